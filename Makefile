@@ -1,0 +1,60 @@
+# rrfast's verbs; `make` alone lists them. Everything is installed into .venv, the package in place.
+PYTHON ?= python3
+# Any torch >= 2.10 will do. Pinned and installed first, since pip left to itself brings the newest with gigabytes
+# of CUDA; of this version it prefers a CPU build where an index or a --find-links folder has one.
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Byte-compiling all of torch takes longer than importing what is used of it.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
+COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
+CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/*))
+
+.PHONY: help demo test lint bench gpu abi clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(VENV)/.demo ## install, train on digits, print the table, draw the figure: three minutes
+	$(BIN)/rrfast demo
+
+test: $(VENV)/.test ## install, then every test and doctest: ten minutes
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test ## ruff, mypy --strict, clang-format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+
+bench: $(VENV)/.test ## every op against eager torch and torch.compile, into benchmarks/results/
+	$(BIN)/python -m benchmarks $(ARGS)
+
+gpu: ## on a GPU machine with torch, nvcc and no network: build, CUDA tests, benchmarks into OUT=
+	PYTHON=$(PYTHON) bash benchmarks/gpu.sh
+
+abi: ## build against one torch, test on another, both ways; downloads gigabytes
+	PYTHON=$(PYTHON) bash .ci/abi
+
+clean: ## remove what builds and tools left, but not .venv
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -f rrfast/*.so rrfast/_build_note.txt $(VENV)/.demo $(VENV)/.test
+	find rrfast python_tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.torch: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) "$(TORCH)" $(BUILD_TOOLS)
+	touch $@
+
+# Without a GPU the demo does not wait for nvcc.
+$(VENV)/.demo: $(VENV)/.torch $(COMPILED)
+	RRFAST_CUDA=$${RRFAST_CUDA:-$$(command -v nvidia-smi >/dev/null && echo auto || echo off)} \
+	    $(INSTALL) --no-build-isolation -e '.[demo]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.torch $(COMPILED)
+	$(INSTALL) --no-build-isolation -e '.[dev]'
+	touch $(VENV)/.demo $@

@@ -1,0 +1,235 @@
+// The ops as torch calls them, for any backend: checks, layouts, outputs, element types. What is
+// left to a backend is to run a kernel over raw pointers. The checks here are the last line of
+// defence; rrfast/ops.py answers users in whole sentences.
+#pragma once
+
+#include <tuple>
+
+#include "stable.h"
+
+namespace rrfast {
+
+inline void check_rows(const Tensor& logits, const Tensor& index, const char* name) {
+    STD_TORCH_CHECK(logits.dim() == 2, "logits must have shape [B, K], got ", logits.dim(),
+                    " dimensions");
+    STD_TORCH_CHECK(index.dim() == 1 && index.size(0) == logits.size(0) &&
+                        index.scalar_type() == ScalarType::Long,
+                    name, " must be int64 of shape [B]");
+}
+
+inline void check_same_kind(const Tensor& x, const Tensor& other, const char* name) {
+    STD_TORCH_CHECK(other.scalar_type() == x.scalar_type() && other.dim() == x.dim() &&
+                        other.numel() == x.numel(),
+                    name, " must have the shape and dtype of x");
+}
+
+inline void check_per_sample(const Tensor& values, std::int64_t samples, ScalarType dtype,
+                             const char* name) {
+    STD_TORCH_CHECK(values.dim() == 1 && values.size(0) == samples &&
+                        values.scalar_type() == dtype && values.is_contiguous(),
+                    name,
+                    " must be contiguous, of shape [B], float32 (float64 for float64 inputs)");
+}
+
+// A batch of samples as the elementwise kernels see it. It owns what it points to.
+struct Batch {
+    Layout layout;
+    Tensor x;
+    std::int64_t samples;
+    std::int64_t elements;  // per sample
+    OptionalTensor bounds;  // [2, C] or [2, 1]
+    OptionalTensor scale;   // [C] or [1]
+
+    Batch(const Tensor& input, const OptionalTensor& box, const OptionalTensor& unit)
+        : layout(layout_of(input)),
+          x(laid_out(input, layout)),
+          samples(input.size(0)),
+          elements(samples ? input.numel() / samples : 0) {
+        const ScalarType dtype = accumulate_dtype(input.scalar_type());
+        if (box) {
+            STD_TORCH_CHECK(
+                box->dim() == 2 && box->size(0) == 2 && fits(box->size(1)) &&
+                    box->scalar_type() == dtype,
+                "bounds must be of shape [2, C] or [2, 1], float32 (float64 for float64 inputs)");
+            bounds = laid_out(*box, Layout::contiguous);
+        }
+        if (unit) {
+            STD_TORCH_CHECK(
+                unit->dim() == 1 && fits(unit->size(0)) && unit->scalar_type() == dtype,
+                "scale must be of shape [C] or [1], float32 (float64 for float64 inputs)");
+            scale = laid_out(*unit, Layout::contiguous);
+        }
+    }
+
+    std::int64_t channels() const { return x.dim() > 1 ? x.size(1) : 1; }
+    bool fits(std::int64_t length) const { return length == 1 || length == channels(); }
+
+    template <class A>
+    Channels<A> parameters() const {
+        Channels<A> result;
+        result.channels = channels();
+        result.inner = layout == Layout::channels_last || elements == 0 ? 1 : elements / channels();
+        if (bounds) {
+            const std::int64_t width = bounds->size(1);
+            result.lower = data<A>(*bounds);
+            result.upper = result.lower + width;
+            result.bounds_stride = width > 1;
+        }
+        if (scale) {
+            result.scale = data<A>(*scale);
+            result.scale_stride = scale->size(0) > 1;
+        }
+        return result;
+    }
+};
+
+template <class Backend>
+struct Ops {
+    static std::tuple<Tensor, Tensor, Tensor> direction_seed(const Tensor& logits,
+                                                             double temperature) {
+        STD_TORCH_CHECK(logits.dim() == 2, "logits must have shape [B, K], got ", logits.dim(),
+                        " dimensions");
+        const Backend backend(logits);
+        const ScalarType dtype = logits.scalar_type();
+        const Tensor h = laid_out(logits, Layout::contiguous);
+        const std::int64_t samples = h.size(0), classes = h.size(1);
+        Tensor prediction = empty_vector(samples, ScalarType::Long, h);
+        Tensor margin = empty_vector(samples, accumulate_dtype(dtype), h);
+        Tensor seed = empty_like(h, Layout::contiguous, dtype);
+        dispatch_floating(dtype, "logits", [&](auto type) {
+            using T = typename decltype(type)::type;
+            backend.direction_seed(data<T>(h), samples, classes, temperature,
+                                   mutable_data<index_t>(prediction),
+                                   mutable_data<accumulate_t<T>>(margin), mutable_data<T>(seed));
+        });
+        return {prediction, margin, seed};
+    }
+
+    static std::tuple<Tensor, Tensor> fgsm_step(const Tensor& x, const Tensor& grad,
+                                                const Tensor& step, const OptionalTensor& bounds,
+                                                const OptionalTensor& scale) {
+        const Backend backend(x);
+        const Batch batch(x, bounds, scale);
+        const ScalarType dtype = x.scalar_type();
+        check_same_kind(x, grad, "grad");
+        check_per_sample(step, batch.samples, accumulate_dtype(dtype), "step");
+        const Tensor slope = laid_out(grad, batch.layout);
+        Tensor perturbed = empty_like(batch.x, batch.layout, dtype);
+        Tensor direction = empty_like(batch.x, batch.layout, ScalarType::Char);
+        dispatch_floating(dtype, "x", [&](auto type) {
+            using T = typename decltype(type)::type;
+            using A = accumulate_t<T>;
+            backend.fgsm_step(data<T>(batch.x), data<T>(slope), data<A>(step),
+                              batch.parameters<A>(), batch.samples, batch.elements,
+                              mutable_data<T>(perturbed), mutable_data<std::int8_t>(direction));
+        });
+        return {perturbed, direction};
+    }
+
+    static Tensor perturb(const Tensor& x, const Tensor& direction, const Tensor& step,
+                          const OptionalTensor& bounds, const OptionalTensor& scale) {
+        const Backend backend(x);
+        const Batch batch(x, bounds, scale);
+        const ScalarType dtype = x.scalar_type();
+        STD_TORCH_CHECK(direction.scalar_type() == ScalarType::Char &&
+                            direction.numel() == x.numel() && direction.dim() == x.dim(),
+                        "direction must be int8 of the shape of x");
+        check_per_sample(step, batch.samples, accumulate_dtype(dtype), "step");
+        const Tensor sign = laid_out(direction, batch.layout);
+        Tensor perturbed = empty_like(batch.x, batch.layout, dtype);
+        dispatch_floating(dtype, "x", [&](auto type) {
+            using T = typename decltype(type)::type;
+            using A = accumulate_t<T>;
+            backend.perturb(data<T>(batch.x), data<std::int8_t>(sign), data<A>(step),
+                            batch.parameters<A>(), batch.samples, batch.elements,
+                            mutable_data<T>(perturbed));
+        });
+        return perturbed;
+    }
+
+    static Tensor linear_radius(const Tensor& h0, const Tensor& h1, const Tensor& prediction,
+                                double alpha) {
+        const Backend backend(h0);
+        check_rows(h0, prediction, "prediction");
+        const ScalarType dtype = h0.scalar_type();
+        STD_TORCH_CHECK(h1.scalar_type() == dtype && h1.dim() == 2 && h1.size(0) == h0.size(0) &&
+                            h1.size(1) == h0.size(1),
+                        "h1 must have the shape and dtype of h0");
+        const Tensor clean = laid_out(h0, Layout::contiguous);
+        const Tensor moved = laid_out(h1, Layout::contiguous);
+        const Tensor top = laid_out(prediction, Layout::contiguous);
+        const std::int64_t samples = clean.size(0), classes = clean.size(1);
+        Tensor radius = empty_vector(samples, accumulate_dtype(dtype), clean);
+        dispatch_floating(dtype, "h0", [&](auto type) {
+            using T = typename decltype(type)::type;
+            backend.linear_radius(data<T>(clean), data<T>(moved), data<index_t>(top), samples,
+                                  classes, alpha, mutable_data<accumulate_t<T>>(radius));
+        });
+        return radius;
+    }
+
+    static void search_step_(const Tensor& logits, const Tensor& prediction, const Tensor& lower,
+                             const Tensor& upper, const Tensor& radius) {
+        const Backend backend(logits);
+        check_rows(logits, prediction, "prediction");
+        const ScalarType dtype = logits.scalar_type();
+        const Tensor h = laid_out(logits, Layout::contiguous);
+        const Tensor top = laid_out(prediction, Layout::contiguous);
+        const std::int64_t samples = h.size(0), classes = h.size(1);
+        check_per_sample(lower, samples, accumulate_dtype(dtype), "lower");
+        check_per_sample(upper, samples, accumulate_dtype(dtype), "upper");
+        check_per_sample(radius, samples, accumulate_dtype(dtype), "radius");
+        dispatch_floating(dtype, "logits", [&](auto type) {
+            using T = typename decltype(type)::type;
+            using A = accumulate_t<T>;
+            backend.search_step_(data<T>(h), data<index_t>(top), samples, classes,
+                                 mutable_data<A>(lower), mutable_data<A>(upper),
+                                 mutable_data<A>(radius));
+        });
+    }
+
+    static std::tuple<Tensor, Tensor> rat_perturb(const Tensor& x, const Tensor& grad,
+                                                  const Tensor& logits, const Tensor& labels,
+                                                  double eps_correct, double eps_wrong,
+                                                  const OptionalTensor& bounds,
+                                                  const OptionalTensor& scale) {
+        const Backend backend(x);
+        const Batch batch(x, bounds, scale);
+        const ScalarType dtype = x.scalar_type();
+        check_same_kind(x, grad, "grad");
+        check_rows(logits, labels, "labels");
+        STD_TORCH_CHECK(logits.size(0) == batch.samples,
+                        "logits must have a row for every sample of x");
+        const Tensor slope = laid_out(grad, batch.layout);
+        const Tensor h = laid_out(logits, Layout::contiguous);
+        const Tensor y = laid_out(labels, Layout::contiguous);
+        const std::int64_t classes = h.size(1);
+        Tensor perturbed = empty_like(batch.x, batch.layout, dtype);
+        Tensor correct = empty_vector(batch.samples, ScalarType::Bool, x);
+        dispatch_floating(logits.scalar_type(), "logits", [&](auto type) {
+            using T = typename decltype(type)::type;
+            backend.rat_correct(data<T>(h), data<index_t>(y), batch.samples, classes,
+                                mutable_data<bool>(correct));
+        });
+        dispatch_floating(dtype, "x", [&](auto type) {
+            using T = typename decltype(type)::type;
+            using A = accumulate_t<T>;
+            backend.rat_perturb(data<T>(batch.x), data<T>(slope), data<bool>(correct),
+                                static_cast<A>(eps_correct), static_cast<A>(eps_wrong),
+                                batch.parameters<A>(), batch.samples, batch.elements,
+                                mutable_data<T>(perturbed));
+        });
+        return {perturbed, correct};
+    }
+
+    static void register_all(torch::stable::detail::StableLibrary& library) {
+        library.impl("direction_seed", TORCH_BOX(&Ops::direction_seed));
+        library.impl("fgsm_step", TORCH_BOX(&Ops::fgsm_step));
+        library.impl("perturb", TORCH_BOX(&Ops::perturb));
+        library.impl("linear_radius", TORCH_BOX(&Ops::linear_radius));
+        library.impl("search_step_", TORCH_BOX(&Ops::search_step_));
+        library.impl("rat_perturb", TORCH_BOX(&Ops::rat_perturb));
+    }
+};
+
+}  // namespace rrfast

@@ -1,0 +1,91 @@
+// The ops on the CPU: ranges of the batch, spread over torch's threads.
+#include "../cpu/kernels.h"
+#include "ops.h"
+
+namespace rrfast {
+namespace {
+
+// Elements that are worth a thread of their own, as in torch's own elementwise kernels.
+constexpr index_t kGrain = 32768;
+
+struct Cpu {
+    explicit Cpu(const Tensor&) {}
+
+    template <class Body>
+    static void over_rows(index_t samples, index_t classes, const Body& body) {
+        const index_t grain = kGrain / (classes > 0 ? classes : 1);
+        torch::stable::parallel_for(0, samples, grain > 0 ? grain : 1, body);
+    }
+    template <class Body>
+    static void over_elements(index_t samples, index_t elements, const Body& body) {
+        torch::stable::parallel_for(0, samples * elements, kGrain, body);
+    }
+
+    template <class T>
+    void direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
+                        index_t* prediction, accumulate_t<T>* margin, T* seed) const {
+        over_rows(samples, classes, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().direction_seed(logits, begin, end, classes, temperature, prediction,
+                                             margin, seed);
+        });
+    }
+
+    template <class T, class A>
+    void fgsm_step(const T* x, const T* grad, const A* step, const Channels<A>& channels,
+                   index_t samples, index_t elements, T* perturbed, std::int8_t* direction) const {
+        over_elements(samples, elements, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().fgsm_step(x, grad, step, channels, begin, end, elements, perturbed,
+                                        direction);
+        });
+    }
+
+    template <class T, class A>
+    void perturb(const T* x, const std::int8_t* direction, const A* step,
+                 const Channels<A>& channels, index_t samples, index_t elements,
+                 T* perturbed) const {
+        over_elements(samples, elements, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().perturb(x, direction, step, channels, begin, end, elements,
+                                      perturbed);
+        });
+    }
+
+    template <class T, class A>
+    void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
+                       index_t classes, double alpha, A* radius) const {
+        over_rows(samples, classes, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().linear_radius(h0, h1, prediction, begin, end, classes, alpha, radius);
+        });
+    }
+
+    template <class T, class A>
+    void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
+                      A* lower, A* upper, A* radius) const {
+        over_rows(samples, classes, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().search_step_(logits, prediction, begin, end, classes, lower, upper,
+                                           radius);
+        });
+    }
+
+    template <class T>
+    void rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
+                     bool* correct) const {
+        over_rows(samples, classes, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().rat_correct(logits, labels, begin, end, classes, correct);
+        });
+    }
+
+    template <class T, class A>
+    void rat_perturb(const T* x, const T* grad, const bool* correct, A eps_correct, A eps_wrong,
+                     const Channels<A>& channels, index_t samples, index_t elements,
+                     T* perturbed) const {
+        over_elements(samples, elements, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().rat_perturb(x, grad, correct, eps_correct, eps_wrong, channels, begin,
+                                          end, elements, perturbed);
+        });
+    }
+};
+
+}  // namespace
+}  // namespace rrfast
+
+STABLE_TORCH_LIBRARY_IMPL(rrfast, CPU, library) { rrfast::Ops<rrfast::Cpu>::register_all(library); }

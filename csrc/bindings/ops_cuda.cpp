@@ -1,0 +1,103 @@
+// The ops on CUDA: the device of the input, torch's current stream, and the status of the launch.
+#include <torch/csrc/stable/accelerator.h>
+
+#include "../kernels/launch.h"
+#include "ops.h"
+
+// Exported by libtorch_cuda; torch's header shows it only to builds that have the CUDA toolkit's
+// torch.
+extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(std::int32_t device_index,
+                                                             void** stream);
+
+namespace rrfast {
+namespace {
+
+class Cuda {
+public:
+    explicit Cuda(const Tensor& tensor) : guard_(tensor.get_device_index()) {
+        void* stream = nullptr;
+        TORCH_ERROR_CODE_CHECK(
+            aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
+        stream_ = static_cast<cudaStream_t>(stream);
+    }
+
+    template <class T>
+    void direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
+                        index_t* prediction, accumulate_t<T>* margin, T* seed) const {
+        if (samples * classes > 0) {
+            check(cuda::direction_seed(logits, samples, classes, temperature, prediction, margin,
+                                       seed, stream_));
+        }
+    }
+
+    template <class T, class A>
+    void fgsm_step(const T* x, const T* grad, const A* step, const Channels<A>& channels,
+                   index_t samples, index_t elements, T* perturbed, std::int8_t* direction) const {
+        if (samples * elements > 0) {
+            check(cuda::fgsm_step(x, grad, step, channels, samples, elements, perturbed, direction,
+                                  stream_));
+        }
+    }
+
+    template <class T, class A>
+    void perturb(const T* x, const std::int8_t* direction, const A* step,
+                 const Channels<A>& channels, index_t samples, index_t elements,
+                 T* perturbed) const {
+        if (samples * elements > 0) {
+            check(
+                cuda::perturb(x, direction, step, channels, samples, elements, perturbed, stream_));
+        }
+    }
+
+    template <class T, class A>
+    void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
+                       index_t classes, double alpha, A* radius) const {
+        if (samples > 0) {
+            check(
+                cuda::linear_radius(h0, h1, prediction, samples, classes, alpha, radius, stream_));
+        }
+    }
+
+    template <class T, class A>
+    void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
+                      A* lower, A* upper, A* radius) const {
+        if (samples > 0) {
+            check(cuda::search_step_(logits, prediction, samples, classes, lower, upper, radius,
+                                     stream_));
+        }
+    }
+
+    template <class T>
+    void rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
+                     bool* correct) const {
+        if (samples > 0) {
+            check(cuda::rat_correct(logits, labels, samples, classes, correct, stream_));
+        }
+    }
+
+    template <class T, class A>
+    void rat_perturb(const T* x, const T* grad, const bool* correct, A eps_correct, A eps_wrong,
+                     const Channels<A>& channels, index_t samples, index_t elements,
+                     T* perturbed) const {
+        if (samples * elements > 0) {
+            check(cuda::rat_perturb(x, grad, correct, eps_correct, eps_wrong, channels, samples,
+                                    elements, perturbed, stream_));
+        }
+    }
+
+private:
+    static void check(cudaError_t status) {
+        STD_TORCH_CHECK(status == cudaSuccess,
+                        "CUDA kernel launch failed: ", cudaGetErrorString(status));
+    }
+
+    torch::stable::accelerator::DeviceGuard guard_;
+    cudaStream_t stream_ = nullptr;
+};
+
+}  // namespace
+}  // namespace rrfast
+
+STABLE_TORCH_LIBRARY_IMPL(rrfast, CUDA, library) {
+    rrfast::Ops<rrfast::Cuda>::register_all(library);
+}

@@ -1,0 +1,26 @@
+// fgsm_step on the CPU: see csrc/kernels/fgsm_step.cu.
+#pragma once
+
+#include "steps.h"
+
+namespace rrfast::cpu::RRFAST_ISA {
+
+template <class T>
+void fgsm_step(const T* __restrict__ x, const T* __restrict__ grad,
+               const accumulate_t<T>* __restrict__ step, const Channels<accumulate_t<T>>& channels,
+               index_t begin, index_t end, index_t elements, T* __restrict__ perturbed,
+               std::int8_t* __restrict__ direction) {
+    using A = accumulate_t<T>;
+    for_each_run(channels, begin, end, elements,
+                 [&](index_t sample, Channel<A> channel, index_t first, index_t last) {
+                     const A length = step[sample] * channel.scale;
+                     for (index_t i = first; i < last; ++i) {
+                         const std::int8_t sign = pack_sign(widen(grad[i]));
+                         direction[i] = sign;
+                         perturbed[i] = narrow<T>::from(
+                             moved(widen(x[i]), length, unpack_sign<A>(sign), channel));
+                     }
+                 });
+}
+
+}  // namespace rrfast::cpu::RRFAST_ISA

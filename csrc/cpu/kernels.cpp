@@ -1,0 +1,25 @@
+// All CPU kernels for one instruction set. The build compiles this file once per set, with
+// RRFAST_ISA naming it.
+#include "kernels.h"
+
+#include "direction_seed.h"
+#include "fgsm_step.h"
+#include "linear_radius.h"
+#include "perturb.h"
+#include "rat_perturb.h"
+#include "search_step.h"
+
+namespace rrfast::cpu::RRFAST_ISA {
+
+template <class T>
+const Kernels<T>& kernels() {
+    static const Kernels<T> table{direction_seed<T>, linear_radius<T>, search_step_<T>,
+                                  rat_correct<T>,    fgsm_step<T>,     perturb<T>,
+                                  rat_perturb<T>};
+    return table;
+}
+
+#define INSTANTIATE(T) template const Kernels<T>& kernels<T>();
+RR_FOR_EACH_TYPE(INSTANTIATE)
+
+}  // namespace rrfast::cpu::RRFAST_ISA

@@ -1,0 +1,41 @@
+// The CPU side as its callers see it: one function per op over raw pointers and a range of the
+// batch, so that the caller decides how ranges become threads. K classes, N elements per sample.
+// The arguments are those of csrc/kernels/launch.h.
+#pragma once
+
+#include "../kernels/math.h"
+
+namespace rrfast::cpu {
+
+template <class T>
+struct Kernels {
+    using A = accumulate_t<T>;
+
+    // Rows [begin, end) of [B, K].
+    void (*direction_seed)(const T* logits, index_t begin, index_t end, index_t classes,
+                           double temperature, index_t* prediction, A* margin, T* seed);
+    void (*linear_radius)(const T* h0, const T* h1, const index_t* prediction, index_t begin,
+                          index_t end, index_t classes, double alpha, A* radius);
+    void (*search_step_)(const T* logits, const index_t* prediction, index_t begin, index_t end,
+                         index_t classes, A* lower, A* upper, A* radius);
+    void (*rat_correct)(const T* logits, const index_t* labels, index_t begin, index_t end,
+                        index_t classes, bool* correct);
+
+    // Elements [begin, end) of [B, N], counted over the whole batch.
+    void (*fgsm_step)(const T* x, const T* grad, const A* step, const Channels<A>& channels,
+                      index_t begin, index_t end, index_t elements, T* perturbed,
+                      std::int8_t* direction);
+    void (*perturb)(const T* x, const std::int8_t* direction, const A* step,
+                    const Channels<A>& channels, index_t begin, index_t end, index_t elements,
+                    T* perturbed);
+    void (*rat_perturb)(const T* x, const T* grad, const bool* correct, A eps_correct, A eps_wrong,
+                        const Channels<A>& channels, index_t begin, index_t end, index_t elements,
+                        T* perturbed);
+};
+
+// The fastest kernels that this processor runs, and the name of their instruction set.
+template <class T>
+const Kernels<T>& kernels();
+const char* instruction_set();
+
+}  // namespace rrfast::cpu

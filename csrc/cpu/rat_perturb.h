@@ -1,0 +1,34 @@
+// rat_perturb on the CPU: see csrc/kernels/rat_perturb.cu.
+#pragma once
+
+#include "rows.h"
+#include "steps.h"
+
+namespace rrfast::cpu::RRFAST_ISA {
+
+template <class T>
+void rat_correct(const T* logits, const index_t* labels, index_t begin, index_t end,
+                 index_t classes, bool* correct) {
+    for (index_t sample = begin; sample < end; ++sample) {
+        correct[sample] =
+            row_top2(logits + sample * classes, classes).first.index == labels[sample];
+    }
+}
+
+template <class T>
+void rat_perturb(const T* __restrict__ x, const T* __restrict__ grad,
+                 const bool* __restrict__ correct, accumulate_t<T> eps_correct,
+                 accumulate_t<T> eps_wrong, const Channels<accumulate_t<T>>& channels,
+                 index_t begin, index_t end, index_t elements, T* __restrict__ perturbed) {
+    using A = accumulate_t<T>;
+    for_each_run(channels, begin, end, elements,
+                 [&](index_t sample, Channel<A> channel, index_t first, index_t last) {
+                     const A length = (correct[sample] ? eps_correct : eps_wrong) * channel.scale;
+                     for (index_t i = first; i < last; ++i) {
+                         const A sign = unpack_sign<A>(pack_sign(widen(grad[i])));
+                         perturbed[i] = narrow<T>::from(moved(widen(x[i]), length, sign, channel));
+                     }
+                 });
+}
+
+}  // namespace rrfast::cpu::RRFAST_ISA

@@ -1,0 +1,102 @@
+// Reductions over one row of logits. Partial results live in fixed lanes, so that the compiler
+// vectorises them without being allowed to reorder floating point, and every instruction set gives
+// the same bits.
+#pragma once
+
+#include "../kernels/math.h"
+
+namespace rrfast::cpu::RRFAST_ISA {
+
+template <class A>
+constexpr index_t kLanes = 128 / sizeof(A);
+
+// Calls full(k) for every whole block of Block elements in [begin, end), then single(k) for each
+// one that is left over.
+template <index_t Block, class Full, class Single>
+RR_HD void in_blocks(index_t begin, index_t end, const Full& full, const Single& single) {
+    index_t k = begin;
+    for (; k + Block <= end; k += Block) {
+        full(k);
+    }
+    for (; k < end; ++k) {
+        single(k);
+    }
+}
+
+// The first k >= from with row[k] == value, which must exist.
+template <class T, class A>
+RR_HD index_t first_position(const T* row, index_t from, index_t classes, A value) {
+    constexpr index_t block = kLanes<A>;
+    index_t k = from;
+    for (; k + block <= classes; k += block) {
+        int found = 0;
+        for (index_t j = 0; j < block; ++j) {
+            found |= widen(row[k + j]) == value;
+        }
+        if (found) {
+            break;
+        }
+    }
+    while (widen(row[k]) != value) {
+        ++k;
+    }
+    return k;
+}
+
+// The two best classes, one by one: for short rows, and for rows with NaN, where order alone does
+// not decide.
+template <class T>
+RR_HD Top2<accumulate_t<T>> scan_top2(const T* row, index_t classes) {
+    auto top = empty_top2<accumulate_t<T>>();
+    for (index_t k = 0; k < classes; ++k) {
+        push(top, {widen(row[k]), k});
+    }
+    return top;
+}
+
+// The two best classes of a row: their values in one pass over memory, then their positions, from
+// cache.
+template <class T>
+inline Top2<accumulate_t<T>> row_top2(const T* row, index_t classes) {
+    using A = accumulate_t<T>;
+    constexpr index_t lanes = kLanes<A>;
+    if (classes < 2 * lanes) {
+        return scan_top2(row, classes);
+    }
+    A first[lanes], second[lanes];
+    int undefined[lanes];
+    for (index_t j = 0; j < lanes; ++j) {
+        first[j] = second[j] = -infinity<A>();
+        undefined[j] = 0;
+    }
+    const auto take = [&](index_t j, A v) {
+        const A beaten = v < first[j] ? v : first[j];
+        first[j] = v > first[j] ? v : first[j];
+        second[j] = beaten > second[j] ? beaten : second[j];
+        undefined[j] |= is_nan(v);
+    };
+    in_blocks<lanes>(
+        0, classes,
+        [&](index_t k) {
+            for (index_t j = 0; j < lanes; ++j) {
+                take(j, widen(row[k + j]));
+            }
+        },
+        [&](index_t k) { take(k % lanes, widen(row[k])); });
+    A best = first[0], next = second[0];
+    int any_undefined = undefined[0];
+    for (index_t j = 1; j < lanes; ++j) {
+        const A beaten = first[j] < best ? first[j] : best;
+        best = first[j] > best ? first[j] : best;
+        next = beaten > next ? beaten : next;
+        next = second[j] > next ? second[j] : next;
+        any_undefined |= undefined[j];
+    }
+    if (any_undefined) {
+        return scan_top2(row, classes);
+    }
+    const index_t at = first_position(row, 0, classes, best);
+    return {{best, at}, {next, first_position(row, next == best ? at + 1 : 0, classes, next)}};
+}
+
+}  // namespace rrfast::cpu::RRFAST_ISA

@@ -1,0 +1,89 @@
+// direction_seed: prediction, margin and the cotangent of the input gradient from one visit to a
+// row of logits (errata 4).
+//     seed_k = softmax over k != prediction of h_k / T,    seed_prediction = -1
+// Eager torch runs argmax, gather, a masked fill, a softmax and a scatter: some ten passes. Here
+// the row is read from memory once, stays in cache for the sum and the result, and is written once:
+// B*K elements each way.
+#include "launch.h"
+#include "row_reduce.cuh"
+
+namespace rrfast::cuda {
+namespace {
+
+template <class T, int Width>
+__global__ void __launch_bounds__(kRowThreads, 2)
+    direction_seed_kernel(const T* __restrict__ logits, index_t samples, index_t classes,
+                          accumulate_t<T> temperature, index_t* __restrict__ prediction,
+                          accumulate_t<T>* __restrict__ margin, T* __restrict__ seed) {
+    using A = accumulate_t<T>;
+    for_each_row(samples, [&](index_t sample) {
+        const T* row = logits + sample * classes;
+
+        Top2<A> top = empty_top2<A>();
+        for_each_class<Width>(classes, [&](index_t k) {
+            const auto vector = load<T, Width>(row + k);
+#pragma unroll
+            for (int e = 0; e < Width; ++e) {
+                push(top, {widen(vector.element[e]), k + e});
+            }
+        });
+        top = row_reduce(top, [](const auto& a, const auto& b) { return combine(a, b); });
+
+        A sum = 0;
+        for_each_class<Width>(classes, [&](index_t k) {
+            const auto vector = load<T, Width>(row + k);
+#pragma unroll
+            for (int e = 0; e < Width; ++e) {
+                const A weight = seed_weight(widen(vector.element[e]), k + e, top, temperature);
+                sum += k + e == top.first.index ? A(0) : weight;
+            }
+        });
+        sum = row_reduce(sum, [](A a, A b) { return a + b; });
+
+        for_each_class<Width>(classes, [&](index_t k) {
+            const auto vector = load<T, Width>(row + k);
+            Vector<T, Width> result;
+#pragma unroll
+            for (int e = 0; e < Width; ++e) {
+                const A weight = seed_weight(widen(vector.element[e]), k + e, top, temperature);
+                result.element[e] =
+                    narrow<T>::from(k + e == top.first.index ? A(-1) : weight / sum);
+            }
+            store(seed + sample * classes + k, result);
+        });
+
+        if (threadIdx.x == 0) {
+            prediction[sample] = top.first.index;
+            margin[sample] = top.first.value - top.second.value;
+        }
+    });
+}
+
+}  // namespace
+
+template <class T>
+cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
+                           index_t* prediction, accumulate_t<T>* margin, T* seed,
+                           cudaStream_t stream) {
+    for_width<kVectorWidth<T>>(classes, {logits, seed}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes);
+        direction_seed_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
+            logits, samples, classes, static_cast<accumulate_t<T>>(temperature), prediction, margin,
+            seed);
+    });
+    return cudaGetLastError();
+}
+
+#define INSTANTIATE(T)                                                                   \
+    template cudaError_t direction_seed<T>(const T*, index_t, index_t, double, index_t*, \
+                                           accumulate_t<T>*, T*, cudaStream_t);
+RR_FOR_EACH_TYPE(INSTANTIATE)
+
+KernelList direction_seed_kernels() {
+    return instances("direction_seed_kernel", [](auto type, auto width) {
+        return reinterpret_cast<const void*>(
+            direction_seed_kernel<typename decltype(type)::type, width>);
+    });
+}
+
+}  // namespace rrfast::cuda

@@ -1,0 +1,89 @@
+// The CUDA side as its callers see it: one launcher per op over raw device pointers. B samples, K
+// classes, N elements per sample. A launcher enqueues on `stream`, allocates nothing, waits for
+// nothing, and returns the launch's status.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <string>
+#include <vector>
+
+#include "math.h"
+
+namespace rrfast::cuda {
+
+template <class T>
+cudaError_t direction_seed(const T* logits,  // [B, K]
+                           index_t samples, index_t classes, double temperature,
+                           index_t* prediction,      // [B]
+                           accumulate_t<T>* margin,  // [B]
+                           T* seed,                  // [B, K]
+                           cudaStream_t stream);
+
+template <class T>
+cudaError_t fgsm_step(const T* x,                   // [B, N]
+                      const T* grad,                // [B, N]
+                      const accumulate_t<T>* step,  // [B]
+                      const Channels<accumulate_t<T>>& channels, index_t samples, index_t elements,
+                      T* perturbed,            // [B, N]
+                      std::int8_t* direction,  // [B, N]
+                      cudaStream_t stream);
+
+template <class T>
+cudaError_t perturb(const T* x,                    // [B, N]
+                    const std::int8_t* direction,  // [B, N]
+                    const accumulate_t<T>* step,   // [B]
+                    const Channels<accumulate_t<T>>& channels, index_t samples, index_t elements,
+                    T* perturbed,  // [B, N]
+                    cudaStream_t stream);
+
+template <class T>
+cudaError_t linear_radius(const T* h0,                // [B, K]
+                          const T* h1,                // [B, K]
+                          const index_t* prediction,  // [B]
+                          index_t samples, index_t classes, double alpha,
+                          accumulate_t<T>* radius,  // [B]
+                          cudaStream_t stream);
+
+template <class T>
+cudaError_t search_step_(const T* logits,            // [B, K]
+                         const index_t* prediction,  // [B]
+                         index_t samples, index_t classes,
+                         accumulate_t<T>* lower,   // [B]
+                         accumulate_t<T>* upper,   // [B]
+                         accumulate_t<T>* radius,  // [B]
+                         cudaStream_t stream);
+
+// rat_perturb is two launches, because logits and inputs may differ in type (autocast).
+template <class T>
+cudaError_t rat_correct(const T* logits,        // [B, K]
+                        const index_t* labels,  // [B]
+                        index_t samples, index_t classes,
+                        bool* correct,  // [B]
+                        cudaStream_t stream);
+
+template <class T>
+cudaError_t rat_perturb(const T* x,           // [B, N]
+                        const T* grad,        // [B, N]
+                        const bool* correct,  // [B]
+                        accumulate_t<T> eps_correct, accumulate_t<T> eps_wrong,
+                        const Channels<accumulate_t<T>>& channels, index_t samples,
+                        index_t elements,
+                        T* perturbed,  // [B, N]
+                        cudaStream_t stream);
+
+// Every kernel of the library, for its resource report.
+struct KernelInfo {
+    std::string name;
+    const void* function;
+};
+using KernelList = std::vector<KernelInfo>;
+KernelList direction_seed_kernels();
+KernelList fgsm_step_kernels();
+KernelList perturb_kernels();
+KernelList linear_radius_kernels();
+KernelList search_step_kernels();
+KernelList rat_perturb_kernels();
+KernelList kernels();  // all of the above
+
+}  // namespace rrfast::cuda

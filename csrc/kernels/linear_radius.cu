@@ -1,0 +1,68 @@
+// linear_radius: the closed form of RR-Fast, min over i != prediction of q_i (errata 2, 3), in one
+// pass over both rows of logits: reads 2*B*K elements, writes B. Eager torch makes two gathers,
+// four differences, a quotient, three selections and a minimum, each a pass.
+#include "launch.h"
+#include "row_reduce.cuh"
+
+namespace rrfast::cuda {
+namespace {
+
+template <class T, int Width>
+__global__ void __launch_bounds__(kRowThreads, 2)
+    linear_radius_kernel(const T* __restrict__ h0, const T* __restrict__ h1,
+                         const index_t* __restrict__ prediction, index_t samples, index_t classes,
+                         accumulate_t<T> alpha, accumulate_t<T>* __restrict__ radius) {
+    using A = accumulate_t<T>;
+    for_each_row(samples, [&](index_t sample) {
+        const T* row0 = h0 + sample * classes;
+        const T* row1 = h1 + sample * classes;
+        const index_t top = prediction[sample];
+        const bool known =
+            top >= 0 && top < classes;  // a wrong index must not read outside the row
+        const A top0 = known ? widen(row0[top]) : nan<A>();
+        const A top1 = known ? widen(row1[top]) : nan<A>();
+        A best = infinity<A>();
+        for_each_class<Width>(classes, [&](index_t k) {
+            const auto clean = load<T, Width>(row0 + k);
+            const auto moved = load<T, Width>(row1 + k);
+#pragma unroll
+            for (int e = 0; e < Width; ++e) {
+                const A step =
+                    crossing(top0 - widen(clean.element[e]), top1 - widen(moved.element[e]), alpha);
+                best = k + e == top ? best : least(best, step);
+            }
+        });
+        best = row_reduce(best, [](A a, A b) { return least(a, b); });
+        if (threadIdx.x == 0) {
+            radius[sample] = best;
+        }
+    });
+}
+
+}  // namespace
+
+template <class T>
+cudaError_t linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
+                          index_t classes, double alpha, accumulate_t<T>* radius,
+                          cudaStream_t stream) {
+    for_width<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes);
+        linear_radius_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
+            h0, h1, prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius);
+    });
+    return cudaGetLastError();
+}
+
+#define INSTANTIATE(T)                                                                          \
+    template cudaError_t linear_radius<T>(const T*, const T*, const index_t*, index_t, index_t, \
+                                          double, accumulate_t<T>*, cudaStream_t);
+RR_FOR_EACH_TYPE(INSTANTIATE)
+
+KernelList linear_radius_kernels() {
+    return instances("linear_radius_kernel", [](auto type, auto width) {
+        return reinterpret_cast<const void*>(
+            linear_radius_kernel<typename decltype(type)::type, width>);
+    });
+}
+
+}  // namespace rrfast::cuda

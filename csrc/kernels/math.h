@@ -1,0 +1,324 @@
+// The mathematics of every op, once: functors on single values, shared by the CPU and the CUDA
+// kernels, so that testing the one tests the other. Everything is written so that both compilers
+// give the same bits: no contraction to fused multiply-adds (build flags), no library function in
+// float32, ties by the lowest index.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#ifdef __CUDACC__
+#include <cuda_fp16.h>
+#define RR_HD __host__ __device__ __forceinline__
+#else
+// Always inlined: the CPU kernels are compiled once per instruction set, and the linker must find
+// no copies to merge.
+#define RR_HD inline __attribute__((always_inline))
+#endif
+
+namespace rrfast {
+
+using index_t = std::int64_t;
+
+// ----------------------------------------------------------------------------------------------------
+// element types
+
+// Storage of the two 16-bit formats. They are only ever loaded, widened, and stored rounded.
+struct bfloat16 {
+    std::uint16_t bits;
+};
+struct float16 {
+    std::uint16_t bits;
+};
+
+// The type a kernel computes in: float32 for all but float64.
+template <class T>
+struct accumulate {
+    using type = float;
+};
+template <>
+struct accumulate<double> {
+    using type = double;
+};
+template <class T>
+using accumulate_t = typename accumulate<T>::type;
+
+// Calls a macro with every element type: for explicit instantiations.
+#define RR_FOR_EACH_TYPE(X) X(float) X(double) X(::rrfast::bfloat16) X(::rrfast::float16)
+
+template <class To, class From>
+RR_HD To bit_cast(From from) {
+    static_assert(sizeof(To) == sizeof(From), "bit_cast needs equal sizes");
+    To to;
+    memcpy(&to, &from, sizeof(To));
+    return to;
+}
+
+template <class A>
+RR_HD bool is_nan(A v) {
+    return v != v;
+}
+template <class A>
+RR_HD A nan() {
+    return static_cast<A>(NAN);
+}
+template <class A>
+RR_HD A infinity() {
+    return static_cast<A>(INFINITY);
+}
+
+RR_HD float widen(float v) { return v; }
+RR_HD double widen(double v) { return v; }
+RR_HD float widen(bfloat16 v) { return bit_cast<float>(static_cast<std::uint32_t>(v.bits) << 16); }
+RR_HD float widen(float16 v) {
+#ifdef __CUDA_ARCH__
+    return __half2float(__ushort_as_half(v.bits));
+#else
+    // Shift exponent and mantissa into place and rescale by 2^112: the multiplication normalises
+    // subnormals by itself, and there is no branch to stop vectorisation. Exponent 31 (infinity,
+    // NaN) needs the float32 exponent filled up.
+    const std::uint32_t magnitude = static_cast<std::uint32_t>(v.bits & 0x7fffu) << 13;
+    const std::uint32_t sign = static_cast<std::uint32_t>(v.bits & 0x8000u) << 16;
+    const std::uint32_t finite = bit_cast<std::uint32_t>(bit_cast<float>(magnitude) * 0x1p112f);
+    const std::uint32_t special = magnitude | 0x7f800000u;
+    return bit_cast<float>(sign | (magnitude >= 0x0f800000u ? special : finite));
+#endif
+}
+
+// Rounding to storage is to nearest, ties to even, as torch's own casts.
+template <class T>
+struct narrow;
+
+template <>
+struct narrow<float> {
+    static RR_HD float from(float v) { return v; }
+};
+template <>
+struct narrow<double> {
+    static RR_HD double from(double v) { return v; }
+};
+template <>
+struct narrow<bfloat16> {
+    static RR_HD bfloat16 from(float v) {
+        const std::uint32_t bits = bit_cast<std::uint32_t>(v);
+        const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+        return {static_cast<std::uint16_t>(is_nan(v) ? 0x7fc0u : rounded)};
+    }
+};
+template <>
+struct narrow<float16> {
+    static RR_HD float16 from(float v) {
+#ifdef __CUDA_ARCH__
+        return {__half_as_ushort(__float2half_rn(v))};
+#else
+        const std::uint32_t bits = bit_cast<std::uint32_t>(v);
+        const std::uint32_t magnitude = bits & 0x7fffffffu;
+        // Below 2^-14 the result is subnormal: adding 0.5 leaves the rounded mantissa in the low
+        // bits of the sum.
+        const std::uint32_t subnormal =
+            bit_cast<std::uint32_t>(bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+        const std::uint32_t normal = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1u)) >> 13;
+        const std::uint32_t overflow = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
+        const std::uint32_t half = magnitude < 0x38800000u   ? subnormal
+                                   : magnitude < 0x477ff000u ? normal
+                                                             : overflow;
+        return {static_cast<std::uint16_t>(half | ((bits >> 16) & 0x8000u))};
+#endif
+    }
+};
+
+// -------------------------------------------------------------------------------------------------------
+// exponential
+
+// e^x for x <= 0 in float32, within 1 ulp; 0 below the smallest normal result; NaN for NaN. Our
+// own, because it vectorises on every compiler and gives the CPU and the GPU the same bits. x = n
+// ln 2 + r with |r| <= ln 2 / 2; n comes out of the low bits of a sum with 1.5 * 2^23, the
+// polynomial is a Chebyshev fit of (e^r - 1 - r) / r^2.
+RR_HD float exp_nonpositive(float x) {
+    const float magic = 12582912.0f;
+    const float shifted = x * 1.44269504f + magic;
+    const float n = shifted - magic;
+    const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    float p = 0.00139338232f;
+    p = p * r + 0.00836329535f;
+    p = p * r + 0.041666463f;
+    p = p * r + 0.166665763f;
+    p = p * r + 0.5f;
+    const float mantissa = (p * (r * r) + r) + 1.0f;
+    const float power = bit_cast<float>((bit_cast<std::uint32_t>(shifted) << 23) + 0x3f800000u);
+    return x < -87.3365402f ? 0.0f : mantissa * power;
+}
+RR_HD double exp_nonpositive(double x) { return exp(x); }
+
+// ---------------------------------------------------------------------------------- rows of
+// logits: the two best classes
+
+// NaN ranks above every number, as in torch.argmax.
+template <class A>
+RR_HD bool ranks_above(A v, A w) {
+    return v > w || (is_nan(v) && !is_nan(w));
+}
+template <class A>
+RR_HD bool ranks_equal(A v, A w) {
+    return v == w || (is_nan(v) && is_nan(w));
+}
+
+// A class and its logit; between equals the lower index leads.
+template <class A>
+struct Candidate {
+    A value;
+    index_t index;
+};
+template <class A>
+RR_HD Candidate<A> no_candidate() {
+    return {-infinity<A>(), INT64_MAX};
+}
+template <class A>
+RR_HD bool leads(const Candidate<A>& a, const Candidate<A>& b) {
+    return ranks_above(a.value, b.value) || (ranks_equal(a.value, b.value) && a.index < b.index);
+}
+// Chooses member by member: a choice between whole structs would take their addresses, and the
+// GPU's registers have none.
+template <class A>
+RR_HD Candidate<A> either(bool choice, const Candidate<A>& a, const Candidate<A>& b) {
+    return {choice ? a.value : b.value, choice ? a.index : b.index};
+}
+
+// The prediction and the runner-up of a row, and how two parts of a row combine. Associative and
+// commutative, so any reduction tree gives the same answer.
+template <class A>
+struct Top2 {
+    Candidate<A> first;
+    Candidate<A> second;
+};
+template <class A>
+RR_HD Top2<A> empty_top2() {
+    return {no_candidate<A>(), no_candidate<A>()};
+}
+template <class A>
+RR_HD void push(Top2<A>& top, const Candidate<A>& next) {
+    top = combine(top, {next, no_candidate<A>()});
+}
+template <class A>
+RR_HD Top2<A> combine(const Top2<A>& a, const Top2<A>& b) {
+    const bool swap = leads(b.first, a.first);
+    const Candidate<A> first = either(swap, b.first, a.first);
+    const Candidate<A> beaten = either(swap, a.first, b.first);
+    const Candidate<A> second = either(swap, b.second, a.second);
+    return {first, either(leads(beaten, second), beaten, second)};
+}
+
+// -----------------------------------------------------------------------------------------------------
+// direction_seed
+
+// Weight of a class in the cotangent, before division by the sum: softmax over the classes other
+// than the prediction, written so that its largest term is 1 (errata 4). The limit T = 0 puts all
+// weight on the runner-up.
+template <class A>
+RR_HD A seed_weight(A logit, index_t k, const Top2<A>& top, A temperature) {
+    if (temperature == A(0)) {
+        return is_nan(top.second.value) ? nan<A>() : static_cast<A>(k == top.second.index);
+    }
+    return exp_nonpositive((logit - top.second.value) / temperature);
+}
+
+// -------------------------------------------------------------------------------------------
+// fgsm_step, perturb, rat_perturb
+
+// A direction is packed in one byte: -1, 0, +1, and a code for the sign of NaN, so that a broken
+// gradient shows.
+constexpr std::int8_t kNanDirection = -128;
+
+template <class A>
+RR_HD std::int8_t pack_sign(A gradient) {
+    const int sign = (gradient > A(0)) - (gradient < A(0));
+    return static_cast<std::int8_t>(is_nan(gradient) ? kNanDirection : sign);
+}
+template <class A>
+RR_HD A unpack_sign(std::int8_t direction) {
+    return direction == kNanDirection ? nan<A>() : static_cast<A>(direction);
+}
+
+// The unit of a step and the box of a channel.
+template <class A>
+struct Channel {
+    A scale;
+    A lower;
+    A upper;
+};
+
+// clamp(x + length * sign, lower, upper), where length = step * scale; NaN passes through the
+// clamp, as in torch.clamp.
+template <class A>
+RR_HD A moved(A x, A length, A sign, const Channel<A>& channel) {
+    const A v = x + length * sign;
+    const A raised = v < channel.lower ? channel.lower : v;
+    return raised > channel.upper ? channel.upper : raised;
+}
+
+// The channels of a batch. Element i of a sample, in memory order, belongs to channel (i / inner) %
+// channels: inner = H * W for a contiguous [B, C, H, W], 1 for channels-last. A null pointer means
+// no bounds, or unit scale; a stride of 0 means that one value serves all channels.
+template <class A>
+struct Channels {
+    const A* lower = nullptr;  // [channels] or [1]
+    const A* upper = nullptr;  // [channels] or [1]
+    const A* scale = nullptr;  // [channels] or [1]
+    index_t bounds_stride = 0;
+    index_t scale_stride = 0;
+    index_t channels = 1;
+    index_t inner = 1;
+
+    RR_HD bool uniform() const { return bounds_stride == 0 && scale_stride == 0; }
+    RR_HD Channel<A> at(index_t channel) const {
+        return {scale ? scale[channel * scale_stride] : A(1),
+                lower ? lower[channel * bounds_stride] : -infinity<A>(),
+                upper ? upper[channel * bounds_stride] : infinity<A>()};
+    }
+};
+
+// -------------------------------------------------------------------------------------------------------
+// linear_radius
+
+// The step at which class i overtakes the prediction, if both logits are lines through their values
+// at 0 and alpha (errata 2, 3). gap0 and gap1 are h_prediction - h_i there. 0 at a tie, infinity if
+// the class does not gain.
+template <class A>
+RR_HD A crossing(A gap0, A gap1, A alpha) {
+    const A line = gap1 < gap0 ? alpha * gap0 / (gap0 - gap1) : infinity<A>();
+    const A step = gap0 <= A(0) ? A(0) : line;
+    return is_nan(gap0) || is_nan(gap1) ? nan<A>() : step;
+}
+
+// The smaller of two; NaN if either is.
+template <class A>
+RR_HD A least(A a, A b) {
+    return b < a || is_nan(b) ? b : a;
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// search_step
+
+// RR-BS, one probe: the bracket learns from the prediction at `radius`, and the next radius is
+// min(mid, 2 lower): doubling until something flips, bisection from then on. A NaN among the logits
+// makes the sample NaN, for good.
+template <class A>
+struct Bracket {
+    A lower;
+    A upper;
+    A radius;
+};
+template <class A>
+RR_HD Bracket<A> search_step(const Bracket<A>& b, bool flipped, bool undefined) {
+    if (undefined || is_nan(b.radius)) {
+        return {nan<A>(), nan<A>(), nan<A>()};
+    }
+    const A lower = flipped ? b.lower : b.radius;
+    const A upper = flipped ? b.radius : b.upper;
+    const A middle = (lower + upper) / A(2);
+    const A doubled = A(2) * lower;
+    return {lower, upper, middle < doubled ? middle : doubled};
+}
+
+}  // namespace rrfast

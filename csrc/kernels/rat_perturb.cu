@@ -1,0 +1,96 @@
+// rat_perturb: the perturbation of Radius Aware Training. Two launches: which samples are right
+// (B*K read), then one step along the sign of the gradient whose length and sign depend on that
+// (2*B*N read, B*N written).
+//     perturbed = clamp(x + eps_b * scale_c * sign(grad)),    eps_b = eps_correct if argmax(logits)
+//     == label else eps_wrong
+// RAT is (eps, -eps), AT (eps, eps), ReverseAT (-eps, -eps).
+#include "launch.h"
+#include "row_reduce.cuh"
+
+namespace rrfast::cuda {
+namespace {
+
+template <class T, int Width>
+__global__ void __launch_bounds__(kRowThreads, 2)
+    rat_correct_kernel(const T* __restrict__ logits, const index_t* __restrict__ labels,
+                       index_t samples, index_t classes, bool* __restrict__ correct) {
+    for_each_row(samples, [&](index_t sample) {
+        const auto best = row_argmax<Width>(logits + sample * classes, classes);
+        if (threadIdx.x == 0) {
+            correct[sample] = best.index == labels[sample];
+        }
+    });
+}
+
+template <class T, int Width>
+__global__ void __launch_bounds__(kThreads)
+    rat_perturb_kernel(const T* __restrict__ x, const T* __restrict__ grad,
+                       const bool* __restrict__ correct, accumulate_t<T> eps_correct,
+                       accumulate_t<T> eps_wrong, Channels<accumulate_t<T>> channels,
+                       index_t elements, Tiles tiles, T* __restrict__ perturbed) {
+    using A = accumulate_t<T>;
+    for_each_vector_by_channel<Width>(
+        tiles, elements, channels, [&](index_t sample, index_t offset, auto next_channel) {
+            const index_t at = sample * elements + offset;
+            const A eps = correct[sample] ? eps_correct : eps_wrong;
+            const auto origin = load<T, Width>(x + at);
+            const auto slope = load<T, Width>(grad + at);
+            Vector<T, Width> moved_to;
+#pragma unroll
+            for (int e = 0; e < Width; ++e) {
+                const Channel<A> channel = next_channel();
+                const A sign = unpack_sign<A>(pack_sign(widen(slope.element[e])));
+                moved_to.element[e] = narrow<T>::from(
+                    moved(widen(origin.element[e]), eps * channel.scale, sign, channel));
+            }
+            store(perturbed + at, moved_to);
+        });
+}
+
+}  // namespace
+
+template <class T>
+cudaError_t rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
+                        bool* correct, cudaStream_t stream) {
+    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes);
+        rat_correct_kernel<T, width>
+            <<<grid.blocks, grid.threads, 0, stream>>>(logits, labels, samples, classes, correct);
+    });
+    return cudaGetLastError();
+}
+
+template <class T>
+cudaError_t rat_perturb(const T* x, const T* grad, const bool* correct, accumulate_t<T> eps_correct,
+                        accumulate_t<T> eps_wrong, const Channels<accumulate_t<T>>& channels,
+                        index_t samples, index_t elements, T* perturbed, cudaStream_t stream) {
+    for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, nullptr, [&](auto width) {
+        const Tiles tiles = Tiles::over<width>(samples, elements);
+        rat_perturb_kernel<T, width><<<tiles.blocks(), kThreads, 0, stream>>>(
+            x, grad, correct, eps_correct, eps_wrong, channels, elements, tiles, perturbed);
+    });
+    return cudaGetLastError();
+}
+
+#define INSTANTIATE(T)                                                                     \
+    template cudaError_t rat_correct<T>(const T*, const index_t*, index_t, index_t, bool*, \
+                                        cudaStream_t);                                     \
+    template cudaError_t rat_perturb<T>(const T*, const T*, const bool*, accumulate_t<T>,  \
+                                        accumulate_t<T>, const Channels<accumulate_t<T>>&, \
+                                        index_t, index_t, T*, cudaStream_t);
+RR_FOR_EACH_TYPE(INSTANTIATE)
+
+KernelList rat_perturb_kernels() {
+    KernelList list = instances("rat_correct_kernel", [](auto type, auto width) {
+        return reinterpret_cast<const void*>(
+            rat_correct_kernel<typename decltype(type)::type, width>);
+    });
+    const KernelList steps = instances("rat_perturb_kernel", [](auto type, auto width) {
+        return reinterpret_cast<const void*>(
+            rat_perturb_kernel<typename decltype(type)::type, width>);
+    });
+    list.insert(list.end(), steps.begin(), steps.end());
+    return list;
+}
+
+}  // namespace rrfast::cuda

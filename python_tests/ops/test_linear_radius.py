@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from op_tester import CLASSES, Case, OpTester, logits, non_finite_logits
+
+from rrfast import ops
+
+
+class TestLinearRadius(OpTester):
+    op = "linear_radius"
+
+    def pair(self, dtype: torch.dtype, device: torch.device, samples: int, classes: int) -> Case:
+        h0 = logits(dtype, device, samples, classes)
+        h1 = (h0.float() + 0.1 * torch.randn(samples, classes, device=device)).to(dtype)
+        return h0, h1, h0.argmax(dim=1), 0.01
+
+    def cases(self, dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, Case]]:
+        for classes in CLASSES:
+            yield f"K={classes}", self.pair(dtype, device, 5, classes)
+            yield f"K={classes}, one sample", self.pair(dtype, device, 1, classes)
+            h0, h1, _, alpha = self.pair(dtype, device, 12, classes)
+            broken = non_finite_logits(dtype, device, classes)
+            yield f"K={classes}, non-finite h0", (broken, h1, broken.argmax(dim=1), alpha)
+            yield f"K={classes}, non-finite h1", (h0, broken, h0.argmax(dim=1), alpha)
+            yield f"K={classes}, non-finite both", (broken, broken, broken.argmax(dim=1), alpha)
+            yield (
+                f"K={classes}, not the argmax",
+                (h0, h1, torch.zeros(12, dtype=torch.int64, device=device), alpha),
+            )
+        h0, h1, _, alpha = self.pair(dtype, device, 5, 10)
+        wrong = torch.tensor([-1, 10, 1 << 40, -(1 << 40), 3], device=device)
+        yield "no such class", (h0, h1, wrong, alpha)
+        yield "many rows", self.pair(dtype, device, 10_000, 10)
+
+    def small(self, dtype: torch.dtype, device: torch.device) -> Case:
+        return self.pair(dtype, device, 5, 10)
+
+    def empty(self, dtype: torch.dtype, device: torch.device) -> Case:
+        h = torch.empty(0, 10, dtype=dtype, device=device)
+        return h, h, torch.empty(0, dtype=torch.int64, device=device), 0.01
+
+    def invalid(self) -> Iterator[tuple[Case, type[Exception], str]]:
+        h, y = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
+        yield (h.long(), h, y), TypeError, "h0 must be a tensor of float64"
+        yield (
+            (h, h[:, :2], y),
+            ValueError,
+            r"h1 must have the shape of h0, \[2, 3\], got .*\[2, 2\]",
+        )
+        yield (h, h.double(), y), TypeError, "h1 must have the dtype of h0, float32, got a float64"
+        yield (h, None, y), TypeError, "h1 must be a tensor, got NoneType None"
+        yield (h, h, y.int()), TypeError, "prediction must be a int64 tensor, got a int32"
+        yield (
+            (h, h, y[:1]),
+            ValueError,
+            r"prediction must have one value per sample, shape \[2\], got",
+        )
+        yield (h, h, y, 0.0), ValueError, "alpha must be finite and greater than 0, got 0.0"
+        yield (h, h.to("meta"), y), ValueError, "h1 must be on the device of h0, cpu, got meta"
+
+
+def radius_of(h0: list[float], h1: list[float], prediction: int = 0, alpha: float = 0.5) -> float:
+    rows = torch.tensor([h0], dtype=torch.float64), torch.tensor([h1], dtype=torch.float64)
+    return ops.linear_radius(*rows, torch.tensor([prediction]), alpha).item()
+
+
+def test_solves_for_the_crossing() -> None:
+    # gap 2 shrinks by 1 in half a unit: gone after 1. The other class needs (3 * 0.5) / 0.5 = 3.
+    assert radius_of([3.0, 1.0, 0.0], [3.0, 2.0, 0.5]) == 1.0
+
+
+def test_a_class_that_does_not_gain_never_overtakes() -> None:
+    assert radius_of([3.0, 1.0], [3.0, 1.0]) == math.inf
+    assert (
+        radius_of([3.0, 1.0], [3.0, 0.5]) == math.inf
+    )  # Eq. 8 as printed would give a finite radius here (errata 2)
+
+
+def test_a_tie_has_radius_zero_whatever_the_slope() -> None:
+    assert radius_of([1.0, 1.0], [1.0, 2.0]) == 0.0
+    assert radius_of([1.0, 1.0], [2.0, 1.0]) == 0.0
+    assert radius_of([1.0, 1.0], [1.0, 1.0]) == 0.0
+
+
+def test_nan_is_never_hidden() -> None:
+    for place in range(3):
+        for broken in (0, 1):
+            rows = [[3.0, 1.0, 0.0], [3.0, 2.0, 0.5]]
+            rows[broken][place] = math.nan
+            assert math.isnan(radius_of(*rows))
+
+
+def test_a_masked_class_stays_masked() -> None:
+    assert radius_of([3.0, 1.0, -math.inf], [3.0, 2.0, -math.inf]) == 1.0

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from op_tester import SHAPES, Case, OpTester, inputs, with_non_finite
+from steps import box_and_scale
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.reference import NAN_DIRECTION
+
+
+def direction_like(x: Tensor) -> Tensor:
+    direction = torch.randint(-1, 2, x.shape, dtype=torch.int8, device=x.device)
+    direction.view(-1)[-1:] = NAN_DIRECTION
+    return direction
+
+
+class TestPerturb(OpTester):
+    op = "perturb"
+
+    def cases(self, dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, Case]]:
+        for shape in SHAPES:
+            x, _, step = inputs(dtype, device, shape)
+            direction = direction_like(x)
+            yield f"{shape}", (x, direction, step)
+            yield f"{shape}, non-finite", (with_non_finite(x), direction, with_non_finite(step))
+            for name, box in box_and_scale(x):
+                yield f"{shape}, {name}", (x, direction, step, *box)
+            if len(shape) == 4:
+                last = x.contiguous(memory_format=torch.channels_last)
+                yield f"{shape}, channels-last x", (last, direction, step)
+                yield (
+                    f"{shape}, channels-last direction",
+                    (x, direction.contiguous(memory_format=torch.channels_last), step),
+                )
+
+    def schema_arguments(self, x, direction, step, bounds=None, scale=None) -> Case:
+        return x, direction, step, ops.channel_bounds(bounds, x), ops.channel_scale(scale, x)
+
+    def small(self, dtype: torch.dtype, device: torch.device) -> Case:
+        x, grad, step = inputs(dtype, device, (4, 3, 8, 8))
+        return x, grad.sign().to(torch.int8), step, (0.1, 0.9)
+
+    def empty(self, dtype: torch.dtype, device: torch.device) -> Case:
+        x, _, step = inputs(dtype, device, (0, 3, 8, 8))
+        return x, direction_like(x), step
+
+    def invalid(self) -> Iterator[tuple[Case, type[Exception], str]]:
+        x, d, s = torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.int8), torch.zeros(2)
+        yield (x.to(torch.complex64), d, s), TypeError, "x must be a tensor of float64"
+        yield (
+            (x, d.float(), s),
+            TypeError,
+            "direction must be an int8 tensor, as fgsm_step returns it, got a float32",
+        )
+        yield (x, d[:1], s), ValueError, r"direction must have the shape of x, \[2, 3\], got"
+        yield (x, d, s.half()), TypeError, "step must be a float32 tensor, got a float16"
+        yield (x.double(), d, s), TypeError, "step must be a float64 tensor, got a float32"
+
+
+def test_repeats_the_step_that_made_the_direction(dtype: torch.dtype, device: torch.device) -> None:
+    x, grad, step = inputs(dtype, device, (4, 3, 8, 8))
+    moved, direction = ops.fgsm_step(x, grad, step, (0, 1), 2.0)
+    assert torch.equal(ops.perturb(x, direction, step, (0, 1), 2.0), moved)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from op_tester import CLASSES, Case, OpTester, logits, non_finite_logits
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.reference import accumulate_dtype
+
+
+class TestSearchStep(OpTester):
+    op = "search_step_"
+
+    def state(
+        self, dtype: torch.dtype, device: torch.device, samples: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        lower = torch.rand(samples).to(device, accumulate_dtype(dtype))
+        upper = torch.where(torch.arange(samples, device=device) % 2 == 0, math.inf, 2 * lower + 1)
+        radius = torch.minimum((lower + upper) / 2, 2 * lower)
+        if samples >= 5:
+            lower[4] = upper[4] = radius[4] = math.nan
+        return lower, upper, radius
+
+    def cases(self, dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, Case]]:
+        for classes in CLASSES:
+            for samples in (1, 5):
+                h = logits(dtype, device, samples, classes)
+                kept = h.argmax(dim=1)
+                state = self.state(dtype, device, samples)
+                yield f"K={classes}, B={samples}, kept", (h, kept, *state)
+                yield f"K={classes}, B={samples}, flipped", (h, (kept + 1) % classes, *state)
+            h = non_finite_logits(dtype, device, classes)
+            yield f"K={classes}, non-finite", (h, h.argmax(dim=1), *self.state(dtype, device, 12))
+        yield (
+            "many rows",
+            (
+                logits(dtype, device, 10_000, 10),
+                torch.full((10_000,), 3, device=device),
+                *self.state(dtype, device, 10_000),
+            ),
+        )
+
+    def small(self, dtype: torch.dtype, device: torch.device) -> Case:
+        return (
+            logits(dtype, device, 7, 10),
+            torch.full((7,), 3, device=device),
+            *self.state(dtype, device, 7),
+        )
+
+    def empty(self, dtype: torch.dtype, device: torch.device) -> Case:
+        return (
+            torch.empty(0, 10, dtype=dtype, device=device),
+            torch.empty(0, dtype=torch.int64, device=device),
+            *(torch.empty(0, dtype=accumulate_dtype(dtype), device=device) for _ in range(3)),
+        )
+
+    def must_be_contiguous(self, index: int) -> bool:
+        return index >= 2
+
+    def results(self, output: Any, args: Case) -> tuple[Tensor, ...]:
+        assert output is None
+        return args[2:]
+
+    def invalid(self) -> Iterator[tuple[Case, type[Exception], str]]:
+        h, y, s = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), torch.zeros(2)
+        yield (h.bool(), y, s, s, s), TypeError, "logits must be a tensor of float64"
+        yield (h, y.float(), s, s, s), TypeError, "prediction must be a int64 tensor"
+        yield (h, y, s.double(), s, s), TypeError, "lower must be a float32 tensor, got a float64"
+        yield (h, y, s, s[:1], s), ValueError, "upper must have one value per sample"
+        yield (
+            (h, y, s, s, torch.zeros(4)[::2]),
+            ValueError,
+            r"radius must be contiguous, because it is changed in place",
+        )
+
+
+def step(lower: float, upper: float, radius: float, flipped: bool) -> tuple[float, float, float]:
+    state = [torch.tensor([v], dtype=torch.float64) for v in (lower, upper, radius)]
+    ops.search_step_(
+        torch.tensor([[0.0, 1.0]], dtype=torch.float64), torch.tensor([0 if flipped else 1]), *state
+    )
+    return tuple(s.item() for s in state)
+
+
+def test_doubles_until_something_flips_then_bisects() -> None:
+    assert step(1.0, math.inf, 2.0, flipped=False) == (2.0, math.inf, 4.0)
+    assert step(2.0, math.inf, 4.0, flipped=True) == (2.0, 4.0, 3.0)
+    assert step(2.0, 4.0, 3.0, flipped=True) == (2.0, 3.0, 2.5)
+    assert step(2.0, 4.0, 3.0, flipped=False) == (3.0, 4.0, 3.5)
+    assert step(1.0, 8.0, 4.0, flipped=False) == (4.0, 8.0, 6.0)
+
+
+def test_a_tie_with_a_lower_index_is_a_flip_and_with_a_higher_one_is_not() -> None:
+    for prediction, flipped in ((1, True), (0, False)):
+        state = [torch.tensor([v]) for v in (1.0, math.inf, 2.0)]
+        ops.search_step_(torch.ones(1, 2), torch.tensor([prediction]), *state)
+        assert (state[1].item() == 2.0) == flipped

@@ -1,0 +1,109 @@
+"""Which libraries load, and what a user is told when one does not."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import rrfast
+from rrfast import _native
+from rrfast._schema import OPS
+
+LIBRARIES = _native.load()
+
+
+def run(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Python in a process of its own, with `path` before everything installed."""
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def has_kernel(op: str, key: str) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"rrfast::{op}", key)
+
+
+def test_loading_twice_is_loading_once():
+    assert _native.load() is LIBRARIES
+    assert set(LIBRARIES) == {"cpu", "cuda"}
+    assert all(bool(status.reason) == (status.state != "loaded") for status in LIBRARIES.values())
+
+
+@pytest.mark.skipif(os.environ.get("RRFAST_BUILD") != "required", reason="no build is required")
+def test_a_required_build_is_there():
+    assert LIBRARIES["cpu"].state == "loaded"
+    if os.environ.get("RRFAST_CUDA") == "on":
+        assert (_native.PACKAGE / "librrfast_cuda.so").exists()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("op", OPS)
+def test_a_loaded_library_registers_every_op(op: str, device: str):
+    loaded = LIBRARIES[device].state == "loaded"
+    assert has_kernel(op, device.upper()) == loaded
+    assert rrfast.config()["ops"][op][device] == ("kernel" if loaded else "reference")
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason="this torch is built without CUDA")
+def test_the_cuda_library_loads_wherever_torch_has_cuda():
+    """With or without a GPU: every symbol resolves."""
+    assert LIBRARIES["cuda"].state in ("loaded", "absent"), LIBRARIES["cuda"].reason
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this torch has CUDA")
+def test_the_cuda_library_is_left_alone_where_torch_has_no_cuda():
+    assert LIBRARIES["cuda"].state in ("skipped", "absent")
+
+
+def test_a_library_that_does_not_load_is_one_loud_warning(tmp_path: Path):
+    broken = tmp_path / "rrfast"
+    libraries = shutil.ignore_patterns("librrfast_*", "__pycache__")
+    shutil.copytree(_native.PACKAGE, broken, ignore=libraries)
+    (broken / "librrfast_cpu.so").write_bytes(b"no library")
+    program = """if True:
+        import torch, rrfast, rrfast.ops
+        from rrfast import _native
+        assert _native.load()["cpu"].state == "failed"
+        h0, h1 = torch.tensor([[3.0, 1.0]]), torch.tensor([[2.0, 2.0]])
+        print(rrfast.ops.linear_radius(h0, h1, torch.tensor([0]), alpha=0.5).item())
+    """
+    done = run("-W", "always", "-c", program, path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == 0.5  # the lines 3 - 2t and 1 + 2t meet at t = 1/2
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert f"{broken}/librrfast_cpu.so: file too short" in done.stderr
+    assert f"torch {torch.__version__}" in done.stderr
+    assert f"{sys.executable} -m pip install --no-build-isolation" in done.stderr
+
+
+def test_python_m_rrfast_says_what_runs():
+    done = run("-m", "rrfast")
+    assert done.returncode == 0, done.stderr
+    assert rrfast.__version__ in done.stdout
+    assert torch.__version__ in done.stdout
+    assert all(op in done.stdout for op in OPS)
+    for device, status in LIBRARIES.items():
+        assert f"{device} kernels {status.state}" in done.stdout
+
+
+def test_kernel_attributes():
+    _C = pytest.importorskip("rrfast._C", exc_type=ModuleNotFoundError)
+    if _C.build_info()["cuda"] is None:
+        assert _C.kernel_attributes() == {}
+    elif not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA"):
+            _C.kernel_attributes()
+    else:
+        for name, kernel in _C.kernel_attributes().items():
+            assert kernel["local_bytes"] == 0, f"{name} spills"
+            assert kernel["max_threads"] >= 256, name

@@ -1,0 +1,143 @@
+"""Finds and loads the compiled libraries, and records what became of each.
+
+The ops exist without them: `_schema` defines every op with its reference. A library only adds the
+faster kernels of one device.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import torch
+
+PACKAGE = Path(__file__).parent
+
+
+class Status(NamedTuple):
+    """What became of one library.
+
+    `absent`: this install does not have the file. `loaded`: its kernels are registered. `skipped`:
+    it is there, and this torch has no use for it. `failed`: it is there and could not be loaded;
+    `reason` is the loader's own error.
+    """
+
+    state: Literal["absent", "loaded", "skipped", "failed"]
+    reason: str = ""
+
+
+@functools.cache
+def load() -> dict[str, Status]:
+    """Load `librrfast_cpu.so` and `librrfast_cuda.so`, once.
+
+    Returns:
+        The status of each library, by its device: `"cpu"`, `"cuda"`.
+
+    Warns:
+        RuntimeWarning: A library is there and does not load; the reference then does its work.
+
+    Example:
+        >>> sorted(load())
+        ['cpu', 'cuda']
+    """
+    libraries = {"cpu": _load("cpu"), "cuda": _load("cuda")}
+    failed = {device: status for device, status in libraries.items() if status.state == "failed"}
+    if failed:
+        warnings.warn(_complaint(failed), RuntimeWarning, stacklevel=2)
+    return libraries
+
+
+def build_info() -> dict[str, object] | None:
+    """What `rrfast._C` says of its build: versions, compiler, instruction sets, architectures.
+
+    Returns:
+        None in a pure-Python install; only `"error"` where `_C` is there and does not load.
+
+    Example:
+        >>> info = build_info()
+        >>> info is None or "version" in info
+        True
+    """
+    if importlib.util.find_spec("rrfast._C") is None:
+        return None
+    try:
+        from rrfast import _C
+    except ImportError as error:
+        return {"error": str(error)}
+    return dict(_C.build_info())
+
+
+def describe_build() -> str:
+    """`build_info` in a line.
+
+    Example:
+        >>> len(describe_build().splitlines())
+        1
+    """
+    build: Any = build_info()
+    if build is None:
+        return "pure Python"
+    if "error" in build:
+        return f"rrfast._C does not load: {build['error']}"
+    architectures = ", ".join(build["cuda_architectures"])
+    return (
+        f"{build['compiler']} ({', '.join(build['instruction_sets'])}); "
+        + (f"CUDA {build['cuda']} for {architectures}; " if build["cuda"] else "no CUDA; ")
+        + f"torch {build['torch_headers']} headers, for torch >= {build['torch_target']}"
+    )
+
+
+def _load(device: str) -> Status:
+    library = PACKAGE / f"librrfast_{device}.so"
+    if not library.exists():
+        return Status("absent", _absence(device))
+    if device == "cuda" and torch.version.cuda is None:
+        return Status("skipped", f"torch {torch.__version__} is built without CUDA")
+    try:
+        torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+    except (OSError, RuntimeError) as error:
+        return Status("failed", str(error.__cause__ or error))  # torch wraps the loader's own words
+    return Status("loaded")
+
+
+def _absence(device: str) -> str:
+    note = PACKAGE / "_build_note.txt"
+    if note.exists():
+        return note.read_text().strip()
+    if device == "cuda" and build_info() is not None:
+        return "built without CUDA kernels (no nvcc, or RRFAST_CUDA=off)"
+    return "a pure-Python install (RRFAST_BUILD=off)"
+
+
+def _complaint(failed: dict[str, Status]) -> str:
+    errors = "\n".join(f"  librrfast_{name}.so: {status.reason}" for name, status in failed.items())
+    return (
+        f"rrfast has {' and '.join(failed)} kernels that do not load, so the reference runs in "
+        f"their place: the same results, slower.\n{errors}\n"
+        f"  here: torch {torch.__version__}, Python {sys.version.split()[0]}\n"
+        f"  build: {describe_build()}\n"
+        f"  to mend it: {_reinstall()}"
+    )
+
+
+def _reinstall() -> str:
+    """The command that builds this install anew for this torch."""
+    try:
+        record = importlib.metadata.distribution("rrfast").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        record = None
+    origin = json.loads(record or "{}")
+    source = url2pathname(urlsplit(origin["url"]).path) if "url" in origin else "rrfast"
+    editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+    return (
+        f"RRFAST_BUILD=required {sys.executable} -m pip install --no-build-isolation --no-deps "
+        f"--force-reinstall {editable}{source}"
+    )

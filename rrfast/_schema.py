@@ -1,0 +1,103 @@
+"""Every op's schema, fake and tags: the one source of truth.
+
+The ops exist as soon as this module is imported, on every device, with the reference as their
+kernel; a compiled library then registers faster kernels for one device. Nothing is differentiable:
+outputs are detached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rrfast import reference
+from rrfast.reference import accumulate_dtype, memory_format
+
+SCHEMAS = {
+    "direction_seed": """(Tensor logits, float temperature)
+        -> (Tensor prediction, Tensor margin, Tensor seed)""",
+    "fgsm_step": """(Tensor x, Tensor grad, Tensor step, Tensor? bounds=None, Tensor? scale=None)
+        -> (Tensor perturbed, Tensor direction)""",
+    "perturb": """(Tensor x, Tensor direction, Tensor step, Tensor? bounds=None, Tensor? scale=None)
+        -> Tensor""",
+    "linear_radius": "(Tensor h0, Tensor h1, Tensor prediction, float alpha) -> Tensor",
+    "search_step_": """(Tensor logits, Tensor prediction, Tensor(a!) lower, Tensor(b!) upper,
+        Tensor(c!) radius) -> ()""",
+    "rat_perturb": """(Tensor x, Tensor grad, Tensor logits, Tensor labels, float eps_correct,
+        float eps_wrong, Tensor? bounds=None, Tensor? scale=None)
+        -> (Tensor perturbed, Tensor correct)""",
+}
+OPS = tuple(SCHEMAS)
+
+
+def _like(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty(x.shape, dtype=dtype, device=x.device, memory_format=memory_format(x))
+
+
+def _fake_direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    samples = logits.shape[0]
+    return (
+        logits.new_empty(samples, dtype=torch.int64),
+        logits.new_empty(samples, dtype=accumulate_dtype(logits.dtype)),
+        logits.new_empty(logits.shape),
+    )
+
+
+def _fake_fgsm_step(
+    x: Tensor, grad: Tensor, step: Tensor, bounds: Tensor | None = None, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    return _like(x, x.dtype), _like(x, torch.int8)
+
+
+def _fake_perturb(
+    x: Tensor,
+    direction: Tensor,
+    step: Tensor,
+    bounds: Tensor | None = None,
+    scale: Tensor | None = None,
+) -> Tensor:
+    return _like(x, x.dtype)
+
+
+def _fake_linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> Tensor:
+    return h0.new_empty(h0.shape[0], dtype=accumulate_dtype(h0.dtype))
+
+
+def _fake_search_step_(
+    logits: Tensor, prediction: Tensor, lower: Tensor, upper: Tensor, radius: Tensor
+) -> None:
+    return None
+
+
+def _fake_rat_perturb(
+    x: Tensor,
+    grad: Tensor,
+    logits: Tensor,
+    labels: Tensor,
+    eps_correct: float,
+    eps_wrong: float,
+    bounds: Tensor | None = None,
+    scale: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    return _like(x, x.dtype), logits.new_empty(logits.shape[0], dtype=torch.bool)
+
+
+_FAKES: dict[str, Callable[..., object]] = {
+    "direction_seed": _fake_direction_seed,
+    "fgsm_step": _fake_fgsm_step,
+    "perturb": _fake_perturb,
+    "linear_radius": _fake_linear_radius,
+    "search_step_": _fake_search_step_,
+    "rat_perturb": _fake_rat_perturb,
+}
+
+_library = torch.library.Library("rrfast", "DEF")
+for _op, _schema in SCHEMAS.items():
+    _tags = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
+    _library.define(_op + " ".join(_schema.split()), tags=_tags)
+    _library.impl(_op, getattr(reference, _op), "CompositeExplicitAutograd")
+    # Falling through costs nothing, where an autograd formula costs microseconds on every call.
+    _library.impl(_op, torch.library.fallthrough_kernel, "Autograd")
+    torch.library.register_fake(f"rrfast::{_op}", _FAKES[_op], lib=_library)

@@ -1,0 +1,93 @@
+"""Checks of arguments: a sentence that names the argument, what came, and what was expected."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def describe(value: object) -> str:
+    """What came, in words."""
+    if isinstance(value, Tensor):
+        return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {list(value.shape)}"
+    return f"{type(value).__name__} {value!r}"
+
+
+def check_floating(name: str, value: object) -> None:
+    """Raise a TypeError unless `value` is a tensor that the ops compute with."""
+    if not isinstance(value, Tensor) or value.dtype not in FLOATING:
+        raise TypeError(
+            f"{name} must be a tensor of float64, float32, bfloat16 or float16, got "
+            f"{describe(value)}"
+        )
+
+
+def check_logits(name: str, value: object) -> None:
+    """Raise unless `value` is [B, K >= 2] floating point."""
+    check_floating(name, value)
+    assert isinstance(value, Tensor)
+    if value.dim() != 2:
+        raise ValueError(f"{name} must have shape [B, K], got {describe(value)}")
+    if value.shape[1] < 2:
+        raise ValueError(f"{name} must have at least two classes, got {describe(value)}")
+
+
+def check_same(name: str, value: object, like_name: str, like: Tensor) -> None:
+    """Raise unless `value` has the shape, dtype and device of `like`."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {describe(value)}")
+    if value.shape != like.shape:
+        raise ValueError(
+            f"{name} must have the shape of {like_name}, {list(like.shape)}, got {describe(value)}"
+        )
+    if value.dtype != like.dtype:
+        raise TypeError(
+            f"{name} must have the dtype of {like_name}, {str(like.dtype).removeprefix('torch.')}, "
+            f"got {describe(value)}"
+        )
+    check_device(name, value, like_name, like)
+
+
+def check_device(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
+    """Raise a ValueError unless `value` is on the device of `like`."""
+    if value.device != like.device:
+        raise ValueError(
+            f"{name} must be on the device of {like_name}, {like.device}, got {value.device}"
+        )
+
+
+def check_per_sample(
+    name: str, value: object, dtype: torch.dtype, like_name: str, like: Tensor
+) -> None:
+    """Raise unless `value` is [B], of that dtype, on the device of `like`."""
+    if not isinstance(value, Tensor) or value.dtype != dtype:
+        raise TypeError(
+            f"{name} must be a {str(dtype).removeprefix('torch.')} tensor, got {describe(value)}"
+        )
+    if value.shape != like.shape[:1]:
+        raise ValueError(
+            f"{name} must have one value per sample, shape [{like.shape[0]}], got {describe(value)}"
+        )
+    check_device(name, value, like_name, like)
+
+
+def check_batch(x: object) -> None:
+    """Raise unless `x` is [B, ...] floating point."""
+    check_floating("x", x)
+    assert isinstance(x, Tensor)
+    if x.dim() < 1:
+        raise ValueError(f"x must have a batch dimension, got {describe(x)}")
+
+
+def check_number(name: str, value: object, *, zero: bool = False) -> None:
+    """Raise unless `value` is a finite number greater than 0, or 0 where `zero` allows it."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    if not (0 < value < math.inf or (zero and value == 0)):
+        raise ValueError(
+            f"{name} must be finite and {'at least' if zero else 'greater than'} 0, got {value!r}"
+        )

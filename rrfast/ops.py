@@ -1,0 +1,424 @@
+"""The fused ops, typed and checked.
+
+Each runs the kernel of the tensors' device: compiled where there is one, else the reference, with
+the same results. Shapes: B samples, K classes, x of shape [B, ...]. dtypes: float64, float32,
+bfloat16, float16; the ops compute in the *accumulation dtype*, float64 for float64 and float32 for
+the rest. Contiguous and channels-last inputs are taken as they lie, others are copied. None is
+differentiable: outputs are detached. None waits for the device, so a CUDA graph can capture all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rrfast import _native, _schema
+from rrfast.checks import (
+    check_batch,
+    check_device,
+    check_logits,
+    check_number,
+    check_per_sample,
+    check_same,
+    describe,
+)
+from rrfast.reference import accumulate_dtype
+
+__all__ = [
+    "Bounds",
+    "Mode",
+    "Scale",
+    "channel_bounds",
+    "channel_scale",
+    "direction_seed",
+    "fgsm_step",
+    "linear_radius",
+    "perturb",
+    "rat_perturb",
+    "search_step_",
+]
+
+assert _schema.OPS  # the schemas must be there before a library registers kernels for them
+_native.load()
+
+#: The box inputs are clamped to: (lower, upper), each a number or one value per channel (dimension
+#: 1 of x); or both as [2, C].
+Bounds = tuple[float | Tensor, float | Tensor] | Tensor
+#: The unit of a step, in x's units: a number or one value per channel (dimension 1 of x).
+Scale = float | Tensor
+#: How the inner step of training is aimed; see `rat_perturb`.
+Mode = Literal["rat", "at", "reverse_at"]
+
+_SIGNS: dict[str, tuple[float, float]] = {
+    "rat": (1.0, -1.0),
+    "at": (1.0, 1.0),
+    "reverse_at": (-1.0, -1.0),
+}
+
+
+# ------------------------------------------------------------------------------------ box and scale
+
+
+def _channel_values(name: str, value: float | Tensor, x: Tensor) -> Tensor:
+    dtype = accumulate_dtype(x.dtype)
+    if not isinstance(value, Tensor):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise TypeError(
+                f"{name} must be a number or a tensor with one value per channel, got "
+                f"{describe(value)}"
+            )
+        return torch.full((1,), float(value), dtype=dtype, device=x.device)
+    channels = x.shape[1] if x.dim() > 1 else 1
+    if value.numel() not in (1, channels):
+        raise ValueError(
+            f"{name} must be a number or hold one value for each of the {channels} channels "
+            f"(dimension 1) of x, got {describe(value)}"
+        )
+    return value.detach().to(x.device, dtype).reshape(-1)
+
+
+def channel_bounds(bounds: Bounds | None, x: Tensor) -> Tensor | None:
+    """`bounds` in the form the ops take: [2, C] or [2, 1] on x's device, in its accumulation dtype.
+
+    Do this once where many steps share the bounds.
+
+    Args:
+        bounds: None, or (lower, upper), each a number or a tensor with one value per channel of
+            `x`, or both as [2, C].
+        x: The inputs, [B, C, ...].
+
+    Raises:
+        TypeError, ValueError: `bounds` is no pair, does not fit the channels, or has lower > upper
+            (numbers only).
+
+    Example:
+        >>> channel_bounds((0, 1), torch.rand(4, 3, 8, 8))
+        tensor([[0.],
+                [1.]])
+    """
+    if bounds is None:
+        return None
+    if not isinstance(bounds, (tuple, list, Tensor)) or len(bounds) != 2:
+        raise TypeError(f"bounds must be None or a pair (lower, upper), got {describe(bounds)}")
+    lower, upper = bounds[0], bounds[1]
+    numbers = not (isinstance(lower, Tensor) or isinstance(upper, Tensor))
+    if numbers and not lower <= upper:
+        raise ValueError(f"bounds must have lower <= upper, got ({lower!r}, {upper!r})")
+    rows = torch.broadcast_tensors(
+        _channel_values("bounds", lower, x), _channel_values("bounds", upper, x)
+    )
+    return torch.stack(rows)
+
+
+def channel_scale(scale: Scale | None, x: Tensor) -> Tensor | None:
+    """`scale` in the form the ops take: [C] or [1] on x's device, in its accumulation dtype.
+
+    Args:
+        scale: None, a number, or a tensor with one value per channel of `x`.
+        x: The inputs, [B, C, ...].
+
+    Raises:
+        TypeError, ValueError: `scale` is neither, does not fit the channels, or is not positive
+            (numbers only).
+
+    Example:
+        >>> channel_scale(torch.tensor([4.0, 2.0, 1.0]), torch.rand(4, 3, 8, 8))
+        tensor([4., 2., 1.])
+    """
+    if scale is None:
+        return None
+    if not isinstance(scale, Tensor):
+        check_number("scale", scale)
+    return _channel_values("scale", scale, x)
+
+
+# ---------------------------------------------------------------------------------------------- ops
+
+_direction_seed: Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor]]
+_fgsm_step: Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
+_perturb: Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
+_linear_radius: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+_rat_perturb: Callable[
+    [Tensor, Tensor, Tensor, Tensor, float, float, Tensor | None, Tensor | None],
+    tuple[Tensor, Tensor],
+]
+_direction_seed = torch.ops.rrfast.direction_seed.default
+_fgsm_step = torch.ops.rrfast.fgsm_step.default
+_perturb = torch.ops.rrfast.perturb.default
+_linear_radius = torch.ops.rrfast.linear_radius.default
+_search_step_ = torch.ops.rrfast.search_step_.default
+_rat_perturb = torch.ops.rrfast.rat_perturb.default
+
+
+def direction_seed(logits: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, margin, and the cotangent whose backward is the worst-case direction.
+
+    With y = argmax_k h_k, the cotangent is that of logsumexp_{k != y}(h_k / T) - h_y / T, times T:
+
+        seed_k = exp(h_k / T) / sum_{j != y} exp(h_j / T)  for k != y,    seed_y = -1.
+
+    Its input gradient is the cross-entropy's at the predicted label times 1 / (1 - p_y) > 0: the
+    same direction in exact arithmetic, and never lost to rounding (errata 4). T -> 0 puts all
+    weight on the runner-up.
+
+    Args:
+        logits: [B, K], K >= 2.
+        temperature: T >= 0.
+
+    Returns:
+        prediction [B] int64, the lowest index among equals, NaN above all, as `torch.argmax`;
+        margin [B], h_y - max_{k != y} h_k in the accumulation dtype; seed [B, K] in the dtype of
+        `logits`. NaN logits make margin NaN.
+
+    Raises:
+        TypeError: `logits` is not a floating-point tensor, `temperature` not a number.
+        ValueError: `logits` is not [B, K >= 2], `temperature` is negative or not finite.
+
+    Source: RAT Eq. 3; errata 4. Cost: reads and writes B * K once.
+
+    Example:
+        >>> prediction, margin, seed = direction_seed(torch.tensor([[1.0, 3.0, 1.0]]))
+        >>> prediction.item(), margin.item(), seed.tolist()
+        (1, 2.0, [[0.5, -1.0, 0.5]])
+    """
+    check_logits("logits", logits)
+    check_number("temperature", temperature, zero=True)
+    return _direction_seed(logits, temperature)
+
+
+def fgsm_step(
+    x: Tensor, grad: Tensor, step: Tensor, bounds: Bounds | None = None, scale: Scale | None = None
+) -> tuple[Tensor, Tensor]:
+    """One step along the sign of the gradient, and the direction for the steps that follow.
+
+        perturbed = clamp(x + step_b * scale_c * sign(grad), lower_c, upper_c)
+
+    Args:
+        x: [B, ...].
+        grad: [B, ...], dtype and shape of `x`.
+        step: [B], accumulation dtype, in units of `scale`; may be negative.
+        bounds: The box, see `channel_bounds`; None for no clamp.
+        scale: The unit of a step, see `channel_scale`; None for 1.
+
+    Returns:
+        perturbed, shape, dtype and layout of `x`; direction, int8 of the same shape: -1, 0, 1, and
+        -128 where the gradient is NaN, which makes the perturbed element NaN.
+
+    Raises:
+        TypeError, ValueError: An argument has another type, dtype, shape or device than said here.
+
+    Source: RAT Eq. 3. Cost: reads x and grad, writes x and one byte per element.
+
+    Example:
+        >>> x, grad = torch.tensor([[0.25, 0.5]]), torch.tensor([[-3.0, 0.0]])
+        >>> fgsm_step(x, grad, torch.tensor([0.5]), bounds=(0, 1))
+        (tensor([[0.0000, 0.5000]]), tensor([[-1,  0]], dtype=torch.int8))
+    """
+    check_batch(x)
+    check_same("grad", grad, "x", x)
+    check_per_sample("step", step, accumulate_dtype(x.dtype), "x", x)
+    return _fgsm_step(
+        x, grad, step.contiguous(), channel_bounds(bounds, x), channel_scale(scale, x)
+    )
+
+
+def perturb(
+    x: Tensor,
+    direction: Tensor,
+    step: Tensor,
+    bounds: Bounds | None = None,
+    scale: Scale | None = None,
+) -> Tensor:
+    """A step along a direction that `fgsm_step` returned.
+
+        perturbed = clamp(x + step_b * scale_c * direction, lower_c, upper_c)
+
+    Args:
+        x: [B, ...].
+        direction: [B, ...], int8: -1, 0, 1, or -128 for NaN.
+        step: [B], accumulation dtype, in units of `scale`; may be negative.
+        bounds: The box, see `channel_bounds`; None for no clamp.
+        scale: The unit of a step, see `channel_scale`; None for 1.
+
+    Returns:
+        perturbed, shape, dtype and layout of `x`.
+
+    Raises:
+        TypeError, ValueError: An argument has another type, dtype, shape or device than said here.
+
+    Source: RAT Eq. 4. Cost: reads x and one byte per element, writes x.
+
+    Example:
+        >>> direction = torch.tensor([[-1, 0]], dtype=torch.int8)
+        >>> perturb(torch.tensor([[0.25, 0.5]]), direction, torch.tensor([0.125]))
+        tensor([[0.1250, 0.5000]])
+    """
+    check_batch(x)
+    if not isinstance(direction, Tensor) or direction.dtype != torch.int8:
+        raise TypeError(
+            f"direction must be an int8 tensor, as fgsm_step returns it, got {describe(direction)}"
+        )
+    if direction.shape != x.shape:
+        raise ValueError(
+            f"direction must have the shape of x, {list(x.shape)}, got {describe(direction)}"
+        )
+    check_device("direction", direction, "x", x)
+    check_per_sample("step", step, accumulate_dtype(x.dtype), "x", x)
+    return _perturb(
+        x, direction, step.contiguous(), channel_bounds(bounds, x), channel_scale(scale, x)
+    )
+
+
+def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.01) -> Tensor:
+    """The radius at which logits that are lines change the prediction: RR-Fast's closed form.
+
+        radius = min_{i != y} q_i,    q_i = alpha * gap_i(0) / (gap_i(0) - gap_i(alpha)),
+        gap_i(t) = h_y(t) - h_i(t)
+
+    q_i is infinite where class i does not gain on y, and 0 at a tie (or if y is not the largest).
+
+    Args:
+        h0: Logits at x, [B, K].
+        h1: Logits at x + alpha * direction, [B, K], dtype of `h0`.
+        prediction: y, [B] int64.
+        alpha: The step between the two, > 0.
+
+    Returns:
+        [B], accumulation dtype. Infinite if no class gains; NaN if a logit is NaN or y is no class.
+
+    Raises:
+        TypeError, ValueError: An argument has another type, dtype, shape or device than said here,
+            or alpha is not positive.
+
+    Source: RAT Eq. 6 to 8; errata 2 (the printed sign is wrong) and 3. Cost: reads 2 * B * K once.
+
+    Example:
+        >>> h0, h1 = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1.5, 1.0, 0.5]])
+        >>> linear_radius(h0, h1, torch.tensor([0]), alpha=0.25)
+        tensor([0.5000])
+    """
+    check_logits("h0", h0)
+    check_same("h1", h1, "h0", h0)
+    check_per_sample("prediction", prediction, torch.int64, "h0", h0)
+    check_number("alpha", alpha)
+    return _linear_radius(h0, h1, prediction, alpha)
+
+
+def search_step_(
+    logits: Tensor, prediction: Tensor, lower: Tensor, upper: Tensor, radius: Tensor
+) -> None:
+    """One step of RR-BS for every sample at once, in place: the bracket and the next radius to try.
+
+    A sample that still predicts y at `radius` gets lower = radius, one that flipped upper = radius;
+    then radius = min((lower + upper) / 2, 2 * lower): doubling until something flips, bisection
+    from there.
+
+    Args:
+        logits: Logits at x + radius * direction, [B, K].
+        prediction: y, [B] int64.
+        lower: Largest radius seen to keep the prediction, [B], accumulation dtype of `logits`.
+            Changed in place.
+        upper: Smallest radius seen to flip it, infinite if none, likewise.
+        radius: The radius just tried, then the next one, likewise.
+
+    NaN among a sample's logits makes its three numbers NaN for good.
+
+    Raises:
+        TypeError, ValueError: An argument has another type, dtype, shape, device or layout than
+            said here.
+
+    Source: RAT Algorithm 1; errata 5. Cost: reads B * K once; returns nothing to the host.
+
+    Example:
+        >>> lower, upper, radius = torch.tensor([[1.0], [torch.inf], [2.0]])
+        >>> flipped = torch.tensor([[0.0, 5.0]])
+        >>> search_step_(flipped, torch.tensor([0]), lower, upper, radius)
+        >>> lower.item(), upper.item(), radius.item()
+        (1.0, 2.0, 1.5)
+    """
+    check_logits("logits", logits)
+    check_per_sample("prediction", prediction, torch.int64, "logits", logits)
+    for name, value in (("lower", lower), ("upper", upper), ("radius", radius)):
+        check_per_sample(name, value, accumulate_dtype(logits.dtype), "logits", logits)
+        if not value.is_contiguous():
+            raise ValueError(
+                f"{name} must be contiguous, because it is changed in place, got strides "
+                f"{value.stride()}"
+            )
+    _search_step_(logits, prediction, lower, upper, radius)
+
+
+def check_mode(mode: object) -> None:
+    """Raise a ValueError unless `mode` is a `Mode`."""
+    if mode not in _SIGNS:
+        raise ValueError(f"mode must be one of {', '.join(map(repr, _SIGNS))}, got {mode!r}")
+
+
+def rat_perturb(
+    x: Tensor,
+    grad: Tensor,
+    logits: Tensor,
+    labels: Tensor,
+    eps: float,
+    mode: Mode = "rat",
+    bounds: Bounds | None = None,
+    scale: Scale | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The inner step of RAT: samples that are right move up the loss, those that are wrong down.
+
+        perturbed = clamp(x + s_b * eps * scale_c * sign(grad), lower_c, upper_c)
+
+    with s = +1 where argmax(logits) == label and -1 elsewhere for `"rat"`, +1 for `"at"`, -1 for
+    `"reverse_at"`.
+
+    Args:
+        x: [B, ...].
+        grad: Gradient of the loss with respect to `x`: dtype and shape of `x`.
+        logits: Logits at x, [B, K]; any floating dtype.
+        labels: [B] int64.
+        eps: Length of the step, >= 0, in units of `scale`.
+        mode: `"rat"` (RAT Eq. 11), `"at"` (Eq. 9) or `"reverse_at"` (Eq. 10).
+        bounds: The box, see `channel_bounds`; None for no clamp.
+        scale: The unit of a step, see `channel_scale`; None for 1.
+
+    Returns:
+        perturbed, shape, dtype and layout of `x`; correct [B] bool.
+
+    Raises:
+        TypeError, ValueError: An argument has another type, dtype, shape or device than said here,
+            or `mode` is unknown.
+
+    Source: RAT Eq. 9 to 11. Cost: reads x, grad and the logits, writes x.
+
+    Example:
+        >>> x, grad = torch.zeros(2, 1), torch.tensor([[3.0], [3.0]])
+        >>> logits, labels = torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([0, 1])
+        >>> rat_perturb(x, grad, logits, labels, eps=0.5)
+        (tensor([[ 0.5000],
+                [-0.5000]]), tensor([ True, False]))
+    """
+    check_batch(x)
+    check_same("grad", grad, "x", x)
+    check_logits("logits", logits)
+    check_device("logits", logits, "x", x)
+    if logits.shape[0] != x.shape[0]:
+        raise ValueError(
+            f"logits must have one row per sample of x, {x.shape[0]}, got {describe(logits)}"
+        )
+    check_per_sample("labels", labels, torch.int64, "logits", logits)
+    check_number("eps", eps, zero=True)
+    check_mode(mode)
+    correct, wrong = _SIGNS[mode]
+    return _rat_perturb(
+        x,
+        grad,
+        logits,
+        labels,
+        correct * eps,
+        wrong * eps,
+        channel_bounds(bounds, x),
+        channel_scale(scale, x),
+    )

@@ -1,0 +1,262 @@
+"""The specification: every op and both algorithms of RAT in plain PyTorch, slow and obvious.
+
+The compiled kernels are tested against these functions, and these functions run wherever no kernel
+is. What decides a doubtful case is here. Shapes: B samples, K classes, x of shape [B, ...].
+"accumulation dtype" is float64 for float64 and float32 for everything else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+#: Code of the sign of NaN in a packed direction.
+NAN_DIRECTION = -128
+
+
+def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which the ops compute: float64 for float64, float32 for the others."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """The layout of an elementwise op's result: channels-last if `x` lies so, else contiguous."""
+    if not x.is_contiguous():
+        if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+            return torch.channels_last
+        if x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
+            return torch.channels_last_3d
+    return torch.contiguous_format
+
+
+def per_channel(values: Tensor, x: Tensor) -> Tensor:
+    """[C] or [1] values shaped so that they broadcast over dimension 1 of `x`."""
+    return values.reshape(1, -1, *[1] * (x.dim() - 2)) if x.dim() > 1 else values
+
+
+# ---------------------------------------------------------------------------------------------- ops
+
+
+def direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, margin and cotangent (errata 4); see `rrfast.ops.direction_seed`."""
+    h = logits.to(accumulate_dtype(logits.dtype))
+    prediction = h.argmax(dim=1, keepdim=True)
+    others = h.scatter(1, prediction, -math.inf)
+    runner_up = others.amax(dim=1, keepdim=True)
+    if temperature == 0:
+        # Not the argmax of `others`: if all of them are masked with -inf, that is the prediction.
+        candidates = (others == runner_up).scatter(1, prediction, False)
+        second = candidates.int().argmax(dim=1, keepdim=True)
+        one_hot = torch.zeros_like(h).scatter(1, second, 1.0)
+        weights = one_hot.masked_fill(runner_up.isnan(), math.nan)
+    else:
+        weights = torch.exp((others - runner_up) / temperature)
+    seed = (weights / weights.sum(dim=1, keepdim=True)).scatter(1, prediction, -1.0)
+    margin = h.gather(1, prediction) - runner_up
+    return prediction.squeeze(1), margin.squeeze(1), seed.to(logits.dtype)
+
+
+def naive_direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The same from the cross-entropy at the predicted label, as in RAT Eq. 3 and as released.
+
+    In floating point its term 1 - p of the prediction vanishes from a margin of about 17 in
+    float32 and 10 in bfloat16, and the direction is then wrong (errata 4). Kept for comparison and
+    for `compat="released"`.
+    """
+    prediction, margin, _ = direction_seed(logits, temperature)
+    h = logits / temperature
+    seed = torch.softmax(h, dim=1)
+    seed = seed - torch.nn.functional.one_hot(prediction, h.shape[1]).to(seed.dtype)
+    return prediction, margin, seed
+
+
+def _moved(
+    x: Tensor, length: Tensor, sign: Tensor, bounds: Tensor | None, scale: Tensor | None
+) -> Tensor:
+    """clamp(x + length_b * scale_c * sign), in the dtype and layout of `x`."""
+    step = length.reshape(-1, *[1] * (x.dim() - 1))
+    if scale is not None:
+        step = step * per_channel(scale, x)
+    value = x.to(accumulate_dtype(x.dtype)) + step * sign
+    if bounds is not None:
+        value = value.clamp(per_channel(bounds[0], x), per_channel(bounds[1], x))
+    return torch.empty(
+        x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x)
+    ).copy_(value)
+
+
+def _sign(grad: Tensor) -> Tensor:
+    """-1, 0, +1; NaN stays NaN, unlike in `torch.sign`."""
+    value = grad.to(accumulate_dtype(grad.dtype))
+    return value.sign().masked_fill(value.isnan(), math.nan)
+
+
+def fgsm_step(
+    x: Tensor, grad: Tensor, step: Tensor, bounds: Tensor | None = None, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """One step along sign(grad), and that sign packed in int8; see `rrfast.ops.fgsm_step`."""
+    sign = _sign(grad)
+    packed = sign.nan_to_num(nan=NAN_DIRECTION)
+    direction = torch.empty(
+        x.shape, dtype=torch.int8, device=x.device, memory_format=memory_format(x)
+    ).copy_(packed)
+    return _moved(x, step, sign, bounds, scale), direction
+
+
+def perturb(
+    x: Tensor,
+    direction: Tensor,
+    step: Tensor,
+    bounds: Tensor | None = None,
+    scale: Tensor | None = None,
+) -> Tensor:
+    """A step along a packed direction; see `rrfast.ops.perturb`."""
+    sign = direction.to(accumulate_dtype(x.dtype)).masked_fill(direction == NAN_DIRECTION, math.nan)
+    return _moved(x, step, sign, bounds, scale)
+
+
+def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> Tensor:
+    """The closed form of RR-Fast (RAT Eq. 8, errata 2 and 3); see `rrfast.ops.linear_radius`."""
+    dtype = accumulate_dtype(h0.dtype)
+    known = (prediction >= 0) & (prediction < h0.shape[1])
+    top = prediction.clamp(0, h0.shape[1] - 1)[:, None]
+    gap0 = h0.to(dtype).gather(1, top) - h0.to(dtype)
+    gap1 = h1.to(dtype).gather(1, top) - h1.to(dtype)
+    q = torch.where(gap1 < gap0, alpha * gap0 / (gap0 - gap1), math.inf)
+    q = q.masked_fill(gap0 <= 0, 0.0)
+    q = q.masked_fill(gap0.isnan() | gap1.isnan(), math.nan)
+    return q.scatter(1, top, math.inf).amin(dim=1).masked_fill(~known, math.nan)
+
+
+def search_step_(
+    logits: Tensor, prediction: Tensor, lower: Tensor, upper: Tensor, radius: Tensor
+) -> None:
+    """One step of RR-BS (RAT Algorithm 1, errata 5); see `rrfast.ops.search_step_`."""
+    flipped = logits.argmax(dim=1) != prediction
+    undefined = logits.isnan().any(dim=1) | radius.isnan()
+    new_lower = torch.where(flipped, lower, radius).masked_fill(undefined, math.nan)
+    new_upper = torch.where(flipped, radius, upper).masked_fill(undefined, math.nan)
+    lower.copy_(new_lower)
+    upper.copy_(new_upper)
+    radius.copy_(torch.minimum((lower + upper) / 2, 2 * lower))
+
+
+def rat_perturb(
+    x: Tensor,
+    grad: Tensor,
+    logits: Tensor,
+    labels: Tensor,
+    eps_correct: float,
+    eps_wrong: float,
+    bounds: Tensor | None = None,
+    scale: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The perturbation of RAT, AT and ReverseAT (RAT Eq. 9 to 11); see `rrfast.ops.rat_perturb`."""
+    correct = logits.argmax(dim=1) == labels
+    dtype = accumulate_dtype(x.dtype)
+    # From Python floats, not from a tensor on the host: nothing to copy to the device.
+    eps = torch.full_like(correct, eps_wrong, dtype=dtype).masked_fill(correct, eps_correct)
+    return _moved(x, eps, _sign(grad), bounds, scale), correct
+
+
+# --------------------------------------------------------------------------------------- algorithms
+
+Numerics = Literal["stable", "naive"]
+
+
+def _direction(
+    model: Callable[[Tensor], Tensor], x: Tensor, temperature: float, numerics: Numerics
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Clean logits, prediction and the worst-case direction sign(grad) (RAT Eq. 3)."""
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        logits = model(x)
+        seed_of = direction_seed if numerics == "stable" else naive_direction_seed
+        prediction, _, seed = seed_of(logits.detach(), temperature)
+        (grad,) = torch.autograd.grad(logits, x, seed)
+    return logits.detach(), prediction, _sign(grad)
+
+
+def _at(x: Tensor, radius: Tensor, sign: Tensor, bounds: tuple[float, float] | None) -> Tensor:
+    moved = x.detach() + radius.reshape(-1, *[1] * (x.dim() - 1)) * sign
+    return moved if bounds is None else moved.clamp(*bounds)
+
+
+def radius_fast(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    temperature: float = 1.0,
+    alpha: float = 0.01,
+    bounds: tuple[float, float] | None = None,
+    numerics: Numerics = "stable",
+) -> Tensor:
+    """RR-Fast, RAT Algorithm 2, sample by sample; [B].
+
+    The model must be in eval mode and its parameters need no gradient. `numerics="naive"` takes the
+    direction from the cross-entropy as printed.
+    """
+    radii = []
+    for sample in x.split(1):
+        logits, prediction, sign = _direction(model, sample, temperature, numerics)
+        with torch.no_grad():
+            moved = model(
+                _at(sample, torch.full_like(prediction, alpha, dtype=sample.dtype), sign, bounds)
+            )
+        h0, h1, y = logits[0], moved[0], int(prediction[0])
+        radius = math.inf
+        for i in range(len(h0)):
+            if i != y:
+                gap0, gap1 = float(h0[y] - h0[i]), float(h1[y] - h1[i])
+                if math.isnan(gap0) or math.isnan(gap1):
+                    radius = math.nan
+                elif gap0 <= 0:
+                    radius = min(radius, 0.0)
+                elif gap1 < gap0:
+                    radius = min(radius, alpha * gap0 / (gap0 - gap1))
+        radii.append(radius)
+    return torch.tensor(radii, dtype=accumulate_dtype(x.dtype), device=x.device)
+
+
+def radius_bs(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    temperature: float = 1.0,
+    budget: int = 25,
+    r_min: float = 1e-6,
+    bounds: tuple[float, float] | None = None,
+    numerics: Numerics = "stable",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """RR-BS, RAT Algorithm 1, sample by sample: radius, lower and upper, each [B].
+
+    `budget` counts forwards with the clean one; the next radius is min((lower + upper) / 2, 2 *
+    lower), and the search starts with lower = r_min, upper = infinity, as released (errata 5).
+    """
+    rows = []
+    for sample in x.split(1):
+        logits, prediction, sign = _direction(model, sample, temperature, numerics)
+        if bool(direction_seed(logits, temperature)[1] == 0):
+            rows.append((0.0, 0.0, 0.0))  # a tie: errata 3
+            continue
+        lower, upper = r_min, math.inf
+        for _ in range(budget - 1):
+            radius = min((lower + upper) / 2, 2 * lower)
+            with torch.no_grad():
+                probe = model(_at(sample, torch.tensor([radius], dtype=sample.dtype), sign, bounds))
+            if bool(probe.isnan().any()):
+                lower = upper = math.nan
+                break
+            if int(probe.argmax(dim=1)) != int(prediction):
+                upper = radius
+            else:
+                lower = radius
+        rows.append(
+            ((lower + upper) / 2, lower if lower > r_min or math.isnan(lower) else 0.0, upper)
+        )
+    table = torch.tensor(rows, dtype=accumulate_dtype(x.dtype), device=x.device).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2]
