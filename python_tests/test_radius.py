@@ -1,0 +1,509 @@
+"""What a user expects of `radius`: a model left as it was, any batch, any context, clear errors."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rrfast
+from rrfast.radius import METHODS
+
+PASSES = {"fast": (2, 1), "bs": (25, 1), "grad": (1, 1)}
+
+
+@pytest.fixture(params=sorted(METHODS))
+def method(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def convolutional(dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Conv2d(8, 8, 3, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(72, 10),
+    ).to(dtype)
+
+
+def images(samples: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.rand(samples, 3, 10, 10, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+
+def test_every_method_says_what_it_costs(method: str) -> None:
+    calls = 0
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return model(x)
+
+    model = convolutional().eval()
+    result = rrfast.radius(Counting().eval(), images(4), method=method, full_output=True)
+    assert (result.forwards, result.backwards) == PASSES[method]
+    assert calls == result.forwards
+
+
+def test_one_backward_per_call(method: str) -> None:
+    backwards = 0
+
+    class Marked(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.view_as(x)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            nonlocal backwards
+            backwards += 1
+            return grad
+
+    model = convolutional().eval()
+    rrfast.radius(lambda x: model(Marked.apply(x)), images(4), method=method)
+    assert backwards == 1
+
+
+# ----------------------------------------------------------------------------------- left as it was
+
+
+def snapshot(model: nn.Module) -> dict[str, Any]:
+    return {
+        "state": {name: value.clone() for name, value in model.state_dict().items()},
+        "grad": {
+            n: None if p.grad is None else p.grad.clone() for n, p in model.named_parameters()
+        },
+        "requires_grad": {n: p.requires_grad for n, p in model.named_parameters()},
+        "training": {n: m.training for n, m in model.named_modules()},
+        "hooks": {
+            n: len(m._forward_hooks) + len(m._backward_hooks) for n, m in model.named_modules()
+        },
+        "rng": torch.get_rng_state(),
+    }
+
+
+def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+    torch.testing.assert_close(before, after, rtol=0, atol=0)
+
+
+def mixed_model() -> nn.Module:
+    """In training mode but for one layer, one parameter frozen, some gradients set."""
+    model = convolutional().train()
+    model[1].eval()
+    model[0].bias.requires_grad_(False)
+    model[7].weight.grad = torch.randn_like(model[7].weight)
+    return model
+
+
+def test_the_model_and_the_input_are_left_as_they_were(method: str) -> None:
+    model, x = mixed_model(), images(8)
+    x.requires_grad_(True)
+    x.grad = torch.ones_like(x)
+    before, pixels = snapshot(model), x.detach().clone()
+    r = rrfast.radius(model, x, method=method)
+    assert_same(before, snapshot(model))
+    assert torch.equal(x, pixels)
+    assert x.requires_grad
+    assert torch.equal(x.grad, torch.ones_like(x))
+    assert not r.requires_grad
+
+
+def test_also_after_an_error() -> None:
+    class Failing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = mixed_model()
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.inner(x)
+            raise RuntimeError("out of luck")
+
+    model = Failing()
+    before = snapshot(model)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        rrfast.radius(model, images(2))
+    assert_same(before, snapshot(model))
+
+
+def test_inside_no_parameter_requires_a_gradient_and_all_is_in_eval_mode() -> None:
+    seen = []
+
+    class Looking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = mixed_model()
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(
+                (
+                    any(p.requires_grad for p in self.parameters()),
+                    any(m.training for m in self.modules()),
+                )
+            )
+            return self.inner(x)
+
+    rrfast.radius(Looking(), images(2))
+    assert seen == [(False, False)] * 2
+
+
+# ---------------------------------------------------------------------------------------- any batch
+
+
+def test_batch_and_order_do_not_matter(method: str) -> None:
+    model, x = convolutional(torch.float64), images(512, torch.float64)
+    whole = rrfast.radius(model, x, method=method)
+    order = torch.randperm(512)
+    torch.testing.assert_close(
+        rrfast.radius(model, x[order], method=method), whole[order], rtol=1e-12, atol=0
+    )
+    for size in (1, 7):
+        parts = [rrfast.radius(model, part, method=method) for part in x[:21].split(size)]
+        torch.testing.assert_close(torch.cat(parts), whole[:21], rtol=1e-12, atol=0)
+
+
+def test_empty_batch(method: str) -> None:
+    result = rrfast.radius(convolutional(), images(0), method=method, full_output=True)
+    for tensor in (result.radius, result.lower, result.upper):
+        assert (tensor.shape, tensor.dtype) == ((0,), torch.float32)
+    assert (result.prediction.shape, result.prediction.dtype) == ((0,), torch.int64)
+    assert result.found.shape == (0,)
+    assert (result.forwards, result.backwards) == (0, 0)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 7), (5, 4, 6), (5, 2, 3, 4, 5)])
+def test_inputs_of_any_shape(method: str, shape: tuple[int, ...]) -> None:
+    model = nn.Sequential(
+        nn.Unflatten(0, (5, 1)), nn.Flatten(1), nn.Linear(math.prod(shape[1:]), 3)
+    )
+    r = rrfast.radius(model, torch.rand(shape), method=method, scale=2.0)
+    assert r.shape == (5,)
+    assert r.isfinite().all()
+
+
+@pytest.mark.parametrize("options", [{}, {"bounds": (-3.0, 3.0)}, {"scale": 2.0}], ids=str)
+def test_a_sample_may_be_a_number(method: str, options: dict[str, Any]) -> None:
+    x = torch.randn(6, dtype=torch.float64)
+    slopes = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    scalar = rrfast.radius(lambda t: t[:, None] * slopes, x, method=method, **options)
+    vector = rrfast.radius(lambda t: t * slopes, x[:, None], method=method, **options)
+    assert torch.equal(scalar, vector)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "strided", "expanded"])
+def test_inputs_of_any_layout(method: str, layout: str) -> None:
+    model, x = convolutional(torch.float64), images(4, torch.float64)
+    if layout == "expanded":
+        x = x[:1].expand(4, -1, -1, -1)
+    laid = {
+        "channels_last": x.contiguous(memory_format=torch.channels_last),
+        "strided": x.transpose(2, 3).contiguous().transpose(2, 3),
+        "expanded": x,
+    }[layout]
+    expected = rrfast.radius(model, x.contiguous(), method=method)
+    torch.testing.assert_close(
+        rrfast.radius(model, laid, method=method), expected, rtol=1e-10, atol=0
+    )
+
+
+def test_channels_last_stays_channels_last() -> None:
+    seen = []
+
+    class Looking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.is_contiguous(memory_format=torch.channels_last))
+            return model(x)
+
+    model = convolutional().eval().to(memory_format=torch.channels_last)
+    rrfast.radius(Looking(), images(4).contiguous(memory_format=torch.channels_last), method="bs")
+    assert seen == [True] * 25
+
+
+# -------------------------------------------------------------------------------------- any context
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_works_in_any_grad_mode(method: str, context: Any) -> None:
+    model, expected = convolutional(), rrfast.radius(convolutional(), images(4), method=method)
+    with context():
+        x = images(4)  # under inference_mode: an inference tensor
+        r = rrfast.radius(model, x, method=method)
+        assert torch.is_grad_enabled() == (context is torch.enable_grad)
+    assert torch.equal(r, expected)
+
+
+def test_works_under_autocast(method: str) -> None:
+    model, x = convolutional(), images(64)
+    exact = rrfast.radius(model, x, method=method)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        r = rrfast.radius(model, x, method=method)
+    assert r.dtype == torch.float32
+    # bfloat16 has three digits; the radius is a ratio of differences of logits, so what is asked is
+    # the ranking.
+    assert (
+        torch.corrcoef(torch.stack((exact.argsort().argsort(), r.argsort().argsort())).double())[
+            0, 1
+        ]
+        > 0.9
+    )
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_models_in_16_bit_give_a_float32_radius(method: str, half: torch.dtype) -> None:
+    model, x = nn.Linear(16, 4).to(half), torch.randn(8, 16).to(half)
+    r = rrfast.radius(model, x, method=method)
+    assert r.dtype == torch.float32
+    assert not r.isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "weights"), [(torch.float64, torch.float32), (torch.float32, torch.float64)]
+)
+def test_the_finer_precision_decides(
+    method: str, inputs: torch.dtype, weights: torch.dtype
+) -> None:
+    model = nn.Linear(16, 4).to(weights)
+    x = torch.randn(8, 16).to(inputs)
+    r = rrfast.radius(lambda t: model(t.to(weights)), x, method=method)
+    assert r.dtype == torch.float64
+    exact = rrfast.radius(model.double(), x.double(), method=method)
+    torch.testing.assert_close(r, exact, rtol=0.02, atol=0)
+
+
+def test_a_compiled_model(method: str) -> None:
+    model, x = convolutional(), images(4)
+    compiled = torch.compile(model, backend="aot_eager")
+    torch.testing.assert_close(
+        rrfast.radius(compiled, x, method=method),
+        rrfast.radius(model, x, method=method),
+        rtol=1e-4,
+        atol=0,
+    )
+    assert compiled.training
+
+
+@contextlib.contextmanager
+def process_group(folder: Path) -> Iterator[None]:
+    store = torch.distributed.FileStore(str(folder / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_inside_ddp(method: str, tmp_path: Path) -> None:
+    x = images(4)
+    expected = rrfast.radius(convolutional(), x, method=method)
+    with process_group(tmp_path):
+        wrapped = nn.parallel.DistributedDataParallel(convolutional())
+        assert torch.equal(rrfast.radius(wrapped, x, method=method), expected)
+        for _ in range(2):  # training goes on as if nothing had happened
+            wrapped(x).sum().backward()
+            assert all(p.grad is not None for p in wrapped.parameters())
+
+
+def test_outputs_with_logits(method: str) -> None:
+    model = convolutional().eval()
+    expected = rrfast.radius(model, images(4), method=method)
+    r = rrfast.radius(
+        lambda x: types.SimpleNamespace(logits=model(x), loss=None), images(4), method=method
+    )
+    assert torch.equal(r, expected)
+
+
+# ---------------------------------------------------------------------------------- doubtful inputs
+
+
+def two_logits(h: Tensor) -> Any:
+    """A model of two pixels whose logits are pixels, plus fixed logits."""
+    return lambda x: x + h.to(x)
+
+
+def test_a_tie_has_radius_zero(method: str) -> None:
+    result = rrfast.radius(
+        two_logits(torch.zeros(2)),
+        torch.tensor([[0.5, 0.5], [1.0, 0.5]]),
+        method=method,
+        full_output=True,
+    )
+    assert result.radius[0].item() == 0
+    assert result.prediction.tolist() == [0, 0]
+    assert result.radius[1].item() == pytest.approx(0.25, rel=0.01)
+    assert result.found.all()
+
+
+def test_a_zero_gradient_finds_nothing(method: str) -> None:
+    dead = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    dead[0].bias.data.fill_(-100.0)
+    result = rrfast.radius(dead, torch.rand(5, 4), method=method, full_output=True)
+    assert (result.radius == math.inf).all()
+    assert not result.found.any()
+    assert (result.upper == math.inf).all()
+
+
+@pytest.mark.parametrize("broken", [math.nan, -math.nan])
+def test_nan_is_never_a_number(method: str, broken: float) -> None:
+    x = torch.tensor([[0.5, 0.25], [broken, 0.25], [0.5, broken]])
+    result = rrfast.radius(two_logits(torch.zeros(2)), x, method=method, full_output=True)
+    assert result.radius.isnan().tolist() == [False, True, True]
+    assert result.found.tolist() == [True, False, False]
+
+
+def test_a_gradient_that_is_nan_is_no_radius(method: str) -> None:
+    def model(x: Tensor) -> Tensor:  # finite logits, but the square root has no slope at 0
+        return torch.cat((x.sqrt() + 1, x.flip(1).square()), dim=1)[:, [0, 3]]
+
+    x = torch.tensor([[0.0, 0.0], [0.25, 0.5]])
+    assert rrfast.radius(model, x, method=method).isnan()[0]
+
+
+def test_saturated_logits(method: str) -> None:
+    """Logits ten thousand times as large, where softmax sees ones and zeros: the same radius."""
+    model, hot, x = nn.Linear(4, 2), nn.Linear(4, 2), torch.rand(8, 4)
+    hot.weight.data, hot.bias.data = model.weight.data * 1e4, model.bias.data * 1e4
+    expected = rrfast.radius(model, x, method=method)
+    assert (torch.softmax(hot(x), dim=1).amax(dim=1) == 1).any()
+    # float32 logits are off by a few units in 2^-24 of the largest, and `fast` divides their
+    # differences by alpha = 0.01.
+    torch.testing.assert_close(rrfast.radius(hot, x, method=method), expected, rtol=1e-3, atol=0)
+
+
+def test_adding_a_constant_to_the_logits_changes_nothing(method: str) -> None:
+    model, x = convolutional(torch.float64).eval(), images(16, torch.float64)
+    torch.testing.assert_close(
+        rrfast.radius(lambda t: model(t) + 8.0, x, method=method),
+        rrfast.radius(model, x, method=method),
+        rtol=1e-9,
+        atol=0,
+    )
+
+
+# -------------------------------------------------------------------------------------- pixel units
+
+
+MEAN, STD = torch.tensor([0.49, 0.48, 0.45]).double(), torch.tensor([0.25, 0.2, 0.3]).double()
+
+
+def normalise(x: Tensor) -> Tensor:
+    return (x - MEAN[:, None, None]) / STD[:, None, None]
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+def test_scale_makes_it_a_pixel_radius(method: str, boxed: bool) -> None:
+    model, pixels = convolutional(torch.float64).eval(), images(16, torch.float64)
+    pixel_box = (0.0, 1.0) if boxed else None
+    normalised_box = (-MEAN / STD, (1 - MEAN) / STD) if boxed else None
+    inside = rrfast.radius(lambda x: model(normalise(x)), pixels, method=method, bounds=pixel_box)
+    outside = rrfast.radius(
+        model, normalise(pixels), method=method, bounds=normalised_box, scale=1 / STD
+    )
+    torch.testing.assert_close(outside, inside, rtol=1e-6, atol=0)
+
+
+def test_doubling_the_scale_halves_the_radius(method: str) -> None:
+    model, x = nn.Linear(16, 4).double(), torch.randn(8, 16, dtype=torch.float64)
+    # `bs` stops at a bracket of 2^-8 of the radius, or so.
+    tolerance = 2e-2 if method == "bs" else 1e-9
+    torch.testing.assert_close(
+        2 * rrfast.radius(model, x, method=method, scale=2.0),
+        rrfast.radius(model, x, method=method),
+        rtol=tolerance,
+        atol=0,
+    )
+
+
+# ----------------------------------------------------------------------------------------- mistakes
+
+
+def flat(x: Tensor) -> Tensor:
+    return x.sum(dim=1)
+
+
+MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
+    (
+        {"x": torch.zeros(2, 4, dtype=torch.uint8)},
+        TypeError,
+        r"x must be a floating-point tensor.*got a uint8 tensor of shape \[2, 4\].*x.float\(\)",
+    ),
+    ({"x": [[1.0, 2.0]]}, TypeError, "x must be a tensor of float64.*got list"),
+    ({"x": torch.tensor(1.0)}, ValueError, "x must have a batch dimension"),
+    ({"model": None}, TypeError, "model must be callable, got NoneType"),
+    (
+        {"model": flat},
+        ValueError,
+        r"the model's logits must have shape \[B, K\], got a float32 tensor of shape \[2\]",
+    ),
+    (
+        {"model": lambda x: x[:, :1]},
+        ValueError,
+        "the model's logits must have at least two classes",
+    ),
+    (
+        {"model": lambda x: x[:1]},
+        ValueError,
+        r"logits must have one row per sample of x, 2, got a float32 tensor of shape \[1, 4\]",
+    ),
+    (
+        {"model": lambda x: (x, x)},
+        TypeError,
+        "model must return a tensor of logits, or an object with .logits, got tuple",
+    ),
+    (
+        {"model": lambda x: x.argmax(1, keepdim=True)},
+        TypeError,
+        "the model's logits must be a tensor of float64",
+    ),
+    ({"model": lambda x: x.detach()}, ValueError, "model must be differentiable with respect to x"),
+    ({"method": "faster"}, ValueError, "method must be one of 'fast', 'bs', 'grad', got 'faster'"),
+    (
+        {"budget": 10},
+        TypeError,
+        "method 'fast' has no option 'budget'; its options are temperature, alpha",
+    ),
+    (
+        {"method": "bs", "budget": 1},
+        ValueError,
+        "budget must be an integer of at least 2 forwards, got 1",
+    ),
+    ({"method": "bs", "budget": 2.5}, ValueError, "budget must be an integer"),
+    ({"method": "bs", "r_min": 0.0}, ValueError, "r_min must be finite and greater than 0"),
+    ({"alpha": -0.01}, ValueError, "alpha must be finite and greater than 0, got -0.01"),
+    ({"temperature": math.inf}, ValueError, "temperature must be finite and at least 0, got inf"),
+    (
+        {"temperature": 0.0, "compat": "released"},
+        ValueError,
+        "temperature must be finite and greater than 0",
+    ),
+    ({"compat": "original"}, ValueError, "compat must be 'paper' or 'released', got 'original'"),
+    ({"bounds": (1, 0)}, ValueError, r"bounds must have lower <= upper, got \(1, 0\)"),
+    ({"bounds": 1.0}, TypeError, r"bounds must be None or a pair \(lower, upper\)"),
+    (
+        {"scale": torch.ones(3)},
+        ValueError,
+        "scale must be a number or hold one value for each of the 4 channels",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"), MISTAKES, ids=[m[2][:40] for m in MISTAKES]
+)
+def test_mistakes_get_a_sentence(
+    arguments: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    call: dict[str, Any] = {"model": nn.Linear(4, 3), "x": torch.rand(2, 4), **arguments}
+    with pytest.raises(error, match=sentence):
+        rrfast.radius(call.pop("model"), call.pop("x"), **call)

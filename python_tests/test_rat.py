@@ -1,0 +1,281 @@
+"""Radius Aware Training: the gradient it leaves, what it costs, and what it leaves alone."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rrfast
+
+MODES = ("rat", "at", "reverse_at")
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4)
+    ).double()
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(32, 1, 8, 8, generator=generator, dtype=torch.float64)
+    return x, torch.randint(4, (32,), generator=generator)
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def objective_by_hand(
+    model: nn.Module, x: Tensor, y: Tensor, eps: float, mode: str
+) -> tuple[Tensor, list[Tensor]]:
+    """Eq. 12, one thing after the other."""
+    model.zero_grad()
+    x = x.clone().requires_grad_()
+    logits = model(x)
+    clean = nn.functional.cross_entropy(logits, y)
+    (grad,) = torch.autograd.grad(clean, x, retain_graph=True)
+    correct = (logits.argmax(dim=1) == y).double() * 2 - 1
+    sign = {
+        "rat": correct,
+        "at": torch.ones_like(correct),
+        "reverse_at": -torch.ones_like(correct),
+    }[mode]
+    moved = x.detach() + eps * sign[:, None, None, None] * grad.sign()
+    loss = clean + nn.functional.cross_entropy(model(moved), y)
+    loss.backward()
+    return loss.detach(), gradients(model)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradient_of_the_objective(mode: Any) -> None:
+    x, y = batch()
+    expected_loss, expected = objective_by_hand(network(), x, y, 0.05, mode)
+    objective = rrfast.RAT(eps=0.05, mode=mode)
+
+    model = network()
+    loss = objective.backward(model, x, y)
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, expected_loss)
+    torch.testing.assert_close(gradients(model), expected)
+
+    model = network()
+    loss = objective(model, x, y)
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), expected_loss)
+    torch.testing.assert_close(gradients(model), expected)
+
+
+def test_modes_differ() -> None:
+    x, y = batch()
+    results = [objective_by_hand(network(), x, y, 0.05, mode)[0].item() for mode in MODES]
+    assert len(set(results)) == 3
+
+
+class Counted(nn.Module):
+    """Counts the passes through a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+        self.forwards = self.backwards = 0
+        self.network[4].register_full_backward_hook(self.count)
+
+    def count(self, *_: object) -> None:
+        self.backwards += 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forwards += 1
+        return self.network(x)
+
+
+def test_cost() -> None:
+    model = Counted()
+    rrfast.RAT().backward(model, *batch())
+    assert (model.forwards, model.backwards) == (2, 2)
+    model = Counted()
+    rrfast.RAT()(model, *batch()).backward()
+    assert (model.forwards, model.backwards) == (2, 3)
+
+
+def test_gradients_accumulate_and_the_input_is_left_alone() -> None:
+    model, (x, y) = network(), batch()
+    pixels = x.clone()
+    rrfast.RAT().backward(model, x, y)
+    once = gradients(model)
+    rrfast.RAT().backward(model, x, y)
+    # In training mode BatchNorm normalises by the batch: the second call sees the same function.
+    torch.testing.assert_close(gradients(model), [2 * g for g in once])
+    assert torch.equal(x, pixels)
+    assert x.grad is None
+    assert not x.requires_grad
+    assert model.training
+
+
+def test_zero_eps_is_twice_the_clean_loss() -> None:
+    model, (x, y) = network(), batch()
+    loss = rrfast.RAT(eps=0.0).backward(model, x, y)
+    torch.testing.assert_close(loss, 2 * nn.functional.cross_entropy(network()(x), y).detach())
+
+
+def test_batch_norm_policies() -> None:
+    (x, y), stats = batch(), {}
+    for policy in ("both", "clean"):
+        model = network()
+        rrfast.RAT(eps=0.3, batch_norm=policy).backward(model, x, y)
+        stats[policy] = (model[1].num_batches_tracked.item(), model[1].running_mean.clone())
+        assert model[1].track_running_stats
+    once = network()
+    once(x)
+    assert stats["both"][0] == 2
+    assert stats["clean"][0] == 1
+    assert torch.equal(stats["clean"][1], once[1].running_mean)
+    assert not torch.equal(stats["both"][1], once[1].running_mean)
+
+
+def test_with_a_scaler() -> None:
+    model, (x, y) = network(), batch()
+    rrfast.RAT(eps=0.05).backward(model, x, y)
+    expected = gradients(model)
+    model = network()
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    rrfast.RAT(eps=0.05).backward(model, x, y, backward=scaler)
+    torch.testing.assert_close(gradients(model), [8 * g for g in expected])
+
+
+def test_with_a_backward_of_ones_own() -> None:
+    model, (x, y) = network(), batch()
+    losses = []
+
+    def backward(loss: Tensor) -> None:  # as fabric.backward
+        losses.append(loss.item())
+        loss.backward()
+
+    total = rrfast.RAT().backward(model, x, y, backward=backward)
+    assert len(losses) == 2
+    assert total.item() == pytest.approx(sum(losses))
+
+
+def test_criterion_bounds_and_scale() -> None:
+    model, (x, y) = network(), batch()
+    seen = []
+    handle = model.register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0].detach().clone())
+    )
+    smoothed = nn.CrossEntropyLoss(label_smoothing=0.1)
+    rrfast.RAT(eps=0.5, criterion=smoothed, bounds=(0, 1), scale=torch.tensor([2.0])).backward(
+        model, x, y
+    )
+    handle.remove()
+    clean, moved = seen
+    assert torch.equal(clean, x)
+    assert ((moved == 0) | (moved == 1)).all()  # a step of 1 from anywhere in [0, 1], clamped
+
+
+def test_under_autocast() -> None:
+    model, (x, y) = network().float(), batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = rrfast.RAT(eps=0.05).backward(model, x.float(), y)
+    assert loss.dtype == torch.float32
+    assert all(g.isfinite().all() and g.dtype == torch.float32 for g in gradients(model))
+
+
+def test_a_compiled_model() -> None:
+    model, (x, y) = network(), batch()
+    rrfast.RAT(eps=0.05).backward(model, x, y)
+    expected = gradients(model)
+    model = network()
+    rrfast.RAT(eps=0.05).backward(torch.compile(model, backend="aot_eager"), x, y)
+    torch.testing.assert_close(gradients(model), expected)
+
+
+def test_outputs_with_logits() -> None:
+    model, (x, y) = network(), batch()
+    loss = rrfast.RAT(eps=0.05).backward(lambda t: types.SimpleNamespace(logits=model(t)), x, y)
+    torch.testing.assert_close(loss, rrfast.RAT(eps=0.05).backward(network(), x, y))
+
+
+def _train_on_a_share(rank: int, folder: str) -> None:
+    store = torch.distributed.FileStore(f"{folder}/store", 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    reductions = 0
+
+    def counting(
+        state, bucket
+    ):  # unannotated: torch wants its own class there, and not as a string
+        nonlocal reductions
+        reductions += 1
+        total = torch.distributed.all_reduce(bucket.buffer().div_(2), async_op=True).get_future()
+        return total.then(lambda future: future.value()[0])
+
+    model = nn.parallel.DistributedDataParallel(
+        network().eval()
+    )  # BatchNorm frozen: shares are seen as the whole is
+    model.register_comm_hook(None, counting)
+    x, y = batch()
+    rrfast.RAT(eps=0.05).backward(model, x[rank::2], y[rank::2])
+    torch.save((gradients(model), reductions), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_two_processes_make_one_batch(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_train_on_a_share, (str(tmp_path),), nprocs=2)
+    model = network().eval()
+    rrfast.RAT(eps=0.05).backward(model, *batch())
+    for rank in range(2):
+        grads, reductions = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(grads, gradients(model))
+        assert reductions == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"eps": -1.0}, ValueError, "eps must be finite and at least 0, got -1.0"),
+        ({"eps": "1"}, TypeError, "eps must be a number, got str '1'"),
+        (
+            {"mode": "mixup"},
+            ValueError,
+            "mode must be one of 'rat', 'at', 'reverse_at', got 'mixup'",
+        ),
+        ({"batch_norm": "none"}, ValueError, "batch_norm must be 'both' or 'clean', got 'none'"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        rrfast.RAT(**options)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "sentence"),
+    [
+        (
+            torch.zeros(2, 4, dtype=torch.int64),
+            torch.zeros(2).long(),
+            TypeError,
+            "x must be a tensor of float64",
+        ),
+        (
+            torch.zeros(2, 4),
+            torch.zeros(2, 3),
+            TypeError,
+            "y must be an int64 tensor of class labels",
+        ),
+        (torch.zeros(2, 4), torch.zeros(3).long(), ValueError, "y must have one label per sample"),
+    ],
+)
+def test_wrong_batches(x: Tensor, y: Tensor, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        rrfast.RAT().backward(nn.Linear(4, 3), x, y)
+
+
+def test_wrong_backward() -> None:
+    with pytest.raises(TypeError, match="backward must be None, a GradScaler or a callable"):
+        rrfast.RAT().backward(nn.Linear(4, 3), torch.zeros(2, 4), torch.zeros(2).long(), backward=3)

@@ -1,0 +1,139 @@
+"""The robust radius: how far an input is from changing the prediction.
+
+One file per estimator, one line each in `METHODS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, overload
+
+import torch
+from torch import Tensor
+
+from rrfast.engine import Engine, Model, check_input
+from rrfast.radius.bs import BS
+from rrfast.radius.estimate import Compat, Estimate, Estimator
+from rrfast.radius.fast import Fast
+from rrfast.radius.grad import Grad
+from rrfast.reference import accumulate_dtype
+
+__all__ = [
+    "BS",
+    "METHODS",
+    "Compat",
+    "Estimate",
+    "Estimator",
+    "Fast",
+    "Grad",
+    "RadiusResult",
+    "radius",
+]
+
+#: Every estimator by the name that `radius(method=...)` takes.
+METHODS: dict[str, Callable[..., Estimator]] = {"fast": Fast, "bs": BS, "grad": Grad}
+
+
+class RadiusResult(NamedTuple):
+    """What `radius(..., full_output=True)` returns; radii in units of `scale`."""
+
+    radius: Tensor  #: [B], larger = more to be trusted; infinity if not found, NaN for NaN logits
+    lower: Tensor  #: [B], the largest radius seen to keep the prediction; 0 if none was tried
+    upper: Tensor  #: [B], the smallest radius seen to flip it; infinity if none did
+    prediction: Tensor  #: [B] int64
+    found: Tensor  #: [B] bool: a finite radius was found
+    forwards: int  #: passes of the model over the batch
+    backwards: int
+
+
+@overload
+def radius(
+    model: Model, x: Tensor, *, method: str = ..., full_output: Literal[False] = ..., **options: Any
+) -> Tensor: ...
+@overload
+def radius(
+    model: Model, x: Tensor, *, method: str = ..., full_output: Literal[True], **options: Any
+) -> RadiusResult: ...
+def radius(
+    model: Model, x: Tensor, *, method: str = "fast", full_output: bool = False, **options: Any
+) -> Tensor | RadiusResult:
+    """How far each input is from changing the model's mind: larger = more to be trusted.
+
+    The radius is the smallest L-infinity step along a worst-case direction that changes the
+    prediction. The model runs in eval mode with frozen parameters and is left as it was: flags,
+    buffers, gradients, random state; `x` is not modified. Works under `no_grad`, `inference_mode`
+    and autocast. Samples do not influence each other.
+
+    ======  ============  =========================================  ===========================
+    method  passes        what it is                                 options beside the common
+    ======  ============  =========================================  ===========================
+    "fast"  2 F + 1 B     RR-Fast: extrapolates the logits linearly  temperature, alpha, compat
+    "bs"    25 F + 1 B    RR-BS: doubling and bisection; a bracket   temperature, budget, r_min,
+                                                                     compat
+    "grad"  1 F + 1 B     margin over the L1 norm of its gradient
+    ======  ============  =========================================  ===========================
+
+    Args:
+        model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`. Any
+            callable; a module is put into eval mode for the call.
+        x: Inputs [B, ...], floating point. B = 0 gives an empty result without a pass.
+        method: The estimator.
+        full_output: Return a `RadiusResult` in place of the radius alone.
+        **options: Common to all methods: `bounds`, the box inputs are clamped to, such as (0, 1)
+            (default None: a straight line), and `scale`, the unit of a step (default None: 1; for
+            inputs normalised by `std`, 1 / std per channel makes it a pixel radius). The others,
+            with their defaults, are the fields of `Fast`, `BS` and `Grad`.
+
+    Returns:
+        [B], float32 (float64 if `x` or the logits are), in units of `scale`. Infinity where no
+        change of the prediction was found, 0 at a tie, NaN where a logit is NaN.
+
+    Raises:
+        TypeError: `x` is not floating point, the model returns no logits, or the method has no such
+            option.
+        ValueError: An unknown method, logits that are not [B, K >= 2], a model that is not
+            differentiable, an option out of range.
+
+    Source: RAT §3, Algorithms 1 and 2; errata 1 to 8.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        >>> x = torch.tensor([[1.0, 0.0], [0.5, 0.25]])
+        >>> radius(model, x, method="grad")  # the logits meet after half their difference
+        tensor([0.5000, 0.1250])
+        >>> radius(model, x, method="bs", full_output=True).forwards
+        25
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    estimator = _configured(method, options)
+    x = check_input(x)
+    if x.shape[0] == 0:
+        empty = x.new_empty(0, dtype=accumulate_dtype(x.dtype))
+        estimate, forwards, backwards = Estimate(empty, empty.long()), 0, 0
+    else:
+        with Engine(model) as engine:
+            estimate = estimator(engine, x)
+            forwards, backwards = engine.forwards, engine.backwards
+    if not full_output:
+        return estimate.radius
+    r, prediction, lower, upper = estimate
+    lower = torch.zeros_like(r) if lower is None else lower
+    upper = torch.full_like(r, math.inf) if upper is None else upper
+    found = r.isfinite() if estimate.upper is None else upper.isfinite()
+    return RadiusResult(r, lower, upper, prediction, found, forwards, backwards)
+
+
+def _configured(method: str, options: dict[str, Any]) -> Estimator:
+    """The estimator with these options, or a sentence about the one it does not have."""
+    kind = METHODS[method]
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"method {method!r} has no option {name!r}; its options are {', '.join(known)}"
+            )
+    return kind(**options)
