@@ -49,7 +49,7 @@ def _answers(op: str, device: str) -> str:
 def _driver() -> str | None:
     from torch.utils import collect_env
 
-    version: str | None = collect_env.get_nvidia_driver_version(collect_env.run)  # type: ignore[no-untyped-call]
+    version: str | None = collect_env.get_nvidia_driver_version(collect_env.run)
     return version
 
 

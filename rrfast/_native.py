@@ -102,7 +102,7 @@ def _load(device: str) -> Status:
     if device == "cuda" and torch.version.cuda is None:
         return Status("skipped", f"torch {torch.__version__} is built without CUDA")
     try:
-        torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+        torch.ops.load_library(library)
     except (OSError, RuntimeError) as error:
         return Status("failed", str(error.__cause__ or error))  # torch wraps the loader's own words
     return Status("loaded")

@@ -12,13 +12,14 @@ void fgsm_step(const T* __restrict__ x, const T* __restrict__ grad,
                std::int8_t* __restrict__ direction) {
     using A = accumulate_t<T>;
     for_each_run(channels, begin, end, elements,
-                 [&](index_t sample, Channel<A> channel, index_t first, index_t last) {
-                     const A length = step[sample] * channel.scale;
+                 [&](index_t sample, index_t first, index_t last, const auto& channel) {
+                     const A length = step[sample];
                      for (index_t i = first; i < last; ++i) {
+                         const Channel<A> c = channel(i - first);
                          const std::int8_t sign = pack_sign(widen(grad[i]));
                          direction[i] = sign;
                          perturbed[i] = narrow<T>::from(
-                             moved(widen(x[i]), length, unpack_sign<A>(sign), channel));
+                             moved(widen(x[i]), length * c.scale, unpack_sign<A>(sign), c));
                      }
                  });
 }

@@ -22,11 +22,12 @@ void rat_perturb(const T* __restrict__ x, const T* __restrict__ grad,
                  index_t begin, index_t end, index_t elements, T* __restrict__ perturbed) {
     using A = accumulate_t<T>;
     for_each_run(channels, begin, end, elements,
-                 [&](index_t sample, Channel<A> channel, index_t first, index_t last) {
-                     const A length = (correct[sample] ? eps_correct : eps_wrong) * channel.scale;
+                 [&](index_t sample, index_t first, index_t last, const auto& channel) {
+                     const A eps = correct[sample] ? eps_correct : eps_wrong;
                      for (index_t i = first; i < last; ++i) {
+                         const Channel<A> c = channel(i - first);
                          const A sign = unpack_sign<A>(pack_sign(widen(grad[i])));
-                         perturbed[i] = narrow<T>::from(moved(widen(x[i]), length, sign, channel));
+                         perturbed[i] = narrow<T>::from(moved(widen(x[i]), eps * c.scale, sign, c));
                      }
                  });
 }

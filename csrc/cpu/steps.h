@@ -1,27 +1,69 @@
-// The walk that fgsm_step, perturb and rat_perturb share: runs of elements that lie in one sample
-// and one channel, so that the loop over a run has constants only and vectorises.
+// The walk that fgsm_step, perturb and rat_perturb share: runs of elements that lie in one sample,
+// and how a run's elements find their channel, so that the loop over a run vectorises.
 #pragma once
+
+#include <vector>
 
 #include "../kernels/math.h"
 
 namespace rrfast::cpu::RRFAST_ISA {
 
-// Calls run(sample, channel, first, last) for the runs of [begin, end); positions count over the
-// whole batch.
+// Channels-last: neighbours belong to different channels. Their parameters are laid out as the
+// elements are, over enough whole pixels to make a run worth a loop.
+template <class A>
+class Pattern {
+public:
+    explicit Pattern(const Channels<A>& channels) {
+        const index_t pixels = channels.channels < 256 ? 256 / channels.channels : 1;
+        for (index_t pixel = 0; pixel < pixels; ++pixel) {
+            for (index_t c = 0; c < channels.channels; ++c) {
+                const Channel<A> channel = channels.at(c);
+                scale_.push_back(channel.scale);
+                lower_.push_back(channel.lower);
+                upper_.push_back(channel.upper);
+            }
+        }
+    }
+    index_t length() const { return static_cast<index_t>(scale_.size()); }
+    Channel<A> at(index_t i) const { return {scale_[i], lower_[i], upper_[i]}; }
+
+private:
+    std::vector<A> scale_, lower_, upper_;
+};
+
+// Calls run(sample, first, last, channel) for the runs of [begin, end), which count over the whole
+// batch; channel(i) is the channel of element first + i.
 template <class A, class Run>
 RR_HD void for_each_run(const Channels<A>& channels, index_t begin, index_t end, index_t elements,
                         const Run& run) {
-    index_t at = begin;
-    while (at < end) {
-        const index_t sample = at / elements;
-        const index_t offset = at - sample * elements;
-        const index_t left =
-            (channels.uniform() ? elements - offset : channels.inner - offset % channels.inner);
-        const index_t last = at + left < end ? at + left : end;
-        const index_t channel =
-            channels.uniform() ? 0 : offset / channels.inner % channels.channels;
-        run(sample, channels.at(channel), at, last);
-        at = last;
+    const auto walk = [&](index_t longest, const auto& runs) {
+        for (index_t at = begin; at < end;) {
+            const index_t sample = at / elements;
+            const index_t offset = at - sample * elements;
+            const index_t in_sample = elements - offset;
+            const index_t in_run = longest - offset % longest;
+            const index_t left = in_run < in_sample ? in_run : in_sample;
+            const index_t last = at + left < end ? at + left : end;
+            runs(sample, offset, at, last);
+            at = last;
+        }
+    };
+    if (channels.uniform()) {
+        const Channel<A> channel = channels.at(0);
+        walk(elements, [&](index_t sample, index_t, index_t first, index_t last) {
+            run(sample, first, last, [channel](index_t) { return channel; });
+        });
+    } else if (channels.inner > 1) {
+        walk(channels.inner, [&](index_t sample, index_t offset, index_t first, index_t last) {
+            const Channel<A> channel = channels.at(offset / channels.inner % channels.channels);
+            run(sample, first, last, [channel](index_t) { return channel; });
+        });
+    } else {
+        const Pattern<A> pattern(channels);
+        walk(pattern.length(), [&](index_t sample, index_t offset, index_t first, index_t last) {
+            const index_t phase = offset % pattern.length();
+            run(sample, first, last, [&, phase](index_t i) { return pattern.at(phase + i); });
+        });
     }
 }
 

@@ -1,0 +1,284 @@
+"""What nvcc made of the CUDA kernels, read from the built library. Needs no GPU.
+
+It needs two of NVIDIA's tools: `pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm`. What a
+machine without a GPU can know is here: that the kernels exist for every architecture, live in
+registers alone, move memory 16 bytes at a time, and compute in the precision they should.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from rrfast import _native
+
+LIBRARY = _native.PACKAGE / "librrfast_cuda.so"
+
+TYPES = {"f": "float32", "d": "float64", "NS_8bfloat16E": "bfloat16", "NS_7float16E": "float16"}
+BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+
+#: Kernels over elements, and how many vectors they load for each that they store.
+ELEMENTWISE = {
+    "fgsm_step": 2,  # x and grad
+    "perturb": 1,  # x; the direction comes in vectors of its own
+    "rat_perturb": 2,  # x and grad
+}
+#: Kernels over rows, and how many loops over a row they have, each with a vector load.
+ROWS = {
+    "direction_seed": 3,  # once from memory, twice from cache
+    "linear_radius": 2,  # one loop over two rows
+    "search_step": 1,
+    "rat_correct": 1,
+}
+KERNELS = ELEMENTWISE | ROWS
+#: Those that divide floats: by fused multiply-adds, and by a subroutine in the rare cases.
+DIVIDE = {"direction_seed", "linear_radius"}
+
+#: What the compiler puts in subroutines, all for rare cases: 64-bit division, to find sample and
+#: channel of an element beyond 2^32; the shuffles of a reduction, should its warp have diverged;
+#: IEEE division.
+ELEMENT_SUBROUTINES = {"div_s64", "div_u64"}
+ROW_SUBROUTINES = {"shflsync_bfly_p"}
+DIVISION_SUBROUTINES = {"div_rn_noftz_f32_slowpath", "div_rn_f64_full"}
+
+#: What each of 1024 threads can have of the 65,536 registers of an SM. Half of the threads it can
+#: hold, each with one 16-byte load under way, are 16 KiB: what it takes to hide the latency of an
+#: H100's memory (25 GB/s per SM times 650 ns). The row kernels promise the same by their
+#: __launch_bounds__: two blocks of 512.
+REGISTERS = 65_536 // 1024
+
+
+class Kernel(NamedTuple):
+    """One instance of one kernel for one architecture."""
+
+    architecture: str
+    name: str
+    dtype: str
+    width: int
+    opcodes: Counter[str]
+    calls: Counter[str]
+
+    def __str__(self) -> str:
+        return f"{self.name}<{self.dtype}, {self.width}> for {self.architecture}"
+
+    def count(self, pattern: str) -> int:
+        return sum(n for opcode, n in self.opcodes.items() if re.fullmatch(pattern, opcode))
+
+    def accesses(self, kind: str) -> Counter[int]:
+        """How many global loads ("LDG") or stores ("STG") there are, by bytes."""
+        sizes = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
+        found: Counter[int] = Counter()
+        for opcode, n in self.opcodes.items():
+            first, *rest = opcode.split(".")  # LDG.E.128.CONSTANT, STG.E, LDG.E.U8
+            if first == kind:
+                found[next((sizes[part] for part in rest if part in sizes), 4)] += n
+        return found
+
+
+# ---------------------------------------------------------------------------------------- the tools
+
+
+def tool(name: str) -> str | None:
+    """From NVIDIA's wheels, from the PATH, or from Triton, which brings its own."""
+    for package, folders in (("nvidia", "*/bin"), ("triton", "backends/nvidia/bin")):
+        spec = importlib.util.find_spec(package)
+        for root in (spec and spec.submodule_search_locations) or ():
+            for folder in sorted(Path(root).glob(folders), reverse=True):
+                if (folder / name).exists():
+                    return str(folder / name)
+        if package == "nvidia" and (found := shutil.which(name)):
+            return found
+    return None
+
+
+def run(*command: str, cwd: Path | None = None) -> str:
+    path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)])
+    return subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PATH": path},  # cuobjdump looks for nvdisasm there
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def tools() -> dict[str, str]:
+    if not LIBRARY.exists():
+        pytest.skip(f"no {LIBRARY.name}: {_native.load()['cuda'].reason}")
+    found = {name: tool(name) for name in ("cuobjdump", "nvdisasm")}
+    for name, path in found.items():
+        if path is None:
+            pytest.skip(f"no {name} (pip install nvidia-cuda-{name})")
+    return {name: path for name, path in found.items() if path is not None}
+
+
+@pytest.fixture(scope="module")
+def kernels(tools: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[Kernel]:
+    """All instances for all architectures. nvdisasm is slow and uses one core: side by side."""
+    folder = tmp_path_factory.mktemp("cubins")
+    run(tools["cuobjdump"], "--extract-elf", "all", str(LIBRARY), cwd=folder)
+    cubins = sorted(folder.glob("*.cubin"))
+    if not cubins:
+        pytest.skip("built as PTX alone: there is no machine code to read")
+
+    def disassemble(cubin: Path) -> list[Kernel]:
+        return list(parse(run(tools["nvdisasm"], "--print-code", str(cubin))))
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [kernel for group in pool.map(disassemble, cubins) for kernel in group]
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def identify(symbol: str) -> tuple[str, str, int]:
+    """Name, element type and vector width of the kernel that a mangled name stands for."""
+    match = re.search(rf"\d([a-z_]+)_kernelI({'|'.join(TYPES)})Li(\d+)EE", symbol)
+    assert match, f"a kernel that this test does not know: {symbol}"
+    return match[1], TYPES[match[2]], int(match[3])
+
+
+def parse(listing: str) -> Iterator[Kernel]:
+    """The kernels of one cubin, from nvdisasm's listing of it."""
+    architecture = re.search(r"\.target\s+(sm_\w+)", listing)
+    assert architecture, "a listing without its architecture"
+    for section in re.split(r"^\s*\.section\s+\.text\.", listing, flags=re.MULTILINE)[1:]:
+        #        /*01a0*/              @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
+        code = re.findall(
+            r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*[\w.]*)(.*)$", section, re.MULTILINE
+        )
+        yield Kernel(
+            architecture[1],
+            *identify(section.split(",", 1)[0]),
+            Counter(opcode for opcode, _ in code),
+            Counter(
+                operand.strip(" `();") for opcode, operand in code if opcode.startswith("CALL")
+            ),
+        )
+
+
+def vector_complaints(kernel: Kernel) -> Iterator[str]:
+    """Where a kernel moves its tensors, or a direction, otherwise than in whole vectors."""
+    loads, stores = kernel.accesses("LDG"), kernel.accesses("STG")
+    vectors = stores[16]
+    # The compiler may copy a loop, but no store of it without the loads.
+    needed = (
+        ROWS[kernel.name] if kernel.name in ROWS else ELEMENTWISE[kernel.name] * max(vectors, 1)
+    )
+    if loads[16] < needed:
+        yield f"{kernel} has {loads[16]} loads of 16 bytes, fewer than {needed}"
+    if not vectors and kernel.name in {*ELEMENTWISE, "direction_seed"}:
+        yield f"{kernel} has no store of 16 bytes"
+    if kernel.name in ELEMENTWISE:
+        codes = 16 // BYTES[kernel.dtype]
+        expected = Counter({16: vectors})
+        if kernel.name == "fgsm_step":
+            expected[codes] += vectors
+        if stores != expected:
+            yield f"{kernel} stores {dict(stores)}, by bytes, not {dict(expected)}"
+        if kernel.name == "perturb" and (loads[codes] < vectors or loads[1]):
+            yield f"{kernel} loads its direction otherwise than in {codes} bytes: {dict(loads)}"
+
+
+# -------------------------------------------------------------------------------------------- tests
+
+
+def test_every_architecture_of_the_build_is_there(tools: dict[str, str]) -> None:
+    info = _native.build_info()
+    assert info is not None
+    architectures = info["cuda_architectures"]
+    assert isinstance(architectures, list)
+    cubins = set(
+        re.findall(r"sm_\w+(?=\.cubin)", run(tools["cuobjdump"], "--list-elf", str(LIBRARY)))
+    )
+    ptx = set(re.findall(r"sm_\w+(?=\.ptx)", run(tools["cuobjdump"], "--list-ptx", str(LIBRARY))))
+    for architecture in architectures:
+        name, _, kind = architecture.partition("-")
+        if name in ("native", "all", "all-major"):  # known to the build alone
+            assert cubins | ptx
+            continue
+        if kind != "virtual":
+            assert f"sm_{name}" in cubins, f"{architecture}: cubins only for {sorted(cubins)}"
+        if kind != "real":
+            assert f"sm_{name}" in ptx, f"{architecture}: PTX only for {sorted(ptx) or 'none'}"
+
+
+def test_every_kernel_is_there_once(kernels: list[Kernel]) -> None:
+    expected = {
+        (name, dtype, width)
+        for name in KERNELS
+        for dtype, size in BYTES.items()
+        for width in (1, 16 // size)
+    }
+    for architecture in {kernel.architecture for kernel in kernels}:
+        found = [k[1:4] for k in kernels if k.architecture == architecture]
+        assert len(found) == len(set(found))
+        assert set(found) == expected, f"in {architecture}"
+
+
+def test_registers_suffice_and_leave_room_for_occupancy(tools: dict[str, str]) -> None:
+    listing = run(tools["cuobjdump"], "--dump-resource-usage", str(LIBRARY))
+    uses = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", listing)
+    assert len(uses) == listing.count("Function ")
+    for symbol, registers, stack, local in uses:
+        kernel = identify(symbol)
+        assert (int(stack), int(local)) == (0, 0), (
+            f"{kernel} has {stack} bytes of stack, {local} local"
+        )
+        assert int(registers) <= REGISTERS, f"{kernel} has {registers} registers"
+
+
+def test_nothing_goes_through_local_memory(kernels: list[Kernel]) -> None:
+    assert not [str(kernel) for kernel in kernels if kernel.count(r"(LDL|STL)(\..*)?")]
+
+
+def test_vector_kernels_move_16_bytes_at_a_time(kernels: list[Kernel]) -> None:
+    vectors = [kernel for kernel in kernels if kernel.width > 1]
+    assert [complaint for kernel in vectors for complaint in vector_complaints(kernel)] == []
+
+
+def test_a_kernel_without_vectors_would_be_found_out(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        if kernel.width == 1:
+            assert not kernel.accesses("LDG")[16]
+            assert not kernel.accesses("STG")[16]
+            assert list(vector_complaints(kernel)), kernel
+
+
+def test_only_float64_kernels_compute_in_float64(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        doubles = kernel.count(r"D(ADD|MUL|FMA|SETP|MNMX|SET).*|.*\.F64.*|MUFU.*64H")
+        assert bool(doubles) == (kernel.dtype == "float64"), kernel
+
+
+def test_no_product_is_fused_with_a_sum(kernels: list[Kernel]) -> None:
+    """The promise of the same bits as on the CPU. A division fuses inside, and is exact so."""
+    for kernel in kernels:
+        if kernel.name not in DIVIDE:
+            # HFMA2 and IMAD also serve as moves and as integer arithmetic, and are no part of this.
+            assert not kernel.count(r"(FFMA|DFMA).*"), kernel
+
+
+def test_calls_are_only_to_what_the_compiler_puts_out_of_line(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        allowed = ELEMENT_SUBROUTINES if kernel.name in ELEMENTWISE else ROW_SUBROUTINES
+        if kernel.name in DIVIDE:
+            allowed = allowed | DIVISION_SUBROUTINES
+        for target in kernel.calls:
+            # A label is a jump within the kernel, to where Ampere's warps come together again.
+            name = re.fullmatch(r"\$__internal_\d+_\$__cuda_sm\d+x?_(\w+)", target)
+            assert target.startswith(".L_x_") or (name and name[1] in allowed), (
+                f"{kernel}: {target}"
+            )

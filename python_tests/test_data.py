@@ -1,0 +1,94 @@
+"""The embedded digits task and its network."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from rrfast.data import digits, digits_cnn
+
+
+def test_shapes_and_ranges():
+    data = digits(seed=3)
+    assert [len(split.y) for split in data] == [400, 200, 1197]
+    for x, y in data:
+        assert x.shape == (len(y), 1, 8, 8)
+        assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
+        assert x.is_contiguous()
+        assert 0 <= x.min() < x.max() <= 1
+        assert set(y.tolist()) == set(range(10))
+
+
+def test_the_splits_are_the_data_set_once():
+    data = digits(seed=1, noise=0)
+    bunch = load_digits()
+    key = torch.cat([torch.cat([x.flatten(1) * 16, y[:, None]], dim=1) for x, y in data])
+    expected = torch.tensor(bunch.data, dtype=torch.float32)
+    expected = torch.cat([expected, torch.tensor(bunch.target)[:, None]], dim=1)
+    assert sorted(key.tolist()) == sorted(expected.tolist())
+
+
+def test_the_seed_decides_and_nothing_else():
+    state = torch.get_rng_state()
+    first = digits(seed=5)
+    torch.rand(7)
+    second = digits(seed=5)
+    other = digits(seed=6)
+    for a, b, c in zip(first, second, other, strict=True):
+        assert torch.equal(a.x, b.x)
+        assert torch.equal(a.y, b.y)
+        assert not torch.equal(a.y, c.y)
+    torch.set_rng_state(state)
+    digits(seed=5)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_noise_is_what_was_asked_for():
+    clean, noisy = digits(seed=0, noise=0).test, digits(seed=0, noise=0.15).test
+    assert torch.equal(clean.y, noisy.y)
+    inside = (clean.x > 0.49) & (clean.x < 0.51)  # where clipping at 3.3 sigma hardly counts
+    assert (noisy.x - clean.x)[inside].std() == pytest.approx(0.15, rel=0.05)
+    assert (noisy.x - clean.x)[inside].mean() == pytest.approx(0, abs=0.01)
+
+
+def test_sizes():
+    data = digits(train=0, validation=1796)
+    assert [len(split.y) for split in data] == [0, 1796, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({"seed": 0.5}, TypeError, "seed must be an integer, got 0.5"),
+        ({"train": "400"}, TypeError, "train must be an integer, got '400'"),
+        ({"validation": True}, TypeError, "validation must be an integer, got True"),
+        ({"noise": -0.1}, ValueError, "noise must be .* at least 0, got -0.1"),
+        ({"noise": float("nan")}, ValueError, "noise must be .* got nan"),
+        ({"noise": float("inf")}, ValueError, "noise must be .* got inf"),
+        ({"train": -1}, ValueError, "got -1 and 200"),
+        ({"train": 1500, "validation": 297}, ValueError, "some of the 1797 .* got 1500 and 297"),
+    ],
+)
+def test_invalid(arguments, error, sentence):
+    with pytest.raises(error, match=sentence):
+        digits(**arguments)
+
+
+def test_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match=r"scikit-learn.*pip install 'rrfast\[demo\]'"):
+        digits()
+
+
+def test_the_network():
+    state = torch.get_rng_state()
+    a, b, c = digits_cnn(seed=1), digits_cnn(seed=1), digits_cnn(seed=2)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert sum(p.numel() for p in a.parameters()) == 13_754
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert not torch.equal(a[0].weight, c[0].weight)
+    assert a.training
+    assert a(torch.rand(3, 1, 8, 8)).shape == (3, 10)

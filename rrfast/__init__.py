@@ -1,0 +1,25 @@
+"""rrfast: how far is an input from changing the model's mind?
+
+r = rrfast.radius(model, x)                          # Tensor [B]; larger = more to be trusted
+loss = rrfast.RAT(eps=1e-3).backward(model, x, y)    # one line in an existing training loop
+"""
+
+from importlib.metadata import version as _version
+
+from rrfast import data, metrics, ops, reference, scores
+from rrfast._config import config
+from rrfast.objectives import RAT
+from rrfast.radius import RadiusResult, radius
+
+__version__ = _version("rrfast")
+__all__ = [
+    "RAT",
+    "RadiusResult",
+    "config",
+    "data",
+    "metrics",
+    "ops",
+    "radius",
+    "reference",
+    "scores",
+]
