@@ -12,7 +12,7 @@ BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
 COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/*))
 
-.PHONY: help demo test lint bench gpu abi clean
+.PHONY: help demo test readme lint bench gpu abi clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,9 @@ demo: $(VENV)/.demo ## install, train on digits, print the table, draw the figur
 
 test: $(VENV)/.test ## install, then every test and doctest: ten minutes
 	$(BIN)/python -m pytest $(ARGS)
+
+readme: ## put the committed results into README.md
+	$(PYTHON) docs/readme.py
 
 lint: $(VENV)/.test ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check

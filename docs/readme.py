@@ -1,38 +1,76 @@
 """Puts the committed results into README.md: `make readme`.
 
-Text between `<!-- NAME -->` and `<!-- /NAME -->` is replaced by the file that belongs to NAME, so that
-every number in the README comes from a file that a command wrote.
+What stands between `<!-- NAME -->` and `<!-- /NAME -->` is replaced by the part of that name, so
+that every number in the README comes from a file that a command wrote.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PARTS = {
-    "demo": ROOT / "docs" / "demo" / "demo.md",
-    "ops": ROOT / "docs" / "ops.md",
+README = ROOT / "README.md"
+#: What the README shows of each op: one case that is common and does not fit into any cache.
+CASES = {
+    "direction_seed": "4096x1000-float32",
+    "linear_radius": "4096x1000-float32",
+    "search_step_": "4096x1000-float32",
+    "fgsm_step": "64x3x224x224-float32",
+    "perturb": "64x3x224x224-float32",
+    "rat_perturb": "64x3x224x224-float32",
 }
 
 
+def demo() -> str:
+    """The demo's table and what it says of itself."""
+    return (ROOT / "docs" / "demo" / "demo.md").read_text(encoding="utf-8").strip()
+
+
+def ops() -> str:
+    """A line per op, from every device that has results."""
+    return "\n\n".join(map(_ops_of, sorted(ROOT.glob("benchmarks/results/*/ops.json"))))
+
+
+def _ops_of(path: Path) -> str:
+    results = json.loads(path.read_text(encoding="utf-8"))
+    where = results["environment"]
+    lines = [
+        "{device}, {threads} threads, torch {torch}, {date}.\n".format(**where),
+        "| op | case | ms | eager torch ÷ fused | `torch.compile` ÷ fused |",
+        "|---|---|--:|--:|--:|",
+        *(_line(entry) for entry in _shown(results["benchmarks"])),
+        f"\n[All of it](benchmarks/results/{path.parent.name}/ops.md).",
+    ]
+    return "\n".join(lines)
+
+
+def _shown(entries: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    by_case = {(entry.get("op"), entry["case"]): entry for entry in entries}
+    return (by_case[op, case] for op, case in CASES.items())
+
+
+def _line(entry: dict[str, Any]) -> str:
+    times = entry["times"]
+    fused = f"{entry['ms']['fused']:.3g}"
+    rivals = f"{times['eager']:.1f} | {times['compiled']:.1f}"
+    return f"| `{entry['op']}` | {entry['case']} | {fused} | {rivals} |"
+
+
 def assembled(readme: str) -> str:
-    """The README with every part as it is on disk."""
-    for name, source in PARTS.items():
-        part = (
-            f"<!-- {name} -->\n\n{source.read_text(encoding='utf-8').strip()}\n\n<!-- /{name} -->"
-        )
-        readme, found = re.subn(
-            f"<!-- {name} -->.*?<!-- /{name} -->",
-            lambda _, part=part: part,
-            readme,
-            flags=re.DOTALL,
-        )
-        if found != 1:
-            raise SystemExit(f"README.md must have the marks of {name!r} once, found {found}")
+    """The README with every part as the committed files have it."""
+    for name, part in {"demo": demo(), "ops": ops()}.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        text = f"{begin}\n\n{part}\n\n{end}"
+        pattern = re.compile(f"{begin}.*?{end}", flags=re.DOTALL)
+        if len(pattern.findall(readme)) != 1:
+            raise SystemExit(f"README.md must have {begin} ... {end} exactly once")
+        readme = pattern.sub(lambda _, text=text: text, readme)
     return readme
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(assembled(path.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(assembled(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -113,7 +113,7 @@ def _absence(device: str) -> str:
     if note.exists():
         return note.read_text().strip()
     if device == "cuda" and build_info() is not None:
-        return "built without CUDA kernels (no nvcc, or RRFAST_CUDA=off)"
+        return "built without CUDA kernels (no working nvcc, or RRFAST_CUDA=off)"
     return "a pure-Python install (RRFAST_BUILD=off)"
 
 

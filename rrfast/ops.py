@@ -62,6 +62,10 @@ _SIGNS: dict[str, tuple[float, float]] = {
 # ------------------------------------------------------------------------------------ box and scale
 
 
+def _channels(x: Tensor) -> int:
+    return x.shape[1] if x.dim() > 1 else 1
+
+
 def _channel_values(name: str, value: float | Tensor, x: Tensor) -> Tensor:
     dtype = accumulate_dtype(x.dtype)
     if not isinstance(value, Tensor):
@@ -71,10 +75,9 @@ def _channel_values(name: str, value: float | Tensor, x: Tensor) -> Tensor:
                 f"{describe(value)}"
             )
         return torch.full((1,), float(value), dtype=dtype, device=x.device)
-    channels = x.shape[1] if x.dim() > 1 else 1
-    if value.numel() not in (1, channels):
+    if value.numel() not in (1, _channels(x)):
         raise ValueError(
-            f"{name} must be a number or hold one value for each of the {channels} channels "
+            f"{name} must be a number or hold one value for each of the {_channels(x)} channels "
             f"(dimension 1) of x, got {describe(value)}"
         )
     return value.detach().to(x.device, dtype).reshape(-1)
@@ -103,6 +106,8 @@ def channel_bounds(bounds: Bounds | None, x: Tensor) -> Tensor | None:
         return None
     if not isinstance(bounds, (tuple, list, Tensor)) or len(bounds) != 2:
         raise TypeError(f"bounds must be None or a pair (lower, upper), got {describe(bounds)}")
+    if isinstance(bounds, Tensor) and bounds.shape in ((2, 1), (2, _channels(x))):
+        return bounds.detach().to(x.device, accumulate_dtype(x.dtype))
     lower, upper = bounds[0], bounds[1]
     numbers = not (isinstance(lower, Tensor) or isinstance(upper, Tensor))
     if numbers and not lower <= upper:

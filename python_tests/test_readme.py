@@ -1,0 +1,41 @@
+"""The README's numbers are those of the committed files, and its code runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_numbers_are_the_committed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import readme
+
+    assert readme.assembled(README) == README, "run `make readme`"
+    sys.modules.pop("readme")
+
+
+def test_the_first_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(CODE[0], {})
+    assert float(capsys.readouterr().out) > 0.5
+
+
+def test_the_radius_examples_run() -> None:
+    std = torch.tensor([0.25, 0.2, 0.3]).reshape(3, 1, 1)
+    names = {
+        "model": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 10)),
+        "x": torch.rand(2, 3, 4, 4),
+        "mean": 0.5,
+        "std": std,
+        "rrfast": __import__("rrfast"),
+    }
+    exec(CODE[1], names)
+    assert names["r"].shape == (2,)
+    assert (names["b"].lower <= names["b"].upper).all()
