@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import types
 from collections.abc import Iterator
@@ -261,10 +262,21 @@ def test_works_under_autocast(method: str) -> None:
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_models_in_16_bit_give_a_float32_radius(method: str, half: torch.dtype) -> None:
-    model, x = nn.Linear(16, 4).to(half), torch.randn(8, 16).to(half)
+    model, x = nn.Linear(256, 2).to(half), torch.randn(64, 256).to(half)
     r = rrfast.radius(model, x, method=method)
     assert r.dtype == torch.float32
-    assert not r.isnan().any()
+    exact = rrfast.radius(model.float(), x.float(), method=method)
+    # Logits of 16 bits: relative to the margin, off by about unit / margin, more where it is small.
+    clear = exact > exact.median()
+    error = (r[clear] / exact[clear] - 1).abs()
+    assert error.median() < (0.1 if half == torch.bfloat16 else 0.02)
+
+
+def test_a_step_that_rounding_swallows_is_no_radius() -> None:
+    model, x = nn.Linear(16, 2).bfloat16(), torch.full((4, 16), 200.0).bfloat16()
+    result = rrfast.radius(model, x, full_output=True)
+    assert result.radius.isnan().all()
+    assert not result.found.any()
 
 
 @pytest.mark.parametrize(
@@ -313,6 +325,60 @@ def test_inside_ddp(method: str, tmp_path: Path) -> None:
         for _ in range(2):  # training goes on as if nothing had happened
             wrapped(x).sum().backward()
             assert all(p.grad is not None for p in wrapped.parameters())
+
+
+def test_ddp_inside_another_module(method: str, tmp_path: Path) -> None:
+    x = images(4)
+    expected = rrfast.radius(convolutional(), x, method=method)
+    with process_group(tmp_path):
+        wrapped = nn.Sequential(nn.parallel.DistributedDataParallel(convolutional()))
+        assert torch.equal(rrfast.radius(wrapped, x, method=method), expected)
+        assert "forward" not in vars(wrapped[0])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_a_sharded_model_is_left_as_it_was(method: str, tmp_path: Path) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    x = images(4)
+    expected = rrfast.radius(convolutional().eval(), x, method=method)
+    with process_group(tmp_path):
+        model = convolutional()
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        torch.testing.assert_close(rrfast.radius(model, x, method=method), expected)
+        assert all(p.requires_grad for p in model.parameters())
+        model(x).sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
+
+
+def test_methods_and_partials_of_a_module(method: str) -> None:
+    model = mixed_model()
+    expected = rrfast.radius(model, images(4), method=method)
+    before = snapshot(model)
+    for call in (model.forward, functools.partial(model), functools.partial(model.forward)):
+        assert torch.equal(rrfast.radius(call, images(4), method=method), expected)
+    assert_same(before, snapshot(model))
+
+
+def test_parameters_of_inference_mode_get_a_sentence() -> None:
+    model = convolutional()
+    with torch.inference_mode():
+        model.append(nn.Linear(10, 10))
+    before = {n: p.requires_grad for n, p in model.named_parameters()}
+    with pytest.raises(ValueError, match="some were made under"):
+        rrfast.radius(model, images(2))
+    assert before == {n: p.requires_grad for n, p in model.named_parameters()}
+
+
+def test_a_model_that_changes_its_input_gets_a_sentence() -> None:
+    x = images(2) - 0.5
+    kept = x.clone()
+    model = nn.Sequential(nn.ReLU(inplace=True), convolutional())
+    with pytest.raises(ValueError, match="model must not change its input in place"):
+        rrfast.radius(model, x)
+    assert torch.equal(x, kept)
+    assert rrfast.radius(lambda t: model(t.clone()), x).isfinite().all()
 
 
 def test_outputs_with_logits(method: str) -> None:
@@ -413,6 +479,17 @@ def test_scale_makes_it_a_pixel_radius(method: str, boxed: bool) -> None:
     torch.testing.assert_close(outside, inside, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("bounds", [(-math.inf, math.inf), (0.0, math.inf), (-math.inf, 1.0)])
+def test_one_sided_boxes(method: str, bounds: tuple[float, float]) -> None:
+    model, x = nn.Linear(16, 4).double(), torch.rand(32, 16, dtype=torch.float64)
+    x[:, 0], x[:, 1] = 0.0, 1.0  # on the faces
+    far = tuple(max(-1e9, min(1e9, b)) for b in bounds)
+    expected = rrfast.radius(model, x, method=method, bounds=far)
+    torch.testing.assert_close(
+        rrfast.radius(model, x, method=method, bounds=bounds), expected, rtol=1e-9, atol=0
+    )
+
+
 def test_doubling_the_scale_halves_the_radius(method: str) -> None:
     model, x = nn.Linear(16, 4).double(), torch.randn(8, 16, dtype=torch.float64)
     # `bs` stops at a bracket of 2^-8 of the radius, or so.
@@ -490,6 +567,10 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"compat": "original"}, ValueError, "compat must be 'paper' or 'released', got 'original'"),
     ({"bounds": (1, 0)}, ValueError, r"bounds must have lower <= upper, got \(1, 0\)"),
     ({"bounds": 1.0}, TypeError, r"bounds must be None or a pair \(lower, upper\)"),
+    ({"bounds": torch.tensor(1.0)}, TypeError, r"bounds must be None or a pair \(lower, upper\)"),
+    ({"bounds": (None, 1)}, TypeError, "bounds must be a number or a tensor with one value"),
+    ({"bounds": (0, "1")}, TypeError, "bounds must be a number or a tensor with one value"),
+    ({"method": "bs", "r_min": 1e-50}, ValueError, "r_min must be at least 1e-30"),
     (
         {"scale": torch.ones(3)},
         ValueError,

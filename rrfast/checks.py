@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
+import textwrap
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -14,7 +17,12 @@ def describe(value: object) -> str:
     """What came, in words."""
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {list(value.shape)}"
-    return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__name__} {textwrap.shorten(repr(value), 80)}"
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether `value` is a real number: Python's or NumPy's, and no bool."""
+    return isinstance(value, (int, float, numbers.Real)) and not isinstance(value, bool)
 
 
 def check_floating(name: str, value: object) -> None:
@@ -85,9 +93,16 @@ def check_batch(x: object) -> None:
 
 def check_number(name: str, value: object, *, zero: bool = False) -> None:
     """Raise unless `value` is a finite number greater than 0, or 0 where `zero` allows it."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
+    if not is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}")
     if not (0 < value < math.inf or (zero and value == 0)):
         raise ValueError(
             f"{name} must be finite and {'at least' if zero else 'greater than'} 0, got {value!r}"
         )
+
+
+def check_budget(budget: object) -> None:
+    """Raise a ValueError unless `budget` is an integer, Python's or NumPy's, of at least 2."""
+    integer = isinstance(budget, (int, numbers.Integral)) and not isinstance(budget, bool)
+    if not integer or int(budget) < 2:  # type: ignore[call-overload]
+        raise ValueError(f"budget must be an integer of at least 2 forwards, got {budget!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,8 +57,9 @@ class Engine:
 
     A context manager. Inside, every module is in eval mode and no parameter requires a gradient:
     weight gradients are neither computed nor are their activations kept. On leaving, every module
-    and parameter is what it was. A `DistributedDataParallel` wrapper is looked through: it would
-    wait for processes that may not be there. A plain function runs as it is.
+    and parameter is what it was. `DistributedDataParallel` wrappers are looked through, wherever
+    they are in the model: they would wait for processes that may not be there. A plain function
+    runs as it is, and so does the module inside it. Not for one model in two threads at a time.
 
     Attributes:
         forwards: Forward passes so far.
@@ -67,9 +69,7 @@ class Engine:
     def __init__(self, model: Model) -> None:
         if not callable(model):
             raise TypeError(f"model must be callable, got {type(model).__name__}")
-        self.model = (
-            model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-        )
+        self.model = model
         self.forwards = 0
         self.backwards = 0
         self._leave = contextlib.ExitStack()
@@ -77,8 +77,8 @@ class Engine:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
-            if isinstance(self.model, nn.Module):
-                stack.enter_context(_frozen(self.model))
+            for module in _modules_of(self.model):
+                stack.enter_context(_frozen(module))
             self._leave = stack.pop_all()
         return self
 
@@ -103,11 +103,20 @@ class Engine:
         Cost: 1 forward, 1 backward.
 
         Raises:
-            ValueError: The logits do not depend on `x` in a way that autograd can follow.
+            ValueError: The logits do not depend on `x` in a way that autograd can follow, or the
+                model changes `x` in place.
         """
         x = x.detach().requires_grad_(True)
-        with torch.enable_grad():
-            logits = self._logits(x)
+        try:
+            with torch.enable_grad():
+                logits = self._logits(x)
+        except RuntimeError as error:
+            if "leaf Variable" in str(error) and "in-place" in str(error):
+                raise ValueError(
+                    "model must not change its input in place, as a first layer with inplace=True "
+                    "does; give lambda x: model(x.clone()) if it has to"
+                ) from error
+            raise
         if not logits.requires_grad:
             raise ValueError(
                 "model must be differentiable with respect to x, but its logits carry no gradient: "
@@ -138,30 +147,56 @@ class Engine:
         return logits.double() if accumulate_dtype(x.dtype) == torch.float64 else logits
 
 
+def _modules_of(model: object) -> list[nn.Module]:
+    """The module a callable runs: itself, the one it is a method of, the one a partial calls."""
+    if isinstance(model, functools.partial):
+        return _modules_of(model.func)
+    owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
+    return [owner] if isinstance(owner, nn.Module) else []
+
+
 @contextlib.contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    # Flags are set one by one, and not by model.eval(): users override train(), and a model may be
-    # in a mixed mode.
-    training = [module for module in model.modules() if module.training]
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        for module in training:
-            module.training = False
-        for parameter in parameters:
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError(
+            "model must have parameters that autograd can use, but some were made under "
+            "torch.inference_mode(); build and load the model outside of it"
+        )
+    with contextlib.ExitStack() as leave:  # restores all that it can, whatever fails
+        for module in model.modules():
+            # Flag by flag, not by model.eval(): users override train(), and a model may be in a
+            # mixed mode. Frozen scripted modules have no flag.
+            if getattr(module, "training", False):
+                leave.callback(setattr, module, "training", True)
+                module.training = False
+            if isinstance(module, nn.parallel.DistributedDataParallel):
+                leave.callback(delattr, module, "forward")
+                module.forward = module.module.__call__  # type: ignore[method-assign]
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.requires_grad:
+                    leave.callback(_thaw, module, name, parameter)
+        for parameter in model.parameters():
             parameter.requires_grad_(False)
         yield
-    finally:
-        for module in training:
-            module.training = True
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+
+
+def _thaw(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    """Let a parameter require a gradient again, and what stands in its place by now.
+
+    A sharded model (`fully_shard`) registers other tensors under its names while it runs.
+    """
+    parameter.requires_grad_(True)
+    registered = module._parameters.get(name)
+    if registered is not None:
+        registered.requires_grad_(True)
 
 
 def logits(model: Model, x: Tensor) -> Tensor:
     """The model's logits in eval mode, without a graph; the model is left as it was.
 
     Args:
-        model: Maps [B, ...] to logits [B, K], or to an object with `.logits`.
+        model: Maps [B, ...] to logits [B, K], or to an object with `.logits`. It must not change
+            its input in place: `x` is handed on as it is.
         x: [B, ...], floating point.
 
     Returns:

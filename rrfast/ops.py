@@ -24,6 +24,7 @@ from rrfast.checks import (
     check_per_sample,
     check_same,
     describe,
+    is_number,
 )
 from rrfast.reference import accumulate_dtype
 
@@ -33,6 +34,7 @@ __all__ = [
     "Scale",
     "channel_bounds",
     "channel_scale",
+    "check_mode",
     "direction_seed",
     "fgsm_step",
     "linear_radius",
@@ -69,7 +71,7 @@ def _channels(x: Tensor) -> int:
 def _channel_values(name: str, value: float | Tensor, x: Tensor) -> Tensor:
     dtype = accumulate_dtype(x.dtype)
     if not isinstance(value, Tensor):
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
+        if not is_number(value):
             raise TypeError(
                 f"{name} must be a number or a tensor with one value per channel, got "
                 f"{describe(value)}"
@@ -104,18 +106,17 @@ def channel_bounds(bounds: Bounds | None, x: Tensor) -> Tensor | None:
     """
     if bounds is None:
         return None
-    if not isinstance(bounds, (tuple, list, Tensor)) or len(bounds) != 2:
+    pair = isinstance(bounds, (tuple, list)) or (isinstance(bounds, Tensor) and bounds.dim() > 0)
+    if not pair or len(bounds) != 2:
         raise TypeError(f"bounds must be None or a pair (lower, upper), got {describe(bounds)}")
     if isinstance(bounds, Tensor) and bounds.shape in ((2, 1), (2, _channels(x))):
         return bounds.detach().to(x.device, accumulate_dtype(x.dtype))
     lower, upper = bounds[0], bounds[1]
+    low, high = _channel_values("bounds", lower, x), _channel_values("bounds", upper, x)
     numbers = not (isinstance(lower, Tensor) or isinstance(upper, Tensor))
     if numbers and not lower <= upper:
         raise ValueError(f"bounds must have lower <= upper, got ({lower!r}, {upper!r})")
-    rows = torch.broadcast_tensors(
-        _channel_values("bounds", lower, x), _channel_values("bounds", upper, x)
-    )
-    return torch.stack(rows)
+    return torch.stack(torch.broadcast_tensors(low, high))
 
 
 def channel_scale(scale: Scale | None, x: Tensor) -> Tensor | None:
@@ -381,7 +382,9 @@ def rat_perturb(
 
     Args:
         x: [B, ...].
-        grad: Gradient of the loss with respect to `x`: dtype and shape of `x`.
+        grad: Gradient of the loss with respect to `x`: dtype and shape of `x`. Where it is NaN,
+            `x` is not moved: under a gradient scaler overflow is an ordinary event, and inputs of
+            NaN would stay in BatchNorm's running statistics. The parameters' gradients carry it.
         logits: Logits at x, [B, K]; any floating dtype.
         labels: [B] int64.
         eps: Length of the step, >= 0, in units of `scale`.

@@ -47,7 +47,7 @@ def direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, 
     prediction = h.argmax(dim=1, keepdim=True)
     others = h.scatter(1, prediction, -math.inf)
     runner_up = others.amax(dim=1, keepdim=True)
-    if temperature == 0:
+    if torch.tensor(temperature, dtype=h.dtype) == 0:  # also where it underflows
         # Not the argmax of `others`: if all of them are masked with -inf, that is the prediction.
         candidates = (others == runner_up).scatter(1, prediction, False)
         second = candidates.int().argmax(dim=1, keepdim=True)
@@ -160,7 +160,8 @@ def rat_perturb(
     dtype = accumulate_dtype(x.dtype)
     # From Python floats, not from a tensor on the host: nothing to copy to the device.
     eps = torch.full_like(correct, eps_wrong, dtype=dtype).masked_fill(correct, eps_correct)
-    return _moved(x, eps, _sign(grad), bounds, scale), correct
+    # `torch.sign` of NaN is 0: where the gradient overflowed, x stays where it is.
+    return _moved(x, eps, grad.to(dtype).sign(), bounds, scale), correct
 
 
 # --------------------------------------------------------------------------------------- algorithms
@@ -247,7 +248,7 @@ def radius_bs(
         for _ in range(budget - 1):
             radius = min((lower + upper) / 2, 2 * lower)
             with torch.no_grad():
-                probe = model(_at(sample, torch.tensor([radius], dtype=sample.dtype), sign, bounds))
+                probe = model(_at(sample, sample.new_tensor([radius]), sign, bounds))
             if bool(probe.isnan().any()):
                 lower = upper = math.nan
                 break

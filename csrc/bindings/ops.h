@@ -9,24 +9,43 @@
 
 namespace rrfast {
 
+inline void check_logits(const Tensor& logits) {
+    STD_TORCH_CHECK(logits.dim() == 2 && logits.size(1) >= 2,
+                    "logits must have shape [B, K] with at least two classes");
+}
+
+inline bool same_shape(const Tensor& a, const Tensor& b) {
+    bool same = a.dim() == b.dim();
+    for (std::int64_t dim = 0; same && dim < a.dim(); ++dim) {
+        same = a.size(dim) == b.size(dim);
+    }
+    return same;
+}
+
+inline void check_device(const Tensor& x, const Tensor& other, const char* name) {
+    STD_TORCH_CHECK(
+        other.is_cuda() == x.is_cuda() && other.get_device_index() == x.get_device_index(), name,
+        " must be on the device of the first argument");
+}
+
 inline void check_rows(const Tensor& logits, const Tensor& index, const char* name) {
-    STD_TORCH_CHECK(logits.dim() == 2, "logits must have shape [B, K], got ", logits.dim(),
-                    " dimensions");
+    check_logits(logits);
+    check_device(logits, index, name);
     STD_TORCH_CHECK(index.dim() == 1 && index.size(0) == logits.size(0) &&
                         index.scalar_type() == ScalarType::Long,
                     name, " must be int64 of shape [B]");
 }
 
 inline void check_same_kind(const Tensor& x, const Tensor& other, const char* name) {
-    STD_TORCH_CHECK(other.scalar_type() == x.scalar_type() && other.dim() == x.dim() &&
-                        other.numel() == x.numel(),
-                    name, " must have the shape and dtype of x");
+    check_device(x, other, name);
+    STD_TORCH_CHECK(other.scalar_type() == x.scalar_type() && same_shape(x, other), name,
+                    " must have the shape and dtype of the first argument");
 }
 
-inline void check_per_sample(const Tensor& values, std::int64_t samples, ScalarType dtype,
-                             const char* name) {
-    STD_TORCH_CHECK(values.dim() == 1 && values.size(0) == samples &&
-                        values.scalar_type() == dtype && values.is_contiguous(),
+inline void check_per_sample(const Tensor& x, const Tensor& values, const char* name) {
+    check_device(x, values, name);
+    STD_TORCH_CHECK(values.dim() == 1 && values.size(0) == x.size(0) && values.is_contiguous() &&
+                        values.scalar_type() == accumulate_dtype(x.scalar_type()),
                     name,
                     " must be contiguous, of shape [B], float32 (float64 for float64 inputs)");
 }
@@ -47,6 +66,7 @@ struct Batch {
           elements(samples ? input.numel() / samples : 0) {
         const ScalarType dtype = accumulate_dtype(input.scalar_type());
         if (box) {
+            check_device(input, *box, "bounds");
             STD_TORCH_CHECK(
                 box->dim() == 2 && box->size(0) == 2 && fits(box->size(1)) &&
                     box->scalar_type() == dtype,
@@ -54,6 +74,7 @@ struct Batch {
             bounds = laid_out(*box, Layout::contiguous);
         }
         if (unit) {
+            check_device(input, *unit, "scale");
             STD_TORCH_CHECK(
                 unit->dim() == 1 && fits(unit->size(0)) && unit->scalar_type() == dtype,
                 "scale must be of shape [C] or [1], float32 (float64 for float64 inputs)");
@@ -87,8 +108,7 @@ template <class Backend>
 struct Ops {
     static std::tuple<Tensor, Tensor, Tensor> direction_seed(const Tensor& logits,
                                                              double temperature) {
-        STD_TORCH_CHECK(logits.dim() == 2, "logits must have shape [B, K], got ", logits.dim(),
-                        " dimensions");
+        check_logits(logits);
         const Backend backend(logits);
         const ScalarType dtype = logits.scalar_type();
         const Tensor h = laid_out(logits, Layout::contiguous);
@@ -112,7 +132,7 @@ struct Ops {
         const Batch batch(x, bounds, scale);
         const ScalarType dtype = x.scalar_type();
         check_same_kind(x, grad, "grad");
-        check_per_sample(step, batch.samples, accumulate_dtype(dtype), "step");
+        check_per_sample(x, step, "step");
         const Tensor slope = laid_out(grad, batch.layout);
         Tensor perturbed = empty_like(batch.x, batch.layout, dtype);
         Tensor direction = empty_like(batch.x, batch.layout, ScalarType::Char);
@@ -131,10 +151,10 @@ struct Ops {
         const Backend backend(x);
         const Batch batch(x, bounds, scale);
         const ScalarType dtype = x.scalar_type();
-        STD_TORCH_CHECK(direction.scalar_type() == ScalarType::Char &&
-                            direction.numel() == x.numel() && direction.dim() == x.dim(),
+        check_device(x, direction, "direction");
+        STD_TORCH_CHECK(direction.scalar_type() == ScalarType::Char && same_shape(x, direction),
                         "direction must be int8 of the shape of x");
-        check_per_sample(step, batch.samples, accumulate_dtype(dtype), "step");
+        check_per_sample(x, step, "step");
         const Tensor sign = laid_out(direction, batch.layout);
         Tensor perturbed = empty_like(batch.x, batch.layout, dtype);
         dispatch_floating(dtype, "x", [&](auto type) {
@@ -152,9 +172,7 @@ struct Ops {
         const Backend backend(h0);
         check_rows(h0, prediction, "prediction");
         const ScalarType dtype = h0.scalar_type();
-        STD_TORCH_CHECK(h1.scalar_type() == dtype && h1.dim() == 2 && h1.size(0) == h0.size(0) &&
-                            h1.size(1) == h0.size(1),
-                        "h1 must have the shape and dtype of h0");
+        check_same_kind(h0, h1, "h1");
         const Tensor clean = laid_out(h0, Layout::contiguous);
         const Tensor moved = laid_out(h1, Layout::contiguous);
         const Tensor top = laid_out(prediction, Layout::contiguous);
@@ -176,9 +194,9 @@ struct Ops {
         const Tensor h = laid_out(logits, Layout::contiguous);
         const Tensor top = laid_out(prediction, Layout::contiguous);
         const std::int64_t samples = h.size(0), classes = h.size(1);
-        check_per_sample(lower, samples, accumulate_dtype(dtype), "lower");
-        check_per_sample(upper, samples, accumulate_dtype(dtype), "upper");
-        check_per_sample(radius, samples, accumulate_dtype(dtype), "radius");
+        check_per_sample(logits, lower, "lower");
+        check_per_sample(logits, upper, "upper");
+        check_per_sample(logits, radius, "radius");
         dispatch_floating(dtype, "logits", [&](auto type) {
             using T = typename decltype(type)::type;
             using A = accumulate_t<T>;
@@ -198,6 +216,7 @@ struct Ops {
         const ScalarType dtype = x.scalar_type();
         check_same_kind(x, grad, "grad");
         check_rows(logits, labels, "labels");
+        check_device(x, logits, "logits");
         STD_TORCH_CHECK(logits.size(0) == batch.samples,
                         "logits must have a row for every sample of x");
         const Tensor slope = laid_out(grad, batch.layout);

@@ -17,7 +17,9 @@ static bool has_x86_64_v3() {
     // The features of the level that the compiler may use; asked one by one because older compilers
     // do not know its name.
     static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-                            __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
+                            __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma") &&
+                            __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("movbe") &&
+                            __builtin_cpu_supports("f16c");
     return has;
 }
 template <class T>

@@ -5,31 +5,37 @@
 
 namespace rrfast::cpu::RRFAST_ISA {
 
-// The least crossing of classes [begin, end).
-template <class T, class A>
-RR_HD A least_crossing(const T* row0, const T* row1, index_t begin, index_t end, A top0, A top1,
-                       A alpha) {
+template <class T>
+RR_HD accumulate_t<T> row_radius(const T* row0, const T* row1, index_t top, index_t classes,
+                                 accumulate_t<T> alpha) {
+    using A = accumulate_t<T>;
     constexpr index_t lanes = kLanes<A>;
-    A best[lanes];
+    const A top0 = widen(row0[top]);
+    const A top1 = widen(row1[top]);
+    A step[kChunk], best[lanes];
     for (index_t j = 0; j < lanes; ++j) {
         best[j] = infinity<A>();
     }
-    const auto take = [&](index_t j, index_t k) {
-        best[j] = least(best[j], crossing(top0 - widen(row0[k]), top1 - widen(row1[k]), alpha));
-    };
-    in_blocks<lanes>(
-        begin, end,
-        [&](index_t k) {
-            for (index_t j = 0; j < lanes; ++j) {
-                take(j, k + j);
-            }
-        },
-        [&](index_t k) { take(k % lanes, k); });
-    A result = best[0];
-    for (index_t j = 1; j < lanes; ++j) {
-        result = least(result, best[j]);
+    for (index_t from = 0; from < classes; from += kChunk) {
+        const index_t count = classes - from < kChunk ? classes - from : kChunk;
+        for (index_t i = 0; i < count; ++i) {
+            step[i] = crossing(top0 - widen(row0[from + i]), top1 - widen(row1[from + i]), alpha);
+        }
+        if (from <= top && top < from + count) {
+            step[top - from] = infinity<A>();
+        }
+        const auto take = [&](index_t j, index_t i) { best[j] = least(best[j], step[i]); };
+        in_blocks<lanes>(
+            0, count,
+            [&](index_t i) {
+                for (index_t j = 0; j < lanes; ++j) {
+                    take(j, i + j);
+                }
+            },
+            [&](index_t i) { take(i % lanes, i); });
     }
-    return result;
+    fold_lanes<lanes>([&](index_t a, index_t b) { best[a] = least(best[a], best[b]); });
+    return best[0];
 }
 
 template <class T>
@@ -38,17 +44,10 @@ void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t 
     using A = accumulate_t<T>;
     for (index_t sample = begin; sample < end; ++sample) {
         const index_t top = prediction[sample];
-        if (top < 0 || top >= classes) {
-            radius[sample] = nan<A>();
-            continue;
-        }
-        const T* row0 = h0 + sample * classes;
-        const T* row1 = h1 + sample * classes;
-        const A top0 = widen(row0[top]);
-        const A top1 = widen(row1[top]);
-        const A a = static_cast<A>(alpha);
-        radius[sample] = least(least_crossing(row0, row1, 0, top, top0, top1, a),
-                               least_crossing(row0, row1, top + 1, classes, top0, top1, a));
+        radius[sample] = top < 0 || top >= classes
+                             ? nan<A>()
+                             : row_radius(h0 + sample * classes, h1 + sample * classes, top,
+                                          classes, static_cast<A>(alpha));
     }
 }
 

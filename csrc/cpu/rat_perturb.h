@@ -10,8 +10,7 @@ template <class T>
 void rat_correct(const T* logits, const index_t* labels, index_t begin, index_t end,
                  index_t classes, bool* correct) {
     for (index_t sample = begin; sample < end; ++sample) {
-        correct[sample] =
-            row_top2(logits + sample * classes, classes).first.index == labels[sample];
+        correct[sample] = row_argmax(logits + sample * classes, classes).index == labels[sample];
     }
 }
 
@@ -26,7 +25,7 @@ void rat_perturb(const T* __restrict__ x, const T* __restrict__ grad,
                      const A eps = correct[sample] ? eps_correct : eps_wrong;
                      for (index_t i = first; i < last; ++i) {
                          const Channel<A> c = channel(i - first);
-                         const A sign = unpack_sign<A>(pack_sign(widen(grad[i])));
+                         const A sign = sign_or_zero(widen(grad[i]));
                          perturbed[i] = narrow<T>::from(moved(widen(x[i]), eps * c.scale, sign, c));
                      }
                  });

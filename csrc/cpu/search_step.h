@@ -10,7 +10,7 @@ void search_step_(const T* logits, const index_t* prediction, index_t begin, ind
                   index_t classes, accumulate_t<T>* lower, accumulate_t<T>* upper,
                   accumulate_t<T>* radius) {
     for (index_t sample = begin; sample < end; ++sample) {
-        const auto best = row_top2(logits + sample * classes, classes).first;
+        const auto best = row_argmax(logits + sample * classes, classes);
         const auto next =
             search_step(Bracket<accumulate_t<T>>{lower[sample], upper[sample], radius[sample]},
                         best.index != prediction[sample], is_nan(best.value));

@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
             for (int e = 0; e < Width; ++e) {
                 const Channel<A> channel = next_channel();
-                const A sign = unpack_sign<A>(pack_sign(widen(slope.element[e])));
+                const A sign = sign_or_zero(widen(slope.element[e]));
                 moved_to.element[e] = narrow<T>::from(
                     moved(widen(origin.element[e]), eps * channel.scale, sign, channel));
             }

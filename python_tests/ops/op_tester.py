@@ -41,6 +41,12 @@ SHAPES = (
 )
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """The same images or volumes with the channels innermost."""
+    three = x.dim() == 5
+    return x.contiguous(memory_format=torch.channels_last_3d if three else torch.channels_last)
+
+
 def logits(dtype: torch.dtype, device: torch.device, samples: int, classes: int) -> Tensor:
     """Random logits, with ties of the best, of the runner-up and of all, and signed zeros."""
     h = torch.randn(samples, classes).mul_(4)

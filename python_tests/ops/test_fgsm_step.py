@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from op_tester import SHAPES, Case, OpTester, inputs, with_non_finite
+from op_tester import SHAPES, Case, OpTester, channels_last, inputs, with_non_finite
 from steps import box_and_scale
 
 from rrfast import ops
@@ -23,13 +23,13 @@ class TestFgsmStep(OpTester):
             )
             for name, box in box_and_scale(x):
                 yield f"{shape}, {name}", (x, grad, step, *box)
-            if len(shape) == 4:
-                last = x.contiguous(memory_format=torch.channels_last)
+            if len(shape) >= 4:
+                last = channels_last(x)
                 for name, box in box_and_scale(x):
                     yield f"{shape}, channels-last x, {name}", (last, grad, step, *box)
                 yield (
                     f"{shape}, channels-last grad",
-                    (x, grad.contiguous(memory_format=torch.channels_last), step),
+                    (x, channels_last(grad), step),
                 )
 
     def schema_arguments(self, x, grad, step, bounds=None, scale=None) -> Case:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from op_tester import SHAPES, Case, OpTester, inputs, with_non_finite
+from op_tester import SHAPES, Case, OpTester, channels_last, inputs, with_non_finite
 from steps import box_and_scale
 from torch import Tensor
 
@@ -28,12 +28,12 @@ class TestPerturb(OpTester):
             yield f"{shape}, non-finite", (with_non_finite(x), direction, with_non_finite(step))
             for name, box in box_and_scale(x):
                 yield f"{shape}, {name}", (x, direction, step, *box)
-            if len(shape) == 4:
-                last = x.contiguous(memory_format=torch.channels_last)
+            if len(shape) >= 4:
+                last = channels_last(x)
                 yield f"{shape}, channels-last x", (last, direction, step)
                 yield (
                     f"{shape}, channels-last direction",
-                    (x, direction.contiguous(memory_format=torch.channels_last), step),
+                    (x, channels_last(direction), step),
                 )
 
     def schema_arguments(self, x, direction, step, bounds=None, scale=None) -> Case:

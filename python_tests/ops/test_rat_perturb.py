@@ -9,6 +9,7 @@ from op_tester import (
     SHAPES,
     Case,
     OpTester,
+    channels_last,
     inputs,
     logits,
     non_finite_logits,
@@ -35,10 +36,10 @@ class TestRatPerturb(OpTester):
             )
             for name, box in box_and_scale(x):
                 yield f"{shape}, {name}", (x, grad, h, y, 0.01, "rat", *box)
-            if len(shape) == 4:
+            if len(shape) >= 4:
                 yield (
                     f"{shape}, channels-last",
-                    (x.contiguous(memory_format=torch.channels_last), grad, h, y, 0.01),
+                    (channels_last(x), grad, h, y, 0.01),
                 )
         for classes in CLASSES:
             x, grad, _ = inputs(dtype, device, (12, 5))
@@ -114,3 +115,15 @@ def test_the_sign_belongs_to_the_sample(mode: ops.Mode, steps: list[float]) -> N
     moved, correct = ops.rat_perturb(x, grad, h, y, 0.5, mode)
     assert correct.tolist() == [True, False]
     assert moved.tolist() == [[s, -s, 0.0] for s in steps]
+
+
+def test_a_gradient_of_nan_moves_nothing(dtype: torch.dtype, device: torch.device) -> None:
+    """A scaler's overflow must not reach BatchNorm's running statistics through the inputs."""
+    x = torch.rand(2, 3, device=device).to(dtype)
+    grad = torch.full_like(x, torch.nan)
+    h, y = (
+        torch.rand(2, 4, device=device).to(dtype),
+        torch.zeros(2, dtype=torch.int64, device=device),
+    )
+    moved, _ = ops.rat_perturb(x, grad, h, y, 0.5)
+    assert torch.equal(moved, x)

@@ -23,7 +23,7 @@ class Scaler(Protocol):
         """The loss times the scale."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RAT:
     """Radius Aware Training with FGSM inside.
 
@@ -83,8 +83,9 @@ class RAT:
         """Add the gradient of the objective to the parameters' `.grad`, and return its value.
 
         The first backward gives the gradient of the parameters and that of the input together, so
-        that a step is 2 forwards and 2 backwards. Under `DistributedDataParallel` gradients are
-        reduced once, in the second.
+        that a step is 2 forwards and 2 backwards. With a `DistributedDataParallel` model gradients
+        are reduced once, in the second; wrapped in something else that has no `no_sync`, twice, to
+        the same result.
 
         Args:
             model: Maps [B, ...] to logits [B, K], or to an object with `.logits`.
@@ -162,7 +163,11 @@ def _leaf(x: Tensor, y: Tensor) -> Tensor:
         raise TypeError(f"y must be an int64 tensor of class labels, got {describe(y)}")
     if y.shape != x.shape[:1]:
         raise ValueError(f"y must have one label per sample of x, {x.shape[0]}, got {describe(y)}")
-    return x.detach().requires_grad_(True)
+    if x.shape[0] == 0:
+        raise ValueError("x must hold at least one sample, got an empty batch")
+    with torch.inference_mode(False):
+        leaf = x.clone() if x.is_inference() else x.detach()
+    return leaf.requires_grad_(True)
 
 
 def _logits(model: Model, x: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def radius(
     The radius is the smallest L-infinity step along a worst-case direction that changes the
     prediction. The model runs in eval mode with frozen parameters and is left as it was: flags,
     buffers, gradients, random state; `x` is not modified. Works under `no_grad`, `inference_mode`
-    and autocast. Samples do not influence each other.
+    and autocast. Samples do not influence each other. With `bounds`, `x` must lie in the box.
 
     ======  ============  =========================================  ===========================
     method  passes        what it is                                 options beside the common

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.checks import check_number
+from rrfast.checks import check_budget, check_number
 from rrfast.engine import Engine
 from rrfast.radius.estimate import Compat, Estimate, check_compat, seed_of
 from rrfast.reference import accumulate_dtype
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BS:
     """RR-BS: `budget` forwards and 1 backward.
 
@@ -26,7 +26,8 @@ class BS:
 
     A tie at x has radius 0. A sample that never flips has radius infinity and the bracket (last
     radius, infinity). A sample that flipped at every radius tried has lower = 0: r_min is where
-    the search starts, not something it has seen.
+    the search starts, not something it has seen. With 16-bit x, x + r d is rounded to 16 bits, and
+    the bracket is no finer than that.
 
     Source: RAT Algorithm 1, A.2; errata 3, 4, 5, 6, 7.
 
@@ -34,7 +35,8 @@ class BS:
         temperature: T of the direction.
         budget: Forwards in all, the clean one included, at least 2.
         r_min: Where the doubling starts, in units of `scale`.
-        bounds: The box for x + r d, see `rrfast.ops.channel_bounds`; None for none.
+        bounds: The box for x + r d, see `rrfast.ops.channel_bounds`; None for none. x itself must
+            lie in it: the step into the box would count as part of the step to the boundary.
         scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
         compat: "released" gives the published code's numbers (it clamps: give bounds=(0, 1)): the
             cross-entropy's direction, no rule for ties, and r_min * 2^(budget - 1) for a
@@ -52,10 +54,11 @@ class BS:
         check_compat(self.compat)
         check_number("temperature", self.temperature, zero=self.compat == "paper")
         check_number("r_min", self.r_min)
-        if not isinstance(self.budget, int) or isinstance(self.budget, bool) or self.budget < 2:
+        if self.r_min < 1e-30:
             raise ValueError(
-                f"budget must be an integer of at least 2 forwards, got {self.budget!r}"
+                f"r_min must be at least 1e-30, so that float32 has it, got {self.r_min!r}"
             )
+        check_budget(self.budget)
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         clean = engine.forward_backward(x, self.temperature, seed_of(self.compat))

@@ -14,7 +14,7 @@ from rrfast.radius.estimate import Compat, Estimate, check_compat, seed_of
 from rrfast.reference import accumulate_dtype
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fast:
     """RR-Fast: 2 forwards and 1 backward.
 
@@ -32,12 +32,15 @@ class Fast:
     Attributes:
         temperature: T of the direction; dividing all logits by it changes nothing else.
         alpha: The finite-difference step, in units of `scale`. None: 0.01 as in the paper, and
-            1e-3 with compat="released".
-        bounds: The box for x + alpha d, see `rrfast.ops.channel_bounds`; None for none.
+            1e-3 with compat="released". It must be far above the rounding of x. With 16-bit x it
+            seldom is: what is left of it is measured, and where nothing is left the radius is NaN;
+            float32 inputs under autocast are the better way.
+        bounds: The box for x + alpha d, see `rrfast.ops.channel_bounds`; None for none. x itself
+            must lie in it: the step into the box would count as part of the step to the boundary.
         scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
         compat: "released" gives the published code's numbers: the cross-entropy's direction, clean
             logits divided by T and perturbed ones not, 1 in place of every ratio that is not
-            positive, no clamp.
+            positive, no clamp. That code always ran at T = 0.2: give temperature=0.2.
     """
 
     temperature: float = 1.0
@@ -61,14 +64,28 @@ class Fast:
         released = self.compat == "released"
         alpha = self.alpha if self.alpha is not None else (1e-3 if released else 0.01)
         clean = engine.forward_backward(x, self.temperature, seed_of(self.compat))
+        bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         step = x.new_full(x.shape[:1], alpha, dtype=accumulate_dtype(x.dtype))
-        moved, _ = ops.fgsm_step(x, clean.grad, step, self.bounds, self.scale)
+        moved, direction = ops.fgsm_step(x, clean.grad, step, bounds, scale)
         h1 = engine.forward(moved)
         if released:
             radius = _released_ratio(clean.logits / self.temperature, h1, clean.prediction, alpha)
         else:
             radius = ops.linear_radius(clean.logits, h1, clean.prediction, alpha)
+            if x.dtype in (torch.bfloat16, torch.float16):
+                wanted = ops.perturb(x.float(), direction, step, bounds, scale)
+                radius = radius * _share_taken(x, moved, wanted)
         return Estimate(radius, clean.prediction)
+
+
+def _share_taken(x: Tensor, moved: Tensor, wanted: Tensor) -> Tensor:
+    """How much of the wanted step is left after rounding to 16 bits, per sample.
+
+    Where nothing is left the logits stand still, and infinity times 0 is NaN: not a radius.
+    """
+    taken = (moved.float() - x.float()).abs().reshape(len(x), -1).sum(dim=1)
+    asked = (wanted - x.float()).abs().reshape(len(x), -1).sum(dim=1)
+    return torch.where(asked == 0, 1.0, taken / asked)
 
 
 def _released_ratio(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> Tensor:

@@ -14,7 +14,7 @@ from rrfast.radius.estimate import Estimate
 from rrfast.reference import accumulate_dtype, per_channel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grad:
     """First-order margin: 1 forward and 1 backward.
 
@@ -25,7 +25,7 @@ class Grad:
     overtake. With `bounds` the step of each element ends at the face of its box, and the radius
     solves sum_i |g_i| min(radius, room_i) = margin. A tie has radius 0; a gradient that is zero, or
     too small for the box, infinity. Exact where the logits are linear and the runner-up is the
-    nearest class.
+    nearest class. With `bounds`, some ten float64 arrays of x's size live for a moment.
 
     Source: ours; the first step of an L-infinity DeepFool with two classes.
 
@@ -73,24 +73,23 @@ def _radius_in_box(
     is concave and piecewise linear in t with its corners at the rooms: sort them, find the piece.
     In float64, because what is left of the weights past a corner is a difference of sums.
     """
-    ahead = (
-        torch.where(grad > 0, per_channel(bounds[1], x) - x, x - per_channel(bounds[0], x))
-        .double()
-        .clamp(min=0)
-    )
     unit = torch.ones(1, dtype=torch.float64, device=x.device) if scale is None else scale.double()
-    weight = (grad.double().abs() * per_channel(unit, x)).reshape(x.shape[0], -1)
-    room, order = (ahead / per_channel(unit, x)).reshape(x.shape[0], -1).sort(dim=1)
+    unit = per_channel(unit, x)
+    face = torch.where(grad > 0, per_channel(bounds[1], x) - x, x - per_channel(bounds[0], x))
+    room = (face.double().clamp(min=0) / unit).reshape(x.shape[0], -1)
+    weight = (grad.double().abs() * unit).reshape(x.shape[0], -1)
+    room, order = room.sort(dim=1)
     weight = weight.gather(1, order)
 
-    moving = (
-        weight.flip(1).cumsum(dim=1).flip(1)
-    )  # weight of the elements that have not met their face before corner j
-    spent = (weight * room).cumsum(dim=1) - weight * room  # margin used up by those that have
+    # Before corner j: the weight still moving, and the margin used up by what has met its face.
+    # Rooms may be infinite; no product with a weight of zero may become NaN of that.
+    moving = weight.flip(1).cumsum(dim=1).flip(1)
+    used = torch.where(weight > 0, weight * room, 0.0)
+    spent = torch.cat((torch.zeros_like(used[:, :1]), used[:, :-1].cumsum(dim=1)), dim=1)
     target = margin.double()[:, None]
-    reached = spent + room * moving >= target
+    reached = (moving > 0) & (spent + room * moving >= target)
     first = reached.int().argmax(dim=1, keepdim=True)
     radius = (target - spent.gather(1, first)) / moving.gather(1, first)
     radius = torch.where(reached.any(dim=1, keepdim=True), radius, math.inf)
-    undefined = margin.isnan() | weight.isnan().any(dim=1)
+    undefined = margin.isnan() | weight.isnan().any(dim=1) | room.isnan().any(dim=1)
     return radius.squeeze(1).masked_fill(undefined, math.nan).to(margin.dtype)
