@@ -162,7 +162,7 @@ def test_out_is_a_file(tmp_path, capsys):
 def test_missing_extra(missing, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, missing, None)
     assert cli.main(["demo", "--smoke", "--out", str(tmp_path)]) == 1
-    assert "pip install 'rrfast[demo]'" in capsys.readouterr().err
+    assert "pip install scikit-learn matplotlib" in capsys.readouterr().err
 
 
 def test_options_override_smoke(monkeypatch):

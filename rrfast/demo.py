@@ -190,7 +190,7 @@ def require_extras() -> None:
     except ImportError as error:
         raise ImportError(
             f"rrfast demo needs scikit-learn and matplotlib: {error}. "
-            "Install them with: pip install 'rrfast[demo]'"
+            "Install them with: pip install scikit-learn matplotlib"
         ) from error
 
 

@@ -85,7 +85,7 @@ def _load() -> tuple[Tensor, Tensor]:
     except ImportError as error:
         raise ImportError(
             "rrfast.data.digits needs scikit-learn, which does not import: "
-            f"{error}. Install it with: pip install 'rrfast[demo]'"
+            f"{error}. Install it with: pip install scikit-learn"
         ) from error
     bunch = load_digits()
     x = torch.tensor(bunch.images, dtype=torch.float32).unsqueeze(1) / 16
