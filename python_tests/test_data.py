@@ -79,7 +79,7 @@ def test_invalid(arguments, error, sentence):
 
 def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"scikit-learn.*pip install 'rrfast\[demo\]'"):
+    with pytest.raises(ImportError, match=r"scikit-learn.*pip install scikit-learn"):
         digits()
 
 
