@@ -3,7 +3,9 @@
 //     perturbed = clamp(x + step_b * scale_c * sign(grad)),    direction = sign(grad) in one byte
 // Eager torch makes a sign, a product, a sum, a clamp and a cast; here x and grad are read once,
 // and the sign that every later step needs is written beside the result at a quarter of the
-// gradient's size.
+// gradient's size. A byte, not two bits: two bits would save a twelfth of perturb's traffic in
+// float32 and a seventh in 16 bits, and cost a layout that nothing else shares
+// (benchmarks/direction_packing.md).
 #include "vec.cuh"
 
 namespace rrfast::cuda {

@@ -1,0 +1,232 @@
+"""Run the benchmarks and write what they gave.
+
+    python -m benchmarks [--device cuda] [--results FOLDER] [--seconds S] [options of pytest]
+
+FOLDER/<device>/ops.json holds every measurement and where it was taken; ops.md beside it is made
+from it, and `python -m benchmarks --table FOLDER/<device>/ops.json` makes it again. A part, such as
+`-k linear_radius`, replaces the whole: give it a FOLDER of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+Entry = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__.split("\n")[0])
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="a folder")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--limit", type=float, help="stop after so many seconds, keep what is done")
+    parser.add_argument("--table", type=Path, help="only make the table of this ops.json again")
+    arguments, of_pytest = parser.parse_known_args(argv)
+    if arguments.table:
+        write_table(arguments.table)
+        return 0
+    where = environment(arguments.device)
+    options = sys.argv[1:] if argv is None else argv
+    where["command"] = " ".join(["python -m benchmarks", *without_results(options)])
+    with tempfile.TemporaryDirectory() as scratch:
+        records = Path(scratch, "records")
+        records.touch()
+        status = run(arguments.device, records, arguments.limit, of_pytest)
+        entries = [json.loads(line) for line in records.read_text().splitlines()]
+    path = arguments.results / slug(where["device"]) / "ops.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"environment": where, "benchmarks": entries}, indent=1) + "\n")
+    write_table(path)
+    print(path.with_suffix(".md").read_text())
+    return status
+
+
+def run(device: str, records: Path, limit: float | None, of_pytest: Sequence[str]) -> int:
+    # In a process of its own: one that hangs in a kernel can only be killed.
+    command = [
+        *(sys.executable, "-m", "pytest", str(HERE), "-p", "no:cacheprovider"),
+        *("--device", device, "--records", str(records)),
+        *("--benchmark-disable-gc", "--benchmark-quiet", *of_pytest),
+    ]
+    try:
+        return subprocess.run(command, check=False, timeout=limit).returncode
+    except subprocess.TimeoutExpired:
+        print(f"stopped after {limit:g} s: what follows is not complete", file=sys.stderr)
+        return 1
+
+
+def without_results(options: Sequence[str]) -> Iterable[str]:
+    """The options but for where the results went, which is nobody else's business."""
+    skip = False
+    for option in options:
+        if not (skip or option.startswith("--results")):
+            yield option
+        skip = option == "--results"
+
+
+# -------------------------------------------------------------------------------------- environment
+
+
+def environment(device: str) -> Entry:
+    import torch
+
+    import rrfast
+
+    cuda = device.startswith("cuda")
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else processor(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "rrfast": rrfast.__version__,
+        "torch": str(torch.__version__),
+        "cuda": torch.version.cuda if cuda else None,
+        "python": platform.python_version(),
+        "build": rrfast.config()["build"],
+        "kernels": rrfast.config()["libraries"]["cuda" if cuda else "cpu"]["state"],
+        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
+    }
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+# -------------------------------------------------------------------------------------------- table
+
+
+def write_table(path: Path) -> None:
+    path.with_suffix(".md").write_text(table(json.loads(path.read_text())))
+
+
+def table(results: Entry) -> str:
+    """The Markdown of one ops.json."""
+    where, entries = results["environment"], results["benchmarks"]
+    ops = [entry for entry in entries if "op" in entry]
+    models = [entry for entry in entries if "model" in entry]
+    return "\n\n".join([*head(where), *op_tables(ops), *model_tables(models), *targets(ops)]) + "\n"
+
+
+def head(where: Entry) -> Iterable[str]:
+    yield f"# {where['device']}"
+    software = f"rrfast {where['rrfast']}, torch {where['torch']}, Python {where['python']}"
+    if where["cuda"]:
+        yield f"{software}, CUDA {where['cuda']}; {where['date']}; `{where['command']}`"
+    else:
+        yield f"{where['threads']} threads; {software}; {where['date']}; `{where['command']}`"
+    if where["kernels"] != "loaded":
+        yield f"**The compiled kernels were {where['kernels']}: *fused* is the reference.**"
+    yield (
+        "Medians over interleaved rounds; ratios are medians of the ratios within a round. GB/s "
+        "counts the least traffic of the op: every input read and every result written once. "
+        "*copy*: that rate as a part of what `clone` of the first input reached in the same "
+        "rounds. *×eager*, *×reference*, *×compiled*: how many times the op's time idiomatic "
+        "torch, the specification, and `torch.compile` of the specification take."
+    )
+
+
+def op_tables(entries: Sequence[Entry]) -> Iterable[str]:
+    for op in dict.fromkeys(entry["op"] for entry in entries):
+        lines = [
+            f"## {op}\n",
+            "| case | MB | ms | GB/s | copy | ×eager | ×reference | ×compiled |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|",
+        ]
+        for entry in entries:
+            if entry["op"] == op:
+                times = entry["times"]
+                rivals = (
+                    f"{times[name]:.2f}" if name in times else "–"
+                    for name in ("eager", "reference", "compiled")
+                )
+                cells = (
+                    entry["case"],
+                    f"{entry['traffic_bytes'] / 1e6:.2f}",
+                    f"{entry['ms']['fused']:.4g}",
+                    f"{rate(entry):.1f}",
+                    f"{of_copy(entry):.0%}",
+                    *rivals,
+                )
+                lines.append(f"| {' | '.join(cells)} |")
+        yield "\n".join(lines)
+
+
+def rate(entry: Entry) -> float:
+    """GB/s."""
+    return float(entry["traffic_bytes"] / entry["ms"]["fused"] / 1e6)
+
+
+def of_copy(entry: Entry) -> float:
+    return float(entry["times"]["copy"] * entry["traffic_bytes"] / entry["copy_bytes"])
+
+
+def model_tables(entries: Sequence[Entry]) -> Iterable[str]:
+    for model in dict.fromkeys(entry["model"] for entry in entries):
+        lines = [f"## {model}\n"]
+        for entry in entries:
+            if entry["model"] == model:
+                if len(lines) == 1:
+                    names = [*entry["ms"], *(f"{n} ÷ {entry['floor']}" for n in subjects(entry))]
+                    lines.append(f"| case | {' | '.join(names)} |")
+                    lines.append("|---|" + "--:|" * len(names))
+                ms = [f"{value:.4g} ms" for value in entry["ms"].values()]
+                lines.append(f"| {' | '.join([entry['case'], *ms, *ratios(entry)])} |")
+        yield "\n".join(lines)
+
+
+def subjects(entry: Entry) -> list[str]:
+    return [name for name in entry["ms"] if name != entry["floor"]]
+
+
+def ratios(entry: Entry) -> list[str]:
+    first, floor = next(iter(entry["ms"])), 1 / entry["times"][entry["floor"]]
+    return [f"{floor * (1 if n == first else entry['times'][n]):.3f}" for n in subjects(entry)]
+
+
+def targets(entries: Sequence[Entry]) -> Iterable[str]:
+    """What the project promises of these figures, and where it is not kept."""
+    large = [entry for entry in entries if entry["copy_bytes"] / 2 > 1e6]
+    wide = [
+        entry
+        for entry in entries
+        if entry["op"] in ("linear_radius", "direction_seed")
+        and int(entry["case"].split("-")[0].split("x")[1]) >= 1000
+    ]
+    lines = []
+    for sentence, cases, least in (
+        ("Faster than eager torch on inputs of more than 1 MB", large, 1.0),
+        ("linear_radius and direction_seed three times as fast from K = 1000 on", wide, 3.0),
+    ):
+        missed = [
+            f"{entry['op']} {entry['case']} ({rival} {entry['times'][rival]:.2f})"
+            for entry in cases
+            for rival in ("eager", "reference")
+            if entry["times"][rival] <= least
+        ]
+        verdict = f"not in {', '.join(missed)}" if missed else f"in all {len(cases)} cases"
+        lines.append(f"* {sentence}: {verdict}.")
+    if entries:
+        yield "## Targets\n\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

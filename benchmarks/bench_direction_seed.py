@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from contest import LOGITS, Logits
+from torch import Tensor
+
+from rrfast import ops, reference
+
+
+def eager(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    h = logits.float()
+    first, prediction = h.max(dim=1, keepdim=True)
+    others = h.scatter(1, prediction, -torch.inf)
+    margin = first - others.amax(dim=1, keepdim=True)
+    seed = torch.softmax(others, dim=1).scatter_(1, prediction, -1.0)
+    return prediction.squeeze(1), margin.squeeze(1), seed.to(logits.dtype)
+
+
+@pytest.mark.parametrize("case", LOGITS, ids=str)
+def bench_direction_seed(
+    case: Logits, device: torch.device, op_contest: Callable[..., None]
+) -> None:
+    logits = case.random(device)
+    op_contest(
+        "direction_seed",
+        case,
+        fused=lambda: ops.direction_seed(logits, 1.0),
+        eager=lambda: eager(logits),
+        reference=(reference.direction_seed, (logits, 1.0)),
+        reads=(logits,),
+    )

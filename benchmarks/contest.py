@@ -1,0 +1,202 @@
+"""How an op is timed against its rivals: the shapes, a round of a contest, what is kept of it.
+
+pytest-benchmark times one function after another. On a machine whose speed drifts by tens of per
+cent within a minute the ratio of two such times says little. So here every round runs all
+contenders, and ratios are taken within a round.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rrfast.reference import accumulate_dtype
+
+Run = Callable[[], Any]
+
+#: Loose enough for rivals that round in between, tight enough to catch one that is something else.
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 4e-2}
+
+
+@dataclass(frozen=True)
+class Images:
+    """A batch of images, with a step per sample."""
+
+    shape: tuple[int, int, int, int]
+    dtype: torch.dtype = torch.float32
+    #: Channels-last, with a box and a scale per channel: what a model on normalised pixels has.
+    normalised: bool = False
+
+    def __str__(self) -> str:
+        return _label(self.shape, self.dtype) + ("-normalised" if self.normalised else "")
+
+    def random(self, device: torch.device) -> Tensor:
+        values = torch.randn(self.shape, device=device).to(self.dtype)
+        return values.to(memory_format=torch.channels_last) if self.normalised else values
+
+    def step(self, device: torch.device) -> Tensor:
+        return torch.rand(self.shape[0], device=device).to(accumulate_dtype(self.dtype))
+
+    def box(self, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+        """Bounds and scale in the form that ops and reference take."""
+        if not self.normalised:
+            return None, None
+        std = torch.tensor([0.229, 0.224, 0.225], device=device)
+        mean = torch.tensor([0.485, 0.456, 0.406], device=device)
+        return torch.stack((-mean / std, (1 - mean) / std)), 1 / std
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Rows of logits."""
+
+    shape: tuple[int, int]
+    dtype: torch.dtype = torch.float32
+
+    def __str__(self) -> str:
+        return _label(self.shape, self.dtype)
+
+    def random(self, device: torch.device) -> Tensor:
+        return torch.randn(self.shape, device=device).mul_(4).to(self.dtype)
+
+
+def _label(shape: tuple[int, ...], dtype: torch.dtype) -> str:
+    return f"{'x'.join(map(str, shape))}-{str(dtype).removeprefix('torch.')}"
+
+
+IMAGES = (
+    Images((128, 3, 32, 32)),
+    Images((128, 3, 96, 96)),
+    Images((64, 3, 224, 224)),
+    Images((256, 3, 224, 224)),
+    Images((128, 3, 32, 32), torch.bfloat16),
+    Images((64, 3, 224, 224), torch.bfloat16),
+    Images((64, 3, 224, 224), normalised=True),
+)
+LOGITS = (
+    Logits((128, 10)),
+    Logits((32768, 10)),
+    Logits((4096, 100)),
+    Logits((1024, 1000)),
+    Logits((256, 21841)),
+    Logits((128, 100_000)),
+    Logits((1024, 1000), torch.bfloat16),
+    Logits((128, 100_000), torch.bfloat16),
+)
+
+
+class Stopwatch:
+    """Seconds that a call takes on a device, with the allocation and the release of its results."""
+
+    #: Written before every timed call on a GPU: this empties the second-level cache, and gives the
+    #: host time to enqueue the call, so that the device's work is measured and not the launch.
+    FLUSH_BYTES = 256 * 2**20
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        if self._cuda:
+            self._flush = torch.empty(self.FLUSH_BYTES, dtype=torch.int8, device=device)
+            self._begin = torch.cuda.Event(enable_timing=True)
+            self._end = torch.cuda.Event(enable_timing=True)
+
+    def __call__(self, run: Run) -> float:
+        if not self._cuda:
+            start = time.perf_counter()
+            run()
+            return time.perf_counter() - start
+        self._flush.zero_()
+        self._begin.record()
+        run()
+        self._end.record()
+        self._end.synchronize()
+        return self._begin.elapsed_time(self._end) * 1e-3
+
+
+class Contest:
+    """Contenders in turns.
+
+    The first is the subject and runs last. The order of its rivals moves on by one every round, so
+    that each of them in turn is the one that leaves the caches to it.
+    """
+
+    def __init__(self, contenders: Mapping[str, Run], stopwatch: Stopwatch) -> None:
+        (self.subject, self._run), *rivals = contenders.items()
+        self._turns = itertools.cycle([rivals[i:] + rivals[:i] for i in range(len(rivals) or 1)])
+        self._stopwatch = stopwatch
+        self.seconds: dict[str, list[float]] = {name: [] for name in contenders}
+
+    def rivals_turn(self) -> None:
+        for name, run in next(self._turns):
+            self.seconds[name].append(self._stopwatch(run))
+
+    def subjects_turn(self) -> None:
+        self.seconds[self.subject].append(self._stopwatch(self._run))
+
+    def warm_up(self, rounds: int) -> float:
+        """Compiles, fills caches and pools; seconds that the last round took."""
+        for _ in range(rounds):
+            start = time.perf_counter()
+            self.rivals_turn()
+            self.subjects_turn()
+            elapsed = time.perf_counter() - start
+        for values in self.seconds.values():
+            values.clear()
+        return elapsed
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Milliseconds, and how many times the subject's time each rival takes.
+
+        The latter is the median over the rounds of the ratio within a round.
+        """
+        own = self.seconds[self.subject]
+        return {
+            "ms": {name: 1e3 * statistics.median(s) for name, s in self.seconds.items()},
+            "quartiles_ms": {
+                name: [1e3 * q for q in _quartiles(s)] for name, s in self.seconds.items()
+            },
+            "times": {
+                name: statistics.median(rival / mine for rival, mine in zip(s, own, strict=True))
+                for name, s in self.seconds.items()
+                if name != self.subject
+            },
+        }
+
+
+def _quartiles(seconds: list[float]) -> tuple[float, float]:
+    lower, _, upper = statistics.quantiles(seconds, n=4, method="inclusive")
+    return lower, upper
+
+
+def check_agreement(contenders: Mapping[str, Run], dtype: torch.dtype) -> Any:
+    """See that all give the same numbers, or they are no rivals. Returns those of the first."""
+    results = {name: run() for name, run in contenders.items()}
+    subject, expected = next(iter(results.items()))
+    tolerance = TOLERANCE[dtype]
+    for name, result in results.items():
+        torch.testing.assert_close(
+            result,
+            expected,
+            rtol=tolerance,
+            atol=tolerance,
+            check_dtype=False,  # a direction is int8 here and a float there
+            msg=f"{name} does not compute what {subject} does: {{}}".format,
+        )
+    return expected
+
+
+def tensor_bytes(*values: object) -> int:
+    """Bytes of all tensors among the values, and in tuples of them."""
+    total = 0
+    for value in values:
+        if isinstance(value, Tensor):
+            total += value.numel() * value.element_size()
+        elif isinstance(value, tuple):
+            total += tensor_bytes(*value)
+    return total
