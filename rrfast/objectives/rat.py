@@ -102,6 +102,12 @@ class RAT:
             TypeError, ValueError: `x` or `y` has another type or shape than said here.
 
         Cost: 2 forwards, 2 backwards; no more memory than a standard step and a perturbed batch.
+
+        Example:
+            >>> model, x, y = torch.nn.Linear(4, 3), torch.rand(8, 4), torch.randint(3, (8,))
+            >>> scaler = torch.amp.GradScaler("cpu")
+            >>> RAT().backward(model, x, y, backward=scaler).shape
+            torch.Size([])
         """
         run = _backward_with(backward)
         x = _leaf(x, y)
@@ -137,6 +143,13 @@ class RAT:
 
         Raises:
             TypeError, ValueError: As for `backward`.
+
+        Example:
+            >>> model, x, y = torch.nn.Linear(4, 3), torch.rand(8, 4), torch.randint(3, (8,))
+            >>> loss = RAT()(model, x, y)
+            >>> loss.backward()
+            >>> model.weight.grad.shape
+            torch.Size([3, 4])
         """
         x = _leaf(x, y)
         logits = _logits(model, x)

@@ -41,6 +41,14 @@ class BS:
         compat: "released" gives the published code's numbers (it clamps: give bounds=(0, 1)): the
             cross-entropy's direction, no rule for ties, and r_min * 2^(budget - 1) for a
             sample that never flips.
+
+    Example:
+        >>> from rrfast.engine import Engine
+        >>> x = torch.tensor([[1.0, 0.0], [0.5, 0.25]])
+        >>> with Engine(torch.nn.Linear(2, 2)) as engine:
+        ...     estimate = BS(budget=10)(engine, x)
+        >>> estimate.radius.shape, engine.forwards, engine.backwards
+        (torch.Size([2]), 10, 1)
     """
 
     temperature: float = 1.0

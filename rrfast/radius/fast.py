@@ -41,6 +41,14 @@ class Fast:
         compat: "released" gives the published code's numbers: the cross-entropy's direction, clean
             logits divided by T and perturbed ones not, 1 in place of every ratio that is not
             positive, no clamp. That code always ran at T = 0.2: give temperature=0.2.
+
+    Example:
+        >>> from rrfast.engine import Engine
+        >>> x = torch.tensor([[1.0, 0.0], [0.5, 0.25]])
+        >>> with Engine(torch.nn.Linear(2, 2)) as engine:
+        ...     estimate = Fast(alpha=0.02)(engine, x)
+        >>> estimate.radius.shape, engine.forwards, engine.backwards
+        (torch.Size([2]), 2, 1)
     """
 
     temperature: float = 1.0

@@ -32,6 +32,14 @@ class Grad:
     Attributes:
         bounds: The box for x, see `rrfast.ops.channel_bounds`; None for none.
         scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
+
+    Example:
+        >>> from rrfast.engine import Engine
+        >>> x = torch.tensor([[1.0, 0.0], [0.5, 0.25]])
+        >>> with Engine(torch.nn.Linear(2, 2)) as engine:
+        ...     estimate = Grad(scale=0.5)(engine, x)
+        >>> estimate.radius.shape, engine.forwards, engine.backwards
+        (torch.Size([2]), 1, 1)
     """
 
     bounds: ops.Bounds | None = None
