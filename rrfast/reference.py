@@ -47,7 +47,8 @@ def direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, 
     prediction = h.argmax(dim=1, keepdim=True)
     others = h.scatter(1, prediction, -math.inf)
     runner_up = others.amax(dim=1, keepdim=True)
-    if torch.tensor(temperature, dtype=h.dtype) == 0:  # also where it underflows
+    finfo = torch.finfo(h.dtype)
+    if temperature <= finfo.tiny * finfo.eps / 2:  # 0 in that precision; torch.compile reads this
         # Not the argmax of `others`: if all of them are masked with -inf, that is the prediction.
         candidates = (others == runner_up).scatter(1, prediction, False)
         second = candidates.int().argmax(dim=1, keepdim=True)

@@ -262,8 +262,8 @@ struct Channel {
 template <class A>
 RR_HD A moved(A x, A length, A sign, const Channel<A>& channel) {
     const A v = x + length * sign;
-    const A raised = v >= channel.lower || is_nan(v) ? v : channel.lower;
-    return raised <= channel.upper || is_nan(raised) ? raised : channel.upper;
+    const A raised = v < channel.lower ? channel.lower : v;
+    return raised > channel.upper ? channel.upper : raised;
 }
 
 // The channels of a batch. Element i of a sample, in memory order, belongs to channel (i / inner) %
@@ -281,9 +281,12 @@ struct Channels {
 
     RR_HD bool uniform() const { return bounds_stride == 0 && scale_stride == 0; }
     RR_HD Channel<A> at(index_t channel) const {
-        return {scale ? scale[channel * scale_stride] : A(1),
-                lower ? lower[channel * bounds_stride] : -infinity<A>(),
-                upper ? upper[channel * bounds_stride] : infinity<A>()};
+        const A unit = scale ? scale[channel * scale_stride] : A(1);
+        const A low = lower ? lower[channel * bounds_stride] : -infinity<A>();
+        const A high = upper ? upper[channel * bounds_stride] : infinity<A>();
+        // A bound of NaN makes every result NaN, as in torch.clamp. Said by the unit, it costs the
+        // clamp nothing: a comparison more there, and compilers no longer vectorise it.
+        return {is_nan(low) || is_nan(high) ? nan<A>() : unit, low, high};
     }
 };
 
