@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 #: What the README shows of each op: one case that is common and does not fit into any cache.
 CASES = {
-    "direction_seed": "4096x1000-float32",
-    "linear_radius": "4096x1000-float32",
-    "search_step_": "4096x1000-float32",
+    "direction_seed": "1024x1000-float32",
+    "linear_radius": "1024x1000-float32",
+    "search_step_": "1024x1000-float32",
     "fgsm_step": "64x3x224x224-float32",
     "perturb": "64x3x224x224-float32",
     "rat_perturb": "64x3x224x224-float32",

@@ -97,7 +97,9 @@ _library = torch.library.Library("rrfast", "DEF")
 for _op, _schema in SCHEMAS.items():
     _tags = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
     _library.define(_op + " ".join(_schema.split()), tags=_tags)
-    _library.impl(_op, getattr(reference, _op), "CompositeExplicitAutograd")
+    # Under no_grad, because falling through to it leaves its torch calls to be recorded.
+    _reference = torch.no_grad()(getattr(reference, _op))
+    _library.impl(_op, _reference, "CompositeExplicitAutograd")
     # Falling through costs nothing, where an autograd formula costs microseconds on every call.
     _library.impl(_op, torch.library.fallthrough_kernel, "Autograd")
     torch.library.register_fake(f"rrfast::{_op}", _FAKES[_op], lib=_library)
