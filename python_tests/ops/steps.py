@@ -20,6 +20,8 @@ def box_and_scale(x: Tensor) -> Iterator[tuple[str, tuple[Bounds | None, Scale |
     yield "channel bounds", ((0.1 * per_channel, 1.0), None)
     yield "channel bounds, scale", ((0.1 * per_channel, 0.3 * per_channel), 2.0)
     yield "bounds, channel scale", ((0, 1), per_channel)
+    yield "a bound of NaN", (torch.stack((per_channel * torch.nan, per_channel)), None)
+    yield "infinite bounds", ((-torch.inf, torch.inf), per_channel)
     yield (
         "channel bounds, channel scale",
         (torch.stack((0.1 * per_channel, 0.4 * per_channel)), per_channel),

@@ -101,7 +101,7 @@ class RAT:
         Raises:
             TypeError, ValueError: `x` or `y` has another type or shape than said here.
 
-        Cost: 2 forwards, 2 backwards; no more memory than a standard step and a perturbed batch.
+        Cost: 2 forwards, 2 backwards; the first graph is freed before the second is built.
 
         Example:
             >>> model, x, y = torch.nn.Linear(4, 3), torch.rand(8, 4), torch.randint(3, (8,))
@@ -130,7 +130,7 @@ class RAT:
 
         Cost: 2 forwards and, with the caller's backward, 3 backwards: the input gradient is needed
         before the loss exists, so the clean pass is differentiated twice, and both graphs are alive
-        at once. `backward` is a third cheaper and needs half the memory. A `torch.compile`d model
+        at once. `backward` has one backward and one live graph less. A `torch.compile`d model
         frees its graph in the first backward: use `backward` there.
 
         Args:
