@@ -37,7 +37,7 @@ ELEMENTWISE = {
 ROWS = {
     "direction_seed": 3,  # once from memory, twice from cache
     "linear_radius": 2,  # one loop over two rows
-    "search_step": 1,
+    "bisection_step": 1,
     "rat_correct": 1,
 }
 KERNELS = ELEMENTWISE | ROWS

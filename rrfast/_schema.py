@@ -23,7 +23,7 @@ SCHEMAS = {
     "perturb": """(Tensor x, Tensor direction, Tensor step, Tensor? bounds=None, Tensor? scale=None)
         -> Tensor""",
     "linear_radius": "(Tensor h0, Tensor h1, Tensor prediction, float alpha) -> Tensor",
-    "search_step_": """(Tensor logits, Tensor prediction, Tensor(a!) lower, Tensor(b!) upper,
+    "bisection_step_": """(Tensor logits, Tensor prediction, Tensor(a!) lower, Tensor(b!) upper,
         Tensor(c!) radius) -> ()""",
     "rat_perturb": """(Tensor x, Tensor grad, Tensor logits, Tensor labels, float eps_correct,
         float eps_wrong, Tensor? bounds=None, Tensor? scale=None)
@@ -65,7 +65,7 @@ def _fake_linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float
     return h0.new_empty(h0.shape[0], dtype=accumulate_dtype(h0.dtype))
 
 
-def _fake_search_step_(
+def _fake_bisection_step_(
     logits: Tensor, prediction: Tensor, lower: Tensor, upper: Tensor, radius: Tensor
 ) -> None:
     return None
@@ -89,7 +89,7 @@ _FAKES: dict[str, Callable[..., object]] = {
     "fgsm_step": _fake_fgsm_step,
     "perturb": _fake_perturb,
     "linear_radius": _fake_linear_radius,
-    "search_step_": _fake_search_step_,
+    "bisection_step_": _fake_bisection_step_,
     "rat_perturb": _fake_rat_perturb,
 }
 

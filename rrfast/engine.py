@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -57,9 +58,10 @@ class Engine:
 
     A context manager. Inside, every module is in eval mode and no parameter requires a gradient:
     weight gradients are neither computed nor are their activations kept. On leaving, every module
-    and parameter is what it was. `DistributedDataParallel` wrappers are looked through, wherever
-    they are in the model: they would wait for processes that may not be there. A plain function
-    runs as it is, and so does the module inside it. Not for one model in two threads at a time.
+    and parameter is what it was; where several engines hold one, in one thread or in many, the last
+    to leave restores it. `DistributedDataParallel` wrappers are looked through, wherever they are
+    in the model: they would wait for processes that may not be there. A plain function runs as it
+    is, and so does the module inside it.
 
     Attributes:
         forwards: Forward passes so far.
@@ -73,6 +75,7 @@ class Engine:
         self.forwards = 0
         self.backwards = 0
         self._leave = contextlib.ExitStack()
+        self._shared: tuple[Tensor, Recorded] | None = None
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -95,37 +98,43 @@ class Engine:
         with torch.no_grad():
             return self._logits(x)
 
-    def forward_backward(
-        self, x: Tensor, temperature: float, seed_of: SeedOf = ops.direction_seed
-    ) -> Clean:
-        """Logits, prediction, margin and the gradient whose sign is the worst-case direction.
+    def record(self, x: Tensor) -> Recorded:
+        """A forward whose graph is kept, for as many gradients at `x` as are asked for.
 
-        Cost: 1 forward, 1 backward.
+        Cost: 1 forward, and 1 backward for every gradient.
 
         Raises:
             ValueError: The logits do not depend on `x` in a way that autograd can follow, or the
                 model changes `x` in place.
         """
-        x = x.detach().requires_grad_(True)
+        return Recorded(self, x)
+
+    def forward_backward(
+        self, x: Tensor, temperature: float, seed_of: SeedOf = ops.direction_seed
+    ) -> Clean:
+        """Logits, prediction, margin and the gradient whose sign is the worst-case direction.
+
+        Cost: 1 forward, 1 backward; no forward at the input that is being shared.
+
+        Raises:
+            ValueError: As `record`.
+        """
+        shared = self._shared is not None and self._shared[0] is x
+        recorded = self._shared[1] if shared and self._shared is not None else self.record(x)
+        prediction, margin, seed = seed_of(recorded.logits, temperature)
+        return Clean(recorded.logits, prediction, margin, recorded.grad(seed, last=not shared))
+
+    @contextlib.contextmanager
+    def sharing(self, x: Tensor) -> Iterator[None]:
+        """Inside, every `forward_backward` at this very tensor uses one forward.
+
+        Cost: 1 forward on entering; the activations it saved live until the end.
+        """
+        self._shared = (x, self.record(x))
         try:
-            with torch.enable_grad():
-                logits = self._logits(x)
-        except RuntimeError as error:
-            if "leaf Variable" in str(error) and "in-place" in str(error):
-                raise ValueError(
-                    "model must not change its input in place, as a first layer with inplace=True "
-                    "does; give lambda x: model(x.clone()) if it has to"
-                ) from error
-            raise
-        if not logits.requires_grad:
-            raise ValueError(
-                "model must be differentiable with respect to x, but its logits carry no gradient: "
-                "it detaches them, runs under torch.no_grad(), or ignores x"
-            )
-        prediction, margin, seed = seed_of(logits.detach(), temperature)
-        (grad,) = torch.autograd.grad(logits, x, seed)
-        self.backwards += 1
-        return Clean(logits.detach(), prediction, margin, grad)
+            yield
+        finally:
+            self._shared = None
 
     def _logits(self, x: Tensor) -> Tensor:
         output = self.model(x)
@@ -147,12 +156,78 @@ class Engine:
         return logits.double() if accumulate_dtype(x.dtype) == torch.float64 else logits
 
 
+class Recorded:
+    """A forward pass that gradients with respect to its input can be taken of.
+
+    Attributes:
+        logits: [B, K], detached.
+    """
+
+    logits: Tensor
+
+    def __init__(self, engine: Engine, x: Tensor) -> None:
+        self._engine = engine
+        self._x = x.detach().requires_grad_(True)
+        self._graph: Tensor | None = self._record()
+        self.logits = self._graph.detach()
+        if isinstance(engine.model, torch._dynamo.OptimizedModule):
+            # mode="reduce-overhead" reuses its outputs' memory in the next forward.
+            self.logits = self.logits.clone()
+
+    def grad(self, seed: Tensor, *, last: bool = False) -> Tensor:
+        """The gradient of sum(seed * logits) with respect to the input, [B, ...].
+
+        Cost: 1 backward. A model compiled with `torch.compile` gives up what it saved with its
+        first backward; each gradient after that costs a forward as well.
+
+        Args:
+            seed: The cotangent, [B, K].
+            last: Let go of the graph.
+        """
+        if self._graph is None:
+            self._graph = self._record()
+        try:
+            (grad,) = torch.autograd.grad(self._graph, self._x, seed, retain_graph=not last)
+        except RuntimeError as error:
+            if last or "donated buffers" not in str(error):
+                raise
+            (grad,) = torch.autograd.grad(self._graph, self._x, seed)
+            last = True
+        self._engine.backwards += 1
+        if last:
+            self._graph = None
+        return grad
+
+    def _record(self) -> Tensor:
+        try:
+            with torch.enable_grad():
+                logits = self._engine._logits(self._x)
+        except RuntimeError as error:
+            if "leaf Variable" in str(error) and "in-place" in str(error):
+                raise ValueError(
+                    "model must not change its input in place, as a first layer with inplace=True "
+                    "does; give lambda x: model(x.clone()) if it has to"
+                ) from error
+            raise
+        if not logits.requires_grad:
+            raise ValueError(
+                "model must be differentiable with respect to x, but its logits carry no gradient: "
+                "it detaches them, runs under torch.no_grad(), or ignores x"
+            )
+        return logits
+
+
 def _modules_of(model: object) -> list[nn.Module]:
     """The module a callable runs: itself, the one it is a method of, the one a partial calls."""
     if isinstance(model, functools.partial):
         return _modules_of(model.func)
     owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
     return [owner] if isinstance(owner, nn.Module) else []
+
+
+#: What engines hold changed: by module and name, how many hold it, and how it is put back.
+_held: dict[tuple[int, str], tuple[int, Callable[[], object]]] = {}
+_lock = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -163,21 +238,42 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             "torch.inference_mode(); build and load the model outside of it"
         )
     with contextlib.ExitStack() as leave:  # restores all that it can, whatever fails
-        for module in model.modules():
-            # Flag by flag, not by model.eval(): users override train(), and a model may be in a
-            # mixed mode. Frozen scripted modules have no flag.
-            if getattr(module, "training", False):
-                leave.callback(setattr, module, "training", True)
-                module.training = False
-            if isinstance(module, nn.parallel.DistributedDataParallel):
-                leave.callback(delattr, module, "forward")
-                module.forward = module.module.__call__  # type: ignore[method-assign]
-            for name, parameter in module.named_parameters(recurse=False):
-                if parameter.requires_grad:
-                    leave.callback(_thaw, module, name, parameter)
-        for parameter in model.parameters():
-            parameter.requires_grad_(False)
+        with _lock:
+            for module in model.modules():
+                for name, restore in _changes(module):
+                    key = (id(module), name)
+                    holders, first = _held.get(key, (0, restore))
+                    _held[key] = (holders + 1, first)
+                    leave.callback(_release, key)
+                # Flag by flag, not by model.eval(): users override train(), and a model may be in
+                # a mixed mode.
+                if getattr(module, "training", False):
+                    module.training = False
+                if isinstance(module, nn.parallel.DistributedDataParallel):
+                    module.forward = module.module.__call__  # type: ignore[method-assign]
+            for parameter in model.parameters():
+                parameter.requires_grad_(False)
         yield
+
+
+def _changes(module: nn.Module) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What is to be changed in a module, or is held changed by now, and how it is put back."""
+    if getattr(module, "training", False) or (id(module), "training") in _held:
+        yield "training", functools.partial(setattr, module, "training", True)
+    if isinstance(module, nn.parallel.DistributedDataParallel):
+        yield "forward", functools.partial(delattr, module, "forward")
+    for name, parameter in module.named_parameters(recurse=False):
+        if parameter.requires_grad or (id(module), name) in _held:
+            yield name, functools.partial(_thaw, module, name, parameter)
+
+
+def _release(key: tuple[int, str]) -> None:
+    with _lock:
+        holders, restore = _held.pop(key)
+        if holders > 1:
+            _held[key] = (holders - 1, restore)
+        else:
+            restore()
 
 
 def _thaw(module: nn.Module, name: str, parameter: nn.Parameter) -> None:

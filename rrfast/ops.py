@@ -32,6 +32,7 @@ __all__ = [
     "Bounds",
     "Mode",
     "Scale",
+    "bisection_step_",
     "channel_bounds",
     "channel_scale",
     "check_mode",
@@ -40,7 +41,6 @@ __all__ = [
     "linear_radius",
     "perturb",
     "rat_perturb",
-    "search_step_",
 ]
 
 assert _schema.OPS  # the schemas must be there before a library registers kernels for them
@@ -155,7 +155,7 @@ _direction_seed = torch.ops.rrfast.direction_seed.default
 _fgsm_step = torch.ops.rrfast.fgsm_step.default
 _perturb = torch.ops.rrfast.perturb.default
 _linear_radius = torch.ops.rrfast.linear_radius.default
-_search_step_ = torch.ops.rrfast.search_step_.default
+_bisection_step_ = torch.ops.rrfast.bisection_step_.default
 _rat_perturb = torch.ops.rrfast.rat_perturb.default
 
 
@@ -313,7 +313,7 @@ def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.0
     return _linear_radius(h0, h1, prediction, alpha)
 
 
-def search_step_(
+def bisection_step_(
     logits: Tensor, prediction: Tensor, lower: Tensor, upper: Tensor, radius: Tensor
 ) -> None:
     """One step of RR-BS for every sample at once, in place: the bracket and the next radius to try.
@@ -341,7 +341,7 @@ def search_step_(
     Example:
         >>> lower, upper, radius = torch.tensor([[1.0], [torch.inf], [2.0]])
         >>> flipped = torch.tensor([[0.0, 5.0]])
-        >>> search_step_(flipped, torch.tensor([0]), lower, upper, radius)
+        >>> bisection_step_(flipped, torch.tensor([0]), lower, upper, radius)
         >>> lower.item(), upper.item(), radius.item()
         (1.0, 2.0, 1.5)
     """
@@ -354,7 +354,7 @@ def search_step_(
                 f"{name} must be contiguous, because it is changed in place, got strides "
                 f"{value.stride()}"
             )
-    _search_step_(logits, prediction, lower, upper, radius)
+    _bisection_step_(logits, prediction, lower, upper, radius)
 
 
 def check_mode(mode: object) -> None:

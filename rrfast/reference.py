@@ -133,10 +133,10 @@ def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> T
     return q.scatter(1, top, math.inf).amin(dim=1).masked_fill(~known, math.nan)
 
 
-def search_step_(
+def bisection_step_(
     logits: Tensor, prediction: Tensor, lower: Tensor, upper: Tensor, radius: Tensor
 ) -> None:
-    """One step of RR-BS (RAT Algorithm 1, errata 5); see `rrfast.ops.search_step_`."""
+    """One step of RR-BS (RAT Algorithm 1, errata 5); see `rrfast.ops.bisection_step_`."""
     flipped = logits.argmax(dim=1) != prediction
     undefined = logits.isnan().any(dim=1) | radius.isnan()
     new_lower = torch.where(flipped, lower, radius).masked_fill(undefined, math.nan)

@@ -186,8 +186,8 @@ struct Ops {
         return radius;
     }
 
-    static void search_step_(const Tensor& logits, const Tensor& prediction, const Tensor& lower,
-                             const Tensor& upper, const Tensor& radius) {
+    static void bisection_step_(const Tensor& logits, const Tensor& prediction, const Tensor& lower,
+                                const Tensor& upper, const Tensor& radius) {
         const Backend backend(logits);
         check_rows(logits, prediction, "prediction");
         const ScalarType dtype = logits.scalar_type();
@@ -200,9 +200,9 @@ struct Ops {
         dispatch_floating(dtype, "logits", [&](auto type) {
             using T = typename decltype(type)::type;
             using A = accumulate_t<T>;
-            backend.search_step_(data<T>(h), data<index_t>(top), samples, classes,
-                                 mutable_data<A>(lower), mutable_data<A>(upper),
-                                 mutable_data<A>(radius));
+            backend.bisection_step_(data<T>(h), data<index_t>(top), samples, classes,
+                                    mutable_data<A>(lower), mutable_data<A>(upper),
+                                    mutable_data<A>(radius));
         });
     }
 
@@ -246,7 +246,7 @@ struct Ops {
         library.impl("fgsm_step", TORCH_BOX(&Ops::fgsm_step));
         library.impl("perturb", TORCH_BOX(&Ops::perturb));
         library.impl("linear_radius", TORCH_BOX(&Ops::linear_radius));
-        library.impl("search_step_", TORCH_BOX(&Ops::search_step_));
+        library.impl("bisection_step_", TORCH_BOX(&Ops::bisection_step_));
         library.impl("rat_perturb", TORCH_BOX(&Ops::rat_perturb));
     }
 };

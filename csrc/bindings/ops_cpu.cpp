@@ -58,11 +58,11 @@ struct Cpu {
     }
 
     template <class T, class A>
-    void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
-                      A* lower, A* upper, A* radius) const {
+    void bisection_step_(const T* logits, const index_t* prediction, index_t samples,
+                         index_t classes, A* lower, A* upper, A* radius) const {
         over_rows(samples, classes, [&](index_t begin, index_t end) {
-            cpu::kernels<T>().search_step_(logits, prediction, begin, end, classes, lower, upper,
-                                           radius);
+            cpu::kernels<T>().bisection_step_(logits, prediction, begin, end, classes, lower, upper,
+                                              radius);
         });
     }
 

@@ -59,11 +59,11 @@ public:
     }
 
     template <class T, class A>
-    void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
-                      A* lower, A* upper, A* radius) const {
+    void bisection_step_(const T* logits, const index_t* prediction, index_t samples,
+                         index_t classes, A* lower, A* upper, A* radius) const {
         if (samples > 0) {
-            check(cuda::search_step_(logits, prediction, samples, classes, lower, upper, radius,
-                                     stream_));
+            check(cuda::bisection_step_(logits, prediction, samples, classes, lower, upper, radius,
+                                        stream_));
         }
     }
 

@@ -2,18 +2,18 @@
 // RRFAST_ISA naming it.
 #include "kernels.h"
 
+#include "bisection_step.h"
 #include "direction_seed.h"
 #include "fgsm_step.h"
 #include "linear_radius.h"
 #include "perturb.h"
 #include "rat_perturb.h"
-#include "search_step.h"
 
 namespace rrfast::cpu::RRFAST_ISA {
 
 template <class T>
 const Kernels<T>& kernels() {
-    static const Kernels<T> table{direction_seed<T>, linear_radius<T>, search_step_<T>,
+    static const Kernels<T> table{direction_seed<T>, linear_radius<T>, bisection_step_<T>,
                                   rat_correct<T>,    fgsm_step<T>,     perturb<T>,
                                   rat_perturb<T>};
     return table;

@@ -16,8 +16,8 @@ struct Kernels {
                            double temperature, index_t* prediction, A* margin, T* seed);
     void (*linear_radius)(const T* h0, const T* h1, const index_t* prediction, index_t begin,
                           index_t end, index_t classes, double alpha, A* radius);
-    void (*search_step_)(const T* logits, const index_t* prediction, index_t begin, index_t end,
-                         index_t classes, A* lower, A* upper, A* radius);
+    void (*bisection_step_)(const T* logits, const index_t* prediction, index_t begin, index_t end,
+                            index_t classes, A* lower, A* upper, A* radius);
     void (*rat_correct)(const T* logits, const index_t* labels, index_t begin, index_t end,
                         index_t classes, bool* correct);
 

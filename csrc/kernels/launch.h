@@ -46,13 +46,13 @@ cudaError_t linear_radius(const T* h0,                // [B, K]
                           cudaStream_t stream);
 
 template <class T>
-cudaError_t search_step_(const T* logits,            // [B, K]
-                         const index_t* prediction,  // [B]
-                         index_t samples, index_t classes,
-                         accumulate_t<T>* lower,   // [B]
-                         accumulate_t<T>* upper,   // [B]
-                         accumulate_t<T>* radius,  // [B]
-                         cudaStream_t stream);
+cudaError_t bisection_step_(const T* logits,            // [B, K]
+                            const index_t* prediction,  // [B]
+                            index_t samples, index_t classes,
+                            accumulate_t<T>* lower,   // [B]
+                            accumulate_t<T>* upper,   // [B]
+                            accumulate_t<T>* radius,  // [B]
+                            cudaStream_t stream);
 
 // rat_perturb is two launches, because logits and inputs may differ in type (autocast).
 template <class T>
@@ -82,7 +82,7 @@ KernelList direction_seed_kernels();
 KernelList fgsm_step_kernels();
 KernelList perturb_kernels();
 KernelList linear_radius_kernels();
-KernelList search_step_kernels();
+KernelList bisection_step_kernels();
 KernelList rat_perturb_kernels();
 KernelList kernels();  // all of the above
 

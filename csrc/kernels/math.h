@@ -310,7 +310,7 @@ RR_HD A least(A a, A b) {
 }
 
 // ---------------------------------------------------------------------------------------------------------
-// search_step
+// bisection_step
 
 // RR-BS, one probe: the bracket learns from the prediction at `radius`, and the next radius is
 // min(mid, 2 lower): doubling until something flips, bisection from then on. A NaN among the logits
@@ -322,7 +322,7 @@ struct Bracket {
     A radius;
 };
 template <class A>
-RR_HD Bracket<A> search_step(const Bracket<A>& b, bool flipped, bool undefined) {
+RR_HD Bracket<A> bisection_step(const Bracket<A>& b, bool flipped, bool undefined) {
     if (undefined || is_nan(b.radius)) {
         return {nan<A>(), nan<A>(), nan<A>()};
     }

@@ -84,7 +84,7 @@ class BS:
 
         probe, direction = ops.fgsm_step(x, clean.grad, radius.to(step_dtype), bounds, scale)
         for tried in range(1, self.budget):
-            ops.search_step_(engine.forward(probe), clean.prediction, lower, upper, radius)
+            ops.bisection_step_(engine.forward(probe), clean.prediction, lower, upper, radius)
             if tried < self.budget - 1:
                 probe = ops.perturb(x, direction, radius.to(step_dtype), bounds, scale)
 

@@ -12,8 +12,8 @@ from rrfast import ops
 from rrfast.reference import accumulate_dtype
 
 
-class TestSearchStep(OpTester):
-    op = "search_step_"
+class TestBisectionStep(OpTester):
+    op = "bisection_step_"
 
     def state(
         self, dtype: torch.dtype, device: torch.device, samples: int
@@ -80,7 +80,7 @@ class TestSearchStep(OpTester):
 
 def step(lower: float, upper: float, radius: float, flipped: bool) -> tuple[float, float, float]:
     state = [torch.tensor([v], dtype=torch.float64) for v in (lower, upper, radius)]
-    ops.search_step_(
+    ops.bisection_step_(
         torch.tensor([[0.0, 1.0]], dtype=torch.float64), torch.tensor([0 if flipped else 1]), *state
     )
     return tuple(s.item() for s in state)
@@ -97,5 +97,5 @@ def test_doubles_until_something_flips_then_bisects() -> None:
 def test_a_tie_with_a_lower_index_is_a_flip_and_with_a_higher_one_is_not() -> None:
     for prediction, flipped in ((1, True), (0, False)):
         state = [torch.tensor([v]) for v in (1.0, math.inf, 2.0)]
-        ops.search_step_(torch.ones(1, 2), torch.tensor([prediction]), *state)
+        ops.bisection_step_(torch.ones(1, 2), torch.tensor([prediction]), *state)
         assert (state[1].item() == 2.0) == flipped

@@ -21,7 +21,9 @@ def eager(logits: Tensor, prediction: Tensor, lower: Tensor, upper: Tensor, radi
 
 
 @pytest.mark.parametrize("case", LOGITS, ids=str)
-def bench_search_step(case: Logits, device: torch.device, op_contest: Callable[..., None]) -> None:
+def bench_bisection_step(
+    case: Logits, device: torch.device, op_contest: Callable[..., None]
+) -> None:
     logits = case.random(device)
     # Half of the samples flip, and go on flipping: every call does the same work.
     prediction = logits.argmax(dim=1)
@@ -43,13 +45,13 @@ def bench_search_step(case: Logits, device: torch.device, op_contest: Callable[.
     own = state()
 
     def specification(logits: Tensor, prediction: Tensor, *bracket: Tensor) -> tuple[Tensor, ...]:
-        reference.search_step_(logits, prediction, *bracket)
+        reference.bisection_step_(logits, prediction, *bracket)
         return bracket
 
     op_contest(
-        "search_step_",
+        "bisection_step_",
         case,
-        fused=stepping(ops.search_step_),
+        fused=stepping(ops.bisection_step_),
         eager=stepping(eager),
         reference=(specification, (logits, prediction, *own)),
         reads=(logits, prediction, *own),

@@ -1,0 +1,57 @@
+// bisection_step_: one step of the bracketing search for every sample at once: has the prediction
+// flipped, the bracket, the next radius (RR-BS, RAT Algorithm 1, errata 5). Reads B*K logits and
+// three numbers per sample; nothing returns to the host.
+#include "launch.h"
+#include "row_reduce.cuh"
+
+namespace rrfast::cuda {
+namespace {
+
+template <class T, int Width>
+__global__ void __launch_bounds__(kRowThreads, 2)
+    bisection_step_kernel(const T* __restrict__ logits, const index_t* __restrict__ prediction,
+                          index_t samples, index_t classes, accumulate_t<T>* __restrict__ lower,
+                          accumulate_t<T>* __restrict__ upper,
+                          accumulate_t<T>* __restrict__ radius) {
+    using A = accumulate_t<T>;
+    for_each_row(samples, [&](index_t sample) {
+        const Candidate<A> best = row_argmax<Width>(logits + sample * classes, classes);
+        if (threadIdx.x == 0) {
+            const Bracket<A> next =
+                bisection_step(Bracket<A>{lower[sample], upper[sample], radius[sample]},
+                               best.index != prediction[sample], is_nan(best.value));
+            lower[sample] = next.lower;
+            upper[sample] = next.upper;
+            radius[sample] = next.radius;
+        }
+    });
+}
+
+}  // namespace
+
+template <class T>
+cudaError_t bisection_step_(const T* logits, const index_t* prediction, index_t samples,
+                            index_t classes, accumulate_t<T>* lower, accumulate_t<T>* upper,
+                            accumulate_t<T>* radius, cudaStream_t stream) {
+    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes);
+        bisection_step_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
+            logits, prediction, samples, classes, lower, upper, radius);
+    });
+    return cudaGetLastError();
+}
+
+#define INSTANTIATE(T)                                                                            \
+    template cudaError_t bisection_step_<T>(const T*, const index_t*, index_t, index_t,           \
+                                            accumulate_t<T>*, accumulate_t<T>*, accumulate_t<T>*, \
+                                            cudaStream_t);
+RR_FOR_EACH_TYPE(INSTANTIATE)
+
+KernelList bisection_step_kernels() {
+    return instances("bisection_step_kernel", [](auto type, auto width) {
+        return reinterpret_cast<const void*>(
+            bisection_step_kernel<typename decltype(type)::type, width>);
+    });
+}
+
+}  // namespace rrfast::cuda
