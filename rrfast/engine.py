@@ -64,16 +64,18 @@ class Engine:
     is, and so does the module inside it.
 
     Attributes:
-        forwards: Forward passes so far.
+        forwards: Forward passes so far, each over a batch or a part of it.
         backwards: Backward passes so far.
+        forward_samples: Samples that went through those forwards.
+        backward_samples: Samples that went through those backwards.
     """
 
     def __init__(self, model: Model) -> None:
         if not callable(model):
             raise TypeError(f"model must be callable, got {type(model).__name__}")
         self.model = model
-        self.forwards = 0
-        self.backwards = 0
+        self.forwards = self.forward_samples = 0
+        self.backwards = self.backward_samples = 0
         self._leave = contextlib.ExitStack()
         self._shared: tuple[Tensor, Recorded] | None = None
 
@@ -139,6 +141,7 @@ class Engine:
     def _logits(self, x: Tensor) -> Tensor:
         output = self.model(x)
         self.forwards += 1
+        self.forward_samples += x.shape[0]
         logits = getattr(output, "logits", output)
         if not isinstance(logits, Tensor):
             raise TypeError(
@@ -194,6 +197,7 @@ class Recorded:
             (grad,) = torch.autograd.grad(self._graph, self._x, seed)
             last = True
         self._engine.backwards += 1
+        self._engine.backward_samples += self._x.shape[0]
         if last:
             self._graph = None
         return grad

@@ -44,8 +44,8 @@ class RadiusResult(NamedTuple):
     upper: Tensor  #: [B], the smallest radius seen to flip it; infinity if none did
     prediction: Tensor  #: [B] int64
     found: Tensor  #: [B] bool: a finite radius was found
-    forwards: int  #: passes of the model over the batch
-    backwards: int
+    forwards: float  #: of the model per sample; a pass over a part of the batch counts as a part
+    backwards: float  #: likewise
 
 
 @overload
@@ -105,7 +105,7 @@ def radius(
         >>> radius(model, x, method="grad")  # the logits meet after half their difference
         tensor([0.5000, 0.1250])
         >>> radius(model, x, method="bs", full_output=True).forwards
-        25
+        25.0
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
@@ -113,11 +113,12 @@ def radius(
     x = check_input(x)
     if x.shape[0] == 0:
         empty = x.new_empty(0, dtype=accumulate_dtype(x.dtype))
-        estimate, forwards, backwards = Estimate(empty, empty.long()), 0, 0
+        estimate, forwards, backwards = Estimate(empty, empty.long()), 0.0, 0.0
     else:
         with Engine(model) as engine:
             estimate = estimator(engine, x)
-            forwards, backwards = engine.forwards, engine.backwards
+            forwards = engine.forward_samples / x.shape[0]
+            backwards = engine.backward_samples / x.shape[0]
     if not full_output:
         return estimate.radius
     r, prediction, lower, upper = estimate
