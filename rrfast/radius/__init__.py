@@ -5,20 +5,17 @@ One file per estimator, one line each in `METHODS`.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, overload
 
-import torch
 from torch import Tensor
 
-from rrfast.engine import Engine, Model, check_input
+from rrfast.engine import Model, check_input
 from rrfast.radius.bs import BS
 from rrfast.radius.estimate import Compat, Estimate, Estimator
 from rrfast.radius.fast import Fast
 from rrfast.radius.grad import Grad
-from rrfast.reference import accumulate_dtype
+from rrfast.radius.measure import RadiusResult, configured
 
 __all__ = [
     "BS",
@@ -34,18 +31,6 @@ __all__ = [
 
 #: Every estimator by the name that `radius(method=...)` takes.
 METHODS: dict[str, Callable[..., Estimator]] = {"fast": Fast, "bs": BS, "grad": Grad}
-
-
-class RadiusResult(NamedTuple):
-    """What `radius(..., full_output=True)` returns; radii in units of `scale`."""
-
-    radius: Tensor  #: [B], larger = more to be trusted; infinity if not found, NaN for NaN logits
-    lower: Tensor  #: [B], the largest radius seen to keep the prediction; 0 if none was tried
-    upper: Tensor  #: [B], the smallest radius seen to flip it; infinity if none did
-    prediction: Tensor  #: [B] int64
-    found: Tensor  #: [B] bool: a finite radius was found
-    forwards: float  #: of the model per sample; a pass over a part of the batch counts as a part
-    backwards: float  #: likewise
 
 
 @overload
@@ -84,11 +69,14 @@ def radius(
         **options: Common to all methods: `bounds`, the box inputs are clamped to, such as (0, 1)
             (default None: a straight line), and `scale`, the unit of a step (default None: 1; for
             inputs normalised by `std`, 1 / std per channel makes it a pixel radius). The others,
-            with their defaults, are the fields of `Fast`, `BS` and `Grad`.
+            with their defaults, are the fields of `Fast`, `BS` and `Grad`. `temperature` may be
+            several numbers, [T]: all share the forward at `x`, so that T of "fast" take T + 1
+            forwards and T backwards.
 
     Returns:
-        [B], float32 (float64 if `x` or the logits are), in units of `scale`. Infinity where no
-        change of the prediction was found, 0 at a tie, NaN where a logit is NaN.
+        [B], or [T, B] with several temperatures; float32 (float64 if `x` or the logits are), in
+        units of `scale`. Infinity where no change of the prediction was found, 0 at a tie, NaN
+        where a logit is NaN.
 
     Raises:
         TypeError: `x` is not floating point, the model returns no logits, or the method has no such
@@ -99,6 +87,7 @@ def radius(
     Source: RAT §3, Algorithms 1 and 2; errata 1 to 8.
 
     Example:
+        >>> import torch
         >>> model = torch.nn.Linear(2, 2, bias=False)
         >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
         >>> x = torch.tensor([[1.0, 0.0], [0.5, 0.25]])
@@ -107,34 +96,6 @@ def radius(
         >>> radius(model, x, method="bs", full_output=True).forwards
         25.0
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
-    estimator = _configured(method, options)
-    x = check_input(x)
-    if x.shape[0] == 0:
-        empty = x.new_empty(0, dtype=accumulate_dtype(x.dtype))
-        estimate, forwards, backwards = Estimate(empty, empty.long()), 0.0, 0.0
-    else:
-        with Engine(model) as engine:
-            estimate = estimator(engine, x)
-            forwards = engine.forward_samples / x.shape[0]
-            backwards = engine.backward_samples / x.shape[0]
-    if not full_output:
-        return estimate.radius
-    r, prediction, lower, upper = estimate
-    lower = torch.zeros_like(r) if lower is None else lower
-    upper = torch.full_like(r, math.inf) if upper is None else upper
-    found = r.isfinite() if estimate.upper is None else upper.isfinite()
-    return RadiusResult(r, lower, upper, prediction, found, forwards, backwards)
-
-
-def _configured(method: str, options: dict[str, Any]) -> Estimator:
-    """The estimator with these options, or a sentence about the one it does not have."""
-    kind = METHODS[method]
-    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for name in options:
-        if name not in known:
-            raise TypeError(
-                f"method {method!r} has no option {name!r}; its options are {', '.join(known)}"
-            )
-    return kind(**options)
+    measure = configured(method, METHODS, options)
+    measured = measure(model, check_input(x))
+    return measured.result() if full_output else measured.estimate.radius

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,6 +58,7 @@ class BS:
     bounds: ops.Bounds | None = None
     scale: ops.Scale | None = None
     compat: Compat = "paper"
+    capturable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_compat(self.compat)

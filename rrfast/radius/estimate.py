@@ -24,7 +24,12 @@ class Estimate(NamedTuple):
 
 
 class Estimator(Protocol):
-    """A frozen dataclass: its fields are the hyper-parameters, its call is the algorithm."""
+    """A frozen dataclass: its fields are the hyper-parameters, its call is the algorithm.
+
+    One whose call never waits for the device and makes the same launches whatever the numbers are
+    says so with `capturable = True`, an attribute or a property; without, it is never captured in a
+    CUDA graph.
+    """
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:
         """The radius of every sample of `x`, which is detached and not empty."""

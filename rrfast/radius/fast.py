@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -56,6 +57,7 @@ class Fast:
     bounds: ops.Bounds | None = None
     scale: ops.Scale | None = None
     compat: Compat = "paper"
+    capturable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_compat(self.compat)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ class Grad:
 
     bounds: ops.Bounds | None = None
     scale: ops.Scale | None = None
+    capturable: ClassVar[bool] = True
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         clean = engine.forward_backward(x, temperature=0.0)

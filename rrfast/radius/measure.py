@@ -1,0 +1,153 @@
+"""From a method's name and options to its numbers: what `radius` and `RadiusEstimator` share."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.checks import describe
+from rrfast.engine import Engine, Model
+from rrfast.radius.estimate import Estimate, Estimator
+from rrfast.reference import accumulate_dtype
+
+
+class RadiusResult(NamedTuple):
+    """What `radius(..., full_output=True)` returns; radii in units of `scale`.
+
+    With several temperatures radius, lower, upper and found are [T, B], and the passes are those of
+    all temperatures together.
+    """
+
+    radius: Tensor  #: [B], larger = more to be trusted; infinity if not found, NaN for NaN logits
+    lower: Tensor  #: [B], the largest radius seen to keep the prediction; 0 if none was tried
+    upper: Tensor  #: [B], the smallest radius seen to flip it; infinity if none did
+    prediction: Tensor  #: [B] int64
+    found: Tensor  #: [B] bool: a finite radius was found
+    forwards: float  #: of the model per sample; a pass over a part of the batch counts as a part
+    backwards: float  #: likewise
+
+
+class Measured(NamedTuple):
+    """Estimates and the passes they took, per sample."""
+
+    estimate: Estimate
+    forwards: float
+    backwards: float
+
+    def result(self) -> RadiusResult:
+        """With what an estimate leaves out filled in."""
+        r, prediction, lower, upper = self.estimate
+        found = r.isfinite() if upper is None else upper.isfinite()
+        lower = torch.zeros_like(r) if lower is None else lower
+        upper = torch.full_like(r, math.inf) if upper is None else upper
+        return RadiusResult(r, lower, upper, prediction, found, self.forwards, self.backwards)
+
+    def clone(self) -> Measured:
+        """In memory of its own."""
+        copies = (None if tensor is None else tensor.clone() for tensor in self.estimate)
+        return self._replace(estimate=Estimate(*copies))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """One estimator, or several of one method that share a forward.
+
+    Attributes:
+        estimators: One for each temperature.
+        grid: Whether the results have a dimension of temperatures.
+    """
+
+    estimators: tuple[Estimator, ...]
+    grid: bool = False
+
+    def __call__(self, model: Model, x: Tensor) -> Measured:
+        """Radii of `x`, which is checked; an empty batch takes no pass."""
+        if x.shape[0] == 0:
+            shape = (len(self.estimators), 0) if self.grid else (0,)
+            radius = x.new_empty(shape, dtype=accumulate_dtype(x.dtype))
+            return Measured(Estimate(radius, x.new_empty(0, dtype=torch.int64)), 0.0, 0.0)
+        with Engine(model) as engine:
+            with engine.sharing(x) if self.grid else nullcontext():
+                estimates = [estimator(engine, x) for estimator in self.estimators]
+            estimate = _stacked(estimates) if self.grid else estimates[0]
+            samples = x.shape[0]
+            return Measured(
+                estimate, engine.forward_samples / samples, engine.backward_samples / samples
+            )
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a CUDA graph can capture a call; see `Estimator`."""
+        return all(getattr(estimator, "capturable", False) for estimator in self.estimators)
+
+    def on(self, x: Tensor) -> Measure:
+        """The same with bounds and scale as tensors on x's device, so that no call copies them."""
+        return Measure(tuple(_on(estimator, x) for estimator in self.estimators), self.grid)
+
+
+def configured(
+    method: str, methods: dict[str, Callable[..., Estimator]], options: dict[str, Any]
+) -> Measure:
+    """The method with these options, or a sentence about the one it does not have.
+
+    Args:
+        method: A key of `methods`.
+        methods: Estimators by name.
+        options: Fields of the estimator. `temperature` may be several numbers, one estimator each.
+    """
+    if method not in methods:
+        raise ValueError(f"method must be one of {', '.join(map(repr, methods))}, got {method!r}")
+    kind = methods[method]
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"method {method!r} has no option {name!r}; its options are {', '.join(known)}"
+            )
+    temperatures = _several(options.get("temperature"))
+    if temperatures is None:
+        return Measure((kind(**options),))
+    if not temperatures:
+        raise ValueError(
+            "temperature must be a number or at least one of them, got "
+            f"{describe(options['temperature'])}"
+        )
+    return Measure(tuple(kind(**{**options, "temperature": t}) for t in temperatures), grid=True)
+
+
+def _several(temperature: object) -> list[Any] | None:
+    """A sequence's elements; None for what is meant to be one number."""
+    if isinstance(temperature, (str, bytes)) or getattr(temperature, "ndim", 1) != 1:
+        return None
+    if hasattr(temperature, "tolist"):  # a tensor's or an array's elements as Python numbers
+        temperature = temperature.tolist()
+    return list(temperature) if isinstance(temperature, Iterable) else None
+
+
+def _stacked(estimates: list[Estimate]) -> Estimate:
+    """Estimates [B] as one of [T, B]; the prediction knows no temperature."""
+    radii, predictions, lowers, uppers = zip(*estimates, strict=True)
+    return Estimate(
+        torch.stack(radii),
+        predictions[0],
+        None if lowers[0] is None else torch.stack(lowers),
+        None if uppers[0] is None else torch.stack(uppers),
+    )
+
+
+def _on(estimator: Estimator, x: Tensor) -> Estimator:
+    fields = {field.name for field in dataclasses.fields(estimator)}  # type: ignore[arg-type]
+    ready: dict[str, Any] = {}
+    if "bounds" in fields:
+        ready["bounds"] = ops.channel_bounds(estimator.bounds, x)  # type: ignore[attr-defined]
+    if "scale" in fields:
+        ready["scale"] = ops.channel_scale(estimator.scale, x)  # type: ignore[attr-defined]
+    return dataclasses.replace(estimator, **ready)  # type: ignore[type-var]
