@@ -8,12 +8,14 @@ from importlib.metadata import version as _version
 
 from rrfast import data, metrics, ops, reference, scores
 from rrfast._config import config
+from rrfast.estimator import RadiusEstimator
 from rrfast.objectives import RAT
 from rrfast.radius import RadiusResult, radius
 
 __version__ = _version("rrfast")
 __all__ = [
     "RAT",
+    "RadiusEstimator",
     "RadiusResult",
     "config",
     "data",

@@ -82,7 +82,7 @@ class Engine:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
-            for module in _modules_of(self.model):
+            for module in modules_of(self.model):
                 stack.enter_context(_frozen(module))
             self._leave = stack.pop_all()
         return self
@@ -142,12 +142,7 @@ class Engine:
         output = self.model(x)
         self.forwards += 1
         self.forward_samples += x.shape[0]
-        logits = getattr(output, "logits", output)
-        if not isinstance(logits, Tensor):
-            raise TypeError(
-                "model must return a tensor of logits, or an object with .logits, "
-                f"got {type(output).__name__}"
-            )
+        logits = output_logits(output)
         check_logits("the model's logits", logits)
         if logits.shape[0] != x.shape[0]:
             raise ValueError(
@@ -180,8 +175,8 @@ class Recorded:
     def grad(self, seed: Tensor, *, last: bool = False) -> Tensor:
         """The gradient of sum(seed * logits) with respect to the input, [B, ...].
 
-        Cost: 1 backward. A model compiled with `torch.compile` gives up what it saved with its
-        first backward; each gradient after that costs a forward as well.
+        Cost: 1 backward. A model of `torch.compile` whose first backward ever was its graph's last
+        gives up what it saved in every backward; each gradient after one then costs a forward too.
 
         Args:
             seed: The cotangent, [B, K].
@@ -221,10 +216,21 @@ class Recorded:
         return logits
 
 
-def _modules_of(model: object) -> list[nn.Module]:
+def output_logits(output: object) -> Tensor:
+    """What a model returned, or its `.logits`."""
+    logits = getattr(output, "logits", output)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            "model must return a tensor of logits, or an object with .logits, "
+            f"got {type(output).__name__}"
+        )
+    return logits
+
+
+def modules_of(model: object) -> list[nn.Module]:
     """The module a callable runs: itself, the one it is a method of, the one a partial calls."""
     if isinstance(model, functools.partial):
-        return _modules_of(model.func)
+        return modules_of(model.func)
     owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
     return [owner] if isinstance(owner, nn.Module) else []
 

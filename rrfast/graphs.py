@@ -1,0 +1,235 @@
+"""Captured CUDA graphs: a whole estimate, forward, backward, forward, launched as one."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from rrfast.engine import Model, modules_of
+from rrfast.radius.measure import Measure, Measured
+
+#: Capture where it pays and can be done, always, or never; see `Graphs`.
+CudaGraph = Literal["auto"] | bool
+
+#: Graphs that one estimator keeps; the least recently used goes first.
+LIMIT = 8
+#: Which call with inputs of one kind "auto" captures: an odd last batch is met once per epoch.
+PATIENCE = 3
+#: Runs before a capture, in which libraries load, tune and allocate.
+WARM_UPS = 3
+
+#: torch captures one graph at a time in a process.
+_capturing = threading.Lock()
+
+
+class Graphs:
+    """Calls of one estimator, each captured once per kind of input and replayed from then on.
+
+    Inputs are of one kind if they have shape, strides, dtype and device in common, and the autocast
+    state around the call. A replay reads the model's weights where they were at the capture:
+    changes in place, as an optimizer's, are seen. Parameters, buffers or modules put in place of
+    others, as by `.to()` or `load_state_dict(assign=True)`, are noticed by their addresses and
+    dtypes, at about half a microsecond per tensor and call, and all is captured again. What is not
+    seen: hooks and other Python of the model, settings of torch such as TF32, and what a plain
+    function closes over; all are as they were at the capture.
+
+    The graphs share a memory pool, as large as what their largest one needs at its peak. Replays
+    from different threads or streams wait for one another.
+
+    Args:
+        when: True: capture at the first call. "auto": at the third of its kind, where x is on CUDA
+            and the estimator can be captured, and never again after a capture that failed, which
+            warns. False: never.
+
+    Raises, where `when` is True and a call cannot be captured: RuntimeError.
+    """
+
+    def __init__(self, when: CudaGraph) -> None:
+        if when != "auto" and not isinstance(when, bool):
+            raise ValueError(f"cuda_graph must be 'auto', True or False, got {when!r}")
+        self.when = when
+        self._lock = threading.Lock()
+        self._replays: OrderedDict[tuple[Any, ...], Replay] = OrderedDict()
+        self._calls: Counter[tuple[Any, ...]] = Counter()
+        self._addresses: list[object] = []
+        self._pool: Pool | None = None
+        self._gave_up = False
+
+    def __reduce__(self) -> tuple[type[Graphs], tuple[CudaGraph]]:
+        return Graphs, (self.when,)  # a copy captures anew
+
+    def __call__(self, measure: Measure, model: Model, x: Tensor) -> Measured:
+        """`measure(model, x)`, replayed if it can be."""
+        if self.when is False or x.shape[0] == 0 or _is_being_captured(x):
+            return measure(model, x)
+        obstacle = _obstacle(measure, x)
+        if self.when is True and obstacle:
+            raise RuntimeError(f"cuda_graph=True {obstacle}; give cuda_graph='auto'")
+        if obstacle or self._gave_up:
+            return measure(model, x)
+        with self._lock:
+            replay = self._replay_for(measure, model, x)
+            if replay is not None:
+                return replay(x)
+        return measure(model, x)
+
+    def _replay_for(self, measure: Measure, model: Model, x: Tensor) -> Replay | None:
+        addresses = [x.device, *_addresses(model)]
+        if addresses != self._addresses:
+            self._forget()
+            self._addresses = addresses
+        kind = x.device.type
+        autocast = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+        key = (x.shape, x.stride(), x.dtype, *autocast)
+        if key in self._replays:
+            self._replays.move_to_end(key)
+            return self._replays[key]
+        if len(self._calls) > 8 * LIMIT:  # inputs of ever new shapes
+            self._calls.clear()
+        self._calls[key] += 1
+        if self.when == "auto" and self._calls[key] < PATIENCE:
+            return None
+        if self._pool is None:
+            self._pool = Pool(x.device)
+        ready = measure.on(x)
+        try:
+            replay = self._pool.capture(lambda x: ready(model, x), x)
+        except CaptureError as error:
+            if self.when is True:
+                raise
+            self._gave_up = True
+            warnings.warn(f"{error}; rrfast goes on without", RuntimeWarning, stacklevel=5)
+            return None
+        self._replays[key] = replay
+        while len(self._replays) > LIMIT:
+            self._pool.done.synchronize()  # a graph may not go while it runs
+            self._replays.popitem(last=False)
+        return replay
+
+    def _forget(self) -> None:
+        if self._pool is not None:
+            self._pool.done.synchronize()
+        self._replays.clear()
+        self._calls.clear()
+        self._pool = None
+
+
+class CaptureError(RuntimeError):
+    """The model does something that a CUDA graph cannot hold."""
+
+
+class Pool:
+    """Where the graphs of one device are captured and keep their memory.
+
+    Attributes:
+        done: The last replay; graphs that share memory may not overlap.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.done = torch.cuda.Event()
+        self._stream = torch.cuda.Stream(device)
+        self._handle = torch.cuda.graph_pool_handle()
+
+    def capture(self, run: Callable[[Tensor], Measured], x: Tensor) -> Replay:
+        """`run` as a graph for inputs like `x`.
+
+        Raises:
+            CaptureError: Something in `run` cannot be captured.
+        """
+        caching = torch.is_autocast_cache_enabled()
+        # A cast weight from the cache would be read by each replay, long after autocast freed it.
+        torch.set_autocast_cache_enabled(False)
+        try:
+            with _capturing, torch.inference_mode(False), torch.cuda.device(self.device):
+                return self._capture(run, x.clone())
+        finally:
+            torch.set_autocast_cache_enabled(caching)
+
+    def _capture(self, run: Callable[[Tensor], Measured], x: Tensor) -> Replay:
+        outside = torch.cuda.current_stream()
+        self._stream.wait_stream(outside)
+        with torch.cuda.stream(self._stream):
+            for _ in range(WARM_UPS):
+                run(x)
+        outside.wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        # A DataLoader's pinning thread may allocate meanwhile: only this thread is watched.
+        capturing = torch.cuda.graph(
+            graph, pool=self._handle, stream=self._stream, capture_error_mode="thread_local"
+        )
+        try:
+            with capturing:
+                output = run(x)
+        except RuntimeError as error:
+            raise CaptureError(
+                "the model could not be captured in a CUDA graph, as one that copies from or to "
+                f"the host or decides by values cannot: {_first_line(error)}"
+            ) from error
+        finally:
+            torch.cuda.set_stream(outside)  # torch stays on its own when a capture breaks
+        return Replay(self, graph, run, x, output)
+
+
+class Replay:
+    """A captured graph, with the input it reads and the output it writes."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        graph: torch.cuda.CUDAGraph,
+        run: Callable[[Tensor], Measured],
+        x: Tensor,
+        output: Measured,
+    ) -> None:
+        self._pool, self._graph, self._x, self._output = pool, graph, x, output
+        self._run = run  # holds the bounds and the scale that the graph reads
+
+    def __call__(self, x: Tensor) -> Measured:
+        """The output for `x`, in memory of its own."""
+        with torch.inference_mode(False), torch.no_grad():
+            stream = torch.cuda.current_stream(self._pool.device)
+            stream.wait_event(self._pool.done)
+            self._x.copy_(x)
+            self._graph.replay()
+            output = self._output.clone()
+            self._pool.done.record(stream)
+        return output
+
+
+def _obstacle(measure: Measure, x: Tensor) -> str:
+    """Why a call with `x` cannot be captured, as the end of a sentence; empty if it can."""
+    if not measure.capturable:
+        name = type(measure.estimators[0]).__name__
+        return f"needs a method that never waits for the device, which {name} as given does"
+    if x.device.type != "cuda":
+        return f"needs x on a CUDA device, got x on {x.device}"
+    return ""
+
+
+def _is_being_captured(x: Tensor) -> bool:
+    return x.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _addresses(model: Model) -> list[object]:
+    """Where the model's parameters and buffers lie, and as what."""
+    addresses: list[object] = []
+    modules: list[nn.Module | None] = list(modules_of(model))
+    while modules:  # by hand: model.parameters() takes five times as long
+        module = modules.pop()
+        if module is not None:
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                if tensor is not None:
+                    addresses += (tensor.data_ptr(), tensor.dtype)
+            modules.extend(module._modules.values())
+    return addresses
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
