@@ -1,0 +1,298 @@
+"""Options of speed: the model untouched, the radius as near as was measured."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_estimator import together
+from test_radius import assert_same, images, process_group, snapshot
+from torch import Tensor, nn
+
+import rrfast
+from rrfast import RadiusEstimator
+from rrfast.data import digits, digits_cnn
+from rrfast.engine import Engine
+from rrfast.radius import METHODS
+from rrfast.speed import Prepared, prepared
+
+LAYOUT = {"memory_format": torch.channels_last}
+FOLD = {"fold_batchnorm": True}
+EXACT = [LAYOUT, FOLD, {**LAYOUT, **FOLD}]
+BFLOAT16 = {"dtype": torch.bfloat16}
+FLOAT16 = {"dtype": torch.float16}
+COARSE = [BFLOAT16, FLOAT16, {**BFLOAT16, **LAYOUT, **FOLD}]
+
+
+def named(options: dict[str, Any]) -> str:
+    return "+".join(options) + "=" + str(options.get("dtype", ""))
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[nn.Module, Tensor]:
+    """The digits' CNN after a few epochs, in training mode, and test images."""
+    torch.manual_seed(0)
+    data, model = digits(), digits_cnn().train()
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(6):
+        for x, y in zip(data.train.x.split(64), data.train.y.split(64), strict=True):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    return model, data.test.x
+
+
+def with_marks(model: nn.Module) -> list[str]:
+    """A hook on the first layer, and what it has seen."""
+    seen: list[str] = []
+    next(m for m in model.modules() if isinstance(m, nn.Conv2d)).register_forward_hook(
+        lambda *_: seen.append("called")
+    )
+    return seen
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("options", EXACT, ids=named)
+def test_same_radius_but_for_the_last_digits(
+    trained: tuple[nn.Module, Tensor], method: str, options: dict[str, Any]
+) -> None:
+    model, x = trained
+    expected = rrfast.radius(model, x, method=method)
+    error = (RadiusEstimator(model, method, **options)(x) / expected - 1).abs()
+    # Measured: medians up to 2e-6, largest 1e-4 ("fast"), 3e-4 ("bs").
+    assert error.median() < 1e-5
+    assert error.max() < 3e-3
+
+
+@pytest.mark.parametrize("options", COARSE, ids=named)
+def test_the_radius_of_16_bits(trained: tuple[nn.Module, Tensor], options: dict[str, Any]) -> None:
+    model, x = trained
+    expected = rrfast.radius(model, x)
+    radius = RadiusEstimator(model, **options)(x)
+    assert radius.dtype == torch.float32
+    error = (radius / expected - 1).abs()
+    # Measured: 3.3 % and 11 % in bfloat16, 0.4 % and 1.7 % in float16.
+    median, most = (0.06, 0.2) if options["dtype"] == torch.bfloat16 else (0.01, 0.04)
+    assert error.median() < median
+    assert error.quantile(0.95) < most
+
+
+@pytest.mark.parametrize("options", [*EXACT, *COARSE], ids=named)
+def test_the_model_is_left_bit_for_bit(options: dict[str, Any]) -> None:
+    model, x = digits_cnn().train(), torch.rand(4, 1, 8, 8)
+    model[0].weight.requires_grad_(False)
+    model[4].weight.grad = torch.ones_like(model[4].weight)
+    seen = with_marks(model)
+    strides = {name: value.stride() for name, value in model.state_dict().items()}
+    before, pixels = snapshot(model), x.clone()
+    estimator = RadiusEstimator(model, **options)
+    estimator.eval()
+    model.train()
+    estimator(x)
+    with pytest.raises(RuntimeError):
+        estimator(x[:, :, :1])
+    assert_same(before, snapshot(model))
+    assert strides == {name: value.stride() for name, value in model.state_dict().items()}
+    assert torch.equal(x, pixels)
+    assert seen or options.get("fold_batchnorm")  # a folded layer is a new one
+
+
+def test_without_options_it_is_the_model_itself() -> None:
+    model = digits_cnn()
+    assert RadiusEstimator(model).model is model
+    assert prepared(model) is model
+
+
+# -------------------------------------------------------------------------------------- each option
+
+
+def test_logits_are_widened_and_the_gradient_with_them() -> None:
+    model, x = digits_cnn().eval(), torch.rand(4, 1, 8, 8)
+    with Engine(prepared(model, **BFLOAT16)) as engine:
+        recorded = engine.record(x)
+        seed = torch.randn_like(recorded.logits)
+        grad = recorded.grad(seed)
+    assert recorded.logits.dtype == grad.dtype == torch.float32
+    with Engine(model) as engine, torch.autocast("cpu", torch.bfloat16):
+        narrow = engine.record(x)
+        expected = narrow.grad(seed.bfloat16())
+    assert narrow.logits.dtype == torch.bfloat16
+    assert torch.equal(recorded.logits, narrow.logits.float())
+    assert torch.equal(grad, expected)
+
+
+def test_only_the_model_runs_under_autocast() -> None:
+    seen = []
+
+    class Looking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((x.dtype, torch.is_autocast_enabled("cpu")))
+            return x.flatten(1)[:, :3]
+
+    RadiusEstimator(Looking(), **BFLOAT16)(images(2))
+    assert seen == [(torch.float32, True)] * 2
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_a_float64_model_is_not_narrowed() -> None:
+    model, x = digits_cnn().double(), torch.rand(4, 1, 8, 8, dtype=torch.float64)
+    assert torch.equal(RadiusEstimator(model, **BFLOAT16)(x), rrfast.radius(model, x))
+
+
+@pytest.mark.parametrize("method", ["fast", "bs", "grad"])
+def test_channels_last_from_the_input_to_the_weights(method: str) -> None:
+    seen = []
+
+    class Looking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 2, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            layout = {"memory_format": torch.channels_last}
+            seen.append(
+                x.is_contiguous(**layout) and self.convolution.weight.is_contiguous(**layout)
+            )
+            return self.convolution(x).flatten(1)
+
+    RadiusEstimator(Looking(), method, **LAYOUT)(images(4))
+    assert seen
+    assert all(seen)
+
+
+def test_batchnorm_is_gone() -> None:
+    folded = RadiusEstimator(digits_cnn(), **FOLD).model
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+
+
+def test_a_compiled_copy_and_its_copies(trained: tuple[nn.Module, Tensor]) -> None:
+    model, x = trained[0], trained[1][:8]
+    before = snapshot(model)
+    estimator = RadiusEstimator(model, compile=True, temperature=[0.5, 1.0])
+    expected = rrfast.radius(model, x, temperature=[0.5, 1.0])
+    # Measured: 4e-6.
+    torch.testing.assert_close(estimator(x), expected, rtol=1e-3, atol=0)
+    assert isinstance(estimator.model, Prepared)
+    assert estimator.model._compiled_call_impl is not None
+    for twin in (copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))):
+        assert twin.model._compiled_call_impl is not None
+    assert_same(before, snapshot(model))
+    assert model._compiled_call_impl is None
+
+
+@pytest.mark.parametrize("options", [*EXACT, *COARSE], ids=named)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+def test_prepared_models_copy(options: dict[str, Any], copied: Callable[[Any], Any]) -> None:
+    estimator, x = RadiusEstimator(digits_cnn(), **options), torch.rand(4, 1, 8, 8)
+    assert torch.equal(copied(estimator)(x), estimator(x))
+
+
+def test_prepared_models_in_threads() -> None:
+    model, x = digits_cnn().train(), torch.rand(8, 1, 8, 8)
+    before = snapshot(model)
+    estimators = [RadiusEstimator(model, **options) for options in (BFLOAT16, FOLD)]
+    expected = [estimator(x) for estimator in estimators]
+
+    def job(i: int) -> None:
+        for _ in range(30):
+            assert torch.equal(estimators[i](x), expected[i])
+
+    together(*(functools.partial(job, i) for i in (0, 1)))
+    assert_same(before, snapshot(model))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_inside_ddp(tmp_path: Path) -> None:
+    model, x = digits_cnn(), torch.rand(4, 1, 8, 8)
+    expected = [RadiusEstimator(model, **options)(x) for options in (*EXACT, BFLOAT16)]
+    with process_group(tmp_path):
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        for options, radius in zip((*EXACT, BFLOAT16), expected, strict=True):
+            assert torch.equal(RadiusEstimator(wrapped, **options)(x), radius)
+
+
+# ----------------------------------------------------------------------------------------- mistakes
+
+
+class Deciding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = digits_cnn()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) if x.sum() > 0 else self.inner(-x)
+
+
+class Twice(nn.Module):
+    """One convolution before two BatchNorms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 3, padding=1)
+        self.one, self.two = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.convolution(self.one(self.convolution(x)))).flatten(1)
+
+
+def hooked() -> nn.Module:
+    convolution = nn.Conv2d(3, 4, 3)
+    convolution.register_forward_pre_hook(lambda *_: None)
+    return nn.Sequential(convolution, nn.BatchNorm2d(4), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "error", "sentence"),
+    [
+        (lambda x: x, BFLOAT16, TypeError, "dtype=torch.bfloat16 needs an nn.Module as model"),
+        (lambda x: x, {"compile": True}, TypeError, "compile=True needs an nn.Module"),
+        (digits_cnn(), {"dtype": torch.float64}, ValueError, "dtype must be None, torch.bfloat16"),
+        (digits_cnn(), {"dtype": "bf16"}, ValueError, "dtype must be None.*got str 'bf16'"),
+        (
+            digits_cnn(),
+            {"memory_format": torch.preserve_format},
+            ValueError,
+            "memory_format must be None or torch.channels_last, got memory_format",
+        ),
+        (Deciding(), FOLD, ValueError, "needs a model that torch.fx can trace symbolically"),
+        (Twice(), FOLD, ValueError, "called once .* 'convolution' is not one"),
+        (hooked(), FOLD, ValueError, "have no forward pre-hooks, and '0' is not one"),
+    ],
+)
+def test_mistakes_get_a_sentence(
+    model: Any, options: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        RadiusEstimator(model, **options)
+
+
+def test_channels_last_needs_images() -> None:
+    estimator = RadiusEstimator(nn.Linear(4, 3), **LAYOUT)
+    with pytest.raises(ValueError, match=r"x must be \[B, C, H, W\] with memory_format"):
+        estimator(torch.rand(2, 4))
+
+
+def test_folding_does_not_touch_what_it_cannot_fold() -> None:
+    class Branching(nn.Module):
+        """The convolution's output goes elsewhere too; the second BatchNorm keeps no statistics."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 3, 3, padding=1)
+            self.norm = nn.BatchNorm2d(3)
+            self.last = nn.BatchNorm2d(3, track_running_stats=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.convolution(x)
+            return self.last(self.norm(h) + h).flatten(1)
+
+    model, x = Branching().double(), images(4, torch.float64)
+    model.norm.running_var.uniform_(0.5, 2)
+    expected = rrfast.radius(model, x)
+    torch.testing.assert_close(RadiusEstimator(model, **FOLD)(x), expected, rtol=1e-9, atol=0)
