@@ -242,48 +242,62 @@ _lock = threading.RLock()
 
 @contextlib.contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    if any(parameter.is_inference() for parameter in model.parameters()):
+    modules = list(model.modules())
+    # By hand: named_parameters() takes several times as long, and a call pays for each parameter.
+    parameters = [
+        (module, name, parameter)
+        for module in modules
+        for name, parameter in module._parameters.items()
+        if parameter is not None
+    ]
+    if any(parameter.is_inference() for _, _, parameter in parameters):
         raise ValueError(
             "model must have parameters that autograd can use, but some were made under "
             "torch.inference_mode(); build and load the model outside of it"
         )
-    with contextlib.ExitStack() as leave:  # restores all that it can, whatever fails
+    held: list[tuple[int, str]] = []
+
+    def hold(module: nn.Module, name: str, restore: Callable[[], object]) -> None:
+        key = (id(module), name)
+        holders, first = _held.get(key, (0, restore))
+        _held[key] = (holders + 1, first)
+        held.append(key)
+
+    try:
         with _lock:
-            for module in model.modules():
-                for name, restore in _changes(module):
-                    key = (id(module), name)
-                    holders, first = _held.get(key, (0, restore))
-                    _held[key] = (holders + 1, first)
-                    leave.callback(_release, key)
+            for module in modules:
                 # Flag by flag, not by model.eval(): users override train(), and a model may be in
                 # a mixed mode.
-                if getattr(module, "training", False):
+                if getattr(module, "training", False) or (id(module), "training") in _held:
+                    hold(module, "training", functools.partial(setattr, module, "training", True))
                     module.training = False
                 if isinstance(module, nn.parallel.DistributedDataParallel):
+                    hold(module, "forward", functools.partial(delattr, module, "forward"))
                     module.forward = module.module.__call__  # type: ignore[method-assign]
-            for parameter in model.parameters():
-                parameter.requires_grad_(False)
+            for module, name, parameter in parameters:
+                if parameter.requires_grad or (id(module), name) in _held:
+                    hold(module, name, functools.partial(_thaw, module, name, parameter))
+                    parameter.requires_grad_(False)
         yield
+    finally:
+        _release(held)
 
 
-def _changes(module: nn.Module) -> Iterator[tuple[str, Callable[[], object]]]:
-    """What is to be changed in a module, or is held changed by now, and how it is put back."""
-    if getattr(module, "training", False) or (id(module), "training") in _held:
-        yield "training", functools.partial(setattr, module, "training", True)
-    if isinstance(module, nn.parallel.DistributedDataParallel):
-        yield "forward", functools.partial(delattr, module, "forward")
-    for name, parameter in module.named_parameters(recurse=False):
-        if parameter.requires_grad or (id(module), name) in _held:
-            yield name, functools.partial(_thaw, module, name, parameter)
-
-
-def _release(key: tuple[int, str]) -> None:
+def _release(held: list[tuple[int, str]]) -> None:
+    """Put back what nobody else holds; all that can be, whatever fails."""
+    failed: list[Exception] = []
     with _lock:
-        holders, restore = _held.pop(key)
-        if holders > 1:
-            _held[key] = (holders - 1, restore)
-        else:
-            restore()
+        for key in held:
+            holders, restore = _held.pop(key)
+            if holders > 1:
+                _held[key] = (holders - 1, restore)
+                continue
+            try:
+                restore()
+            except Exception as error:  # noqa: BLE001 - raised when all the rest is restored
+                failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _thaw(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
