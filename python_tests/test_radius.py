@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import math
+import resource
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
+from rrfast import engine
 from rrfast.radius import METHODS
 
 PASSES = {"fast": (2, 1), "bs": (25, 1), "grad": (1, 1)}
@@ -88,6 +91,8 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
         },
         "requires_grad": {n: p.requires_grad for n, p in model.named_parameters()},
         "training": {n: m.training for n, m in model.named_modules()},
+        "places": {n: (v.data_ptr(), v.stride()) for n, v in model.state_dict().items()},
+        "attributes": {n: dict.fromkeys(vars(m), 0) for n, m in model.named_modules()},
         "hooks": {
             n: len(m._forward_hooks) + len(m._backward_hooks) for n, m in model.named_modules()
         },
@@ -115,6 +120,7 @@ def test_the_model_and_the_input_are_left_as_they_were(method: str) -> None:
     before, pixels = snapshot(model), x.detach().clone()
     r = rrfast.radius(model, x, method=method)
     assert_same(before, snapshot(model))
+    assert not engine._held
     assert torch.equal(x, pixels)
     assert x.requires_grad
     assert torch.equal(x.grad, torch.ones_like(x))
@@ -157,6 +163,27 @@ def test_inside_no_parameter_requires_a_gradient_and_all_is_in_eval_mode() -> No
 
     rrfast.radius(Looking(), images(2))
     assert seen == [(False, False)] * 2
+
+
+def test_a_thousand_calls_keep_nothing(method: str) -> None:
+    model, x = nn.Linear(16384, 10), torch.rand(1, 16384)
+
+    def resident() -> int:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def alive() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+    for _ in range(10):
+        rrfast.radius(model, x, method=method)
+    tensors, memory = alive(), resident()
+    for _ in range(1000):
+        rrfast.radius(model, x, method=method)
+    assert alive() <= tensors
+    # One input kept per call would be a thousand times 64 KiB.
+    assert resident() - memory < 1000 * x.nbytes / 4
 
 
 # ---------------------------------------------------------------------------------------- any batch
@@ -231,6 +258,43 @@ def test_channels_last_stays_channels_last() -> None:
     assert seen == [True] * 25
 
 
+@pytest.mark.parametrize("wrapped", ["bare", "compiled", "ddp"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_weights_that_lie_channels_last(
+    method: str, layout: str, wrapped: str, tmp_path: Path
+) -> None:
+    seen = []
+
+    class Looking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = convolutional(torch.float64).to(memory_format=torch.channels_last)
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((x.is_contiguous(memory_format=torch.channels_last), x.is_contiguous()))
+            return self.inner(x)
+
+    looking, x = Looking(), images(4, torch.float64)
+    expected = rrfast.radius(looking, x, method=method)
+    seen.clear()
+    if layout == "channels_last":
+        x = x.contiguous(memory_format=torch.channels_last)
+    with process_group(tmp_path) if wrapped == "ddp" else contextlib.nullcontext():
+        model: nn.Module = looking
+        if wrapped == "compiled":
+            torch._dynamo.reset()
+            model = torch.compile(looking, backend="aot_eager")
+        elif wrapped == "ddp":
+            model = nn.parallel.DistributedDataParallel(looking)
+        before = snapshot(looking)
+        r = rrfast.radius(model, x, method=method)
+    torch.testing.assert_close(r, expected, rtol=1e-9, atol=0)
+    if wrapped != "compiled":  # where only the tracing is seen
+        assert set(seen) == {(layout == "channels_last", layout == "contiguous")}
+    assert_same(before, snapshot(looking))
+
+
 # -------------------------------------------------------------------------------------- any context
 
 
@@ -303,6 +367,24 @@ def test_a_compiled_model(method: str) -> None:
         atol=0,
     )
     assert compiled.training
+
+
+def test_a_compiled_model_that_gives_up_its_activations() -> None:
+    """The first backward decides: the graph's last, so all of this model's give up what was saved.
+
+    Each further gradient takes a forward then, and the numbers are right.
+    """
+    model, x, few = convolutional(), images(4), [0.5, 1.0, 2.0]
+    compiled = torch.compile(model, backend="aot_eager")
+    rrfast.radius(compiled, x)
+    result = rrfast.radius(compiled, x, temperature=few, full_output=True)
+    expected = rrfast.radius(model, x, temperature=few)
+    torch.testing.assert_close(result.radius, expected, rtol=1e-4, atol=0)
+    assert (result.forwards, result.backwards) == (6, 3)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager")
+    result = rrfast.radius(compiled, x, temperature=few, full_output=True)
+    assert (result.forwards, result.backwards) == (4, 3)
 
 
 @contextlib.contextmanager
