@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
 from test_estimator import together
-from test_radius import convolutional, images
+from test_radius import convolutional, images, process_group
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 import rrfast
 from rrfast import RadiusEstimator, graphs
@@ -119,6 +123,8 @@ def test_what_moves_weights_captures_anew(pool: type[Pool], method: str) -> None
     assert captures_after(lambda: model.__setitem__(7, nn.Linear(72, 10))) == 1
     assert captures_after(lambda: setattr(model[0], "weight", nn.Parameter(model[0].weight))) == 0
     assert captures_after(lambda: model[1].register_buffer("extra", torch.ones(1))) == 1
+    assert captures_after(lambda: model.__setitem__(2, nn.SiLU())) == 1
+    assert captures_after(lambda: model[2].register_forward_hook(lambda *args: 2 * args[2])) == 1
     assert captures_after(model.train) == 0
 
 
@@ -151,6 +157,32 @@ def test_threads_share_the_books(pool: type[Pool]) -> None:
 
     together(job, job)
     assert len(pool.captures) == 1
+
+
+def test_auto_captures_no_function(pool: type[Pool]) -> None:
+    """What it closes over may change unseen."""
+    model, x = convolutional().eval(), images(4)
+    for function in (lambda t: 1 * model(t), functools.partial(model), model.forward):
+        estimator = RadiusEstimator(function, "grad")
+        for _ in range(PATIENCE):
+            assert torch.equal(estimator(x), rrfast.radius(function, x, method="grad"))
+    assert len(pool.captures) == 2  # of those whose module is known
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_weights_that_are_no_plain_tensors_are_not_captured(
+    pool: type[Pool], tmp_path: Path
+) -> None:
+    expected = rrfast.radius(convolutional(), images(4))
+    with process_group(tmp_path):
+        sharded = convolutional()
+        fully_shard(sharded, mesh=init_device_mesh("cpu", (1,)))
+        estimator = RadiusEstimator(sharded)
+        for _ in range(PATIENCE):
+            torch.testing.assert_close(estimator(images(4)), expected)
+        with pytest.raises(RuntimeError, match="needs weights that are plain tensors"):
+            RadiusEstimator(sharded, cuda_graph=True)(images(4))
+    assert not pool.captures
 
 
 # ---------------------------------------------------------------------------------------- sentences

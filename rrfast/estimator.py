@@ -38,10 +38,11 @@ class RadiusEstimator(nn.Module):
         method: As of `rrfast.radius`.
         cuda_graph: Capture whole calls in CUDA graphs: where the model's kernels are short,
             launching them is what takes the time. The numbers are the same. "auto": the third call
-            with inputs of one shape and layout captures it, if x is on CUDA and the method can be
-            captured, and a model that cannot be warns once and runs as it is; True: the first call,
-            or a RuntimeError; False: never. Costs four calls' time, and the memory of one call,
-            held. Hooks run at the capture only. See `rrfast.graphs.Graphs`.
+            with inputs of one shape and layout captures it, if x is on CUDA, the model is a module
+            and the method can be captured, and a model that cannot be warns once and runs as it is;
+            True: the first call, or a RuntimeError; False: never. Costs four calls' time, and the
+            memory of one call, held. The model's Python, such as hooks, runs at the capture only.
+            See `rrfast.graphs.Graphs`.
         dtype: `torch.bfloat16` or `torch.float16` runs the model under autocast, and the rest in
             float32. Logits keep 8 or 11 bits: on the digits' CNN bfloat16 moves the median radius
             of "fast" by 3 % and one in twenty by more than 11 %, float16 by 0.4 % and 2 %; but

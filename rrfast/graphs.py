@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections import Counter, OrderedDict
@@ -25,7 +26,7 @@ PATIENCE = 3
 WARM_UPS = 3
 
 #: torch captures one graph at a time in a process.
-_capturing = threading.Lock()
+_capturing = threading.RLock()
 
 
 class Graphs:
@@ -33,19 +34,19 @@ class Graphs:
 
     Inputs are of one kind if they have shape, strides, dtype and device in common, and the autocast
     state around the call. A replay reads the model's weights where they were at the capture:
-    changes in place, as an optimizer's, are seen. Parameters, buffers or modules put in place of
-    others, as by `.to()` or `load_state_dict(assign=True)`, are noticed by their addresses and
-    dtypes, at about half a microsecond per tensor and call, and all is captured again. What is not
-    seen: hooks and other Python of the model, settings of torch such as TF32, and what a plain
-    function closes over; all are as they were at the capture.
+    changes in place, as an optimizer's, are seen. Parameters, buffers, modules or hooks added or
+    put in place of others, as by `.to()` or `load_state_dict(assign=True)`, are noticed by their
+    addresses, at about a microsecond per tensor and call, and all is captured again. Other
+    Python of the model, what its hooks do, and settings of torch such as TF32 stay as they were at
+    the capture. So does what a plain function closes over; hence "auto" captures modules only.
 
     The graphs share a memory pool, as large as what their largest one needs at its peak. Replays
     from different threads or streams wait for one another.
 
     Args:
-        when: True: capture at the first call. "auto": at the third of its kind, where x is on CUDA
-            and the estimator can be captured, and never again after a capture that failed, which
-            warns. False: never.
+        when: True: capture at the first call. "auto": at the third of its kind, where x is on CUDA,
+            the model is a module and the estimator can be captured, and never again after a capture
+            that failed, which warns. False: never.
 
     Raises, where `when` is True and a call cannot be captured: RuntimeError.
     """
@@ -69,21 +70,27 @@ class Graphs:
         if self.when is False or x.shape[0] == 0 or _is_being_captured(x):
             return measure(model, x)
         obstacle = _obstacle(measure, x)
+        addresses = None if obstacle or self._gave_up else _addresses(model)
+        if not obstacle and addresses is None:
+            obstacle = (
+                "needs weights that are plain tensors, neither sharded nor of a class of their own"
+            )
         if self.when is True and obstacle:
             raise RuntimeError(f"cuda_graph=True {obstacle}; give cuda_graph='auto'")
-        if obstacle or self._gave_up:
+        if addresses is None or (self.when == "auto" and not modules_of(model)):
             return measure(model, x)
         with self._lock:
-            replay = self._replay_for(measure, model, x)
+            replay = self._replay_for(measure, model, x, addresses)
             if replay is not None:
                 return replay(x)
         return measure(model, x)
 
-    def _replay_for(self, measure: Measure, model: Model, x: Tensor) -> Replay | None:
-        addresses = [x.device, *_addresses(model)]
-        if addresses != self._addresses:
+    def _replay_for(
+        self, measure: Measure, model: Model, x: Tensor, addresses: list[object]
+    ) -> Replay | None:
+        if [x.device, *addresses] != self._addresses:
             self._forget()
-            self._addresses = addresses
+            self._addresses = [x.device, *addresses]
         kind = x.device.type
         autocast = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
         key = (x.shape, x.stride(), x.dtype, *autocast)
@@ -104,7 +111,7 @@ class Graphs:
             if self.when is True:
                 raise
             self._gave_up = True
-            warnings.warn(f"{error}; rrfast goes on without", RuntimeWarning, stacklevel=5)
+            warnings.warn(f"{error}; rrfast goes on without", RuntimeWarning, stacklevel=6)
             return None
         self._replays[key] = replay
         while len(self._replays) > LIMIT:
@@ -154,17 +161,17 @@ class Pool:
 
     def _capture(self, run: Callable[[Tensor], Measured], x: Tensor) -> Replay:
         outside = torch.cuda.current_stream()
-        self._stream.wait_stream(outside)
-        with torch.cuda.stream(self._stream):
-            for _ in range(WARM_UPS):
-                run(x)
-        outside.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         # A DataLoader's pinning thread may allocate meanwhile: only this thread is watched.
         capturing = torch.cuda.graph(
             graph, pool=self._handle, stream=self._stream, capture_error_mode="thread_local"
         )
         try:
+            self._stream.wait_stream(outside)
+            with torch.cuda.stream(self._stream):
+                for _ in range(WARM_UPS):
+                    run(x)
+            outside.wait_stream(self._stream)
             with capturing:
                 output = run(x)
         except RuntimeError as error:
@@ -217,17 +224,29 @@ def _is_being_captured(x: Tensor) -> bool:
     return x.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
-def _addresses(model: Model) -> list[object]:
-    """Where the model's parameters and buffers lie, and as what."""
+def _addresses(model: Model) -> list[object] | None:
+    """Which modules with how many hooks the model has, and where its parameters and buffers lie.
+
+    None if that cannot be known.
+    """
     addresses: list[object] = []
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: nothing is sharded by it
+    sharded = (fsdp.FSDPModule, fsdp.FullyShardedDataParallel) if fsdp else ()
     modules: list[nn.Module | None] = list(modules_of(model))
     while modules:  # by hand: model.parameters() takes five times as long
         module = modules.pop()
-        if module is not None:
-            for tensor in (*module._parameters.values(), *module._buffers.values()):
-                if tensor is not None:
-                    addresses += (tensor.data_ptr(), tensor.dtype)
-            modules.extend(module._modules.values())
+        if module is None:
+            continue
+        if isinstance(module, sharded):
+            return None
+        addresses += (id(module), len(module._forward_hooks), len(module._forward_pre_hooks))
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is None:
+                continue
+            if type(tensor) not in (nn.Parameter, Tensor):
+                return None
+            addresses += (tensor.data_ptr(), tensor.dtype)
+        modules.extend(module._modules.values())
     return addresses
 
 
