@@ -110,6 +110,24 @@ def test_replays_on_two_streams() -> None:
     assert all(torch.equal(r, expected[i % 8]) for i, r in enumerate(results))
 
 
+def test_an_estimator_may_go_while_its_graph_runs() -> None:
+    model, x = cuda_model(), images(64).cuda()
+    expected = rrfast.radius(model, x, method="bs")
+    side = torch.cuda.Stream()
+    torch.cuda.synchronize()
+    for _ in range(10):
+        estimator = RadiusEstimator(model, "bs", cuda_graph=True)
+        estimator(x)
+        with torch.cuda.stream(side):
+            side.wait_stream(torch.cuda.default_stream())
+            radius = estimator(x)
+            del estimator
+        for _ in range(4):  # takes what was let go
+            x.clone().fill_(0)
+        side.synchronize()
+        assert torch.equal(radius, expected)
+
+
 def test_captures_in_two_threads() -> None:
     model, x = convolutional().train().cuda(), images(8).cuda()
     expected = rrfast.radius(model, x)

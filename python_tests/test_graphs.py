@@ -24,11 +24,6 @@ from rrfast.radius import METHODS, Estimate, Fast
 from rrfast.radius.measure import Measured
 
 
-class Event:
-    def synchronize(self) -> None:
-        pass
-
-
 class Pool:
     """In place of CUDA's: "captures" by noting it, "replays" by running."""
 
@@ -36,7 +31,7 @@ class Pool:
     breaks: ClassVar[bool] = False
 
     def __init__(self, device: torch.device) -> None:
-        self.done = Event()
+        pass
 
     def capture(self, run: Callable[[Tensor], Measured], x: Tensor) -> Callable[[Tensor], Measured]:
         self.captures.append(tuple(x.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import warnings
@@ -115,13 +116,10 @@ class Graphs:
             return None
         self._replays[key] = replay
         while len(self._replays) > LIMIT:
-            self._pool.done.synchronize()  # a graph may not go while it runs
             self._replays.popitem(last=False)
         return replay
 
     def _forget(self) -> None:
-        if self._pool is not None:
-            self._pool.done.synchronize()
         self._replays.clear()
         self._calls.clear()
         self._pool = None
@@ -197,6 +195,12 @@ class Replay:
     ) -> None:
         self._pool, self._graph, self._x, self._output = pool, graph, x, output
         self._run = run  # holds the bounds and the scale that the graph reads
+
+    def __del__(self) -> None:
+        # What a running graph reads may not be handed out again.
+        with contextlib.suppress(RuntimeError):  # as where CUDA is gone before, at exit
+            if not torch.cuda.is_current_stream_capturing():
+                self._pool.done.synchronize()
 
     def __call__(self, x: Tensor) -> Measured:
         """The output for `x`, in memory of its own."""
