@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from test_radius import assert_same, convolutional, images, mixed_model, snapshot
+from test_radius import QUICK, assert_same, convolutional, images, mixed_model, snapshot
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -300,6 +300,7 @@ def together(*jobs: Callable[[], None]) -> None:
         raise errors[0]
 
 
+@pytest.mark.parametrize("method", QUICK)
 @pytest.mark.parametrize("shared", [True, False], ids=["one estimator", "two estimators"])
 def test_threads(method: str, shared: bool, device: torch.device) -> None:
     """In training mode BatchNorm would mix the batch and move its statistics."""

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 import torch
 from test_estimator import together
-from test_radius import convolutional, images, process_group
+from test_radius import QUICK, convolutional, images, process_group
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -98,7 +98,7 @@ def test_the_least_recently_used_graph_goes(pool: type[Pool]) -> None:
     assert len(pool.captures) == LIMIT + 2
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", QUICK)
 def test_what_moves_weights_captures_anew(pool: type[Pool], method: str) -> None:
     model = convolutional()
     estimator, x = RadiusEstimator(model, method, cuda_graph=True), images(4)

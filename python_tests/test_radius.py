@@ -28,6 +28,10 @@ def method(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+#: Methods to try everything with; the others run dozens or hundreds of passes.
+QUICK = ("fast", "bs", "grad")
+
+
 def convolutional(dtype: torch.dtype = torch.float32) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
@@ -165,6 +169,7 @@ def test_inside_no_parameter_requires_a_gradient_and_all_is_in_eval_mode() -> No
     assert seen == [(False, False)] * 2
 
 
+@pytest.mark.parametrize("method", QUICK)
 def test_a_thousand_calls_keep_nothing(method: str) -> None:
     model, x = nn.Linear(16384, 10), torch.rand(1, 16384)
 
@@ -258,6 +263,7 @@ def test_channels_last_stays_channels_last() -> None:
     assert seen == [True] * 25
 
 
+@pytest.mark.parametrize("method", QUICK)
 @pytest.mark.parametrize("wrapped", ["bare", "compiled", "ddp"])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 import torch
 from test_estimator import together
-from test_radius import assert_same, images, process_group, snapshot
+from test_radius import QUICK, assert_same, images, process_group, snapshot
 from torch import Tensor, nn
 
 import rrfast
 from rrfast import RadiusEstimator
 from rrfast.data import digits, digits_cnn
 from rrfast.engine import Engine
-from rrfast.radius import METHODS
 from rrfast.speed import Prepared, prepared
 
 LAYOUT = {"memory_format": torch.channels_last}
@@ -57,7 +56,7 @@ def with_marks(model: nn.Module) -> list[str]:
     return seen
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", QUICK)
 @pytest.mark.parametrize("options", EXACT, ids=named)
 def test_same_radius_but_for_the_last_digits(
     trained: tuple[nn.Module, Tensor], method: str, options: dict[str, Any]
@@ -145,7 +144,7 @@ def test_a_float64_model_is_not_narrowed() -> None:
     assert torch.equal(RadiusEstimator(model, **BFLOAT16)(x), rrfast.radius(model, x))
 
 
-@pytest.mark.parametrize("method", ["fast", "bs", "grad"])
+@pytest.mark.parametrize("method", QUICK)
 def test_channels_last_from_the_input_to_the_weights(method: str) -> None:
     seen = []
 

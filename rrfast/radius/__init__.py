@@ -69,14 +69,14 @@ def radius(
         **options: Common to all methods: `bounds`, the box inputs are clamped to, such as (0, 1)
             (default None: a straight line), and `scale`, the unit of a step (default None: 1; for
             inputs normalised by `std`, 1 / std per channel makes it a pixel radius). The others,
-            with their defaults, are the fields of `Fast`, `BS` and `Grad`. `temperature` may be
-            several numbers, [T]: all share the forward at `x`, so that T of "fast" take T + 1
-            forwards and T backwards.
+            with their defaults, are the fields of `Fast`, `BS` and `Grad`.
 
     Returns:
-        [B], or [T, B] with several temperatures; float32 (float64 if `x` or the logits are), in
-        units of `scale`. Infinity where no change of the prediction was found, 0 at a tie, NaN
-        where a logit is NaN.
+        [B], float32 (float64 if `x` or the logits are), in units of `scale`. Infinity where no
+        change of the prediction was found, 0 at a tie, NaN where a logit is NaN.
+
+        [T, B] where `temperature` is a sequence of T numbers. They share the forward at `x`: those
+        of "fast" take T + 1 forwards and T backwards.
 
     Raises:
         TypeError: `x` is not floating point, the model returns no logits, or the method has no such
