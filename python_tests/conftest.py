@@ -22,3 +22,9 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN's backward may add in any order otherwise: for tests that compare bits."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)

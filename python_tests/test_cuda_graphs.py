@@ -20,7 +20,10 @@ from rrfast import RadiusEstimator
 from rrfast.graphs import LIMIT, PATIENCE, CaptureError
 from rrfast.radius import METHODS
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.usefixtures("deterministic"),
+]
 
 
 def cuda_model() -> nn.Module:

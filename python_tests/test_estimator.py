@@ -25,6 +25,8 @@ from rrfast import RadiusEstimator
 from rrfast import estimator as module
 from rrfast.radius import METHODS
 
+pytestmark = pytest.mark.usefixtures("deterministic")
+
 TEMPERATURES = [0.2 * (i + 1) for i in range(15)]
 
 

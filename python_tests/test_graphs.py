@@ -98,6 +98,15 @@ def test_the_least_recently_used_graph_goes(pool: type[Pool]) -> None:
     assert len(pool.captures) == LIMIT + 2
 
 
+def test_many_shapes_in_turn_are_not_captured_over_and_over(pool: type[Pool]) -> None:
+    estimator = RadiusEstimator(nn.Sequential(nn.Flatten(), nn.Linear(300, 3)), "grad")
+    for _ in range(100):
+        for size in range(1, LIMIT + 3):
+            estimator(images(size))
+    # 3, 6, 12, ... calls for each beyond the LIMIT
+    assert LIMIT < len(pool.captures) < 2 * LIMIT
+
+
 @pytest.mark.parametrize("method", QUICK)
 def test_what_moves_weights_captures_anew(pool: type[Pool], method: str) -> None:
     model = convolutional()

@@ -47,7 +47,7 @@ class Graphs:
     Args:
         when: True: capture at the first call. "auto": at the third of its kind, where x is on CUDA,
             the model is a module and the estimator can be captured, and never again after a capture
-            that failed, which warns. False: never.
+            that failed, which warns. Each graph that has to go doubles the three. False: never.
 
     Raises, where `when` is True and a call cannot be captured: RuntimeError.
     """
@@ -61,6 +61,7 @@ class Graphs:
         self._calls: Counter[tuple[Any, ...]] = Counter()
         self._addresses: list[object] = []
         self._pool: Pool | None = None
+        self._patience = PATIENCE
         self._gave_up = False
 
     def __reduce__(self) -> tuple[type[Graphs], tuple[CudaGraph]]:
@@ -98,14 +99,15 @@ class Graphs:
         if key in self._replays:
             self._replays.move_to_end(key)
             return self._replays[key]
-        if len(self._calls) > 8 * LIMIT:  # inputs of ever new shapes
+        if len(self._calls) > 1000:
             self._calls.clear()
         self._calls[key] += 1
-        if self.when == "auto" and self._calls[key] < PATIENCE:
+        if self.when == "auto" and self._calls[key] < self._patience:
             return None
         if self._pool is None:
             self._pool = Pool(x.device)
-        ready = measure.on(x)
+        with torch.inference_mode(False):
+            ready = measure.on(x)
         try:
             replay = self._pool.capture(lambda x: ready(model, x), x)
         except CaptureError as error:
@@ -115,14 +117,16 @@ class Graphs:
             warnings.warn(f"{error}; rrfast goes on without", RuntimeWarning, stacklevel=6)
             return None
         self._replays[key] = replay
-        while len(self._replays) > LIMIT:
-            self._replays.popitem(last=False)
+        if len(self._replays) > LIMIT:
+            evicted, _ = self._replays.popitem(last=False)
+            self._calls[evicted] = 0
+            self._patience *= 2  # of ever new shapes fewer and fewer are captured
         return replay
 
     def _forget(self) -> None:
         self._replays.clear()
         self._calls.clear()
-        self._pool = None
+        self._pool, self._patience = None, PATIENCE
 
 
 class CaptureError(RuntimeError):
