@@ -53,8 +53,8 @@ class RadiusEstimator(nn.Module):
             another order: the last digits move.
         fold_batchnorm: Runs a copy of the model whose BatchNorm is multiplied into the layer before
             it, where torch.fx can trace the model. The last digits move.
-        compile: Runs the model through `torch.compile(dynamic=False)`: half a minute at the first
-            call of each shape. The last digits move.
+        compile: Runs the model through `torch.compile(dynamic=False)`: up to half a minute at the
+            first call of each shape. The last digits move.
         **options: As of `rrfast.radius`. With `temperature` [T] the results are [T, B], and all
             share the forward at x.
 
@@ -161,7 +161,8 @@ class RadiusEstimator(nn.Module):
 
         Args:
             loader: Yields x [B, ...], or tuples or lists that begin with it, as a `DataLoader`
-                with labels does. Batches may differ in size.
+                with labels does. Batches may differ in size. They are moved to the model's device;
+                a plain function gets them as they come.
             full_output: Return a `RadiusResult` in place of the radii alone.
             progress: Show batches and images per second on stderr, where that is a terminal.
 
