@@ -51,8 +51,8 @@ def synthetic(
     random place all classes have the same mean image, and a linear classifier is no better than
     chance.
 
-    The seed decides the textures and the images; every seed is another draw of the task. Global
-    random state is neither used nor changed.
+    The seed decides the textures and the images; every seed is another draw of the task. A split
+    does not depend on the sizes of the others. Global random state is neither used nor changed.
 
     Args:
         seed: Any integer.
@@ -102,8 +102,13 @@ def synthetic(
         raise ValueError(f"difficulty must be between 0 and 1, got {difficulty!r}")
     generator = torch.Generator().manual_seed(seed)
     textures = _textures(classes, size, generator)
+    # Streams of their own: a split does not depend on the sizes of the others.
+    streams = torch.randint(2**62, (3,), generator=generator).tolist()
     return Synthetic(
-        *(_images(textures, n, difficulty, generator) for n in (train, validation, test))
+        *(
+            _images(textures, n, difficulty, torch.Generator().manual_seed(stream))
+            for n, stream in zip((train, validation, test), streams, strict=True)
+        )
     )
 
 
