@@ -74,7 +74,7 @@ def test_unknown(spec, error, sentence):
 @pytest.mark.parametrize("zoo", ["torchvision", "timm", "pytorchcv"])
 def test_without_the_zoo(zoo, monkeypatch):
     monkeypatch.setitem(sys.modules, zoo, None)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ImportError, match=f"pip install .*{zoo}"):
         load_model(f"{zoo}:resnet50")
 
