@@ -15,10 +15,10 @@ from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.bench.quality import in_batches, metrics, spearman
 from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
-from rrfast.bench.turns import Turns
+from rrfast.bench.turns import Turns, in_a_line
 
 METHODS = ("grad", "fast")
-#: The options of each row, for every device.
+#: The options of each row, for every device; CUDA graphs, on by default, only where they are named.
 OPTIONS: dict[str, dict[str, Any]] = {
     "eager": {},
     "channels_last": {"memory_format": torch.channels_last},
@@ -55,10 +55,14 @@ def speed(
     errors: dict[str, str] = {}
     for method in METHODS:
         for row, chosen in options.items():
+            name = f"{method}, {row}"
+            progress(name, 0.0)
             try:
-                every[f"{method}, {row}"] = estimator(subject.model, method, **chosen)
+                contestant = estimator(subject.model, method, **{"cuda_graph": False, **chosen})
+                contestant(x)  # compiles or captures, which is no one's first run
+                every[name] = contestant
             except (RuntimeError, ValueError) as error:
-                errors[f"{method}, {row}"] = f"{type(error).__name__}: {error}"
+                errors[name] = in_a_line(error)
     timed = Turns(
         partial(contestants.msr(subject.model), x),
         {name: partial(contestant, x) for name, contestant in every.items()},

@@ -51,10 +51,10 @@ def load(settings: Settings) -> Subject:
                 _settle(model, x[: max(settings.batch)])
             logits = engine.logits(model.eval(), x[:2])
     except RuntimeError as error:
-        shape = list(x.shape[1:])
+        shape, (first, _, _) = list(x.shape[1:]), str(error).partition("\n")
         raise ValueError(
             f"model {settings.model!r} does not take the images of {settings.data}, of shape "
-            f"{shape}: {str(error).splitlines()[0]}"
+            f"{shape}: {first}"
         ) from error
     if y is not None and int(y.max()) >= logits.shape[1]:
         raise ValueError(

@@ -95,7 +95,7 @@ class Turns:
         try:
             self._turn(name)
         except RuntimeError as error:
-            each.error = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            each.error = in_a_line(error)
             return
         if cuda:
             each.memory = torch.cuda.max_memory_allocated(self._device)
@@ -130,3 +130,9 @@ class Turns:
     def _wait(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+
+def in_a_line(error: Exception) -> str:
+    """What an error is and says first; the rest of torch's messages is a trace."""
+    first, _, _ = str(error).partition("\n")
+    return f"{type(error).__name__}: {first}"
