@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -116,6 +117,20 @@ def test_the_naive_loop_is_bs():
 def test_msr_is_the_librarys():
     model, x = synthetic_cnn().eval(), torch.rand(8, 3, 16, 16)
     assert torch.equal(contestants.msr(model)(x).score, rrfast.scores.msr(model, x))
+
+
+def test_a_model_with_an_object_of_logits():
+    class Wrapped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = synthetic_cnn()
+
+        def forward(self, x):
+            return SimpleNamespace(logits=self.inner(x))
+
+    model, x = Wrapped().eval(), torch.rand(4, 3, 16, 16)
+    for make in (contestants.msr, contestants.naive_loop):
+        assert torch.equal(make(model)(x).score, make(model.inner)(x).score)
 
 
 # ------------------------------------------------------------------------------------- parts of it
@@ -257,6 +272,7 @@ def test_own_data(tmp_path):
     [
         (["--model", "resnet50"], 2, "model must be one of pytorchcv:NAME"),
         (["--model", "no_such_module:f"], 1, "No module named 'no_such_module'"),
+        (["--model", "rrfast.data:synthetic"], 2, "must return an nn.Module, got Synthetic"),
         (["--weights", "none.pt"], 1, "weights must be a file with a state_dict, got 'none.pt'"),
         (["--methods", "fast,quick"], 2, "methods must be among fast, bs, grad"),
         (["--dtype", "int8"], 2, "dtype must be among float32, bfloat16, float16, got 'int8'"),

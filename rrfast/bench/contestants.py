@@ -23,6 +23,7 @@ class Outcome(NamedTuple):
     prediction: Tensor  #: [B] int64
     forwards: float
     backwards: float
+    upper: Tensor | None = None  #: [B], radii that were seen to flip; None where none was tried
 
 
 Contestant = Callable[[Tensor], Outcome]
@@ -39,7 +40,9 @@ def method(model: nn.Module, name: str, **options: Any) -> Contestant:
 
 def outcome(result: RadiusResult) -> Outcome:
     """What counts of a `RadiusResult`."""
-    return Outcome(result.radius, result.prediction, result.forwards, result.backwards)
+    return Outcome(
+        result.radius, result.prediction, result.forwards, result.backwards, result.upper
+    )
 
 
 def autocast(contestant: Contestant, dtype: torch.dtype) -> Contestant:
@@ -57,7 +60,7 @@ def msr(model: nn.Module) -> Contestant:
 
     def call(x: Tensor) -> Outcome:
         with torch.no_grad():
-            confidence, prediction = model(x).double().softmax(dim=1).max(dim=1)
+            confidence, prediction = _logits(model, x).double().softmax(dim=1).max(dim=1)
         return Outcome(confidence, prediction, 1.0, 0.0)
 
     return call
@@ -74,7 +77,7 @@ def naive_loop(model: nn.Module) -> Contestant:
 
     def call(x: Tensor) -> Outcome:
         with torch.no_grad():
-            prediction = model(x).argmax(dim=1)
+            prediction = _logits(model, x).argmax(dim=1)
         per_sample = (-1, *[1] * (x.dim() - 1))
         lower = torch.full(x.shape[:1], 1e-6, device=x.device)
         upper = torch.full_like(lower, math.inf)
@@ -82,14 +85,20 @@ def naive_loop(model: nn.Module) -> Contestant:
             radius = torch.minimum((lower + upper) / 2, 2 * lower)
             attacked = x.clone().requires_grad_()
             with torch.enable_grad():
-                loss = nn.functional.cross_entropy(model(attacked), prediction)
+                loss = nn.functional.cross_entropy(_logits(model, attacked), prediction)
             (grad,) = torch.autograd.grad(loss, attacked)
             attacked = x + radius.reshape(per_sample) * grad.sign()
             with torch.no_grad():
-                flipped = model(attacked).argmax(dim=1) != prediction
+                flipped = _logits(model, attacked).argmax(dim=1) != prediction
             upper = torch.where(flipped, radius, upper)
             lower = torch.where(flipped, lower, radius)
         score = torch.where(upper.isinf(), lower, (lower + upper) / 2)
         return Outcome(score, prediction, 2.0 * ITERATIONS + 1, float(ITERATIONS))
 
     return call
+
+
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    output = model(x)
+    logits: Tensor = getattr(output, "logits", output)
+    return logits

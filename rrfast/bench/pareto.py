@@ -16,7 +16,7 @@ from rrfast.radius import METHODS
 #: The option of each method that buys accuracy with passes, and its values. A method that is not
 #: here, or has no such option, is one point with its defaults.
 SETTINGS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "bs": ("budget", (10, 13, 16, 20, 25, 33)),
+    "bs": ("budget", (16, 18, 20, 25, 33)),
     "search": ("budget", (3, 4, 5, 6, 8, 12)),
     "refined": ("rounds", (1, 2, 3, 5)),
     "pgd": ("steps", (2, 5, 10, 20)),
@@ -36,7 +36,11 @@ def settings_of(method: str) -> list[dict[str, int]]:
 def pareto(
     subject: Subject, settings: Settings, progress: Callable[[str, float], object]
 ) -> list[dict[str, Any]]:
-    """One row per method and setting, and MSR: passes, the median radius, metrics."""
+    """One row per method and setting, and MSR: passes, the median radius, metrics.
+
+    `found` is the share of finite radii, `flipped` that of radii seen to change the prediction: 0
+    for methods that extrapolate.
+    """
     batch = max(settings.batch)
     points = [("msr", {}), *((m, o) for m in settings.contestants() for o in settings_of(m))]
     chunks = -(-settings.samples // batch)
@@ -64,6 +68,7 @@ def pareto(
                 "backwards": o.backwards,
                 "passes": o.forwards + o.backwards,
                 "median_radius": None if method == "msr" else o.score.median().item(),
+                "flipped": 0.0 if o.upper is None else float(o.upper.isfinite().float().mean()),
                 "found": float(o.score.isfinite().float().mean()),
                 **metrics(o, subject.y),
             }

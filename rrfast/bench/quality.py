@@ -20,11 +20,13 @@ def in_batches(
     for part in x.split(batch):
         parts.append((len(part), contestant(part)))
         progress()
+    upper = [o.upper for _, o in parts if o.upper is not None]
     return Outcome(
         torch.cat([o.score for _, o in parts]).double().cpu(),
         torch.cat([o.prediction for _, o in parts]).cpu(),
         sum(n * o.forwards for n, o in parts) / len(x),
         sum(n * o.backwards for n, o in parts) / len(x),
+        None if not upper else torch.cat(upper).cpu(),
     )
 
 

@@ -114,7 +114,7 @@ def _padded(contestant: Contestant, batch: int) -> Contestant:
         n = len(x)
         if n < batch:
             x = torch.cat([x, x[-1:].expand(batch - n, *x.shape[1:])])
-        score, prediction, forwards, backwards = contestant(x)
+        score, prediction, forwards, backwards, _ = contestant(x)
         # A graph writes the next result where this one is.
         return Outcome(score[:n].clone(), prediction[:n].clone(), forwards, backwards)
 

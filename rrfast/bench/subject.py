@@ -44,7 +44,10 @@ def load(settings: Settings) -> Subject:
             f"got {settings.samples}"
         )
     x, y = x[: settings.samples].to(device), None if y is None else y[: settings.samples]
-    model = load_model(settings.model, weights=settings.weights, seed=settings.seed).to(device)
+    try:
+        model = load_model(settings.model, weights=settings.weights, seed=settings.seed).to(device)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
     try:
         with torch.no_grad():
             if settings.weights is None:
