@@ -104,6 +104,17 @@ def test_worth_is_what_the_library_computes(tmp_path):
     assert [row["batch"] for row in result["throughput"]] == [2] * 4 + [4] * 4
 
 
+def test_worth_of_what_was_timed_is_the_same(tmp_path):
+    once, again = (
+        bench.run(replace(QUICK, methods=("bs", "grad"), samples=4, batch=batch), tmp_path, QUIET)
+        for batch in ((4,), (2,))
+    )
+    assert [row["method"] for row in once["worth"]] == ["msr", "naive loop", "bs", "grad"]
+    for a, b in zip(once["worth"], again["worth"], strict=True):
+        assert a["median"] == pytest.approx(b["median"], rel=1e-4)
+        assert (a["auroc"], a["aurc"]) == pytest.approx((b["auroc"], b["aurc"]), nan_ok=True)
+
+
 def test_the_naive_loop_is_bs():
     """With float64 inputs the two attack in the same directions, and the search is the same."""
     model = synthetic_cnn().double().eval()
@@ -232,6 +243,7 @@ def test_speeds_rows():
     cpu = rows_of(torch.device("cpu"))
     assert next(iter(cpu)) == "eager"
     assert cpu["all together"].keys() == {"memory_format", "fold_batchnorm", "compile", "dtype"}
+    assert cpu["all in float32"].keys() == cpu["all together"].keys() - {"dtype"}
     assert rows_of(torch.device("cuda"))["cuda_graph"] == {"cuda_graph": True}
 
 
@@ -274,7 +286,7 @@ def test_own_data(tmp_path):
         (["--model", "no_such_module:f"], 1, "No module named 'no_such_module'"),
         (["--model", "rrfast.data:synthetic"], 2, "must return an nn.Module, got Synthetic"),
         (["--weights", "none.pt"], 1, "weights must be a file with a state_dict, got 'none.pt'"),
-        (["--methods", "fast,quick"], 2, "methods must be among fast, bs, grad"),
+        (["--methods", "fast,quick"], 2, f"methods must be among {', '.join(METHODS)}, got"),
         (["--dtype", "int8"], 2, "dtype must be among float32, bfloat16, float16, got 'int8'"),
         (["--device", "tpu"], 2, "device must be cpu, cuda or cuda:N, got 'tpu'"),
         (["--device", "cuda:99"], 2, "device must be one that is here"),

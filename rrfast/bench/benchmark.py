@@ -98,10 +98,10 @@ def _measure(
 
             return show
 
-        for batch in settings.batch:
-            result["throughput"] += throughput(subject, settings, batch, part(f"batch {batch}:"))
-        failed = {f"{r['method']} {r['dtype']}" for r in result["throughput"] if r["error"]}
-        result["worth"] = worth(subject, settings, failed, part(""))
+        for batch in sorted(settings.batch):
+            rows, outcomes = throughput(subject, settings, batch, part(f"batch {batch}:"))
+            result["throughput"] += rows
+        result["worth"] = worth(subject, settings, outcomes, part(""))
         if settings.speed:
             result["speed"] = speed(subject, settings, part("speed:"))
         if settings.pareto:

@@ -29,13 +29,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def rows_of(device: torch.device) -> dict[str, dict[str, Any]]:
-    """Every option alone, then all that go together; a CUDA graph only where there is CUDA."""
+    """Every option alone, then together; a CUDA graph only where there is CUDA.
+
+    Together with and without bfloat16: a CPU without instructions for it is many times slower.
+    """
     rows = dict(OPTIONS)
     together = {key: value for options in OPTIONS.values() for key, value in options.items()}
     if device.type == "cuda":
         rows["cuda_graph"] = {"cuda_graph": True}
         # A compiled model brings graphs of its own.
         rows["all but compile"] = {**together, "compile": False, "cuda_graph": True}
+    rows["all in float32"] = {key: value for key, value in together.items() if key != "dtype"}
     rows["all together"] = together
     return rows
 

@@ -17,6 +17,9 @@ from rrfast.models import load_model
 if TYPE_CHECKING:
     from rrfast.bench.settings import Settings
 
+#: Images whose batch statistics a model with random weights gets.
+SETTLED_ON = 64
+
 
 class Subject(NamedTuple):
     """A model and data on one device."""
@@ -51,7 +54,7 @@ def load(settings: Settings) -> Subject:
     try:
         with torch.no_grad():
             if settings.weights is None:
-                _settle(model, x[: max(settings.batch)])
+                _settle(model, x[:SETTLED_ON])
             logits = engine.logits(model.eval(), x[:2])
     except RuntimeError as error:
         shape, (first, _, _) = list(x.shape[1:]), str(error).partition("\n")
