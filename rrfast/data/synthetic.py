@@ -49,7 +49,8 @@ def synthetic(
     kinds of error: images between two classes (at m = 1/2 nothing says which of them is the label,
     and beyond it the other class is the stronger) and images drowned in noise. Because of the
     random place all classes have the same mean image, and a linear classifier is no better than
-    chance.
+    chance. With the defaults a ResNet-20 trained for six epochs is right on 90 per cent of the test
+    images (`benchmarks/train_models.py`).
 
     The seed decides the textures and the images; every seed is another draw of the task. A split
     does not depend on the sizes of the others. Global random state is neither used nor changed.
@@ -74,7 +75,7 @@ def synthetic(
             `difficulty` no number.
         ValueError: One of them is out of range.
 
-    Cost: 10,000 images of 32 x 32 take about a second, and 0.4 GB while they are made.
+    Cost: 10,000 images of 32 x 32 take one to two seconds and 0.25 GB.
 
     Source: ours.
 
