@@ -1,4 +1,4 @@
-"""The embedded digits task and its network."""
+"""The tasks that need no download, and their networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits, digits_cnn, synthetic, synthetic_cnn
 
 
 def test_shapes_and_ranges():
@@ -92,3 +92,85 @@ def test_the_network():
     assert not torch.equal(a[0].weight, c[0].weight)
     assert a.training
     assert a(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+
+
+# ------------------------------------------------------------------------------------- synthetic
+
+
+def test_synthetic_shapes_and_ranges():
+    data = synthetic(seed=3, train=300, validation=0, test=200, classes=7, size=12)
+    assert [len(split.y) for split in data] == [300, 0, 200]
+    for x, y in data:
+        assert x.shape == (len(y), 3, 12, 12)
+        assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
+        assert x.is_contiguous()
+    assert 0 <= data.train.x.min() < data.train.x.max() <= 1
+    assert set(data.train.y.tolist()) == set(range(7))
+
+
+def test_synthetic_the_seed_decides_and_nothing_else():
+    state = torch.get_rng_state()
+    first = synthetic(seed=5, train=20, validation=20, test=20)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(7)
+    second = synthetic(seed=5, train=20, validation=20, test=20)
+    other = synthetic(seed=6, train=20, validation=20, test=20)
+    for a, b, c in zip(first, second, other, strict=True):
+        assert torch.equal(a.x, b.x)
+        assert torch.equal(a.y, b.y)
+        assert not torch.equal(a.x, c.x)
+    assert not torch.equal(first.train.x, first.test.x)
+
+
+def test_synthetic_a_split_does_not_depend_on_the_others():
+    alone = synthetic(seed=1, train=0, validation=0, test=10)
+    beside = synthetic(seed=1, train=30, validation=5, test=10)
+    assert torch.equal(alone.test.x, beside.test.x)
+    assert torch.equal(alone.test.y, beside.test.y)
+
+
+def test_synthetic_difficulty_is_overlap_and_noise():
+    easy, hard = (
+        synthetic(seed=0, train=50, validation=0, test=0, difficulty=d).train for d in (0.0, 1.0)
+    )
+    assert torch.equal(easy.y, hard.y)
+    # Waves of at most four periods per image leave the highest frequencies to the noise.
+    high = [torch.fft.rfft2(split.x)[..., 12:20, 12:].abs().mean() for split in (easy, hard)]
+    assert high[1] > 20 * high[0]
+
+
+def test_synthetic_no_linear_classifier_is_better_than_chance():
+    train, _, test = synthetic(seed=0, train=1500, validation=0, test=1000, size=16)
+    x, t = (torch.cat([s.x.flatten(1), torch.ones(len(s.y), 1)], dim=1) for s in (train, test))
+    weight = torch.linalg.solve(
+        x.T @ x + 10 * torch.eye(x.shape[1]), x.T @ torch.nn.functional.one_hot(train.y).float()
+    )
+    right = ((t @ weight).argmax(dim=1) == test.y).float().mean()
+    assert right < 0.1 + 3 * (0.1 * 0.9 / 1000) ** 0.5  # three standard deviations
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({"seed": 0.5}, TypeError, "seed must be an integer, got 0.5"),
+        ({"train": True}, TypeError, "train must be an integer, got True"),
+        ({"test": -1}, ValueError, "test must be at least 0, got -1"),
+        ({"classes": 1}, ValueError, "classes must be at least 2, got 1"),
+        ({"size": 7}, ValueError, "size must be at least 8, got 7"),
+        ({"difficulty": "hard"}, TypeError, "difficulty must be a number, got str 'hard'"),
+        ({"difficulty": 1.5}, ValueError, "difficulty must be between 0 and 1, got 1.5"),
+        ({"difficulty": float("nan")}, ValueError, "difficulty must be between 0 and 1, got nan"),
+    ],
+)
+def test_synthetic_invalid(arguments, error, sentence):
+    with pytest.raises(error, match=sentence):
+        synthetic(**arguments)
+
+
+def test_synthetic_network():
+    state = torch.get_rng_state()
+    a, b, c = synthetic_cnn(seed=1), synthetic_cnn(seed=1), synthetic_cnn(seed=2)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert not torch.equal(a[0].weight, c[0].weight)
+    assert synthetic_cnn(classes=4)(torch.rand(2, 3, 16, 16)).shape == (2, 4)

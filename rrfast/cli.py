@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rrfast import demo
+from rrfast import bench, demo
 from rrfast.__main__ import main as report
+from rrfast.models import SPECIFICATIONS
+from rrfast.radius import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             what runs here, as `python -m rrfast`.
 
     Returns:
-        Exit code: 0 done, 1 something is missing or cannot be written (said in a sentence on
-        standard error), 130 interrupted. Wrong arguments exit with 2, as argparse does.
+        Exit code: 0 done, 1 something is missing or cannot be written, 2 arguments that do not fit
+        the data or each other (both said in a sentence on standard error), 130 interrupted. Wrong
+        arguments exit with 2, as argparse does.
 
     Example:
         >>> main(["demo", "--seeds", "none"])
@@ -36,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command is None:
             return report([])
-        return _demo(arguments)
-    except (ImportError, OSError) as error:
+        return {"demo": _demo, "bench": _bench}[arguments.command](arguments)
+    except (ImportError, OSError, ValueError) as error:
         print(f"rrfast: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
         print("rrfast: interrupted", file=sys.stderr)
         return 130
@@ -50,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="rrfast", description="How far an input is from changing a classifier's mind."
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
+    _add_demo(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "demo",
         help="standard training against RAT on handwritten digits",
@@ -65,7 +75,45 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--smoke", action="store_true", help="2 seeds, 2 epochs: seconds; numbers mean nothing"
     )
-    return parser
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "bench",
+        help="speed and worth of every method, for a model of yours",
+        description="Time every method of rrfast.radius against MSR and the loop of the released "
+        "code, say how well each finds errors, and write the tables, the numbers and figures.",
+    )
+    plain = bench.Settings()
+    command.add_argument("--model", metavar="SPEC", help=f"{SPECIFICATIONS} ({plain.model})")
+    command.add_argument("--weights", metavar="FILE", help="a state_dict (random weights)")
+    command.add_argument(
+        "--methods", type=_names, metavar="A,B", help=f"of {', '.join(METHODS)}; or all (all)"
+    )
+    command.add_argument("--batch", type=_positive, nargs="+", metavar="N", help="sizes (16 128)")
+    command.add_argument(
+        "--dtype", nargs="+", metavar="T", help="float32 bfloat16 float16 (float32)"
+    )
+    command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
+    command.add_argument(
+        "--data", metavar="D", help="synthetic, digits, FILE.npz with x, y (synthetic)"
+    )
+    command.add_argument("--size", type=_positive, metavar="N", help="of synthetic images (32)")
+    command.add_argument("--samples", type=_positive, metavar="N", help="images for metrics (512)")
+    command.add_argument("--seconds", type=float, metavar="S", help="for each to be timed (2)")
+    command.add_argument("--seed", type=int, metavar="N", help="of data and random weights (0)")
+    # None where not given: the settings decide then.
+    flag = functools.partial(command.add_argument, action="store_true", default=None)
+    flag("--speed", help="also what each option of RadiusEstimator buys")
+    flag("--pareto", help="also each method at several settings")
+    command.add_argument("--smoke", action="store_true", help="seconds; numbers mean nothing")
+    command.add_argument(
+        "--out", type=Path, default=Path("rrfast-bench"), metavar="DIR", help="(rrfast-bench)"
+    )
+
+
+def _names(text: str) -> tuple[str, ...] | None:
+    return None if text == "all" else tuple(text.split(","))
 
 
 def _positive(text: str) -> int:
@@ -85,4 +133,15 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.epochs is not None:
         settings = replace(settings, epochs=arguments.epochs)
     demo.run(settings, arguments.out)
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    given: dict[str, Any] = {
+        field.name: tuple(value) if isinstance(value, list) else value
+        for field in fields(bench.Settings)
+        if (value := getattr(arguments, field.name)) is not None
+    }
+    settings = replace(bench.SMOKE if arguments.smoke else bench.Settings(), **given)
+    bench.run(settings, arguments.out)
     return 0

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class Split(NamedTuple):
     """Images and their labels."""
 
-    x: Tensor  #: [n, 1, 8, 8] float32 in [0, 1]
-    y: Tensor  #: [n] int64, 0 to 9
+    x: Tensor  #: [n, channels, height, width] float32 in [0, 1]
+    y: Tensor  #: [n] int64, from 0
 
 
 class Digits(NamedTuple):

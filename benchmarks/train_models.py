@@ -1,0 +1,122 @@
+"""Trains the models that results are measured on: `python -m benchmarks.train_models FOLDER`.
+
+For every seed a ResNet-20 of pytorchcv on `rrfast.data.synthetic(seed)` and `digits_cnn` on
+`digits(seed)`, as state_dicts that `rrfast bench --weights` takes:
+
+    FOLDER/resnet20_synthetic_0.pt    rrfast bench --model pytorchcv:resnet20_cifar10 --seed 0 ...
+    FOLDER/digits_cnn_0.pt            rrfast bench --model rrfast.data:digits_cnn --data digits ...
+
+A seed decides data, initial weights and batches. With one thread a run gives the same weights
+every time; with more, sums may differ in their last bits. FOLDER/models.json says what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from rrfast import demo
+from rrfast.data import Split, digits, synthetic
+from rrfast.models import load_model
+
+RESNET = "pytorchcv:resnet20_cifar10"
+EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 64, 3e-3, 0.05
+
+Advance = Callable[[], object]
+
+
+def resnet20(seed: int, epochs: int, advance: Advance) -> tuple[nn.Module, Split]:
+    """A ResNet-20 and the test split it has not seen. 80 steps per epoch."""
+    data = synthetic(seed)
+    model = load_model(RESNET, seed=seed)
+    train(model, data.train, seed, epochs, advance)
+    return model.eval(), data.test
+
+
+def train(model: nn.Module, split: Split, seed: int, epochs: int, advance: Advance) -> None:
+    """AdamW, one cycle; every batch at a random place: the textures are periodic."""
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    steps = epochs * -(-len(split.y) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=0.2)
+    generator = torch.Generator().manual_seed(seed)
+    model.train()
+    for _ in range(epochs):
+        for batch in torch.randperm(len(split.y), generator=generator).split(BATCH):
+            shift = torch.randint(split.x.shape[-1], (2,), generator=generator).tolist()
+            x = split.x[batch].roll(shift, (2, 3))
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), split.y[batch])
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+            advance()
+
+
+def digits_cnn(seed: int, advance: Advance) -> tuple[nn.Module, Split]:
+    """As `rrfast demo` trains it in the standard way."""
+    data = digits(seed)
+    model = demo.train("standard", data, seed, demo.Settings(), advance)
+    return model, data.test
+
+
+def accuracy(model: nn.Module, split: Split) -> float:
+    with torch.no_grad():
+        right: list[Tensor] = [
+            model(x).argmax(dim=1) == y
+            for x, y in zip(split.x.split(250), split.y.split(250), strict=True)
+        ]
+    return float(torch.cat(right).float().mean())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.train_models", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    parser.add_argument("folder", type=Path, help="for the state_dicts; made where it is missing")
+    parser.add_argument("--seeds", type=int, default=3, help="0, 1, ... (3)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"of ResNet-20 ({EPOCHS})")
+    parser.add_argument("--threads", type=int, help="of torch; 1 for the same bits every time")
+    arguments = parser.parse_args(argv)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    with Progress() as bars:
+        for seed in range(arguments.seeds):
+            # Per seed 80 steps an epoch, and 40 epochs of digits, each of 7 steps.
+            task = bars.add_task(f"seed {seed}", total=80 * arguments.epochs + 40)
+
+            def advance(task: Any = task) -> None:
+                bars.advance(task)
+
+            for name, make in {
+                "digits_cnn": lambda seed=seed, advance=advance: digits_cnn(seed, advance),
+                "resnet20_synthetic": lambda seed=seed, advance=advance: resnet20(
+                    seed, arguments.epochs, advance
+                ),
+            }.items():
+                started = time.perf_counter()
+                model, test = make()
+                seconds = time.perf_counter() - started
+                torch.save(model.state_dict(), arguments.folder / f"{name}_{seed}.pt")
+                row = {"model": name, "seed": seed, "accuracy": accuracy(model, test)}
+                rows.append(row | {"seconds": round(seconds, 1)})
+                bars.console.print(
+                    f"{name} {seed}: {100 * row['accuracy']:.2f} % in {seconds:.0f} s"
+                )
+    record = {"threads": torch.get_num_threads(), "torch": torch.__version__, "models": rows}
+    (arguments.folder / "models.json").write_text(json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,341 @@
+"""`rrfast bench`: what it measures, what it writes, and what it says of wrong arguments."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import math
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from rich.console import Console
+
+import rrfast
+from rrfast import bench, cli
+from rrfast.bench import contestants, quality, turns
+from rrfast.bench.pareto import SETTINGS, settings_of
+from rrfast.bench.speed import rows_of
+from rrfast.bench.subject import load
+from rrfast.data import synthetic_cnn
+from rrfast.radius import METHODS
+
+QUICK = bench.Settings(methods=("fast", "grad"), batch=(2, 4), samples=6, seconds=1e-3, size=16)
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """Exit code, output and folder of one smoke run."""
+    out = tmp_path_factory.mktemp("smoke") / "made" / "by the bench"
+    command = [sys.executable, "-m", "rrfast", "bench", "--smoke", "--pareto"]
+    command += ["--methods", "fast,bs,grad", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
+    return done, out
+
+
+def test_smoke_run(smoke):
+    done, out = smoke
+    assert done.returncode == 0, done.stderr
+    written = ["bench.json", "bench.md", "pareto.png", "throughput.png"]
+    assert sorted(path.name for path in out.iterdir()) == written
+    for word in ("MSR", "naive loop", "images/s", "F-eq/s", "AUROC", "FPR95", "positive class"):
+        assert word in done.stdout
+    assert "random weights only the speed means something" in " ".join(done.stdout.split())
+
+
+def test_json(smoke):
+    _, out = smoke
+    result = json.loads((out / "bench.json").read_text(encoding="utf-8"))
+    assert result["complete"]
+    assert result["command"] == (
+        "rrfast bench --methods fast,bs,grad --batch 4 --dtype float32 bfloat16 --device cpu "
+        "--size 16 --samples 16 --seconds 0.005 --pareto"
+    )
+    assert {"date", "device", "processor", "threads", "versions", "kernels"} <= set(result)
+    assert str(out) not in json.dumps(result)
+    names = ["msr", "naive loop", "fast", "bs", "grad"]
+    order = [(n, "float32") for n in names] + [(n, "bfloat16") for n in names if " " not in n]
+    for part in ("throughput", "worth"):
+        assert [(row["method"], row["dtype"]) for row in result[part]] == order
+    passes = {"msr": (1, 0), "naive loop": (49, 24), "fast": (2, 1), "bs": (25, 1), "grad": (1, 1)}
+    for row in result["throughput"]:
+        assert row["error"] is None
+        forwards, backwards = passes[row["method"]]
+        assert (row["forwards"], row["backwards"]) == (forwards, backwards)
+        assert row["forward_equivalents_per_second"] == pytest.approx(
+            row["images_per_second"] * (forwards + 2 * backwards)
+        )
+        assert row["images_per_second"] > 0 < row["times_msr"]
+        assert row["memory_bytes"] is None  # on a CPU it is not measured
+
+
+def test_markdown_and_figures(smoke):
+    _, out = smoke
+    lines = (out / "bench.md").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        if line.startswith("| fast | float32"):
+            assert line.count("|") == 10
+    for name in ("throughput.png", "pareto.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_worth_is_what_the_library_computes(tmp_path):
+    result = bench.run(QUICK, tmp_path, QUIET)
+    model, x, y = load(QUICK)
+    rows = {row["method"]: row for row in result["worth"]}
+    found = rrfast.radius(model, x, method="grad", full_output=True)
+    reference = rrfast.radius(model, x, method="bs")
+    right = found.prediction == y
+    assert rows["grad"]["aurc"] == pytest.approx(rrfast.metrics.aurc(found.radius, right))
+    assert rows["grad"]["auroc"] == pytest.approx(
+        rrfast.metrics.auroc(found.radius, right), nan_ok=True
+    )
+    off = ((found.radius - reference).abs() / reference).double()
+    assert rows["grad"]["against_bs"]["median"] == pytest.approx(off.median().item(), rel=1e-4)
+    assert rows["grad"]["against_bs"]["compared"] == 6
+    assert [row["batch"] for row in result["throughput"]] == [2] * 4 + [4] * 4
+
+
+def test_worth_of_what_was_timed_is_the_same(tmp_path):
+    once, again = (
+        bench.run(replace(QUICK, methods=("bs", "grad"), samples=4, batch=batch), tmp_path, QUIET)
+        for batch in ((4,), (2,))
+    )
+    assert [row["method"] for row in once["worth"]] == ["msr", "naive loop", "bs", "grad"]
+    for a, b in zip(once["worth"], again["worth"], strict=True):
+        assert a["median"] == pytest.approx(b["median"], rel=1e-4)
+        assert (a["auroc"], a["aurc"]) == pytest.approx((b["auroc"], b["aurc"]), nan_ok=True)
+
+
+def test_the_naive_loop_is_bs():
+    """With float64 inputs the two attack in the same directions, and the search is the same."""
+    model = synthetic_cnn().double().eval()
+    x = torch.rand(8, 3, 16, 16, dtype=torch.float64)
+    outcome = contestants.naive_loop(model)(x)
+    expected = rrfast.radius(model, x, method="bs", compat="released")
+    torch.testing.assert_close(outcome.score.double(), expected, rtol=1e-6, atol=0)
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_msr_is_the_librarys():
+    model, x = synthetic_cnn().eval(), torch.rand(8, 3, 16, 16)
+    assert torch.equal(contestants.msr(model)(x).score, rrfast.scores.msr(model, x))
+
+
+def test_a_model_with_an_object_of_logits():
+    class Wrapped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = synthetic_cnn()
+
+        def forward(self, x):
+            return SimpleNamespace(logits=self.inner(x))
+
+    model, x = Wrapped().eval(), torch.rand(4, 3, 16, 16)
+    for make in (contestants.msr, contestants.naive_loop):
+        assert torch.equal(make(model)(x).score, make(model.inner)(x).score)
+
+
+# ------------------------------------------------------------------------------------- parts of it
+
+
+def test_turns():
+    slept = {"one": 0.01, "two": 0.02}
+    calls = []
+
+    def sleep(name, seconds):
+        calls.append(name)
+        time.sleep(seconds)
+        return name
+
+    timed = turns.Turns(
+        lambda: sleep("floor", 0.01),
+        {name: lambda n=name, s=s: sleep(n, s) for name, s in slept.items()},
+        seconds=0.05,
+        device=torch.device("cpu"),
+    ).take()
+    assert timed["one"].first == "one"
+    assert len(timed["one"].own) == len(timed["one"].floor) >= turns.LEAST
+    assert timed["two"].seconds() >= 0.02
+    # Everyone runs right after the floor, in turns.
+    assert calls[:7] == ["floor", "floor", "one", "floor", "two", "floor", "one"]
+    assert all(before == "floor" for before, name in itertools.pairwise(calls) if name != "floor")
+
+
+def test_turns_of_the_slow_and_of_the_broken():
+    def broken():
+        raise RuntimeError("out of memory\nand so on")
+
+    timed = turns.Turns(
+        lambda: None,
+        {"slow": lambda: time.sleep(0.02), "broken": broken},
+        seconds=1e-3,
+        device=torch.device("cpu"),
+    ).take()
+    assert len(timed["slow"].own) == 1
+    assert timed["broken"].error == "RuntimeError: out of memory"
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_spearman(ties):
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 50, generator=generator, dtype=torch.float64)
+    if ties:
+        a, b = (a * 5).round(), (b * 5).round()
+    assert quality.spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
+    a[0] = math.inf
+    assert quality.spearman(a, a.exp()) == pytest.approx(1)
+    b[1] = math.nan
+    left = b.isfinite()
+    expected = scipy.stats.spearmanr(a[left], b[left]).statistic
+    assert quality.spearman(a, b) == pytest.approx(expected)
+
+
+def test_agreement():
+    reference = torch.tensor([1.0, 2.0, 4.0, 0.0, math.inf, 1.0])
+    radius = torch.tensor([1.0, 3.0, 3.0, 1.0, 1.0, math.inf])
+    found = quality.agreement(radius.double(), reference.double())
+    assert (found["compared"], found["median"]) == (3, 0.25)
+    assert quality.agreement(radius[3:], reference[3:])["median"] is None
+
+
+def test_every_setting_of_pareto_is_an_option():
+    for method in METHODS:
+        options = settings_of(method)
+        assert options
+        if method in SETTINGS:
+            assert len(options) > 1, f"{method} has no option {SETTINGS[method][0]}"
+        for chosen in options:
+            METHODS[method](**chosen)
+
+
+@pytest.mark.skipif(not hasattr(rrfast, "RadiusEstimator"), reason="no RadiusEstimator yet")
+def test_speed(tmp_path, monkeypatch):
+    # Compiling takes minutes; that it is asked for is seen in rows_of.
+    options = importlib.import_module("rrfast.bench.speed").OPTIONS
+    monkeypatch.delitem(options, "compile")
+    result = bench.run(replace(QUICK, speed=True), tmp_path, QUIET)
+    for row in result["speed"]:
+        assert row["error"] is None
+        assert row["images_per_second"] > 0
+        if row["options"] != "bfloat16" and row["options"] != "all together":
+            assert row["spearman"] > 0.99
+    assert "What speed costs" in (tmp_path / "bench.md").read_text(encoding="utf-8")
+
+
+def test_speed_without_the_estimator(tmp_path, monkeypatch):
+    monkeypatch.delattr(rrfast, "RadiusEstimator", raising=False)
+    with pytest.raises(ImportError, match=r"rrfast\.RadiusEstimator, which this version"):
+        bench.run(replace(QUICK, speed=True), tmp_path, QUIET)
+    # What was measured before is kept.
+    assert not json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))["complete"]
+
+
+def test_speeds_rows():
+    cpu = rows_of(torch.device("cpu"))
+    assert next(iter(cpu)) == "eager"
+    assert cpu["all together"].keys() == {"memory_format", "fold_batchnorm", "compile", "dtype"}
+    assert cpu["all in float32"].keys() == cpu["all together"].keys() - {"dtype"}
+    assert rows_of(torch.device("cuda"))["cuda_graph"] == {"cuda_graph": True}
+
+
+def test_interrupted(tmp_path, monkeypatch, capsys):
+    module = importlib.import_module("rrfast.bench.benchmark")
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "worth", interrupt)
+    command = ["bench", "--smoke", "--methods", "grad", "--out", str(tmp_path)]
+    assert cli.main(command) == 130
+    output = capsys.readouterr()
+    assert output.err == "rrfast: interrupted\n"
+    assert "Incomplete, but written to" in output.out
+    result = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    assert not result["complete"]
+    assert len(result["throughput"]) == 5
+    assert "INCOMPLETE" in (tmp_path / "bench.md").read_text(encoding="utf-8")
+
+
+def test_own_data(tmp_path):
+    generator = np.random.default_rng(0)
+    x = generator.random((6, 3, 16, 16), dtype=np.float32)
+    np.savez(tmp_path / "plain.npz", x=x)
+    np.savez(tmp_path / "labelled.npz", x=x, y=np.arange(6))
+    settings = replace(QUICK, data=str(tmp_path / "plain.npz"))
+    result = bench.run(settings, tmp_path / "out", QUIET)
+    assert all(row["aurc"] is None for row in result["worth"])
+    assert load(replace(settings, data=str(tmp_path / "labelled.npz"))).y.tolist() == list(range(6))
+
+
+# -------------------------------------------------------------------------------- wrong arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--model", "resnet50"], 2, "model must be one of pytorchcv:NAME"),
+        (["--model", "no_such_module:f"], 1, "No module named 'no_such_module'"),
+        (["--model", "rrfast.data:synthetic"], 2, "must return an nn.Module, got Synthetic"),
+        (["--weights", "none.pt"], 1, "weights must be a file with a state_dict, got 'none.pt'"),
+        (["--methods", "fast,quick"], 2, f"methods must be among {', '.join(METHODS)}, got"),
+        (["--dtype", "int8"], 2, "dtype must be among float32, bfloat16, float16, got 'int8'"),
+        (["--device", "tpu"], 2, "device must be cpu, cuda or cuda:N, got 'tpu'"),
+        (["--device", "cuda:99"], 2, "device must be one that is here"),
+        (["--data", "cifar"], 2, "data must be synthetic, digits, or a file NAME.npz, got 'cifar'"),
+        (["--data", "none.npz"], 1, "data must be a file that exists, got 'none.npz'"),
+        (["--samples", "2"], 2, "samples must be at least the largest batch, 4, got 2"),
+        (["--data", "digits", "--samples", "5000"], 2, "at most the 1197 images of digits"),
+        (["--data", "digits"], 2, "does not take the images of digits, of shape [1, 8, 8]"),
+        (["--seconds", "0"], 2, "seconds must be finite and greater than 0"),
+    ],
+)
+def test_wrong_arguments(arguments, code, sentence, tmp_path, capsys):
+    assert cli.main(["bench", "--smoke", "--out", str(tmp_path), *arguments]) == code
+    error = capsys.readouterr().err
+    assert error.startswith("rrfast: ")
+    assert sentence in error
+
+
+@pytest.mark.parametrize("option", ["--batch", "--samples", "--size"])
+def test_not_an_integer(option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["bench", option, "none"])
+    assert "must be an integer of at least 1, got 'none'" in capsys.readouterr().err
+
+
+def test_without_matplotlib(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main(["bench", "--smoke", "--out", str(tmp_path)]) == 1
+    assert "pip install matplotlib" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arrays", [{"z": [1.0]}, {"x": [[1]]}, {"x": [[1.0]], "y": [1, 2]}], ids=str
+)
+def test_data_of_another_kind(arrays, tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=r"data\.npz"):
+        load(replace(QUICK, data=str(path)))
+
+
+def test_the_command_line_gives_the_settings(monkeypatch):
+    seen = []
+    monkeypatch.setattr(bench, "run", lambda settings, out: seen.append((settings, out)))
+    command = ["bench", "--methods", "fast,bs", "--batch", "1", "2", "--speed", "--out", "here"]
+    assert cli.main(command) == 0
+    assert cli.main(["bench", "--methods", "all", "--dtype", "float32", "bfloat16"]) == 0
+    (first, out), (second, _) = seen
+    assert out.name == "here"
+    assert first == bench.Settings(methods=("fast", "bs"), batch=(1, 2), speed=True)
+    assert second == bench.Settings(dtype=("float32", "bfloat16"))
+    assert first.command() == "rrfast bench --methods fast,bs --batch 1 2 --speed"

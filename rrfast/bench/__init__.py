@@ -1,0 +1,18 @@
+"""`rrfast bench`: what every method costs on this machine, and what it is worth.
+
+The paper's Table 4 (AUROC, FPR95, AURC, images per second) for a model and data of your own, with
+passes, memory, agreement with RR-BS, and two rivals: MSR, and the loop of the released code.
+
+    >>> import tempfile
+    >>> from rich.console import Console
+    >>> settings = Settings(methods=("grad",), batch=(8,), samples=8, seconds=0.01)
+    >>> with tempfile.TemporaryDirectory() as out:
+    ...     result = run(settings, out, Console(quiet=True))
+    >>> [row["method"] for row in result["throughput"]]
+    ['msr', 'naive loop', 'grad']
+"""
+
+from rrfast.bench.benchmark import run
+from rrfast.bench.settings import SMOKE, Settings
+
+__all__ = ["SMOKE", "Settings", "run"]

@@ -1,0 +1,138 @@
+"""The benchmark from start to end: measure, keep what there is after every part, report."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rrfast.bench import figures, report
+from rrfast.bench.machine import machine
+from rrfast.bench.pareto import pareto
+from rrfast.bench.settings import Settings
+from rrfast.bench.speed import speed
+from rrfast.bench.subject import Subject, load
+from rrfast.bench.throughput import throughput, worth
+
+
+def run(
+    settings: Settings | None = None,
+    out: Path | str = "rrfast-bench",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Measure, print the tables, and write `bench.json`, `bench.md` and the figures to `out`.
+
+    Args:
+        settings: What to measure; default `Settings()`.
+        out: Folder for the results, made where it is missing.
+        console: Where to print; default standard output.
+
+    Returns:
+        What `bench.json` holds: `command`, `date`, `device`, `versions`, `settings`, `complete`,
+        and the rows of `throughput` (one per batch size, dtype and contestant), `worth` (one per
+        dtype and contestant), and where asked for `speed` and `pareto`.
+
+    Raises:
+        ImportError: matplotlib, or what a model needs, is not installed.
+        OSError: `out` cannot be written, or a file is not there.
+        ValueError: Model, weights and data do not go together.
+        KeyboardInterrupt: As it came; what was measured is written first, `complete` false.
+
+    Example: see `rrfast.bench`.
+    """
+    settings = settings or Settings()
+    console = console or Console()
+    _require_matplotlib()
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    subject = load(settings)
+    started = time.perf_counter()
+    result: dict[str, Any] = {
+        "command": settings.command(),
+        **machine(subject.x.device),
+        "settings": {**asdict(settings), "methods": settings.contestants()},
+        "complete": False,
+        "seconds": 0.0,
+        "throughput": [],
+        "worth": [],
+    }
+    try:
+        _measure(subject, settings, result, console)
+        result["complete"] = True
+    finally:
+        # On an interrupt and on an error too: what took hours to measure is kept.
+        result["seconds"] = round(time.perf_counter() - started, 1)
+        if result["throughput"]:
+            written = _write(result, out)
+            console.print(report.tables(result))
+            console.print(report.notes(result), highlight=False, markup=False)
+            what = "Written" if result["complete"] else "Incomplete, but written"
+            console.print(f"\n{what} to {out}: {', '.join(written)}", highlight=False)
+    return result
+
+
+def _measure(
+    subject: Subject, settings: Settings, result: dict[str, Any], console: Console
+) -> None:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+
+        def part(title: str) -> Callable[[str, float], object]:
+            task = bars.add_task(title, total=1.0)
+
+            def show(label: str, done: float) -> None:
+                bars.update(task, description=f"{title} {label}".strip(), completed=done)
+
+            return show
+
+        for batch in sorted(settings.batch):
+            rows, outcomes = throughput(subject, settings, batch, part(f"batch {batch}:"))
+            result["throughput"] += rows
+        result["worth"] = worth(subject, settings, outcomes, part(""))
+        if settings.speed:
+            result["speed"] = speed(subject, settings, part("speed:"))
+        if settings.pareto:
+            result["pareto"] = pareto(subject, settings, part(""))
+
+
+def _write(result: dict[str, Any], out: Path) -> list[str]:
+    text = json.dumps(_plain(result), indent=1, allow_nan=False)
+    (out / "bench.json").write_text(text + "\n", encoding="utf-8")
+    (out / "bench.md").write_text(report.markdown(result), encoding="utf-8")
+    figures.throughput(result, out / "throughput.png")
+    written = ["bench.json", "bench.md", "throughput.png"]
+    if result.get("pareto"):
+        figures.pareto(result, out / "pareto.png")
+        written.append("pareto.png")
+    return written
+
+
+def _plain(value: Any) -> Any:
+    """NaN and infinity are no JSON; both become null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"rrfast bench needs matplotlib: {error}. Install it with: pip install matplotlib"
+        ) from error

@@ -1,0 +1,104 @@
+"""Who takes part: MSR, the loop of the released code, and every method of `rrfast.radius`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import rrfast
+from rrfast.radius import RadiusResult
+
+#: Radii that the released code tries.
+ITERATIONS = 24
+
+
+class Outcome(NamedTuple):
+    """What one call gives; passes are per sample."""
+
+    score: Tensor  #: [B], larger = more confident
+    prediction: Tensor  #: [B] int64
+    forwards: float
+    backwards: float
+    upper: Tensor | None = None  #: [B], radii that were seen to flip; None where none was tried
+
+
+Contestant = Callable[[Tensor], Outcome]
+
+
+def method(model: nn.Module, name: str, **options: Any) -> Contestant:
+    """`rrfast.radius` with a method and its options."""
+
+    def call(x: Tensor) -> Outcome:
+        return outcome(rrfast.radius(model, x, method=name, full_output=True, **options))
+
+    return call
+
+
+def outcome(result: RadiusResult) -> Outcome:
+    """What counts of a `RadiusResult`."""
+    return Outcome(
+        result.radius, result.prediction, result.forwards, result.backwards, result.upper
+    )
+
+
+def autocast(contestant: Contestant, dtype: torch.dtype) -> Contestant:
+    """The contestant under autocast, with its input as it is; float32 means without."""
+
+    def call(x: Tensor) -> Outcome:
+        with torch.autocast(x.device.type, dtype):
+            return contestant(x)
+
+    return contestant if dtype == torch.float32 else call
+
+
+def msr(model: nn.Module) -> Contestant:
+    """The bare forward and a softmax, in float64 as `rrfast.scores.msr`: 1 F."""
+
+    def call(x: Tensor) -> Outcome:
+        with torch.no_grad():
+            confidence, prediction = _logits(model, x).double().softmax(dim=1).max(dim=1)
+        return Outcome(confidence, prediction, 1.0, 0.0)
+
+    return call
+
+
+def naive_loop(model: nn.Module) -> Contestant:
+    """RR-BS as it was released, without the clamp: 49 F + 24 B.
+
+    Each of the 24 radii that it tries costs an attack from the start: a forward, the gradient of
+    the cross-entropy, and a forward at the attack's end. Parameters are not frozen, but
+    the gradient is asked for with respect to the input alone: no weight gradients are computed. The
+    clamp to [0, 1] is left out, as all methods here measure along straight lines.
+    """
+
+    def call(x: Tensor) -> Outcome:
+        with torch.no_grad():
+            prediction = _logits(model, x).argmax(dim=1)
+        per_sample = (-1, *[1] * (x.dim() - 1))
+        lower = torch.full(x.shape[:1], 1e-6, device=x.device)
+        upper = torch.full_like(lower, math.inf)
+        for _ in range(ITERATIONS):
+            radius = torch.minimum((lower + upper) / 2, 2 * lower)
+            attacked = x.clone().requires_grad_()
+            with torch.enable_grad():
+                loss = nn.functional.cross_entropy(_logits(model, attacked), prediction)
+            (grad,) = torch.autograd.grad(loss, attacked)
+            attacked = x + radius.reshape(per_sample) * grad.sign()
+            with torch.no_grad():
+                flipped = _logits(model, attacked).argmax(dim=1) != prediction
+            upper = torch.where(flipped, radius, upper)
+            lower = torch.where(flipped, lower, radius)
+        score = torch.where(upper.isinf(), lower, (lower + upper) / 2)
+        return Outcome(score, prediction, 2.0 * ITERATIONS + 1, float(ITERATIONS))
+
+    return call
+
+
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    output = model(x)
+    logits: Tensor = getattr(output, "logits", output)
+    return logits

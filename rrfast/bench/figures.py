@@ -1,0 +1,159 @@
+"""Bars of images per second, and what more passes buy."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, told apart by the colour-blind.
+OURS, COARSE, RIVAL = "#0072B2", "#56B4E9", "#999999"
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+MARKERS = "osD^vPX*"
+#: Share of radii that a setting has to find to be drawn.
+FOUND = 0.95
+#: Where a label may stand, in points from its point, and which of its ends is there.
+PLACES = (
+    ((7, 0), "left"),
+    ((0, 11), "center"),
+    ((0, -11), "center"),
+    ((7, 11), "left"),
+    ((7, -11), "left"),
+    ((-7, 0), "right"),
+    ((0, 22), "center"),
+    ((0, -22), "center"),
+    ((7, 22), "left"),
+)
+
+
+def throughput(result: dict[str, Any], path: Path) -> None:
+    """One panel per batch size; a bar per contestant, images per second on a log scale."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in result["throughput"] if not row["error"]]
+    batches = list(dict.fromkeys(row["batch"] for row in rows)) or [0]
+    single = len({row["dtype"] for row in rows}) == 1
+    names = list(dict.fromkeys((row["method"], row["dtype"]) for row in rows))
+    figure = Figure(
+        figsize=(1.2 + 3.9 * len(batches), 1.5 + 0.34 * len(names)), layout="constrained"
+    )
+    panels = figure.subplots(1, len(batches), sharex=True, sharey=True, squeeze=False)[0]
+    for batch, ax in zip(batches, panels, strict=True):
+        for row in (r for r in rows if r["batch"] == batch):
+            at, value = names.index((row["method"], row["dtype"])), row["images_per_second"]
+            colour = OURS if row["dtype"] == "float32" else COARSE
+            rival = row["method"] in ("msr", "naive loop")
+            ax.barh(at, value, color=RIVAL if rival else colour, height=0.72)
+            label = f" {value:,.0f}" if value >= 10 else f" {value:.2g}"
+            ax.text(value, at, label, va="center", fontsize=9)
+        ax.set_xscale("log")
+        ax.set_title(f"batch {batch}", fontsize=11)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+    labels = [("MSR" if m == "msr" else m) + ("" if single else f", {d}") for m, d in names]
+    panels[0].set_yticks(range(len(names)), labels)
+    panels[0].invert_yaxis()
+    values = [row["images_per_second"] for row in rows]
+    if values:
+        # Room for the label of the longest bar, and for the shortest to be seen.
+        panels[0].set_xlim(10 ** math.floor(math.log10(min(values)) - 0.3), 4 * max(values))
+    model = result["settings"]["model"].rpartition(":")[2]
+    figure.suptitle(f"{model} on {result['device']}", fontsize=10)
+    figure.supxlabel("images per second, log scale", fontsize=10)
+    figure.savefig(path, dpi=150)
+
+
+def pareto(result: dict[str, Any], path: Path) -> None:
+    """The median radius, and with labels the AURC, against passes per sample.
+
+    Settings that found fewer than `FOUND` of the radii are left out: their infinities tie, and what
+    they give would set the scale for all others.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [row for row in result["pareto"] if row["found"] >= FOUND]
+    labelled = any(row["aurc"] is not None for row in rows)
+    figure = Figure(figsize=(10.5 if labelled else 5.6, 4.6), layout="constrained")
+    panels = figure.subplots(1, 2 if labelled else 1, sharex=True, squeeze=False)[0]
+    names = list(dict.fromkeys(row["method"] for row in result["pareto"]))
+    ends = [_lines(panels[0], rows, names, "median_radius", 1.0)]
+    panels[0].set_ylabel("median radius (hollow: estimated, not seen to flip)")
+    if labelled:
+        ends.append(_lines(panels[1], rows, names, "aurc", 1000.0))
+        panels[1].set_ylabel("AURC × 1000 (lower is better)")
+    figure.supxlabel("passes per sample, forwards + backwards, log scale", fontsize=10)
+    model = result["settings"]["model"].rpartition(":")[2]
+    left_out = len(result["pareto"]) - len(rows)
+    note = (
+        f"; {left_out} settings found under {100 * FOUND:g} % of radii, not drawn"
+        if left_out
+        else ""
+    )
+    figure.suptitle(f"{model}, {result['settings']['samples']} images{note}", fontsize=10)
+    figure.draw_without_rendering()  # places the panels, so that the labels can be placed
+    for ax, labels in zip(panels, ends, strict=True):
+        _place(ax, labels)
+    figure.savefig(path, dpi=150)
+
+
+class Label(NamedTuple):
+    """A name, and the points of its line; it belongs to the last."""
+
+    text: str
+    colour: str
+    points: list[tuple[float, float]]
+
+
+def _lines(
+    ax: Axes, rows: list[dict[str, Any]], names: list[str], column: str, factor: float
+) -> list[Label]:
+    """A line per method, in the same colour whatever is drawn; hollow where nothing was flipped."""
+    labels = []
+    for i, method in enumerate(names):
+        own = [
+            (row["passes"], factor * row[column])
+            for row in rows
+            if row["method"] == method and row[column] is not None and math.isfinite(row[column])
+        ]
+        if own:
+            colour, marker = LINES[i % len(LINES)], MARKERS[i % len(MARKERS)]
+            flipped = any(row["flipped"] > 0 for row in rows if row["method"] == method)
+            face = colour if flipped else "white"
+            ax.plot(*zip(*own, strict=True), color=colour, marker=marker, ms=5, lw=1.4, mfc=face)
+            labels.append(Label("MSR" if method == "msr" else method, colour, own))
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.margins(x=0.14, y=0.12)
+    ax.grid(alpha=0.25, lw=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    return labels
+
+
+def _place(ax: Axes, labels: list[Label]) -> None:
+    """Every label beside its last point, at the first place where nothing is."""
+    from matplotlib.transforms import Bbox
+
+    points = [ax.transData.transform(point) for label in labels for point in label.points]
+    taken: list[Bbox] = []
+    for label in labels:
+        for offset, side in PLACES:
+            text = ax.annotate(
+                label.text,
+                label.points[-1],
+                offset,
+                textcoords="offset points",
+                color=label.colour,
+                fontsize=9,
+                ha=side,
+                va="center",
+            )
+            box = text.get_window_extent().padded(1)
+            free = not any(box.contains(*point) for point in points)
+            if free and not any(box.overlaps(other) for other in taken):
+                break
+            if (offset, side) != PLACES[-1]:
+                text.remove()
+        taken.append(box)

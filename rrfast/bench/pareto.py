@@ -1,0 +1,76 @@
+"""What more passes buy: every method at several settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from rrfast.bench import contestants
+from rrfast.bench.quality import in_batches, metrics
+from rrfast.bench.settings import Settings
+from rrfast.bench.subject import Subject
+from rrfast.radius import METHODS
+
+#: The option of each method that buys accuracy with passes, and its values. A method that is not
+#: here, or has no such option, is one point with its defaults.
+SETTINGS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "bs": ("budget", (16, 18, 20, 25, 33)),
+    "search": ("budget", (3, 4, 5, 6, 8, 12)),
+    "refined": ("rounds", (1, 2, 3, 5)),
+    "pgd": ("steps", (2, 5, 10, 20)),
+    "deepfool": ("steps", (1, 2, 3, 5, 10, 30)),
+    "fab": ("steps", (1, 2, 5, 10, 20)),
+}
+
+
+def settings_of(method: str) -> list[dict[str, int]]:
+    """The options of each point on a method's line."""
+    option, values = SETTINGS.get(method, ("", ()))
+    kind: Any = METHODS[method]
+    has = option in (field.name for field in dataclasses.fields(kind))
+    return [{option: value} for value in values] if has else [{}]
+
+
+def pareto(
+    subject: Subject, settings: Settings, progress: Callable[[str, float], object]
+) -> list[dict[str, Any]]:
+    """One row per method and setting, and MSR: passes, the median radius, metrics.
+
+    `found` is the share of finite radii, `flipped` that of radii seen to change the prediction: 0
+    for methods that extrapolate.
+    """
+    batch = max(settings.batch)
+    points = [("msr", {}), *((m, o) for m in settings.contestants() for o in settings_of(m))]
+    chunks = -(-settings.samples // batch)
+    done = 0
+
+    def advance(label: str) -> None:
+        nonlocal done
+        done += 1
+        progress(label, done / (chunks * len(points)))
+
+    rows = []
+    for method, options in points:
+        contestant = (
+            contestants.msr(subject.model)
+            if method == "msr"
+            else contestants.method(subject.model, method, **options)
+        )
+        label = " ".join(["pareto,", method, *(f"{k}={v}" for k, v in options.items())])
+        o = in_batches(contestant, subject.x, batch, partial(advance, label))
+        rows.append(
+            {
+                "method": method,
+                "options": options,
+                "forwards": o.forwards,
+                "backwards": o.backwards,
+                "passes": o.forwards + o.backwards,
+                "median_radius": None if method == "msr" else o.score.median().item(),
+                "flipped": 0.0 if o.upper is None else float(o.upper.isfinite().float().mean()),
+                "found": float(o.score.isfinite().float().mean()),
+                **metrics(o, subject.y),
+            }
+        )
+    return rows

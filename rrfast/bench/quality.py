@@ -1,0 +1,66 @@
+"""What a score is worth: how well it finds errors, and how near it is to RR-BS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rrfast.bench.contestants import Contestant, Outcome
+from rrfast.metrics import METRICS
+
+
+def in_batches(
+    contestant: Contestant, x: Tensor, batch: int, progress: Callable[[], object] = lambda: None
+) -> Outcome:
+    """The outcome on all images, on the CPU; passes are the mean per sample."""
+    parts = []
+    for part in x.split(batch):
+        parts.append((len(part), contestant(part)))
+        progress()
+    upper = [o.upper for _, o in parts if o.upper is not None]
+    return Outcome(
+        torch.cat([o.score for _, o in parts]).double().cpu(),
+        torch.cat([o.prediction for _, o in parts]).cpu(),
+        sum(n * o.forwards for n, o in parts) / len(x),
+        sum(n * o.backwards for n, o in parts) / len(x),
+        None if not upper else torch.cat(upper).cpu(),
+    )
+
+
+def metrics(outcome: Outcome, y: Tensor | None) -> dict[str, float | None]:
+    """AUROC, FPR95, AURC and accuracy; all None without labels or with a NaN among the scores."""
+    if y is None or bool(outcome.score.isnan().any()):
+        return dict.fromkeys(METRICS)
+    correct = outcome.prediction == y
+    return {name: metric(outcome.score, correct) for name, metric in METRICS.items()}
+
+
+def agreement(radius: Tensor, reference: Tensor) -> dict[str, Any]:
+    """Relative differences |r - r_ref| / r_ref where both are finite, and how many there are."""
+    both = radius.isfinite() & reference.isfinite() & (reference > 0)
+    off = (radius[both] - reference[both]).abs() / reference[both]
+    empty = len(off) == 0
+    return {
+        "median": None if empty else off.median().item(),
+        "percentile_95": None if empty else off.quantile(0.95).item(),
+        "compared": len(off),
+    }
+
+
+def spearman(a: Tensor, b: Tensor) -> float:
+    """Rank correlation, ties sharing the mean of their ranks; NaN where all are tied.
+
+    Infinity is a value like any other; pairs with a NaN are left out.
+    """
+    both = ~(a.isnan() | b.isnan())
+    ranks = torch.stack((_ranks(a[both]), _ranks(b[both])))
+    return float(torch.corrcoef(ranks)[0, 1]) if ranks.shape[1] > 1 else float("nan")
+
+
+def _ranks(values: Tensor) -> Tensor:
+    _, group, size = values.unique(return_inverse=True, return_counts=True)
+    mean_rank: Tensor = size.cumsum(0) - (size.double() - 1) / 2
+    return mean_rank[group]

@@ -1,0 +1,207 @@
+"""The tables, on a terminal and in Markdown, and what has to be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+CONVENTION = (
+    "AUROC, FPR95 and AURC find errors: errors are the positive class; FPR95 at the first "
+    "threshold with TPR ≥ 95 %; AURC is the exact sum over all coverages, ties averaged."
+)
+CLEARER = {"msr": "MSR"}
+
+
+class Block(NamedTuple):
+    """One table: what both forms of it are made from."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    words: int  #: columns at the left that hold words
+
+
+def blocks(result: dict[str, Any]) -> Iterable[Block]:
+    """Every table that there are rows for."""
+    for batch in dict.fromkeys(row["batch"] for row in result["throughput"]):
+        yield _throughput(batch, [r for r in result["throughput"] if r["batch"] == batch])
+    if result["worth"]:
+        yield _worth(result)
+    if result.get("speed"):
+        yield _speed(result["speed"])
+    if result.get("pareto"):
+        yield _pareto(result["pareto"])
+
+
+def tables(result: dict[str, Any]) -> Group:
+    """All of them for a terminal."""
+    drawn = []
+    for block in blocks(result):
+        table = Table(title=f"\n{block.title}", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+        for i, name in enumerate(block.head):
+            table.add_column(name, justify="left" if i < block.words else "right", no_wrap=True)
+        for row in block.rows:
+            table.add_row(*map(escape, row))
+        drawn.append(table)
+    return Group(*drawn)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """All of them as a page."""
+    parts = [f"# rrfast bench: {result['settings']['model']}", notes(result)]
+    for block in blocks(result):
+        lines = [
+            [" ".join(name.split()) for name in block.head],
+            ["---" if i < block.words else "--:" for i in range(len(block.head))],
+            *block.rows,
+        ]
+        parts += [f"## {block.title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def notes(result: dict[str, Any]) -> str:
+    """Where, how, and by which conventions."""
+    s = result["settings"]
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    weights = f"weights {s['weights']}" if s["weights"] else "random weights"
+    where = (
+        f"{result['device']}, {result['threads']} thread{'s' * (result['threads'] > 1)}; "
+        f"{versions}; {result['date']}, {result['seconds']:g} s. {s['model']} with {weights}, "
+        f"{s['samples']} images of {s['data']}. `{result['command']}`"
+    )
+    columns = (
+        "F, B: forwards and backwards per sample; a backward, of the input gradient alone, counts "
+        "as two forwards in F-eq/s. ×MSR: time over that of the bare float32 forward and softmax, "
+        "the median over interleaved turns. naive loop: RR-BS as released, which attacks afresh at "
+        "each of 24 radii; no weight gradients, no clamp. bfloat16 and float16: autocast. to bs: "
+        "relative difference to RR-BS in float32, where both are finite."
+    )
+    lines = [where, columns]
+    if any(row["auroc"] is not None for row in result["worth"]):
+        lines.append(CONVENTION)
+    if not s["weights"]:
+        lines.append(
+            "With random weights only the speed means something: not the radii, nor what they find."
+        )
+    reference = [op for op, kind in result["kernels"].items() if kind != "kernel"]
+    if reference:
+        lines.append(f"No compiled kernel, the reference in its place: {', '.join(reference)}.")
+    if not result["complete"]:
+        lines.append("INCOMPLETE: the run was stopped before its end.")
+    return "\n\n".join(lines)
+
+
+# -------------------------------------------------------------------------------------- the tables
+
+
+def _throughput(batch: int, rows: list[dict[str, Any]]) -> Block:
+    head = ["method", "dtype", "images/s", "×MSR", "F", "B", "F-eq/s", "peak MB", "runs"]
+    cells = []
+    for row in rows:
+        name = [CLEARER.get(row["method"], row["method"]), row["dtype"]]
+        if row["error"]:
+            cells.append([*name, row["error"], *["–"] * 6])
+            continue
+        memory = row["memory_bytes"]
+        cells.append(
+            [
+                *name,
+                _figures(row["images_per_second"]),
+                _figures(row["times_msr"]),
+                f"{row['forwards']:.4g}",
+                f"{row['backwards']:.4g}",
+                _figures(row["forward_equivalents_per_second"]),
+                "–" if memory is None else f"{memory / 1e6:,.0f}",
+                str(len(row["milliseconds"])),
+            ]
+        )
+    return Block(f"Batch {batch}", head, cells, 2)
+
+
+def _worth(result: dict[str, Any]) -> Block:
+    largest = max(row["batch"] for row in result["throughput"])
+    images = {
+        (row["method"], row["dtype"]): row.get("images_per_second")
+        for row in result["throughput"]
+        if row["batch"] == largest
+    }
+    head = ["method", "dtype", "AUROC\n%", "FPR95\n%", "AURC\n×1000", f"images/s\nat {largest}"]
+    head += ["to bs:\nmedian", "\n95 %", "not\nfound"]
+    cells = []
+    for row in result["worth"]:
+        off = row["against_bs"] or {}
+        cells.append(
+            [
+                CLEARER.get(row["method"], row["method"]),
+                row["dtype"],
+                _scaled(row["auroc"], 100, 2),
+                _scaled(row["fpr_at_tpr"], 100, 2),
+                _scaled(row["aurc"], 1000, 3),
+                _figures(images.get((row["method"], row["dtype"]))),
+                _small(off.get("median")),
+                _small(off.get("percentile_95")),
+                str(row["infinite"] + row["nan"]),
+            ]
+        )
+    accuracy = result["worth"][0]["accuracy"]
+    of = "" if accuracy is None else f", accuracy {100 * accuracy:.2f} %"
+    return Block(f"What it finds, {result['settings']['samples']} images{of}", head, cells, 2)
+
+
+def _speed(rows: list[dict[str, Any]]) -> Block:
+    head = ["method", "options", "images/s", "×MSR", "AURC\n×1000", "less\neager's", "Spearman"]
+    cells = []
+    for row in rows:
+        name = [row["method"], row["options"]]
+        if row["error"]:
+            cells.append([*name, row["error"], *["–"] * 4])
+            continue
+        cells.append(
+            [
+                *name,
+                _figures(row["images_per_second"]),
+                _figures(row["times_msr"]),
+                _scaled(row["aurc"], 1000, 3),
+                _scaled(row["aurc_difference"], 1000, 3, sign="+"),
+                f"{row['spearman']:.5f}",
+            ]
+        )
+    return Block(f"What speed costs, batch {rows[0]['batch']}", head, cells, 2)
+
+
+def _pareto(rows: list[dict[str, Any]]) -> Block:
+    head = ["method", "options", "F", "B", "median\nradius", "found\n%", "AUROC\n%", "AURC\n×1000"]
+    cells = [
+        [
+            CLEARER.get(row["method"], row["method"]),
+            ", ".join(f"{key}={value}" for key, value in row["options"].items()),
+            f"{row['forwards']:.4g}",
+            f"{row['backwards']:.4g}",
+            "–" if row["median_radius"] is None else f"{row['median_radius']:.4g}",
+            f"{100 * row['found']:.4g}",
+            _scaled(row["auroc"], 100, 2),
+            _scaled(row["aurc"], 1000, 3),
+        ]
+        for row in rows
+    ]
+    return Block("What more passes buy", head, cells, 2)
+
+
+def _figures(value: float | None) -> str:
+    """Three significant figures, thousands separated."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _scaled(value: float | None, factor: float, digits: int, sign: str = "") -> str:
+    return "–" if value is None else f"{factor * value:{sign}.{digits}f}".replace("-", "−")
+
+
+def _small(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.3g}"

@@ -1,0 +1,121 @@
+"""Everything that decides what `rrfast bench` measures."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rrfast.checks import check_number
+from rrfast.radius import METHODS
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def _check_one_of(name: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be among {', '.join(known)}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure.
+
+    Attributes:
+        model: A specification, see `rrfast.models.load_model`.
+        weights: A file with a state_dict; None for random weights, of which only speed means
+            something.
+        methods: Names in `rrfast.radius.METHODS`; None for all of them.
+        batch: Batch sizes to time.
+        dtype: "float32" is plain; "bfloat16" and "float16" are autocast, with inputs in float32.
+        device: "cpu", "cuda", "cuda:1"; None for CUDA where there is some.
+        data: "synthetic", "digits", or a file NAME.npz with x and, for the metrics, y.
+        size: Side of the synthetic images.
+        samples: Images that the metrics, and what is compared, are taken over.
+        seconds: Time to spend on every method at every batch size, and dtype; at least three runs,
+            or one of a method that takes longer than this for one.
+        seed: Of the data, and of random weights.
+        speed: Also measure what each option of `rrfast.RadiusEstimator` buys.
+        pareto: Also sweep every method's own settings.
+    """
+
+    model: str = "rrfast.data:synthetic_cnn"
+    weights: str | None = None
+    methods: tuple[str, ...] | None = None
+    batch: tuple[int, ...] = (16, 128)
+    dtype: tuple[str, ...] = ("float32",)
+    device: str | None = None
+    data: str = "synthetic"
+    size: int = 32
+    samples: int = 512
+    seconds: float = 2.0
+    seed: int = 0
+    speed: bool = False
+    pareto: bool = False
+
+    def __post_init__(self) -> None:
+        for method in self.methods or ():
+            _check_one_of("methods", method, METHODS)
+        for dtype in self.dtype:
+            _check_one_of("dtype", dtype, DTYPES)
+        for name in ("methods", "batch", "dtype"):
+            if getattr(self, name) == ():
+                raise ValueError(f"{name} must name at least one, got none")
+        for name, values in (("batch", self.batch), ("samples", (self.samples,))):
+            for value in values:
+                if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                    raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        if self.samples < max(self.batch):
+            raise ValueError(
+                f"samples must be at least the largest batch, {max(self.batch)}, got {self.samples}"
+            )
+        check_number("seconds", self.seconds)
+        if self.data not in ("synthetic", "digits") and not self.data.endswith(".npz"):
+            raise ValueError(
+                f"data must be synthetic, digits, or a file NAME.npz, got {self.data!r}"
+            )
+        self.torch_device()
+
+    def contestants(self) -> tuple[str, ...]:
+        """The methods asked for; all there are if none was named."""
+        return tuple(METHODS) if self.methods is None else self.methods
+
+    def torch_device(self) -> torch.device:
+        """The device asked for, or a ValueError that says why it cannot be."""
+        if self.device is None:
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        kind, _, index = self.device.partition(":")
+        if kind not in ("cpu", "cuda") or not (index.isdecimal() or self.device == kind):
+            raise ValueError(f"device must be cpu, cuda or cuda:N, got {self.device!r}")
+        if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+            raise ValueError(
+                f"device must be one that is here, but torch {torch.__version__} sees "
+                f"{torch.cuda.device_count()} CUDA devices, got {self.device!r}"
+            )
+        return torch.device(self.device)
+
+    def command(self) -> str:
+        """The command line that measures the same again."""
+        words = ["rrfast", "bench"]
+        for name, default in vars(Settings()).items():
+            value: Any = getattr(self, name)
+            if value is True:
+                words.append(f"--{name}")
+            elif value != default:
+                values = [",".join(value)] if name == "methods" else value
+                many = isinstance(values, (tuple, list))
+                words += [f"--{name}", *map(str, values if many else [values])]
+        return shlex.join(words)
+
+
+#: Seconds, to see that all parts work; its numbers mean nothing.
+SMOKE = Settings(
+    batch=(4,), dtype=("float32", "bfloat16"), samples=16, seconds=0.005, size=16, device="cpu"
+)

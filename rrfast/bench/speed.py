@@ -1,0 +1,125 @@
+"""What each option of `rrfast.RadiusEstimator` buys, and what it does to the ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import rrfast
+from rrfast.bench import contestants
+from rrfast.bench.contestants import Contestant, Outcome
+from rrfast.bench.quality import in_batches, metrics, spearman
+from rrfast.bench.settings import Settings
+from rrfast.bench.subject import Subject
+from rrfast.bench.turns import Turns, in_a_line
+
+METHODS = ("grad", "fast")
+#: The options of each row, for every device; CUDA graphs, on by default, only where they are named.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "eager": {},
+    "channels_last": {"memory_format": torch.channels_last},
+    "fold_batchnorm": {"fold_batchnorm": True},
+    "compile": {"compile": True},
+    "bfloat16": {"dtype": torch.bfloat16},
+}
+
+
+def rows_of(device: torch.device) -> dict[str, dict[str, Any]]:
+    """Every option alone, then together; a CUDA graph only where there is CUDA.
+
+    Together with and without bfloat16: a CPU without instructions for it is many times slower.
+    """
+    rows = dict(OPTIONS)
+    together = {key: value for options in OPTIONS.values() for key, value in options.items()}
+    if device.type == "cuda":
+        rows["cuda_graph"] = {"cuda_graph": True}
+        # A compiled model brings graphs of its own.
+        rows["all but compile"] = {**together, "compile": False, "cuda_graph": True}
+    rows["all in float32"] = {key: value for key, value in together.items() if key != "dtype"}
+    rows["all together"] = together
+    return rows
+
+
+def speed(
+    subject: Subject, settings: Settings, progress: Callable[[str, float], object]
+) -> list[dict[str, Any]]:
+    """One row per method and option, at the largest batch size.
+
+    Raises:
+        ImportError: This rrfast has no RadiusEstimator.
+    """
+    batch = max(settings.batch)
+    x = subject.x[:batch]
+    options = rows_of(x.device)
+    every: dict[str, Contestant] = {}
+    errors: dict[str, str] = {}
+    for method in METHODS:
+        for row, chosen in options.items():
+            name = f"{method}, {row}"
+            progress(name, 0.0)
+            try:
+                contestant = estimator(subject.model, method, **{"cuda_graph": False, **chosen})
+                contestant(x)  # compiles or captures, which is no one's first run
+                every[name] = contestant
+            except (RuntimeError, ValueError) as error:
+                errors[name] = in_a_line(error)
+    timed = Turns(
+        partial(contestants.msr(subject.model), x),
+        {name: partial(contestant, x) for name, contestant in every.items()},
+        seconds=settings.seconds,
+        device=x.device,
+        progress=progress,
+    ).take()
+    rows: list[dict[str, Any]] = []
+    for method in METHODS:
+        plain: Outcome | None = None
+        for row in options:
+            name = f"{method}, {row}"
+            failure = errors.get(name) or timed[name].error
+            rows.append({"method": method, "options": row, "batch": batch, "error": failure})
+            if failure:
+                continue
+            outcome = in_batches(_padded(every[name], batch), subject.x, batch)
+            plain = plain or outcome
+            aurc, plain_aurc = (metrics(o, subject.y)["aurc"] for o in (outcome, plain))
+            rows[-1] |= {
+                "images_per_second": batch / timed[name].seconds(),
+                "times_msr": timed[name].ratio(),
+                "aurc": aurc,
+                "aurc_difference": None
+                if aurc is None or plain_aurc is None
+                else aurc - plain_aurc,
+                "spearman": spearman(outcome.score, plain.score),
+                "nan": int(outcome.score.isnan().sum()),
+            }
+    return rows
+
+
+def estimator(model: nn.Module, method: str, **options: Any) -> Contestant:
+    """`rrfast.RadiusEstimator` as a contestant."""
+    kind = getattr(rrfast, "RadiusEstimator", None)
+    if kind is None:
+        raise ImportError(
+            "speed measures the options of rrfast.RadiusEstimator, which this version, "
+            f"{rrfast.__version__}, does not have"
+        )
+    estimate = kind(model, method=method, **options)
+    return lambda x: contestants.outcome(estimate(x, full_output=True))
+
+
+def _padded(contestant: Contestant, batch: int) -> Contestant:
+    """Every call at the same batch size: another one would be compiled or captured anew."""
+
+    def call(x: Tensor) -> Outcome:
+        n = len(x)
+        if n < batch:
+            x = torch.cat([x, x[-1:].expand(batch - n, *x.shape[1:])])
+        score, prediction, forwards, backwards, _ = contestant(x)
+        # A graph writes the next result where this one is.
+        return Outcome(score[:n].clone(), prediction[:n].clone(), forwards, backwards)
+
+    return call

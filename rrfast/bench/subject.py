@@ -1,0 +1,109 @@
+"""What is measured: a model in eval mode, and the images it is measured on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rrfast import engine
+from rrfast.checks import describe
+from rrfast.data import digits, synthetic
+from rrfast.models import load_model
+
+if TYPE_CHECKING:
+    from rrfast.bench.settings import Settings
+
+#: Images whose batch statistics a model with random weights gets.
+SETTLED_ON = 64
+
+
+class Subject(NamedTuple):
+    """A model and data on one device."""
+
+    model: nn.Module  #: in eval mode
+    x: Tensor  #: [samples, ...] float32
+    y: Tensor | None  #: [samples] int64, on the CPU; None where there are no labels
+
+
+def load(settings: Settings) -> Subject:
+    """The model and as many test images as are asked for.
+
+    Random weights get the batch statistics of the images into their BatchNorm layers; without them
+    the activations of a deep network would be nothing like a trained one's.
+
+    Raises:
+        ImportError, OSError: Something is not installed, a file is not there.
+        ValueError: The model is unknown, does not take the images, or there are too few of them.
+    """
+    device = settings.torch_device()
+    x, y = _data(settings)
+    if len(x) < settings.samples:
+        raise ValueError(
+            f"samples must be at most the {len(x)} images of {settings.data}, "
+            f"got {settings.samples}"
+        )
+    x, y = x[: settings.samples].to(device), None if y is None else y[: settings.samples]
+    try:
+        model = load_model(settings.model, weights=settings.weights, seed=settings.seed).to(device)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    try:
+        with torch.no_grad():
+            if settings.weights is None:
+                _settle(model, x[:SETTLED_ON])
+            logits = engine.logits(model.eval(), x[:2])
+    except RuntimeError as error:
+        shape, (first, _, _) = list(x.shape[1:]), str(error).partition("\n")
+        raise ValueError(
+            f"model {settings.model!r} does not take the images of {settings.data}, of shape "
+            f"{shape}: {first}"
+        ) from error
+    if y is not None and int(y.max()) >= logits.shape[1]:
+        raise ValueError(
+            f"data must have labels below the model's {logits.shape[1]} logits, got one of "
+            f"{int(y.max())}"
+        )
+    return Subject(model, x, y)
+
+
+def _data(settings: Settings) -> tuple[Tensor, Tensor | None]:
+    if settings.data == "digits":
+        return digits(settings.seed).test
+    if settings.data == "synthetic":
+        return synthetic(
+            settings.seed, train=0, validation=0, test=settings.samples, size=settings.size
+        ).test
+    return _npz(Path(settings.data))
+
+
+def _npz(path: Path) -> tuple[Tensor, Tensor | None]:
+    if not path.is_file():
+        raise FileNotFoundError(f"data must be a file that exists, got {str(path)!r}")
+    with np.load(path, allow_pickle=False) as arrays:
+        if "x" not in arrays:
+            raise ValueError(f"data must have an array x, but {path} has {', '.join(arrays)}")
+        x = torch.from_numpy(arrays["x"])
+        y = torch.from_numpy(arrays["y"]).long() if "y" in arrays else None
+    if not x.is_floating_point():
+        raise ValueError(
+            f"x in {path} must be floating point, as the model expects it, got {describe(x)}"
+        )
+    if y is not None and y.shape != x.shape[:1]:
+        raise ValueError(f"y in {path} must have one label per image, got {describe(y)}")
+    return x.float(), y
+
+
+def _settle(model: nn.Module, x: Tensor) -> None:
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.training = norm.track_running_stats
+    model(x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

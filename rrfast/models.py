@@ -1,0 +1,173 @@
+"""Models by name: a zoo's, or your own function's. Never downloads anything."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pickle
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+#: What a specification may look like, as errors and the command line say it.
+SPECIFICATIONS = (
+    "pytorchcv:NAME, torchvision:NAME, timm:NAME, importable.module:function, "
+    "path/to/file.py:function"
+)
+
+
+def load_model(spec: str, *, weights: Path | str | None = None, seed: int = 0) -> nn.Module:
+    """A model by its specification, with random weights or those of a file.
+
+    ==========================  ============================================================
+    specification               example
+    ==========================  ============================================================
+    pytorchcv:NAME              pytorchcv:resnet20_cifar10, pytorchcv:wrn28_10_cifar10
+    torchvision:NAME            torchvision:resnet50
+    timm:NAME                   timm:convnext_tiny
+    importable.module:function  rrfast.data:synthetic_cnn; called without arguments
+    path/to/file.py:function    nets/mine.py:build; likewise
+    ==========================  ============================================================
+
+    Of pytorchcv only the file that defines the name is imported, so torchvision need not be there;
+    wide ResNets of any depth and width go by their name, such as wrn16_4_cifar10.
+
+    Args:
+        spec: What to build, see above.
+        weights: A state_dict as `torch.save(model.state_dict(), ...)` writes it, loaded with
+            weights_only=True onto the CPU. None: the weights stay random.
+        seed: Decides the random weights. Global random state is left as it was.
+
+    Returns:
+        The module, on the CPU, in whatever mode it was built (training mode as a rule).
+
+    Raises:
+        ImportError: The package or module is not installed.
+        FileNotFoundError: There is no such file.
+        TypeError: The function returns no `nn.Module`.
+        ValueError: Not one of these forms, an unknown name, or weights of another model.
+
+    Example:
+        >>> sum(p.numel() for p in load_model("rrfast.data:synthetic_cnn").parameters())
+        24346
+    """
+    source, colon, name = spec.rpartition(":")
+    if not (source and colon and name):
+        raise ValueError(f"model must be one of {SPECIFICATIONS}, got {spec!r}")
+    build = _ZOOS[source](name) if source in _ZOOS else _function(source, name)
+    with torch.random.fork_rng(devices=[]):
+        # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
+        torch.default_generator.manual_seed(seed)
+        model = build()
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model {spec!r} must return an nn.Module, got {type(model).__name__}")
+    if weights is not None:
+        _load_weights(model, spec, Path(weights))
+    return model
+
+
+def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"weights must be a file with a state_dict, got {str(path)!r}")
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
+        raise ValueError(
+            f"weights must be a state_dict of {spec!r}, but {str(path)!r} is not: {first}"
+        ) from error
+
+
+def _pytorchcv(name: str) -> Callable[[], Any]:
+    package = importlib.util.find_spec("pytorchcv")
+    if package is None or not package.submodule_search_locations:
+        raise ImportError(
+            "a model of pytorchcv needs that package: pip install pytorchcv, or without the "
+            "torchvision it asks for, pip install --no-deps pytorchcv"
+        )
+    # Its model_provider imports every model, and torchvision with them. The files say as much.
+    files = sorted(Path(package.submodule_search_locations[0], "models").glob("*.py"))
+    defined = {
+        function: file.stem
+        for file in files
+        for function in re.findall(
+            r"^def ([a-z]\w*)\(", file.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    wide = re.fullmatch(r"wrn(\d+)_(\d+)_(cifar10|cifar100|svhn)", name)
+    if name not in defined and wide:
+        depth, width, data = int(wide[1]), int(wide[2]), wide[3]
+        if depth < 10 or (depth - 4) % 6:
+            raise ValueError(
+                f"a wide ResNet must have 6 n + 4 layers, such as 16, 22, 28 or 40, got {name!r}"
+            )
+        module = importlib.import_module("pytorchcv.models.wrn_cifar")
+        classes = 100 if data == "cifar100" else 10
+        return lambda: module.get_wrn_cifar(classes, blocks=depth, width_factor=width)
+    if name not in defined:
+        raise ValueError(_unknown("pytorchcv", name, list(defined)))
+    module = importlib.import_module(f"pytorchcv.models.{defined[name]}")
+    function: Callable[[], Any] = getattr(module, name)
+    return function
+
+
+def _torchvision(name: str) -> Callable[[], Any]:
+    models = _imported("torchvision.models", "torchvision")
+    if name not in models.list_models():
+        raise ValueError(_unknown("torchvision", name, models.list_models()))
+    return lambda: models.get_model(name, weights=None)
+
+
+def _timm(name: str) -> Callable[[], Any]:
+    timm = _imported("timm", "timm")
+    if name not in timm.list_models():
+        raise ValueError(_unknown("timm", name, timm.list_models()))
+    return lambda: timm.create_model(name, pretrained=False)
+
+
+#: What stands before the colon, and what finds the rest.
+_ZOOS = {"pytorchcv": _pytorchcv, "torchvision": _torchvision, "timm": _timm}
+
+
+def _imported(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"a model of {package} needs that package: {error}. Install it with: "
+            f"pip install {package}"
+        ) from error
+
+
+def _unknown(zoo: str, name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3)
+    meant = f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"{zoo} has no model {name!r} among its {len(known)}{meant}"
+
+
+def _function(source: str, name: str) -> Callable[[], Any]:
+    """The function of a module or a file."""
+    if source.endswith(".py"):
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"model must name a file that exists, got {source!r}")
+        names = runpy.run_path(source)
+    else:
+        try:
+            names = vars(importlib.import_module(source))
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"model {source}:{name}: {error}. Known forms are {SPECIFICATIONS}"
+            ) from error
+    if not callable(names.get(name)):
+        functions = [key for key, value in names.items() if callable(value) and key[0] != "_"]
+        close = difflib.get_close_matches(name, functions, n=3)
+        meant = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise ValueError(f"model must name a function of {source}, which has no {name!r}{meant}")
+    function: Callable[[], Any] = names[name]
+    return function
