@@ -127,8 +127,8 @@ class FAB:
         self, x: Tensor, x1: Tensor, plane: Plane, bounds: Tensor | None, scale: Tensor | None
     ) -> Tensor:
         """Beyond the plane, between the point nearest to x1 and a little of that nearest to x."""
-        offset = plane.normal * (x1 - x)
-        shift = offset.reshape(len(x), -1).sum(dim=1, dtype=plane.gap.dtype)
+        offset = plane.normal.to(plane.gap.dtype) * (x1 - x)
+        shift = offset.reshape(len(x), -1).sum(dim=1)
         from_x1, from_x = (
             plane._replace(
                 gap=gap, distance=ops.plane_distance(z, plane.normal, gap, bounds, scale)
