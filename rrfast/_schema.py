@@ -28,6 +28,8 @@ SCHEMAS = {
     "rat_perturb": """(Tensor x, Tensor grad, Tensor logits, Tensor labels, float eps_correct,
         float eps_wrong, Tensor? bounds=None, Tensor? scale=None)
         -> (Tensor perturbed, Tensor correct)""",
+    "plane_distance": """(Tensor x, Tensor normal, Tensor gap, Tensor? bounds=None,
+        Tensor? scale=None) -> Tensor""",
 }
 OPS = tuple(SCHEMAS)
 
@@ -84,6 +86,16 @@ def _fake_rat_perturb(
     return _like(x, x.dtype), logits.new_empty(logits.shape[0], dtype=torch.bool)
 
 
+def _fake_plane_distance(
+    x: Tensor,
+    normal: Tensor,
+    gap: Tensor,
+    bounds: Tensor | None = None,
+    scale: Tensor | None = None,
+) -> Tensor:
+    return x.new_empty(x.shape[0], dtype=accumulate_dtype(x.dtype))
+
+
 _FAKES: dict[str, Callable[..., object]] = {
     "direction_seed": _fake_direction_seed,
     "fgsm_step": _fake_fgsm_step,
@@ -91,6 +103,7 @@ _FAKES: dict[str, Callable[..., object]] = {
     "linear_radius": _fake_linear_radius,
     "bisection_step_": _fake_bisection_step_,
     "rat_perturb": _fake_rat_perturb,
+    "plane_distance": _fake_plane_distance,
 }
 
 _library = torch.library.Library("rrfast", "DEF")

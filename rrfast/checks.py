@@ -106,3 +106,10 @@ def check_budget(budget: object) -> None:
     integer = isinstance(budget, (int, numbers.Integral)) and not isinstance(budget, bool)
     if not integer or int(budget) < 2:  # type: ignore[call-overload]
         raise ValueError(f"budget must be an integer of at least 2 forwards, got {budget!r}")
+
+
+def check_count(name: str, value: object, *, least: int = 1) -> None:
+    """Raise a ValueError unless `value` is an integer, Python's or NumPy's, of at least `least`."""
+    integer = isinstance(value, (int, numbers.Integral)) and not isinstance(value, bool)
+    if not integer or int(value) < least:  # type: ignore[call-overload]
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")

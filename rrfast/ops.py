@@ -40,6 +40,7 @@ __all__ = [
     "fgsm_step",
     "linear_radius",
     "perturb",
+    "plane_distance",
     "rat_perturb",
 ]
 
@@ -151,12 +152,14 @@ _rat_perturb: Callable[
     [Tensor, Tensor, Tensor, Tensor, float, float, Tensor | None, Tensor | None],
     tuple[Tensor, Tensor],
 ]
+_plane_distance: Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 _direction_seed = torch.ops.rrfast.direction_seed.default
 _fgsm_step = torch.ops.rrfast.fgsm_step.default
 _perturb = torch.ops.rrfast.perturb.default
 _linear_radius = torch.ops.rrfast.linear_radius.default
 _bisection_step_ = torch.ops.rrfast.bisection_step_.default
 _rat_perturb = torch.ops.rrfast.rat_perturb.default
+_plane_distance = torch.ops.rrfast.plane_distance.default
 
 
 def direction_seed(logits: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -429,4 +432,56 @@ def rat_perturb(
         wrong * eps,
         channel_bounds(bounds, x),
         channel_scale(scale, x),
+    )
+
+
+def plane_distance(
+    x: Tensor,
+    normal: Tensor,
+    gap: Tensor,
+    bounds: Bounds | None = None,
+    scale: Scale | None = None,
+) -> Tensor:
+    """How far a hyperplane is from each sample in the L-infinity norm, inside a box.
+
+    The distance from x_b to {z: normal_b . (z - x_b) = gap_b} is the smallest t >= 0 with
+
+        sum_i scale_c |normal_i| min(t, room_i) = |gap_b|,
+
+    where room_i is the way to the face of the box in the direction sign(gap) sign(normal_i) that
+    the element moves in, in units of scale. Without bounds: |gap| / sum_i scale_c |normal_i|. The
+    nearest point is `fgsm_step(x, normal, sign(gap) * distance, bounds, scale)`.
+
+    Args:
+        x: [B, ...]. Read only with `bounds`, in which it must lie; an element outside does not
+            move further out.
+        normal: [B, ...], dtype and shape of `x`.
+        gap: [B], accumulation dtype.
+        bounds: The box, see `channel_bounds`; None for none.
+        scale: The unit of the distance, see `channel_scale`; None for 1.
+
+    Returns:
+        [B], accumulation dtype, in units of `scale`. 0 where gap is 0, infinite where the box ends
+        before the plane or normal is zero, NaN where something that is read is NaN. The distance
+        to a plane whose gap is off by a few units in the last place.
+
+    Raises:
+        TypeError, ValueError: An argument has another type, dtype, shape or device than said here.
+
+    Source: the dual norm of L-infinity, and the box of FAB (Croce & Hein 2020, Eq. 7), solved by
+    Newton's method in place of a sort. Cost: reads x and normal once from memory, and a few times
+    from cache where many elements meet their faces.
+
+    Example:
+        >>> x, normal, gap = torch.tensor([[0.5, 0.75]]), torch.tensor([[1.0, 2.0]]), torch.ones(1)
+        >>> plane_distance(x, normal, gap)
+        tensor([0.3333])
+        >>> plane_distance(x, normal, gap, bounds=(0, 1))  # the second stops after 0.25
+        tensor([0.5000])
+    """
+    check_batch(x)
+    check_same("normal", normal, "x", x)
+    check_per_sample("gap", gap, accumulate_dtype(x.dtype), "x", x)
+    return _plane_distance(
+        x, normal, gap.contiguous(), channel_bounds(bounds, x), channel_scale(scale, x)
     )

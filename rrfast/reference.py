@@ -165,6 +165,48 @@ def rat_perturb(
     return _moved(x, eps, grad.to(dtype).sign(), bounds, scale), correct
 
 
+def plane_distance(
+    x: Tensor,
+    normal: Tensor,
+    gap: Tensor,
+    bounds: Tensor | None = None,
+    scale: Tensor | None = None,
+) -> Tensor:
+    """The distance to a hyperplane inside a box; see `rrfast.ops.plane_distance`.
+
+    The t with sum_i w_i min(t, room_i) = |gap|: w_i = scale_c |n_i|, and room_i is the way to the
+    face ahead in units of scale. The left side is concave and piecewise linear in t with its
+    corners at the rooms: sort them, find the piece. In float64, because what is left of the weights
+    past a corner is a difference of sums.
+    """
+    unit = torch.ones(1, dtype=torch.float64, device=x.device) if scale is None else scale.double()
+    unit = per_channel(unit, x)
+    weight = (normal.double().abs() * unit).reshape(x.shape[0], math.prod(x.shape[1:]))
+    wanted = gap.double().abs()[:, None]
+    undefined = gap.isnan() | weight.isnan().any(dim=1)
+    if bounds is None or weight.shape[1] == 0:
+        distance = wanted / weight.sum(dim=1, keepdim=True)
+    else:
+        lower, upper = (per_channel(bound.double(), x) for bound in bounds)
+        rising = (normal > 0) == (gap.reshape(-1, *[1] * (x.dim() - 1)) > 0)
+        face = torch.where(rising, upper - x, x - lower).clamp(min=0)
+        room = (face / unit).reshape(weight.shape)
+        undefined |= room.isnan().any(dim=1) | bounds.isnan().any()
+        room, order = room.sort(dim=1)
+        weight = weight.gather(1, order)
+        # Before corner j: the weight still moving, and the gap closed by what has met its face.
+        # Rooms may be infinite; no product with a weight of zero may become NaN of that.
+        moving = weight.flip(1).cumsum(dim=1).flip(1)
+        closed = torch.where(weight > 0, weight * room, 0.0)
+        spent = torch.cat((torch.zeros_like(closed[:, :1]), closed[:, :-1].cumsum(dim=1)), dim=1)
+        reached = (moving > 0) & (spent + room * moving >= wanted)
+        first = reached.int().argmax(dim=1, keepdim=True)
+        distance = (wanted - spent.gather(1, first)) / moving.gather(1, first)
+        distance = torch.where(reached.any(dim=1, keepdim=True), distance, math.inf)
+    distance = distance.squeeze(1).masked_fill(gap == 0, 0.0).masked_fill(undefined, math.nan)
+    return distance.to(accumulate_dtype(x.dtype))
+
+
 # --------------------------------------------------------------------------------------- algorithms
 
 Numerics = Literal["stable", "naive"]

@@ -241,6 +241,25 @@ struct Ops {
         return {perturbed, correct};
     }
 
+    static Tensor plane_distance(const Tensor& x, const Tensor& normal, const Tensor& gap,
+                                 const OptionalTensor& bounds, const OptionalTensor& scale) {
+        const Backend backend(x);
+        const Batch batch(x, bounds, scale);
+        const ScalarType dtype = x.scalar_type();
+        check_same_kind(x, normal, "normal");
+        check_per_sample(x, gap, "gap");
+        const Tensor slope = laid_out(normal, batch.layout);
+        Tensor distance = empty_vector(batch.samples, accumulate_dtype(dtype), x);
+        dispatch_floating(dtype, "x", [&](auto type) {
+            using T = typename decltype(type)::type;
+            using A = accumulate_t<T>;
+            backend.plane_distance(data<T>(batch.x), data<T>(slope), data<A>(gap),
+                                   batch.parameters<A>(), batch.samples, batch.elements,
+                                   mutable_data<A>(distance));
+        });
+        return distance;
+    }
+
     static void register_all(torch::stable::detail::StableLibrary& library) {
         library.impl("direction_seed", TORCH_BOX(&Ops::direction_seed));
         library.impl("fgsm_step", TORCH_BOX(&Ops::fgsm_step));
@@ -248,6 +267,7 @@ struct Ops {
         library.impl("linear_radius", TORCH_BOX(&Ops::linear_radius));
         library.impl("bisection_step_", TORCH_BOX(&Ops::bisection_step_));
         library.impl("rat_perturb", TORCH_BOX(&Ops::rat_perturb));
+        library.impl("plane_distance", TORCH_BOX(&Ops::plane_distance));
     }
 };
 

@@ -83,6 +83,15 @@ struct Cpu {
                                           end, elements, perturbed);
         });
     }
+
+    template <class T, class A>
+    void plane_distance(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
+                        index_t samples, index_t elements, A* distance) const {
+        over_rows(samples, elements, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().plane_distance(x, normal, gap, channels, begin, end, elements,
+                                             distance);
+        });
+    }
 };
 
 }  // namespace

@@ -85,6 +85,15 @@ public:
         }
     }
 
+    template <class T, class A>
+    void plane_distance(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
+                        index_t samples, index_t elements, A* distance) const {
+        if (samples > 0) {
+            check(cuda::plane_distance(x, normal, gap, channels, samples, elements, distance,
+                                       stream_));
+        }
+    }
+
 private:
     static void check(cudaError_t status) {
         STD_TORCH_CHECK(status == cudaSuccess,

@@ -7,6 +7,7 @@
 #include "fgsm_step.h"
 #include "linear_radius.h"
 #include "perturb.h"
+#include "plane_distance.h"
 #include "rat_perturb.h"
 
 namespace rrfast::cpu::RRFAST_ISA {
@@ -15,7 +16,7 @@ template <class T>
 const Kernels<T>& kernels() {
     static const Kernels<T> table{direction_seed<T>, linear_radius<T>, bisection_step_<T>,
                                   rat_correct<T>,    fgsm_step<T>,     perturb<T>,
-                                  rat_perturb<T>};
+                                  rat_perturb<T>,    plane_distance<T>};
     return table;
 }
 

@@ -31,6 +31,10 @@ struct Kernels {
     void (*rat_perturb)(const T* x, const T* grad, const bool* correct, A eps_correct, A eps_wrong,
                         const Channels<A>& channels, index_t begin, index_t end, index_t elements,
                         T* perturbed);
+
+    // Samples [begin, end) of [B, N].
+    void (*plane_distance)(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
+                           index_t begin, index_t end, index_t elements, A* distance);
 };
 
 // The fastest kernels that this processor runs, and the name of their instruction set.

@@ -1,5 +1,6 @@
-// The walk that fgsm_step, perturb and rat_perturb share: runs of elements that lie in one sample,
-// and how a run's elements find their channel, so that the loop over a run vectorises.
+// The walk that fgsm_step, perturb, rat_perturb and plane_distance share: runs of elements that lie
+// in one sample, and how a run's elements find their channel, so that the loop over a run
+// vectorises.
 #pragma once
 
 #include <vector>
@@ -31,12 +32,12 @@ private:
     std::vector<A> scale_, lower_, upper_;
 };
 
-// Calls run(sample, first, last, channel) for the runs of [begin, end), which count over the whole
-// batch; channel(i) is the channel of element first + i.
-template <class A, class Run>
-RR_HD void for_each_run(const Channels<A>& channels, index_t begin, index_t end, index_t elements,
-                        const Run& run) {
-    const auto walk = [&](index_t longest, const auto& runs) {
+// Calls body(over) once; over(begin, end, run) calls run(sample, first, last, channel) for the runs
+// of [begin, end), which count over the whole batch; channel(i) is the channel of element first +
+// i. What the channels need is laid out once, however often `over` is called.
+template <class A, class Body>
+RR_HD void with_runs(const Channels<A>& channels, index_t elements, const Body& body) {
+    const auto walk = [&](index_t begin, index_t end, index_t longest, const auto& runs) {
         for (index_t at = begin; at < end;) {
             const index_t sample = at / elements;
             const index_t offset = at - sample * elements;
@@ -50,21 +51,37 @@ RR_HD void for_each_run(const Channels<A>& channels, index_t begin, index_t end,
     };
     if (channels.uniform()) {
         const Channel<A> channel = channels.at(0);
-        walk(elements, [&](index_t sample, index_t, index_t first, index_t last) {
-            run(sample, first, last, [channel](index_t) { return channel; });
+        body([&](index_t begin, index_t end, const auto& run) {
+            walk(begin, end, elements, [&](index_t sample, index_t, index_t first, index_t last) {
+                run(sample, first, last, [channel](index_t) { return channel; });
+            });
         });
     } else if (channels.inner > 1) {
-        walk(channels.inner, [&](index_t sample, index_t offset, index_t first, index_t last) {
-            const Channel<A> channel = channels.at(offset / channels.inner % channels.channels);
-            run(sample, first, last, [channel](index_t) { return channel; });
+        body([&](index_t begin, index_t end, const auto& run) {
+            walk(begin, end, channels.inner,
+                 [&](index_t sample, index_t offset, index_t first, index_t last) {
+                     const Channel<A> channel =
+                         channels.at(offset / channels.inner % channels.channels);
+                     run(sample, first, last, [channel](index_t) { return channel; });
+                 });
         });
     } else {
         const Pattern<A> pattern(channels);
-        walk(pattern.length(), [&](index_t sample, index_t offset, index_t first, index_t last) {
-            const index_t phase = offset % pattern.length();
-            run(sample, first, last, [&, phase](index_t i) { return pattern.at(phase + i); });
+        body([&](index_t begin, index_t end, const auto& run) {
+            walk(begin, end, pattern.length(),
+                 [&](index_t sample, index_t offset, index_t first, index_t last) {
+                     const index_t phase = offset % pattern.length();
+                     run(sample, first, last,
+                         [&, phase](index_t i) { return pattern.at(phase + i); });
+                 });
         });
     }
+}
+
+template <class A, class Run>
+RR_HD void for_each_run(const Channels<A>& channels, index_t begin, index_t end, index_t elements,
+                        const Run& run) {
+    with_runs(channels, elements, [&](const auto& over) { over(begin, end, run); });
 }
 
 }  // namespace rrfast::cpu::RRFAST_ISA

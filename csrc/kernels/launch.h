@@ -46,6 +46,15 @@ cudaError_t linear_radius(const T* h0,                // [B, K]
                           cudaStream_t stream);
 
 template <class T>
+cudaError_t plane_distance(const T* x,                  // [B, N], read only with bounds
+                           const T* normal,             // [B, N]
+                           const accumulate_t<T>* gap,  // [B]
+                           const Channels<accumulate_t<T>>& channels, index_t samples,
+                           index_t elements,
+                           accumulate_t<T>* distance,  // [B]
+                           cudaStream_t stream);
+
+template <class T>
 cudaError_t bisection_step_(const T* logits,            // [B, K]
                             const index_t* prediction,  // [B]
                             index_t samples, index_t classes,
@@ -82,6 +91,7 @@ KernelList direction_seed_kernels();
 KernelList fgsm_step_kernels();
 KernelList perturb_kernels();
 KernelList linear_radius_kernels();
+KernelList plane_distance_kernels();
 KernelList bisection_step_kernels();
 KernelList rat_perturb_kernels();
 KernelList kernels();  // all of the above

@@ -310,6 +310,62 @@ RR_HD A least(A a, A b) {
 }
 
 // ---------------------------------------------------------------------------------------------------------
+// plane_distance
+
+// Where the elements of a sample are after a step: those that have met the face of the box ahead
+// have closed `spent` of the gap, each other one closes the gap at `moving` per step, and the
+// nearest face yet to be met is `nearest` away from x. Sums over the elements, and a minimum.
+template <class S>
+struct Faces {
+    S spent;
+    S moving;
+    S nearest;
+};
+
+// What one element adds to them. NaN goes into one of the sums; a face that is not there is
+// infinitely far away, and never met.
+template <class A>
+RR_HD Faces<A> face_ahead(A x, A normal, bool rising, A step, const Channel<A>& channel) {
+    const A weight = normal < A(0) ? -normal : normal;
+    const A ahead = (normal > A(0)) == rising ? channel.upper - x : x - channel.lower;
+    const A way = ahead < A(0) ? A(0) : ahead;
+    const bool met = way <= step * channel.scale;
+    const A speed = is_nan(way) ? nan<A>() : weight * channel.scale;
+    return {met ? weight * way : A(0), met ? A(0) : speed, met ? infinity<A>() : way};
+}
+
+// Newton's method on spent(t) + t moving(t) = |gap|, from t = 0. The left side is concave and made
+// of straight pieces, so every step stays below the answer until it is the answer; and every step
+// but the last meets a face. It ends long before the faces do: of the gap that is left and the
+// speed, the product falls at least by a factor of four each time (Dinkelbach), while rounding ends
+// the former at 2^-24 (2^-53) of the gap and the latter has the range of a float: 170 (1100) steps
+// for a sample made for it; on images, one as long as no face is met, and three where a hundredth
+// of the elements meet theirs.
+template <class A>
+struct Newton {
+    A step;
+    bool last;
+};
+// From the sums at `step`. `unit` is the scale if one serves all channels, else infinity: then only
+// another look at the elements tells whether one of them meets its face before `next`.
+template <class A, class S>
+RR_HD Newton<A> newton_step(const Faces<S>& at, A step, A gap, A unit) {
+    if (is_nan(gap) || is_nan(at.spent) || is_nan(at.moving)) {
+        return {nan<A>(), true};
+    }
+    if (gap == A(0)) {
+        return {A(0), true};
+    }
+    const S wanted = gap < A(0) ? -gap : gap;
+    if (at.moving == S(0)) {
+        return {at.spent < wanted ? infinity<A>() : step, true};
+    }
+    const A next = static_cast<A>((wanted - at.spent) / at.moving);
+    const bool last = !(next > step) || next == infinity<A>() || next * unit <= at.nearest;
+    return {next <= step ? step : next, last};
+}
+
+// ---------------------------------------------------------------------------------------------------------
 // bisection_step
 
 // RR-BS, one probe: the bracket learns from the prediction at `radius`, and the next radius is

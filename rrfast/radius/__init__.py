@@ -12,15 +12,19 @@ from torch import Tensor
 
 from rrfast.engine import Model, check_input
 from rrfast.radius.bs import BS
+from rrfast.radius.deepfool import DeepFool
 from rrfast.radius.estimate import Compat, Estimate, Estimator
+from rrfast.radius.fab import FAB
 from rrfast.radius.fast import Fast
 from rrfast.radius.grad import Grad
 from rrfast.radius.measure import RadiusResult, configured
 
 __all__ = [
     "BS",
+    "FAB",
     "METHODS",
     "Compat",
+    "DeepFool",
     "Estimate",
     "Estimator",
     "Fast",
@@ -30,7 +34,13 @@ __all__ = [
 ]
 
 #: Every estimator by the name that `radius(method=...)` takes.
-METHODS: dict[str, Callable[..., Estimator]] = {"fast": Fast, "bs": BS, "grad": Grad}
+METHODS: dict[str, Callable[..., Estimator]] = {
+    "fast": Fast,
+    "bs": BS,
+    "grad": Grad,
+    "deepfool": DeepFool,
+    "fab": FAB,
+}
 
 
 @overload
@@ -51,14 +61,21 @@ def radius(
     buffers, gradients, random state; `x` is not modified. Works under `no_grad`, `inference_mode`
     and autocast. Samples do not influence each other. With `bounds`, `x` must lie in the box.
 
-    ======  ============  =========================================  ===========================
-    method  passes        what it is                                 options beside the common
-    ======  ============  =========================================  ===========================
-    "fast"  2 F + 1 B     RR-Fast: extrapolates the logits linearly  temperature, alpha, compat
-    "bs"    25 F + 1 B    RR-BS: doubling and bisection; a bracket   temperature, budget, r_min,
-                                                                     compat
-    "grad"  1 F + 1 B     margin over the L1 norm of its gradient
-    ======  ============  =========================================  ===========================
+    ==========  ====================  =================================  ========================
+    method      passes                what it is                         options beside the common
+    ==========  ====================  =================================  ========================
+    "fast"      2 F + 1 B             RR-Fast: extrapolates the logits   temperature, alpha,
+                                      linearly                           compat
+    "bs"        25 F + 1 B            RR-BS: doubling and bisection; a   temperature, budget,
+                                      bracket                            r_min, compat
+    "grad"      1 F + 1 B             margin over the L1 norm of its
+                                      gradient
+    "deepfool"  2 F + C B a step,     steps to the nearest boundary of   steps, candidates (C),
+                two or so             the linearised model               overshoot
+    "fab"       203 F + 100 (K-1) B   walks along the boundary towards   steps, alpha_max, eta,
+                                      x; the nearest point found         beta, targets,
+                                                                         final_search
+    ==========  ====================  =================================  ========================
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`. Any
@@ -69,7 +86,7 @@ def radius(
         **options: Common to all methods: `bounds`, the box inputs are clamped to, such as (0, 1)
             (default None: a straight line), and `scale`, the unit of a step (default None: 1; for
             inputs normalised by `std`, 1 / std per channel makes it a pixel radius). The others,
-            with their defaults, are the fields of `Fast`, `BS` and `Grad`.
+            with their defaults, are the fields of `Fast`, `BS`, `Grad`, `DeepFool` and `FAB`.
 
     Returns:
         [B], float32 (float64 if `x` or the logits are), in units of `scale`. Infinity where no

@@ -1,0 +1,76 @@
+// plane_distance on the CPU: see csrc/kernels/plane_distance.cu.
+#pragma once
+
+#include "rows.h"
+#include "steps.h"
+
+namespace rrfast::cpu::RRFAST_ISA {
+
+// The faces met and ahead after a step, over the elements [begin, end) of one sample. A chunk is
+// summed in A, at most kChunk / kLanes values one after the other, and the chunks in double: the
+// rounding of the sum does not grow with the sample.
+template <bool boxed, class T, class Over>
+RR_HD Faces<double> faces_at(const T* x, const T* normal, bool rising, accumulate_t<T> step,
+                             index_t begin, index_t end, const Over& over) {
+    using A = accumulate_t<T>;
+    constexpr index_t lanes = kLanes<A>;
+    Faces<double> total{0, 0, infinity<double>()};
+    over(begin, end, [&](index_t, index_t first, index_t last, const auto& channel) {
+        for (index_t from = first; from < last; from += kChunk) {
+            const index_t count = last - from < kChunk ? last - from : kChunk;
+            A spent[kChunk], moving[kChunk], nearest[kChunk];
+            for (index_t i = 0; i < count; ++i) {
+                const A origin = boxed ? widen(x[from + i]) : A(0);
+                const Faces<A> face = face_ahead(origin, widen(normal[from + i]), rising, step,
+                                                 channel(from - first + i));
+                spent[i] = face.spent;
+                moving[i] = face.moving;
+                nearest[i] = face.nearest;
+            }
+            for (index_t i = count; i % lanes != 0; ++i) {
+                spent[i] = moving[i] = A(0);
+                nearest[i] = infinity<A>();
+            }
+            const auto fold = [&](index_t a, index_t b) {
+                spent[a] += spent[b];
+                moving[a] += moving[b];
+                nearest[a] = nearest[b] < nearest[a] ? nearest[b] : nearest[a];
+            };
+            for (index_t block = lanes; block < count; block += lanes) {
+                for (index_t j = 0; j < lanes; ++j) {
+                    fold(j, block + j);
+                }
+            }
+            fold_lanes<lanes>(fold);
+            total.spent += spent[0];
+            total.moving += moving[0];
+            total.nearest = nearest[0] < total.nearest ? nearest[0] : total.nearest;
+        }
+    });
+    return total;
+}
+
+template <class T>
+void plane_distance(const T* x, const T* normal, const accumulate_t<T>* gap,
+                    const Channels<accumulate_t<T>>& channels, index_t begin, index_t end,
+                    index_t elements, accumulate_t<T>* distance) {
+    using A = accumulate_t<T>;
+    const A unit = channels.scale_stride == 0 ? channels.at(0).scale : infinity<A>();
+    with_runs(channels, elements, [&](const auto& over) {
+        for (index_t sample = begin; sample < end; ++sample) {
+            const index_t first = sample * elements, last = first + elements;
+            const bool rising = gap[sample] > A(0);
+            Newton<A> newton{A(0), false};
+            while (!newton.last) {
+                const auto faces =
+                    channels.lower
+                        ? faces_at<true>(x, normal, rising, newton.step, first, last, over)
+                        : faces_at<false>(x, normal, rising, newton.step, first, last, over);
+                newton = newton_step(faces, newton.step, gap[sample], unit);
+            }
+            distance[sample] = newton.step;
+        }
+    });
+}
+
+}  // namespace rrfast::cpu::RRFAST_ISA

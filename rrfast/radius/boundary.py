@@ -1,0 +1,148 @@
+"""What the walks to the decision boundary share: where it seems to be, and how far they went."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.engine import Recorded
+from rrfast.reference import accumulate_dtype, per_channel
+
+#: A step that ends at the face of any box, in place of the infinite one to a plane out of reach:
+#: infinity times a gradient of zero would be NaN.
+FAR = 1e18
+
+
+class Plane(NamedTuple):
+    """The hyperplane {z: normal . (z - x) = gap}, one per sample."""
+
+    normal: Tensor  #: [B, ...]
+    gap: Tensor  #: [B], accumulation dtype of x
+    distance: Tensor  #: [B], L-infinity, in units of scale
+
+
+def contenders(logits: Tensor, prediction: Tensor, count: int | None) -> Tensor:
+    """The classes other than the prediction, [B, K - 1]; or those with the largest logits.
+
+    Example:
+        >>> contenders(torch.tensor([[5.0, 1.0, 3.0, 2.0]]), torch.tensor([0]), 2)
+        tensor([[2, 3]])
+    """
+    classes = logits.shape[1]
+    others = torch.arange(1, classes, device=logits.device)
+    others = (prediction[:, None] + others) % classes
+    if count is None or count >= classes - 1:
+        return others
+    return others.gather(1, logits.gather(1, others).topk(count, dim=1).indices)
+
+
+def nearest_plane(
+    recorded: Recorded,
+    x: Tensor,
+    prediction: Tensor,
+    classes: Tensor,
+    bounds: Tensor | None,
+    scale: Tensor | None,
+) -> Plane:
+    """Of the planes where the linearised model ties the prediction with a class, the nearest.
+
+    For class k with d = h_k - h_y it is {z: grad d . (z - x) = -d}. Only the best so far is kept:
+    memory does not grow with the classes. NaN in the gradient of any makes the plane NaN.
+
+    Args:
+        recorded: The forward at `x`, whose graph is let go.
+        x: [B, ...].
+        prediction: y, [B].
+        classes: k, [B, C].
+        bounds: The box that distances are measured in, as `rrfast.ops.channel_bounds` gives it.
+        scale: Their unit, as `rrfast.ops.channel_scale` gives it.
+
+    Cost: C backwards.
+    """
+    nearest = None
+    for column in range(classes.shape[1]):
+        target = classes[:, column : column + 1]
+        seed = torch.zeros_like(recorded.logits).scatter(1, target, 1.0)
+        seed = seed.scatter(1, prediction[:, None], -1.0)
+        normal = recorded.grad(seed, last=column == classes.shape[1] - 1)
+        gap = _gap(recorded.logits, prediction[:, None], target).to(accumulate_dtype(x.dtype))
+        plane = Plane(normal, gap, ops.plane_distance(x, normal, gap, bounds, scale))
+        nearest = plane if nearest is None else _nearer(plane, nearest)
+    assert nearest is not None  # there are two classes at least
+    return nearest
+
+
+def _gap(logits: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
+    """h_y - h_k, [B]; where y is not behind, at least a unit in the last place of h_y.
+
+    Logits of 16 bits tie over a wide strip before the boundary, where the prediction is still the
+    lower index: a step to where the plane is would stand still there.
+    """
+    h = logits.to(accumulate_dtype(logits.dtype))
+    top = h.gather(1, prediction)
+    gap = top - h.gather(1, target)
+    least = torch.finfo(logits.dtype).eps * top.abs()
+    return torch.where(gap < 0, gap, gap.maximum(least)).squeeze(1)
+
+
+def _nearer(plane: Plane, than: Plane) -> Plane:
+    choice = (plane.distance < than.distance) | plane.distance.isnan()
+    return Plane(
+        torch.where(of_samples(choice, plane.normal), plane.normal, than.normal),
+        torch.where(choice, plane.gap, than.gap),
+        torch.where(choice, plane.distance, than.distance),
+    )
+
+
+def step_to(
+    plane: Plane, x: Tensor, overshoot: float, bounds: Tensor | None, scale: Tensor | None
+) -> Tensor:
+    """The point of the box nearest to `x` on the plane, or beyond it by a factor of `overshoot`.
+
+    A step that would not change `x` is lengthened to the smallest that does. A plane out of reach
+    is approached as far as the box allows.
+    """
+    unit = torch.ones_like(plane.distance[:1]) if scale is None else scale
+    largest = (x.to(unit.dtype).abs() / per_channel(unit, x)).reshape(len(x), -1).amax(dim=1)
+    length = (overshoot * plane.distance).maximum(torch.finfo(x.dtype).eps * largest)
+    length = torch.where(plane.gap < 0, -length, length)
+    return ops.fgsm_step(x, plane.normal, length.clamp(-FAR, FAR), bounds, scale)[0]
+
+
+def distance_between(x: Tensor, z: Tensor, scale: Tensor | None) -> Tensor:
+    """max_i |z_i - x_i| / scale_c, [B]; NaN if any of it is.
+
+    Example:
+        >>> distance_between(torch.zeros(1, 2), torch.tensor([[3.0, -4.0]]), torch.tensor([2.0]))
+        tensor([2.])
+    """
+    dtype = accumulate_dtype(x.dtype)
+    way = (z.to(dtype) - x.to(dtype)).abs()
+    if scale is not None:
+        way = way / per_channel(scale, x)
+    return way.reshape(len(x), -1).amax(dim=1)
+
+
+def lead_of(logits: Tensor, prediction: Tensor) -> Tensor:
+    """h_y - max_{k != y} h_k, [B]: negative where another class is ahead; NaN if a logit is.
+
+    Example:
+        >>> lead_of(torch.tensor([[1.0, 3.0, 2.5]]), torch.tensor([0]))
+        tensor([-2.])
+    """
+    top = prediction[:, None]
+    h = logits.to(accumulate_dtype(logits.dtype))
+    return (h.gather(1, top) - h.scatter(1, top, -torch.inf).amax(dim=1, keepdim=True)).squeeze(1)
+
+
+def differs(logits: Tensor, prediction: Tensor) -> Tensor:
+    """Whether the prediction is another one, [B]; not where a logit is NaN."""
+    return (logits.argmax(dim=1) != prediction) & ~logits.isnan().any(dim=1)
+
+
+def of_samples(values: Tensor, x: Tensor) -> Tensor:
+    """[B] values shaped so that they broadcast over the samples of `x`."""
+    return values.reshape(-1, *[1] * (x.dim() - 1))
