@@ -38,12 +38,13 @@ ROWS = {
     "direction_seed": 3,  # once from memory, twice from cache
     "linear_radius": 2,  # one loop over two rows
     "bisection_step": 1,
+    "search_step": 1,
     "rat_correct": 1,
     "plane_distance": 4,  # x and normal, with one channel's values for all and with each its own
 }
 KERNELS = ELEMENTWISE | ROWS
 #: Those that divide floats: by fused multiply-adds, and by a subroutine in the rare cases.
-DIVIDE = {"direction_seed", "linear_radius", "plane_distance"}
+DIVIDE = {"direction_seed", "linear_radius", "plane_distance", "search_step"}
 #: Kernels over rows whose elements have channels.
 CHANNELED_ROWS = {"plane_distance"}
 

@@ -23,6 +23,7 @@ from rrfast.radius import METHODS
 PASSES = {
     "fast": (2, 1),
     "bs": (25, 1),
+    "search": (6, 1),
     "grad": (1, 1),
     "fab": (2 * 100 + 3, 9 * 100),
 }
@@ -34,7 +35,7 @@ def method(request: pytest.FixtureRequest) -> str:
 
 
 #: Methods to try everything with; the others run dozens or hundreds of passes.
-QUICK = ("fast", "bs", "grad")
+QUICK = ("fast", "bs", "search", "grad")
 
 
 def convolutional(dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -646,7 +647,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"method": "faster"},
         ValueError,
-        "method must be one of 'fast', 'bs', 'grad', .* got 'faster'",
+        "method must be one of 'fast', 'bs', 'search', 'grad', .* got 'faster'",
     ),
     (
         {"budget": 10},

@@ -30,6 +30,8 @@ SCHEMAS = {
         -> (Tensor perturbed, Tensor correct)""",
     "plane_distance": """(Tensor x, Tensor normal, Tensor gap, Tensor? bounds=None,
         Tensor? scale=None) -> Tensor""",
+    "search_step_": """(Tensor logits, Tensor prediction, Tensor(a!) state, float nudge=0.0)
+        -> ()""",
 }
 OPS = tuple(SCHEMAS)
 
@@ -96,6 +98,12 @@ def _fake_plane_distance(
     return x.new_empty(x.shape[0], dtype=accumulate_dtype(x.dtype))
 
 
+def _fake_search_step_(
+    logits: Tensor, prediction: Tensor, state: Tensor, nudge: float = 0.0
+) -> None:
+    return None
+
+
 _FAKES: dict[str, Callable[..., object]] = {
     "direction_seed": _fake_direction_seed,
     "fgsm_step": _fake_fgsm_step,
@@ -104,6 +112,7 @@ _FAKES: dict[str, Callable[..., object]] = {
     "bisection_step_": _fake_bisection_step_,
     "rat_perturb": _fake_rat_perturb,
     "plane_distance": _fake_plane_distance,
+    "search_step_": _fake_search_step_,
 }
 
 _library = torch.library.Library("rrfast", "DEF")

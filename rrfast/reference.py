@@ -207,6 +207,43 @@ def plane_distance(
     return distance.to(accumulate_dtype(x.dtype))
 
 
+def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float = 0.0) -> None:
+    """One probe of the safeguarded root search; see `rrfast.ops.search_step_`."""
+    h = logits.to(state.dtype)
+    known = (prediction >= 0) & (prediction < h.shape[1])
+    first, rival = h.argmax(dim=1), h.scatter(1, h.argmax(dim=1, keepdim=True), -math.inf)
+    flipped = first != prediction
+    others = torch.where(flipped, h.gather(1, first[:, None]).squeeze(1), rival.amax(dim=1))
+    margin = h.gather(1, prediction.clamp(0, h.shape[1] - 1)[:, None]).squeeze(1) - others
+
+    old_lower, old_upper, old_lower_margin, old_upper_margin, old_side, radius = state.clone()
+    undefined = h.isnan().any(dim=1) | ~known | radius.isnan()
+    side = torch.where(flipped, 1.0, -1.0).to(state.dtype)
+    weight = torch.where(old_side == side, 0.5, 1.0).to(state.dtype)
+    lower = torch.where(flipped, old_lower, radius)
+    upper = torch.where(flipped, radius, old_upper)
+    lower_margin = torch.where(flipped, weight * old_lower_margin, margin)
+    upper_margin = torch.where(flipped, margin, weight * old_upper_margin)
+
+    fall = old_lower_margin - margin
+    secant = 1.05 * (lower + margin * (lower - old_lower) / fall)
+    beyond = torch.where((fall > 0) & (secant < 2 * lower), secant, 2 * lower)
+    beyond = torch.where(beyond > 1.02 * lower, beyond, 1.02 * lower)
+    drop = lower_margin - upper_margin
+    root = lower + (upper - lower) * (lower_margin / drop)
+    inside = (drop < math.inf) & (root >= lower) & (root <= upper)
+    between = torch.where(inside, root, (lower + upper) / 2)
+    least, most = lower + nudge * upper, upper - nudge * upper
+    between = torch.where(between < least, least, between)
+    between = torch.where(between > most, most, between)
+    found = torch.where(upper == math.inf, beyond, between)
+
+    new = torch.stack((lower, upper, lower_margin, upper_margin, side, found))
+    nan = torch.full_like(side, math.nan)
+    new = torch.where(undefined, torch.stack((nan, nan, nan, nan, old_side, nan)), new)
+    state.copy_(torch.where((old_upper <= old_lower) & ~undefined, state, new))
+
+
 # --------------------------------------------------------------------------------------- algorithms
 
 Numerics = Literal["stable", "naive"]

@@ -206,6 +206,26 @@ struct Ops {
         });
     }
 
+    static void search_step_(const Tensor& logits, const Tensor& prediction, const Tensor& state,
+                             double nudge) {
+        const Backend backend(logits);
+        check_rows(logits, prediction, "prediction");
+        check_device(logits, state, "state");
+        const ScalarType dtype = logits.scalar_type();
+        const Tensor h = laid_out(logits, Layout::contiguous);
+        const Tensor top = laid_out(prediction, Layout::contiguous);
+        const std::int64_t samples = h.size(0), classes = h.size(1);
+        STD_TORCH_CHECK(
+            state.dim() == 2 && state.size(0) == 6 && state.size(1) == samples &&
+                state.is_contiguous() && state.scalar_type() == accumulate_dtype(dtype),
+            "state must be contiguous, of shape [6, B], float32 (float64 for float64 logits)");
+        dispatch_floating(dtype, "logits", [&](auto type) {
+            using T = typename decltype(type)::type;
+            backend.search_step_(data<T>(h), data<index_t>(top), samples, classes, nudge,
+                                 mutable_data<accumulate_t<T>>(state));
+        });
+    }
+
     static std::tuple<Tensor, Tensor> rat_perturb(const Tensor& x, const Tensor& grad,
                                                   const Tensor& logits, const Tensor& labels,
                                                   double eps_correct, double eps_wrong,
@@ -268,6 +288,7 @@ struct Ops {
         library.impl("bisection_step_", TORCH_BOX(&Ops::bisection_step_));
         library.impl("rat_perturb", TORCH_BOX(&Ops::rat_perturb));
         library.impl("plane_distance", TORCH_BOX(&Ops::plane_distance));
+        library.impl("search_step_", TORCH_BOX(&Ops::search_step_));
     }
 };
 

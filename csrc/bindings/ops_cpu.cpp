@@ -66,6 +66,15 @@ struct Cpu {
         });
     }
 
+    template <class T, class A>
+    void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
+                      double nudge, A* state) const {
+        over_rows(samples, classes, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().search_step_(logits, prediction, begin, end, samples, classes,
+                                           static_cast<A>(nudge), state);
+        });
+    }
+
     template <class T>
     void rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
                      bool* correct) const {

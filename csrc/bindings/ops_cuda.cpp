@@ -67,6 +67,14 @@ public:
         }
     }
 
+    template <class T, class A>
+    void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
+                      double nudge, A* state) const {
+        if (samples > 0) {
+            check(cuda::search_step_(logits, prediction, samples, classes, nudge, state, stream_));
+        }
+    }
+
     template <class T>
     void rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
                      bool* correct) const {

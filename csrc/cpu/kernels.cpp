@@ -9,14 +9,15 @@
 #include "perturb.h"
 #include "plane_distance.h"
 #include "rat_perturb.h"
+#include "search_step.h"
 
 namespace rrfast::cpu::RRFAST_ISA {
 
 template <class T>
 const Kernels<T>& kernels() {
-    static const Kernels<T> table{direction_seed<T>, linear_radius<T>, bisection_step_<T>,
-                                  rat_correct<T>,    fgsm_step<T>,     perturb<T>,
-                                  rat_perturb<T>,    plane_distance<T>};
+    static const Kernels<T> table{direction_seed<T>, linear_radius<T>,  bisection_step_<T>,
+                                  rat_correct<T>,    fgsm_step<T>,      perturb<T>,
+                                  rat_perturb<T>,    plane_distance<T>, search_step_<T>};
     return table;
 }
 

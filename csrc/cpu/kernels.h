@@ -35,6 +35,10 @@ struct Kernels {
     // Samples [begin, end) of [B, N].
     void (*plane_distance)(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
                            index_t begin, index_t end, index_t elements, A* distance);
+
+    // Rows [begin, end) of [B, K]; the state is [6, B].
+    void (*search_step_)(const T* logits, const index_t* prediction, index_t begin, index_t end,
+                         index_t samples, index_t classes, A nudge, A* state);
 };
 
 // The fastest kernels that this processor runs, and the name of their instruction set.

@@ -63,6 +63,13 @@ cudaError_t bisection_step_(const T* logits,            // [B, K]
                             accumulate_t<T>* radius,  // [B]
                             cudaStream_t stream);
 
+template <class T>
+cudaError_t search_step_(const T* logits,            // [B, K]
+                         const index_t* prediction,  // [B]
+                         index_t samples, index_t classes, double nudge,
+                         accumulate_t<T>* state,  // [6, B]
+                         cudaStream_t stream);
+
 // rat_perturb is two launches, because logits and inputs may differ in type (autocast).
 template <class T>
 cudaError_t rat_correct(const T* logits,        // [B, K]
@@ -92,6 +99,7 @@ KernelList fgsm_step_kernels();
 KernelList perturb_kernels();
 KernelList linear_radius_kernels();
 KernelList plane_distance_kernels();
+KernelList search_step_kernels();
 KernelList bisection_step_kernels();
 KernelList rat_perturb_kernels();
 KernelList kernels();  // all of the above

@@ -18,6 +18,7 @@ from rrfast.radius.fab import FAB
 from rrfast.radius.fast import Fast
 from rrfast.radius.grad import Grad
 from rrfast.radius.measure import RadiusResult, configured
+from rrfast.radius.search import Search
 
 __all__ = [
     "BS",
@@ -30,6 +31,7 @@ __all__ = [
     "Fast",
     "Grad",
     "RadiusResult",
+    "Search",
     "radius",
 ]
 
@@ -37,6 +39,7 @@ __all__ = [
 METHODS: dict[str, Callable[..., Estimator]] = {
     "fast": Fast,
     "bs": BS,
+    "search": Search,
     "grad": Grad,
     "deepfool": DeepFool,
     "fab": FAB,
@@ -68,6 +71,8 @@ def radius(
                                       linearly                           compat
     "bs"        25 F + 1 B            RR-BS: doubling and bisection; a   temperature, budget,
                                       bracket                            r_min, compat
+    "search"    6 F + 1 B             root search on the margin; a       temperature, budget, tol
+                                      bracket
     "grad"      1 F + 1 B             margin over the L1 norm of its
                                       gradient
     "deepfool"  2 F + C B a step,     steps to the nearest boundary of   steps, candidates (C),

@@ -6,7 +6,8 @@ a new one is a file and a line here. The radius is one of them, once per estimat
     >>> import torch
     >>> model, x = torch.nn.Linear(4, 3), torch.rand(2, 4)
     >>> sorted(SCORES)
-    ['msr', 'radius_bs', 'radius_deepfool', 'radius_fab', 'radius_fast', 'radius_grad']
+    ['msr', 'radius_bs', 'radius_deepfool', 'radius_fab', 'radius_fast', 'radius_grad',
+     'radius_search']
     >>> SCORES["msr"](model, x).shape
     torch.Size([2])
 """

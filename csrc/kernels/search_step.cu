@@ -1,0 +1,76 @@
+// search_step_: one probe of the safeguarded root search for every sample at once: the margin of
+// the prediction, its sign, the bracket, the next radius (secant and Illinois in place of RR-BS's
+// doubling and bisection). Reads B*K logits, reads and writes six numbers per sample; nothing
+// returns to the host.
+#include "launch.h"
+#include "row_reduce.cuh"
+
+namespace rrfast::cuda {
+namespace {
+
+template <class T, int Width>
+__global__ void __launch_bounds__(kRowThreads, 2)
+    search_step_kernel(const T* __restrict__ logits, const index_t* __restrict__ prediction,
+                       index_t samples, index_t classes, accumulate_t<T> nudge,
+                       accumulate_t<T>* __restrict__ state) {
+    using A = accumulate_t<T>;
+    for_each_row(samples, [&](index_t sample) {
+        const T* row = logits + sample * classes;
+        Top2<A> top = empty_top2<A>();
+        for_each_class<Width>(classes, [&](index_t k) {
+            const auto vector = load<T, Width>(row + k);
+#pragma unroll
+            for (int e = 0; e < Width; ++e) {
+                push(top, {widen(vector.element[e]), k + e});
+            }
+        });
+        top = row_reduce(top, [](const auto& a, const auto& b) { return combine(a, b); });
+        if (threadIdx.x == 0) {
+            const index_t y = prediction[sample];
+            const bool flipped = top.first.index != y;
+            const bool known =
+                y >= 0 && y < classes;  // a wrong index must not read outside the row
+            const A lead = known ? widen(row[y]) : nan<A>();
+            const A rival = flipped ? top.first.value : top.second.value;
+            A* s = state + sample;  // [6, B]
+            const RootBracket<A> next =
+                search_step(RootBracket<A>{s[0], s[samples], s[2 * samples], s[3 * samples],
+                                           s[4 * samples], s[5 * samples]},
+                            lead - rival, flipped, !known || is_nan(top.first.value), nudge);
+            s[0] = next.lower;
+            s[samples] = next.upper;
+            s[2 * samples] = next.lower_margin;
+            s[3 * samples] = next.upper_margin;
+            s[4 * samples] = next.side;
+            s[5 * samples] = next.radius;
+        }
+    });
+}
+
+}  // namespace
+
+template <class T>
+cudaError_t search_step_(const T* logits, const index_t* prediction, index_t samples,
+                         index_t classes, double nudge, accumulate_t<T>* state,
+                         cudaStream_t stream) {
+    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes);
+        search_step_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
+            logits, prediction, samples, classes, static_cast<accumulate_t<T>>(nudge), state);
+    });
+    return cudaGetLastError();
+}
+
+#define INSTANTIATE(T)                                                                       \
+    template cudaError_t search_step_<T>(const T*, const index_t*, index_t, index_t, double, \
+                                         accumulate_t<T>*, cudaStream_t);
+RR_FOR_EACH_TYPE(INSTANTIATE)
+
+KernelList search_step_kernels() {
+    return instances("search_step_kernel", [](auto type, auto width) {
+        return reinterpret_cast<const void*>(
+            search_step_kernel<typename decltype(type)::type, width>);
+    });
+}
+
+}  // namespace rrfast::cuda
