@@ -155,6 +155,16 @@ def test_a_box_that_ends_before_the_boundary() -> None:
     assert rrfast.radius(model, x[:1], method="search", bounds=never).isinf().all()
 
 
+def test_a_jump_next_to_x_ends_the_tail() -> None:
+    def jumping(x: Tensor) -> Tensor:
+        h = x.sum(dim=1)
+        return torch.stack((1 - h, 5.0 * (h > 0)), dim=1)
+
+    result = rrfast.radius(jumping, torch.zeros(2, 1), method="search", tol=1e-3, full_output=True)
+    assert result.found.all()
+    assert (result.upper < 1e-40).all()
+
+
 def test_graphs_can_capture_all_but_the_tail() -> None:
     assert Search().capturable
     assert not Search(tol=1e-3).capturable

@@ -29,8 +29,8 @@ class Search:
         margin(r) = h_y(x + r d) - max_{k != y} h_k(x + r d)
 
     which is searched for where RR-BS only asks for its sign. The first probe is at the first-order
-    radius margin / ||gradient||_1, which the one backward gives for nothing; then secants until
-    something flips, then regula falsi with the weights of Illinois, bisection where interpolation
+    radius margin / ||gradient||_1, which takes no pass of the model; then secants until something
+    flips, then regula falsi with the weights of Illinois, bisection where interpolation
     leads out of the bracket. The number of forwards is the same for every batch, and nothing waits
     for the device. The radius is the interpolated root; lower and upper are the largest radius seen
     to keep the prediction and the smallest seen to flip it. A tie at x has radius 0, a sample that
@@ -39,10 +39,10 @@ class Search:
 
     With `tol`, samples that are found and have upper - lower > tol * upper go on by themselves
     until none is left, every probe at least 0.45 tol * upper away from both ends, and by bisection
-    after a while. The host waits for the device once per round then.
+    after a while; or until no number lies between the two. The host waits for the device once per
+    round then.
 
-    Source: ours; design.md "search". Where RR-Fast would start with a probe at a fixed alpha,
-    this one starts with a probe near the root, which is closer by one forward.
+    Source: ours, on the direction of RAT Eq. 3 (errata 3, 4, 7); Illinois: Dowell & Jarratt 1971.
 
     Attributes:
         temperature: T of the direction.
@@ -128,7 +128,10 @@ class Search:
         rounds = 0
         while True:
             lower, upper = state[0], state[1]
+            middle = (lower + upper) / 2
             wide = upper.isfinite() & (upper - lower > self.tol * upper)
+            # A logit that jumps next to x leaves no number in between, and lower at 0.
+            wide &= (lower < middle) & (middle < upper)
             rows = wide.nonzero().squeeze(1)
             if len(rows) == 0:
                 return
