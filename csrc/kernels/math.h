@@ -407,8 +407,8 @@ struct RootBracket {
 // Until something flips, the secant through the last two probes, a little beyond it because the
 // other side is wanted, and at most twice the radius. From then on regula falsi; an end that stays
 // for a second time counts half (Illinois). An end may be the root itself, and is then tried again;
-// an interpolation that is not finite gives way to bisection. `nudge` keeps the next
-// radius that part of `upper` away from both ends.
+// an interpolation that is not finite gives way to bisection. `nudge` keeps the next radius that
+// part of `upper` away from both ends.
 template <class A>
 RR_HD RootBracket<A> search_step(const RootBracket<A>& b, A margin, bool flipped, bool undefined,
                                  A nudge) {

@@ -110,4 +110,20 @@ __device__ __forceinline__ Candidate<accumulate_t<T>> row_argmax(const T* __rest
     return row_reduce(best, [](const auto& a, const auto& b) { return either(leads(b, a), b, a); });
 }
 
+// The two best classes of a row.
+template <int Width, class T>
+__device__ __forceinline__ Top2<accumulate_t<T>> row_top2(const T* __restrict__ row,
+                                                          index_t classes) {
+    using A = accumulate_t<T>;
+    Top2<A> top = empty_top2<A>();
+    for_each_class<Width>(classes, [&](index_t k) {
+        const auto vector = load<T, Width>(row + k);
+#pragma unroll
+        for (int e = 0; e < Width; ++e) {
+            push(top, {widen(vector.element[e]), k + e});
+        }
+    });
+    return row_reduce(top, [](const auto& a, const auto& b) { return combine(a, b); });
+}
+
 }  // namespace rrfast::cuda

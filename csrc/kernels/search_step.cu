@@ -16,15 +16,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     using A = accumulate_t<T>;
     for_each_row(samples, [&](index_t sample) {
         const T* row = logits + sample * classes;
-        Top2<A> top = empty_top2<A>();
-        for_each_class<Width>(classes, [&](index_t k) {
-            const auto vector = load<T, Width>(row + k);
-#pragma unroll
-            for (int e = 0; e < Width; ++e) {
-                push(top, {widen(vector.element[e]), k + e});
-            }
-        });
-        top = row_reduce(top, [](const auto& a, const auto& b) { return combine(a, b); });
+        const Top2<A> top = row_top2<Width>(row, classes);
         if (threadIdx.x == 0) {
             const index_t y = prediction[sample];
             const bool flipped = top.first.index != y;
