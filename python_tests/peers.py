@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from types import ModuleType
 from unittest import mock
 
 import pytest
+from torch import Tensor, nn
 
 #: What the packages import for other ends: a perceptual distance, plots, progress bars.
 UNUSED = ("torchvision", "visdom", "tqdm")
@@ -47,3 +49,10 @@ def peer(name: str) -> ModuleType:
     with stand_ins(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what old code says to new Pythons
         return pytest.importorskip(name, reason=f"{name} is not installed")
+
+
+def distance_of(model: nn.Module, x: Tensor, adversarial: Tensor) -> Tensor:
+    """The distance of a peer's points: infinite where the prediction is still the same."""
+    fooled = model(adversarial).argmax(dim=1) != model(x).argmax(dim=1)
+    distance = (adversarial - x).flatten(1).abs().amax(dim=1)
+    return distance.masked_fill(~fooled, math.inf)

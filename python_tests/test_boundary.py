@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from peers import peer
+from peers import distance_of, peer
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import rrfast
-from rrfast.data import digits, digits_cnn
 from rrfast.radius.boundary import contenders
 
 FEATURES = 40
@@ -307,39 +306,6 @@ def test_mistakes_get_a_sentence(
 
 
 # -------------------------------------------------------------------------------------------- peers
-
-
-@pytest.fixture(scope="module")
-def weights() -> dict[str, Tensor]:
-    """A small CNN after eight epochs on the digits: two seconds, 94 per cent right."""
-    model, train = digits_cnn(), digits().train
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(8):
-        for batch in torch.randperm(len(train.y), generator=generator).split(50):
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(model(train.x[batch]), train.y[batch]).backward()
-            optimiser.step()
-    return model.state_dict()
-
-
-@pytest.fixture
-def trained(weights: dict[str, Tensor]) -> nn.Module:
-    model = digits_cnn()
-    model.load_state_dict(weights)
-    return model.eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def images() -> Tensor:
-    return digits().test.x[:100]
-
-
-def distance_of(model: nn.Module, x: Tensor, adversarial: Tensor) -> Tensor:
-    """The distance of a peer's points: infinite where the prediction is still the same."""
-    fooled = model(adversarial).argmax(dim=1) != model(x).argmax(dim=1)
-    distance = (adversarial - x).flatten(1).abs().amax(dim=1)
-    return distance.masked_fill(~fooled, math.inf)
 
 
 @pytest.mark.parametrize("targets", [None, 9])

@@ -214,6 +214,7 @@ def test_inside_ddp(tmp_path: Path) -> None:
         wrapped = nn.parallel.DistributedDataParallel(model)
         for options, radius in zip((*EXACT, BFLOAT16), expected, strict=True):
             assert torch.equal(RadiusEstimator(wrapped, **options)(x), radius)
+        del wrapped  # before the process group; see there
 
 
 # ----------------------------------------------------------------------------------------- mistakes

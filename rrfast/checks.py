@@ -113,3 +113,10 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
     integer = isinstance(value, (int, numbers.Integral)) and not isinstance(value, bool)
     if not integer or int(value) < least:  # type: ignore[call-overload]
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
+def check_r_min(r_min: object) -> None:
+    """Raise unless `r_min` is a number that a doubling can start from."""
+    check_number("r_min", r_min)
+    if r_min < 1e-30:  # type: ignore[operator]
+        raise ValueError(f"r_min must be at least 1e-30, so that float32 has it, got {r_min!r}")

@@ -18,8 +18,8 @@ from rrfast.radius import METHODS
 SETTINGS: dict[str, tuple[str, tuple[int, ...]]] = {
     "bs": ("budget", (16, 18, 20, 25, 33)),
     "search": ("budget", (3, 4, 5, 6, 8, 12)),
-    "refined": ("rounds", (1, 2, 3, 5)),
-    "pgd": ("steps", (2, 5, 10, 20)),
+    "refined": ("rounds", (1, 2, 3, 5, 10, 20)),
+    "pgd": ("steps", (4, 10, 20)),
     "deepfool": ("steps", (1, 2, 3, 5, 10, 30)),
     "fab": ("steps", (1, 2, 5, 10, 20)),
 }

@@ -18,12 +18,15 @@ from rrfast.radius.fab import FAB
 from rrfast.radius.fast import Fast
 from rrfast.radius.grad import Grad
 from rrfast.radius.measure import RadiusResult, configured
+from rrfast.radius.pgd import PGD
+from rrfast.radius.refined import Refined
 from rrfast.radius.search import Search
 
 __all__ = [
     "BS",
     "FAB",
     "METHODS",
+    "PGD",
     "Compat",
     "DeepFool",
     "Estimate",
@@ -31,6 +34,7 @@ __all__ = [
     "Fast",
     "Grad",
     "RadiusResult",
+    "Refined",
     "Search",
     "radius",
 ]
@@ -40,7 +44,9 @@ METHODS: dict[str, Callable[..., Estimator]] = {
     "fast": Fast,
     "bs": BS,
     "search": Search,
+    "refined": Refined,
     "grad": Grad,
+    "pgd": PGD,
     "deepfool": DeepFool,
     "fab": FAB,
 }
@@ -73,8 +79,12 @@ def radius(
                                       bracket                            r_min, compat
     "search"    6 F + 1 B             root search on the margin; a       temperature, budget, tol
                                       bracket
+    "refined"   10 F + 7 B            search along a ray that is aimed   rounds, classes,
+                                      again at the boundary              final_search
     "grad"      1 F + 1 B             margin over the L1 norm of its
                                       gradient
+    "pgd"       241 F + 217 B         RR-BS with PGD in place of FGSM    temperature, steps,
+                                                                         step_size, radii, r_min
     "deepfool"  2 F + C B a step,     steps to the nearest boundary of   steps, candidates (C),
                 two or so             the linearised model               overshoot
     "fab"       203 F + 100 (K-1) B   walks along the boundary towards   steps, alpha_max, eta,
@@ -91,7 +101,8 @@ def radius(
         **options: Common to all methods: `bounds`, the box inputs are clamped to, such as (0, 1)
             (default None: a straight line), and `scale`, the unit of a step (default None: 1; for
             inputs normalised by `std`, 1 / std per channel makes it a pixel radius). The others,
-            with their defaults, are the fields of `Fast`, `BS`, `Grad`, `DeepFool` and `FAB`.
+            with their defaults, are the fields of `Fast`, `BS`, `Search`, `Refined`, `Grad`,
+            `DeepFool`, `PGD` and `FAB`.
 
     Returns:
         [B], float32 (float64 if `x` or the logits are), in units of `scale`. Infinity where no

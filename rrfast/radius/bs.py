@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.checks import check_budget, check_number
+from rrfast.checks import check_budget, check_number, check_r_min
 from rrfast.engine import Engine
 from rrfast.radius.estimate import Compat, Estimate, check_compat, seed_of
 from rrfast.reference import accumulate_dtype
@@ -63,11 +63,7 @@ class BS:
     def __post_init__(self) -> None:
         check_compat(self.compat)
         check_number("temperature", self.temperature, zero=self.compat == "paper")
-        check_number("r_min", self.r_min)
-        if self.r_min < 1e-30:
-            raise ValueError(
-                f"r_min must be at least 1e-30, so that float32 has it, got {self.r_min!r}"
-            )
+        check_r_min(self.r_min)
         check_budget(self.budget)
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102

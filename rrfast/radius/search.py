@@ -87,7 +87,7 @@ class Search:
 
         first = ops.plane_distance(x, clean.grad, clean.margin.to(step_dtype), bounds, scale)
         first = torch.where((first > 0) & first.isfinite(), first, START)
-        state = self._start(clean.margin, first.to(clean.margin.dtype))
+        state = before_probes(clean.margin, first.to(clean.margin.dtype))
         probe, direction = ops.fgsm_step(x, clean.grad, state[5].to(step_dtype), bounds, scale)
         for tried in range(1, self.budget):
             ops.search_step_(engine.forward(probe), clean.prediction, state)
@@ -100,17 +100,6 @@ class Search:
         return Estimate(
             torch.where(upper == math.inf, math.inf, radius), clean.prediction, lower, upper
         )
-
-    @staticmethod
-    def _start(margin: Tensor, first: Tensor) -> Tensor:
-        """The state before the first probe; a bracket of (0, 0) at a tie, of NaN for NaN."""
-        tie, undefined = margin == 0, margin.isnan()
-        zero = torch.zeros_like(margin)
-        lower = zero.masked_fill(undefined, math.nan)
-        upper = torch.full_like(margin, math.inf).masked_fill(tie, 0.0)
-        upper = upper.masked_fill(undefined, math.nan)
-        radius = first.masked_fill(tie, 0.0).masked_fill(undefined, math.nan)
-        return torch.stack((lower, upper, margin, zero, zero, radius))
 
     def _tail(
         self,
@@ -145,3 +134,17 @@ class Search:
             ops.search_step_(engine.forward(probe), prediction[rows], part, nudge)
             state[:, rows] = part
             rounds += 1
+
+
+def before_probes(margin: Tensor, first: Tensor) -> Tensor:
+    """The state that `rrfast.ops.search_step_` begins with, whose first probe is at `first`.
+
+    A tie has a bracket of (0, 0), which no probe moves; NaN one of NaN.
+    """
+    tie, undefined = margin == 0, margin.isnan()
+    zero = torch.zeros_like(margin)
+    lower = zero.masked_fill(undefined, math.nan)
+    upper = torch.full_like(margin, math.inf).masked_fill(tie, 0.0)
+    upper = upper.masked_fill(undefined, math.nan)
+    radius = first.masked_fill(tie, 0.0).masked_fill(undefined, math.nan)
+    return torch.stack((lower, upper, margin, zero, zero, radius))

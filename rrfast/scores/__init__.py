@@ -7,7 +7,7 @@ a new one is a file and a line here. The radius is one of them, once per estimat
     >>> model, x = torch.nn.Linear(4, 3), torch.rand(2, 4)
     >>> sorted(SCORES)
     ['msr', 'radius_bs', 'radius_deepfool', 'radius_fab', 'radius_fast', 'radius_grad',
-     'radius_search']
+     'radius_pgd', 'radius_refined', 'radius_search']
     >>> SCORES["msr"](model, x).shape
     torch.Size([2])
 """
