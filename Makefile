@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Byte-compiling all of torch takes longer than importing what is used of it.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+# What the tests compare with; without what it asks for, see python_tests/peers.py.
+PEERS := adv-lib==0.2.8 torchattacks==3.5.1 pytorchcv==0.0.74
 BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
 COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/*))
@@ -60,4 +62,5 @@ $(VENV)/.demo: $(VENV)/.torch $(COMPILED)
 
 $(VENV)/.test: $(VENV)/.torch $(COMPILED)
 	$(INSTALL) --no-build-isolation -e '.[dev]'
+	$(INSTALL) --no-deps $(PEERS)
 	touch $(VENV)/.demo $@
