@@ -82,6 +82,7 @@ def environment(device: str) -> Entry:
     import torch
 
     import rrfast
+    from rrfast.machine import processor
 
     cuda = device.startswith("cuda")
     return {
@@ -96,15 +97,6 @@ def environment(device: str) -> Entry:
         "kernels": rrfast.config()["libraries"]["cuda" if cuda else "cpu"]["state"],
         "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
     }
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def slug(name: str) -> str:

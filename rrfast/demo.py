@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast.data import digits, digits_cnn
+from rrfast.machine import processor
 from rrfast.metrics import METRICS
 from rrfast.scores import SCORES
 
@@ -407,7 +408,7 @@ def _machine() -> dict[str, Any]:
     config = rrfast.config()
     names = ("torch", "numpy", "scikit-learn")
     return {
-        "device": f"CPU ({_processor()})",
+        "device": f"CPU ({processor()})",
         "versions": {
             "rrfast": rrfast.__version__,
             "python": platform.python_version(),
@@ -415,15 +416,6 @@ def _machine() -> dict[str, Any]:
         },
         "kernels": {op: answers["cpu"] for op, answers in config["ops"].items()},
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _without_nan(value: Any) -> Any:
