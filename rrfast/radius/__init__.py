@@ -65,10 +65,12 @@ def radius(
 ) -> Tensor | RadiusResult:
     """How far each input is from changing the model's mind: larger = more to be trusted.
 
-    The radius is the smallest L-infinity step along a worst-case direction that changes the
-    prediction. The model runs in eval mode with frozen parameters and is left as it was: flags,
-    buffers, gradients, random state; `x` is not modified. Works under `no_grad`, `inference_mode`
-    and autocast. Samples do not influence each other. With `bounds`, `x` must lie in the box.
+    The radius is the smallest L-infinity step that changes the prediction, as far as the method
+    sees: along the worst-case direction at x ("fast", "bs", "search", "grad") or along others too.
+    The model runs in eval mode with frozen parameters and is left as it was: flags, buffers,
+    gradients, random state; `x` is not modified. Works under `no_grad`, `inference_mode` and
+    autocast. Samples do not influence each other. With `bounds`, `x` must lie in the box.
+    docs/radius/ has a page on each method, and which to take.
 
     ==========  ====================  =================================  ========================
     method      passes                what it is                         options beside the common
@@ -106,7 +108,7 @@ def radius(
 
     Returns:
         [B], float32 (float64 if `x` or the logits are), in units of `scale`. Infinity where no
-        change of the prediction was found, 0 at a tie, NaN where a logit is NaN.
+        change of the prediction was found, 0 at a tie, NaN where a logit or a gradient is.
 
         [T, B] where `temperature` is a sequence of T numbers. They share the forward at `x`: those
         of "fast" take T + 1 forwards and T backwards.

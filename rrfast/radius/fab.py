@@ -45,7 +45,7 @@ class FAB:
     goes back towards x: x1 <- x + beta (x1 - x). The radius is the distance of the nearest point
     that was seen to change the prediction, never of one that was not; infinite if there is none.
     FAB-T (`targets`) does a run of its own for each of the likeliest classes, with one backward
-    per step: 2 `steps` T forwards and `steps` T backwards in all.
+    per step: 2 `steps` T + `final_search` forwards and `steps` T backwards in all.
 
     Nothing waits for the device. The two forwards of a step are at the same point where the
     prediction has not changed; to know where that is the host would have to wait.

@@ -22,11 +22,12 @@ from rrfast.reference import accumulate_dtype
 class RadiusResult(NamedTuple):
     """What `radius(..., full_output=True)` returns; radii in units of `scale`.
 
+    Where a logit or a gradient is NaN, so is the radius, and the bracket where one is searched for.
     With several temperatures radius, lower, upper and found are [T, B], and the passes are those of
     all temperatures together.
     """
 
-    radius: Tensor  #: [B], larger = more to be trusted; infinity if not found, NaN for NaN logits
+    radius: Tensor  #: [B], larger = more to be trusted; infinity if not found, or NaN
     lower: Tensor  #: [B], the largest radius seen to keep the prediction; 0 if none was tried
     upper: Tensor  #: [B], the smallest radius seen to flip it; infinity if none did
     prediction: Tensor  #: [B] int64

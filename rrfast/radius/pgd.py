@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,10 +29,11 @@ class PGD:
     all radii, and taken once. The radius is the distance of the nearest iterate that was seen to
     flip, which may lie well inside its ball; the bisection goes on from there. Where nothing
     flipped it is infinite, and found is False. lower is the largest radius at which the attack
-    failed, which proves nothing: another attack may succeed.
+    failed, 0 if an iterate flipped nearer than that; it proves nothing: another attack may succeed.
 
     There is no random start: the same x gives the same radius, whatever else is in the batch.
-    Nothing waits for the device.
+    Nothing waits for the device; but a call is hundreds of passes, more than a CUDA graph should
+    hold.
 
     Source: RAT Algorithm 1 with the attack of Madry et al. (2018) in place of FGSM; errata 3 to 7.
 
@@ -63,7 +63,6 @@ class PGD:
     r_min: float = 1e-6
     bounds: ops.Bounds | None = None
     scale: ops.Scale | None = None
-    capturable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, zero=True)

@@ -35,9 +35,10 @@ class Refined:
     with the next z where d meets the plane {g + grad g . (. - z) = 0}. The first G is the normal of
     the nearest of the planes that the model linearised at x has for the `classes` likeliest
     classes. Of all rays the one whose linearised crossing is nearest is searched along to the end,
-    as "search" does. The radius is the crossing of that ray, or the smallest step that was seen to
-    flip on another if that is smaller; upper the smallest step seen to flip on any ray, lower the
-    largest on the last that kept the prediction (0 if that is beyond the radius).
+    as "search" does. The radius is where that ray seems to cross, by interpolation, or the smallest
+    step that was seen to flip on another if that is smaller. upper is the smallest step seen to
+    flip on any ray, lower the largest on the searched ray seen to keep the prediction (0 if that is
+    beyond the radius).
 
     Nothing waits for the device. A tie at x has radius 0, a sample that never flipped infinity.
 
@@ -45,7 +46,8 @@ class Refined:
 
     Attributes:
         rounds: Gradients taken near the boundary.
-        classes: Classes that the first direction is chosen from; each costs a backward.
+        classes: Classes that the first direction is chosen from, K - 1 at most; each costs a
+            backward.
         final_search: Forwards spent on the best ray at the end.
         bounds: The box for x + r d, see `rrfast.ops.channel_bounds`; None for none. x itself must
             lie in it.
