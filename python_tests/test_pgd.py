@@ -71,6 +71,58 @@ def test_no_iterate_leaves_its_ball() -> None:
     assert result.lower.tolist() == pytest.approx([0.32, 0.32])
 
 
+def test_the_walk_goes_on_away_from_the_prediction() -> None:
+    """Beyond the boundary too: with y fixed no iterate comes back within a ball."""
+    model, x = Seen(nn.Linear(8, 3).double()), torch.randn(1, 8, dtype=torch.float64)
+    result = rrfast.radius(model, x, method="pgd", radii=20, steps=8, full_output=True)
+    beyond = [int(h.argmax()) != result.prediction.item() for _, h in model.seen[1:]]
+    for ball in range(20):
+        iterates = beyond[8 * ball : 8 * ball + 8]
+        assert iterates == sorted(iterates)
+    assert any(beyond)
+    assert not all(beyond)
+
+
+def test_the_temperature_is_that_of_every_step() -> None:
+    """At T = 0 only the runner-up counts, which changes on the way; at a large T both do."""
+    weight = torch.tensor([[0.0, 0.0], [1.0, 0.1], [-0.5, 1.5]], dtype=torch.float64)
+
+    def seeds(temperature: float) -> set[tuple[float, ...]]:
+        gradients: set[tuple[float, ...]] = set()
+
+        class Watched(torch.autograd.Function):
+            @staticmethod
+            def forward(context: Any, h: Tensor) -> Tensor:
+                return h.view_as(h)
+
+            @staticmethod
+            def backward(context: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+                gradients.update(tuple(row.tolist()) for row in grad.round(decimals=6))
+                return grad
+
+        x = torch.zeros(1, 2, dtype=torch.float64)
+        bias = torch.tensor([1.0, 0.2, 0.0], dtype=torch.float64)
+        rrfast.radius(
+            lambda z: Watched.apply(z @ weight.T + bias),
+            x,
+            method="pgd",
+            temperature=temperature,
+            radii=4,
+            r_min=0.1,
+        )
+        return gradients
+
+    assert all(set(seed) == {-1.0, 0.0, 1.0} for seed in seeds(0.0))
+    assert all(seed[0] == -1.0 and max(seed) < 0.51 for seed in seeds(1e6))
+
+
+def test_what_radius_and_upper_hold_is_not_shared(trained: nn.Module, images: Tensor) -> None:
+    result = rrfast.radius(trained, images[:2], method="pgd", full_output=True)
+    upper = result.upper.clone()
+    result.radius.mul_(255)
+    assert torch.equal(result.upper, upper)
+
+
 def test_more_steps_find_nearer_points(trained: nn.Module, images: Tensor) -> None:
     one, few, ten = (
         rrfast.radius(trained, images, method="pgd", bounds=(0, 1), steps=steps, step_size=size)

@@ -64,15 +64,31 @@ def nearest_plane(
     """
     nearest = None
     for column in range(classes.shape[1]):
-        target = classes[:, column : column + 1]
-        seed = torch.zeros_like(recorded.logits).scatter(1, target, 1.0)
-        seed = seed.scatter(1, prediction[:, None], -1.0)
-        normal = recorded.grad(seed, last=column == classes.shape[1] - 1)
-        gap = _gap(recorded.logits, prediction[:, None], target).to(accumulate_dtype(x.dtype))
+        last = column == classes.shape[1] - 1
+        normal, gap = linearised(recorded, prediction, classes[:, column], last=last)
         plane = Plane(normal, gap, ops.plane_distance(x, normal, gap, bounds, scale))
         nearest = plane if nearest is None else _nearer(plane, nearest)
     assert nearest is not None  # there are two classes at least
     return nearest
+
+
+def linearised(
+    recorded: Recorded, prediction: Tensor, target: Tensor, *, last: bool
+) -> tuple[Tensor, Tensor]:
+    """The gradient of h_k - h_y, [B, ...], and h_y - h_k, [B], in the accumulation dtype of x.
+
+    Cost: 1 backward.
+
+    Args:
+        recorded: The forward.
+        prediction: y, [B].
+        target: k, [B].
+        last: Let go of the forward's graph.
+    """
+    top, k = prediction[:, None], target[:, None]
+    seed = torch.zeros_like(recorded.logits).scatter(1, k, 1.0).scatter(1, top, -1.0)
+    normal = recorded.grad(seed, last=last)
+    return normal, _gap(recorded.logits, top, k).to(accumulate_dtype(normal.dtype))
 
 
 def _gap(logits: Tensor, prediction: Tensor, target: Tensor) -> Tensor:

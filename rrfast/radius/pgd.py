@@ -31,9 +31,9 @@ class PGD:
     flipped it is infinite, and found is False. lower is the largest radius at which the attack
     failed, 0 if an iterate flipped nearer than that; it proves nothing: another attack may succeed.
 
-    There is no random start: the same x gives the same radius, whatever else is in the batch.
-    Nothing waits for the device; but a call is hundreds of passes, more than a CUDA graph should
-    hold.
+    There is no random start: the same x gives the same radius, whatever else is in the batch. At 16
+    bits the ball is rounded, and distances are those that were gone. Nothing waits for the device;
+    but a call is hundreds of passes, more than a CUDA graph should hold.
 
     Source: RAT Algorithm 1 with the attack of Madry et al. (2018) in place of FGSM; errata 3 to 7.
 
@@ -48,7 +48,7 @@ class PGD:
         scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
 
     Example:
-        >>> from rrfast.engine import Clean, Engine
+        >>> from rrfast.engine import Engine
         >>> x = torch.tensor([[1.0, 0.0], [0.5, 0.25]])
         >>> with Engine(torch.nn.Linear(2, 2)) as engine:
         ...     estimate = PGD(steps=5)(engine, x)
@@ -96,9 +96,9 @@ class PGD:
 
         failed = (lower > self.r_min) & (lower <= nearest)
         undefined = lower.isnan()  # or a gradient, and the iterates after it
-        nearest = nearest.masked_fill(undefined & nearest.isinf(), math.nan)
+        nearest = nearest.masked_fill(undefined & (nearest.isinf() | tie), math.nan)
         lower = torch.where(failed | undefined, lower, 0.0)
-        return Estimate(nearest, clean.prediction, lower, nearest)
+        return Estimate(nearest, clean.prediction, lower, nearest.clone())
 
     def _attack(
         self,
@@ -121,7 +121,9 @@ class PGD:
             if step < self.steps - 1:
                 recorded = engine.record(z)
                 logits = recorded.logits
-                seed = ops.direction_seed(logits, self.temperature)[2]
+                # The direction away from y, also where another class is ahead by now.
+                ahead = logits.scatter(1, clean.prediction[:, None], torch.finfo(logits.dtype).max)
+                seed = ops.direction_seed(ahead, self.temperature)[2]
                 gradient = recorded.grad(seed, last=True)
             else:
                 logits = engine.forward(z)

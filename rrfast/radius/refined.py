@@ -12,7 +12,7 @@ from torch import Tensor
 from rrfast import ops
 from rrfast.checks import check_count
 from rrfast.engine import Engine
-from rrfast.radius.boundary import contenders, nearest_plane, of_samples
+from rrfast.radius.boundary import contenders, linearised, nearest_plane, of_samples
 from rrfast.radius.estimate import Estimate
 from rrfast.radius.search import START, before_probes
 from rrfast.reference import accumulate_dtype
@@ -20,6 +20,8 @@ from rrfast.reference import accumulate_dtype
 #: The share of the directions so far in the next. Without any the walk goes back and forth between
 #: two facets of the boundary.
 MOMENTUM = 0.5
+#: Where the final search begins, as a factor of where its ray seems to cross the boundary.
+BEYOND = 1.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,7 @@ class Refined:
     gradient of the lead g = max_{k != y} h_k - h_y *there*, not at x. So every round takes the
     gradient at the point z where the ray seems to cross the boundary, and aims again:
 
-        G <- G / 2 + grad g(z) / mean |grad g(z)| / 2,    d = sign(G),
+        G <- G / 2 + grad g(z) / ||scale grad g(z)||_1 / 2,    d = sign(G),
 
     with the next z where d meets the plane {g + grad g . (. - z) = 0}. The first G is the normal of
     the nearest of the planes that the model linearised at x has for the `classes` likeliest
@@ -81,7 +83,7 @@ class Refined:
         classes = contenders(clean.logits, prediction, self.classes)
         plane = nearest_plane(clean, x, prediction, classes, bounds, scale)
 
-        aim = _normalised(plane.normal)
+        aim = _normalised(plane.normal, scale)
         first = torch.where((plane.distance > 0) & plane.distance.isfinite(), plane.distance, START)
         state = before_probes(margin, first.to(margin.dtype))
         best: Ray | None = None
@@ -91,28 +93,31 @@ class Refined:
             z, direction = ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale)
             recorded = engine.record(z)
             ops.search_step_(recorded.logits, prediction, state)
-            flipped_at = flipped_at.minimum(state[1])
-            rival = contenders(recorded.logits, prediction, 1)
-            plane = nearest_plane(recorded, z, prediction, rival, None, scale)
+            flipped_at = _smaller(state[1], flipped_at)
+            rival = recorded.logits.scatter(1, prediction[:, None], -math.inf).argmax(dim=1)
+            normal, gap = linearised(recorded, prediction, rival, last=True)
 
-            way = (plane.normal.to(aim.dtype) * (z - x)).reshape(len(x), -1).sum(dim=1)
-            gap = plane.gap + way
-            state[5] = _positive((at * gap / way).to(margin.dtype), state[5])
-            best = Ray(direction, state).or_nearer(best)
+            way = _inner(normal, z - x)
+            gap = gap + way
+            crossing = _positive((at * gap / way).to(margin.dtype), math.inf)
+            state[5] = torch.where(crossing == math.inf, state[5], crossing)
+            best = Ray(crossing, direction, state).or_nearer(best)
 
-            aim = torch.lerp(_normalised(plane.normal), aim, MOMENTUM)
+            aim = torch.lerp(_normalised(normal, scale), aim, MOMENTUM)
             at = state[5].to(aim.dtype)
             z, _ = ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale)
-            way = (plane.normal.to(aim.dtype) * (z - x)).reshape(len(x), -1).sum(dim=1)
-            reach = _positive((at * gap / way).to(margin.dtype), state[5])
+            reach = _positive((at * gap / _inner(normal, z - x)).to(margin.dtype), state[5])
             state = before_probes(margin, reach.minimum(flipped_at))
 
         assert best is not None  # there is one round at least
-        direction, state = best
+        _, direction, state = best
+        # A probe right at the crossing as often as not falls short, and nothing is learned of what
+        # lies beyond.
+        state[5] = torch.where(state[1] == math.inf, BEYOND * state[5], state[5])
         for _ in range(self.final_search):
             probe = ops.perturb(x, direction, state[5].to(aim.dtype), bounds, scale)
             ops.search_step_(engine.forward(probe), prediction, state)
-            flipped_at = flipped_at.minimum(state[1])
+            flipped_at = _smaller(state[1], flipped_at)
         crossing = torch.where(state[1] == math.inf, math.inf, state[5])
         radius = crossing.minimum(flipped_at)
         lower = torch.where(state[0] > radius, 0.0, state[0])
@@ -122,26 +127,39 @@ class Refined:
 class Ray(NamedTuple):
     """A direction from x and what `rrfast.ops.search_step_` knows of the lead along it."""
 
+    crossing: Tensor  #: [B], where its linearisation crosses the boundary; infinite for nowhere
     direction: Tensor  #: [B, ...] int8
-    state: Tensor  #: [6, B]; state[5] is where it seems to cross the boundary
+    state: Tensor  #: [6, B]
 
     def or_nearer(self, other: Ray | None) -> Ray:
         """Of the two, per sample, the one that crosses first."""
         if other is None:
             return self
-        nearer = self.state[5] < other.state[5]
+        nearer = self.crossing < other.crossing
         return Ray(
+            torch.where(nearer, self.crossing, other.crossing),
             torch.where(of_samples(nearer, self.direction), self.direction, other.direction),
             torch.where(nearer, self.state, other.state),
         )
 
 
-def _positive(radius: Tensor, otherwise: Tensor) -> Tensor:
+def _positive(radius: Tensor, otherwise: Tensor | float) -> Tensor:
     return torch.where((radius > 0) & radius.isfinite(), radius, otherwise)
 
 
-def _normalised(gradient: Tensor) -> Tensor:
-    """With a mean absolute value of 1, or as it is where that is 0; accumulation dtype."""
-    g = gradient.to(accumulate_dtype(gradient.dtype))
-    mean = g.abs().reshape(len(g), -1).mean(dim=1).clamp(min=torch.finfo(g.dtype).tiny)
-    return g / of_samples(mean, g)
+def _smaller(radius: Tensor, than: Tensor) -> Tensor:
+    """The smaller; what was seen before a NaN stays."""
+    return torch.where(radius < than, radius, than)
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """Of a and b, [B], in the accumulation dtype."""
+    dtype = accumulate_dtype(a.dtype)
+    return (a.to(dtype) * b.to(dtype)).reshape(len(a), -1).sum(dim=1)
+
+
+def _normalised(normal: Tensor, scale: Tensor | None) -> Tensor:
+    """By the mean of scale |normal|, or 0, in the accumulation dtype: whatever the units of x."""
+    size = normal.new_full((len(normal),), normal[0].numel(), dtype=accumulate_dtype(normal.dtype))
+    factor = ops.plane_distance(normal, normal, size, None, scale)
+    return normal.to(size.dtype) * of_samples(factor.masked_fill(factor.isinf(), 0.0), normal)
