@@ -206,8 +206,8 @@ def table(results: dict[str, Any]) -> str:
         "",
         (
             "Relative error over the samples that `search` finds; where a ray crosses the boundary "
-            "more than once the two may have found different crossings. *left*: samples that it does "
-            "not find, though their ray crosses the boundary."
+            "more than once the two may have found different crossings. *left*: samples that it "
+            "does not find, though their ray crosses the boundary."
         ),
         "",
         "| model | seed | options | forwards | median | 95 % | 99 % | left |",
@@ -225,9 +225,9 @@ def table(results: dict[str, Any]) -> str:
         "## refined beside FAB with ten steps (adv-lib)",
         "",
         (
-            "Inside the box [0, 1]. Radius: median over the images; *ratio*: median of refined / FAB; "
-            "*upper*: median and mean of the same with the smallest step that `refined` saw flip in "
-            "place of its interpolated radius. AURC x 1000, lower is better."
+            "Inside the box [0, 1]. Radius: median over the images; *ratio*: median of refined / "
+            "FAB; *upper*: median and mean of the same with the smallest step that `refined` saw "
+            "flip in place of its interpolated radius. AURC x 1000, lower is better."
         ),
         "",
         "| model | seed | passes | FAB's passes | radius | FAB's | ratio | upper | AURC | FAB's |",
@@ -248,9 +248,9 @@ def table(results: dict[str, Any]) -> str:
         lines.append(
             f"{name}, mean over {summary['seeds']} seeds: AURC x 1000 {summary['refined']:.3f} for "
             f"refined and {summary['fab']:.3f} for FAB; the difference is "
-            f"{summary['refined'] - summary['fab']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f} (images drawn "
-            "again within each seed; the seeds share images of digits and the training is not drawn "
-            "again, so it is too narrow)."
+            f"{summary['refined'] - summary['fab']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f} "
+            "(images drawn again within each seed; the seeds share images of digits and the "
+            "training is not drawn again, so it is too narrow)."
         )
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
