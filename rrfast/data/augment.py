@@ -58,9 +58,8 @@ def augment(
     if not isinstance(flip, bool):
         raise TypeError(f"flip must be a bool, got {describe(flip)}")
     batch, channels, height, width = x.shape
-    place = torch.randint(
-        2 * padding + 1, (2, batch, 1), generator=generator, device=x.device
-    )  # of the crop in the padded image: rows, columns
+    # Of the crop in the padded image: its first row and first column.
+    place = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator, device=x.device)
     row, column = (torch.arange(side, device=x.device) for side in (height, width))
     if flip:
         mirrored = torch.randint(2, (batch, 1), generator=generator, device=x.device).bool()
