@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 import textwrap
 from typing import TypeGuard
 
@@ -120,3 +121,9 @@ def check_r_min(r_min: object) -> None:
     check_number("r_min", r_min)
     if r_min < 1e-30:  # type: ignore[operator]
         raise ValueError(f"r_min must be at least 1e-30, so that float32 has it, got {r_min!r}")
+
+
+def check_path(name: str, value: object) -> None:
+    """Raise a TypeError unless `value` is a path, as text or as a `pathlib.Path`."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, str or pathlib.Path, got {describe(value)}")

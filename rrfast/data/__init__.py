@@ -1,6 +1,32 @@
-"""Data to train and test on, without a download: `digits` is real, `synthetic` any size."""
+"""Data to train and test on, and the way from a batch of it to an augmented one.
 
+Without a download: `digits` is real, `synthetic` any size. From files you have: `cifar10` and
+`cifar100` read the binary releases, `cifar10c` the corrupted test images, `image_folder` a folder
+per class. `augment` crops and flips a batch on its device.
+"""
+
+from rrfast.data.augment import augment
+from rrfast.data.cifar import Cifar, cifar10, cifar100
+from rrfast.data.cifar10c import CORRUPTIONS, EXTRA_CORRUPTIONS, cifar10c
 from rrfast.data.digits import Digits, Split, digits, digits_cnn
+from rrfast.data.folder import ImageFolder, image_folder
 from rrfast.data.synthetic import Synthetic, synthetic, synthetic_cnn
 
-__all__ = ["Digits", "Split", "Synthetic", "digits", "digits_cnn", "synthetic", "synthetic_cnn"]
+__all__ = [
+    "CORRUPTIONS",
+    "EXTRA_CORRUPTIONS",
+    "Cifar",
+    "Digits",
+    "ImageFolder",
+    "Split",
+    "Synthetic",
+    "augment",
+    "cifar10",
+    "cifar10c",
+    "cifar100",
+    "digits",
+    "digits_cnn",
+    "image_folder",
+    "synthetic",
+    "synthetic_cnn",
+]

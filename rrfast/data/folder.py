@@ -1,0 +1,166 @@
+"""A folder of images, one sub-folder per class, as ImageNet is usually laid out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from rrfast.checks import check_count, check_path
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+class ImageFolder(Dataset[tuple[Tensor, int]]):
+    """Images that are read when they are asked for; made by `image_folder`.
+
+    Attributes:
+        root: The folder.
+        classes: Names of the sub-folders, sorted; a label is a place in this list.
+        files: Paths of the images below `root`, by class and then by name.
+        y: [n] int64, the labels: known without an image being read.
+        size: Side of the images, in pixels.
+        shorter: Shorter side of an image before the crop, in pixels.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        classes: list[str],
+        files: list[str],
+        y: Tensor,
+        *,
+        size: int,
+        shorter: int,
+    ) -> None:
+        self.root = root
+        self.classes = classes
+        self.files = files
+        self.y = y
+        self.size = size
+        self.shorter = shorter
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Image [3, size, size] float32 in [0, 1], and label."""
+        from PIL import Image
+
+        file = self.root / self.files[index]
+        try:
+            with Image.open(file) as image:
+                if image.mode.startswith(("I", "F")):
+                    # Pillow would clip them at 255, not scale them.
+                    raise ValueError(f"its pixels have more than 8 bits (mode {image.mode})")
+                pixels = np.array(_crop(image.convert("RGB"), self.size, self.shorter))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{file} cannot be read as an image: {error}") from error
+        x = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        return x.to(torch.float32) / 255, int(self.y[index])
+
+
+def image_folder(
+    root: str | os.PathLike[str], *, size: int = 224, shorter: int | None = None
+) -> ImageFolder:
+    """The images root/CLASS/*.png, *.jpg and *.jpeg, as a data set for a `DataLoader`.
+
+    An image is made RGB (transparency and EXIF orientation are ignored), its shorter side is
+    scaled to `shorter` pixels with Pillow's bilinear filter, and the centre is cropped. That is
+    the geometry of torchvision's `Resize(shorter)` and `CenterCrop(size)`. Pixels are not
+    normalised: wrap the model in its normalisation, so that a radius is in units of pixels.
+
+    Args:
+        root: A folder with a sub-folder per class. Names that begin with a dot are passed over,
+            as are files with other endings; `.JPEG` counts as `.jpeg`.
+        size: Side of the images, in pixels.
+        shorter: Shorter side before the crop, in pixels, at least `size`; None is 8/7 of `size`,
+            the customary 256 for 224.
+
+    Returns:
+        An `ImageFolder`: a `Dataset` of (x [3, size, size] float32 in [0, 1], label int), whose
+        labels number the classes in the order of their sorted names. An image is read when it is
+        asked for, and a file that cannot be read, or has one channel of more than 8 bits, raises a
+        ValueError that names it.
+
+    Raises:
+        FileNotFoundError: `root` is no folder, has no sub-folder, or a sub-folder has no image.
+        ImportError: Pillow is not installed.
+        TypeError: `root` is no path.
+        ValueError: `size` is no integer of at least 1, or `shorter` none of at least `size`.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("dog", "cat"):
+        ...         (pathlib.Path(root) / name).mkdir()
+        ...         Image.new("RGB", (60, 40)).save(f"{root}/{name}/1.png")
+        ...     data = image_folder(root, size=32)
+        ...     x, y = data[1]
+        >>> data.classes, x.shape, y
+        (['cat', 'dog'], torch.Size([3, 32, 32]), 1)
+    """
+    check_path("root", root)
+    check_count("size", size)
+    shorter = size * 8 // 7 if shorter is None else shorter
+    check_count("shorter", shorter, least=size)
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "rrfast.data.image_folder needs Pillow, which does not import: "
+            f"{error}. Install it with: pip install pillow"
+        ) from error
+    path = Path(root)
+    if not path.is_dir():
+        raise FileNotFoundError(f"root must be a folder with a sub-folder per class, got {path}")
+    classes = _names(path, folders=True)
+    if not classes:
+        raise FileNotFoundError(f"root must have a sub-folder per class, and {path} has none")
+    files, labels = [], []
+    for label, name in enumerate(classes):
+        images = [file for file in _names(path / name, folders=False) if _is_image(file)]
+        if not images:
+            raise FileNotFoundError(
+                f"class {name} has no image: no {', '.join(SUFFIXES)} in {path / name}"
+            )
+        files += [f"{name}/{image}" for image in images]
+        labels += [label] * len(images)
+    return ImageFolder(path, classes, files, torch.tensor(labels), size=size, shorter=shorter)
+
+
+def _names(folder: Path, *, folders: bool) -> list[str]:
+    # scandir knows what is a folder without a look at each of a million files.
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if entry.is_dir() == folders and not entry.name.startswith(".")
+        )
+
+
+def _is_image(file: str) -> bool:
+    return file.lower().endswith(SUFFIXES)
+
+
+def _crop(image: Image, size: int, shorter: int) -> Image:
+    from PIL.Image import Resampling
+
+    least = min(image.size)
+    # Integers: no rounding decides the size of the longer side.
+    scaled = [shorter * side // least for side in image.size]
+    width, height = scaled
+    if (width, height) != image.size:
+        image = image.resize((width, height), Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
