@@ -30,7 +30,7 @@ def bench_bisection_step(
     prediction[::2] = (prediction[::2] + 1) % logits.shape[1]
 
     def state() -> tuple[Tensor, Tensor, Tensor]:
-        lower = torch.full(case.shape[:1], 1e-6, dtype=accumulate_dtype(case.dtype), device=device)
+        lower = torch.full(case.shape[:1], 0.01, dtype=accumulate_dtype(case.dtype), device=device)
         return lower, torch.full_like(lower, torch.inf), 2 * lower
 
     def stepping(step: Step) -> Callable[[], tuple[Tensor, ...]]:

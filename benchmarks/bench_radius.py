@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast.data import digits_cnn
+from rrfast.models import load_model
 
 #: Forwards after the clean one; every method also needs one backward.
-PROBES = {"fast": 1, "bs": 24, "grad": 0}
+PROBES = {"fast": 1, "bs": 24, "search": 5, "grad": 0}
 
 
 def small() -> tuple[nn.Module, Tensor]:
@@ -32,7 +33,12 @@ def wide() -> tuple[nn.Module, Tensor]:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2048, 10)), torch.rand(32, 3, 32, 32)
 
 
-@pytest.mark.parametrize("make", [small, wide], ids=lambda make: make.__name__)
+def resnet20() -> tuple[nn.Module, Tensor]:
+    pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")
+    return load_model("pytorchcv:resnet20_cifar10"), torch.rand(128, 3, 32, 32)
+
+
+@pytest.mark.parametrize("make", [small, wide, resnet20], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("method", PROBES)
 def bench_radius(
     method: str,

@@ -95,7 +95,9 @@ def op_contest(hold: Callable[..., None], pytestconfig: pytest.Config) -> Callab
         if not pytestconfig.getoption("--no-compile"):
             torch.compiler.reset()
             compiled = torch.compile(specification, fullgraph=True, dynamic=False)
-            contenders["compiled"] = lambda: compiled(*arguments)
+            # What an op changes in place, every contender has for itself.
+            copies = tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in arguments)
+            contenders["compiled"] = lambda: compiled(*copies)
         results = check_agreement(contenders, case.dtype)
         # Not a copy into existing memory: a clone pays for allocation, as all contenders do.
         copied = reads[0]
