@@ -217,11 +217,11 @@ def test_every_setting_of_pareto_is_an_option():
             METHODS[method](**chosen)
 
 
-@pytest.mark.skipif(not hasattr(rrfast, "RadiusEstimator"), reason="no RadiusEstimator yet")
 def test_speed(tmp_path, monkeypatch):
     # Compiling takes minutes; that it is asked for is seen in rows_of.
-    options = importlib.import_module("rrfast.bench.speed").OPTIONS
-    monkeypatch.delitem(options, "compile")
+    module = importlib.import_module("rrfast.bench.speed")
+    monkeypatch.delitem(module.OPTIONS, "compile")
+    monkeypatch.setattr(module, "no_bfloat16", lambda _: False)
     result = bench.run(replace(QUICK, speed=True), tmp_path, QUIET)
     for row in result["speed"]:
         assert row["error"] is None
@@ -231,11 +231,31 @@ def test_speed(tmp_path, monkeypatch):
     assert "What speed costs" in (tmp_path / "bench.md").read_text(encoding="utf-8")
 
 
-def test_speed_without_the_estimator(tmp_path, monkeypatch):
-    monkeypatch.delattr(rrfast, "RadiusEstimator", raising=False)
-    with pytest.raises(ImportError, match=r"rrfast\.RadiusEstimator, which this version"):
+def test_speed_leaves_out_what_the_processor_cannot_do(tmp_path, monkeypatch):
+    module = importlib.import_module("rrfast.bench.speed")
+    monkeypatch.delitem(module.OPTIONS, "compile")
+    for capabilities, left_out in (
+        ({"amx_bf16": False, "avx512_bf16": False}, True),
+        ({"amx_bf16": True, "avx512_bf16": False}, False),
+        ({}, False),  # a processor of which nothing is known
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
+        assert module.no_bfloat16(torch.device("cpu")) == left_out
+        assert not module.no_bfloat16(torch.device("cuda"))
+    monkeypatch.setattr(module, "no_bfloat16", lambda _: True)
+    rows = bench.run(replace(QUICK, speed=True), tmp_path, QUIET)["speed"]
+    missing = {row["options"] for row in rows if row["error"]}
+    assert missing == {"bfloat16", "all together"}
+    assert "no bfloat16 in this processor" in (tmp_path / "bench.md").read_text(encoding="utf-8")
+
+
+def test_what_was_measured_before_a_failure_is_kept(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError("no more")
+
+    monkeypatch.setattr(importlib.import_module("rrfast.bench.benchmark"), "speed", fail)
+    with pytest.raises(OSError, match="no more"):
         bench.run(replace(QUICK, speed=True), tmp_path, QUIET)
-    # What was measured before is kept.
     assert not json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))["complete"]
 
 

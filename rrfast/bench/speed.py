@@ -47,11 +47,7 @@ def rows_of(device: torch.device) -> dict[str, dict[str, Any]]:
 def speed(
     subject: Subject, settings: Settings, progress: Callable[[str, float], object]
 ) -> list[dict[str, Any]]:
-    """One row per method and option, at the largest batch size.
-
-    Raises:
-        ImportError: This rrfast has no RadiusEstimator.
-    """
+    """One row per method and option, at the largest batch size."""
     batch = max(settings.batch)
     x = subject.x[:batch]
     options = rows_of(x.device)
@@ -61,6 +57,9 @@ def speed(
         for row, chosen in options.items():
             name = f"{method}, {row}"
             progress(name, 0.0)
+            if "dtype" in chosen and no_bfloat16(x.device):
+                errors[name] = "left out: no bfloat16 in this processor"
+                continue
             try:
                 contestant = estimator(subject.model, method, **{"cuda_graph": False, **chosen})
                 contestant(x)  # compiles or captures, which is no one's first run
@@ -101,14 +100,19 @@ def speed(
 
 def estimator(model: nn.Module, method: str, **options: Any) -> Contestant:
     """`rrfast.RadiusEstimator` as a contestant."""
-    kind = getattr(rrfast, "RadiusEstimator", None)
-    if kind is None:
-        raise ImportError(
-            "speed measures the options of rrfast.RadiusEstimator, which this version, "
-            f"{rrfast.__version__}, does not have"
-        )
-    estimate = kind(model, method=method, **options)
+    estimate = rrfast.RadiusEstimator(model, method, **options)
     return lambda x: contestants.outcome(estimate(x, full_output=True))
+
+
+def no_bfloat16(device: torch.device) -> bool:
+    """Whether this is a CPU that is known to have no instructions for bfloat16.
+
+    It converts number by number then, and takes dozens of times as long as in float32.
+    """
+    # Not every torch that rrfast runs on can say.
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    has = [known[name] for name in ("amx_bf16", "avx512_bf16") if name in known]
+    return device.type == "cpu" and bool(has) and not any(has)
 
 
 def _padded(contestant: Contestant, batch: int) -> Contestant:
