@@ -22,6 +22,7 @@ CASES = {
     "fgsm_step": "64x3x224x224-float32",
     "perturb": "64x3x224x224-float32",
     "rat_perturb": "64x3x224x224-float32",
+    "plane_distance": "64x3x224x224-float32",
 }
 
 

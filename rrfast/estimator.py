@@ -44,9 +44,9 @@ class RadiusEstimator(nn.Module):
             memory of one call, held. The model's Python, such as hooks, runs at the capture only.
             See `rrfast.graphs.Graphs`.
         dtype: `torch.bfloat16` or `torch.float16` runs the model under autocast, and the rest in
-            float32. Logits keep 8 or 11 bits: on the digits' CNN bfloat16 moves the median radius
-            of "fast" by 3 % and one in twenty by more than 11 %, float16 by 0.4 % and 2 %; but
-            float16 may lose small gradients to underflow, and with them signs of the direction.
+            float32. Logits keep 8 or 11 bits, and radii move by as much as their differences do:
+            `rrfast bench --speed` says what that does to the ranking on your model. float16 is
+            finer, but may lose small gradients to underflow, and with them signs of the direction.
             Weights are cast in every pass.
         memory_format: `torch.channels_last` converts x [B, C, H, W], and runs a copy of the model
             whose weights lie that way, as convolutions on tensor cores want it. Sums are taken in
