@@ -116,6 +116,22 @@ def test_the_temperature_is_that_of_every_step() -> None:
     assert all(seed[0] == -1.0 and max(seed) < 0.51 for seed in seeds(1e6))
 
 
+def test_a_failure_beyond_the_nearest_flip_is_no_lower() -> None:
+    """An island around 0.15 that the balls of 0.4 and 0.8 step over, and that of 0.6 does not."""
+
+    def model(x: Tensor) -> Tensor:
+        h = x.squeeze(1)
+        ahead = ((h > 0.14) & (h < 0.16)) | (h > 0.78)
+        return torch.stack((torch.ones_like(h), 0.1 * h + 2.0 * ahead), dim=1)
+
+    x = torch.zeros(1, 1, dtype=torch.float64)
+    tried = rrfast.radius(model, x, method="pgd", r_min=0.2, radii=2, full_output=True)
+    assert (tried.lower.item(), tried.upper.item()) == pytest.approx((0.4, 0.8))
+    result = rrfast.radius(model, x, method="pgd", r_min=0.2, radii=3, full_output=True)
+    assert result.radius.item() == pytest.approx(0.15)
+    assert result.lower.item() == 0
+
+
 def test_what_radius_and_upper_hold_is_not_shared(trained: nn.Module, images: Tensor) -> None:
     result = rrfast.radius(trained, images[:2], method="pgd", full_output=True)
     upper = result.upper.clone()
