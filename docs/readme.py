@@ -19,6 +19,7 @@ CASES = {
     "direction_seed": "1024x1000-float32",
     "linear_radius": "1024x1000-float32",
     "bisection_step_": "1024x1000-float32",
+    "search_step_": "1024x1000-float32",
     "fgsm_step": "64x3x224x224-float32",
     "perturb": "64x3x224x224-float32",
     "rat_perturb": "64x3x224x224-float32",
