@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import types
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,40 +223,6 @@ def test_outputs_with_logits() -> None:
     torch.testing.assert_close(loss, rrfast.RAT(eps=0.05).backward(network(), x, y))
 
 
-def _train_on_a_share(rank: int, folder: str) -> None:
-    store = torch.distributed.FileStore(f"{folder}/store", 2)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    reductions = 0
-
-    def counting(
-        state, bucket
-    ):  # unannotated: torch wants its own class there, and not as a string
-        nonlocal reductions
-        reductions += 1
-        total = torch.distributed.all_reduce(bucket.buffer().div_(2), async_op=True).get_future()
-        return total.then(lambda future: future.value()[0])
-
-    model = nn.parallel.DistributedDataParallel(
-        network().eval()
-    )  # BatchNorm frozen: shares are seen as the whole is
-    model.register_comm_hook(None, counting)
-    x, y = batch()
-    rrfast.RAT(eps=0.05).backward(model, x[rank::2], y[rank::2])
-    torch.save((gradients(model), reductions), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_two_processes_make_one_batch(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_train_on_a_share, (str(tmp_path),), nprocs=2)
-    model = network().eval()
-    rrfast.RAT(eps=0.05).backward(model, *batch())
-    for rank in range(2):
-        grads, reductions = torch.load(tmp_path / f"{rank}.pt")
-        torch.testing.assert_close(grads, gradients(model))
-        assert reductions == 1
-
-
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
@@ -274,32 +239,3 @@ def test_two_processes_make_one_batch(tmp_path: Path) -> None:
 def test_wrong_options(options: dict[str, Any], error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         rrfast.RAT(**options)
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "error", "sentence"),
-    [
-        (
-            torch.zeros(2, 4, dtype=torch.int64),
-            torch.zeros(2).long(),
-            TypeError,
-            "x must be a tensor of float64",
-        ),
-        (
-            torch.zeros(2, 4),
-            torch.zeros(2, 3),
-            TypeError,
-            "y must be an int64 tensor of class labels",
-        ),
-        (torch.zeros(2, 4), torch.zeros(3).long(), ValueError, "y must have one label per sample"),
-        (torch.zeros(0, 4), torch.zeros(0).long(), ValueError, "x must hold at least one sample"),
-    ],
-)
-def test_wrong_batches(x: Tensor, y: Tensor, error: type[Exception], sentence: str) -> None:
-    with pytest.raises(error, match=sentence):
-        rrfast.RAT().backward(nn.Linear(4, 3), x, y)
-
-
-def test_wrong_backward() -> None:
-    with pytest.raises(TypeError, match="backward must be None, a GradScaler or a callable"):
-        rrfast.RAT().backward(nn.Linear(4, 3), torch.zeros(2, 4), torch.zeros(2).long(), backward=3)

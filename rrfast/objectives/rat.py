@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rrfast import ops
-from rrfast.checks import check_batch, check_logits, check_number, describe
-from rrfast.engine import Model
+from rrfast.checks import check_count, check_number
+from rrfast.objectives.mixing import Mixing
+from rrfast.objectives.objective import (
+    Backward,
+    Criterion,
+    NoSync,
+    Objective,
+    check_pair,
+    model_logits,
+    run_backward,
+)
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
 
 
-class Scaler(Protocol):
-    """What `torch.amp.GradScaler` has and `RAT.backward` needs."""
+class _Clean(NamedTuple):
+    """What the pass over the batch as it is, or mixed, gives."""
 
-    def scale(self, outputs: Tensor) -> Tensor:
-        """The loss times the scale."""
+    loss: Tensor  #: scalar
+    logits: Tensor  #: [B, K], of the batch as it is: they say which samples are right
 
 
 @dataclass(frozen=True, eq=False)
-class RAT:
-    """Radius Aware Training with FGSM inside.
+class RAT(Objective):
+    """Radius Aware Training, with FGSM or PGD inside.
 
         L = loss(f(x), y) + loss(f(x'), y),    x' = x + s_b * eps * sign(grad_x loss(f(x), y))
 
@@ -36,20 +48,36 @@ class RAT:
 
     The model stays in the mode it is in: the passes of a training step are training passes.
 
-    Source: RAT Eq. 9 to 12.
+    With `steps` > 1 x' is found by PGD: steps of `step_size` * eps from x, each along the sign of
+    the gradient where it is and with the same s_b, and back into the box of eps around x after
+    each.
+
+    With `mixup` the first term is that of Mixup (`rrfast.objectives.Mixup`), and so is the gradient
+    that the first step follows, taken with respect to the images as they are; one more forward, of
+    the batch as it is, says which samples are right; the second term is that of x' and its own
+    label (errata 13). This is how the paper's models are trained (B.2).
+
+    Source: RAT Eq. 9 to 12, B.2; errata 13.
 
     Attributes:
         eps: Length of the step, in units of `scale`, >= 0. The paper's 1e-3 is for inputs in
             [0, 1].
         mode: "rat", "at" or "reverse_at".
+        steps: Gradients that x' follows: 1 is FGSM, more are PGD.
+        step_size: Of PGD's steps, in units of eps, > 0; 1/4 as released. There is no random start.
+        mixup: The alpha of Mixup, > 0, or None for none. The paper takes 1 for CIFAR and 0.2 for
+            ImageNet.
+        mixup_off_epochs: In this many last epochs nothing is mixed, 10 in the released recipe.
+            Needs `epochs`, and `epoch=` in every call.
+        epochs: Of the whole training.
         criterion: The loss of logits and labels, a scalar. Default: `cross_entropy`, the mean over
             the batch.
         bounds: The box for x', see `rrfast.ops.channel_bounds`; None for none, as released.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own. With inputs
             normalised by `std`, 1 / std makes eps a pixel step.
-        batch_norm: "both": both passes update the running statistics of BatchNorm, as released.
-            "clean": only the clean one does; the other normalises by its own batch and leaves no
-            trace.
+        batch_norm: "both": every pass updates the running statistics of BatchNorm, as released.
+            "clean": only that of the first term does; the others normalise by their own batch and
+            leave no trace.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)
@@ -61,16 +89,30 @@ class RAT:
 
     eps: float = 1e-3
     mode: ops.Mode = "rat"
-    criterion: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy
+    criterion: Criterion = nn.functional.cross_entropy
     bounds: ops.Bounds | None = None
     scale: ops.Scale | None = None
     batch_norm: Literal["both", "clean"] = "both"
+    steps: int = 1
+    step_size: float = 0.25
+    mixup: float | None = None
+    mixup_off_epochs: int = 0
+    epochs: int | None = None
+    _mixing: Mixing | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_number("eps", self.eps, zero=True)
         ops.check_mode(self.mode)
         if self.batch_norm not in ("both", "clean"):
             raise ValueError(f"batch_norm must be 'both' or 'clean', got {self.batch_norm!r}")
+        check_count("steps", self.steps)
+        check_number("step_size", self.step_size)
+        if self.mixup is None and self.mixup_off_epochs:
+            raise ValueError(f"mixup_off_epochs={self.mixup_off_epochs} needs mixup, its alpha")
+        mixing = None
+        if self.mixup is not None:
+            mixing = Mixing(self.mixup, self.mixup_off_epochs, self.epochs)
+        object.__setattr__(self, "_mixing", mixing)
 
     def backward(
         self,
@@ -78,7 +120,9 @@ class RAT:
         x: Tensor,
         y: Tensor,
         *,
-        backward: Scaler | Callable[[Tensor], object] | None = None,
+        epoch: int | None = None,
+        backward: Backward = None,
+        no_sync: NoSync | None = None,
     ) -> Tensor:
         """Add the gradient of the objective to the parameters' `.grad`, and return its value.
 
@@ -91,9 +135,13 @@ class RAT:
             model: Maps [B, ...] to logits [B, K], or to an object with `.logits`.
             x: Inputs [B, ...], floating point; not modified, and its `.grad` not touched.
             y: Labels [B] int64.
+            epoch: Of the training, from 0; needed with `mixup_off_epochs`.
             backward: How to run a backward. None: `loss.backward()`. A `torch.amp.GradScaler`:
                 `scaler.scale(loss).backward()`. A callable such as `fabric.backward`: called with
                 each loss.
+            no_sync: Makes the context of the passes before the last, in which gradients are not
+                reduced among processes; default the model's own `no_sync`, which a
+                `DistributedDataParallel` model has.
 
         Returns:
             The loss, a detached scalar.
@@ -101,7 +149,9 @@ class RAT:
         Raises:
             TypeError, ValueError: `x` or `y` has another type or shape than said here.
 
-        Cost: 2 forwards, 2 backwards; the first graph is freed before the second is built.
+        Cost: 2 forwards, 2 backwards; `steps` + 1 of each with PGD, whose backwards between give no
+            gradient of the parameters; with `mixup` one forward more. The first graph is freed
+            before the second is built.
 
         Example:
             >>> model, x, y = torch.nn.Linear(4, 3), torch.rand(8, 4), torch.randint(3, (8,))
@@ -109,23 +159,24 @@ class RAT:
             >>> RAT().backward(model, x, y, backward=scaler).shape
             torch.Size([])
         """
-        run = _backward_with(backward)
+        run = run_backward(backward)
         x = _leaf(x, y)
-        no_sync = getattr(model, "no_sync", None)
-        with no_sync() if no_sync is not None else contextlib.nullcontext():
-            logits = _logits(model, x)
-            clean = self.criterion(logits, y)
+        if no_sync is None:
+            no_sync = getattr(model, "no_sync", None) or contextlib.nullcontext
+        with no_sync():
+            clean, logits = self._clean(model, x, y, epoch)
             run(clean)
-        if x.grad is None:
-            raise ValueError(
-                "model must be differentiable with respect to x, but the backward of its loss left "
-                "no gradient there"
-            )
-        adversarial = self._adversarial(model, x, x.grad, logits, y)
+            if x.grad is None:
+                raise ValueError(
+                    "model must be differentiable with respect to x, but the backward of its loss "
+                    "left no gradient there"
+                )
+            moved = self._moved(model, x, x.grad, logits, y)
+        adversarial = self._adversarial(model, moved, y)
         run(adversarial)
         return clean.detach() + adversarial.detach()
 
-    def __call__(self, model: Model, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The objective as a scalar to call backward on, for loops that want to do so themselves.
 
         Cost: 2 forwards and, with the caller's backward, 3 backwards: the input gradient is needed
@@ -137,6 +188,7 @@ class RAT:
             model: As for `backward`.
             x: As for `backward`.
             y: As for `backward`.
+            epoch: As for `backward`.
 
         Returns:
             The loss, a scalar with a graph.
@@ -152,63 +204,67 @@ class RAT:
             torch.Size([3, 4])
         """
         x = _leaf(x, y)
-        logits = _logits(model, x)
-        clean = self.criterion(logits, y)
+        clean, logits = self._clean(model, x, y, epoch)
         (grad,) = torch.autograd.grad(clean, x, retain_graph=True)
-        return clean + self._adversarial(model, x, grad, logits, y)
+        moved = self._moved(model, x, grad, logits, y)
+        return clean + self._adversarial(model, moved, y)
 
-    def _adversarial(
-        self, model: Model, x: Tensor, grad: Tensor, logits: Tensor, y: Tensor
-    ) -> Tensor:
-        perturbed, _ = ops.rat_perturb(
-            x.detach(), grad, logits.detach(), y, self.eps, self.mode, self.bounds, self.scale
-        )
-        with (
-            _batch_norm_untracked(model) if self.batch_norm == "clean" else contextlib.nullcontext()
-        ):
-            return self.criterion(_logits(model, perturbed), y)
+    def _clean(self, model: Model, x: Tensor, y: Tensor, epoch: int | None) -> _Clean:
+        """The first term, and the logits of the batch as it is."""
+        if self._mixing is None or not self._mixing.on(epoch):
+            logits = model_logits(model, x)
+            return _Clean(self.criterion(logits, y), logits.detach())
+        with self._statistics(model), torch.no_grad():
+            logits = model_logits(model, x)
+        mixed = self._mixing.mix(x)
+        return _Clean(mixed.loss(self.criterion, model_logits(model, mixed.x), y), logits)
+
+    def _moved(self, model: Model, x: Tensor, grad: Tensor, logits: Tensor, y: Tensor) -> Tensor:
+        """x', from the gradient at x."""
+        x = x.detach()
+        step = self.eps if self.steps == 1 else self.step_size * self.eps
+        settings = (step, self.mode, self.bounds, self.scale)
+        moved, _ = ops.rat_perturb(x, grad, logits, y, *settings)
+        if self.steps == 1:
+            return moved
+        reach = self._reach(x)
+        least, most = x - reach, x + reach
+        for _ in range(self.steps - 1):
+            probe = torch.clamp(moved, least, most).requires_grad_()
+            with self._statistics(model):
+                loss = self.criterion(model_logits(model, probe), y)
+            (grad,) = torch.autograd.grad(loss, probe)
+            moved, _ = ops.rat_perturb(probe.detach(), grad, logits, y, *settings)
+        return torch.clamp(moved, least, most)
+
+    def _reach(self, x: Tensor) -> Tensor | float:
+        """How far x' may be from x: eps, in units of `scale`."""
+        scale = ops.channel_scale(self.scale, x)
+        if scale is None:
+            return self.eps
+        channels = [-1, *[1] * (x.dim() - 2)] if x.dim() > 1 else [-1]
+        return (self.eps * scale).to(x.dtype).reshape(channels)
+
+    def _adversarial(self, model: Model, moved: Tensor, y: Tensor) -> Tensor:
+        """The second term."""
+        with self._statistics(model):
+            return self.criterion(model_logits(model, moved), y)
+
+    def _statistics(self, model: Model) -> contextlib.AbstractContextManager[None]:
+        """The context of every pass but that of the first term."""
+        return _untracked(model) if self.batch_norm == "clean" else contextlib.nullcontext()
 
 
 def _leaf(x: Tensor, y: Tensor) -> Tensor:
     """`x` as a leaf of its own, so that its gradient lands there and not with the caller."""
-    check_batch(x)
-    if not isinstance(y, Tensor) or y.dtype != torch.int64:
-        raise TypeError(f"y must be an int64 tensor of class labels, got {describe(y)}")
-    if y.shape != x.shape[:1]:
-        raise ValueError(f"y must have one label per sample of x, {x.shape[0]}, got {describe(y)}")
-    if x.shape[0] == 0:
-        raise ValueError("x must hold at least one sample, got an empty batch")
+    check_pair(x, y)
     with torch.inference_mode(False):
         leaf = x.clone() if x.is_inference() else x.detach()
     return leaf.requires_grad_(True)
 
 
-def _logits(model: Model, x: Tensor) -> Tensor:
-    output = model(x)
-    logits: Any = getattr(output, "logits", output)
-    check_logits("the model's logits", logits)
-    assert isinstance(logits, Tensor)
-    return logits
-
-
-def _backward_with(
-    backward: Scaler | Callable[[Tensor], object] | None,
-) -> Callable[[Tensor], object]:
-    if backward is None:
-        return lambda loss: loss.backward()
-    scale = getattr(backward, "scale", None)
-    if scale is not None:
-        return lambda loss: scale(loss).backward()
-    if callable(backward):
-        return backward
-    raise TypeError(
-        f"backward must be None, a GradScaler or a callable such as fabric.backward, got "
-        f"{type(backward).__name__}"
-    )
-
-
 @contextlib.contextmanager
-def _batch_norm_untracked(model: Model) -> Iterator[None]:
+def _untracked(model: Model) -> Iterator[None]:
     """BatchNorm in training mode normalises by the batch and leaves its statistics alone."""
     modules = model.modules() if isinstance(model, nn.Module) else ()
     tracking = [

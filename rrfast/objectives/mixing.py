@@ -1,0 +1,99 @@
+"""Mixing of samples: every image with its neighbour in the batch, and their losses likewise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rrfast.checks import check_count, check_number, describe
+
+if TYPE_CHECKING:
+    from rrfast.objectives.objective import Criterion
+
+
+def neighbours(x: Tensor) -> Tensor:
+    """Samples 0 and 1 exchanged, 2 and 3, and so on; the last of an odd number stays.
+
+    A batch of a shuffled data set is in random order, so these are random pairs. Unlike those of a
+    random permutation they stay together where an even batch is cut in halves: two processes with
+    half a batch each do what one does with the whole.
+
+    Example:
+        >>> neighbours(torch.arange(5))
+        tensor([1, 0, 3, 2, 4])
+    """
+    pairs = x[: len(x) // 2 * 2].unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+    return pairs if len(x) % 2 == 0 else torch.cat([pairs, x[-1:]])
+
+
+def beta_share(alpha: float) -> float:
+    """One draw of Beta(alpha, alpha), from torch's default generator on the CPU."""
+    return float(torch.distributions.Beta(alpha, alpha).sample())
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A batch whose every image is `share` its own and the rest its neighbour's.
+
+    Attributes:
+        x: [B, ...], share * x_i + (1 - share) * x_j.
+        share: In [0, 1], the same for the whole batch.
+    """
+
+    x: Tensor
+    share: float
+
+    def loss(self, criterion: Criterion, logits: Tensor, y: Tensor) -> Tensor:
+        """Of both labels: a share of the sample's own, and the rest of its neighbour's."""
+        return self.share * criterion(logits, y) + (1 - self.share) * criterion(
+            logits, neighbours(y)
+        )
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How samples are mixed, and until when.
+
+    Attributes:
+        alpha: The share is drawn from Beta(alpha, alpha), > 0, once for the batch.
+        off_epochs: In this many last epochs nothing is mixed, >= 0.
+        epochs: Of the whole training; needed for off_epochs.
+    """
+
+    alpha: float
+    off_epochs: int = 0
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number("alpha", self.alpha)
+        check_count("mixup_off_epochs", self.off_epochs, least=0)
+        if self.epochs is not None:
+            check_count("epochs", self.epochs)
+        if self.off_epochs and self.epochs is None:
+            raise ValueError(
+                f"mixup_off_epochs={self.off_epochs} needs epochs, the number of all epochs: it "
+                "counts from the last"
+            )
+
+    def on(self, epoch: int | None) -> bool:
+        """Whether samples are mixed in `epoch`, from 0.
+
+        Raises:
+            ValueError: There are last epochs without mixing, and `epoch` is None or no epoch.
+        """
+        if not self.off_epochs or self.epochs is None:
+            return True
+        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
+            raise ValueError(
+                f"epoch must be the number of the epoch, from 0, where mixup_off_epochs is set, "
+                f"got {describe(epoch)}"
+            )
+        return epoch < self.epochs - self.off_epochs
+
+    def mix(self, x: Tensor) -> Mixed:
+        """Every sample of `x` with its neighbour. Draws one share."""
+        share = beta_share(self.alpha)
+        return Mixed(torch.lerp(neighbours(x), x, share), share)

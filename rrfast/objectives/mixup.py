@@ -1,0 +1,65 @@
+"""Mixup: training on what lies between two images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from rrfast.objectives.mixing import Mixing
+from rrfast.objectives.objective import Criterion, Objective, check_pair, model_logits
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rrfast.engine import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Mixup(Objective):
+    """Mixup.
+
+        L = l loss(f(x~), y_i) + (1 - l) loss(f(x~), y_j),    x~ = l x_i + (1 - l) x_j
+
+    with one l ~ Beta(alpha, alpha) per batch. Sample j is the neighbour of i in the batch, which
+    must be in random order, as a shuffling loader gives it; see
+    `rrfast.objectives.mixing.neighbours`. The last sample of an odd batch stays as it is.
+
+    Cost: 1 forward, 1 backward.
+
+    Source: Zhang et al. (2018), "mixup: Beyond Empirical Risk Minimization"; RAT B.2.
+
+    Attributes:
+        alpha: > 0. RAT's paper takes 1 for CIFAR and 0.2 for ImageNet.
+        mixup_off_epochs: In this many last epochs training is standard, 10 in the released recipe
+            of RAT. Needs `epochs`, and `epoch=` in every call.
+        epochs: Of the whole training.
+        criterion: The loss of logits and labels, a scalar. Default: `cross_entropy`, the mean over
+            the batch.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(4, 3)
+        >>> x, y = torch.rand(8, 4), torch.randint(3, (8,))
+        >>> Mixup(mixup_off_epochs=10, epochs=500).backward(model, x, y, epoch=0).shape
+        torch.Size([])
+    """
+
+    alpha: float = 1.0
+    mixup_off_epochs: int = 0
+    epochs: int | None = None
+    criterion: Criterion = nn.functional.cross_entropy
+    _mixing: Mixing = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        mixing = Mixing(self.alpha, self.mixup_off_epochs, self.epochs)
+        object.__setattr__(self, "_mixing", mixing)
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
+        """The loss; see `Objective`."""
+        check_pair(x, y)
+        if not self._mixing.on(epoch):
+            return self.criterion(model_logits(model, x), y)
+        mixed = self._mixing.mix(x)
+        return mixed.loss(self.criterion, model_logits(model, mixed.x), y)

@@ -1,0 +1,137 @@
+"""What every training objective is, and how its backward is run."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rrfast.checks import check_batch, check_logits, describe
+from rrfast.engine import output_logits
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+#: A loss of logits [B, K] and labels [B] that is a mean over the batch, such as `cross_entropy`.
+#: `torch.nn.CrossEntropyLoss` brings label smoothing and class weights.
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+class Scaler(Protocol):
+    """What `torch.amp.GradScaler` has and an objective's backward needs."""
+
+    def scale(self, outputs: Tensor) -> Tensor:
+        """The loss times the scale."""
+
+
+#: How to run a backward: None, a scaler, or what is called with each loss.
+Backward = Scaler | Callable[[Tensor], object] | None
+#: Makes the context in which a backward reduces nothing, as `DistributedDataParallel.no_sync`.
+NoSync = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+class Objective(ABC):
+    """A training objective: `objective.backward(model, x, y)` in place of a loss and its backward.
+
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = objective.backward(model, x, y, epoch=epoch)
+            optimizer.step()
+
+    The model stays in the mode it is in: the passes of a training step are training passes.
+    What an objective draws at random, it draws from torch's default generator on the CPU. With
+    `torch.manual_seed` the same on all processes of a distributed training, they draw together
+    what one process would draw for the joint batch.
+    """
+
+    #: Logits that the model must have beyond the classes of the data.
+    extra_classes: int = 0
+
+    @abstractmethod
+    def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
+        """The objective as a scalar to call backward on, for loops that want to do so themselves.
+
+        Args:
+            model: As for `backward`.
+            x: As for `backward`.
+            y: As for `backward`.
+            epoch: As for `backward`.
+
+        Returns:
+            The loss, a scalar with a graph.
+
+        Raises:
+            TypeError, ValueError: As for `backward`.
+        """
+
+    def backward(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        epoch: int | None = None,
+        backward: Backward = None,
+        no_sync: NoSync | None = None,
+    ) -> Tensor:
+        """Add the gradient of the objective to the parameters' `.grad`, and return its value.
+
+        Args:
+            model: Maps [B, ...] to logits [B, K], or to an object with `.logits`.
+            x: Inputs [B, ...], floating point; not modified, and its `.grad` not touched.
+            y: Labels [B] int64.
+            epoch: Of the training, from 0; for objectives that change on the way.
+            backward: How to run a backward. None: `loss.backward()`. A `torch.amp.GradScaler`:
+                `scaler.scale(loss).backward()`. A callable such as `fabric.backward`: called with
+                each loss.
+            no_sync: Makes the context of the passes before the last, in which gradients are not
+                reduced among processes; default the model's own `no_sync`, which a
+                `DistributedDataParallel` model has.
+
+        Returns:
+            The loss, a detached scalar.
+
+        Raises:
+            TypeError, ValueError: `x` or `y` has another type or shape than said here.
+        """
+        del no_sync  # one pass: it is the last
+        loss = self(model, x, y, epoch=epoch)
+        run_backward(backward)(loss)
+        return loss.detach()
+
+
+def check_pair(x: Tensor, y: Tensor) -> None:
+    """Raise unless `x` is [B, ...] floating point with B > 0, and `y` [B] int64."""
+    check_batch(x)
+    if not isinstance(y, Tensor) or y.dtype != torch.int64:
+        raise TypeError(f"y must be an int64 tensor of class labels, got {describe(y)}")
+    if y.shape != x.shape[:1]:
+        raise ValueError(f"y must have one label per sample of x, {x.shape[0]}, got {describe(y)}")
+    if x.shape[0] == 0:
+        raise ValueError("x must hold at least one sample, got an empty batch")
+
+
+def model_logits(model: Model, x: Tensor) -> Tensor:
+    """The model's logits [B, K], with their graph."""
+    logits = output_logits(model(x))
+    check_logits("the model's logits", logits)
+    return logits
+
+
+def run_backward(backward: Backward) -> Callable[[Tensor], object]:
+    """`backward` as something to call with a loss."""
+    if backward is None:
+        return lambda loss: loss.backward()
+    scale = getattr(backward, "scale", None)
+    if scale is not None:
+        return lambda loss: scale(loss).backward()
+    if callable(backward):
+        return backward
+    raise TypeError(
+        f"backward must be None, a GradScaler or a callable such as fabric.backward, got "
+        f"{type(backward).__name__}"
+    )
