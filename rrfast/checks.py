@@ -116,6 +116,33 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
+def check_labels(name: str, value: object, classes: int) -> None:
+    """Raise unless `value` is [n], integers, each a class from 0 to `classes` - 1.
+
+    One pass over all labels of a data set, where they lie: before the training and not in it, as
+    cross-entropy on a GPU meets a wrong label with a failed assertion that ends the process.
+
+    Raises:
+        TypeError: `value` is no tensor of integers.
+        ValueError: It is not [n], or a label is out of range; the first of them and its row are
+            named.
+    """
+    integers = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    if not isinstance(value, Tensor) or value.dtype not in integers:
+        raise TypeError(f"{name} must be a tensor of integers, got {describe(value)}")
+    if value.dim() != 1:
+        raise ValueError(f"{name} must have shape [n], got {describe(value)}")
+    # In int64, where no number of classes wraps around.
+    labels = value.long()
+    wrong = ((labels < 0) | (labels >= classes)).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise ValueError(
+            f"{name} must be labels of {classes} classes, from 0 to {classes - 1}, and has "
+            f"{int(labels[row])} in row {row}"
+        )
+
+
 def check_r_min(r_min: object) -> None:
     """Raise unless `r_min` is a number that a doubling can start from."""
     check_number("r_min", r_min)

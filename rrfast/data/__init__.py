@@ -2,7 +2,8 @@
 
 Without a download: `digits` is real, `synthetic` any size. From files you have: `cifar10` and
 `cifar100` read the binary releases, `cifar10c` the corrupted test images, `image_folder` a folder
-per class. `augment` crops and flips a batch on its device.
+per class. `augment` crops and flips a batch on its device. `random_images` and `random_textures`
+are images of no class, which `Outliers` draws batches from.
 """
 
 from rrfast.data.augment import augment
@@ -10,6 +11,7 @@ from rrfast.data.cifar import Cifar, cifar10, cifar100
 from rrfast.data.cifar10c import CORRUPTIONS, EXTRA_CORRUPTIONS, cifar10c
 from rrfast.data.digits import Digits, Split, digits, digits_cnn
 from rrfast.data.folder import ImageFolder, image_folder
+from rrfast.data.outliers import Outliers, random_images, random_textures
 from rrfast.data.synthetic import Synthetic, synthetic, synthetic_cnn
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Cifar",
     "Digits",
     "ImageFolder",
+    "Outliers",
     "Split",
     "Synthetic",
     "augment",
@@ -27,6 +30,8 @@ __all__ = [
     "digits",
     "digits_cnn",
     "image_folder",
+    "random_images",
+    "random_textures",
     "synthetic",
     "synthetic_cnn",
 ]

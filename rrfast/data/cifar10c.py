@@ -12,6 +12,7 @@ import torch
 
 from rrfast.checks import check_path, describe
 from rrfast.data.digits import Split
+from rrfast.data.npy import npy_array
 
 SOURCE = "https://zenodo.org/records/2535967"
 ARCHIVE, FOLDER = "CIFAR-10-C.tar", "CIFAR-10-C"
@@ -103,23 +104,10 @@ def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> 
 
 
 def _open(path: Path, file_name: str, shape: tuple[int, ...], dtype: type[Any]) -> npt.NDArray[Any]:
-    """A file of the release as an array on disk, its shape and dtype checked."""
-    file = path / file_name
-    where = f"It is at {SOURCE} in {ARCHIVE}"
-    if not file.is_file():
-        raise FileNotFoundError(f"{file_name} of CIFAR-10-C is not in {path}. {where}")
-    try:
-        # Not numpy.load, which opens zip archives and pickles too, each with errors of its own.
-        array = np.lib.format.open_memmap(file, mode="r")
-    except ValueError as error:
-        raise ValueError(
-            f"{file} must be a whole .npy file of numbers and cannot be read as one: {error}. Is "
-            f"the download truncated? Pickled Python objects are refused. {where}"
-        ) from error
-    expected = (SEVERITIES * IMAGES, *shape)
-    if array.shape != expected or not np.issubdtype(array.dtype, dtype):
-        raise ValueError(
-            f"{file} must be {dtype.__name__} of shape {list(expected)}, got {array.dtype} of "
-            f"shape {list(array.shape)}. {where}"
-        )
-    return array
+    return npy_array(
+        path / file_name,
+        (SEVERITIES * IMAGES, *shape),
+        dtype,
+        release="CIFAR-10-C",
+        where=f"It is at {SOURCE} in {ARCHIVE}",
+    )

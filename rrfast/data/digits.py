@@ -92,14 +92,16 @@ def _load() -> tuple[Tensor, Tensor]:
     return x, torch.tensor(bunch.target, dtype=torch.int64)
 
 
-def digits_cnn(seed: int = 0) -> nn.Sequential:
+def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
     """A small CNN for `digits`: two 3x3 convolutions with BatchNorm, two linear layers.
 
     Args:
         seed: Decides the initial weights. Global random state is left as it was.
+        classes: Logits per image.
 
     Returns:
-        A module in training mode, [n, 1, 8, 8] to logits [n, 10], with 13,754 parameters.
+        A module in training mode, [n, 1, 8, 8] to logits [n, classes], with 13,754 parameters for
+        ten of them.
 
     Example:
         >>> digits_cnn()(torch.rand(2, 1, 8, 8)).shape
@@ -120,5 +122,5 @@ def digits_cnn(seed: int = 0) -> nn.Sequential:
             nn.Flatten(),
             nn.Linear(128, 64),
             nn.ReLU(),
-            nn.Linear(64, 10),
+            nn.Linear(64, classes),
         )

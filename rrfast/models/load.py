@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
+import inspect
 import pickle
 import re
 import runpy
@@ -15,6 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from rrfast.checks import check_count
+
 #: What a specification may look like, as errors and the command line say it.
 SPECIFICATIONS = (
     "pytorchcv:NAME, torchvision:NAME, timm:NAME, importable.module:function, "
@@ -22,7 +26,13 @@ SPECIFICATIONS = (
 )
 
 
-def load_model(spec: str, *, weights: Path | str | None = None, seed: int = 0) -> nn.Module:
+def load_model(
+    spec: str,
+    *,
+    classes: int | None = None,
+    weights: Path | str | None = None,
+    seed: int = 0,
+) -> nn.Module:
     """A model by its specification, with random weights or those of a file.
 
     ==========================  ============================================================
@@ -31,15 +41,23 @@ def load_model(spec: str, *, weights: Path | str | None = None, seed: int = 0) -
     pytorchcv:NAME              pytorchcv:resnet20_cifar10, pytorchcv:wrn28_10_cifar10
     torchvision:NAME            torchvision:resnet50
     timm:NAME                   timm:convnext_tiny
-    importable.module:function  rrfast.data:synthetic_cnn; called without arguments
+    importable.module:function  rrfast.data:synthetic_cnn; called with `classes`, or nothing
     path/to/file.py:function    nets/mine.py:build; likewise
     ==========================  ============================================================
 
     Of pytorchcv only the file that defines the name is imported, so torchvision need not be there;
     wide ResNets of any depth and width go by their name, such as wrn16_4_cifar10.
 
+    Two networks of one depth need not be one: pytorchcv's resnet110_cifar10 is He et al.'s ResNet,
+    with BatchNorm and ReLU behind each convolution and a ReLU on every sum (post-activation);
+    preresnet110_cifar10 has BatchNorm and ReLU before each convolution, sums as they are, and one
+    BatchNorm and ReLU behind the last (pre-activation). What OpenMix's code calls ResNet110 is the
+    latter.
+
     Args:
         spec: What to build, see above.
+        classes: Number of logits, at least 2: the argument `num_classes` of a zoo's model, or
+            `classes` of your function. None: as many as the model has by itself.
         weights: A state_dict as `torch.save(model.state_dict(), ...)` writes it, loaded with
             weights_only=True onto the CPU. None: the weights stay random.
         seed: Decides the random weights. Global random state is left as it was.
@@ -51,20 +69,37 @@ def load_model(spec: str, *, weights: Path | str | None = None, seed: int = 0) -
         ImportError: The package or module is not installed.
         FileNotFoundError: There is no such file.
         TypeError: The function returns no `nn.Module`.
-        ValueError: Not one of these forms, an unknown name, or weights of another model.
+        ValueError: Not one of these forms, an unknown name, weights of another model, or `classes`
+            is no integer of at least 2 or asked of a model that cannot be told.
+
+    Source: He et al. (2016), "Deep Residual Learning for Image Recognition" (post-activation) and
+    "Identity Mappings in Deep Residual Networks" (pre-activation);
+    https://github.com/Impression2805/OpenMix, model/resnet.py.
 
     Example:
         >>> sum(p.numel() for p in load_model("rrfast.data:synthetic_cnn").parameters())
         24346
+        >>> load_model("rrfast.data:synthetic_cnn", classes=100)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 100])
     """
     source, colon, name = spec.rpartition(":")
     if not (source and colon and name):
         raise ValueError(f"model must be one of {SPECIFICATIONS}, got {spec!r}")
-    build = _ZOOS[source](name) if source in _ZOOS else _function(source, name)
+    if classes is not None:
+        check_count("classes", classes, least=2)
+    if source in _ZOOS:
+        build, keyword = _ZOOS[source](name), "num_classes"
+    else:
+        build, keyword = _function(source, name), "classes"
+    if classes is not None and not _takes(build, keyword):
+        raise ValueError(
+            f"classes must be None for {spec!r}, which takes no argument {keyword}, got {classes}"
+        )
+    arguments = {} if classes is None else {keyword: int(classes)}
     with torch.random.fork_rng(devices=[]):
         # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
         torch.default_generator.manual_seed(seed)
-        model = build()
+        model = build(**arguments)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model {spec!r} must return an nn.Module, got {type(model).__name__}")
     if weights is not None:
@@ -84,7 +119,19 @@ def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
         ) from error
 
 
-def _pytorchcv(name: str) -> Callable[[], Any]:
+def _takes(build: Callable[..., Any], keyword: str) -> bool:
+    """Whether `build(keyword=...)` fits its signature."""
+    try:
+        parameters = inspect.signature(build).parameters
+    except ValueError:  # written in C, some say nothing of their arguments
+        return False
+    named = parameters.get(keyword)
+    return (
+        named is not None and named.kind in {named.POSITIONAL_OR_KEYWORD, named.KEYWORD_ONLY}
+    ) or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def _pytorchcv(name: str) -> Callable[..., Any]:
     package = importlib.util.find_spec("pytorchcv")
     if package is None or not package.submodule_search_locations:
         raise ImportError(
@@ -108,27 +155,49 @@ def _pytorchcv(name: str) -> Callable[[], Any]:
                 f"a wide ResNet must have 6 n + 4 layers, such as 16, 22, 28 or 40, got {name!r}"
             )
         module = importlib.import_module("pytorchcv.models.wrn_cifar")
-        classes = 100 if data == "cifar100" else 10
-        return lambda: module.get_wrn_cifar(classes, blocks=depth, width_factor=width)
+        default = 100 if data == "cifar100" else 10
+        return lambda num_classes=default: module.get_wrn_cifar(
+            num_classes, blocks=depth, width_factor=width
+        )
     if name not in defined:
         raise ValueError(_unknown("pytorchcv", name, list(defined)))
     module = importlib.import_module(f"pytorchcv.models.{defined[name]}")
-    function: Callable[[], Any] = getattr(module, name)
-    return function
+    return _of_any_number(getattr(module, name))
 
 
-def _torchvision(name: str) -> Callable[[], Any]:
+def _of_any_number(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of pytorchcv, whatever number of classes it is asked for."""
+
+    @functools.wraps(function)
+    def build(**arguments: int) -> Any:
+        try:
+            return function(**arguments)
+        except AssertionError:
+            # Before they build anything, most of CIFAR's assert that there are 10 or 100. The last
+            # layer is the only one that knows, and keeps the weights nn.Linear draws for itself.
+            model = function()
+            last = getattr(model, "output", None)
+            if not isinstance(last, nn.Linear):
+                raise
+            model.num_classes = arguments["num_classes"]
+            model.output = nn.Linear(last.in_features, model.num_classes, last.bias is not None)
+            return model
+
+    return build
+
+
+def _torchvision(name: str) -> Callable[..., Any]:
     models = _imported("torchvision.models", "torchvision")
     if name not in models.list_models():
         raise ValueError(_unknown("torchvision", name, models.list_models()))
-    return lambda: models.get_model(name, weights=None)
+    return functools.partial(models.get_model, name, weights=None)
 
 
-def _timm(name: str) -> Callable[[], Any]:
+def _timm(name: str) -> Callable[..., Any]:
     timm = _imported("timm", "timm")
     if name not in timm.list_models():
         raise ValueError(_unknown("timm", name, timm.list_models()))
-    return lambda: timm.create_model(name, pretrained=False)
+    return functools.partial(timm.create_model, name, pretrained=False)
 
 
 #: What stands before the colon, and what finds the rest.
@@ -151,7 +220,7 @@ def _unknown(zoo: str, name: str, known: list[str]) -> str:
     return f"{zoo} has no model {name!r} among its {len(known)}{meant}"
 
 
-def _function(source: str, name: str) -> Callable[[], Any]:
+def _function(source: str, name: str) -> Callable[..., Any]:
     """The function of a module or a file."""
     if source.endswith(".py"):
         if not Path(source).is_file():
@@ -169,5 +238,5 @@ def _function(source: str, name: str) -> Callable[[], Any]:
         close = difflib.get_close_matches(name, functions, n=3)
         meant = f"; did you mean {' or '.join(close)}?" if close else ""
         raise ValueError(f"model must name a function of {source}, which has no {name!r}{meant}")
-    function: Callable[[], Any] = names[name]
+    function: Callable[..., Any] = names[name]
     return function

@@ -1,0 +1,209 @@
+"""Images of no class, to be mixed into a training: released ones, or textures made here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rrfast.checks import check_count, check_floating, check_path, describe
+from rrfast.data.npy import npy_array
+
+SOURCE = "https://github.com/hendrycks/outlier-exposure"
+FILE = "300K_random_images.npy"
+
+
+class Outliers:
+    """Draws a batch of outliers as large as a batch of images: `outliers(x)`.
+
+    Draws are with replacement and come from torch's default CPU generator, so `torch.manual_seed`
+    decides them. Under `torch.distributed`, each process draws the numbers of all and takes its
+    own: processes that are seeded alike draw together what one process would draw for the joint
+    batch [share of rank 0; share of rank 1; ...], provided all shares are of one size.
+
+    Args:
+        images: [n, C, H, W]: a tensor of bytes or of floating point in [0, 1], or a NumPy array of
+            bytes, a memory map among them, of which only the drawn rows are ever read. It is kept,
+            not copied; a tensor may lie on any device.
+
+    Attributes:
+        images: As given.
+
+    Raises:
+        TypeError: `images` is neither, or of another dtype.
+        ValueError: It is not [n >= 1, C, H, W], or has pixels outside [0, 1].
+
+    Example:
+        >>> outliers = Outliers(random_textures(100, size=8, channels=1))
+        >>> outliers(torch.rand(4, 1, 8, 8)).shape
+        torch.Size([4, 1, 8, 8])
+    """
+
+    def __init__(self, images: Tensor | npt.NDArray[np.uint8]) -> None:
+        if isinstance(images, np.ndarray):
+            if images.dtype != np.uint8:
+                raise TypeError(f"images must be uint8 as an array, got {_described(images)}")
+        elif not isinstance(images, Tensor):
+            raise TypeError(f"images must be a tensor or a uint8 array, got {describe(images)}")
+        elif images.dtype != torch.uint8 and not images.is_floating_point():
+            raise TypeError(f"images must be uint8 or floating point, got {describe(images)}")
+        if images.ndim != 4 or images.shape[0] == 0:
+            raise ValueError(
+                f"images must have shape [n, C, H, W], n at least 1, got {_described(images)}"
+            )
+        if isinstance(images, Tensor) and images.is_floating_point() and images.numel():
+            least, most = (float(end) for end in images.detach().aminmax())
+            if not 0 <= least <= most <= 1:  # nor NaN
+                raise ValueError(f"images must be in [0, 1], got pixels from {least} to {most}")
+        self.images = images
+
+    def __len__(self) -> int:
+        """Number of images to draw from."""
+        return int(self.images.shape[0])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """One outlier per sample.
+
+        Args:
+            x: [B, C, H, W] floating point; only its shape, dtype, device and memory format count.
+
+        Returns:
+            [B, C, H, W] in [0, 1], of the dtype, device and memory format of x: a byte over 255.
+
+        Raises:
+            TypeError: x is no floating-point tensor.
+            ValueError: Its shape is not that of the images.
+
+        Cost: Bytes travel to the device of x as bytes.
+        """
+        check_floating("x", x)
+        shape = tuple(self.images.shape[1:])
+        if x.dim() != 4 or tuple(x.shape[1:]) != shape:
+            raise ValueError(
+                f"x must have shape [B, {', '.join(map(str, shape))}], as the outliers have, got "
+                f"{describe(x)}"
+            )
+        index = _draws(len(self), x.shape[0])
+        if isinstance(self.images, Tensor):
+            rows = self.images.detach()[index.to(self.images.device)]
+        else:
+            rows = torch.from_numpy(np.ascontiguousarray(self.images[index.numpy()]))
+        result = torch.empty_like(x, requires_grad=False)
+        result.copy_(rows.to(x.device))
+        return result if rows.is_floating_point() else result.div_(255)
+
+
+def random_images(path: str | os.PathLike[str]) -> Outliers:
+    """The 300K Random Images: photographs of anything, without those that show CIFAR's classes.
+
+    Outlier Exposure and OpenMix train with them. Nothing is downloaded: fetch
+    300K_random_images.npy (0.92 GB), to which the source below links.
+
+    Args:
+        path: The file, or the folder it lies in.
+
+    Returns:
+        `Outliers` of [n, 3, 32, 32] bytes, n = 300,000 in the release, on disk: a memory map, of
+        which a draw reads its rows.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        TypeError: `path` is no path.
+        ValueError: The file is no .npy file, is truncated, holds Python objects, or is not uint8 of
+            shape [n, 32, 32, 3].
+
+    Source: Hendrycks, Mazeika & Dietterich (2019), "Deep Anomaly Detection with Outlier Exposure",
+    https://arxiv.org/abs/1812.04606; https://github.com/hendrycks/outlier-exposure.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:  # zeros in the format of the release
+        ...     np.save(f"{folder}/300K_random_images.npy", np.zeros((7, 32, 32, 3), np.uint8))
+        ...     outliers = random_images(folder)
+        ...     x = outliers(torch.rand(4, 3, 32, 32))
+        >>> len(outliers), x.shape
+        (7, torch.Size([4, 3, 32, 32]))
+    """
+    check_path("path", path)
+    file = Path(path)
+    if file.is_dir():
+        file /= FILE
+    images = npy_array(
+        file,
+        (None, 32, 32, 3),
+        np.uint8,
+        release="the 300K Random Images",
+        where=f"The link to {FILE} is at {SOURCE}",
+    )
+    return Outliers(images.transpose(0, 3, 1, 2))
+
+
+def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0) -> Tensor:
+    """Outliers made of nothing but noise at several scales, for tasks that have no others.
+
+    An image is a weighted sum of Gaussian noise on grids of 2, 4, 8, ... and `size` cells a side,
+    each enlarged to the image bilinearly; the sum has mean 1/2 and a standard deviation c over the
+    pixels and channels of the image, and is clipped:
+
+        x = clip(1/2 + c standardised(sum over grids of w_g enlarged(noise_g)))
+
+    Every image draws its own weights w, uniform between 0 and 1, and its contrast c, uniform
+    between 0.05 and 0.3. So some are clouds and some are grain, and none is a wave as in
+    `synthetic` or a stroke as in `digits`.
+
+    Args:
+        n: Images, at least 1.
+        size: Side of the images, in pixels, at least 2.
+        channels: At least 1; each has noise of its own.
+        seed: Any integer. Global random state is neither used nor changed.
+
+    Returns:
+        [n, channels, size, size] float32 in [0, 1], on the CPU; `Outliers` draws from it.
+
+    Raises:
+        TypeError: `seed` is not an integer.
+        ValueError: `n`, `size` or `channels` is no integer that large.
+
+    Cost: 10,000 images of 32 x 32 take some three seconds and 0.6 GB.
+
+    Source: ours.
+
+    Example:
+        >>> random_textures(10, size=8, channels=1).shape
+        torch.Size([10, 1, 8, 8])
+    """
+    for name, value, least in (("n", n, 1), ("size", size, 2), ("channels", channels, 1)):
+        check_count(name, value, least=least)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    generator = torch.Generator().manual_seed(seed)
+    contrast = torch.rand(n, 1, 1, 1, generator=generator) * 0.25 + 0.05
+    x = torch.zeros(n, channels, size, size)
+    coarser = [2**octave for octave in range(1, size.bit_length()) if 2**octave < size]
+    for cells in (*coarser, size):
+        noise = torch.randn(n, channels, cells, cells, generator=generator)
+        weight = torch.rand(n, 1, 1, 1, generator=generator)
+        x.addcmul_(weight, F.interpolate(noise, size=(size, size), mode="bilinear"))
+    deviation, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
+    return x.sub_(mean).mul_(contrast / deviation).add_(0.5).clamp_(0, 1)
+
+
+def _draws(n: int, batch: int) -> Tensor:
+    """Rows for this process's share of the joint batch: [batch] int64, on the CPU."""
+    world, rank = 1, 0
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    # The device is named, because torch.set_default_device would move the draws to another one.
+    return torch.randint(n, (world, batch), device="cpu")[rank]
+
+
+def _described(images: Tensor | npt.NDArray[Any]) -> str:
+    if isinstance(images, Tensor):
+        return describe(images)
+    return f"a {images.dtype} array of shape {list(images.shape)}"

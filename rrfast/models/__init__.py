@@ -1,0 +1,11 @@
+"""Models to train and measure: by name, and what is put before and behind them.
+
+`load_model` builds one of a zoo or of your own function. `Normalize` goes before it, so that inputs
+stay in [0, 1] and radii in pixels; `FirstClasses` behind it drops logits that only training needs.
+"""
+
+from rrfast.models.first_classes import FirstClasses
+from rrfast.models.load import SPECIFICATIONS, load_model
+from rrfast.models.normalize import Normalize
+
+__all__ = ["SPECIFICATIONS", "FirstClasses", "Normalize", "load_model"]

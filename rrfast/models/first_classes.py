@@ -1,0 +1,68 @@
+"""A model without the logits that only its training needed."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from rrfast.checks import check_count, check_logits
+from rrfast.engine import output_logits
+
+
+class FirstClasses(nn.Module):
+    """The first `classes` logits of a model, as [B, classes].
+
+    OpenMix trains with one class more than the task has, for outliers, and drops its logit when it
+    predicts. Around such a model, every score and radius is that of the K real classes.
+
+    The parameters are the model's own, not copies: training it goes on through either. Weights are
+    kept without this module by `first.model.state_dict()`.
+
+    Args:
+        model: Returns logits [B, K], or an object with such `.logits`, K at least `classes`.
+        classes: How many to keep, at least 2.
+
+    Attributes:
+        model: The model.
+        classes: How many are kept.
+
+    Raises:
+        TypeError: `model` is no `nn.Module`; called, it returns no floating-point logits.
+        ValueError: `classes` is no integer of at least 2; called, the model has fewer logits, or
+            they are not [B, K].
+
+    Source: Zhu et al. (2023), "OpenMix: Exploring Outlier Samples for Misclassification Detection",
+    https://arxiv.org/abs/2303.17093.
+
+    Example:
+        >>> import torch
+        >>> trained = nn.Linear(4, 11)
+        >>> FirstClasses(trained, 10)(torch.rand(2, 4)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, model: nn.Module, classes: int) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+        check_count("classes", classes, least=2)
+        self.model = model
+        self.classes = int(classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, classes], a view of the model's.
+
+        Args:
+            x: [B, ...], as the model takes it.
+        """
+        logits = output_logits(self.model(x))
+        check_logits("the model's logits", logits)
+        if logits.shape[1] < self.classes:
+            raise ValueError(
+                f"model must have at least {self.classes} logits, those that are asked for, and "
+                f"has {logits.shape[1]}"
+            )
+        return logits[:, : self.classes]
+
+    def extra_repr(self) -> str:
+        """How many are kept."""
+        return f"classes={self.classes}"
