@@ -42,6 +42,12 @@ def test_a_function_of_a_file(tmp_path):
     assert not torch.equal(a.weight, c.weight)
 
 
+def test_a_seed_reaches_a_function_that_seeds_itself():
+    a, b, c = (load_model("rrfast.data:digits_cnn", seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(a[0].weight, b[0].weight)
+    assert not torch.equal(a[0].weight, c[0].weight)
+
+
 def test_weights(tmp_path):
     path = tmp_path / "weights.pt"
     expected = synthetic_cnn(seed=7)

@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             what runs here, as `python -m rrfast`.
 
     Returns:
-        Exit code: 0 done, 1 something is missing or cannot be written, 2 arguments that do not fit
-        the data or each other (both said in a sentence on standard error), 130 interrupted. Wrong
-        arguments exit with 2, as argparse does.
+        Exit code: 0 done, 1 something is missing, cannot be written, or the loss is not finite, 2
+        arguments that do not fit the data or each other (all said in a sentence on standard error),
+        130 interrupted. Wrong arguments exit with 2, as argparse does.
 
     Example:
         >>> main(["demo", "--seeds", "none"])
@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command is None:
             return report([])
-        return {"demo": _demo, "bench": _bench}[arguments.command](arguments)
-    except (ImportError, OSError, ValueError) as error:
+        return {"demo": _demo, "bench": _bench, "train": _train}[arguments.command](arguments)
+    except (ArithmeticError, ImportError, OSError, ValueError) as error:
         print(f"rrfast: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     _add_demo(commands)
     _add_bench(commands)
+    _add_train(commands)
     return parser
 
 
@@ -112,6 +113,29 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
 
 
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "train",
+        help="train a model as a recipe says",
+        description="Train as a recipe says, on one device or, under torchrun, on many, and write "
+        "weights, log and checkpoints. Killed, it continues with --resume as if it had not been.",
+    )
+    command.add_argument(
+        "recipe", metavar="RECIPE", nargs="?", help="a YAML file, or a name; without one: the names"
+    )
+    command.add_argument("--out", type=Path, metavar="DIR", help="results (rrfast-train/RECIPE)")
+    command.add_argument("--resume", action="store_true", help="continue what is in DIR")
+    command.add_argument(
+        "--set",
+        dest="changes",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="entries of the recipe, such as training.epochs=3 objective.eps=1e-2",
+    )
+
+
 def _names(text: str) -> tuple[str, ...] | None:
     return None if text == "all" else tuple(text.split(","))
 
@@ -144,4 +168,20 @@ def _bench(arguments: argparse.Namespace) -> int:
     }
     settings = replace(bench.SMOKE if arguments.smoke else bench.Settings(), **given)
     bench.run(settings, arguments.out)
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    # Here, because Lightning Fabric is an extra.
+    from rrfast import train
+
+    if arguments.recipe is None:
+        print("\n".join(train.recipes()))
+        return 0
+    recipe = train.load_recipe(arguments.recipe, arguments.changes)
+    out = arguments.out or Path("rrfast-train", Path(arguments.recipe).stem)
+    fitted = train.train(recipe, out, resume=arguments.resume)
+    if train.is_first_process():
+        best = "" if fitted.best_epoch is None else f", best.pt (epoch {fitted.best_epoch + 1})"
+        print(f"Written to {out}: last.pt{best}, log.csv, recipe.yaml, checkpoint.pt")
     return 0

@@ -41,7 +41,7 @@ def load_model(
     pytorchcv:NAME              pytorchcv:resnet20_cifar10, pytorchcv:wrn28_10_cifar10
     torchvision:NAME            torchvision:resnet50
     timm:NAME                   timm:convnext_tiny
-    importable.module:function  rrfast.data:synthetic_cnn; called with `classes`, or nothing
+    importable.module:function  rrfast.data:synthetic_cnn; `classes` and `seed` if it takes them
     path/to/file.py:function    nets/mine.py:build; likewise
     ==========================  ============================================================
 
@@ -60,7 +60,8 @@ def load_model(
             `classes` of your function. None: as many as the model has by itself.
         weights: A state_dict as `torch.save(model.state_dict(), ...)` writes it, loaded with
             weights_only=True onto the CPU. None: the weights stay random.
-        seed: Decides the random weights. Global random state is left as it was.
+        seed: Decides the random weights; given to a function of yours that has an argument `seed`.
+            Global random state is left as it was.
 
     Returns:
         The module, on the CPU, in whatever mode it was built (training mode as a rule).
@@ -96,6 +97,8 @@ def load_model(
             f"classes must be None for {spec!r}, which takes no argument {keyword}, got {classes}"
         )
     arguments = {} if classes is None else {keyword: int(classes)}
+    if source not in _ZOOS and "seed" in _parameters(build):
+        arguments["seed"] = seed  # it may well seed itself
     with torch.random.fork_rng(devices=[]):
         # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
         torch.default_generator.manual_seed(seed)
@@ -121,14 +124,20 @@ def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
 
 def _takes(build: Callable[..., Any], keyword: str) -> bool:
     """Whether `build(keyword=...)` fits its signature."""
+    parameters = _parameters(build)
+    return keyword in parameters or any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
+
+
+def _parameters(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """What a function can be given by name."""
     try:
         parameters = inspect.signature(build).parameters
     except ValueError:  # written in C, some say nothing of their arguments
-        return False
-    named = parameters.get(keyword)
-    return (
-        named is not None and named.kind in {named.POSITIONAL_OR_KEYWORD, named.KEYWORD_ONLY}
-    ) or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        return {}
+    unnamed = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL
+    return {name: p for name, p in parameters.items() if p.kind not in unnamed}
 
 
 def _pytorchcv(name: str) -> Callable[..., Any]:

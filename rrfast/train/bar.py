@@ -1,0 +1,78 @@
+"""The progress bar: epoch, loss, what a step costs, and the last validation."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
+
+
+class Bar:
+    """A bar over all steps; where output is no terminal, a line per epoch in its place."""
+
+    def __init__(self, console: Console, epochs: int, steps: int) -> None:
+        self._console = console
+        self._epochs, self._steps = epochs, steps
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=epochs * steps, state="")
+        self._validated = ""
+        self._started: tuple[float, int] | None = None  #: when, and at which step of all
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self, epoch: int, step: int, loss: float) -> None:
+        """After a step: `step` of the epoch are done, with this mean loss."""
+        done = epoch * self._steps + step
+        cost = ""
+        if self._started is None:
+            self._started = time.perf_counter(), done
+        else:
+            since, first = self._started
+            cost = f", {1000 * (time.perf_counter() - since) / (done - first):.3g} ms/step"
+        self._progress.update(
+            self._task,
+            completed=done,
+            description=f"epoch {epoch + 1} of {self._epochs}",
+            state=f"loss {loss:.4f}{cost}{self._validated}",
+        )
+
+    def end_of_epoch(self, row: dict[str, float]) -> None:
+        """After an epoch, and its row of the log."""
+        if "validation_accuracy" in row:
+            self._validated = (
+                f", validation: {100 * row['validation_accuracy']:.2f} % right, "
+                f"AURC {1000 * row['validation_aurc']:.2f}"
+            )
+        # What validating takes is no step's cost.
+        self._started = None
+        if not self._console.is_terminal:
+            self._console.print(
+                f"epoch {int(row['epoch']) + 1} of {self._epochs}: loss {row['loss']:.4f}, "
+                f"{row['ms_per_step']:.3g} ms/step{self._validated}",
+                highlight=False,
+            )

@@ -1,0 +1,145 @@
+"""Which images a step sees: decided by seed, epoch and step alone, so that it can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from rrfast.data import Split, augment
+from rrfast.train.settings import Training
+
+#: What a stream of random numbers is for.
+ORDER, STEP, AUGMENT = range(3)
+
+
+class Images(Protocol):
+    """A data set that is read image by image, such as `rrfast.data.ImageFolder`."""
+
+    y: Tensor  #: [n] int64, all labels, without an image being read
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, int]:
+        """An image and its label."""
+
+
+Data = Split | Images
+
+
+def stream(seed: int, *key: int) -> int:
+    """A seed of 63 bits for every key, independent of those of all other keys."""
+    return int(np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def length(data: Data) -> int:
+    """Number of images."""
+    return len(data.y)
+
+
+class Share(NamedTuple):
+    """What one process sees of one step, in batches to go through one after the other."""
+
+    epoch: int
+    step: int
+    places: tuple[Tensor, ...]  #: of the images in the data
+
+
+class Plan:
+    """Who sees which images when.
+
+    Each epoch deals all images out anew. A step's images are dealt to the processes in equal
+    contiguous shares. An incomplete last batch is cut to a multiple of the number of shares; a
+    share of a single image is left out, since BatchNorm cannot be trained on it.
+    """
+
+    def __init__(self, images: int, training: Training, *, world: int = 1, rank: int = 0) -> None:
+        self._images = images
+        self._seed = training.seed
+        self._batch = training.batch_size
+        self._shares = world * training.accumulate
+        self._world, self._rank, self._accumulate = world, rank, training.accumulate
+        if self._batch % self._shares:
+            raise ValueError(
+                f"batch_size must be a multiple of {self._shares}, which are {world} processes "
+                f"times accumulate={training.accumulate}, got {self._batch}"
+            )
+        self.steps = sum(1 for size in self._sizes())
+        if self.steps == 0:
+            raise ValueError(
+                f"there must be images for a step, got {images} for {self._shares} shares of a "
+                f"batch of {self._batch}"
+            )
+
+    def _sizes(self) -> Iterator[int]:
+        for start in range(0, self._images, self._batch):
+            size = min(self._batch, self._images - start)
+            share = size // self._shares
+            if share > 1 or (share == 1 and size == self._batch):
+                yield share * self._shares
+
+    def epoch(self, epoch: int, first: int = 0) -> list[Share]:
+        """The steps of an epoch, from `first` on."""
+        generator = torch.Generator().manual_seed(stream(self._seed, ORDER, epoch))
+        order = torch.randperm(self._images, generator=generator)
+        shares = []
+        for step, size in enumerate(self._sizes()):
+            batch = order[step * self._batch :][:size]
+            share = batch.chunk(self._world)[self._rank]
+            shares.append(Share(epoch, step, share.chunk(self._accumulate)))
+        return shares[first:]
+
+
+class Loader:
+    """The images of shares, on a device and augmented.
+
+    The same share gives the same images every time, whatever was read before.
+    """
+
+    def __init__(self, data: Data, training: Training, device: torch.device, rank: int) -> None:
+        self._data = data
+        self._training = training
+        self._device = device
+        self._rank = rank
+        if isinstance(data, Split) and device.type != "cpu":
+            self._data = Split(data.x.to(device), data.y.to(device))
+
+    def __call__(self, shares: Sequence[Share]) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """For each share its batches of (x, y)."""
+        batches = self._read([places for share in shares for places in share.places])
+        for share in shares:
+            generator = torch.Generator(self._device)
+            generator.manual_seed(
+                stream(self._training.seed, AUGMENT, share.epoch, share.step, self._rank)
+            )
+            yield [self._prepare(*next(batches), generator) for _ in share.places]
+
+    def _read(self, places: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        data = self._data
+        if isinstance(data, Split):
+            for place in places:
+                here = place.to(data.y.device)
+                yield data.x[here], data.y[here]
+            return
+        loader: DataLoader[tuple[Tensor, int]] = DataLoader(
+            data,  # type: ignore[arg-type]  # whatever has a length and items will do
+            batch_sampler=[place.tolist() for place in places],
+            num_workers=self._training.workers,
+            pin_memory=self._device.type == "cuda",
+        )
+        yield from loader
+
+    def _prepare(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        x = x.to(self._device, non_blocking=True)
+        y = y.to(self._device, non_blocking=True)
+        if self._training.augment is not None:
+            settings = self._training.augment
+            x = augment(x, generator, padding=settings.padding, flip=settings.flip)
+        if self._training.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return x, y

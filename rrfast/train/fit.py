@@ -1,0 +1,485 @@
+"""The training loop, on Lightning Fabric: killed and resumed or not, the same weights."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import NoneType
+from typing import Any, NamedTuple
+
+import msgspec
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from torch import Tensor, nn
+
+from rrfast import engine
+from rrfast.checks import check_labels
+from rrfast.models import FirstClasses
+from rrfast.objectives import RAT, Objective
+from rrfast.train import checkpoint
+from rrfast.train.bar import Bar
+from rrfast.train.batches import STEP, Data, Loader, Plan, Share, length, stream
+from rrfast.train.schedule import make_optimizer, make_schedule
+from rrfast.train.settings import Training
+from rrfast.train.validate import Validator
+
+#: Steps between two looks at the loss where a look waits for the device.
+LOOK = 50
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss was NaN or infinite; the message says where, and which file has the batch."""
+
+
+class Fitted(NamedTuple):
+    """What a training gives."""
+
+    model: nn.Module  #: with the weights of the last step, in eval mode, on the training's device
+    history: list[dict[str, float]]  #: a row per epoch, as log.csv
+    best_epoch: int | None  #: with the lowest AURC on the validation split; None without one
+
+
+class Progress(msgspec.Struct):
+    """How far a training has come, beside weights and optimizer; a part of every checkpoint."""
+
+    epoch: int = 0  #: that is going on, or comes next
+    step: int = 0  #: steps of it that are done
+    loss: float = 0.0  #: summed over those
+    seconds: float = 0.0  #: spent in those
+    history: list[dict[str, float]] = []
+    best_epoch: int | None = None
+    best_aurc: float = math.inf
+
+
+def fit(
+    model: nn.Module,
+    train: Data,
+    *,
+    training: Training,
+    objective: Objective | None = None,
+    validation: Data | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    fabric: Fabric | None = None,
+    console: Console | None = None,
+) -> Fitted:
+    """Train a model.
+
+    What a step does is decided by the settings, the seed, and its number: the order of the images,
+    augmentation and what the objective draws are drawn anew from them at every step. So a training
+    that was killed and resumed gives the same weights as one that was not, bit for bit on a CPU
+    with the same number of threads. Global random state is left as it was.
+
+    Args:
+        model: Maps [B, ...] to logits [B, K], K the number of classes plus what the objective asks
+            for (`OpenMix`: 1). Trained in place, and moved to the device of the training.
+        train: Images to train on: an `rrfast.data.Split`, or a data set with `y`, the labels [n],
+            such as `rrfast.data.ImageFolder`.
+        training: The settings.
+        objective: Default: `rrfast.RAT()`.
+        validation: Images of which accuracy and AURC are taken after every epoch; None for none.
+        out: Folder for what the training leaves, made where it is missing; None: nothing is
+            written. checkpoint.pt has the whole state after the last whole epoch, or after
+            `checkpoint_steps`; log.csv a row per epoch; best.pt the weights (a state_dict) with the
+            lowest AURC, last.pt those at the end. A file is there whole or not at all.
+        resume: Continue from out/checkpoint.pt where there is one.
+        fabric: The processes and devices; default: those `torchrun` started, or this one, on CUDA
+            where there is some, with `training.precision`.
+        console: For the progress bar; default standard output.
+
+    Returns:
+        Fitted(model, history, best_epoch).
+
+    Raises:
+        FileExistsError: `out` holds a training, and `resume` is False.
+        NonFiniteLossError: The loss was NaN or infinite. The batch is in out/nonfinite_RANK.pt.
+        TypeError, ValueError: An argument has another type or value than said here; labels do not
+            fit the logits; the checkpoint is truncated, of another model or of other settings.
+
+    Cost: per step that of the objective; the loss is looked at after every step on a CPU, and after
+        every 50th on a GPU, so that the device does not wait.
+
+    Example:
+        >>> from rrfast.data import digits, digits_cnn
+        >>> train, validation, test = digits()
+        >>> settings = Training(epochs=1, optimizer="adamw", learning_rate=3e-3, warmup_epochs=0.5)
+        >>> console = Console(quiet=True)
+        >>> fitted = fit(
+        ...     digits_cnn(), train, training=settings, validation=validation, console=console
+        ... )
+        >>> sorted(fitted.history[0])
+        ['epoch', 'learning_rate', 'loss', 'ms_per_step', 'validation_accuracy', 'validation_aurc']
+    """
+    out = None if out is None else Path(out)
+    fabric = fabric or make_fabric(training)
+    devices = [fabric.device] if fabric.device.type == "cuda" else []
+    with _threads(training.threads), torch.random.fork_rng(devices):
+        run = _Run(
+            model,
+            train,
+            training,
+            objective or RAT(),
+            validation,
+            out,
+            fabric,
+            console or Console(),
+        )
+        run.begin(resume)
+        return run.go()
+
+
+def make_fabric(training: Training) -> Fabric:
+    """The processes that `torchrun` started, or this one; on CUDA where there is some."""
+    if torch.distributed.is_torchelastic_launched():
+        import os
+
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        fabric = Fabric(
+            devices=local,
+            num_nodes=world // local,
+            strategy="ddp",
+            precision=training.precision,  # type: ignore[arg-type]  # it says what it takes
+        )
+    else:
+        fabric = Fabric(devices=1, precision=training.precision)  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
+
+
+def objective_settings(objective: Objective) -> dict[str, str]:
+    """What it is and how it is set, the same text in every process: no addresses in memory.
+
+    Example:
+        >>> objective_settings(RAT(eps=0.01))["eps"]
+        '0.01'
+    """
+    values = {
+        field.name: getattr(objective, field.name)
+        for field in dataclasses.fields(objective)  # type: ignore[arg-type]  # each of ours is one
+        if field.init
+    }
+    plain = (int, float, str, tuple, list, Tensor, NoneType)
+    return {"name": type(objective).__name__} | {
+        name: repr(value)
+        if isinstance(value, plain)
+        else getattr(value, "__qualname__", type(value).__qualname__)
+        for name, value in values.items()
+    }
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and prints."""
+    group = torch.distributed
+    return not group.is_initialized() or group.get_rank() == 0
+
+
+@contextlib.contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Run:
+    """One training: what stays the same, and how far it is."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Data,
+        training: Training,
+        objective: Objective,
+        validation: Data | None,
+        out: Path | None,
+        fabric: Fabric,
+        console: Console,
+    ) -> None:
+        self.training, self.objective, self.out, self.fabric = training, objective, out, fabric
+        if training.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.bare = model
+        self.plan = Plan(length(train), training, world=fabric.world_size, rank=fabric.global_rank)
+        self.loader = Loader(train, training, fabric.device, fabric.global_rank)
+        optimizer = make_optimizer(model, training)
+        self.model, self.optimizer = fabric.setup(model, optimizer)
+        self.schedule = make_schedule(optimizer, training, self.plan.steps)
+        classes = self._classes()
+        for name, data in (("train", train), ("validation", validation)):
+            if data is not None:
+                check_labels(f"{name}.y", data.y, classes)
+        #: The model as it is used: without what the objective alone needs.
+        self.classifier: nn.Module = self.model
+        if objective.extra_classes:
+            self.classifier = FirstClasses(self.model, classes)
+        self.validator = None if validation is None else Validator(validation, training, fabric)
+        self.progress = Progress()
+        self.bar = Bar(
+            console if fabric.is_global_zero else Console(quiet=True),
+            training.epochs,
+            self.plan.steps,
+        )
+        #: Losses on the device that have not been looked at, of the steps just before.
+        self.losses: list[Tensor] = []
+        self.look = LOOK if fabric.device.type == "cuda" else 1
+
+    def _classes(self) -> int:
+        """Of the data: what the model gives, less what the objective takes for itself."""
+        (x, _), *_ = next(self.loader([Share(0, 0, (torch.zeros(1, dtype=torch.int64),))]))
+        return engine.logits(self.model, x).shape[1] - self.objective.extra_classes
+
+    # ------------------------------------------------------------------------------------ the loop
+
+    def begin(self, resume: bool) -> None:
+        """Make the folder, or take up where its checkpoint is."""
+        if self.out is None:
+            if resume:
+                raise ValueError("resume needs out, the folder with the checkpoint")
+            return
+        path = self.out / "checkpoint.pt"
+        if path.exists() and not resume:
+            raise FileExistsError(
+                f"{self.out} holds a training already: resume it, or give another folder"
+            )
+        if self.fabric.is_global_zero:
+            self.out.mkdir(parents=True, exist_ok=True)
+            checkpoint.remove_partial(self.out)
+        self.fabric.barrier()
+        if path.exists():
+            self._restore(path)
+
+    def go(self) -> Fitted:
+        """From where it is to the end."""
+        with self.bar:
+            while self.progress.epoch < self.training.epochs:
+                self._epoch()
+        self.bare.eval()
+        self._save_weights("last.pt")
+        return Fitted(self.bare, self.progress.history, self.progress.best_epoch)
+
+    def _epoch(self) -> None:
+        progress = self.progress
+        self.model.train()
+        shares = self.plan.epoch(progress.epoch, progress.step)
+        started = time.perf_counter()
+        for share, batches in zip(shares, self.loader(shares), strict=True):
+            self._step(share, batches)
+            self.bar.advance(progress.epoch, progress.step, progress.loss / progress.step)
+            often = self.training.checkpoint_steps
+            if often and progress.step % often == 0 and progress.step < self.plan.steps:
+                self._check(share)
+                progress.seconds += time.perf_counter() - started
+                self._save()
+                started = time.perf_counter()
+        self._check(share)
+        progress.seconds += time.perf_counter() - started
+        self._end_of_epoch()
+
+    def _step(self, share: Share, batches: list[tuple[Tensor, Tensor]]) -> None:
+        """One step of the optimizer."""
+        self._seed(share)
+        self.optimizer.zero_grad()
+        quiet = partial(self.fabric.no_backward_sync, self.model)
+        losses = []
+        for i, (x, y) in enumerate(batches, 1):
+            with contextlib.nullcontext() if i == len(batches) else quiet():
+                losses.append(
+                    self.objective.backward(
+                        self.model,
+                        x,
+                        y,
+                        epoch=share.epoch,
+                        backward=lambda loss: self.fabric.backward(loss / len(batches)),
+                        no_sync=quiet,
+                    )
+                )
+        self.losses.append(torch.stack(losses).mean())
+        self.progress.step += 1
+        if len(self.losses) == self.look:
+            self._check(share)
+        if self.training.clip_norm is not None:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.training.clip_norm)
+        self.optimizer.step()
+        self.schedule.step()
+
+    def _seed(self, share: Share) -> None:
+        """What is drawn in a step is drawn from its number alone: nothing has to be saved.
+
+        The same on the CPU of all processes, for what they draw together; another on each GPU, for
+        dropout.
+        """
+        seed = stream(self.training.seed, STEP, share.epoch, share.step)
+        torch.default_generator.manual_seed(seed)
+        if self.fabric.device.type == "cuda":
+            rank = self.fabric.global_rank
+            torch.cuda.manual_seed(stream(self.training.seed, STEP, share.epoch, share.step, rank))
+
+    def _end_of_epoch(self) -> None:
+        progress = self.progress
+        row = {
+            "epoch": progress.epoch,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "loss": progress.loss / self.plan.steps,
+            "ms_per_step": 1000 * progress.seconds / self.plan.steps,
+        }
+        best = False
+        if self.validator is not None:
+            accuracy, aurc = self.validator(self.classifier)
+            row |= {"validation_accuracy": accuracy, "validation_aurc": aurc}
+            best = aurc < progress.best_aurc
+            if best:
+                progress.best_aurc, progress.best_epoch = aurc, progress.epoch
+        progress.history.append(row)
+        progress.epoch += 1
+        progress.step, progress.loss, progress.seconds = 0, 0.0, 0.0
+        if best:
+            # Before the checkpoint: were it the other way round and the process killed between the
+            # two, the resumed training would not know that these weights are missing.
+            self._save_weights("best.pt")
+        self._save()
+        self._log()
+        self.bar.end_of_epoch(row)
+
+    # --------------------------------------------------------------------------- non-finite losses
+
+    def _check(self, last: Share) -> None:
+        """Look at the losses up to that of `last`; the one place where the device is waited for."""
+        if not self.losses:
+            return
+        losses = torch.stack(self.losses).float()
+        mean = torch.as_tensor(self.fabric.all_reduce(losses)).tolist()  # the same on all processes
+        self.losses.clear()
+        bad = next((i for i, loss in enumerate(mean) if not math.isfinite(loss)), None)
+        if bad is not None:
+            self._stop(last.epoch, last.step - (len(mean) - 1 - bad), mean[bad], losses[bad])
+        self.progress.loss += sum(mean)
+
+    def _stop(self, epoch: int, step: int, loss: float, own: Tensor) -> None:
+        share = self.plan.epoch(epoch)[step]
+        where = "nowhere, since there is no folder to write to (out)"
+        if self.out is not None:
+            path = self.out / f"nonfinite_{self.fabric.global_rank}.pt"
+            if not own.isfinite():
+                # Made again from its number, as it was.
+                batches = next(self.loader([share]))
+                checkpoint.save(
+                    path,
+                    {
+                        "epoch": epoch,
+                        "step": step,
+                        "places": torch.cat(share.places),
+                        "x": torch.cat([x for x, _ in batches]).cpu(),
+                        "y": torch.cat([y for _, y in batches]).cpu(),
+                        "loss": float(own),
+                    },
+                )
+            where = f"in {self.out / 'nonfinite_*.pt'}, a file per process that saw it"
+        raise NonFiniteLossError(
+            f"the loss was {loss} in epoch {epoch}, step {step} (from 0); its batch is {where}. "
+            "A lower learning rate, a longer warm-up or clip_norm may help"
+        )
+
+    # ------------------------------------------------------------------------------------ the files
+
+    def _restore(self, path: Path) -> None:
+        state = checkpoint.load(path)
+        parts = {"training", "objective", "model", "optimizer", "schedule", "scaler", "progress"}
+        missing = parts - set(state)
+        if missing:
+            raise ValueError(f"{path} is no checkpoint of a training: it lacks {sorted(missing)}")
+        differing = [
+            f"{part}.{name} is {state[part].get(name)!r} there and {value!r} here"
+            for part, settings in self._identity().items()
+            for name, value in settings.items()
+            if state[part].get(name) != value
+        ]
+        if differing:
+            raise ValueError(
+                f"{path} is of another training: {'; '.join(differing)}. Resume it with its own "
+                "settings, or give another folder"
+            )
+        try:
+            self.bare.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
+            raise ValueError(
+                f"{path} is of another model: {first}. Resume it with the model it was begun with, "
+                "or give another folder"
+            ) from error
+        self.schedule.load_state_dict(state["schedule"])
+        if self._scaler is not None:
+            self._scaler.load_state_dict(state["scaler"])
+        self.progress = msgspec.convert(state["progress"], Progress)
+
+    def _save(self) -> None:
+        if self.out is not None and self.fabric.is_global_zero:
+            checkpoint.save(
+                self.out / "checkpoint.pt",
+                {
+                    **self._identity(),
+                    "model": self.bare.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "schedule": self.schedule.state_dict(),
+                    "scaler": None if self._scaler is None else self._scaler.state_dict(),
+                    "progress": msgspec.to_builtins(self.progress),
+                },
+            )
+
+    def _identity(self) -> dict[str, dict[str, Any]]:
+        """What must be the same for a training to be continued."""
+        training = msgspec.to_builtins(self.training)
+        # How often it is saved, and how fast it reads, is free.
+        for name in ("checkpoint_steps", "workers", "tensorboard", "threads"):
+            del training[name]
+        return {"training": training, "objective": objective_settings(self.objective)}
+
+    def _save_weights(self, name: str) -> None:
+        if self.out is not None and self.fabric.is_global_zero:
+            checkpoint.save(self.out / name, self.bare.state_dict())
+
+    def _log(self) -> None:
+        """The whole history: a file that fits the checkpoint, however often it was resumed."""
+        if self.out is None or not self.fabric.is_global_zero:
+            return
+        history = self.progress.history
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, history[0])
+        writer.writeheader()
+        writer.writerows(history)
+        checkpoint.write(
+            self.out / "log.csv", lambda file: file.write(text.getvalue().encode("utf-8"))
+        )
+        if self.training.tensorboard:
+            _log_events(self.out / "tensorboard", history[-1])
+
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """Of 16-bit training."""
+        return getattr(self.fabric.strategy.precision, "scaler", None)
+
+
+def _log_events(folder: Path, row: dict[str, float]) -> None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            f"training.tensorboard needs TensorBoard: {error}. Install it with: "
+            "pip install tensorboard"
+        ) from error
+    epoch = int(row["epoch"])
+    # What a killed training wrote from this epoch on is dropped by purge_step.
+    with SummaryWriter(str(folder), purge_step=epoch) as events:
+        for name, value in row.items():
+            if name != "epoch":
+                events.add_scalar(name, value, epoch)

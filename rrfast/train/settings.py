@@ -1,0 +1,99 @@
+"""How a training goes: everything but the model, the data and the objective."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+
+
+class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `rrfast.data.augment` does to every batch.
+
+    Attributes:
+        padding: Pixels an image is moved by at most, along both axes.
+        flip: Whether half of the images are mirrored.
+    """
+
+    padding: int = 4
+    flip: bool = True
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a training goes; the part `training:` of a recipe.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images per step, over all processes and accumulated batches together.
+        optimizer: "sgd" or "adamw".
+        learning_rate: At the end of the warm-up; a cosine takes it to 0 at the end.
+        momentum: Of SGD.
+        nesterov: Of SGD.
+        weight_decay: Of the optimizer, on every parameter.
+        warmup_epochs: Epochs over which the learning rate rises linearly from (almost) 0, step by
+            step; a fraction of one will do.
+        accumulate: Batches that a process divides its share of a step into, one after the other,
+            where the whole does not fit into memory.
+        clip_norm: Largest norm of the gradient; None for no limit.
+        precision: Of Lightning Fabric: "32-true", "bf16-mixed", "16-mixed", "64-true", ...
+        channels_last: Keep weights and images in that layout: faster convolutions on many machines.
+        augment: Crops and flips; None for none.
+        validation_score: The score in `rrfast.scores.SCORES` whose AURC on the validation split
+            says which weights are best.
+        validation_batch: Images per forward there.
+        checkpoint_steps: Steps after which the state is saved also within an epoch; None: only at
+            the end of every epoch.
+        tensorboard: Write events for TensorBoard beside log.csv.
+        workers: Processes that read images from files; 0: the training's own.
+        threads: CPU threads of torch; None leaves them. The last bits of a sum depend on it.
+        seed: Decides the order of the images, augmentation and what an objective draws.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    warmup_epochs: float = 5
+    accumulate: int = 1
+    clip_norm: float | None = None
+    precision: str = "32-true"
+    channels_last: bool = False
+    augment: Augment | None = None
+    validation_score: str = "msr"
+    validation_batch: int = 500
+    checkpoint_steps: int | None = None
+    tensorboard: bool = False
+    workers: int = 0
+    threads: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        from rrfast.scores import SCORES
+
+        least = {
+            "epochs": 1,
+            "batch_size": 1,
+            "accumulate": 1,
+            "validation_batch": 1,
+            "checkpoint_steps": 1,
+            "threads": 1,
+            "workers": 0,
+            "seed": 0,
+        }
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise ValueError(f"{name} must be at least {smallest}, got {value}")
+        for name in ("learning_rate", "momentum", "weight_decay", "warmup_epochs", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and at least 0, got {value}")
+        if self.validation_score not in SCORES:
+            raise ValueError(
+                f"validation_score must be one of {', '.join(SCORES)}, got "
+                f"{self.validation_score!r}"
+            )

@@ -1,0 +1,150 @@
+"""Data by name, as a recipe gives it: images to train on, to choose with, and to test on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from rrfast.checks import check_count
+from rrfast.data import (
+    Outliers,
+    Split,
+    cifar10,
+    cifar100,
+    digits,
+    image_folder,
+    random_images,
+    random_textures,
+    synthetic,
+)
+from rrfast.data.cifar import Cifar
+from rrfast.data.folder import ImageFolder
+from rrfast.train.batches import Data
+
+
+class Task(NamedTuple):
+    """What a model is trained for."""
+
+    train: Data
+    validation: Data | None  #: to choose weights and settings on
+    test: Data | None
+    classes: int
+
+
+def digits_task(
+    seed: int = 0, *, noise: float = 0.15, train: int = 400, validation: int = 200
+) -> Task:
+    """`rrfast.data.digits`."""
+    return Task(*digits(seed, noise=noise, train=train, validation=validation), classes=10)
+
+
+def synthetic_task(
+    seed: int = 0,
+    *,
+    train: int = 5000,
+    validation: int = 1000,
+    test: int = 5000,
+    classes: int = 10,
+    size: int = 32,
+    difficulty: float = 0.85,
+) -> Task:
+    """`rrfast.data.synthetic`."""
+    data = synthetic(
+        seed,
+        train=train,
+        validation=validation,
+        test=test,
+        classes=classes,
+        size=size,
+        difficulty=difficulty,
+    )
+    return Task(*data, classes=classes)
+
+
+def cifar10_task(folder: str, seed: int = 0, *, validation: int = 2000) -> Task:
+    """`rrfast.data.cifar10`, with images of the test split to validate on, as `cifar100_task`."""
+    return _with_validation(cifar10(folder), validation, seed, classes=10)
+
+
+def cifar100_task(folder: str, seed: int = 0, *, validation: int = 2000, fine: bool = True) -> Task:
+    """`rrfast.data.cifar100`, with images of the test split to validate on.
+
+    The paper validates on a random fifth of the test images and tests on the rest (RAT §5.1), so
+    that all training images are trained on.
+
+    Args:
+        folder: With the binary release.
+        seed: Decides which test images validate.
+        validation: How many; 0 for none.
+        fine: The 100 classes, or the 20 groups.
+    """
+    return _with_validation(cifar100(folder, fine), validation, seed, classes=100 if fine else 20)
+
+
+def _with_validation(data: Cifar, validation: int, seed: int, classes: int) -> Task:
+    check_count("validation", validation, least=0)
+    images = len(data.test.y)
+    if validation >= images:
+        raise ValueError(
+            f"validation must leave some of the {images} test images to test on, got {validation}"
+        )
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(seed))
+    held, rest = order[:validation], order[validation:]
+    return Task(
+        data.train,
+        Split(data.test.x[held], data.test.y[held]) if validation else None,
+        Split(data.test.x[rest], data.test.y[rest]),
+        classes,
+    )
+
+
+def image_folder_task(
+    train: str, validation: str | None = None, test: str | None = None, *, size: int = 224
+) -> Task:
+    """`rrfast.data.image_folder`: one folder per split, with the same classes."""
+    folders = {
+        name: image_folder(root, size=size)
+        for name, root in (("train", train), ("validation", validation), ("test", test))
+        if root is not None
+    }
+    classes = folders["train"].classes
+    for name, folder in folders.items():
+        if folder.classes != classes:
+            raise ValueError(
+                f"{name} must have the classes of train, {len(classes)} in {train}, and has "
+                f"{len(folder.classes)} in {folder.root}; only one of them has "
+                f"{', '.join(sorted(set(classes) ^ set(folder.classes))[:5])}"
+            )
+    parts: list[ImageFolder | None] = [folders.get(n) for n in ("train", "validation", "test")]
+    return Task(folders["train"], parts[1], parts[2], len(classes))
+
+
+#: What `data: {name: ...}` may name; the options are the function's arguments.
+TASKS: dict[str, Callable[..., Task]] = {
+    "digits": digits_task,
+    "synthetic": synthetic_task,
+    "cifar10": cifar10_task,
+    "cifar100": cifar100_task,
+    "image_folder": image_folder_task,
+}
+
+
+def random_images_outliers(path: str) -> Outliers:
+    """`rrfast.data.random_images`."""
+    return random_images(path)
+
+
+def textures_outliers(
+    seed: int = 0, *, n: int = 10_000, size: int = 32, channels: int = 3
+) -> Outliers:
+    """`rrfast.data.random_textures`."""
+    return Outliers(random_textures(n, size=size, channels=channels, seed=seed))
+
+
+#: What `objective: {outliers: {name: ...}}` may name.
+OUTLIERS: dict[str, Callable[..., Outliers]] = {
+    "random_images": random_images_outliers,
+    "textures": textures_outliers,
+}

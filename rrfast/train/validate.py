@@ -1,0 +1,62 @@
+"""How good the model is by now: accuracy and AURC on images it is not trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rrfast import engine
+from rrfast.metrics import aurc
+from rrfast.scores import SCORES
+from rrfast.train.batches import Loader, Share, length
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from rrfast.train.batches import Data
+    from rrfast.train.settings import Training
+
+
+class Validation(NamedTuple):
+    """On one split, of one state of the weights."""
+
+    accuracy: float
+    aurc: float  #: of `Training.validation_score`; NaN where a score is
+
+
+class Validator:
+    """Scores a split in equal parts on all processes; every one gets the whole result."""
+
+    def __init__(self, data: Data, training: Training, fabric: Fabric) -> None:
+        self._fabric = fabric
+        self._score = SCORES[training.validation_score]
+        self._images = length(data)
+        if self._images == 0:
+            raise ValueError("validation must hold at least one image, got none")
+        plain = training.__class__(epochs=1, workers=training.workers)  # nothing augmented
+        self._loader = Loader(data, plain, fabric.device, fabric.global_rank)
+        # The first images fill up what is missing for equal parts, and are cut off again.
+        world = fabric.world_size
+        filled = torch.arange(-(-self._images // world) * world) % self._images
+        mine = filled[fabric.global_rank :: world]
+        self._shares = [Share(0, 0, mine.split(training.validation_batch))]
+
+    def __call__(self, model: nn.Module) -> Validation:
+        """Cost: of the score, and 1 forward per image."""
+        scores, correct = [], []
+        for batches in self._loader(self._shares):
+            for x, y in batches:
+                scores.append(self._score(model, x).double())
+                correct.append(engine.logits(model, x).argmax(dim=1) == y)
+        score, right = self._all(torch.cat(scores)), self._all(torch.cat(correct))
+        return Validation(
+            accuracy=float(right.double().mean()),
+            aurc=float("nan") if score.isnan().any() else aurc(score, right),
+        )
+
+    def _all(self, part: Tensor) -> Tensor:
+        """The parts of all processes, in the order of the images, on the CPU."""
+        parts = torch.as_tensor(self._fabric.all_gather(part)).reshape(self._fabric.world_size, -1)
+        return parts.T.flatten()[: self._images].cpu()
