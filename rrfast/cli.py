@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command is None:
             return report([])
-        return {"demo": _demo, "bench": _bench, "train": _train}[arguments.command](arguments)
+        return {"demo": _demo, "bench": _bench, "train": _train, "ablate": _ablate}[
+            arguments.command
+        ](arguments)
     except (ArithmeticError, ImportError, OSError, ValueError) as error:
         print(f"rrfast: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_bench(commands)
     _add_train(commands)
+    _add_ablate(commands)
     return parser
 
 
@@ -125,6 +128,10 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     command.add_argument("--out", type=Path, metavar="DIR", help="results (rrfast-train/RECIPE)")
     command.add_argument("--resume", action="store_true", help="continue what is in DIR")
+    _add_changes(command)
+
+
+def _add_changes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set",
         dest="changes",
@@ -134,6 +141,23 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="KEY=VALUE",
         help="entries of the recipe, such as training.epochs=3 objective.eps=1e-2",
     )
+
+
+def _add_ablate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "ablate",
+        help="standard training, AT, ReverseAT and RAT, with Mixup and without, over seeds",
+        description="Train the model of a recipe with each objective over several seeds, and print "
+        "how well the radius finds the errors (Tables 1 and 5 of the paper). Stopped, it goes on "
+        "where it was.",
+    )
+    command.add_argument(
+        "recipe", metavar="RECIPE", help="as for rrfast train; its objective gives eps"
+    )
+    command.add_argument("--seeds", type=_positive, default=5, metavar="N", help="(5)")
+    command.add_argument("--mixup", type=float, default=1.0, metavar="ALPHA", help="(1.0)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="(rrfast-ablate/RECIPE)")
+    _add_changes(command)
 
 
 def _names(text: str) -> tuple[str, ...] | None:
@@ -184,4 +208,23 @@ def _train(arguments: argparse.Namespace) -> int:
     if train.is_first_process():
         best = "" if fitted.best_epoch is None else f", best.pt (epoch {fitted.best_epoch + 1})"
         print(f"Written to {out}: last.pt{best}, log.csv, recipe.yaml, checkpoint.pt")
+    return 0
+
+
+def _ablate(arguments: argparse.Namespace) -> int:
+    from rrfast.evaluate import ablate
+    from rrfast.train import load_recipe
+
+    recipe = load_recipe(arguments.recipe, arguments.changes)
+    name = Path(arguments.recipe).stem
+    command = f"rrfast ablate {arguments.recipe} --seeds {arguments.seeds}"
+    command += f" --mixup {arguments.mixup:g}" * (arguments.mixup != 1)
+    command += f" --set {' '.join(arguments.changes)}" * bool(arguments.changes)
+    ablate(
+        recipe,
+        arguments.out or Path("rrfast-ablate", name),
+        seeds=range(arguments.seeds),
+        mixup=arguments.mixup,
+        command=command,
+    )
     return 0

@@ -6,7 +6,6 @@ epochs. The settings were chosen on other seeds (1000 and up) than those reporte
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import time
@@ -28,6 +27,7 @@ import rrfast
 from rrfast.data import digits, digits_cnn
 from rrfast.machine import processor
 from rrfast.metrics import METRICS
+from rrfast.results import write_json
 from rrfast.scores import SCORES
 
 if TYPE_CHECKING:
@@ -174,9 +174,7 @@ def run(
     console.print(_table(result))
     for line in _notes(result):
         console.print(line, highlight=False)
-    (out / "demo.json").write_text(
-        json.dumps(_without_nan(result), indent=1) + "\n", encoding="utf-8"
-    )
+    write_json(out / "demo.json", result)
     (out / "demo.md").write_text(_markdown(result), encoding="utf-8")
     _figure(scored, out / "radius.png")
     console.print(f"\nWritten to {out}: demo.json, demo.md, radius.png", highlight=False)
@@ -416,15 +414,6 @@ def _machine() -> dict[str, Any]:
         },
         "kernels": {op: answers["cpu"] for op, answers in config["ops"].items()},
     }
-
-
-def _without_nan(value: Any) -> Any:
-    """NaN is no JSON; what is undefined (one seed has no deviation) becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 # -------------------------------------------------------------------------------------- figure

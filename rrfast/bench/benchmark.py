@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from rrfast import tables
 from rrfast.bench import figures, report
 from rrfast.bench.pareto import pareto
 from rrfast.bench.settings import Settings
@@ -20,6 +19,7 @@ from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
 from rrfast.bench.throughput import throughput, worth
 from rrfast.machine import machine
+from rrfast.results import require_matplotlib, write_json
 
 
 def run(
@@ -49,7 +49,7 @@ def run(
     """
     settings = settings or Settings()
     console = console or Console()
-    _require_matplotlib()
+    require_matplotlib("bench")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     subject = load(settings)
@@ -71,7 +71,7 @@ def run(
         result["seconds"] = round(time.perf_counter() - started, 1)
         if result["throughput"]:
             written = _write(result, out)
-            console.print(report.tables(result))
+            console.print(tables.terminal(report.blocks(result)))
             console.print(report.notes(result), highlight=False, markup=False)
             what = "Written" if result["complete"] else "Incomplete, but written"
             console.print(f"\n{what} to {out}: {', '.join(written)}", highlight=False)
@@ -109,8 +109,7 @@ def _measure(
 
 
 def _write(result: dict[str, Any], out: Path) -> list[str]:
-    text = json.dumps(_plain(result), indent=1, allow_nan=False)
-    (out / "bench.json").write_text(text + "\n", encoding="utf-8")
+    write_json(out / "bench.json", result)
     (out / "bench.md").write_text(report.markdown(result), encoding="utf-8")
     figures.throughput(result, out / "throughput.png")
     written = ["bench.json", "bench.md", "throughput.png"]
@@ -118,21 +117,3 @@ def _write(result: dict[str, Any], out: Path) -> list[str]:
         figures.pareto(result, out / "pareto.png")
         written.append("pareto.png")
     return written
-
-
-def _plain(value: Any) -> Any:
-    """NaN and infinity are no JSON; both become null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"rrfast bench needs matplotlib: {error}. Install it with: pip install matplotlib"
-        ) from error

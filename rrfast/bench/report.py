@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
-from rich import box
-from rich.console import Group
-from rich.markup import escape
-from rich.table import Table
+from rrfast import tables
+from rrfast.tables import CONVENTION, Block, number
 
-CONVENTION = (
-    "AUROC, FPR95 and AURC find errors: errors are the positive class; FPR95 at the first "
-    "threshold with TPR ≥ 95 %; AURC is the exact sum over all coverages, ties averaged."
-)
 CLEARER = {"msr": "MSR"}
-
-
-class Block(NamedTuple):
-    """One table: what both forms of it are made from."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    words: int  #: columns at the left that hold words
 
 
 def blocks(result: dict[str, Any]) -> Iterable[Block]:
@@ -38,30 +23,10 @@ def blocks(result: dict[str, Any]) -> Iterable[Block]:
         yield _pareto(result["pareto"])
 
 
-def tables(result: dict[str, Any]) -> Group:
-    """All of them for a terminal."""
-    drawn = []
-    for block in blocks(result):
-        table = Table(title=f"\n{block.title}", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-        for i, name in enumerate(block.head):
-            table.add_column(name, justify="left" if i < block.words else "right", no_wrap=True)
-        for row in block.rows:
-            table.add_row(*map(escape, row))
-        drawn.append(table)
-    return Group(*drawn)
-
-
 def markdown(result: dict[str, Any]) -> str:
     """All of them as a page."""
-    parts = [f"# rrfast bench: {result['settings']['model']}", notes(result)]
-    for block in blocks(result):
-        lines = [
-            [" ".join(name.split()) for name in block.head],
-            ["---" if i < block.words else "--:" for i in range(len(block.head))],
-            *block.rows,
-        ]
-        parts += [f"## {block.title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
-    return "\n\n".join(parts) + "\n"
+    title = f"# rrfast bench: {result['settings']['model']}"
+    return "\n\n".join([title, notes(result), tables.markdown(blocks(result))]) + "\n"
 
 
 def notes(result: dict[str, Any]) -> str:
@@ -139,9 +104,9 @@ def _worth(result: dict[str, Any]) -> Block:
             [
                 CLEARER.get(row["method"], row["method"]),
                 row["dtype"],
-                _scaled(row["auroc"], 100, 2),
-                _scaled(row["fpr_at_tpr"], 100, 2),
-                _scaled(row["aurc"], 1000, 3),
+                number(row["auroc"], 100, 2),
+                number(row["fpr_at_tpr"], 100, 2),
+                number(row["aurc"], 1000, 3),
                 _figures(images.get((row["method"], row["dtype"]))),
                 _small(off.get("median")),
                 _small(off.get("percentile_95")),
@@ -166,8 +131,8 @@ def _speed(rows: list[dict[str, Any]]) -> Block:
                 *name,
                 _figures(row["images_per_second"]),
                 _figures(row["times_msr"]),
-                _scaled(row["aurc"], 1000, 3),
-                _scaled(row["aurc_difference"], 1000, 3, sign="+"),
+                number(row["aurc"], 1000, 3),
+                number(row["aurc_difference"], 1000, 3, sign="+"),
                 f"{row['spearman']:.5f}",
             ]
         )
@@ -184,8 +149,8 @@ def _pareto(rows: list[dict[str, Any]]) -> Block:
             f"{row['backwards']:.4g}",
             "–" if row["median_radius"] is None else f"{row['median_radius']:.4g}",
             f"{100 * row['found']:.4g}",
-            _scaled(row["auroc"], 100, 2),
-            _scaled(row["aurc"], 1000, 3),
+            number(row["auroc"], 100, 2),
+            number(row["aurc"], 1000, 3),
         ]
         for row in rows
     ]
@@ -197,10 +162,6 @@ def _figures(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _scaled(value: float | None, factor: float, digits: int, sign: str = "") -> str:
-    return "–" if value is None else f"{factor * value:{sign}.{digits}f}".replace("-", "−")
 
 
 def _small(value: float | None) -> str:

@@ -1,0 +1,393 @@
+"""`rrfast ablate`: what each part of RAT does over training seeds (RAT Tables 1 and 5)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from rrfast import engine, tables
+from rrfast.machine import machine
+from rrfast.metrics import METRICS
+from rrfast.results import require_matplotlib, write_json
+from rrfast.scores import SCORES
+from rrfast.tables import CONVENTION, Block, number
+from rrfast.train.batches import Loader, Share, length
+from rrfast.train.recipe import Recipe, load_trained, make_task, train
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from rrfast.train.batches import Data
+
+#: The objectives that are compared, and how they are printed.
+OBJECTIVES = {"standard": "Standard", "at": "AT", "reverse_at": "ReverseAT", "rat": "RAT"}
+#: The score of the table: the radius to four digits, in a quarter of the passes of RR-BS.
+SCORE = "radius_search"
+#: What comes with every row: name, as printed, factor, digits; a table each.
+FOUND = {
+    "auroc": ("AUROC\n%", 100.0, 1),
+    "aurc": ("AURC\n×1000", 1000.0, 2),
+    "fpr_at_tpr": ("FPR95\n%", 100.0, 1),
+    "accuracy": ("accuracy\n%", 100.0, 2),
+    "msr_aurc": ("AURC of\nMSR ×1000", 1000.0, 2),
+}
+RADII = {
+    "radius_right": ("of right\n×1000", 1000.0, 2),
+    "radius_wrong": ("of wrong\n×1000", 1000.0, 2),
+    "radius_ratio": ("right\n/ wrong", 1.0, 2),
+}
+COLUMNS = FOUND | RADII
+
+
+def ablate(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    seeds: Sequence[int] = range(5),
+    mixup: float = 1.0,
+    command: str = "",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Train with each objective, without Mixup and with it, and compare what the radius finds.
+
+    Standard, AT, ReverseAT and RAT, with the model, the data and the settings of one recipe. For a
+    seed all of them see the same images and begin with the same weights. All train for the same
+    number of epochs, as in the paper; a step of AT, ReverseAT or RAT costs twice a standard one.
+
+    The whole is resumable: every training has a folder in out/trainings, one that is over is not
+    done again, and one that was stopped goes on.
+
+    Args:
+        recipe: Its objective gives eps and all other options; its name is not used.
+        out: Folder for ablation.json, ablation.md, ablation.png and the trainings.
+        seeds: Of the trainings; also of the data, where the recipe gives them none.
+        mixup: The alpha of Mixup in the rows that have it.
+        command: What the results are to say made them.
+        console: Where to print; default standard output.
+
+    Returns:
+        What ablation.json holds: `command`, `date`, `device`, `versions`, `recipe`, `runs` (a row
+        per seed, objective and mixup), `summary` (mean and standard deviation over seeds) and
+        `paired` (RAT less each of the others on the same seed: mean, standard error, wins).
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: The recipe has no test split, or the training's options do not fit.
+
+    Source: RAT Tables 1 and 5; errata 11 to 13.
+    """
+    require_matplotlib("ablate")
+    console = console or Console()
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    runs = list(_runs(recipe, out, seeds, mixup, console))
+    result = {
+        "command": command,
+        **machine(default_device()),
+        "seconds": round(time.perf_counter() - started, 1),
+        "recipe": msgspec.to_builtins(recipe),
+        "seeds": list(seeds),
+        "mixup": mixup,
+        "score": SCORE,
+        "summary": _summary(runs),
+        "paired": _paired(runs),
+        "runs": runs,
+    }
+    console.print(tables.terminal(_blocks(result)))
+    console.print("\n".join(_notes(result)), highlight=False, markup=False)
+    write_json(out / "ablation.json", result)
+    (out / "ablation.md").write_text(_markdown(result), encoding="utf-8")
+    figure(result, out / "ablation.png")
+    console.print(f"\nWritten to {out}: ablation.json, ablation.md, ablation.png", highlight=False)
+    return result
+
+
+# ---------------------------------------------------------------------------------------- the runs
+
+
+def variant(recipe: Recipe, objective: str, mixup: float | None, seed: int) -> Recipe:
+    """The recipe with one of the compared objectives."""
+    options = {k: v for k, v in recipe.objective.items() if k not in ("name", "mixup")}
+    last = {"mixup_off_epochs": options.pop("mixup_off_epochs", 0)} if mixup else {}
+    options.pop("mixup_off_epochs", None)
+    if objective != "standard":
+        chosen = {"name": objective, **options, **({"mixup": mixup, **last} if mixup else {})}
+    else:
+        # What the others have and a standard step has not.
+        plain = {k: v for k, v in options.items() if k in ("label_smoothing", "class_weights")}
+        chosen = {"name": "standard", **plain}
+        if mixup:
+            chosen = {"name": "mixup", "alpha": mixup, **last, **plain}
+    training = msgspec.structs.replace(recipe.training, seed=seed)
+    return msgspec.structs.replace(recipe, objective=chosen, training=training)
+
+
+def _runs(
+    recipe: Recipe, out: Path, seeds: Sequence[int], mixup: float, console: Console
+) -> Iterator[dict[str, Any]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed} of {task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    plan = [
+        (seed, objective, alpha)
+        for seed in seeds
+        for alpha in (None, mixup)
+        for objective in OBJECTIVES
+    ]
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(plan))
+        for seed, objective, alpha in plan:
+            name = f"{objective}{'_mixup' * (alpha is not None)}_{seed}"
+            progress.update(task, description=name)
+            folder = out / "trainings" / name
+            trained = variant(recipe, objective, alpha, seed)
+            train(trained, folder, resume=True, console=Console(quiet=True))
+            found = _evaluate(folder, make_task(trained).test)
+            if not console.is_terminal:
+                worth = f"AURC {1000 * found['aurc']:.2f}, {100 * found['accuracy']:.2f} % right"
+                console.print(f"{name}: {worth}", highlight=False)
+            yield {"seed": seed, "objective": objective, "mixup": alpha is not None, **found}
+            progress.advance(task)
+
+
+def _evaluate(folder: Path, test: Data | None) -> dict[str, float]:
+    """The metrics of the last weights on the test split."""
+    if test is None:
+        raise ValueError("recipe must have data with a test split")
+    model, recipe = load_trained(folder)
+    device = default_device()
+    model.to(device)
+    training = msgspec.structs.replace(recipe.training, augment=None)
+    loader = Loader(test, training, device, 0)
+    places = torch.arange(length(test)).split(training.validation_batch)
+    radius, msr, correct = [], [], []
+    for x, y in next(loader([Share(0, 0, places)])):
+        radius.append(SCORES[SCORE](model, x))
+        msr.append(SCORES["msr"](model, x))
+        correct.append(engine.logits(model, x).argmax(dim=1) == y)
+    score, right = torch.cat(radius), torch.cat(correct)
+    of_right, of_wrong = _median(score[right]), _median(score[~right])
+    return {
+        **{name: metric(score, right) for name, metric in METRICS.items()},
+        "radius_right": of_right,
+        "radius_wrong": of_wrong,
+        "radius_ratio": of_right / of_wrong,
+        "msr_aurc": METRICS["aurc"](torch.cat(msr), right),
+    }
+
+
+def default_device() -> torch.device:
+    """CUDA where there is some, as `rrfast.train.make_fabric`."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _median(values: Tensor) -> float:
+    return values.double().quantile(0.5).item() if len(values) else math.nan
+
+
+# ---------------------------------------------------------------------------------- the statistics
+
+
+def _mean_std(values: Sequence[float]) -> dict[str, float]:
+    v = torch.tensor(values, dtype=torch.float64)
+    return {"mean": v.mean().item(), "std": v.std().item() if len(v) > 1 else math.nan}
+
+
+def _summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for mixed in (False, True):
+        for objective in OBJECTIVES:
+            own = [r for r in runs if (r["objective"], r["mixup"]) == (objective, mixed)]
+            rows.append(
+                {"objective": objective, "mixup": mixed}
+                | {column: _mean_std([r[column] for r in own]) for column in COLUMNS}
+            )
+    return rows
+
+
+def _paired(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """RAT less each of the others on the same seed."""
+    value = {(r["seed"], r["objective"], r["mixup"]): r for r in runs}
+    seeds = sorted({r["seed"] for r in runs})
+    rows = []
+    for mixed in (False, True):
+        for other in OBJECTIVES:
+            if other == "rat":
+                continue
+            differences = [
+                value[seed, "rat", mixed]["aurc"] - value[seed, other, mixed]["aurc"]
+                for seed in seeds
+            ]
+            both = _mean_std(differences)
+            rows.append(
+                {
+                    "other": other,
+                    "mixup": mixed,
+                    "mean": both["mean"],
+                    "standard_error": both["std"] / math.sqrt(len(seeds)),
+                    "lower": sum(d < 0 for d in differences),
+                    "seeds": len(seeds),
+                }
+            )
+    return rows
+
+
+# ------------------------------------------------------------------------------------- the report
+
+
+def _named(objective: str, mixed: bool) -> str:
+    return OBJECTIVES[objective] + " + Mixup" * mixed
+
+
+def _blocks(result: dict[str, Any]) -> Iterator[Block]:
+    for title, columns in (("Errors found by the radius", FOUND), ("Median radius", RADII)):
+        rows = [
+            [
+                _named(row["objective"], row["mixup"]),
+                *(
+                    _cell(row[name], factor, digits)
+                    for name, (_, factor, digits) in columns.items()
+                ),
+            ]
+            for row in result["summary"]
+        ]
+        yield Block(title, ["training", *(head for head, _, _ in columns.values())], rows, 1)
+
+
+def _cell(both: dict[str, float], factor: float, digits: int) -> str:
+    spread = "" if math.isnan(both["std"]) else f" ± {number(both['std'], factor, digits)}"
+    return number(both["mean"], factor, digits) + spread
+
+
+def _notes(result: dict[str, Any]) -> list[str]:
+    """What the numbers are, and whether they come out as the paper's."""
+    recipe = result["recipe"]
+    seeds = len(result["seeds"])
+    setting = (
+        f"Mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}. {recipe['model']['name']} on {recipe['data']}; {recipe['objective']}, Mixup alpha "
+        f"{result['mixup']:g}; {recipe['training']['epochs']} epochs for each."
+    )
+    lines = [
+        f"Score: {result['score']}. {CONVENTION}",
+        setting,
+        "AURC × 1000, RAT less the other on the same seed, mean ± standard error:",
+    ]
+    for row in result["paired"]:
+        error = row["standard_error"]
+        spread = "" if math.isnan(error) else f" ± {number(error, 1000, 2)}"
+        lines.append(
+            f"  {_named(row['other'], row['mixup']):<19}"
+            f"{number(row['mean'], 1000, 2, '+')}{spread}, lower on {row['lower']} of "
+            f"{row['seeds']} seeds"
+        )
+    return lines + list(claims(result))
+
+
+def claims(result: dict[str, Any]) -> Iterator[str]:
+    """A line per claim of Tables 1 and 5: whether the means here bear it out."""
+    for mixed in (False, True):
+        row = {r["objective"]: r for r in result["summary"] if r["mixup"] == mixed}
+
+        def mean(objective: str, column: str, row: dict[str, Any] = row) -> float:
+            value: float = row[objective][column]["mean"]
+            return value
+
+        lowest = min(OBJECTIVES, key=lambda objective: mean(objective, "aurc"))
+        at, reverse = (
+            [mean(o, f"radius_{g}") / mean("standard", f"radius_{g}") for g in ("right", "wrong")]
+            for o in ("at", "reverse_at")
+        )
+        ratio = mean("rat", "radius_ratio") / mean("standard", "radius_ratio")
+        told = {
+            f"RAT has the lowest AURC ({OBJECTIVES[lowest]} has)": lowest == "rat",
+            f"AT enlarges the radius of right and wrong (× {at[0]:.2f}, × {at[1]:.2f})": (
+                min(at) > 1
+            ),
+            f"ReverseAT shrinks both (× {reverse[0]:.2f}, × {reverse[1]:.2f})": max(reverse) < 1,
+            f"RAT separates: right over wrong × {ratio:.2f} of standard's": ratio > 1,
+        }
+        yield "Claims of the paper, with Mixup:" if mixed else "Claims of the paper:"
+        for claim, holds in told.items():
+            yield f"  {'holds' if holds else 'DOES NOT HOLD':<14}{claim}"
+
+
+def _markdown(result: dict[str, Any]) -> str:
+    notes = "\n".join(_notes(result))
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return (
+        f"# rrfast ablate\n\n{tables.markdown(_blocks(result))}\n\n```text\n{notes}\n```\n\n"
+        f"![AURC and radii](ablation.png)\n\n`{result['command']}`, {result['device']}, "
+        f"{result['threads']} threads; {versions}; {result['date']}, {result['seconds']:g} s.\n"
+    )
+
+
+def figure(result: dict[str, Any], path: Path) -> None:
+    """AURC of every training, and the median radius of right and wrong predictions."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(10, 4), layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    names = list(OBJECTIVES.values())
+    # Okabe and Ito's colours, told apart by the colour-blind.
+    for mixed, colour in ((False, "#0072B2"), (True, "#E69F00")):
+        rows = [row for row in result["summary"] if row["mixup"] == mixed]
+        label = "with Mixup" if mixed else "without Mixup"
+        at = [i + (0.2 if mixed else -0.2) for i in range(len(names))]
+        _bars(left, at, rows, "aurc", 1000.0, colour, label)
+        own = [r for r in result["runs"] if r["mixup"] == mixed]
+        for place, row in zip(at, rows, strict=True):
+            seeds = [1000 * r["aurc"] for r in own if r["objective"] == row["objective"]]
+            left.plot([place] * len(seeds), seeds, "k.", ms=3, alpha=0.5)
+        for group, face in (("right", colour), ("wrong", "white")):
+            right.errorbar(
+                at,
+                [1000 * row[f"radius_{group}"]["mean"] for row in rows],
+                [1000 * (row[f"radius_{group}"]["std"] or 0) for row in rows],
+                fmt="o",
+                color=colour,
+                mfc=face,
+                capsize=3,
+                label=f"{group}, {label}",
+            )
+    left.set_ylabel("AURC × 1000 of the radius (lower is better)")
+    right.set_ylabel("median radius × 1000, log scale")
+    right.set_yscale("log")
+    for ax in (left, right):
+        ax.set_xticks(range(len(names)), names)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False, fontsize=9)
+    drawing.suptitle(
+        f"{result['recipe']['model']['name']} on {result['recipe']['data']['name']}, "
+        f"{len(result['seeds'])} seeds: mean and standard deviation",
+        fontsize=10,
+    )
+    drawing.savefig(path, dpi=150)
+
+
+def _bars(
+    ax: Axes,
+    at: list[float],
+    rows: list[dict[str, Any]],
+    column: str,
+    factor: float,
+    colour: str,
+    label: str,
+) -> None:
+    means = [factor * row[column]["mean"] for row in rows]
+    spread = [factor * row[column]["std"] for row in rows]
+    ax.bar(at, means, 0.36, yerr=spread, color=colour, alpha=0.8, capsize=3, label=label)

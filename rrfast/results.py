@@ -1,0 +1,32 @@
+"""Results as files: JSON without NaN, and a figure where matplotlib is."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, result: dict[str, Any]) -> None:
+    """Write `result`; NaN and infinity are no JSON, and become null."""
+    text = json.dumps(_plain(result), indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def require_matplotlib(command: str) -> None:
+    """Raise an ImportError that names the remedy, before minutes of work rather than after."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"rrfast {command} needs matplotlib: {error}. Install it with: pip install matplotlib"
+        ) from error

@@ -1,0 +1,56 @@
+"""Tables that are read on a terminal and in Markdown: the same cells, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+CONVENTION = (
+    "AUROC, FPR95 and AURC find errors: errors are the positive class; FPR95 at the first "
+    "threshold with TPR ≥ 95 %; AURC is the exact sum over all coverages, ties averaged."
+)
+
+
+class Block(NamedTuple):
+    """One table: what both forms of it are made from."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    words: int  #: columns at the left that hold words
+
+
+def terminal(blocks: Iterable[Block]) -> Group:
+    """All of them for a terminal."""
+    drawn = []
+    for block in blocks:
+        table = Table(title=f"\n{block.title}", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+        for i, name in enumerate(block.head):
+            table.add_column(name, justify="left" if i < block.words else "right", no_wrap=True)
+        for row in block.rows:
+            table.add_row(*map(escape, row))
+        drawn.append(table)
+    return Group(*drawn)
+
+
+def markdown(blocks: Iterable[Block]) -> str:
+    """All of them for a page, each under its title."""
+    parts = []
+    for block in blocks:
+        lines = [
+            [" ".join(name.split()) for name in block.head],
+            ["---" if i < block.words else "--:" for i in range(len(block.head))],
+            *block.rows,
+        ]
+        parts += [f"## {block.title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    return "\n\n".join(parts)
+
+
+def number(value: float | None, factor: float, digits: int, sign: str = "") -> str:
+    """`factor * value` with so many digits; a dash for None."""
+    return "–" if value is None else f"{factor * value:{sign}.{digits}f}".replace("-", "−")
