@@ -1,4 +1,4 @@
-"""A training step with RAT against a standard one, on the demo's CNN: at most 2.1 times it."""
+"""A training step with RAT against a standard one: at most 2.05 times it, and its memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,26 @@ from torch import nn
 
 from rrfast import RAT
 from rrfast.data import digits_cnn
+from rrfast.models import load_model
 
 BATCH = 128
+MODELS = {"digits_cnn": (1, 8), "resnet20": (3, 32)}
+
+
+def make(name: str) -> nn.Module:
+    if name == "digits_cnn":
+        return digits_cnn()
+    pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")
+    return load_model("pytorchcv:resnet20_cifar10")
 
 
 @pytest.mark.parametrize("optimise", [False, True], ids=["gradients", "step"])
-def bench_rat_step(optimise: bool, device: torch.device, hold: Callable[..., None]) -> None:
-    x = torch.rand(BATCH, 1, 8, 8, device=device)
+@pytest.mark.parametrize("name", MODELS)
+def bench_rat_step(
+    name: str, optimise: bool, device: torch.device, hold: Callable[..., None]
+) -> None:
+    channels, size = MODELS[name]
+    x = torch.rand(BATCH, channels, size, size, device=device)
     y = torch.randint(10, (BATCH,), device=device)
     objective = RAT(eps=1e-3)
 
@@ -25,7 +38,7 @@ def bench_rat_step(optimise: bool, device: torch.device, hold: Callable[..., Non
         nn.functional.cross_entropy(model(x), y).backward()
 
     def training(gradients: Callable[[nn.Module], Any]) -> Callable[[], None]:
-        model = digits_cnn().to(device)
+        model = make(name).to(device)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
         def run() -> None:
@@ -44,6 +57,6 @@ def bench_rat_step(optimise: bool, device: torch.device, hold: Callable[..., Non
     hold(
         contenders,
         model="RAT step",
-        case=f"digits_cnn, batch {BATCH}, {'with' if optimise else 'without'} SGD",
+        case=f"{name}, batch {BATCH}, {'with' if optimise else 'without'} SGD",
         floor="standard",
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
+from benchmarks.step_memory import peak
 
 MODES = ("rat", "at", "reverse_at")
 
@@ -101,6 +102,24 @@ def test_cost() -> None:
     model = Counted()
     rrfast.RAT()(model, *batch()).backward()
     assert (model.forwards, model.backwards) == (2, 3)
+
+
+def test_memory() -> None:
+    """The first graph goes before the second comes: at most 1.25 of a standard step's peak."""
+    model = nn.Sequential(
+        *[nn.Conv2d(8, 8, 3, padding=1) for _ in range(6)], nn.Flatten(), nn.Linear(8 * 64, 4)
+    )
+    x, y = torch.rand(16, 8, 8, 8), torch.randint(4, (16,))
+    standard, backward, call = (
+        peak(step, torch.device("cpu"))
+        for step in (
+            lambda: rrfast.objectives.Standard().backward(model, x, y),
+            lambda: rrfast.RAT().backward(model, x, y),
+            lambda: rrfast.RAT()(model, x, y).backward(),
+        )
+    )
+    assert backward <= 1.25 * standard
+    assert call > 1.5 * standard  # so that the measure sees graphs
 
 
 def test_gradients_accumulate_and_the_input_is_left_alone() -> None:

@@ -278,9 +278,11 @@ def _notes(result: dict[str, Any]) -> list[str]:
     """What the numbers are, and whether they come out as the paper's."""
     recipe = result["recipe"]
     seeds = len(result["seeds"])
+    seeds_said = f"{seeds} seed{'s' * (seeds > 1)}"
     setting = (
-        f"Mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}. {recipe['model']['name']} on {recipe['data']}; {recipe['objective']}, Mixup alpha "
-        f"{result['mixup']:g}; {recipe['training']['epochs']} epochs for each."
+        f"Mean ± standard deviation over {seeds_said}. {recipe['model']['name']} on "
+        f"{recipe['data']}; {recipe['objective']}, Mixup alpha {result['mixup']:g}; "
+        f"{recipe['training']['epochs']} epochs for each."
     )
     lines = [
         f"Score: {result['score']}. {CONVENTION}",

@@ -151,7 +151,8 @@ class RAT(Objective):
 
         Cost: 2 forwards, 2 backwards; `steps` + 1 of each with PGD, whose backwards between give no
             gradient of the parameters; with `mixup` one forward more. The first graph is freed
-            before the second is built.
+            before the second is built: the peak of memory is that of a standard step, the input's
+            gradient and x' (1.02 of it with resnet20; benchmarks/step_memory.py).
 
         Example:
             >>> model, x, y = torch.nn.Linear(4, 3), torch.rand(8, 4), torch.randint(3, (8,))
@@ -181,8 +182,8 @@ class RAT(Objective):
 
         Cost: 2 forwards and, with the caller's backward, 3 backwards: the input gradient is needed
         before the loss exists, so the clean pass is differentiated twice, and both graphs are alive
-        at once. `backward` has one backward and one live graph less. A `torch.compile`d model
-        frees its graph in the first backward: use `backward` there.
+        at once: twice the memory. `backward` has one backward and one live graph less. A
+        `torch.compile`d model frees its graph in the first backward: use `backward` there.
 
         Args:
             model: As for `backward`.
