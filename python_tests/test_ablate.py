@@ -1,0 +1,157 @@
+"""`rrfast ablate`: what is trained, what is counted, and what is said of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+from rrfast import cli
+from rrfast.evaluate import ablate
+from rrfast.evaluate.ablate import COLUMNS, OBJECTIVES, _paired, _summary, claims, variant
+from rrfast.metrics import aurc
+from rrfast.objectives import RAT, Mixup, Standard
+from rrfast.scores import SCORES
+from rrfast.train import load_recipe, load_trained
+from rrfast.train.recipe import make_objective, make_task
+
+CHANGES = ["training.epochs=1", "data.train=64", "data.validation=20"]
+
+
+@pytest.fixture(scope="module")
+def ablation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    out = tmp_path_factory.mktemp("ablation")
+    console = Console(record=True, width=100, file=io.StringIO())
+    result = ablate(load_recipe("digits_rat", CHANGES), out, seeds=(0, 1), console=console)
+    return out, result, console.export_text()
+
+
+def test_what_is_measured(ablation: tuple[Path, dict[str, Any], str]) -> None:
+    """One row computed again from the weights that are there."""
+    out, result, _ = ablation
+    assert len(result["runs"]) == 2 * 2 * len(OBJECTIVES)
+    row = next(
+        r for r in result["runs"] if (r["seed"], r["objective"], r["mixup"]) == (1, "at", True)
+    )
+    model, recipe = load_trained(out / "trainings" / "at_mixup_1")
+    assert recipe.training.seed == 1
+    x, y = make_task(recipe).test
+    with torch.no_grad():
+        correct = model(x).argmax(dim=1) == y
+    radius = SCORES["radius_search"](model, x)
+    assert row["accuracy"] == pytest.approx(correct.double().mean().item())
+    assert row["aurc"] == pytest.approx(aurc(radius, correct), rel=1e-6)
+    assert row["msr_aurc"] == pytest.approx(aurc(SCORES["msr"](model, x), correct), rel=1e-6)
+    assert row["radius_right"] == pytest.approx(radius[correct].double().quantile(0.5).item())
+    assert row["radius_wrong"] == pytest.approx(radius[~correct].double().quantile(0.5).item())
+
+
+def test_what_is_written(ablation: tuple[Path, dict[str, Any], str]) -> None:
+    out, result, printed = ablation
+    for name in OBJECTIVES.values():
+        assert printed.count(f"{name} + Mixup") >= 1
+    assert "errors are the positive class" in printed
+    written = json.loads((out / "ablation.json").read_text())
+    assert written["runs"] == json.loads(json.dumps(result["runs"]))
+    page = (out / "ablation.md").read_text()
+    assert "| RAT + Mixup |" in page
+    assert "Claims of the paper, with Mixup:" in page
+    assert (out / "ablation.png").stat().st_size > 10_000
+
+
+def test_what_is_done_is_not_done_again(ablation: tuple[Path, dict[str, Any], str]) -> None:
+    out, result, _ = ablation
+    weights = sorted((out / "trainings").glob("*/checkpoint.pt"))
+    before = [path.stat().st_mtime_ns for path in weights]
+    recipe = load_recipe("digits_rat", CHANGES)
+    again = ablate(recipe, out, seeds=(0, 1), console=Console(quiet=True))
+    assert [path.stat().st_mtime_ns for path in weights] == before
+    assert again["runs"] == result["runs"]
+
+
+def test_the_compared_objectives() -> None:
+    recipe = load_recipe(
+        "digits_rat", ["objective.mixup_off_epochs=3", "objective.label_smoothing=0.1"]
+    )
+    made = {
+        (name, alpha): make_objective(variant(recipe, name, alpha, seed=4))
+        for name in OBJECTIVES
+        for alpha in (None, 0.5)
+    }
+    for (name, alpha), objective in made.items():
+        assert objective.criterion.label_smoothing == 0.1
+        if name == "standard":
+            assert isinstance(objective, Standard if alpha is None else Mixup)
+        else:
+            assert isinstance(objective, RAT)
+            assert (objective.mode, objective.eps, objective.mixup) == (name, 0.1, alpha)
+        if alpha is not None:
+            assert (objective.mixup_off_epochs, objective.epochs) == (3, 40)
+    assert variant(recipe, "at", None, seed=4).training.seed == 4
+
+
+def run(seed: int, objective: str, mixup: bool, **values: float) -> dict[str, Any]:
+    return {"seed": seed, "objective": objective, "mixup": mixup, **dict.fromkeys(COLUMNS, 1.0)} | {
+        **values
+    }
+
+
+def test_statistics_and_claims() -> None:
+    lower = {"standard": 4.0, "at": 2.0, "reverse_at": 3.0, "rat": 1.0}
+    radii = {"standard": (4, 1), "at": (8, 2), "reverse_at": (2, 0.5), "rat": (8, 1)}
+    runs = [
+        run(
+            seed,
+            objective,
+            mixup,
+            # With Mixup the order of AURC is reversed.
+            aurc=(5 - lower[objective] if mixup else lower[objective]) + seed * (objective == "at"),
+            radius_right=radii[objective][0],
+            radius_wrong=radii[objective][1],
+            radius_ratio=radii[objective][0] / radii[objective][1],
+        )
+        for seed in (0, 1)
+        for mixup in (False, True)
+        for objective in OBJECTIVES
+    ]
+    summary = _summary(runs)
+    at = next(r for r in summary if (r["objective"], r["mixup"]) == ("at", False))
+    assert at["aurc"] == {"mean": 2.5, "std": pytest.approx(math.sqrt(0.5))}
+    paired = {(r["other"], r["mixup"]): r for r in _paired(runs)}
+    assert paired["at", False]["mean"] == -1.5  # -1 and -2
+    assert paired["at", False]["standard_error"] == pytest.approx(0.5)
+    assert paired["at", False]["lower"] == 2
+    assert paired["standard", True]["lower"] == 0
+    said = list(claims({"summary": summary}))
+    plain, mixed = said[: len(said) // 2], said[len(said) // 2 :]
+    assert [line.split()[0] for line in plain[1:]] == ["holds"] * 4
+    assert mixed[1].startswith("  DOES NOT HOLD")
+    assert "Standard has" in mixed[1]
+    assert "× 2.00, × 2.00" in plain[2]
+    assert "× 0.50, × 0.50" in plain[3]
+    assert "× 2.00 of standard's" in plain[4]
+
+
+def test_the_command(
+    ablation: tuple[Path, dict[str, Any], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(ablation[0] / "trainings", out / "trainings")  # done, and not done again
+    arguments = ["ablate", "digits_rat", "--seeds", "1", "--out", str(out), "--set", *CHANGES]
+    assert cli.main(arguments) == 0
+    assert "Errors found by the radius" in capsys.readouterr().out
+    command = json.loads((out / "ablation.json").read_text())["command"]
+    assert command == f"rrfast ablate digits_rat --seeds 1 --set {' '.join(CHANGES)}"
+    assert cli.main(["ablate", "nothing"]) == 1
+    assert "recipe must be a file, or one of" in capsys.readouterr().err
