@@ -46,9 +46,11 @@ def test_what_is_measured(ablation: tuple[Path, dict[str, Any], str]) -> None:
     )
     model, recipe = load_trained(out / "trainings" / "at_mixup_1")
     assert recipe.training.seed == 1
-    x, y = make_task(recipe).test
+    train, _, (x, y), _ = make_task(recipe)
     with torch.no_grad():
         correct = model(x).argmax(dim=1) == y
+        trained = model(train.x).argmax(dim=1) == train.y
+    assert row["training_accuracy"] == pytest.approx(trained.double().mean().item())
     radius = SCORES["radius_search"](model, x)
     assert row["accuracy"] == pytest.approx(correct.double().mean().item())
     assert row["aurc"] == pytest.approx(aurc(radius, correct), rel=1e-6)
@@ -140,7 +142,7 @@ def test_statistics_and_claims() -> None:
     assert "Standard has" in mixed[1]
     assert "× 2.00, × 2.00" in plain[2]
     assert "× 0.50, × 0.50" in plain[3]
-    assert "× 2.00 of standard's" in plain[4]
+    assert "(× 2.00, × 2.00)" in plain[4]
 
 
 def test_the_command(
