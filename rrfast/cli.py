@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             return report([])
         return {"demo": _demo, "bench": _bench, "train": _train}[arguments.command](arguments)
-    except (ArithmeticError, ImportError, OSError, ValueError) as error:
+    except (ArithmeticError, ImportError, OSError, TypeError, ValueError) as error:
         print(f"rrfast: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        return 2 if isinstance(error, (TypeError, ValueError)) else 1
     except KeyboardInterrupt:
         print("rrfast: interrupted", file=sys.stderr)
         return 130

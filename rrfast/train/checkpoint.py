@@ -41,6 +41,11 @@ def write(path: Path, save: Callable[[IO[bytes]], object]) -> None:
         os.close(folder)
 
 
+def write_text(path: Path, text: str) -> None:
+    """`text` into `path` in UTF-8, whole or not at all."""
+    write(path, lambda file: file.write(text.encode("utf-8")))
+
+
 def save(path: Path, state: object) -> None:
     """`torch.save`, whole or not at all."""
     write(path, lambda file: torch.save(state, file))
