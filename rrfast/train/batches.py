@@ -102,6 +102,11 @@ class Loader:
     """
 
     def __init__(self, data: Data, training: Training, device: torch.device, rank: int) -> None:
+        if isinstance(data, Split) and len(data.x) != len(data.y):
+            raise ValueError(
+                f"data must have a label per image, and has {len(data.x)} images and "
+                f"{len(data.y)} labels"
+            )
         self._data = data
         self._training = training
         self._device = device

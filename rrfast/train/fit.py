@@ -221,15 +221,16 @@ class _Run:
         if isinstance(criterion, nn.Module):
             criterion.to(fabric.device)  # the weights of its classes
         self.schedule = make_schedule(optimizer, training, self.plan.steps)
-        classes = self._classes()
-        for name, data in (("train", train), ("validation", validation)):
-            if data is not None:
-                check_labels(f"{name}.y", data.y, classes)
+        self.validator = None if validation is None else Validator(validation, training, fabric)
+        classes = self._classes("train", self.loader)
+        check_labels("train.y", train.y, classes)
+        if self.validator is not None and validation is not None:
+            self._classes("validation", self.validator.loader)
+            check_labels("validation.y", validation.y, classes)
         #: The model as it is used: without what the objective alone needs.
         self.classifier: nn.Module = self.model
         if objective.extra_classes:
             self.classifier = FirstClasses(self.model, classes)
-        self.validator = None if validation is None else Validator(validation, training, fabric)
         self.progress = Progress()
         self.bar = Bar(
             console if fabric.is_global_zero else Console(quiet=True),
@@ -240,15 +241,15 @@ class _Run:
         self.losses: list[Tensor] = []
         self.look = LOOK if fabric.device.type == "cuda" else 1
 
-    def _classes(self) -> int:
+    def _classes(self, name: str, loader: Loader) -> int:
         """Of the data: what the model gives, less what the objective takes for itself."""
-        (x, _), *_ = next(self.loader([Share(0, 0, (torch.zeros(1, dtype=torch.int64),))]))
+        (x, _), *_ = next(loader([Share(0, 0, (torch.zeros(1, dtype=torch.int64),))]))
         try:
             logits = engine.logits(self.model, x)
         except RuntimeError as error:
             first = str(error).split("\n", maxsplit=1)[0]
             raise ValueError(
-                f"model must take images of shape {list(x.shape[1:])}, as train has them: {first}"
+                f"model must take images of shape {list(x.shape[1:])}, as {name} has them: {first}"
             ) from error
         return logits.shape[1] - self.objective.extra_classes
 

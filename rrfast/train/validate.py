@@ -36,7 +36,7 @@ class Validator:
         if self._images == 0:
             raise ValueError("validation must hold at least one image, got none")
         plain = training.__class__(epochs=1, workers=training.workers)  # nothing augmented
-        self._loader = Loader(data, plain, fabric.device, fabric.global_rank)
+        self.loader = Loader(data, plain, fabric.device, fabric.global_rank)
         # The first images fill up what is missing for equal parts, and are cut off again.
         world = fabric.world_size
         filled = torch.arange(-(-self._images // world) * world) % self._images
@@ -50,7 +50,7 @@ class Validator:
     def __call__(self, model: nn.Module) -> Validation:
         """Cost: of the score, and 1 forward per image."""
         scores, correct = [], []
-        for [(x, y)] in self._loader(self._shares):
+        for [(x, y)] in self.loader(self._shares):
             scores.append(self._score(model, x).double())
             correct.append(engine.logits(model, x).argmax(dim=1) == y)
         score, right = self._all(torch.cat(scores)), self._all(torch.cat(correct))
