@@ -395,7 +395,8 @@ class _Run:
         if not self.losses:
             return
         losses = torch.stack(self.losses).float()
-        mean = torch.as_tensor(self.fabric.all_reduce(losses)).tolist()  # the same on all processes
+        # The same on all processes. It reduces in place, and `losses` are this process's own.
+        mean = torch.as_tensor(self.fabric.all_reduce(losses.clone())).tolist()
         self.losses.clear()
         bad = next((i for i, loss in enumerate(mean) if not math.isfinite(loss)), None)
         if bad is not None:
