@@ -217,15 +217,14 @@ class _Run:
         self.loader = Loader(train, training, fabric.device, fabric.global_rank)
         optimizer = make_optimizer(model, training)
         self.model, self.optimizer = fabric.setup(model, optimizer)
-        criterion = getattr(objective, "criterion", None)
-        if isinstance(criterion, nn.Module):
-            criterion.to(fabric.device)  # the weights of its classes
         self.schedule = make_schedule(optimizer, training, self.plan.steps)
         self.validator = None if validation is None else Validator(validation, training, fabric)
-        classes = self._classes("train", self.loader)
+        logits = self._logits("train", self.loader)
+        self._try_criterion(logits)
+        classes = logits.shape[1] - objective.extra_classes
         check_labels("train.y", train.y, classes)
         if self.validator is not None and validation is not None:
-            self._classes("validation", self.validator.loader)
+            self._logits("validation", self.validator.loader)
             check_labels("validation.y", validation.y, classes)
         #: The model as it is used: without what the objective alone needs.
         self.classifier: nn.Module = self.model
@@ -241,17 +240,31 @@ class _Run:
         self.losses: list[Tensor] = []
         self.look = LOOK if fabric.device.type == "cuda" else 1
 
-    def _classes(self, name: str, loader: Loader) -> int:
-        """Of the data: what the model gives, less what the objective takes for itself."""
+    def _logits(self, name: str, loader: Loader) -> Tensor:
+        """Of the first image, to see that the model takes it."""
         (x, _), *_ = next(loader([Share(0, 0, (torch.zeros(1, dtype=torch.int64),))]))
         try:
-            logits = engine.logits(self.model, x)
+            return engine.logits(self.model, x)
         except RuntimeError as error:
             first = str(error).split("\n", maxsplit=1)[0]
             raise ValueError(
                 f"model must take images of shape {list(x.shape[1:])}, as {name} has them: {first}"
             ) from error
-        return logits.shape[1] - self.objective.extra_classes
+
+    def _try_criterion(self, logits: Tensor) -> None:
+        """As a step will call it: a wrong number of class weights is found before the training."""
+        criterion = getattr(self.objective, "criterion", None)
+        if criterion is None:
+            return
+        if isinstance(criterion, nn.Module):
+            criterion.to(self.fabric.device)  # the weights of its classes
+        try:
+            criterion(logits, torch.zeros(1, dtype=torch.int64, device=logits.device))
+        except (RuntimeError, TypeError) as error:
+            first = str(error).split("\n", maxsplit=1)[0]
+            raise ValueError(
+                f"objective.criterion must take logits {list(logits.shape)} and labels [1]: {first}"
+            ) from error
 
     # ------------------------------------------------------------------------------------ the loop
 

@@ -44,7 +44,7 @@ class AutocastPrecision(MixedPrecision):
 
 def precision_options(precision: str) -> dict[str, Any]:
     """Arguments of `Fabric` for `Training.precision`."""
+    if precision not in ("bf16-mixed", "16-mixed"):
+        return {"precision": precision}
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if precision == "bf16-mixed" or precision == "16-mixed":  # noqa: PLR1714  # mypy reads it so
-        return {"plugins": [AutocastPrecision(precision, device)]}
-    return {"precision": precision}
+    return {"plugins": [AutocastPrecision(precision, device)]}  # type: ignore[arg-type]  # it is

@@ -162,7 +162,13 @@ def make_objective(recipe: Recipe) -> Objective:
     }
     if criterion:
         if "weight" in criterion:
-            criterion["weight"] = torch.tensor(criterion["weight"], dtype=torch.float32)
+            try:
+                criterion["weight"] = torch.tensor(criterion["weight"], dtype=torch.float32)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    "objective.class_weights must be a number for each logit, got "
+                    f"{criterion['weight']!r}"
+                ) from error
         options["criterion"] = nn.CrossEntropyLoss(**criterion)
     if isinstance(options.get("outliers"), Mapping):
         options["outliers"] = _by_name(
