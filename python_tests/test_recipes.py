@@ -52,7 +52,7 @@ def command(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int
     return code, out, err
 
 
-# ----------------------------------------------------------------------------- those that come along
+# ---------------------------------------------------------------------------- those that come along
 
 
 @pytest.mark.parametrize("name", NAMES)

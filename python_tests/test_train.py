@@ -721,7 +721,7 @@ def test_mixed_precision_does_not_round_the_images(precision: str) -> None:
     torch.testing.assert_close(step[step > 0].mean(), torch.tensor(1e-3), rtol=1e-3, atol=0)
 
 
-def test_16_bits_scale_the_loss_and_skip_what_overflows() -> None:
+def test_16_bits_scale_the_loss() -> None:
     training = settings(precision="16-mixed", momentum=0, weight_decay=0, epochs=1)
     fabric = make_fabric(training)
     precision = fabric.strategy.precision
@@ -745,6 +745,27 @@ def test_16_bits_scale_the_loss_and_skip_what_overflows() -> None:
     assert scales[0] / unscaled[0] == pytest.approx(65536, rel=1e-2)
     for a, b in zip(weights(plain), weights(mixed), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
+@pytest.mark.parametrize("objective", [Standard(), RAT(eps=0.05)])
+def test_16_bits_skip_steps_that_overflow(objective: Objective) -> None:
+    """The loss is finite, and so are the weights: those of a first step that is too long remain."""
+
+    class Steep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 300 * self.network(x)
+
+    model = Steep()
+    before = weights(model)
+    training = settings(epochs=1, batch_size=48, precision="16-mixed", clip_norm=1.0)
+    fitted = quiet(model, objective=objective, training=training)
+    assert math.isfinite(fitted.history[0]["loss"])
+    assert all(map(torch.equal, before, weights(model)))
 
 
 def test_channels_last_reaches_the_model() -> None:

@@ -119,8 +119,18 @@ def test_a_loss_that_is_not_finite_on_one_stops_both(runs: Runs) -> None:
 
 
 MODEL = """
-import os
+import os, time
 from torch import nn
+from rrfast.train import checkpoint
+
+if os.environ["RANK"] == "1":
+    save = checkpoint.save
+
+    def slow(path, state):
+        time.sleep(3)
+        save(path, state)
+
+    checkpoint.save = slow
 
 class Poisoned(nn.Module):
     def __init__(self, classes):
