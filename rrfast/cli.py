@@ -40,15 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command is None:
             return report([])
-        return {"demo": _demo, "bench": _bench, "train": _train, "ablate": _ablate}[
-            arguments.command
-        ](arguments)
-    except (ArithmeticError, ImportError, OSError, ValueError) as error:
+        code: int = arguments.run(arguments)
+    except (ArithmeticError, ImportError, OSError, TypeError, ValueError) as error:
         print(f"rrfast: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        return 2 if isinstance(error, (TypeError, ValueError)) else 1
     except KeyboardInterrupt:
         print("rrfast: interrupted", file=sys.stderr)
         return 130
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,6 +70,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "seeds, print how well each score finds their errors, and write the table, the numbers "
         "and a figure of the radii.",
     )
+    command.set_defaults(run=_demo)
     command.add_argument("--seeds", type=_positive, metavar="N", help="number of seeds (8)")
     command.add_argument("--epochs", type=_positive, metavar="N", help="epochs per training (40)")
     command.add_argument(
@@ -88,6 +88,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Time every method of rrfast.radius against MSR and the loop of the released "
         "code, say how well each finds errors, and write the tables, the numbers and figures.",
     )
+    command.set_defaults(run=_bench)
     plain = bench.Settings()
     command.add_argument("--model", metavar="SPEC", help=f"{SPECIFICATIONS} ({plain.model})")
     command.add_argument("--weights", metavar="FILE", help="a state_dict (random weights)")
@@ -123,6 +124,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Train as a recipe says, on one device or, under torchrun, on many, and write "
         "weights, log and checkpoints. Killed, it continues with --resume as if it had not been.",
     )
+    command.set_defaults(run=_train)
     command.add_argument(
         "recipe", metavar="RECIPE", nargs="?", help="a YAML file, or a name; without one: the names"
     )
@@ -151,6 +153,7 @@ def _add_ablate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "how well the radius finds the errors (Tables 1 and 5 of the paper). Stopped, it goes on "
         "where it was.",
     )
+    command.set_defaults(run=_ablate)
     command.add_argument(
         "recipe", metavar="RECIPE", help="as for rrfast train; its objective gives eps"
     )

@@ -94,7 +94,8 @@ def load_model(
         build, keyword = _function(source, name), "classes"
     if classes is not None and not _takes(build, keyword):
         raise ValueError(
-            f"classes must be None for {spec!r}, which takes no argument {keyword}, got {classes}"
+            f"classes must be None for {spec!r}, which takes no argument {keyword}, got {classes}; "
+            f"a function of yours can be given one"
         )
     arguments = {} if classes is None else {keyword: int(classes)}
     if source not in _ZOOS and "seed" in _parameters(build):

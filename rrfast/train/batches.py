@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from rrfast.data import Split, augment
 from rrfast.train.settings import Training
@@ -95,6 +95,28 @@ class Plan:
         return shares[first:]
 
 
+class _Reads(Dataset[tuple[Tensor, int] | Exception]):
+    """Images, or why one could not be read: a worker that raised would add its traceback."""
+
+    def __init__(self, data: Images) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | Exception:
+        try:
+            return self._data[index]
+        except (OSError, ValueError) as error:
+            return error
+
+
+def _collate(items: list[tuple[Tensor, int] | Exception]) -> Any:
+    """A batch, or the first of its errors."""
+    error = next((item for item in items if isinstance(item, Exception)), None)
+    return default_collate(items) if error is None else error
+
+
 class Loader:
     """The images of shares, on a device and augmented.
 
@@ -102,6 +124,11 @@ class Loader:
     """
 
     def __init__(self, data: Data, training: Training, device: torch.device, rank: int) -> None:
+        if isinstance(data, Split) and len(data.x) != len(data.y):
+            raise ValueError(
+                f"data must have a label per image, and has {len(data.x)} images and "
+                f"{len(data.y)} labels"
+            )
         self._data = data
         self._training = training
         self._device = device
@@ -126,13 +153,17 @@ class Loader:
                 here = place.to(data.y.device)
                 yield data.x[here], data.y[here]
             return
-        loader: DataLoader[tuple[Tensor, int]] = DataLoader(
-            data,  # type: ignore[arg-type]  # whatever has a length and items will do
+        loader: DataLoader[tuple[Tensor, int] | Exception] = DataLoader(
+            _Reads(data),
+            collate_fn=_collate,
             batch_sampler=[place.tolist() for place in places],
             num_workers=self._training.workers,
             pin_memory=self._device.type == "cuda",
         )
-        yield from loader
+        for batch in loader:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
 
     def _prepare(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         x = x.to(self._device, non_blocking=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +39,11 @@ def write(path: Path, save: Callable[[IO[bytes]], object]) -> None:
         os.close(folder)
 
 
+def write_text(path: Path, text: str) -> None:
+    """`text` into `path` in UTF-8, whole or not at all."""
+    write(path, lambda file: file.write(text.encode("utf-8")))
+
+
 def save(path: Path, state: object) -> None:
     """`torch.save`, whole or not at all."""
     write(path, lambda file: torch.save(state, file))
@@ -50,16 +53,18 @@ def load(path: Path) -> dict[str, Any]:
     """What `save` wrote, on the CPU.
 
     Raises:
-        ValueError: `path` is truncated, or no such file at all.
+        OSError: `path` cannot be opened.
+        ValueError: It is truncated, or another kind of file.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        first = str(error).split("\n", maxsplit=1)[0]
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint ({first}): it is truncated or another file. "
-            "Delete it to begin anew"
-        ) from error
+    with path.open("rb") as file:
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # bytes that are no pickle can raise anything
+            first = str(error).split("\n", maxsplit=1)[0]
+            raise ValueError(
+                f"{path} cannot be read as a checkpoint ({first}): it is truncated or another "
+                "file. Delete it to begin anew"
+            ) from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} must hold a dict, and holds {type(state).__name__}")
     return state

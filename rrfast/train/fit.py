@@ -8,7 +8,7 @@ import dataclasses
 import io
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import NoneType
@@ -27,6 +27,7 @@ from rrfast.objectives import RAT, Objective
 from rrfast.train import checkpoint
 from rrfast.train.bar import Bar
 from rrfast.train.batches import STEP, Data, Loader, Plan, Share, length, stream
+from rrfast.train.precision import AutocastPrecision, precision_options
 from rrfast.train.schedule import make_optimizer, make_schedule
 from rrfast.train.settings import Training
 from rrfast.train.validate import Validator
@@ -54,7 +55,7 @@ class Progress(msgspec.Struct):
     step: int = 0  #: steps of it that are done
     loss: float = 0.0  #: summed over those
     seconds: float = 0.0  #: spent in those
-    history: list[dict[str, float]] = []
+    history: list[dict[str, Any]] = []  #: numbers; an epoch stays the integer it is
     best_epoch: int | None = None
     best_aurc: float = math.inf
 
@@ -68,6 +69,7 @@ def fit(
     validation: Data | None = None,
     out: Path | str | None = None,
     resume: bool = False,
+    beside: Mapping[str, str] | None = None,
     fabric: Fabric | None = None,
     console: Console | None = None,
 ) -> Fitted:
@@ -91,6 +93,7 @@ def fit(
             `checkpoint_steps`; log.csv a row per epoch; best.pt the weights (a state_dict) with the
             lowest AURC, last.pt those at the end. A file is there whole or not at all.
         resume: Continue from out/checkpoint.pt where there is one.
+        beside: Further files for `out`, their text by name, written when a training begins.
         fabric: The processes and devices; default: those `torchrun` started, or this one, on CUDA
             where there is some, with `training.precision`.
         console: For the progress bar; default standard output.
@@ -132,7 +135,7 @@ def fit(
             fabric,
             console or Console(),
         )
-        run.begin(resume)
+        run.begin(resume, beside or {})
         return run.go()
 
 
@@ -146,10 +149,10 @@ def make_fabric(training: Training) -> Fabric:
             devices=local,
             num_nodes=world // local,
             strategy="ddp",
-            precision=training.precision,  # type: ignore[arg-type]  # it says what it takes
+            **precision_options(training.precision),
         )
     else:
-        fabric = Fabric(devices=1, precision=training.precision)  # type: ignore[arg-type]
+        fabric = Fabric(devices=1, **precision_options(training.precision))
     fabric.launch()
     return fabric
 
@@ -209,20 +212,24 @@ class _Run:
         if training.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bare = model
-        self.plan = Plan(length(train), training, world=fabric.world_size, rank=fabric.global_rank)
+        self.images = length(train)
+        self.plan = Plan(self.images, training, world=fabric.world_size, rank=fabric.global_rank)
         self.loader = Loader(train, training, fabric.device, fabric.global_rank)
         optimizer = make_optimizer(model, training)
         self.model, self.optimizer = fabric.setup(model, optimizer)
         self.schedule = make_schedule(optimizer, training, self.plan.steps)
-        classes = self._classes()
-        for name, data in (("train", train), ("validation", validation)):
-            if data is not None:
-                check_labels(f"{name}.y", data.y, classes)
+        self.validator = None if validation is None else Validator(validation, training, fabric)
+        logits = self._logits("train", self.loader)
+        self._try_criterion(logits)
+        classes = logits.shape[1] - objective.extra_classes
+        check_labels("train.y", train.y, classes)
+        if self.validator is not None and validation is not None:
+            self._logits("validation", self.validator.loader)
+            check_labels("validation.y", validation.y, classes)
         #: The model as it is used: without what the objective alone needs.
         self.classifier: nn.Module = self.model
         if objective.extra_classes:
             self.classifier = FirstClasses(self.model, classes)
-        self.validator = None if validation is None else Validator(validation, training, fabric)
         self.progress = Progress()
         self.bar = Bar(
             console if fabric.is_global_zero else Console(quiet=True),
@@ -233,19 +240,44 @@ class _Run:
         self.losses: list[Tensor] = []
         self.look = LOOK if fabric.device.type == "cuda" else 1
 
-    def _classes(self) -> int:
-        """Of the data: what the model gives, less what the objective takes for itself."""
-        (x, _), *_ = next(self.loader([Share(0, 0, (torch.zeros(1, dtype=torch.int64),))]))
-        return engine.logits(self.model, x).shape[1] - self.objective.extra_classes
+    def _logits(self, name: str, loader: Loader) -> Tensor:
+        """Of the first image, to see that the model takes it."""
+        (x, _), *_ = next(loader([Share(0, 0, (torch.zeros(1, dtype=torch.int64),))]))
+        try:
+            return engine.logits(self.model, x)
+        except RuntimeError as error:
+            first = str(error).split("\n", maxsplit=1)[0]
+            raise ValueError(
+                f"model must take images of shape {list(x.shape[1:])}, as {name} has them: {first}"
+            ) from error
+
+    def _try_criterion(self, logits: Tensor) -> None:
+        """As a step will call it: a wrong number of class weights is found before the training."""
+        criterion = getattr(self.objective, "criterion", None)
+        if criterion is None:
+            return
+        if isinstance(criterion, nn.Module):
+            criterion.to(self.fabric.device)  # the weights of its classes
+        try:
+            criterion(logits, torch.zeros(1, dtype=torch.int64, device=logits.device))
+        except (RuntimeError, TypeError) as error:
+            first = str(error).split("\n", maxsplit=1)[0]
+            raise ValueError(
+                f"objective.criterion must take logits {list(logits.shape)} and labels [1]: {first}"
+            ) from error
 
     # ------------------------------------------------------------------------------------ the loop
 
-    def begin(self, resume: bool) -> None:
+    def begin(self, resume: bool, beside: Mapping[str, str]) -> None:
         """Make the folder, or take up where its checkpoint is."""
         if self.out is None:
             if resume:
                 raise ValueError("resume needs out, the folder with the checkpoint")
             return
+        if self.out.exists() and not self.out.is_dir():
+            raise NotADirectoryError(
+                f"out must be a folder, and {self.out} is a file: give another"
+            )
         path = self.out / "checkpoint.pt"
         if path.exists() and not resume:
             raise FileExistsError(
@@ -254,6 +286,9 @@ class _Run:
         if self.fabric.is_global_zero:
             self.out.mkdir(parents=True, exist_ok=True)
             checkpoint.remove_partial(self.out)
+            if not path.exists():
+                for name, text in beside.items():
+                    checkpoint.write_text(self.out / name, text)
         self.fabric.barrier()
         if path.exists():
             self._restore(path)
@@ -274,7 +309,9 @@ class _Run:
         started = time.perf_counter()
         for share, batches in zip(shares, self.loader(shares), strict=True):
             self._step(share, batches)
-            self.bar.advance(progress.epoch, progress.step, progress.loss / progress.step)
+            looked = progress.step - len(self.losses)
+            mean = progress.loss / looked if looked else math.nan
+            self.bar.advance(progress.epoch, progress.step, mean)
             often = self.training.checkpoint_steps
             if often and progress.step % often == 0 and progress.step < self.plan.steps:
                 self._check(share)
@@ -299,7 +336,7 @@ class _Run:
                         x,
                         y,
                         epoch=share.epoch,
-                        backward=lambda loss: self.fabric.backward(loss / len(batches)),
+                        backward=lambda loss: self._backward(loss / len(batches)),
                         no_sync=quiet,
                     )
                 )
@@ -308,9 +345,22 @@ class _Run:
         if len(self.losses) == self.look:
             self._check(share)
         if self.training.clip_norm is not None:
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.training.clip_norm)
+            # What is not finite is left to the loss, or to the scaler of 16-bit training: to find
+            # it here is to wait for the device in every step.
+            self.fabric.clip_gradients(
+                self.model,
+                self.optimizer,
+                max_norm=self.training.clip_norm,
+                error_if_nonfinite=False,
+            )
         self.optimizer.step()
         self.schedule.step()
+
+    def _backward(self, loss: Tensor) -> None:
+        precision = self.fabric.strategy.precision
+        if isinstance(precision, AutocastPrecision):
+            loss = precision.scaled(loss)
+        self.fabric.backward(loss)
 
     def _seed(self, share: Share) -> None:
         """What is drawn in a step is drawn from its number alone: nothing has to be saved.
@@ -346,8 +396,9 @@ class _Run:
             # Before the checkpoint: were it the other way round and the process killed between the
             # two, the resumed training would not know that these weights are missing.
             self._save_weights("best.pt")
-        self._save()
+        # Likewise the log: a training that was saved in its last epoch is over, and writes no more.
         self._log()
+        self._save()
         self.bar.end_of_epoch(row)
 
     # --------------------------------------------------------------------------- non-finite losses
@@ -357,7 +408,8 @@ class _Run:
         if not self.losses:
             return
         losses = torch.stack(self.losses).float()
-        mean = torch.as_tensor(self.fabric.all_reduce(losses)).tolist()  # the same on all processes
+        # The same on all processes. It reduces in place, and `losses` are this process's own.
+        mean = torch.as_tensor(self.fabric.all_reduce(losses.clone())).tolist()
         self.losses.clear()
         bad = next((i for i, loss in enumerate(mean) if not math.isfinite(loss)), None)
         if bad is not None:
@@ -384,6 +436,8 @@ class _Run:
                     },
                 )
             where = f"in {self.out / 'nonfinite_*.pt'}, a file per process that saw it"
+        # The first process to fail ends the others, which may still be writing theirs.
+        self.fabric.barrier()
         raise NonFiniteLossError(
             f"the loss was {loss} in epoch {epoch}, step {step} (from 0); its batch is {where}. "
             "A lower learning rate, a longer warm-up or clip_norm may help"
@@ -393,7 +447,7 @@ class _Run:
 
     def _restore(self, path: Path) -> None:
         state = checkpoint.load(path)
-        parts = {"training", "objective", "model", "optimizer", "schedule", "scaler", "progress"}
+        parts = {"model", "optimizer", "schedule", "scaler", "progress", *self._identity()}
         missing = parts - set(state)
         if missing:
             raise ValueError(f"{path} is no checkpoint of a training: it lacks {sorted(missing)}")
@@ -442,7 +496,11 @@ class _Run:
         # How often it is saved, and how fast it reads, is free.
         for name in ("checkpoint_steps", "workers", "tensorboard", "threads"):
             del training[name]
-        return {"training": training, "objective": objective_settings(self.objective)}
+        return {
+            "training": training,
+            "objective": objective_settings(self.objective),
+            "data": {"images": self.images},
+        }
 
     def _save_weights(self, name: str) -> None:
         if self.out is not None and self.fabric.is_global_zero:
@@ -457,9 +515,7 @@ class _Run:
         writer = csv.DictWriter(text, history[0])
         writer.writeheader()
         writer.writerows(history)
-        checkpoint.write(
-            self.out / "log.csv", lambda file: file.write(text.getvalue().encode("utf-8"))
-        )
+        checkpoint.write_text(self.out / "log.csv", text.getvalue())
         if self.training.tensorboard:
             _log_events(self.out / "tensorboard", history[-1])
 

@@ -20,7 +20,7 @@ from torch import nn
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.objectives import OBJECTIVES, Objective
 from rrfast.train import checkpoint
-from rrfast.train.fit import Fitted, fit, make_fabric
+from rrfast.train.fit import Fitted, fit
 from rrfast.train.settings import Training
 from rrfast.train.tasks import OUTLIERS, TASKS, Task
 
@@ -103,7 +103,10 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
         raise FileNotFoundError(
             f"recipe must be a file, or one of {', '.join(recipes())}, got {str(source)!r}"
         )
-    text = (Path(source) if Path(source).is_file() else named).read_text(encoding="utf-8")
+    try:
+        text = (Path(source) if Path(source).is_file() else named).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"recipe {source} is no text in UTF-8: {error}") from error
     tree = _yaml(text, str(source))
     for change in changes:
         _change(tree, change)
@@ -159,7 +162,13 @@ def make_objective(recipe: Recipe) -> Objective:
     }
     if criterion:
         if "weight" in criterion:
-            criterion["weight"] = torch.tensor(criterion["weight"], dtype=torch.float32)
+            try:
+                criterion["weight"] = torch.tensor(criterion["weight"], dtype=torch.float32)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    "objective.class_weights must be a number for each logit, got "
+                    f"{criterion['weight']!r}"
+                ) from error
         options["criterion"] = nn.CrossEntropyLoss(**criterion)
     if isinstance(options.get("outliers"), Mapping):
         options["outliers"] = _by_name(
@@ -255,13 +264,9 @@ def train(
     task = make_task(recipe)
     named = msgspec.structs.replace(recipe.model, classes=recipe.model.classes or task.classes)
     recipe = msgspec.structs.replace(recipe, model=named)
-    if resume and written.is_file():
+    if resume and written.is_file() and (out / "checkpoint.pt").is_file():
         _check_same(recipe, load_recipe(written), written)
     model = make_model(recipe)
-    fabric = make_fabric(recipe.training)
-    if fabric.is_global_zero and not (out / "checkpoint.pt").exists():
-        out.mkdir(parents=True, exist_ok=True)
-        checkpoint.write(written, lambda file: file.write(dump_recipe(recipe).encode("utf-8")))
     return fit(
         model,
         task.train,
@@ -270,7 +275,7 @@ def train(
         validation=task.validation,
         out=out,
         resume=resume,
-        fabric=fabric,
+        beside={written.name: dump_recipe(recipe)},
         console=console,
     )
 
@@ -307,7 +312,10 @@ def load_trained(folder: Path | str, weights: str = "last") -> Trained:
         )
     recipe = load_recipe(folder / "recipe.yaml")
     state = checkpoint.load(path)
-    model = make_model(recipe)
+    # All weights are in the file: those it began with may be elsewhere by now.
+    model = make_model(
+        msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, weights=None))
+    )
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

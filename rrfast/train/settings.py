@@ -34,7 +34,8 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         warmup_epochs: Epochs over which the learning rate rises linearly from (almost) 0, step by
             step; a fraction of one will do.
         accumulate: Batches that a process divides its share of a step into, one after the other,
-            where the whole does not fit into memory.
+            where the whole does not fit into memory. What an objective draws for a batch (the share
+            of Mixup), it draws for each of them.
         clip_norm: Largest norm of the gradient; None for no limit.
         precision: Of Lightning Fabric: "32-true", "bf16-mixed", "16-mixed", "64-true", ...
         channels_last: Keep weights and images in that layout: faster convolutions on many machines.

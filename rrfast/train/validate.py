@@ -36,20 +36,23 @@ class Validator:
         if self._images == 0:
             raise ValueError("validation must hold at least one image, got none")
         plain = training.__class__(epochs=1, workers=training.workers)  # nothing augmented
-        self._loader = Loader(data, plain, fabric.device, fabric.global_rank)
+        self.loader = Loader(data, plain, fabric.device, fabric.global_rank)
         # The first images fill up what is missing for equal parts, and are cut off again.
         world = fabric.world_size
         filled = torch.arange(-(-self._images // world) * world) % self._images
         mine = filled[fabric.global_rank :: world]
-        self._shares = [Share(0, 0, mine.split(training.validation_batch))]
+        # A share for each batch: what is in one share is in memory at once.
+        self._shares = [
+            Share(0, step, (places,))
+            for step, places in enumerate(mine.split(training.validation_batch))
+        ]
 
     def __call__(self, model: nn.Module) -> Validation:
         """Cost: of the score, and 1 forward per image."""
         scores, correct = [], []
-        for batches in self._loader(self._shares):
-            for x, y in batches:
-                scores.append(self._score(model, x).double())
-                correct.append(engine.logits(model, x).argmax(dim=1) == y)
+        for [(x, y)] in self.loader(self._shares):
+            scores.append(self._score(model, x).double())
+            correct.append(engine.logits(model, x).argmax(dim=1) == y)
         score, right = self._all(torch.cat(scores)), self._all(torch.cat(correct))
         return Validation(
             accuracy=float(right.double().mean()),

@@ -1,0 +1,581 @@
+"""Recipes and `rrfast train`: what a file may say, what comes of it, and the sentences."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from forked import environment
+from rich.console import Console
+
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("sklearn")
+
+from rrfast import cli
+from rrfast.data import Split
+from rrfast.data.cifar import Cifar
+from rrfast.models import FirstClasses, load_model
+from rrfast.objectives import OBJECTIVES, RAT, OpenMix
+from rrfast.train import (
+    Recipe,
+    Training,
+    dump_recipe,
+    load_recipe,
+    load_trained,
+    recipes,
+    tasks,
+    train,
+)
+from rrfast.train.recipe import make_objective
+
+NAMES = recipes()
+QUIET = Console(quiet=True)
+#: Tenths of a second.
+SHORT = ["training.epochs=2", "data.train=60", "data.validation=40", "training.batch_size=20"]
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def command(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = cli.main(["train", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+# ---------------------------------------------------------------------------- those that come along
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipes_parse_and_their_objectives_build(name: str) -> None:
+    recipe = load_recipe(name)
+    objective = make_objective(recipe)
+    assert isinstance(objective, RAT)
+    assert objective.eps == recipe.objective["eps"]
+    if objective.mixup_off_epochs:
+        assert objective.epochs == recipe.training.epochs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipes_written_and_read_are_the_same(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(recipe), encoding="utf-8")
+    assert load_recipe(path) == recipe
+    for field in msgspec.structs.fields(Training):
+        assert f"  {field.name}: " in dump_recipe(recipe) or field.name == "augment"
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch", "rate", "alpha"),
+    [
+        ("cifar10_rat", 500, 128, 0.2, 1.0),
+        ("cifar100_rat", 360, 256, 0.1, 1.0),
+        ("imagenet_rat", 80, 1024, 0.5, 0.2),
+    ],
+)
+def test_the_paper_s_numbers(name: str, epochs: int, batch: int, rate: float, alpha: float) -> None:
+    """RAT B.2."""
+    recipe = load_recipe(name)
+    training = recipe.training
+    assert (training.epochs, training.batch_size, training.learning_rate) == (epochs, batch, rate)
+    assert (training.optimizer, training.momentum, training.warmup_epochs) == ("sgd", 0.9, 5)
+    assert (recipe.objective["eps"], recipe.objective["mixup"]) == (0.001, alpha)
+    objective = make_objective(recipe)
+    assert isinstance(objective, RAT)
+    assert (objective.mode, objective.steps, objective.mixup) == ("rat", 1, alpha)
+
+
+def test_digits_learn(tmp_path: Path) -> None:
+    """Half of its epochs are enough for nine out of ten: chance is one."""
+    fitted = train(load_recipe("digits_rat", ["training.epochs=15"]), tmp_path, console=QUIET)
+    assert fitted.history[-1]["validation_accuracy"] > 0.85
+    assert fitted.history[-1]["learning_rate"] == 0
+    trained = load_trained(tmp_path, "best")
+    assert trained.recipe.model.classes == 10
+    assert not trained.model.training
+
+
+def test_synthetic_runs(tmp_path: Path) -> None:
+    pytest.importorskip("pytorchcv")
+    changes = ["training.epochs=1", "data.train=32", "data.validation=16", "data.test=1"]
+    changes += ["training.batch_size=16", "training.warmup_epochs=0"]
+    fitted = train(load_recipe("synthetic_rat", changes), tmp_path, console=QUIET)
+    assert math.isfinite(fitted.history[0]["loss"])
+
+
+@pytest.mark.parametrize("name", ["cifar10_rat", "cifar100_rat"])
+def test_cifar_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """On a handful of images in place of the release, with a small network in place of theirs."""
+    generator = torch.Generator().manual_seed(0)
+    classes = 100 if name == "cifar100_rat" else 10
+
+    def split(n: int) -> Split:
+        x = torch.rand(n, 3, 32, 32, generator=generator)
+        return Split(x, torch.randint(classes, (n,), generator=generator))
+
+    read = []
+
+    def fake(folder: str, fine: bool = True) -> Cifar:
+        read.append((folder, fine))
+        return Cifar(split(64), split(30))
+
+    monkeypatch.setattr(tasks, "cifar10", fake)
+    monkeypatch.setattr(tasks, "cifar100", fake)
+    changes = ["model.name=rrfast.data:synthetic_cnn", "data.validation=20", "data.folder=here"]
+    changes += ["training.epochs=11", "training.batch_size=32"]
+    recipe = load_recipe(name, changes)
+    fitted = train(recipe, tmp_path, console=QUIET)
+    assert read == [("here", True)]
+    assert len(fitted.history) == 11
+    model = load_trained(tmp_path).model
+    assert model[0].std.tolist() == pytest.approx([0.2023, 0.1994, 0.2010])
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, classes)
+
+
+def test_cifar_is_validated_on_a_part_of_the_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.arange(30.0).reshape(30, 1, 1, 1).expand(-1, 3, 32, 32)
+    data = Cifar(Split(x, torch.zeros(30).long()), Split(x, torch.zeros(30).long()))
+    monkeypatch.setattr(tasks, "cifar10", lambda _: data)
+    task = tasks.cifar10_task("here", seed=1, validation=10)
+    again = tasks.cifar10_task("here", seed=1, validation=10)
+    assert task.validation is not None
+    assert again.validation is not None
+    assert task.test is not None
+    parts = [split.x[:, 0, 0, 0].tolist() for split in (task.validation, task.test)]
+    assert (len(parts[0]), len(parts[1])) == (10, 20)
+    assert sorted(parts[0] + parts[1]) == list(range(30))
+    assert torch.equal(task.validation.x, again.validation.x)
+    assert tasks.cifar10_task("here", validation=0).validation is None
+    with pytest.raises(ValueError, match="validation must leave some of the 30 test images"):
+        tasks.cifar10_task("here", validation=30)
+
+
+# ---------------------------------------------------------------------------------- images in files
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    image = pytest.importorskip("PIL.Image")
+    for part, n in (("train", 6), ("val", 3)):
+        for label, name in enumerate(("cat", "dog")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(n):
+                colour = (40 * i, 120 * label, 90)
+                image.new("RGB", (12, 10), colour).save(tmp_path / part / name / f"{i}.png")
+    return tmp_path
+
+
+def in_folders(folders: Path, *changes: str) -> Recipe:
+    recipe = folders / "recipe.yaml"
+    recipe.write_text(
+        "model: {name: 'rrfast.data:synthetic_cnn', normalize: imagenet}\n"
+        f"data: {{name: image_folder, train: '{folders}/train', validation: '{folders}/val', "
+        "size: 8}\n"
+        "objective: {name: rat}\n"
+        "training: {epochs: 2, batch_size: 4, workers: 2, augment: {padding: 1}, "
+        "channels_last: true}\n",
+        encoding="utf-8",
+    )
+    return load_recipe(recipe, changes)
+
+
+def test_images_from_files_by_workers(folders: Path) -> None:
+    fitted = train(in_folders(folders), folders / "out", console=QUIET)
+    alone = train(in_folders(folders, "training.workers=0"), folders / "alone", console=QUIET)
+    for mine, theirs in zip(fitted.model.parameters(), alone.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert load_trained(folders / "out").model(torch.rand(1, 3, 8, 8)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_is_no_image(
+    folders: Path, capsys: pytest.CaptureFixture[str], workers: int
+) -> None:
+    in_folders(folders)
+    (folders / "train" / "dog" / "3.png").write_bytes(b"no image")
+    code, _, err = command(
+        folders / "recipe.yaml", "--out", folders / "out", "--set", f"training.workers={workers}",
+        capsys=capsys,
+    )  # fmt: skip
+    assert code == 2
+    assert err.startswith(f"rrfast: {folders}/train/dog/3.png cannot be read as an image: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_folders_of_other_classes(folders: Path) -> None:
+    (folders / "val" / "dog").rename(folders / "val" / "cow")
+    with pytest.raises(ValueError, match=r"validation must have the classes of train, 2 .* cow, d"):
+        train(in_folders(folders), folders / "out", console=QUIET)
+    assert not (folders / "out").exists()
+
+
+# -------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[subprocess.CompletedProcess[str], Path]:
+    out = tmp_path_factory.mktemp("train") / "made" / "here"
+    arguments = [
+        "train",
+        "digits_rat",
+        "--out",
+        str(out),
+        "--set",
+        *SHORT,
+        "--set",
+        "objective.eps=5e-2",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "rrfast", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    return done, out
+
+
+def test_the_command(trained: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    done, out = trained
+    assert done.returncode == 0, done.stderr
+    names = ["best.pt", "checkpoint.pt", "last.pt", "log.csv", "recipe.yaml"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    *epochs, written = done.stdout.splitlines()
+    assert [line[:12] for line in epochs] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert written.startswith(f"Written to {out}: last.pt, best.pt (epoch ")
+    with (out / "log.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
+
+
+def test_the_recipe_that_is_left_is_the_one_that_ran(
+    trained: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    recipe = load_recipe(trained[1] / "recipe.yaml")
+    assert recipe.objective == {"name": "rat", "eps": 0.05}
+    assert recipe.training == load_recipe("digits_rat", SHORT).training
+    assert recipe.model.classes == 10
+    again = train(recipe, trained[1], resume=True, console=QUIET)
+    assert again.model(torch.rand(1, 1, 8, 8)).shape == (1, 10)
+
+
+def test_begun_already_and_of_another_recipe(
+    trained: tuple[subprocess.CompletedProcess[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = trained[1]
+    before = listing(out)
+    changes = ["--set", *SHORT, "objective.eps=5e-2"]
+    for arguments, code, sentence in (
+        (changes, 1, "holds a training already: resume it, or give another folder"),
+        (
+            [*changes, "objective.eps=0.1", "--resume"],
+            2,
+            "objective is {'name': 'rat', 'eps': 0.05}",
+        ),
+        ([*changes, "data.noise=0.2", "--resume"], 2, "is of another training: data is"),
+        ([*changes, "model.name=rrfast.data:synthetic_cnn", "--resume"], 2, "model is Model(name="),
+        ([*changes, "training.seed=3", "--resume"], 2, "training.seed is 0 there and 3 here"),
+    ):
+        found, _, err = command("digits_rat", "--out", out, *arguments, capsys=capsys)
+        assert found == code
+        assert sentence in err
+        assert len(err.splitlines()) == 1
+        assert listing(out) == before
+
+
+def test_without_a_recipe_the_names(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = command(capsys=capsys)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == NAMES
+    assert "digits_rat" in NAMES
+
+
+DIGITS = """
+model: {name: "rrfast.data:digits_cnn"}
+data: {name: digits, train: 60, validation: 40}
+objective: {name: rat}
+training: {epochs: 1, batch_size: 20}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "sentence"),
+    [
+        ("model: [", [], "is no YAML: "),
+        ("", [], "Expected `object`, got `null`"),
+        ("- model", [], "Expected `object`, got `array`"),
+        ("model: {name: a}\nmodel: {name: b}", [], 'found duplicate key "model"'),
+        ("model: {name: a}", [], "missing required field `data`"),
+        (DIGITS, ["training.epoch=3"], "unknown field `epoch` - at `$.training`"),
+        (DIGITS, ["train.epochs=3"], "unknown field `train`"),
+        (DIGITS, ["training.epochs=three"], "Expected `int`, got `str` - at `$.training.epochs`"),
+        (DIGITS, ["training.epochs=1.5"], "Expected `int`, got `float` - at `$.training.epochs`"),
+        (DIGITS, ["training.epochs=0"], "epochs must be at least 1, got 0 - at `$.training`"),
+        (DIGITS, ["training.optimizer=adam"], "Invalid enum value 'adam' - at `$.training.opt"),
+        (DIGITS, ["training.augment.paddings=3"], "unknown field `paddings`"),
+        (DIGITS, ["training"], "a change must be like training.epochs=3, got 'training'"),
+        (
+            DIGITS,
+            ["model.name.x=1"],
+            "a change must be like training.epochs=3, got 'model.name.x=1'",
+        ),
+        (DIGITS, ["training.epochs=["], "is no YAML"),
+        (DIGITS, ["training.precision=8-true"], "Precision '8-true' is invalid"),
+        (DIGITS, ["data.name=digit"], "got 'digit'; did you mean digits?"),
+        (DIGITS, ["data.names=3"], "data: digits has the options seed, noise, train, validation, "),
+        (DIGITS, ["data.train=many"], "train must be an integer, got 'many'"),
+        (DIGITS, ["data.train=0"], "there must be images for a step, got 0"),
+        (DIGITS, ["data.validation=0"], "validation must hold at least one image, got none"),
+        (DIGITS, ["data={name: cifar10}"], "data: cifar10 needs folder"),
+        (DIGITS, ["data={name: cifar10, folder: nowhere}"], "nowhere does not exist: folder must"),
+        (DIGITS, ["objective.name=art"], "got 'art'; did you mean at?"),
+        (DIGITS, ["objective=rat"], "Expected `object`, got `str` - at `$.objective`"),
+        (DIGITS, ["objective.eps=much"], "eps must be a number, got str 'much'"),
+        (DIGITS, ["objective.epsilon=1"], "objective: rat has the options eps, mode, "),
+        (DIGITS, ["objective.mixup=-1"], "alpha must be finite and greater than 0"),
+        (DIGITS, ["objective={name: openmix}"], "objective: openmix needs outliers"),
+        (
+            DIGITS,
+            ["objective={name: openmix, outliers: {name: texture}}"],
+            "objective.outliers.name must be one of random_images, textures, got 'texture'; did",
+        ),
+        (
+            DIGITS,
+            ["objective.label_smoothing=2"],
+            "label_smoothing must be between 0.0 and 1.0. Got: 2",
+        ),
+        (
+            DIGITS,
+            ["objective.label_smoothing=x"],
+            "'label_smoothing' (position 6) must be float, not str",
+        ),
+        (
+            DIGITS,
+            ["objective.class_weights=[1, 2]"],
+            "must take logits [1, 10] and labels [1]: weight",
+        ),
+        (
+            DIGITS,
+            ["objective.class_weights=x"],
+            "objective.class_weights must be a number for each logit, got 'x'",
+        ),
+        (DIGITS, ["model.name=resnet"], "model must be one of pytorchcv:NAME"),
+        (DIGITS, ["model.name=rrfast.data:digit_cnn"], "did you mean digits_cnn"),
+        (DIGITS, ["model.name=nowhere.py:build"], "model must name a file that exists, got 'now"),
+        (DIGITS, ["model.weights=nowhere.pt"], "weights must be a file with a state_dict, got 'no"),
+        (DIGITS, ["model.normalize=mnist"], "name must be one of cifar10, cifar100, imagenet, got"),
+        (DIGITS, ["model.normalize=cifar10"], "x must have shape [B, 3, ...]"),
+        (DIGITS, ["model.classes=5"], "train.y must be labels of 5 classes, from 0 to 4"),
+        (
+            DIGITS,
+            ["model.name=rrfast.data:synthetic_cnn"],
+            "model must take images of shape [1, 8, 8], as train has them: ",
+        ),
+        (DIGITS, ["training.batch_size=25", "training.accumulate=2"], "must be a multiple of 2"),
+        (DIGITS, ["training.nesterov=true", "training.momentum=0"], "Nesterov momentum requires"),
+    ],
+)
+def test_sentences(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    changes: list[str],
+    sentence: str,
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(text, encoding="utf-8")
+    options = ["--set", *changes] if changes else []
+    code, out, err = command(recipe, "--out", tmp_path / "out", *options, capsys=capsys)
+    assert code == (1 if "nowhere" in sentence or "'no" in sentence or "'now" in sentence else 2)
+    assert err.startswith("rrfast: ")
+    assert sentence in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_files_that_are_no_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for recipe, code, sentence in (
+        (
+            tmp_path / "none.yaml",
+            1,
+            "recipe must be a file, or one of cifar100_rat, cifar10_rat, d",
+        ),
+        (tmp_path, 1, "recipe must be a file, or one of"),
+        ("../recipes/digits_rat", 1, "recipe must be a file, or one of"),
+        (binary, 2, "binary.yaml is no text in UTF-8"),
+    ):
+        found, _, err = command(recipe, "--out", tmp_path / "out", capsys=capsys)
+        assert found == code
+        assert sentence in err
+    assert [path.name for path in tmp_path.iterdir()] == ["binary.yaml"]
+
+
+def test_folders_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, file = tmp_path / "mine.yaml", tmp_path / "file"
+    recipe.write_text(DIGITS, encoding="utf-8")
+    file.write_text("mine", encoding="utf-8")
+    code, _, err = command(recipe, "--out", file, capsys=capsys)
+    assert code == 1
+    assert err == f"rrfast: out must be a folder, and {file} is a file: give another\n"
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    if os.geteuid() == 0:  # who may write anywhere
+        opened = Path.open
+
+        def refused(self: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+            if "w" in mode and self.parent == locked:
+                raise PermissionError(13, "Permission denied", str(self))
+            return opened(self, mode, *rest, **options)
+
+        monkeypatch.setattr(Path, "open", refused)
+    code, _, err = command(recipe, "--out", locked, capsys=capsys)
+    assert code == 1
+    assert "Permission denied" in err
+    assert str(locked) in err
+    assert list(locked.iterdir()) == []
+    assert file.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_file_left_by_another_is_no_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = tmp_path / "mine.yaml", tmp_path / "out"
+    recipe.write_text(DIGITS, encoding="utf-8")
+    out.mkdir()
+    (out / "checkpoint.pt").write_bytes(b"PK\x03\x04 truncated")
+    before = listing(out)
+    code, _, err = command(recipe, "--out", out, "--resume", capsys=capsys)
+    assert code == 2
+    assert "checkpoint.pt cannot be read as a checkpoint" in err
+    assert len(err.splitlines()) == 1
+    assert listing(out) == before
+
+
+def test_a_loss_that_is_not_finite_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = tmp_path / "mine.yaml", tmp_path / "out"
+    recipe.write_text(DIGITS, encoding="utf-8")
+    changes = ["training.learning_rate=1e30", "training.warmup_epochs=0"]
+    code, _, err = command(recipe, "--out", out, "--set", *changes, capsys=capsys)
+    assert code == 1
+    assert err.startswith("rrfast: the loss was ")
+    assert "in epoch 0, step " in err
+    assert len(err.splitlines()) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["nonfinite_0.pt", "recipe.yaml"]
+
+
+def test_interrupted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RAT, "backward", stopped)
+    code, _, err = command("digits_rat", "--out", tmp_path / "out", capsys=capsys)
+    assert (code, err) == (130, "rrfast: interrupted\n")
+
+
+# -------------------------------------------------------------------------------- what they combine
+
+
+def test_changes_reach_everything(tmp_path: Path) -> None:
+    changes = ["training.augment={padding: 2}", "training.clip_norm=1", "data.noise=0.3"]
+    recipe = load_recipe("digits_rat", [*changes, "objective.mode=at", "training.tensorboard=true"])
+    assert recipe.training.augment is not None
+    assert (recipe.training.augment.padding, recipe.training.clip_norm) == (2, 1.0)
+    assert recipe.data["noise"] == 0.3
+    assert recipe.objective["mode"] == "at"
+    assert recipe.training.tensorboard is True
+    path = tmp_path / "again.yaml"
+    path.write_text(dump_recipe(recipe), encoding="utf-8")
+    assert load_recipe(path) == recipe
+
+
+def test_numbers_and_words_are_yaml_1_2() -> None:
+    recipe = load_recipe("digits_rat", ["objective.eps=1e-3", "data.x=no", "data.y=null"])
+    assert recipe.objective["eps"] == 0.001
+    assert recipe.data["x"] == "no"
+    assert recipe.data["y"] is None
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_trains_from_a_recipe(tmp_path: Path, name: str) -> None:
+    options = ""
+    if name == "openmix":
+        options = ", outliers: {name: textures, n: 20, size: 8, channels: 1}"
+    changes = [f"objective={{name: {name}, label_smoothing: 0.1{options}}}"]
+    changes += [*SHORT, "objective.class_weights=[1, 1, 1, 1, 1, 1, 1, 1, 1, 2" + (
+        ", 1]" if name == "openmix" else "]"
+    )]  # fmt: skip
+    recipe = load_recipe("digits_rat", changes)
+    objective: Any = make_objective(recipe)
+    assert objective.criterion.label_smoothing == 0.1
+    fitted = train(recipe, tmp_path, console=QUIET)
+    model = load_trained(tmp_path, "best").model
+    x = torch.rand(3, 1, 8, 8)
+    assert model(x).shape == (3, 10)
+    if name == "openmix":
+        assert isinstance(objective, OpenMix)
+        assert isinstance(model, FirstClasses)
+        assert fitted.model(x).shape == (3, 11)
+        last = load_trained(tmp_path).model
+        torch.testing.assert_close(last(x), fitted.model(x)[:, :10])
+
+
+def test_weights_to_begin_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = load_model("rrfast.data:digits_cnn", seed=5)
+    path = tmp_path / "weights.pt"
+    torch.save(model.state_dict(), path)
+    changes = [*SHORT, f"model.weights={path}", "training.learning_rate=0", "training.epochs=1"]
+    train(load_recipe("digits_rat", changes), tmp_path / "out", console=QUIET)
+    last = torch.load(tmp_path / "out" / "last.pt")
+    for name, value in model.named_parameters():
+        assert torch.equal(last[name], value)
+    # The trained model needs them no more.
+    path.unlink()
+    assert load_trained(tmp_path / "out").model(torch.rand(1, 1, 8, 8)).shape == (1, 10)
+
+    torch.save(load_model("rrfast.data:synthetic_cnn").state_dict(), path)
+    code, _, err = command(
+        "digits_rat", "--out", tmp_path / "new", "--set", *changes, capsys=capsys
+    )
+    assert code == 2
+    assert "weights must be a state_dict of 'rrfast.data:digits_cnn'" in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_load_trained_says_what_is_missing(
+    tmp_path: Path, trained: tuple[subprocess.CompletedProcess[str], Path]
+) -> None:
+    with pytest.raises(ValueError, match="weights must be 'last' or 'best', got 'first'"):
+        load_trained(trained[1], "first")
+    with pytest.raises(FileNotFoundError, match=r"last.pt is not there: .* rrfast train --resume"):
+        load_trained(tmp_path)
+    (tmp_path / "last.pt").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"recipe.yaml"):
+        load_trained(tmp_path)
+    (tmp_path / "recipe.yaml").write_bytes((trained[1] / "recipe.yaml").read_bytes())
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        load_trained(tmp_path)
+    torch.save(load_model("rrfast.data:synthetic_cnn").state_dict(), tmp_path / "last.pt")
+    with pytest.raises(ValueError, match=r"last.pt is not of the model in .*recipe.yaml: Error"):
+        load_trained(tmp_path)
