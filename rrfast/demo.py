@@ -29,6 +29,7 @@ from rrfast.machine import processor
 from rrfast.metrics import METRICS
 from rrfast.results import write_json
 from rrfast.scores import SCORES
+from rrfast.tables import SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -156,7 +157,7 @@ def run(
             "seed": seed,
             "training": training,
             "score": name,
-            **{m: metric(s.score, s.correct) for m, metric in METRICS.items()},
+            **{m: METRICS[m](s.score, s.correct) for m in SHOWN},
             "images_per_second": s.images_per_second,
         }
         for (seed, training, name), s in scored.items()
@@ -316,7 +317,7 @@ def _paired(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, flo
     paired: dict[str, dict[str, dict[str, float]]] = {}
     for score in ROWS:
         paired[score] = {}
-        for metric in METRICS:
+        for metric in SHOWN:
             differences = [
                 value[seed, "RAT", score][metric] - value[seed, "standard", score][metric]
                 for seed in seeds

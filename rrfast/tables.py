@@ -10,6 +10,9 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+#: The metrics of RAT's Tables 2 and 3, which every table shows; `METRICS` has more.
+SHOWN = ("auroc", "fpr_at_tpr", "aurc", "accuracy")
+
 CONVENTION = (
     "AUROC, FPR95 and AURC find errors: errors are the positive class; FPR95 at the first "
     "threshold with TPR ≥ 95 %; AURC is the exact sum over all coverages, ties averaged."

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.metrics import METRICS
+from rrfast.tables import SHOWN
 
 
 def in_batches(
@@ -33,9 +34,9 @@ def in_batches(
 def metrics(outcome: Outcome, y: Tensor | None) -> dict[str, float | None]:
     """AUROC, FPR95, AURC and accuracy; all None without labels or with a NaN among the scores."""
     if y is None or bool(outcome.score.isnan().any()):
-        return dict.fromkeys(METRICS)
+        return dict.fromkeys(SHOWN)
     correct = outcome.prediction == y
-    return {name: metric(outcome.score, correct) for name, metric in METRICS.items()}
+    return {name: METRICS[name](outcome.score, correct) for name in SHOWN}
 
 
 def agreement(radius: Tensor, reference: Tensor) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rrfast.machine import machine
 from rrfast.metrics import METRICS
 from rrfast.results import require_matplotlib, write_json
 from rrfast.scores import SCORES
-from rrfast.tables import CONVENTION, Block, number
+from rrfast.tables import CONVENTION, SHOWN, Block, number
 from rrfast.train.batches import Loader, Share, length
 from rrfast.train.recipe import Recipe, load_trained, make_task, train
 from rrfast.train.tasks import Task
@@ -180,7 +180,7 @@ def _evaluate(folder: Path, task: Task) -> dict[str, float]:
     trained = [engine.logits(model, x).argmax(1) == y for x, y in _batches(task.train, recipe)]
     of_right, of_wrong = _median(score[right]), _median(score[~right])
     return {
-        **{name: metric(score, right) for name, metric in METRICS.items()},
+        **{name: METRICS[name](score, right) for name in SHOWN},
         "training_accuracy": torch.cat(trained).double().mean().item(),
         "radius_right": of_right,
         "radius_wrong": of_wrong,

@@ -12,21 +12,28 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 class Ranking(NamedTuple):
-    """Counts per distinct score, from the least confident to the most; G of them, int64."""
+    """Weight of wrong and right predictions per distinct score, least confident first; G of them.
 
+    Counts in int64, or sums of sample weights in float64. No group is empty.
+    """
+
+    score: Tensor  #: [G] the distinct scores, ascending, in their own dtype
     errors: Tensor  #: [G] wrong predictions
     correct: Tensor  #: [G] right predictions
 
 
-def check(score: object, correct: object) -> tuple[Tensor, Tensor]:
-    """`score` [n] and `correct` [n] as tensors on the CPU, n > 0, no NaN.
+def check(score: object, correct: object, *, empty: bool = False) -> tuple[Tensor, Tensor]:
+    """`score` [n] and `correct` [n] as tensors on one device, no NaN, and n > 0 unless `empty`.
+
+    The device is the score's where it counts and divides in 64 bits (CPU and CUDA), else the CPU.
 
     Raises:
         TypeError: `score` is not real numbers, or `correct` is not boolean.
         ValueError: Not one score per answer in one dimension, none at all, or NaN among the scores.
     """
-    # On the CPU, because not every device sorts, counts and divides in 64 bits.
     s, c = _tensor("score", score), _tensor("correct", correct)
+    # Not every device has float64 or sorts all integers: MPS has not.
+    s = s if s.device.type in {"cpu", "cuda"} else s.cpu()
     if not (s.is_floating_point() or s.dtype in _INTEGERS):
         raise TypeError(f"score must be real numbers, larger = more confident, got {_dtype(s)}")
     if c.numel() and c.dtype != torch.bool:
@@ -41,35 +48,96 @@ def check(score: object, correct: object) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"score and correct must have the same length, got {len(s)} scores and {len(c)} answers"
         )
-    if len(s) == 0:
+    if len(s) == 0 and not empty:
         raise ValueError("score and correct must hold at least one sample, got none")
     nan = int(s.isnan().sum())
     if nan:
         raise ValueError(
             f"score must not contain NaN, which has no place in a ranking, got {nan} among {len(s)}"
         )
-    return s, c
+    # An empty list of answers comes as float64.
+    return s, c.to(s.device, torch.bool)
 
 
-def rank(score: object, correct: object) -> Ranking:
+def rank(score: object, correct: object, weights: object = None) -> Ranking:
     """Checks as `check`, then one sort, and errors and right answers counted per distinct score.
 
-    Scores are compared in their own dtype: nothing is rounded into a tie or out of one.
+    Scores are compared in their own dtype: nothing is rounded into a tie or out of one. Every
+    metric that starts here also takes the result: `metric(ranking, None)` does not sort again.
+
+    Args:
+        score: [n] real numbers, larger = more confident; or a `Ranking`, returned as it is.
+        correct: [n] booleans, True where the prediction is right; None with a `Ranking`.
+        weights: [n] finite real numbers >= 0, not all 0: a sample of weight 2 counts as two equal
+            samples, one of weight 0 as none. None counts each once, in integers.
+
+    Raises:
+        TypeError: As `check`; `weights` are not real numbers, or something comes with a `Ranking`.
+        ValueError: As `check`; `weights` of another shape, negative, infinite, NaN or all 0.
     """
+    if isinstance(score, Ranking):
+        if correct is not None or weights is not None:
+            raise TypeError("correct and weights must be None with a Ranking, which holds them")
+        return score
     s, c = check(score, correct)
+    w = None if weights is None else _weights(weights, len(s))
+    if w is not None:
+        # On the CPU, where a sum of floats has one order and one value.
+        kept = w > 0
+        s, c, w = s.cpu()[kept], c.cpu()[kept], w[kept]
     s, order = s.sort()
     # Neighbours are compared, not subtracted: inf - inf is NaN.
     starts = torch.cat([s.new_ones(1, dtype=torch.bool), s[1:] != s[:-1]])
     group = starts.cumsum(0) - 1
     groups = int(group[-1]) + 1
+    right = c[order]
+    if w is not None:
+        w = w[order]
+        errors, correct_ = (
+            torch.bincount(group[which], weights=w[which], minlength=groups)
+            for which in (~right, right)
+        )
+        return Ranking(s[starts], errors, correct_)
     size = torch.bincount(group, minlength=groups)
-    right = torch.bincount(group[c[order]], minlength=groups)
-    return Ranking(errors=size - right, correct=right)
+    counted = torch.bincount(group[right], minlength=groups)
+    return Ranking(s[starts], size - counted, counted)
+
+
+def sweep(ranking: Ranking, positive: str) -> tuple[Tensor, Tensor]:
+    """Positives and negatives [G] each, the scores that are called positive first coming first.
+
+    Errors are looked for from the least confident score up, right predictions from the top down.
+    """
+    if positive == "errors":
+        return ranking.errors, ranking.correct
+    if positive == "correct":
+        return ranking.correct.flip(0), ranking.errors.flip(0)
+    raise ValueError(f'positive must be "errors" or "correct", got {positive!r}')
+
+
+def fraction(name: str, value: float, *, zero: bool) -> None:
+    """Refuses a `value` outside (0, 1], or [0, 1] with `zero`; NaN is outside."""
+    if not (0 < value <= 1 or (zero and value == 0)):
+        raise ValueError(f"{name} must be a fraction in {'[' if zero else '('}0, 1], got {value!r}")
+
+
+def _weights(value: object, n: int) -> Tensor:
+    w = _tensor("weights", value).cpu()
+    if not (w.is_floating_point() or w.dtype in _INTEGERS):
+        raise TypeError(f"weights must be real numbers, got {_dtype(w)}")
+    if w.shape != (n,):
+        raise ValueError(f"weights must have shape [{n}], one per score, got {list(w.shape)}")
+    w = w.double()
+    if not bool((w.isfinite() & (w >= 0)).all()):
+        raise ValueError(f"weights must be finite and >= 0, got {w.min()} to {w.max()}")
+    if not bool((w > 0).any()):
+        raise ValueError("weights must not all be 0: no sample would count")
+    return w
 
 
 def _tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
-        return value.detach().cpu()
+        return value.detach()
     try:
         # Through NumPy, which keeps a list of floats in float64, where torch would round it to
         # float32 and make ties; a copy, because torch reads no negative strides.

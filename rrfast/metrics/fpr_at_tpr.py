@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from rrfast.metrics._ranking import rank
+import torch
+
+from rrfast.metrics._ranking import fraction, rank, sweep
+from rrfast.metrics.convention import Positive, conventions, known
+
+_CORRECT = {"openmix", "fd-shifts"}
+_NEAREST = {"openmix", "torch-uncertainty"}
 
 
-def fpr_at_tpr(score: object, correct: object, tpr: float = 0.95) -> float:
+@conventions(
+    {
+        "rat": "errors positive; FPR at the first threshold with TPR >= tpr",
+        "relative-uncertainty": "errors positive; FPR at the first threshold with TPR >= tpr",
+        "openmix": "right predictions positive; FPR where TPR is nearest to tpr",
+        "fd-shifts": "right predictions positive; least FPR with TPR >= tpr - 0.0005",
+        "torch-uncertainty": "errors positive; FPR where TPR is nearest to tpr",
+    }
+)
+def fpr_at_tpr(
+    score: object,
+    correct: object,
+    tpr: float = 0.95,
+    *,
+    positive: Positive | None = None,
+    convention: str = "rat",
+    weights: object = None,
+) -> float:
     """Fraction of right predictions that is flagged when a fraction `tpr` of the errors is.
 
         flagged(t) = {i : s_i <= t}
@@ -17,22 +40,40 @@ def fpr_at_tpr(score: object, correct: object, tpr: float = 0.95) -> float:
 
     Convention: errors are the positive class, as in RAT §5.1; the first threshold that reaches
     `tpr`, at a score that occurs, without interpolation. All samples with the same score are
-    flagged together. (OpenMix and others take right predictions as the positive class: a
-    different number.)
+    flagged together. Others, to compare with older papers, are different numbers:
+
+    | convention | positive | threshold |
+    |---|---|---|
+    | "rat", "relative-uncertainty" | errors | the first with TPR >= `tpr` |
+    | "openmix" | right predictions | TPR nearest to `tpr`, the smaller of two equally near |
+    | "fd-shifts" | right predictions | the first with TPR >= `tpr` - 0.0005 (0.9495 at 0.95) |
+    | "torch-uncertainty" | errors | TPR nearest to `tpr`, the smaller of two equally near |
+
+    With right predictions positive, flagged(t) = {i : s_i >= t} and the two classes change places:
+    the result is the share of errors that is accepted. "Nearest" may be the threshold that flags
+    nothing. All take every distinct score as a threshold; scikit-learn's `roc_curve`, which those
+    codes call, leaves out points on straight lines unless told not to. (DOCTOR interpolates, ODIN
+    averages, over grids of thresholds that are not given here.)
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        tpr: The fraction of errors to catch, in (0, 1].
+        tpr: The fraction of positives to catch, in (0, 1].
+        positive: The class to detect, "errors" or "correct"; None takes the convention's.
+        convention: A name of the table; `rrfast.metrics.convention` gives its sentence.
+        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+            counts each sample once. Weights that are no integers round in their sums, and a TPR
+            that should be exactly `tpr` may then fall short of it.
 
     Returns:
         FPR in [0, 1]. NaN where all predictions are right or all are wrong: a rate has no
         denominator.
 
     Raises:
-        TypeError: `score` is not real numbers, or `correct` is not boolean.
+        TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
         ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            or `tpr` outside (0, 1].
+            `tpr` outside (0, 1], weights that are not one per score, finite, >= 0 and somewhere
+            positive, or another `positive` or `convention`.
 
     Source: RAT §5.1; errata 11.
 
@@ -40,16 +81,26 @@ def fpr_at_tpr(score: object, correct: object, tpr: float = 0.95) -> float:
         Both errors are caught at the threshold 0.5, and with them one right prediction of four.
 
         >>> score = [0.9, 0.8, 0.7, 0.4, 0.5, 0.3]
-        >>> fpr_at_tpr(score, [True, True, True, True, False, False])
+        >>> answers = [True, True, True, True, False, False]
+        >>> fpr_at_tpr(score, answers)
         0.25
+        >>> fpr_at_tpr(score, answers, convention="openmix")
+        0.5
     """
-    if not 0 < tpr <= 1:
-        raise ValueError(f"tpr must be a fraction in (0, 1], got {tpr!r}")
-    errors, correct = rank(score, correct)
-    wrong, right = int(errors.sum()), int(correct.sum())
-    if wrong == 0 or right == 0:
+    fraction("tpr", tpr, zero=False)
+    known("fpr_at_tpr", convention)
+    if positive is None:
+        positive = "correct" if convention in _CORRECT else "errors"
+    positives, negatives = (x.cumsum(0) for x in sweep(rank(score, correct, weights), positive))
+    # The last of the sums and no sum of its own, so that the last rate is 1 with float weights too.
+    if positives[-1] == 0 or negatives[-1] == 0:
         return float("nan")
     # A quotient, not a product: 19 / 20 rounds to the double 0.95, 0.07 * 100 does not round to 7.
-    reached = errors.cumsum(0).double() / wrong >= tpr
-    first = int(reached.int().argmax())
-    return int(correct[: first + 1].sum()) / right
+    caught = positives.double() / positives[-1]
+    alarms = negatives.double() / negatives[-1]
+    if convention in _NEAREST:
+        nothing = caught.new_zeros(1)
+        caught, alarms = torch.cat([nothing, caught]), torch.cat([nothing, alarms])
+        return float(alarms[(caught - tpr).abs().argmin()])
+    least = tpr - 0.0005 if convention == "fd-shifts" else tpr
+    return float(alarms[(caught >= least).int().argmax()])

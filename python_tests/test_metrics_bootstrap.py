@@ -1,0 +1,110 @@
+"""Bootstrap intervals against the same draws of the samples themselves."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+
+import pytest
+import torch
+from test_metrics import EVERY, METRICS, draw
+
+from rrfast.metrics import aurc, bootstrap, fpr_at_tpr
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("levels", [0, 2])
+def test_literal(name, levels):
+    """Every metric of samples drawn one by one, in the order the counts are laid out."""
+    score, correct = (torch.tensor(column) for column in draw(80, levels, error_rate=0.3))
+    wrong, right = score[~correct].sort().values, score[correct].sort().values
+    score = torch.cat([wrong, right])
+    correct = torch.cat([torch.zeros(len(wrong)), torch.ones(len(right))]).bool()
+    generator = torch.Generator().manual_seed(3)
+    values = []
+    for _ in range(200):
+        drawn = torch.randint(80, (80,), generator=generator)
+        values.append(EVERY[name](score[drawn], correct[drawn]))
+    values.sort()
+    value, low, high = bootstrap(EVERY[name], score, correct, draws=200, level=0.9, seed=3)
+    assert value == EVERY[name](score, correct)
+    # (1 - 0.9)/2 of 199 is 9.95.
+    assert low == pytest.approx(values[9], rel=1e-14)
+    assert high == pytest.approx(values[-10], rel=1e-14)
+
+
+def test_the_interval_of_an_accuracy_is_the_binomial_one():
+    stats = pytest.importorskip("scipy.stats")
+    correct = torch.arange(400) < 320
+    value, low, high = bootstrap("accuracy", torch.zeros(400), correct, draws=4000)
+    binomial = stats.binom(400, 0.8)
+    assert value == 0.8
+    # 4 standard errors of 0.25 %, which is sqrt(0.025 * 0.975 / 4000), around 2.5 and 97.5 %.
+    assert binomial.ppf(0.0150) / 400 <= low <= binomial.ppf(0.0350) / 400
+    assert binomial.ppf(0.9650) / 400 <= high <= binomial.ppf(0.9850) / 400
+
+
+def test_the_seed_decides():
+    score, correct = draw(200, 0)
+    a, b, c = (bootstrap("auroc", score, correct, draws=50, seed=seed) for seed in (0, 0, 1))
+    assert a == b
+    assert a != c
+    assert a.low < a.value < a.high
+
+
+def test_options_are_given_with_partial():
+    score, correct = draw(200, 0)
+    half = functools.partial(fpr_at_tpr, tpr=0.5)
+    assert bootstrap(half, score, correct, draws=50).value == fpr_at_tpr(score, correct, 0.5)
+    with pytest.raises(ValueError, match="depends on the order of the data"):
+        bootstrap(functools.partial(aurc, convention="openmix"), score, correct, draws=5)
+
+
+def test_draws_without_errors_are_left_out_and_said():
+    score, correct = [0.1, 0.2, 0.3, 0.4, 0.5], [False, True, True, True, True]
+    # Without the error: (4/5)^5 = 33 % of the draws.
+    with pytest.warns(RuntimeWarning, match=r"leaves out 3\d\d of 1000 draws, in which the metric"):
+        interval = bootstrap("auroc", score, correct)
+    assert interval == (1, 1, 1)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("answer", [True, False])
+def test_all_right_and_all_wrong(name, answer):
+    """No warning: what is undefined on all samples is undefined, and says so itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value, low, high = bootstrap(name, [0.5] * 4, [answer] * 4, draws=20)
+    expected = METRICS[name]([0.5] * 4, [answer] * 4)
+    assert [value, low, high] == pytest.approx([expected] * 3, nan_ok=True)
+
+
+def test_one_draw_and_one_sample():
+    assert bootstrap("accuracy", [0.1], [True], draws=1) == (1, 1, 1)
+
+
+def test_infinite_scores():
+    score = [math.inf, 1.0, -1.0, 2.0]
+    value, low, high = bootstrap("mean_confidence", score, [True] * 4, draws=200)
+    assert (value, high) == (math.inf, math.inf)
+    assert low < math.inf
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"metric": "loss"}, "metric must be one of auroc, .*or a function, got 'loss'"),
+        ({"draws": 0}, "draws must be at least 1, got 0"),
+        ({"level": 1.0}, r"level must be in \(0, 1\), got 1.0"),
+        ({"level": NAN}, r"level must be in \(0, 1\), got nan"),
+        ({"score": []}, "score and correct must have the same length"),
+        ({"score": [NAN]}, "NaN"),
+    ],
+)
+def test_invalid(options, sentence):
+    arguments = {"metric": "auroc", "score": [0.1], "correct": [True]} | options
+    with pytest.raises(ValueError, match=sentence):
+        bootstrap(**arguments)
