@@ -126,7 +126,8 @@ class RelU(LogitScore):
                     "model must give finite largest logits on the data that RelU is fitted to, got "
                     f"NaN or infinity on {int((~usable(h)).sum())} of {len(h)} samples of a batch"
                 )
-            logits.append(h)
+            # A compiled model may write its next logits where these are.
+            logits.append(h.clone())
             correct.append(h.argmax(dim=1) == y)
         return self.at(seen=Seen(torch.cat(logits), torch.cat(correct)))
 
