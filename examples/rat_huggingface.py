@@ -131,7 +131,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 x, y = x[cut:], y[cut:]
 correct = model.eval()(x).logits.argmax(dim=1) == y
-scores = {"MSR": rrfast.scores.msr(model, x), "radius": rrfast.radius(model, x)}
+scores = {"MSR": rrfast.scores.MSR()(model, x), "radius": rrfast.radius(model, x)}
 print(f"accuracy {100 * correct.double().mean():.2f} % of {len(correct)} test windows")
 for name, score in scores.items():
     auroc, aurc = rrfast.metrics.auroc(score, correct), rrfast.metrics.aurc(score, correct)

@@ -67,7 +67,7 @@ trainer = L.Trainer(
 trainer.fit(model, DataLoader(TensorDataset(*train), batch_size=64, shuffle=True))
 
 correct = model.eval()(test.x).argmax(dim=1) == test.y
-scores = {"MSR": rrfast.scores.msr(model, test.x), "radius": rrfast.radius(model, test.x)}
+scores = {"MSR": rrfast.scores.MSR()(model, test.x), "radius": rrfast.radius(model, test.x)}
 print(f"accuracy {100 * correct.double().mean():.2f} % of {len(correct)} test images")
 for name, score in scores.items():
     auroc, aurc = rrfast.metrics.auroc(score, correct), rrfast.metrics.aurc(score, correct)

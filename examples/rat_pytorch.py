@@ -31,7 +31,7 @@ for _ in track(range(40), "training", console=Console(stderr=True)):
         optimizer.step()
 
 correct = model.eval()(test.x).argmax(dim=1) == test.y
-scores = {"MSR": rrfast.scores.msr(model, test.x), "radius": rrfast.radius(model, test.x)}
+scores = {"MSR": rrfast.scores.MSR()(model, test.x), "radius": rrfast.radius(model, test.x)}
 print(f"accuracy {100 * correct.double().mean():.2f} % of {len(correct)} test images")
 for name, score in scores.items():
     auroc, aurc = rrfast.metrics.auroc(score, correct), rrfast.metrics.aurc(score, correct)

@@ -73,6 +73,6 @@ def test_rat(device: torch.device, mode: rrfast.ops.Mode) -> None:
 
 def test_metrics_and_scores(device: torch.device) -> None:
     model, (x, y) = network(device).eval(), batch(device)
-    score = rrfast.scores.msr(model, x)
+    score = rrfast.scores.MSR()(model, x)
     correct = rrfast.engine.logits(model, x).argmax(dim=1) == y
     assert rrfast.metrics.aurc(score, correct) == rrfast.metrics.aurc(score.cpu(), correct.cpu())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -233,6 +234,14 @@ def modules_of(model: object) -> list[nn.Module]:
         return modules_of(model.func)
     owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
     return [owner] if isinstance(owner, nn.Module) else []
+
+
+def device_of(model: Model) -> torch.device | None:
+    """Where the model's first parameter or buffer is; None for a function or without any."""
+    for module in modules_of(model):
+        for tensor in itertools.chain(module.parameters(), module.buffers()):
+            return tensor.device
+    return None
 
 
 #: What engines hold changed: by module and name, how many hold it, and how it is put back.

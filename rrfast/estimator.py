@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from operator import length_hint
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, overload
@@ -16,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor, nn
 
 from rrfast.checks import describe
-from rrfast.engine import Model, check_input, modules_of
+from rrfast.engine import Model, check_input, device_of
 from rrfast.graphs import CudaGraph, Graphs
 from rrfast.radius import METHODS, RadiusResult
 from rrfast.radius.measure import configured
@@ -185,7 +184,7 @@ class RadiusEstimator(nn.Module):
                 "loader must yield batches, and a tensor yields its rows; give x.split(256), got "
                 f"{describe(loader)}"
             )
-        device = _device_of(self.model)
+        device = device_of(self.model)
         arrived: list[RadiusResult] = []
         pending: deque[_OnItsWay] = deque()
         with _bar(loader, progress) as advance:
@@ -270,14 +269,6 @@ def _input_of(batch: object) -> Tensor:
             f"{describe(batch)}{hint}"
         )
     return x
-
-
-def _device_of(model: Model) -> torch.device | None:
-    """Where the model's first parameter or buffer is; None for a function or without any."""
-    for module in modules_of(model):
-        for tensor in chain(module.parameters(), module.buffers()):
-            return tensor.device
-    return None
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def autocast(contestant: Contestant, dtype: torch.dtype) -> Contestant:
 
 
 def msr(model: nn.Module) -> Contestant:
-    """The bare forward and a softmax, in float64 as `rrfast.scores.msr`: 1 F."""
+    """The bare forward and a softmax, in float64, ranked as by `rrfast.scores.MSR`: 1 F."""
 
     def call(x: Tensor) -> Outcome:
         with torch.no_grad():

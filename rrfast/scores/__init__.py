@@ -1,35 +1,80 @@
 """Confidence scores: how much to trust each prediction.
 
-Every score is `score(model, x) -> Tensor [B]`, larger = more confident. `SCORES` names them all;
-a new one is a file and a line here. The radius is one of them, once per estimator.
+Every score is a frozen dataclass of its hyper-parameters, called as
+`score(model, x) -> Tensor [B]`, larger = more confident, detached, NaN where a logit is NaN.
+`SCORES` names one of each with its paper's defaults; `dataclasses.replace` changes them, and
+`tune` chooses them on labelled data from the `grids` that a score declares. A new score is a file
+and a line here.
+
+Scores of the logits are computed in float64, in forms that rank as the papers' formulas do and do
+not tie where the softmax saturates: MSR and ODIN are log-odds, entropy, DOCTOR and RelU negative
+logarithms. `of_logits` takes logits that are already there, and `Preprocessed(score, eps)` puts
+ODIN's step in the input before any of them. RelU learns from data: `fit` gives one that can be
+used. The radius is a score too, once per method.
 
     >>> import torch
     >>> model, x = torch.nn.Linear(4, 3), torch.rand(2, 4)
     >>> sorted(SCORES)
-    ['msr', 'radius_bs', 'radius_deepfool', 'radius_fab', 'radius_fast', 'radius_grad',
-     'radius_pgd', 'radius_refined', 'radius_search']
+    ['doctor_alpha', 'doctor_beta', 'energy', 'entropy', 'margin', 'max_logit', 'msr', 'odin',
+     'radius_bs', 'radius_deepfool', 'radius_fab', 'radius_fast', 'radius_grad', 'radius_pgd',
+     'radius_refined', 'radius_search', 'relu']
     >>> SCORES["msr"](model, x).shape
+    torch.Size([2])
+    >>> ODIN(temperature=10.0)(model, x).shape
     torch.Size([2])
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from rrfast.radius import METHODS
+from rrfast.scores.doctor import DoctorAlpha, DoctorBeta
+from rrfast.scores.energy import Energy
+from rrfast.scores.entropy import Entropy
+from rrfast.scores.grids import EPSILONS, TEMPERATURES
+from rrfast.scores.logit_score import LogitScore
+from rrfast.scores.margin import Margin
+from rrfast.scores.max_logit import MaxLogit
+from rrfast.scores.msr import MSR
+from rrfast.scores.odin import ODIN
+from rrfast.scores.preprocessed import Preprocessed
+from rrfast.scores.radius import Radius
+from rrfast.scores.relu import RelU
+from rrfast.scores.score import Score
+from rrfast.scores.tuning import GridScores, Tuned, score_grid, tune
 
-from torch import Tensor
+__all__ = [
+    "EPSILONS",
+    "MSR",
+    "ODIN",
+    "SCORES",
+    "TEMPERATURES",
+    "DoctorAlpha",
+    "DoctorBeta",
+    "Energy",
+    "Entropy",
+    "GridScores",
+    "LogitScore",
+    "Margin",
+    "MaxLogit",
+    "Preprocessed",
+    "Radius",
+    "RelU",
+    "Score",
+    "Tuned",
+    "score_grid",
+    "tune",
+]
 
-from rrfast.radius import METHODS, radius
-from rrfast.scores.msr import msr
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rrfast.engine import Model
-
-__all__ = ["SCORES", "msr"]
-
-SCORES: dict[str, Callable[[Model, Tensor], Tensor]] = {
-    "msr": msr,
-    **{f"radius_{method}": partial(radius, method=method) for method in METHODS},
+#: One of each by name, with its paper's defaults.
+SCORES: dict[str, Score] = {
+    "msr": MSR(),
+    "max_logit": MaxLogit(),
+    "margin": Margin(),
+    "entropy": Entropy(),
+    "energy": Energy(),
+    "doctor_alpha": DoctorAlpha(),
+    "doctor_beta": DoctorBeta(),
+    "relu": RelU(),
+    "odin": ODIN(),
+    **{f"radius_{method}": Radius(method) for method in METHODS},
 }

@@ -2,46 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from rrfast import engine
+from rrfast.checks import check_number
+from rrfast.scores.logit_score import LogitScore
+from rrfast.scores.one_against_rest import one_against_rest
 
-if TYPE_CHECKING:
-    from rrfast.engine import Model
 
+@dataclass(frozen=True, eq=False)
+class MSR(LogitScore):
+    """Maximum softmax response, p = max_k softmax(h / T)_k, as its log-odds log(p / (1 - p)).
 
-def msr(model: Model, x: Tensor) -> Tensor:
-    """Maximum softmax response, max_k softmax(h)_k, computed in float64.
+        score = h_y / T - logsumexp_{k != y}(h_k / T)
 
-    In float32 the softmax is exactly 1 from a logit margin of about 17, and all inputs beyond tie;
-    in float64 that happens from about 37. A model that works in a coarser precision gives its
-    logits in that precision; they are widened before the softmax.
+    The ranking is that of p. p itself is exactly 1 from a logit margin of about 17 in float32 and
+    37 in float64, and all inputs beyond tie; the log-odds never do. `score.sigmoid()` is p.
 
-    Args:
-        model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`. Runs in
-            eval mode, without gradients, and is left as it was.
-        x: Inputs [B, ...], floating point.
-
-    Returns:
-        [B] float64 in [1/K, 1], larger = more confident, detached; NaN where a logit is NaN or
-        the largest is infinite.
-
-    Raises:
-        TypeError: `x` is not floating point, or the model returns no logits.
-        ValueError: The logits are not [B, K >= 2].
+    RAT B.1 leaves T at 1 here and searches eps alone, which is `Preprocessed(MSR(), eps)`;
+    with both it is `ODIN`.
 
     Cost: 1 forward.
 
     Source: Hendrycks & Gimpel 2017; RAT §2.
 
+    Attributes:
+        temperature: T > 0.
+
+    Raises:
+        TypeError, ValueError: `temperature` is no number, or not finite and greater than 0.
+
     Example:
-        >>> import torch
-        >>> model = torch.nn.Identity()
-        >>> msr(model, torch.tensor([[20.0, 0.0], [0.0, 0.0]]))
-        tensor([1.0000, 0.5000], dtype=torch.float64)
-        >>> bool(msr(model, torch.tensor([[20.0, 0.0]])) == 1)  # as it would be in float32
-        False
+        >>> score = MSR()(torch.nn.Identity(), torch.tensor([[3.0, 0.0], [60.0, 0.0], [99.0, 0.0]]))
+        >>> score
+        tensor([ 3., 60., 99.], dtype=torch.float64)
+        >>> score.sigmoid()
+        tensor([0.9526, 1.0000, 1.0000], dtype=torch.float64)
     """
-    return engine.logits(model, x).double().softmax(dim=1).amax(dim=1)
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature)
+
+    def confidence(self, h: Tensor) -> Tensor:
+        """As the class says."""
+        return one_against_rest(h / self.temperature).log_odds
+
+    def ascent(self, h: Tensor) -> Tensor:
+        """1 at y and -q_k elsewhere: the radius' worst-case direction turned round (errata 4)."""
+        # Not `ops.direction_seed`, which is NaN where all other classes are ruled out by -inf.
+        parts = one_against_rest(h / self.temperature)
+        return parts.joined(torch.ones_like(parts.u), -parts.q)

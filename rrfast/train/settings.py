@@ -93,8 +93,9 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be finite and at least 0, got {value}")
-        if self.validation_score not in SCORES:
+        # A fitted score would need labelled data of its own at every epoch.
+        ready = [name for name, score in SCORES.items() if score.fitted]
+        if self.validation_score not in ready:
             raise ValueError(
-                f"validation_score must be one of {', '.join(SCORES)}, got "
-                f"{self.validation_score!r}"
+                f"validation_score must be one of {', '.join(ready)}, got {self.validation_score!r}"
             )

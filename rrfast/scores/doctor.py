@@ -1,0 +1,116 @@
+"""DOCTOR: the odds of a wrong answer, from the softmax and from its square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from rrfast.checks import check_number
+from rrfast.scores.grids import TEMPERATURES
+from rrfast.scores.logit_score import LogitScore
+from rrfast.scores.one_against_rest import one_against_rest
+
+
+@dataclass(frozen=True, eq=False)
+class DoctorAlpha(LogitScore):
+    """DOCTOR's D_alpha = (1 - g) / g, g = sum_k p_k^2, p = softmax(h / T), as score = -log D_alpha.
+
+    D is an uncertainty; the ranking is that of -D. With u = 1 - p_y, p_k = u q_k, s = sum_k q_k^2,
+
+        g = (1 - u)^2 + u^2 s,    log D = log u + log(2 - u (1 + s)) - log g,
+
+    which is accurate at any margin, where 1 - g rounds to 0 from a margin of about 37. The paper
+    rejects where D > gamma: where the score is below -log gamma. Infinite where all other classes
+    are ruled out by -inf.
+
+    Cost: 1 forward.
+
+    Source: Granese et al. 2021 (DOCTOR), D_alpha; RAT §2, B.1; errata 10: the paper's
+    pre-processing raises D. Its settings with it: T = 1, eps = 0.00035.
+
+    Attributes:
+        temperature: T > 0.
+
+    Raises:
+        TypeError, ValueError: `temperature` is no number, or not finite and greater than 0.
+
+    Example:
+        >>> score = DoctorAlpha()(torch.nn.Identity(), torch.tensor([[0.0, 0.0], [1000.0, 0.0]]))
+        >>> [round(value, 4) + 0.0 for value in score.tolist()]  # D = 1, and 2 exp(-1000)
+        [0.0, 999.3069]
+    """
+
+    temperature: float = 1.0
+    preprocessing: ClassVar[Literal[1, -1]] = -1
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature)
+
+    @property
+    def grids(self) -> dict[str, tuple[float, ...]]:
+        """T as in RAT B.1."""
+        return {"temperature": TEMPERATURES}
+
+    def confidence(self, h: Tensor) -> Tensor:
+        """As the class says."""
+        parts = one_against_rest(h / self.temperature)
+        u, s = parts.u, parts.q.square().sum(dim=1)
+        g = (1 - u).square() + u.square() * s
+        return g.log() - parts.log_u - (2 - u * (1 + s)).log()
+
+    def ascent(self, h: Tensor) -> Tensor:
+        """p_k (p_k - g) / u, which is dg/dh_k over 2u: the factor keeps it from underflowing."""
+        parts = one_against_rest(h / self.temperature)
+        u, q = parts.u, parts.q
+        s = q.square().sum(dim=1)
+        g = (1 - u).square() + u.square() * s
+        at_rest = q * (u[:, None] * q - g[:, None])
+        return parts.joined((1 - u) * ((1 - u) - u * s), at_rest)
+
+
+@dataclass(frozen=True, eq=False)
+class DoctorBeta(LogitScore):
+    """DOCTOR's D_beta = Pe / (1 - Pe), Pe = 1 - max_k softmax(h / T)_k, as score = -log D_beta.
+
+    D is an uncertainty; the ranking is that of -D. -log D_beta is the log-odds of the prediction:
+    the numbers of `MSR`, from which it differs in the sign of the pre-processing. The paper rejects
+    where D > gamma: where the score is below -log gamma.
+
+    Cost: 1 forward.
+
+    Source: Granese et al. 2021 (DOCTOR), D_beta; errata 10: the paper's pre-processing raises D.
+    Its settings with it: T = 1.5, eps = 0.00035.
+
+    Attributes:
+        temperature: T > 0.
+
+    Raises:
+        TypeError, ValueError: `temperature` is no number, or not finite and greater than 0.
+
+    Example:
+        >>> DoctorBeta()(torch.nn.Identity(), torch.tensor([[0.0, 0.0], [1000.0, 0.0]]))
+        tensor([   0., 1000.], dtype=torch.float64)
+    """
+
+    temperature: float = 1.0
+    preprocessing: ClassVar[Literal[1, -1]] = -1
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature)
+
+    @property
+    def grids(self) -> dict[str, tuple[float, ...]]:
+        """T as in RAT B.1."""
+        return {"temperature": TEMPERATURES}
+
+    def confidence(self, h: Tensor) -> Tensor:
+        """As the class says."""
+        return one_against_rest(h / self.temperature).log_odds
+
+    def ascent(self, h: Tensor) -> Tensor:
+        """1 at y and -q_k elsewhere, as `MSR`."""
+        parts = one_against_rest(h / self.temperature)
+        return parts.joined(torch.ones_like(parts.u), -parts.q)

@@ -1,0 +1,15 @@
+"""The values of hyper-parameters that RAT B.1 searches, in the paper's order.
+
+A search that finds several points equally good takes the first of them.
+"""
+
+from __future__ import annotations
+
+#: T of every softmax and of the radius' direction: 15 values.
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 2.0, 2.5, 3.0, 100.0, 1000.0)
+
+#: Size of the input pre-processing step, in pixels of [0, 1]: 12 values, the first of them none.
+EPSILONS = (
+    *(0.0, 0.00005, 0.0001, 0.00015, 0.0002, 0.00025),
+    *(0.0003, 0.00035, 0.0004, 0.0006, 0.0008, 0.001),
+)

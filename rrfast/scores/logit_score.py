@@ -1,0 +1,114 @@
+"""Scores that are functions of the logits."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from rrfast.checks import check_logits
+from rrfast.engine import Engine
+from rrfast.scores.score import Point, Score, Scored
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+
+@dataclass(frozen=True, eq=False)
+class LogitScore(Score):
+    """A score of the logits alone: one forward, float64 from there on.
+
+    A subclass writes the two halves of its formula, `confidence` and `ascent`. It may return a
+    monotone function of what its paper prints, and says which: the ranking is the paper's, and
+    rounding makes no ties.
+
+    Cost: 1 forward, for all points of a grid together.
+
+    Attributes:
+        preprocessing: What the paper's input pre-processing does: +1 raises the confidence, -1
+            lowers it; see `rrfast.scores.Preprocessed`.
+    """
+
+    preprocessing: ClassVar[Literal[1, -1]] = 1
+
+    @abstractmethod
+    def confidence(self, h: Tensor) -> Tensor:
+        """The score [B] of logits [B, K], float64, the largest of each row finite."""
+
+    @abstractmethod
+    def ascent(self, h: Tensor) -> Tensor:
+        """The gradient of the score with respect to h, [B, K], up to a factor > 0 in each row.
+
+        The factor is the subclass's to choose such that nothing underflows where softmax saturates.
+        """
+
+    def of_logits(self, logits: Tensor) -> Tensor:
+        """The score of logits that are already there.
+
+        Args:
+            logits: [B, K], K >= 2. Widened to float64.
+
+        Returns:
+            [B] float64, larger = more confident, detached. NaN where a logit is NaN or the largest
+            is infinite, which is overflow and no confidence; -inf elsewhere is a class ruled out.
+
+        Raises:
+            TypeError, ValueError: `logits` is not floating point or not [B, K >= 2].
+
+        Example:
+            >>> from rrfast.scores import Margin
+            >>> Margin().of_logits(torch.tensor([[3.0, 1.0, 0.0], [math.nan, 0.0, 0.0]]))
+            tensor([2., nan], dtype=torch.float64)
+        """
+        check_logits("logits", logits)
+        h = logits.detach().double()
+        return self.confidence(h).masked_fill(~usable(h), math.nan)
+
+    def cotangent(self, logits: Tensor) -> Tensor:
+        """What to send backwards through the model for the direction that raises the score.
+
+        Args:
+            logits: [B, K], K >= 2.
+
+        Returns:
+            [B, K] in the dtype of `logits`: `ascent`, each row scaled to a largest entry of 1 in
+            magnitude, so that 16-bit logits keep it too; NaN where the score is.
+
+        Raises:
+            TypeError, ValueError: As `of_logits`.
+        """
+        check_logits("logits", logits)
+        h = logits.detach().double()
+        ascent = self.ascent(h)
+        largest = ascent.abs().amax(dim=1, keepdim=True)
+        ascent = ascent / torch.where(largest == 0, 1.0, largest)
+        return ascent.masked_fill(~usable(h)[:, None], math.nan).to(logits.dtype)
+
+    def measure(self, model: Model, x: Tensor, points: Sequence[Point]) -> Scored:
+        """As `Score.measure`, from one forward."""
+        if x.shape[0] == 0:
+            return nothing_scored(x, len(points))
+        with Engine(model) as engine:
+            logits = engine.forward(x)
+        values = torch.stack([self.at(**point).of_logits(logits) for point in points])
+        return Scored(values, logits.argmax(dim=1), 1.0, 0.0)
+
+
+def usable(h: Tensor) -> Tensor:
+    """[B] bool: no logit is NaN and the largest is finite."""
+    return h.amax(dim=1).isfinite()
+
+
+def nothing_scored(x: Tensor, points: int) -> Scored:
+    """What an empty batch gives, without a pass."""
+    return Scored(
+        x.new_empty((points, 0), dtype=torch.float64),
+        x.new_empty(0, dtype=torch.int64),
+        0.0,
+        0.0,
+    )

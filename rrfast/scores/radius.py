@@ -1,0 +1,86 @@
+"""The robust radius as a score."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rrfast.radius import METHODS
+from rrfast.radius.measure import Measure, Measured, configured
+from rrfast.scores.grids import TEMPERATURES
+from rrfast.scores.score import Point, Score, Scored
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Radius(Score):
+    """score = rrfast.radius(model, x, method=method, temperature=T, **options).
+
+    Infinite where no change of the prediction was found: the most confident. float32, or float64
+    where `x` or the logits are.
+
+    Cost: of the method, see `rrfast.radius`; points that differ in the temperature alone share the
+    forward at x.
+
+    Source: RAT §3; B.1: the radius has no other hyper-parameter than T.
+
+    Attributes:
+        method: As of `rrfast.radius`.
+        temperature: T of the direction; None for the method's default, and where it has none.
+        options: The others of `rrfast.radius`, by name.
+
+    Raises:
+        TypeError: The method has no such option.
+        ValueError: An unknown method, or an option out of range.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.eye(2))
+        >>> Radius("search", options={"tol": 1e-3})(model, torch.tensor([[1.0, 0.0]]))
+        tensor([0.5000])
+    """
+
+    method: str = "fast"
+    temperature: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "temperature" in self.options:
+            raise TypeError("options must not hold the temperature, which is a field of its own")
+        if self._configured(self.temperature).grid:
+            raise TypeError(f"temperature must be one number, got {self.temperature!r}")
+
+    @property
+    def grids(self) -> dict[str, tuple[float, ...]]:
+        """T as in RAT B.1, for the methods that have one."""
+        names = {known.name for known in dataclasses.fields(METHODS[self.method])}  # type: ignore[arg-type]
+        return {"temperature": TEMPERATURES} if "temperature" in names else {}
+
+    def measure(self, model: Model, x: Tensor, points: Sequence[Point]) -> Scored:
+        """As `Score.measure`."""
+        scores = [self.at(**point) for point in points]
+        if len(points) > 1 and all(set(point) == {"temperature"} for point in points):
+            measured = self._configured([score.temperature for score in scores])(model, x)
+            return _scored([measured], measured.estimate.radius)
+        each = [score._configured(score.temperature)(model, x) for score in scores]
+        return _scored(each, torch.stack([measured.estimate.radius for measured in each]))
+
+    def _configured(self, temperature: object) -> Measure:
+        own = {} if temperature is None else {"temperature": temperature}
+        return configured(self.method, METHODS, {**self.options, **own})
+
+
+def _scored(measured: Sequence[Measured], values: Tensor) -> Scored:
+    return Scored(
+        values,
+        measured[0].estimate.prediction,
+        sum(one.forwards for one in measured),
+        sum(one.backwards for one in measured),
+    )

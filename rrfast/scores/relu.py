@@ -1,0 +1,183 @@
+"""RelU: relative uncertainty, with a matrix of confusions learned from labelled data."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast.checks import check_labels, check_number, is_number
+from rrfast.engine import Engine
+from rrfast.scores.grids import TEMPERATURES
+from rrfast.scores.labelled import labelled
+from rrfast.scores.logit_score import LogitScore, usable
+from rrfast.scores.one_against_rest import one_against_rest
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from rrfast.engine import Model
+
+
+class Seen(NamedTuple):
+    """What `RelU.fit` keeps of its data: N samples, and not the images."""
+
+    logits: Tensor  #: [N, K]
+    correct: Tensor  #: [N] bool
+
+
+@dataclass(frozen=True, eq=False)
+class RelU(LogitScore):
+    """Relative uncertainty p^T D p, p = softmax(h / T), as score = -log(p^T D p). Must be fitted.
+
+        D = relu(M) / |relu(M)|_F,
+        M = lam E_wrong[p p^T] - (1 - lam) E_correct[p p^T], its diagonal set to 0
+
+    D_ij >= 0 weighs the confusion of classes i and j: it is large where both have mass when the
+    model errs, and 0 where they have it when it is right. Where nothing is left of M, as on a split
+    without an error, D is that of Gini's index, all ones off the diagonal, over its norm. The mean
+    over no sample counts as 0.
+
+    p^T D p is an uncertainty; the ranking is that of its negative. With u = 1 - p_y and p_k = u q_k
+
+        p^T D p = u (2 (1 - u) (D q)_y + u q^T D q),
+
+    accurate at any margin, in B K^2 operations and [B, K] memory. Infinite where only pairs that D
+    gives no weight have mass.
+
+    Fitting keeps the logits of its data in place of D, which depends on T and lam: `at` and
+    `dataclasses.replace` give a score whose D is the right one.
+
+    Cost: 1 forward; `fit` 1 forward of its data, for all temperatures.
+
+    Source: Gomes et al. 2023 (A Data-Driven Measure of Relative Uncertainty), called "ReLU" in RAT
+    Tab. 2 and B.1; errata 9. The pre-processing raises the uncertainty, as DOCTOR's (errata 10).
+
+    Attributes:
+        temperature: T > 0.
+        lam: lambda in [0, 1], 0.5 as in RAT B.1.
+        seen: From `fit`.
+
+    Raises:
+        TypeError, ValueError: A hyper-parameter is no number or out of range.
+
+    Example:
+        >>> model = torch.nn.Identity()
+        >>> x = torch.tensor([[2.0, 1.0, 0.0], [2.0, 0.0, 1.0], [3.0, 0.0, 0.0]])
+        >>> score = RelU().fit(model, [(x, torch.tensor([1, 0, 0]))])
+        >>> score.matrix  # the model was wrong between 0 and 1
+        tensor([[0.0000, 0.7043, 0.0000],
+                [0.7043, 0.0000, 0.0627],
+                [0.0000, 0.0627, 0.0000]], dtype=torch.float64)
+        >>> score(model, torch.tensor([[2.0, 1.0, 0.0], [2.0, 0.0, 1.0]]))
+        tensor([1.4606, 2.4404], dtype=torch.float64)
+    """
+
+    temperature: float = 1.0
+    lam: float = 0.5
+    seen: Seen | None = None
+    preprocessing: ClassVar[Literal[1, -1]] = -1
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature)
+        if not is_number(self.lam):
+            raise TypeError(f"lam must be a number, got {type(self.lam).__name__} {self.lam!r}")
+        if not 0 <= self.lam <= 1:
+            raise ValueError(f"lam must be from 0 to 1, got {self.lam!r}")
+
+    def __repr__(self) -> str:
+        seen = "" if self.seen is None else f", fitted to {len(self.seen.correct)} samples"
+        return f"RelU(temperature={self.temperature}, lam={self.lam}{seen})"
+
+    @property
+    def grids(self) -> dict[str, tuple[float, ...]]:
+        """T as in RAT B.1, which leaves lambda at 0.5."""
+        return {"temperature": TEMPERATURES}
+
+    @property
+    def fitted(self) -> bool:
+        """Whether `fit` made it."""
+        return self.seen is not None
+
+    def fit(self, model: Model, loader: Iterable[Any]) -> Self:
+        """The score with D of this data; a new object.
+
+        Args:
+            model: As of `Score.__call__`.
+            loader: Yields (x [B, ...], y [B]): labelled data that the model was not trained on, and
+                that neither tunes nor tests the score: RAT B.1 takes half of the validation split.
+
+        Raises:
+            TypeError: `loader` yields something else than pairs of tensors.
+            ValueError: There is no sample, a label is no class, or a logit is NaN or the largest
+                infinite.
+        """
+        logits, correct = [], []
+        for x, y in labelled(model, loader):
+            with Engine(model) as engine:
+                h = engine.forward(x)
+            check_labels("y", y, h.shape[1])
+            if not bool(usable(h).all()):
+                raise ValueError(
+                    "model must give finite largest logits on the data that RelU is fitted to, got "
+                    f"NaN or infinity on {int((~usable(h)).sum())} of {len(h)} samples of a batch"
+                )
+            # A compiled model may write its next logits where these are.
+            logits.append(h.clone())
+            correct.append(h.argmax(dim=1) == y)
+        return self.at(seen=Seen(torch.cat(logits), torch.cat(correct)))
+
+    @functools.cached_property
+    def matrix(self) -> Tensor:
+        """D, [K, K] float64, symmetric, >= 0, 0 on the diagonal, of Frobenius norm 1.
+
+        Raises:
+            ValueError: The score is not fitted.
+        """
+        if self.seen is None:
+            raise ValueError(
+                "RelU must be fitted before it is used, got one that was not; take "
+                "score.fit(model, loader) with labelled data"
+            )
+        p = (self.seen.logits.double() / self.temperature).softmax(dim=1)
+        wrong, right = _mean_square(p[~self.seen.correct]), _mean_square(p[self.seen.correct])
+        d = (self.lam * wrong - (1 - self.lam) * right).fill_diagonal_(0).clamp(min=0)
+        if not bool((d > 0).any()):
+            d = torch.ones_like(d).fill_diagonal_(0)
+        return d / d.square().sum().sqrt()
+
+    def confidence(self, h: Tensor) -> Tensor:
+        """As the class says."""
+        parts, d = one_against_rest(h / self.temperature), self._matrix_for(h)
+        u, q = parts.u, parts.q
+        dq = q @ d
+        at_y, at_rest = dq.gather(1, parts.prediction).squeeze(1), (q * dq).sum(dim=1)
+        return -(parts.log_u + (2 * (1 - u) * at_y + u * at_rest).log())
+
+    def ascent(self, h: Tensor) -> Tensor:
+        """-p_k ((D p)_k - p^T D p) / u: the factor 1 / u keeps it from underflowing."""
+        parts, d = one_against_rest(h / self.temperature), self._matrix_for(h)
+        u, q = parts.u[:, None], parts.q
+        dq = q @ d
+        at_y, at_rest = dq.gather(1, parts.prediction), (q * dq).sum(dim=1, keepdim=True)
+        form_over_u = 2 * (1 - u) * at_y + u * at_rest
+        dp = (1 - u) * d[parts.prediction.squeeze(1)] + u * dq
+        at_prediction = (1 - u) * (form_over_u - at_y)
+        return parts.joined(at_prediction.squeeze(1), q * (u * form_over_u - dp))
+
+    def _matrix_for(self, h: Tensor) -> Tensor:
+        if h.shape[1] != len(self.matrix):
+            raise ValueError(
+                f"logits must have the {len(self.matrix)} classes that RelU was fitted to, got "
+                f"{h.shape[1]}"
+            )
+        return self.matrix.to(h.device)
+
+
+def _mean_square(p: Tensor) -> Tensor:
+    """E[p p^T] over the rows of p [N, K]; 0 over none."""
+    return p.T @ p / max(len(p), 1)
