@@ -37,7 +37,9 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             where the whole does not fit into memory. What an objective draws for a batch (the share
             of Mixup), it draws for each of them.
         clip_norm: Largest norm of the gradient; None for no limit.
-        precision: Of Lightning Fabric: "32-true", "bf16-mixed", "16-mixed", "64-true", ...
+        precision: Of Lightning Fabric: "32-true", "bf16-mixed", "16-mixed", "64-true", ... The
+            mixed ones leave the images in float32; "bf16-true" and "16-true" round them, and with
+            them a step of RAT that is not much longer than the rounding (2^-9 near 1 in bfloat16).
         channels_last: Keep weights and images in that layout: faster convolutions on many machines.
         augment: Crops and flips; None for none.
         validation_score: The score in `rrfast.scores.SCORES` whose AURC on the validation split
