@@ -709,11 +709,30 @@ def test_a_disk_that_is_full_leaves_what_was_there(
         ({"learning_rate": math.nan}, "learning_rate must be finite and at least 0, got nan"),
         ({"clip_norm": -1.0}, "clip_norm must be finite and at least 0"),
         ({"validation_score": "mrs"}, "validation_score must be one of .*, got 'mrs'"),
+        ({"optimizer": "adam"}, "optimizer must be 'sgd' or 'adamw', got 'adam'"),
+        ({"epochs": 1.5}, "epochs must be an integer, got float 1.5"),
+        ({"epochs": "3"}, "epochs must be an integer, got str '3'"),
+        ({"batch_size": None}, "batch_size must be an integer, got NoneType None"),
+        ({"augment": {"padding": 2}}, "augment must be an Augment or None, got dict"),
     ],
 )
 def test_wrong_settings(options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises((TypeError, ValueError), match=sentence):
         settings(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"objective": "rat"}, "objective must be an Objective, .* got str 'rat'"),
+        ({"objective": RAT}, "objective must be an Objective, such as rrfast.RAT.., got ABCMeta"),
+        ({"train": tuple(images())}, "train must be an rrfast.data.Split.x, y., .* got tuple"),
+        ({"validation": tuple(images())}, "validation must be an rrfast.data.Split"),
+    ],
+)
+def test_what_is_no_objective_and_no_data(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(TypeError, match=sentence):
+        quiet(network(), **options)
 
 
 # -------------------------------------------------------------------------------- the best weights

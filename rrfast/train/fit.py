@@ -37,7 +37,7 @@ LOOK = 50
 
 
 class NonFiniteLossError(ArithmeticError):
-    """Loss or weights were NaN or infinite; the message says where, and names the file of the batch."""
+    """Loss or weights were NaN or infinite; the message says where, and where the batch is."""
 
 
 class Fitted(NamedTuple):
@@ -122,6 +122,17 @@ def fit(
         >>> sorted(fitted.history[0])
         ['epoch', 'learning_rate', 'loss', 'ms_per_step', 'validation_accuracy', 'validation_aurc']
     """
+    objective = RAT() if objective is None else objective
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"objective must be an Objective, such as rrfast.RAT(), got {describe(objective)}"
+        )
+    for name, data in (("train", train), ("validation", validation)):
+        if data is not None and not hasattr(data, "y"):
+            raise TypeError(
+                f"{name} must be an rrfast.data.Split(x, y), or a data set with y, its labels, got "
+                f"{describe(data)}"
+            )
     out = None if out is None else Path(out)
     fabric = fabric or make_fabric(training)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
@@ -130,7 +141,7 @@ def fit(
             model,
             train,
             training,
-            objective or RAT(),
+            objective,
             validation,
             out,
             fabric,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from types import NoneType
 from typing import Literal
 
 import msgspec
+
+from rrfast.checks import describe
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,8 +92,17 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         }
         for name, smallest in least.items():
             value = getattr(self, name)
-            if value is not None and value < smallest:
+            if value is None and name in ("checkpoint_steps", "threads"):
+                continue
+            # From a file msgspec sees to the types; nobody does to those of a call.
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} must be an integer, got {describe(value)}")
+            if value < smallest:
                 raise ValueError(f"{name} must be at least {smallest}, got {value}")
+        if self.optimizer not in ("sgd", "adamw"):
+            raise ValueError(f"optimizer must be 'sgd' or 'adamw', got {self.optimizer!r}")
+        if not isinstance(self.augment, (Augment, NoneType)):
+            raise TypeError(f"augment must be an Augment or None, got {describe(self.augment)}")
         for name in ("learning_rate", "momentum", "weight_decay", "warmup_epochs", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
