@@ -215,6 +215,26 @@ def test_neighbours_keeps_channels_last() -> None:
     assert neighbours(x).is_contiguous(memory_format=torch.channels_last)
 
 
+def test_parts_of_even_size_keep_their_pairs() -> None:
+    x = torch.arange(12)
+    parts = [torch.cat([neighbours(part) for part in x.split(size)]) for size in (6, 4, 2, 3)]
+    assert [torch.equal(part, neighbours(x)) for part in parts] == [True, True, True, False]
+
+
+def test_shares_are_drawn_on_the_cpu() -> None:
+    shares = []
+    for device in ("cpu", "meta"):
+        torch.manual_seed(3)
+        with torch.device(device):
+            shares.append(Mixing(0.7).mix(torch.zeros(1, device="cpu")).share)
+    assert shares[0] == shares[1] == drawn_again(0.7)
+
+
+def drawn_again(alpha: float) -> float:
+    torch.manual_seed(3)
+    return drawn(alpha)
+
+
 def test_mixing_ends() -> None:
     mixing = Mixing(1.0, off_epochs=3, epochs=10)
     assert [mixing.on(epoch) for epoch in range(11)] == [True] * 7 + [False] * 4
@@ -455,6 +475,18 @@ def test_two_processes_make_one_batch(tmp_path: Path) -> None:
 def test_wrong_options(make: Any, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         make()
+
+
+def test_a_class_weight_of_outliers_cancels() -> None:
+    """Their part of the loss is a mean over them alone; at 0 it is 0 / 0."""
+    losses = []
+    for last in (1.0, 100.0, 0.0):
+        weight = torch.tensor([1.0] * CLASSES + [last], dtype=torch.float64)
+        torch.manual_seed(3)
+        objective = OpenMix(negative, criterion=nn.CrossEntropyLoss(weight))
+        losses.append(objective.backward(network(), *batch()))
+    torch.testing.assert_close(losses[0], losses[1])
+    assert losses[2].isnan()
 
 
 def test_wrong_outliers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Any
 
@@ -155,6 +156,28 @@ def test_batch_norm_policies() -> None:
     assert stats["clean"][0] == 1
     assert torch.equal(stats["clean"][1], once[1].running_mean)
     assert not torch.equal(stats["both"][1], once[1].running_mean)
+
+
+def test_batch_norm_of_a_method_and_of_a_partial_is_seen() -> None:
+    x, y = batch()
+    for made in (lambda m: m.forward, functools.partial):
+        model = network()
+        rrfast.RAT(batch_norm="clean").backward(made(model), x, y)
+        assert model[1].num_batches_tracked == 1
+
+
+def test_autocast_keeps_nothing_of_the_pass_without_grad() -> None:
+    """What it keeps there has no graph in older torch, and the weights would get no gradient."""
+    model, (x, y) = network().float(), batch()
+    kept = []
+    model.register_forward_pre_hook(
+        lambda *_: kept.append((torch.is_grad_enabled(), torch.is_autocast_cache_enabled()))
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rrfast.RAT(eps=0.05, mixup=1.0).backward(model, x.float(), y)
+        assert torch.is_autocast_cache_enabled()
+    assert kept == [(False, False), (True, True), (True, True)]
+    assert len(gradients(model)) == len(list(model.parameters()))
 
 
 def test_with_a_scaler() -> None:

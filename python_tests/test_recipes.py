@@ -34,7 +34,7 @@ from rrfast.train import (
     tasks,
     train,
 )
-from rrfast.train.recipe import make_objective
+from rrfast.train.recipe import make_objective, make_task
 
 NAMES = recipes()
 QUIET = Console(quiet=True)
@@ -344,6 +344,7 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["objective=rat"], "Expected `object`, got `str` - at `$.objective`"),
         (DIGITS, ["objective.eps=much"], "eps must be a number, got str 'much'"),
         (DIGITS, ["objective.epsilon=1"], "objective: rat has the options eps, mode, "),
+        (DIGITS, ["objective={name: at, mode: rat}"], "objective: at has the options eps, crit"),
         (DIGITS, ["objective.mixup=-1"], "alpha must be finite and greater than 0"),
         (DIGITS, ["objective={name: openmix}"], "objective: openmix needs outliers"),
         (
@@ -507,6 +508,16 @@ def test_changes_reach_everything(tmp_path: Path) -> None:
     path = tmp_path / "again.yaml"
     path.write_text(dump_recipe(recipe), encoding="utf-8")
     assert load_recipe(path) == recipe
+
+
+def test_what_is_given_comes_before_what_the_training_says() -> None:
+    changes = ["training.seed=1", "data.seed=3", "objective.epochs=7", "training.epochs=9"]
+    recipe = load_recipe("digits_rat", [*changes, "objective.mixup=1", "objective.name=at"])
+    assert torch.equal(make_task(recipe).train.y, tasks.digits_task(3).train.y)
+    assert not torch.equal(make_task(recipe).train.y, tasks.digits_task(1).train.y)
+    objective = make_objective(recipe)
+    assert isinstance(objective, RAT)
+    assert (objective.mode, objective.epochs) == ("at", 7)
 
 
 def test_numbers_and_words_are_yaml_1_2() -> None:

@@ -168,6 +168,41 @@ def test_images_read_one_by_one_are_those_of_a_split() -> None:
     assert all(map(torch.equal, weights(one), weights(other)))
 
 
+class Drawn(Read):
+    """Images that are changed at random where they are read, as others' transforms do."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        x, y = super().__getitem__(index)
+        x = x + 0.1 * torch.randn(x.shape) + random.random() + np.random.rand()  # noqa: NPY002
+        return x.float(), y
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_data_set_draws_is_decided_by_the_seed(tmp_path: Path, workers: int) -> None:
+    """Begun with another global state, and killed in an epoch: as if it had not been."""
+    data, training = Drawn(images()), settings(checkpoint_steps=2, workers=workers)
+    options = {"objective": Standard(), "training": training}
+    torch.manual_seed(3)
+    whole = quiet(Interrupted(), data, **options)
+    torch.manual_seed(4)
+    with pytest.raises(KeyboardInterrupt):
+        quiet(Interrupted(6), data, out=tmp_path, **options)
+    state = torch.get_rng_state(), random.getstate()
+    again = quiet(Interrupted(), data, out=tmp_path, resume=True, **options)
+    assert torch.equal(torch.get_rng_state(), state[0])
+    assert random.getstate() == state[1]
+    assert all(map(torch.equal, weights(whole.model), weights(again.model)))
+    shares = Plan(48, training).epoch(0), Plan(48, training).epoch(1)
+    loader = Loader(data, training, torch.device("cpu"), 0)
+    changes = []
+    for share in shares:
+        places = torch.cat([s.places[0] for s in share])
+        seen = torch.cat([x for [(x, _)] in loader(share)])
+        changes.append((seen - data.data.x[places])[places.argsort()])
+    # Other draws for every image, and in every epoch.
+    assert len(torch.cat(changes).flatten(1)[:, 0].unique()) == 2 * 48
+
+
 def test_validation_holds_one_batch_at_a_time() -> None:
     """50,000 images of ImageNet do not fit anywhere."""
     data = Read(images(40))
@@ -424,6 +459,30 @@ def test_an_infinite_gradient_of_a_finite_loss_is_found_at_the_next_loss() -> No
         quiet(Root(), objective=Standard(), training=settings(clip_norm=1.0))
 
 
+def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
+    """No loss comes after the last step to say so."""
+
+    class Root(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(64, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.linear(x.flatten(1)) * 0).sqrt()
+
+    sentence = r"the loss was finite and the weights after it are not in epoch 0, step {} \(from 0"
+    for name, step, options in (
+        ("at the end", 0, {"batch_size": 48}),
+        ("in an epoch", 0, {"checkpoint_steps": 1}),
+    ):
+        out, training = tmp_path / name, settings(epochs=1, **options)
+        with pytest.raises(NonFiniteLossError, match=sentence.format(step)):
+            quiet(Root(), objective=Standard(), training=training, out=out)
+        assert [path.name for path in out.iterdir()] == ["nonfinite_0.pt"]
+        places = torch.load(out / "nonfinite_0.pt")["places"]
+        assert torch.equal(places, Plan(48, training).epoch(0)[step].places[0])
+
+
 # ------------------------------------------------------------------------------------ the sentences
 
 
@@ -487,6 +546,10 @@ def test_resumed_is_as_if_it_had_not_been(begun: Path, tmp_path: Path) -> None:
         ({"training": settings(epochs=3)}, "training.epochs is 2 there and 3 here"),
         ({"training": settings(optimizer="adamw")}, "training.optimizer is 'sgd' there"),
         ({"objective": RAT()}, "objective.name is 'Standard' there and 'RAT' here"),
+        (
+            {"objective": Standard(nn.CrossEntropyLoss(label_smoothing=0.1))},
+            r"objective.criterion is 'cross_entropy' there and .CrossEntropyLoss .*0\.1",
+        ),
         ({"train": images(32)}, "data.images is 48 there and 32 here"),
     ],
 )
@@ -582,6 +645,10 @@ def labelled(label: int) -> Split:
             {"train": Split(torch.rand(40, 1, 8, 8), images().y)},
             "data must have a label per image, and has 40 images and 48 labels",
         ),
+        (
+            {"objective": Standard(nn.CrossEntropyLoss(reduction="none"))},
+            r"objective.criterion must return a scalar, .* got a float32 tensor of shape \[1\]",
+        ),
         ({"model": network().requires_grad_(False)}, "model must have parameters that require a g"),
         ({"training": settings(batch_size=9, accumulate=2)}, "batch_size must be a multiple of 2"),
     ],
@@ -590,6 +657,23 @@ def test_wrong_arguments(tmp_path: Path, options: dict[str, Any], sentence: str)
     with pytest.raises(ValueError, match=sentence):
         quiet(options.pop("model", network()), out=tmp_path / "out", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tensorboard_is_asked_for_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="pip install tensorboard"):
+        quiet(network(), training=settings(tensorboard=True), out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_are_integers_of_any_kind(dtype: torch.dtype) -> None:
+    data, one, other = images(), network(), network()
+    for model, y in ((one, data.y), (other, data.y.to(dtype))):
+        quiet(model, Split(data.x, y), validation=Split(data.x, y))
+    assert all(map(torch.equal, weights(one), weights(other)))
 
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
@@ -625,11 +709,30 @@ def test_a_disk_that_is_full_leaves_what_was_there(
         ({"learning_rate": math.nan}, "learning_rate must be finite and at least 0, got nan"),
         ({"clip_norm": -1.0}, "clip_norm must be finite and at least 0"),
         ({"validation_score": "mrs"}, "validation_score must be one of .*, got 'mrs'"),
+        ({"optimizer": "adam"}, "optimizer must be 'sgd' or 'adamw', got 'adam'"),
+        ({"epochs": 1.5}, "epochs must be an integer, got float 1.5"),
+        ({"epochs": "3"}, "epochs must be an integer, got str '3'"),
+        ({"batch_size": None}, "batch_size must be an integer, got NoneType None"),
+        ({"augment": {"padding": 2}}, "augment must be an Augment or None, got dict"),
     ],
 )
 def test_wrong_settings(options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises((TypeError, ValueError), match=sentence):
         settings(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"objective": "rat"}, "objective must be an Objective, .* got str 'rat'"),
+        ({"objective": RAT}, "objective must be an Objective, such as rrfast.RAT.., got ABCMeta"),
+        ({"train": tuple(images())}, "train must be an rrfast.data.Split.x, y., .* got tuple"),
+        ({"validation": tuple(images())}, "validation must be an rrfast.data.Split"),
+    ],
+)
+def test_what_is_no_objective_and_no_data(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(TypeError, match=sentence):
+        quiet(network(), **options)
 
 
 # -------------------------------------------------------------------------------- the best weights
@@ -697,7 +800,7 @@ def test_mixed_precision_lets_pgd_and_the_radius_differentiate(precision: str) -
     assert math.isfinite(fitted.history[0]["validation_aurc"])
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "bf16", "16"])
 def test_mixed_precision_does_not_round_the_images(precision: str) -> None:
     """RAT's step of 1e-3 is less than what bfloat16 tells apart near 1."""
     seen = []
@@ -766,6 +869,25 @@ def test_16_bits_skip_steps_that_overflow(objective: Objective) -> None:
     fitted = quiet(model, objective=objective, training=training)
     assert math.isfinite(fitted.history[0]["loss"])
     assert all(map(torch.equal, before, weights(model)))
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
+def test_the_scale_of_16_bits_is_resumed(tmp_path: Path) -> None:
+    """While it still falls, from step to step: with its first value again, steps are skipped."""
+
+    class Steep(Interrupted):
+        def forward(self, x: Tensor) -> Tensor:
+            return 10 * super().forward(x)
+
+    training = settings(epochs=4, precision="16-mixed", checkpoint_steps=2, learning_rate=1e-3)
+    options = {"objective": Standard(), "training": training}
+    whole = quiet(Steep(), **options)
+    with pytest.raises(KeyboardInterrupt):
+        quiet(Steep(6), out=tmp_path, **options)
+    scale = torch.load(tmp_path / "checkpoint.pt")["scaler"]["scale"]
+    assert scale < 65536
+    again = quiet(Steep(), out=tmp_path, resume=True, **options)
+    assert all(map(torch.equal, weights(whole.model), weights(again.model)))
 
 
 def test_channels_last_reaches_the_model() -> None:

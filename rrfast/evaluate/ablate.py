@@ -68,7 +68,7 @@ def ablate(
     done again, and one that was stopped goes on.
 
     Args:
-        recipe: Its objective gives eps and all other options; its name is not used.
+        recipe: Its objective gives eps and all other options; its name and mode are not used.
         out: Folder for ablation.json, ablation.md, ablation.png and the trainings.
         seeds: Of the trainings; also of the data, where the recipe gives them none.
         mixup: The alpha of Mixup in the rows that have it.
@@ -116,7 +116,8 @@ def ablate(
 
 def variant(recipe: Recipe, objective: str, mixup: float | None, seed: int) -> Recipe:
     """The recipe with one of the compared objectives."""
-    options = {k: v for k, v in recipe.objective.items() if k not in ("name", "mixup")}
+    # The row says which objective it is, and with it the mode of RAT.
+    options = {k: v for k, v in recipe.objective.items() if k not in ("name", "mode", "mixup")}
     last = {"mixup_off_epochs": options.pop("mixup_off_epochs", 0)} if mixup else {}
     options.pop("mixup_off_epochs", None)
     if objective != "standard":

@@ -18,8 +18,8 @@ def neighbours(x: Tensor) -> Tensor:
     """Samples 0 and 1 exchanged, 2 and 3, and so on; the last of an odd number stays.
 
     A batch of a shuffled data set is in random order, so these are random pairs. Unlike those of a
-    random permutation they stay together where an even batch is cut in halves: two processes with
-    half a batch each do what one does with the whole.
+    random permutation they stay together where a batch is cut into parts of even size: two
+    processes with half a batch each do what one does with the whole.
 
     Example:
         >>> neighbours(torch.arange(5))
@@ -31,7 +31,9 @@ def neighbours(x: Tensor) -> Tensor:
 
 def beta_share(alpha: float) -> float:
     """One draw of Beta(alpha, alpha), from torch's default generator on the CPU."""
-    return float(torch.distributions.Beta(alpha, alpha).sample())
+    # The device is named, because torch.set_default_device would move the draw to another one.
+    both = torch.tensor(float(alpha), device="cpu")
+    return float(torch.distributions.Beta(both, both).sample())
 
 
 @dataclass(frozen=True)

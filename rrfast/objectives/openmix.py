@@ -38,8 +38,10 @@ class OpenMix(Objective):
             such as `rrfast.data.random_images(...)`.
         alpha: > 0, 10 in the paper.
         weight: Of the mixed part, >= 0.
-        criterion: The loss of logits [B, K + 1] and labels, a scalar; class weights are K + 1 then.
-            Default: `cross_entropy`, the mean over the batch.
+        criterion: The loss of logits [B, K + 1] and labels, a scalar; class weights are K + 1 then,
+            and the last must not be 0: the mean over outliers alone is divided by it, so that any
+            other value cancels (`weight` is what says how much they count). Default:
+            `cross_entropy`, the mean over the batch.
 
     Example:
         >>> model = torch.nn.Linear(4, 3 + 1)

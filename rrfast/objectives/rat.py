@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rrfast import ops
 from rrfast.checks import check_count, check_number
+from rrfast.engine import modules_of
 from rrfast.objectives.mixing import Mixing
 from rrfast.objectives.objective import (
     Backward,
@@ -77,7 +78,8 @@ class RAT(Objective):
             normalised by `std`, 1 / std makes eps a pixel step.
         batch_norm: "both": every pass updates the running statistics of BatchNorm, as released.
             "clean": only that of the first term does; the others normalise by their own batch and
-            leave no trace.
+            leave no trace. For that `model` must be a module, one's method or a partial of these:
+            what a function of yours calls is not seen.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)
@@ -215,7 +217,7 @@ class RAT(Objective):
         if self._mixing is None or not self._mixing.on(epoch):
             logits = model_logits(model, x)
             return _Clean(self.criterion(logits, y), logits.detach())
-        with self._statistics(model), torch.no_grad():
+        with self._statistics(model), torch.no_grad(), _uncached():
             logits = model_logits(model, x)
         mixed = self._mixing.mix(x)
         return _Clean(mixed.loss(self.criterion, model_logits(model, mixed.x), y), logits)
@@ -265,11 +267,27 @@ def _leaf(x: Tensor, y: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
+def _uncached() -> Iterator[None]:
+    """Autocast keeps no weights: those of a pass without grad have no graph in older torch.
+
+    Passes after it would give them no gradient (https://github.com/pytorch/pytorch/pull/165068).
+    """
+    cached = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(cached)
+
+
+@contextlib.contextmanager
 def _untracked(model: Model) -> Iterator[None]:
     """BatchNorm in training mode normalises by the batch and leaves its statistics alone."""
-    modules = model.modules() if isinstance(model, nn.Module) else ()
     tracking = [
-        m for m in modules if isinstance(m, _BatchNorm) and m.training and m.track_running_stats
+        module
+        for owner in modules_of(model)
+        for module in owner.modules()
+        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
     ]
     for module in tracking:
         module.track_running_stats = False

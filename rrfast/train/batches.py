@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +16,7 @@ from rrfast.data import Split, augment
 from rrfast.train.settings import Training
 
 #: What a stream of random numbers is for.
-ORDER, STEP, AUGMENT = range(3)
+ORDER, STEP, AUGMENT, READ = range(4)
 
 
 class Images(Protocol):
@@ -95,20 +97,41 @@ class Plan:
         return shares[first:]
 
 
-class _Reads(Dataset[tuple[Tensor, int] | Exception]):
-    """Images, or why one could not be read: a worker that raised would add its traceback."""
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Inside, the global generators of the CPU are seeded; after it, they are as they were."""
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # where the transforms of others draw
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        random.setstate(before[2])
 
-    def __init__(self, data: Images) -> None:
+
+class _Reads(Dataset[tuple[Tensor, int] | Exception]):
+    """Images, or why one could not be read: a worker that raised would add its traceback.
+
+    What a data set draws at random for an image, it draws from the epoch and the image alone,
+    whoever reads it and after whatever else.
+    """
+
+    def __init__(self, data: Images, seed: int, epoch: int) -> None:
         self._data = data
+        self._seed, self._epoch = seed, epoch
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | Exception:
-        try:
-            return self._data[index]
-        except (OSError, ValueError) as error:
-            return error
+        with _seeded(stream(self._seed, READ, self._epoch, index)):
+            try:
+                return self._data[index]
+            except (OSError, ValueError) as error:
+                return error
 
 
 def _collate(items: list[tuple[Tensor, int] | Exception]) -> Any:
@@ -120,7 +143,8 @@ def _collate(items: list[tuple[Tensor, int] | Exception]) -> Any:
 class Loader:
     """The images of shares, on a device and augmented.
 
-    The same share gives the same images every time, whatever was read before.
+    The same share gives the same images every time, whatever was read before. The shares of a call
+    are of one epoch.
     """
 
     def __init__(self, data: Data, training: Training, device: torch.device, rank: int) -> None:
@@ -138,7 +162,8 @@ class Loader:
 
     def __call__(self, shares: Sequence[Share]) -> Iterator[list[tuple[Tensor, Tensor]]]:
         """For each share its batches of (x, y)."""
-        batches = self._read([places for share in shares for places in share.places])
+        epoch = shares[0].epoch if shares else 0
+        batches = self._read([places for share in shares for places in share.places], epoch)
         for share in shares:
             generator = torch.Generator(self._device)
             generator.manual_seed(
@@ -146,15 +171,15 @@ class Loader:
             )
             yield [self._prepare(*next(batches), generator) for _ in share.places]
 
-    def _read(self, places: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _read(self, places: Sequence[Tensor], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         data = self._data
         if isinstance(data, Split):
             for place in places:
                 here = place.to(data.y.device)
-                yield data.x[here], data.y[here]
+                yield data.x[here], data.y[here].long()
             return
         loader: DataLoader[tuple[Tensor, int] | Exception] = DataLoader(
-            _Reads(data),
+            _Reads(data, self._training.seed, epoch),
             collate_fn=_collate,
             batch_sampler=[place.tolist() for place in places],
             num_workers=self._training.workers,

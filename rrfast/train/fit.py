@@ -21,7 +21,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from rrfast import engine
-from rrfast.checks import check_labels
+from rrfast.checks import check_labels, describe
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
 from rrfast.train import checkpoint
@@ -37,7 +37,7 @@ LOOK = 50
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss was NaN or infinite; the message says where, and which file has the batch."""
+    """Loss or weights were NaN or infinite; the message says where, and where the batch is."""
 
 
 class Fitted(NamedTuple):
@@ -103,7 +103,8 @@ def fit(
 
     Raises:
         FileExistsError: `out` holds a training, and `resume` is False.
-        NonFiniteLossError: The loss was NaN or infinite. The batch is in out/nonfinite_RANK.pt.
+        NonFiniteLossError: The loss was NaN or infinite, or a weight where the weights would be
+            kept. The batch is in out/nonfinite_RANK.pt.
         TypeError, ValueError: An argument has another type or value than said here; labels do not
             fit the logits; the checkpoint is truncated, of another model or of other settings.
 
@@ -121,6 +122,17 @@ def fit(
         >>> sorted(fitted.history[0])
         ['epoch', 'learning_rate', 'loss', 'ms_per_step', 'validation_accuracy', 'validation_aurc']
     """
+    objective = RAT() if objective is None else objective
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"objective must be an Objective, such as rrfast.RAT(), got {describe(objective)}"
+        )
+    for name, data in (("train", train), ("validation", validation)):
+        if data is not None and not hasattr(data, "y"):
+            raise TypeError(
+                f"{name} must be an rrfast.data.Split(x, y), or a data set with y, its labels, got "
+                f"{describe(data)}"
+            )
     out = None if out is None else Path(out)
     fabric = fabric or make_fabric(training)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
@@ -129,7 +141,7 @@ def fit(
             model,
             train,
             training,
-            objective or RAT(),
+            objective,
             validation,
             out,
             fabric,
@@ -163,19 +175,31 @@ def objective_settings(objective: Objective) -> dict[str, str]:
     Example:
         >>> objective_settings(RAT(eps=0.01))["eps"]
         '0.01'
+        >>> objective_settings(RAT(criterion=nn.CrossEntropyLoss(label_smoothing=0.1)))["criterion"]
+        "CrossEntropyLoss {'reduction': 'mean', 'ignore_index': -100, 'label_smoothing': 0.1}"
     """
     values = {
         field.name: getattr(objective, field.name)
         for field in dataclasses.fields(objective)  # type: ignore[arg-type]  # each of ours is one
         if field.init
     }
-    plain = (int, float, str, tuple, list, Tensor, NoneType)
     return {"name": type(objective).__name__} | {
-        name: repr(value)
-        if isinstance(value, plain)
-        else getattr(value, "__qualname__", type(value).__qualname__)
-        for name, value in values.items()
+        name: _said(value) for name, value in values.items()
     }
+
+
+def _said(value: object) -> str:
+    plain = (int, float, str, tuple, list, NoneType)
+    if isinstance(value, (*plain, Tensor)):
+        return repr(value)
+    name: str = getattr(value, "__qualname__", type(value).__qualname__)
+    if not isinstance(value, nn.Module):
+        return name
+    own = {k: v for k, v in vars(value).items() if isinstance(v, plain) and k[0] != "_"}
+    del own["training"]
+    # Class weights; on whatever device they are.
+    weights = {k: v.tolist() for k, v in value.named_buffers(recurse=False)}
+    return f"{name} {own | weights}"
 
 
 def is_first_process() -> bool:
@@ -259,12 +283,17 @@ class _Run:
         if isinstance(criterion, nn.Module):
             criterion.to(self.fabric.device)  # the weights of its classes
         try:
-            criterion(logits, torch.zeros(1, dtype=torch.int64, device=logits.device))
+            loss = criterion(logits, torch.zeros(1, dtype=torch.int64, device=logits.device))
         except (RuntimeError, TypeError) as error:
             first = str(error).split("\n", maxsplit=1)[0]
             raise ValueError(
                 f"objective.criterion must take logits {list(logits.shape)} and labels [1]: {first}"
             ) from error
+        if not isinstance(loss, Tensor) or loss.dim() != 0:
+            raise ValueError(
+                "objective.criterion must return a scalar, the mean over the batch, got "
+                f"{describe(loss)}"
+            )
 
     # ------------------------------------------------------------------------------------ the loop
 
@@ -278,6 +307,8 @@ class _Run:
             raise NotADirectoryError(
                 f"out must be a folder, and {self.out} is a file: give another"
             )
+        if self.training.tensorboard:
+            _summary_writer()  # not after an epoch of hours
         path = self.out / "checkpoint.pt"
         if path.exists() and not resume:
             raise FileExistsError(
@@ -315,10 +346,12 @@ class _Run:
             often = self.training.checkpoint_steps
             if often and progress.step % often == 0 and progress.step < self.plan.steps:
                 self._check(share)
+                self._check_weights(share)
                 progress.seconds += time.perf_counter() - started
                 self._save()
                 started = time.perf_counter()
         self._check(share)
+        self._check_weights(share)
         progress.seconds += time.perf_counter() - started
         self._end_of_epoch()
 
@@ -413,10 +446,18 @@ class _Run:
         self.losses.clear()
         bad = next((i for i, loss in enumerate(mean) if not math.isfinite(loss)), None)
         if bad is not None:
-            self._stop(last.epoch, last.step - (len(mean) - 1 - bad), mean[bad], losses[bad])
+            step = last.step - (len(mean) - 1 - bad)
+            self._stop(last.epoch, step, f"the loss was {mean[bad]}", losses[bad])
         self.progress.loss += sum(mean)
 
-    def _stop(self, epoch: int, step: int, loss: float, own: Tensor) -> None:
+    def _check_weights(self, last: Share) -> None:
+        """Before they are kept: no loss has seen what the step of `last` made of them."""
+        finite = torch.stack([p.detach().isfinite().all() for p in self.bare.parameters()]).all()
+        if not finite:
+            said = "the loss was finite and the weights after it are not"
+            self._stop(last.epoch, last.step, said, torch.tensor(math.nan))
+
+    def _stop(self, epoch: int, step: int, said: str, own: Tensor) -> None:
         share = self.plan.epoch(epoch)[step]
         where = "nowhere, since there is no folder to write to (out)"
         if self.out is not None:
@@ -439,7 +480,7 @@ class _Run:
         # The first process to fail ends the others, which may still be writing theirs.
         self.fabric.barrier()
         raise NonFiniteLossError(
-            f"the loss was {loss} in epoch {epoch}, step {step} (from 0); its batch is {where}. "
+            f"{said} in epoch {epoch}, step {step} (from 0); its batch is {where}. "
             "A lower learning rate, a longer warm-up or clip_norm may help"
         )
 
@@ -526,6 +567,16 @@ class _Run:
 
 
 def _log_events(folder: Path, row: dict[str, float]) -> None:
+    epoch = int(row["epoch"])
+    # What a killed training wrote from this epoch on is dropped by purge_step.
+    with _summary_writer()(str(folder), purge_step=epoch) as events:
+        for name, value in row.items():
+            if name != "epoch":
+                events.add_scalar(name, value, epoch)
+
+
+def _summary_writer() -> Any:
+    """TensorBoard's; or an ImportError that names the remedy."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -533,9 +584,4 @@ def _log_events(folder: Path, row: dict[str, float]) -> None:
             f"training.tensorboard needs TensorBoard: {error}. Install it with: "
             "pip install tensorboard"
         ) from error
-    epoch = int(row["epoch"])
-    # What a killed training wrote from this epoch on is dropped by purge_step.
-    with SummaryWriter(str(folder), purge_step=epoch) as events:
-        for name, value in row.items():
-            if name != "epoch":
-                events.add_scalar(name, value, epoch)
+    return SummaryWriter

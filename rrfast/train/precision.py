@@ -43,7 +43,13 @@ class AutocastPrecision(MixedPrecision):
 
 
 def precision_options(precision: str) -> dict[str, Any]:
-    """Arguments of `Fabric` for `Training.precision`."""
+    """Arguments of `Fabric` for `Training.precision`.
+
+    Example:
+        >>> precision_options("bf16")["plugins"][0].precision  # Fabric's old name
+        'bf16-mixed'
+    """
+    precision = {"bf16": "bf16-mixed", "16": "16-mixed"}.get(precision, precision)
     if precision not in ("bf16-mixed", "16-mixed"):
         return {"precision": precision}
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -208,7 +208,9 @@ def _by_name(
         meant = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"{what}.name must be one of {', '.join(functions)}, got {name!r}{meant}")
     function = functions[name]
-    known = inspect.signature(function).parameters
+    known = dict(inspect.signature(function).parameters)
+    for option in getattr(function, "keywords", {}):
+        del known[option]  # what the name says already: at is a RAT of mode "at"
     unknown = [option for option in options if option not in known]
     if unknown:
         raise ValueError(
@@ -221,7 +223,7 @@ def _by_name(
     ]
     if missing:
         raise ValueError(f"{what}: {name} needs {', '.join(missing)}")
-    return function(**{k: v for k, v in plain.items() if k in known}, **options)
+    return function(**{k: v for k, v in plain.items() if k in known} | options)
 
 
 # ------------------------------------------------------------------------------------ the training

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from types import NoneType
 from typing import Literal
 
 import msgspec
+
+from rrfast.checks import describe
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +40,9 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             where the whole does not fit into memory. What an objective draws for a batch (the share
             of Mixup), it draws for each of them.
         clip_norm: Largest norm of the gradient; None for no limit.
-        precision: Of Lightning Fabric: "32-true", "bf16-mixed", "16-mixed", "64-true", ...
+        precision: Of Lightning Fabric: "32-true", "bf16-mixed", "16-mixed", "64-true", ... The
+            mixed ones leave the images in float32; "bf16-true" and "16-true" round them, and with
+            them a step of RAT that is not much longer than the rounding (2^-9 near 1 in bfloat16).
         channels_last: Keep weights and images in that layout: faster convolutions on many machines.
         augment: Crops and flips; None for none.
         validation_score: The score in `rrfast.scores.SCORES` whose AURC on the validation split
@@ -87,8 +92,17 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         }
         for name, smallest in least.items():
             value = getattr(self, name)
-            if value is not None and value < smallest:
+            if value is None and name in ("checkpoint_steps", "threads"):
+                continue
+            # From a file msgspec sees to the types; nobody does to those of a call.
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} must be an integer, got {describe(value)}")
+            if value < smallest:
                 raise ValueError(f"{name} must be at least {smallest}, got {value}")
+        if self.optimizer not in ("sgd", "adamw"):
+            raise ValueError(f"optimizer must be 'sgd' or 'adamw', got {self.optimizer!r}")
+        if not isinstance(self.augment, (Augment, NoneType)):
+            raise TypeError(f"augment must be an Augment or None, got {describe(self.augment)}")
         for name in ("learning_rate", "momentum", "weight_decay", "warmup_epochs", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
