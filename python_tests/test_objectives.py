@@ -238,7 +238,6 @@ def drawn_again(alpha: float) -> float:
 def test_mixing_ends() -> None:
     mixing = Mixing(1.0, off_epochs=3, epochs=10)
     assert [mixing.on(epoch) for epoch in range(11)] == [True] * 7 + [False] * 4
-    assert not Mixing(1.0, off_epochs=10, epochs=10).on(0)
     assert Mixing(1.0).on(None)
 
 
@@ -460,6 +459,11 @@ def test_two_processes_make_one_batch(tmp_path: Path) -> None:
     [
         (lambda: Mixup(alpha=0), ValueError, "alpha must be finite and greater than 0, got 0"),
         (lambda: Mixup(mixup_off_epochs=1), ValueError, "mixup_off_epochs=1 needs epochs"),
+        (
+            lambda: Mixup(mixup_off_epochs=3, epochs=3),
+            ValueError,
+            "mixup_off_epochs must be less than all 3 epochs, or nothing is ever mixed, got 3",
+        ),
         (
             lambda: RAT(mixup_off_epochs=1, epochs=3),
             ValueError,

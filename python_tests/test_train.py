@@ -242,7 +242,7 @@ def test_accumulated_batches_are_one(n: int, objective: Objective) -> None:
     assert models[0][1] == pytest.approx(models[1][1], abs=1e-6)
 
 
-def rates(epochs: int, steps: int, warmup: float) -> list[float]:
+def rates(epochs: int, steps: int, warmup: float | None) -> list[float]:
     training = settings(epochs=epochs, warmup_epochs=warmup, learning_rate=0.3)
     optimizer = make_optimizer(network(), training)
     schedule = make_schedule(optimizer, training, steps)
@@ -256,10 +256,19 @@ def rates(epochs: int, steps: int, warmup: float) -> list[float]:
 
 @pytest.mark.parametrize(
     ("epochs", "steps", "epochs_of_warmup", "rise"),
-    [(4, 5, 1, 5), (4, 5, 0.5, 2), (3, 4, 0, 0), (3, 4, 0.1, 0), (2, 3, 9, 5), (1, 1, 5, 0)],
+    [
+        (20, 2, None, 4),
+        (80, 1, None, 5),
+        (4, 5, 1, 5),
+        (4, 5, 0.5, 2),
+        (3, 4, 0, 0),
+        (3, 4, 0.1, 0),
+        (2, 3, 9, 5),
+        (1, 1, 5, 0),
+    ],
 )
 def test_the_rate_rises_and_falls_as_said(
-    epochs: int, steps: int, epochs_of_warmup: float, rise: int
+    epochs: int, steps: int, epochs_of_warmup: float | None, rise: int
 ) -> None:
     whole = epochs * steps
     expected = [0.3 * (step + 1) / (rise + 1) for step in range(rise)]
@@ -708,6 +717,7 @@ def test_a_disk_that_is_full_leaves_what_was_there(
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"learning_rate": math.nan}, "learning_rate must be finite and at least 0, got nan"),
         ({"clip_norm": -1.0}, "clip_norm must be finite and at least 0"),
+        ({"clip_norm": 0}, "clip_norm must be greater than 0, or None for no limit"),
         ({"validation_score": "mrs"}, "validation_score must be one of .*, got 'mrs'"),
         ({"optimizer": "adam"}, "optimizer must be 'sgd' or 'adamw', got 'adam'"),
         ({"epochs": 1.5}, "epochs must be an integer, got float 1.5"),
@@ -995,3 +1005,20 @@ def test_tensorboard_has_each_epoch_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert logged == [
         (row["epoch"], pytest.approx(row["loss"], rel=1e-6)) for row in fitted.history
     ]
+
+
+def test_what_does_not_fit_together_is_said() -> None:
+    data = images(16)
+    with pytest.raises(ValueError, match=r"objective\.epochs must be those of the training, 2,"):
+        quiet(network(), data, objective=Mixup(epochs=3), training=settings())
+    fabric = pytest.importorskip("lightning_fabric").Fabric(
+        devices=1, accelerator="cpu", precision="bf16-mixed"
+    )
+    with pytest.raises(ValueError, match="fabric must not round the images"):
+        quiet(network(), data, training=settings(), fabric=fabric)
+
+
+def test_weights_of_a_training_without_checkpoint_are_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "best.pt").write_bytes(b"of another training")
+    quiet(network(), images(16), training=settings(), out=tmp_path)
+    assert not (tmp_path / "best.pt").exists()

@@ -344,10 +344,11 @@ def claims(result: dict[str, Any]) -> Iterator[str]:
 def _markdown(result: dict[str, Any]) -> str:
     notes = "\n".join(_notes(result))
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    threads = result["recipe"]["training"]["threads"] or result["threads"]
     return (
         f"# rrfast ablate\n\n{tables.markdown(_blocks(result))}\n\n```text\n{notes}\n```\n\n"
         f"![AURC and radii](ablation.png)\n\n`{result['command']}`, {result['device']}, "
-        f"{result['threads']} threads; {versions}; {result['date']}.\n"
+        f"{threads} thread{'s' * (threads > 1)}; {versions}; {result['date']}.\n"
     )
 
 

@@ -74,6 +74,11 @@ class Mixing:
         check_count("mixup_off_epochs", self.off_epochs, least=0)
         if self.epochs is not None:
             check_count("epochs", self.epochs)
+        if self.epochs is not None and self.off_epochs >= self.epochs:
+            raise ValueError(
+                f"mixup_off_epochs must be less than all {self.epochs} epochs, or nothing is ever "
+                f"mixed, got {self.off_epochs}"
+            )
         if self.off_epochs and self.epochs is None:
             raise ValueError(
                 f"mixup_off_epochs={self.off_epochs} needs epochs, the number of all epochs: it "

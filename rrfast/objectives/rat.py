@@ -236,7 +236,8 @@ class RAT(Objective):
             probe = torch.clamp(moved, least, most).requires_grad_()
             with self._statistics(model):
                 loss = self.criterion(model_logits(model, probe), y)
-            (grad,) = torch.autograd.grad(loss, probe)
+            # Of the sum: the mean's gradients would leave the range of float16 at its lower end.
+            (grad,) = torch.autograd.grad(loss * len(probe), probe)
             moved, _ = ops.rat_perturb(probe.detach(), grad, logits, y, *settings)
         return torch.clamp(moved, least, most)
 

@@ -14,6 +14,7 @@ except ImportError as error:
     ) from error
 
 from rrfast.train.fit import Fitted, NonFiniteLossError, fit, is_first_process, make_fabric
+from rrfast.train.precision import AutocastPrecision
 from rrfast.train.recipe import (
     Recipe,
     Trained,
@@ -30,6 +31,7 @@ __all__ = [
     "OUTLIERS",
     "TASKS",
     "Augment",
+    "AutocastPrecision",
     "Fitted",
     "NonFiniteLossError",
     "Recipe",

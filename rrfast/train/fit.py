@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -202,6 +203,21 @@ def _said(value: object) -> str:
     return f"{name} {own | weights}"
 
 
+def _check_fits(objective: Objective, training: Training, fabric: Fabric) -> None:
+    """Raise unless the three say the same."""
+    epochs = getattr(objective, "epochs", None)
+    if epochs not in (None, training.epochs):
+        raise ValueError(
+            f"objective.epochs must be those of the training, {training.epochs}, got {epochs}"
+        )
+    precision = fabric.strategy.precision
+    if isinstance(precision, MixedPrecision) and not isinstance(precision, AutocastPrecision):
+        raise ValueError(
+            "fabric must not round the images, as its own mixed precision does; make it with "
+            "rrfast.train.make_fabric, or with plugins=[rrfast.train.AutocastPrecision(...)]"
+        )
+
+
 def is_first_process() -> bool:
     """Whether this process is the one that writes and prints."""
     group = torch.distributed
@@ -233,6 +249,7 @@ class _Run:
         console: Console,
     ) -> None:
         self.training, self.objective, self.out, self.fabric = training, objective, out, fabric
+        _check_fits(objective, training, fabric)
         if training.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bare = model
@@ -315,14 +332,22 @@ class _Run:
                 f"{self.out} holds a training already: resume it, or give another folder"
             )
         if self.fabric.is_global_zero:
-            self.out.mkdir(parents=True, exist_ok=True)
-            checkpoint.remove_partial(self.out)
-            if not path.exists():
-                for name, text in beside.items():
-                    checkpoint.write_text(self.out / name, text)
+            self._make_folder(self.out, beside, begun=path.exists())
         self.fabric.barrier()
         if path.exists():
             self._restore(path)
+
+    @staticmethod
+    def _make_folder(out: Path, beside: Mapping[str, str], begun: bool) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        checkpoint.remove_partial(out)
+        if begun:
+            return
+        # Of a training whose checkpoint somebody deleted.
+        for weights in ("best.pt", "last.pt"):
+            (out / weights).unlink(missing_ok=True)
+        for name, text in beside.items():
+            checkpoint.write_text(out / name, text)
 
     def go(self) -> Fitted:
         """From where it is to the end."""

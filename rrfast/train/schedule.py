@@ -32,7 +32,10 @@ def make_optimizer(model: nn.Module, training: Training) -> Optimizer:
 def make_schedule(optimizer: Optimizer, training: Training, steps_per_epoch: int) -> LRScheduler:
     """To be stepped after every step of the optimizer."""
     steps = training.epochs * steps_per_epoch
-    warmup = min(round(training.warmup_epochs * steps_per_epoch), steps - 1)
+    epochs = training.warmup_epochs
+    if epochs is None:
+        epochs = min(5, training.epochs / 10)
+    warmup = min(round(epochs * steps_per_epoch), steps - 1)
     cosine = CosineAnnealingLR(optimizer, steps - max(warmup, 0))
     if warmup < 1:
         return cosine

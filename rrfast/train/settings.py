@@ -35,7 +35,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         nesterov: Of SGD.
         weight_decay: Of the optimizer, on every parameter.
         warmup_epochs: Epochs over which the learning rate rises linearly from (almost) 0, step by
-            step; a fraction of one will do.
+            step; a fraction of one will do. None: a tenth of them, at most 5.
         accumulate: Batches that a process divides its share of a step into, one after the other,
             where the whole does not fit into memory. What an objective draws for a batch (the share
             of Mixup), it draws for each of them.
@@ -63,7 +63,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4
-    warmup_epochs: float = 5
+    warmup_epochs: float | None = None
     accumulate: int = 1
     clip_norm: float | None = None
     precision: str = "32-true"
@@ -80,6 +80,25 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def __post_init__(self) -> None:
         from rrfast.scores import SCORES
 
+        self._check_integers()
+        if self.optimizer not in ("sgd", "adamw"):
+            raise ValueError(f"optimizer must be 'sgd' or 'adamw', got {self.optimizer!r}")
+        if not isinstance(self.augment, (Augment, NoneType)):
+            raise TypeError(f"augment must be an Augment or None, got {describe(self.augment)}")
+        for name in ("learning_rate", "momentum", "weight_decay", "warmup_epochs", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and at least 0, got {value}")
+        if self.clip_norm == 0:
+            raise ValueError("clip_norm must be greater than 0, or None for no limit, got 0")
+        # A fitted score would need labelled data of its own at every epoch.
+        ready = [name for name, score in SCORES.items() if score.fitted]
+        if self.validation_score not in ready:
+            raise ValueError(
+                f"validation_score must be one of {', '.join(ready)}, got {self.validation_score!r}"
+            )
+
+    def _check_integers(self) -> None:
         least = {
             "epochs": 1,
             "batch_size": 1,
@@ -99,17 +118,3 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise TypeError(f"{name} must be an integer, got {describe(value)}")
             if value < smallest:
                 raise ValueError(f"{name} must be at least {smallest}, got {value}")
-        if self.optimizer not in ("sgd", "adamw"):
-            raise ValueError(f"optimizer must be 'sgd' or 'adamw', got {self.optimizer!r}")
-        if not isinstance(self.augment, (Augment, NoneType)):
-            raise TypeError(f"augment must be an Augment or None, got {describe(self.augment)}")
-        for name in ("learning_rate", "momentum", "weight_decay", "warmup_epochs", "clip_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be finite and at least 0, got {value}")
-        # A fitted score would need labelled data of its own at every epoch.
-        ready = [name for name, score in SCORES.items() if score.fitted]
-        if self.validation_score not in ready:
-            raise ValueError(
-                f"validation_score must be one of {', '.join(ready)}, got {self.validation_score!r}"
-            )
