@@ -11,12 +11,14 @@ from rrfast._config import config
 from rrfast.estimator import RadiusEstimator
 from rrfast.objectives import RAT
 from rrfast.radius import RadiusResult, radius
+from rrfast.selective import SelectiveClassifier
 
 __version__ = _version("rrfast")
 __all__ = [
     "RAT",
     "RadiusEstimator",
     "RadiusResult",
+    "SelectiveClassifier",
     "config",
     "data",
     "metrics",

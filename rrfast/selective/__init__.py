@@ -1,6 +1,18 @@
 """Classifiers that reject: thresholds, and what they promise."""
 
 from rrfast.selective.bound import risk_bound
+from rrfast.selective.classifier import Selection, SelectiveClassifier
 from rrfast.selective.guarantee import Guarantee, NoThresholdError, guaranteed_risk
+from rrfast.selective.threshold import coverage_threshold, risk_threshold, tpr_threshold
 
-__all__ = ["Guarantee", "NoThresholdError", "guaranteed_risk", "risk_bound"]
+__all__ = [
+    "Guarantee",
+    "NoThresholdError",
+    "Selection",
+    "SelectiveClassifier",
+    "coverage_threshold",
+    "guaranteed_risk",
+    "risk_bound",
+    "risk_threshold",
+    "tpr_threshold",
+]

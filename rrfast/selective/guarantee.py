@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rrfast.metrics._ranking import check
 from rrfast.selective.bound import check_fraction, log_at_most, risk_bound
+from rrfast.selective.threshold import just_above
 
 #: Coverages that a walk starts from, and the most thresholds that all walks together look at.
 STARTS, LOOKS = 10, 200
@@ -99,7 +100,7 @@ def guaranteed_risk(
     following = len(values) - 2 - best
     threshold = -math.inf
     if following >= 0:
-        threshold = float(values[following].nextafter(values.new_tensor(math.inf)))
+        threshold = just_above(values[following])
     n, k = int(accepted[best]), int(wrong[best])
     return Guarantee(threshold, risk_bound(k, n, each), risk=k / n, coverage=n / len(s))
 
