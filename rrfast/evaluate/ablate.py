@@ -383,10 +383,14 @@ def figure(result: dict[str, Any], path: Path) -> None:
     left.set_ylabel("AURC × 1000 of the radius (lower is better)")
     right.set_ylabel("median radius × 1000, log scale")
     right.set_yscale("log")
+    for axis in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
+        axis(lambda value, _: f"{value:g}")
+    left.margins(y=0.25)  # room for the legend above the bars
     for ax in (left, right):
         ax.set_xticks(range(len(names)), names)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, fontsize=9)
+    left.legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
+    right.legend(frameon=False, fontsize=9)
     drawing.suptitle(
         f"{result['recipe']['model']['name']} on {result['recipe']['data']['name']}, "
         f"{len(result['seeds'])} seeds: mean and standard deviation",
