@@ -39,3 +39,19 @@ def test_the_radius_examples_run() -> None:
     exec(CODE[1], names)
     assert names["r"].shape == (2,)
     assert (names["b"].lower <= names["b"].upper).all()
+
+
+def test_the_classifier_that_rejects_runs() -> None:
+    x = torch.rand(400, 4)
+    example = next(code for code in CODE if "SelectiveClassifier" in code)
+    names = {
+        "model": torch.nn.Linear(4, 2),
+        "rrfast": __import__("rrfast"),
+        "x": x,
+    }
+    with torch.no_grad():
+        names["model"].weight.copy_(torch.eye(4)[:2] * 9)
+        names["model"].bias.zero_()
+    names["loader"] = [(x, names["model"](x).argmax(dim=1))]
+    exec(example, names)
+    assert names["accept"].any()
