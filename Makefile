@@ -23,7 +23,7 @@ help:
 demo: $(VENV)/.demo ## install, train on digits, print the table, draw the figure: three minutes
 	$(BIN)/rrfast demo
 
-test: $(VENV)/.test ## install, then every test and doctest: ten minutes
+test: $(VENV)/.test ## install, then every test and doctest: a quarter of an hour
 	$(BIN)/python -m pytest $(ARGS)
 
 readme: ## put the committed results into README.md
