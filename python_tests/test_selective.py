@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rrfast import engine
 from rrfast.data import digits, digits_cnn
-from rrfast.scores import MSR, SCORES, DoctorAlpha, Radius, RelU
+from rrfast.scores import MSR, SCORES, DoctorAlpha, Entropy, Preprocessed, Radius, RelU
 from rrfast.selective import (
     NoThresholdError,
     SelectiveClassifier,
@@ -160,6 +160,36 @@ def test_saved_and_loaded(trained: nn.Module, data: Any, tmp_path: Path, form: s
         ValueError, match="of a classifier with the score Radius, and this one has MSR"
     ):
         SelectiveClassifier(digits_cnn(), "msr").load_state_dict(state)
+
+
+def test_what_cannot_be_brought_back_is_compared(trained: nn.Module, data: Any) -> None:
+    """A score of other parts would give other numbers under the same threshold."""
+    loader = batches(data.validation)
+    halves = loader[:1], loader[1:]
+    relu = [RelU().fit(trained, half) for half in halves]
+    for saved, same, other in (
+        (Radius("search", options={"tol": 1e-3}),) * 2 + (Radius("search"),),
+        (
+            Preprocessed(Entropy(2.0), 0.01),
+            Preprocessed(Entropy(2.0), 0.5),
+            Preprocessed(MSR(), 0.01),
+        ),
+        (
+            Preprocessed(Entropy(2.0), 0.01),
+            Preprocessed(Entropy(2.0), 0.5),
+            Preprocessed(Entropy(), 0.01),
+        ),
+        (relu[0], relu[0], relu[1]),
+    ):
+        classifier = SelectiveClassifier(trained, saved).fit(loader, coverage=0.8)
+        state = classifier.state_dict()
+        again = SelectiveClassifier(digits_cnn(), same)
+        again.load_state_dict(state)
+        assert torch.equal(
+            again(data.test.x[:9]).confidence, classifier(data.test.x[:9]).confidence
+        )
+        with pytest.raises(ValueError, match=r"whose score has another (options|score|seen)"):
+            SelectiveClassifier(digits_cnn(), other).load_state_dict(state)
 
 
 def test_the_threshold_keeps_its_bits(trained: nn.Module, data: Any) -> None:

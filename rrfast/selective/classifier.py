@@ -39,8 +39,9 @@ class SelectiveClassifier(nn.Module):
     The model is a submodule and left as it is. `state_dict` holds its weights, the threshold, and
     where they come from: the score with its hyper-parameters, how the threshold was chosen, on how
     many samples, with which bound, and the hash of the weights it was chosen for. All of it is
-    tensors, so that `torch.save` and safetensors both take it; `load_state_dict` brings everything
-    back, the score too.
+    tensors, so that `torch.save` and safetensors both take it. `load_state_dict` brings back
+    numbers and names; what else the score is made of (a score within `Preprocessed`, `options` of a
+    radius, what RelU has seen, tensors) must be given again, and is refused if it is another.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
@@ -193,14 +194,20 @@ class SelectiveClassifier(nn.Module):
         """What `get_extra_state` gave.
 
         Raises:
-            ValueError: The threshold was chosen for another kind of score.
+            ValueError: The threshold was chosen for another score.
         """
         told = json.loads(bytes(state.tolist()))
-        kind = type(self.score).__name__
-        if told["score"]["kind"] != kind:
+        here = _described(self.score)
+        if told["score"]["kind"] != here["kind"]:
             raise ValueError(
                 f"the state is of a classifier with the score {told['score']['kind']}, and this "
-                f"one has {kind}: build it with that score"
+                f"one has {here['kind']}: build it with that score"
+            )
+        other = [k for k, v in told["score"]["given"].items() if here["given"].get(k) != v]
+        if other:
+            raise ValueError(
+                f"the state is of a classifier whose score has another {', '.join(other)}: build "
+                "it with the score that was saved"
             )
         self.score = self.score.at(**told["score"]["hyperparameters"])
         self.provenance = told["provenance"]
@@ -254,10 +261,24 @@ def weights_hash(model: nn.Module) -> str:
 
 
 def _described(score: Score) -> dict[str, Any]:
-    """Kind and hyper-parameters; those that are no plain values must be given again."""
+    """Kind and plain hyper-parameters, and of all others what tells one from another."""
     plain = (str, int, float, bool, type(None))
     values = {field.name: getattr(score, field.name) for field in dataclasses.fields(score)}
     return {
         "kind": type(score).__name__,
         "hyperparameters": {name: v for name, v in values.items() if isinstance(v, plain)},
+        "given": {name: _told(v) for name, v in values.items() if not isinstance(v, plain)},
     }
+
+
+def _told(value: object) -> Any:
+    if isinstance(value, Tensor):
+        flat = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+        return [
+            str(value.dtype),
+            list(value.shape),
+            hashlib.sha256(bytes(flat.tolist())).hexdigest(),
+        ]
+    if isinstance(value, (tuple, list)):
+        return [_told(item) for item in value]
+    return _described(value) if isinstance(value, Score) else repr(value)
