@@ -19,11 +19,11 @@ pytest.importorskip("matplotlib")
 
 from rrfast import cli
 from rrfast.evaluate import ablate
-from rrfast.evaluate.ablate import COLUMNS, OBJECTIVES, _paired, _summary, claims, variant
+from rrfast.evaluate.ablate import COLUMNS, OBJECTIVES, _paired, _summary, claims, variant_of
 from rrfast.metrics import aurc
 from rrfast.objectives import RAT, Mixup, Standard
 from rrfast.scores import SCORES
-from rrfast.train import load_recipe, load_trained
+from rrfast.train import load_recipe, load_trained, variant
 from rrfast.train.recipe import make_objective, make_task
 
 CHANGES = ["training.epochs=1", "data.train=64", "data.validation=20"]
@@ -87,7 +87,9 @@ def test_the_compared_objectives() -> None:
     changes = ["mixup_off_epochs=3", "label_smoothing=0.1", "mode=rat"]
     recipe = load_recipe("digits_rat", [f"objective.{change}" for change in changes])
     made = {
-        (name, alpha): make_objective(variant(recipe, name, alpha, seed=4))
+        (name, alpha): make_objective(
+            variant(recipe, variant_of(name, alpha is not None), 4, mixup=0.5)
+        )
         for name in OBJECTIVES
         for alpha in (None, 0.5)
     }
@@ -100,7 +102,7 @@ def test_the_compared_objectives() -> None:
             assert (objective.mode, objective.eps, objective.mixup) == (name, 0.1, alpha)
         if alpha is not None:
             assert (objective.mixup_off_epochs, objective.epochs) == (3, 40)
-    assert variant(recipe, "at", None, seed=4).training.seed == 4
+    assert variant(recipe, "at", seed=4).training.seed == 4
 
 
 def run(seed: int, objective: str, mixup: bool, **values: float) -> dict[str, Any]:

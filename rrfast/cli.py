@@ -130,6 +130,13 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     command.add_argument("--out", type=Path, metavar="DIR", help="results (rrfast-train/RECIPE)")
     command.add_argument("--resume", action="store_true", help="continue what is in DIR")
+    command.add_argument(
+        "--variants",
+        type=_list,
+        metavar="A,B",
+        help="train with each of these objectives into DIR/NAME_SEED, and go on where it was",
+    )
+    command.add_argument("--seeds", type=_positive, metavar="N", help="for --variants (5)")
     _add_changes(command)
 
 
@@ -163,8 +170,12 @@ def _add_ablate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_changes(command)
 
 
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
 def _names(text: str) -> tuple[str, ...] | None:
-    return None if text == "all" else tuple(text.split(","))
+    return None if text == "all" else _list(text)
 
 
 def _positive(text: str) -> int:
@@ -207,6 +218,15 @@ def _train(arguments: argparse.Namespace) -> int:
         return 0
     recipe = train.load_recipe(arguments.recipe, arguments.changes)
     out = arguments.out or Path("rrfast-train", Path(arguments.recipe).stem)
+    if arguments.variants is not None:
+        for run in train.train_variants(
+            recipe, out, arguments.variants, range(arguments.seeds or 5)
+        ):
+            if train.is_first_process():
+                print(f"Written: {run.folder}")
+        return 0
+    if arguments.seeds is not None:
+        raise ValueError("--seeds needs --variants: of one training the seed is training.seed")
     fitted = train.train(recipe, out, resume=arguments.resume)
     if train.is_first_process():
         best = "" if fitted.best_epoch is None else f", best.pt (epoch {fitted.best_epoch + 1})"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from rrfast import engine, tables
@@ -20,8 +19,9 @@ from rrfast.results import require_matplotlib, write_json
 from rrfast.scores import SCORES
 from rrfast.tables import CONVENTION, SHOWN, Block, number
 from rrfast.train.batches import Loader, Share, length
-from rrfast.train.recipe import Recipe, load_trained, make_task, train
+from rrfast.train.recipe import Recipe, load_trained
 from rrfast.train.tasks import Task
+from rrfast.train.variants import train_variants
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,55 +114,30 @@ def ablate(
 # ---------------------------------------------------------------------------------------- the runs
 
 
-def variant(recipe: Recipe, objective: str, mixup: float | None, seed: int) -> Recipe:
-    """The recipe with one of the compared objectives."""
-    # The row says which objective it is, and with it the mode of RAT.
-    options = {k: v for k, v in recipe.objective.items() if k not in ("name", "mode", "mixup")}
-    last = {"mixup_off_epochs": options.pop("mixup_off_epochs", 0)} if mixup else {}
-    options.pop("mixup_off_epochs", None)
-    if objective != "standard":
-        chosen = {"name": objective, **options, **({"mixup": mixup, **last} if mixup else {})}
-    else:
-        # What the others have and a standard step has not.
-        plain = {k: v for k, v in options.items() if k in ("label_smoothing", "class_weights")}
-        chosen = {"name": "standard", **plain}
-        if mixup:
-            chosen = {"name": "mixup", "alpha": mixup, **last, **plain}
-    training = msgspec.structs.replace(recipe.training, seed=seed)
-    return msgspec.structs.replace(recipe, objective=chosen, training=training)
-
-
 def _runs(
     recipe: Recipe, out: Path, seeds: Sequence[int], mixup: float, console: Console
 ) -> Iterator[dict[str, Any]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed} of {task.total}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    plan = [
-        (seed, objective, alpha)
-        for seed in seeds
-        for alpha in (None, mixup)
+    compared = {
+        variant_of(objective, mixed): {"objective": objective, "mixup": mixed}
+        for mixed in (False, True)
         for objective in OBJECTIVES
-    ]
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(plan))
-        for seed, objective, alpha in plan:
-            name = f"{objective}{'_mixup' * (alpha is not None)}_{seed}"
-            progress.update(task, description=name)
-            folder = out / "trainings" / name
-            trained = variant(recipe, objective, alpha, seed)
-            train(trained, folder, resume=True, console=Console(quiet=True))
-            found = _evaluate(folder, make_task(trained))
-            if not console.is_terminal:
-                worth = f"AURC {1000 * found['aurc']:.2f}, {100 * found['accuracy']:.2f} % right"
-                console.print(f"{name}: {worth}", highlight=False)
-            yield {"seed": seed, "objective": objective, "mixup": alpha is not None, **found}
-            progress.advance(task)
+    }
+    done = train_variants(
+        recipe, out / "trainings", list(compared), seeds, mixup=mixup, console=console
+    )
+    for run in done:
+        found = _evaluate(run.folder, run.task)
+        if not console.is_terminal:
+            worth = f"AURC {1000 * found['aurc']:.2f}, {100 * found['accuracy']:.2f} % right"
+            console.print(f"{run.folder.name}: {worth}", highlight=False)
+        yield {"seed": run.seed, **compared[run.variant], **found}
+
+
+def variant_of(objective: str, mixed: bool) -> str:
+    """The name in `rrfast.train.VARIANTS`; standard training with Mixup is Mixup."""
+    if not mixed:
+        return objective
+    return "mixup" if objective == "standard" else f"{objective}_mixup"
 
 
 def _evaluate(folder: Path, task: Task) -> dict[str, float]:

@@ -26,15 +26,18 @@ from rrfast.train.recipe import (
 )
 from rrfast.train.settings import Augment, Training
 from rrfast.train.tasks import OUTLIERS, TASKS, Task
+from rrfast.train.variants import VARIANTS, Run, train_variants, variant
 
 __all__ = [
     "OUTLIERS",
     "TASKS",
+    "VARIANTS",
     "Augment",
     "AutocastPrecision",
     "Fitted",
     "NonFiniteLossError",
     "Recipe",
+    "Run",
     "Task",
     "Trained",
     "Training",
@@ -46,4 +49,6 @@ __all__ = [
     "make_fabric",
     "recipes",
     "train",
+    "train_variants",
+    "variant",
 ]

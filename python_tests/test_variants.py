@@ -1,0 +1,66 @@
+"""Many trainings from one recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("sklearn")
+
+from rrfast import cli
+from rrfast.objectives import RAT, Mixup, OpenMix, RegMixup, Standard
+from rrfast.train import VARIANTS, load_recipe, load_trained, train_variants, variant
+from rrfast.train.recipe import make_objective
+
+TEXTURES = {"name": "textures", "n": 10, "size": 8, "channels": 1}
+
+
+def test_every_variant_is_its_objective() -> None:
+    recipe = load_recipe("digits_rat", ["objective.label_smoothing=0.1", "objective.steps=3"])
+    kinds = {"standard": Standard, "mixup": Mixup, "regmixup": RegMixup, "openmix": OpenMix}
+    for name in VARIANTS:
+        objective = make_objective(variant(recipe, name, 2, mixup=0.5, outliers=TEXTURES))
+        assert type(objective) is kinds.get(name, RAT), name
+        assert objective.criterion.label_smoothing == 0.1
+        if isinstance(objective, RAT):
+            assert (objective.eps, objective.steps) == (0.1, 3)
+            assert objective.mode == name.removesuffix("_mixup")
+            assert objective.mixup == (0.5 if name.endswith("_mixup") else None)
+        if isinstance(objective, Mixup):
+            assert objective.alpha == 0.5
+
+
+def test_bad_input() -> None:
+    recipe = load_recipe("digits_rat")
+    with pytest.raises(ValueError, match="variant must be one of standard, .*, got 'cutmix'"):
+        variant(recipe, "cutmix", 0)
+    with pytest.raises(ValueError, match="openmix needs outliers"):
+        variant(recipe, "openmix", 0)
+    with pytest.raises(ValueError, match="variant must be one of"):
+        next(train_variants(recipe, "nowhere", ["rat", "cutmix"], [0]))
+    assert not Path("nowhere").exists()
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """OpenMix has outliers of the shape of the digits, and its last logit is dropped again."""
+    changes = ["--set", "training.epochs=1", "data.train=64", "data.validation=20"]
+    command = ["train", "digits_rat", "--out", str(tmp_path), *changes]
+    assert cli.main([*command, "--variants", "standard,openmix", "--seeds", "2"]) == 0
+    folders = sorted(path.name for path in tmp_path.iterdir())
+    assert folders == ["openmix_0", "openmix_1", "standard_0", "standard_1"]
+    assert f"Written: {tmp_path / 'openmix_1'}" in capsys.readouterr().out
+    model, recipe = load_trained(tmp_path / "openmix_1")
+    assert recipe.objective["outliers"] == {"name": "textures", "size": 8, "channels": 1}
+    assert recipe.training.seed == 1
+    before = (tmp_path / "openmix_1" / "last.pt").stat().st_mtime_ns
+    [again] = train_variants(
+        load_recipe("digits_rat", changes[1:]), tmp_path, ["openmix"], [1], console=Console()
+    )
+    assert model(again.task.test.x).shape == (len(again.task.test.y), 10)
+    assert (tmp_path / "openmix_1" / "last.pt").stat().st_mtime_ns == before
+
+    assert cli.main([*command, "--seeds", "2"]) == 2
+    assert "--seeds needs --variants" in capsys.readouterr().err

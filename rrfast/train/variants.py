@@ -1,0 +1,159 @@
+"""A recipe's training with other objectives and seeds: what the papers' tables compare."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rrfast.data import ImageFolder, Split
+from rrfast.objectives import OBJECTIVES
+from rrfast.train.recipe import Recipe, make_task, train
+from rrfast.train.tasks import Task
+
+#: What can be compared, and how it is printed: an objective, or one with Mixup in its first term.
+VARIANTS = {
+    "standard": "Standard",
+    "mixup": "Mixup",
+    "regmixup": "RegMixup",
+    "openmix": "OpenMix",
+    "at": "AT",
+    "at_mixup": "AT + Mixup",
+    "reverse_at": "ReverseAT",
+    "reverse_at_mixup": "ReverseAT + Mixup",
+    "rat": "RAT",
+    "rat_mixup": "RAT + Mixup",
+}
+_MIXUP = "_mixup"
+
+
+class Run(NamedTuple):
+    """A training that is over."""
+
+    variant: str  #: in `VARIANTS`
+    seed: int
+    folder: Path
+    task: Task  #: its data
+
+
+def variant(
+    recipe: Recipe,
+    name: str,
+    seed: int,
+    *,
+    mixup: float = 1.0,
+    outliers: dict[str, Any] | None = None,
+) -> Recipe:
+    """The recipe with another objective and seed, all else the same.
+
+    An option of the recipe's objective stays where the other has it: eps from RAT to AT, label
+    smoothing everywhere.
+
+    Args:
+        recipe: Its objective's name and mode are not used.
+        name: In `VARIANTS`.
+        seed: Of the training; also of the data, where the recipe gives it none.
+        mixup: Alpha of Mixup, where the variant has it.
+        outliers: Of openmix, as `objective.outliers` of a recipe; None: those of the recipe.
+
+    Raises:
+        ValueError: There is no such variant, or openmix has no outliers.
+
+    Example:
+        >>> from rrfast.train import load_recipe
+        >>> variant(load_recipe("digits_rat"), "at_mixup", seed=3).objective
+        {'name': 'at', 'eps': 0.1, 'mixup': 1.0}
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {name!r}")
+    mixed = name.endswith(_MIXUP)
+    objective: Any = OBJECTIVES[name.removesuffix(_MIXUP)]
+    known = {*inspect.signature(objective).parameters, "label_smoothing", "class_weights"}
+    # The name says what the mode is, and whether there is Mixup.
+    known -= {"mode", "mixup"} | (set() if mixed or name == "mixup" else {"mixup_off_epochs"})
+    chosen = {key: value for key, value in recipe.objective.items() if key in known - {"name"}}
+    if mixed:
+        chosen["mixup"] = mixup
+    elif name == "mixup":
+        chosen["alpha"] = mixup
+    elif name == "openmix":
+        chosen.setdefault("outliers", outliers)
+        if chosen["outliers"] is None:
+            raise ValueError("openmix needs outliers, and the recipe's objective has none")
+    return msgspec.structs.replace(
+        recipe,
+        objective={"name": name.removesuffix(_MIXUP), **chosen},
+        training=msgspec.structs.replace(recipe.training, seed=seed),
+    )
+
+
+def train_variants(
+    recipe: Recipe,
+    out: Path | str,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    mixup: float = 1.0,
+    console: Console | None = None,
+) -> Iterator[Run]:
+    """Train every variant with every seed, each in its folder out/VARIANT_SEED.
+
+    For a seed all of them see the same images and begin with the same weights. What is over is not
+    done again, and what was stopped goes on. OpenMix mixes with the recipe's outliers, or with
+    textures made here where it has none.
+
+    Args:
+        recipe: Model, data and settings, and the options of the objectives.
+        out: Folder for the trainings.
+        names: Of `VARIANTS`.
+        seeds: Of the trainings; all variants of a seed, then the next.
+        mixup: Alpha of Mixup, where a variant has it.
+        console: For the bar; default standard output.
+
+    Yields:
+        A `Run` after each training.
+
+    Raises:
+        ValueError: There is no such variant; else as `rrfast.train.train`.
+    """
+    for name in names:
+        if name not in VARIANTS:
+            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {name!r}")
+    console = console or Console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed} of {task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=len(seeds) * len(names))
+        for seed in seeds:
+            for name in names:
+                folder = Path(out) / f"{name}_{seed}"
+                progress.update(bar, description=folder.name)
+                seeded = msgspec.structs.replace(recipe.training, seed=seed)
+                task = make_task(msgspec.structs.replace(recipe, training=seeded))
+                one = variant(recipe, name, seed, mixup=mixup, outliers=_textures(task))
+                train(one, folder, resume=True, console=Console(quiet=True))
+                yield Run(name, seed, folder, task)
+                progress.advance(bar)
+
+
+def _textures(task: Task) -> dict[str, Any] | None:
+    """Outliers of the shape of the images, where they are square."""
+    if isinstance(task.train, ImageFolder):
+        return {"name": "textures", "size": task.train.size}
+    if not isinstance(task.train, Split):
+        return None
+    _, channels, height, width = task.train.x.shape
+    if height != width:
+        return None
+    return {"name": "textures", "size": height, "channels": channels}
