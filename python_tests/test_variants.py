@@ -35,7 +35,7 @@ def test_every_variant_is_its_objective() -> None:
 
 def test_bad_input() -> None:
     recipe = load_recipe("digits_rat")
-    with pytest.raises(ValueError, match="variant must be one of standard, .*, got 'cutmix'"):
+    with pytest.raises(ValueError, match=r"variant must be one of standard, .*, got 'cutmix'"):
         variant(recipe, "cutmix", 0)
     with pytest.raises(ValueError, match="openmix needs outliers"):
         variant(recipe, "openmix", 0)
