@@ -55,12 +55,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     model, recipe = load_trained(tmp_path / "openmix_1")
     assert recipe.objective["outliers"] == {"name": "textures", "size": 8, "channels": 1}
     assert recipe.training.seed == 1
-    before = (tmp_path / "openmix_1" / "last.pt").stat().st_mtime_ns
+    before = (tmp_path / "openmix_1" / "checkpoint.pt").stat().st_mtime_ns
     [again] = train_variants(
         load_recipe("digits_rat", changes[1:]), tmp_path, ["openmix"], [1], console=Console()
     )
     assert model(again.task.test.x).shape == (len(again.task.test.y), 10)
-    assert (tmp_path / "openmix_1" / "last.pt").stat().st_mtime_ns == before
+    assert (tmp_path / "openmix_1" / "checkpoint.pt").stat().st_mtime_ns == before
 
     assert cli.main([*command, "--seeds", "2"]) == 2
     assert "--seeds needs --variants" in capsys.readouterr().err
