@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import doctest
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,25 @@ import torch
 from torch import nn
 
 import rrfast
+from rrfast.metrics import METRICS, convention
+from rrfast.metrics.convention import _SENTENCES
 from rrfast.radius import METHODS
+from rrfast.scores import SCORES, score_grid
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "radius"
 INDEX = (PAGES / "README.md").read_text(encoding="utf-8")
+SCORE_PAGES, METRIC_PAGE = ROOT / "docs" / "scores", ROOT / "docs" / "metrics" / "README.md"
+EXAMPLES = sorted(
+    [
+        *PAGES.glob("*.md"),
+        *SCORE_PAGES.glob("*.md"),
+        METRIC_PAGE,
+        ROOT / "docs" / "selective.md",
+    ]
+)
+#: Metrics of the table that need a number more than METRICS give them.
+AT_A_POINT = {"risk_at_coverage": 0.5, "coverage_at_risk": 0.5}
 TEXTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
 
@@ -78,13 +93,69 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target.split("#")[0]).exists(), f"{path.name} links to {target}"
 
 
-@pytest.mark.parametrize("path", sorted(PAGES.glob("*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT / "docs")))
 def test_examples_run(path: Path) -> None:
+    """One after the other, the later ones with the names of the earlier."""
     fences = FENCE.findall(path.read_text(encoding="utf-8"))
     codes = [code for language, code in fences if language == "python" and ">>>" in code]
-    assert codes or path.stem == "README"
+    assert codes or path == PAGES / "README.md"
     said: list[str] = []
+    names: dict[str, Any] = {}
     for code in codes:
         example = doctest.DocTestParser().get_doctest(code, {}, path.stem, str(path), 0)
-        doctest.DocTestRunner().run(example, out=said.append)
+        example.globs = names
+        doctest.DocTestRunner().run(example, out=said.append, clear_globs=False)
     assert not said, "".join(said)
+
+
+def test_the_table_of_scores() -> None:
+    """Names, what is searched, and the passes on ten linear classes; DeepFool needs one step."""
+    model, x = nn.Linear(4, 10).double(), torch.randn(3, 4, dtype=torch.float64)
+    index = (SCORE_PAGES / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[`(\w+)`\]\(([^)]+)\) \|(.*)\|$", index, flags=re.MULTILINE)
+    assert [name for name, _, _ in rows] == list(SCORES)
+    for name, target, cells in rows:
+        score = SCORES[name].fit(model, [(x, torch.tensor([0, 1, 2]))])
+        _, _, searched, passes, of_grid, _ = (cell.strip() for cell in cells.split("|"))
+        assert re.findall(r"`(\w+)`", searched) == list(score.grids), name
+        once, grid = score.measure(model, x, ({},)), score_grid(score, model, x)
+        for written, taken in ((passes, once), (of_grid, grid)):
+            measured = f"{taken.forwards:g} F + {taken.backwards:g} B"
+            assert written.removesuffix(" a step") == measured, name
+        page_of_score = (SCORE_PAGES / target).read_text(encoding="utf-8")
+        assert name.startswith("radius_") or f"`{name}`" in page_of_score
+
+
+def metric_rows(heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading of the page of metrics."""
+    text = METRIC_PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1]
+    table = re.findall(r"^\|(.*)\|$", text.split("\n## ")[0], flags=re.MULTILINE)
+    return [[cell.strip() for cell in line.split("|")] for line in table[2:]]
+
+
+def test_the_table_of_metrics() -> None:
+    """Every metric that has conventions has a row, and is NaN where its row says so."""
+    rows = {cells[0].strip("`"): cells for cells in metric_rows("All of them")}
+    assert set(rows) == set(_SENTENCES) == {*METRICS, *AT_A_POINT}
+    for name, (_, _, _, _, nan, _) in rows.items():
+        metric: Any = getattr(rrfast.metrics, name)
+        more = [AT_A_POINT[name]] if name in AT_A_POINT else []
+        for answer, case in ((True, "E = 0"), (False, "C = 0")):
+            value = metric([0.1, 0.2, 0.2], [answer] * 3, *more)
+            assert math.isnan(value) == (case in nan), f"{name}, {case}"
+        both = metric([math.inf, -math.inf, 0.0], [True, False, True], *more)
+        assert math.isnan(both) == ("+inf and −inf" in nan), name
+
+
+def test_the_table_of_conventions() -> None:
+    rows = [
+        (cells[0].strip("`"), cells[1].strip("`").strip('"'), cells[2])
+        for cells in metric_rows("Conventions")
+    ]
+    several = {metric: names for metric, names in _SENTENCES.items() if len(names) > 1}
+    listed = [(metric, name) for metric, name, _ in rows]
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == {(metric, name) for metric, names in several.items() for name in names}
+    for metric, name, positive in rows:
+        said = {"errors": "errors positive", "right": "right predictions positive"}.get(positive)
+        assert said is None or said in convention(metric, name)
