@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import shlex
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
+    arguments.typed = shlex.join(["rrfast", *(sys.argv[1:] if argv is None else argv)])
     try:
         if arguments.command is None:
             return report([])
@@ -59,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_train(commands)
     _add_ablate(commands)
+    _add_evaluate(commands)
+    _add_report(commands)
     return parser
 
 
@@ -170,6 +174,79 @@ def _add_ablate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_changes(command)
 
 
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="how well every score finds the errors of trained models",
+        description="Tune every score on a validation split, ask it for the errors of each model, "
+        "and write the tables, the numbers and what they say of the paper's claims. Stopped, or "
+        "asked for more scores or models, it goes on where it was.",
+    )
+    command.set_defaults(run=_evaluate)
+    command.add_argument(
+        "models",
+        metavar="MODEL",
+        nargs="+",
+        help=f"a training's folder, one of such folders, or {SPECIFICATIONS}",
+    )
+    command.add_argument(
+        "--scores",
+        metavar="A,B",
+        default="quick",
+        help="names, msr+eps for one with input pre-processing, or quick, paper, all (quick)",
+    )
+    command.add_argument(
+        "--tuning",
+        choices=("heldout", "rat"),
+        default="heldout",
+        help="on the validation split, or on a fifth of the test split, three times (heldout)",
+    )
+    command.add_argument(
+        "--data",
+        nargs="+",
+        metavar="NAME KEY=VALUE",
+        help="for a model that is no training's folder, such as cifar10 folder=data",
+    )
+    command.add_argument("--weights", metavar="W", help="a state_dict; of a folder last or best")
+    command.add_argument("--classes", type=_positive, metavar="K", help="logits of the model")
+    command.add_argument("--normalize", metavar="NAME", help="in front of the model: cifar10, ...")
+    command.add_argument(
+        "--corruptions",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="DIR",
+        help="also under 15 corruptions, made here or in DIR, the files of CIFAR-10-C",
+    )
+    command.add_argument("--severity", type=_positive, default=3, metavar="N", help="1 to 5 (3)")
+    command.add_argument(
+        "--draws", type=int, default=1000, metavar="N", help="of the bootstrap; 0 for none (1000)"
+    )
+    command.add_argument(
+        "--no-sensitivity", action="store_true", help="not at every temperature on the test split"
+    )
+    command.add_argument("--batch", type=_positive, default=500, metavar="N", help="(500)")
+    command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
+    command.add_argument(
+        "--out", type=Path, default=Path("rrfast-evaluate"), metavar="DIR", help="(rrfast-evaluate)"
+    )
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "report",
+        help="one page with every table and figure",
+        description="Write one HTML file, which needs no other, with the tables and figures of "
+        "results that rrfast evaluate, ablate and bench have left.",
+    )
+    command.set_defaults(run=_report)
+    command.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="of results")
+    command.add_argument("--title", metavar="TEXT", help="of the page")
+    command.add_argument(
+        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="(report.html)"
+    )
+
+
 def _list(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
@@ -250,4 +327,39 @@ def _ablate(arguments: argparse.Namespace) -> int:
         mixup=arguments.mixup,
         command=command,
     )
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from rrfast.evaluate import misd, subjects
+    from rrfast.train import parse_options
+
+    found = subjects(
+        arguments.models,
+        data=parse_options(arguments.data) if arguments.data else None,
+        weights=arguments.weights,
+        classes=arguments.classes,
+        normalize=arguments.normalize,
+    )
+    misd.evaluate(
+        found,
+        arguments.out,
+        scores=misd.SETS.get(arguments.scores) or _list(arguments.scores),
+        protocol=arguments.tuning,
+        corruptions=arguments.corruptions,
+        severity=arguments.severity,
+        draws=arguments.draws,
+        sensitivity=not arguments.no_sensitivity,
+        batch=arguments.batch,
+        device=arguments.device,
+        command=arguments.typed,
+    )
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from rrfast.evaluate import report as page
+
+    page(arguments.folders, arguments.out, title=arguments.title, command=arguments.typed)
+    print(f"Written: {arguments.out}")
     return 0

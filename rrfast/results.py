@@ -10,15 +10,16 @@ from typing import Any
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
     """Write `result`; NaN and infinity are no JSON, and become null."""
-    text = json.dumps(_plain(result), indent=1, allow_nan=False)
+    text = json.dumps(plain(result), indent=1, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` with None for every NaN and infinity in it, and lists for tuples."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -26,6 +26,7 @@ class Block(NamedTuple):
     head: list[str]
     rows: list[list[str]]
     words: int  #: columns at the left that hold words
+    best: frozenset[tuple[int, int]] = frozenset()  #: row and column of cells to stand out
 
 
 def terminal(blocks: Iterable[Block]) -> Group:
@@ -35,8 +36,14 @@ def terminal(blocks: Iterable[Block]) -> Group:
         table = Table(title=f"\n{block.title}", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
         for i, name in enumerate(block.head):
             table.add_column(name, justify="left" if i < block.words else "right", no_wrap=True)
-        for row in block.rows:
-            table.add_row(*map(escape, row))
+        for i, row in enumerate(block.rows):
+            cells = map(escape, row)
+            table.add_row(
+                *(
+                    f"[bold]{cell}[/]" if (i, j) in block.best else cell
+                    for j, cell in enumerate(cells)
+                )
+            )
         drawn.append(table)
     return Group(*drawn)
 
@@ -48,7 +55,10 @@ def markdown(blocks: Iterable[Block]) -> str:
         lines = [
             [" ".join(name.split()) for name in block.head],
             ["---" if i < block.words else "--:" for i in range(len(block.head))],
-            *block.rows,
+            *(
+                [f"**{cell}**" if (i, j) in block.best else cell for j, cell in enumerate(row)]
+                for i, row in enumerate(block.rows)
+            ),
         ]
         parts += [f"## {block.title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
     return "\n\n".join(parts)

@@ -1,5 +1,8 @@
 """Tables and figures of the papers, made from trainings."""
 
+from rrfast.evaluate import misd
 from rrfast.evaluate.ablate import ablate
+from rrfast.evaluate.report import report
+from rrfast.evaluate.subject import Subject, subjects
 
-__all__ = ["ablate"]
+__all__ = ["Subject", "ablate", "misd", "report", "subjects"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from rrfast import engine, tables
 from rrfast.machine import machine
 from rrfast.metrics import METRICS
-from rrfast.results import require_matplotlib, write_json
+from rrfast.results import plain, require_matplotlib, write_json
 from rrfast.scores import SCORES
 from rrfast.tables import CONVENTION, SHOWN, Block, number
 from rrfast.train.batches import Loader, Share, length
@@ -91,19 +91,22 @@ def ablate(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     runs = list(_runs(recipe, out, seeds, mixup, console))
-    result = {
-        "command": command,
-        **machine(default_device()),
-        "recipe": msgspec.to_builtins(recipe),
-        "seeds": list(seeds),
-        "mixup": mixup,
-        "score": SCORE,
-        "summary": _summary(runs),
-        "paired": _paired(runs),
-        "runs": runs,
-    }
-    console.print(tables.terminal(_blocks(result)))
-    console.print("\n".join(_notes(result)), highlight=False, markup=False)
+    # As it will be read again: None for NaN.
+    result: dict[str, Any] = plain(
+        {
+            "command": command,
+            **machine(default_device()),
+            "recipe": msgspec.to_builtins(recipe),
+            "seeds": list(seeds),
+            "mixup": mixup,
+            "score": SCORE,
+            "summary": _summary(runs),
+            "paired": _paired(runs),
+            "runs": runs,
+        }
+    )
+    console.print(tables.terminal(blocks(result)))
+    console.print("\n".join(notes(result)), highlight=False, markup=False)
     write_json(out / "ablation.json", result)
     (out / "ablation.md").write_text(_markdown(result), encoding="utf-8")
     figure(result, out / "ablation.png")
@@ -236,7 +239,8 @@ def _named(objective: str, mixed: bool) -> str:
     return OBJECTIVES[objective] + " + Mixup" * mixed
 
 
-def _blocks(result: dict[str, Any]) -> Iterator[Block]:
+def blocks(result: dict[str, Any]) -> Iterator[Block]:
+    """The tables."""
     for title, columns in (("Errors found by the radius", FOUND), ("Median radius", RADII)):
         rows = [
             [
@@ -251,12 +255,12 @@ def _blocks(result: dict[str, Any]) -> Iterator[Block]:
         yield Block(title, ["training", *(head for head, _, _ in columns.values())], rows, 1)
 
 
-def _cell(both: dict[str, float], factor: float, digits: int) -> str:
-    spread = "" if math.isnan(both["std"]) else f" ± {number(both['std'], factor, digits)}"
+def _cell(both: dict[str, float | None], factor: float, digits: int) -> str:
+    spread = "" if both["std"] is None else f" ± {number(both['std'], factor, digits)}"
     return number(both["mean"], factor, digits) + spread
 
 
-def _notes(result: dict[str, Any]) -> list[str]:
+def notes(result: dict[str, Any]) -> list[str]:
     """What the numbers are, and whether they come out as the paper's."""
     recipe = result["recipe"]
     seeds = len(result["seeds"])
@@ -273,7 +277,7 @@ def _notes(result: dict[str, Any]) -> list[str]:
     ]
     for row in result["paired"]:
         error = row["standard_error"]
-        spread = "" if math.isnan(error) else f" ± {number(error, 1000, 2)}"
+        spread = "" if error is None else f" ± {number(error, 1000, 2)}"
         lines.append(
             f"  {_named(row['other'], row['mixup']):<19}"
             f"{number(row['mean'], 1000, 2, '+')}{spread}, lower on {row['lower']} of "
@@ -317,11 +321,11 @@ def claims(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    notes = "\n".join(_notes(result))
+    lines = "\n".join(notes(result))
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     threads = result["recipe"]["training"]["threads"] or result["threads"]
     return (
-        f"# rrfast ablate\n\n{tables.markdown(_blocks(result))}\n\n```text\n{notes}\n```\n\n"
+        f"# rrfast ablate\n\n{tables.markdown(blocks(result))}\n\n```text\n{lines}\n```\n\n"
         f"![AURC and radii](ablation.png)\n\n`{result['command']}`, {result['device']}, "
         f"{threads} thread{'s' * (threads > 1)}; {versions}; {result['date']}.\n"
     )

@@ -42,6 +42,7 @@ class Tuned(NamedTuple):
 
     score: Score  #: with the hyper-parameters of the best point
     table: list[Row]  #: of all points, in the order of the grid
+    best: Row  #: the first of the table with the lowest metric
 
 
 def grid_points(score: Score) -> list[dict[str, float]]:
@@ -144,4 +145,5 @@ def tune(
             f"score must be a number on all samples at some point of its grids, and every one of "
             f"the {len(table)} points gave NaN for a sample"
         )
-    return Tuned(score.at(**min(ranked, key=lambda row: row.metric).point), table)
+    best = min(ranked, key=lambda row: row.metric)
+    return Tuned(score.at(**best.point), table, best)

@@ -21,6 +21,7 @@ from rrfast.train.recipe import (
     dump_recipe,
     load_recipe,
     load_trained,
+    parse_options,
     recipes,
     train,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "load_recipe",
     "load_trained",
     "make_fabric",
+    "parse_options",
     "recipes",
     "train",
     "train_variants",

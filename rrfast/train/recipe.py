@@ -134,6 +134,25 @@ def _change(tree: Any, change: str) -> None:
     tree[last] = _yaml(value, change)
 
 
+def parse_options(words: Sequence[str]) -> Options:
+    """A name and options, as the command line gives data.
+
+    Args:
+        words: The name, then "key=value"; the value is YAML.
+
+    Raises:
+        ValueError: One of them is no "key=value".
+
+    Example:
+        >>> parse_options(["digits", "noise=0.2"])
+        {'name': 'digits', 'noise': 0.2}
+    """
+    options: Options = {"name": words[0]}
+    for word in words[1:]:
+        _change(options, word)
+    return options
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, with every default written out."""
     text = io.StringIO()
@@ -149,7 +168,12 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def make_task(recipe: Recipe) -> Task:
     """The data. Its seed is that of the training, unless the recipe gives it one."""
-    return _by_name("data", TASKS, recipe.data, seed=recipe.training.seed)
+    return named_task(recipe.data, recipe.training.seed)
+
+
+def named_task(data: Options, seed: int) -> Task:
+    """The data that `name` and options in `data` say; the seed where they give none."""
+    return _by_name("data", TASKS, data, seed=seed)
 
 
 def make_objective(recipe: Recipe) -> Objective:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from rrfast.checks import check_count
 from rrfast.data import (
@@ -31,6 +32,7 @@ class Task(NamedTuple):
     validation: Data | None  #: to choose weights and settings on
     test: Data | None
     classes: int
+    released: Tensor | None = None  #: [n] places of the test images in the released test split
 
 
 def digits_task(
@@ -97,6 +99,7 @@ def _with_validation(data: Cifar, validation: int, seed: int, classes: int) -> T
         Split(data.test.x[held], data.test.y[held]) if validation else None,
         Split(data.test.x[rest], data.test.y[rest]),
         classes,
+        rest,
     )
 
 

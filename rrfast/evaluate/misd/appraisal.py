@@ -1,0 +1,232 @@
+"""One score on one model: tuned, then held against what the model got wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rrfast.data import corrupt
+from rrfast.evaluate.parts import Division, Part
+from rrfast.metrics import METRICS, auroc, bootstrap, risk_coverage_curve
+from rrfast.scores import MSR, SCORES, TEMPERATURES, Radius, Score, tune
+from rrfast.scores.named import named
+from rrfast.tables import SHOWN
+from rrfast.train.batches import stream
+
+#: Fig. B.1 looks at predictions whose softmax probability is above each of these.
+ABOVE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+#: Coverages at which the risk is kept, for curves.
+COVERAGES = tuple(i / 100 for i in range(1, 101))
+#: Edges of the bins in which radii are counted: twenty to a decade.
+EDGES = tuple(10 ** (i / 20) for i in range(-160, 61))
+#: What the random numbers of a corruption are for, beside those of `rrfast.train.batches`.
+_CORRUPT = 102
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of every score.
+
+    Attributes:
+        batch: Images per forward.
+        draws: Of the bootstrap; 0 for no intervals.
+        sensitivity: Also the AURC at every temperature (Fig. 3).
+    """
+
+    batch: int = 500
+    draws: int = 1000
+    sensitivity: bool = True
+
+
+class Ground(NamedTuple):
+    """A model on a division of its data: what all scores are held against."""
+
+    model: nn.Module
+    division: Division
+    correct: Tensor  #: [n] bool, of the test part
+    probability: Tensor  #: [n] float64, of the predicted class there
+    seed: int
+    device: torch.device
+
+
+def ground(
+    model: nn.Module, division: Division, seed: int, device: torch.device, batch: int
+) -> Ground:
+    """Cost: 1 forward per image of the test part."""
+    odds, correct = [], []
+    for x, y in division.test.batches(batch, device):
+        scored = MSR().measure(model, x, ({},))
+        odds.append(scored.values[0].cpu())
+        correct.append((scored.prediction == y).cpu())
+    return Ground(model, division, torch.cat(correct), torch.cat(odds).sigmoid(), seed, device)
+
+
+def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Mapping[str, float], float]:
+    """The score as it goes to the test part, its hyper-parameters, and its AURC where it was tuned.
+
+    Only the validation part is read: half of it fits a score that has to be fitted, and the other
+    half tunes it; all of it tunes the others.
+    """
+    score, part = named(name, SCORES), on.division.validation
+    if not score.fitted:
+        fit, part = on.division.halves(on.seed)
+        score = score.fit(on.model, fit.batches(options.batch, on.device))
+    found = tune(score, on.model, part.batches(options.batch, on.device))
+    return found.score, found.best.point, found.best.metric
+
+
+def again(name: str, point: Mapping[str, float], on: Ground, options: Options) -> Score:
+    """The score that `tuned` gave, from what it said of it."""
+    score = named(name, SCORES)
+    if not score.fitted:
+        fit, _ = on.division.halves(on.seed)
+        score = score.fit(on.model, fit.batches(options.batch, on.device))
+    return score.at(**point)
+
+
+def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
+    """Everything that the tables and figures say of one score on one division.
+
+    Args:
+        name: As `rrfast.scores.named`.
+        on: The model, its data, and what it got wrong.
+        options: What is asked.
+
+    Returns:
+        `hyperparameters`, `validation_aurc`, `images`, `errors`, `nan`, `forwards` and `backwards`
+        per image, every metric of `METRICS`, `intervals` of the four that are shown, `temperature`
+        (AURC at each T), `above` (AUROC among predictions above each probability), `risk` at
+        `COVERAGES`, and for a radius `histogram`. Metrics are NaN where a score is.
+
+    Cost: of `tune` on the validation part; of the score on the test part, and for `sensitivity`
+    once more at each temperature, as `Score.measure` shares it.
+    """
+    score, point, validation_aurc = tuned(name, on, options)
+    points = [dict(point)]
+    if options.sensitivity and "temperature" in point:
+        points += [{**point, "temperature": t} for t in TEMPERATURES if t != point["temperature"]]
+    parts = []
+    for i, (x, _) in enumerate(on.division.test.batches(options.batch, on.device)):
+        if i == 0:  # one image says what one costs
+            cost = score.measure(on.model, x[:1], ({},))
+        parts.append(score.measure(on.model, x, points).values.cpu())
+    values = torch.cat(parts, dim=1)
+    value, correct = values[0], on.correct
+    said: dict[str, Any] = {
+        "hyperparameters": dict(point),
+        "validation_aurc": validation_aurc,
+        "images": len(correct),
+        "errors": int((~correct).sum()),
+        "nan": int(value.isnan().sum()),
+        "forwards": cost.forwards,
+        "backwards": cost.backwards,
+        **{metric: _metric(metric, value, correct) for metric in METRICS},
+        "intervals": _intervals(value, correct, options.draws),
+        "temperature": {
+            str(p["temperature"]): _metric("aurc", v, correct)
+            for p, v in zip(points, values, strict=True)
+            if len(points) > 1
+        },
+        "above": {str(p): _above(value, on, p) for p in ABOVE},
+        "risk": _risk(value, correct),
+    }
+    if isinstance(score, Radius):
+        said["histogram"] = {
+            "right": _histogram(value[correct]),
+            "wrong": _histogram(value[~correct]),
+        }
+    return said
+
+
+def _metric(name: str, score: Tensor, correct: Tensor) -> float:
+    return math.nan if score.isnan().any() else METRICS[name](score, correct)
+
+
+def _intervals(score: Tensor, correct: Tensor, draws: int) -> dict[str, list[float]]:
+    if draws == 0 or score.isnan().any() or bool(correct.all()) or not bool(correct.any()):
+        return {}
+    found = {name: bootstrap(name, score, correct, draws) for name in SHOWN}
+    return {name: [interval.low, interval.high] for name, interval in found.items()}
+
+
+def _above(score: Tensor, on: Ground, probability: float) -> dict[str, float]:
+    kept = on.probability > probability if probability else torch.ones_like(on.correct)
+    correct = on.correct[kept]
+    errors = int((~correct).sum())
+    both = 0 < errors < len(correct) and not bool(score[kept].isnan().any())
+    return {
+        "images": len(correct),
+        "errors": errors,
+        "auroc": auroc(score[kept], correct) if both else math.nan,
+    }
+
+
+def _risk(score: Tensor, correct: Tensor) -> list[float]:
+    if score.isnan().any():
+        return [math.nan] * len(COVERAGES)
+    curve = risk_coverage_curve(score, correct)
+    # As `risk_at_coverage`, which would sort for every one of them; 1 ulp for a sum that ends at 1.
+    wanted = torch.tensor(COVERAGES, dtype=torch.float64) * (1 - 1e-15)
+    risks: list[float] = curve.risk.cpu()[torch.searchsorted(curve.coverage.cpu(), wanted)].tolist()
+    return risks
+
+
+def _histogram(radius: Tensor) -> dict[str, Any]:
+    edges = torch.tensor(EDGES, dtype=torch.float64)
+    radius = radius.double()
+    place = torch.bucketize(radius, edges, right=True)  # 0: below all edges
+    inside = radius.isfinite() & (place > 0) & (place < len(edges))
+    counts = torch.bincount(place[inside] - 1, minlength=len(edges) - 1)
+    return {
+        "counts": counts.tolist(),
+        "outside": int((~inside).sum()),
+        "median": radius.quantile(0.5).item() if len(radius) else math.nan,
+    }
+
+
+def corrupted(
+    kind: str,
+    severity: int,
+    scores: Mapping[str, Score],
+    on: Ground,
+    options: Options,
+    made: Part | None = None,
+) -> dict[str, dict[str, float]]:
+    """AUROC, FPR95, AURC and accuracy of every score on the test part under a corruption (Fig. 4).
+
+    Args:
+        kind: In `rrfast.data.CORRUPTIONS`.
+        severity: 1 to 5.
+        scores: By name, as they come from `tuned`: nothing is chosen on corrupted images.
+        on: The model and its data.
+        options: What is asked.
+        made: The corrupted test part, such as CIFAR-10-C's; None: made here by
+            `rrfast.data.corrupt`.
+
+    Cost: of each score on each image, which is corrupted once for all of them.
+    """
+    values: dict[str, list[Tensor]] = {name: [] for name in scores}
+    right = []
+    part = made or on.division.test
+    for i, (clean, y) in enumerate(part.batches(options.batch, on.device)):
+        x = clean
+        if made is None:
+            x = corrupt(clean.cpu(), kind, severity, seed=stream(on.seed, _CORRUPT, i)).to(y.device)
+        for j, (name, score) in enumerate(scores.items()):
+            scored = score.measure(on.model, x, ({},))
+            values[name].append(scored.values[0].cpu())
+            if j == 0:
+                right.append((scored.prediction == y).cpu())
+    correct = torch.cat(right)
+    measure = partial(_metrics, SHOWN, correct)
+    return {name: measure(torch.cat(parts)) for name, parts in values.items()}
+
+
+def _metrics(names: Sequence[str], correct: Tensor, score: Tensor) -> dict[str, float]:
+    return {name: _metric(name, score, correct) for name in names}

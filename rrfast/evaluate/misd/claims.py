@@ -1,0 +1,222 @@
+"""What an evaluation says of the paper's claims: every comparison, and a sentence for each."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from rrfast.evaluate.misd.summary import Paired, Row, Value, at, of, paired, spread
+from rrfast.tables import Block, number
+from rrfast.train.variants import VARIANTS
+
+#: The radius that is compared, the first of these that there is.
+RADII = ("radius_fast", "radius_search", "radius_bs", "radius_grad")
+#: What it is compared with.
+BASELINES = ("msr", "msr+eps", "odin", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps")
+#: Errors above a probability, over all runs together, from which on an AUROC is looked at.
+ENOUGH = 20
+MARKS = {-1: "✓", 0: "·", 1: "✗"}
+LEGEND = (
+    "Comparisons: the radius less the other of the same run, mean ± standard error over runs, "
+    "lower is better in all of them. ✓ confirmed and ✗ contradicted: more than two standard errors "
+    "from 0; · undecided, as a single run always is."
+)
+
+
+class Claim(NamedTuple):
+    """A claim of the paper, as a number that is to be lower for the radius."""
+
+    sentence: str
+    unit: str
+    factor: float
+    digits: int
+    values: list[Value]  #: one for each training
+
+
+class Comparison(NamedTuple):
+    """The radius against another score, on one training."""
+
+    claim: Claim
+    training: str
+    other: str
+    found: Paired
+
+
+def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
+    """Every comparison that the rows allow, claim by claim.
+
+    A number that is undefined for some run (a training without errors there) is NaN, and decides
+    nothing.
+    """
+    rows: list[Row] = result["runs"]
+    trainings = _trainings(rows)
+    radius = _radius(rows)
+    if radius is None:
+        return
+    for claim in _claims(rows, trainings, radius):
+        for other in BASELINES:
+            for training, value in zip(trainings, claim.values, strict=True):
+                ours = of(rows, training=training, score=radius)
+                theirs = of(rows, training=training, score=other)
+                if _runs(ours) == _runs(theirs) and ours and not _without(theirs, value):
+                    yield Comparison(claim, training, other, paired(ours, theirs, value))
+
+
+def _claims(rows: list[Row], trainings: Sequence[str], radius: str) -> Iterator[Claim]:
+    n = len(trainings)
+    yield Claim("The radius finds errors better", "AURC×1000", 1000.0, 2, [at("aurc")] * n)
+    yield Claim("It depends less on T", "highest over lowest AURC", 1.0, 2, [_swing] * n)
+    if any(row.get("corruptions") for row in rows):
+        unit = "100 − AUROC %, mean over corruptions"
+        yield Claim("It is more robust to corruption", unit, 100.0, 2, [_under_corruption] * n)
+    thresholds = [_highest(of(rows, training=t, score=radius)) for t in trainings]
+    if any(thresholds):
+        said = " ".join(p or "–" for p in thresholds)
+        unit = f"AUROC % lost where p is above {said}"
+        losses = [_loss(p) for p in thresholds]
+        yield Claim("It suffers less from over-confidence", unit, 100.0, 2, losses)
+
+
+def _swing(row: Row) -> float | None:
+    """§5.5, Fig. 3: the highest AURC over all temperatures, in units of the lowest."""
+    values = [math.nan if v is None else v for v in row["temperature"].values()]
+    return max(values) / min(values) if values and min(values) > 0 else None
+
+
+def _under_corruption(row: Row) -> float | None:
+    """§5.6, Fig. 4."""
+    values = [row["corruptions"][kind]["auroc"] for kind in row.get("corruptions", ())]
+    return None if not values or None in values else 1 - sum(values) / len(values)
+
+
+def _loss(threshold: str | None) -> Value:
+    """B.4, Fig. B.1: what of AUROC is lost among confident predictions."""
+
+    def value(row: Row) -> float | None:
+        if threshold is None:
+            return None
+        everywhere, there = row["above"]["0.0"]["auroc"], row["above"][threshold]["auroc"]
+        return None if everywhere is None or there is None else everywhere - there
+
+    return value
+
+
+def _highest(rows: Sequence[Row]) -> str | None:
+    """The highest probability above which there are errors to find in every run."""
+    above = [
+        p
+        for p in (rows[0]["above"] if rows else ())
+        if float(p) > 0
+        and sum(row["above"][p]["errors"] for row in rows) >= ENOUGH
+        and all(row["above"][p]["auroc"] is not None for row in rows)
+    ]
+    return above[-1] if above else None
+
+
+def _trainings(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["training"] for row in rows))
+
+
+def _radius(rows: Sequence[Row]) -> str | None:
+    there = {row["score"] for row in rows}
+    return next((name for name in RADII if name in there), None)
+
+
+def _runs(rows: Sequence[Row]) -> set[tuple[int, int]]:
+    return {(row["seed"], row["split"]) for row in rows}
+
+
+def _without(rows: Sequence[Row], value: Value) -> bool:
+    """Whether the number means nothing for this score: MSR has no temperature."""
+    return all(value(row) is None for row in rows)
+
+
+# ------------------------------------------------------------------------------------- as printed
+
+
+def claim_blocks(result: dict[str, Any]) -> Iterator[Block]:
+    """A table for each claim: a row per score it is compared with, a column per training."""
+    rows: list[Row] = result["runs"]
+    trainings = _trainings(rows)
+    found = list(comparisons(result))
+    for claim in dict.fromkeys(c.claim.sentence for c in found):
+        own = [c for c in found if c.claim.sentence == claim]
+        cells = {(c.other, c.training): _cell(c.found, c.claim) for c in own}
+        others = list(dict.fromkeys(c.other for c in own))
+        table = [[o, *(cells.get((o, t), "–") for t in trainings)] for o in others]
+        head = ["than", *(training.replace(" ", "\n", 1) for training in trainings)]
+        yield Block(f"{claim} ({own[0].claim.unit})", head, table, 1)
+    yield from _trained(rows)
+
+
+def _trained(rows: list[Row]) -> Iterator[Block]:
+    """Table 2: RAT with the radius against other trainings, each with the better MSR."""
+    trainings, radius = _trainings(rows), _radius(rows)
+    ours = [VARIANTS[n] for n in ("rat", "rat_mixup") if VARIANTS[n] in trainings]
+    others = [t for t in trainings if t not in ours]
+    if radius is None or not ours or not others:
+        return
+    claim = Claim("RAT with the radius finds errors better", "AURC×1000", 1000.0, 2, [])
+    table = []
+    for other in others:
+        options = [of(rows, training=other, score=name) for name in ("msr", "msr+eps")]
+        theirs = min(
+            (o for o in options if o), key=lambda o: spread(o, at("aurc")).mean, default=[]
+        )
+        cells = []
+        for training in ours:
+            own = of(rows, training=training, score=radius)
+            same = theirs and _runs(own) == _runs(theirs)
+            cells.append(_cell(paired(own, theirs, at("aurc")), claim) if same else "–")
+        table.append([f"{other}, {theirs[0]['score'] if theirs else 'msr'}", *cells])
+    head = ["than", *(f"{training},\n{radius}" for training in ours)]
+    yield Block(f"{claim.sentence} ({claim.unit})", head, table, 1)
+
+
+def _cell(found: Paired, claim: Claim) -> str:
+    if math.isnan(found.mean):
+        return "–"
+    mean = number(found.mean, claim.factor, claim.digits, sign="+")
+    error = found.standard_error
+    spread = "" if math.isnan(error) else f" ± {number(error, claim.factor, claim.digits)}"
+    return f"{MARKS[found.verdict]} {mean}{spread}"
+
+
+def sentences(result: dict[str, Any]) -> Iterator[str]:
+    """One for each claim: how many of its comparisons bear it out."""
+    rows: list[Row] = result["runs"]
+    found = [c for c in comparisons(result) if not math.isnan(c.found.mean)]
+    for claim in dict.fromkeys(c.claim.sentence for c in found):
+        own = [c for c in found if c.claim.sentence == claim]
+        counts = Counter(c.found.verdict for c in own)
+        than = ", ".join(dict.fromkeys(c.other for c in own))
+        yield (
+            f"{claim}: confirmed in {counts[-1]}, contradicted in {counts[1]}, undecided in "
+            f"{counts[0]} of {len(own)} comparisons (than {than}; each training)."
+        )
+    yield from _best_under_corruption(rows)
+
+
+def _best_under_corruption(rows: list[Row]) -> Iterator[str]:
+    radius = _radius(rows)
+    rows = [row for row in rows if row.get("corruptions")]
+    if not rows or radius is None:
+        return
+    kinds = list(rows[0]["corruptions"])
+    said = []
+    for training in _trainings(rows):
+        own = of(rows, training=training)
+        names = [name for name in (radius, *BASELINES) if of(own, score=name)]
+        mean = {
+            (name, kind): spread(of(own, score=name), at("corruptions", kind, "auroc")).mean
+            for name in names
+            for kind in kinds
+        }
+        won = sum(all(mean[radius, k] >= mean[name, k] for name in names) for k in kinds)
+        said.append(f"{training} {won}")
+    yield (
+        f"{radius} has the highest mean AUROC under so many of the {len(kinds)} corruptions "
+        f"(the paper: all): {', '.join(said)}."
+    )

@@ -1,0 +1,316 @@
+"""`rrfast evaluate`: how well every score finds the errors of trained models (RAT §5)."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+from rrfast import tables
+from rrfast.data import CORRUPTIONS, Split, cifar10c
+from rrfast.evaluate.misd.appraisal import Ground, Options, again, appraise, corrupted, ground
+from rrfast.evaluate.misd.tables import blocks, notes, page
+from rrfast.evaluate.parts import Division, Part, divide
+from rrfast.evaluate.subject import Subject
+from rrfast.machine import machine
+from rrfast.metrics import METRICS
+from rrfast.results import plain, write_json
+from rrfast.scores import SCORES
+from rrfast.scores.named import named
+from rrfast.selective.classifier import weights_hash
+from rrfast.tables import SHOWN
+from rrfast.train.tasks import Task
+
+#: Sets of scores by name: RAT's Tables 2 and 3; and those that a few passes give.
+SETS = {
+    "paper": ("msr+eps", "odin", "doctor_alpha+eps", "relu+eps", "radius_fast", "radius_bs"),
+    "quick": (
+        *("msr", "msr+eps", "odin", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps"),
+        *("max_logit", "margin", "entropy", "energy"),
+        *("radius_grad", "radius_fast", "radius_search"),
+    ),
+    "all": (
+        *(name for name in SCORES if not name.startswith("radius")),
+        *("msr+eps", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps"),
+        *(name for name in SCORES if name.startswith("radius")),
+    ),
+}
+
+
+def evaluate(
+    subjects: Sequence[Subject],
+    out: Path | str,
+    *,
+    scores: Sequence[str] = SETS["quick"],
+    protocol: str = "heldout",
+    corruptions: bool | Path | str = False,
+    severity: int = 3,
+    draws: int = 1000,
+    sensitivity: bool = True,
+    batch: int = 500,
+    device: torch.device | str | None = None,
+    command: str = "",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Tune every score, ask it for the errors of every model, and write tables and numbers.
+
+    Temperature, step and fitted matrices are chosen by AURC on images that no number of the tables
+    comes from (`protocol`). What is done is kept in out/parts, score by score, and is not done
+    again: more scores or models can be added, and a run that was stopped goes on.
+
+    Args:
+        subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
+        out: Folder for evaluation.json, evaluation.csv (a row per model, division and score, with
+            every metric and its interval) and evaluation.md.
+        scores: Names as of `rrfast.scores.named`: those of `SCORES`, and "msr+eps" and the like
+            with input pre-processing.
+        protocol: "heldout": a validation split that is not the test set. "rat": a fifth of the
+            test set, three times (RAT §5.1).
+        corruptions: Also the test images under the 15 corruptions of CIFAR-10-C (RAT §5.6): True
+            makes them, a folder has CIFAR-10-C's files for models trained on CIFAR-10. With the
+            protocol "rat", of the first division.
+        severity: Of the corruptions, 1 to 5.
+        draws: Of the bootstrap for the intervals; 0 for none.
+        sensitivity: Also the AURC at each temperature of RAT B.1 (§5.5).
+        batch: Images per forward.
+        device: Default CUDA where there is some.
+        command: What the results are to say made them.
+        console: Where to print; default standard output.
+
+    Returns:
+        What evaluation.json holds: `command`, `date`, `device`, `versions`, `options`, `data`,
+        `scores`, and `runs`: a row per model, division and score, as
+        `rrfast.evaluate.misd.appraisal.appraise` says it, None for NaN; with `corruptions` also
+        the metrics under each of them.
+
+    Raises:
+        OSError: A file of CIFAR-10-C is missing, or `out` cannot be written.
+        ValueError: There is no subject; an unknown score, protocol or severity; data without the
+            splits that the protocol needs.
+
+    Source: RAT §5, B.1, B.3 to B.5; errata 10 to 12.
+    """
+    if not subjects:
+        raise ValueError("subjects must hold at least one trained model, got none")
+    for name in scores:
+        named(name, SCORES)
+    if severity not in range(1, 6):
+        raise ValueError(f"severity must be from 1 to 5, got {severity!r}")
+    console = console or Console()
+    out = Path(out)
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    asked = _Asked(
+        tuple(scores),
+        protocol,
+        corruptions,
+        severity,
+        Options(batch=batch, draws=draws, sensitivity=sensitivity),
+        torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")),
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed} of {task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    runs: list[dict[str, Any]] = []
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        steps = len(scores) + len(CORRUPTIONS) * bool(corruptions)
+        bar = progress.add_task("", total=steps * len(subjects))
+        for i, subject in enumerate(subjects):
+            title = f"{subject.training}, seed {subject.seed}"
+            progress.update(bar, description=title)
+            runs += _appraised(subject, asked, out / "parts", partial(progress.advance, bar))
+            progress.update(bar, completed=steps * (i + 1))
+            if not console.is_terminal:
+                console.print(f"{title}: done", highlight=False)
+    result = {
+        "command": command,
+        **machine(asked.device),
+        "options": asked.told(),
+        "data": list(dict.fromkeys(subject.data for subject in subjects)),
+        "scores": list(scores),
+        "runs": runs,
+    }
+    write_json(out / "evaluation.json", result)
+    _write_csv(out / "evaluation.csv", runs)
+    (out / "evaluation.md").write_text(page(result), encoding="utf-8")
+    console.print(tables.terminal(blocks(result)))
+    console.print("\n".join(notes(result)), highlight=False, markup=False)
+    written = "evaluation.json, evaluation.csv, evaluation.md"
+    console.print(f"\nWritten to {out}: {written}", highlight=False)
+    return result
+
+
+class _Asked(NamedTuple):
+    """What is asked of every subject."""
+
+    scores: tuple[str, ...]
+    protocol: str
+    corruptions: bool | Path | str
+    severity: int
+    options: Options
+    device: torch.device
+
+    def told(self) -> dict[str, Any]:
+        """As the results say it."""
+        return {
+            "protocol": self.protocol,
+            "corruptions": bool(self.corruptions),
+            "severity": self.severity,
+            **asdict(self.options),
+        }
+
+
+# -------------------------------------------------------------------------------------- one model
+
+
+def _appraised(
+    subject: Subject, asked: _Asked, parts: Path, advance: Callable[[], object]
+) -> list[dict[str, Any]]:
+    """The rows of one model: a row per division and score."""
+    model, task = subject.load()
+    model.to(asked.device)
+    name = re.sub(r"[^\w.-]+", "_", f"{subject.training}_{subject.seed}")
+    kept = _Kept(parts / f"{name}.json", _identity(model, task, asked))
+    rows = []
+    for split, division in enumerate(divide(task, asked.protocol, subject.seed)):
+        on = ground(model, division, subject.seed, asked.device, asked.options.batch)
+        with warnings.catch_warnings():
+            # Of draws without an error, which the bootstrap leaves out; the notes say so.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            for score in asked.scores:
+                said = kept.get(f"{split} {score}", partial(appraise, score, on, asked.options))
+                rows.append(
+                    {
+                        "training": subject.training,
+                        "outliers": subject.outliers,
+                        "seed": subject.seed,
+                        "split": split,
+                        "score": score,
+                        **said,
+                    }
+                )
+                advance()
+        if asked.corruptions and split == 0:
+            for row in rows:
+                row["corruptions"] = {}
+            for kind in CORRUPTIONS:
+                found = _under(kind, rows, on, task, asked, kept)
+                for row in rows:
+                    row["corruptions"][kind] = found[row["score"]]
+                advance()
+    return rows
+
+
+def _under(
+    kind: str,
+    rows: Sequence[dict[str, Any]],
+    on: Ground,
+    task: Task,
+    asked: _Asked,
+    kept: _Kept,
+) -> dict[str, Any]:
+    """Every score under one corruption, those that are not known yet in one go."""
+    keys = {row["score"]: f"{row['score']} {kind} {asked.severity}" for row in rows}
+    missing = [row for row in rows if not kept.has(keys[row["score"]])]
+    if missing:
+        made = _released(kind, on.division, task, asked)
+        scores = {
+            row["score"]: again(row["score"], row["hyperparameters"], on, asked.options)
+            for row in missing
+        }
+        found = corrupted(kind, asked.severity, scores, on, asked.options, made)
+        kept.put({keys[score]: said for score, said in found.items()})
+    return {score: kept.get(key) for score, key in keys.items()}
+
+
+def _released(kind: str, division: Division, task: Task, asked: _Asked) -> Part | None:
+    """CIFAR-10-C's images of the test part; None where they are made here."""
+    if isinstance(asked.corruptions, bool):
+        return None
+    if task.released is None:
+        raise ValueError(
+            f"corruptions must be made here for this data, got the folder {asked.corruptions}: "
+            "CIFAR-10-C holds the test images of CIFAR-10"
+        )
+    places = task.released[division.test.places]
+    return Part(cifar10c(asked.corruptions, kind, asked.severity), places)
+
+
+# -------------------------------------------------------------------------------- what is on disk
+
+
+class _Kept:
+    """What is known of one model, on disk; forgotten where the model or the question is another."""
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self._path = path
+        self._state: dict[str, Any] = {"identity": identity, "known": {}}
+        if path.is_file():
+            state = json.loads(path.read_text(encoding="utf-8"))
+            if state["identity"] == identity:
+                self._state = state
+
+    def has(self, key: str) -> bool:
+        return key in self._state["known"]
+
+    def get(self, key: str, make: Callable[[], dict[str, Any]] | None = None) -> Any:
+        if make is not None and not self.has(key):
+            self.put({key: make()})
+        return self._state["known"][key]
+
+    def put(self, entries: dict[str, Any]) -> None:
+        # As they will be read again: without NaN.
+        self._state["known"] |= plain(entries)
+        written = self._path.with_suffix(".tmp")
+        write_json(written, self._state)
+        written.replace(self._path)
+
+
+def _identity(model: nn.Module, task: Task, asked: _Asked) -> dict[str, Any]:
+    """What the numbers depend on."""
+    digest = hashlib.sha256()
+    for data in (task.validation, task.test):
+        if data is not None:
+            digest.update(data.y.numpy().tobytes())
+            # Of images that are read one by one, the first of them.
+            images = data.x if isinstance(data, Split) else data[0][0]
+            digest.update(images.numpy().tobytes())
+    return {
+        "weights": weights_hash(model),
+        "data": digest.hexdigest(),
+        "protocol": asked.protocol,
+        "released": not isinstance(asked.corruptions, bool),
+        **asdict(asked.options),
+        **machine(asked.device)["versions"],
+    }
+
+
+def _write_csv(path: Path, runs: Sequence[dict[str, Any]]) -> None:
+    """A row per model, division and score."""
+    plain_columns = ("training", "seed", "split", "score", "hyperparameters", "images", "errors")
+    columns = [*plain_columns, *METRICS, "forwards", "backwards"]
+    ends = [f"{metric}_{end}" for metric in SHOWN for end in ("low", "high")]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*columns, *ends])
+        for run in runs:
+            cells = [run[column] for column in columns]
+            cells[4] = " ".join(f"{k}={v:g}" for k, v in run["hyperparameters"].items())
+            intervals = [run["intervals"].get(metric, ["", ""]) for metric in SHOWN]
+            writer.writerow(cells + [end for interval in intervals for end in interval])

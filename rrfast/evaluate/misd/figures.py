@@ -1,0 +1,301 @@
+"""The figures of an evaluation: RAT's Fig. 2, 3, 4 and B.1, and risk against coverage."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from rrfast.evaluate.misd.appraisal import COVERAGES, EDGES
+from rrfast.evaluate.misd.summary import Row, Value, at, of, per_run, spread
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Style(NamedTuple):
+    """How a score is drawn, in every figure."""
+
+    colour: str
+    line: str
+    marker: str
+
+
+#: Okabe and Ito's colours, told apart by the colour-blind: the radii warm, all else cold or grey.
+STYLES = {
+    "radius_fast": Style("#D55E00", "-", "o"),
+    "radius_bs": Style("#E69F00", "-", "s"),
+    "radius_search": Style("#E69F00", "--", "D"),
+    "radius_grad": Style("#CC79A7", "--", "v"),
+    "msr": Style("#000000", "-", "x"),
+    "msr+eps": Style("#7F7F7F", "--", "+"),
+    "odin": Style("#0072B2", "-", "^"),
+    "doctor_alpha+eps": Style("#56B4E9", "-.", "P"),
+    "relu+eps": Style("#009E73", ":", "X"),
+}
+#: Which radius the histograms are of, the first of these that there is.
+DRAWN = ("radius_bs", "radius_search", "radius_fast", "radius_grad")
+#: Panels side by side.
+WIDE = 3
+
+
+class Drawing(NamedTuple):
+    """A figure, and what it shows."""
+
+    name: str  #: of its file
+    title: str
+    caption: str
+    figure: Figure
+
+
+def figures(result: dict[str, Any]) -> Iterator[Drawing]:
+    """Every figure that there are rows for.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    rows: list[Row] = result["runs"]
+    score = next((name for name in DRAWN if of(rows, score=name)), None)
+    if score is not None:
+        yield Drawing(
+            "radius",
+            "Radii of right and wrong predictions",
+            f"RAT Fig. 2. {score}, all seeds together; bars: share of the group per bin; lines: "
+            "medians of the seeds, averaged.",
+            radius_histograms(of(rows, score=score)),
+        )
+    yield Drawing(
+        "risk_coverage",
+        "Risk against coverage",
+        "Errors among the accepted, per cent, mean over seeds; lower is better, and the area under "
+        "a line is its AURC.",
+        risk_coverage(rows),
+    )
+    if any(row["temperature"] for row in rows):
+        yield Drawing(
+            "temperature",
+            "AURC against temperature",
+            "RAT Fig. 3. AURC × 1000 on the test part at every T of RAT B.1, eps as tuned; mean "
+            "over seeds, and one standard deviation.",
+            temperature(rows),
+        )
+    if any(row.get("corruptions") for row in rows):
+        for training in _trainings(rows):
+            yield Drawing(
+                f"corruptions_{training}".lower().replace(" + ", "_"),
+                f"Under corruption: {training}",
+                f"RAT Fig. 4. Severity {result['options']['severity']}; tuned on clean images; "
+                "mean over seeds, and one standard deviation.",
+                corruptions(of(rows, training=training)),
+            )
+    yield Drawing(
+        "above",
+        "Among confident predictions",
+        "RAT Fig. B.1. AUROC among predictions whose softmax probability p is above a threshold; "
+        "mean over seeds, where every seed has errors left.",
+        above(rows),
+    )
+
+
+def _trainings(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["training"] for row in rows))
+
+
+def _panels(rows: Sequence[Row], height: float = 3.4) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
+    """A panel per training, on the same axes."""
+    from matplotlib.figure import Figure
+
+    trainings = _trainings(rows)
+    wide = min(WIDE, len(trainings))
+    deep = math.ceil(len(trainings) / wide)
+    figure = Figure(figsize=(1 + 3.6 * wide, 0.6 + height * deep), layout="constrained")
+    grid = figure.subplots(deep, wide, sharex=True, sharey=True, squeeze=False).flatten()
+    for ax in grid[len(trainings) :]:
+        ax.remove()
+    for training, ax in zip(trainings, grid, strict=False):
+        ax.set_title(training, fontsize=11)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25, lw=0.6)
+        # What a removed panel below would have shown.
+        ax.tick_params(labelbottom=True)
+    return figure, iter(zip(trainings, grid, strict=False))
+
+
+def _drawn(rows: Sequence[Row]) -> list[str]:
+    """The scores with a style, in its order."""
+    there = {row["score"] for row in rows}
+    return [name for name in STYLES if name in there]
+
+
+def _legend(figure: Figure, ax: Axes) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    columns = min(len(labels), 5)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
+
+
+def radius_histograms(rows: Sequence[Row]) -> Figure:
+    """Fig. 2: how far right and wrong predictions are from the boundary."""
+    figure, panels = _panels(rows, 2.9)
+    centres = [math.sqrt(a * b) for a, b in itertools.pairwise(EDGES)]
+    # Pairs of bins: twenty to a decade are more than a few hundred images fill.
+    edges = EDGES[::2]
+    last: Axes | None = None
+    used: list[float] = []
+    for training, ax in panels:
+        own = of(rows, training=training)
+        for group, colour, line in (("right", "#0072B2", "-"), ("wrong", "#D55E00", "--")):
+            counts = torch.tensor([row["histogram"][group]["counts"] for row in own]).sum(0)
+            total = int(counts.sum()) + sum(row["histogram"][group]["outside"] for row in own)
+            if total == 0:
+                continue
+            share = (100 * counts / total).tolist()
+            median = spread(own, at("histogram", group, "median")).mean
+            label = f"{group}: {total:,}, median {median:.2g}"
+            ax.hist(centres, edges, weights=share, color=colour, alpha=0.25)
+            ax.hist(
+                centres, edges, weights=share, histtype="step", color=colour, ls=line, label=label
+            )
+            ax.axvline(median, color=colour, ls=line, lw=1)
+            used += [c for c, n in zip(centres, counts.tolist(), strict=True) if n]
+        ax.set_xscale("log")
+        ax.legend(frameon=False, fontsize=8, loc="upper left")
+        last = ax
+    if last is not None and used:
+        last.set_xlim(min(used) / 1.3, max(used) * 1.3)
+        last.margins(y=0.3)  # room for the legend
+        low, high = last.get_ylim()
+        last.set_ylim(low, 1.3 * high)
+    figure.supxlabel(f"radius ({rows[0]['score']}), log scale", fontsize=10)
+    figure.supylabel("share of its group per bin, %", fontsize=10)
+    return figure
+
+
+def risk_coverage(rows: Sequence[Row]) -> Figure:
+    """Errors among the accepted, against how many are accepted."""
+    figure, panels = _panels(rows)
+    for training, ax in panels:
+        for name in _drawn(rows):
+            own = of(rows, training=training, score=name)
+            if own:
+                means = [100 * spread(own, at("risk", i)).mean for i in range(len(COVERAGES))]
+                style = STYLES[name]
+                coverage = [100 * c for c in COVERAGES]
+                ax.plot(coverage, means, color=style.colour, ls=style.line, lw=1.4, label=name)
+        ax.set_ylim(bottom=0)
+    _legend(figure, ax)
+    figure.supxlabel("coverage, %", fontsize=10)
+    figure.supylabel("errors among the accepted, %", fontsize=10)
+    return figure
+
+
+def temperature(rows: Sequence[Row]) -> Figure:
+    """Fig. 3: how much a score depends on its temperature."""
+    figure, panels = _panels([row for row in rows if row["temperature"]])
+    for training, ax in panels:
+        for name in _drawn(rows):
+            own = [row for row in of(rows, training=training, score=name) if row["temperature"]]
+            if own:
+                places = sorted(own[0]["temperature"], key=float)
+                values = [at("temperature", t) for t in places]
+                _band(ax, [float(t) for t in places], own, values, 1000.0, name)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+            axis(lambda value, _: f"{value:g}")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _legend(figure, ax)
+    figure.supxlabel("temperature T, log scale", fontsize=10)
+    figure.supylabel("AURC × 1000, log scale", fontsize=10)
+    return figure
+
+
+def corruptions(rows: Sequence[Row]) -> Figure:
+    """Fig. 4: AUROC and FPR95 under each corruption, of one training."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in rows if row.get("corruptions")]
+    kinds = list(rows[0]["corruptions"])
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    panels = figure.subplots(2, 1, sharex=True)
+    named = (("auroc", "AUROC, %"), ("fpr_at_tpr", "FPR95, %"))
+    for ax, (metric, label) in zip(panels, named, strict=True):
+        names = _drawn(rows)
+        for i, name in enumerate(names):
+            own = of(rows, score=name)
+            found = [spread(own, at("corruptions", kind, metric)) for kind in kinds]
+            # Side by side, so that no marker hides another.
+            places = [j + 0.6 * ((i + 0.5) / len(names) - 0.5) for j in range(len(kinds))]
+            ax.errorbar(
+                places,
+                [100 * f.mean for f in found],
+                [0 if math.isnan(f.std) else 100 * f.std for f in found],
+                fmt=STYLES[name].marker,
+                color=STYLES[name].colour,
+                ms=5,
+                lw=0.8,
+                label=name,
+            )
+        ax.set_ylabel(label)
+        ax.grid(alpha=0.25, lw=0.6, axis="y")
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[1].set_xticks(
+        range(len(kinds)), [kind.replace("_", " ") for kind in kinds], rotation=35, ha="right"
+    )
+    _legend(figure, panels[1])
+    return figure
+
+
+def above(rows: Sequence[Row]) -> Figure:
+    """Fig. B.1: AUROC among predictions above a confidence."""
+    figure, panels = _panels(rows)
+    ticks: dict[float, str] = {}
+    for training, ax in panels:
+        for name in _drawn(rows):
+            own = of(rows, training=training, score=name)
+            # Up to the last threshold at which every seed has errors left.
+            known = [
+                p
+                for p in (own[0]["above"] if own else ())
+                if all(row["above"][p]["auroc"] is not None for row in own)
+            ]
+            if known:
+                ticks |= {_nines(float(p)): p if float(p) else "all" for p in known}
+                values = [at("above", p, "auroc") for p in known]
+                _band(ax, [_nines(float(p)) for p in known], own, values, 100.0, name)
+    shown = {place: label for place, label in ticks.items() if label in SHOWN_TICKS}
+    ax.set_xticks(list(shown), list(shown.values()))
+    _legend(figure, ax)
+    figure.supxlabel("predictions with p above, log scale of 1 − p", fontsize=10)
+    figure.supylabel("AUROC, %", fontsize=10)
+    return figure
+
+
+#: Thresholds that have a label in Fig. B.1: the others stand too close to one of them.
+SHOWN_TICKS = ("all", "0.5", "0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999")
+
+
+def _nines(probability: float) -> float:
+    """Places of 9: 1 at 0.9, 2 at 0.99."""
+    return -math.log10(1 - probability)
+
+
+def _band(
+    ax: Axes, x: list[float], rows: Sequence[Row], values: Sequence[Value], factor: float, name: str
+) -> None:
+    """Mean over runs, and one standard deviation."""
+    style = STYLES[name]
+    found = [spread(rows, value) for value in values]
+    means = [factor * f.mean for f in found]
+    ax.plot(
+        x, means, color=style.colour, ls=style.line, marker=style.marker, ms=4, lw=1.4, label=name
+    )
+    if len(per_run(rows, values[0])) > 1:
+        low = [factor * (f.mean - f.std) for f in found]
+        high = [factor * (f.mean + f.std) for f in found]
+        ax.fill_between(x, low, high, color=style.colour, alpha=0.12, lw=0)

@@ -1,0 +1,100 @@
+"""Means and differences over seeds, from the rows of an evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+Row = dict[str, Any]
+#: What is averaged: a number of a row, None or NaN where it is undefined.
+Value = Callable[[Row], "float | None"]
+
+
+class Spread(NamedTuple):
+    """A number over several runs."""
+
+    mean: float
+    std: float  #: with n - 1; NaN for one run
+    runs: int
+
+
+class Paired(NamedTuple):
+    """One number less another of the same run, over several runs."""
+
+    mean: float
+    standard_error: float  #: NaN for one run
+    lower: int  #: runs in which it is below 0
+    runs: int
+
+    @property
+    def verdict(self) -> int:
+        """-1: below 0 by more than two standard errors; +1: above; 0: neither."""
+        if not abs(self.mean) > 2 * self.standard_error:  # also where one of them is NaN
+            return 0
+        return -1 if self.mean < 0 else 1
+
+
+def at(*path: str | int) -> Value:
+    """What stands in a row under these keys, one within the other.
+
+    Example:
+        >>> at("above", "0.9", "errors")({"above": {"0.9": {"errors": 3}}})
+        3
+    """
+
+    def value(row: Row) -> float | None:
+        found: Any = row
+        for key in path:
+            found = found[key]
+        return found  # type: ignore[no-any-return]
+
+    return value
+
+
+def of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """The rows that have all these values."""
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def per_run(rows: Sequence[Row], value: Value) -> list[float]:
+    """A number for each seed, the mean over its divisions; for one seed, one for each division.
+
+    Divisions of one test set share most of it and all of the training: they are no independent
+    repetitions, and where there are seeds to average over, they do not count as such (errata 12).
+    """
+    seeds: dict[int, list[float]] = {}
+    for row in rows:
+        found = value(row)
+        seeds.setdefault(row["seed"], []).append(math.nan if found is None else found)
+    if len(seeds) == 1:
+        return next(iter(seeds.values()))
+    return [sum(values) / len(values) for _, values in sorted(seeds.items())]
+
+
+def spread(rows: Sequence[Row], value: Value) -> Spread:
+    """Mean and standard deviation over runs; NaN where a run has none."""
+    v = torch.tensor(per_run(rows, value), dtype=torch.float64)
+    std = v.std().item() if len(v) > 1 else math.nan
+    return Spread(v.mean().item() if len(v) else math.nan, std, len(v))
+
+
+def paired(rows: Sequence[Row], less: Sequence[Row], value: Value) -> Paired:
+    """`value` of the rows less that of others, run by run; both must have the same runs.
+
+    Raises:
+        ValueError: They have not.
+    """
+    runs, others = ({(r["seed"], r["split"]) for r in part} for part in (rows, less))
+    if runs != others:
+        raise ValueError(f"rows must be of the same seeds and divisions, got {runs} and {others}")
+    both = zip(per_run(_ordered(rows), value), per_run(_ordered(less), value), strict=True)
+    d = torch.tensor([one - other for one, other in both], dtype=torch.float64)
+    error = d.std().item() / math.sqrt(len(d)) if len(d) > 1 else math.nan
+    return Paired(d.mean().item(), error, int((d < 0).sum()), len(d))
+
+
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row["seed"], row["split"]))

@@ -1,0 +1,166 @@
+"""The tables of an evaluation: RAT's Tables 2, 3 and B.2, and every score on every training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences
+from rrfast.evaluate.misd.summary import Row, at, of, spread
+from rrfast.evaluate.parts import PROTOCOLS
+from rrfast.tables import CONVENTION, SHOWN, Block, markdown, number
+from rrfast.train.variants import VARIANTS
+
+#: Metric: as printed, factor, digits.
+COLUMNS = {
+    "auroc": ("AUROC\n%", 100.0, 2),
+    "fpr_at_tpr": ("FPR95\n%", 100.0, 1),
+    "aurc": ("AURC\n×1000", 1000.0, 2),
+    "accuracy": ("accuracy\n%", 100.0, 2),
+}
+#: What RAT's Table 2 has a row for: training, and scores of which the first that is there is taken.
+PAPER = (
+    ("standard", ("msr+eps", "msr")),
+    ("standard", ("odin",)),
+    ("standard", ("doctor_alpha+eps", "doctor_alpha")),
+    ("standard", ("relu+eps", "relu")),
+    ("openmix", ("msr+eps", "msr")),
+    ("mixup", ("msr+eps", "msr")),
+    ("regmixup", ("msr+eps", "msr")),
+    ("rat_mixup", ("radius_bs", "radius_search", "radius_fast")),
+    ("rat_mixup", ("msr+eps", "msr")),
+    ("rat", ("radius_bs", "radius_search", "radius_fast")),
+    ("rat", ("msr+eps", "msr")),
+)
+
+
+def blocks(result: dict[str, Any]) -> Iterator[Block]:
+    """Every table that there are rows for."""
+    rows = result["runs"]
+    trainings = list(dict.fromkeys(row["training"] for row in rows))
+    scores = list(dict.fromkeys(row["score"] for row in rows))
+    paper = _paper(rows)
+    if paper is not None:
+        yield paper
+    if len(trainings) == 1:
+        cells = [[s, *_cells(of(rows, score=s)), *_passes(of(rows, score=s))] for s in scores]
+        head = ["score", *(head for head, _, _ in COLUMNS.values()), "F", "B"]
+        yield Block(f"Errors found: {trainings[0]}", head, cells, 1)
+        yield from claim_blocks(result)
+        return
+    for name in SHOWN[:3]:
+        heading, factor, digits = COLUMNS[name]
+        cells = [
+            [s, *(_cell(of(rows, score=s, training=t), name, factor, digits) for t in trainings)]
+            for s in scores
+        ]
+        best = frozenset(
+            (place, j)
+            for j, training in enumerate(trainings, 1)
+            for place in _best(rows, scores, training, name)
+        )
+        title = f"{' '.join(heading.split())} by score and training, the best of each training bold"
+        yield Block(title, ["score", *(t.replace(" ", "\n", 1) for t in trainings)], cells, 1, best)
+    # The same for all scores, so of any one of them.
+    accuracy = [
+        _cell(of(rows, score=scores[0], training=t), "accuracy", 100.0, 2) for t in trainings
+    ]
+    outliers = [str(of(rows, training=t)[0]["outliers"] or "–") for t in trainings]
+    cells = [list(cells) for cells in zip(trainings, accuracy, outliers, strict=True)]
+    yield Block("Trainings", ["training", "accuracy\n%", "outliers\nseen"], cells, 1)
+    yield from claim_blocks(result)
+
+
+def _best(rows: list[Row], scores: list[str], training: str, name: str) -> list[int]:
+    """Places of the scores with the best mean; several where they tie."""
+    means = [spread(of(rows, score=s, training=training), at(name)).mean for s in scores]
+    known = [mean for mean in means if not math.isnan(mean)]
+    best = (max if name == "auroc" else min)(known, default=math.nan)
+    return [place for place, mean in enumerate(means) if mean == best]
+
+
+def _paper(rows: list[Row]) -> Block | None:
+    cells = []
+    for name, candidates in PAPER:
+        of_training = of(rows, training=VARIANTS[name])
+        there = {row["score"] for row in of_training}
+        score = next((score for score in candidates if score in there), None)
+        if score is None:
+            continue
+        own = of(of_training, score=score)
+        cells.append([VARIANTS[name], score, *_cells(own), str(own[0]["outliers"] or "–")])
+    if len({cell[0] for cell in cells}) < 2:
+        return None
+    head = ["training", "score", *(head for head, _, _ in COLUMNS.values()), "outliers\nseen"]
+    return Block("As RAT's Table 2", head, cells, 2)
+
+
+def _cells(rows: list[Row]) -> list[str]:
+    return [_cell(rows, name, factor, digits) for name, (_, factor, digits) in COLUMNS.items()]
+
+
+def _passes(rows: list[Row]) -> list[str]:
+    return [f"{spread(rows, at(name)).mean:.4g}" for name in ("forwards", "backwards")]
+
+
+def _cell(rows: list[Row], name: str, factor: float, digits: int) -> str:
+    """Mean ± standard deviation; of a single run its bootstrap interval."""
+    if not rows:
+        return "–"
+    found = spread(rows, at(name))
+    mean = number(None if math.isnan(found.mean) else found.mean, factor, digits)
+    if not math.isnan(found.std):
+        return f"{mean} ± {number(found.std, factor, digits)}"
+    if found.runs == 1 and name in rows[0]["intervals"]:
+        low, high = (number(end, factor, digits) for end in rows[0]["intervals"][name])
+        return f"{mean} [{low}, {high}]"
+    return mean
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What the numbers are, and what they say of the paper's claims."""
+    rows, options = result["runs"], result["options"]
+    seeds = {row["seed"] for row in rows}
+    splits = {row["split"] for row in rows}
+    if len(seeds) > 1:
+        several = f"Mean ± standard deviation over {len(seeds)} training seeds"
+        several += f", each the mean over {len(splits)} divisions." * (len(splits) > 1)
+        several += "." * (len(splits) == 1)
+    elif len(splits) > 1:
+        several = f"Mean ± standard deviation over {len(splits)} divisions of one test set."
+    else:
+        several = (
+            f"In brackets the 95 % interval over {options['draws']} test sets drawn again from "
+            "this one, those without an error or without a right prediction left out."
+            * bool(options["draws"])
+        )
+    counts = {(r["training"], r["seed"], r["split"]): (r["errors"], r["images"]) for r in rows}
+    errors = [errors for errors, _ in counts.values()]
+    images = sorted({images for _, images in counts.values()})
+    tested = (
+        f"{', '.join(result['data'])}: {' or '.join(map(str, images))} test images, of which "
+        f"{min(errors)} to {max(errors)} are errors; hyper-parameters (T, eps) by AURC, "
+        f"{PROTOCOLS[options['protocol']]}."
+    )
+    lines = [
+        CONVENTION,
+        several,
+        tested,
+    ]
+    undefined = sorted({f"{row['score']} ({row['training']})" for row in rows if row["nan"]})
+    if undefined:
+        lines.append(f"NaN on some images, and so no metric: {', '.join(undefined)}.")
+    said = list(sentences(result))
+    return lines + ([LEGEND, "Claims of RAT §5 and B.4:", *said] if said else [])
+
+
+def page(result: dict[str, Any]) -> str:
+    """Tables and notes in Markdown."""
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    lines = "\n".join(notes(result))
+    return (
+        f"# rrfast evaluate\n\n{markdown(blocks(result))}\n\n```text\n{lines}\n```\n\n"
+        f"`{result['command']}`, {result['device']}, {result['threads']} "
+        f"thread{'s' * (result['threads'] > 1)}; {versions}; {result['date']}.\n"
+    )

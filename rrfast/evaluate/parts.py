@@ -1,0 +1,109 @@
+"""Parts of a data set, and how a protocol divides a task into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast.train.batches import Data, Loader, Share, length, stream
+from rrfast.train.settings import Training
+from rrfast.train.tasks import Task
+
+#: Share of the test set that `protocol="rat"` tunes on, and how many random divisions it takes.
+SHARE, SPLITS = 0.2, 3
+PROTOCOLS = {
+    "heldout": "tuned on the validation split, tested on the whole test split",
+    "rat": f"tuned on {SHARE:.0%} of the test split, tested on the rest, {SPLITS} random divisions",
+}
+#: What the random numbers are for, beside those of `rrfast.train.batches`.
+_DIVIDE, _HALVE = 100, 101
+
+
+class Part(NamedTuple):
+    """Some of the images of a data set, in an order."""
+
+    data: Data
+    places: Tensor  #: [n] int64, rows of `data`
+
+    def batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """(x, y) on a device, images as they are; every batch can be asked for again."""
+        loader = Loader(self.data, Training(epochs=1), device, 0)
+        for (batch,) in loader([Share(0, i, (p,)) for i, p in enumerate(self.places.split(size))]):
+            yield batch
+
+
+class Division(NamedTuple):
+    """What is tuned on and what is tested on, without an image in common."""
+
+    validation: Part
+    test: Part
+
+    def halves(self, seed: int) -> tuple[Part, Part]:
+        """The validation part in two: to fit RelU on, and to tune it on (RAT B.1)."""
+        data, places = self.validation
+        fit, tune = _shuffled(places, seed, _HALVE).tensor_split(2)
+        return Part(data, fit), Part(data, tune)
+
+
+def divide(task: Task, protocol: str, seed: int) -> list[Division]:
+    """A task's divisions.
+
+    Args:
+        task: With a test split; for "heldout" also with one to validate on.
+        protocol: "heldout": the validation split tunes, the whole test split tests. "rat": a random
+            fifth of the test split tunes, the rest tests, and that three times (RAT §5.1); the
+            validation split is not used.
+        seed: Of the random divisions.
+
+    Returns:
+        One division, or three.
+
+    Raises:
+        ValueError: An unknown protocol, or a split is missing or too small.
+
+    Source: RAT §5.1, B.1; errata 12.
+
+    Example:
+        >>> from rrfast.train import TASKS
+        >>> task = TASKS["digits"](seed=0)
+        >>> [(len(d.validation.places), len(d.test.places)) for d in divide(task, "rat", seed=0)]
+        [(239, 958), (239, 958), (239, 958)]
+        >>> [(len(d.validation.places), len(d.test.places)) for d in divide(task, "heldout", 0)]
+        [(200, 1197)]
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    if task.test is None:
+        raise ValueError("data must have a test split, and has none")
+    whole = torch.arange(length(task.test))
+    if protocol == "heldout":
+        if task.validation is None:
+            raise ValueError(
+                "data must have a validation split for the protocol heldout, and has none; the "
+                "protocol rat tunes on a fifth of the test split"
+            )
+        tuned = torch.arange(length(task.validation))
+        return [_checked(Division(Part(task.validation, tuned), Part(task.test, whole)))]
+    size = round(SHARE * len(whole))
+    orders = [_shuffled(whole, seed, _DIVIDE, split) for split in range(SPLITS)]
+    return [
+        _checked(Division(Part(task.test, order[:size]), Part(task.test, order[size:].sort()[0])))
+        for order in orders
+    ]
+
+
+def _checked(division: Division) -> Division:
+    for name, part in zip(division._fields, division, strict=True):
+        if len(part.places) < 2:
+            raise ValueError(
+                f"the {name} part must hold at least two images, got {len(part.places)}"
+            )
+    return division
+
+
+def _shuffled(places: Tensor, seed: int, *key: int) -> Tensor:
+    generator = torch.Generator().manual_seed(stream(seed, *key))
+    return places[torch.randperm(len(places), generator=generator)]

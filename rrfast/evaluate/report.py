@@ -1,0 +1,150 @@
+"""`rrfast report`: one HTML file, which needs no other, with every table and figure."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rrfast.bench import report as bench
+from rrfast.evaluate.ablate import blocks as ablation_blocks
+from rrfast.evaluate.ablate import notes as ablation_notes
+from rrfast.evaluate.misd import figures, tables
+from rrfast.results import require_matplotlib
+from rrfast.tables import Block
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Picture(NamedTuple):
+    """A figure as a page holds it."""
+
+    title: str
+    caption: str
+    source: str  #: a data: URL
+
+
+class Section(NamedTuple):
+    """The results of one command."""
+
+    title: str
+    result: dict[str, Any]
+    blocks: list[Block]
+    notes: list[str]
+    pictures: list[Picture]
+
+
+def report(
+    folders: Sequence[Path | str],
+    out: Path | str,
+    *,
+    title: str | None = None,
+    command: str = "",
+) -> None:
+    """Write a page with the tables and figures of results.
+
+    The file holds everything: styles, and figures as SVG; it can be mailed, and opens without a
+    network. Nothing in it runs.
+
+    Args:
+        folders: That `rrfast evaluate`, `rrfast ablate` or `rrfast bench` have left: each with one
+            or more of evaluation.json, ablation.json, bench.json.
+        out: The file.
+        title: Of the page; default the names of the folders.
+        command: What made the page.
+
+    Raises:
+        FileNotFoundError: A folder has no results.
+        ImportError: matplotlib is not installed.
+        OSError: `out` cannot be written.
+        ValueError: A file of results is no JSON.
+    """
+    from jinja2 import Environment
+
+    require_matplotlib("report")
+    sections = [section for folder in folders for section in _sections(Path(folder))]
+    template = files("rrfast.evaluate").joinpath("report.html").read_text(encoding="utf-8")
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
+    names = title or ", ".join(dict.fromkeys(Path(folder).resolve().name for folder in folders))
+    text = page.render(title=names, sections=sections, command=command)
+    written = Path(out).with_name(f"{Path(out).name}.tmp")
+    written.write_text(text, encoding="utf-8")
+    written.replace(out)
+
+
+def _sections(folder: Path) -> list[Section]:
+    found = [
+        make(folder, json.loads((folder / name).read_text(encoding="utf-8")))
+        for name, make in _KINDS.items()
+        if (folder / name).is_file()
+    ]
+    if not found:
+        raise FileNotFoundError(f"{folder} has no results: none of {', '.join(_KINDS)}")
+    return found
+
+
+def _evaluation(folder: Path, result: dict[str, Any]) -> Section:
+    del folder
+    return Section(
+        f"Misclassification detection: {', '.join(result['data'])}",
+        result,
+        list(tables.blocks(result)),
+        tables.notes(result),
+        [Picture(d.title, d.caption, _svg(d.figure)) for d in figures.figures(result)],
+    )
+
+
+def _ablation(folder: Path, result: dict[str, Any]) -> Section:
+    return Section(
+        f"What each part of RAT does: {result['recipe']['data']['name']}",
+        result,
+        list(ablation_blocks(result)),
+        ablation_notes(result),
+        [_png(folder / "ablation.png", "AURC and radii", "RAT Tables 1 and 5.")],
+    )
+
+
+def _bench(folder: Path, result: dict[str, Any]) -> Section:
+    pictures = [
+        _png(folder / name, title, "")
+        for name, title in (("throughput.png", "Throughput"), ("pareto.png", "What passes buy"))
+        if (folder / name).is_file()
+    ]
+    return Section(
+        f"Speed and worth: {result['settings']['model']}",
+        result,
+        list(bench.blocks(result)),
+        bench.notes(result).split("\n\n"),
+        pictures,
+    )
+
+
+#: A file of results, and what makes a section of it. A new kind of result is a line here.
+_KINDS: dict[str, Callable[[Path, dict[str, Any]], Section]] = {
+    "evaluation.json": _evaluation,
+    "ablation.json": _ablation,
+    "bench.json": _bench,
+}
+
+
+def _svg(figure: Figure) -> str:
+    import matplotlib as mpl
+
+    file = io.BytesIO()
+    # The same figure gives the same bytes.
+    with mpl.rc_context({"svg.hashsalt": "rrfast"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return _url("svg+xml", file.getvalue())
+
+
+def _png(path: Path, title: str, caption: str) -> Picture:
+    return Picture(title, caption, _url("png", path.read_bytes()))
+
+
+def _url(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
