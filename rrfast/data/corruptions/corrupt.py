@@ -126,9 +126,9 @@ def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
             for jpeg_compression, neither 1 channel nor 3; `corruption`, `severity` or `seed` is
             out of range.
 
-    Cost: no pass of a model, and no loop over the images but for jpeg_compression. Memory is two to
-    five times that of float32 x, up to fifteen times for defocus_blur, glass_blur and
-    elastic_transform, and up to 25 times for the latter two of one channel.
+    Cost: no pass of a model, and no loop over the images but for jpeg_compression. On the CPU it
+    takes, beside x, up to eleven times the memory of x in float32, fifteen times for glass_blur and
+    elastic_transform, and 25 times for these two where there is one channel.
 
     Source: Hendrycks & Dietterich (2019), "Benchmarking Neural Network Robustness to Common
     Corruptions and Perturbations", https://arxiv.org/abs/1903.12261, section 3. RAT draws its
