@@ -2,13 +2,15 @@
 
 Without a download: `digits` is real, `synthetic` any size. From files you have: `cifar10` and
 `cifar100` read the binary releases, `cifar10c` the corrupted test images, `image_folder` a folder
-per class. `augment` crops and flips a batch on its device. `random_images` and `random_textures`
-are images of no class, which `Outliers` draws batches from.
+per class. `augment` crops and flips a batch on its device. `corrupt` puts images of any task under
+the 15 corruptions of CIFAR-10-C. `random_images` and `random_textures` are images of no class,
+which `Outliers` draws batches from.
 """
 
 from rrfast.data.augment import augment
 from rrfast.data.cifar import Cifar, cifar10, cifar100
 from rrfast.data.cifar10c import CORRUPTIONS, EXTRA_CORRUPTIONS, cifar10c
+from rrfast.data.corruptions import corrupt
 from rrfast.data.digits import Digits, Split, digits, digits_cnn
 from rrfast.data.folder import ImageFolder, image_folder
 from rrfast.data.outliers import Outliers, random_images, random_textures
@@ -27,6 +29,7 @@ __all__ = [
     "cifar10",
     "cifar10c",
     "cifar100",
+    "corrupt",
     "digits",
     "digits_cnn",
     "image_folder",

@@ -1,0 +1,74 @@
+"""Digital: contrast, elastic deformation, coarse pixels, JPEG."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rrfast.checks import describe
+from rrfast.data.corruptions.displaced import displaced
+from rrfast.data.corruptions.draws import Draws
+from rrfast.data.corruptions.linear_filter import gaussian_filtered
+
+#: Standard deviation of the Gaussian that makes an elastic deformation smooth, in image sides.
+SMOOTH = 0.08
+
+
+def contrast(x: Tensor, draws: Draws, *, kept: float) -> Tensor:
+    """The image drawn to its mean, m + kept (x - m), m that of a channel."""
+    mean = x.mean(dim=(2, 3), keepdim=True)
+    return mean + kept * (x - mean)
+
+
+def elastic_transform(x: Tensor, draws: Draws, *, displacement: float) -> Tensor:
+    """Pixels moved by a smooth random field: root mean square `displacement` sides per axis."""
+    n, _, height, width = x.shape
+    side = min(height, width)
+    field = gaussian_filtered(2 * draws.uniform(n, 2, height, width) - 1, SMOOTH * side)
+    field = field / field.square().mean(dim=(2, 3), keepdim=True).sqrt()
+    row, column = (displacement * side * field).unbind(dim=1)
+    return displaced(x, row, column)
+
+
+def pixelate(x: Tensor, draws: Draws, *, kept: float) -> Tensor:
+    """Means of the blocks of a grid that has `kept` times as many cells along each side."""
+    # In float64, which no setting of torch multiplies at a lower precision.
+    rows, columns = (blocks(side, kept).to(x.device) for side in x.shape[-2:])
+    return (rows @ x.double() @ columns).to(x.dtype)
+
+
+def blocks(side: int, kept: float) -> Tensor:
+    """[side, side] float64: the mean over a pixel's block, symmetric.
+
+    Of round(kept side) blocks, a pixel belongs to that in which its centre lies.
+    """
+    block = ((torch.arange(side, dtype=torch.float64) + 0.5) * round(kept * side) / side).floor()
+    together = (block[:, None] == block).double()
+    return together / together.sum(dim=1)
+
+
+def jpeg_compression(x: Tensor, draws: Draws, *, quality: int) -> Tensor:
+    """Pillow's encoder and back, with values rounded to 8 bits."""
+    if x.shape[1] not in (1, 3):
+        raise ValueError(
+            f"x must have 1 channel or 3 for corruption 'jpeg_compression', got {describe(x)}"
+        )
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            "corruption 'jpeg_compression' needs Pillow, which does not import: "
+            f"{error}. Install it with: pip install pillow"
+        ) from error
+    pixels = (255 * x).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    result = np.empty_like(pixels)
+    for image, decoded in zip(pixels, result, strict=True):
+        file = io.BytesIO()
+        grey = image.shape[-1] == 1
+        Image.fromarray(image[..., 0] if grey else image).save(file, "JPEG", quality=quality)
+        with Image.open(file) as opened:
+            decoded[...] = np.asarray(opened).reshape(image.shape)
+    return torch.from_numpy(result).permute(0, 3, 1, 2).to(x) / 255

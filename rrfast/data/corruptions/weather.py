@@ -1,0 +1,87 @@
+"""Weather, made of noise: flakes, ice, fog; and light."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rrfast.data.corruptions.blur import line
+from rrfast.data.corruptions.draws import Draws
+from rrfast.data.corruptions.linear_filter import filtered
+
+#: Cells of the field that flakes come from, along the shorter side of the image.
+FLAKE_CELLS = 32
+#: Length of a falling flake, in image sides.
+FALL = 0.12
+#: What thick fog looks like.
+AIRLIGHT = 0.8
+
+
+def snow(x: Tensor, draws: Draws, *, haze: float, threshold: float) -> Tensor:
+    """Flakes s over an image that a haze whitens: 1 - (1 - haze) (1 - x) (1 - s).
+
+    A flake is where a field of noise exceeds the threshold, drawn out along the direction of its
+    fall, which an image draws, at most 45 degrees from the vertical.
+    """
+    field = _enlarged(draws, x, min(FLAKE_CELLS, *x.shape[-2:]))
+    angle = (draws.uniform(len(x)) + 0.5) * (math.pi / 2)
+    flakes = (2 * (field - threshold)).clamp(0, 1)
+    fallen = filtered(flakes, line(FALL * min(x.shape[-2:]), angle).to(x))
+    return 1 - (1 - haze) * (1 - x) * (1 - (2 * fallen).clamp(0, 1))
+
+
+def frost(x: Tensor, draws: Draws, *, kept: float, ice: float) -> Tensor:
+    """Needles of ice, kept x + ice f: f in [0, 1] is a net that is densest at the borders.
+
+    A needle is where noise changes its sign: f is the sum over finer and finer fields of
+    (1 - |field|)_+^2, each half as strong as the one before.
+    """
+    height, width = x.shape[-2:]
+    f = x.new_zeros(len(x), 1, height, width)
+    strength, cells = 1.0, 4
+    while cells <= min(height, width):
+        f += strength * (1 - _enlarged(draws, x, cells).abs()).clamp(min=0).square()
+        strength, cells = strength / 2, 2 * cells
+    row, column = (
+        torch.linspace(-1, 1, side, dtype=torch.float64).to(x).square() for side in (height, width)
+    )
+    border = torch.maximum(row[:, None], column)
+    f = f * (0.5 + border)
+    return kept * x + ice * f / f.amax(dim=(1, 2, 3), keepdim=True)
+
+
+def fog(x: Tensor, draws: Draws, *, density: float) -> Tensor:
+    """Koschmieder's law: x t + 0.8 (1 - t), with t = exp(-density cloud), the cloud in [0, 1].
+
+    The cloud is noise on grids of 2, 4, 8, ... cells, each half as strong as the one before.
+    """
+    cloud = x.new_zeros(len(x), 1, *x.shape[-2:])
+    strength, cells = 1.0, 2
+    while cells <= min(x.shape[-2:]):
+        cloud += strength * _enlarged(draws, x, cells)
+        strength, cells = strength / 2, 2 * cells
+    least, most = cloud.amin(dim=(1, 2, 3), keepdim=True), cloud.amax(dim=(1, 2, 3), keepdim=True)
+    through = torch.exp(-density * (cloud - least) / (most - least))
+    return AIRLIGHT + (x - AIRLIGHT) * through
+
+
+def brightness(x: Tensor, draws: Draws, *, more: float) -> Tensor:
+    """HSV's value plus `more`, hue and saturation kept: x min(V + more, 1) / V, V = max_c x_c.
+
+    A black pixel has no hue and becomes grey; one channel has only a value.
+    """
+    value = x.amax(dim=1, keepdim=True)
+    brighter = (value + more).clamp(max=1)
+    return torch.where(value > 0, x / value, 1) * brighter
+
+
+def _enlarged(draws: Draws, x: Tensor, cells: int) -> Tensor:
+    """Normal noise [n, 1, H, W] on square cells, `cells` along the shorter side."""
+    height, width = x.shape[-2:]
+    side = min(height, width)
+    grid = (math.ceil(cells * height / side), math.ceil(cells * width / side))
+    noise = draws.normal(len(x), 1, *grid)
+    return F.interpolate(noise, size=(height, width), mode="bicubic", align_corners=False)
