@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from rich import box
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 #: The metrics of RAT's Tables 2 and 3, which every table shows; `METRICS` has more.
 SHOWN = ("auroc", "fpr_at_tpr", "aurc", "accuracy")
@@ -31,9 +32,11 @@ class Block(NamedTuple):
 
 def terminal(blocks: Iterable[Block]) -> Group:
     """All of them for a terminal."""
-    drawn = []
+    drawn: list[RenderableType] = []
     for block in blocks:
-        table = Table(title=f"\n{block.title}", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+        # Not the table's own title, which wraps where the table is narrow.
+        drawn.append(Text(f"\n{block.title}\n", style="italic"))
+        table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
         for i, name in enumerate(block.head):
             table.add_column(name, justify="left" if i < block.words else "right", no_wrap=True)
         for i, row in enumerate(block.rows):

@@ -25,6 +25,8 @@ ABOVE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 COVERAGES = tuple(i / 100 for i in range(1, 101))
 #: Edges of the bins in which radii are counted: twenty to a decade.
 EDGES = tuple(10 ** (i / 20) for i in range(-160, 61))
+#: Passes per image, forwards and backwards, up to which a score is asked at every temperature.
+SWEPT = 50
 #: What the random numbers of a corruption are for, beside those of `rrfast.train.batches`.
 _CORRUPT = 102
 
@@ -36,7 +38,8 @@ class Options:
     Attributes:
         batch: Images per forward.
         draws: Of the bootstrap; 0 for no intervals.
-        sensitivity: Also the AURC at every temperature (Fig. 3).
+        sensitivity: Also the AURC at every temperature (Fig. 3), of scores that take at most
+            `SWEPT` passes at one.
     """
 
     batch: int = 500
@@ -108,14 +111,16 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
     once more at each temperature, as `Score.measure` shares it.
     """
     score, point, validation_aurc = tuned(name, on, options)
+    one, _ = next(on.division.test.batches(1, on.device))
+    cost = score.measure(on.model, one, ({},))
     points = [dict(point)]
-    if options.sensitivity and "temperature" in point:
+    cheap = cost.forwards + cost.backwards <= SWEPT
+    if options.sensitivity and cheap and "temperature" in point:
         points += [{**point, "temperature": t} for t in TEMPERATURES if t != point["temperature"]]
-    parts = []
-    for i, (x, _) in enumerate(on.division.test.batches(options.batch, on.device)):
-        if i == 0:  # one image says what one costs
-            cost = score.measure(on.model, x[:1], ({},))
-        parts.append(score.measure(on.model, x, points).values.cpu())
+    parts = [
+        score.measure(on.model, x, points).values.cpu()
+        for x, _ in on.division.test.batches(options.batch, on.device)
+    ]
     values = torch.cat(parts, dim=1)
     value, correct = values[0], on.correct
     said: dict[str, Any] = {

@@ -108,7 +108,10 @@ def evaluate(
         named(name, SCORES)
     if severity not in range(1, 6):
         raise ValueError(f"severity must be from 1 to 5, got {severity!r}")
-    console = console or Console()
+    if console is None:
+        console = Console()
+        if not console.is_terminal:
+            console.width = 140  # lines of a file may be longer than the 80 columns that rich takes
     out = Path(out)
     (out / "parts").mkdir(parents=True, exist_ok=True)
     asked = _Asked(

@@ -135,7 +135,7 @@ def _legend(figure: Figure, ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
     columns = min(len(labels), 5)
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+        handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9
     )
 
 
@@ -168,9 +168,8 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
         last = ax
     if last is not None and used:
         last.set_xlim(min(used) / 1.3, max(used) * 1.3)
-        last.margins(y=0.3)  # room for the legend
         low, high = last.get_ylim()
-        last.set_ylim(low, 1.3 * high)
+        last.set_ylim(low, 1.25 * high)  # room for the legend
     figure.supxlabel(f"radius ({rows[0]['score']}), log scale", fontsize=10)
     figure.supylabel("share of its group per bin, %", fontsize=10)
     return figure
