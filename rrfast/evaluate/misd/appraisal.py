@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.data import corrupt
-from rrfast.evaluate.parts import Division, Part
+from rrfast.evaluate.division import Division, Part
 from rrfast.metrics import METRICS, auroc, bootstrap, risk_coverage_curve
 from rrfast.scores import MSR, SCORES, TEMPERATURES, Radius, Score, tune
 from rrfast.scores.named import named

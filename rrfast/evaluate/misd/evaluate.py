@@ -20,9 +20,9 @@ from torch import nn
 
 from rrfast import tables
 from rrfast.data import CORRUPTIONS, Split, cifar10c
+from rrfast.evaluate.division import Division, Part, divide
 from rrfast.evaluate.misd.appraisal import Ground, Options, again, appraise, corrupted, ground
 from rrfast.evaluate.misd.tables import blocks, notes, page
-from rrfast.evaluate.parts import Division, Part, divide
 from rrfast.evaluate.subject import Subject
 from rrfast.machine import machine
 from rrfast.metrics import METRICS

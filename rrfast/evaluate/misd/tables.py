@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from rrfast.evaluate.division import PROTOCOLS
 from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.misd.summary import Row, at, of, spread
-from rrfast.evaluate.parts import PROTOCOLS
 from rrfast.tables import CONVENTION, SHOWN, Block, markdown, number
 from rrfast.train.variants import VARIANTS
 

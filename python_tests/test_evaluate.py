@@ -1,0 +1,613 @@
+"""`rrfast evaluate` and `rrfast report`: what is chosen on what, what is counted, what is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+from rrfast import cli
+from rrfast.data import CORRUPTIONS, Split, corrupt, digits, digits_cnn
+from rrfast.evaluate import Subject, misd, report, subjects
+from rrfast.evaluate.division import Division, Part, divide
+from rrfast.evaluate.misd import claims, figures, tables
+from rrfast.evaluate.misd.appraisal import (
+    COVERAGES,
+    EDGES,
+    Options,
+    again,
+    appraise,
+    corrupted,
+    ground,
+    tuned,
+)
+from rrfast.evaluate.misd.evaluate import _released
+from rrfast.evaluate.misd.summary import at, paired, spread
+from rrfast.metrics import METRICS, auroc, risk_at_coverage
+from rrfast.scores import ODIN, SCORES, TEMPERATURES, Preprocessed, RelU
+from rrfast.scores.named import named
+from rrfast.train import TASKS, Task, load_recipe, train_variants
+
+CPU = torch.device("cpu")
+CHANGES = ["training.epochs=3", "data.train=200", "data.validation=100", "training.threads=null"]
+OPTIONS = Options(batch=300, draws=20)
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trainings")
+    recipe = load_recipe("digits_rat", CHANGES)
+    assert len(list(train_variants(recipe, out, ["standard", "rat"], [0, 1], console=QUIET))) == 4
+    return out
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    trainings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], str]:
+    out = tmp_path_factory.mktemp("evaluated")
+    console = Console(record=True, width=140, file=io.StringIO())
+    result = misd.evaluate(
+        subjects([trainings]),
+        out,
+        scores=("msr", "odin", "relu+eps", "radius_fast"),
+        draws=20,
+        corruptions=True,
+        command="rrfast evaluate trainings",
+        console=console,
+    )
+    return out, result, console.export_text()
+
+
+@pytest.fixture(scope="module")
+def on() -> Any:
+    """A network that was hardly trained, on the digits."""
+    task = TASKS["digits"](seed=3, train=100, validation=60)
+    model = digits_cnn(3)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(20):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(task.train.x), task.train.y).backward()
+        optimizer.step()
+    [division] = divide(task, "heldout", 3)
+    return ground(model.eval(), division, 3, CPU, 300)
+
+
+# --------------------------------------------------------------------------------- what is seen
+
+
+@pytest.mark.parametrize("protocol", ["heldout", "rat"])
+def test_parts_have_no_image_in_common(protocol: str) -> None:
+    task = TASKS["digits"](seed=1)
+    divisions = divide(task, protocol, seed=1)
+    assert len(divisions) == {"heldout": 1, "rat": 3}[protocol]
+    for division in divisions:
+        tune, test = (part.data.x[part.places] for part in division)
+        assert not (tune.flatten(1)[:, None] == test.flatten(1)[None]).all(dim=2).any()
+        fit, rest = division.halves(seed=1)
+        both = torch.cat([fit.places, rest.places]).sort().values
+        assert torch.equal(both, division.validation.places.sort().values)
+        assert abs(len(fit.places) - len(rest.places)) <= 1
+        if protocol == "rat":
+            assert len(division.validation.places) == round(0.2 * 1197)
+            whole = torch.cat([division.validation.places, division.test.places])
+            assert torch.equal(whole.sort().values, torch.arange(1197))
+    if protocol == "rat":
+        first, second, _ = (set(d.validation.places.tolist()) for d in divisions)
+        assert first != second
+        # Another seed, other divisions; the same one, the same.
+        other, again_ = divide(task, protocol, seed=2), divide(task, protocol, seed=1)
+        assert set(other[0].validation.places.tolist()) != first
+        assert set(again_[0].validation.places.tolist()) == first
+
+
+@pytest.mark.parametrize("protocol", ["heldout", "rat"])
+@pytest.mark.parametrize("name", ["odin", "relu+eps", "radius_fast"])
+def test_nothing_of_the_test_part_is_seen(protocol: str, name: str) -> None:
+    """Images and labels of the test part may be anything: what is chosen stays the same."""
+    task = TASKS["digits"](seed=2, train=100, validation=60)
+    model = digits_cnn(2).eval()
+    for division in divide(task, protocol, 2):
+        test = division.test
+        x, y = test.data.x.clone(), test.data.y.clone()
+        x[test.places] = math.nan
+        y[test.places] = -1
+        poisoned = Split(x, y)
+        same = division.validation.data is test.data
+        tune = division.validation._replace(data=poisoned) if same else division.validation
+        blind = Division(tune, Part(poisoned, test.places))
+        basis = ground(model, division, 2, CPU, 300)
+        _, point, worth = tuned(name, basis, OPTIONS)
+        _, unseen, unseen_worth = tuned(name, basis._replace(division=blind), OPTIONS)
+        assert (point, worth) == (unseen, unseen_worth)
+
+
+def test_bad_divisions() -> None:
+    data = digits(0)
+    task = Task(data.train, None, data.test, 10)
+    with pytest.raises(ValueError, match="protocol must be one of heldout, rat, got 'test'"):
+        divide(task, "test", 0)
+    with pytest.raises(ValueError, match="data must have a validation split for the protocol"):
+        divide(task, "heldout", 0)
+    assert len(divide(task, "rat", 0)) == 3
+    with pytest.raises(ValueError, match="data must have a test split"):
+        divide(Task(data.train, data.validation, None, 10), "heldout", 0)
+    few = Split(data.test.x[:4], data.test.y[:4])
+    with pytest.raises(ValueError, match="the validation part must hold at least two images"):
+        divide(Task(data.train, None, few, 10), "rat", 0)
+
+
+# ------------------------------------------------------------------------------ what is measured
+
+
+def test_a_row_is_what_the_score_gives(on: Any) -> None:
+    x, y = (on.division.test.data.x, on.division.test.data.y)
+    with torch.no_grad():
+        correct = on.model(x).argmax(dim=1) == y
+        probability = on.model(x).double().softmax(dim=1).amax(dim=1)
+    assert torch.equal(on.correct, correct)
+    torch.testing.assert_close(on.probability, probability, rtol=1e-12, atol=0)
+    row = appraise("odin", on, OPTIONS)
+    assert set(row["hyperparameters"]) == {"temperature", "eps"}
+    score = ODIN(**row["hyperparameters"])(on.model, x)
+    for metric, function in METRICS.items():
+        assert row[metric] == function(score, correct), metric
+    assert (row["images"], row["errors"], row["nan"]) == (len(y), int((~correct).sum()), 0)
+    assert (row["forwards"], row["backwards"]) == (
+        (2.0, 1.0) if row["hyperparameters"]["eps"] else (1.0, 0.0)
+    )
+    for t in TEMPERATURES:
+        other = ODIN(t, row["hyperparameters"]["eps"])(on.model, x)
+        assert row["temperature"][str(t)] == METRICS["aurc"](other, correct)
+    kept = probability > 0.8
+    assert row["above"]["0.8"] == {
+        "images": int(kept.sum()),
+        "errors": int((~correct[kept]).sum()),
+        "auroc": auroc(score[kept], correct[kept]),
+    }
+    assert row["above"]["0.0"]["auroc"] == row["auroc"]
+    assert row["risk"] == [risk_at_coverage(score, correct, c) for c in COVERAGES]
+    low, high = row["intervals"]["aurc"]
+    assert low <= row["aurc"] <= high
+
+
+def test_radii_are_counted(on: Any) -> None:
+    row = appraise("radius_fast", on, Options(draws=0, sensitivity=False))
+    assert (row["intervals"], row["temperature"]) == ({}, {})
+    x = on.division.test.data.x
+    radius = SCORES["radius_fast"].at(**row["hyperparameters"])(on.model, x)
+    for group, own in (("right", radius[on.correct]), ("wrong", radius[~on.correct])):
+        counts, _ = np.histogram(own.double().numpy(), EDGES)
+        assert row["histogram"][group]["counts"] == counts.tolist()
+        assert sum(counts) + row["histogram"][group]["outside"] == len(own)
+
+
+def test_scores_by_name() -> None:
+    assert named("relu+eps", SCORES).grids.keys() == {"temperature", "eps"}
+    assert isinstance(named("msr+eps", SCORES), Preprocessed)
+    with pytest.raises(ValueError, match=r"got 'radius_fats'; did you mean radius_fast\?"):
+        named("radius_fats", SCORES)
+    with pytest.raises(ValueError, match="goes behind a score of the logits"):
+        named("radius_fast+eps", SCORES)
+
+
+def test_relu_is_fitted_on_one_half_and_tuned_on_the_other(on: Any) -> None:
+    score, point, _ = tuned("relu+eps", on, OPTIONS)
+    fit, _ = on.division.halves(on.seed)
+    x, y = fit.data.x[fit.places], fit.data.y[fit.places]
+    by_hand = Preprocessed(RelU().fit(on.model, [(x, y)]), 0.0).at(**point)
+    test = on.division.test.data.x
+    expected = by_hand(on.model, test)
+    assert torch.equal(score(on.model, test), expected)
+    assert torch.equal(again("relu+eps", point, on, OPTIONS)(on.model, test), expected)
+
+
+def test_a_score_of_nan_has_no_metric(on: Any) -> None:
+    class Sometimes(nn.Module):
+        """NaN for dark images."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = on.model(x)
+            return h.masked_fill((x.mean(dim=(1, 2, 3)) < 0.25)[:, None], math.nan)
+
+    task = TASKS["digits"](seed=3, train=100, validation=60)
+    bright = task.validation.x.mean(dim=(1, 2, 3)) >= 0.25
+    whole = torch.arange(len(task.test.y))
+    division = Division(Part(task.validation, bright.nonzero()[:, 0]), Part(task.test, whole))
+    basis = ground(Sometimes(), division, 0, CPU, 300)
+    row = appraise("msr", basis, OPTIONS)
+    assert row["nan"] > 0
+    assert math.isnan(row["aurc"])
+    assert math.isnan(row["risk"][0])
+
+
+def test_under_corruption(on: Any) -> None:
+    """Every score on the same corrupted images, nothing tuned again."""
+    scores = {"msr": SCORES["msr"], "radius_fast": SCORES["radius_fast"]}
+    whole = Options(batch=5000, draws=0)
+    found = corrupted("gaussian_noise", 3, scores, on, whole)
+    again_ = corrupted("gaussian_noise", 3, {"msr": SCORES["msr"]}, on, whole)
+    assert again_["msr"] == found["msr"]
+    x, y = on.division.test.data
+    worse = corrupt(x, "gaussian_noise", 5, seed=1)
+    made = Part(Split(worse, y), torch.arange(len(y)))
+    given = corrupted("gaussian_noise", 5, scores, on, whole, made)
+    with torch.no_grad():
+        correct = on.model(worse).argmax(dim=1) == y
+    assert given["msr"]["accuracy"] == correct.double().mean().item()
+    assert given["radius_fast"]["aurc"] == METRICS["aurc"](
+        SCORES["radius_fast"](on.model, worse), correct
+    )
+
+
+def test_corruptions_of_cifar10_are_those_of_its_test_images(tmp_path: Path) -> None:
+    """The rows of CIFAR-10-C that belong to the test part, in its order."""
+    images = np.zeros((50000, 32, 32, 3), np.uint8)
+    images[20000:30000, 0, 0, 0] = np.arange(10000) % 256
+    np.save(tmp_path / "fog.npy", images)
+    np.save(tmp_path / "labels.npy", np.tile(np.arange(10000) % 10, 5))
+    released = torch.tensor([9, 5, 7, 300])
+    test = Split(torch.zeros(4, 3, 32, 32), torch.tensor([9, 5, 7, 0]))
+    task = Task(test, test, test, 10, released)
+    division = Division(Part(test, torch.arange(4)), Part(test, torch.tensor([1, 3])))
+    asked = misd.evaluate.__globals__["_Asked"](("msr",), "rat", tmp_path, 3, OPTIONS, CPU)
+    part = _released("fog", division, task, asked)
+    [(x, y)] = part.batches(10, CPU)
+    assert (x[:, 0, 0, 0] * 255).round().tolist() == [5, 300 % 256]
+    assert y.tolist() == [5, 0]
+    with pytest.raises(ValueError, match="corruptions must be made here for this data"):
+        _released("fog", division, task._replace(released=None), asked)
+
+
+# -------------------------------------------------------------------------------- what is written
+
+
+def test_what_is_written(evaluated: tuple[Path, dict[str, Any], str]) -> None:
+    out, result, printed = evaluated
+    written = json.loads((out / "evaluation.json").read_text())
+    assert written["runs"] == result["runs"]
+    assert len(written["runs"]) == 2 * 2 * 4
+    assert set(written["runs"][0]["corruptions"]) == set(CORRUPTIONS)
+    with (out / "evaluation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(written["runs"])
+    for row, run in zip(rows, written["runs"], strict=True):
+        assert float(row["aurc"]) == run["aurc"]
+        assert float(row["aurc_low"]) == run["intervals"]["aurc"][0]
+        assert (row["training"], int(row["seed"])) == (run["training"], run["seed"])
+    page = (out / "evaluation.md").read_text()
+    for text in (printed, page):
+        assert "errors are the positive class" in text
+        assert "Mean ± standard deviation over 2 training seeds" in text
+        assert "tuned on the validation split" in " ".join(text.split())
+    assert "| relu+eps |" in page
+    assert "`rrfast evaluate trainings`" in page
+    mean = sum(r["aurc"] for r in result["runs"] if _is(r, "RAT", "msr")) / 2
+    assert f"{1000 * mean:.2f} ± " in page
+
+
+def _is(row: dict[str, Any], training: str, score: str) -> bool:
+    return (row["training"], row["score"]) == (training, score)
+
+
+def test_what_is_done_is_not_done_again(
+    evaluated: tuple[Path, dict[str, Any], str],
+    trainings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import shutil
+
+    out = tmp_path / "out"
+    shutil.copytree(evaluated[0], out)
+    asked = {"draws": 20, "corruptions": True, "console": QUIET}
+    done: list[str] = []
+    module = misd.evaluate.__globals__
+    real = module["appraise"]
+    monkeypatch.setitem(
+        module, "appraise", lambda name, *rest: done.append(name) or real(name, *rest)
+    )
+    scores = ("msr", "odin", "relu+eps", "radius_fast")
+    result = misd.evaluate(subjects([trainings]), out, scores=scores, **asked)
+    assert done == []
+    assert result["runs"] == evaluated[1]["runs"]
+    # One more score costs that score; another model is another question.
+    more = misd.evaluate(subjects([trainings]), out, scores=(*scores, "margin"), **asked)
+    assert done == ["margin"] * 4
+    assert [r for r in more["runs"] if r["score"] != "margin"] == result["runs"]
+    path = trainings / "rat_0" / "last.pt"
+    kept = path.read_bytes()
+    try:
+        state = torch.load(path, weights_only=True)
+        next(iter(state.values())).mul_(1.01)
+        torch.save(state, path)
+        misd.evaluate(
+            subjects([trainings / "rat_0"]), out, scores=("msr",), draws=20, console=QUIET
+        )
+        assert done == ["margin"] * 4 + ["msr"]
+    finally:
+        path.write_bytes(kept)
+
+
+def test_three_divisions_of_one_test_set(trainings: Path, tmp_path: Path) -> None:
+    result = misd.evaluate(
+        subjects([trainings / "rat_0"]),
+        tmp_path,
+        scores=("msr", "radius_grad"),
+        protocol="rat",
+        draws=0,
+        console=QUIET,
+    )
+    tested = 1497 - round(0.2 * 1497)  # of 1797 digits 200 train and 100 validate
+    rows = [(r["split"], r["images"]) for r in result["runs"] if r["score"] == "msr"]
+    assert rows == [(0, tested), (1, tested), (2, tested)]
+    page = (tmp_path / "evaluation.md").read_text()
+    assert "over 3 divisions of one test set" in page
+    assert "tuned on 20% of the test split" in page
+
+
+def test_a_single_run_has_intervals(trainings: Path, tmp_path: Path) -> None:
+    misd.evaluate(
+        subjects([trainings / "rat_0"]), tmp_path, scores=("msr",), draws=50, console=QUIET
+    )
+    page = (tmp_path / "evaluation.md").read_text()
+    assert re.search(r"\| msr \| \d+\.\d+ \[\d+\.\d+, \d+\.\d+\]", page)
+    assert "the 95 % interval over 50 test sets drawn again" in page
+
+
+def test_what_is_evaluated(trainings: Path, tmp_path: Path) -> None:
+    found = subjects([trainings])
+    assert [(s.training, s.seed) for s in found] == [
+        ("RAT", 0),
+        ("RAT", 1),
+        ("Standard", 0),
+        ("Standard", 1),
+    ]
+    assert {s.data for s in found} == {"digits train=200 validation=100"}
+    # A folder elsewhere with the same objective and seed goes by its folder's name.
+    import shutil
+
+    shutil.copytree(trainings / "rat_0", tmp_path / "larger_eps_0")
+    both = subjects([trainings / "rat_0", tmp_path / "larger_eps_0"])
+    assert [s.training for s in both] == ["rat", "larger_eps"]
+    with pytest.raises(ValueError, match="models must differ in training or seed"):
+        subjects([trainings / "rat_0", trainings / "rat_0"])
+    with pytest.raises(ValueError, match="data must be named for a model"):
+        subjects(["rrfast.data:digits_cnn"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty has no recipe\.yaml"):
+        subjects([tmp_path / "empty"])
+    with pytest.raises(ValueError, match="subjects must hold at least one"):
+        misd.evaluate([], tmp_path)
+    [one] = subjects(["rrfast.data:digits_cnn"], data={"name": "digits", "noise": 0.0})
+    model, task = one.load()
+    assert (model.training, one.data) == (False, "digits noise=0.0")
+    assert task.test.x.shape == (1197, 1, 8, 8)
+    result = misd.evaluate(
+        [Subject("mine", 7, lambda: (model, task))],
+        tmp_path,
+        scores=("msr",),
+        draws=0,
+        console=QUIET,
+    )
+    assert (result["runs"][0]["training"], result["runs"][0]["seed"]) == ("mine", 7)
+
+
+# ------------------------------------------------------------------------------------- statistics
+
+
+def _row(seed: int, split: int, aurc: float | None, **more: Any) -> dict[str, Any]:
+    return {"seed": seed, "split": split, "aurc": aurc, **more}
+
+
+def test_divisions_do_not_count_as_seeds() -> None:
+    rows = [_row(0, 0, 1.0), _row(0, 1, 3.0), _row(1, 0, 4.0), _row(1, 1, 4.0)]
+    assert spread(rows, at("aurc")) == (3.0, pytest.approx(math.sqrt(2)), 2)
+    one = spread(rows[:2], at("aurc"))
+    assert one == (2.0, pytest.approx(math.sqrt(2)), 2)
+    assert math.isnan(spread([_row(0, 0, 1.0)], at("aurc")).std)
+    assert math.isnan(spread([_row(0, 0, None), _row(1, 0, 1.0)], at("aurc")).mean)
+
+
+def test_pairs_are_of_the_same_run() -> None:
+    ours = [_row(1, 0, 2.0), _row(0, 0, 1.0), _row(2, 0, 1.5)]
+    theirs = [_row(0, 0, 3.0), _row(1, 0, 5.0), _row(2, 0, 4.0)]
+    found = paired(ours, theirs, at("aurc"))
+    d = torch.tensor([-2.0, -3.0, -2.5], dtype=torch.float64)
+    assert found.mean == d.mean().item()
+    assert found.standard_error == pytest.approx(d.std().item() / math.sqrt(3))
+    assert (found.lower, found.runs, found.verdict) == (3, 3, -1)
+    assert paired(theirs, ours, at("aurc")).verdict == 1
+    assert paired(ours[:1], theirs[1:2], at("aurc")).verdict == 0  # one run decides nothing
+    with pytest.raises(ValueError, match="rows must be of the same seeds"):
+        paired(ours[:2], theirs, at("aurc"))
+
+
+def _score_row(seed: int, score: str, aurc: float, swing: float, lost: float) -> dict[str, Any]:
+    above = {
+        "0.0": {"errors": 50, "auroc": 0.9},
+        "0.9": {"errors": 30, "auroc": 0.9 - lost},
+        "0.99": {"errors": 3, "auroc": 0.1},
+    }
+    return {
+        "training": "Standard",
+        "score": score,
+        "seed": seed,
+        "split": 0,
+        "aurc": aurc,
+        "temperature": {} if score == "msr" else {"1.0": aurc, "100.0": swing * aurc},
+        "above": above,
+        "corruptions": {"fog": {"auroc": 0.8 - aurc}, "snow": {"auroc": 0.7 - aurc}},
+    }
+
+
+def test_what_is_said_of_the_claims() -> None:
+    """A radius that is better in all, by a little more or less from seed to seed; then the turn."""
+    better = [
+        row
+        for seed, jitter in enumerate((0.0, 0.001, 0.002))
+        for row in (
+            _score_row(seed, "radius_fast", 0.01 + jitter / 2, 1.1 + jitter, 0.05 + jitter),
+            _score_row(seed, "msr", 0.02 + jitter, 2.0, 0.1),
+            _score_row(seed, "odin", 0.03 + jitter, 2.0, 0.1),
+        )
+    ]
+    found = list(claims.comparisons({"runs": better}))
+    assert {c.claim.sentence for c in found} == {
+        "The radius finds errors better",
+        "It depends less on T",
+        "It is more robust to corruption",
+        "It suffers less from over-confidence",
+    }
+    assert {c.found.verdict for c in found} == {-1}
+    assert [c.other for c in found if "T" in c.claim.sentence] == ["odin"]  # MSR has no T
+    # Three errors above 0.99 are too few to say anything.
+    assert {c.claim.unit for c in found if "over-conf" in c.claim.sentence} == {
+        "AUROC % lost where p is above 0.9"
+    }
+    lost = next(c for c in found if "over-conf" in c.claim.sentence and c.other == "msr")
+    assert lost.found.mean == pytest.approx(0.051 - 0.1)
+    swing = next(c for c in found if "T" in c.claim.sentence)
+    assert swing.found.mean == pytest.approx(1.101 - 2.0)
+    said = "\n".join(claims.sentences({"runs": better}))
+    assert "The radius finds errors better: confirmed in 2, contradicted in 0" in said
+    assert "(the paper: all): Standard 2." in said
+    turn = {"radius_fast": "msr", "msr": "radius_fast", "odin": "odin"}
+    worse = [{**row, "score": turn[row["score"]]} for row in better]
+    verdicts = {
+        (c.claim.sentence, c.other): c.found.verdict for c in claims.comparisons({"runs": worse})
+    }
+    assert verdicts["The radius finds errors better", "msr"] == 1
+    assert "(the paper: all): Standard 0." in "\n".join(claims.sentences({"runs": worse}))
+    assert list(claims.comparisons({"runs": [r for r in better if r["score"] == "msr"]})) == []
+
+
+def test_the_figures(evaluated: tuple[Path, dict[str, Any], str]) -> None:
+    drawn = {d.name: d.figure for d in figures.figures(evaluated[1])}
+    assert set(drawn) == {
+        "radius",
+        "risk_coverage",
+        "temperature",
+        "above",
+        "corruptions_rat",
+        "corruptions_standard",
+    }
+    rows = evaluated[1]["runs"]
+    # Fig. 3: the line of a score is its mean over seeds at every temperature.
+    panel = next(ax for ax in drawn["temperature"].axes if ax.get_title() == "RAT")
+    line = next(line for line in panel.get_lines() if line.get_label() == "odin")
+    own = [row for row in rows if _is(row, "RAT", "odin")]
+    assert line.get_xdata().tolist() == sorted(TEMPERATURES)
+    for t, drawn_at in zip(sorted(TEMPERATURES), line.get_ydata(), strict=True):
+        assert drawn_at == pytest.approx(1000 * sum(r["temperature"][str(t)] for r in own) / 2)
+    # Fig. 4: a point per corruption.
+    top = drawn["corruptions_standard"].axes[0]
+    assert len(top.get_xticks()) == len(CORRUPTIONS)
+
+
+# ----------------------------------------------------------------------------------- the page
+
+
+class _Page(HTMLParser):
+    """Tags that are open, what they ask for, and the text."""
+
+    void = frozenset({"meta", "img", "br", "link"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -> None:
+    """Well formed, with every table and figure, and nothing from elsewhere."""
+    out = tmp_path / "page.html"
+    report([evaluated[0]], out, title="A <title> & more", command="rrfast report x")
+    text = out.read_text()
+    page = _Page()
+    page.feed(text)
+    assert page.open == []
+    assert "script" not in page.tags
+    assert all(source.startswith(("data:image/", "#")) for source in page.sources)
+    assert page.tags.count("img") == 6
+    assert page.tags.count("table") == len(list(tables.blocks(evaluated[1])))
+    assert "A <title> & more" in page.text
+    assert "url(" not in text
+    for row in ("relu+eps", "radius_fast", "The radius finds errors better"):
+        assert row in page.text
+    again_ = tmp_path / "again.html"
+    report([evaluated[0]], again_, title="A <title> & more", command="rrfast report x")
+    assert again_.read_bytes() == out.read_bytes()
+    with pytest.raises(FileNotFoundError, match=r"has no results: none of evaluation\.json"):
+        report([tmp_path], out)
+
+
+def test_the_page_of_committed_results(tmp_path: Path) -> None:
+    """An ablation and a benchmark beside an evaluation."""
+    root = Path(__file__).parents[1]
+    if not (root / "docs" / "ablate").is_dir():
+        pytest.skip("the repository's results are not here")
+    out = tmp_path / "page.html"
+    report([root / "docs/ablate/digits", *root.glob("benchmarks/results/*/bench-digits")], out)
+    page = _Page()
+    page.feed(out.read_text())
+    assert "What each part of RAT does: digits" in page.text
+    assert "Speed and worth" in page.text
+
+
+# --------------------------------------------------------------------------------- the commands
+
+
+def test_the_commands(trainings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = [str(trainings / "rat_0"), "--scores", "msr,radius_grad", "--draws", "0"]
+    assert cli.main(["evaluate", *arguments, "--out", str(out)]) == 0
+    assert "Errors found: RAT" in capsys.readouterr().out
+    result = json.loads((out / "evaluation.json").read_text())
+    assert result["command"] == f"rrfast evaluate {' '.join(arguments)} --out {out}"
+    assert cli.main(["report", str(out), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").is_file()
+    capsys.readouterr()
+
+    assert cli.main(["evaluate", str(trainings / "rat_0"), "--scores", "mrs"]) == 2
+    assert "did you mean msr?" in capsys.readouterr().err
+    assert cli.main(["evaluate", "rrfast.data:digits_cnn", "--out", str(out)]) == 2
+    assert "data must be named" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(trainings / "rat_0"), "--severity", "6"]) == 2
+    assert "severity must be from 1 to 5" in capsys.readouterr().err
+    assert cli.main(["report", str(trainings)]) == 1
+    assert "has no results" in capsys.readouterr().err
+    data = ["--data", "digits", "train=100", "--tuning", "rat", "--scores", "msr", "--draws", "0"]
+    spec = ["evaluate", "rrfast.data:digits_cnn", *data, "--out", str(tmp_path / "spec")]
+    assert cli.main(spec) == 0
+    assert "digits train=100" in capsys.readouterr().out
