@@ -83,7 +83,7 @@ def read_image(
             if size is not None:
                 converted = _crop(converted, size, size * 8 // 7 if shorter is None else shorter)
             pixels = np.array(converted)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's decoders raise anything: AVIF's a RuntimeError
         raise ValueError(f"{file} cannot be read as an image: {error}") from error
     x = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
     return x.to(torch.float32) / 255
