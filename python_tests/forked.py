@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import traceback
@@ -41,7 +42,9 @@ def run(folder: Path, jobs: list[dict[str, Any]]) -> list[Done]:
     A job has `argv`; `env`, variables of its own; `count_fsync`, a file for the number of calls of
     `os.fsync`; and `kill_at_fsync`, the number (from 1) of that at which the process kills itself.
     With `count_fsync` the number is counted from the last call of the job that wrote that file: 0
-    is the last. A job with `copy` copies a folder to another instead.
+    is the last. A job with `world` is as many processes at once, as torchrun starts them; its
+    output is that of all, and its code the first that is not 0, a signal before others. A job with
+    `copy` copies a folder to another instead.
     """
     done = subprocess.run(
         [sys.executable, __file__, str(folder)],
@@ -57,7 +60,7 @@ def run(folder: Path, jobs: list[dict[str, Any]]) -> list[Done]:
 
 
 def _main(folder: Path) -> None:
-    from rrfast import cli, train  # noqa: F401
+    from rrfast import cli, evaluate, train  # noqa: F401
 
     rows = []
     for number, job in enumerate(json.load(sys.stdin)):
@@ -65,14 +68,34 @@ def _main(folder: Path) -> None:
             shutil.copytree(*job["copy"])
             rows.append((0, "", ""))
             continue
-        files = [folder / f"job{number}.{name}" for name in ("out", "err")]
-        child = os.fork()
-        if child == 0:
-            _child(job, files, cli.main)
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        rows.append((code, *(file.read_text(encoding="utf-8") for file in files)))
+        children = []
+        for rank, ranked in enumerate(_ranked(job)):
+            files = [folder / f"job{number}.{rank}.{name}" for name in ("out", "err")]
+            child = os.fork()
+            if child == 0:
+                _child(ranked, files, cli.main)
+            children.append((child, files))
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child, _ in children]
+        told = [
+            "".join(file.read_text(encoding="utf-8") for file in files)
+            for files in zip(*(files for _, files in children), strict=True)
+        ]
+        rows.append((min(codes) or max(codes), *told))
     print(json.dumps(rows))
+
+
+def _ranked(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """The job, or one for each of its processes."""
+    if "world" not in job:
+        return [job]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    world = {"WORLD_SIZE": str(job["world"]), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    return [
+        {**job, "env": {**job.get("env", {}), **world, "RANK": str(r), "LOCAL_RANK": str(r)}}
+        for r in range(job["world"])
+    ]
 
 
 def _child(job: dict[str, Any], files: list[Path], main: Any) -> None:

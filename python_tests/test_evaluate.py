@@ -1,4 +1,4 @@
-"""`rrfast evaluate` and `rrfast report`: what is chosen on what, what is counted, what is written."""
+"""`rrfast evaluate` and `rrfast report`: what is chosen on what, counted, and written."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import shlex
 import sys
 from dataclasses import fields, replace
@@ -27,9 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             what runs here, as `python -m rrfast`.
 
     Returns:
-        Exit code: 0 done, 1 something is missing, cannot be written, or the loss is not finite, 2
-        arguments that do not fit the data or each other (all said in a sentence on standard error),
-        130 interrupted. Wrong arguments exit with 2, as argparse does.
+        Exit code: 0 done, 1 something is missing, cannot be written, the loss is not finite, or
+        `score` is done but for images that it names, 2 arguments that do not fit the data or each
+        other (all said in a sentence on standard error), 130 interrupted. Wrong arguments exit
+        with 2, as argparse does.
 
     Example:
         >>> main(["demo", "--seeds", "none"])
@@ -63,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ablate(commands)
     _add_evaluate(commands)
     _add_report(commands)
+    _add_score(commands)
     return parser
 
 
@@ -247,6 +250,40 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
 
 
+def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "score",
+        help="prediction, confidence and acceptance of every image of a folder or a .npy file",
+        description="Score images into a table, a row each, on one device or, under torchrun, on "
+        "many. Killed, it goes on with the same arguments. Exits with 1 if an image could not be "
+        "scored: its row says why.",
+    )
+    command.set_defaults(run=_score)
+    add = command.add_argument
+    add("model", metavar="MODEL", help=f"a training's folder, or {SPECIFICATIONS}")
+    add("source", metavar="INPUT", help="a folder of images, or FILE.npy of [N, C, H, W] in [0, 1]")
+    add("--out", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
+    add("--weights", metavar="FILE|best", help="a state_dict; of a training last or best (last)")
+    add("--classes", type=_positive, metavar="K", help="logits of the model (its own)")
+    add("--normalize", metavar="NAME", help="in front of the model, such as imagenet (nothing)")
+    add("--score", metavar="NAME", help="of rrfast.scores.SCORES (radius_fast)")
+    add("--batch", type=_positive, default=128, metavar="N", help="images per call (128)")
+    add("--part", type=_positive, default=1000, metavar="N", help="images lost if killed (1000)")
+    add("--size", type=_positive, metavar="N", help="side that images are scaled to (their own)")
+    add("--channels", type=int, choices=(1, 3), help="of the images of a folder (the model's)")
+    add("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
+    add("--workers", type=int, default=0, metavar="N", help="processes that read images (0)")
+    add("--overwrite", action="store_true", help="replace FILE when the new one is complete")
+    chosen = command.add_argument_group("threshold", "one of them, or nothing is accepted or not")
+    add = chosen.add_argument
+    add("--threshold", type=float, metavar="T", help="accept from this score on")
+    add("--coverage", type=float, metavar="C", help="this share, of the training's validation data")
+    add("--tpr", type=float, metavar="R", help="reject this share of the errors among them")
+    add("--target-risk", type=float, metavar="R", help="at most this share of the accepted wrong")
+    add("--confidence", type=float, metavar="P", help="the latter with this probability")
+    add("--classifier", metavar="FILE", help="state_dict of a SelectiveClassifier, with weights")
+
+
 def _list(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
@@ -363,3 +400,29 @@ def _report(arguments: argparse.Namespace) -> int:
     page(arguments.folders, arguments.out, title=arguments.title, command=arguments.typed)
     print(f"Written: {arguments.out}")
     return 0
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from rrfast.evaluate import score
+
+    given = vars(arguments).copy()
+    for name in ("command", "run", "typed"):
+        del given[name]
+    done = score(**given, command=arguments.typed)
+    # One speaks for all, and torchrun ends those that still run when one has failed.
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    accepted = "" if done.accepted is None else f", {done.accepted} accepted"
+    print(f"Written to {arguments.out}: {done.images} images{accepted}; {arguments.out}.json")
+    if not done.failed:
+        return 0
+    named = ", ".join(
+        f"{image} ({error.removeprefix(f'{image} ')})" for image, error in done.errors.items()
+    )
+    more = done.failed - len(done.errors)
+    print(
+        f"rrfast: {done.failed} of {done.images} images could not be scored: {named}"
+        + f", and {more} more: see the column error" * (more > 0),
+        file=sys.stderr,
+    )
+    return 1

@@ -54,19 +54,50 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Image [3, size, size] float32 in [0, 1], and label."""
-        from PIL import Image
+        x = read_image(self.root / self.files[index], size=self.size, shorter=self.shorter)
+        return x, int(self.y[index])
 
-        file = self.root / self.files[index]
-        try:
-            with Image.open(file) as image:
-                if image.mode.startswith(("I", "F")):
-                    # Pillow would clip them at 255, not scale them.
-                    raise ValueError(f"its pixels have more than 8 bits (mode {image.mode})")
-                pixels = np.array(_crop(image.convert("RGB"), self.size, self.shorter))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{file} cannot be read as an image: {error}") from error
-        x = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-        return x.to(torch.float32) / 255, int(self.y[index])
+
+def read_image(
+    file: Path, *, channels: int = 3, size: int | None = None, shorter: int | None = None
+) -> Tensor:
+    """One image of a file, [C, H, W] float32 in [0, 1].
+
+    Args:
+        file: What Pillow reads. Transparency and EXIF orientation are ignored.
+        channels: C: 3 for RGB, 1 for grey (Pillow's "L": 0.299 R + 0.587 G + 0.114 B, rounded).
+        size: H and W, the centre of the image as `image_folder` scales it; None for its own.
+        shorter: Shorter side before the crop; None is 8/7 of `size`.
+
+    Raises:
+        ValueError: It is no image, is truncated, or has one channel of more than 8 bits.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith(("I", "F")):
+                # Pillow would clip them at 255, not scale them.
+                raise ValueError(f"its pixels have more than 8 bits (mode {image.mode})")
+            converted = image.convert("RGB" if channels == 3 else "L")
+            if size is not None:
+                converted = _crop(converted, size, size * 8 // 7 if shorter is None else shorter)
+            pixels = np.array(converted)
+    except Exception as error:  # Pillow's decoders raise anything: AVIF's a RuntimeError
+        raise ValueError(f"{file} cannot be read as an image: {error}") from error
+    x = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
+    return x.to(torch.float32) / 255
+
+
+def require_pillow(who: str) -> None:
+    """Raise an ImportError that names the remedy."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{who} needs Pillow, which does not import: {error}. Install it with: pip install "
+            "pillow"
+        ) from error
 
 
 def image_folder(
@@ -114,13 +145,7 @@ def image_folder(
     check_count("size", size)
     shorter = size * 8 // 7 if shorter is None else shorter
     check_count("shorter", shorter, least=size)
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "rrfast.data.image_folder needs Pillow, which does not import: "
-            f"{error}. Install it with: pip install pillow"
-        ) from error
+    require_pillow("rrfast.data.image_folder")
     path = Path(root)
     if not path.is_dir():
         raise FileNotFoundError(f"root must be a folder with a sub-folder per class, got {path}")
@@ -129,7 +154,7 @@ def image_folder(
         raise FileNotFoundError(f"root must have a sub-folder per class, and {path} has none")
     files, labels = [], []
     for label, name in enumerate(classes):
-        images = [file for file in _names(path / name, folders=False) if _is_image(file)]
+        images = [file for file in _names(path / name, folders=False) if is_image(file)]
         if not images:
             raise FileNotFoundError(
                 f"class {name} has no image: no {', '.join(SUFFIXES)} in {path / name}"
@@ -149,7 +174,8 @@ def _names(folder: Path, *, folders: bool) -> list[str]:
         )
 
 
-def _is_image(file: str) -> bool:
+def is_image(file: str) -> bool:
+    """Whether the name ends as one of `SUFFIXES`, in capitals or not."""
     return file.lower().endswith(SUFFIXES)
 
 

@@ -34,13 +34,9 @@ def npy_array(
     if not file.is_file():
         raise FileNotFoundError(f"{file.name} of {release} is not in {file.parent}. {where}")
     try:
-        # Not numpy.load, which opens zip archives and pickles too, each with errors of its own.
-        array = np.lib.format.open_memmap(file, mode="r")
+        array = memory_map(file)
     except ValueError as error:
-        raise ValueError(
-            f"{file} must be a whole .npy file of numbers and cannot be read as one: {error}. Is "
-            f"the download truncated? Pickled Python objects are refused. {where}"
-        ) from error
+        raise ValueError(f"{error} {where}") from error.__cause__
     fits = len(array.shape) == len(shape) and all(
         expected in (None, length) for expected, length in zip(shape, array.shape, strict=True)
     )
@@ -51,3 +47,20 @@ def npy_array(
             f"{list(array.shape)}. {where}"
         )
     return array
+
+
+def memory_map(file: Path) -> npt.NDArray[Any]:
+    """The array of a .npy file, read-only, its rows read when they are asked for.
+
+    Raises:
+        OSError: It cannot be opened.
+        ValueError: It is no .npy file, is truncated, or holds Python objects.
+    """
+    try:
+        # Not numpy.load, which opens zip archives and pickles too, each with errors of its own.
+        return np.lib.format.open_memmap(file, mode="r")
+    except ValueError as error:
+        raise ValueError(
+            f"{file} must be a whole .npy file of numbers and cannot be read as one: {error}. Is "
+            "the download truncated? Pickled Python objects are refused."
+        ) from error

@@ -1,0 +1,210 @@
+"""The threshold that a command is given: a number, an aim on held-out data, or a classifier."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from rrfast.checks import is_number
+from rrfast.scores import SCORES, Score
+from rrfast.selective import SelectiveClassifier
+from rrfast.train.batches import Data, Loader, Share, length
+from rrfast.train.recipe import Recipe, make_task
+
+AIMS = ("coverage", "tpr", "target_risk")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenThreshold:
+    """What was asked for; nothing, or one of five, and nothing is accepted or rejected without.
+
+    Attributes:
+        threshold: Accept from this score on.
+        coverage, tpr, target_risk, confidence: As of `SelectiveClassifier.fit`, on the validation
+            split of the training that the model is from.
+        classifier: A file with the state_dict of a `SelectiveClassifier`.
+
+    Raises:
+        TypeError, ValueError: `threshold` is no number, more than one is given, or `confidence`
+            without `target_risk`.
+    """
+
+    threshold: float | None = None
+    coverage: float | None = None
+    tpr: float | None = None
+    target_risk: float | None = None
+    confidence: float | None = None
+    classifier: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        names = ("threshold", *AIMS, "classifier")
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"at most one of {', '.join(names)} is possible, got {given}")
+        if self.confidence is not None and self.target_risk is None:
+            raise ValueError("confidence needs target_risk: it is that of a bound on the risk")
+        if self.threshold is not None and not is_number(self.threshold):
+            raise TypeError(f"threshold must be a number, got {self.threshold!r}")
+        if self.threshold is not None and math.isnan(self.threshold):
+            raise ValueError("threshold must be a number, got NaN, which accepts nothing")
+
+    @property
+    def aim(self) -> dict[str, Any]:
+        """What `SelectiveClassifier.fit` is to be asked; {} for nothing."""
+        values = {name: getattr(self, name) for name in (*AIMS, "confidence")}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def check_recipe(self, recipe: Recipe | None) -> None:
+        """Raise a ValueError if there is an aim, and no training whose data it could be met on."""
+        if self.aim and recipe is None:
+            raise ValueError(
+                f"{next(iter(self.aim))} needs the validation split of a training: the model must "
+                "be the folder of one. For another model give a threshold or a classifier"
+            )
+
+    def pinned(self) -> dict[str, Any]:
+        """What tells it from another one, for JSON; a file by what it holds, which is not here."""
+        if self.classifier is not None:
+            return {"classifier": True}
+        return self.aim if self.threshold is None else {"threshold": repr(float(self.threshold))}
+
+    def choose(
+        self, classifier: SelectiveClassifier, recipe: Recipe | None, weights: str
+    ) -> dict[str, Any]:
+        """The threshold, for JSON: its digits (None for none), a sentence, and the provenance.
+
+        Args:
+            classifier: On its device; `fit` is called for an aim.
+            recipe: Of the training the model is from, for an aim.
+            weights: "last" or "best" of it.
+
+        Raises:
+            TypeError, ValueError: As `SelectiveClassifier.fit`; there is no validation split.
+
+        Cost: for an aim, that of the score for each image of the validation split.
+        """
+        how = ""
+        if self.threshold is not None:
+            how = "as given"
+        elif self.classifier is not None:
+            how = f"of {self.classifier}"
+        elif self.aim:
+            assert recipe is not None
+            how = _fit(classifier, recipe, self.aim, weights)
+        else:
+            return {"threshold": None, "how": "none was asked for", "provenance": {}}
+        value = classifier.threshold if self.threshold is None else self.threshold
+        # As text: JSON as it is read elsewhere has no infinity.
+        return {
+            "threshold": repr(float(value)),
+            "how": how,
+            "provenance": classifier.provenance,
+        }
+
+
+def load_classifier(
+    path: str | Path, model: nn.Module, score: Score | str | None = None
+) -> SelectiveClassifier:
+    """A `SelectiveClassifier` from the file of its state_dict.
+
+    Args:
+        path: As `torch.save` wrote it, or safetensors if it ends in .safetensors.
+        model: Gets the weights of the file.
+        score: What the classifier is built with; None is the default.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImportError: It is .safetensors, and safetensors is not installed.
+        ValueError: It is no such state, of another model or another score, or has no threshold.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"classifier must be a file with the state_dict of a SelectiveClassifier, got {path}"
+        )
+    # Before the file, so that what is wrong with the score is said of the score.
+    classifier = SelectiveClassifier(model, "radius_fast" if score is None else score)
+    try:
+        classifier.load_state_dict(_state(path))
+    except (
+        *(AttributeError, EOFError, KeyError, RuntimeError, TypeError, ValueError),
+        pickle.UnpicklingError,
+    ) as error:
+        first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
+        raise ValueError(
+            f"classifier must be the state_dict of a SelectiveClassifier with this model, but "
+            f"{path} is not: {first}"
+        ) from error
+    if classifier.threshold.isnan():
+        raise ValueError(f"classifier {path} has no threshold: fit it before it is saved")
+    return classifier
+
+
+def score_name(score: Score) -> str:
+    """What `SCORES` calls a score of this kind; the name of its class if nothing.
+
+    Example:
+        >>> from rrfast.scores import MSR, Preprocessed, Radius
+        >>> [score_name(s) for s in (MSR(2.0), Radius("grad"), Preprocessed(MSR(), 0.01))]
+        ['msr', 'radius_grad', 'preprocessed']
+    """
+    kind = (type(score), getattr(score, "method", None))
+    for name, known in SCORES.items():
+        if (type(known), getattr(known, "method", None)) == kind:
+            return name
+    return type(score).__name__.lower()
+
+
+def _state(path: Path) -> dict[str, Any]:
+    if path.suffix != ".safetensors":
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(
+            f"a .safetensors file needs safetensors, which does not import: {error}. Install it "
+            "with: pip install safetensors"
+        ) from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _fit(classifier: SelectiveClassifier, recipe: Recipe, aim: dict[str, Any], weights: str) -> str:
+    """Fit, and say how."""
+    validation = make_task(recipe).validation
+    if validation is None:
+        raise ValueError(
+            f"{next(iter(aim))} needs a validation split, and the data of the training have none: "
+            f"{recipe.data}"
+        )
+    classifier.fit(_batches(validation, recipe, classifier.threshold.device), **aim)
+    told = classifier.provenance
+    asked = ", ".join(f"{name} {value:g}" for name, value in aim.items())
+    return (
+        f"{asked}, on the {told['samples']} images of the validation split; there it accepts "
+        f"{100 * told['coverage']:.4g} %, of which {100 * told['risk']:.4g} % are wrong"
+        # What a bound promises, it promises of data that nothing else was chosen on.
+        + ". best.pt was chosen on these images too, so no confidence holds"
+        * (weights == "best" and "confidence" in aim)
+    )
+
+
+def _batches(data: Data, recipe: Recipe, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images in order, none augmented."""
+    training = msgspec.structs.replace(recipe.training, augment=None)
+    places = torch.arange(length(data)).split(training.validation_batch)
+    loader = Loader(data, training, device, 0)
+    for (batch,) in loader([Share(0, i, (place,)) for i, place in enumerate(places)]):
+        yield batch

@@ -1,0 +1,136 @@
+"""Long work in parts: each is written whole or not at all, and only what is missing is done."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rrfast.train import checkpoint
+
+
+class Row(NamedTuple):
+    """What is said of one image."""
+
+    image: str  #: relative path, or number of the row
+    prediction: int | None  #: None where there is no score
+    confidence: float | None  #: larger = more to be trusted; NaN as it came, None without an image
+    accept: bool | None  #: None where no threshold was asked for
+    error: str | None  #: why there is no score
+
+
+class Parts:
+    """The folder OUT.parts, in which a table grows until it is complete.
+
+    Its manifest says what the rows depend on. Without a manifest there is nothing of worth in the
+    folder: it is the first file to come and the first to go.
+
+    Args:
+        out: Where the table is to be.
+        images: Number of rows.
+        size: Number of rows of a part; the last has the rest.
+    """
+
+    def __init__(self, out: Path, images: int, size: int) -> None:
+        self.folder = out.with_name(f"{out.name}.parts")
+        self._out = out
+        self._images = images
+        self._size = size
+        self._manifest = self.folder / "manifest.json"
+
+    def __len__(self) -> int:
+        """Number of parts."""
+        return math.ceil(self._images / self._size)
+
+    def places(self, part: int) -> range:
+        """The rows of a part."""
+        return range(part * self._size, min((part + 1) * self._size, self._images))
+
+    def begin(self, pinned: dict[str, Any], choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Begin, or go on with what is there. For one process.
+
+        Args:
+            pinned: What the rows depend on, for JSON.
+            choose: What is to be decided once for all rows, for JSON; not called to go on.
+
+        Returns:
+            What `choose` returned, now or when the work was begun.
+
+        Raises:
+            ValueError: What is there was begun with something else; the sentence says what.
+        """
+        if self._manifest.is_file():
+            there = json.loads(self._manifest.read_text(encoding="utf-8"))
+            _check_same(json.loads(json.dumps(pinned)), there["pinned"], self.folder)
+            checkpoint.remove_partial(self.folder)
+            chosen: dict[str, Any] = there["chosen"]
+            return chosen
+        chosen = choose()
+        self.remove()
+        self.folder.mkdir(parents=True)
+        text = json.dumps({"pinned": pinned, "chosen": chosen}, indent=1)
+        checkpoint.write_text(self._manifest, text)
+        return chosen
+
+    def missing(self) -> list[int]:
+        """The parts that are still to be done, in order."""
+        return [part for part in range(len(self)) if not self._file(part).is_file()]
+
+    def write(self, part: int, rows: Iterable[Row]) -> None:
+        """The rows of one part, whole or not at all."""
+        # Python's JSON has NaN and infinity, and every float comes back to the bit.
+        checkpoint.write_text(self._file(part), json.dumps([list(row) for row in rows]))
+
+    def rows(self) -> Iterator[list[Row]]:
+        """All rows, part by part.
+
+        Raises:
+            ValueError: A part is not as it was written.
+        """
+        for part in range(len(self)):
+            file = self._file(part)
+            rows = [Row(*row) for row in json.loads(file.read_text(encoding="utf-8"))]
+            if len(rows) != len(self.places(part)):
+                raise ValueError(
+                    f"{file} must have {len(self.places(part))} rows, and has {len(rows)}: delete "
+                    "it and start again"
+                )
+            yield rows
+
+    def remove(self) -> None:
+        """The folder and what was written there, and nothing else that may be in it."""
+        if not self.folder.is_dir():
+            return
+        self._manifest.unlink(missing_ok=True)
+        for file in self.folder.iterdir():
+            if re.fullmatch(r"(\d+|manifest)\.json(\.partial)?", file.name):
+                file.unlink(missing_ok=True)
+        self.folder.rmdir()
+
+    def check_out(self, *, overwrite: bool) -> None:
+        """Whether there is something to do.
+
+        Raises:
+            FileExistsError: The table is complete, and `overwrite` is False.
+        """
+        # With a manifest it is that of before, or was put in place just before the end.
+        if self._out.exists() and not overwrite and not self._manifest.is_file():
+            raise FileExistsError(
+                f"{self._out} is there already, and complete: give another file, or --overwrite"
+            )
+
+    def _file(self, part: int) -> Path:
+        return self.folder / f"{part:06d}.json"
+
+
+def _check_same(here: dict[str, Any], there: dict[str, Any], folder: Path) -> None:
+    for name in here | there:
+        if here.get(name) != there.get(name):
+            raise ValueError(
+                f"{folder} is of another run: {name} is {there.get(name)} there and "
+                f"{here.get(name)} here. Finish it with its own arguments, or delete the folder to "
+                "begin anew"
+            )

@@ -1,0 +1,321 @@
+"""`rrfast score`: prediction, confidence and acceptance of every image, in a file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from rrfast.checks import check_count
+from rrfast.evaluate.given_model import given_model
+from rrfast.evaluate.given_threshold import GivenThreshold, load_classifier, score_name
+from rrfast.evaluate.inputs import Shape, first_shape, open_images
+from rrfast.evaluate.parts import Parts, Row
+from rrfast.evaluate.processes import processes
+from rrfast.evaluate.score_parts import Job, score_parts
+from rrfast.evaluate.table import require_format, write_rows
+from rrfast.machine import machine
+from rrfast.models import Normalize
+from rrfast.results import write_json
+from rrfast.scores import SCORES, Score
+from rrfast.selective import SelectiveClassifier
+from rrfast.selective.classifier import weights_hash
+
+#: As many images that could not be scored are named; all of them are in the file.
+NAMED = 10
+
+
+class Scoring(NamedTuple):
+    """What `score` did, in this run and in those before it that it went on with."""
+
+    images: int  #: rows
+    failed: int  #: rows with an error
+    errors: dict[str, str]  #: of the first ten of them, by image
+    accepted: int | None  #: rows; None without a threshold
+    threshold: float | None
+    how: str  #: how the threshold was chosen, in words
+
+
+def score(
+    model: str | Path,
+    source: str | Path,
+    out: str | Path,
+    *,
+    weights: str | Path | None = None,
+    classes: int | None = None,
+    normalize: str | None = None,
+    score: Score | str | None = None,
+    threshold: float | None = None,
+    coverage: float | None = None,
+    tpr: float | None = None,
+    target_risk: float | None = None,
+    confidence: float | None = None,
+    classifier: str | Path | None = None,
+    batch: int = 128,
+    part: int = 1000,
+    size: int | None = None,
+    channels: int | None = None,
+    device: str | torch.device | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+    command: str = "",
+    console: Console | None = None,
+) -> Scoring:
+    """Score a folder of images, or the rows of a .npy file, into a table of a row per image.
+
+    ==========  ====================================================================================
+    column      what it holds
+    ==========  ====================================================================================
+    image       relative path, or number of the row from 0
+    prediction  class; empty where there is an error
+    NAME        the score, by its name in `rrfast.scores.SCORES`; larger = more to be trusted; a
+                radius in units of pixels in [0, 1], inf where no change of the prediction was found
+    accept      whether the score is at least the threshold, never where there is an error; empty
+                where no threshold was asked for
+    error       empty, or a sentence: an image that cannot be read, has another shape than the
+                first that can, or has pixels outside of [0, 1] (.npy); or the model's score is NaN
+    ==========  ====================================================================================
+
+    Rows are made in parts, in the folder OUT.parts, each there whole or not at all. What was killed
+    goes on with the same arguments, in any number of processes, and gives the same file to the
+    byte, where the device computes the same twice (a CPU does with the same number of threads).
+    Under torchrun part i is done by process i mod the number of processes; the first makes `out`,
+    once all parts are there, and OUT.json beside it: device, versions, model, score, threshold and
+    how it was chosen.
+
+    Args:
+        model: As `rrfast.evaluate.given_model.given_model` takes it: the folder of a training, or a
+            specification.
+        source: As `rrfast.evaluate.inputs.open_images` takes it: a folder or a .npy file.
+        out: Ends in .csv or .parquet (`rrfast.evaluate.table`); its folder is made.
+        weights: As of `given_model`.
+        classes: As of `given_model`.
+        normalize: As of `given_model`.
+        score: A score, or a name in `SCORES`; None is that of `classifier`, or "radius_fast".
+        threshold: Accept from this score on.
+        coverage: As of `SelectiveClassifier.fit`, on the validation split of the training that the
+            model is from. At most one of `threshold`, `coverage`, `tpr`, `target_risk` and
+            `classifier` is given. A run that goes on keeps the threshold that it began with.
+        tpr: Likewise.
+        target_risk: Likewise.
+        confidence: Likewise, for `target_risk`; it does not hold for weights "best", which were
+            chosen on the same split, and the result says so.
+        classifier: A file with the state_dict of an `rrfast.SelectiveClassifier`: its weights, its
+            score and its threshold are used (`given_threshold.load_classifier`).
+        batch: Images per call of the score.
+        part: Images of a part; what is lost at most when a process is killed.
+        size: Side in pixels that images of a folder are scaled to; None for their own.
+        channels: Of the images of a folder, 1 or 3; None is those of the model's normalisation or
+            first convolution, and 3 where it has neither.
+        device: Default: CUDA where there is some, a GPU per process.
+        workers: Processes that read images; 0: this one.
+        overwrite: Replace an `out` that is there; it stays until the new one is complete.
+        command: What OUT.json is to say made it.
+        console: For the progress bar; default standard output.
+
+    Returns:
+        Scoring(images, failed, errors, accepted, threshold, how), in every process.
+
+    Raises:
+        ChildProcessError: Another process was killed.
+        FileExistsError: `out` is there, and `overwrite` is False.
+        FileNotFoundError: `source` has no image, or there is no such file.
+        ImportError: Pillow, pyarrow or safetensors is needed and not installed.
+        TypeError, ValueError: As the arguments say; the model does not take such images; what is in
+            OUT.parts was begun with other arguments, images or weights.
+
+    Cost: of the score per image; each image is read once, the first once more in every process.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from rrfast.data import digits
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/x.npy", digits().test.x[:3].numpy())
+        ...     done = score(
+        ...         "rrfast.data:digits_cnn", f"{folder}/x.npy", f"{folder}/scores.csv",
+        ...         threshold=1e-3, console=Console(quiet=True),
+        ...     )
+        ...     print(Path(folder, "scores.csv").read_text().splitlines()[0])
+        image,prediction,radius_fast,accept,error
+        >>> done.images, done.failed
+        (3, 0)
+    """
+    began = time.perf_counter()
+    out = Path(out)
+    console = console or Console()
+    check_count("batch", batch)
+    check_count("part", part)
+    check_count("workers", workers, least=0)
+    given = GivenThreshold(
+        threshold=threshold,
+        coverage=coverage,
+        tpr=tpr,
+        target_risk=target_risk,
+        confidence=confidence,
+        classifier=classifier,
+    )
+    with processes() as group:
+
+        def prepare() -> Job:
+            require_format(out)
+            # Its size is not known yet, and does not matter for this.
+            Parts(out, 0, part).check_out(overwrite=overwrite)
+            net, recipe = given_model(model, weights=weights, classes=classes, normalize=normalize)
+            given.check_recipe(recipe)
+            # The channels before the images, the images before what takes seconds.
+            wanted = channels if channels is not None else _channels(net, source)
+            images = open_images(source, channels=wanted, size=size)
+            where = _device(device)
+            chosen = _classifier(net, score, classifier).to(where)
+            shape = first_shape(images)
+            _check_takes(chosen, shape)
+            pinned = {
+                "images": f"{len(images)} of fingerprint {images.fingerprint()}",
+                "model": [str(model), classes, normalize],
+                "weights": weights_hash(chosen.model),
+                "score": repr(chosen.score),
+                # With all that the score is made of, and what a file says of its threshold.
+                "classifier": weights_hash(chosen),
+                "threshold": given.pinned(),
+                "shape": shape,
+                "size": size,
+                "batch": batch,
+                "part": part,
+                "device": where.type,
+                "versions": {name: version(name) for name in ("rrfast", "torch")},
+            }
+            parts = Parts(out, len(images), part)
+            return Job(images, shape, chosen, where, recipe, parts, pinned)
+
+        job = group.everywhere(prepare)
+        best = str(weights) if weights is not None else "last"
+        begun = group.first(
+            lambda: job.parts.begin(
+                job.pinned, lambda: given.choose(job.classifier, job.recipe, best)
+            )
+        )
+        value = None if begun["threshold"] is None else float(begun["threshold"])
+        if value is not None:
+            job.classifier.threshold.fill_(value)
+            if group.rank == 0:
+                told = f"Threshold {value:.6g}: {begun['how']}"
+                console.print(told, highlight=False, markup=False, soft_wrap=True)
+        group.everywhere(lambda: score_parts(job, group, batch, workers, value, console))
+
+        def finish() -> Scoring:
+            tally = _Tally()
+            column = score_name(job.classifier.score)
+            write_rows(out, column, tally.watch(job.parts.rows()))
+            done = tally.scoring(value, begun["how"])
+            told = {
+                "command": command,
+                **machine(job.device),
+                "model": str(model),
+                "input": str(source),
+                "column": column,
+                "threshold": begun,
+                **{name: getattr(done, name) for name in ("images", "failed", "accepted")},
+                # Of this run alone: what it went on with took more.
+                "seconds": time.perf_counter() - began,
+                "processes": group.world,
+                "pinned": job.pinned,
+            }
+            write_json(out.with_name(f"{out.name}.json"), told)
+            job.parts.remove()
+            return done
+
+        return group.first(finish)
+
+
+# ------------------------------------------------------------------------------------ what is given
+
+
+def _classifier(
+    model: nn.Module, score: Score | str | None, path: str | Path | None
+) -> SelectiveClassifier:
+    known = SCORES.get(score) if isinstance(score, str) else score
+    if isinstance(known, Score) and not known.fitted:
+        raise ValueError(
+            f"score {score_name(known)} must be fitted to labelled data first: fit it in Python, "
+            "and give it, or a SelectiveClassifier that was saved with it"
+        )
+    if path is not None:
+        return load_classifier(path, model, score)
+    return SelectiveClassifier(model, "radius_fast" if score is None else score)
+
+
+def _channels(model: nn.Module, source: str | Path) -> int | None:
+    """Of the images of a folder: what the model takes, where that can be seen."""
+    if not Path(source).is_dir():
+        return None
+    for module in model.modules():
+        if isinstance(module, Normalize):
+            return len(module.mean)
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    return None
+
+
+def _device(given: str | torch.device | None) -> torch.device:
+    if given is None:
+        given = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(given)
+    except RuntimeError as error:
+        raise ValueError(f"device must be like cpu, cuda or cuda:1, got {given!r}") from error
+    if device.type == "cuda" and ":" not in str(device):
+        # A GPU per process of this machine.
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
+        raise ValueError(
+            f"device must be one that is here, got {device}, and torch sees "
+            f"{torch.cuda.device_count()} GPUs"
+        )
+    return device
+
+
+def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:
+    """Before the work: what is wrong with the first image is wrong with all."""
+    if shape is None:
+        return
+    x = torch.full((1, *shape), 0.5, device=classifier.threshold.device)
+    try:
+        classifier(x)
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        first = str(error).split("\n", maxsplit=1)[0]
+        raise ValueError(
+            f"the model, with the score {classifier.score!r}, must take images of shape "
+            f"{list(shape)}, as the first of the input is, and does not: {first}"
+        ) from error
+
+
+class _Tally:
+    """What is counted of the rows on their way into the file."""
+
+    def __init__(self) -> None:
+        self._images = self._failed = self._accepted = 0
+        self._errors: dict[str, str] = {}
+
+    def watch(self, parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """The same parts."""
+        for rows in parts:
+            for row in rows:
+                self._images += 1
+                self._accepted += row.accept is True
+                if row.error is not None:
+                    self._failed += 1
+                    if len(self._errors) < NAMED:
+                        self._errors[row.image] = row.error
+            yield rows
+
+    def scoring(self, threshold: float | None, how: str) -> Scoring:
+        """The counts."""
+        accepted = None if threshold is None else self._accepted
+        return Scoring(self._images, self._failed, self._errors, accepted, threshold, how)

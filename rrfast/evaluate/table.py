@@ -1,0 +1,83 @@
+"""Rows as a file: CSV, or Parquet through pyarrow."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from rrfast.evaluate.parts import Row
+from rrfast.train import checkpoint
+
+FORMATS = (".csv", ".parquet")
+
+
+def require_format(out: Path) -> None:
+    """Raise before hours of work rather than after, if `out` cannot be written.
+
+    Raises:
+        ImportError: It is Parquet, and pyarrow is not installed.
+        ValueError: Its name ends otherwise.
+    """
+    if out.suffix not in FORMATS:
+        raise ValueError(f"out must end in {' or '.join(FORMATS)}, got {out}")
+    if out.suffix == ".parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                f"a .parquet file needs pyarrow, which does not import: {error}. Install it with: "
+                "pip install pyarrow"
+            ) from error
+
+
+def write_rows(out: Path, column: str, parts: Iterable[list[Row]]) -> None:
+    """Write `out`, whole or not at all.
+
+    One part is in memory at a time. In CSV (UTF-8, a line feed after every row) what is not known
+    is empty, a truth is true or false, and a number has as many digits as give it back to the bit
+    when it is read as float64, so that a comparison with the threshold says what `accept` says. In
+    Parquet, where a part is a row group, what is not known is null.
+
+    Args:
+        out: Ends in .csv or .parquet.
+        column: What the column of the confidence is called.
+        parts: The rows, part by part.
+    """
+    names = [column if name == "confidence" else name for name in Row._fields]
+
+    def save(file: IO[bytes]) -> None:
+        (_csv if out.suffix == ".csv" else _parquet)(file, names, parts)
+
+    checkpoint.write(out, save)
+
+
+def _csv(file: IO[bytes], names: list[str], parts: Iterable[list[Row]]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for rows in parts:
+        writer.writerows([_cell(value) for value in row] for row in rows)
+    text.detach()  # flushed, and left open
+
+
+def _cell(value: object) -> object:
+    # csv itself writes None as nothing, and a float by its repr.
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _parquet(file: IO[bytes], names: list[str], parts: Iterable[list[Row]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = [pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.string()]
+    schema: Any = pa.schema(list(zip(names, types, strict=True)))
+    with pq.ParquetWriter(file, schema) as writer:
+        for rows in parts:
+            columns = [
+                pa.array(values, type=kind)
+                for values, kind in zip(zip(*rows, strict=True), types, strict=True)
+            ]
+            writer.write_table(pa.table(columns, schema=schema))
