@@ -407,6 +407,14 @@ def test_relu_fitted_once_serves_all_temperatures_and_lambdas(trained, images):
     assert "fitted to 100 samples" in repr(score)
 
 
+def test_relu_computes_its_matrix_once(trained, images):
+    """Not once a batch: a score at no other point is itself, and keeps what it computed."""
+    score = RelU().fit(trained, [(images, torch.zeros(len(images), dtype=torch.int64))])
+    score(trained, images[:2])
+    assert "matrix" in vars(score)
+    assert score.at() is score
+
+
 def test_relu_without_errors_or_without_right_answers():
     h = torch.randn(10, 4, dtype=torch.float64)
     y = h.argmax(dim=1)

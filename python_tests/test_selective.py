@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rrfast import engine
 from rrfast.data import digits, digits_cnn
-from rrfast.scores import MSR, SCORES, DoctorAlpha, Entropy, Preprocessed, Radius, RelU
+from rrfast.scores import MSR, ODIN, SCORES, DoctorAlpha, Entropy, Preprocessed, Radius, RelU
+from rrfast.scores.logit_score import LogitScore
+from rrfast.scores.score import Score
 from rrfast.selective import (
     NoThresholdError,
     SelectiveClassifier,
@@ -133,63 +138,273 @@ def test_an_empty_batch(trained: nn.Module, data: Any) -> None:
 # ------------------------------------------------------------------------------------ what it keeps
 
 
-@pytest.mark.parametrize("form", ["torch", "safetensors"])
-def test_saved_and_loaded(trained: nn.Module, data: Any, tmp_path: Path, form: str) -> None:
-    classifier = SelectiveClassifier(trained, Radius("fast", temperature=2.0))
-    classifier.fit(batches(data.validation), coverage=0.8)
-    path = tmp_path / "classifier"
-    if form == "torch":
-        torch.save(classifier.state_dict(), path)
-        state = torch.load(path, weights_only=True)
-    else:
-        safetensors = pytest.importorskip("safetensors.torch")
-        safetensors.save_file(classifier.state_dict(), path)
-        state = safetensors.load_file(path)
-    other = SelectiveClassifier(digits_cnn(seed=5), "radius_fast")
-    other.load_state_dict(state)
-    for mine, theirs in zip(other(data.test.x), classifier(data.test.x), strict=True):
+@dataclass(frozen=True, eq=False)
+class Own(LogitScore):
+    """A score that is not among rrfast's; `how` is nothing that bytes can hold."""
+
+    weight: float = 1.0
+    how: Any = None
+
+    def confidence(self, h: Tensor) -> Tensor:
+        return self.weight * h.amax(dim=1)
+
+    def ascent(self, h: Tensor) -> Tensor:
+        return torch.ones_like(h)
+
+
+def made(name: str, model: nn.Module, data: Any) -> Score:
+    """A score, fitted: one of SCORES by name, or one that is made of parts."""
+    strided = torch.linspace(0.0, 1.0, 4).reshape(2, 2).T[:, :1]  # not contiguous, [2, 1]
+    parts: dict[str, Score] = {
+        "Preprocessed(RelU)": Preprocessed(RelU(1.5, 0.3), 0.01, bounds=(0, 1.0), scale=0.5),
+        "Preprocessed(Entropy)": Preprocessed(Entropy(2.0), 0.01, compat="released"),
+        "a tensor of bounds": Radius("grad", options={"bounds": strided, "scale": 2}),
+        "tensors of bounds": Radius(
+            "fast",
+            temperature=0.3,
+            options={
+                "bounds": (torch.zeros(1), torch.ones(1, dtype=torch.float64)),
+                "scale": torch.tensor(0.5),
+                "alpha": 0.02,
+            },
+        ),
+        "bfloat16": ODIN(scale=torch.tensor([0.3], dtype=torch.bfloat16)),
+        "NumPy": MSR(np.float32(0.1)),
+        "search": Radius("search", options={"tol": 1e-3}),
+    }
+    score = parts.get(name) or SCORES[name]
+    return score.fit(model, batches(data.validation)[1:])
+
+
+PARTS = (
+    "Preprocessed(RelU)",
+    "Preprocessed(Entropy)",
+    "a tensor of bounds",
+    "tensors of bounds",
+    "bfloat16",
+    "NumPy",
+    "search",
+)
+
+
+@pytest.mark.parametrize("form", ["pt", "safetensors"])
+@pytest.mark.parametrize("name", [*SCORES, *PARTS])
+def test_the_very_score_comes_back(
+    trained: nn.Module, data: Any, tmp_path: Path, name: str, form: str
+) -> None:
+    """Into a classifier built with any score: from a file of `save`, and from the tensors."""
+    if form == "safetensors":
+        pytest.importorskip("safetensors")
+    score = made(name, trained, data)
+    classifier = SelectiveClassifier(trained, score).fit(batches(data.validation)[:1], coverage=0.8)
+    path = tmp_path / f"classifier.{form}"
+    classifier.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    other = SelectiveClassifier.load(path, digits_cnn(seed=5))
+    x = data.test.x[:40]
+    for mine, theirs in zip(other(x), classifier(x), strict=True):
         assert torch.equal(mine, theirs)
-    assert other.score.temperature == 2.0
+    if name != "NumPy":  # whose numbers come back as Python's
+        assert repr(other.score) == repr(score)
     assert other.provenance == classifier.provenance
     assert json.dumps(other.provenance)
     assert other.intact()
+    assert torch.equal(other.get_extra_state(), classifier.get_extra_state())
+    if "temperature" in score.grids:  # RelU's D is another at another T
+        there, here = other.score.at(temperature=3.0), score.at(temperature=3.0)
+        assert torch.equal(there(trained, x), here(trained, x))
     with torch.no_grad():
         next(other.model.parameters()).add_(1e-3)
     assert not other.intact()
-    with pytest.raises(
-        ValueError, match="of a classifier with the score Radius, and this one has MSR"
-    ):
-        SelectiveClassifier(digits_cnn(), "msr").load_state_dict(state)
 
 
-def test_what_cannot_be_brought_back_is_compared(trained: nn.Module, data: Any) -> None:
-    """A score of other parts would give other numbers under the same threshold."""
-    loader = batches(data.validation)
-    halves = loader[:1], loader[1:]
-    relu = [RelU().fit(trained, half) for half in halves]
-    for saved, same, other in (
-        (Radius("search", options={"tol": 1e-3}),) * 2 + (Radius("search"),),
-        (
-            Preprocessed(Entropy(2.0), 0.01),
-            Preprocessed(Entropy(2.0), 0.5),
-            Preprocessed(MSR(), 0.01),
-        ),
-        (
-            Preprocessed(Entropy(2.0), 0.01),
-            Preprocessed(Entropy(2.0), 0.5),
-            Preprocessed(Entropy(), 0.01),
-        ),
-        (relu[0], relu[0], relu[1]),
+def test_what_relu_has_seen_keeps_its_bits(trained: nn.Module, data: Any) -> None:
+    score = RelU(lam=0.25).fit(trained, batches(data.validation))
+    other = SelectiveClassifier(trained, "odin")
+    other.load_state_dict(SelectiveClassifier(trained, score).state_dict())
+    assert isinstance(other.score, RelU)
+    assert score.seen is not None
+    assert other.score.seen is not None
+    assert type(other.score.seen) is type(score.seen)
+    for here, there in zip(score.seen, other.score.seen, strict=True):
+        assert here.dtype == there.dtype
+        assert torch.equal(here, there)
+    assert torch.equal(other.score.matrix, score.matrix)
+
+
+def test_safetensors_takes_the_state_itself(trained: nn.Module, data: Any, tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    classifier = SelectiveClassifier(trained, made("a tensor of bounds", trained, data))
+    safetensors.save_file(classifier.state_dict(), tmp_path / "state")
+    other = SelectiveClassifier(digits_cnn(seed=5))
+    other.load_state_dict(safetensors.load_file(tmp_path / "state"))
+    assert torch.equal(other(data.test.x[:5]).confidence, classifier(data.test.x[:5]).confidence)
+
+
+@pytest.mark.parametrize("form", ["pt", "safetensors"])
+def test_weights_that_are_shared_or_strided(tmp_path: Path, form: str) -> None:
+    if form == "safetensors":
+        pytest.importorskip("safetensors")
+
+    def build() -> nn.Module:
+        first, second = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        second.weight = first.weight
+        model = nn.Sequential(first, second, nn.Linear(4, 3))
+        model[2].weight = nn.Parameter(torch.rand(4, 3).T)  # strided
+        model.register_buffer("part", torch.arange(10.0)[3:5])  # a part of its memory
+        return model
+
+    classifier = SelectiveClassifier(build(), "msr")
+    classifier.threshold.fill_(0.1)
+    classifier.save(tmp_path / f"classifier.{form}")
+    other = SelectiveClassifier.load(tmp_path / f"classifier.{form}", build())
+    assert other.model[0].weight is other.model[1].weight
+    for name, value in classifier.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name])
+
+
+def test_another_dtype_and_no_strictness(trained: nn.Module, data: Any) -> None:
+    score = RelU().fit(trained, batches(data.validation))
+    state = (
+        SelectiveClassifier(trained, score).fit(batches(data.validation), coverage=0.8).state_dict()
+    )
+    half = SelectiveClassifier(digits_cnn().to(torch.bfloat16))
+    half.load_state_dict(state)
+    assert half.threshold.dtype == torch.float64
+    assert torch.equal(half.threshold, state["threshold"])
+    assert isinstance(half.score, RelU)
+    assert half(data.test.x[:3].bfloat16()).confidence.isfinite().all()
+    assert not half.intact()  # the weights were rounded
+
+    part = SelectiveClassifier(digits_cnn(), "odin")
+    del state["_extra_state"]
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"_extra_state\""):
+        part.load_state_dict(state)
+    part.load_state_dict(state, strict=False)
+    assert part.score is SCORES["odin"]
+
+
+def test_another_model_is_torch_s_error(trained: nn.Module, tmp_path: Path) -> None:
+    SelectiveClassifier(trained, "msr").save(tmp_path / "classifier.pt")
+    with pytest.raises(RuntimeError, match="size mismatch for model"):
+        SelectiveClassifier.load(tmp_path / "classifier.pt", digits_cnn(classes=3))
+    with pytest.raises(RuntimeError, match="Missing key"):
+        SelectiveClassifier.load(tmp_path / "classifier.pt", nn.Linear(64, 10))
+
+
+def test_a_score_of_one_s_own(trained: nn.Module, data: Any) -> None:
+    """Its class comes with the classifier, and so does what bytes cannot hold."""
+    x = data.test.x[:5]
+    for score, same in (
+        (Own(2.0), Own()),
+        (Own(2.0, how=1 + 2j), Own(how=1 + 2j)),
+        (Preprocessed(Own(3.0), 0.1), Preprocessed(Own(), 0.5)),
+        (Own(3.0), Preprocessed(Own(), 0.5)),
     ):
-        classifier = SelectiveClassifier(trained, saved).fit(loader, coverage=0.8)
-        state = classifier.state_dict()
-        again = SelectiveClassifier(digits_cnn(), same)
-        again.load_state_dict(state)
-        assert torch.equal(
-            again(data.test.x[:9]).confidence, classifier(data.test.x[:9]).confidence
-        )
-        with pytest.raises(ValueError, match=r"whose score has another (options|score|seen)"):
-            SelectiveClassifier(digits_cnn(), other).load_state_dict(state)
+        state = SelectiveClassifier(trained, score).state_dict()
+        other = SelectiveClassifier(trained, same)
+        other.load_state_dict(state)
+        assert torch.equal(other(x).confidence, score(trained, x))
+        with pytest.raises(ValueError, match="the score Own, which is not one of rrfast's: build"):
+            SelectiveClassifier(trained, "msr").load_state_dict(state)
+    state = SelectiveClassifier(trained, Own(how=1 + 2j)).state_dict()
+    with pytest.raises(ValueError, match=r"whose Own has another how, \(1\+2j\), which"):
+        SelectiveClassifier(trained, Own(how=3j)).load_state_dict(state)
+    # A namesake of one of rrfast's is not it.
+    msr = dataclass(frozen=True, eq=False)(type("MSR", (Own,), {}))
+    state = SelectiveClassifier(trained, msr()).state_dict()
+    with pytest.raises(ValueError, match="the score MSR, which is not one of rrfast's"):
+        SelectiveClassifier(trained, "msr").load_state_dict(state)
+
+
+def of_header(header: object, data: bytes = b"") -> Tensor:
+    text = json.dumps(header).encode()
+    return torch.tensor(list(len(text).to_bytes(8, "little") + text + data), dtype=torch.uint8)
+
+
+MSR_STATE = {"score": "MSR", "ours": True, "fields": {}}
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ({"score": 3}, r"expected a uint8 tensor of shape \[n\], got dict"),
+        (torch.zeros(3), "expected a uint8 tensor"),
+        (torch.zeros(3, dtype=torch.uint8), "it ends after 3 bytes"),
+        (torch.full((40,), 7, dtype=torch.uint8), "it ends after 40 bytes"),
+        (torch.zeros(40, dtype=torch.uint8), "damaged or of something else: Expecting value"),
+        (of_header([]), "its header names no format"),
+        (of_header({"format": 2}), "the state is of format 2, and this version of rrfast reads"),
+        (of_header({"format": 1}), "damaged or of something else: 'score'"),
+        (of_header({"format": 1, "score": 3, "provenance": {}}), "it holds no score"),
+        (of_header({"format": 1, "score": MSR_STATE, "provenance": 3}), "it holds no score"),
+        (
+            of_header({"format": 1, "score": {**MSR_STATE, "score": "MRS"}, "provenance": {}}),
+            "the score MRS, which this version of rrfast does not have; it has .*MSR",
+        ),
+        (
+            of_header({"format": 1, "score": {**MSR_STATE, "score": "Score"}, "provenance": {}}),
+            "damaged or of something else: Can't instantiate abstract class",
+        ),
+        (
+            of_header(
+                {
+                    "format": 1,
+                    "score": {**MSR_STATE, "fields": {"temperature": -1.0}},
+                    "provenance": {},
+                }
+            ),
+            "damaged or of something else: temperature must be finite",
+        ),
+        (
+            of_header({"format": 1, "score": {**MSR_STATE, "score": "RelU"}, "provenance": {}}),
+            "its score was never fitted",
+        ),
+    ],
+)
+def test_a_state_of_something_else(trained: nn.Module, state: object, sentence: str) -> None:
+    classifier = SelectiveClassifier(trained, "odin")
+    good = classifier.state_dict()
+    with pytest.raises(ValueError, match=sentence):
+        classifier.load_state_dict({**good, "_extra_state": state, "threshold": torch.zeros(())})
+    assert classifier.score is SCORES["odin"]
+    assert classifier.threshold.isnan()  # nothing was loaded
+
+
+def test_truncated_states_are_refused(trained: nn.Module, data: Any) -> None:
+    """Wherever it ends; a byte less is a tensor less than whole."""
+    classifier = SelectiveClassifier(trained, made("Preprocessed(RelU)", trained, data))
+    extra = classifier.get_extra_state()
+    for length in [*range(0, 600, 7), len(extra) - 1]:
+        with pytest.raises(ValueError, match="must be what its state_dict"):
+            classifier.set_extra_state(extra[:length])
+
+
+def test_files_that_are_none_of_ours(trained: nn.Module, tmp_path: Path) -> None:
+    for name in ("it.pt", "it.safetensors"):
+        if name.endswith("safetensors"):
+            pytest.importorskip("safetensors")
+        path = tmp_path / name
+        with pytest.raises(FileNotFoundError):
+            SelectiveClassifier.load(path, trained)
+        path.write_bytes(b"no such file")
+        with pytest.raises(ValueError, match="cannot be read as a state_dict"):
+            SelectiveClassifier.load(path, trained)
+    torch.save([1], tmp_path / "it.pt")
+    with pytest.raises(ValueError, match="must hold a dict, and holds list"):
+        SelectiveClassifier.load(tmp_path / "it.pt", trained)
+    with pytest.raises(TypeError, match="path must be a path"):
+        SelectiveClassifier(trained).save(3)  # type: ignore[arg-type]
+
+
+def test_without_safetensors(
+    trained: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    for act in (SelectiveClassifier(trained).save, lambda p: SelectiveClassifier.load(p, trained)):
+        with pytest.raises(ImportError, match=r"ends in \.safetensors, and safetensors is not"):
+            act(tmp_path / "it.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_threshold_keeps_its_bits(trained: nn.Module, data: Any) -> None:

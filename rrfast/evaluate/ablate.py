@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from rrfast import engine, tables
+from rrfast.evaluate.division import Part
 from rrfast.machine import machine
 from rrfast.metrics import METRICS
 from rrfast.results import plain, require_matplotlib, write_json
 from rrfast.scores import SCORES
 from rrfast.tables import CONVENTION, SHOWN, Block, number
-from rrfast.train.batches import Loader, Share, length
 from rrfast.train.recipe import Recipe, load_trained
 from rrfast.train.tasks import Task
 from rrfast.train.variants import train_variants
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from torch import Tensor
 
-    from rrfast.train.batches import Data
 
 #: The objectives that are compared, and how they are printed.
 OBJECTIVES = {"standard": "Standard", "at": "AT", "reverse_at": "ReverseAT", "rat": "RAT"}
@@ -149,14 +148,17 @@ def _evaluate(folder: Path, task: Task) -> dict[str, float]:
         raise ValueError("recipe must have data with a test split")
     model, recipe = load_trained(folder)
     model.to(default_device())
+    how = (recipe.training.validation_batch, default_device(), recipe.training.workers)
     radius, msr, correct = [], [], []
-    for x, y in _batches(task.test, recipe):
+    for x, y in Part.whole(task.test).batches(*how):
         radius.append(SCORES[SCORE](model, x))
         msr.append(SCORES["msr"](model, x))
         correct.append(engine.logits(model, x).argmax(dim=1) == y)
     score, right = torch.cat(radius), torch.cat(correct)
     # Without augmentation: of what RAT's sign is decided by, at the end of the training.
-    trained = [engine.logits(model, x).argmax(1) == y for x, y in _batches(task.train, recipe)]
+    trained = [
+        engine.logits(model, x).argmax(1) == y for x, y in Part.whole(task.train).batches(*how)
+    ]
     of_right, of_wrong = _median(score[right]), _median(score[~right])
     return {
         **{name: METRICS[name](score, right) for name in SHOWN},
@@ -166,14 +168,6 @@ def _evaluate(folder: Path, task: Task) -> dict[str, float]:
         "radius_ratio": of_right / of_wrong,
         "msr_aurc": METRICS["aurc"](torch.cat(msr), right),
     }
-
-
-def _batches(data: Data, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
-    training = msgspec.structs.replace(recipe.training, augment=None)
-    places = torch.arange(length(data)).split(training.validation_batch)
-    loader = Loader(data, training, default_device(), 0)
-    for (batch,) in loader([Share(0, i, (place,)) for i, place in enumerate(places)]):
-        yield batch
 
 
 def default_device() -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch import Tensor
 from rrfast.train.batches import Data, Loader, Share, length, stream
 from rrfast.train.settings import Training
 from rrfast.train.tasks import Task
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 #: Share of the test set that `protocol="rat"` tunes on, and how many random divisions it takes.
 SHARE, SPLITS = 0.2, 3
@@ -28,9 +31,16 @@ class Part(NamedTuple):
     data: Data
     places: Tensor  #: [n] int64, rows of `data`
 
-    def batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    @classmethod
+    def whole(cls, data: Data) -> Self:
+        """All of them, in their order."""
+        return cls(data, torch.arange(length(data)))
+
+    def batches(
+        self, size: int, device: torch.device, workers: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """(x, y) on a device, images as they are; every batch can be asked for again."""
-        loader = Loader(self.data, Training(epochs=1), device, 0)
+        loader = Loader(self.data, Training(epochs=1, workers=workers), device, 0)
         for (batch,) in loader([Share(0, i, (p,)) for i, p in enumerate(self.places.split(size))]):
             yield batch
 
@@ -85,8 +95,7 @@ def divide(task: Task, protocol: str, seed: int) -> list[Division]:
                 "data must have a validation split for the protocol heldout, and has none; the "
                 "protocol rat tunes on a fifth of the test split"
             )
-        tuned = torch.arange(length(task.validation))
-        return [_checked(Division(Part(task.validation, tuned), Part(task.test, whole)))]
+        return [_checked(Division(Part.whole(task.validation), Part.whole(task.test)))]
     size = round(SHARE * len(whole))
     orders = [_shuffled(whole, seed, _DIVIDE, split) for split in range(SPLITS)]
     return [

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import pickle
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rrfast.checks import is_number
+from rrfast.evaluate.division import Part
 from rrfast.scores import SCORES, Score
 from rrfast.selective import SelectiveClassifier
-from rrfast.train.batches import Data, Loader, Share, length
 from rrfast.train.recipe import Recipe, make_task
 
 AIMS = ("coverage", "tpr", "target_risk")
@@ -125,24 +121,17 @@ def load_classifier(
         ImportError: It is .safetensors, and safetensors is not installed.
         ValueError: It is no such state, of another model or another score, or has no threshold.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise FileNotFoundError(
-            f"classifier must be a file with the state_dict of a SelectiveClassifier, got {path}"
+            f"classifier must be a file that SelectiveClassifier.save wrote, got {path}"
         )
-    # Before the file, so that what is wrong with the score is said of the score.
-    classifier = SelectiveClassifier(model, "radius_fast" if score is None else score)
     try:
-        classifier.load_state_dict(_state(path))
-    except (
-        *(AttributeError, EOFError, KeyError, RuntimeError, TypeError, ValueError),
-        pickle.UnpicklingError,
-    ) as error:
+        classifier = SelectiveClassifier.load(
+            path, model, **({} if score is None else {"score": score})
+        )
+    except RuntimeError as error:
         first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
-        raise ValueError(
-            f"classifier must be the state_dict of a SelectiveClassifier with this model, but "
-            f"{path} is not: {first}"
-        ) from error
+        raise ValueError(f"classifier must be of this model, but {path} is not: {first}") from error
     if classifier.threshold.isnan():
         raise ValueError(f"classifier {path} has no threshold: fit it before it is saved")
     return classifier
@@ -163,24 +152,6 @@ def score_name(score: Score) -> str:
     return type(score).__name__.lower()
 
 
-def _state(path: Path) -> dict[str, Any]:
-    if path.suffix != ".safetensors":
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise ImportError(
-            f"a .safetensors file needs safetensors, which does not import: {error}. Install it "
-            "with: pip install safetensors"
-        ) from error
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
-
-
 def _fit(classifier: SelectiveClassifier, recipe: Recipe, aim: dict[str, Any], weights: str) -> str:
     """Fit, and say how."""
     validation = make_task(recipe).validation
@@ -189,7 +160,10 @@ def _fit(classifier: SelectiveClassifier, recipe: Recipe, aim: dict[str, Any], w
             f"{next(iter(aim))} needs a validation split, and the data of the training have none: "
             f"{recipe.data}"
         )
-    classifier.fit(_batches(validation, recipe, classifier.threshold.device), **aim)
+    batches = Part.whole(validation).batches(
+        recipe.training.validation_batch, classifier.threshold.device, recipe.training.workers
+    )
+    classifier.fit(batches, **aim)
     told = classifier.provenance
     asked = ", ".join(f"{name} {value:g}" for name, value in aim.items())
     return (
@@ -199,12 +173,3 @@ def _fit(classifier: SelectiveClassifier, recipe: Recipe, aim: dict[str, Any], w
         + ". best.pt was chosen on these images too, so no confidence holds"
         * (weights == "best" and "confidence" in aim)
     )
-
-
-def _batches(data: Data, recipe: Recipe, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images in order, none augmented."""
-    training = msgspec.structs.replace(recipe.training, augment=None)
-    places = torch.arange(length(data)).split(training.validation_batch)
-    loader = Loader(data, training, device, 0)
-    for (batch,) in loader([Share(0, i, (place,)) for i, place in enumerate(places)]):
-        yield batch

@@ -16,6 +16,7 @@ from rrfast.evaluate.ablate import notes as ablation_notes
 from rrfast.evaluate.misd import figures, tables
 from rrfast.results import require_matplotlib
 from rrfast.tables import Block
+from rrfast.whole_file import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,9 +73,7 @@ def report(
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     names = title or ", ".join(dict.fromkeys(Path(folder).resolve().name for folder in folders))
     text = page.render(title=names, sections=sections, command=command)
-    written = Path(out).with_name(f"{Path(out).name}.tmp")
-    written.write_text(text, encoding="utf-8")
-    written.replace(out)
+    write(Path(out), lambda file: file.write(text.encode()))
 
 
 def _sections(folder: Path) -> list[Section]:

@@ -60,7 +60,7 @@ class Score(ABC):
         return self
 
     def at(self, **values: Any) -> Self:
-        """A copy with other hyper-parameters.
+        """A copy with other hyper-parameters; itself without any, and what it has computed once.
 
         Raises:
             TypeError: The score has no such hyper-parameter.
@@ -77,7 +77,7 @@ class Score(ABC):
                     f"{type(self).__name__} has no hyper-parameter {name!r}; it has "
                     f"{', '.join(known) or 'none'}"
                 )
-        return dataclasses.replace(self, **values)
+        return dataclasses.replace(self, **values) if values else self
 
     def __call__(self, model: Model, x: Tensor) -> Tensor:
         """The score of each input.

@@ -2,6 +2,7 @@
 
 from rrfast.selective.bound import risk_bound
 from rrfast.selective.classifier import Selection, SelectiveClassifier
+from rrfast.selective.export import export
 from rrfast.selective.guarantee import Guarantee, NoThresholdError, guaranteed_risk
 from rrfast.selective.threshold import coverage_threshold, risk_threshold, tpr_threshold
 
@@ -11,6 +12,7 @@ __all__ = [
     "Selection",
     "SelectiveClassifier",
     "coverage_threshold",
+    "export",
     "guaranteed_risk",
     "risk_bound",
     "risk_threshold",

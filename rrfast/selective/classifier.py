@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
+import os
 from collections.abc import Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import describe
+from rrfast.checks import check_path, describe
 from rrfast.engine import check_input
 from rrfast.scores import SCORES, Score, tune
 from rrfast.scores.labelled import labelled
 from rrfast.selective.guarantee import guaranteed_risk
+from rrfast.selective.score_state import pack, unpack
+from rrfast.selective.state_file import read_state, write_state
 from rrfast.selective.threshold import coverage_threshold, risk_threshold, tpr_threshold
 
 if TYPE_CHECKING:
@@ -37,11 +39,16 @@ class SelectiveClassifier(nn.Module):
         prediction, confidence, accept = classifier(x),    accept = confidence >= threshold
 
     The model is a submodule and left as it is. `state_dict` holds its weights, the threshold, and
-    where they come from: the score with its hyper-parameters, how the threshold was chosen, on how
-    many samples, with which bound, and the hash of the weights it was chosen for. All of it is
-    tensors, so that `torch.save` and safetensors both take it. `load_state_dict` brings back
-    numbers and names; what else the score is made of (a score within `Preprocessed`, `options` of a
-    radius, what RelU has seen, tensors) must be given again, and is refused if it is another.
+    where they come from: the score, how the threshold was chosen, on how many samples, with which
+    bound, and the hash of the weights it was chosen for. All of it is tensors, so that `torch.save`
+    and safetensors both take it, and none of it is pickled.
+
+    `load_state_dict` brings back the very score, whatever score the classifier was built with: its
+    kind, hyper-parameters, a score within `Preprocessed`, `options` of a radius, tensors, and what
+    RelU has seen, bit for bit and on the device of the threshold. They are bytes in `_extra_state`;
+    RelU's are N K numbers, copied in every `state_dict()`. A class of yours that is not among
+    `rrfast.scores` is found in the score that the classifier was built with. `save` and `load` do
+    the same with a file.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
@@ -186,31 +193,74 @@ class SelectiveClassifier(nn.Module):
         return self
 
     def get_extra_state(self) -> Tensor:
-        """Score and provenance for `state_dict`: JSON in bytes, a tensor, as safetensors asks."""
-        state = {"score": _described(self.score), "provenance": self.provenance}
-        return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
+        """Score and provenance for `state_dict`: bytes in a tensor, as safetensors asks."""
+        return pack(self.score, self.provenance)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """What `get_extra_state` gave.
+        """What `get_extra_state` gave: the score and the provenance.
 
         Raises:
-            ValueError: The threshold was chosen for another score.
+            ValueError: It is damaged or something else, or its score is of a class that neither
+                rrfast nor the score of this classifier has.
         """
-        told = json.loads(bytes(state.tolist()))
-        here = _described(self.score)
-        if told["score"]["kind"] != here["kind"]:
-            raise ValueError(
-                f"the state is of a classifier with the score {told['score']['kind']}, and this "
-                f"one has {here['kind']}: build it with that score"
-            )
-        other = [k for k, v in told["score"]["given"].items() if here["given"].get(k) != v]
-        if other:
-            raise ValueError(
-                f"the state is of a classifier whose score has another {', '.join(other)}: build "
-                "it with the score that was saved"
-            )
-        self.score = self.score.at(**told["score"]["hyperparameters"])
-        self.provenance = told["provenance"]
+        self.score, self.provenance = self._unpacked(state)
+
+    def _unpacked(self, state: object) -> tuple[Score, dict[str, Any]]:
+        device = self.threshold.device
+        return unpack(state, self.score, None if device.type == "meta" else device)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        # Read before the threshold is: with one score and another's threshold it would accept.
+        if f"{prefix}_extra_state" in state_dict:
+            self._unpacked(state_dict[f"{prefix}_extra_state"])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `state_dict()` to a file, whole or not at all.
+
+        Args:
+            path: Ending in .safetensors it is written as such, else with `torch.save`. Its folder
+                exists.
+
+        Raises:
+            ImportError: It ends in .safetensors, and safetensors is not installed.
+            TypeError: `path` is none; or it ends in .safetensors and the model's state_dict has
+                something that is no tensor.
+
+        Example:
+            >>> import tempfile
+            >>> classifier = SelectiveClassifier(nn.Linear(4, 3), "odin")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     classifier.save(f"{folder}/classifier.pt")
+            ...     SelectiveClassifier.load(f"{folder}/classifier.pt", nn.Linear(4, 3)).score
+            ODIN(temperature=1000.0, eps=0.0014, bounds=None, scale=None, compat='paper')
+        """
+        check_path("path", path)
+        write_state(Path(path), self.state_dict())
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], model: nn.Module, score: Score | str = "radius_fast"
+    ) -> Self:
+        """The classifier that `save` wrote.
+
+        Args:
+            path: The file.
+            model: Built as the one that was saved; gets its weights, on the device that it is on.
+            score: Only for a score whose class is not in `rrfast.scores`: any of that class.
+
+        Raises:
+            ImportError: As `save`.
+            OSError: The file cannot be opened.
+            RuntimeError: The model is another one: `torch.nn.Module.load_state_dict` says where.
+            TypeError: As the class; or `path` is none.
+            ValueError: As the class; the file is truncated or another one; or as
+                `set_extra_state`.
+        """
+        check_path("path", path)
+        classifier = cls(model, score)
+        classifier.load_state_dict(read_state(Path(path)))
+        return classifier
 
     def intact(self) -> bool:
         """Whether the weights are those the threshold was chosen for; False before `fit`."""
@@ -258,27 +308,3 @@ def weights_hash(model: nn.Module) -> str:
             flat = value.detach().cpu().contiguous().flatten()
             digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _described(score: Score) -> dict[str, Any]:
-    """Kind and plain hyper-parameters, and of all others what tells one from another."""
-    plain = (str, int, float, bool, type(None))
-    values = {field.name: getattr(score, field.name) for field in dataclasses.fields(score)}
-    return {
-        "kind": type(score).__name__,
-        "hyperparameters": {name: v for name, v in values.items() if isinstance(v, plain)},
-        "given": {name: _told(v) for name, v in values.items() if not isinstance(v, plain)},
-    }
-
-
-def _told(value: object) -> Any:
-    if isinstance(value, Tensor):
-        flat = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-        return [
-            str(value.dtype),
-            list(value.shape),
-            hashlib.sha256(bytes(flat.tolist())).hexdigest(),
-        ]
-    if isinstance(value, (tuple, list)):
-        return [_told(item) for item in value]
-    return _described(value) if isinstance(value, Score) else repr(value)

@@ -32,6 +32,7 @@ from rrfast.scores.named import named
 from rrfast.selective.classifier import weights_hash
 from rrfast.tables import SHOWN
 from rrfast.train.tasks import Task
+from rrfast.whole_file import write
 
 #: Sets of scores by name: RAT's Tables 2 and 3; and those that a few passes give.
 SETS = {
@@ -280,9 +281,8 @@ class _Kept:
     def put(self, entries: dict[str, Any]) -> None:
         # As they will be read again: without NaN.
         self._state["known"] |= plain(entries)
-        written = self._path.with_suffix(".tmp")
-        write_json(written, self._state)
-        written.replace(self._path)
+        text = json.dumps(self._state).encode()
+        write(self._path, lambda file: file.write(text))
 
 
 def _identity(model: nn.Module, task: Task, asked: _Asked) -> dict[str, Any]:

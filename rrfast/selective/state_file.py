@@ -1,0 +1,86 @@
+"""A state_dict as a file: safetensors where its name says so, else as `torch.save` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rrfast.whole_file import write
+
+#: Ending of the files that are safetensors.
+SAFETENSORS = ".safetensors"
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` to `path`, whole or not at all.
+
+    safetensors takes no two tensors that share memory and none that is not contiguous: of those a
+    copy is written.
+
+    Raises:
+        ImportError: `path` ends in .safetensors, and safetensors is not installed.
+        TypeError: Likewise, and something in `state` is no tensor.
+    """
+    if path.suffix != SAFETENSORS:
+        write(path, lambda file: torch.save(state, file))
+        return
+    safetensors = _safetensors(path)
+    tensors: dict[str, Tensor] = {}
+    taken: set[tuple[torch.device, int]] = set()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"a .safetensors file can hold tensors only, and {name} of the state_dict is "
+                f"{type(value).__name__}: give a path of another ending"
+            )
+        storage = value.untyped_storage()
+        memory = (value.device, storage.data_ptr())
+        whole = value.is_contiguous() and storage.nbytes() == value.numel() * value.element_size()
+        alone = whole and memory not in taken
+        taken.add(memory)
+        tensors[name] = value.detach() if alone else value.detach().clone().contiguous()
+    content = safetensors.save(tensors)
+    write(path, lambda file: file.write(content))
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `write_state` wrote, on the CPU.
+
+    Raises:
+        ImportError: As `write_state`.
+        OSError: `path` cannot be opened.
+        ValueError: It is truncated, or another kind of file.
+    """
+    safetensors = _safetensors(path) if path.suffix == SAFETENSORS else None
+    content = path.read_bytes() if safetensors else b""
+    try:
+        if safetensors:
+            state = safetensors.load(content)
+        else:
+            with path.open("rb") as file:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # bytes that are no such file can raise anything
+        first = str(error).split("\n", maxsplit=1)[0]
+        raise ValueError(
+            f"{path} cannot be read as a state_dict ({first}): it is truncated or another file"
+        ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} must hold a dict, and holds {type(state).__name__}")
+    return state
+
+
+def _safetensors(path: Path) -> ModuleType:
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise ImportError(
+            f"{path} ends in .safetensors, and safetensors is not installed: {error}. Install it "
+            "with: pip install safetensors; or give a path of another ending"
+        ) from error
+    return safetensors.torch
