@@ -46,7 +46,7 @@ def test_what_is_measured(ablation: tuple[Path, dict[str, Any], str]) -> None:
     )
     model, recipe = load_trained(out / "trainings" / "at_mixup_1")
     assert recipe.training.seed == 1
-    train, _, (x, y), _ = make_task(recipe)
+    train, _, (x, y), *_ = make_task(recipe)
     with torch.no_grad():
         correct = model(x).argmax(dim=1) == y
         trained = model(train.x).argmax(dim=1) == train.y

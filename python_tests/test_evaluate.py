@@ -476,14 +476,14 @@ def test_what_is_said_of_the_claims() -> None:
         "It suffers less from over-confidence",
     }
     assert {c.found.verdict for c in found} == {-1}
-    assert [c.other for c in found if "T" in c.claim.sentence] == ["odin"]  # MSR has no T
+    assert [c.other for c in found if "on T" in c.claim.sentence] == ["odin"]  # MSR has no T
     # Three errors above 0.99 are too few to say anything.
     assert {c.claim.unit for c in found if "over-conf" in c.claim.sentence} == {
         "AUROC % lost where p is above 0.9"
     }
     lost = next(c for c in found if "over-conf" in c.claim.sentence and c.other == "msr")
     assert lost.found.mean == pytest.approx(0.051 - 0.1)
-    swing = next(c for c in found if "T" in c.claim.sentence)
+    swing = next(c for c in found if "on T" in c.claim.sentence)
     assert swing.found.mean == pytest.approx(1.101 - 2.0)
     said = "\n".join(claims.sentences({"runs": better}))
     assert "The radius finds errors better: confirmed in 2, contradicted in 0" in said

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Iterator
 
 import pytest
 import torch
 
-from rrfast.selective import NoThresholdError, guaranteed_risk, risk_bound
+from rrfast.selective import Guarantee, NoThresholdError, guaranteed_risk, risk_bound
+from rrfast.selective.guarantee import looks
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999999])
@@ -24,6 +27,12 @@ def test_a_bound_is_where_the_binomial_has_the_probability() -> None:
     bound = risk_bound(2, 30, 0.9)
     tail = sum(math.comb(30, k) * bound**k * (1 - bound) ** (30 - k) for k in range(3))
     assert tail == pytest.approx(0.1, rel=1e-9)
+
+
+def test_a_bound_of_many_samples() -> None:
+    """Terms far from the largest do not spoil the sum: 1.645 deviations, as for a normal."""
+    bound = risk_bound(50_000, 200_000, 0.95)
+    assert bound == pytest.approx(0.25 + 1.645 * math.sqrt(0.25 * 0.75 / 200_000), abs=1e-5)
 
 
 def test_nothing_and_only_errors() -> None:
@@ -96,6 +105,96 @@ def test_the_risk_need_not_fall_with_the_coverage() -> None:
     assert violated <= 100
 
 
+#: Three scores, one of them infinite, with P(score, right) and P(score, wrong); the risk above
+#: 0 is 0.4, above -inf 1/3, of all 0.5: neither rising nor falling.
+ATOMS = {math.inf: (0.18, 0.12), 0.0: (0.22, 0.08), -math.inf: (0.1, 0.3)}
+RISKS = {0.0: 0.4, -math.inf: 1 / 3, None: 0.5}
+
+
+def samples_of_atoms(n: int) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
+    """Every multiset of n samples of ATOMS: its probability, scores and answers."""
+    cells = [(score, right) for score in ATOMS for right in (True, False)]
+    chances = [p for pair in ATOMS.values() for p in pair]
+
+    def counts(left: int, places: int) -> Iterator[tuple[int, ...]]:
+        if places == 1:
+            yield (left,)
+            return
+        for first in range(left + 1):
+            for rest in counts(left - first, places - 1):
+                yield first, *rest
+
+    for count in counts(n, len(cells)):
+        chance = float(math.factorial(n))
+        for c, p in zip(count, chances, strict=True):
+            chance *= p**c / math.factorial(c)
+        each = [cell for c, cell in zip(count, cells, strict=True) for _ in range(c)]
+        yield chance, torch.tensor([e[0] for e in each]), torch.tensor([e[1] for e in each])
+
+
+def test_the_errors_above_an_order_statistic_are_binomial() -> None:
+    """Step 1 of the proof, exactly, ties and infinite scores among them: 1287 multisets of 8."""
+    for rank in range(1, 8):
+        seen: dict[tuple[float, int], list[float]] = defaultdict(lambda: [0.0] * 9)
+        for chance, score, correct in samples_of_atoms(8):
+            value = score.sort(descending=True).values[rank]
+            above = score > value
+            seen[float(value), int(above.sum())][int((above & ~correct).sum())] += chance
+        assert len(seen) > 2
+        for (value, m), chances in seen.items():
+            if m == 0:
+                continue
+            r = RISKS[value]
+            expected = [math.comb(m, k) * r**k * (1 - r) ** (m - k) for k in range(m + 1)]
+            total = sum(chances)
+            assert [c / total for c in chances[: m + 1]] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("confidence", [0.1, 0.5])
+def test_the_guarantee_exactly(confidence: float) -> None:
+    """The probability to be wrong, summed over all multisets of 8 and not simulated."""
+    found = wrong = 0.0
+    for chance, score, correct in samples_of_atoms(8):
+        try:
+            chosen = guaranteed_risk(score, correct, 0.39, confidence)
+        except NoThresholdError:
+            continue
+        found += chance
+        t = chosen.threshold
+        value = 0.0 if t > 0 else -math.inf if t > -math.inf else None
+        wrong += chance * (RISKS[value] > chosen.bound)
+    assert found > 0.02
+    assert 0 < wrong <= 1 - confidence
+
+
+def test_all_bounds_hold_at_once() -> None:
+    """So that the best of several targets may be kept: here the lowest that has a threshold."""
+    generator = torch.Generator().manual_seed(4)
+    violated = 0
+    for _ in range(200):
+        score, correct = draw(300, generator)
+        chosen: Guarantee | None = None
+        for target in (0.3, 0.2, 0.1):
+            try:
+                chosen = guaranteed_risk(score, correct, target, confidence=0.9)
+            except NoThresholdError:
+                break
+        assert chosen is not None
+        violated += true_risk(chosen.threshold) > chosen.bound
+    assert violated <= 20
+
+
+def test_looks_are_a_function_of_the_number_of_samples() -> None:
+    for n in (1, 2, 7, 10, 99, 1000, 1499, 3000, 123_456):
+        ranks = looks(n)
+        assert ranks == sorted(set(ranks))
+        assert len(ranks) <= 40
+        assert ranks[0] >= 1
+        assert ranks[-1] == n
+        steps = [b - a for a, b in zip([0, *ranks], ranks, strict=False)]
+        assert max(steps) - min(steps) <= 1
+
+
 def test_it_finds_what_is_there() -> None:
     """With many samples the coverage comes near the largest that keeps the target, 0.4."""
     score, correct = draw(200_000, torch.Generator().manual_seed(1))
@@ -123,9 +222,30 @@ def test_a_useless_score_gets_no_threshold() -> None:
 
 
 def test_infinite_scores_are_ordinary() -> None:
-    score = torch.tensor([float("inf")] * 200 + [-float("inf")] * 10)
+    score = torch.tensor([float("inf")] * 200 + [-float("inf")] * 40)
     chosen = guaranteed_risk(score, score > 0, 0.05)
     assert -3.5e38 < chosen.threshold < float("inf")
-    assert chosen.coverage == pytest.approx(200 / 210)
+    assert chosen.coverage == pytest.approx(200 / 240)
+    everything = guaranteed_risk(score, torch.ones(240, dtype=torch.bool), 0.05)
+    assert everything.threshold == -math.inf
+    assert everything.coverage == 1
     with pytest.raises(ValueError, match="score must not contain NaN"):
         guaranteed_risk([float("nan"), 1.0], [True, True], 0.5)
+
+
+def test_a_confidence_next_to_one() -> None:
+    """A tenth of 1 - confidence is no confidence in float64, which ends at 1 - 1.1e-16."""
+    confidence = math.nextafter(1, 0)
+    chosen = guaranteed_risk(
+        torch.arange(500.0), torch.ones(500, dtype=torch.bool), 0.1, confidence
+    )
+    assert chosen.coverage == 1
+    assert chosen.bound == pytest.approx(-math.expm1(math.log((1 - confidence) / 10) / 500))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int64])
+def test_dtypes(dtype: torch.dtype) -> None:
+    score = torch.arange(400).to(dtype)
+    chosen = guaranteed_risk(score, score > 79, 0.05)
+    assert (score.double() >= chosen.threshold).sum() == 320
+    assert 79 < chosen.threshold < 79.001

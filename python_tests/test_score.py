@@ -717,10 +717,18 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"threshold": 1, "tpr": 0.5}, ValueError, "at most one of threshold, .* is possible, got"),
         ({"confidence": 0.9}, ValueError, "confidence needs target_risk"),
         ({"coverage": 0.9}, ValueError, "coverage needs the validation split of a training: the"),
-        ({"classifier": "nowhere.pt"}, FileNotFoundError, "classifier must be a file with the sta"),
-        ({"classifier": "other.pt"}, ValueError, "classifier must be the state_dict .*other.pt is"),
-        ({"classifier": "text.pt"}, ValueError, "classifier must be the state_dict .*text.pt is n"),
-        ({"classifier": "text.safetensors"}, ValueError, "classifier must be the state_dict of a"),
+        ({"classifier": "nowhere.pt"}, FileNotFoundError, "classifier must be a file that Selectiv"),
+        (
+            {"classifier": "other.pt"},
+            ValueError,
+            "classifier must be of this model, .*other.pt",
+        ),
+        ({"classifier": "text.pt"}, ValueError, "text.pt cannot be read as a state"),
+        (
+            {"classifier": "text.safetensors"},
+            ValueError,
+            "text.safetensors cannot be read as a",
+        ),
         ({"classifier": "raw.pt"}, ValueError, "classifier .*raw.pt has no threshold: fit it bef"),
     ],
 )

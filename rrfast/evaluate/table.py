@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rrfast.evaluate.parts import Row
-from rrfast.train import checkpoint
+from rrfast.whole_file import write
 
 FORMATS = (".csv", ".parquet")
 
@@ -51,7 +51,7 @@ def write_rows(out: Path, column: str, parts: Iterable[list[Row]]) -> None:
     def save(file: IO[bytes]) -> None:
         (_csv if out.suffix == ".csv" else _parquet)(file, names, parts)
 
-    checkpoint.write(out, save)
+    write(out, save)
 
 
 def _csv(file: IO[bytes], names: list[str], parts: Iterable[list[Row]]) -> None:

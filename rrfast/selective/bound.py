@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TypeGuard
 
 import torch
-from torch import Tensor
 
 from rrfast.checks import check_count, describe, is_number
 
@@ -44,46 +44,62 @@ def risk_bound(errors: int, accepted: int, confidence: float = 0.95) -> float:
     if errors > accepted:
         raise ValueError(f"errors must be at most accepted, {accepted}, got {errors}")
     check_fraction("confidence", confidence)
+    return largest_risk(errors, accepted, math.log(1 - confidence))
+
+
+def largest_risk(errors: int, accepted: int, allowed: float) -> float:
+    """`risk_bound`, for the log of the probability that the bound may be violated with.
+
+    A share of 1 - confidence need not become a confidence again, which would round it.
+
+    Args:
+        errors: 0 to `accepted`.
+        accepted: >= 0.
+        allowed: Below 0.
+
+    Cost: accepted + 1 log-factorials, then some 45 sums of errors + 1 terms.
+    """
     if errors == accepted:
         return 1.0
-    allowed = math.log(1 - confidence)
-    counts = torch.tensor([errors]), torch.tensor([accepted])
+    log_p = log_at_most(errors, accepted)
     low, high = errors / accepted, 1.0
     while high - low > 1e-13 * high:
         middle = (low + high) / 2
         if not low < middle < high:
             break
-        if float(log_at_most(*counts, middle)) >= allowed:
+        if log_p(middle) >= allowed:
             low = middle
         else:
             high = middle
     return high
 
 
-def log_at_most(errors: Tensor, accepted: Tensor, risk: float) -> Tensor:
-    """Log P(Binomial(accepted, risk) <= errors), which falls as the risk grows.
+def log_at_most(errors: int, accepted: int) -> Callable[[float], float]:
+    """Log P(Binomial(accepted, risk) <= errors) as a function of the risk, with which it falls.
+
+    The log-factorials do not depend on the risk and are made once, for all the risks to come.
 
     Args:
-        errors: [J] int64.
-        accepted: [J] int64, more than `errors`.
-        risk: In (0, 1).
+        errors: 0 to `accepted` - 1.
+        accepted: >= 1.
 
     Returns:
-        [J] float64.
+        A function of a risk in (0, 1).
 
-    Cost: a sum of errors + 1 terms for each.
+    Cost: accepted + 1 log-factorials here, a sum of errors + 1 terms for each risk.
     """
-    most, largest = int(errors.max()), int(accepted.max())
-    factorial = torch.lgamma(torch.arange(largest + 1, dtype=torch.float64) + 1)
-    k = torch.arange(most + 1)
-    odds = k.double() * (math.log(risk) - math.log1p(-risk)) - factorial[k]
-    rest = factorial[accepted] + accepted.double() * math.log1p(-risk)
-    rows = 1 + 2**22 // (most + 1)  # some 30 MB at a time
-    results = []
-    for wrong, n in zip(errors.split(rows), accepted.split(rows), strict=True):
-        terms = odds - factorial[(n[:, None] - k).clamp(min=0)]
-        results.append(terms.masked_fill(k > wrong[:, None], -math.inf).logsumexp(1))
-    return torch.cat(results) + rest
+    factorial = torch.lgamma(torch.arange(accepted + 1, dtype=torch.float64) + 1)
+    k = torch.arange(errors + 1, dtype=torch.float64)
+    chosen = factorial[: errors + 1]
+    others = factorial[accepted - errors :].flip(0)
+    every = float(factorial[accepted])
+
+    def log_p(risk: float) -> float:
+        log_right = math.log1p(-risk)
+        terms = k * (math.log(risk) - log_right) - chosen - others
+        return float(terms.logsumexp(0)) + (every + accepted * log_right)
+
+    return log_p
 
 
 def check_fraction(name: str, value: object) -> TypeGuard[float]:

@@ -6,14 +6,14 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from rrfast.metrics._ranking import check
-from rrfast.selective.bound import check_fraction, log_at_most, risk_bound
+from rrfast.selective.bound import check_fraction, largest_risk, log_at_most
 from rrfast.selective.threshold import just_above
 
-#: Coverages that a walk starts from, and the most thresholds that all walks together look at.
-STARTS, LOOKS = 10, 200
+#: The fewest and the most thresholds that are looked at, and samples for each in between. Few, as
+#: they share 1 - confidence; many, as the best of them is near the best of all.
+FEWEST, MOST, SAMPLES = 10, 40, 100
 
 
 class Guarantee(NamedTuple):
@@ -39,15 +39,33 @@ def guaranteed_risk(
     It holds for samples of the same distribution as the calibration set, which must not have been
     used for anything else: not for training, nor for choosing a temperature.
 
-    From each of ten coverages, 10 %, 20 %, ... 100 %, the threshold is lowered for as long as the
-    exact binomial bound on the risk stays within the target. A walk gets a tenth of 1 - confidence
-    and spends it once, on the first threshold whose true risk is too high: to pass that one is the
-    only way to be wrong. So all walks together are wrong with probability 1 - confidence at most,
-    however the risk depends on the threshold. Infinite scores are ordinary values, ties are
-    accepted or rejected together.
+    Looked at are L coverages, equally spaced up to 100 %: 10 of them (n if that is less), above
+    1000 samples n / 100, and never more than 40. Each gets an L-th of 1 - confidence for its exact
+    binomial bound (`risk_bound`); the highest whose bound is within the target is taken. Infinite
+    scores are ordinary values, ties are accepted or rejected together; so where many scores are
+    equal, a look may fall on a much lower coverage, or on none.
+
+    Proof. The samples are independent draws of one distribution of (score, wrong), any one: scores
+    may have atoms, and the risk R(v) = P(wrong | score > v) may rise and fall with v. The ranks
+    k_1 < ... < k_L = n depend on n alone. For j < L let v_j be the (k_j + 1)-th largest score,
+    equal ones counted, and accept above it: m_j <= k_j samples, fewer with ties.
+
+    1.  Take any set A of m >= 1 samples and hold the others fixed. Let t be their largest score,
+        and c the number of them that have it. Then A is what lies above v_j if and only if
+        m <= k_j < m + c and all of A lie above t, and then v_j = t. But t and c are functions of
+        the others, of which A is independent. So given the others, and that A is what lies above
+        v_j, its samples are independent draws of those that score above v_j, and its errors are
+        Binomial(m, R(v_j)).
+    2.  So given all this the bound is below R(v_j) with probability (1 - confidence) / L at most.
+        It is the same for every A, and therefore without the condition. Where nothing lies above
+        v_j there is no bound to be wrong. At j = L all are accepted, Binomial(n, P(wrong)).
+    3.  One of the L bounds or more is wrong with probability 1 - confidence at most. Otherwise all
+        of them hold, and so does the one that is chosen, however it is chosen: also the best of
+        several targets on the same samples, with the same score and confidence.
 
     Args:
-        score: [n] real numbers, larger = more confident.
+        score: [n] real numbers, larger = more confident. Those that the threshold is for must be of
+            the same dtype: between two neighbours of float32 there are numbers of float64.
         correct: [n] booleans, True where the prediction is right.
         target_risk: In (0, 1).
         confidence: In (0, 1).
@@ -59,56 +77,51 @@ def guaranteed_risk(
         NoThresholdError: No threshold that was looked at keeps the target.
         TypeError, ValueError: As of the metrics; or a fraction is out of range.
 
+    Cost: a sort, then for each of L thresholds as many log-factorials as it accepts.
+
     Source: Geifman & El-Yaniv (2017), "Selective Classification for Deep Neural Networks": the
     problem and the bound (Lemma 3.1). Their search is binary (Algorithm 1): which thresholds it
-    looks at depends on what it saw, and its union bound over them supposes that the risk falls with
-    the coverage. The walks are those of fixed sequence testing: Angelopoulos et al. (2021), "Learn
-    then Test".
+    looks at depends on the errors it saw, here on n alone.
 
     Example:
         >>> score = torch.linspace(0, 1, 1000)
-        >>> guaranteed_risk(score, score > 0.1, target_risk=0.02).coverage > 0.85
-        True
+        >>> guaranteed_risk(score, score > 0.1, target_risk=0.02).coverage
+        0.9
     """
     check_fraction("target_risk", target_risk)
     check_fraction("confidence", confidence)
     s, c = check(score, correct)
     s = s if s.dtype in (torch.float32, torch.float64) else s.double()
-    values, group = s.unique(return_inverse=True)
-    size, errors = (torch.bincount(g, minlength=len(values)) for g in (group, group[~c]))
-    # From the highest threshold to the lowest: how many are accepted, and how many of them wrong.
-    accepted, wrong = (counts.flip(0).cumsum(0) for counts in (size, errors))
-    looked = torch.linspace(0, len(values) - 1, min(LOOKS, len(values))).round().long()
-    each = 1 - (1 - confidence) / STARTS
-    kept = _kept(wrong[looked], accepted[looked], target_risk, each)
-    share = accepted[looked].double() / len(s)
-    best = -1
-    for start in range(1, STARTS + 1):
-        first = int((share < start / STARTS - 1e-12).sum())
-        fails = (~kept[first:]).nonzero()
-        end = first + int(fails[0]) if len(fails) else len(looked)
-        if end > first:
-            best = int(looked[end - 1])
-    if best < 0:
-        raise NoThresholdError(
-            f"no threshold keeps the risk at or below target_risk={target_risk:g} with confidence "
-            f"{confidence:g} on these {len(s)} samples, {int(wrong[-1])} of them wrong. Ask for a "
-            "higher risk or a lower confidence, give more samples, or use a better score"
-        )
-    # Accepted is what scores above the next value, not what scores as the lowest accepted one:
-    # given that next value, those above it are independent draws of what will be accepted.
-    following = len(values) - 2 - best
-    threshold = -math.inf
-    if following >= 0:
-        threshold = just_above(values[following])
-    n, k = int(accepted[best]), int(wrong[best])
-    return Guarantee(threshold, risk_bound(k, n, each), risk=k / n, coverage=n / len(s))
+    n, (ranked, order) = len(s), s.sort(descending=True)
+    ranked, errors = ranked.cpu(), (~c[order]).cumsum(0).cpu()
+    ranks = looks(n)
+    allowed = math.log((1 - confidence) / len(ranks))
+    for rank in reversed(ranks):
+        accepted, threshold = n, -math.inf
+        if rank < n:
+            accepted, threshold = int((ranked > ranked[rank]).sum()), just_above(ranked[rank])
+        wrong = int(errors[accepted - 1]) if accepted else 0
+        # No bound is below what was seen. The bound is within the target if and only if so few
+        # errors are that improbable at the target: one sum for that, and the bound itself once.
+        if wrong < target_risk * accepted and log_at_most(wrong, accepted)(target_risk) <= allowed:
+            bound = min(target_risk, largest_risk(wrong, accepted, allowed))  # rounded upwards
+            return Guarantee(threshold, bound, risk=wrong / accepted, coverage=accepted / n)
+    raise NoThresholdError(
+        f"no threshold keeps the risk at or below target_risk={target_risk:g} with confidence "
+        f"{confidence:g} on these {n} samples, {int(errors[-1])} of them wrong. Ask for a "
+        "higher risk or a lower confidence, give more samples, or use a better score"
+    )
 
 
-def _kept(wrong: Tensor, accepted: Tensor, target: float, confidence: float) -> Tensor:
-    """[J] bool: whether the bound on the risk is within the target."""
-    kept = wrong < target * accepted  # or there is nothing to be confident of
-    if kept.any():
-        log_p = log_at_most(wrong[kept], accepted[kept], target)
-        kept[kept.clone()] = log_p <= math.log(1 - confidence)
-    return kept
+def looks(samples: int) -> list[int]:
+    """How many samples each threshold is to accept, ascending: a function of their number alone.
+
+    Example:
+        >>> looks(500)
+        [50, 100, 150, 200, 250, 300, 350, 400, 450, 500]
+        >>> looks(4), len(looks(2500)), len(looks(10**6))
+        ([1, 2, 3, 4], 25, 40)
+    """
+    spaced = min(max(samples // SAMPLES, FEWEST), MOST)
+    ranks = {round(samples * j / spaced) for j in range(1, spaced + 1)}
+    return sorted(ranks - {0})
