@@ -717,7 +717,7 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"threshold": 1, "tpr": 0.5}, ValueError, "at most one of threshold, .* is possible, got"),
         ({"confidence": 0.9}, ValueError, "confidence needs target_risk"),
         ({"coverage": 0.9}, ValueError, "coverage needs the validation split of a training: the"),
-        ({"classifier": "nowhere.pt"}, FileNotFoundError, "classifier must be a file that Selectiv"),
+        ({"classifier": "nowhere.pt"}, FileNotFoundError, "classifier must be a file that Sele"),
         (
             {"classifier": "other.pt"},
             ValueError,

@@ -382,5 +382,5 @@ def _bars(
     label: str,
 ) -> None:
     means = [factor * row[column]["mean"] for row in rows]
-    spread = [factor * row[column]["std"] for row in rows]
+    spread = [factor * (row[column]["std"] or 0) for row in rows]
     ax.bar(at, means, 0.36, yerr=spread, color=colour, alpha=0.8, capsize=3, label=label)
