@@ -98,7 +98,7 @@ def test_the_order_of_the_grid():
 def test_tune_takes_the_least_aurc(trained, images):
     y = rrfast.data.digits().test.y[:100]
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, y), batch_size=32)
-    best, table = tune(DoctorAlpha(), trained, loader)
+    best, table, _ = tune(DoctorAlpha(), trained, loader)
     correct = trained(images).argmax(dim=1) == y
     for row in table:
         # Batches of 32 and of 100 may round differently: a swap of two neighbours in AURC of 100.
@@ -110,14 +110,14 @@ def test_tune_takes_the_least_aurc(trained, images):
 
 def test_of_equals_the_first(trained, images):
     y = trained(images).argmax(dim=1)
-    best, table = tune(ODIN(), trained, [(images[:20], y[:20])])
+    best, table, _ = tune(ODIN(), trained, [(images[:20], y[:20])])
     assert {row.metric for row in table} == {0.0}
     assert (best.temperature, best.eps) == (TEMPERATURES[0], EPSILONS[0])
 
 
 def test_another_metric(trained, images):
     y = rrfast.data.digits().test.y[:100]
-    best, table = tune(
+    best, table, _ = tune(
         Energy(), trained, [(images, y)], metric=lambda s, c: -rrfast.metrics.auroc(s, c)
     )
     worth = {row.point["temperature"]: row.metric for row in table}
@@ -146,7 +146,7 @@ class Fragile(LogitScore):
 
 def test_a_point_with_nan_is_not_chosen():
     h = torch.tensor([[3.0, 0.0], [1.0, 0.0]])
-    best, table = tune(Fragile(), nn.Identity(), [(h, torch.tensor([0, 1]))])
+    best, table, _ = tune(Fragile(), nn.Identity(), [(h, torch.tensor([0, 1]))])
     assert math.isnan(table[0].metric)
     assert best.temperature == 3.0
     with pytest.raises(ValueError, match="every one of the 3 points gave NaN"):
