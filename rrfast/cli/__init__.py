@@ -1,0 +1,69 @@
+"""The `rrfast` command.
+
+One file per subcommand, named after it, with the two functions of `command.Command`; another one
+is a file and a line in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from rrfast.__main__ import main as print_configuration
+from rrfast.cli import ablate, bench, demo, evaluate, report, score, train
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rrfast.cli.command import Command
+
+__all__ = ["COMMANDS", "main"]
+
+#: Every subcommand, in the order of `rrfast --help`.
+COMMANDS: tuple[Command, ...] = (demo, bench, train, ablate, evaluate, report, score)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments after the program's name; default those of the process. None given: print
+            what runs here, as `python -m rrfast`.
+
+    Returns:
+        Exit code: 0 done, 1 something is missing, cannot be written, the loss is not finite, or
+        `score` is done but for images that it names, 2 arguments that do not fit the data or each
+        other (all said in a sentence on standard error), 130 interrupted. Wrong arguments exit
+        with 2, as argparse does.
+
+    Example:
+        >>> main(["demo", "--seeds", "none"])
+        Traceback (most recent call last):
+        SystemExit: 2
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    arguments.typed = shlex.join(["rrfast", *(sys.argv[1:] if argv is None else argv)])
+    try:
+        if arguments.command is None:
+            return print_configuration([])
+        code: int = arguments.run(arguments)
+    except (ArithmeticError, ImportError, OSError, TypeError, ValueError) as error:
+        print(f"rrfast: {error}", file=sys.stderr)
+        return 2 if isinstance(error, (TypeError, ValueError)) else 1
+    except KeyboardInterrupt:
+        print("rrfast: interrupted", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rrfast", description="How far an input is from changing a classifier's mind."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    for command in COMMANDS:
+        command.add_parser(commands).set_defaults(run=command.run)
+    return parser

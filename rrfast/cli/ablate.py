@@ -1,0 +1,50 @@
+"""`rrfast ablate`: standard training, AT, ReverseAT and RAT, over seeds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rrfast.cli.argument_types import positive
+from rrfast.cli.recipe_changes import add_changes
+
+
+def add_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    """Add `rrfast ablate` and its options."""
+    command = commands.add_parser(
+        "ablate",
+        help="standard training, AT, ReverseAT and RAT, with Mixup and without, over seeds",
+        description="Train the model of a recipe with each objective over several seeds, and print "
+        "how well the radius finds the errors (Tables 1 and 5 of the paper). Stopped, it goes on "
+        "where it was.",
+    )
+    command.add_argument(
+        "recipe", metavar="RECIPE", help="as for rrfast train; its objective gives eps"
+    )
+    command.add_argument("--seeds", type=positive, default=5, metavar="N", help="(5)")
+    command.add_argument("--mixup", type=float, default=1.0, metavar="ALPHA", help="(1.0)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="(rrfast-ablate/RECIPE)")
+    add_changes(command)
+    return command
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `rrfast.evaluate.ablate`, and give its table the command that repeats it."""
+    from rrfast.evaluate import ablate
+    from rrfast.train import load_recipe
+
+    recipe = load_recipe(arguments.recipe, arguments.changes)
+    name = Path(arguments.recipe).stem
+    command = f"rrfast ablate {arguments.recipe} --seeds {arguments.seeds}"
+    command += f" --mixup {arguments.mixup:g}" * (arguments.mixup != 1)
+    command += f" --set {' '.join(arguments.changes)}" * bool(arguments.changes)
+    ablate(
+        recipe,
+        arguments.out or Path("rrfast-ablate", name),
+        seeds=range(arguments.seeds),
+        mixup=arguments.mixup,
+        command=command,
+    )
+    return 0

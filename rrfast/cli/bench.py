@@ -1,0 +1,69 @@
+"""`rrfast bench`: speed and worth of every method, for a model of yours."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from rrfast import bench
+from rrfast.cli.argument_types import comma_separated, positive
+from rrfast.models import SPECIFICATIONS
+from rrfast.radius import METHODS
+
+
+def add_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    """Add `rrfast bench` and its options."""
+    command = commands.add_parser(
+        "bench",
+        help="speed and worth of every method, for a model of yours",
+        description="Time every method of rrfast.radius against MSR and the loop of the released "
+        "code, say how well each finds errors, and write the tables, the numbers and figures.",
+    )
+    plain = bench.Settings()
+    command.add_argument("--model", metavar="SPEC", help=f"{SPECIFICATIONS} ({plain.model})")
+    command.add_argument("--weights", metavar="FILE", help="a state_dict (random weights)")
+    command.add_argument(
+        "--methods", type=_names, metavar="A,B", help=f"of {', '.join(METHODS)}; or all (all)"
+    )
+    command.add_argument("--batch", type=positive, nargs="+", metavar="N", help="sizes (16 128)")
+    command.add_argument(
+        "--dtype", nargs="+", metavar="T", help="float32 bfloat16 float16 (float32)"
+    )
+    command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
+    command.add_argument(
+        "--data", metavar="D", help="synthetic, digits, FILE.npz with x, y (synthetic)"
+    )
+    command.add_argument("--size", type=positive, metavar="N", help="of synthetic images (32)")
+    command.add_argument("--samples", type=positive, metavar="N", help="images for metrics (512)")
+    command.add_argument("--seconds", type=float, metavar="S", help="for each to be timed (2)")
+    command.add_argument("--seed", type=int, metavar="N", help="of data and random weights (0)")
+    # None where not given: the settings decide then.
+    flag = functools.partial(command.add_argument, action="store_true", default=None)
+    flag("--speed", help="also what each option of RadiusEstimator buys")
+    flag("--pareto", help="also each method at several settings")
+    command.add_argument("--smoke", action="store_true", help="seconds; numbers mean nothing")
+    command.add_argument(
+        "--out", type=Path, default=Path("rrfast-bench"), metavar="DIR", help="(rrfast-bench)"
+    )
+    return command
+
+
+def _names(text: str) -> tuple[str, ...] | None:
+    return None if text == "all" else comma_separated(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `rrfast.bench` with the settings of the options given."""
+    given: dict[str, Any] = {
+        field.name: tuple(value) if isinstance(value, list) else value
+        for field in fields(bench.Settings)
+        if (value := getattr(arguments, field.name)) is not None
+    }
+    settings = replace(bench.SMOKE if arguments.smoke else bench.Settings(), **given)
+    bench.run(settings, arguments.out)
+    return 0

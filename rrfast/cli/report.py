@@ -1,0 +1,33 @@
+"""`rrfast report`: one page with every table and figure."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    """Add `rrfast report` and its options."""
+    command = commands.add_parser(
+        "report",
+        help="one page with every table and figure",
+        description="Write one HTML file, which needs no other, with the tables and figures of "
+        "results that rrfast evaluate, ablate and bench have left.",
+    )
+    command.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="of results")
+    command.add_argument("--title", metavar="TEXT", help="of the page")
+    command.add_argument(
+        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="(report.html)"
+    )
+    return command
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the page of `rrfast.evaluate.report`."""
+    from rrfast.evaluate import report as page
+
+    page(arguments.folders, arguments.out, title=arguments.title, command=arguments.typed)
+    print(f"Written: {arguments.out}")
+    return 0

@@ -1,0 +1,75 @@
+"""`rrfast score`: prediction, confidence and acceptance of every image."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rrfast.cli.argument_types import positive
+from rrfast.models import SPECIFICATIONS
+
+
+def add_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    """Add `rrfast score` and its options."""
+    command = commands.add_parser(
+        "score",
+        help="prediction, confidence and acceptance of every image of a folder or a .npy file",
+        description="Score images into a table, a row each, on one device or, under torchrun, on "
+        "many. Killed, it goes on with the same arguments. Exits with 1 if an image could not be "
+        "scored: its row says why.",
+    )
+    add = command.add_argument
+    add("model", metavar="MODEL", help=f"a training's folder, or {SPECIFICATIONS}")
+    add("source", metavar="INPUT", help="a folder of images, or FILE.npy of [N, C, H, W] in [0, 1]")
+    add("--out", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
+    add("--weights", metavar="FILE|best", help="a state_dict; of a training last or best (last)")
+    add("--classes", type=positive, metavar="K", help="logits of the model (its own)")
+    add("--normalize", metavar="NAME", help="in front of the model, such as imagenet (nothing)")
+    add("--score", metavar="NAME", help="of rrfast.scores.SCORES (radius_fast)")
+    add("--batch", type=positive, default=128, metavar="N", help="images per call (128)")
+    add("--part", type=positive, default=1000, metavar="N", help="images lost if killed (1000)")
+    add("--size", type=positive, metavar="N", help="side that images are scaled to (their own)")
+    add("--channels", type=int, choices=(1, 3), help="of the images of a folder (the model's)")
+    add("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
+    add("--workers", type=int, default=0, metavar="N", help="processes that read images (0)")
+    add("--overwrite", action="store_true", help="replace FILE when the new one is complete")
+    chosen = command.add_argument_group("threshold", "one of them, or nothing is accepted or not")
+    add = chosen.add_argument
+    add("--threshold", type=float, metavar="T", help="accept from this score on")
+    add("--coverage", type=float, metavar="C", help="this share, of the training's validation data")
+    add("--tpr", type=float, metavar="R", help="reject this share of the errors among them")
+    add("--target-risk", type=float, metavar="R", help="at most this share of the accepted wrong")
+    add("--confidence", type=float, metavar="P", help="the latter with this probability")
+    add("--classifier", metavar="FILE", help="state_dict of a SelectiveClassifier, with weights")
+    return command
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the table of `rrfast.evaluate.score`; 1 if an image could not be scored."""
+    from rrfast.evaluate import score
+
+    given = vars(arguments).copy()
+    for name in ("command", "run", "typed"):
+        del given[name]
+    done = score(**given, command=arguments.typed)
+    # One speaks for all, and torchrun ends those that still run when one has failed.
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    accepted = "" if done.accepted is None else f", {done.accepted} accepted"
+    print(f"Written to {arguments.out}: {done.images} images{accepted}; {arguments.out}.json")
+    if not done.failed:
+        return 0
+    named = ", ".join(
+        f"{image} ({error.removeprefix(f'{image} ')})" for image, error in done.errors.items()
+    )
+    more = done.failed - len(done.errors)
+    print(
+        f"rrfast: {done.failed} of {done.images} images could not be scored: {named}"
+        + f", and {more} more: see the column error" * (more > 0),
+        file=sys.stderr,
+    )
+    return 1
