@@ -343,18 +343,47 @@ def test_a_table_of_every_kind_of_row(tmp_path: Path) -> None:
     """Quotes and line ends in names, and numbers to the bit."""
     kinds = [
         Row('a,"b"\n.png', 3, 0.1 + 0.2, True, None),
+        Row("a\rb.png", 3, 2.0, True, "of a\r\n"),
         Row("b", None, None, None, "a sentence, with a comma"),
         Row("c", 1, -math.inf, False, None),
         Row("d", None, math.nan, False, "nan"),
     ]
     write_rows(tmp_path / "t.csv", "energy", [kinds[:1], [], kinds[1:]])
-    text = (tmp_path / "t.csv").read_text(encoding="utf-8")
+    text = (tmp_path / "t.csv").read_bytes().decode()
     assert list(csv.reader(io.StringIO(text, newline="")))[1:] == [
         ['a,"b"\n.png', "3", "0.30000000000000004", "true", ""],
+        ["a\rb.png", "3", "2.0", "true", "of a\r\n"],
         ["b", "", "", "", "a sentence, with a comma"],
         ["c", "1", "-inf", "false", ""],
         ["d", "", "nan", "false", "nan"],
     ]
+    assert text.startswith("image,prediction,energy,accept,error\n")
+
+
+def test_names_that_hold_the_name_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("train/in/1.png", "in/q\"u'o\nte.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text("no image")
+    monkeypatch.chdir(tmp_path)
+    told = []
+    for root in ("in", tmp_path / "in"):
+        images = inputs.open_images(root)
+        for place in range(2):
+            with pytest.raises(ValueError, match="cannot be read") as caught:
+                images.read(place)
+            told.append(str(caught.value))
+            assert told[-1].startswith(f"{images.name(place)} cannot be read as an image: ")
+    assert told[:2] == told[2:]
+    assert str(tmp_path) not in told[2]
+
+
+def test_a_link_to_itself_is_an_image_that_fails(nets: str, root: Path, tmp_path: Path) -> None:
+    (root / "a" / "0.png").symlink_to("0.png")
+    (root / "a" / "self").symlink_to("self")
+    done = quiet(f"{nets}:rgb", root, tmp_path / "s.csv")
+    assert (done.images, list(done.errors)) == (len(NAMES) + 1, ["a/0.png"])
 
 
 # ------------------------------------------------------------------------------------ the threshold
