@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,6 +68,11 @@ def rgb(classes=5):
 
 def gray(classes=5):
     return Net(1, classes)
+
+def apart(classes=5):
+    net = Net(3, classes)
+    net.net[0].bias.data += float(os.environ.get("RANK", 0))
+    return net
 """
 
 
@@ -464,6 +470,27 @@ def test_a_saved_classifier(trained: Path, tmp_path: Path, ending: str) -> None:
     assert done.threshold == float(saved.threshold)
 
 
+def test_a_classifier_keeps_its_score(nets: str, root: Path, tmp_path: Path) -> None:
+    """A score that is asked for beside it is its own kind, or an error and not another's column."""
+    model, x = load_model(f"{nets}:rgb"), read(root, NAMES)
+    y = torch.arange(len(x)) % 2  # some right and some wrong, for RelU
+    y = torch.where(y == 0, model(x).argmax(dim=1), (model(x).argmax(dim=1) + 1) % 5)
+    saved = rrfast.SelectiveClassifier(model, RelU().fit(model, [(x, y)]))
+    saved.fit([(x, y)], coverage=0.5).save(tmp_path / "c.pt")
+    arguments = (f"{nets}:rgb", root, tmp_path / "s.csv")
+    for name in ("msr", "radius_fast", "trust"):
+        with pytest.raises(ValueError, match=rf"score must be that of .*, relu in .*, got {name}:"):
+            quiet(*arguments, score=name, classifier=tmp_path / "c.pt")
+    done = quiet(*arguments, score="relu", classifier=tmp_path / "c.pt")
+    assert done.how == f"of {tmp_path / 'c.pt'}"
+    assert [float(row["relu"]) for row in rows(tmp_path / "s.csv")] == saved(x).confidence.tolist()
+    with torch.no_grad():
+        model.net[4].bias += 0.1
+    saved.save(tmp_path / "c.pt")
+    done = quiet(*arguments, classifier=tmp_path / "c.pt", overwrite=True)
+    assert done.how.endswith("c.pt, which was chosen for other weights than it holds")
+
+
 # ------------------------------------------------------------------------------ killed, and resumed
 
 
@@ -473,7 +500,7 @@ class Runs(NamedTuple):
     whole: bytes
     folder: Path
     killed: list[tuple[Path, Path, Done, Done]]  #: resumed, as killed, how both ended
-    several: list[Done]  #: that finish, go on, meet an error, go on, lose one, go on
+    several: list[Done]  #: finish, go on, meet an error, go on, lose one, go on, differ
 
 
 MANY = 23
@@ -514,12 +541,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory, nets: str) -> Runs:
         several("failed", world=1),
         several("lost", ONLY_IN="1", KILL_AT="8"),
         several("lost"),
+        {**several("apart"), "argv": [text.replace(":rgb", ":apart") for text in common]},
     ]
+    jobs[-1]["argv"].append(str(folder / "apart" / "s.csv"))
     first, *done = run(folder, jobs)
     assert first.code == 1, first.err
     ends = [(*folders[i], done[3 * i], done[3 * i + 2]) for i in range(len(kinds))]
     whole = (folder / "whole" / "s.csv").read_bytes()
-    return Runs(whole, folder, ends, [done[i] for i in (-8, -6, -5, -3, -2, -1)])
+    return Runs(whole, folder, ends, [done[i] for i in (-9, -7, -6, -4, -3, -2, -1)])
 
 
 def test_killed_and_started_again_is_the_same_to_the_byte(runs: Runs) -> None:
@@ -686,6 +715,14 @@ def test_a_process_that_is_killed_leaves_the_other_with_a_sentence(runs: Runs) -
     assert (folder / "lost" / "s.csv").read_bytes() == runs.whole
 
 
+def test_processes_that_do_not_see_the_same_do_nothing(runs: Runs) -> None:
+    ended = runs.several[6]
+    assert ended.code == 2
+    told = r"rrfast: all processes must be given the same, but weights is \w+ in the first and \w+ in"
+    assert len(re.findall(told, ended.err)) == 2, ended.err
+    assert not (runs.folder / "apart").exists()
+
+
 def test_torchrun(runs: Runs, nets: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     argv = ["score", f"{nets}:rgb", str(runs.folder / "in"), *OPTIONS, "--threshold", "0.02"]
@@ -731,7 +768,11 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"source": "x.npy", "channels": 1}, ValueError, "channels must not be given for a .npy"),
         ({"channels": 2}, ValueError, "channels must be 1 or 3 for a folder of images, got 2"),
         ({"channels": 1}, ValueError, r"must take images of shape \[1, 12, 10\], as the first of"),
-        ({"model": "nonsense"}, ValueError, "model must be one of pytorchcv:NAME"),
+        (
+            {"model": "nonsense"},
+            ValueError,
+            "model must be the folder of a training, or one of pytorchcv:NAME.*'nonsense', which",
+        ),
         ({"score": "trust"}, ValueError, "score must be one of msr, .*, got 'trust'"),
         ({"score": "relu"}, ValueError, "score relu must be fitted to labelled data first: fit it"),
         ({"score": RelU()}, ValueError, "score relu must be fitted to labelled data first: fit it"),

@@ -64,7 +64,14 @@ class Parts:
         """
         if self._manifest.is_file():
             there = json.loads(self._manifest.read_text(encoding="utf-8"))
-            _check_same(json.loads(json.dumps(pinned)), there["pinned"], self.folder)
+            # As JSON has it: lists for tuples.
+            name = differing(json.loads(json.dumps(pinned)), there["pinned"])
+            if name is not None:
+                raise ValueError(
+                    f"{self.folder} is of another run: {name} is {there['pinned'].get(name)} there "
+                    f"and {pinned.get(name)} here. Finish it with its own arguments, or delete the "
+                    "folder to begin anew"
+                )
             checkpoint.remove_partial(self.folder)
             chosen: dict[str, Any] = there["chosen"]
             return chosen
@@ -126,11 +133,6 @@ class Parts:
         return self.folder / f"{part:06d}.json"
 
 
-def _check_same(here: dict[str, Any], there: dict[str, Any], folder: Path) -> None:
-    for name in here | there:
-        if here.get(name) != there.get(name):
-            raise ValueError(
-                f"{folder} is of another run: {name} is {there.get(name)} there and "
-                f"{here.get(name)} here. Finish it with its own arguments, or delete the folder to "
-                "begin anew"
-            )
+def differing(here: dict[str, Any], there: dict[str, Any]) -> str | None:
+    """The first name under which two runs have something else, or None."""
+    return next((name for name in here | there if here.get(name) != there.get(name)), None)
