@@ -9,7 +9,6 @@ import math
 import os
 import pickle
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from forked import Done, environment, run
+from forked import Done, run
 from rich.console import Console
 from torch import Tensor
 
@@ -500,7 +499,7 @@ class Runs(NamedTuple):
     whole: bytes
     folder: Path
     killed: list[tuple[Path, Path, Done, Done]]  #: resumed, as killed, how both ended
-    several: list[Done]  #: finish, go on, meet an error, go on, lose one, go on, differ
+    several: list[Done]  #: finish, go on, meet an error, go on, lose one, go on, differ, torchrun
 
 
 MANY = 23
@@ -542,13 +541,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory, nets: str) -> Runs:
         several("lost", ONLY_IN="1", KILL_AT="8"),
         several("lost"),
         {**several("apart"), "argv": [text.replace(":rgb", ":apart") for text in common]},
+        {"argv": [*common, str(folder / "torchrun" / "s.csv")], "torchrun": 2},
     ]
-    jobs[-1]["argv"].append(str(folder / "apart" / "s.csv"))
+    jobs[-2]["argv"].append(str(folder / "apart" / "s.csv"))
     first, *done = run(folder, jobs)
     assert first.code == 1, first.err
     ends = [(*folders[i], done[3 * i], done[3 * i + 2]) for i in range(len(kinds))]
     whole = (folder / "whole" / "s.csv").read_bytes()
-    return Runs(whole, folder, ends, [done[i] for i in (-9, -7, -6, -4, -3, -2, -1)])
+    return Runs(whole, folder, ends, [done[i] for i in (-10, -8, -7, -5, -4, -3, -2, -1)])
 
 
 def test_killed_and_started_again_is_the_same_to_the_byte(runs: Runs) -> None:
@@ -723,20 +723,13 @@ def test_processes_that_do_not_see_the_same_do_nothing(runs: Runs) -> None:
     assert not (runs.folder / "apart").exists()
 
 
-def test_torchrun(runs: Runs, nets: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    argv = ["score", f"{nets}:rgb", str(runs.folder / "in"), *OPTIONS, "--threshold", "0.02"]
-    done = subprocess.run(
-        [*command, "--nproc-per-node", "2", "-m", "rrfast", *argv, "--out", tmp_path / "s.csv"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert done.stderr.count(f"rrfast: 1 of {MANY} images could not be scored: ") == 1
-    assert (tmp_path / "s.csv").read_bytes() == runs.whole
+def test_torchrun(runs: Runs) -> None:
+    ended = runs.several[7]
+    assert ended.code == 1, ended.err
+    assert ended.err.count(f"rrfast: 1 of {MANY} images could not be scored: ") == 1
+    assert (runs.folder / "torchrun" / "s.csv").read_bytes() == runs.whole
+    told = json.loads((runs.folder / "torchrun" / "s.csv.json").read_text(encoding="utf-8"))
+    assert told["processes"] == 2
 
 
 def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
