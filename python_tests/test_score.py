@@ -660,13 +660,28 @@ def test_what_is_complete_is_refused_or_overwritten(nets: str, root: Path, tmp_p
     assert "energy" in rows(out)[0]
 
 
-def test_what_is_not_ours_in_the_folder_of_parts_stays(tmp_path: Path) -> None:
+def test_what_is_not_ours_in_the_folder_of_parts_stays(
+    nets: str, root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "s.csv.parts"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "000000.json").write_text("of nobody")
+    done = quiet(f"{nets}:rgb", root, tmp_path / "s.csv")
+    assert (done.images, done.failed) == (6, 0)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["manifest", "000001"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     parts = Parts(tmp_path / "s.csv", 4, 2)
-    parts.folder.mkdir()
-    (parts.folder / "notes.txt").write_text("mine")
-    with pytest.raises(OSError, match="not empty"):
-        parts.begin({}, dict)
-    assert (parts.folder / "notes.txt").read_text() == "mine"
+    parts.begin({}, dict)
+    for part in range(2):
+        parts.write(part, [Row("a", 1, 0.1, None, None)] * 2)
+    (parts.folder / f"{name}.json").write_text("[[", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"{name}\.json is damaged .*: delete {name}\.json and"):
+        list(parts.rows()) if name == "000001" else parts.begin({}, dict)
 
 
 def test_a_part_of_another_length_is_refused(tmp_path: Path) -> None:
