@@ -182,6 +182,14 @@ def test_every_score_without_a_search(trained: nn.Module, score: Score | str) ->
     assert_nan_is_rejected(program, classifier, x)
 
 
+@pytest.mark.parametrize("score", ["radius_fast", Preprocessed(Entropy(), 0.01)], ids=str)
+def test_16_bits(trained: nn.Module, score: Score | str) -> None:
+    """Of radius `fast` with the share of the step that rounding leaves."""
+    classifier = fitted(trained, score, torch.bfloat16)
+    x = digits().test.x.bfloat16()
+    assert_bits(export(classifier, x), classifier, x)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, DOUBLE], ids=str)
 @pytest.mark.parametrize("net", ["digits_cnn", "residual"])
 def test_portable_is_within_the_rounding_of_a_sum(
