@@ -44,7 +44,9 @@ def run(folder: Path, jobs: list[dict[str, Any]]) -> list[Done]:
     With `count_fsync` the number is counted from the last call of the job that wrote that file: 0
     is the last. A job with `world` is as many processes at once, as torchrun starts them; its
     output is that of all, and its code the first that is not 0, a signal before others. A job with
-    `copy` copies a folder to another instead.
+    `torchrun` is as many under torchrun's own agent, which ends with 1 where one does not with 0;
+    but forked, where the command would import everything again in each. A job with `copy` copies a
+    folder to another instead.
     """
     done = subprocess.run(
         [sys.executable, __file__, str(folder)],
@@ -106,7 +108,8 @@ def _child(job: dict[str, Any], files: list[Path], main: Any) -> None:
             os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
         os.environ.update(job.get("env", {}))
         _count_fsync(job.get("kill_at_fsync"), job.get("count_fsync"))
-        code = main(job["argv"])
+        agent = job.get("torchrun")
+        code = _torchrun(agent, job["argv"], main) if agent else main(job["argv"])
     except SystemExit as error:
         code = int(error.code or 0)
     except BaseException:  # noqa: BLE001  # whatever it was, the test is to see it
@@ -115,6 +118,31 @@ def _child(job: dict[str, Any], files: list[Path], main: Any) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _torchrun(processes: int, argv: list[str], main: Any) -> int:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    def command() -> None:
+        sys.exit(main(argv))
+
+    # As torchrun --standalone has it.
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id="forked",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="fork",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, command)()
+    except ChildFailedError:
+        return 1
+    return 0
 
 
 def _count_fsync(kill_at: int | None, counter: str | None) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -30,6 +32,7 @@ from rrfast.scores import (
 from rrfast.selective import SelectiveClassifier, export
 
 SIZES = (1, 2, 7, 64)
+DOUBLE = torch.float64
 BOX = torch.tensor([[0.0], [1.0]])
 
 
@@ -46,13 +49,64 @@ def fitted(
     return classifier.fit(loader, coverage=0.7)
 
 
-def resnet(dtype: torch.dtype = torch.float32) -> SelectiveClassifier:
-    """A random one, and half of random images accepted."""
-    pytest.importorskip("pytorchcv")
-    model = load_model("pytorchcv:resnet20_cifar10").to(dtype)
-    x = torch.rand(32, 3, 32, 32, dtype=dtype)
-    loader = [(x, engine.logits(model, x).argmax(dim=1))]
-    return SelectiveClassifier(model, "radius_grad").fit(loader, coverage=0.5)
+class Output(NamedTuple):
+    logits: Tensor
+
+
+class Residual(nn.Module):
+    """Small, with what makes a model hard to record; in training mode.
+
+    BatchNorm and dropout, a weight that is used under two names, a buffer that the state_dict has
+    not, and `.logits`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((3, 1, 1), 0.5), persistent=False)
+        self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.second, self.third = (nn.Conv2d(8, 8, 3, padding=1) for _ in range(2))
+        self.third.weight = self.second.weight
+        self.dropout, self.head = nn.Dropout(), nn.Linear(8, 5)
+        self.norm(self.first(torch.randn(8, 3, 32, 32)))  # running statistics of its own
+
+    def forward(self, x: Tensor) -> Output:
+        h = self.norm(self.first(x - self.mean)).relu()
+        h = h + self.third(self.second(h).relu())
+        return Output(self.head(self.dropout(h).mean(dim=(2, 3))))
+
+
+def random(model: nn.Module, dtype: torch.dtype) -> tuple[SelectiveClassifier, Tensor]:
+    """With random weights, and half of random images accepted."""
+    x = torch.rand(64, 3, 32, 32, dtype=dtype)
+    loader = [(x, engine.logits(model.to(dtype), x).argmax(dim=1))]
+    return SelectiveClassifier(model, "radius_grad").fit(loader, coverage=0.5), x
+
+
+class Exported(NamedTuple):
+    classifier: SelectiveClassifier
+    x: Tensor  #: 64 images
+    program: torch.export.ExportedProgram
+
+
+@pytest.fixture(scope="module")
+def exported(weights: dict[str, Tensor]) -> Callable[..., Exported]:
+    """Each once, as it takes seconds: of a network and a dtype, portable or not."""
+
+    @functools.cache
+    def of(net: str, dtype: torch.dtype = torch.float32, portable: bool = False) -> Exported:
+        torch.manual_seed(0)
+        if net == "digits_cnn":
+            model = digits_cnn()
+            model.load_state_dict(weights)
+            classifier, x = fitted(model, "radius_grad", dtype), digits().test.x[:64].to(dtype)
+        elif net == "resnet20":
+            pytest.importorskip("pytorchcv")
+            classifier, x = random(load_model("pytorchcv:resnet20_cifar10"), dtype)
+        else:
+            classifier, x = random(Residual(), dtype)
+        return Exported(classifier, x, export(classifier, x[:1], portable=portable))
+
+    return of
 
 
 def called(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
@@ -76,20 +130,34 @@ def assert_bits(program: torch.export.ExportedProgram, classifier: Any, x: Tenso
     assert not wanted.accept.all()
 
 
+def assert_nan_is_rejected(program: torch.export.ExportedProgram, it: Any, x: Tensor) -> None:
+    x = x[:64].clone()
+    x[1, 0, 0, 0] = math.nan
+    prediction, confidence, accept = program.module()(x)
+    assert confidence.isnan().nonzero().tolist() == [[1]]
+    assert not accept[1]
+    wanted = it(x)
+    assert torch.equal(prediction, wanted.prediction)
+    # Of all numbers the threshold decides.
+    assert torch.equal(accept, confidence.double() >= it.threshold)
+
+
 # ------------------------------------------------------------------------------------- the numbers
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("net", ["digits_cnn", "resnet20"])
+@pytest.mark.parametrize(
+    ("net", "dtype"),
+    [
+        *((net, dtype) for net in ("digits_cnn", "residual") for dtype in (torch.float32, DOUBLE)),
+        ("resnet20", torch.float32),
+    ],
+    ids=str,
+)
 def test_the_same_bits_at_every_batch_size(
-    trained: nn.Module, dtype: torch.dtype, net: str
+    exported: Callable[..., Exported], net: str, dtype: torch.dtype
 ) -> None:
-    if net == "resnet20":
-        classifier, x = resnet(dtype), torch.rand(64, 3, 32, 32, dtype=dtype)
-    else:
-        classifier = fitted(trained, "radius_grad", dtype)
-        x = digits().test.x[:64].to(dtype)
-    assert_bits(export(classifier, x[:1]), classifier, x)
+    classifier, x, program = exported(net, dtype)
+    assert_bits(program, classifier, x)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +176,24 @@ def test_the_same_bits_at_every_batch_size(
     ids=str,
 )
 def test_every_score_without_a_search(trained: nn.Module, score: Score | str) -> None:
-    classifier = fitted(trained, score)
-    assert_bits(export(classifier, digits().test.x), classifier, digits().test.x)
+    classifier, x = fitted(trained, score), digits().test.x
+    program = export(classifier, x)
+    assert_bits(program, classifier, x)
+    assert_nan_is_rejected(program, classifier, x)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("net", ["digits_cnn", "resnet20"])
+@pytest.mark.parametrize("score", ["radius_fast", Preprocessed(Entropy(), 0.01)], ids=str)
+def test_16_bits(trained: nn.Module, score: Score | str) -> None:
+    """Of radius `fast` with the share of the step that rounding leaves."""
+    classifier = fitted(trained, score, torch.bfloat16)
+    x = digits().test.x.bfloat16()
+    assert_bits(export(classifier, x), classifier, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE], ids=str)
+@pytest.mark.parametrize("net", ["digits_cnn", "residual"])
 def test_portable_is_within_the_rounding_of_a_sum(
-    trained: nn.Module, dtype: torch.dtype, net: str
+    exported: Callable[..., Exported], dtype: torch.dtype, net: str
 ) -> None:
     """radius = margin / sum_i |g_i| over n elements, of which all else has the same bits.
 
@@ -125,12 +203,8 @@ def test_portable_is_within_the_rounding_of_a_sum(
     scale, the quotient and the last rounding of either: (8 + 5 + 4) u for float32, where what is
     done in float64 is below a tenth of a u; (16 + 4 + 4 + n / 256 + n) u for float64.
     """
-    if net == "resnet20":
-        classifier, x = resnet(dtype), torch.rand(64, 3, 32, 32, dtype=dtype)
-    else:
-        classifier = fitted(trained, "radius_grad", dtype)
-        x = digits().test.x[:64].to(dtype)
-    program, n = export(classifier, x, portable=True), x[0].numel()
+    classifier, x, program = exported(net, dtype, portable=True)
+    n = x[0].numel()
     assert not named(program, "rrfast")
     units = 17 if dtype == torch.float32 else 24 + n / 256 + n
     tolerance = units * torch.finfo(dtype).eps / 2
@@ -144,26 +218,25 @@ def test_portable_is_within_the_rounding_of_a_sum(
         assert torch.equal(accept[clear], wanted.accept[clear])
 
 
-@pytest.mark.parametrize("portable", [False, True])
-def test_nan_is_never_accepted(trained: nn.Module, portable: bool) -> None:
-    for score in ("radius_grad", "radius_fast", "msr", "odin"):
-        classifier = fitted(trained, score)
-        classifier.threshold.fill_(-math.inf)  # accepts whatever is a number
-        x = digits().test.x[:4].clone()
-        x[1, 0, 0, 0] = math.nan
-        prediction, confidence, accept = export(classifier, x, portable=portable).module()(x)
-        assert confidence.isnan().tolist() == [False, True, False, False]
-        assert accept.tolist() == [True, False, True, True]
-        assert torch.equal(prediction, classifier(x).prediction)
+@pytest.mark.parametrize("score", ["radius_grad", "radius_fast", "odin"])
+def test_nan_is_rejected_without_rrfast_too(
+    exported: Callable[..., Exported], trained: nn.Module, score: str
+) -> None:
+    if score == "radius_grad":
+        classifier, x, program = exported("digits_cnn", portable=True)
+    else:
+        classifier, x = fitted(trained, score), digits().test.x
+        program = export(classifier, x, portable=True)
+    assert_nan_is_rejected(program, classifier, x)
 
 
 @pytest.mark.parametrize("portable", [False, True])
-def test_any_layout(trained: nn.Module, portable: bool) -> None:
+def test_any_layout(exported: Callable[..., Exported], portable: bool) -> None:
     """A program has the views of one; what lies otherwise is copied."""
-    classifier, x = resnet(), torch.rand(7, 3, 32, 32)
+    classifier, x, program = exported("residual", portable=portable)
+    x = x[:7]
     last = x.to(memory_format=torch.channels_last)
-    for example in (x, last):
-        run = export(classifier, example, portable=portable).module()
+    for run in (program.module(), export(classifier, last, portable=portable).module()):
         for one, other in zip(run(x), run(last), strict=True):
             assert torch.equal(one, other)
 
@@ -171,8 +244,10 @@ def test_any_layout(trained: nn.Module, portable: bool) -> None:
 # --------------------------------------------------------------------------------------- the graph
 
 
-def test_one_backward_and_none_of_the_weights(trained: nn.Module) -> None:
-    program = export(resnet(), torch.rand(2, 3, 32, 32))
+def test_one_backward_and_none_of_the_weights(
+    exported: Callable[..., Exported], trained: nn.Module
+) -> None:
+    program = exported("resnet20").program
     forwards = [n for n in named(program, "conv") if "backward" not in str(n.target)]
     backwards = named(program, "convolution_backward")
     assert len(backwards) == len(forwards) > 18
@@ -211,34 +286,40 @@ def test_it_has_copies_of_the_weights(trained: nn.Module) -> None:
 
 LOADED = """
 import sys, torch
-{imported}
-x = torch.load("x.pt")
-run = torch.export.load("program.pt2").module()
-torch.save([run(x[:size]) for size in {sizes}], "results.pt")
-assert {rrfast} == any(name.split(".")[0] == "rrfast" for name in sys.modules)
+
+def run(name):
+    program = torch.export.load(f"{{name}}.pt2").module()
+    x = torch.load(f"{{name}}.x")
+    torch.save([program(x[:size]) for size in {sizes}], f"{{name}}.results")
+
+run("digits_cnn portable")
+run("residual portable")
+assert not any(name.split(".")[0] == "rrfast" for name in sys.modules)
+sys.path.insert(0, {root!r})
+import rrfast
+run("digits_cnn")
+run("residual")
 """
 
 
-@pytest.mark.parametrize("portable", [False, True])
-@pytest.mark.parametrize("net", ["digits_cnn", "resnet20"])
 def test_saved_and_loaded_in_a_fresh_process(
-    trained: nn.Module, tmp_path: Path, net: str, portable: bool
+    exported: Callable[..., Exported], tmp_path: Path
 ) -> None:
-    if net == "resnet20":
-        classifier, x = resnet(), torch.rand(64, 3, 32, 32)
-    else:
-        classifier, x = fitted(trained, "radius_grad"), digits().test.x[:64]
-    program = export(classifier, x, portable=portable)
-    torch.export.save(program, tmp_path / "program.pt2")
-    torch.save(x, tmp_path / "x.pt")
-    root = str(Path(__file__).parents[1])
-    imported = "" if portable else f"sys.path.insert(0, {root!r})\nimport rrfast"
-    code = LOADED.format(imported=imported, sizes=SIZES, rrfast=not portable)
+    programs = {
+        f"{net}{' portable' * portable}": exported(net, portable=portable)
+        for net in ("digits_cnn", "residual")
+        for portable in (False, True)
+    }
+    for name, (_, x, program) in programs.items():
+        torch.export.save(program, tmp_path / f"{name}.pt2")
+        torch.save(x, tmp_path / f"{name}.x")
+    code = LOADED.format(sizes=SIZES, root=str(Path(__file__).parents[1]))
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=240)
-    for size, results in zip(SIZES, torch.load(tmp_path / "results.pt"), strict=True):
-        wanted = program.module()(x[:size]) if portable else classifier(x[:size])
-        for one, other in zip(results, wanted, strict=True):
-            assert torch.equal(one, other)
+    for name, (classifier, x, program) in programs.items():
+        run = program.module() if "portable" in name else classifier
+        for size, results in zip(SIZES, torch.load(tmp_path / f"{name}.results"), strict=True):
+            for one, other in zip(results, run(x[:size]), strict=True):
+                assert torch.equal(one, other)
 
 
 # ---------------------------------------------------------------------------------- what it refuses

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
+from decimal import Decimal, localcontext
 
 import pytest
 import torch
 
 from rrfast.selective import Guarantee, NoThresholdError, guaranteed_risk, risk_bound
+from rrfast.selective.bound import log_at_most
 from rrfast.selective.guarantee import looks
 
 
@@ -27,6 +29,28 @@ def test_a_bound_is_where_the_binomial_has_the_probability() -> None:
     bound = risk_bound(2, 30, 0.9)
     tail = sum(math.comb(30, k) * bound**k * (1 - bound) ** (30 - k) for k in range(3))
     assert tail == pytest.approx(0.1, rel=1e-9)
+
+
+@pytest.mark.parametrize("accepted", [59, 10**4, 10**8])
+def test_no_error_has_a_closed_form(accepted: int) -> None:
+    expected = -math.expm1(math.log(1 - 0.95) / accepted)
+    assert risk_bound(0, accepted) == pytest.approx(expected, rel=1e-15)
+    # And so do the sums, from which `guaranteed_risk` sees whether the target is kept.
+    assert log_at_most(0, accepted)(expected) == pytest.approx(math.log(1 - 0.95), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("errors", "accepted"), [(1, 10**6), (10, 10**6), (3, 10**8), (300, 10**4)]
+)
+def test_a_bound_is_exact_to_its_last_places(errors: int, accepted: int) -> None:
+    """In 60 digits, where a relative d of the bound is some (errors + 1) d or more of the tail."""
+    bound, tail = risk_bound(errors, accepted), Decimal(0)
+    with localcontext() as digits:
+        digits.prec = 60
+        r = Decimal(bound)
+        for k in range(errors + 1):
+            tail += math.comb(accepted, k) * r**k * (1 - r) ** (accepted - k)
+        assert abs(tail / Decimal(1 - 0.95) - 1) < Decimal("1e-12")
 
 
 def test_a_bound_of_many_samples() -> None:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import pickle
-import subprocess
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from forked import Done, environment, run
+from forked import Done, run
 from rich.console import Console
 from torch import Tensor
 
@@ -67,6 +67,11 @@ def rgb(classes=5):
 
 def gray(classes=5):
     return Net(1, classes)
+
+def apart(classes=5):
+    net = Net(3, classes)
+    net.net[0].bias.data += float(os.environ.get("RANK", 0))
+    return net
 """
 
 
@@ -343,18 +348,47 @@ def test_a_table_of_every_kind_of_row(tmp_path: Path) -> None:
     """Quotes and line ends in names, and numbers to the bit."""
     kinds = [
         Row('a,"b"\n.png', 3, 0.1 + 0.2, True, None),
+        Row("a\rb.png", 3, 2.0, True, "of a\r\n"),
         Row("b", None, None, None, "a sentence, with a comma"),
         Row("c", 1, -math.inf, False, None),
         Row("d", None, math.nan, False, "nan"),
     ]
     write_rows(tmp_path / "t.csv", "energy", [kinds[:1], [], kinds[1:]])
-    text = (tmp_path / "t.csv").read_text(encoding="utf-8")
+    text = (tmp_path / "t.csv").read_bytes().decode()
     assert list(csv.reader(io.StringIO(text, newline="")))[1:] == [
         ['a,"b"\n.png', "3", "0.30000000000000004", "true", ""],
+        ["a\rb.png", "3", "2.0", "true", "of a\r\n"],
         ["b", "", "", "", "a sentence, with a comma"],
         ["c", "1", "-inf", "false", ""],
         ["d", "", "nan", "false", "nan"],
     ]
+    assert text.startswith("image,prediction,energy,accept,error\n")
+
+
+def test_names_that_hold_the_name_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("train/in/1.png", "in/q\"u'o\nte.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text("no image")
+    monkeypatch.chdir(tmp_path)
+    told = []
+    for root in ("in", tmp_path / "in"):
+        images = inputs.open_images(root)
+        for place in range(2):
+            with pytest.raises(ValueError, match="cannot be read") as caught:
+                images.read(place)
+            told.append(str(caught.value))
+            assert told[-1].startswith(f"{images.name(place)} cannot be read as an image: ")
+    assert told[:2] == told[2:]
+    assert str(tmp_path) not in told[2]
+
+
+def test_a_link_to_itself_is_an_image_that_fails(nets: str, root: Path, tmp_path: Path) -> None:
+    (root / "a" / "0.png").symlink_to("0.png")
+    (root / "a" / "self").symlink_to("self")
+    done = quiet(f"{nets}:rgb", root, tmp_path / "s.csv")
+    assert (done.images, list(done.errors)) == (len(NAMES) + 1, ["a/0.png"])
 
 
 # ------------------------------------------------------------------------------------ the threshold
@@ -435,6 +469,27 @@ def test_a_saved_classifier(trained: Path, tmp_path: Path, ending: str) -> None:
     assert done.threshold == float(saved.threshold)
 
 
+def test_a_classifier_keeps_its_score(nets: str, root: Path, tmp_path: Path) -> None:
+    """A score that is asked for beside it is its own kind, or an error and not another's column."""
+    model, x = load_model(f"{nets}:rgb"), read(root, NAMES)
+    y = torch.arange(len(x)) % 2  # some right and some wrong, for RelU
+    y = torch.where(y == 0, model(x).argmax(dim=1), (model(x).argmax(dim=1) + 1) % 5)
+    saved = rrfast.SelectiveClassifier(model, RelU().fit(model, [(x, y)]))
+    saved.fit([(x, y)], coverage=0.5).save(tmp_path / "c.pt")
+    arguments = (f"{nets}:rgb", root, tmp_path / "s.csv")
+    for name in ("msr", "radius_fast", "trust"):
+        with pytest.raises(ValueError, match=rf"score must be that of .*, relu in .*, got {name}:"):
+            quiet(*arguments, score=name, classifier=tmp_path / "c.pt")
+    done = quiet(*arguments, score="relu", classifier=tmp_path / "c.pt")
+    assert done.how == f"of {tmp_path / 'c.pt'}"
+    assert [float(row["relu"]) for row in rows(tmp_path / "s.csv")] == saved(x).confidence.tolist()
+    with torch.no_grad():
+        model.net[4].bias += 0.1
+    saved.save(tmp_path / "c.pt")
+    done = quiet(*arguments, classifier=tmp_path / "c.pt", overwrite=True)
+    assert done.how.endswith("c.pt, which was chosen for other weights than it holds")
+
+
 # ------------------------------------------------------------------------------ killed, and resumed
 
 
@@ -444,7 +499,7 @@ class Runs(NamedTuple):
     whole: bytes
     folder: Path
     killed: list[tuple[Path, Path, Done, Done]]  #: resumed, as killed, how both ended
-    several: list[Done]  #: that finish, go on, meet an error, go on, lose one, go on
+    several: list[Done]  #: finish, go on, meet an error, go on, lose one, go on, differ, torchrun
 
 
 MANY = 23
@@ -485,12 +540,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory, nets: str) -> Runs:
         several("failed", world=1),
         several("lost", ONLY_IN="1", KILL_AT="8"),
         several("lost"),
+        {**several("apart"), "argv": [text.replace(":rgb", ":apart") for text in common]},
+        {"argv": [*common, str(folder / "torchrun" / "s.csv")], "torchrun": 2},
     ]
+    jobs[-2]["argv"].append(str(folder / "apart" / "s.csv"))
     first, *done = run(folder, jobs)
     assert first.code == 1, first.err
     ends = [(*folders[i], done[3 * i], done[3 * i + 2]) for i in range(len(kinds))]
     whole = (folder / "whole" / "s.csv").read_bytes()
-    return Runs(whole, folder, ends, [done[i] for i in (-8, -6, -5, -3, -2, -1)])
+    return Runs(whole, folder, ends, [done[i] for i in (-10, -8, -7, -5, -4, -3, -2, -1)])
 
 
 def test_killed_and_started_again_is_the_same_to_the_byte(runs: Runs) -> None:
@@ -602,13 +660,28 @@ def test_what_is_complete_is_refused_or_overwritten(nets: str, root: Path, tmp_p
     assert "energy" in rows(out)[0]
 
 
-def test_what_is_not_ours_in_the_folder_of_parts_stays(tmp_path: Path) -> None:
+def test_what_is_not_ours_in_the_folder_of_parts_stays(
+    nets: str, root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "s.csv.parts"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "000000.json").write_text("of nobody")
+    done = quiet(f"{nets}:rgb", root, tmp_path / "s.csv")
+    assert (done.images, done.failed) == (6, 0)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["manifest", "000001"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     parts = Parts(tmp_path / "s.csv", 4, 2)
-    parts.folder.mkdir()
-    (parts.folder / "notes.txt").write_text("mine")
-    with pytest.raises(OSError, match="not empty"):
-        parts.begin({}, dict)
-    assert (parts.folder / "notes.txt").read_text() == "mine"
+    parts.begin({}, dict)
+    for part in range(2):
+        parts.write(part, [Row("a", 1, 0.1, None, None)] * 2)
+    (parts.folder / f"{name}.json").write_text("[[", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"{name}\.json is damaged .*: delete {name}\.json and"):
+        list(parts.rows()) if name == "000001" else parts.begin({}, dict)
 
 
 def test_a_part_of_another_length_is_refused(tmp_path: Path) -> None:
@@ -657,20 +730,21 @@ def test_a_process_that_is_killed_leaves_the_other_with_a_sentence(runs: Runs) -
     assert (folder / "lost" / "s.csv").read_bytes() == runs.whole
 
 
-def test_torchrun(runs: Runs, nets: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    argv = ["score", f"{nets}:rgb", str(runs.folder / "in"), *OPTIONS, "--threshold", "0.02"]
-    done = subprocess.run(
-        [*command, "--nproc-per-node", "2", "-m", "rrfast", *argv, "--out", tmp_path / "s.csv"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert done.stderr.count(f"rrfast: 1 of {MANY} images could not be scored: ") == 1
-    assert (tmp_path / "s.csv").read_bytes() == runs.whole
+def test_processes_that_do_not_see_the_same_do_nothing(runs: Runs) -> None:
+    ended = runs.several[6]
+    assert ended.code == 2
+    told = r"rrfast: all processes must be given the same, but weights is \w+ in the first and"
+    assert len(re.findall(told, ended.err)) == 2, ended.err
+    assert not (runs.folder / "apart").exists()
+
+
+def test_torchrun(runs: Runs) -> None:
+    ended = runs.several[7]
+    assert ended.code == 1, ended.err
+    assert ended.err.count(f"rrfast: 1 of {MANY} images could not be scored: ") == 1
+    assert (runs.folder / "torchrun" / "s.csv").read_bytes() == runs.whole
+    told = json.loads((runs.folder / "torchrun" / "s.csv.json").read_text(encoding="utf-8"))
+    assert told["processes"] == 2
 
 
 def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
@@ -702,7 +776,11 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"source": "x.npy", "channels": 1}, ValueError, "channels must not be given for a .npy"),
         ({"channels": 2}, ValueError, "channels must be 1 or 3 for a folder of images, got 2"),
         ({"channels": 1}, ValueError, r"must take images of shape \[1, 12, 10\], as the first of"),
-        ({"model": "nonsense"}, ValueError, "model must be one of pytorchcv:NAME"),
+        (
+            {"model": "nonsense"},
+            ValueError,
+            "model must be the folder of a training, or one of pytorchcv:NAME.*'nonsense', which",
+        ),
         ({"score": "trust"}, ValueError, "score must be one of msr, .*, got 'trust'"),
         ({"score": "relu"}, ValueError, "score relu must be fitted to labelled data first: fit it"),
         ({"score": RelU()}, ValueError, "score relu must be fitted to labelled data first: fit it"),

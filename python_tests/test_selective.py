@@ -57,6 +57,13 @@ def test_tpr_counts_errors() -> None:
         tpr_threshold([0.1], [True], 0.5)
 
 
+def test_an_error_of_infinite_radius_cannot_be_rejected() -> None:
+    score, correct = [0.1, 0.2, math.inf, math.inf], [False, True, True, False]
+    assert 0.1 < tpr_threshold(score, correct, 0.5) < 0.2
+    with pytest.raises(ValueError, match=r"share tpr=0.6 of the 2 errors: 1 of them score infinit"):
+        tpr_threshold(score, correct, 0.6)
+
+
 def test_risk_is_that_of_the_accepted() -> None:
     score = [0.1, 0.2, 0.3, 0.4, 0.5]
     correct = [False, True, False, True, True]
@@ -414,6 +421,17 @@ def test_the_threshold_keeps_its_bits(trained: nn.Module, data: Any) -> None:
     assert classifier.threshold.dtype == torch.float64
     assert torch.equal(classifier.threshold, before)
     assert next(classifier.model.parameters()).dtype == torch.float16
+
+
+def test_built_without_memory_and_loaded(trained: nn.Module, data: Any) -> None:
+    saved = SelectiveClassifier(trained, "msr").fit(batches(data.validation), coverage=0.5)
+    with torch.device("meta"):
+        classifier = SelectiveClassifier(digits_cnn(), "odin")
+    classifier.to_empty(device="cpu")
+    assert classifier.threshold.isnan()
+    classifier.load_state_dict(saved.state_dict())
+    assert classifier.intact()
+    assert torch.equal(classifier.threshold, saved.threshold)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from rrfast.models import Normalize, load_model
+from rrfast.models import SPECIFICATIONS, Normalize, load_model
 from rrfast.train.recipe import Recipe, load_trained
 
 
@@ -53,6 +53,11 @@ def given_model(
                     f"got {value!r} for {source}"
                 )
         return GivenModel(*load_trained(source, "last" if weights is None else str(weights)))
+    if ":" not in str(source):
+        raise ValueError(
+            f"model must be the folder of a training, or one of {SPECIFICATIONS}, got "
+            f"{str(source)!r}, which is no folder"
+        )
     model = load_model(str(source), classes=classes, weights=weights)
     if normalize is not None:
         model = nn.Sequential(Normalize.of(normalize), model)

@@ -92,6 +92,8 @@ class GivenThreshold:
             how = "as given"
         elif self.classifier is not None:
             how = f"of {self.classifier}"
+            if classifier.provenance and not classifier.intact():
+                how += ", which was chosen for other weights than it holds"
         elif self.aim:
             assert recipe is not None
             how = _fit(classifier, recipe, self.aim, weights)
@@ -114,7 +116,8 @@ def load_classifier(
     Args:
         path: As `torch.save` wrote it, or safetensors if it ends in .safetensors.
         model: Gets the weights of the file.
-        score: What the classifier is built with; None is the default.
+        score: What the file's is to be, by its kind; one of a class of your own must be given. None
+            for whatever it is.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -125,13 +128,21 @@ def load_classifier(
         raise FileNotFoundError(
             f"classifier must be a file that SelectiveClassifier.save wrote, got {path}"
         )
+    # A name is only to be compared: RelU's is of a score that nothing was fitted to.
+    built = {"score": score} if isinstance(score, Score) else {}
     try:
-        classifier = SelectiveClassifier.load(
-            path, model, **({} if score is None else {"score": score})
-        )
+        classifier = SelectiveClassifier.load(path, model, **built)
     except RuntimeError as error:
         first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
         raise ValueError(f"classifier must be of this model, but {path} is not: {first}") from error
+    if score is not None:
+        # Loading has replaced it: the threshold is that of the file's score alone.
+        wanted = score if isinstance(score, str) else score_name(score)
+        if score_name(classifier.score) != wanted:
+            raise ValueError(
+                f"score must be that of the classifier, {score_name(classifier.score)} in {path}, "
+                f"got {wanted}: leave it out"
+            )
     if classifier.threshold.isnan():
         raise ValueError(f"classifier {path} has no threshold: fit it before it is saved")
     return classifier

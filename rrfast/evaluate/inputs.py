@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -56,11 +57,14 @@ class FolderImages:
 
     def read(self, index: int) -> Tensor:
         """[C, H, W] float32 in [0, 1]."""
+        file, path = self.files[index], self.root / self.files[index]
         try:
-            return read_image(self.root / self.files[index], channels=self.channels, size=self.size)
+            return read_image(path, channels=self.channels, size=self.size)
         except ValueError as error:
-            # The same sentence wherever the folder is.
-            raise ValueError(_text(str(error).replace(f"{self.root}{os.sep}", ""))) from error
+            # The same sentence wherever the folder is. As a whole: the folder's own name may be a
+            # piece of another. Pillow quotes paths as Python does.
+            told = str(error).replace(str(path), file).replace(repr(str(path)), repr(file))
+            raise ValueError(_text(told)) from error
 
     def fingerprint(self) -> str:
         """Of names, sizes and times of change; no image is read."""
@@ -233,10 +237,20 @@ def _files(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Ite
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 yield from _files(Path(entry), f"{prefix}{entry.name}/", (*above, here))
             elif is_image(entry.name):
                 yield prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        # A link to itself is as good as none. Behind one that is closed there may be images.
+        if error.errno == errno.ELOOP or is_image(entry.name):
+            return False
+        raise
 
 
 def _text(path: str) -> str:

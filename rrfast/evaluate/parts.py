@@ -60,17 +60,25 @@ class Parts:
             What `choose` returned, now or when the work was begun.
 
         Raises:
-            ValueError: What is there was begun with something else; the sentence says what.
+            ValueError: What is there was begun with something else, the sentence says what; or its
+                manifest is damaged.
         """
         if self._manifest.is_file():
-            there = json.loads(self._manifest.read_text(encoding="utf-8"))
-            _check_same(json.loads(json.dumps(pinned)), there["pinned"], self.folder)
+            there = _read(self._manifest)
+            # As JSON has it: lists for tuples.
+            name = differing(json.loads(json.dumps(pinned)), there["pinned"])
+            if name is not None:
+                raise ValueError(
+                    f"{self.folder} is of another run: {name} is {there['pinned'].get(name)} there "
+                    f"and {pinned.get(name)} here. Finish it with its own arguments, or delete the "
+                    "folder to begin anew"
+                )
             checkpoint.remove_partial(self.folder)
             chosen: dict[str, Any] = there["chosen"]
             return chosen
         chosen = choose()
         self.remove()
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"pinned": pinned, "chosen": chosen}, indent=1)
         checkpoint.write_text(self._manifest, text)
         return chosen
@@ -92,7 +100,7 @@ class Parts:
         """
         for part in range(len(self)):
             file = self._file(part)
-            rows = [Row(*row) for row in json.loads(file.read_text(encoding="utf-8"))]
+            rows = [Row(*row) for row in _read(file)]
             if len(rows) != len(self.places(part)):
                 raise ValueError(
                     f"{file} must have {len(self.places(part))} rows, and has {len(rows)}: delete "
@@ -101,14 +109,16 @@ class Parts:
             yield rows
 
     def remove(self) -> None:
-        """The folder and what was written there, and nothing else that may be in it."""
+        """What was written there, and the folder if nothing else is in it."""
         if not self.folder.is_dir():
             return
         self._manifest.unlink(missing_ok=True)
         for file in self.folder.iterdir():
             if re.fullmatch(r"(\d+|manifest)\.json(\.partial)?", file.name):
                 file.unlink(missing_ok=True)
-        self.folder.rmdir()
+        # What a desktop or a file system leaves there does not make a table fail that is complete.
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def check_out(self, *, overwrite: bool) -> None:
         """Whether there is something to do.
@@ -126,11 +136,15 @@ class Parts:
         return self.folder / f"{part:06d}.json"
 
 
-def _check_same(here: dict[str, Any], there: dict[str, Any], folder: Path) -> None:
-    for name in here | there:
-        if here.get(name) != there.get(name):
-            raise ValueError(
-                f"{folder} is of another run: {name} is {there.get(name)} there and "
-                f"{here.get(name)} here. Finish it with its own arguments, or delete the folder to "
-                "begin anew"
-            )
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # a kill cannot do that, as files are whole or not there
+        raise ValueError(
+            f"{file} is damaged ({error}): delete {file.name} and start again"
+        ) from error
+
+
+def differing(here: dict[str, Any], there: dict[str, Any]) -> str | None:
+    """The first name under which two runs have something else, or None."""
+    return next((name for name in here | there if here.get(name) != there.get(name)), None)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -17,7 +17,7 @@ from rrfast.checks import check_count
 from rrfast.evaluate.given_model import given_model
 from rrfast.evaluate.given_threshold import GivenThreshold, load_classifier, score_name
 from rrfast.evaluate.inputs import Shape, first_shape, open_images
-from rrfast.evaluate.parts import Parts, Row
+from rrfast.evaluate.parts import Parts, Row, differing
 from rrfast.evaluate.processes import processes
 from rrfast.evaluate.score_parts import Job, score_parts
 from rrfast.evaluate.table import require_format, write_rows
@@ -98,7 +98,8 @@ def score(
         weights: As of `given_model`.
         classes: As of `given_model`.
         normalize: As of `given_model`.
-        score: A score, or a name in `SCORES`; None is that of `classifier`, or "radius_fast".
+        score: A score, or a name in `SCORES`; None is that of `classifier`, or "radius_fast". Of
+            `classifier` it must be the kind: its hyper-parameters are the file's.
         threshold: Accept from this score on.
         coverage: As of `SelectiveClassifier.fit`, on the validation split of the training that the
             model is from. At most one of `threshold`, `coverage`, `tpr`, `target_risk` and
@@ -129,7 +130,7 @@ def score(
         FileNotFoundError: `source` has no image, or there is no such file.
         ImportError: Pillow, pyarrow or safetensors is needed and not installed.
         TypeError, ValueError: As the arguments say; the model does not take such images; what is in
-            OUT.parts was begun with other arguments, images or weights.
+            OUT.parts was begun with other arguments, images or weights; or processes see others.
 
     Cost: of the score per image; each image is read once, the first once more in every process.
 
@@ -195,6 +196,8 @@ def score(
             return Job(images, shape, chosen, where, recipe, parts, pinned)
 
         job = group.everywhere(prepare)
+        first = group.first(lambda: job.pinned)
+        group.everywhere(lambda: _check_agreed(job.pinned, first, group.rank))
         best = str(weights) if weights is not None else "last"
         begun = group.first(
             lambda: job.parts.begin(
@@ -240,14 +243,14 @@ def score(
 def _classifier(
     model: nn.Module, score: Score | str | None, path: str | Path | None
 ) -> SelectiveClassifier:
+    if path is not None:
+        return load_classifier(path, model, score)
     known = SCORES.get(score) if isinstance(score, str) else score
     if isinstance(known, Score) and not known.fitted:
         raise ValueError(
             f"score {score_name(known)} must be fitted to labelled data first: fit it in Python, "
             "and give it, or a SelectiveClassifier that was saved with it"
         )
-    if path is not None:
-        return load_classifier(path, model, score)
     return SelectiveClassifier(model, "radius_fast" if score is None else score)
 
 
@@ -294,6 +297,17 @@ def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:
             f"the model, with the score {classifier.score!r}, must take images of shape "
             f"{list(shape)}, as the first of the input is, and does not: {first}"
         ) from error
+
+
+def _check_agreed(mine: dict[str, Any], first: dict[str, Any], rank: int) -> None:
+    """With another list of images, a row would be there twice and another not at all."""
+    name = differing(mine, first)
+    if name is not None:
+        raise ValueError(
+            f"all processes must be given the same, but {name} is {first.get(name)} in the first "
+            f"and {mine.get(name)} in process {rank + 1}. Do they see the same files, and did "
+            "these change meanwhile?"
+        )
 
 
 class _Tally:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from rrfast.evaluate.parts import Row
 from rrfast.whole_file import write
@@ -56,11 +56,23 @@ def write_rows(out: Path, column: str, parts: Iterable[list[Row]]) -> None:
 
 def _csv(file: IO[bytes], names: list[str], parts: Iterable[list[Row]]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    # Before Python 3.13 csv quotes a carriage return, which names of files may have and readers end
+    # a row at, only as part of the terminator.
+    writer = csv.writer(_LineFeeds(text), lineterminator="\r\n")
     writer.writerow(names)
     for rows in parts:
         writer.writerows([_cell(value) for value in row] for row in rows)
     text.detach()  # flushed, and left open
+
+
+class _LineFeeds(NamedTuple):
+    """Takes rows that end in CR LF, and writes them with a line feed alone."""
+
+    text: io.TextIOWrapper
+
+    def write(self, row: str) -> int:
+        """One row, as `csv.writer` hands it over."""
+        return self.text.write(row.removesuffix("\r\n") + "\n")
 
 
 def _cell(value: object) -> object:

@@ -93,8 +93,9 @@ def _share_taken(x: Tensor, moved: Tensor, wanted: Tensor) -> Tensor:
 
     Where nothing is left the logits stand still, and infinity times 0 is NaN: not a radius.
     """
-    taken = (moved.float() - x.float()).abs().reshape(len(x), -1).sum(dim=1)
-    asked = (wanted - x.float()).abs().reshape(len(x), -1).sum(dim=1)
+    # Not len(x), which torch.export takes for a constant.
+    taken = (moved.float() - x.float()).abs().reshape(x.shape[0], -1).sum(dim=1)
+    asked = (wanted - x.float()).abs().reshape(x.shape[0], -1).sum(dim=1)
     return torch.where(asked == 0, 1.0, taken / asked)
 
 

@@ -57,10 +57,13 @@ def largest_risk(errors: int, accepted: int, allowed: float) -> float:
         accepted: >= 0.
         allowed: Below 0.
 
-    Cost: accepted + 1 log-factorials, then some 45 sums of errors + 1 terms.
+    Cost: errors logarithms, then some 45 sums of errors + 1 terms; neither without an error.
     """
     if errors == accepted:
         return 1.0
+    if errors == 0:
+        # P = (1 - r)^accepted, which has a solution.
+        return -math.expm1(allowed / accepted)
     log_p = log_at_most(errors, accepted)
     low, high = errors / accepted, 1.0
     while high - low > 1e-13 * high:
@@ -77,7 +80,9 @@ def largest_risk(errors: int, accepted: int, allowed: float) -> float:
 def log_at_most(errors: int, accepted: int) -> Callable[[float], float]:
     """Log P(Binomial(accepted, risk) <= errors) as a function of the risk, with which it falls.
 
-    The log-factorials do not depend on the risk and are made once, for all the risks to come.
+    The log-binomials do not depend on the risk and are made once, for all the risks to come. They
+    are sums of quotients' logarithms: differences of log-factorials, which are far larger, would
+    leave the rounding of those.
 
     Args:
         errors: 0 to `accepted` - 1.
@@ -86,18 +91,20 @@ def log_at_most(errors: int, accepted: int) -> Callable[[float], float]:
     Returns:
         A function of a risk in (0, 1).
 
-    Cost: accepted + 1 log-factorials here, a sum of errors + 1 terms for each risk.
+    Cost: errors logarithms here, a sum of errors + 1 terms for each risk.
     """
-    factorial = torch.lgamma(torch.arange(accepted + 1, dtype=torch.float64) + 1)
     k = torch.arange(errors + 1, dtype=torch.float64)
-    chosen = factorial[: errors + 1]
-    others = factorial[accepted - errors :].flip(0)
-    every = float(factorial[accepted])
+    # C(a, k) = C(a, k - 1) (a - k + 1) / k. The terms as parts of the last, near which the large
+    # ones are, so that what rounding adds up on the way to the small ones is not seen.
+    steps = ((accepted + 1 - k) / k)[1:].log()
+    below = torch.cat([steps.flip(0).cumsum(0).flip(0), steps.new_zeros(1)])
+    ways = math.fsum(steps.tolist())
 
     def log_p(risk: float) -> float:
         log_right = math.log1p(-risk)
-        terms = k * (math.log(risk) - log_right) - chosen - others
-        return float(terms.logsumexp(0)) + (every + accepted * log_right)
+        log_odds = math.log(risk) - log_right
+        part = float(((k - errors) * log_odds - below).logsumexp(0))
+        return part + (ways + errors * log_odds + accepted * log_right)
 
     return log_p
 

@@ -189,7 +189,10 @@ class SelectiveClassifier(nn.Module):
         """Moves with the model, and stays in float64: rounded, it would be another threshold."""
         threshold = self.threshold
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.threshold = threshold.to(self.threshold.device)
+        device = self.threshold.device
+        # `to_empty` leaves "meta", where there was no number to keep.
+        nothing = torch.full_like(threshold, torch.nan, device=device)
+        self.threshold = nothing if threshold.is_meta else threshold.to(device)
         return self
 
     def get_extra_state(self) -> Tensor:

@@ -77,7 +77,7 @@ def guaranteed_risk(
         NoThresholdError: No threshold that was looked at keeps the target.
         TypeError, ValueError: As of the metrics; or a fraction is out of range.
 
-    Cost: a sort, then for each of L thresholds as many log-factorials as it accepts.
+    Cost: a sort, then for each of L thresholds as many logarithms as it accepts errors.
 
     Source: Geifman & El-Yaniv (2017), "Selective Classification for Deep Neural Networks": the
     problem and the bound (Lemma 3.1). Their search is binary (Algorithm 1): which thresholds it

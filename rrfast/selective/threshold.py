@@ -45,7 +45,8 @@ def tpr_threshold(score: object, correct: object, tpr: float) -> float:
         tpr: In (0, 1].
 
     Raises:
-        ValueError: There is no error to reject.
+        ValueError: There is no error to reject, or so many of them score infinity, which no
+            threshold is above, that none rejects that share.
 
     Source: RAT §5.1; errata 11: as FPR95, at the first score that reaches `tpr`.
 
@@ -60,6 +61,11 @@ def tpr_threshold(score: object, correct: object, tpr: float) -> float:
     if len(wrong) == 0:
         raise ValueError("correct must have a wrong prediction, or there is nothing to reject")
     rejected = max(1, math.ceil(tpr * len(wrong) - 1e-9))
+    if wrong[rejected - 1] == math.inf:
+        raise ValueError(
+            f"no threshold rejects a share tpr={tpr:g} of the {len(wrong)} errors: "
+            f"{int((wrong == math.inf).sum())} of them score infinity, which nothing is above"
+        )
     return just_above(wrong[rejected - 1])
 
 

@@ -103,10 +103,10 @@ def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
     side: of so few it matters more which pixels they join, and severities need not be in order.
 
     The seed decides every draw: all severities share it, and every corruption has a stream of its
-    own. Dtype and device change no more than rounding, which may turn a Poisson count or a byte of
-    JPEG. An image's draws depend on its place in the batch and on the number of images: corrupt a
-    data set in one call, or always in the same batches with a seed for each. Global random state is
-    neither used nor changed.
+    own. Dtype and device change no more than rounding, which may turn a byte of JPEG, or in values
+    that float32 does not have a Poisson count and some after it. An image's draws depend on its
+    place in the batch and on the number of images: corrupt a data set in one call, or always in the
+    same batches with a seed for each. Global random state is neither used nor changed.
 
     Args:
         x: [n, C, H, W] float64, float32, bfloat16 or float16 in [0, 1], H and W at least 8, on any

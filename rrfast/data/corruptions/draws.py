@@ -9,8 +9,8 @@ from torch import Tensor
 class Draws:
     """Draws from one generator, handed out in the dtype and on the device of a batch.
 
-    They are made on the CPU and, but for Poisson counts, in float32, so that an image is corrupted
-    alike wherever it lies.
+    They are made on the CPU and in float32, the means of Poisson counts too, so that an image is
+    corrupted alike wherever it lies.
 
     Args:
         stream: Seed of the generator.
@@ -32,5 +32,10 @@ class Draws:
         return draw.to(self.like)
 
     def poisson(self, mean: Tensor) -> Tensor:
-        """Counts of that mean, one per value of it."""
-        return torch.poisson(mean.cpu(), generator=self.generator).to(self.like)
+        """Counts of that mean, one per value of it.
+
+        A count takes as many random numbers as it needs, so another last place of its mean can
+        change those after it too.
+        """
+        mean = mean.to("cpu", torch.float32)
+        return torch.poisson(mean, generator=self.generator).to(self.like)
