@@ -25,7 +25,7 @@ class Paired(NamedTuple):
     """One number less another of the same run, over several runs."""
 
     mean: float
-    standard_error: float  #: NaN for one run
+    standard_error: float  #: over seeds; NaN for one, however many divisions it has
     lower: int  #: runs in which it is below 0
     runs: int
 
@@ -84,6 +84,9 @@ def spread(rows: Sequence[Row], value: Value) -> Spread:
 def paired(rows: Sequence[Row], less: Sequence[Row], value: Value) -> Paired:
     """`value` of the rows less that of others, run by run; both must have the same runs.
 
+    The divisions of a single seed have a mean difference and no standard error: they are no
+    repetitions of the training (see `per_run`), and decide nothing.
+
     Raises:
         ValueError: They have not.
     """
@@ -92,7 +95,8 @@ def paired(rows: Sequence[Row], less: Sequence[Row], value: Value) -> Paired:
         raise ValueError(f"rows must be of the same seeds and divisions, got {runs} and {others}")
     both = zip(per_run(_ordered(rows), value), per_run(_ordered(less), value), strict=True)
     d = torch.tensor([one - other for one, other in both], dtype=torch.float64)
-    error = d.std().item() / math.sqrt(len(d)) if len(d) > 1 else math.nan
+    several = len({seed for seed, _ in runs}) > 1
+    error = d.std().item() / math.sqrt(len(d)) if several else math.nan
     return Paired(d.mean().item(), error, int((d < 0).sum()), len(d))
 
 
