@@ -61,11 +61,13 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     rows: list[Row] = result["runs"]
     score = next((name for name in DRAWN if of(rows, score=name)), None)
     if score is not None:
+        divisions = len({row["split"] for row in rows})
+        divided = f" and {divisions} divisions, in which images recur" if divisions > 1 else ""
         yield Drawing(
             "radius",
             "Radii of right and wrong predictions",
-            f"RAT Fig. 2. {score}, all seeds together; bars: share of the group per bin; lines: "
-            "medians of the seeds, averaged.",
+            f"RAT Fig. 2. {score}, all seeds together{divided}; bars: share of the group per bin; "
+            "lines: medians of the seeds, averaged.",
             radius_histograms(of(rows, score=score)),
         )
     yield Drawing(
@@ -194,7 +196,8 @@ def risk_coverage(rows: Sequence[Row]) -> Figure:
                 style = STYLES[name]
                 coverage = [100 * c for c in COVERAGES]
                 ax.plot(coverage, means, color=style.colour, ls=style.line, lw=1.4, label=name)
-        ax.set_ylim(bottom=0)
+    # The axes share it, and it would end at the top of those that are drawn.
+    ax.set_ylim(bottom=0)
     _legend(figure)
     figure.supxlabel("coverage, %", fontsize=10)
     figure.supylabel("errors among the accepted, %", fontsize=10)
