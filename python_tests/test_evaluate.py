@@ -38,6 +38,7 @@ from rrfast.evaluate.misd.appraisal import (
     tuned,
 )
 from rrfast.evaluate.misd.evaluate import _released
+from rrfast.evaluate.misd.student import student
 from rrfast.evaluate.misd.summary import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize
@@ -537,6 +538,12 @@ def test_pairs_are_of_the_same_run() -> None:
     assert (found.lower, found.runs, found.verdict) == (3, 3, -1)
     assert paired(theirs, ours, at("aurc")).verdict == 1
     assert paired(ours[:1], theirs[1:2], at("aurc")).verdict == 0  # one run decides nothing
+    # Three standard errors are many for five runs, and few for two.
+    shift = [_row(s, 0, 4.0 + math.sqrt(5) * x) for s, x in enumerate((-1, -1, 0, 1, 1))]
+    nothing = [_row(s, 0, 1.0) for s in range(5)]
+    assert paired(shift, nothing, at("aurc")).verdict == 1
+    two = paired([_row(0, 0, 3.0), _row(1, 0, 5.0)], nothing[:2], at("aurc"))
+    assert (two.mean, two.standard_error, two.verdict) == (3.0, pytest.approx(1.0), 0)
     # Nor do the divisions of one test set, however many and however equal.
     mine, other = ([_row(0, s, x + s / 100) for s in range(3)] for x in (1.0, 2.0))
     alone = paired(mine, other, at("aurc"))
@@ -562,6 +569,19 @@ def _score_row(seed: int, score: str, aurc: float, swing: float, lost: float) ->
         "above": above,
         "corruptions": {"fog": {"auroc": 0.8 - aurc}, "snow": {"auroc": 0.7 - aurc}},
     }
+
+
+def test_what_the_spread_is_over(evaluated: tuple[Path, dict[str, Any], str]) -> None:
+    """Seeds are counted per training: one of a model beside two of another are not two of both."""
+    result = evaluated[1]
+    other = [r for r in result["runs"] if (r["training"], r["seed"]) != ("Standard", 1)]
+    both = "\n".join(tables.notes({**result, "runs": other}))
+    assert "Mean ± standard deviation over 2 training seeds." in both
+    assert "Of a training with one seed: in brackets the 95 % interval over 20 test sets" in both
+    apart = [r for r in other if (r["training"], r["seed"]) != ("RAT", 0)]
+    one = "\n".join(tables.notes({**result, "runs": apart}))
+    assert "training seeds" not in one
+    assert "In brackets the 95 % interval over 20 test sets" in one
 
 
 def test_what_is_said_of_the_claims() -> None:
@@ -603,6 +623,14 @@ def test_what_is_said_of_the_claims() -> None:
     assert verdicts["The radius finds errors better", "msr"] == 1
     assert "(the paper: all): Standard 0." in "\n".join(claims.sentences({"runs": worse}))
     assert list(claims.comparisons({"runs": [r for r in better if r["score"] == "msr"]})) == []
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
+def test_student(level: float) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for freedom in range(1, 60):
+        expected = stats.t.ppf((1 + level) / 2, freedom)
+        assert student(freedom, level) == pytest.approx(expected, rel=1e-10)
 
 
 def test_claims_over_divisions() -> None:
@@ -670,6 +698,11 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any], str]) -> None:
     assert line.get_xdata().tolist() == sorted(TEMPERATURES)
     for t, drawn_at in zip(sorted(TEMPERATURES), line.get_ydata(), strict=True):
         assert drawn_at == pytest.approx(1000 * sum(r["temperature"][str(t)] for r in own) / 2)
+    # Every line is within its panel, also of those drawn after the first.
+    for ax in drawn["risk_coverage"].axes:
+        highest = max(max(line.get_ydata()) for line in ax.get_lines())
+        assert ax.get_ylim()[0] == 0
+        assert ax.get_ylim()[1] >= highest
     # Fig. 4: a point per corruption.
     top = drawn["corruptions_standard"].axes[0]
     assert len(top.get_xticks()) == len(CORRUPTIONS)

@@ -20,8 +20,9 @@ ENOUGH = 20
 MARKS = {-1: "✓", 0: "·", 1: "✗"}
 LEGEND = (
     "Comparisons: the radius less the other of the same run, mean ± standard error over runs, "
-    "lower is better in all of them. ✓ confirmed and ✗ contradicted: more than two standard errors "
-    "from 0; · undecided, as a single training seed always is, whatever its divisions."
+    "lower is better in all of them. ✓ confirmed and ✗ contradicted: 0 is outside the 95 % "
+    "interval of Student's t, as it is in one of twenty comparisons without a difference; · "
+    "undecided, as a single training seed always is, whatever its divisions."
 )
 
 

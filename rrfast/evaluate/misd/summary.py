@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rrfast.evaluate.misd.student import student
+
 Row = dict[str, Any]
 #: What is averaged: a number of a row, None or NaN where it is undefined.
 Value = Callable[[Row], "float | None"]
@@ -31,9 +33,9 @@ class Paired(NamedTuple):
 
     @property
     def verdict(self) -> int:
-        """-1: below 0 by more than two standard errors; +1: above; 0: neither."""
-        if not abs(self.mean) > 2 * self.standard_error:  # also where one of them is NaN
-            return 0
+        """-1: the 95 % interval of Student's t is below 0; +1: above; 0: neither."""
+        if self.runs < 2 or not abs(self.mean) > student(self.runs - 1) * self.standard_error:
+            return 0  # also where one of them is NaN
         return -1 if self.mean < 0 else 1
 
 
