@@ -30,6 +30,7 @@ from rrfast.evaluate.misd.appraisal import (
     COVERAGES,
     EDGES,
     Options,
+    _histogram,
     again,
     appraise,
     corrupted,
@@ -37,11 +38,14 @@ from rrfast.evaluate.misd.appraisal import (
     tuned,
 )
 from rrfast.evaluate.misd.evaluate import _released
+from rrfast.evaluate.misd.student import student
 from rrfast.evaluate.misd.summary import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
+from rrfast.models import Normalize
 from rrfast.scores import ODIN, SCORES, TEMPERATURES, Preprocessed, RelU
 from rrfast.scores.named import named
-from rrfast.train import TASKS, Task, load_recipe, train_variants
+from rrfast.tables import Block, markdown
+from rrfast.train import TASKS, Task, dump_recipe, load_recipe, train_variants
 
 CPU = torch.device("cpu")
 CHANGES = ["training.epochs=3", "data.train=200", "data.validation=100", "training.threads=null"]
@@ -345,6 +349,50 @@ def test_what_is_done_is_not_done_again(
         path.write_bytes(kept)
 
 
+def test_what_the_weights_do_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another normalisation is another model, although no file of weights holds it."""
+    task = TASKS["digits"](seed=3, train=100, validation=60)
+    net = digits_cnn(3).eval()
+
+    def rows(mean: float) -> list[dict[str, Any]]:
+        model = nn.Sequential(Normalize([mean], [0.5]), net)
+        one = Subject("mine", 0, lambda: (model, task))
+        return misd.evaluate([one], tmp_path, scores=("msr",), draws=0, console=QUIET)["runs"]
+
+    first, second = rows(0.0), rows(0.5)
+    assert first[0]["aurc"] != second[0]["aurc"]
+    monkeypatch.setitem(misd.evaluate.__globals__, "appraise", pytest.fail)
+    assert rows(0.5) == second
+
+
+def test_a_folder_of_cifar10c_costs_the_corruptions_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known of clean images stays, and what one folder gave is not another's."""
+    task = TASKS["digits"](seed=3, train=100, validation=60)
+    task = task._replace(released=torch.arange(len(task.test.y)))
+    module = misd.evaluate.__globals__
+    monkeypatch.setitem(module, "CORRUPTIONS", ("fog",))
+    noise = {"a": 0.1, "b": 0.9}
+
+    def made(folder: Path, *_: object) -> Split:
+        generator = torch.Generator().manual_seed(1)
+        shift = noise[folder.name] * torch.rand(task.test.x.shape, generator=generator)
+        return Split((task.test.x + shift).clamp(0, 1), task.test.y)
+
+    monkeypatch.setitem(module, "cifar10c", made)
+    one = Subject("mine", 0, lambda: (digits_cnn(3).eval(), task))
+    asked = {"scores": ("msr",), "draws": 0, "console": QUIET}
+    [clean] = misd.evaluate([one], tmp_path, **asked)["runs"]
+    monkeypatch.setitem(module, "appraise", pytest.fail)
+    found = {}
+    for folder in (tmp_path / "a", tmp_path / "b", True):
+        [row] = misd.evaluate([one], tmp_path, corruptions=folder, **asked)["runs"]
+        assert {key: row[key] for key in clean} == clean
+        found[str(folder)] = row["corruptions"]["fog"]["aurc"]
+    assert len(set(found.values())) == 3
+
+
 def test_three_divisions_of_one_test_set(trainings: Path, tmp_path: Path) -> None:
     result = misd.evaluate(
         subjects([trainings / "rat_0"]),
@@ -371,7 +419,46 @@ def test_a_single_run_has_intervals(trainings: Path, tmp_path: Path) -> None:
     assert "the 95 % interval over 50 test sets drawn again" in page
 
 
-def test_what_is_evaluated(trainings: Path, tmp_path: Path) -> None:
+def _training(folder: Path, *changes: str) -> Path:
+    """A folder that has no more than the recipe."""
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(dump_recipe(load_recipe("digits_rat", changes)))
+    return folder
+
+
+def test_names_of_trainings(tmp_path: Path) -> None:
+    """Seeds of one training stay together, and a number that is no seed stays."""
+    seeds = [_training(tmp_path / "a" / f"rat_{s}", f"training.seed={s}") for s in (0, 1)]
+    other = _training(tmp_path / "b" / "large", "objective.eps=0.2")
+    assert [s.training for s in subjects([*seeds, other])] == ["rat", "rat", "large"]
+    same = [_training(tmp_path / "b" / f"rat_{s}", f"training.seed={s}") for s in (0, 1)]
+    found = [(s.training, s.seed) for s in subjects([*seeds, *same])]
+    assert found == [("a/rat", 0), ("a/rat", 1), ("b/rat", 0), ("b/rat", 1)]
+    steps = [_training(tmp_path / f"eps_{n}", f"objective.eps=0.{n}") for n in (1, 2)]
+    assert [s.training for s in subjects(steps)] == ["eps_1", "eps_2"]
+    turned = _training(tmp_path / "turned", "objective.mode=reverse_at", "objective.mixup=1.0")
+    assert [s.training for s in subjects([turned])] == ["ReverseAT + Mixup"]
+
+
+def test_other_data_of_a_training_tests_on_no_image_that_it_was_trained_on(tmp_path: Path) -> None:
+    """The seed and the sizes stay what they were, as they say which images those are."""
+    folder = _training(tmp_path / "one", "data.seed=7", "data.train=100", "training.seed=1")
+    for data in ({"name": "digits", "noise": 0.3}, {"name": "digits", "seed": 7, "train": 100}):
+        [one] = subjects([folder], data=data)
+        assert "seed=7" in one.data
+        assert "train=100" in one.data
+    for moved, value in (("seed", 1), ("train", 400), ("validation", 100)):
+        with pytest.raises(
+            ValueError, match=rf"data must leave {moved}=\d+ as it was .* got {value}"
+        ):
+            subjects([folder], data={"name": "digits", moved: value})
+    [elsewhere] = subjects([folder], data={"name": "synthetic"})
+    assert elsewhere.data == "synthetic"
+
+
+def test_what_is_evaluated(
+    trainings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = subjects([trainings])
     assert [(s.training, s.seed) for s in found] == [
         ("RAT", 0),
@@ -395,6 +482,22 @@ def test_what_is_evaluated(trainings: Path, tmp_path: Path) -> None:
         subjects([tmp_path / "empty"])
     with pytest.raises(ValueError, match="subjects must hold at least one"):
         misd.evaluate([], tmp_path)
+    for wrong, said in (
+        ({"scores": ()}, "scores must hold at least one name"),
+        ({"scores": ("msr", "odin", "msr")}, "scores must name each score once, and msr is"),
+        ({"draws": -1}, "draws must be an integer of at least 0, got -1"),
+        ({"batch": 0}, "batch must be an integer of at least 1, got 0"),
+        ({"protocol": "test"}, "protocol must be one of heldout, rat, got 'test'"),
+        ({"device": "cuda:99"}, "device must be one that is here, got cuda:99"),
+        ({"device": "gpu"}, "device must be like cpu, cuda or cuda:1, got 'gpu'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            misd.evaluate(found, tmp_path / "nothing", **wrong)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="evaluate runs in one process, got WORLD_SIZE=2"):
+        misd.evaluate(found, tmp_path / "nothing")
+    monkeypatch.delenv("WORLD_SIZE")
+    assert not (tmp_path / "nothing").exists()
     [one] = subjects(["rrfast.data:digits_cnn"], data={"name": "digits", "noise": 0.0})
     model, task = one.load()
     assert (model.training, one.data) == (False, "digits noise=0.0")
@@ -435,6 +538,17 @@ def test_pairs_are_of_the_same_run() -> None:
     assert (found.lower, found.runs, found.verdict) == (3, 3, -1)
     assert paired(theirs, ours, at("aurc")).verdict == 1
     assert paired(ours[:1], theirs[1:2], at("aurc")).verdict == 0  # one run decides nothing
+    # Three standard errors are many for five runs, and few for two.
+    shift = [_row(s, 0, 4.0 + math.sqrt(5) * x) for s, x in enumerate((-1, -1, 0, 1, 1))]
+    nothing = [_row(s, 0, 1.0) for s in range(5)]
+    assert paired(shift, nothing, at("aurc")).verdict == 1
+    two = paired([_row(0, 0, 3.0), _row(1, 0, 5.0)], nothing[:2], at("aurc"))
+    assert (two.mean, two.standard_error, two.verdict) == (3.0, pytest.approx(1.0), 0)
+    # Nor do the divisions of one test set, however many and however equal.
+    mine, other = ([_row(0, s, x + s / 100) for s in range(3)] for x in (1.0, 2.0))
+    alone = paired(mine, other, at("aurc"))
+    assert (alone.mean, alone.verdict) == (pytest.approx(-1.0), 0)
+    assert math.isnan(alone.standard_error)
     with pytest.raises(ValueError, match="rows must be of the same seeds"):
         paired(ours[:2], theirs, at("aurc"))
 
@@ -455,6 +569,19 @@ def _score_row(seed: int, score: str, aurc: float, swing: float, lost: float) ->
         "above": above,
         "corruptions": {"fog": {"auroc": 0.8 - aurc}, "snow": {"auroc": 0.7 - aurc}},
     }
+
+
+def test_what_the_spread_is_over(evaluated: tuple[Path, dict[str, Any], str]) -> None:
+    """Seeds are counted per training: one of a model beside two of another are not two of both."""
+    result = evaluated[1]
+    other = [r for r in result["runs"] if (r["training"], r["seed"]) != ("Standard", 1)]
+    both = "\n".join(tables.notes({**result, "runs": other}))
+    assert "Mean ± standard deviation over 2 training seeds." in both
+    assert "Of a training with one seed: in brackets the 95 % interval over 20 test sets" in both
+    apart = [r for r in other if (r["training"], r["seed"]) != ("RAT", 0)]
+    one = "\n".join(tables.notes({**result, "runs": apart}))
+    assert "training seeds" not in one
+    assert "In brackets the 95 % interval over 20 test sets" in one
 
 
 def test_what_is_said_of_the_claims() -> None:
@@ -498,6 +625,61 @@ def test_what_is_said_of_the_claims() -> None:
     assert list(claims.comparisons({"runs": [r for r in better if r["score"] == "msr"]})) == []
 
 
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
+def test_student(level: float) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for freedom in range(1, 60):
+        expected = stats.t.ppf((1 + level) / 2, freedom)
+        assert student(freedom, level) == pytest.approx(expected, rel=1e-10)
+
+
+def test_claims_over_divisions() -> None:
+    """Corruptions are of the first division, and an error is one in however many it is."""
+    rows = [
+        row | {"split": split} | ({"corruptions": {}} if split else {})
+        for seed in range(3)
+        for split in range(3)
+        for row in (
+            _score_row(seed, "radius_fast", 0.01 + seed / 1000, 1.1, 0.05),
+            _score_row(seed, "msr", 0.02, 2.0, 0.1),
+        )
+    ]
+    for row in rows:
+        row["above"]["0.99"] |= {"errors": 6, "auroc": 0.5}  # 6 * 3 seeds = 18 < 20
+    found = {c.claim.sentence: c for c in claims.comparisons({"runs": rows})}
+    corrupted_ = found["It is more robust to corruption"].found
+    assert corrupted_.mean == pytest.approx(0.011 - 0.02)
+    assert corrupted_.runs == 3
+    assert found["It suffers less from over-confidence"].claim.unit.endswith("above 0.9")
+
+
+def test_the_median_beside_infinity() -> None:
+    inf = math.inf
+    for values, median in (
+        ([1.0, 2.0, inf], 2.0),
+        ([3.0, 1.0, inf, inf], inf),
+        ([1.0, 2.0, 4.0, inf], 3.0),
+        ([1.0, inf, inf], inf),
+    ):
+        assert _histogram(torch.tensor(values))["median"] == median
+    assert math.isnan(_histogram(torch.tensor([1.0, math.nan]))["median"])
+    assert math.isnan(_histogram(torch.tensor([]))["median"])
+
+
+def test_the_legend_has_the_scores_of_all_panels(
+    evaluated: tuple[Path, dict[str, Any], str],
+) -> None:
+    """The last training may have no error among confident predictions, and so no line."""
+    rows = [dict(row) for row in evaluated[1]["runs"]]
+    last = rows[-1]["training"]
+    for row in rows:
+        if row["training"] == last:
+            row["above"] = {p: {**v, "auroc": None} for p, v in row["above"].items()}
+    [legend] = figures.above(rows).legends
+    named_ = {text.get_text() for text in legend.get_texts()}
+    assert named_ == {"msr", "odin", "relu+eps", "radius_fast"}
+
+
 def test_the_figures(evaluated: tuple[Path, dict[str, Any], str]) -> None:
     drawn = {d.name: d.figure for d in figures.figures(evaluated[1])}
     assert set(drawn) == {
@@ -516,6 +698,11 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any], str]) -> None:
     assert line.get_xdata().tolist() == sorted(TEMPERATURES)
     for t, drawn_at in zip(sorted(TEMPERATURES), line.get_ydata(), strict=True):
         assert drawn_at == pytest.approx(1000 * sum(r["temperature"][str(t)] for r in own) / 2)
+    # Every line is within its panel, also of those drawn after the first.
+    for ax in drawn["risk_coverage"].axes:
+        highest = max(max(line.get_ydata()) for line in ax.get_lines())
+        assert ax.get_ylim()[0] == 0
+        assert ax.get_ylim()[1] >= highest
     # Fig. 4: a point per corruption.
     top = drawn["corruptions_standard"].axes[0]
     assert len(top.get_xticks()) == len(CORRUPTIONS)
@@ -570,6 +757,17 @@ def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -
     assert again_.read_bytes() == out.read_bytes()
     with pytest.raises(FileNotFoundError, match=r"has no results: none of evaluation\.json"):
         report([tmp_path], out)
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(ValueError, match=r"evaluation\.json is no JSON: "):
+        report([tmp_path], out)
+    (tmp_path / "evaluation.json").write_text('{"data": []}')
+    with pytest.raises(ValueError, match=r"evaluation\.json does not hold what the command .*runs"):
+        report([tmp_path], out)
+
+
+def test_a_bar_in_a_name_ends_no_cell() -> None:
+    page = markdown([Block("Title", ["a|b", "n"], [["c|d", "1"]], 1, frozenset({(0, 0)}))])
+    assert page.splitlines()[2:] == ["| a\\|b | n |", "| --- | --: |", "| **c\\|d** | 1 |"]
 
 
 def test_the_page_of_committed_results(tmp_path: Path) -> None:

@@ -33,6 +33,28 @@ def test_every_variant_is_its_objective() -> None:
             assert objective.alpha == 0.5
 
 
+def test_alpha_is_of_its_objective() -> None:
+    """The recipe's Mixup is that of every variant with Mixup, and of no other mixing."""
+    rat = load_recipe("digits_rat", ["objective.mixup=0.2"])
+    mixup = load_recipe("digits_rat", ["objective={name: mixup, alpha: 0.3}"])
+    alphas = {
+        (source.objective["name"], name): getattr(made, "alpha", getattr(made, "mixup", None))
+        for source in (rat, mixup)
+        for name in ("mixup", "at_mixup", "rat", "regmixup", "openmix")
+        if (made := make_objective(variant(source, name, 0, outliers=TEXTURES)))
+    }
+    own = {"rat": None, "regmixup": 20.0, "openmix": 10.0}
+    assert alphas == {
+        (source, name): alpha
+        for source, mixed in (("rat", 0.2), ("mixup", 0.3))
+        for name, alpha in {"mixup": mixed, "at_mixup": mixed, **own}.items()
+    } | {("mixup", "rat"): None}
+    assert make_objective(variant(rat, "mixup", 0, mixup=0.5)).alpha == 0.5
+    kept = load_recipe("digits_rat", ["objective={name: regmixup, alpha: 10.0}"])
+    assert make_objective(variant(kept, "regmixup", 0)).alpha == 10.0
+    assert make_objective(variant(kept, "mixup", 0)).alpha == 1.0
+
+
 def test_bad_input() -> None:
     recipe = load_recipe("digits_rat")
     with pytest.raises(ValueError, match=r"variant must be one of standard, .*, got 'cutmix'"):

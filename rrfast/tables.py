@@ -55,12 +55,15 @@ def markdown(blocks: Iterable[Block]) -> str:
     """All of them for a page, each under its title."""
     parts = []
     for block in blocks:
+        # A bar would end its cell.
+        head = [name.replace("|", "\\|") for name in block.head]
+        rows = [[cell.replace("|", "\\|") for cell in row] for row in block.rows]
         lines = [
-            [" ".join(name.split()) for name in block.head],
+            [" ".join(name.split()) for name in head],
             ["---" if i < block.words else "--:" for i in range(len(block.head))],
             *(
                 [f"**{cell}**" if (i, j) in block.best else cell for j, cell in enumerate(row)]
-                for i, row in enumerate(block.rows)
+                for i, row in enumerate(rows)
             ),
         ]
         parts += [f"## {block.title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]

@@ -63,7 +63,7 @@ def report(
         FileNotFoundError: A folder has no results.
         ImportError: matplotlib is not installed.
         OSError: `out` cannot be written.
-        ValueError: A file of results is no JSON.
+        ValueError: A file of results is no JSON, or not what the command leaves.
     """
     from jinja2 import Environment
 
@@ -78,13 +78,25 @@ def report(
 
 def _sections(folder: Path) -> list[Section]:
     found = [
-        make(folder, json.loads((folder / name).read_text(encoding="utf-8")))
-        for name, make in _KINDS.items()
-        if (folder / name).is_file()
+        _section(folder, name, make) for name, make in _KINDS.items() if (folder / name).is_file()
     ]
     if not found:
         raise FileNotFoundError(f"{folder} has no results: none of {', '.join(_KINDS)}")
     return found
+
+
+def _section(folder: Path, name: str, make: Callable[[Path, dict[str, Any]], Section]) -> Section:
+    path = folder / name
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    try:
+        return make(folder, result)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} does not hold what the command of this version leaves: {error!r}"
+        ) from error
 
 
 def _evaluation(folder: Path, result: dict[str, Any]) -> Section:

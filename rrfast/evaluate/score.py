@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from rrfast.checks import check_count
+from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.given_model import given_model
 from rrfast.evaluate.given_threshold import GivenThreshold, load_classifier, score_name
 from rrfast.evaluate.inputs import Shape, first_shape, open_images
@@ -173,7 +173,7 @@ def score(
             # The channels before the images, the images before what takes seconds.
             wanted = channels if channels is not None else _channels(net, source)
             images = open_images(source, channels=wanted, size=size)
-            where = _device(device)
+            where = chosen_device(device)
             chosen = _classifier(net, score, classifier).to(where)
             shape = first_shape(images)
             _check_takes(chosen, shape)
@@ -264,24 +264,6 @@ def _channels(model: nn.Module, source: str | Path) -> int | None:
         if isinstance(module, nn.Conv2d):
             return module.in_channels
     return None
-
-
-def _device(given: str | torch.device | None) -> torch.device:
-    if given is None:
-        given = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(given)
-    except RuntimeError as error:
-        raise ValueError(f"device must be like cpu, cuda or cuda:1, got {given!r}") from error
-    if device.type == "cuda" and ":" not in str(device):
-        # A GPU per process of this machine.
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    if device.type == "cuda" and device.index >= torch.cuda.device_count():
-        raise ValueError(
-            f"device must be one that is here, got {device}, and torch sees "
-            f"{torch.cuda.device_count()} GPUs"
-        )
-    return device
 
 
 def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:

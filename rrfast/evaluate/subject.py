@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,8 +13,11 @@ from torch import nn
 
 from rrfast.evaluate.given_model import GivenModel, given_model
 from rrfast.train.recipe import Recipe, load_recipe, named_task
-from rrfast.train.tasks import Task
+from rrfast.train.tasks import TASKS, Task
 from rrfast.train.variants import VARIANTS
+
+#: Options of data that say which of one lot of images are trained on, chosen on and tested on.
+_DIVIDING = ("seed", "train", "validation")
 
 
 class Subject(NamedTuple):
@@ -40,18 +43,21 @@ def subjects(
     Args:
         sources: As `given_model`: folders of trainings, and specifications of models; or a folder
             of such folders, for all of them in the order of their names.
-        data: `name` of `rrfast.train.TASKS` and its options; None: that of each training.
+        data: `name` of `rrfast.train.TASKS` and its options; None: that of each training. Where a
+            training has data of the same name, what is not given is as it was there, its seed too.
         weights: As `given_model`.
         classes: As `given_model`.
         normalize: As `given_model`.
 
     Returns:
-        One for each source. A training is called by its objective, and where that would give two of
-        them one name and one seed, by its folder, less the seed at its end.
+        One for each source. A training is called by its objective; where that would give two of
+        them one name and one seed, all of that name by their folders, less the seed at the end; and
+        where that still would, with the folder around it.
 
     Raises:
-        OSError, ValueError: As `rrfast.train.load_recipe`; a specification without `data`, or two
-            that cannot be told apart.
+        OSError, ValueError: As `rrfast.train.load_recipe`; a specification without `data`; two
+            that cannot be told apart; or `data` of a training's own name that divides the images
+            otherwise than it did, so that it may have seen those it is tested on.
     """
     found = []
     sources = [each for source in sources for each in _trainings(source)]
@@ -59,7 +65,7 @@ def subjects(
         given = partial(given_model, source, weights=weights, classes=classes, normalize=normalize)
         if Path(source).is_dir():
             recipe = load_recipe(Path(source) / "recipe.yaml")
-            chosen, seed = data or recipe.data, recipe.training.seed
+            chosen, seed = _chosen(source, recipe, data), recipe.training.seed
             found.append(
                 Subject(
                     _objective(recipe),
@@ -75,20 +81,55 @@ def subjects(
             )
         else:
             found.append(Subject(str(source), 0, partial(_load, given, data, 0), _told(data)))
-    twice = Counter((subject.training, subject.seed) for subject in found)
-    named = [
-        subject._replace(training=re.sub(r"_\d+$", "", Path(source).name))
-        if twice[subject.training, subject.seed] > 1
-        else subject
-        for source, subject in zip(sources, found, strict=True)
-    ]
-    again = [key for key, n in Counter((s.training, s.seed) for s in named).items() if n > 1]
+    for parts in (1, 2):
+        # All seeds of a name together, or one training would be two.
+        unclear = {training for training, _ in _twice(found)}
+        found = [
+            subject._replace(training=_called(Path(source), subject.seed, parts))
+            if subject.training in unclear and Path(source).is_dir()
+            else subject
+            for source, subject in zip(sources, found, strict=True)
+        ]
+    again = _twice(found)
     if again:
         raise ValueError(
             f"models must differ in training or seed, and {again[0][0]!r} with seed {again[0][1]} "
             "is given more than once"
         )
-    return named
+    return found
+
+
+def _twice(found: Sequence[Subject]) -> list[tuple[str, int]]:
+    """Names and seeds that more than one has."""
+    return [key for key, n in Counter((s.training, s.seed) for s in found).items() if n > 1]
+
+
+def _called(folder: Path, seed: int, parts: int) -> str:
+    """The end of a folder's path, less the seed at its end."""
+    return "/".join(folder.resolve().parts[-parts:]).removesuffix(f"_{seed}")
+
+
+def _chosen(source: str | Path, recipe: Recipe, data: dict[str, Any] | None) -> dict[str, Any]:
+    """The data of a training, or other data."""
+    if data is None or data.get("name") != recipe.data["name"]:
+        return data or recipe.data
+    both = recipe.data | data
+    there, here = (_divided(options, recipe.training.seed) for options in (recipe.data, both))
+    for key, value in there.items():
+        if here.get(key) != value:
+            raise ValueError(
+                f"data must leave {key}={value} as it was in the training {source}, got "
+                f"{here.get(key)!r}: images that it was trained or chosen on could be among those "
+                "it is tested on"
+            )
+    return both
+
+
+def _divided(data: dict[str, Any], seed: int) -> dict[str, int]:
+    """What divides one lot of images; folders for each part, which have names, do not."""
+    known = inspect.signature(TASKS[data["name"]]).parameters
+    options = {key: p.default for key, p in known.items()} | {"seed": seed} | data
+    return {key: options[key] for key in _DIVIDING if isinstance(options.get(key), int)}
 
 
 def _trainings(source: str | Path) -> list[str | Path]:
@@ -116,8 +157,10 @@ def _told(data: dict[str, Any]) -> str:
 
 
 def _objective(recipe: Recipe) -> str:
-    name = recipe.objective.get("name", "")
-    mixed = f"{name}_mixup" if recipe.objective.get("mixup") else name
+    # Of RAT, the mode is in the objective's name or an option.
+    objective = recipe.objective
+    name = str(objective.get("mode") or objective.get("name", ""))
+    mixed = f"{name}_mixup" if objective.get("mixup") else name
     return VARIANTS.get(mixed, mixed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,19 +47,20 @@ def variant(
     name: str,
     seed: int,
     *,
-    mixup: float = 1.0,
+    mixup: float | None = None,
     outliers: dict[str, Any] | None = None,
 ) -> Recipe:
     """The recipe with another objective and seed, all else the same.
 
     An option of the recipe's objective stays where the other has it: eps from RAT to AT, label
-    smoothing everywhere.
+    smoothing everywhere. `alpha` does not: it is another number in each objective that has one.
 
     Args:
         recipe: Its objective's name and mode are not used.
         name: In `VARIANTS`.
         seed: Of the training; also of the data, where the recipe gives it none.
-        mixup: Alpha of Mixup, where the variant has it.
+        mixup: Alpha of Mixup, where the variant has it; None: that of the recipe's objective, and
+            1.0 where it is without Mixup.
         outliers: Of openmix, as `objective.outliers` of a recipe; None: those of the recipe.
 
     Raises:
@@ -72,10 +74,15 @@ def variant(
     if name not in VARIANTS:
         raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {name!r}")
     mixed = name.endswith(_MIXUP)
+    if mixup is None:
+        own = recipe.objective.get("alpha" if recipe.objective["name"] == "mixup" else "mixup")
+        mixup = 1.0 if own is None else own
     objective: Any = OBJECTIVES[name.removesuffix(_MIXUP)]
     known = {*inspect.signature(objective).parameters, "label_smoothing", "class_weights"}
     # The name says what the mode is, and whether there is Mixup.
     known -= {"mode", "mixup"} | (set() if mixed or name == "mixup" else {"mixup_off_epochs"})
+    if name != recipe.objective["name"]:
+        known -= {"alpha"}
     chosen = {key: value for key, value in recipe.objective.items() if key in known - {"name"}}
     if mixed:
         chosen["mixup"] = mixup
@@ -98,12 +105,13 @@ def train_variants(
     names: Sequence[str],
     seeds: Sequence[int],
     *,
-    mixup: float = 1.0,
+    mixup: float | None = None,
     console: Console | None = None,
 ) -> Iterator[Run]:
     """Train every variant with every seed, each in its folder out/VARIANT_SEED.
 
-    For a seed all of them see the same images and begin with the same weights. What is over is not
+    For a seed all of them see the same images and begin with the same weights, but for OpenMix,
+    whose model has a logit more. What is over is not
     done again, and what was stopped goes on. OpenMix mixes with the recipe's outliers, or with
     textures made here where it has none.
 
@@ -112,7 +120,7 @@ def train_variants(
         out: Folder for the trainings.
         names: Of `VARIANTS`.
         seeds: Of the trainings; all variants of a seed, then the next.
-        mixup: Alpha of Mixup, where a variant has it.
+        mixup: As of `variant`.
         console: For the bar; default standard output.
 
     Yields:
@@ -133,7 +141,8 @@ def train_variants(
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    shown = console.is_terminal and os.environ.get("RANK", "0") == "0"
+    with Progress(*columns, console=console, disable=not shown) as progress:
         bar = progress.add_task("", total=len(seeds) * len(names))
         for seed in seeds:
             for name in names:

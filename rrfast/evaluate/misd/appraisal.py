@@ -191,8 +191,16 @@ def _histogram(radius: Tensor) -> dict[str, Any]:
     return {
         "counts": counts.tolist(),
         "outside": int((~inside).sum()),
-        "median": radius.quantile(0.5).item() if len(radius) else math.nan,
+        "median": _median(radius),
     }
+
+
+def _median(x: Tensor) -> float:
+    """The mean of the middle two; `Tensor.quantile` gives NaN beside an infinite one."""
+    ordered = x.sort().values  # NaN last
+    if not len(x) or ordered[-1].isnan():
+        return math.nan
+    return (ordered[(len(x) - 1) // 2] + ordered[len(x) // 2]).item() / 2
 
 
 def corrupted(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,8 +21,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import nn
 
 from rrfast import tables
+from rrfast.checks import check_count
 from rrfast.data import CORRUPTIONS, Split, cifar10c
-from rrfast.evaluate.division import Division, Part, divide
+from rrfast.evaluate.device import chosen_device
+from rrfast.evaluate.division import PROTOCOLS, SPLITS, Division, Part, divide
 from rrfast.evaluate.misd.appraisal import Ground, Options, again, appraise, corrupted, ground
 from rrfast.evaluate.misd.tables import blocks, notes, page
 from rrfast.evaluate.subject import Subject
@@ -98,17 +102,14 @@ def evaluate(
 
     Raises:
         OSError: A file of CIFAR-10-C is missing, or `out` cannot be written.
-        ValueError: There is no subject; an unknown score, protocol or severity; data without the
-            splits that the protocol needs.
+        ValueError: There is no subject or no score; an unknown score, or one twice; an unknown
+            protocol, severity or device; `draws` is no integer from 0 on, `batch` from 1 on; data
+            without the splits that the protocol needs; torchrun has started several processes.
 
     Source: RAT §5, B.1, B.3 to B.5; errata 10 to 12.
     """
-    if not subjects:
-        raise ValueError("subjects must hold at least one trained model, got none")
-    for name in scores:
-        named(name, SCORES)
-    if severity not in range(1, 6):
-        raise ValueError(f"severity must be from 1 to 5, got {severity!r}")
+    _check(subjects, scores, protocol, severity, draws, batch)
+    where = chosen_device(device)
     if console is None:
         console = Console()
         if not console.is_terminal:
@@ -121,10 +122,10 @@ def evaluate(
         corruptions,
         severity,
         Options(batch=batch, draws=draws, sensitivity=sensitivity),
-        torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        where,
     )
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed} of {task.total}"),
         TimeElapsedColumn(),
@@ -133,7 +134,8 @@ def evaluate(
     )
     runs: list[dict[str, Any]] = []
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        steps = len(scores) + len(CORRUPTIONS) * bool(corruptions)
+        divisions = SPLITS if protocol == "rat" else 1
+        steps = divisions * len(scores) + len(CORRUPTIONS) * bool(corruptions)
         bar = progress.add_task("", total=steps * len(subjects))
         for i, subject in enumerate(subjects):
             title = f"{subject.training}, seed {subject.seed}"
@@ -141,7 +143,7 @@ def evaluate(
             runs += _appraised(subject, asked, out / "parts", partial(progress.advance, bar))
             progress.update(bar, completed=steps * (i + 1))
             if not console.is_terminal:
-                console.print(f"{title}: done", highlight=False)
+                console.print(f"{title}: done", highlight=False, markup=False)
     result = {
         "command": command,
         **machine(asked.device),
@@ -156,8 +158,40 @@ def evaluate(
     console.print(tables.terminal(blocks(result)))
     console.print("\n".join(notes(result)), highlight=False, markup=False)
     written = "evaluation.json, evaluation.csv, evaluation.md"
-    console.print(f"\nWritten to {out}: {written}", highlight=False)
+    console.print(f"\nWritten to {out}: {written}", highlight=False, markup=False)
     return result
+
+
+def _check(
+    subjects: Sequence[Subject],
+    scores: Sequence[str],
+    protocol: str,
+    severity: int,
+    draws: int,
+    batch: int,
+) -> None:
+    """Raise before hours of work rather than after."""
+    if not subjects:
+        raise ValueError("subjects must hold at least one trained model, got none")
+    if not scores:
+        raise ValueError("scores must hold at least one name, got none")
+    for name in scores:
+        named(name, SCORES)
+    twice = [name for name, n in Counter(scores).items() if n > 1]
+    if twice:
+        # Its rows would count as two runs.
+        raise ValueError(f"scores must name each score once, and {twice[0]} is there twice")
+    if severity not in range(1, 6):
+        raise ValueError(f"severity must be from 1 to 5, got {severity!r}")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    check_count("draws", draws, least=0)
+    check_count("batch", batch)
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world != "1":
+        raise ValueError(
+            f"evaluate runs in one process, got WORLD_SIZE={world}: start it without torchrun"
+        )
 
 
 class _Asked(NamedTuple):
@@ -230,7 +264,9 @@ def _under(
     kept: _Kept,
 ) -> dict[str, Any]:
     """Every score under one corruption, those that are not known yet in one go."""
-    keys = {row["score"]: f"{row['score']} {kind} {asked.severity}" for row in rows}
+    # CIFAR-10-C's files are other images than those made here.
+    made_by = "" if isinstance(asked.corruptions, bool) else f" {Path(asked.corruptions).resolve()}"
+    keys = {row["score"]: f"{row['score']} {kind} {asked.severity}{made_by}" for row in rows}
     missing = [row for row in rows if not kept.has(keys[row["score"]])]
     if missing:
         made = _released(kind, on.division, task, asked)
@@ -286,19 +322,24 @@ class _Kept:
 
 
 def _identity(model: nn.Module, task: Task, asked: _Asked) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """What the numbers depend on, less the code of a model, whose edits nobody sees here."""
     digest = hashlib.sha256()
     for data in (task.validation, task.test):
         if data is not None:
             digest.update(data.y.numpy().tobytes())
-            # Of images that are read one by one, the first of them.
+            # Of images that are read one by one, the first of them, and the names of all.
             images = data.x if isinstance(data, Split) else data[0][0]
             digest.update(images.numpy().tobytes())
+            digest.update("\n".join(getattr(data, "files", ())).encode())
+    # `Normalize` keeps its statistics out of the state_dict.
+    form = hashlib.sha256(str(model).encode())
+    for name, value in model.named_buffers():
+        form.update(f"{name} {value.tolist()}".encode())
     return {
         "weights": weights_hash(model),
+        "model": form.hexdigest(),
         "data": digest.hexdigest(),
         "protocol": asked.protocol,
-        "released": not isinstance(asked.corruptions, bool),
         **asdict(asked.options),
         **machine(asked.device)["versions"],
     }

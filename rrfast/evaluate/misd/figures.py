@@ -61,11 +61,13 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     rows: list[Row] = result["runs"]
     score = next((name for name in DRAWN if of(rows, score=name)), None)
     if score is not None:
+        divisions = len({row["split"] for row in rows})
+        divided = f" and {divisions} divisions, in which images recur" if divisions > 1 else ""
         yield Drawing(
             "radius",
             "Radii of right and wrong predictions",
-            f"RAT Fig. 2. {score}, all seeds together; bars: share of the group per bin; lines: "
-            "medians of the seeds, averaged.",
+            f"RAT Fig. 2. {score}, all seeds together{divided}; bars: share of the group per bin; "
+            "lines: medians of the seeds, averaged.",
             radius_histograms(of(rows, score=score)),
         )
     yield Drawing(
@@ -131,9 +133,15 @@ def _drawn(rows: Sequence[Row]) -> list[str]:
     return [name for name in STYLES if name in there]
 
 
-def _legend(figure: Figure, ax: Axes) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    columns = min(len(labels), 5)
+def _legend(figure: Figure) -> None:
+    """Every score that any panel has: a training without errors may have none of them."""
+    found: dict[str, Any] = {}
+    for ax in figure.axes:
+        handles, labels = ax.get_legend_handles_labels()
+        found = dict(zip(labels, handles, strict=True)) | found
+    labels = [name for name in STYLES if name in found]
+    handles = [found[name] for name in labels]
+    columns = max(1, min(len(labels), 5))
     figure.legend(
         handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9
     )
@@ -156,7 +164,9 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
                 continue
             share = (100 * counts / total).tolist()
             median = spread(own, at("histogram", group, "median")).mean
-            label = f"{group}: {total:,}, median {median:.2g}"
+            label = f"{group}: {total:,}"
+            # None where a seed's is infinite: then most of the group have no radius to find.
+            label += f", median {median:.2g}" if math.isfinite(median) else ", median undefined"
             ax.hist(centres, edges, weights=share, color=colour, alpha=0.25)
             ax.hist(
                 centres, edges, weights=share, histtype="step", color=colour, ls=line, label=label
@@ -186,8 +196,9 @@ def risk_coverage(rows: Sequence[Row]) -> Figure:
                 style = STYLES[name]
                 coverage = [100 * c for c in COVERAGES]
                 ax.plot(coverage, means, color=style.colour, ls=style.line, lw=1.4, label=name)
-        ax.set_ylim(bottom=0)
-    _legend(figure, ax)
+    # The axes share it, and it would end at the top of those that are drawn.
+    ax.set_ylim(bottom=0)
+    _legend(figure)
     figure.supxlabel("coverage, %", fontsize=10)
     figure.supylabel("errors among the accepted, %", fontsize=10)
     return figure
@@ -208,7 +219,7 @@ def temperature(rows: Sequence[Row]) -> Figure:
         for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
             axis(lambda value, _: f"{value:g}")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    _legend(figure, ax)
+    _legend(figure)
     figure.supxlabel("temperature T, log scale", fontsize=10)
     figure.supylabel("AURC × 1000, log scale", fontsize=10)
     return figure
@@ -246,7 +257,7 @@ def corruptions(rows: Sequence[Row]) -> Figure:
     panels[1].set_xticks(
         range(len(kinds)), [kind.replace("_", " ") for kind in kinds], rotation=35, ha="right"
     )
-    _legend(figure, panels[1])
+    _legend(figure)
     return figure
 
 
@@ -269,7 +280,7 @@ def above(rows: Sequence[Row]) -> Figure:
                 _band(ax, [_nines(float(p)) for p in known], own, values, 100.0, name)
     shown = {place: label for place, label in ticks.items() if label in SHOWN_TICKS}
     ax.set_xticks(list(shown), list(shown.values()))
-    _legend(figure, ax)
+    _legend(figure)
     figure.supxlabel("predictions with p above, log scale of 1 − p", fontsize=10)
     figure.supylabel("AUROC, %", fontsize=10)
     return figure

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rrfast.evaluate.misd.student import student
+
 Row = dict[str, Any]
 #: What is averaged: a number of a row, None or NaN where it is undefined.
 Value = Callable[[Row], "float | None"]
@@ -25,15 +27,15 @@ class Paired(NamedTuple):
     """One number less another of the same run, over several runs."""
 
     mean: float
-    standard_error: float  #: NaN for one run
+    standard_error: float  #: over seeds; NaN for one, however many divisions it has
     lower: int  #: runs in which it is below 0
     runs: int
 
     @property
     def verdict(self) -> int:
-        """-1: below 0 by more than two standard errors; +1: above; 0: neither."""
-        if not abs(self.mean) > 2 * self.standard_error:  # also where one of them is NaN
-            return 0
+        """-1: the 95 % interval of Student's t is below 0; +1: above; 0: neither."""
+        if self.runs < 2 or not abs(self.mean) > student(self.runs - 1) * self.standard_error:
+            return 0  # also where one of them is NaN
         return -1 if self.mean < 0 else 1
 
 
@@ -84,6 +86,9 @@ def spread(rows: Sequence[Row], value: Value) -> Spread:
 def paired(rows: Sequence[Row], less: Sequence[Row], value: Value) -> Paired:
     """`value` of the rows less that of others, run by run; both must have the same runs.
 
+    The divisions of a single seed have a mean difference and no standard error: they are no
+    repetitions of the training (see `per_run`), and decide nothing.
+
     Raises:
         ValueError: They have not.
     """
@@ -92,7 +97,8 @@ def paired(rows: Sequence[Row], less: Sequence[Row], value: Value) -> Paired:
         raise ValueError(f"rows must be of the same seeds and divisions, got {runs} and {others}")
     both = zip(per_run(_ordered(rows), value), per_run(_ordered(less), value), strict=True)
     d = torch.tensor([one - other for one, other in both], dtype=torch.float64)
-    error = d.std().item() / math.sqrt(len(d)) if len(d) > 1 else math.nan
+    several = len({seed for seed, _ in runs}) > 1
+    error = d.std().item() / math.sqrt(len(d)) if several else math.nan
     return Paired(d.mean().item(), error, int((d < 0).sum()), len(d))
 
 

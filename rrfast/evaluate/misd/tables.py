@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,20 +122,25 @@ def _cell(rows: list[Row], name: str, factor: float, digits: int) -> str:
 def notes(result: dict[str, Any]) -> list[str]:
     """What the numbers are, and what they say of the paper's claims."""
     rows, options = result["runs"], result["options"]
-    seeds = {row["seed"] for row in rows}
+    pairs = {(row["training"], row["seed"]) for row in rows}
+    seeds = sorted(set(Counter(training for training, _ in pairs).values()))
     splits = {row["split"] for row in rows}
-    if len(seeds) > 1:
-        several = f"Mean ± standard deviation over {len(seeds)} training seeds"
-        several += f", each the mean over {len(splits)} divisions." * (len(splits) > 1)
-        several += "." * (len(splits) == 1)
-    elif len(splits) > 1:
-        several = f"Mean ± standard deviation over {len(splits)} divisions of one test set."
-    else:
-        several = (
-            f"In brackets the 95 % interval over {options['draws']} test sets drawn again from "
+    several = []
+    if seeds[-1] > 1:
+        counts_of = " or ".join(str(n) for n in seeds if n > 1)
+        each = f", each the mean over {len(splits)} divisions" * (len(splits) > 1)
+        several.append(f"Mean ± standard deviation over {counts_of} training seeds{each}.")
+    alone = "Of a training with one seed: " if seeds[-1] > 1 else ""
+    single = ""
+    if seeds[0] == 1 and len(splits) > 1:
+        single = f"mean ± standard deviation over {len(splits)} divisions of one test set."
+    elif seeds[0] == 1 and options["draws"]:
+        single = (
+            f"in brackets the 95 % interval over {options['draws']} test sets drawn again from "
             "this one, those without an error or without a right prediction left out."
-            * bool(options["draws"])
         )
+    if single:
+        several.append(alone + single if alone else single[0].upper() + single[1:])
     counts = {(r["training"], r["seed"], r["split"]): (r["errors"], r["images"]) for r in rows}
     errors = [errors for errors, _ in counts.values()]
     images = sorted({images for _, images in counts.values()})
@@ -145,7 +151,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     )
     lines = [
         CONVENTION,
-        several,
+        *several,
         tested,
     ]
     undefined = sorted({f"{row['score']} ({row['training']})" for row in rows if row["nan"]})
