@@ -42,7 +42,8 @@ def subjects(
 
     Args:
         sources: As `given_model`: folders of trainings, and specifications of models; or a folder
-            of such folders, for all of them in the order of their names.
+            of such folders, for all of them, in the order of `rrfast.train.VARIANTS` and of their
+            names.
         data: `name` of `rrfast.train.TASKS` and its options; None: that of each training. Where a
             training has data of the same name, what is not given is as it was there, its seed too.
         weights: As `given_model`.
@@ -128,6 +129,8 @@ def _chosen(source: str | Path, recipe: Recipe, data: dict[str, Any] | None) -> 
 def _divided(data: dict[str, Any], seed: int) -> dict[str, int]:
     """What divides one lot of images; folders for each part, which have names, do not."""
     known = inspect.signature(TASKS[data["name"]]).parameters
+    if "test" in known:  # each part is drawn by itself, whatever the sizes of the others
+        return {"seed": data.get("seed", seed)} if "seed" in known else {}
     options = {key: p.default for key, p in known.items()} | {"seed": seed} | data
     return {key: options[key] for key in _DIVIDING if isinstance(options.get(key), int)}
 
@@ -136,7 +139,13 @@ def _trainings(source: str | Path) -> list[str | Path]:
     """The trainings in a folder that is none itself; anything else as it is."""
     if not Path(source).is_dir() or (Path(source) / "recipe.yaml").is_file():
         return [source]
-    inside = sorted(path.parent for path in Path(source).glob("*/recipe.yaml"))
+    labels = list(VARIANTS.values())
+
+    def place(folder: Path) -> tuple[int, str]:
+        label = _objective(load_recipe(folder / "recipe.yaml"))
+        return labels.index(label) if label in labels else len(labels), folder.name
+
+    inside = sorted((path.parent for path in Path(source).glob("*/recipe.yaml")), key=place)
     if not inside:
         raise ValueError(
             f"models must name trainings, and the folder {source} has no recipe.yaml, nor a folder "

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rrfast.evaluate.misd.summary import Paired, Row, Value, at, of, paired, spread
+from rrfast.scores.named import STEP
 from rrfast.tables import Block, number
 from rrfast.train.variants import VARIANTS
 
 #: The radius that is compared, the first of these that there is.
 RADII = ("radius_fast", "radius_search", "radius_bs", "radius_grad")
-#: What it is compared with.
+#: What it is compared with; where there is none with input pre-processing, without it.
 BASELINES = ("msr", "msr+eps", "odin", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps")
 #: Errors above a probability, over all seeds together, from which on an AUROC is looked at.
 ENOUGH = 20
@@ -58,7 +59,7 @@ def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
     if radius is None:
         return
     for claim in _claims(rows, trainings, radius):
-        for other in BASELINES:
+        for other in _baselines(rows):
             for training, value in zip(trainings, claim.values, strict=True):
                 own = [row for row in rows if row.get("corruptions") or not claim.corrupted]
                 ours = of(own, training=training, score=radius)
@@ -130,6 +131,12 @@ def _radius(rows: Sequence[Row]) -> str | None:
     return next((name for name in RADII if name in there), None)
 
 
+def _baselines(rows: Sequence[Row]) -> list[str]:
+    there = {row["score"] for row in rows}
+    found = [name if name in there else name.removesuffix(STEP) for name in BASELINES]
+    return [name for name in dict.fromkeys(found) if name in there]
+
+
 def _runs(rows: Sequence[Row]) -> set[tuple[int, int]]:
     return {(row["seed"], row["split"]) for row in rows}
 
@@ -157,28 +164,46 @@ def claim_blocks(result: dict[str, Any]) -> Iterator[Block]:
     yield from _trained(rows)
 
 
+class Versus(NamedTuple):
+    """RAT with the radius against another training with MSR, the better of its two."""
+
+    ours: str
+    other: str
+    score: str
+    found: Paired
+
+
+#: Table 2: what RAT as a training claims.
+TRAINED = Claim("RAT with the radius finds errors better", "AURC×1000", 1000.0, 2, [])
+
+
+def _versus(rows: list[Row]) -> Iterator[Versus]:
+    """Every pair of such trainings with the same seeds."""
+    radius = _radius(rows)
+    names = [VARIANTS[name] for name in ("rat", "rat_mixup")]
+    for other in _trainings(rows):
+        options = [of(rows, training=other, score=name) for name in ("msr", f"msr{STEP}")]
+        options = [theirs for theirs in options if theirs]
+        if other in names or not options:
+            continue
+        theirs = min(options, key=lambda own: spread(own, at("aurc")).mean)
+        for training in names:
+            ours = of(rows, training=training, score=radius)
+            if ours and _runs(ours) == _runs(theirs):
+                found = paired(ours, theirs, at("aurc"))
+                yield Versus(training, other, theirs[0]["score"], found)
+
+
 def _trained(rows: list[Row]) -> Iterator[Block]:
-    """Table 2: RAT with the radius against other trainings, each with the better MSR."""
-    trainings, radius = _trainings(rows), _radius(rows)
-    ours = [VARIANTS[n] for n in ("rat", "rat_mixup") if VARIANTS[n] in trainings]
-    others = [t for t in trainings if t not in ours]
-    if radius is None or not ours or not others:
-        return
-    claim = Claim("RAT with the radius finds errors better", "AURC×1000", 1000.0, 2, [])
-    table = []
-    for other in others:
-        options = [of(rows, training=other, score=name) for name in ("msr", "msr+eps")]
-        theirs = min(
-            (o for o in options if o), key=lambda o: spread(o, at("aurc")).mean, default=[]
-        )
-        cells = []
-        for training in ours:
-            own = of(rows, training=training, score=radius)
-            same = theirs and _runs(own) == _runs(theirs)
-            cells.append(_cell(paired(own, theirs, at("aurc")), claim) if same else "–")
-        table.append([f"{other}, {theirs[0]['score'] if theirs else 'msr'}", *cells])
-    head = ["than", *(f"{training},\n{radius}" for training in ours)]
-    yield Block(f"{claim.sentence} ({claim.unit})", head, table, 1)
+    found = list(_versus(rows))
+    ours = list(dict.fromkeys(v.ours for v in found))
+    others = list(dict.fromkeys(v.other for v in found))
+    cells = {(v.ours, v.other): _cell(v.found, TRAINED) for v in found}
+    scores = {v.other: v.score for v in found}
+    table = [[f"{o}, {scores[o]}", *(cells.get((t, o), "–") for t in ours)] for o in others]
+    if table:
+        head = ["than", *(f"{training},\n{_radius(rows)}" for training in ours)]
+        yield Block(f"{TRAINED.sentence} ({TRAINED.unit})", head, table, 1)
 
 
 def _cell(found: Paired, claim: Claim) -> str:
@@ -203,6 +228,15 @@ def sentences(result: dict[str, Any]) -> Iterator[str]:
             f"{claim}: confirmed in {counts[-1]}, contradicted in {counts[1]}, undecided in "
             f"{counts[0]} of {len(own)} comparisons ({radius} than {than}; each training)."
         )
+    versus = list(_versus(rows))
+    if versus:
+        counts = Counter(v.found.verdict for v in versus)
+        than = ", ".join(dict.fromkeys(f"{v.other} with {v.score}" for v in versus))
+        yield (
+            f"{TRAINED.sentence}: confirmed in {counts[-1]}, contradicted in {counts[1]}, "
+            f"undecided in {counts[0]} of {len(versus)} comparisons "
+            f"({', '.join(dict.fromkeys(v.ours for v in versus))} with {radius} than {than})."
+        )
     yield from _best_under_corruption(rows)
 
 
@@ -215,7 +249,7 @@ def _best_under_corruption(rows: list[Row]) -> Iterator[str]:
     said = []
     for training in _trainings(rows):
         own = of(rows, training=training)
-        names = [name for name in (radius, *BASELINES) if of(own, score=name)]
+        names = [name for name in (radius, *_baselines(rows)) if of(own, score=name)]
         mean = {
             (name, kind): spread(of(own, score=name), at("corruptions", kind, "auroc")).mean
             for name in names

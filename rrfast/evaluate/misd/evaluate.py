@@ -26,11 +26,12 @@ from rrfast.data import CORRUPTIONS, Split, cifar10c
 from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.division import PROTOCOLS, SPLITS, Division, Part, divide
 from rrfast.evaluate.misd.appraisal import Ground, Options, again, appraise, corrupted, ground
+from rrfast.evaluate.misd.figures import figures
 from rrfast.evaluate.misd.tables import blocks, notes, page
 from rrfast.evaluate.subject import Subject
 from rrfast.machine import machine
 from rrfast.metrics import METRICS
-from rrfast.results import plain, write_json
+from rrfast.results import plain, require_matplotlib, write_json
 from rrfast.scores import SCORES
 from rrfast.scores.named import named
 from rrfast.selective.classifier import weights_hash
@@ -78,7 +79,7 @@ def evaluate(
     Args:
         subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
         out: Folder for evaluation.json, evaluation.csv (a row per model, division and score, with
-            every metric and its interval) and evaluation.md.
+            every metric and its interval), evaluation.md and the figures.
         scores: Names as of `rrfast.scores.named`: those of `SCORES`, and "msr+eps" and the like
             with input pre-processing.
         protocol: "heldout": a validation split that is not the test set. "rat": a fifth of the
@@ -101,6 +102,7 @@ def evaluate(
         the metrics under each of them.
 
     Raises:
+        ImportError: matplotlib is not installed.
         OSError: A file of CIFAR-10-C is missing, or `out` cannot be written.
         ValueError: There is no subject or no score; an unknown score, or one twice; an unknown
             protocol, severity or device; `draws` is no integer from 0 on, `batch` from 1 on; data
@@ -108,6 +110,7 @@ def evaluate(
 
     Source: RAT §5, B.1, B.3 to B.5; errata 10 to 12.
     """
+    require_matplotlib("evaluate")
     _check(subjects, scores, protocol, severity, draws, batch)
     where = chosen_device(device)
     if console is None:
@@ -152,12 +155,16 @@ def evaluate(
         "scores": list(scores),
         "runs": runs,
     }
-    write_json(out / "evaluation.json", result)
+    write_json(out / "evaluation.json", result, compact=True)
     _write_csv(out / "evaluation.csv", runs)
-    (out / "evaluation.md").write_text(page(result), encoding="utf-8")
+    drawn = list(figures(result))
+    for drawing in drawn:
+        drawing.figure.savefig(out / f"{drawing.name}.png", dpi=120)
+    (out / "evaluation.md").write_text(page(result, drawn), encoding="utf-8")
     console.print(tables.terminal(blocks(result)))
     console.print("\n".join(notes(result)), highlight=False, markup=False)
-    written = "evaluation.json, evaluation.csv, evaluation.md"
+    pictures = ", ".join(f"{drawing.name}.png" for drawing in drawn)
+    written = f"evaluation.json, evaluation.csv, evaluation.md, {pictures}"
     console.print(f"\nWritten to {out}: {written}", highlight=False, markup=False)
     return result
 

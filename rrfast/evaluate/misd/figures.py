@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from rrfast.evaluate.misd.appraisal import COVERAGES, EDGES
 from rrfast.evaluate.misd.summary import Row, Value, at, of, per_run, spread
+from rrfast.scores.named import STEP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,8 +130,17 @@ def _panels(rows: Sequence[Row], height: float = 3.4) -> tuple[Figure, Iterator[
 
 def _drawn(rows: Sequence[Row]) -> list[str]:
     """The scores with a style, in its order."""
-    there = {row["score"] for row in rows}
-    return [name for name in STYLES if name in there]
+    return _ordered({row["score"] for row in rows})
+
+
+def _ordered(there: Container[str]) -> list[str]:
+    found = [name if name in there else name.removesuffix(STEP) for name in STYLES]
+    return [name for name in dict.fromkeys(found) if name in there]
+
+
+def _style(name: str) -> Style:
+    """That of a score with input pre-processing is its own without it, where it has no other."""
+    return STYLES[name if name in STYLES else f"{name}{STEP}"]
 
 
 def _legend(figure: Figure) -> None:
@@ -139,7 +149,7 @@ def _legend(figure: Figure) -> None:
     for ax in figure.axes:
         handles, labels = ax.get_legend_handles_labels()
         found = dict(zip(labels, handles, strict=True)) | found
-    labels = [name for name in STYLES if name in found]
+    labels = _ordered(found)
     handles = [found[name] for name in labels]
     columns = max(1, min(len(labels), 5))
     figure.legend(
@@ -193,7 +203,7 @@ def risk_coverage(rows: Sequence[Row]) -> Figure:
             own = of(rows, training=training, score=name)
             if own:
                 means = [100 * spread(own, at("risk", i)).mean for i in range(len(COVERAGES))]
-                style = STYLES[name]
+                style = _style(name)
                 coverage = [100 * c for c in COVERAGES]
                 ax.plot(coverage, means, color=style.colour, ls=style.line, lw=1.4, label=name)
     # The axes share it, and it would end at the top of those that are drawn.
@@ -245,8 +255,8 @@ def corruptions(rows: Sequence[Row]) -> Figure:
                 places,
                 [100 * f.mean for f in found],
                 [0 if math.isnan(f.std) else 100 * f.std for f in found],
-                fmt=STYLES[name].marker,
-                color=STYLES[name].colour,
+                fmt=_style(name).marker,
+                color=_style(name).colour,
                 ms=5,
                 lw=0.8,
                 label=name,
@@ -278,6 +288,8 @@ def above(rows: Sequence[Row]) -> Figure:
                 ticks |= {_nines(float(p)): p if float(p) else "all" for p in known}
                 values = [at("above", p, "auroc") for p in known]
                 _band(ax, [_nines(float(p)) for p in known], own, values, 100.0, name)
+    # Of a band, what is above 100 % says nothing.
+    ax.set_ylim(top=min(ax.get_ylim()[1], 101))
     shown = {place: label for place, label in ticks.items() if label in SHOWN_TICKS}
     ax.set_xticks(list(shown), list(shown.values()))
     _legend(figure)
@@ -299,7 +311,7 @@ def _band(
     ax: Axes, x: list[float], rows: Sequence[Row], values: Sequence[Value], factor: float, name: str
 ) -> None:
     """Mean over runs, and one standard deviation."""
-    style = STYLES[name]
+    style = _style(name)
     found = [spread(rows, value) for value in values]
     means = [factor * f.mean for f in found]
     ax.plot(
