@@ -274,8 +274,11 @@ def test_corruptions_of_cifar10_are_those_of_its_test_images(tmp_path: Path) -> 
     [(x, y)] = part.batches(10, CPU)
     assert (x[:, 0, 0, 0] * 255).round().tolist() == [5, 300 % 256]
     assert y.tolist() == [5, 0]
+    # Before any work, for data that are not CIFAR-10's.
+    other = Subject("other", 0, lambda: (digits_cnn(), task._replace(released=None)))
     with pytest.raises(ValueError, match="corruptions must be made here for this data"):
-        _released("fog", division, task._replace(released=None), asked)
+        misd.evaluate([other], tmp_path / "out", corruptions=tmp_path, console=QUIET)
+    assert list((tmp_path / "out" / "parts").iterdir()) == []
 
 
 # -------------------------------------------------------------------------------- what is written

@@ -154,6 +154,11 @@ def test_cifar_is_validated_on_a_part_of_the_test_images(monkeypatch: pytest.Mon
     parts = [split.x[:, 0, 0, 0].tolist() for split in (task.validation, task.test)]
     assert (len(parts[0]), len(parts[1])) == (10, 20)
     assert sorted(parts[0] + parts[1]) == list(range(30))
+    # Where CIFAR-10-C has them; CIFAR-100's test images are others.
+    assert task.released is not None
+    assert task.released.tolist() == [int(place) for place in parts[1]]
+    monkeypatch.setattr(tasks, "cifar100", lambda *_: data)
+    assert tasks.cifar100_task("here", validation=10).released is None
     assert torch.equal(task.validation.x, again.validation.x)
     assert tasks.cifar10_task("here", validation=0).validation is None
     with pytest.raises(ValueError, match="validation must leave some of the 30 test images"):

@@ -73,6 +73,7 @@ def report(
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     names = title or ", ".join(dict.fromkeys(Path(folder).resolve().name for folder in folders))
     text = page.render(title=names, sections=sections, command=command)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
     write(Path(out), lambda file: file.write(text.encode()))
 
 

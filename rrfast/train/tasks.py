@@ -32,7 +32,8 @@ class Task(NamedTuple):
     validation: Data | None  #: to choose weights and settings on
     test: Data | None
     classes: int
-    released: Tensor | None = None  #: [n] places of the test images in the released test split
+    #: [n] places of the test images in CIFAR-10's test split, which CIFAR-10-C follows.
+    released: Tensor | None = None
 
 
 def digits_task(
@@ -82,7 +83,8 @@ def cifar100_task(folder: str, seed: int = 0, *, validation: int = 2000, fine: b
         validation: How many; 0 for none.
         fine: The 100 classes, or the 20 groups.
     """
-    return _with_validation(cifar100(folder, fine), validation, seed, classes=100 if fine else 20)
+    task = _with_validation(cifar100(folder, fine), validation, seed, classes=100 if fine else 20)
+    return task._replace(released=None)
 
 
 def _with_validation(data: Cifar, validation: int, seed: int, classes: int) -> Task:

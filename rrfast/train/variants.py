@@ -127,11 +127,13 @@ def train_variants(
         A `Run` after each training.
 
     Raises:
-        ValueError: There is no such variant; else as `rrfast.train.train`.
+        ValueError: There is no such variant, or one twice; else as `rrfast.train.train`.
     """
     for name in names:
         if name not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {name!r}")
+        if list(names).count(name) > 1:
+            raise ValueError(f"variants must be named once each, and {name} is there twice")
     console = console or Console()
     columns = (
         TextColumn("{task.description}"),

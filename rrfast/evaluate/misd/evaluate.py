@@ -229,6 +229,11 @@ def _appraised(
 ) -> list[dict[str, Any]]:
     """The rows of one model: a row per division and score."""
     model, task = subject.load()
+    if not isinstance(asked.corruptions, bool) and task.released is None:
+        raise ValueError(
+            f"corruptions must be made here for this data, got the folder {asked.corruptions}: "
+            "CIFAR-10-C holds the test images of CIFAR-10"
+        )
     model.to(asked.device)
     name = re.sub(r"[^\w.-]+", "_", f"{subject.training}_{subject.seed}")
     kept = _Kept(parts / f"{name}.json", _identity(model, task, asked))
@@ -290,11 +295,7 @@ def _released(kind: str, division: Division, task: Task, asked: _Asked) -> Part 
     """CIFAR-10-C's images of the test part; None where they are made here."""
     if isinstance(asked.corruptions, bool):
         return None
-    if task.released is None:
-        raise ValueError(
-            f"corruptions must be made here for this data, got the folder {asked.corruptions}: "
-            "CIFAR-10-C holds the test images of CIFAR-10"
-        )
+    assert task.released is not None  # `_appraised` has looked
     places = task.released[division.test.places]
     return Part(cifar10c(asked.corruptions, kind, asked.severity), places)
 
