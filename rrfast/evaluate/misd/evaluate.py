@@ -159,7 +159,7 @@ def evaluate(
     _write_csv(out / "evaluation.csv", runs)
     drawn = list(figures(result))
     for drawing in drawn:
-        drawing.figure.savefig(out / f"{drawing.name}.png", dpi=120)
+        drawing.figure.savefig(out / f"{drawing.name}.png", dpi=100)
     (out / "evaluation.md").write_text(page(result, drawn), encoding="utf-8")
     console.print(tables.terminal(blocks(result)))
     console.print("\n".join(notes(result)), highlight=False, markup=False)
