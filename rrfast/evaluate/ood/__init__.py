@@ -1,0 +1,1 @@
+"""Out-of-distribution detection: the evaluation of ODIN."""
