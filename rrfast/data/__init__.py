@@ -13,6 +13,7 @@ from rrfast.data.cifar10c import CORRUPTIONS, EXTRA_CORRUPTIONS, cifar10c
 from rrfast.data.corruptions import corrupt
 from rrfast.data.digits import Digits, Split, digits, digits_cnn
 from rrfast.data.folder import ImageFolder, image_folder
+from rrfast.data.noise import gaussian_noise, uniform_noise
 from rrfast.data.outliers import Outliers, random_images, random_textures
 from rrfast.data.synthetic import Synthetic, synthetic, synthetic_cnn
 
@@ -32,9 +33,11 @@ __all__ = [
     "corrupt",
     "digits",
     "digits_cnn",
+    "gaussian_noise",
     "image_folder",
     "random_images",
     "random_textures",
     "synthetic",
     "synthetic_cnn",
+    "uniform_noise",
 ]

@@ -1,0 +1,73 @@
+"""Images that are nothing but noise, as out-of-distribution data (ODIN §4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rrfast.checks import check_count
+
+
+def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
+    """Every value of every pixel from N(1/2, 1), clipped to [0, 1].
+
+    Args:
+        n: Images, at least 1.
+        shape: [C, H, W].
+        seed: Any integer. Global random state is neither used nor changed.
+
+    Returns:
+        [n, C, H, W] float32 in [0, 1], on the CPU. 62 % of the values are at 0 or 1.
+
+    Raises:
+        TypeError: `seed` is no integer.
+        ValueError: `n` or a length is no integer of at least 1, or `shape` has not three.
+
+    Source: ODIN §4.2 (3).
+
+    Example:
+        >>> x = gaussian_noise(100, (3, 32, 32))
+        >>> x.shape, round(float(((x == 0) | (x == 1)).double().mean()), 2)
+        (torch.Size([100, 3, 32, 32]), 0.62)
+    """
+    return torch.randn(_shape(n, shape), generator=_generator(seed)).add_(0.5).clamp_(0, 1)
+
+
+def uniform_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
+    """Every value of every pixel uniform in [0, 1).
+
+    Args:
+        n: Images, at least 1.
+        shape: [C, H, W].
+        seed: Any integer. Global random state is neither used nor changed.
+
+    Returns:
+        [n, C, H, W] float32, on the CPU.
+
+    Raises:
+        TypeError, ValueError: As `gaussian_noise`.
+
+    Source: ODIN §4.2 (4).
+
+    Example:
+        >>> uniform_noise(2, (1, 8, 8)).shape
+        torch.Size([2, 1, 8, 8])
+    """
+    return torch.rand(_shape(n, shape), generator=_generator(seed))
+
+
+def _shape(n: int, shape: Sequence[int]) -> tuple[int, ...]:
+    check_count("n", n)
+    if len(shape) != 3:
+        raise ValueError(f"shape must be [C, H, W], got {list(shape)}")
+    for name, length in zip(("channels", "height", "width"), shape, strict=True):
+        check_count(f"{name} in shape", length)
+    return (n, *shape)
+
+
+def _generator(seed: int) -> torch.Generator:
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    return torch.Generator().manual_seed(seed)
