@@ -11,11 +11,12 @@ from torch import nn
 
 import rrfast
 from rrfast.data import digits_cnn
-from rrfast.metrics import aurc
+from rrfast.metrics import aurc, fpr_at_tpr
 from rrfast.scores import (
     EPSILONS,
     MSR,
     ODIN,
+    ODIN_GRIDS,
     TEMPERATURES,
     DoctorAlpha,
     Energy,
@@ -26,6 +27,7 @@ from rrfast.scores import (
     RelU,
     score_grid,
     tune,
+    tune_apart,
 )
 
 T, E = len(TEMPERATURES), len(EPSILONS)
@@ -164,3 +166,43 @@ def test_what_is_said(trained, images):
         tune(RelU(), trained, [(images, torch.zeros(100, dtype=torch.int64))])
     with pytest.raises(ValueError, match="labels of at least 0"):
         tune(MSR(), trained, [(images, torch.full((100,), -1))])
+
+
+# ---------------------------------------------------------------- one against another
+
+
+def test_tune_apart_is_the_best_of_the_grid() -> None:
+    """Every point again by hand: FPR at 95 % TPR with what is known positive."""
+    generator = torch.Generator().manual_seed(1)
+    model = nn.Linear(4, 3)
+    inside, outside = torch.randn(70, 4, generator=generator).split([40, 30])
+    inside *= 3
+    found = tune_apart(
+        ODIN(), model, [inside[:25], (inside[25:], None)], iter([outside]), grids=ODIN_GRIDS
+    )
+    assert len(found.table) == 10 * 21
+    is_inside = torch.arange(70) < 40
+    by_hand = [
+        fpr_at_tpr(
+            ODIN(**row.point)(model, torch.cat([inside, outside])), is_inside, positive="correct"
+        )
+        for row in found.table
+    ]
+    assert [row.metric for row in found.table] == by_hand
+    assert found.best == found.table[by_hand.index(min(by_hand))]
+    assert (found.score.temperature, found.score.eps) == tuple(found.best.point.values())
+
+
+def test_tune_apart_of_bad_input() -> None:
+    x = [torch.rand(3, 4)]
+    model = nn.Linear(4, 3)
+    with pytest.raises(ValueError, match="outside must yield at least one input"):
+        tune_apart(MSR(), model, x, [])
+    with pytest.raises(ValueError, match="inside must yield at least one input"):
+        tune_apart(MSR(), model, [torch.rand(0, 4)], x)
+    with pytest.raises(TypeError, match="outside must yield tensors, or tuples of them, got"):
+        tune_apart(MSR(), model, x, [["a"]])
+    with pytest.raises(TypeError, match=r"score must be a rrfast\.scores\.Score"):
+        tune_apart("msr", model, x, x)
+    with pytest.raises(TypeError, match="MSR has no hyper-parameter 'eps'"):
+        tune_apart(MSR(), model, x, x, grids={"eps": (0.0,)})

@@ -30,7 +30,7 @@ from rrfast.radius import METHODS
 from rrfast.scores.doctor import DoctorAlpha, DoctorBeta
 from rrfast.scores.energy import Energy
 from rrfast.scores.entropy import Entropy
-from rrfast.scores.grids import EPSILONS, TEMPERATURES
+from rrfast.scores.grids import EPSILONS, ODIN_GRIDS, TEMPERATURES
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.margin import Margin
 from rrfast.scores.max_logit import MaxLogit
@@ -40,12 +40,13 @@ from rrfast.scores.preprocessed import Preprocessed
 from rrfast.scores.radius import Radius
 from rrfast.scores.relu import RelU
 from rrfast.scores.score import Score
-from rrfast.scores.tuning import GridScores, Tuned, score_grid, tune
+from rrfast.scores.tuning import GridScores, Tuned, score_grid, tune, tune_apart
 
 __all__ = [
     "EPSILONS",
     "MSR",
     "ODIN",
+    "ODIN_GRIDS",
     "SCORES",
     "TEMPERATURES",
     "DoctorAlpha",
@@ -63,6 +64,7 @@ __all__ = [
     "Tuned",
     "score_grid",
     "tune",
+    "tune_apart",
 ]
 
 #: One of each by name, with its paper's defaults.

@@ -1,4 +1,4 @@
-"""The values of hyper-parameters that RAT B.1 searches, in the paper's order.
+"""The values of hyper-parameters that are searched, in their papers' order: RAT B.1, ODIN §4.4.
 
 A search that finds several points equally good takes the first of them.
 """
@@ -13,3 +13,9 @@ EPSILONS = (
     *(0.0, 0.00005, 0.0001, 0.00015, 0.0002, 0.00025),
     *(0.0003, 0.00035, 0.0004, 0.0006, 0.0008, 0.001),
 )
+
+#: ODIN §4.4: 10 temperatures and 21 steps.
+ODIN_GRIDS = {
+    "temperature": (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0),
+    "eps": tuple(i / 5000 for i in range(21)),
+}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rrfast.checks import describe
-from rrfast.engine import check_input
-from rrfast.metrics import aurc
+from rrfast.engine import check_input, device_of
+from rrfast.metrics import aurc, fpr_at_tpr
 from rrfast.scores.labelled import labelled
 from rrfast.scores.score import Score
 
@@ -45,16 +46,24 @@ class Tuned(NamedTuple):
     best: Row  #: the first of the table with the lowest metric
 
 
-def grid_points(score: Score) -> list[dict[str, float]]:
-    """Every combination of the values in the score's grids; one empty point if it has none.
+#: The share of what is unknown that is accepted where 95 % of what is known are.
+FPR = partial(fpr_at_tpr, positive="correct")
+#: The values of each hyper-parameter that are searched.
+Grids = Mapping[str, Sequence[float]]
+
+
+def grid_points(score: Score, grids: Grids | None = None) -> list[dict[str, float]]:
+    """Every combination of the values in the score's grids, or in others; one empty point of none.
 
     Example:
         >>> from rrfast.scores import MSR, ODIN
         >>> grid_points(MSR()), len(grid_points(ODIN())), grid_points(ODIN())[1]
         ([{}], 180, {'temperature': 0.2, 'eps': 5e-05})
     """
-    names, grids = tuple(score.grids), tuple(score.grids.values())
-    return [dict(zip(names, values, strict=True)) for values in itertools.product(*grids)]
+    searched = score.grids if grids is None else grids
+    return [
+        dict(zip(searched, values, strict=True)) for values in itertools.product(*searched.values())
+    ]
 
 
 def score_grid(score: Score, model: Model, x: Tensor) -> GridScores:
@@ -85,9 +94,7 @@ def score_grid(score: Score, model: Model, x: Tensor) -> GridScores:
         >>> grid.values.shape, grid.forwards, grid.backwards
         (torch.Size([15, 2]), 1.0, 0.0)
     """
-    if not isinstance(score, Score):
-        raise TypeError(f"score must be a rrfast.scores.Score, got {describe(score)}")
-    points = grid_points(score)
+    points = _points(score, None)
     return GridScores(points, *score.measure(model, check_input(x), points))
 
 
@@ -126,17 +133,99 @@ def tune(
         >>> tuned.score, len(tuned.table)
         (DoctorAlpha(temperature=0.2), 15)
     """
-    if not isinstance(score, Score):
-        raise TypeError(f"score must be a rrfast.scores.Score, got {describe(score)}")
-    points = grid_points(score)
+    points = _points(score, None)
     parts, right = [], []
     for x, y in labelled(model, loader):
         scored = score.measure(model, x, points)
         parts.append(scored.values.cpu())
         right.append((scored.prediction == y).cpu())
-    values, correct = torch.cat(parts, dim=1), torch.cat(right)
+    return _best(score, points, torch.cat(parts, dim=1), torch.cat(right), metric)
+
+
+def tune_apart(
+    score: Score,
+    model: Model,
+    inside: Iterable[Any],
+    outside: Iterable[Any],
+    *,
+    grids: Grids | None = None,
+    metric: Callable[[Tensor, Tensor], float] = FPR,
+) -> Tuned:
+    """The score with the hyper-parameters that best tell one distribution from another.
+
+    As `tune`, with inputs of the one distribution in the place of right predictions, and of the
+    other in that of errors.
+
+    Args:
+        score: Fitted, if it needs to be.
+        model: As of `Score.__call__`.
+        inside: Yields x [B, ...], or tuples that begin with it: the distribution the model knows.
+        outside: Likewise: another one, and not one that is tested on.
+        grids: Values to search; None: those of the score. `ODIN_GRIDS` are its paper's.
+        metric: (score [n], is inside [n] bool) -> a number, smaller = better; default the share of
+            `outside` that is accepted where 95 % of `inside` are.
+
+    Returns:
+        The best score, and the metric at every point.
+
+    Raises:
+        TypeError, ValueError: As `tune`; a loader yields nothing, or the score has no such
+            hyper-parameter.
+
+    Cost: as `tune`, of both loaders.
+
+    Source: Liang et al. 2018 (ODIN), §4.4: FPR at 95 % TPR on a validation set of another origin
+    than the test sets.
+
+    Example:
+        >>> from rrfast.scores import ODIN, ODIN_GRIDS
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(2, 50, 3, generator=generator)
+        >>> model = torch.nn.Identity()
+        >>> tuned = tune_apart(ODIN(), model, [4 * x[0]], [x[1]], grids=ODIN_GRIDS)
+        >>> len(tuned.table), tuned.best.metric < 0.7
+        (210, True)
+    """
+    points = _points(score, grids)
+    parts, known = [], []
+    for name, loader, is_inside in (("inside", inside, True), ("outside", outside, False)):
+        values = [
+            score.measure(model, x, points).values.cpu() for x in _inputs(name, model, loader)
+        ]
+        if not values:
+            raise ValueError(f"{name} must yield at least one input, and it yielded none")
+        parts += values
+        known.append(torch.full((sum(v.shape[1] for v in values),), is_inside))
+    return _best(score, points, torch.cat(parts, dim=1), torch.cat(known), metric)
+
+
+def _inputs(name: str, model: Model, loader: Iterable[Any]) -> Iterator[Tensor]:
+    """The inputs of each batch, where the model is; empty batches are left out."""
+    device = device_of(model)
+    for batch in loader:
+        x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} must yield tensors, or tuples of them, got {describe(batch)}")
+        x = check_input(x)
+        if len(x):
+            yield x if device is None else x.to(device)
+
+
+def _points(score: Score, grids: Grids | None) -> list[dict[str, float]]:
+    if not isinstance(score, Score):
+        raise TypeError(f"score must be a rrfast.scores.Score, got {describe(score)}")
+    return grid_points(score, grids)
+
+
+def _best(
+    score: Score,
+    points: Sequence[dict[str, float]],
+    values: Tensor,
+    positive: Tensor,
+    metric: Callable[[Tensor, Tensor], float],
+) -> Tuned:
     table = [
-        Row(point, math.nan if value.isnan().any() else float(metric(value, correct)))
+        Row(point, math.nan if value.isnan().any() else float(metric(value, positive)))
         for point, value in zip(points, values, strict=True)
     ]
     ranked = [row for row in table if not math.isnan(row.metric)]
