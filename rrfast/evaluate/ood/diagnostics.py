@@ -1,0 +1,140 @@
+"""Why ODIN works: what logits and gradients of known and unknown inputs look like (ODIN §5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast.checks import check_count, check_logits, check_number
+from rrfast.engine import Engine, check_input
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+
+class Separation(NamedTuple):
+    """How far the largest logit is from the others."""
+
+    u1: Tensor  #: [B] float64, the mean of f_y - f_i over i != y
+    u2: Tensor  #: [B] float64, the mean of (f_y - f_i)^2
+
+
+class Conditional(NamedTuple):
+    """A mean, given that another number lies in a bin."""
+
+    edges: Tensor  #: [bins + 1] float64, ascending
+    mean: Tensor  #: [bins] float64; NaN where nothing lies
+    samples: Tensor  #: [bins] int64
+
+
+def separation(logits: Tensor) -> Separation:
+    """U_1 and U_2: the first and the second moment of the largest logit less the others.
+
+        U_1 = 1/(K - 1) sum_{i != y} (f_y - f_i),    U_2 = 1/(K - 1) sum_{i != y} (f_y - f_i)^2
+
+    At a high temperature 1/S = K - (K - 1) U_1 / T + (K - 1) U_2 / (2 T^2) + O(T^-3): U_1 decides,
+    and U_2, the spread of what is left, is second. U_2 = U_1^2 + the variance of the differences.
+
+    Args:
+        logits: [B, K >= 2]. Widened to float64.
+
+    Returns:
+        Separation(u1, u2), NaN where a logit is.
+
+    Raises:
+        TypeError, ValueError: `logits` is not floating point or not [B, K >= 2].
+
+    Source: ODIN Eq. (4), App. B and D.
+
+    Example:
+        >>> u1, u2 = separation(torch.tensor([[3.0, 1.0, 0.0]]))
+        >>> float(u1), float(u2)
+        (2.5, 6.5)
+    """
+    check_logits("logits", logits)
+    h = logits.detach().double()
+    # The largest one's own difference is 0 and adds nothing.
+    difference = h.amax(dim=1, keepdim=True) - h
+    others = h.shape[1] - 1
+    return Separation(difference.sum(dim=1) / others, difference.square().sum(dim=1) / others)
+
+
+def gradient_norm(model: Model, x: Tensor, temperature: float = 1000.0) -> Tensor:
+    """|grad_x log S(x; T)|_1, S the largest softmax probability: what ODIN's step gains per eps.
+
+    Args:
+        model: Maps [B, ...] to logits [B, K >= 2]. Runs in eval mode, and is left as it was.
+        x: [B, ...], floating point.
+        temperature: T > 0.
+
+    Returns:
+        [B] float64.
+
+    Raises:
+        TypeError, ValueError: `x` is not floating point, the model gives no logits, or T is out of
+            range.
+
+    Cost: 1 forward, 1 backward.
+
+    Source: ODIN §5.2, Fig. 5 (c) to (e).
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.eye(2))
+        >>> gradient_norm(model, torch.tensor([[1.0, 1.0]]), temperature=2.0)
+        tensor([0.5000], dtype=torch.float64)
+    """
+    check_number("temperature", temperature)
+    x = check_input(x)
+    if len(x) == 0:
+        return x.new_empty(0, dtype=torch.float64)
+    with Engine(model) as engine:
+        recorded = engine.record(x)
+        h = recorded.logits.double() / temperature
+        p = h.softmax(dim=1)
+        y = h.argmax(dim=1, keepdim=True)
+        # 1 - p_y from the others: it underflows far later than 1 less a number near 1.
+        rest = p.scatter(1, y, 0.0)
+        cotangent = (-rest).scatter(1, y, rest.sum(dim=1, keepdim=True)) / temperature
+        # Scaled to 1, so that a backward in 16 or 32 bits loses none of it.
+        largest = cotangent.abs().amax(dim=1, keepdim=True)
+        scaled = cotangent / torch.where(largest == 0, 1.0, largest)
+        grad = recorded.grad(scaled.to(recorded.logits.dtype), last=True)
+        return grad.double().flatten(1).abs().sum(dim=1) * largest.squeeze(1)
+
+
+def conditional_mean(of: Tensor, given: Tensor, *, bins: int = 20) -> Conditional:
+    """E[of | given], in bins of equal width over the range of `given`.
+
+    Args:
+        of: [n], such as U_2.
+        given: [n] finite, such as U_1.
+        bins: Number of bins; the last one is closed on both sides.
+
+    Raises:
+        ValueError: Lengths differ, there is none, `given` is not finite, or `bins` is no integer of
+            at least 1.
+
+    Source: ODIN Fig. 5 (b), 7, 8.
+
+    Example:
+        >>> given = torch.tensor([0.0, 1.0, 3.0, 4.0])
+        >>> conditional_mean(given**2, given, bins=2).mean
+        tensor([ 0.5000, 12.5000], dtype=torch.float64)
+    """
+    check_count("bins", bins)
+    if of.shape != given.shape or of.dim() != 1 or len(of) == 0:
+        raise ValueError(
+            f"of and given must be [n >= 1], got {list(of.shape)} and {list(given.shape)}"
+        )
+    if not bool(given.isfinite().all()):
+        raise ValueError("given must be finite, and has NaN or infinity")
+    of, given = of.detach().double(), given.detach().double()
+    low, high = float(given.min()), float(given.max())
+    edges = torch.linspace(low, high, bins + 1, dtype=torch.float64, device=given.device)
+    place = torch.bucketize(given, edges[1:-1].contiguous(), right=True)
+    samples = torch.bincount(place, minlength=bins)
+    total = torch.zeros(bins, dtype=torch.float64, device=of.device).index_add_(0, place, of)
+    return Conditional(edges, total / samples, samples)
