@@ -84,3 +84,16 @@ def test_who_insists_on_a_build_gets_an_error(tree: Path, insist: dict[str, str]
     done = wheel(tree, CXX="/nonexistent/c++", **insist)
     assert done.returncode != 0
     assert "insists on a build: " in done.stdout + done.stderr
+
+
+def test_fabric_is_imported_by_a_training_alone() -> None:
+    """With all that it looks at it takes seconds, and evaluating and scoring need none of it."""
+    pytest.importorskip("lightning_fabric")
+    pytest.importorskip("sklearn")
+    code = (
+        "import sys, rrfast.cli, rrfast.evaluate, rrfast.train;"
+        "assert 'lightning_fabric' not in sys.modules;"
+        "assert rrfast.train.AutocastPrecision.__module__ == 'rrfast.train.precision';"
+        "assert 'lightning_fabric' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,10 +3,15 @@
 Needs `pip install rrfast[train]`: Lightning Fabric, msgspec and ruamel.yaml.
 """
 
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 try:
-    import lightning_fabric  # noqa: F401
     import msgspec  # noqa: F401
     import ruamel.yaml  # noqa: F401
+
+    if find_spec("lightning_fabric") is None:  # not imported: that takes seconds
+        raise ImportError("No module named 'lightning_fabric'")
 except ImportError as error:
     raise ImportError(
         f"rrfast.train needs Lightning Fabric, msgspec and ruamel.yaml: {error}. "
@@ -14,7 +19,6 @@ except ImportError as error:
     ) from error
 
 from rrfast.train.fit import Fitted, NonFiniteLossError, fit, is_first_process, make_fabric
-from rrfast.train.precision import AutocastPrecision
 from rrfast.train.recipe import (
     Recipe,
     Trained,
@@ -28,6 +32,9 @@ from rrfast.train.recipe import (
 from rrfast.train.settings import Augment, Training
 from rrfast.train.tasks import OUTLIERS, TASKS, Task
 from rrfast.train.variants import VARIANTS, Run, train_variants, variant
+
+if TYPE_CHECKING:
+    from rrfast.train.precision import AutocastPrecision
 
 __all__ = [
     "OUTLIERS",
@@ -54,3 +61,12 @@ __all__ = [
     "train_variants",
     "variant",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`AutocastPrecision` is a class of Fabric's: imported when it is asked for."""
+    if name != "AutocastPrecision":
+        raise AttributeError(f"module 'rrfast.train' has no attribute {name!r}")
+    from rrfast.train.precision import AutocastPrecision
+
+    return AutocastPrecision

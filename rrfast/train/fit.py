@@ -12,12 +12,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -28,10 +26,13 @@ from rrfast.objectives import RAT, Objective
 from rrfast.train import checkpoint
 from rrfast.train.bar import Bar
 from rrfast.train.batches import STEP, Data, Loader, Plan, Share, length, stream
-from rrfast.train.precision import AutocastPrecision, precision_options
 from rrfast.train.schedule import make_optimizer, make_schedule
 from rrfast.train.settings import Training
 from rrfast.train.validate import Validator
+
+if TYPE_CHECKING:
+    # Fabric takes seconds to import, with all that it looks at, and only a training needs it.
+    from lightning_fabric import Fabric
 
 #: Steps between two looks at the loss where a look waits for the device.
 LOOK = 50
@@ -154,6 +155,10 @@ def fit(
 
 def make_fabric(training: Training) -> Fabric:
     """The processes that `torchrun` started, or this one; on CUDA where there is some."""
+    from lightning_fabric import Fabric
+
+    from rrfast.train.precision import precision_options
+
     if torch.distributed.is_torchelastic_launched():
         import os
 
@@ -205,6 +210,10 @@ def _said(value: object) -> str:
 
 def _check_fits(objective: Objective, training: Training, fabric: Fabric) -> None:
     """Raise unless the three say the same."""
+    from lightning_fabric.plugins import MixedPrecision
+
+    from rrfast.train.precision import AutocastPrecision
+
     epochs = getattr(objective, "epochs", None)
     if epochs not in (None, training.epochs):
         raise ValueError(
@@ -415,9 +424,10 @@ class _Run:
         self.schedule.step()
 
     def _backward(self, loss: Tensor) -> None:
-        precision = self.fabric.strategy.precision
-        if isinstance(precision, AutocastPrecision):
-            loss = precision.scaled(loss)
+        # Of `AutocastPrecision`, which has the scaler of 16 bits.
+        scaled = getattr(self.fabric.strategy.precision, "scaled", None)
+        if scaled is not None:
+            loss = scaled(loss)
         self.fabric.backward(loss)
 
     def _seed(self, share: Share) -> None:
