@@ -149,7 +149,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     images = sorted({images for _, images in counts.values()})
     tested = (
         f"{', '.join(result['data'])}: {' or '.join(map(str, images))} test images, of which "
-        f"{min(errors)} to {max(errors)} are errors; hyper-parameters (T, eps) by AURC, "
+        f"{' to '.join(map(str, sorted({min(errors), max(errors)})))} are errors; hyper-parameters (T, eps) by AURC, "
         f"{PROTOCOLS[options['protocol']]}."
     )
     lines = [
