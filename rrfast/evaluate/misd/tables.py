@@ -147,10 +147,10 @@ def notes(result: dict[str, Any]) -> list[str]:
     counts = {(r["training"], r["seed"], r["split"]): (r["errors"], r["images"]) for r in rows}
     errors = [errors for errors, _ in counts.values()]
     images = sorted({images for _, images in counts.values()})
+    most = " to ".join(str(n) for n in sorted({min(errors), max(errors)}))
     tested = (
         f"{', '.join(result['data'])}: {' or '.join(map(str, images))} test images, of which "
-        f"{' to '.join(map(str, sorted({min(errors), max(errors)})))} are errors; hyper-parameters (T, eps) by AURC, "
-        f"{PROTOCOLS[options['protocol']]}."
+        f"{most} are errors; hyper-parameters (T, eps) by AURC, {PROTOCOLS[options['protocol']]}."
     )
     lines = [
         CONVENTION,
