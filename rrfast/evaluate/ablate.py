@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from rrfast import engine, tables
+from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.division import Part
 from rrfast.machine import machine
 from rrfast.metrics import METRICS
@@ -94,7 +95,7 @@ def ablate(
     result: dict[str, Any] = plain(
         {
             "command": command,
-            **machine(default_device()),
+            **machine(chosen_device(None)),
             "recipe": msgspec.to_builtins(recipe),
             "seeds": list(seeds),
             "mixup": mixup,
@@ -147,8 +148,8 @@ def _evaluate(folder: Path, task: Task) -> dict[str, float]:
     if task.test is None:
         raise ValueError("recipe must have data with a test split")
     model, recipe = load_trained(folder)
-    model.to(default_device())
-    how = (recipe.training.validation_batch, default_device(), recipe.training.workers)
+    model.to(chosen_device(None))
+    how = (recipe.training.validation_batch, chosen_device(None), recipe.training.workers)
     radius, msr, correct = [], [], []
     for x, y in Part.whole(task.test).batches(*how):
         radius.append(SCORES[SCORE](model, x))
@@ -168,11 +169,6 @@ def _evaluate(folder: Path, task: Task) -> dict[str, float]:
         "radius_ratio": of_right / of_wrong,
         "msr_aurc": METRICS["aurc"](torch.cat(msr), right),
     }
-
-
-def default_device() -> torch.device:
-    """CUDA where there is some, as `rrfast.train.make_fabric`."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _median(values: Tensor) -> float:
