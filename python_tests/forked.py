@@ -62,7 +62,13 @@ def run(folder: Path, jobs: list[dict[str, Any]]) -> list[Done]:
 
 
 def _main(folder: Path) -> None:
+    import importlib.util
+
     from rrfast import cli, evaluate, train  # noqa: F401
+
+    # A training alone imports Fabric: seconds, which every child would spend anew.
+    if importlib.util.find_spec("lightning_fabric"):
+        import lightning_fabric  # noqa: F401
 
     rows = []
     for number, job in enumerate(json.load(sys.stdin)):
