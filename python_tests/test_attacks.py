@@ -1,0 +1,368 @@
+"""Attacks: literal loops, the ball to the last bit, and iterates that never get worse."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from waiting import Calls
+
+from rrfast.attacks import ATTACKS, LOSSES, PGD, STARTS, Attacked, Ball
+from rrfast.attacks.loss import UNLABELLED, ascent
+from rrfast.engine import Engine
+from rrfast.reference import accumulate_dtype
+
+B, N, K = 16, 12, 4
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(N, 24), nn.Tanh(), nn.Linear(24, K))
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(3)
+    return net.double()
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return (
+        torch.rand(B, N, dtype=torch.float64, generator=generator),
+        torch.randint(K, (B,), generator=generator),
+    )
+
+
+# ------------------------------------------------------------------------------------- the losses
+
+
+def literal(name: str, h: list[float], y: int) -> float:
+    """What the papers climb: the cross-entropy, the margin, or a probability."""
+    p = np.exp(np.array(h) - max(h))
+    p /= p.sum()
+    others = [k for k in range(len(h)) if k != y]
+    if name == "ce":
+        return -math.log(p[y])
+    if name == "cw":
+        return max(h[k] for k in others) - h[y]
+    if name == "confidence":
+        return math.log(max(p))
+    return float(max(p[k] for k in others))
+
+
+#: From the odds that are climbed to what the papers write.
+WRITTEN = {
+    "ce": lambda odds: torch.log1p(torch.exp(odds)),
+    "cw": lambda margin: margin,
+    "confidence": lambda odds: -torch.log1p(torch.exp(-odds)),
+    "other": torch.sigmoid,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_is_the_literal_one_in_another_unit(name: str) -> None:
+    h = torch.randn(50, K, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    y = torch.arange(50) % K
+    expected = [literal(name, row.tolist(), int(c)) for row, c in zip(h, y, strict=True)]
+    written = WRITTEN[name](LOSSES[name](h, y))
+    torch.testing.assert_close(written, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_points_where_that_of_the_literal_loss_does(name: str) -> None:
+    h = torch.randn(50, K, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    y = torch.arange(50) % K
+    _, seed = ascent(LOSSES[name], h, y)
+    h.requires_grad_()
+    (expected,) = torch.autograd.grad(WRITTEN[name](LOSSES[name](h, y)).sum(), h)
+    ratio = (seed * expected).sum(1) / expected.square().sum(1)
+    assert bool((ratio > 0).all())
+    torch.testing.assert_close(seed, expected * ratio[:, None])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_is_there_where_a_probability_rounds_to_1(name: str) -> None:
+    h = torch.tensor([[90.0, 1.0, 0.0]])
+    value, seed = ascent(LOSSES[name], h, torch.tensor([0]))
+    assert bool(value.isfinite().all())
+    assert float(seed.abs().sum()) >= 1
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_nan_stays_nan(name: str) -> None:
+    for place in range(3):
+        h = torch.tensor([[2.0, 1.0, 0.0]])
+        h[0, place] = math.nan
+        value, _ = ascent(LOSSES[name], h, torch.tensor([1]))
+        assert value.isnan().all()
+
+
+# --------------------------------------------------------------------------------------- the ball
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [None, (0.1, 3.0, 1.0)])
+def test_no_point_of_the_ball_is_further_than_eps(
+    dtype: torch.dtype, scale: tuple[float, ...] | None
+) -> None:
+    generator = torch.Generator().manual_seed(4)
+    x = torch.rand(500, 3, 4, generator=generator, dtype=torch.float64).to(dtype)
+    eps = 8 / 255
+    per_channel = None if scale is None else torch.tensor(scale)
+    ball = Ball(x, eps, (0, 1), per_channel)
+    unit = torch.tensor(scale or (1.0, 1.0, 1.0)).to(accumulate_dtype(dtype)).double().view(1, 3, 1)
+    for z in (ball.least, ball.most, ball.nearest(x - 9), ball.anywhere(torch.ones_like(x))):
+        # Of float64 numbers below 2, x + eps is itself rounded, by 2^-53 at most.
+        slack = 2**-53 if dtype == torch.float64 else 0.0
+        assert bool(((z.double() - x.double()).abs() <= eps * unit + slack).all())
+        assert bool(((z >= 0) & (z <= 1)).all())
+        assert z.dtype == dtype
+    # And not by more than two numbers of the dtype less than that, where the box is far.
+    free = Ball(x, eps, None, per_channel)
+    near = (free.most.double() - x.double()) - eps * unit
+    assert bool((near >= -2 * torch.finfo(dtype).eps * (1 + eps * unit)).all())
+
+
+# ------------------------------------------------------------------------------------------- PGD
+
+
+def literal_pgd(
+    model: nn.Module, x: Tensor, y: Tensor, attack: PGD, momentum: float = 0.0
+) -> list[Tensor]:
+    """All iterates, sample by sample and element by element."""
+    iterates = [x.clone()]
+    velocity = [[0.0] * N for _ in range(B)]
+    for _ in range(attack.steps):
+        z = iterates[-1].clone().requires_grad_()
+        loss = nn.functional.cross_entropy(model(z), y, reduction="sum")
+        (g,) = torch.autograd.grad(loss, z)
+        new = iterates[-1].clone()
+        for b in range(B):
+            for i in range(N):
+                sign = float(np.sign(float(g[b, i])))
+                velocity[b][i] = momentum * velocity[b][i] + (1 - momentum) * sign
+                moved = float(new[b, i]) + attack.step_size * attack.eps * velocity[b][i]
+                moved = min(max(moved, float(x[b, i]) - attack.eps), float(x[b, i]) + attack.eps)
+                new[b, i] = min(max(moved, 0.0), 1.0)
+        iterates.append(new)
+    return iterates
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_pgd_is_the_literal_loop(
+    model: nn.Module, batch: tuple[Tensor, Tensor], momentum: float
+) -> None:
+    x, y = batch
+    attack = PGD(eps=0.2, steps=6, keep="last", momentum=momentum)
+    iterates = literal_pgd(model, x, y, attack, momentum)
+    torch.testing.assert_close(attack(model, x, y).x, iterates[-1], rtol=0, atol=1e-12)
+
+
+def test_the_kept_iterate_is_the_best_there_was(
+    model: nn.Module, batch: tuple[Tensor, Tensor]
+) -> None:
+    x, y = batch
+    iterates = torch.stack(literal_pgd(model, x, y, PGD(eps=0.2, steps=6)))
+    logits = model(iterates.flatten(0, 1)).unflatten(0, iterates.shape[:2])
+    losses = torch.stack([LOSSES["ce"](h, y) for h in logits])
+    wrong = logits.argmax(-1) != y
+    by_loss = PGD(eps=0.2, steps=6, keep="loss")(model, x, y)
+    torch.testing.assert_close(by_loss.loss, losses.amax(0))
+    by_error = PGD(eps=0.2, steps=6, keep="error")(model, x, y)
+    assert torch.equal(by_error.wrong, wrong.any(0))
+    among = losses.masked_fill(wrong.any(0) & ~wrong, -math.inf)
+    torch.testing.assert_close(by_error.loss, among.amax(0).detach())
+
+
+def test_an_error_is_kept_before_a_larger_loss() -> None:
+    def model(z: Tensor) -> Tensor:
+        """Right with a small loss at 0, wrong at 1/2, and right with a large loss at 1."""
+        right = torch.tensor([[0.0, -1.0, -1.0], [0.0, 0.1, -9.0], [0.0, -0.01, -0.01]])
+        place = (2 * z[:, 0]).round().long()
+        return right[place] + 0 * z
+
+    def climb(h: Tensor, y: Tensor | None) -> Tensor:
+        return LOSSES["ce"](h, y)
+
+    y = torch.tensor([0])
+    points = [torch.full((1, 3), at) for at in (0.0, 0.5, 1.0)]
+    losses = [float(climb(model(z), y)) for z in points]
+    assert losses == sorted(losses)
+    for keep, expected in (("error", 0.5), ("loss", 1.0)):
+        attack = PGD(keep=keep)  # type: ignore[arg-type]
+        best = None
+        for z in points:
+            best = attack._better(attack._seen(z, model(z), y)[0], best)
+        assert best is not None
+        assert float(best.x[0, 0]) == expected
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("more", [{}, {"momentum": 0.9, "backtracking": 1.5}, {"restarts": 3}])
+def test_never_leaves_ball_or_box_and_never_gets_worse(
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    name: str,
+    start: str,
+    more: dict[str, float],
+) -> None:
+    x, y = batch
+    found = []
+    for steps in (1, 3, 9):
+        attack = PGD(eps=0.1, steps=steps, loss=name, start=start, keep="loss", **more)  # type: ignore[arg-type]
+        found.append(attack(model, x, y, generator=torch.Generator().manual_seed(7)))
+        z = found[-1].x
+        assert bool(((z - x).abs() <= 0.1 * (1 + 2**-52)).all())
+        assert bool(((z >= 0) & (z <= 1)).all())
+        logits = model(z)
+        torch.testing.assert_close(found[-1].loss, LOSSES[name](logits, y).detach())
+        assert torch.equal(found[-1].wrong, logits.argmax(1) != y)
+    if "restarts" not in more:
+        # The first steps of more are the steps of fewer.
+        assert bool((found[0].loss <= found[1].loss).all())
+        assert bool((found[1].loss <= found[2].loss).all())
+
+
+def test_backtracking_is_the_literal_loop(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    x, y = batch
+    attack = PGD(eps=0.2, steps=8, step_size=0.8, keep="loss", momentum=0.5, backtracking=1.5)
+    found = attack(model, x, y)
+    model.requires_grad_(False)
+    shorter = 0
+    for b in range(B):
+        z, length = x[b : b + 1].clone(), 0.8 * 0.2
+        loss = float(LOSSES["ce"](model(z), y[b : b + 1]))
+        velocity = torch.zeros_like(z)
+        for _ in range(8):
+            probe = z.clone().requires_grad_()
+            value = LOSSES["ce"](model(probe), y[b : b + 1]).sum()
+            (g,) = torch.autograd.grad(value, probe)
+            velocity = 0.5 * velocity + 0.5 * g.sign()
+            least, most = (x[b] - 0.2).clamp(min=0), (x[b] + 0.2).clamp(max=1)
+            trial = torch.minimum(torch.maximum(z + length * velocity, least), most)
+            there = float(LOSSES["ce"](model(trial), y[b : b + 1]))
+            if there > loss:
+                z, loss = trial, there
+            else:
+                length /= 1.5
+                shorter += 1
+        torch.testing.assert_close(found.x[b : b + 1], z, rtol=0, atol=1e-12)
+        assert float(found.loss[b]) == pytest.approx(loss, rel=1e-12)
+    assert shorter > B  # it was needed
+
+
+def test_origin_is_among_the_iterates(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    x, y = batch
+    descending = LOSSES["ce"]
+
+    def worse(h: Tensor, labels: Tensor | None) -> Tensor:
+        return -descending(h, labels) * 0 - (h - h.detach()).sum(1)  # a gradient that leads nowhere
+
+    found = PGD(eps=0.2, steps=2, loss=worse, start="uniform", origin=True, keep="loss")(
+        model, x, y
+    )
+    assert torch.equal(found.x, x)  # of equals the first
+
+
+@pytest.mark.parametrize(
+    ("options", "forwards", "backwards"),
+    [
+        ({"keep": "last"}, 5, 5),
+        ({}, 6, 5),
+        ({"origin": True}, 7, 5),
+        ({"backtracking": 2.0, "momentum": 0.9}, 6, 5),
+        ({"restarts": 2}, 12, 10),
+    ],
+)
+def test_passes(
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    options: dict[str, float],
+    forwards: int,
+    backwards: int,
+) -> None:
+    with Engine(model) as engine:
+        PGD(eps=0.1, steps=5, **options).run(engine, *batch)  # type: ignore[arg-type]
+        assert (engine.forwards, engine.backwards) == (forwards, backwards)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("more", [{}, {"momentum": 0.9, "backtracking": 1.5}])
+def test_nothing_waits_for_the_device(
+    model: nn.Module, batch: tuple[Tensor, Tensor], name: str, more: dict[str, float]
+) -> None:
+    attack = PGD(eps=0.1, steps=3, loss=name, start="uniform", restarts=2, **more)  # type: ignore[arg-type]
+    with Engine(model) as engine, Calls() as calls:
+        attack.run(engine, *batch)
+    assert "addmm" in calls.names  # it sees what runs
+    assert calls.waiting == set()
+
+
+# ----------------------------------------------------------------------------- ordinary inputs
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_empty_and_single(model: nn.Module, batch: tuple[Tensor, Tensor], name: str) -> None:
+    x, y = batch
+    attack = ATTACKS[name](eps=0.1)
+    assert attack(model, x[:0], y[:0]).x.shape == (0, N)
+    assert attack(model, x[:0], y[:0]).wrong.dtype == torch.bool
+    one, all_of_them = attack(model, x[:1], y[:1]), attack(model, x, y)
+    torch.testing.assert_close(one.x, all_of_them.x[:1])
+
+
+def test_nan_is_not_kept(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    x, y = batch
+
+    def broken(z: Tensor) -> Tensor:
+        h = model(z)
+        return torch.where((z - x).abs().amax(1, keepdim=True) > 0.05, h * math.nan, h)
+
+    found = PGD(eps=0.1, steps=4, keep="loss")(broken, x, y)
+    assert bool(found.loss.isfinite().all())
+    assert bool(found.x.isfinite().all())
+
+
+def test_the_model_is_left_as_it_was(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    model.train()
+    PGD(eps=0.1)(model, *batch)
+    assert model.training
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_seeds_repeat(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    def go(seed: int) -> Attacked:
+        attack = PGD(eps=0.1, steps=1, start="uniform")
+        return attack(model, *batch, generator=torch.Generator().manual_seed(seed))
+
+    assert torch.equal(go(1).x, go(1).x)
+    assert not torch.equal(go(1).x, go(2).x)
+
+
+def test_errors_say_what_is_expected(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    x, y = batch
+    for options, words in (
+        ({"eps": -1}, "eps must be finite and at least 0"),
+        ({"steps": 0}, "steps must be an integer of at least 1"),
+        ({"loss": "hinge"}, "loss must be one of ce, cw"),
+        ({"start": "corner"}, "start must be one of input"),
+        ({"keep": "first"}, "keep must be 'error', 'loss' or 'last'"),
+        ({"momentum": 1.0}, "momentum must be below 1"),
+        ({"backtracking": 1.0}, "backtracking must be above 1"),
+        ({"keep": "last", "restarts": 2}, "keep must be 'error' or 'loss' where"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            PGD(**options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="labels must be given"):
+        PGD()(model, x)
+    with pytest.raises(TypeError, match="labels must be a int64 tensor"):
+        PGD()(model, x, y.float())
+    with pytest.raises(ValueError, match="x must lie within bounds"):
+        PGD()(model, x + 1, y)
+    assert set(LOSSES) >= UNLABELLED
+    assert PGD(loss="confidence", keep="loss")(model, x).x.shape == x.shape

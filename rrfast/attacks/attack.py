@@ -1,0 +1,95 @@
+"""What every attack is: the worst point of a ball that it finds, for each sample of a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.checks import check_per_sample
+from rrfast.engine import Engine, check_input
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+
+class Attacked(NamedTuple):
+    """What an attack found."""
+
+    x: Tensor  #: [B, ...], in the ball and the box
+    loss: Tensor  #: [B], accumulation dtype: the attack's loss there
+    wrong: Tensor  #: [B] bool: the prediction there is not the label; False without labels
+
+
+class Attack(ABC):
+    """`attack(model, x, y)` gives the worst point found near each x.
+
+    A subclass is a frozen dataclass with `eps`, `bounds` and `scale` among its options, and a
+    `run`. Samples do not influence each other, but for the numbers drawn at random.
+    """
+
+    bounds: ops.Bounds | None
+    #: Whether `labels` must be given.
+    labelled: bool = True
+
+    @abstractmethod
+    def run(
+        self,
+        engine: Engine,
+        x: Tensor,
+        labels: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Attacked:
+        """The attack, by an engine that is open, on arguments that are known to be right.
+
+        Nothing in it waits for the device.
+        """
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        labels: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Attacked:
+        """Attack a batch.
+
+        Args:
+            model: Maps [B, ...] to logits [B, K]. Runs in eval mode, and is left as it was.
+            x: [B, ...], floating point, within `bounds`. Not modified.
+            labels: [B] int64; not needed by an attack on the confidence.
+            generator: Of random starts, on the device of x; None: that device's own.
+
+        Returns:
+            Attacked(x, loss, wrong).
+
+        Raises:
+            TypeError: `x` is not floating point, or `labels` not int64.
+            ValueError: `labels` is missing or not one per sample; `x` lies outside `bounds`.
+        """
+        x = check_input(x)
+        if labels is None and self.labelled:
+            raise ValueError("labels must be given: what the attack climbs depends on them")
+        if labels is not None:
+            check_per_sample("labels", labels, torch.int64, "x", x)
+        self._check_box(x)
+        with Engine(model) as engine:
+            return self.run(engine, x, labels, generator=generator)
+
+    def _check_box(self, x: Tensor) -> None:
+        box = ops.channel_bounds(self.bounds, x)
+        if box is None or x.numel() == 0:
+            return
+        from rrfast.reference import per_channel
+
+        lower, upper = (per_channel(end, x) for end in box)
+        if bool(((x < lower) | (x > upper)).any()):
+            raise ValueError(
+                f"x must lie within bounds={self.bounds!r}, got values from {float(x.min()):g} to "
+                f"{float(x.max()):g}"
+            )

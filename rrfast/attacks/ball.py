@@ -1,0 +1,98 @@
+"""Where an attack may go: the L-infinity ball around the inputs, within the box."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.reference import accumulate_dtype, per_channel
+
+
+class Ball:
+    """{z: |z_c - x_c| <= eps scale_c, lower_c <= z_c <= upper_c}, for every sample of a batch.
+
+    No point of it is further away than eps, whatever rounding does: where x + eps lies between two
+    numbers of x's dtype, the one inside is taken (in float64 it is rounded once). x must lie in the box; what does not is moved to
+    its face. Nothing waits for the device.
+
+    Args:
+        x: [B, ...], floating point.
+        eps: Radius in units of `scale`, a number.
+        bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
+        scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
+
+    Attributes:
+        x: As given.
+        least: [B, ...], dtype and layout of x, its lowest point.
+        most: [B, ...], its highest.
+        eps: As given.
+
+    Cost: some passes over x, once per attack.
+
+    Example:
+        >>> ball = Ball(torch.tensor([[0.1, 0.9]]), 0.25, bounds=(0, 1))
+        >>> ball.least, ball.most
+        (tensor([[0.0000, 0.6500]]), tensor([[0.3500, 1.0000]]))
+        >>> ball.step(ball.x, torch.tensor([[-2.0, 0.1]]), torch.tensor([0.05]))
+        tensor([[0.0500, 0.9500]])
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        eps: float,
+        bounds: ops.Bounds | None = None,
+        scale: ops.Scale | None = None,
+    ) -> None:
+        self.x, self.eps = x, eps
+        self._scale = ops.channel_scale(scale, x)
+        box = ops.channel_bounds(bounds, x)
+        # As far as a number of x's precision is from x it is in float64, exactly.
+        reach = eps * (1.0 if self._scale is None else per_channel(self._scale.double(), x))
+        # At 16 bits two numbers may be further apart than eps: x itself is always in.
+        self.least = _inside(x.double() - reach, x.dtype, up=True).minimum(x)
+        self.most = _inside(x.double() + reach, x.dtype, up=False).maximum(x)
+        if box is not None:
+            lower, upper = (per_channel(end, x).to(x.dtype) for end in box)
+            self.least = torch.clamp(self.least, lower, upper)
+            self.most = torch.clamp(self.most, lower, upper)
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """The point of the ball that is nearest to z."""
+        return torch.clamp(z, self.least, self.most)
+
+    def step(self, z: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
+        """The point of the ball nearest to z + length_b scale_c sign(gradient).
+
+        Args:
+            z: [B, ...].
+            gradient: [B, ...], of the dtype of z.
+            length: [B], accumulation dtype, in units of `scale`.
+        """
+        moved, _ = ops.fgsm_step(z, gradient, length, None, self._scale)
+        return self.nearest(moved)
+
+    def walk(self, z: Tensor, direction: Tensor, length: Tensor) -> Tensor:
+        """The point of the ball nearest to z + length_b scale_c direction, without a sign."""
+        unit = 1.0 if self._scale is None else per_channel(self._scale, z).to(z.dtype)
+        step = length.view(-1, *[1] * (z.dim() - 1)).to(z.dtype) * unit
+        return self.nearest(torch.addcmul(z, direction, step))
+
+    def anywhere(self, share: Tensor) -> Tensor:
+        """The point of the ball nearest to x + share eps scale_c, share [B, ...] in [-1, 1]."""
+        return self.walk(self.x, share.to(self.x.dtype), self.lengths(self.eps))
+
+    def lengths(self, length: float) -> Tensor:
+        """[B], the same for every sample, as `step` takes it."""
+        dtype = accumulate_dtype(self.x.dtype)
+        return torch.full(self.x.shape[:1], length, dtype=dtype, device=self.x.device)
+
+
+def _inside(exact: Tensor, dtype: torch.dtype, *, up: bool) -> Tensor:
+    """`exact`, rounded to the side that is inside."""
+    rounded = exact.to(dtype)
+    spacing = rounded.abs() * torch.finfo(dtype).eps
+    if up:
+        return torch.where(rounded.double() < exact, rounded + spacing, rounded)
+    return torch.where(rounded.double() > exact, rounded - spacing, rounded)

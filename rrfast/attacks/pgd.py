@@ -1,0 +1,239 @@
+"""PGD: steps along the sign of the gradient, back into the ball after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.attacks.attack import Attack, Attacked
+from rrfast.attacks.ball import Ball
+from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss, ascent
+from rrfast.attacks.start import STARTS
+from rrfast.checks import check_count, check_number
+from rrfast.engine import Engine
+
+#: Which of the iterates is the attack's result.
+Keep = Literal["error", "loss", "last"]
+
+
+class _Seen(NamedTuple):
+    """A point, and what the model makes of it."""
+
+    x: Tensor
+    loss: Tensor
+    wrong: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PGD(Attack):
+    """Projected gradient ascent in the L-infinity ball, for all samples at once.
+
+        z <- nearest point of the ball and the box to z + step_size eps sign(grad_z loss(f(z), y))
+
+    With `momentum` the sign is averaged: v <- momentum v + (1 - momentum) sign(grad), and the step
+    goes along v. With `backtracking` a step that does not raise a sample's loss is not taken, and
+    that sample's step is divided by this number from then on; the gradient where it stayed is not
+    computed again (CCAT's attack, whose released code runs the model twice as often).
+
+    Cost per restart: `steps` forwards and backwards, with `keep="last"` and without backtracking;
+    one forward more otherwise. `origin`: one forward more, once.
+
+    Source: Madry et al. (2018), Eq. 3 of IRAT; Stutz et al. (2020), Alg. 1 and App. B, for momentum
+    and backtracking.
+
+    Attributes:
+        eps: Radius of the ball, in units of `scale`, >= 0.
+        steps: >= 1.
+        step_size: In units of eps, > 0.
+        loss: In `LOSSES`, or a function as they are: "ce", "cw", "confidence", "other".
+        start: In `STARTS`: "input", "uniform", "uniform_norm", "gaussian".
+        keep: Which iterate is the result. "error": one that is wrong before any that is not, and of
+            both the one with the largest loss. "loss": the one with the largest loss. "last": the
+            last, as in adversarial training. A NaN loss is never kept over another.
+        restarts: The best of so many attacks, each from a start of its own.
+        origin: Whether x itself counts as an iterate, beside a start at random.
+        momentum: In [0, 1).
+        backtracking: > 1, or None for none.
+        bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
+        scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
+
+    Example:
+        >>> model = torch.nn.Linear(4, 3)
+        >>> x, y = torch.rand(8, 4), torch.randint(3, (8,))
+        >>> found = PGD(eps=0.1, steps=5)(model, x, y)
+        >>> bool(((found.x - x).abs() <= 0.1).all()), found.wrong.shape
+        (True, torch.Size([8]))
+    """
+
+    eps: float = 8 / 255
+    steps: int = 10
+    step_size: float = 0.25
+    loss: str | Loss = "ce"
+    start: str = "input"
+    keep: Keep = "error"
+    restarts: int = 1
+    origin: bool = False
+    momentum: float = 0.0
+    backtracking: float | None = None
+    bounds: ops.Bounds | None = (0.0, 1.0)
+    scale: ops.Scale | None = None
+    #: Whether `labels` must be given.
+    labelled: bool = field(init=False, default=True)
+
+    def __post_init__(self) -> None:
+        check_number("eps", self.eps, zero=True)
+        check_count("steps", self.steps)
+        check_number("step_size", self.step_size)
+        if not callable(self.loss) and self.loss not in LOSSES:
+            raise ValueError(
+                f"loss must be one of {', '.join(LOSSES)} or a function, got {self.loss!r}"
+            )
+        if self.start not in STARTS:
+            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
+        if self.keep not in ("error", "loss", "last"):
+            raise ValueError(f"keep must be 'error', 'loss' or 'last', got {self.keep!r}")
+        check_count("restarts", self.restarts)
+        check_number("momentum", self.momentum, zero=True)
+        if self.momentum >= 1:
+            raise ValueError(f"momentum must be below 1, got {self.momentum!r}")
+        if self.backtracking is not None:
+            check_number("backtracking", self.backtracking)
+            if self.backtracking <= 1:
+                raise ValueError(f"backtracking must be above 1, got {self.backtracking!r}")
+        if self.keep == "last" and (self.restarts > 1 or self.origin or self.backtracking):
+            raise ValueError(
+                "keep must be 'error' or 'loss' where points are compared: with restarts, origin "
+                "or backtracking; got 'last'"
+            )
+        object.__setattr__(self, "labelled", self.loss not in UNLABELLED)
+
+    def run(
+        self,
+        engine: Engine,
+        x: Tensor,
+        labels: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        each: Callable[[Tensor], object] | None = None,
+    ) -> Attacked:
+        """The attack; see `Attack`.
+
+        Args:
+            engine: Open.
+            x: As of `Attack.__call__`.
+            labels: As of `Attack.__call__`.
+            generator: As of `Attack.__call__`.
+            each: Called with the logits of every iterate that a step starts from.
+        """
+        if len(x) == 0:
+            nothing = x.new_zeros(0)
+            return Attacked(x.clone(), nothing, nothing.bool())
+        ball = Ball(x, self.eps, self.bounds, self.scale)
+        begin, ascend = STARTS[self.start], self._search if self.backtracking else self._climb
+        best = None
+        if self.origin:
+            z = ball.nearest(x)
+            best = self._seen(z, engine.forward(z), labels)[0]
+        for _ in range(self.restarts):
+            best = ascend(engine, ball, begin(ball, generator), labels, best, each)
+        assert best is not None  # there is a restart at least
+        return Attacked(*best)
+
+    def _climb(
+        self,
+        engine: Engine,
+        ball: Ball,
+        z: Tensor,
+        labels: Tensor | None,
+        best: _Seen | None,
+        each: Callable[[Tensor], object] | None,
+    ) -> _Seen:
+        """Every step is taken."""
+        length, velocity = ball.lengths(self.step_size * self.eps), None
+        for _ in range(self.steps):
+            recorded = engine.record(z)
+            if each is not None:
+                each(recorded.logits)
+            seen, seed = self._seen(z, recorded.logits, labels)
+            best = self._better(seen, best)
+            gradient = recorded.grad(seed, last=True)
+            if self.momentum:
+                velocity = self._velocity(gradient, velocity)
+                z = ball.walk(z, velocity, length)
+            else:
+                z = ball.step(z, gradient, length)
+        if self.keep == "last":
+            # Its loss is not known: that would be a forward more, which no training wants.
+            assert best is not None
+            unknown = torch.full_like(best.loss, torch.nan)
+            return _Seen(z, unknown, torch.zeros_like(best.wrong))
+        seen, _ = self._seen(z, engine.forward(z), labels)
+        return self._better(seen, best)
+
+    def _search(
+        self,
+        engine: Engine,
+        ball: Ball,
+        z: Tensor,
+        labels: Tensor | None,
+        best: _Seen | None,
+        each: Callable[[Tensor], object] | None,
+    ) -> _Seen:
+        """A step is taken where it raises the loss, and is shorter from then on where not."""
+        assert self.backtracking is not None
+        length, velocity = ball.lengths(self.step_size * self.eps), None
+        recorded = engine.record(z)
+        if each is not None:
+            each(recorded.logits)
+        at, seed = self._seen(z, recorded.logits, labels)
+        best = self._better(at, best)
+        gradient = recorded.grad(seed, last=True)
+        for step in range(self.steps):
+            velocity = self._velocity(gradient, velocity)
+            z = ball.walk(at.x, velocity, length)
+            if step == self.steps - 1:
+                return self._better(self._seen(z, engine.forward(z), labels)[0], best)
+            recorded = engine.record(z)
+            if each is not None:
+                each(recorded.logits)
+            trial, seed = self._seen(z, recorded.logits, labels)
+            best = self._better(trial, best)
+            up = trial.loss > at.loss
+            at = _Seen(*(_where(up, new, old) for new, old in zip(trial, at, strict=True)))
+            length = torch.where(up, length, length / self.backtracking)
+            gradient = _where(up, recorded.grad(seed, last=True), gradient)
+        raise AssertionError("there is a step at least")
+
+    def _velocity(self, gradient: Tensor, velocity: Tensor | None) -> Tensor:
+        sign = gradient.sign()
+        if velocity is None:
+            return sign * (1 - self.momentum) if self.momentum else sign
+        return torch.lerp(sign, velocity, self.momentum) if self.momentum else sign
+
+    def _seen(self, z: Tensor, logits: Tensor, labels: Tensor | None) -> tuple[_Seen, Tensor]:
+        """The point, and the gradient of its loss with respect to the logits."""
+        loss = self.loss if callable(self.loss) else LOSSES[self.loss]
+        value, seed = ascent(loss, logits, labels)
+        wrong = torch.zeros_like(value, dtype=torch.bool)
+        if labels is not None:
+            wrong = logits.argmax(dim=1) != labels
+        return _Seen(z, value, wrong), seed
+
+    def _better(self, new: _Seen, old: _Seen | None) -> _Seen:
+        """Of two points, for each sample the one to keep."""
+        if old is None or self.keep == "last":
+            return new
+        better = (new.loss > old.loss) | (old.loss.isnan() & ~new.loss.isnan())
+        if self.keep == "error":
+            better = (new.wrong & ~old.wrong) | ((new.wrong == old.wrong) & better)
+        return _Seen(*(_where(better, a, b) for a, b in zip(new, old, strict=True)))
+
+
+def _where(chosen: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """By sample."""
+    return torch.where(chosen.view(-1, *[1] * (a.dim() - 1)), a, b)

@@ -1,0 +1,61 @@
+"""Where an attack begins: at the input, or at random around it.
+
+`STARTS` names them; a new one is a function and a line there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rrfast.attacks.ball import Ball
+
+#: From the ball and a generator, a point in it.
+Start = Callable[[Ball, torch.Generator | None], Tensor]
+
+
+def at_input(ball: Ball, generator: torch.Generator | None) -> Tensor:
+    """The input itself."""
+    del generator
+    return ball.nearest(ball.x)
+
+
+def uniform(ball: Ball, generator: torch.Generator | None) -> Tensor:
+    """Every element uniform between -eps and eps of the input's (Madry et al., 2018)."""
+    return ball.anywhere(_uniform(ball.x, generator))
+
+
+def uniform_norm(ball: Ball, generator: torch.Generator | None) -> Tensor:
+    """As `uniform` in a ball of radius u eps, u uniform in [0, 1] for each sample.
+
+    The start of ACET; CCAT also divides by the largest of the elements, which for an image is
+    nearly eps.
+    """
+    radius = torch.rand(
+        (len(ball.x), *[1] * (ball.x.dim() - 1)),
+        generator=generator,
+        device=ball.x.device,
+        dtype=torch.float32,
+    )
+    return ball.anywhere(_uniform(ball.x, generator) * radius)
+
+
+def gaussian(ball: Ball, generator: torch.Generator | None) -> Tensor:
+    """The input plus noise of standard deviation 0.001, in its own units (TRADES, MAIL, WMMR)."""
+    noise = torch.empty_like(ball.x, dtype=torch.float32).normal_(generator=generator)
+    return ball.nearest(ball.x + noise.mul_(1e-3).to(ball.x.dtype))
+
+
+def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """[B, ...] in [-1, 1]."""
+    return torch.empty_like(x, dtype=torch.float32).uniform_(-1, 1, generator=generator)
+
+
+STARTS: dict[str, Start] = {
+    "input": at_input,
+    "uniform": uniform,
+    "uniform_norm": uniform_norm,
+    "gaussian": gaussian,
+}
