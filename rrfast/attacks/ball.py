@@ -13,8 +13,8 @@ class Ball:
     """{z: |z_c - x_c| <= eps scale_c, lower_c <= z_c <= upper_c}, for every sample of a batch.
 
     No point of it is further away than eps, whatever rounding does: where x + eps lies between two
-    numbers of x's dtype, the one inside is taken (in float64 it is rounded once). x must lie in the box; what does not is moved to
-    its face. Nothing waits for the device.
+    numbers of x's dtype, the one inside is taken (in float64 it is rounded once). x must lie in the
+    box; what does not is moved to its face. Nothing waits for the device.
 
     Args:
         x: [B, ...], floating point.
