@@ -38,7 +38,7 @@ from rrfast.evaluate.misd.appraisal import (
     tuned,
 )
 from rrfast.evaluate.misd.evaluate import _released
-from rrfast.evaluate.misd.summary import at, paired, spread
+from rrfast.evaluate.summary import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize
 from rrfast.scores import ODIN, SCORES, TEMPERATURES, Preprocessed, RelU
@@ -269,7 +269,7 @@ def test_corruptions_of_cifar10_are_those_of_its_test_images(tmp_path: Path) -> 
     test = Split(torch.zeros(4, 3, 32, 32), torch.tensor([9, 5, 7, 0]))
     task = Task(test, test, test, 10, released)
     division = Division(Part(test, torch.arange(4)), Part(test, torch.tensor([1, 3])))
-    asked = misd.evaluate.__globals__["_Asked"](("msr",), "rat", tmp_path, 3, OPTIONS, CPU)
+    asked = misd.evaluate.__globals__["_Asked"](("msr",), "rat", tmp_path, 3, OPTIONS)
     part = _released("fog", division, task, asked)
     [(x, y)] = part.batches(10, CPU)
     assert (x[:, 0, 0, 0] * 255).round().tolist() == [5, 300 % 256]

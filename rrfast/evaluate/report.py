@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rrfast.bench import report as bench
 from rrfast.evaluate.ablate import blocks as ablation_blocks
 from rrfast.evaluate.ablate import notes as ablation_notes
-from rrfast.evaluate.misd import figures, tables
+from rrfast.evaluate.studies import STUDIES
+from rrfast.evaluate.study import Study
 from rrfast.results import require_matplotlib
 from rrfast.tables import Block
 from rrfast.whole_file import write
@@ -100,14 +102,14 @@ def _section(folder: Path, name: str, make: Callable[[Path, dict[str, Any]], Sec
         ) from error
 
 
-def _evaluation(folder: Path, result: dict[str, Any]) -> Section:
+def _study(study: Study, folder: Path, result: dict[str, Any]) -> Section:
     del folder
     return Section(
-        f"Misclassification detection: {', '.join(result['data'])}",
+        study.title(result),
         result,
-        list(tables.blocks(result)),
-        tables.notes(result),
-        [Picture(d.title, d.caption, _svg(d.figure)) for d in figures.figures(result)],
+        list(study.blocks(result)),
+        study.notes(result),
+        [Picture(d.title, d.caption, _svg(d.figure)) for d in study.figures(result)],
     )
 
 
@@ -138,7 +140,7 @@ def _bench(folder: Path, result: dict[str, Any]) -> Section:
 
 #: A file of results, and what makes a section of it. A new kind of result is a line here.
 _KINDS: dict[str, Callable[[Path, dict[str, Any]], Section]] = {
-    "evaluation.json": _evaluation,
+    **{f"{study.stem}.json": partial(_study, study) for study in STUDIES.values()},
     "ablation.json": _ablation,
     "bench.json": _bench,
 }

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rrfast.evaluate.misd.summary import Paired, Row, Value, at, of, paired, spread
+from rrfast.evaluate.summary import Paired, Row, Value, at, of, paired, spread
 from rrfast.scores.named import STEP
 from rrfast.tables import Block, number
 from rrfast.train.variants import VARIANTS

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
-import os
-import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,27 +12,21 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import nn
 
-from rrfast import tables
 from rrfast.checks import check_count
-from rrfast.data import CORRUPTIONS, Split, cifar10c
-from rrfast.evaluate.device import chosen_device
+from rrfast.data import CORRUPTIONS, cifar10c
 from rrfast.evaluate.division import PROTOCOLS, SPLITS, Division, Part, divide
+from rrfast.evaluate.kept import Kept
 from rrfast.evaluate.misd.appraisal import Ground, Options, again, appraise, corrupted, ground
 from rrfast.evaluate.misd.figures import figures
-from rrfast.evaluate.misd.tables import blocks, notes, page
+from rrfast.evaluate.misd.tables import blocks, notes
+from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
-from rrfast.machine import machine
 from rrfast.metrics import METRICS
-from rrfast.results import plain, require_matplotlib, write_json
 from rrfast.scores import SCORES
 from rrfast.scores.named import named
-from rrfast.selective.classifier import weights_hash
 from rrfast.tables import SHOWN
 from rrfast.train.tasks import Task
-from rrfast.whole_file import write
 
 #: Sets of scores by name: RAT's Tables 2 and 3; and those that a few passes give.
 SETS = {
@@ -110,67 +99,31 @@ def evaluate(
 
     Source: RAT §5, B.1, B.3 to B.5; errata 10 to 12.
     """
-    require_matplotlib("evaluate")
-    _check(subjects, scores, protocol, severity, draws, batch)
-    where = chosen_device(device)
-    if console is None:
-        console = Console()
-        if not console.is_terminal:
-            console.width = 140  # lines of a file may be longer than the 80 columns that rich takes
-    out = Path(out)
-    (out / "parts").mkdir(parents=True, exist_ok=True)
+    _check(scores, protocol, severity, draws, batch)
     asked = _Asked(
         tuple(scores),
         protocol,
         corruptions,
         severity,
         Options(batch=batch, draws=draws, sensitivity=sensitivity),
-        where,
     )
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed} of {task.total}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+    divisions = SPLITS if protocol == "rat" else 1
+    return conduct(
+        STUDY,
+        subjects,
+        out,
+        partial(_appraised, asked=asked),
+        steps=divisions * len(scores) + len(CORRUPTIONS) * bool(corruptions),
+        options=asked.told(),
+        depends={"protocol": protocol, **asdict(asked.options)},
+        asked={"scores": list(scores)},
+        device=device,
+        command=command,
+        console=console,
     )
-    runs: list[dict[str, Any]] = []
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        divisions = SPLITS if protocol == "rat" else 1
-        steps = divisions * len(scores) + len(CORRUPTIONS) * bool(corruptions)
-        bar = progress.add_task("", total=steps * len(subjects))
-        for i, subject in enumerate(subjects):
-            title = f"{subject.training}, seed {subject.seed}"
-            progress.update(bar, description=title)
-            runs += _appraised(subject, asked, out / "parts", partial(progress.advance, bar))
-            progress.update(bar, completed=steps * (i + 1))
-            if not console.is_terminal:
-                console.print(f"{title}: done", highlight=False, markup=False)
-    result = {
-        "command": command,
-        **machine(asked.device),
-        "options": asked.told(),
-        "data": list(dict.fromkeys(subject.data for subject in subjects)),
-        "scores": list(scores),
-        "runs": runs,
-    }
-    write_json(out / "evaluation.json", result, compact=True)
-    _write_csv(out / "evaluation.csv", runs)
-    drawn = list(figures(result))
-    for drawing in drawn:
-        drawing.figure.savefig(out / f"{drawing.name}.png", dpi=100)
-    (out / "evaluation.md").write_text(page(result, drawn), encoding="utf-8")
-    console.print(tables.terminal(blocks(result)))
-    console.print("\n".join(notes(result)), highlight=False, markup=False)
-    pictures = ", ".join(f"{drawing.name}.png" for drawing in drawn)
-    written = f"evaluation.json, evaluation.csv, evaluation.md, {pictures}"
-    console.print(f"\nWritten to {out}: {written}", highlight=False, markup=False)
-    return result
 
 
 def _check(
-    subjects: Sequence[Subject],
     scores: Sequence[str],
     protocol: str,
     severity: int,
@@ -178,8 +131,6 @@ def _check(
     batch: int,
 ) -> None:
     """Raise before hours of work rather than after."""
-    if not subjects:
-        raise ValueError("subjects must hold at least one trained model, got none")
     if not scores:
         raise ValueError("scores must hold at least one name, got none")
     for name in scores:
@@ -194,11 +145,6 @@ def _check(
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     check_count("draws", draws, least=0)
     check_count("batch", batch)
-    world = os.environ.get("WORLD_SIZE", "1")
-    if world != "1":
-        raise ValueError(
-            f"evaluate runs in one process, got WORLD_SIZE={world}: start it without torchrun"
-        )
 
 
 class _Asked(NamedTuple):
@@ -209,7 +155,6 @@ class _Asked(NamedTuple):
     corruptions: bool | Path | str
     severity: int
     options: Options
-    device: torch.device
 
     def told(self) -> dict[str, Any]:
         """As the results say it."""
@@ -224,22 +169,17 @@ class _Asked(NamedTuple):
 # -------------------------------------------------------------------------------------- one model
 
 
-def _appraised(
-    subject: Subject, asked: _Asked, parts: Path, advance: Callable[[], object]
-) -> list[dict[str, Any]]:
+def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     """The rows of one model: a row per division and score."""
-    model, task = subject.load()
+    subject, task, kept = bench.subject, bench.task, bench.kept
     if not isinstance(asked.corruptions, bool) and task.released is None:
         raise ValueError(
             f"corruptions must be made here for this data, got the folder {asked.corruptions}: "
             "CIFAR-10-C holds the test images of CIFAR-10"
         )
-    model.to(asked.device)
-    name = re.sub(r"[^\w.-]+", "_", f"{subject.training}_{subject.seed}")
-    kept = _Kept(parts / f"{name}.json", _identity(model, task, asked))
     rows = []
     for split, division in enumerate(divide(task, asked.protocol, subject.seed)):
-        on = ground(model, division, subject.seed, asked.device, asked.options.batch)
+        on = ground(bench.model, division, subject.seed, bench.device, asked.options.batch)
         with warnings.catch_warnings():
             # Of draws without an error, which the bootstrap leaves out; the notes say so.
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -255,7 +195,7 @@ def _appraised(
                         **said,
                     }
                 )
-                advance()
+                bench.advance()
         if asked.corruptions and split == 0:
             for row in rows:
                 row["corruptions"] = {}
@@ -263,7 +203,7 @@ def _appraised(
                 found = _under(kind, rows, on, task, asked, kept)
                 for row in rows:
                     row["corruptions"][kind] = found[row["score"]]
-                advance()
+                bench.advance()
     return rows
 
 
@@ -273,7 +213,7 @@ def _under(
     on: Ground,
     task: Task,
     asked: _Asked,
-    kept: _Kept,
+    kept: Kept,
 ) -> dict[str, Any]:
     """Every score under one corruption, those that are not known yet in one go."""
     # CIFAR-10-C's files are other images than those made here.
@@ -300,69 +240,23 @@ def _released(kind: str, division: Division, task: Task, asked: _Asked) -> Part 
     return Part(cifar10c(asked.corruptions, kind, asked.severity), places)
 
 
-# -------------------------------------------------------------------------------- what is on disk
-
-
-class _Kept:
-    """What is known of one model, on disk; forgotten where the model or the question is another."""
-
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
-        self._path = path
-        self._state: dict[str, Any] = {"identity": identity, "known": {}}
-        if path.is_file():
-            state = json.loads(path.read_text(encoding="utf-8"))
-            if state["identity"] == identity:
-                self._state = state
-
-    def has(self, key: str) -> bool:
-        return key in self._state["known"]
-
-    def get(self, key: str, make: Callable[[], dict[str, Any]] | None = None) -> Any:
-        if make is not None and not self.has(key):
-            self.put({key: make()})
-        return self._state["known"][key]
-
-    def put(self, entries: dict[str, Any]) -> None:
-        # As they will be read again: without NaN.
-        self._state["known"] |= plain(entries)
-        text = json.dumps(self._state).encode()
-        write(self._path, lambda file: file.write(text))
-
-
-def _identity(model: nn.Module, task: Task, asked: _Asked) -> dict[str, Any]:
-    """What the numbers depend on, less the code of a model, whose edits nobody sees here."""
-    digest = hashlib.sha256()
-    for data in (task.validation, task.test):
-        if data is not None:
-            digest.update(data.y.numpy().tobytes())
-            # Of images that are read one by one, the first of them, and the names of all.
-            images = data.x if isinstance(data, Split) else data[0][0]
-            digest.update(images.numpy().tobytes())
-            digest.update("\n".join(getattr(data, "files", ())).encode())
-    # `Normalize` keeps its statistics out of the state_dict.
-    form = hashlib.sha256(str(model).encode())
-    for name, value in model.named_buffers():
-        form.update(f"{name} {value.tolist()}".encode())
-    return {
-        "weights": weights_hash(model),
-        "model": form.hexdigest(),
-        "data": digest.hexdigest(),
-        "protocol": asked.protocol,
-        **asdict(asked.options),
-        **machine(asked.device)["versions"],
-    }
-
-
-def _write_csv(path: Path, runs: Sequence[dict[str, Any]]) -> None:
+def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
     """A row per model, division and score."""
     plain_columns = ("training", "seed", "split", "score", "hyperparameters", "images", "errors")
     columns = [*plain_columns, *METRICS, "forwards", "backwards"]
-    ends = [f"{metric}_{end}" for metric in SHOWN for end in ("low", "high")]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*columns, *ends])
-        for run in runs:
-            cells = [run[column] for column in columns]
-            cells[4] = " ".join(f"{k}={v:g}" for k, v in run["hyperparameters"].items())
-            intervals = [run["intervals"].get(metric, ["", ""]) for metric in SHOWN]
-            writer.writerow(cells + [end for interval in intervals for end in interval])
+    yield columns + [f"{metric}_{end}" for metric in SHOWN for end in ("low", "high")]
+    for run in runs:
+        cells = [run[column] for column in columns]
+        cells[4] = " ".join(f"{k}={v:g}" for k, v in run["hyperparameters"].items())
+        intervals = [run["intervals"].get(metric, ["", ""]) for metric in SHOWN]
+        yield cells + [end for interval in intervals for end in interval]
+
+
+STUDY = Study(
+    "evaluation",
+    lambda result: f"Misclassification detection: {', '.join(result['data'])}",
+    blocks,
+    notes,
+    figures,
+    _cells,
+)

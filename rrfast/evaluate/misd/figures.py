@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from rrfast.evaluate.drawing import Drawing, legend, panels, trainings
 from rrfast.evaluate.misd.appraisal import COVERAGES, EDGES
-from rrfast.evaluate.misd.summary import Row, Value, at, of, per_run, spread
+from rrfast.evaluate.summary import Row, Value, at, of, per_run, spread
 from rrfast.scores.named import STEP
 
 if TYPE_CHECKING:
@@ -40,17 +41,6 @@ STYLES = {
 }
 #: Which radius the histograms are of, the first of these that there is.
 DRAWN = ("radius_bs", "radius_search", "radius_fast", "radius_grad")
-#: Panels side by side.
-WIDE = 3
-
-
-class Drawing(NamedTuple):
-    """A figure, and what it shows."""
-
-    name: str  #: of its file
-    title: str
-    caption: str
-    figure: Figure
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
@@ -87,7 +77,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             temperature(rows),
         )
     if any(row.get("corruptions") for row in rows):
-        for training in _trainings(rows):
+        for training in trainings(rows):
             yield Drawing(
                 f"corruptions_{training}".lower().replace(" + ", "_"),
                 f"Under corruption: {training}",
@@ -102,30 +92,6 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         "mean over seeds, where every seed has errors left.",
         above(rows),
     )
-
-
-def _trainings(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["training"] for row in rows))
-
-
-def _panels(rows: Sequence[Row], height: float = 3.4) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
-    """A panel per training, on the same axes."""
-    from matplotlib.figure import Figure
-
-    trainings = _trainings(rows)
-    wide = min(WIDE, len(trainings))
-    deep = math.ceil(len(trainings) / wide)
-    figure = Figure(figsize=(1 + 3.6 * wide, 0.6 + height * deep), layout="constrained")
-    grid = figure.subplots(deep, wide, sharex=True, sharey=True, squeeze=False).flatten()
-    for ax in grid[len(trainings) :]:
-        ax.remove()
-    for training, ax in zip(trainings, grid, strict=False):
-        ax.set_title(training, fontsize=11)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25, lw=0.6)
-        # What a removed panel below would have shown.
-        ax.tick_params(labelbottom=True)
-    return figure, iter(zip(trainings, grid, strict=False))
 
 
 def _drawn(rows: Sequence[Row]) -> list[str]:
@@ -145,27 +111,18 @@ def _style(name: str) -> Style:
 
 def _legend(figure: Figure) -> None:
     """Every score that any panel has: a training without errors may have none of them."""
-    found: dict[str, Any] = {}
-    for ax in figure.axes:
-        handles, labels = ax.get_legend_handles_labels()
-        found = dict(zip(labels, handles, strict=True)) | found
-    labels = _ordered(found)
-    handles = [found[name] for name in labels]
-    columns = max(1, min(len(labels), 5))
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9
-    )
+    legend(figure, [end for name in STYLES for end in (name, name.removesuffix(STEP))])
 
 
 def radius_histograms(rows: Sequence[Row]) -> Figure:
     """Fig. 2: how far right and wrong predictions are from the boundary."""
-    figure, panels = _panels(rows, 2.9)
+    figure, grid = panels(trainings(rows), 2.9)
     centres = [math.sqrt(a * b) for a, b in itertools.pairwise(EDGES)]
     # Pairs of bins: twenty to a decade are more than a few hundred images fill.
     edges = EDGES[::2]
     last: Axes | None = None
     used: list[float] = []
-    for training, ax in panels:
+    for training, ax in grid:
         own = of(rows, training=training)
         for group, colour, line in (("right", "#0072B2", "-"), ("wrong", "#D55E00", "--")):
             counts = torch.tensor([row["histogram"][group]["counts"] for row in own]).sum(0)
@@ -197,8 +154,8 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
 
 def risk_coverage(rows: Sequence[Row]) -> Figure:
     """Errors among the accepted, against how many are accepted."""
-    figure, panels = _panels(rows)
-    for training, ax in panels:
+    figure, grid = panels(trainings(rows))
+    for training, ax in grid:
         for name in _drawn(rows):
             own = of(rows, training=training, score=name)
             if own:
@@ -216,8 +173,8 @@ def risk_coverage(rows: Sequence[Row]) -> Figure:
 
 def temperature(rows: Sequence[Row]) -> Figure:
     """Fig. 3: how much a score depends on its temperature."""
-    figure, panels = _panels([row for row in rows if row["temperature"]])
-    for training, ax in panels:
+    figure, grid = panels(trainings([row for row in rows if row["temperature"]]))
+    for training, ax in grid:
         for name in _drawn(rows):
             own = [row for row in of(rows, training=training, score=name) if row["temperature"]]
             if own:
@@ -242,9 +199,9 @@ def corruptions(rows: Sequence[Row]) -> Figure:
     rows = [row for row in rows if row.get("corruptions")]
     kinds = list(rows[0]["corruptions"])
     figure = Figure(figsize=(10, 6), layout="constrained")
-    panels = figure.subplots(2, 1, sharex=True)
+    pair = figure.subplots(2, 1, sharex=True)
     named = (("auroc", "AUROC, %"), ("fpr_at_tpr", "FPR95, %"))
-    for ax, (metric, label) in zip(panels, named, strict=True):
+    for ax, (metric, label) in zip(pair, named, strict=True):
         names = _drawn(rows)
         for i, name in enumerate(names):
             own = of(rows, score=name)
@@ -264,7 +221,7 @@ def corruptions(rows: Sequence[Row]) -> Figure:
         ax.set_ylabel(label)
         ax.grid(alpha=0.25, lw=0.6, axis="y")
         ax.spines[["top", "right"]].set_visible(False)
-    panels[1].set_xticks(
+    pair[1].set_xticks(
         range(len(kinds)), [kind.replace("_", " ") for kind in kinds], rotation=35, ha="right"
     )
     _legend(figure)
@@ -273,9 +230,9 @@ def corruptions(rows: Sequence[Row]) -> Figure:
 
 def above(rows: Sequence[Row]) -> Figure:
     """Fig. B.1: AUROC among predictions above a confidence."""
-    figure, panels = _panels(rows)
+    figure, grid = panels(trainings(rows))
     ticks: dict[float, str] = {}
-    for training, ax in panels:
+    for training, ax in grid:
         for name in _drawn(rows):
             own = of(rows, training=training, score=name)
             # Up to the last threshold at which every seed has errors left.

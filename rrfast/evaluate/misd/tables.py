@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from rrfast.evaluate.division import PROTOCOLS
 from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences
-from rrfast.evaluate.misd.summary import Row, at, of, spread
-from rrfast.tables import CONVENTION, SHOWN, Block, markdown, number
+from rrfast.evaluate.summary import Row, at, of, spread
+from rrfast.tables import CONVENTION, SHOWN, Block, number
 from rrfast.train.variants import VARIANTS
-
-if TYPE_CHECKING:
-    from rrfast.evaluate.misd.figures import Drawing
 
 #: Metric: as printed, factor, digits.
 COLUMNS = {
@@ -162,17 +159,3 @@ def notes(result: dict[str, Any]) -> list[str]:
         lines.append(f"NaN on some images, and so no metric: {', '.join(undefined)}.")
     said = list(sentences(result))
     return lines + ([LEGEND, "Claims of RAT §5 and B.4:", *said] if said else [])
-
-
-def page(result: dict[str, Any], drawings: Sequence[Drawing] = ()) -> str:
-    """Tables, notes and figures in Markdown."""
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    lines = "\n".join(notes(result))
-    pictures = "".join(
-        f"![{d.title}]({d.name}.png)\n\n**{d.title}.** {d.caption}\n\n" for d in drawings
-    )
-    return (
-        f"# rrfast evaluate\n\n{markdown(blocks(result))}\n\n```text\n{lines}\n```\n\n{pictures}"
-        f"`{result['command']}`, {result['device']}, {result['threads']} "
-        f"thread{'s' * (result['threads'] > 1)}; {versions}; {result['date']}.\n"
-    )

@@ -1,0 +1,72 @@
+"""A figure of an evaluation: what it shows, and a panel per training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rrfast.evaluate.summary import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Panels side by side.
+WIDE = 3
+#: Okabe and Ito's colours, told apart by the colour-blind.
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+LINES = ("-", "--", "-.", ":")
+
+
+class Drawing(NamedTuple):
+    """A figure, and what it shows."""
+
+    name: str  #: of its file
+    title: str
+    caption: str
+    figure: Figure
+
+
+def panels(
+    titles: Sequence[str], height: float = 3.4, *, share: bool = True
+) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
+    """A panel for each title, on the same axes where they share them."""
+    from matplotlib.figure import Figure
+
+    wide = min(WIDE, len(titles))
+    deep = math.ceil(len(titles) / wide)
+    figure = Figure(figsize=(1 + 3.6 * wide, 0.6 + height * deep), layout="constrained")
+    grid = figure.subplots(deep, wide, sharex=share, sharey=share, squeeze=False).flatten()
+    for ax in grid[len(titles) :]:
+        ax.remove()
+    for title, ax in zip(titles, grid, strict=False):
+        ax.set_title(title, fontsize=11)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25, lw=0.6)
+        # What a removed panel below would have shown.
+        ax.tick_params(labelbottom=True)
+    return figure, iter(zip(titles, grid, strict=False))
+
+
+def trainings(rows: Sequence[Row]) -> list[str]:
+    """Their names, in the order they come."""
+    return list(dict.fromkeys(row["training"] for row in rows))
+
+
+def legend(figure: Figure, order: Sequence[str] | None = None) -> None:
+    """One legend above all panels, of everything that any of them has."""
+    found: dict[str, Any] = {}
+    for ax in figure.axes:
+        handles, labels = ax.get_legend_handles_labels()
+        found = dict(zip(labels, handles, strict=True)) | found
+    names = [name for name in dict.fromkeys(order or found) if name in found]
+    columns = max(1, min(len(names), 5))
+    figure.legend(
+        [found[name] for name in names],
+        names,
+        loc="outside upper center",
+        ncols=columns,
+        frameon=False,
+        fontsize=9,
+    )

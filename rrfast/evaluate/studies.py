@@ -1,0 +1,8 @@
+"""Every kind of evaluation by the name of its protocol; a new one is a package and a line here."""
+
+from __future__ import annotations
+
+from rrfast.evaluate import misd
+from rrfast.evaluate.study import Study
+
+STUDIES: dict[str, Study] = {"misd": misd.STUDY}

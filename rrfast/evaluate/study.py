@@ -1,0 +1,176 @@
+"""What all of `rrfast evaluate` share: model after model, and what is written at the end."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rrfast import tables
+from rrfast.evaluate.device import chosen_device
+from rrfast.evaluate.kept import Kept, identity
+from rrfast.evaluate.subject import Subject
+from rrfast.machine import machine
+from rrfast.results import require_matplotlib, write_json
+from rrfast.tables import Block
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rrfast.evaluate.drawing import Drawing
+    from rrfast.train.tasks import Task
+
+Result = dict[str, Any]
+
+
+class Study(NamedTuple):
+    """A kind of evaluation: how its result is written and read."""
+
+    stem: str  #: of its files: STEM.json, STEM.csv, STEM.md
+    title: Callable[[Result], str]  #: of its section in a report
+    blocks: Callable[[Result], Iterator[Block]]  #: every table
+    notes: Callable[[Result], list[str]]  #: what the numbers are and say
+    figures: Callable[[Result], Iterator[Drawing]]
+    cells: Callable[[list[dict[str, Any]]], Iterable[Sequence[Any]]]  #: the CSV file, head first
+
+
+class Bench(NamedTuple):
+    """A model to be evaluated, and what it takes."""
+
+    subject: Subject
+    model: nn.Module  #: on the device
+    task: Task
+    device: torch.device
+    kept: Kept
+    advance: Callable[[], object]  #: a step of the progress bar
+
+
+def conduct(
+    study: Study,
+    subjects: Sequence[Subject],
+    out: Path | str,
+    rows_of: Callable[[Bench], list[dict[str, Any]]],
+    *,
+    steps: int,
+    options: dict[str, Any],
+    depends: dict[str, Any],
+    asked: dict[str, Any] | None = None,
+    device: torch.device | str | None = None,
+    command: str = "",
+    console: Console | None = None,
+) -> Result:
+    """Ask every model, and write STEM.json, STEM.csv, STEM.md and the figures.
+
+    Args:
+        study: What is written.
+        subjects: Trained models with their data.
+        out: Folder for it; what is done of a model is kept in out/parts.
+        rows_of: Gives the rows of one model.
+        steps: Of the progress bar, per model.
+        options: What was asked, as the result says it.
+        depends: What of it all numbers depend on: with others, nothing that was kept is used again.
+        asked: Further entries of the result.
+        device: Default CUDA where there is some.
+        command: What the results are to say made them.
+        console: Where to print; default standard output.
+
+    Returns:
+        What STEM.json holds: `command`, `date`, `device`, `versions`, `options`, `data`, `runs`,
+        and what `asked` has.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: `out` cannot be written.
+        ValueError: There is no subject, the device is not here, or torchrun has started several
+            processes; and what `rows_of` raises.
+    """
+    require_matplotlib("evaluate")
+    if not subjects:
+        raise ValueError("subjects must hold at least one trained model, got none")
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world != "1":
+        raise ValueError(
+            f"evaluate runs in one process, got WORLD_SIZE={world}: start it without torchrun"
+        )
+    where = chosen_device(device)
+    if console is None:
+        console = Console()
+        if not console.is_terminal:
+            console.width = 140  # lines of a file may be longer than the 80 columns that rich takes
+    out = Path(out)
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed} of {task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    runs: list[dict[str, Any]] = []
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=steps * len(subjects))
+        for i, subject in enumerate(subjects):
+            title = f"{subject.training}, seed {subject.seed}"
+            progress.update(bar, description=title)
+            model, task = subject.load()
+            model.to(where)
+            name = re.sub(r"[^\w.-]+", "_", f"{subject.training}_{subject.seed}")
+            kept = Kept(
+                out / "parts" / f"{study.stem}_{name}.json",
+                identity(model, task, where) | depends,
+            )
+            runs += rows_of(
+                Bench(subject, model, task, where, kept, partial(progress.advance, bar))
+            )
+            progress.update(bar, completed=steps * (i + 1))
+            if not console.is_terminal:
+                console.print(f"{title}: done", highlight=False, markup=False)
+    result = {
+        "command": command,
+        **machine(where),
+        "options": options,
+        "data": list(dict.fromkeys(subject.data for subject in subjects)),
+        **(asked or {}),
+        "runs": runs,
+    }
+    _write(study, result, out, console)
+    return result
+
+
+def _write(study: Study, result: Result, out: Path, console: Console) -> None:
+    files = [f"{study.stem}.{kind}" for kind in ("json", "csv", "md")]
+    write_json(out / files[0], result, compact=True)
+    with (out / files[1]).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(study.cells(result["runs"]))
+    drawn = list(study.figures(result))
+    for drawing in drawn:
+        drawing.figure.savefig(out / f"{drawing.name}.png", dpi=100)
+    (out / files[2]).write_text(page(study, result, drawn), encoding="utf-8")
+    console.print(tables.terminal(study.blocks(result)))
+    console.print("\n".join(study.notes(result)), highlight=False, markup=False)
+    written = ", ".join([*files, *(f"{drawing.name}.png" for drawing in drawn)])
+    console.print(f"\nWritten to {out}: {written}", highlight=False, markup=False)
+
+
+def page(study: Study, result: Result, drawings: Sequence[Drawing] = ()) -> str:
+    """Tables, notes and figures in Markdown."""
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    lines = "\n".join(study.notes(result))
+    pictures = "".join(
+        f"![{d.title}]({d.name}.png)\n\n**{d.title}.** {d.caption}\n\n" for d in drawings
+    )
+    return (
+        f"# rrfast evaluate\n\n{tables.markdown(study.blocks(result))}\n\n"
+        f"```text\n{lines}\n```\n\n{pictures}"
+        f"`{result['command']}`, {result['device']}, {result['threads']} "
+        f"thread{'s' * (result['threads'] > 1)}; {versions}; {result['date']}.\n"
+    )
