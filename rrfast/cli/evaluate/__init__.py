@@ -1,0 +1,110 @@
+"""`rrfast evaluate`: trained models under the protocols of the papers.
+
+One file per protocol, with `HELP`, `add_arguments` and `run`; another one is a file and a line in
+`PROTOCOLS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rrfast.cli.argument_types import positive
+from rrfast.cli.evaluate import misd
+from rrfast.models import SPECIFICATIONS
+
+if TYPE_CHECKING:
+    from rrfast.evaluate import Subject
+
+
+class Evaluation(Protocol):
+    """What the module of a protocol has."""
+
+    HELP: str  #: one line
+    SHARED: tuple[str, ...]  #: options of the protocols before it that it has too
+
+    def add_arguments(self, group: argparse._ArgumentGroup, /) -> None:
+        """Add its own options, without defaults: one that is not given is not there."""
+
+    def run(self, subjects: list[Subject], options: dict[str, Any], /) -> None:
+        """Evaluate; `options` are those that were given, and the common ones."""
+
+
+PROTOCOLS: dict[str, Evaluation] = {"misd": misd}
+
+
+def add_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    """Add `rrfast evaluate` and its options."""
+    command = commands.add_parser(
+        "evaluate",
+        help="trained models under the protocols of the papers",
+        description="Evaluate trained models, and write the tables, the figures and the numbers, "
+        "and what they say of the paper's claims. Stopped, or asked for more, it goes on where it "
+        "was.",
+    )
+    command.add_argument(
+        "models",
+        metavar="MODEL",
+        nargs="+",
+        help=f"a training's folder, one of such folders, or {SPECIFICATIONS}",
+    )
+    command.add_argument(
+        "--protocol",
+        choices=tuple(PROTOCOLS),
+        default="misd",
+        help="; ".join(f"{name}: {module.HELP}" for name, module in PROTOCOLS.items()) + " (misd)",
+    )
+    command.add_argument(
+        "--data",
+        nargs="+",
+        metavar="NAME KEY=VALUE",
+        help="for a model that is no training's folder, such as cifar10 folder=data",
+    )
+    command.add_argument("--weights", metavar="W", help="a state_dict; of a folder last or best")
+    command.add_argument("--classes", type=positive, metavar="K", help="logits of the model")
+    command.add_argument("--normalize", metavar="NAME", help="in front of the model: cifar10, ...")
+    command.add_argument(
+        "--draws", type=int, default=1000, metavar="N", help="of the bootstrap; 0 for none (1000)"
+    )
+    command.add_argument("--batch", type=positive, default=500, metavar="N", help="(500)")
+    command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
+    command.add_argument(
+        "--out", type=Path, default=Path("rrfast-evaluate"), metavar="DIR", help="(rrfast-evaluate)"
+    )
+    owners: dict[str, list[str]] = {}
+    for name, module in PROTOCOLS.items():
+        group = command.add_argument_group(f"protocol {name}", argument_default=argparse.SUPPRESS)
+        module.add_arguments(group)
+        for option in (*module.SHARED, *(action.dest for action in group._group_actions)):
+            owners.setdefault(option, []).append(name)
+    command.set_defaults(owners=owners)
+    return command
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the protocol on the models."""
+    from rrfast.evaluate import subjects
+    from rrfast.train import parse_options
+
+    given = {name for name in arguments.owners if hasattr(arguments, name)}
+    strange = sorted(name for name in given if arguments.protocol not in arguments.owners[name])
+    if strange:
+        raise ValueError(
+            f"--{strange[0].replace('_', '-')} is an option of the protocol "
+            f"{' and '.join(arguments.owners[strange[0]])}, and the protocol is "
+            f"{arguments.protocol}"
+        )
+    found = subjects(
+        arguments.models,
+        data=parse_options(arguments.data) if arguments.data else None,
+        weights=arguments.weights,
+        classes=arguments.classes,
+        normalize=arguments.normalize,
+    )
+    options = {name: getattr(arguments, name) for name in given}
+    common = {name: getattr(arguments, name) for name in ("out", "draws", "batch", "device")}
+    PROTOCOLS[arguments.protocol].run(found, options | common | {"command": arguments.typed})
+    return 0

@@ -1,0 +1,56 @@
+"""`rrfast evaluate --protocol misd`: how well every score finds the errors."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from rrfast.cli.argument_types import comma_separated, positive
+
+if TYPE_CHECKING:
+    from rrfast.evaluate import Subject
+
+HELP = "every score, tuned on a validation split, asked for the errors (RAT)"
+SHARED = ()
+
+
+def add_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the options of the protocol."""
+    group.add_argument(
+        "--scores",
+        metavar="A,B",
+        help="names, msr+eps for one with input pre-processing, or quick, paper, all (quick)",
+    )
+    group.add_argument(
+        "--tuning",
+        choices=("heldout", "rat"),
+        help="on the validation split, or on a fifth of the test split, three times (heldout)",
+    )
+    group.add_argument(
+        "--corruptions",
+        nargs="?",
+        const=True,
+        metavar="DIR",
+        help="also under 15 corruptions, made here or in DIR, the files of CIFAR-10-C",
+    )
+    group.add_argument("--severity", type=positive, metavar="N", help="1 to 5 (3)")
+    group.add_argument(
+        "--no-sensitivity",
+        action="store_false",
+        dest="sensitivity",
+        help="not at every temperature on the test split",
+    )
+
+
+def run(subjects: list[Subject], options: dict[str, Any]) -> None:
+    """Run `rrfast.evaluate.misd` on the models."""
+    from rrfast.evaluate import misd
+
+    scores = options.pop("scores", "quick")
+    protocol = options.pop("tuning", "heldout")
+    misd.evaluate(
+        subjects,
+        scores=misd.SETS.get(scores) or comma_separated(scores),
+        protocol=protocol,
+        **options,
+    )
