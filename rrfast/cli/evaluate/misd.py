@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rrfast.evaluate import Subject
 
 HELP = "every score, tuned on a validation split, asked for the errors (RAT)"
-SHARED = ()
+SHARED: tuple[str, ...] = ()
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
