@@ -151,7 +151,8 @@ def test_some_of_the_images_are_scaled() -> None:
 
 
 def test_white_stays_within_bounds() -> None:
-    assert resized(torch.ones(1, 3, 37, 41), (3, 7, 9)).max() <= 1
+    for side in range(30, 60):  # at half of these the sum of the weights is rounded to above 1
+        assert resized(torch.ones(1, 3, side, side + 4), (3, 7, 7)).max() <= 1
     assert resized(torch.ones(1, 3, 37, 41), (1, 37, 41)).max() <= 1
 
 

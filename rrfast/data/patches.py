@@ -205,8 +205,8 @@ class _Photos:
                 f"{high:g}"
             )
         if channels == 1 and len(pixels) == 3:
-            # In [0, 1] but for rounding.
-            return torch.einsum("c,chw->hw", torch.tensor(GREY), pixels)[None].clamp_(0, 1)
+            # At most 1: rounded to float32, the weights add up to 1 in any order.
+            return torch.einsum("c,chw->hw", torch.tensor(GREY), pixels)[None]
         return pixels.expand(channels, -1, -1)
 
 
@@ -264,7 +264,5 @@ def _scaled(x: Tensor, height: int, width: int) -> Tensor:
     """An image [C, h, w] as [C, height, width]."""
     if tuple(x.shape[1:]) == (height, width):
         return x
-    # Weights add up to 1 but for rounding.
-    return F.interpolate(x[None], size=(height, width), mode="bilinear", antialias=True)[0].clamp_(
-        0, 1
-    )
+    scaled = F.interpolate(x[None], size=(height, width), mode="bilinear", antialias=True)[0]
+    return scaled.clamp_(0, 1)  # the weights add up to 1 but for rounding
