@@ -40,8 +40,8 @@ class SmoothedNoise:
     permutations, the uniform pixels, s. That is `generator`, or one that is made for the batch and
     seeded with a number from the default CPU generator. So `torch.manual_seed` decides all of it,
     on one kind of device. Under `torch.distributed` the processes, seeded alike, draw together
-    the rows that one process would draw for the joint batch, and each of them has noise and an s
-    of its own.
+    the rows that one process would draw for the joint batch, provided all shares are of one even
+    size, and each of them has permutations, pixels and an s of its own.
 
     Args:
         images: [n, C, H, W] as `Outliers` takes them, the training images.
