@@ -55,7 +55,7 @@ class SmoothedNoise:
         TypeError: `images` or `generator` is none, or of another dtype.
         ValueError: `images` is not [n >= 1, C, H, W], or has pixels outside [0, 1].
 
-    Source: ACET (Hein, Andriushchenko & Bitterwolf 2019), section 4 and appendix F. Kernel,
+    Source: ACET (Hein, Andriushchenko & Bitterwolf 2019), section 5 and appendix F. Kernel,
     borders, one s per batch and the range over all channels are of the released code; it permutes
     the images of the batch itself, here as in the paper they are any of the training set.
 
