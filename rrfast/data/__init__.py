@@ -4,7 +4,8 @@ Without a download: `digits` is real, `synthetic` any size. From files you have:
 `cifar100` read the binary releases, `cifar10c` the corrupted test images, `image_folder` a folder
 per class. `augment` crops and flips a batch on its device. `corrupt` puts images of any task under
 the 15 corruptions of CIFAR-10-C. `random_images` and `random_textures` are images of no class,
-which `Outliers` draws batches from.
+which `Outliers` draws batches from; `SmoothedNoise` makes batches of noise from the training
+images.
 """
 
 from rrfast.data.augment import augment
@@ -15,6 +16,7 @@ from rrfast.data.digits import Digits, Split, digits, digits_cnn
 from rrfast.data.folder import ImageFolder, image_folder
 from rrfast.data.noise import gaussian_noise, uniform_noise
 from rrfast.data.outliers import Outliers, random_images, random_textures
+from rrfast.data.smoothed_noise import SmoothedNoise, smoothed_noise
 from rrfast.data.synthetic import Synthetic, synthetic, synthetic_cnn
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Digits",
     "ImageFolder",
     "Outliers",
+    "SmoothedNoise",
     "Split",
     "Synthetic",
     "augment",
@@ -37,6 +40,7 @@ __all__ = [
     "image_folder",
     "random_images",
     "random_textures",
+    "smoothed_noise",
     "synthetic",
     "synthetic_cnn",
     "uniform_noise",
