@@ -39,21 +39,30 @@ ROWS = {
     "linear_radius": 2,  # one loop over two rows
     "bisection_step": 1,
     "search_step": 1,
+    "probability_margin": 1,
     "rat_correct": 1,
     "plane_distance": 4,  # x and normal, with one channel's values for all and with each its own
 }
 KERNELS = ELEMENTWISE | ROWS
 #: Those that divide floats: by fused multiply-adds, and by a subroutine in the rare cases.
-DIVIDE = {"direction_seed", "linear_radius", "plane_distance", "search_step"}
+DIVIDE = {"direction_seed", "linear_radius", "plane_distance", "search_step", "probability_margin"}
+#: Those that take roots, likewise.
+ROOTS = {"probability_margin"}
 #: Kernels over rows whose elements have channels.
 CHANNELED_ROWS = {"plane_distance"}
 
 #: What the compiler puts in subroutines, all for rare cases: 64-bit division, to find sample and
 #: channel of an element beyond 2^32; the shuffles of a reduction, should its warp have diverged;
-#: IEEE division.
+#: IEEE division and roots.
 ELEMENT_SUBROUTINES = {"div_s64", "div_u64"}
 ROW_SUBROUTINES = {"shflsync_bfly_p"}
-DIVISION_SUBROUTINES = {"div_rn_noftz_f32_slowpath", "div_rn_f64_full"}
+DIVISION_SUBROUTINES = {
+    "div_rn_noftz_f32_slowpath",
+    "div_rn_f64_full",
+    "rcp_rn_f32_slowpath",
+    "dblrcp_rn_slowpath_v3",
+}
+ROOT_SUBROUTINES = {"sqrt_rn_f32_slowpath", "dsqrt_rn_f64_mediumpath_v1"}
 
 #: What each of 1024 threads can have of the 65,536 registers of an SM. Half of the threads it can
 #: hold, each with one 16-byte load under way, are 16 KiB: what it takes to hide the latency of an
@@ -282,6 +291,8 @@ def test_calls_are_only_to_what_the_compiler_puts_out_of_line(kernels: list[Kern
             allowed = allowed | ELEMENT_SUBROUTINES
         if kernel.name in DIVIDE:
             allowed = allowed | DIVISION_SUBROUTINES
+        if kernel.name in ROOTS:
+            allowed = allowed | ROOT_SUBROUTINES
         for target in kernel.calls:
             # A label is a jump within the kernel, to where Ampere's warps come together again.
             name = re.fullmatch(r"\$__internal_\d+_\$__cuda_sm\d+x?_(\w+)", target)

@@ -32,6 +32,8 @@ SCHEMAS = {
         Tensor? scale=None) -> Tensor""",
     "search_step_": """(Tensor logits, Tensor prediction, Tensor(a!) state, float nudge=0.0)
         -> ()""",
+    "probability_margin": """(Tensor logits, Tensor labels)
+        -> (Tensor margin, Tensor top2_ratio, Tensor similarity, Tensor entropy)""",
 }
 OPS = tuple(SCHEMAS)
 
@@ -104,6 +106,18 @@ def _fake_search_step_(
     return None
 
 
+def _fake_probability_margin(
+    logits: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    samples, dtype = logits.shape[0], accumulate_dtype(logits.dtype)
+    return (
+        logits.new_empty(samples, dtype=dtype),
+        logits.new_empty(samples, dtype=dtype),
+        logits.new_empty(samples, dtype=dtype),
+        logits.new_empty(samples, dtype=dtype),
+    )
+
+
 _FAKES: dict[str, Callable[..., object]] = {
     "direction_seed": _fake_direction_seed,
     "fgsm_step": _fake_fgsm_step,
@@ -113,6 +127,7 @@ _FAKES: dict[str, Callable[..., object]] = {
     "rat_perturb": _fake_rat_perturb,
     "plane_distance": _fake_plane_distance,
     "search_step_": _fake_search_step_,
+    "probability_margin": _fake_probability_margin,
 }
 
 _library = torch.library.Library("rrfast", "DEF")

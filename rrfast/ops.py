@@ -41,6 +41,7 @@ __all__ = [
     "linear_radius",
     "perturb",
     "plane_distance",
+    "probability_margin",
     "rat_perturb",
     "search_step_",
 ]
@@ -154,6 +155,7 @@ _rat_perturb: Callable[
     tuple[Tensor, Tensor],
 ]
 _plane_distance: Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
+_probability_margin: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 _direction_seed = torch.ops.rrfast.direction_seed.default
 _fgsm_step = torch.ops.rrfast.fgsm_step.default
 _perturb = torch.ops.rrfast.perturb.default
@@ -162,6 +164,7 @@ _bisection_step_ = torch.ops.rrfast.bisection_step_.default
 _rat_perturb = torch.ops.rrfast.rat_perturb.default
 _plane_distance = torch.ops.rrfast.plane_distance.default
 _search_step_ = torch.ops.rrfast.search_step_.default
+_probability_margin = torch.ops.rrfast.probability_margin.default
 
 
 def direction_seed(logits: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -549,3 +552,46 @@ def plane_distance(
     return _plane_distance(
         x, normal, gap.contiguous(), channel_bounds(bounds, x), channel_scale(scale, x)
     )
+
+
+def probability_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What instance-reweighted adversarial training weighs a sample by, from one pass over a row.
+
+    With p = softmax(logits), y the label and p' = p with p_y set to 0:
+
+        margin     = max_{k != y} p_k - p_y, in [-1, 1]: larger = worse
+        top2_ratio = max_{k != y} p_k / (1 - p_y), in [1 / (K - 1), 1]
+        similarity = <p, p'> / (|p| |p'|) = sqrt(sum_{k != y} p_k^2 / sum_k p_k^2), in [0, 1]
+        entropy    = -sum_k p_k log p_k, in nats, in [0, log K]
+
+    All keep a small relative error where p_y is within rounding of 0 or 1: no probability is ever
+    subtracted from another. `rrfast.reference.probability_margin` has the forms, and is
+    differentiable, where weights are not detached.
+
+    Args:
+        logits: [B, K], K >= 2. A class at -infinity is masked: its probability is 0.
+        labels: y, [B] int64.
+
+    Returns:
+        margin, top2_ratio, similarity, entropy, each [B], accumulation dtype. All four are NaN
+        where a logit is NaN or +infinity, all are -infinity, or y is no class. Where every class
+        but y is masked, top2_ratio is 1, as with a single class left; what it then weighs, the
+        similarity, is 0.
+
+    Raises:
+        TypeError, ValueError: An argument has another type, dtype, shape or device than said here.
+
+    Source: IRAT Eq. 4 (errata 14), Eq. 6 to 8, Eq. 11 and 12 (errata 18); the entropy is EWAT's.
+    Errata 15 and 16 are about the weights made of these. Cost: reads B * K once, writes 4 * B.
+
+    Example:
+        >>> logits, labels = torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.tensor([1])
+        >>> margin, top2_ratio, similarity, entropy = probability_margin(logits, labels)
+        >>> margin.item(), round(top2_ratio.item(), 4), round(similarity.item(), 4)
+        (0.25, 0.6667, 0.9129)
+        >>> round(entropy.item(), 4)  # 1.5 bits
+        1.0397
+    """
+    check_logits("logits", logits)
+    check_per_sample("labels", labels, torch.int64, "logits", logits)
+    return _probability_margin(logits, labels)

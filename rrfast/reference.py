@@ -244,6 +244,65 @@ def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float
     state.copy_(torch.where((old_upper <= old_lower) & ~undefined, state, new))
 
 
+def probability_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the instance weights of IRAT are made of; see `rrfast.ops.probability_margin`.
+
+    Unlike the op, differentiable in `logits` by autograd; where the best of the other classes is
+    tied, by the subgradient of the lowest index.
+
+    With p = softmax(h), h_2 = max_{k != y} h_k, d = h_y - h_2, a_k = h_k - h_2 <= 0 and the sums
+    over k != y
+
+        S = sum e^a_k,    W = sum |a_k| e^a_k,    Q = sum e^2a_k,
+
+    nothing overflows in t = e^-|d|, and only terms of one sign are added:
+
+        top2_ratio = 1 / S
+        where d >= 0:  margin = expm1(-d) / (1 + t S)
+                       similarity = t sqrt(Q / (1 + t^2 Q))
+                       entropy = log1p(t S) + t (d S + W) / (1 + t S)
+        where d < 0:   margin = -expm1(d) / (S + t)
+                       similarity = sqrt(Q / (Q + t^2))
+                       entropy = log1p(S - 1 + t) + (W + |d| t) / (S + t)
+
+    S - 1 is the sum without the best class's own 1. So the relative error is of the order of K
+    roundings, and |d| more where t is a factor of the result, because h_y - h_2 is rounded.
+    """
+    h = logits.to(accumulate_dtype(logits.dtype))
+    known = (labels >= 0) & (labels < h.shape[1])
+    label = labels.clamp(0, h.shape[1] - 1)[:, None]
+    others = h.scatter(1, label, -math.inf)
+    second = others.argmax(dim=1, keepdim=True)
+    h_y, h_2 = h.gather(1, label), others.gather(1, second)
+    away = h_2 - others
+    gone = ~(away < math.inf)  # the label's own column, and classes that are ruled out
+    away = away.masked_fill(gone, 0.0)
+    weights = torch.exp(-away).masked_fill(gone, 0.0).scatter(1, second, 0.0)
+    rest = weights.sum(dim=1, keepdim=True)
+    spread = (away * weights).sum(dim=1, keepdim=True)
+    total, squares = 1 + rest, 1 + weights.square().sum(dim=1, keepdim=True)
+
+    d = h_y - h_2
+    ahead = d >= 0
+    gap = torch.where(ahead, d, -d)  # not d.abs(), whose gradient at a tie is neither branch's
+    t = torch.exp(-gap)
+    lost = torch.where(gap < math.inf, gap, 0.0) * t
+    mass = torch.where(ahead, 1 + t * total, total + t)
+    margin = torch.expm1(-gap) / mass
+    margin = torch.where(ahead, margin, -margin)
+    length = torch.where(ahead, 1 + squares * t.square(), squares + t.square())
+    similarity = torch.where(ahead, t, 1.0) * (squares / length).sqrt()
+    entropy = torch.log1p(torch.where(ahead, t * total, rest + t))
+    entropy = entropy + torch.where(ahead, lost * total + t * spread, lost + spread) / mass
+
+    undefined = h.isnan().any(dim=1) | (h.amax(dim=1).abs() == math.inf) | ~known
+    results = (margin, 1 / total, similarity, entropy)
+    margin, ratio, similarity, entropy = (
+        value.squeeze(1).masked_fill(undefined, math.nan) for value in results
+    )
+    return margin, ratio, similarity, entropy
+
+
 # --------------------------------------------------------------------------------------- algorithms
 
 Numerics = Literal["stable", "naive"]

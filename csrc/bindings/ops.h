@@ -280,6 +280,28 @@ struct Ops {
         return distance;
     }
 
+    static std::tuple<Tensor, Tensor, Tensor, Tensor> probability_margin(const Tensor& logits,
+                                                                         const Tensor& labels) {
+        const Backend backend(logits);
+        check_rows(logits, labels, "labels");
+        const ScalarType dtype = logits.scalar_type();
+        const Tensor h = laid_out(logits, Layout::contiguous);
+        const Tensor y = laid_out(labels, Layout::contiguous);
+        const std::int64_t samples = h.size(0), classes = h.size(1);
+        Tensor margin = empty_vector(samples, accumulate_dtype(dtype), h);
+        Tensor top2_ratio = empty_vector(samples, accumulate_dtype(dtype), h);
+        Tensor similarity = empty_vector(samples, accumulate_dtype(dtype), h);
+        Tensor entropy = empty_vector(samples, accumulate_dtype(dtype), h);
+        dispatch_floating(dtype, "logits", [&](auto type) {
+            using T = typename decltype(type)::type;
+            using A = accumulate_t<T>;
+            backend.probability_margin(data<T>(h), data<index_t>(y), samples, classes,
+                                       mutable_data<A>(margin), mutable_data<A>(top2_ratio),
+                                       mutable_data<A>(similarity), mutable_data<A>(entropy));
+        });
+        return {margin, top2_ratio, similarity, entropy};
+    }
+
     static void register_all(torch::stable::detail::StableLibrary& library) {
         library.impl("direction_seed", TORCH_BOX(&Ops::direction_seed));
         library.impl("fgsm_step", TORCH_BOX(&Ops::fgsm_step));
@@ -289,6 +311,7 @@ struct Ops {
         library.impl("rat_perturb", TORCH_BOX(&Ops::rat_perturb));
         library.impl("plane_distance", TORCH_BOX(&Ops::plane_distance));
         library.impl("search_step_", TORCH_BOX(&Ops::search_step_));
+        library.impl("probability_margin", TORCH_BOX(&Ops::probability_margin));
     }
 };
 

@@ -101,6 +101,16 @@ struct Cpu {
                                              distance);
         });
     }
+
+    template <class T, class A>
+    void probability_margin(const T* logits, const index_t* labels, index_t samples,
+                            index_t classes, A* margin, A* top2_ratio, A* similarity,
+                            A* entropy) const {
+        over_rows(samples, classes, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().probability_margin(logits, labels, begin, end, classes, margin,
+                                                 top2_ratio, similarity, entropy);
+        });
+    }
 };
 
 }  // namespace

@@ -102,6 +102,16 @@ public:
         }
     }
 
+    template <class T, class A>
+    void probability_margin(const T* logits, const index_t* labels, index_t samples,
+                            index_t classes, A* margin, A* top2_ratio, A* similarity,
+                            A* entropy) const {
+        if (samples > 0) {
+            check(cuda::probability_margin(logits, labels, samples, classes, margin, top2_ratio,
+                                           similarity, entropy, stream_));
+        }
+    }
+
 private:
     static void check(cudaError_t status) {
         STD_TORCH_CHECK(status == cudaSuccess,

@@ -8,6 +8,7 @@
 #include "linear_radius.h"
 #include "perturb.h"
 #include "plane_distance.h"
+#include "probability_margin.h"
 #include "rat_perturb.h"
 #include "search_step.h"
 
@@ -15,9 +16,10 @@ namespace rrfast::cpu::RRFAST_ISA {
 
 template <class T>
 const Kernels<T>& kernels() {
-    static const Kernels<T> table{direction_seed<T>, linear_radius<T>,  bisection_step_<T>,
-                                  rat_correct<T>,    fgsm_step<T>,      perturb<T>,
-                                  rat_perturb<T>,    plane_distance<T>, search_step_<T>};
+    static const Kernels<T> table{direction_seed<T>,    linear_radius<T>,  bisection_step_<T>,
+                                  rat_correct<T>,       fgsm_step<T>,      perturb<T>,
+                                  rat_perturb<T>,       plane_distance<T>, search_step_<T>,
+                                  probability_margin<T>};
     return table;
 }
 

@@ -39,6 +39,11 @@ struct Kernels {
     // Rows [begin, end) of [B, K]; the state is [6, B].
     void (*search_step_)(const T* logits, const index_t* prediction, index_t begin, index_t end,
                          index_t samples, index_t classes, A nudge, A* state);
+
+    // Rows [begin, end) of [B, K].
+    void (*probability_margin)(const T* logits, const index_t* labels, index_t begin, index_t end,
+                               index_t classes, A* margin, A* top2_ratio, A* similarity,
+                               A* entropy);
 };
 
 // The fastest kernels that this processor runs, and the name of their instruction set.

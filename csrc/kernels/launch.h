@@ -70,6 +70,16 @@ cudaError_t search_step_(const T* logits,            // [B, K]
                          accumulate_t<T>* state,  // [6, B]
                          cudaStream_t stream);
 
+template <class T>
+cudaError_t probability_margin(const T* logits,        // [B, K]
+                               const index_t* labels,  // [B]
+                               index_t samples, index_t classes,
+                               accumulate_t<T>* margin,      // [B]
+                               accumulate_t<T>* top2_ratio,  // [B]
+                               accumulate_t<T>* similarity,  // [B]
+                               accumulate_t<T>* entropy,     // [B]
+                               cudaStream_t stream);
+
 // rat_perturb is two launches, because logits and inputs may differ in type (autocast).
 template <class T>
 cudaError_t rat_correct(const T* logits,        // [B, K]
@@ -100,6 +110,7 @@ KernelList perturb_kernels();
 KernelList linear_radius_kernels();
 KernelList plane_distance_kernels();
 KernelList search_step_kernels();
+KernelList probability_margin_kernels();
 KernelList bisection_step_kernels();
 KernelList rat_perturb_kernels();
 KernelList kernels();  // all of the above

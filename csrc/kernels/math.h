@@ -129,13 +129,18 @@ struct narrow<float16> {
 };
 
 // -------------------------------------------------------------------------------------------------------
-// exponential
+// exponential and logarithm, in float32 our own, because they vectorise on every compiler and give
+// the CPU and the GPU the same bits
 
-// e^x for x <= 0 in float32, within 1.05 ulp; 0 below the smallest normal result; NaN for NaN. Our
-// own, because it vectorises on every compiler and gives the CPU and the GPU the same bits. x = n
-// ln 2 + r with |r| <= ln 2 / 2; n comes out of the low bits of a sum with 1.5 * 2^23, the
-// polynomial is a Chebyshev fit of (e^r - 1 - r) / r^2.
-RR_HD float exp_nonpositive(float x) {
+// e^x = power * (1 + excess) for x <= 0: x = n ln 2 + r with |r| <= ln 2 / 2; n comes out of the
+// low bits of a sum with 1.5 * 2^23, the polynomial is a Chebyshev fit of (e^r - 1 - r) / r^2.
+// Below kLowestExponent e^x is less than the smallest normal number, and `power` means nothing.
+struct ExpParts {
+    float power;
+    float excess;
+};
+constexpr float kLowestExponent = -87.3365402f;
+RR_HD ExpParts exp_parts(float x) {
     const float magic = 12582912.0f;
     const float shifted = x * 1.44269504f + magic;
     const float n = shifted - magic;
@@ -145,11 +150,48 @@ RR_HD float exp_nonpositive(float x) {
     p = p * r + 0.041666463f;
     p = p * r + 0.166665763f;
     p = p * r + 0.5f;
-    const float mantissa = (p * (r * r) + r) + 1.0f;
     const float power = bit_cast<float>((bit_cast<std::uint32_t>(shifted) << 23) + 0x3f800000u);
-    return x < -87.3365402f ? 0.0f : mantissa * power;
+    return {power, p * (r * r) + r};
+}
+
+// e^x for x <= 0, within 1.05 ulp; 0 below the smallest normal result; NaN for NaN.
+RR_HD float exp_nonpositive(float x) {
+    const ExpParts e = exp_parts(x);
+    return x < kLowestExponent ? 0.0f : (e.excess + 1.0f) * e.power;
 }
 RR_HD double exp_nonpositive(double x) { return exp(x); }
+
+// e^x - 1 for x <= 0, to 2^-23 of itself; NaN for NaN. The power less one is exact, and 0 for small
+// x.
+RR_HD float expm1_nonpositive(float x) {
+    const ExpParts e = exp_parts(x);
+    return x < kLowestExponent ? -1.0f : e.power * e.excess + (e.power - 1.0f);
+}
+RR_HD double expm1_nonpositive(double x) { return expm1(x); }
+
+// log(1 + x) for finite x >= 0, to 2^-22 of itself; NaN for NaN. 1 + x = 2^n (1 + f) with 1 + f in
+// [sqrt(1/2), sqrt(2)], and f has one rounding, because up to x = 2^24 all else in it is exact.
+// log(1 + f) = 2 atanh(s), s = f / (2 + f), as a Taylor series: its first term left out is 2e-9 of
+// the first.
+RR_HD float log1p_nonnegative(float x) {
+    const std::uint32_t bits = bit_cast<std::uint32_t>((1.0f + x) * 1.41421356f) & 0x7f800000u;
+    const float scale = bit_cast<float>(0x7f000000u - bits);  // 2^-n
+    const float n = static_cast<float>(static_cast<std::int32_t>(bits >> 23) - 127);
+    const float f = x * scale + (scale - 1.0f);
+    const float s = f / (2.0f + f);
+    const float z = s * s;
+    float p = 1.0f / 9.0f;
+    p = p * z + 1.0f / 7.0f;
+    p = p * z + 1.0f / 5.0f;
+    p = p * z + 1.0f / 3.0f;
+    const float series = 2.0f * (p * z * s + s);
+    return n * 0.693359375f + (series - n * 2.12194440e-4f);
+}
+RR_HD double log1p_nonnegative(double x) { return log1p(x); }
+
+// Correctly rounded by both compilers, as IEEE 754 has it.
+RR_HD float square_root(float x) { return sqrtf(x); }
+RR_HD double square_root(double x) { return sqrt(x); }
 
 // ---------------------------------------------------------------------------------- rows of
 // logits: the two best classes
@@ -207,6 +249,75 @@ RR_HD Top2<A> combine(const Top2<A>& a, const Top2<A>& b) {
     const Candidate<A> beaten = either(swap, a.first, b.first);
     const Candidate<A> second = either(swap, b.second, a.second);
     return {first, either(leads(beaten, second), beaten, second)};
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// probability_margin
+
+// Some of the classes other than the label, with a_k = h_k - best <= 0: sums over all of them but
+// the best, whose terms are known. Its 1 left out, a sum keeps its digits where the best stands
+// alone. Combining is commutative, and associative up to rounding.
+template <class A>
+struct Rivals {
+    A best;     // max of h_k
+    A rest;     // sum of e^a_k, less 1
+    A spread;   // sum of |a_k| e^a_k
+    A squares;  // sum of e^2a_k, less 1
+};
+template <class A>
+RR_HD Rivals<A> one_rival(A logit) {
+    return {logit, A(0), A(0), A(0)};
+}
+template <class A>
+RR_HD Rivals<A> no_rivals() {
+    return one_rival(-infinity<A>());
+}
+// A class at -infinity is masked and adds nothing. NaN stays, in `best` or in `rest`.
+template <class A>
+RR_HD Rivals<A> combine(const Rivals<A>& a, const Rivals<A>& b) {
+    const bool swap = b.best > a.best;
+    const A best = swap ? b.best : a.best, beaten = swap ? a.best : b.best;
+    const A rest = swap ? b.rest : a.rest, beaten_rest = swap ? a.rest : b.rest;
+    const A spread = swap ? b.spread : a.spread, beaten_spread = swap ? a.spread : b.spread;
+    const A squares = swap ? b.squares : a.squares, beaten_squares = swap ? a.squares : b.squares;
+    const A gap = beaten == -infinity<A>() ? infinity<A>() : best - beaten;
+    const A weight = exp_nonpositive(-gap);
+    const A lost = weight == A(0) ? A(0) : gap * weight;
+    const A square = weight * weight;
+    return {best, (rest + beaten_rest * weight) + weight,
+            (spread + beaten_spread * weight) + (beaten_rest + A(1)) * lost,
+            (squares + beaten_squares * square) + square};
+}
+
+template <class A>
+struct ProbabilityMargin {
+    A margin;
+    A top2_ratio;
+    A similarity;
+    A entropy;
+};
+// With d = h_label - best, e^d would overflow where d is large: everything is written in t = e^-|d|
+// <= 1, and as sums of terms of one sign.
+template <class A>
+RR_HD ProbabilityMargin<A> probability_margin_of(A label, const Rivals<A>& rivals) {
+    const A lead = label - rivals.best;
+    if (!(label < infinity<A>() && rivals.best < infinity<A>()) || is_nan(rivals.rest) ||
+        is_nan(lead)) {
+        return {nan<A>(), nan<A>(), nan<A>(), nan<A>()};
+    }
+    const bool ahead = lead >= A(0);
+    const A gap = ahead ? lead : -lead;
+    const A t = exp_nonpositive(-gap);
+    const A lost = t == A(0) ? A(0) : gap * t;
+    const A sum = A(1) + rivals.rest, squares = A(1) + rivals.squares;
+    const A total = ahead ? A(1) + t * sum : sum + t;
+    const A length = ahead ? A(1) + squares * (t * t) : squares + t * t;
+    const A excess = ahead ? t * sum : rivals.rest + t;
+    const A surprise = ahead ? lost * sum + t * rivals.spread : lost + rivals.spread;
+    const A margin = expm1_nonpositive(-gap) / total;
+    const A similarity = square_root(squares / length);
+    return {ahead ? margin : -margin, A(1) / sum, ahead ? t * similarity : similarity,
+            log1p_nonnegative(excess) + surprise / total};
 }
 
 // -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,10 @@ struct alignas(sizeof(T) * Width) Vector {
 
 template <class T, int Width>
 __device__ __forceinline__ Vector<T, Width> load(const T* __restrict__ source) {
+    if constexpr (sizeof(Vector<T, Width>) == sizeof(uint4)) {
+        // A load of a built-in vector stays one access, where one of a struct may come apart.
+        return bit_cast<Vector<T, Width>>(*reinterpret_cast<const uint4*>(source));
+    }
     return *reinterpret_cast<const Vector<T, Width>*>(source);
 }
 template <class T, int Width>

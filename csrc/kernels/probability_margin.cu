@@ -1,0 +1,74 @@
+// probability_margin: what the instance weights of IRAT take from a row of logits, in one pass over
+// it: reads B*K elements, writes 4*B. Eager torch makes a softmax, a gather, a masked fill, a
+// maximum, a logarithm, two products and three sums, each a pass, most of them over probabilities
+// it wrote. The maximum and the sums relative to it travel together: whoever finds a larger maximum
+// rescales the sums (Milakov & Gimelshein 2018).
+#include "launch.h"
+#include "row_reduce.cuh"
+
+namespace rrfast::cuda {
+namespace {
+
+template <class T, int Width>
+__global__ void __launch_bounds__(kRowThreads, 2)
+    probability_margin_kernel(const T* __restrict__ logits, const index_t* __restrict__ labels,
+                              index_t samples, index_t classes,
+                              accumulate_t<T>* __restrict__ margin,
+                              accumulate_t<T>* __restrict__ top2_ratio,
+                              accumulate_t<T>* __restrict__ similarity,
+                              accumulate_t<T>* __restrict__ entropy) {
+    using A = accumulate_t<T>;
+    for_each_row(samples, [&](index_t sample) {
+        const T* row = logits + sample * classes;
+        const index_t label = labels[sample];
+        Rivals<A> rivals = no_rivals<A>();
+        for_each_class<Width>(classes, [&](index_t k) {
+            const auto vector = load<T, Width>(row + k);
+#pragma unroll
+            for (int e = 0; e < Width; ++e) {
+                const A logit = k + e == label ? -infinity<A>() : widen(vector.element[e]);
+                rivals = combine(rivals, one_rival(logit));
+            }
+        });
+        rivals = row_reduce(rivals, [](const auto& a, const auto& b) { return combine(a, b); });
+        if (threadIdx.x == 0) {
+            const bool known =
+                label >= 0 && label < classes;  // a wrong index must not read outside the row
+            const auto result = probability_margin_of(known ? widen(row[label]) : nan<A>(), rivals);
+            margin[sample] = result.margin;
+            top2_ratio[sample] = result.top2_ratio;
+            similarity[sample] = result.similarity;
+            entropy[sample] = result.entropy;
+        }
+    });
+}
+
+}  // namespace
+
+template <class T>
+cudaError_t probability_margin(const T* logits, const index_t* labels, index_t samples,
+                               index_t classes, accumulate_t<T>* margin,
+                               accumulate_t<T>* top2_ratio, accumulate_t<T>* similarity,
+                               accumulate_t<T>* entropy, cudaStream_t stream) {
+    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes);
+        probability_margin_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
+            logits, labels, samples, classes, margin, top2_ratio, similarity, entropy);
+    });
+    return cudaGetLastError();
+}
+
+#define INSTANTIATE(T)                                                                     \
+    template cudaError_t probability_margin<T>(const T*, const index_t*, index_t, index_t, \
+                                               accumulate_t<T>*, accumulate_t<T>*,         \
+                                               accumulate_t<T>*, accumulate_t<T>*, cudaStream_t);
+RR_FOR_EACH_TYPE(INSTANTIATE)
+
+KernelList probability_margin_kernels() {
+    return instances("probability_margin_kernel", [](auto type, auto width) {
+        return reinterpret_cast<const void*>(
+            probability_margin_kernel<typename decltype(type)::type, width>);
+    });
+}
+
+}  // namespace rrfast::cuda
