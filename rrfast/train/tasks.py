@@ -11,6 +11,7 @@ from torch import Tensor
 from rrfast.checks import check_count
 from rrfast.data import (
     Outliers,
+    SmoothedNoise,
     Split,
     cifar10,
     cifar100,
@@ -153,3 +154,12 @@ OUTLIERS: dict[str, Callable[..., Outliers]] = {
     "random_images": random_images_outliers,
     "textures": textures_outliers,
 }
+
+
+def smoothed_noise(images: Tensor) -> SmoothedNoise:
+    """`rrfast.data.SmoothedNoise`."""
+    return SmoothedNoise(images)
+
+
+#: What `objective: {noise: {name: ...}}` may name; `images` are those that are trained on.
+NOISE: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {"smoothed_noise": smoothed_noise}
