@@ -59,8 +59,8 @@ void probability_margin(const T* logits, const index_t* labels, index_t begin, i
         const index_t label = labels[sample];
         const bool known = label >= 0 && label < classes;
         // A short row would leave most lanes to the padding.
-        const auto rivals = classes < lanes ? rivals_in_lanes<lanes / 4>(row, label, classes)
-                                            : rivals_in_lanes<lanes>(row, label, classes);
+        const auto rivals = classes < lanes / 2 ? rivals_in_lanes<lanes / 4>(row, label, classes)
+                                                : rivals_in_lanes<lanes>(row, label, classes);
         const auto result = probability_margin_of(known ? widen(row[label]) : nan<A>(), rivals);
         margin[sample] = result.margin;
         top2_ratio[sample] = result.top2_ratio;

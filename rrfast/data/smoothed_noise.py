@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rrfast.checks import check_count, describe
+from rrfast.data.noise import seeded
 from rrfast.data.outliers import Outliers, own_draws
 
 #: Pixels of the filter to each side of its centre: a kernel of 15 x 15.
@@ -39,8 +40,8 @@ class SmoothedNoise:
     permutations, the uniform pixels, s. That is `generator`, or one that is made for the batch and
     seeded with a number from the default CPU generator. So `torch.manual_seed` decides all of it,
     on one kind of device. Under `torch.distributed` the processes, seeded alike, draw together
-    the rows that one process would draw for the joint batch, and each of them has noise and an s
-    of its own.
+    the rows that one process would draw for the joint batch, provided all shares are of one even
+    size, and each of them has permutations, pixels and an s of its own.
 
     Args:
         images: [n, C, H, W] as `Outliers` takes them, the training images.
@@ -54,7 +55,7 @@ class SmoothedNoise:
         TypeError: `images` or `generator` is none, or of another dtype.
         ValueError: `images` is not [n >= 1, C, H, W], or has pixels outside [0, 1].
 
-    Source: ACET (Hein, Andriushchenko & Bitterwolf 2019), section 4 and appendix F. Kernel,
+    Source: ACET (Hein, Andriushchenko & Bitterwolf 2019), section 5 and appendix F. Kernel,
     borders, one s per batch and the range over all channels are of the released code; it permutes
     the images of the batch itself, here as in the paper they are any of the training set.
 
@@ -134,10 +135,8 @@ def smoothed_noise(n: int, images: Tensor | npt.NDArray[np.uint8], *, seed: int 
         torch.Size([10, 1, 8, 8])
     """
     check_count("n", n)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
     outliers = Outliers(images)
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = seeded(seed)
     result = torch.empty(n, *images.shape[1:], device="cpu", dtype=torch.float32)
     for part in result.split(BATCH):
         index = torch.randint(len(outliers), (len(part) // 2,), generator=generator, device="cpu")

@@ -2,10 +2,21 @@
 
 `load_model` builds one of a zoo or of your own function. `Normalize` goes before it, so that inputs
 stay in [0, 1] and radii in pixels; `FirstClasses` behind it drops logits that only training needs.
+`lenet` and `preresnet20` are the networks of ACET.
 """
 
 from rrfast.models.first_classes import FirstClasses
+from rrfast.models.lenet import lenet
 from rrfast.models.load import SPECIFICATIONS, load_model
 from rrfast.models.normalize import Normalize
+from rrfast.models.preresnet import PreResNet, preresnet20
 
-__all__ = ["SPECIFICATIONS", "FirstClasses", "Normalize", "load_model"]
+__all__ = [
+    "SPECIFICATIONS",
+    "FirstClasses",
+    "Normalize",
+    "PreResNet",
+    "lenet",
+    "load_model",
+    "preresnet20",
+]
