@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from waiting import Calls
 
 import rrfast
 from rrfast.objectives import (
@@ -346,6 +347,16 @@ def test_passes(name: str) -> None:
     model = Counted()
     MADE[name]().backward(model, *batch(), epoch=0)
     assert (model.forwards, model.backwards, model.weights) == PASSES[name]
+
+
+@pytest.mark.parametrize("name", ["pgd_at", "gairat", "mail", "wmmr", "ewat", "ceda", "acet"])
+def test_nothing_waits_for_the_device(name: str) -> None:
+    """But for CCAT's start, which is drawn on the CPU, where a GPU would not be waited for."""
+    objective, model, pair = MADE[name](), network(), batch()
+    with Calls() as calls:
+        objective.backward(model, *pair)
+    assert "convolution_backward" in calls.names  # it sees what runs
+    assert calls.waiting == set()
 
 
 def test_the_batch_is_left_alone(objective: Objective) -> None:
