@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import math
 import os
 import subprocess
@@ -23,7 +24,7 @@ from rrfast import cli
 from rrfast.data import Split
 from rrfast.data.cifar import Cifar
 from rrfast.models import FirstClasses, load_model
-from rrfast.objectives import OBJECTIVES, RAT, OpenMix
+from rrfast.objectives import ACET, CCAT, MAIL, OBJECTIVES, RAT, OpenMix
 from rrfast.train import (
     Recipe,
     Training,
@@ -58,10 +59,13 @@ def command(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int
 @pytest.mark.parametrize("name", NAMES)
 def test_recipes_parse_and_their_objectives_build(name: str) -> None:
     recipe = load_recipe(name)
-    objective = make_objective(recipe)
-    assert isinstance(objective, RAT)
-    assert objective.eps == recipe.objective["eps"]
-    if objective.mixup_off_epochs:
+    objective: Any = make_objective(recipe, Split(torch.rand(2, 1, 8, 8), torch.zeros(2).long()))
+    kinds = {"rat": RAT, "mail": MAIL, "acet": ACET, "ccat": CCAT}
+    assert type(objective) is kinds[recipe.objective["name"]]
+    for option, value in recipe.objective.items():
+        if option not in ("name", "noise"):
+            assert getattr(objective, option) == value
+    if "epochs" in vars(objective):
         assert objective.epochs == recipe.training.epochs
 
 
@@ -93,6 +97,28 @@ def test_the_paper_s_numbers(name: str, epochs: int, batch: int, rate: float, al
     objective = make_objective(recipe)
     assert isinstance(objective, RAT)
     assert (objective.mode, objective.steps, objective.mixup) == ("rat", 1, alpha)
+
+
+def test_irat_s_numbers() -> None:
+    """4.1: WRN-34-10 on CIFAR-10."""
+    recipe = load_recipe("cifar10_irat")
+    training, objective = recipe.training, make_objective(recipe)
+    assert (training.epochs, training.batch_size, training.momentum) == (120, 128, 0.9)
+    assert (training.learning_rate, training.weight_decay) == (0.1, 0.5e-4)
+    assert isinstance(objective, MAIL)
+    assert (objective.eps, objective.steps, objective.step_size) == (8 / 255, 10, 0.25)
+    assert (objective.gamma, objective.beta, objective.factor) == (10, 0.5, 3)
+    assert (objective.tau, objective.warmup, objective.similarity) == (2, 75, True)
+
+
+def test_acet_s_numbers() -> None:
+    """Appendix F; half the released learning rate and four times its decay, see the recipe."""
+    recipe = load_recipe("cifar10_acet")
+    training, options = recipe.training, recipe.objective
+    assert (training.epochs, training.batch_size) == (100, 128)
+    assert (training.learning_rate, training.weight_decay) == (0.1 / 2, 4 * 5e-4)
+    assert options["eps"] * options["step_size"] == pytest.approx(0.0075)
+    assert (options["eps"], options["steps"], options["weight"]) == (0.3, 40, 1)
 
 
 def test_digits_learn(tmp_path: Path) -> None:
@@ -377,6 +403,13 @@ training: {epochs: 1, batch_size: 20}
             ["objective.class_weights=x"],
             "objective.class_weights must be a number for each logit, got 'x'",
         ),
+        (
+            DIGITS,
+            ["objective={name: mail, label_smoothing: 0.1}"],
+            "gamma, beta, and not label_smoothing",
+        ),
+        (DIGITS, ["objective={name: mail, warmup: 40}"], "warmup must be less than all"),
+        (DIGITS, ["objective={name: acet}"], "objective: acet needs noise"),
         (DIGITS, ["model.name=resnet"], "model must be one of pytorchcv:NAME"),
         (DIGITS, ["model.name=rrfast.data:digit_cnn"], "did you mean digits_cnn"),
         (DIGITS, ["model.name=nowhere.py:build"], "model must name a file that exists, got 'now"),
@@ -419,7 +452,7 @@ def test_files_that_are_no_recipes(tmp_path: Path, capsys: pytest.CaptureFixture
         (
             tmp_path / "none.yaml",
             1,
-            "recipe must be a file, or one of cifar100_rat, cifar10_rat, d",
+            "recipe must be a file, or one of cifar100_rat, cifar10_acet, ci",
         ),
         (tmp_path, 1, "recipe must be a file, or one of"),
         ("../recipes/digits_rat", 1, "recipe must be a file, or one of"),
@@ -534,16 +567,21 @@ def test_numbers_and_words_are_yaml_1_2() -> None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_trains_from_a_recipe(tmp_path: Path, name: str) -> None:
-    options = ""
+    parameters = inspect.signature(OBJECTIVES[name]).parameters
+    options = f"name: {name}"
     if name == "openmix":
-        options = ", outliers: {name: textures, n: 20, size: 8, channels: 1}"
-    changes = [f"objective={{name: {name}, label_smoothing: 0.1{options}}}"]
-    changes += [*SHORT, "objective.class_weights=[1, 1, 1, 1, 1, 1, 1, 1, 1, 2" + (
-        ", 1]" if name == "openmix" else "]"
-    )]  # fmt: skip
-    recipe = load_recipe("digits_rat", changes)
-    objective: Any = make_objective(recipe)
-    assert objective.criterion.label_smoothing == 0.1
+        options += ", outliers: {name: textures, n: 20, size: 8, channels: 1}"
+    if "noise" in parameters:
+        options += ", noise: {name: smoothed_noise}"
+    if "steps" in parameters:
+        options += ", steps: 2"
+    if "criterion" in parameters:
+        weights = [*[1] * 9, 2, *[1] * (name == "openmix")]
+        options += f", label_smoothing: 0.1, class_weights: {weights}"
+    recipe = load_recipe("digits_rat", [*SHORT, f"objective={{{options}}}"])
+    objective: Any = make_objective(recipe, make_task(recipe).train)
+    if "criterion" in parameters:
+        assert objective.criterion.label_smoothing == 0.1
     fitted = train(recipe, tmp_path, console=QUIET)
     model = load_trained(tmp_path, "best").model
     x = torch.rand(3, 1, 8, 8)

@@ -5,13 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")
 
 from rrfast import cli
-from rrfast.objectives import RAT, Mixup, OpenMix, RegMixup, Standard
+from rrfast.data import Split
+from rrfast.evaluate.subject import _objective
+from rrfast.objectives import (
+    ACET,
+    CCAT,
+    CEDA,
+    EWAT,
+    GAIRAT,
+    MAIL,
+    RAT,
+    WMMR,
+    AdversarialTraining,
+    Mixup,
+    OpenMix,
+    RegMixup,
+    Standard,
+)
+from rrfast.objectives.adversarial import Adversarial
 from rrfast.train import VARIANTS, load_recipe, load_trained, train_variants, variant
 from rrfast.train.recipe import make_objective
 
@@ -20,11 +38,34 @@ TEXTURES = {"name": "textures", "n": 10, "size": 8, "channels": 1}
 
 def test_every_variant_is_its_objective() -> None:
     recipe = load_recipe("digits_rat", ["objective.label_smoothing=0.1", "objective.steps=3"])
-    kinds = {"standard": Standard, "mixup": Mixup, "regmixup": RegMixup, "openmix": OpenMix}
+    kinds = {
+        "standard": Standard,
+        "mixup": Mixup,
+        "regmixup": RegMixup,
+        "openmix": OpenMix,
+        "pgd_at": AdversarialTraining,
+        "gairat": GAIRAT,
+        "mail": MAIL,
+        "mail_margin": MAIL,
+        "wmmr": WMMR,
+        "wmmr_margin": WMMR,
+        "ewat": EWAT,
+        "ceda": CEDA,
+        "acet": ACET,
+        "ccat": CCAT,
+    }
+    images = Split(torch.rand(2, 1, 8, 8), torch.zeros(2).long())
     for name in VARIANTS:
-        objective = make_objective(variant(recipe, name, 2, mixup=0.5, outliers=TEXTURES))
+        made = variant(recipe, name, 2, mixup=0.5, outliers=TEXTURES)
+        objective = make_objective(made, images)
+        assert _objective(made) == VARIANTS[name]
         assert type(objective) is kinds.get(name, RAT), name
-        assert objective.criterion.label_smoothing == 0.1
+        if hasattr(objective, "criterion"):
+            assert objective.criterion.label_smoothing == 0.1
+        if isinstance(objective, Adversarial):
+            assert (objective.eps, objective.steps) == (0.1, 3)
+        if isinstance(objective, (MAIL, WMMR)):
+            assert objective.tau == (2 if name.endswith("_margin") else None)
         if isinstance(objective, RAT):
             assert (objective.eps, objective.steps) == (0.1, 3)
             assert objective.mode == name.removesuffix("_mixup")
@@ -53,6 +94,28 @@ def test_alpha_is_of_its_objective() -> None:
     kept = load_recipe("digits_rat", ["objective={name: regmixup, alpha: 10.0}"])
     assert make_objective(variant(kept, "regmixup", 0)).alpha == 10.0
     assert make_objective(variant(kept, "mixup", 0)).alpha == 1.0
+
+
+def test_tau_is_of_the_margin_variants() -> None:
+    recipe = load_recipe("digits_irat", ["objective.tau=3", "objective.gamma=5"])
+    assert "tau" not in variant(recipe, "mail", 0).objective
+    assert variant(recipe, "wmmr_margin", 0).objective["tau"] == 3
+    options = variant(recipe, "mail_margin", 0).objective
+    assert options == recipe.objective
+    assert variant(recipe, "pgd_at", 0).objective == {"name": "pgd_at", "eps": 0.1}
+    without = load_recipe("digits_irat", ["objective={name: wmmr, alpha: 3}"])
+    assert variant(without, "wmmr_margin", 0).objective == {"name": "wmmr", "alpha": 3, "tau": 2}
+    assert variant(without, "mail_margin", 0).objective == {"name": "mail", "tau": 2}
+
+
+def test_the_attack_on_noise_is_acet_s_alone() -> None:
+    noise = {"name": "smoothed_noise"}
+    acet = load_recipe("digits_acet", ["objective.steps=5"])
+    assert variant(acet, "acet", 0).objective == acet.objective
+    assert variant(acet, "ceda", 0).objective == {"name": "ceda", "noise": noise}
+    assert variant(acet, "mail", 0).objective == {"name": "mail"}
+    rat = load_recipe("digits_rat")
+    assert variant(rat, "acet", 0).objective == {"name": "acet", "noise": noise}
 
 
 def test_bad_input() -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from rrfast.evaluate.given_model import GivenModel, given_model
 from rrfast.train.recipe import Recipe, load_recipe, named_task
 from rrfast.train.tasks import TASKS, Task
-from rrfast.train.variants import VARIANTS
+from rrfast.train.variants import ENDINGS, VARIANTS
 
 #: Options of data that say which of one lot of images are trained on, chosen on and tested on.
 _DIVIDING = ("seed", "train", "validation")
@@ -169,8 +169,8 @@ def _objective(recipe: Recipe) -> str:
     # Of RAT, the mode is in the objective's name or an option.
     objective = recipe.objective
     name = str(objective.get("mode") or objective.get("name", ""))
-    mixed = f"{name}_mixup" if objective.get("mixup") else name
-    return VARIANTS.get(mixed, mixed)
+    name += "".join(end for end, option in ENDINGS.items() if objective.get(option))
+    return VARIANTS.get(name, name)
 
 
 def _outliers(recipe: Recipe) -> int:

@@ -5,7 +5,8 @@ Contract: `objective.backward(model, x, y, epoch=epoch)` adds the gradient and r
 `OBJECTIVES` names them; a new one is a file and a line here.
 
     >>> sorted(OBJECTIVES)
-    ['at', 'mixup', 'openmix', 'rat', 'regmixup', 'reverse_at', 'standard']
+    ['acet', 'at', 'ccat', 'ceda', 'ewat', 'gairat', 'mail', 'mixup', 'openmix', 'pgd_at', 'rat',
+     'regmixup', 'reverse_at', 'standard', 'wmmr']
     >>> OBJECTIVES["at"](eps=0.1).mode
     'at'
 """
@@ -13,16 +14,33 @@ Contract: `objective.backward(model, x, y, epoch=epoch)` adds the gradient and r
 from collections.abc import Callable
 from functools import partial
 
+from rrfast.objectives.acet import ACET
+from rrfast.objectives.adversarial import AdversarialTraining
+from rrfast.objectives.ccat import CCAT
+from rrfast.objectives.ceda import CEDA
+from rrfast.objectives.ewat import EWAT
+from rrfast.objectives.gairat import GAIRAT
+from rrfast.objectives.incorrect_rate import incorrect_rate_correlation
+from rrfast.objectives.mail import MAIL
 from rrfast.objectives.mixup import Mixup
 from rrfast.objectives.objective import Backward, Criterion, NoSync, Objective, Scaler
 from rrfast.objectives.openmix import OpenMix
 from rrfast.objectives.rat import RAT
 from rrfast.objectives.regmixup import RegMixup
 from rrfast.objectives.standard import Standard
+from rrfast.objectives.wmmr import WMMR
 
 __all__ = [
+    "ACET",
+    "CCAT",
+    "CEDA",
+    "EWAT",
+    "GAIRAT",
+    "MAIL",
     "OBJECTIVES",
     "RAT",
+    "WMMR",
+    "AdversarialTraining",
     "Backward",
     "Criterion",
     "Mixup",
@@ -32,6 +50,7 @@ __all__ = [
     "RegMixup",
     "Scaler",
     "Standard",
+    "incorrect_rate_correlation",
 ]
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
@@ -42,4 +61,12 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "mixup": Mixup,
     "regmixup": RegMixup,
     "openmix": OpenMix,
+    "pgd_at": AdversarialTraining,
+    "gairat": GAIRAT,
+    "mail": MAIL,
+    "wmmr": WMMR,
+    "ewat": EWAT,
+    "ceda": CEDA,
+    "acet": ACET,
+    "ccat": CCAT,
 }

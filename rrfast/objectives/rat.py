@@ -43,7 +43,9 @@ class RAT(Objective):
         L = loss(f(x), y) + loss(f(x'), y),    x' = x + s_b * eps * sign(grad_x loss(f(x), y))
 
     `mode="rat"`: s = +1 where the model is right and -1 where it is wrong. `"at"`: s = +1
-    (adversarial training). `"reverse_at"`: s = -1. One line in a training loop:
+    (adversarial training, here an ablation with the first term: that of Madry et al. has x' alone,
+    see `rrfast.objectives.AdversarialTraining`). `"reverse_at"`: s = -1. One line in a training
+    loop:
 
         loss = rrfast.RAT(eps=1e-3).backward(model, x, y)
 

@@ -17,12 +17,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from torch import nn
 
+from rrfast.data import Split
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.objectives import OBJECTIVES, Objective
 from rrfast.train import checkpoint
+from rrfast.train.batches import Data
 from rrfast.train.fit import Fitted, fit
 from rrfast.train.settings import Training
-from rrfast.train.tasks import OUTLIERS, TASKS, Task
+from rrfast.train.tasks import NOISE, OUTLIERS, TASKS, Task
 
 T = TypeVar("T")
 Options = dict[str, Any]
@@ -52,8 +54,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         model: Which model.
         data: `name` of `TASKS`, and the arguments of its function.
         objective: `name` of `rrfast.objectives.OBJECTIVES`, and its arguments; further
-            `label_smoothing` and `class_weights` of the cross-entropy in it, and for openmix
-            `outliers`: a `name` of `OUTLIERS` and the arguments of its function.
+            `label_smoothing` and `class_weights` of the cross-entropy where it has a `criterion`,
+            for openmix `outliers`: a `name` of `OUTLIERS` and the arguments of its function, and
+            for ceda and acet `noise`: a `name` of `NOISE`.
         training: All the rest.
     """
 
@@ -176,14 +179,17 @@ def named_task(data: Options, seed: int) -> Task:
     return _by_name("data", TASKS, data, seed=seed)
 
 
-def make_objective(recipe: Recipe) -> Objective:
-    """The objective, told how many epochs there are."""
+def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
+    """The objective, told how many epochs there are, and its noise the images to train on."""
     options = dict(recipe.objective)
-    criterion: Options = {
-        name: options.pop(key)
-        for key, name in (("label_smoothing", "label_smoothing"), ("class_weights", "weight"))
-        if key in options
-    }
+    objective = OBJECTIVES.get(options.get("name", ""))
+    criterion: Options = {}
+    if objective is not None and "criterion" in inspect.signature(objective).parameters:
+        criterion = {
+            name: options.pop(key)
+            for key, name in (("label_smoothing", "label_smoothing"), ("class_weights", "weight"))
+            if key in options
+        }
     if criterion:
         if "weight" in criterion:
             try:
@@ -198,6 +204,13 @@ def make_objective(recipe: Recipe) -> Objective:
         options["outliers"] = _by_name(
             "objective.outliers", OUTLIERS, options["outliers"], seed=recipe.training.seed
         )
+    if isinstance(options.get("noise"), Mapping):
+        if not isinstance(train, Split):
+            raise ValueError(
+                "objective.noise is made of the images to train on, all in memory: data must be "
+                f"none of files, as {recipe.data.get('name')!r} is"
+            )
+        options["noise"] = _by_name("objective.noise", NOISE, options["noise"], images=train.x)
     return _by_name("objective", OBJECTIVES, options, epochs=recipe.training.epochs)
 
 
@@ -286,8 +299,8 @@ def train(
     """
     out = Path(out)
     written = out / "recipe.yaml"
-    objective = make_objective(recipe)
     task = make_task(recipe)
+    objective = make_objective(recipe, task.train)
     named = msgspec.structs.replace(recipe.model, classes=recipe.model.classes or task.classes)
     recipe = msgspec.structs.replace(recipe, model=named)
     if resume and written.is_file() and (out / "checkpoint.pt").is_file():

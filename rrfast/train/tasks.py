@@ -14,6 +14,7 @@ from rrfast.data import (
     Cifar,
     Mnist,
     Outliers,
+    SmoothedNoise,
     Split,
     Svhn,
     cifar10,
@@ -188,3 +189,12 @@ OUTLIERS: dict[str, Callable[..., Outliers]] = {
     "random_images": random_images_outliers,
     "textures": textures_outliers,
 }
+
+
+def smoothed_noise(images: Tensor) -> SmoothedNoise:
+    """`rrfast.data.SmoothedNoise`."""
+    return SmoothedNoise(images)
+
+
+#: What `objective: {noise: {name: ...}}` may name; `images` are those that are trained on.
+NOISE: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {"smoothed_noise": smoothed_noise}

@@ -17,7 +17,7 @@ from rrfast.objectives import OBJECTIVES
 from rrfast.train.recipe import Recipe, make_task, train
 from rrfast.train.tasks import Task
 
-#: What can be compared, and how it is printed: an objective, or one with Mixup in its first term.
+#: What can be compared, and how it is printed: an objective, or one with an option of `ENDINGS`.
 VARIANTS = {
     "standard": "Standard",
     "mixup": "Mixup",
@@ -29,8 +29,20 @@ VARIANTS = {
     "reverse_at_mixup": "ReverseAT + Mixup",
     "rat": "RAT",
     "rat_mixup": "RAT + Mixup",
+    "pgd_at": "PGD-AT",
+    "gairat": "GAIRAT",
+    "mail": "MAIL",
+    "wmmr": "WMMR",
+    "ewat": "EWAT",
+    "mail_margin": "Ours + MAIL",
+    "wmmr_margin": "Ours + WMMR",
+    "ceda": "CEDA",
+    "acet": "ACET",
+    "ccat": "CCAT",
 }
-_MIXUP = "_mixup"
+#: The end of a variant's name, and the option of its objective that is set there and nowhere else:
+#: the alpha of Mixup in the first term, the tau of IRAT's margin reweighting.
+ENDINGS = {"_mixup": "mixup", "_margin": "tau"}
 
 
 class Run(NamedTuple):
@@ -53,14 +65,16 @@ def variant(
     """The recipe with another objective and seed, all else the same.
 
     An option of the recipe's objective stays where the other has it: eps from RAT to AT, label
-    smoothing everywhere. `alpha` does not: it is another number in each objective that has one.
+    smoothing wherever there is a criterion. `alpha` does not: it is another number in each
+    objective that has one. Nor does what ACET's attack is, which is around noise, to or from it.
 
     Args:
         recipe: Its objective's name and mode are not used.
         name: In `VARIANTS`.
         seed: Of the training; also of the data, where the recipe gives it none.
         mixup: Alpha of Mixup, where the variant has it; None: that of the recipe's objective, and
-            1.0 where it is without Mixup.
+            1.0 where it is without Mixup. The tau of margin reweighting is that of the recipe's
+            objective, and 2 where it is without.
         outliers: Of openmix, as `objective.outliers` of a recipe; None: those of the recipe.
 
     Raises:
@@ -73,30 +87,45 @@ def variant(
     """
     if name not in VARIANTS:
         raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {name!r}")
-    mixed = name.endswith(_MIXUP)
+    ending = next((end for end in ENDINGS if name.endswith(end)), "")
+    base = name.removesuffix(ending)
     if mixup is None:
         own = recipe.objective.get("alpha" if recipe.objective["name"] == "mixup" else "mixup")
         mixup = 1.0 if own is None else own
-    objective: Any = OBJECTIVES[name.removesuffix(_MIXUP)]
-    known = {*inspect.signature(objective).parameters, "label_smoothing", "class_weights"}
-    # The name says what the mode is, and whether there is Mixup.
-    known -= {"mode", "mixup"} | (set() if mixed or name == "mixup" else {"mixup_off_epochs"})
-    if name != recipe.objective["name"]:
-        known -= {"alpha"}
-    chosen = {key: value for key, value in recipe.objective.items() if key in known - {"name"}}
-    if mixed:
+    chosen = _kept(recipe.objective, base)
+    if ending != "_mixup" and name != "mixup":
+        chosen.pop("mixup_off_epochs", None)
+    if ending == "_mixup":
         chosen["mixup"] = mixup
+    elif ending == "_margin":
+        chosen["tau"] = recipe.objective.get("tau") or 2
     elif name == "mixup":
         chosen["alpha"] = mixup
     elif name == "openmix":
         chosen.setdefault("outliers", outliers)
         if chosen["outliers"] is None:
             raise ValueError("openmix needs outliers, and the recipe's objective has none")
+    elif name in ("ceda", "acet"):
+        chosen.setdefault("noise", {"name": "smoothed_noise"})
     return msgspec.structs.replace(
         recipe,
-        objective={"name": name.removesuffix(_MIXUP), **chosen},
+        objective={"name": base, **chosen},
         training=msgspec.structs.replace(recipe.training, seed=seed),
     )
+
+
+def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """The options of a recipe's objective that another objective takes."""
+    known = {*inspect.signature(OBJECTIVES[name]).parameters}
+    if "criterion" in known:
+        known |= {"label_smoothing", "class_weights"}
+    # A variant's name says what the mode is, and whether there is Mixup or margin reweighting.
+    known -= {"name", "mode", *ENDINGS.values()}
+    if name != options["name"]:
+        known -= {"alpha"}
+        if "acet" in (name, options["name"]):
+            known -= {"eps", "steps", "step_size", "start"}
+    return {key: value for key, value in options.items() if key in known}
 
 
 def train_variants(
@@ -113,7 +142,7 @@ def train_variants(
     For a seed all of them see the same images and begin with the same weights, but for OpenMix,
     whose model has a logit more. What is over is not
     done again, and what was stopped goes on. OpenMix mixes with the recipe's outliers, or with
-    textures made here where it has none.
+    textures made here where it has none; CEDA and ACET have noise of the images trained on.
 
     Args:
         recipe: Model, data and settings, and the options of the objectives.

@@ -1,0 +1,102 @@
+"""Adversarial training: on the worst that PGD finds, and on nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from rrfast import ops
+from rrfast.attacks import PGD
+from rrfast.objectives.inner_maximization import worst
+from rrfast.objectives.objective import Criterion, Objective, check_pair, model_logits
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Adversarial(Objective, ABC):
+    """What is trained on x^, the last iterate of PGD on the cross-entropy of x.
+
+    PGD climbs `rrfast.attacks.loss.ce`, whose gradient points where that of the cross-entropy does.
+    It runs in eval mode, as GAIRAT, MAIL and TRADES run it, whose BatchNorm then sees x^ alone;
+    WMMR's released code attacks in train mode. For that `model` must be a module, one's method or a
+    partial of these: a function of yours, and what it calls, is attacked in the mode it is in.
+
+    Attributes:
+        eps: Radius of the L-infinity ball, in units of `scale`, >= 0.
+        steps: Of PGD, >= 1.
+        step_size: In units of eps, > 0.
+        start: In `rrfast.attacks.STARTS`. "uniform" as Madry et al. and GAIRAT; MAIL and WMMR begin
+            at "gaussian", within 0.001 of x.
+        bounds: The box for x^, see `rrfast.ops.channel_bounds`; None for none. x must lie in it:
+            what does not is moved to its face.
+        scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own. With inputs
+            normalised by `std`, 1 / std makes eps a pixel step.
+    """
+
+    eps: float = 8 / 255
+    steps: int = 10
+    step_size: float = 0.25
+    start: str = "uniform"
+    bounds: ops.Bounds | None = (0.0, 1.0)
+    scale: ops.Scale | None = None
+    _attack: PGD = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        attack = PGD(
+            eps=self.eps,
+            steps=self.steps,
+            step_size=self.step_size,
+            start=self.start,
+            keep="last",
+            bounds=self.bounds,
+            scale=self.scale,
+        )
+        object.__setattr__(self, "_attack", attack)
+
+    def _worst(
+        self, model: Model, x: Tensor, y: Tensor, each: Callable[[Tensor], object] | None = None
+    ) -> Tensor:
+        """x^."""
+        return worst(self._attack, model, x, y, each=each)
+
+
+@dataclass(frozen=True, eq=False)
+class AdversarialTraining(Adversarial):
+    """Adversarial training with PGD, "Standard" in the tables of IRAT.
+
+        L = loss(f(x^), y)
+
+    with x^ of `Adversarial`. x itself is not trained on: `at` in `OBJECTIVES`, the ablation of RAT,
+    has the loss of x beside that of x', which is found in train mode and from x itself.
+
+    Cost: `steps` + 1 forwards and backwards; the gradient of the weights is in the last alone.
+
+    Source: Madry et al. (2018), "Towards Deep Learning Models Resistant to Adversarial Attacks",
+    Eq. 2.1; IRAT Eq. 2 and 3, section 4.1.
+
+    Attributes:
+        eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
+        criterion: The loss of logits and labels, a scalar; the attack is on the cross-entropy
+            whatever it is. Default: `cross_entropy`, the mean over the batch.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(4, 3)
+        >>> x, y = torch.rand(8, 4), torch.randint(3, (8,))
+        >>> AdversarialTraining(eps=0.1).backward(model, x, y).shape
+        torch.Size([])
+    """
+
+    criterion: Criterion = nn.functional.cross_entropy
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
+        """The loss; see `Objective`."""
+        del epoch
+        check_pair(x, y)
+        return self.criterion(model_logits(model, self._worst(model, x, y)), y)

@@ -1,0 +1,122 @@
+"""CCAT: the further an adversarial example is from its image, the less sure of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.attacks import PGD
+from rrfast.checks import check_number
+from rrfast.objectives.inner_maximization import worst
+from rrfast.objectives.objective import Objective, check_pair, model_logits
+from rrfast.reference import accumulate_dtype, per_channel
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+
+@dataclass(frozen=True, eq=False)
+class CCAT(Objective):
+    """Confidence-calibrated adversarial training.
+
+        L   = 1/B sum_i CE(f(x_i + d_i), t_i),    CE(h, t) = -sum_k t_k log p_k
+        t_i = (1 - g_i) onehot(y_i) + g_i / K,    g_i = 1 - (1 - min(1, |d_i| / eps))^rho
+
+    with |.| the L-infinity norm in units of `scale` and p = softmax(f). d = 0 in the first part of
+    the batch, so that t is the label there; in the last floor(fraction B + 1/2) samples d is what
+    PGD finds in the ball of eps that gives the best class beside the label its largest probability,
+    in eval mode. So the two parts count by their shares. The released code gives each part the
+    weight of the other, which is the same at one half. One batch goes through the model: BatchNorm
+    sees both parts. Each process of a distributed training divides a batch of its own.
+
+    Cost: 1 forward and 1 backward of the batch, and `steps` + 1 forwards and `steps` backwards of
+    its adversarial part without gradients of the weights.
+
+    Source: Stutz, Hein & Schiele (2020), "Confidence-Calibrated Adversarial Training: Generalizing
+    to Unseen Attacks", Eq. 4 to 7, Alg. 1 and 2, App. B; the article on distal adversarial examples
+    takes its models from there.
+
+    Attributes:
+        eps: Radius of the ball, in units of `scale`, > 0. Released: 0.03.
+        rho: How fast t becomes uniform, > 0: 10 in the paper, 12 in the released examples.
+        fraction: Of the batch that is adversarial, in (0, 1].
+        steps: Of PGD, >= 1; 40 for CIFAR-10 as released.
+        step_size: In units of eps, > 0; the released 0.005 at eps 0.03.
+        momentum: Of PGD, in [0, 1).
+        backtracking: Of PGD, > 1; None for none.
+        starts: In `rrfast.attacks.STARTS`, one of them drawn for each batch. Released: a uniform
+            point with a uniform norm, a Gaussian one, or the image; "gaussian" here is within 0.001
+            of it.
+        bounds: The box, see `rrfast.ops.channel_bounds`; None for none. x must lie in it: what does
+            not is moved to its face.
+        scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
+
+    Example:
+        >>> model = torch.nn.Linear(4, 3)
+        >>> x, y = torch.rand(8, 4), torch.randint(3, (8,))
+        >>> CCAT(eps=0.1, steps=5).backward(model, x, y).shape
+        torch.Size([])
+    """
+
+    eps: float = 0.03
+    rho: float = 10.0
+    fraction: float = 0.5
+    steps: int = 40
+    step_size: float = 1 / 6
+    momentum: float = 0.9
+    backtracking: float | None = 1.5
+    starts: Sequence[str] = ("uniform_norm", "gaussian", "input")
+    bounds: ops.Bounds | None = (0.0, 1.0)
+    scale: ops.Scale | None = None
+    _attacks: list[PGD] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("eps", "rho", "fraction"):
+            check_number(name, getattr(self, name))
+        if self.fraction > 1:
+            raise ValueError(f"fraction must be at most 1, got {self.fraction!r}")
+        if isinstance(self.starts, str) or not self.starts:
+            raise ValueError(f"starts must be one name or more in a list, got {self.starts!r}")
+        attacks = [
+            PGD(
+                eps=self.eps,
+                steps=self.steps,
+                step_size=self.step_size,
+                loss="other",
+                start=start,
+                keep="loss",
+                momentum=self.momentum,
+                backtracking=self.backtracking,
+                bounds=self.bounds,
+                scale=self.scale,
+            )
+            for start in self.starts
+        ]
+        object.__setattr__(self, "_attacks", attacks)
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
+        """The loss; see `Objective`."""
+        del epoch
+        check_pair(x, y)
+        clean = len(x) - int(self.fraction * len(x) + 0.5)
+        attack = self._attacks[int(torch.randint(len(self._attacks), (), device="cpu"))]
+        moved = torch.cat([x[:clean], worst(attack, model, x[clean:], y[clean:])])
+        logits = model_logits(model, moved)
+        log_p = logits.to(accumulate_dtype(logits.dtype)).log_softmax(dim=1)
+        uniform = 1 - (1 - self._share(x, moved)) ** self.rho
+        of_label = log_p.gather(1, y[:, None]).squeeze(1)
+        return -torch.lerp(of_label, log_p.mean(dim=1), uniform.to(log_p.dtype)).mean()
+
+    def _share(self, x: Tensor, moved: Tensor) -> Tensor:
+        """min(1, |d| / eps): [B]."""
+        dtype = accumulate_dtype(x.dtype)
+        distance = (moved.to(dtype) - x.detach().to(dtype)).abs()
+        scale = ops.channel_scale(self.scale, x)
+        if scale is not None:
+            distance = distance / per_channel(scale, x)
+        return (distance.unsqueeze(1).flatten(1).amax(dim=1) / self.eps).clamp_max(1)

@@ -1,0 +1,50 @@
+"""The inner maximisation of adversarial training: an attack within a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rrfast.data.outliers import own_draws
+from rrfast.engine import Engine, check_input
+
+if TYPE_CHECKING:
+    from rrfast.attacks import PGD
+    from rrfast.engine import Model
+
+
+def worst(
+    attack: PGD,
+    model: Model,
+    x: Tensor,
+    y: Tensor | None,
+    *,
+    each: Callable[[Tensor], object] | None = None,
+) -> Tensor:
+    """What the attack finds, as a constant of the step.
+
+    The model is attacked as it is used, in eval mode and with its parameters frozen, and is left as
+    it was; a plain function is run as it is, and so is the module inside it. A random start is
+    drawn on the device of x, from a generator that is seeded with a number from torch's default
+    generator on the CPU: `torch.manual_seed` decides it, on one kind of device. Processes of a
+    distributed training that are seeded alike have a number each.
+
+    Args:
+        attack: What is run.
+        model: Maps [B, ...] to logits [B, K].
+        x: [B, ...], within the bounds of the attack. That is not looked at, which would wait for
+            the device: what is outside is moved to the face of the box.
+        y: Labels [B]; None for an attack without.
+        each: As of `rrfast.attacks.PGD.run`.
+
+    Returns:
+        [B, ...], detached.
+    """
+    generator = None
+    if attack.start != "input":
+        generator = torch.Generator(x.device).manual_seed(int(own_draws(2**62, 1)))
+    with Engine(model) as engine:
+        return attack.run(engine, check_input(x), y, generator=generator, each=each).x

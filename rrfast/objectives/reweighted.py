@@ -1,0 +1,94 @@
+"""Instance-reweighted adversarial training: some samples count for more than others."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from rrfast.checks import check_count, describe
+from rrfast.objectives.adversarial import Adversarial
+from rrfast.objectives.objective import check_pair, model_logits
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Reweighted(Adversarial):
+    """Adversarial training with a weight for each sample, larger where it is more vulnerable.
+
+        L = 1/B sum_i w_i CE(f(x^_i), y_i)
+
+    with x^ of `Adversarial`, and w = 1 in the first `warmup` epochs. The loss is the cross-entropy
+    of each sample: there is neither label smoothing nor class weights.
+
+    Cost: that of `AdversarialTraining`; the weights are made of logits that are there anyway.
+
+    Source: IRAT Alg. 1; errata 17: x^ is trained on, and weights come where t > Omega, the epochs
+    t counted from 1.
+
+    Attributes:
+        eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
+        warmup: Omega, the epochs of plain adversarial training at the beginning, >= 0; 75 of 120 in
+            the paper. Needs `epoch=` in every call.
+        epochs: Of the whole training, to see that the warm-up ends before it; None: unknown.
+    """
+
+    warmup: int = 0
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("warmup", self.warmup, least=0)
+        if self.epochs is None:
+            return
+        check_count("epochs", self.epochs)
+        if self.warmup >= self.epochs:
+            raise ValueError(
+                f"warmup must be less than all {self.epochs} epochs, or no sample is ever "
+                f"weighted, got {self.warmup}"
+            )
+
+    @abstractmethod
+    def weights(self, logits: Tensor, y: Tensor, iterates: Sequence[Tensor]) -> Tensor:
+        """The weight of each sample.
+
+        Args:
+            logits: [B, K], at x^, with their graph.
+            y: Labels [B] int64.
+            iterates: Logits [B, K] of every iterate of PGD that a step started from.
+
+        Returns:
+            w [B], accumulation dtype.
+        """
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
+        """The loss; see `Objective`."""
+        check_pair(x, y)
+        weighted = self._weighted(epoch)
+        iterates: list[Tensor] = []
+        moved = self._worst(model, x, y, each=iterates.append)
+        logits = model_logits(model, moved)
+        loss = nn.functional.cross_entropy(logits, y, reduction="none")
+        return (self.weights(logits, y, iterates) * loss if weighted else loss).mean()
+
+    def _weighted(self, epoch: int | None) -> bool:
+        if not self.warmup:
+            return True
+        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
+            raise ValueError(
+                "epoch must be the number of the epoch, from 0, where warmup is set, got "
+                f"{describe(epoch)}"
+            )
+        return epoch >= self.warmup
+
+
+def mean_one(weights: Tensor) -> Tensor:
+    """Weights [B] in the same proportion, whose mean is 1; all 0 where they are."""
+    # Of a distributed training, each process scales its own.
+    return weights / weights.mean().clamp_min(torch.finfo(weights.dtype).tiny)
