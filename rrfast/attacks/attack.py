@@ -11,6 +11,7 @@ from torch import Tensor
 from rrfast import ops
 from rrfast.checks import check_per_sample
 from rrfast.engine import Engine, check_input
+from rrfast.reference import per_channel
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -85,8 +86,6 @@ class Attack(ABC):
         box = ops.channel_bounds(self.bounds, x)
         if box is None or x.numel() == 0:
             return
-        from rrfast.reference import per_channel
-
         lower, upper = (per_channel(end, x) for end in box)
         if bool(((x < lower) | (x > upper)).any()):
             raise ValueError(

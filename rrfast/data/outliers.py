@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from rrfast.checks import check_count, check_floating, check_path, describe
 from rrfast.data.npy import npy_array
+from rrfast.draws import own_draws
 
 SOURCE = "https://github.com/hendrycks/outlier-exposure"
 FILE = "300K_random_images.npy"
@@ -207,15 +208,6 @@ def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0)
         x.addcmul_(weight, F.interpolate(noise, size=(size, size), mode="bilinear"))
     deviation, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
     return x.sub_(mean).mul_(contrast / deviation).add_(0.5).clamp_(0, 1)
-
-
-def own_draws(n: int, batch: int) -> Tensor:
-    """Numbers below `n` for this process's share of the joint batch: [batch] int64, on the CPU."""
-    world, rank = 1, 0
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-    # The device is named, because torch.set_default_device would move the draws to another one.
-    return torch.randint(n, (world, batch), device="cpu")[rank]
 
 
 def _described(images: Tensor | npt.NDArray[Any]) -> str:

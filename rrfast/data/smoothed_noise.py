@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rrfast.checks import check_count, describe
 from rrfast.data.noise import seeded
-from rrfast.data.outliers import Outliers, own_draws
+from rrfast.data.outliers import Outliers
+from rrfast.draws import own_draws, own_generator
 
 #: Pixels of the filter to each side of its centre: a kernel of 15 x 15.
 REACH = 7
@@ -99,7 +100,7 @@ class SmoothedNoise:
         index = own_draws(len(self._outliers), len(x) // 2)
         generator = self.generator
         if generator is None:
-            generator = torch.Generator(x.device).manual_seed(int(own_draws(2**62, 1)))
+            generator = own_generator(x.device)
         elif generator.device.type != x.device.type:
             raise ValueError(
                 f"generator must be on the device of x, {x.device}, got {generator.device}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rrfast.data.outliers import own_draws
+from rrfast.draws import own_generator
 from rrfast.engine import Engine, check_input
 
 if TYPE_CHECKING:
@@ -45,6 +45,6 @@ def worst(
     """
     generator = None
     if attack.start != "input":
-        generator = torch.Generator(x.device).manual_seed(int(own_draws(2**62, 1)))
+        generator = own_generator(x.device)
     with Engine(model) as engine:
         return attack.run(engine, check_input(x), y, generator=generator, each=each).x
