@@ -316,7 +316,7 @@ def test_nothing_waits_for_the_device(
 
 
 #: One of each kind, without a start at random.
-CERTAIN = ("fgsm", "pgd", "cw_pgd")
+CERTAIN = ("fgsm", "pgd", "cw_pgd", "fab_t")
 
 
 @pytest.mark.parametrize("name", CERTAIN)
