@@ -104,6 +104,14 @@ def test_an_error_found_is_never_lost(trained: nn.Module, images: Tensor, labels
     assert torch.equal(together.wrong, trained(together.x).argmax(1) != labels)
 
 
+def test_only_the_count_of_what_is_left_waits(
+    trained: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    with Engine(trained) as engine, Calls() as calls:
+        autoattack(EPS, steps=3, targets=2, queries=3).run(engine, images[:8], labels[:8])
+    assert calls.waiting == {"nonzero"}
+
+
 def test_attacks_end_where_nothing_is_left(trained: nn.Module, images: Tensor) -> None:
     wrong = (trained(images).argmax(1) + 1) % 10
     with Engine(trained) as engine:

@@ -33,7 +33,8 @@ class Square(Attack):
     adversarial attack via random search" (ECCV 2020), Alg. 1 and 2. The halvings are in proportion
     to `queries`; in the "standard" version of the package `autoattack` they are those of 10 000
     queries, whatever their number. The package moves the same square for all samples of a batch,
-    and stops at a sample's first error.
+    stops at a sample's first error, and never has a square reach the last row or column, unless it
+    is as large as the image: a weaker attack on small images.
 
     Attributes:
         eps: Radius of the ball, in units of `scale`, >= 0.
