@@ -145,7 +145,7 @@ def literal_apgd(
         rises += losses[k + 1] > losses[k]
         if losses[-1] > f_max:
             best, f_max = z, losses[-1]
-        if k + 1 in w:
+        if k + 1 in w and k + 1 < steps:
             j = w.index(k + 1)
             first = rises < 0.75 * (w[j] - w[j - 1])
             # The step size at w_j is that before it is halved there.
@@ -194,30 +194,36 @@ def test_apgd_is_the_literal_loop(
 
 
 def test_both_conditions_halve(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
-    """Losses by a script that mostly rises, with falls between, while gradients are a model's."""
-    x, labels = batch
-    steps = 50
-    rises = torch.rand(steps + 1, B, dtype=torch.float64, generator=seeded())
-    script = torch.where(rises < 0.2, -5 * rises, rises).cumsum(0)
-    script -= torch.linspace(0, 12, steps + 1, dtype=torch.float64)[:, None]
+    """Losses by a script that mostly rises, with falls between, while gradients are a model's.
+
+    The last point is the best, so that all steps on the way to it count; the gradients turn often,
+    so that they do not end in a corner of the ball whatever their lengths.
+    """
+    steps, (x, labels) = 50, (part.repeat_interleave(3, 0) for part in batch)
+    rises = torch.rand(steps + 1, len(x), dtype=torch.float64, generator=seeded())
+    script = torch.where(rises < 0.15, -9.0, rises).cumsum(0)
+    script[-1] += 100
     calls = iter(range(steps + 1))
 
+    def turning(h: Tensor, y: Tensor | None) -> Tensor:
+        return (30 * LOSSES["cw"](h, y)).sin()
+
     def scripted(h: Tensor, y: Tensor | None) -> Tensor:
-        climbed = LOSSES["cw"](h, y)
+        climbed = turning(h, y)
         return script[next(calls)] + (climbed - climbed.detach())
 
     found = APGD(EPS, steps, loss=scripted, start="input", keep="loss")(model, x, labels)
     literal = [
         literal_apgd(
             lambda k, _, b=b: float(script[k, b]),  # type: ignore[misc]
-            descent(model, labels[b : b + 1], LOSSES["cw"]),
+            descent(model, labels[b : b + 1], turning),
             x[b],
             steps,
         )
-        for b in range(B)
+        for b in range(len(x))
     ]
-    assert sum(one.by_rises for one in literal) > 0
-    assert sum(one.by_rest for one in literal) > 0
+    assert sum(one.by_rises for one in literal) > B
+    assert sum(one.by_rest for one in literal) > B
     torch.testing.assert_close(
         found.x, torch.stack([one.best for one in literal]), rtol=0, atol=1e-12
     )

@@ -104,6 +104,18 @@ def test_an_error_found_is_never_lost(trained: nn.Module, images: Tensor, labels
     assert torch.equal(together.wrong, trained(together.x).argmax(1) != labels)
 
 
+def test_what_stays_right_has_the_largest_margin_seen(trained: nn.Module, images: Tensor) -> None:
+    """An attack that walks away from every error leaves the samples where they were."""
+    y = trained(images).argmax(1)
+
+    def backwards(h: Tensor, y: Tensor | None) -> Tensor:
+        return -LOSSES["cw"](h, y)
+
+    away = PGD(EPS, loss=backwards)
+    assert bool((away(trained, images, y).x != images).flatten(1).any(1).all())
+    assert torch.equal(Ensemble([away])(trained, images, y).x, images)
+
+
 def test_only_the_count_of_what_is_left_waits(
     trained: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
