@@ -214,7 +214,7 @@ def test_errors_say_what_is_expected(model: nn.Module) -> None:
     ):
         with pytest.raises(ValueError, match=words):
             distal_noise(*arguments)
-    with pytest.raises(TypeError, match="seed must be an integer, got 1.5"):
+    with pytest.raises(TypeError, match=r"seed must be an integer, got 1\.5"):
         distal_noise(3, SHAPE, seed=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="attack must be on the confidence, got loss='ce'"):
         distal_examples(model, 3, SHAPE, attack=Distal(loss="ce"))
