@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rrfast.evaluate import misd
+from rrfast.evaluate import misd, robust
 from rrfast.evaluate.study import Study
 
-STUDIES: dict[str, Study] = {"misd": misd.STUDY}
+STUDIES: dict[str, Study] = {"misd": misd.STUDY, "robust": robust.STUDY}
