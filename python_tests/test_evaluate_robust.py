@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,7 @@ def made_rows(accuracies: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
             "images": 1000,
             "accuracy": accuracy + 0.001 * seed * (1 + len(training)),
             "interval": [],
+            "doubts": [],
         }
         for training, row in accuracies.items()
         for seed in range(3)
@@ -339,6 +341,32 @@ def test_one_step_that_beats_many_is_a_warning() -> None:
     fine = {"clean": 0.9, "fgsm": 0.5, "pgd": 0.3, "worst": 0.3}
     lines = tables.notes(said({"A": row, "B": fine}, "A"))
     assert [line[:12] for line in lines if "Warning" in line] == ["Warning: A, "]
+
+
+def test_what_gradients_do_not_show_is_a_warning(found: list[Subject], tmp_path: Path) -> None:
+    model, task = found[0].load()
+    sure = nn.Sequential(model, nn.Softmax(dim=1))
+    one = Subject("soft", 0, lambda: (sure, task), "digits")
+    asked = {"attacks": ("fgsm",), "images": IMAGES, "draws": 0, "console": QUIET}
+    for subjects_, warned in (([one], 1), (found[:1], 0)):
+        lines = tables.notes(robust.evaluate(subjects_, tmp_path, **asked))
+        warnings = [line for line in lines if "logits are probabilities" in line]
+        assert len(warnings) == warned
+        assert all("Warning: soft, seed 0, last checkpoint: The" in line for line in warnings)
+
+
+def test_autoattack_is_on_what_is_right(
+    found: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {name: partial(ATTACKS[name], steps=2) for name in ("apgd_ce", "autoattack")}
+    short["autoattack"] = partial(short["autoattack"], targets=2, queries=5)
+    for name, attack in short.items():
+        monkeypatch.setitem(ATTACKS, name, attack)
+    asked = {"attacks": tuple(short), "eps": 0.05, "images": 6, "draws": 0}
+    rows = robust.evaluate(found[:1], tmp_path, **asked, console=QUIET)["runs"]
+    clean, *attacked = (unpacked(row["stood"], 6) for row in rows)
+    assert [row["attack"] for row in rows[1:]] == ["apgd_ce", "autoattack", "worst"]
+    assert all(bool((stood <= clean).all()) for stood in attacked)
 
 
 def test_trainings_of_other_seeds_are_not_compared() -> None:

@@ -6,7 +6,7 @@ a new one is a file and a line here. What they climb is in `LOSSES`, where they 
 `Distal` and `distal_examples` need no labels: the most confident points near images of noise.
 
     >>> sorted(ATTACKS)
-    ['cw_pgd', 'fgsm', 'pgd']
+    ['apgd_ce', 'apgd_dlr', 'apgd_t', 'autoattack', 'cw_pgd', 'fab_t', 'fgsm', 'pgd', 'square']
     >>> ATTACKS["fgsm"](eps=0.1).steps
     1
 """
@@ -14,30 +14,50 @@ a new one is a file and a line here. What they climb is in `LOSSES`, where they 
 from collections.abc import Callable
 from functools import partial
 
+from rrfast.attacks.apgd import APGD
 from rrfast.attacks.attack import Attack, Attacked
+from rrfast.attacks.autoattack_package import AutoAttackPackage
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.distal import Distal, DistalExamples, distal_examples, distal_noise
+from rrfast.attacks.ensemble import Ensemble, autoattack
+from rrfast.attacks.fab import FAB
 from rrfast.attacks.loss import LOSSES, Loss
 from rrfast.attacks.pgd import PGD
+from rrfast.attacks.sanity import beyond_gradients, sanity
+from rrfast.attacks.square import Square
 from rrfast.attacks.start import STARTS
 
 __all__ = [
+    "APGD",
     "ATTACKS",
+    "FAB",
     "LOSSES",
     "PGD",
     "STARTS",
     "Attack",
     "Attacked",
+    "AutoAttackPackage",
     "Ball",
     "Distal",
     "DistalExamples",
+    "Ensemble",
     "Loss",
+    "Square",
+    "autoattack",
+    "beyond_gradients",
     "distal_examples",
     "distal_noise",
+    "sanity",
 ]
 
 ATTACKS: dict[str, Callable[..., Attack]] = {
     "fgsm": partial(PGD, steps=1, step_size=1.0),
     "pgd": PGD,
     "cw_pgd": partial(PGD, loss="cw"),
+    "apgd_ce": APGD,
+    "apgd_dlr": partial(APGD, loss="dlr"),
+    "apgd_t": partial(APGD, loss="dlr", targets=9),
+    "fab_t": FAB,
+    "square": Square,
+    "autoattack": autoattack,
 }

@@ -9,19 +9,54 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast.attacks.loss import Loss, ascent
 from rrfast.checks import check_per_sample
 from rrfast.engine import Engine, check_input
+from rrfast.radius.boundary import of_samples
+from rrfast.reference import accumulate_dtype, per_channel
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
 
 
 class Attacked(NamedTuple):
-    """What an attack found."""
+    """What an attack found, or a point on its way."""
 
     x: Tensor  #: [B, ...], in the ball and the box
     loss: Tensor  #: [B], accumulation dtype: the attack's loss there
     wrong: Tensor  #: [B] bool: the prediction there is not the label; False without labels
+
+    def or_better(self, new: Attacked, *, errors_first: bool = True) -> Attacked:
+        """For each sample, this point or the new one: the one with the larger loss.
+
+        Of equals this one; a NaN loss is the least. With `errors_first` one that is wrong goes
+        before any that is not.
+        """
+        better = (new.loss > self.loss) | (self.loss.isnan() & ~new.loss.isnan())
+        if errors_first:
+            better = (new.wrong & ~self.wrong) | ((new.wrong == self.wrong) & better)
+        return Attacked(*(pick(better, a, b) for a, b in zip(new, self, strict=True)))
+
+
+def seen(z: Tensor, logits: Tensor, labels: Tensor | None, loss: Loss) -> tuple[Attacked, Tensor]:
+    """A point by its logits, and the gradient of its loss with respect to them, [B, K]."""
+    value, seed = ascent(loss, logits, labels)
+    wrong = torch.zeros_like(value, dtype=torch.bool)
+    if labels is not None:
+        wrong = logits.argmax(dim=1) != labels
+    return Attacked(z, value, wrong), seed
+
+
+def nothing(x: Tensor) -> Attacked:
+    """What is found in an empty batch."""
+    return Attacked(
+        x.clone(), x.new_zeros(0, dtype=accumulate_dtype(x.dtype)), x.new_zeros(0).bool()
+    )
+
+
+def pick(which: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """By sample: a where `which` [B] is true, b elsewhere."""
+    return torch.where(of_samples(which, a), a, b)
 
 
 class Attack(ABC):
@@ -31,7 +66,9 @@ class Attack(ABC):
     `run`. Samples do not influence each other, but for the numbers drawn at random.
     """
 
+    eps: float
     bounds: ops.Bounds | None
+    scale: ops.Scale | None
     #: Whether `labels` must be given.
     labelled: bool = True
 
@@ -85,8 +122,6 @@ class Attack(ABC):
         box = ops.channel_bounds(self.bounds, x)
         if box is None or x.numel() == 0:
             return
-        from rrfast.reference import per_channel
-
         lower, upper = (per_channel(end, x) for end in box)
         if bool(((x < lower) | (x > upper)).any()):
             raise ValueError(

@@ -15,6 +15,8 @@ from rrfast.reference import accumulate_dtype
 
 #: Of logits [B, K] and labels [B], or None where it has no use for them: [B], differentiable.
 Loss = Callable[[Tensor, Tensor | None], Tensor]
+#: Of logits [B, K], labels [B] and target classes [B].
+TargetedLoss = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 
 
 def ce(logits: Tensor, labels: Tensor | None) -> Tensor:
@@ -64,7 +66,67 @@ def other(logits: Tensor, labels: Tensor | None) -> Tensor:
     return -ce(h, _others(h, y).argmax(dim=1))
 
 
-LOSSES: dict[str, Loss] = {"ce": ce, "cw": cw, "confidence": confidence, "other": other}
+def dlr(logits: Tensor, labels: Tensor | None) -> Tensor:
+    """The difference of logits ratio, which scaling and shifting the logits leave as it is.
+
+        -(h_y - max_{k != y} h_k) / (h_(1) - h_(3)),    h_(1) >= h_(2) >= h_(3) >= ...
+
+    Within [-1, 1] where the label is among the three largest; above 0 where it has lost, and 1,
+    with a gradient of zero, where it is the third. Where these three are equal the ratio has no
+    value: it is the numerator then, 0 if y is among them.
+
+    Raises:
+        ValueError: There are fewer than three classes.
+
+    Source: Croce & Hein, ICML 2020 (AutoAttack), DLR.
+
+    Example:
+        >>> dlr(torch.tensor([[4.0, 3.0, 0.0], [400.0, 300.0, 0.0]]), torch.tensor([0, 0]))
+        tensor([-0.2500, -0.2500])
+    """
+    h, y = _widened(logits, labels)
+    top = _largest(h, 3, "dlr")
+    ahead = _others(h, y).amax(dim=1) - h.gather(1, y).squeeze(1)
+    return _ratio(ahead, top[:, 0] - top[:, 2])
+
+
+def dlr_targeted(logits: Tensor, labels: Tensor | None, targets: Tensor) -> Tensor:
+    """The difference of logits ratio towards a class t.
+
+        -(h_y - h_t) / (h_(1) - (h_(3) + h_(4)) / 2)
+
+    Where the four largest are equal, as `dlr`.
+
+    Args:
+        logits: [B, K >= 4].
+        labels: y, [B].
+        targets: t, [B].
+
+    Raises:
+        ValueError: There are fewer than four classes.
+
+    Source: Croce & Hein, ICML 2020 (AutoAttack), targeted DLR.
+
+    Example:
+        >>> h, y, t = torch.tensor([[4.0, 3.0, 1.0, 1.0]]), torch.tensor([0]), torch.tensor([1])
+        >>> dlr_targeted(h, y, t)
+        tensor([-0.3333])
+    """
+    h, y = _widened(logits, labels)
+    top = _largest(h, 4, "dlr towards targets")
+    ahead = (h.gather(1, targets.view(-1, 1)) - h.gather(1, y)).squeeze(1)
+    return _ratio(ahead, top[:, 0] - (top[:, 2] + top[:, 3]) / 2)
+
+
+LOSSES: dict[str, Loss] = {
+    "ce": ce,
+    "cw": cw,
+    "confidence": confidence,
+    "other": other,
+    "dlr": dlr,
+}
+#: Those that have a form towards a class.
+TARGETED: dict[str, TargetedLoss] = {"dlr": dlr_targeted}
 #: Those that have no use for labels.
 UNLABELLED = frozenset({"confidence"})
 
@@ -89,3 +151,17 @@ def _widened(logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
 
 def _others(h: Tensor, y: Tensor) -> Tensor:
     return h.scatter(1, y, -math.inf)
+
+
+def _largest(h: Tensor, count: int, name: str) -> Tensor:
+    if h.shape[1] < count:
+        raise ValueError(
+            f"loss {name} must have {count} classes at least, got logits of {h.shape[1]}; take "
+            "loss='cw' or 'ce'"
+        )
+    return h.topk(count, dim=1).values
+
+
+def _ratio(ahead: Tensor, spread: Tensor) -> Tensor:
+    """With a spread of zero the numerator: 0/0 would be NaN, and so would its gradient."""
+    return ahead / torch.where(spread > 0, spread, 1.0)

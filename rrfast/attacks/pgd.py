@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.attacks.attack import Attack, Attacked
+from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen
 from rrfast.attacks.ball import Ball
-from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss, ascent
+from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss
 from rrfast.attacks.start import STARTS
 from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
 
 #: Which of the iterates is the attack's result.
 Keep = Literal["error", "loss", "last"]
-
-
-class _Seen(NamedTuple):
-    """A point, and what the model makes of it."""
-
-    x: Tensor
-    loss: Tensor
-    wrong: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +123,7 @@ class PGD(Attack):
             each: Called with the logits of every iterate that a step starts from.
         """
         if len(x) == 0:
-            nothing = x.new_zeros(0)
-            return Attacked(x.clone(), nothing, nothing.bool())
+            return nothing(x)
         ball = Ball(x, self.eps, self.bounds, self.scale)
         begin, ascend = STARTS[self.start], self._search if self.backtracking else self._climb
         best = None
@@ -142,7 +133,7 @@ class PGD(Attack):
         for _ in range(self.restarts):
             best = ascend(engine, ball, begin(ball, generator), labels, best, each)
         assert best is not None  # there is a restart at least
-        return Attacked(*best)
+        return best
 
     def _climb(
         self,
@@ -150,17 +141,17 @@ class PGD(Attack):
         ball: Ball,
         z: Tensor,
         labels: Tensor | None,
-        best: _Seen | None,
+        best: Attacked | None,
         each: Callable[[Tensor], object] | None,
-    ) -> _Seen:
+    ) -> Attacked:
         """Every step is taken."""
         length, velocity = ball.lengths(self.step_size * self.eps), None
         for _ in range(self.steps):
             recorded = engine.record(z)
             if each is not None:
                 each(recorded.logits)
-            seen, seed = self._seen(z, recorded.logits, labels)
-            best = self._better(seen, best)
+            here, seed = self._seen(z, recorded.logits, labels)
+            best = self._better(here, best)
             gradient = recorded.grad(seed, last=True)
             if self.momentum:
                 velocity = self._velocity(gradient, velocity)
@@ -171,9 +162,9 @@ class PGD(Attack):
             # Its loss is not known: that would be a forward more, which no training wants.
             assert best is not None
             unknown = torch.full_like(best.loss, torch.nan)
-            return _Seen(z, unknown, torch.zeros_like(best.wrong))
-        seen, _ = self._seen(z, engine.forward(z), labels)
-        return self._better(seen, best)
+            return Attacked(z, unknown, torch.zeros_like(best.wrong))
+        here, _ = self._seen(z, engine.forward(z), labels)
+        return self._better(here, best)
 
     def _search(
         self,
@@ -181,9 +172,9 @@ class PGD(Attack):
         ball: Ball,
         z: Tensor,
         labels: Tensor | None,
-        best: _Seen | None,
+        best: Attacked | None,
         each: Callable[[Tensor], object] | None,
-    ) -> _Seen:
+    ) -> Attacked:
         """A step is taken where it raises the loss, and is shorter from then on where not."""
         assert self.backtracking is not None
         length, velocity = ball.lengths(self.step_size * self.eps), None
@@ -204,9 +195,9 @@ class PGD(Attack):
             trial, seed = self._seen(z, recorded.logits, labels)
             best = self._better(trial, best)
             up = trial.loss > at.loss
-            at = _Seen(*(_where(up, new, old) for new, old in zip(trial, at, strict=True)))
+            at = Attacked(*(pick(up, new, old) for new, old in zip(trial, at, strict=True)))
             length = torch.where(up, length, length / self.backtracking)
-            gradient = _where(up, recorded.grad(seed, last=True), gradient)
+            gradient = pick(up, recorded.grad(seed, last=True), gradient)
         raise AssertionError("there is a step at least")
 
     def _velocity(self, gradient: Tensor, velocity: Tensor | None) -> Tensor:
@@ -215,25 +206,13 @@ class PGD(Attack):
             return sign * (1 - self.momentum) if self.momentum else sign
         return torch.lerp(sign, velocity, self.momentum) if self.momentum else sign
 
-    def _seen(self, z: Tensor, logits: Tensor, labels: Tensor | None) -> tuple[_Seen, Tensor]:
+    def _seen(self, z: Tensor, logits: Tensor, labels: Tensor | None) -> tuple[Attacked, Tensor]:
         """The point, and the gradient of its loss with respect to the logits."""
         loss = self.loss if callable(self.loss) else LOSSES[self.loss]
-        value, seed = ascent(loss, logits, labels)
-        wrong = torch.zeros_like(value, dtype=torch.bool)
-        if labels is not None:
-            wrong = logits.argmax(dim=1) != labels
-        return _Seen(z, value, wrong), seed
+        return seen(z, logits, labels, loss)
 
-    def _better(self, new: _Seen, old: _Seen | None) -> _Seen:
+    def _better(self, new: Attacked, old: Attacked | None) -> Attacked:
         """Of two points, for each sample the one to keep."""
         if old is None or self.keep == "last":
             return new
-        better = (new.loss > old.loss) | (old.loss.isnan() & ~new.loss.isnan())
-        if self.keep == "error":
-            better = (new.wrong & ~old.wrong) | ((new.wrong == old.wrong) & better)
-        return _Seen(*(_where(better, a, b) for a, b in zip(new, old, strict=True)))
-
-
-def _where(chosen: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """By sample."""
-    return torch.where(chosen.view(-1, *[1] * (a.dim() - 1)), a, b)
+        return old.or_better(new, errors_first=self.keep == "error")

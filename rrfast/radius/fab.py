@@ -97,6 +97,13 @@ class FAB:
         check_count("final_search", self.final_search, least=0)
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
+        walked = self.walk(engine, x)
+        upper = walked.seen.distance.to(walked.margin.dtype)
+        radius = upper.masked_fill(walked.undefined & upper.isinf(), math.nan)
+        return Estimate(radius, walked.prediction, torch.zeros_like(upper), upper)
+
+    def walk(self, engine: Engine, x: Tensor) -> Walked:
+        """The nearest point that was seen to change the prediction, and what is known of x."""
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         clean = engine.record(x)
         prediction, margin, _ = ops.direction_seed(clean.logits)
@@ -119,9 +126,7 @@ class FAB:
                 x1 = torch.where(of_samples(flipped, x), _between(x, x1, self.beta), x1)
 
         seen = self._search(engine, seen, x, prediction, margin, scale)
-        upper = seen.distance.to(margin.dtype)
-        radius = upper.masked_fill(undefined & upper.isinf(), math.nan)
-        return Estimate(radius, prediction, torch.zeros_like(upper), upper)
+        return Walked(seen, prediction, margin, undefined)
 
     def _step(
         self, x: Tensor, x1: Tensor, plane: Plane, bounds: Tensor | None, scale: Tensor | None
@@ -193,6 +198,15 @@ class Seen(NamedTuple):
             torch.where(nearer, lead, self.lead),
         )
         return chosen, flipped, lead
+
+
+class Walked(NamedTuple):
+    """What a walk has found, and where it began."""
+
+    seen: Seen
+    prediction: Tensor  #: [B] int64, at x
+    margin: Tensor  #: [B], at x
+    undefined: Tensor  #: [B] bool: some step was NaN
 
 
 def _between(x: Tensor, z: Tensor, share: float | Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from rrfast.evaluate.robust.standing import (
     Ground,
     chosen,
     correct,
+    doubts,
     made,
     packed,
     standing,
@@ -30,10 +31,8 @@ from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.metrics import accuracy, bootstrap
 
-#: The columns of IRAT's tables, as far as the attacks are there.
-PAPER = tuple(
-    name for name in ("fgsm", "pgd", "cw_pgd", "apgd_ce", "autoattack") if name in ATTACKS
-)
+#: The columns of IRAT's tables.
+PAPER = ("fgsm", "pgd", "cw_pgd", "apgd_ce", "autoattack")
 
 
 def evaluate(
@@ -64,7 +63,8 @@ def evaluate(
         subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
         out: Folder for robust.json, robust.csv (a row per model, checkpoint and attack), robust.md
             and the figures.
-        attacks: Names in `rrfast.attacks.ATTACKS`; default those of the paper that are there.
+        attacks: Names in `rrfast.attacks.ATTACKS`; default those of the paper, of which
+            AutoAttack takes some 10,000 passes for an image that stands it.
         eps: Radius of the ball, in units of the inputs in [0, 1].
         steps: K of PGD and CW-PGD; the paper's is 100. Other attacks have their own defaults.
         curve: Further radii, for PGD alone.
@@ -84,7 +84,8 @@ def evaluate(
         What robust.json holds: as `rrfast.evaluate.study.conduct`, with `attacks`, `baseline`, and
         `runs`: a row per model, checkpoint, attack and radius, with `accuracy`, its `interval`,
         `images` and `stood`, the bits of `rrfast.evaluate.robust.standing.packed`; "clean" and
-        "worst" are attacks there.
+        "worst" are attacks there, and "clean" has `doubts`, the sentences of
+        `rrfast.attacks.sanity`.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -187,7 +188,8 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
 
     right = known(CLEAN, 0.0, partial(correct, bench.model, part, asked.batch, bench.device))
     on = Ground(bench.model, part, right, bench.subject.seed, bench.device)
-    rows = [_row(bench, CLEAN, 0.0, right, asked.draws)]
+    signs = bench.kept.get(f"signs {n}", partial(doubts, on, asked.batch))
+    rows = [_row(bench, CLEAN, 0.0, right, asked.draws) | {"doubts": signs}]
     worst = right.clone()
     for name, eps in asked.pairs():
         attack = made(name, eps, asked.steps)

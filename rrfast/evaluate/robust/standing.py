@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rrfast.attacks import ATTACKS, PGD
+from rrfast.attacks import ATTACKS, PGD, sanity
 from rrfast.engine import logits
 from rrfast.evaluate.division import Part
 from rrfast.train.batches import length, stream
@@ -91,6 +91,16 @@ def standing(attack: Attack, on: Ground, batch: int) -> Tensor:
     if wrong:
         left[right] = ~torch.cat(wrong).cpu()
     return left
+
+
+def doubts(on: Ground, batch: int) -> list[str]:
+    """What makes attacks by gradients worth less on this model, by one batch that it is right on.
+
+    Cost: 2 forwards, 1 backward for each image of the batch.
+    """
+    right = on.part.places[on.right][:batch]
+    batches = Part(on.part.data, right).batches(batch, on.device)
+    return [sentence for x, y in batches for sentence in sanity(on.model, x, y)]
 
 
 def packed(standing: Tensor) -> str:

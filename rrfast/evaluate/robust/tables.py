@@ -24,6 +24,10 @@ LABELS = {
     "pgd": "PGD-{steps}",
     "cw_pgd": "CW-PGD-{steps}",
     "apgd_ce": "APGD-CE",
+    "apgd_dlr": "APGD-DLR",
+    "apgd_t": "APGD-T",
+    "fab_t": "FAB-T",
+    "square": "Square",
     "autoattack": "AA (ours)",
     WORST: "Worst case",
 }
@@ -208,7 +212,13 @@ def _overestimated(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _masked(result: dict[str, Any]) -> Iterator[str]:
-    """One step that beats many: a sign of gradients that lead nowhere."""
+    """Signs of gradients that lead nowhere: one step that beats many, and those of `sanity`."""
+    for row in of(result["runs"], attack=CLEAN):
+        for sentence in row["doubts"]:
+            yield (
+                f"Warning: {row['training']}, seed {row['seed']}, {row['checkpoint']} checkpoint: "
+                f"{sentence}"
+            )
     for checkpoint in checkpoints(result):
         single, many = (under(result, checkpoint, name) for name in ("fgsm", "pgd"))
         for training in trainings(single):

@@ -1,0 +1,222 @@
+"""APGD: PGD that finds its step size by itself, and returns to its best point when it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen
+from rrfast.attacks.ball import Ball
+from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, TargetedLoss
+from rrfast.attacks.start import STARTS
+from rrfast.checks import check_count, check_number
+from rrfast.engine import Engine
+from rrfast.radius.boundary import contenders
+
+
+@dataclass(frozen=True, eq=False)
+class APGD(Attack):
+    """Auto-PGD in L-infinity, for all samples at once, each with a step size of its own.
+
+        z  <- P(x_k + eta sign(grad loss(f(x_k), y)))
+        x_k+1 <- P(x_k + alpha (z - x_k) + (1 - alpha) (x_k - x_k-1)),    x_1 <- z
+
+    with P the nearest point of the ball and the box, and eta = 2 eps at first. At the steps w_j of
+    `checkpoints`, a sample's eta is halved and it goes back to its best point, if
+
+        1. fewer than rho (w_j - w_j-1) of the steps since w_j-1 raised its loss, or
+        2. eta was not halved at w_j-1, and its best loss has not grown since.
+
+    The two compare losses and steps take a gradient's sign, so that any increasing function of a
+    loss gives the same path: "ce", the odds, that of the cross-entropy (APGD-CE), as long as that
+    does not round to 0.
+
+    With `targets` (APGD-T, APGD-DLR towards a class) there is a run for each of the likeliest
+    classes at x besides the label; the loss that is returned is that of the run it is from.
+
+    Nothing waits for the device.
+
+    Cost per run: `steps` + 1 forwards, `steps` backwards. There are `restarts` runs, times the
+    targets; with targets one forward more, once.
+
+    Source: Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+    parameter-free attacks" (ICML 2020), Alg. 1 and Sec. 3. Where the two differ we take the paper,
+    and the released code: draws a start and stretches it to the ball's faces; rounds the
+    checkpoints down; halves at exactly rho, too; never by 2. at the first checkpoint; counts the
+    first step after a return as a rise over the point that was left, not over the best one; adds
+    1e-12 to the denominator of the DLR. In one thing we are with it: a checkpoint is looked at when
+    x_w_j is known, the last point that 1. and 2. speak of, and not one step, which would be undone,
+    later.
+
+    Attributes:
+        eps: Radius of the ball, in units of `scale`, >= 0.
+        steps: >= 1.
+        loss: In `LOSSES`, or a function as they are; "ce" and "dlr" are the paper's.
+        targets: None, or T for a run towards each of the T (at most K - 1) classes with the largest
+            logits at x besides the label; of a loss in `TARGETED`.
+        start: In `STARTS`; the paper's is "uniform".
+        keep: Which iterate is the result. "error": one that is wrong before any that is not, and of
+            both the one with the largest loss. "loss": the one with the largest loss. A NaN loss is
+            the least.
+        restarts: The best of so many attacks, each from a start of its own.
+        alpha: The share of a step that is new, in (0, 1].
+        rho: In (0, 1].
+        bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
+        scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
+
+    Raises, when it runs: ValueError, where "dlr" meets fewer than three classes, or four with
+    targets.
+
+    Example:
+        >>> model = torch.nn.Linear(4, 5)
+        >>> x, y = torch.rand(8, 4), torch.randint(5, (8,))
+        >>> found = APGD(eps=0.1, steps=10, loss="dlr", targets=2)(model, x, y)
+        >>> bool(((found.x - x).abs() <= 0.1).all()), found.wrong.shape
+        (True, torch.Size([8]))
+    """
+
+    eps: float = 8 / 255
+    steps: int = 100
+    loss: str | Loss = "ce"
+    targets: int | None = None
+    start: str = "uniform"
+    keep: Literal["error", "loss"] = "error"
+    restarts: int = 1
+    alpha: float = 0.75
+    rho: float = 0.75
+    bounds: ops.Bounds | None = (0.0, 1.0)
+    scale: ops.Scale | None = None
+    #: Whether `labels` must be given.
+    labelled: bool = field(init=False, default=True)
+
+    def __post_init__(self) -> None:
+        check_number("eps", self.eps, zero=True)
+        check_count("steps", self.steps)
+        if not callable(self.loss) and self.loss not in LOSSES:
+            raise ValueError(
+                f"loss must be one of {', '.join(LOSSES)} or a function, got {self.loss!r}"
+            )
+        if self.targets is not None:
+            check_count("targets", self.targets)
+            if self.loss not in TARGETED:
+                raise ValueError(
+                    f"loss must be one of {', '.join(TARGETED)} with targets, got {self.loss!r}"
+                )
+        if self.start not in STARTS:
+            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
+        if self.keep not in ("error", "loss"):
+            raise ValueError(f"keep must be 'error' or 'loss', got {self.keep!r}")
+        check_count("restarts", self.restarts)
+        for name, value in (("alpha", self.alpha), ("rho", self.rho)):
+            check_number(name, value)
+            if value > 1:
+                raise ValueError(f"{name} must be at most 1, got {value!r}")
+        object.__setattr__(self, "labelled", self.loss not in UNLABELLED)
+
+    def run(  # noqa: D102 - see `Attack`
+        self,
+        engine: Engine,
+        x: Tensor,
+        labels: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Attacked:
+        if len(x) == 0:
+            return nothing(x)
+        ball, begin = Ball(x, self.eps, self.bounds, self.scale), STARTS[self.start]
+        best = None
+        losses = self._losses(engine, x, labels)
+        for _ in range(self.restarts):
+            for loss in losses:
+                best = self._climb(engine, ball, begin(ball, generator), labels, loss, best)
+        assert best is not None  # there is a run at least
+        return best
+
+    def _losses(self, engine: Engine, x: Tensor, labels: Tensor | None) -> list[Loss]:
+        """What each run climbs."""
+        if callable(self.loss):
+            return [self.loss]
+        if self.targets is None:
+            return [LOSSES[self.loss]]
+        assert labels is not None  # a loss towards a class is one away from the label
+        classes = contenders(engine.forward(x), labels, self.targets)
+        return [_towards(TARGETED[self.loss], target) for target in classes.unbind(1)]
+
+    def _climb(
+        self,
+        engine: Engine,
+        ball: Ball,
+        z: Tensor,
+        labels: Tensor | None,
+        loss: Loss,
+        best: Attacked | None,
+    ) -> Attacked:
+        """One run; `best` is the best of those before."""
+        recorded = engine.record(z)
+        at, seed = seen(z, recorded.logits, labels, loss)
+        gradient = recorded.grad(seed, last=True)
+        best = self._better(at, best)
+
+        before, top, top_gradient = at.x, at, gradient
+        length = ball.lengths(2 * self.eps)
+        rises, halved, top_then = torch.zeros_like(at.loss), torch.zeros_like(at.wrong), top.loss
+        windows = dict(checkpoints(self.steps))
+        for step in range(1, self.steps + 1):
+            z = ball.step(at.x, gradient, length)
+            if step > 1:
+                z = at.x + self.alpha * (z - at.x) + (1 - self.alpha) * (at.x - before)
+                z = ball.nearest(z)
+            if step == self.steps:
+                return self._better(seen(z, engine.forward(z), labels, loss)[0], best)
+            recorded = engine.record(z)
+            new, seed = seen(z, recorded.logits, labels, loss)
+            gradient = recorded.grad(seed, last=True)
+            best = self._better(new, best)
+            rises = rises + (new.loss > at.loss)
+            before, at = at.x, new
+            higher = (new.loss > top.loss) | (top.loss.isnan() & ~new.loss.isnan())
+            top, top_gradient = _pick(higher, new, top), pick(higher, gradient, top_gradient)
+            if step in windows:
+                idle = ~halved & ~(top.loss > top_then)
+                halved = (rises < self.rho * windows[step]) | idle
+                length = torch.where(halved, length / 2, length)
+                at, gradient = _pick(halved, top, at), pick(halved, top_gradient, gradient)
+                rises, top_then = torch.zeros_like(rises), top.loss
+        raise AssertionError("there is a step at least")
+
+    def _better(self, new: Attacked, best: Attacked | None) -> Attacked:
+        return new if best is None else best.or_better(new, errors_first=self.keep == "error")
+
+
+def checkpoints(steps: int) -> list[tuple[int, int]]:
+    """The steps at which APGD looks back, and the number of steps it looks back at.
+
+        w_j = ceil(p_j steps),  p_0 = 0,  p_1 = 0.22,  p_j+1 = p_j + max(p_j - p_j-1 - 0.03, 0.06)
+
+    In hundredths, exactly: 0.22 + 0.19 is more than 0.41 in float64. Where few steps make two of
+    them one, it is one.
+
+    Example:
+        >>> checkpoints(100)
+        [(22, 22), (41, 19), (57, 16), (70, 13), (80, 10), (87, 7), (93, 6), (99, 6)]
+    """
+    found, share, stretch, last = [], 22, 22, 0
+    while share <= 100:
+        step = -(-share * steps // 100)
+        if step > last:
+            found.append((step, step - last))
+        last, stretch = step, max(stretch - 3, 6)
+        share += stretch
+    return found
+
+
+def _towards(loss: TargetedLoss, target: Tensor) -> Loss:
+    return lambda logits, labels: loss(logits, labels, target)
+
+
+def _pick(which: Tensor, a: Attacked, b: Attacked) -> Attacked:
+    return Attacked(*(pick(which, new, old) for new, old in zip(a, b, strict=True)))

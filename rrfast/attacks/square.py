@@ -1,0 +1,124 @@
+"""Square: random search by squares at the corners of the ball, without a gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.attacks.attack import Attack, Attacked, nothing
+from rrfast.attacks.ball import Ball
+from rrfast.attacks.loss import cw
+from rrfast.checks import check_count, check_number, describe
+from rrfast.engine import Engine
+
+#: Of 10 000 queries, those after which the share of the image that a square covers is halved, as
+#: in the released code.
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+
+@dataclass(frozen=True, eq=False)
+class Square(Attack):
+    """The Square Attack in L-infinity on images: `queries` forwards, no backward.
+
+    It starts at vertical stripes one pixel wide, each at +eps or -eps in each channel. Then every
+    query moves one square, at a place drawn for each sample, to +eps or -eps in each channel; the
+    move stays if the margin max_{k != y} h_k - h_y has grown. Nothing waits for the device: samples
+    that are wrong already go on to be queried, for the largest margin among errors.
+
+    Source: Andriushchenko, Croce, Flammarion & Hein, "Square Attack: a query-efficient black-box
+    adversarial attack via random search" (ECCV 2020), Alg. 1 and 2. The halvings are in proportion
+    to `queries`; in the "standard" version of the package `autoattack` they are those of 10 000
+    queries, whatever their number. The package moves the same square for all samples of a batch,
+    and stops at a sample's first error.
+
+    Attributes:
+        eps: Radius of the ball, in units of `scale`, >= 0.
+        queries: Forwards, the start's among them, >= 1.
+        share: Of the image's area, what a square covers at first, in (0, 1]; p in the paper.
+        bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
+        scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
+
+    Raises, when it runs: ValueError, where x is not [B, C, H, W].
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3))
+        >>> x, y = torch.rand(8, 3, 4, 4), torch.randint(3, (8,))
+        >>> found = Square(eps=0.1, queries=20)(model, x, y)
+        >>> bool(((found.x - x).abs() <= 0.1).all()), found.wrong.shape
+        (True, torch.Size([8]))
+    """
+
+    eps: float = 8 / 255
+    queries: int = 5000
+    share: float = 0.8
+    bounds: ops.Bounds | None = (0.0, 1.0)
+    scale: ops.Scale | None = None
+
+    def __post_init__(self) -> None:
+        check_number("eps", self.eps, zero=True)
+        check_count("queries", self.queries)
+        check_number("share", self.share)
+        if self.share > 1:
+            raise ValueError(f"share must be at most 1, got {self.share!r}")
+
+    def run(  # noqa: D102 - see `Attack`
+        self,
+        engine: Engine,
+        x: Tensor,
+        labels: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Attacked:
+        if x.dim() != 4:
+            raise ValueError(
+                f"x must be images [B, C, H, W], which Square moves squares of, got {describe(x)}"
+            )
+        if len(x) == 0:
+            return nothing(x)
+        assert labels is not None  # `Attack` has looked
+        ball = Ball(x, self.eps, self.bounds, self.scale)
+        batch, channels, height, width = x.shape
+
+        def drawn(*shape: int) -> Tensor:
+            """Uniform in [0, 1)."""
+            return torch.rand(shape, generator=generator, device=x.device, dtype=torch.float32)
+
+        def looked_at(z: Tensor) -> Attacked:
+            logits = engine.forward(z)
+            return Attacked(z, cw(logits, labels), logits.argmax(dim=1) != labels)
+
+        stripes = drawn(batch, channels, 1, width) < 0.5
+        best = looked_at(torch.where(stripes, ball.least, ball.most))
+        rows, columns = (torch.arange(n, device=x.device) for n in (height, width))
+        for query in range(1, self.queries):
+            side = self.side(query, height, width)
+            places, signs = drawn(batch, 2, 1), drawn(batch, channels, 1, 1)
+            square = (
+                _within(places[:, 0], side, rows)[:, None, :, None]
+                & _within(places[:, 1], side, columns)[:, None, None, :]
+            )
+            moved = torch.where(signs < 0.5, ball.least, ball.most)
+            best = best.or_better(looked_at(torch.where(square, moved, best.x)))
+        return best
+
+    def side(self, query: int, height: int, width: int) -> int:
+        """The side of the square that a query moves, in pixels, of an image of that size.
+
+        Example:
+            >>> attack = Square(queries=10_000)
+            >>> [attack.side(query, 32, 32) for query in (1, 10, 11, 51, 8001)]
+            [29, 29, 20, 14, 1]
+        """
+        halvings = sum(query * 10_000 > after * self.queries for after in HALVINGS)
+        side = round(math.sqrt(self.share * 2.0**-halvings * height * width))
+        return min(max(side, 1), height, width)
+
+
+def _within(place: Tensor, side: int, positions: Tensor) -> Tensor:
+    """[B, n]: whether a position lies in the square that begins at a share [B, 1] of the rest."""
+    first = (place * (len(positions) - side + 1)).long()
+    return (positions >= first) & (positions < first + side)
