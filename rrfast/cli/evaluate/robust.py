@@ -22,8 +22,10 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="A,B",
         help="names of rrfast.attacks.ATTACKS (fgsm, pgd, cw_pgd, apgd_ce, autoattack)",
     )
-    group.add_argument("--eps", type=ratio, metavar="E", help="radius of the attacks (8/255)")
-    group.add_argument("--steps", type=positive, metavar="K", help="of PGD and CW-PGD (100)")
+    group.add_argument(
+        "--eps", type=ratio, metavar="E", help="radius of the attacks (8/255; distal 0.03)"
+    )
+    group.add_argument("--steps", type=positive, metavar="K", help="of PGD (100; distal 40)")
     group.add_argument(
         "--curve", type=ratios, metavar="E,E", help="also PGD at these radii, such as 2/255,4/255"
     )

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from rrfast.attacks import ATTACKS
 from rrfast.checks import check_count, check_number
+from rrfast.evaluate.division import chosen
+from rrfast.evaluate.interval import interval
 from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.standing import (
     Ground,
-    chosen,
     correct,
     doubts,
     made,
@@ -29,7 +30,7 @@ from rrfast.evaluate.robust.standing import (
 from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, notes
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
-from rrfast.metrics import accuracy, bootstrap
+from rrfast.metrics import accuracy
 
 #: The columns of IRAT's tables.
 PAPER = ("fgsm", "pgd", "cw_pgd", "apgd_ce", "autoattack")
@@ -202,8 +203,6 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
 
 def _row(bench: Bench, name: str, eps: float, stood: Tensor, draws: int) -> dict[str, Any]:
     score = torch.zeros(len(stood))  # the accuracy needs none
-    both = 0 < int(stood.sum()) < len(stood)
-    interval = bootstrap("accuracy", score, stood, draws) if draws and both else None
     return {
         "training": bench.subject.training,
         "seed": bench.subject.seed,
@@ -213,7 +212,7 @@ def _row(bench: Bench, name: str, eps: float, stood: Tensor, draws: int) -> dict
         "eps": eps,
         "images": len(stood),
         "accuracy": accuracy(score, stood),
-        "interval": [interval.low, interval.high] if interval else [],
+        "interval": interval("accuracy", score, stood, draws),
         "stood": packed(stood),
     }
 

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from rrfast.attacks import ATTACKS, PGD, sanity
 from rrfast.engine import logits
 from rrfast.evaluate.division import Part
-from rrfast.train.batches import length, stream
+from rrfast.train.batches import stream
 
 if TYPE_CHECKING:
     from rrfast.attacks import Attack
-    from rrfast.train.batches import Data
 
 #: What the random numbers are for, beside those of `rrfast.evaluate.division`.
-_CHOOSE, _ATTACK = 103, 104
+_ATTACK = 104
 
 
 class Ground(NamedTuple):
@@ -29,19 +28,6 @@ class Ground(NamedTuple):
     right: Tensor  #: [n] bool, on the CPU: right as they are
     seed: int
     device: torch.device
-
-
-def chosen(data: Data, images: int | None) -> Part:
-    """So many of the images, the same for every model, in their order; all with None.
-
-    More of them are those of fewer and others.
-    """
-    places = torch.arange(length(data))
-    if images is None or images >= len(places):
-        return Part(data, places)
-    generator = torch.Generator().manual_seed(stream(0, _CHOOSE))
-    order = torch.randperm(len(places), generator=generator)
-    return Part(data, order[:images].sort().values)
 
 
 def correct(model: nn.Module, part: Part, batch: int, device: torch.device) -> Tensor:
