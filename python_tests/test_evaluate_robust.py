@@ -198,7 +198,8 @@ def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
         "| training | Clean | FGSM | PGD-3 | Worst case |",
         "Accuracy under attack %, eps = 0.1, last checkpoint",
         "Accuracy under attack %, eps = 0.1, best checkpoint",
-        "Accuracy less that of AT, points, best checkpoint",
+        "Accuracy less that of another training, points, best checkpoint",
+        "The best checkpoint is best.pt",
         "Accuracy under PGD-3 %, by eps, last checkpoint",
         "Mean ± standard deviation over 2 training seeds.",
     ):
@@ -321,7 +322,7 @@ def test_pgd_and_autoattack_side_by_side() -> None:
         "MAIL",
     )
     found = tables.compared(result, "last")
-    verdicts = {name: found["Ours + MAIL", name].verdict for name in tables.columns(result)}
+    verdicts = {name: found["Ours + MAIL", "MAIL", name].verdict for name in tables.columns(result)}
     assert verdicts == {"clean": 0, "pgd": 1, "autoattack": -1, "worst": -1}
     lines = tables.notes(result)
     assert "PGD-100, last checkpoint, against MAIL: above Ours + MAIL." in lines
@@ -332,8 +333,23 @@ def test_pgd_and_autoattack_side_by_side() -> None:
     first, differences = tables.blocks(result)
     assert first.head == ["training", "Clean", "PGD-100", "AA\n(ours)", "Worst\ncase"]
     assert {(1, 2), (0, 3), (0, 4)} < first.best
-    assert differences.rows[0][2].startswith("✓ +2.")
-    assert differences.rows[0][3].startswith("✗ −2.")
+    assert differences.rows[0][:2] == ["Ours + MAIL", "MAIL"]
+    assert differences.rows[0][3].startswith("✓ +2.")
+    assert differences.rows[0][4].startswith("✗ −2.")
+
+
+def test_what_the_margin_adds_is_told_from_what_it_is_added_to() -> None:
+    row = {"clean": 0.9, "pgd": 0.5, "worst": 0.5}
+    better = {"clean": 0.9, "pgd": 0.6, "worst": 0.6}
+    result = said({"MAIL": row, "WMMR": row, "Ours + WMMR": better, "Ours + GAIRAT": row}, "MAIL")
+    pairs = {pair[:2] for pair in tables.compared(result, "last")}
+    assert pairs == {
+        ("WMMR", "MAIL"),
+        ("Ours + WMMR", "MAIL"),
+        ("Ours + GAIRAT", "MAIL"),
+        ("Ours + WMMR", "WMMR"),
+    }
+    assert "PGD-100, last checkpoint, against WMMR: above Ours + WMMR." in tables.notes(result)
 
 
 def test_one_step_that_beats_many_is_a_warning() -> None:

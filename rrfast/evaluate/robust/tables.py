@@ -5,6 +5,7 @@ Trainings with another tau, or without the similarity, give IRAT's Tables 3, 4, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ LABELS = {
     WORST: "Worst case",
 }
 MARKS = "✗·✓"
+#: What the name of a training begins with that IRAT's margin was added to.
+ADDED = "Ours + "
 ACCURACY = at("accuracy")
 
 
@@ -79,7 +82,10 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
         for j, name in enumerate(names, 1):
             own = [of(under(result, checkpoint, name), training=t) for t in order]
             for line, rows in zip(cells, own, strict=True):
-                line.append(cell(rows, ACCURACY, interval=rows[0]["interval"] if rows else None))
+                interval = rows[0]["interval"] if len(rows) == 1 else []
+                # A second digit is far within an interval, and seven columns fill a terminal.
+                digits = 1 if interval else 2
+                line.append(cell(rows, ACCURACY, digits=digits, interval=interval))
             means = [spread(rows, ACCURACY).mean for rows in own]
             highest = max(means)
             best |= {(i, j) for i, m in enumerate(means) if m == highest and len(order) > 1}
@@ -92,27 +98,30 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
 
 def _differences(result: dict[str, Any], checkpoint: str, head: list[str]) -> Iterator[Block]:
     found = compared(result, checkpoint)
-    others = list(dict.fromkeys(training for training, _ in found))
-    cells = [[t, *(difference(found[t, name], MARKS) for name in columns(result))] for t in others]
+    cells = [
+        [*pair, *(difference(found[(*pair, name)], MARKS) for name in columns(result))]
+        for pair in dict.fromkeys((ours, theirs) for ours, theirs, _ in found)
+    ]
     if cells:
-        yield Block(
-            f"Accuracy less that of {result['baseline']}, points, {checkpoint} checkpoint",
-            head,
-            cells,
-            1,
-        )
+        title = f"Accuracy less that of another training, points, {checkpoint} checkpoint"
+        yield Block(title, [head[0], "less", *head[1:]], cells, 2)
 
 
-def compared(result: dict[str, Any], checkpoint: str) -> dict[tuple[str, str], Paired]:
-    """Every training with the seeds of the baseline less the baseline, under every attack."""
-    found = {}
-    for name in columns(result):
-        rows = under(result, checkpoint, name)
-        theirs = of(rows, training=result["baseline"])
-        for training in trainings(rows):
-            ours = of(rows, training=training)
-            if training != result["baseline"] and _seeds(ours) == _seeds(theirs):
-                found[training, name] = paired(ours, theirs, ACCURACY)
+def compared(result: dict[str, Any], checkpoint: str) -> dict[tuple[str, str, str], Paired]:
+    """One training less another with the same seeds, by both and the attack.
+
+    Every training less the baseline, and one that IRAT's margin was added to less what it was added
+    to: the arrows of IRAT's Tables 1 and 2.
+    """
+    order, found = trainings(of(result["runs"], checkpoint=checkpoint)), {}
+    pairs = [(t, result["baseline"]) for t in order]
+    pairs += [(t, t.removeprefix(ADDED)) for t in order if t.startswith(ADDED)]
+    for ours, theirs in dict.fromkeys(pairs):
+        for name in columns(result):
+            rows = under(result, checkpoint, name)
+            one, other = of(rows, training=ours), of(rows, training=theirs)
+            if ours != theirs and one and _seeds(one) == _seeds(other):
+                found[ours, theirs, name] = paired(one, other, ACCURACY)
     return found
 
 
@@ -148,6 +157,11 @@ def notes(result: dict[str, Any]) -> list[str]:
             "AA (ours) is rrfast's own implementation of the attacks of AutoAttack, and not the "
             "published package."
         )
+    if "best" in checkpoints(result):
+        lines.append(
+            "The best checkpoint is best.pt, with the lowest AURC on the validation split; the "
+            "paper's is the most accurate there under PGD-20."
+        )
     return [*lines, *_side_by_side(result), *_overestimated(result), *_masked(result)]
 
 
@@ -173,17 +187,16 @@ def _side_by_side(result: dict[str, Any]) -> Iterator[str]:
     said = []
     for checkpoint in checkpoints(result):
         found = compared(result, checkpoint)
-        for name in names:
+        for name, other in itertools.product(names, dict.fromkeys(pair[1] for pair in found)):
+            own = {pair[0]: found[pair] for pair in found if pair[1:] == (other, name)}
             parts = []
             for verdict, word in ((1, "above"), (-1, "below"), (0, "undecided")):
-                own = [t for t, n in found if n == name and found[t, n].verdict == verdict]
-                if own:
-                    parts.append(f"{word} {', '.join(own)}")
-            if parts:
-                said.append(
-                    f"{label(name, result)}, {checkpoint} checkpoint, against "
-                    f"{result['baseline']}: {'; '.join(parts)}."
-                )
+                listed = ", ".join(t for t, d in own.items() if d.verdict == verdict)
+                parts += [f"{word} {listed}"] * bool(listed)
+            said.append(
+                f"{label(name, result)}, {checkpoint} checkpoint, against {other}: "
+                f"{'; '.join(parts)}."
+            )
     if said:
         yield (
             "Differences: mean ± standard error over seeds. ✓ above and ✗ below: 0 is outside the "
