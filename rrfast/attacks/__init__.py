@@ -3,6 +3,7 @@
 Contract: `attack(model, x, y)` gives an `Attacked`: the points, the loss there, and whether they
 are misclassified; `attack.run(engine, x, y)` is the same inside another loop. `ATTACKS` names them;
 a new one is a file and a line here. What they climb is in `LOSSES`, where they begin in `STARTS`.
+`Distal` and `distal_examples` need no labels: the most confident points near images of noise.
 
     >>> sorted(ATTACKS)
     ['apgd_ce', 'apgd_dlr', 'apgd_t', 'autoattack', 'cw_pgd', 'fab_t', 'fgsm', 'pgd', 'square']
@@ -17,6 +18,7 @@ from rrfast.attacks.apgd import APGD
 from rrfast.attacks.attack import Attack, Attacked
 from rrfast.attacks.autoattack_package import AutoAttackPackage
 from rrfast.attacks.ball import Ball
+from rrfast.attacks.distal import Distal, DistalExamples, distal_examples, distal_noise
 from rrfast.attacks.ensemble import Ensemble, autoattack
 from rrfast.attacks.fab import FAB
 from rrfast.attacks.loss import LOSSES, Loss
@@ -36,11 +38,15 @@ __all__ = [
     "Attacked",
     "AutoAttackPackage",
     "Ball",
+    "Distal",
+    "DistalExamples",
     "Ensemble",
     "Loss",
     "Square",
     "autoattack",
     "beyond_gradients",
+    "distal_examples",
+    "distal_noise",
     "sanity",
 ]
 

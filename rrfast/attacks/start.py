@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rrfast.attacks.ball import Ball
+from rrfast.attacks.smoothing import smoothed
 
 #: From the ball and a generator, a point in it.
 Start = Callable[[Ball, torch.Generator | None], Tensor]
@@ -48,6 +49,16 @@ def gaussian(ball: Ball, generator: torch.Generator | None) -> Tensor:
     return ball.nearest(ball.x + noise.mul_(1e-3).to(ball.x.dtype))
 
 
+def smooth(ball: Ball, generator: torch.Generator | None) -> Tensor:
+    """As `uniform`, smoothed and with its contrast raised (`rrfast.attacks.smoothing`).
+
+    Listing 1 of the distal article, in units in which the ball is from 0 to 1, as an image is: in
+    the input's own units its result is nearly a constant (`rrfast.attacks.distal_noise`).
+    """
+    noise = _uniform(ball.x, generator).add_(1).div_(2)
+    return ball.anywhere(2 * smoothed(noise, generator) - 1)
+
+
 def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """[B, ...] in [-1, 1]."""
     return torch.empty_like(x, dtype=torch.float32).uniform_(-1, 1, generator=generator)
@@ -58,4 +69,5 @@ STARTS: dict[str, Start] = {
     "uniform": uniform,
     "uniform_norm": uniform_norm,
     "gaussian": gaussian,
+    "smoothed": smooth,
 }

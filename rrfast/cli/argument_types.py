@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from fractions import Fraction
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
@@ -35,3 +36,34 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
     return number
+
+
+def ratio(text: str) -> float:
+    """`text` as a number, which may be a fraction.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+
+    Example:
+        >>> ratio("8/255") == 8 / 255, ratio("0.03")
+        (True, 0.03)
+        >>> ratio("8/0")
+        Traceback (most recent call last):
+        argparse.ArgumentTypeError: must be a number such as 0.03 or 8/255, got '8/0'
+    """
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(
+            f"must be a number such as 0.03 or 8/255, got {text!r}"
+        ) from None
+
+
+def ratios(text: str) -> tuple[float, ...]:
+    """The numbers between commas, each as `ratio`.
+
+    Example:
+        >>> ratios("0.25,1/2")
+        (0.25, 0.5)
+    """
+    return tuple(ratio(part) for part in text.split(","))

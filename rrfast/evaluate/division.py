@@ -22,7 +22,7 @@ PROTOCOLS = {
     "rat": f"tuned on {SHARE:.0%} of the test split, tested on the rest, {SPLITS} random divisions",
 }
 #: What the random numbers are for, beside those of `rrfast.train.batches`.
-_DIVIDE, _HALVE = 100, 101
+_DIVIDE, _HALVE, _CHOOSE = 100, 101, 103
 
 
 class Part(NamedTuple):
@@ -102,6 +102,17 @@ def divide(task: Task, protocol: str, seed: int) -> list[Division]:
         _checked(Division(Part(task.test, order[:size]), Part(task.test, order[size:].sort()[0])))
         for order in orders
     ]
+
+
+def chosen(data: Data, images: int | None) -> Part:
+    """So many of the images, the same for every model, in their order; all with None.
+
+    More of them are those of fewer and others.
+    """
+    places = torch.arange(length(data))
+    if images is None or images >= len(places):
+        return Part(data, places)
+    return Part(data, _shuffled(places, 0, _CHOOSE)[:images].sort().values)
 
 
 def _checked(division: Division) -> Division:

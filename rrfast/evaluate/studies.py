@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from rrfast.evaluate import misd
+from rrfast.evaluate import distal, misd, robust
 from rrfast.evaluate.study import Study
 
-STUDIES: dict[str, Study] = {"misd": misd.STUDY}
+STUDIES: dict[str, Study] = {
+    "misd": misd.STUDY,
+    "robust": robust.STUDY,
+    "distal": distal.STUDY,
+}

@@ -120,10 +120,12 @@ def conduct(
         bar = progress.add_task("", total=steps * len(subjects))
         for i, subject in enumerate(subjects):
             title = f"{subject.training}, seed {subject.seed}"
+            title += ", best checkpoint" * (subject.checkpoint == "best")
             progress.update(bar, description=title)
             model, task = subject.load()
             model.to(where)
             name = re.sub(r"[^\w.-]+", "_", f"{subject.training}_{subject.seed}")
+            name += "_best" * (subject.checkpoint == "best")
             kept = Kept(
                 out / "parts" / f"{study.stem}_{name}.json",
                 identity(model, task, where) | depends,

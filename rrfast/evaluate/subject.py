@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,23 @@ class Subject(NamedTuple):
     load: Callable[[], tuple[nn.Module, Task]]
     data: str = ""  #: what it is tested on, as it is printed
     outliers: int = 0  #: images beside the task's that its training has seen
+    checkpoint: str = "last"  #: of a training's weights, those that `load` gives
+    #: What `load` would be for each of the weights that its folder has, "last" and "best".
+    checkpoints: Mapping[str, Callable[[], tuple[nn.Module, Task]]] = {}
+
+    def at(self, checkpoint: str) -> Subject:
+        """The same training, by its "last" weights or by its "best" ones.
+
+        Raises:
+            ValueError: It has not left them.
+        """
+        if checkpoint not in self.checkpoints:
+            there = " and ".join(self.checkpoints) or "none: it is no training's folder"
+            raise ValueError(
+                f"checkpoints must be there for every model: {self.training}, seed {self.seed}, "
+                f"has {there}, got {checkpoint!r}"
+            )
+        return self._replace(load=self.checkpoints[checkpoint], checkpoint=checkpoint)
 
 
 def subjects(
@@ -74,6 +91,8 @@ def subjects(
                     partial(_load, given, chosen, seed),
                     _told(chosen),
                     _outliers(recipe),
+                    "last" if weights is None else str(weights),
+                    _checkpoints(Path(source), chosen, seed),
                 )
             )
         elif data is None:
@@ -158,6 +177,16 @@ def _load(
     given: Callable[[], GivenModel], data: dict[str, Any], seed: int
 ) -> tuple[nn.Module, Task]:
     return given().model, named_task(data, seed)
+
+
+def _checkpoints(
+    folder: Path, data: dict[str, Any], seed: int
+) -> dict[str, Callable[[], tuple[nn.Module, Task]]]:
+    return {
+        name: partial(_load, partial(given_model, folder, weights=name), data, seed)
+        for name in ("last", "best")
+        if (folder / f"{name}.pt").is_file()
+    }
 
 
 def _told(data: dict[str, Any]) -> str:

@@ -16,6 +16,10 @@ are the curves. `weights=` counts a sample more or less than once, `convention=`
 paper's definition, and `convention` is the sentence to print beside a number. `rank` sorts once
 for many metrics, each of them called `metric(ranking, None)`.
 
+`acceptance_threshold` is the confidence that 99 % of the right predictions reach; at it,
+`thresholded_error` is the error rate under attacks, and `false_acceptance` the share of inputs that
+are no inputs and pass.
+
 `bootstrap` puts an interval around a metric, and `RankingAccumulator` collects batches, shards and
 processes.
 
@@ -26,6 +30,7 @@ processes.
 """
 
 from rrfast.metrics._ranking import Ranking, rank
+from rrfast.metrics.acceptance_threshold import acceptance_threshold
 from rrfast.metrics.accuracy import accuracy
 from rrfast.metrics.augrc import augrc
 from rrfast.metrics.aupr_error import aupr_error
@@ -37,6 +42,7 @@ from rrfast.metrics.convention import convention
 from rrfast.metrics.coverage_at_risk import coverage_at_risk
 from rrfast.metrics.detection_error import detection_error
 from rrfast.metrics.e_aurc import e_aurc
+from rrfast.metrics.false_acceptance import false_acceptance
 from rrfast.metrics.fpr_at_tpr import fpr_at_tpr
 from rrfast.metrics.mean_confidence import mean_confidence
 from rrfast.metrics.ranking_accumulator import RankingAccumulator
@@ -44,6 +50,7 @@ from rrfast.metrics.registry import METRICS
 from rrfast.metrics.risk_at_coverage import risk_at_coverage
 from rrfast.metrics.risk_coverage_curve import RiskCoverageCurve, risk_coverage_curve
 from rrfast.metrics.roc_curve import RocCurve, roc_curve
+from rrfast.metrics.thresholded_error import thresholded_error
 
 __all__ = [
     "METRICS",
@@ -52,6 +59,7 @@ __all__ = [
     "RankingAccumulator",
     "RiskCoverageCurve",
     "RocCurve",
+    "acceptance_threshold",
     "accuracy",
     "augrc",
     "aupr_error",
@@ -63,10 +71,12 @@ __all__ = [
     "coverage_at_risk",
     "detection_error",
     "e_aurc",
+    "false_acceptance",
     "fpr_at_tpr",
     "mean_confidence",
     "rank",
     "risk_at_coverage",
     "risk_coverage_curve",
     "roc_curve",
+    "thresholded_error",
 ]

@@ -22,8 +22,12 @@ class Ranking(NamedTuple):
     correct: Tensor  #: [G] right predictions
 
 
-def check(score: object, correct: object, *, empty: bool = False) -> tuple[Tensor, Tensor]:
-    """`score` [n] and `correct` [n] as tensors on one device, no NaN, and n > 0 unless `empty`.
+def check(
+    score: object, correct: object, *, empty: bool = False, nan: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`score` [n] and `correct` [n] as tensors on one device.
+
+    Unless `empty` n > 0, and unless `nan` there is no NaN.
 
     The device is the score's where it counts and divides in 64 bits (CPU and CUDA), else the CPU.
 
@@ -50,10 +54,11 @@ def check(score: object, correct: object, *, empty: bool = False) -> tuple[Tenso
         )
     if len(s) == 0 and not empty:
         raise ValueError("score and correct must hold at least one sample, got none")
-    nan = int(s.isnan().sum())
-    if nan:
+    missing = 0 if nan else int(s.isnan().sum())
+    if missing:
         raise ValueError(
-            f"score must not contain NaN, which has no place in a ranking, got {nan} among {len(s)}"
+            "score must not contain NaN, which has no place in a ranking, got "
+            f"{missing} among {len(s)}"
         )
     # An empty list of answers comes as float64.
     return s, c.to(s.device, torch.bool)

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from rrfast.evaluate.cell import cell
 from rrfast.evaluate.division import PROTOCOLS
 from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.summary import Row, at, of, spread
-from rrfast.tables import CONVENTION, SHOWN, Block, number
+from rrfast.tables import CONVENTION, SHOWN, Block
 from rrfast.train.variants import VARIANTS
 
 #: Metric: as printed, factor, digits.
@@ -106,17 +107,8 @@ def _passes(rows: list[Row]) -> list[str]:
 
 
 def _cell(rows: list[Row], name: str, factor: float, digits: int) -> str:
-    """Mean ± standard deviation; of a single run its bootstrap interval."""
-    if not rows:
-        return "–"
-    found = spread(rows, at(name))
-    mean = number(None if math.isnan(found.mean) else found.mean, factor, digits)
-    if not math.isnan(found.std):
-        return f"{mean} ± {number(found.std, factor, digits)}"
-    if found.runs == 1 and name in rows[0]["intervals"]:
-        low, high = (number(end, factor, digits) for end in rows[0]["intervals"][name])
-        return f"{mean} [{low}, {high}]"
-    return mean
+    interval = rows[0]["intervals"].get(name) if rows else None
+    return cell(rows, at(name), factor, digits, interval)
 
 
 def notes(result: dict[str, Any]) -> list[str]:

@@ -1,0 +1,449 @@
+"""`rrfast evaluate --protocol robust`: what is attacked, what is kept, and what is said of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+from rrfast import cli
+from rrfast.attacks import ATTACKS, PGD, Attacked
+from rrfast.data import Split, digits_cnn
+from rrfast.evaluate import Subject, report, robust, subjects
+from rrfast.evaluate.division import chosen
+from rrfast.evaluate.robust import figures, tables
+from rrfast.evaluate.robust.standing import (
+    Ground,
+    correct,
+    made,
+    packed,
+    standing,
+    stepped,
+    unpacked,
+)
+from rrfast.train import TASKS, dump_recipe, load_recipe
+
+CPU = torch.device("cpu")
+QUIET = Console(quiet=True)
+IMAGES, EPS = 40, 0.1
+
+
+def changed(weights: dict[str, Tensor], seed: int) -> nn.Module:
+    """The network of `conftest`, a little worse for every seed."""
+    model, generator = digits_cnn(), torch.Generator().manual_seed(seed)
+    noise = {k: torch.randn(v.shape, generator=generator) for k, v in weights.items()}
+    model.load_state_dict({k: v * (1 + 0.03 * seed * noise[k]) for k, v in weights.items()})
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def found(weights: dict[str, Tensor]) -> list[Subject]:
+    task = TASKS["digits"](seed=0)
+
+    def subject(training: str, seed: int, shift: int) -> Subject:
+        weak, strong = changed(weights, seed + shift), changed(weights, seed + shift + 3)
+        return Subject(
+            training,
+            seed,
+            lambda: (weak, task),
+            "digits",
+            0,
+            "last",
+            {"last": lambda: (weak, task), "best": lambda: (strong, task)},
+        )
+
+    return [subject(name, seed, 2 * i) for i, name in enumerate(("AT", "RAT")) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    found: list[Subject], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("robust")
+    return out, robust.evaluate(
+        found,
+        out,
+        attacks=("fgsm", "pgd"),
+        eps=EPS,
+        steps=3,
+        curve=(0.05, EPS),
+        images=IMAGES,
+        checkpoints=("last", "best"),
+        draws=20,
+        console=QUIET,
+    )
+
+
+# ------------------------------------------------------------------------------ what is attacked
+
+
+def test_the_images_are_the_same_for_all_and_nested() -> None:
+    data = Split(torch.zeros(50, 1), torch.zeros(50, dtype=torch.int64))
+    few, more = (set(chosen(data, n).places.tolist()) for n in (10, 30))
+    assert len(few) == 10
+    assert few < more
+    assert chosen(data, 30).places.tolist() == sorted(more)
+    for n in (None, 50, 99):
+        assert torch.equal(chosen(data, n).places, torch.arange(50))
+
+
+def test_standing_is_the_literal_loop(found: list[Subject]) -> None:
+    model, task = found[0].load()
+    part = chosen(task.test, 60)
+    right = correct(model, part, 25, CPU)
+    attack = PGD(eps=0.15, steps=3)
+    stood = standing(attack, Ground(model, part, right, 0, CPU), 25)
+    for place, r, s in zip(part.places, right, stood, strict=True):
+        x, y = task.test.x[place][None], task.test.y[place][None]
+        assert bool(r) == (int(model(x).argmax()) == int(y))
+        assert bool(s) == (bool(r) and not bool(attack(model, x, y).wrong))
+    assert 0 < int(stood.sum()) < int(right.sum()) < 60
+
+
+def test_only_what_is_right_is_attacked(found: list[Subject]) -> None:
+    """And what is wrong is no more right after an attack that finds nothing."""
+    model, task = found[-1].load()
+    part = chosen(task.test, 200)
+    right = correct(model, part, 50, CPU)
+    assert 0 < int((~right).sum()) < 200
+
+    class Nothing(PGD):
+        def __call__(self, model: Any, x: Tensor, labels: Any = None, **_: Any) -> Attacked:
+            assert torch.equal(model(x).argmax(1), labels)
+            return Attacked(x, x.new_zeros(len(x)), torch.zeros(len(x), dtype=torch.bool))
+
+    assert torch.equal(standing(Nothing(), Ground(model, part, right, 0, CPU), 50), right)
+    nothing = torch.zeros(200, dtype=torch.bool)
+    assert torch.equal(standing(PGD(), Ground(model, part, nothing, 0, CPU), 50), nothing)
+
+
+def test_nan_is_wrong(found: list[Subject]) -> None:
+    model, task = found[0].load()
+
+    def broken(x: Tensor) -> Tensor:
+        return model(x) * torch.where(x.mean(dim=(1, 2, 3)) < 0.3, math.nan, 1.0)[:, None]
+
+    part = chosen(task.test, None)
+    dark = task.test.x.mean(dim=(1, 2, 3)) < 0.3
+    right = correct(broken, part, 500, CPU)  # type: ignore[arg-type]
+    assert 0 < int(dark.sum()) < len(dark)
+    assert not bool(right[dark].any())
+    assert torch.equal(right[~dark], correct(model, part, 500, CPU)[~dark])
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 100])
+def test_bits_come_back(n: int) -> None:
+    bits = torch.rand(n) < 0.5
+    assert torch.equal(unpacked(packed(bits), n), bits)
+
+
+def test_steps_are_of_pgd_where_they_are_open() -> None:
+    assert [stepped(name) for name in ("fgsm", "pgd", "cw_pgd")] == [False, True, True]
+    assert [made(name, 0.1, 7).steps for name in ("fgsm", "pgd")] == [1, 7]
+    assert all(made(name, 0.1, 7).eps == 0.1 for name in ATTACKS)
+
+
+# --------------------------------------------------------------------------------- what is written
+
+
+def test_rows(evaluated: tuple[Path, dict[str, Any]], found: list[Subject]) -> None:
+    rows = evaluated[1]["runs"]
+    # Clean, FGSM, PGD, PGD at another radius, worst; PGD at its own is there once.
+    assert len(rows) == 2 * 2 * 2 * 5
+    bits = {}
+    for row in rows:
+        stood = unpacked(row["stood"], IMAGES)
+        assert row["accuracy"] == int(stood.sum()) / IMAGES
+        assert row["images"] == IMAGES
+        key = (row["checkpoint"], row["training"], row["seed"])
+        bits[(*key, row["attack"], row["eps"])] = stood
+        if 0 < row["accuracy"] < 1:
+            low, high = row["interval"]
+            assert low <= row["accuracy"] <= high
+    for key in {key[:3] for key in bits}:
+        one = {k[3:]: v for k, v in bits.items() if k[:3] == key}
+        for name in (("fgsm", EPS), ("pgd", EPS), ("pgd", 0.05)):
+            assert bool((one[name] <= one["clean", 0.0]).all())
+        # The curve's other radius is not of the table.
+        assert torch.equal(one["worst", EPS], one["fgsm", EPS] & one["pgd", EPS])
+        assert int(one["pgd", 0.05].sum()) > int(one["pgd", EPS].sum())
+    for subject, checkpoint in ((found[2], "last"), (found[2], "best")):
+        model, task = subject.at(checkpoint).load()
+        part = chosen(task.test, IMAGES)
+        right = correct(model, part, IMAGES, CPU)
+        expected = standing(PGD(EPS, 3), Ground(model, part, right, 0, CPU), IMAGES)
+        assert torch.equal(bits[checkpoint, "RAT", 0, "pgd", EPS], expected)
+
+
+def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    out, result = evaluated
+    assert json.loads((out / "robust.json").read_text())["runs"] == result["runs"]
+    with (out / "robust.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["accuracy"]) for r in rows] == [r["accuracy"] for r in result["runs"]]
+    page = " ".join((out / "robust.md").read_text().split())
+    for text in (
+        "| training | Clean | FGSM | PGD-3 | Worst case |",
+        "Accuracy under attack %, eps = 0.1, last checkpoint",
+        "Accuracy under attack %, eps = 0.1, best checkpoint",
+        "Accuracy less that of another training, points, best checkpoint",
+        "The best checkpoint is best.pt",
+        "Accuracy under PGD-3 %, by eps, last checkpoint",
+        "Mean ± standard deviation over 2 training seeds.",
+    ):
+        assert text in page, text
+    assert len(list((out / "parts").iterdir())) == 8
+    report([out], tmp_path / "page.html")
+    assert "Accuracy under attack: digits" in (tmp_path / "page.html").read_text()
+
+
+def test_what_is_done_is_not_done_again(
+    evaluated: tuple[Path, dict[str, Any]],
+    found: list[Subject],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = robust.evaluate.__globals__
+    real, done = module["standing"], []
+
+    def counted(attack: Any, *rest: Any) -> Tensor:
+        done.append((attack.loss, attack.eps, attack.steps))
+        return real(attack, *rest)
+
+    monkeypatch.setitem(module, "standing", counted)
+
+    def rows(**more: Any) -> list[dict[str, Any]]:
+        asked = {"attacks": ("fgsm", "pgd"), "eps": EPS, "steps": 3, "images": IMAGES, "draws": 0}
+        return robust.evaluate(found[:1], tmp_path, **asked | more, console=QUIET)["runs"]
+
+    first = rows()
+    assert len(done) == 2
+    assert rows() == first
+    assert rows(batch=7) == first
+    assert len(done) == 2
+    more = rows(attacks=("pgd", "cw_pgd", "fgsm"))
+    assert done[2:] == [("cw", EPS, 3)]
+    # The worst case knows the images that stood those of before.
+    worst = [unpacked(row["stood"], IMAGES) for row in more]
+    assert torch.equal(worst[-1], worst[0] & worst[1] & worst[2] & worst[3])
+    # Another number of steps, another radius and other images are other questions.
+    rows(steps=4)
+    rows(eps=0.05)
+    rows(images=IMAGES + 1)
+    assert done[3:] == [
+        ("ce", EPS, 4),
+        ("ce", 0.05, 1),
+        ("ce", 0.05, 3),
+        ("ce", EPS, 1),
+        ("ce", EPS, 3),
+    ]
+
+
+def test_checkpoints(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    """Both are loaded where they are, and one that is not is said before any work."""
+    recipe = load_recipe("digits_rat", ["data.train=100", "data.validation=60"])
+    for seed, kinds in ((0, ("last", "best")), (1, ("last",))):
+        folder = tmp_path / f"rat_{seed}"
+        folder.mkdir()
+        (folder / "recipe.yaml").write_text(dump_recipe(recipe))
+        for kind in kinds:
+            torch.save(
+                changed(weights, len(kind) * (kind == "best")).state_dict(), folder / f"{kind}.pt"
+            )
+    one, two = (subjects([tmp_path / f"rat_{seed}"])[0] for seed in (0, 1))
+    for kind in ("last", "best"):
+        model, task = one.at(kind).load()
+        expected = changed(weights, len(kind) * (kind == "best")).state_dict()
+        assert all(torch.equal(v, expected[k]) for k, v in model.state_dict().items())
+        assert len(task.train.y) == 100
+    assert one.at("best").checkpoint == "best"
+    assert subjects([tmp_path / "rat_0"], weights="best")[0].checkpoint == "best"
+    with pytest.raises(ValueError, match="RAT, seed 0, has last, got 'best'"):
+        robust.evaluate([two], tmp_path / "out", checkpoints=("last", "best"))
+    assert not (tmp_path / "out").exists()
+    [spec] = subjects(["rrfast.data:digits_cnn"], data={"name": "digits"})
+    with pytest.raises(ValueError, match="it is no training's folder, got 'last'"):
+        spec.at("last")
+
+
+# --------------------------------------------------------------------------------- what is said
+
+
+def made_rows(accuracies: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """By training and attack, three seeds that hardly differ."""
+    return [
+        {
+            "training": training,
+            "seed": seed,
+            "split": 0,
+            "checkpoint": "last",
+            "attack": attack,
+            "eps": 0.0 if attack == "clean" else EPS,
+            "images": 1000,
+            "accuracy": accuracy + 0.001 * seed * (1 + len(training)),
+            "interval": [],
+            "doubts": [],
+        }
+        for training, row in accuracies.items()
+        for seed in range(3)
+        for attack, accuracy in row.items()
+    ]
+
+
+def said(accuracies: dict[str, dict[str, float]], baseline: str) -> dict[str, Any]:
+    return {
+        "runs": made_rows(accuracies),
+        "attacks": [n for n in next(iter(accuracies.values())) if n not in ("clean", "worst")],
+        "baseline": baseline,
+        "data": ["cifar10"],
+        "options": {"eps": EPS, "steps": 100, "draws": 0},
+    }
+
+
+def test_pgd_and_autoattack_side_by_side() -> None:
+    """IRAT's Table 1 in small: more than MAIL under PGD, less under AutoAttack."""
+    result = said(
+        {
+            "MAIL": {"clean": 0.82, "pgd": 0.56, "autoattack": 0.45, "worst": 0.45},
+            "Ours + MAIL": {"clean": 0.82, "pgd": 0.58, "autoattack": 0.42, "worst": 0.42},
+        },
+        "MAIL",
+    )
+    found = tables.compared(result, "last")
+    verdicts = {name: found["Ours + MAIL", "MAIL", name].verdict for name in tables.columns(result)}
+    assert verdicts == {"clean": 0, "pgd": 1, "autoattack": -1, "worst": -1}
+    lines = tables.notes(result)
+    assert "PGD-100, last checkpoint, against MAIL: above Ours + MAIL." in lines
+    assert "AA (ours), last checkpoint, against MAIL: below Ours + MAIL." in lines
+    assert any("not the published package" in line for line in lines)
+    assert any("so many points" in line and "Ours + MAIL 16.00" in line for line in lines)
+    assert not any("Warning" in line for line in lines)
+    first, differences = tables.blocks(result)
+    assert first.head == ["training", "Clean", "PGD-100", "AA\n(ours)", "Worst\ncase"]
+    assert {(1, 2), (0, 3), (0, 4)} < first.best
+    assert differences.rows[0][:2] == ["Ours + MAIL", "MAIL"]
+    assert differences.rows[0][3].startswith("✓ +2.")
+    assert differences.rows[0][4].startswith("✗ −2.")
+
+
+def test_what_the_margin_adds_is_told_from_what_it_is_added_to() -> None:
+    row = {"clean": 0.9, "pgd": 0.5, "worst": 0.5}
+    better = {"clean": 0.9, "pgd": 0.6, "worst": 0.6}
+    result = said({"MAIL": row, "WMMR": row, "Ours + WMMR": better, "Ours + GAIRAT": row}, "MAIL")
+    pairs = {pair[:2] for pair in tables.compared(result, "last")}
+    assert pairs == {
+        ("WMMR", "MAIL"),
+        ("Ours + WMMR", "MAIL"),
+        ("Ours + GAIRAT", "MAIL"),
+        ("Ours + WMMR", "WMMR"),
+    }
+    assert "PGD-100, last checkpoint, against WMMR: above Ours + WMMR." in tables.notes(result)
+
+
+def test_one_step_that_beats_many_is_a_warning() -> None:
+    row = {"clean": 0.9, "fgsm": 0.3, "pgd": 0.5, "worst": 0.3}
+    fine = {"clean": 0.9, "fgsm": 0.5, "pgd": 0.3, "worst": 0.3}
+    lines = tables.notes(said({"A": row, "B": fine}, "A"))
+    assert [line[:12] for line in lines if "Warning" in line] == ["Warning: A, "]
+
+
+def test_what_gradients_do_not_show_is_a_warning(found: list[Subject], tmp_path: Path) -> None:
+    model, task = found[0].load()
+    sure = nn.Sequential(model, nn.Softmax(dim=1))
+    one = Subject("soft", 0, lambda: (sure, task), "digits")
+    asked = {"attacks": ("fgsm",), "images": IMAGES, "draws": 0, "console": QUIET}
+    for subjects_, warned in (([one], 1), (found[:1], 0)):
+        lines = tables.notes(robust.evaluate(subjects_, tmp_path, **asked))
+        warnings = [line for line in lines if "logits are probabilities" in line]
+        assert len(warnings) == warned
+        assert all("Warning: soft, seed 0, last checkpoint: The" in line for line in warnings)
+
+
+def test_autoattack_is_on_what_is_right(
+    found: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {name: partial(ATTACKS[name], steps=2) for name in ("apgd_ce", "autoattack")}
+    short["autoattack"] = partial(short["autoattack"], targets=2, queries=5)
+    for name, attack in short.items():
+        monkeypatch.setitem(ATTACKS, name, attack)
+    asked = {"attacks": tuple(short), "eps": 0.05, "images": 6, "draws": 0}
+    rows = robust.evaluate(found[:1], tmp_path, **asked, console=QUIET)["runs"]
+    clean, *attacked = (unpacked(row["stood"], 6) for row in rows)
+    assert [row["attack"] for row in rows[1:]] == ["apgd_ce", "autoattack", "worst"]
+    assert all(bool((stood <= clean).all()) for stood in attacked)
+
+
+def test_trainings_of_other_seeds_are_not_compared() -> None:
+    result = said({"A": {"clean": 0.9, "pgd": 0.5, "worst": 0.5}} | {"B": {"clean": 0.8}}, "A")
+    result["runs"] = [r for r in result["runs"] if r["training"] == "A" or r["seed"] < 2]
+    assert tables.compared(result, "last") == {}
+
+
+def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    drawn = {d.name: d.figure for d in figures.figures(evaluated[1])}
+    assert set(drawn) == {"robust_attacks", "robust_curve"}
+    rows = evaluated[1]["runs"]
+
+    def mean(**wanted: Any) -> float:
+        own = [r["accuracy"] for r in rows if all(r[k] == v for k, v in wanted.items())]
+        return 100 * sum(own) / len(own)
+
+    for ax, checkpoint in zip(drawn["robust_attacks"].axes, ("last", "best"), strict=True):
+        for bars, training in zip(ax.containers[1::2], ("AT", "RAT"), strict=True):
+            heights = [bar.get_height() for bar in bars]
+            assert heights == pytest.approx(
+                [
+                    mean(checkpoint=checkpoint, training=training, attack=name, eps=eps)
+                    for name, eps in (("clean", 0), ("fgsm", EPS), ("pgd", EPS), ("worst", EPS))
+                ]
+            )
+    line = drawn["robust_curve"].axes[1].get_lines()[1]
+    assert line.get_label() == "RAT"
+    assert line.get_xdata().tolist() == [0, 0.05, EPS]
+    assert line.get_ydata()[1] == pytest.approx(
+        mean(checkpoint="best", training="RAT", attack="pgd", eps=0.05)
+    )
+
+
+# --------------------------------------------------------------------------------- the commands
+
+
+def test_errors_say_what_is_expected(found: list[Subject], tmp_path: Path) -> None:
+    for wrong, words in (
+        ({"attacks": ()}, "attacks must hold at least one name"),
+        ({"attacks": ("pgd", "pdg")}, r"attacks must be of .*fgsm.*, got 'pdg'"),
+        ({"attacks": ("pgd", "pgd")}, "attacks must name each attack once, and pgd is"),
+        ({"eps": 0}, "eps must be finite and greater than 0"),
+        ({"curve": (0.1, -1)}, "every radius of curve must be finite and greater than 0"),
+        ({"steps": 0}, "steps must be an integer of at least 1"),
+        ({"images": 0}, "images must be an integer of at least 1"),
+        ({"baseline": "MAIL"}, "baseline must be one of AT, RAT, got 'MAIL'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            robust.evaluate(found, tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = ["evaluate", "rrfast.data:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
+    asked = ["--protocol", "robust", "--attacks", "fgsm,pgd", "--eps", "8/255", "--steps", "2"]
+    assert cli.main([*spec, *asked, "--images", "20", "--curve", "0.1,1/4", "--draws", "0"]) == 0
+    assert "eps = 8/255, last checkpoint" in capsys.readouterr().out
+    options = json.loads((tmp_path / "robust.json").read_text())["options"]
+    assert (options["eps"], options["curve"], options["images"]) == (8 / 255, [0.1, 0.25], 20)
+    assert cli.main([*spec, *asked, "--scores", "msr"]) == 2
+    assert "--scores is an option of the protocol misd" in capsys.readouterr().err
+    assert cli.main([*spec, *asked, "--checkpoints", "best"]) == 2
+    assert "checkpoints must be there for every model" in capsys.readouterr().err

@@ -1,0 +1,180 @@
+"""Distal examples: noise images, in whose neighbourhood a network is as sure as it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast.attacks.loss import Loss, confidence
+from rrfast.attacks.pgd import PGD, Keep
+from rrfast.attacks.smoothing import smoothed
+from rrfast.checks import check_count
+from rrfast.engine import Engine, device_of
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+
+class DistalExamples(NamedTuple):
+    """Noise that a model was made sure of."""
+
+    x: Tensor  #: [n, ...] float32, in [0, 1] and within eps of `noise`
+    confidence: Tensor  #: [n] float64, log-odds of the predicted class there
+    noise: Tensor  #: [n, ...] float32, what the attack began with
+    before: Tensor  #: [n] float64, log-odds of the predicted class there
+
+
+@dataclass(frozen=True, eq=False)
+class Distal(PGD):
+    """The most confident point near a noise image: PGD on the largest probability, without labels.
+
+        max_{|delta|_inf <= eps} max_k log f_k(x + delta)
+
+    It is climbed as log(p / (1 - p)), which grows with it and does not round (`LOSSES`). The image
+    itself is an iterate, and the best iterate is the result: no image ends less confident than it
+    began.
+
+    Attributes:
+        eps: The papers also have 0.3.
+        steps: ACET's and CCAT's in training. CCAT tests with
+            `Distal(steps=1000, step_size=1 / 30, backtracking=1.1, restarts=10)`.
+        step_size: CCAT's 0.005 at eps = 0.03.
+        start: "uniform_norm", or "smoothed" (the article's Listing 1).
+        loss, keep, restarts, origin, momentum, backtracking, bounds, scale: As of `PGD`.
+
+    Cost per restart: `steps` + 1 forwards, `steps` backwards; one forward more, once.
+
+    Source: The distal article, Eq. (1); Hein et al. (2019); Stutz et al. (2020), App. B; errata 19
+    and 21.
+
+    Example:
+        >>> model, noise = torch.nn.Linear(4, 3), torch.rand(8, 4)
+        >>> found = Distal(steps=5)(model, noise)
+        >>> bool((found.loss >= confidence(model(noise), None)).all())
+        True
+    """
+
+    eps: float = 0.03
+    steps: int = 40
+    step_size: float = 1 / 6
+    loss: str | Loss = "confidence"
+    start: str = "uniform_norm"
+    keep: Keep = "loss"
+    origin: bool = True
+    momentum: float = 0.9
+    backtracking: float | None = 1.5
+
+
+def distal_noise(n: int, shape: Sequence[int], *, smooth: bool = False, seed: int = 0) -> Tensor:
+    """Noise images: every value uniform in [0, 1), and smoothed where that is asked for.
+
+    The article's Listing 1 smooths the perturbation that an attack starts from, not the image. As
+    it is printed it does next to nothing there: the perturbation is between -eps and eps, 1/2 is
+    far above it, and what comes out is nearly a constant, 1/(1 + exp(gamma/2)). The text beside it
+    smooths the image, which lies around 1/2, as ACET does; so does `smooth` here. The listing's
+    perturbation is the start "smoothed", in units in which the ball is from 0 to 1 like an image.
+
+    Args:
+        n: Images, at least 1.
+        shape: Of one image, such as [C, H, W].
+        smooth: As `rrfast.attacks.smoothing.smoothed`, each image with a sigma and a gamma of its
+            own; the listing draws them once for a batch.
+        seed: Any integer. Global random state is neither used nor changed.
+
+    Returns:
+        [n, *shape] float32 in [0, 1], on the CPU, where the same seed gives the same images for
+        every device and every size of batches.
+
+    Raises:
+        TypeError: `seed` is no integer.
+        ValueError: `n` or a length is no integer of at least 1, or `shape` has none.
+
+    Source: The distal article, §2 and Listing 1; errata 21.
+
+    Example:
+        >>> distal_noise(100, (3, 32, 32), smooth=True).shape
+        torch.Size([100, 3, 32, 32])
+    """
+    return _noise(n, shape, smooth, _generator(seed))
+
+
+def distal_examples(
+    model: Model,
+    n: int,
+    shape: Sequence[int],
+    *,
+    attack: PGD | None = None,
+    smooth: bool = False,
+    seed: int = 0,
+    batch: int = 250,
+) -> DistalExamples:
+    """Noise images, each moved to where the model is most confident.
+
+    Args:
+        model: Maps [B, *shape] to logits [B, K]. Runs in eval mode, and is left as it was.
+        n: Images, at least 1.
+        shape: Of one image, such as [C, H, W].
+        attack: On the confidence; None: `Distal()`.
+        smooth: As of `distal_noise`.
+        seed: Of the noise, as of `distal_noise`, and of the attack's starts, which also depend on
+            `batch` and on the device.
+        batch: Images at once, at least 1.
+
+    Returns:
+        `DistalExamples`, on the device of the model's first parameter (else on the CPU).
+        Confidences are log-odds, as `rrfast.scores.MSR`: `sigmoid` gives the probability. NaN where
+        a logit is.
+
+    Raises:
+        TypeError: `seed` is no integer.
+        ValueError: As `distal_noise`; `batch` is no integer of at least 1; `attack` needs labels.
+
+    Cost: of the attack, and 2 forwards per image.
+
+    Source: The distal article; errata 21.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+        >>> found = distal_examples(model, 10, (1, 8, 8), attack=Distal(eps=0.3, steps=5))
+        >>> found.x.shape, bool((found.confidence >= found.before).all())
+        (torch.Size([10, 1, 8, 8]), True)
+    """
+    attack = Distal() if attack is None else attack
+    if attack.labelled:
+        raise ValueError(f"attack must be on the confidence, got loss={attack.loss!r}")
+    check_count("batch", batch)
+    drawn = _generator(seed)
+    device = device_of(model) or torch.device("cpu")
+    noise = _noise(n, shape, smooth, drawn).to(device)
+    # Not the seed of the noise: on a CPU the starts would be the noise again.
+    starts = torch.Generator(device)
+    starts.manual_seed(int(torch.randint(2**62, (), generator=drawn)))
+    parts = []
+    with Engine(model) as engine:
+        for x in noise.split(batch):
+            found = attack.run(engine, x, generator=starts).x
+            # In float64, where more of them differ than in the attack's dtype.
+            odds = (confidence(engine.forward(z).double(), None) for z in (found, x))
+            parts.append((found, *odds))
+    found, after, before = (torch.cat(part) for part in zip(*parts, strict=True))
+    return DistalExamples(found, after, noise, before)
+
+
+def _noise(n: int, shape: Sequence[int], smooth: bool, generator: torch.Generator) -> Tensor:
+    check_count("n", n)
+    if len(shape) == 0:
+        raise ValueError("shape must have a length at least, such as [C, H, W], got none")
+    for length in shape:
+        check_count("every length in shape", length)
+    noise = torch.rand((n, *shape), generator=generator)
+    return smoothed(noise, generator) if smooth else noise
+
+
+def _generator(seed: int) -> torch.Generator:
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,33 @@
+"""`rrfast evaluate --protocol distal`: how sure models are of noise, and of errors under attack."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from rrfast.cli.argument_types import positive, ratio
+
+if TYPE_CHECKING:
+    from rrfast.evaluate import Subject
+
+HELP = "noise and attacked images at a threshold of confidence (distal article, CCAT)"
+SHARED: tuple[str, ...] = ("eps", "steps", "images", "checkpoints")
+
+
+def add_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the options of the protocol."""
+    group.add_argument("--restarts", type=positive, metavar="N", help="of every attack (1)")
+    group.add_argument("--noise", type=positive, metavar="N", help="noise images of a kind (1000)")
+    group.add_argument(
+        "--tpr",
+        type=ratio,
+        metavar="P",
+        help="share of the right predictions of the validation split that pass (0.99)",
+    )
+
+
+def run(subjects: list[Subject], options: dict[str, Any]) -> None:
+    """Run `rrfast.evaluate.distal` on the models."""
+    from rrfast.evaluate import distal
+
+    distal.evaluate(subjects, **options)

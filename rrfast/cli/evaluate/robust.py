@@ -1,0 +1,54 @@
+"""`rrfast evaluate --protocol robust`: what is left of accuracy under attack."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from rrfast.cli.argument_types import comma_separated, positive, ratio, ratios
+
+if TYPE_CHECKING:
+    from rrfast.evaluate import Subject
+
+HELP = "accuracy under attacks, and in the worst case of them (IRAT)"
+SHARED: tuple[str, ...] = ()
+
+
+def add_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the options of the protocol."""
+    group.add_argument(
+        "--attacks",
+        type=comma_separated,
+        metavar="A,B",
+        help="names of rrfast.attacks.ATTACKS (fgsm, pgd, cw_pgd, apgd_ce, autoattack)",
+    )
+    group.add_argument(
+        "--eps", type=ratio, metavar="E", help="radius of the attacks (8/255; distal 0.03)"
+    )
+    group.add_argument("--steps", type=positive, metavar="K", help="of PGD (100; distal 40)")
+    group.add_argument(
+        "--curve", type=ratios, metavar="E,E", help="also PGD at these radii, such as 2/255,4/255"
+    )
+    group.add_argument(
+        "--images", type=_images, metavar="N", help="test images that are attacked, or all (1000)"
+    )
+    group.add_argument(
+        "--checkpoints",
+        type=comma_separated,
+        metavar="W,W",
+        help="last, best: weights of the trainings, each in tables of its own",
+    )
+    group.add_argument(
+        "--baseline", metavar="T", help="training that all are compared with (MAIL if it is there)"
+    )
+
+
+def run(subjects: list[Subject], options: dict[str, Any]) -> None:
+    """Run `rrfast.evaluate.robust` on the models."""
+    from rrfast.evaluate import robust
+
+    robust.evaluate(subjects, **options)
+
+
+def _images(text: str) -> int | None:
+    return None if text == "all" else positive(text)

@@ -1,0 +1,227 @@
+"""What a model's confidences say: on its test images, on noise, and after attacks on both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rrfast.attacks import PGD, Distal, distal_examples
+from rrfast.engine import Engine
+from rrfast.evaluate.division import Part
+from rrfast.evaluate.interval import interval
+from rrfast.metrics import (
+    acceptance_threshold,
+    auroc,
+    false_acceptance,
+    mean_confidence,
+    roc_curve,
+    thresholded_error,
+)
+from rrfast.scores import MSR
+from rrfast.train.batches import stream
+
+#: Edges of the bins in which log-odds are counted; what is beyond is in the outermost.
+EDGES = tuple(i / 2 for i in range(-8, 49))
+#: Shares of the test images that pass, at which the curves are kept.
+SHARES = tuple(i / 100 for i in range(1, 101))
+#: What the random numbers are for, beside those of `rrfast.evaluate.division`.
+_ATTACK = 105
+
+
+class Confidences(NamedTuple):
+    """Of some inputs."""
+
+    odds: Tensor  #: [n] float64, log-odds of the predicted class; NaN where a logit is
+    right: Tensor  #: [n] bool, whether that is the label
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of every model.
+
+    Attributes:
+        eps: Radius of all attacks.
+        steps: Of all attacks.
+        restarts: Of all attacks.
+        noise: Noise images of each kind.
+        images: Test images that are attacked; None for all.
+        tpr: Share of the right predictions of the validation split that pass.
+        draws: Of the bootstrap for the intervals; 0 for none.
+        batch: Images at once.
+    """
+
+    eps: float = 0.03
+    steps: int = 40
+    restarts: int = 1
+    noise: int = 1000
+    images: int | None = 1000
+    tpr: float = 0.99
+    draws: int = 1000
+    batch: int = 500
+
+    def attack(self, name: str) -> PGD:
+        """The attacks of CCAT: "ce" on the cross-entropy, "other" on the best wrong class.
+
+        Errors are kept before all else, and of errors the one with the largest loss: of "other" the
+        most confident, which passes every threshold above 1/2 that any of them passes.
+        """
+        if name == "ce":
+            return PGD(self.eps, self.steps, start="uniform", restarts=self.restarts, origin=True)
+        return PGD(
+            self.eps,
+            self.steps,
+            1 / 6,
+            loss="other",
+            start="uniform_norm",
+            restarts=self.restarts,
+            origin=True,
+            momentum=0.9,
+            backtracking=1.5,
+        )
+
+    def distal(self, kind: str) -> Distal:
+        """The attack on noise, from smoothed perturbations where the noise is."""
+        start = "smoothed" if kind == "smoothed" else "uniform_norm"
+        return Distal(self.eps, self.steps, start=start, restarts=self.restarts)
+
+
+def asked(model: nn.Module, part: Part, options: Options, device: torch.device) -> Confidences:
+    """On images as they are. Cost: 1 forward per image."""
+    odds, right = [], []
+    for x, y in part.batches(options.batch, device):
+        scored = MSR().measure(model, x, ({},))
+        odds.append(scored.values[0])
+        right.append(scored.prediction == y)
+    return Confidences(torch.cat(odds).cpu(), torch.cat(right).cpu())
+
+
+def attacked(
+    model: nn.Module, name: str, part: Part, options: Options, seed: int, device: torch.device
+) -> Confidences:
+    """On images after an attack: on all of them, as one that is wrong can be made sure of it.
+
+    Cost: of the attack, and 1 forward per image.
+    """
+    attack, odds, right = options.attack(name), [], []
+    generator = torch.Generator(device).manual_seed(stream(seed, _ATTACK))
+    for x, y in part.batches(options.batch, device):
+        found = attack(model, x, y, generator=generator).x
+        with Engine(model) as engine:
+            h = engine.forward(found)
+        odds.append(MSR().of_logits(h))
+        right.append(h.argmax(dim=1) == y)
+    return Confidences(torch.cat(odds).cpu(), torch.cat(right).cpu())
+
+
+def noise(model: nn.Module, kind: str, shape: Sequence[int], options: Options) -> dict[str, Tensor]:
+    """Log-odds [n] on noise as it is, and on the distal examples of it; the same for every model.
+
+    Cost: of the attack, and 2 forwards per image.
+    """
+    found = distal_examples(
+        model,
+        options.noise,
+        shape,
+        attack=options.distal(kind),
+        smooth=kind == "smoothed",
+        batch=options.batch,
+    )
+    return {"before": found.before.cpu(), "after": found.confidence.cpu()}
+
+
+def appraise(
+    held: Confidences,
+    test: Confidences,
+    clean: Confidences,
+    attacks: Mapping[str, Confidences],
+    noises: Mapping[str, Tensor],
+    options: Options,
+) -> dict[str, Any]:
+    """Everything that the tables and figures say of one model.
+
+    Args:
+        held: On the validation split, for the threshold alone.
+        test: On the test split, which noise is told from.
+        clean: On the test images that are attacked.
+        attacks: The same images after each attack.
+        noises: Log-odds on noise, by name.
+        options: `tpr` and `draws` of them.
+
+    Returns:
+        `threshold` (log-odds), `probability` (its softmax probability), `held` (right predictions
+        that it is the rank of), `accepted` (the share of right predictions of the test split that
+        pass), `mean`, `histogram` of the test split; `noise`, for each its `fpr` at the threshold,
+        `auroc`, their `intervals`, `roc` (the FPR where SHARES of the test split pass), `mean` and
+        `histogram`;
+        `errors`, as they are, after each attack and in the worst of them, each `robust` at no
+        threshold and `thresholded`. Numbers are NaN where a confidence is that they rank.
+    """
+    threshold = acceptance_threshold(held.odds, held.right, options.tpr)
+    versions = {"clean": [], **{name: [found] for name, found in attacks.items()}}
+    versions["worst"] = list(attacks.values())
+    return {
+        "threshold": threshold,
+        "probability": _probability(threshold),
+        "held": int(held.right.sum()),
+        "accepted": false_acceptance(test.odds[test.right], threshold),
+        "mean": _mean(test.odds),
+        "histogram": _histogram(test.odds),
+        "noise": {
+            name: _noise(odds, test.odds, threshold, options.draws) for name, odds in noises.items()
+        },
+        "errors": {
+            name: {
+                "robust": thresholded_error(*clean, attacked=found),
+                "thresholded": thresholded_error(*clean, threshold, attacked=found),
+            }
+            for name, found in versions.items()
+        },
+    }
+
+
+def _noise(odds: Tensor, test: Tensor, threshold: float, draws: int) -> dict[str, Any]:
+    score = torch.cat([test, odds])
+    known = not bool(score.isnan().any())
+    images = torch.arange(len(score)) < len(test)
+    return {
+        "fpr": false_acceptance(odds, threshold),
+        "auroc": auroc(score, images) if known else math.nan,
+        "intervals": {
+            "fpr": interval("accuracy", torch.zeros(len(odds)), odds >= threshold, draws),
+            "auroc": interval("auroc", score, images, draws),
+        },
+        "roc": _roc(score, images) if known else [math.nan] * len(SHARES),
+        "mean": _mean(odds),
+        "histogram": _histogram(odds),
+    }
+
+
+def _roc(score: Tensor, images: Tensor) -> list[float]:
+    curve = roc_curve(score, images, positive="correct")
+    # 1 ulp for a share that ends just below what was asked for.
+    wanted = torch.tensor(SHARES, dtype=torch.float64) * (1 - 1e-15)
+    rates: list[float] = curve.fpr[torch.searchsorted(curve.tpr, wanted)].tolist()
+    return rates
+
+
+def _mean(odds: Tensor) -> float:
+    """Of the probabilities: MMC of ACET."""
+    known = len(odds) and not bool(odds.isnan().any())
+    return mean_confidence(odds.sigmoid(), torch.ones_like(odds).bool()) if known else math.nan
+
+
+def _probability(odds: float) -> float:
+    return float(torch.tensor(odds, dtype=torch.float64).sigmoid())
+
+
+def _histogram(odds: Tensor) -> list[int]:
+    inside = odds[~odds.isnan()].clamp(EDGES[0], EDGES[-1])
+    edges = torch.tensor(EDGES[1:-1], dtype=torch.float64)
+    place = torch.bucketize(inside, edges, right=True)
+    counts: list[int] = torch.bincount(place, minlength=len(EDGES) - 1).tolist()
+    return counts

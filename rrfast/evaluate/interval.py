@@ -1,0 +1,35 @@
+"""The 95 % interval of a number of a single run."""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import Tensor
+
+from rrfast.metrics import bootstrap
+
+
+def interval(metric: str, score: Tensor, correct: Tensor, draws: int) -> list[float]:
+    """Both ends, over test sets drawn again from this one; [] where there are none.
+
+    There are none for `draws` = 0, NaN among the scores, or answers that are all the same.
+
+    Args:
+        metric: As of `rrfast.metrics.bootstrap`.
+        score: [n].
+        correct: [n] bool.
+        draws: At least 0.
+
+    Example:
+        >>> import torch
+        >>> low, high = interval("accuracy", torch.zeros(100), torch.arange(100) < 90, 200)
+        >>> 0.8 < low < 0.9 < high < 1
+        True
+    """
+    if draws == 0 or score.isnan().any() or bool(correct.all()) or not bool(correct.any()):
+        return []
+    with warnings.catch_warnings():
+        # Of draws without an error, which the bootstrap leaves out; the notes say so.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = bootstrap(metric, score, correct, draws)
+    return [found.low, found.high]

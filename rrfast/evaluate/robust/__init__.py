@@ -1,0 +1,8 @@
+"""Accuracy under attack: the tables of instance-reweighted adversarial training.
+
+`evaluate` attacks the test images of trained models; `tables` and `figures` say what came out.
+"""
+
+from rrfast.evaluate.robust.evaluate import STUDY, evaluate
+
+__all__ = ["STUDY", "evaluate"]

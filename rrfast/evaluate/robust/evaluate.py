@@ -1,0 +1,235 @@
+"""`rrfast evaluate --protocol robust`: what is left of accuracy under attack."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from rrfast.attacks import ATTACKS
+from rrfast.checks import check_count, check_number
+from rrfast.evaluate.division import chosen
+from rrfast.evaluate.interval import interval
+from rrfast.evaluate.robust.figures import figures
+from rrfast.evaluate.robust.standing import (
+    Ground,
+    correct,
+    doubts,
+    made,
+    packed,
+    standing,
+    stepped,
+    unpacked,
+)
+from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, notes
+from rrfast.evaluate.study import Bench, Study, conduct
+from rrfast.evaluate.subject import Subject
+from rrfast.metrics import accuracy
+
+#: The columns of IRAT's tables.
+PAPER = ("fgsm", "pgd", "cw_pgd", "apgd_ce", "autoattack")
+
+
+def evaluate(
+    subjects: Sequence[Subject],
+    out: Path | str,
+    *,
+    attacks: Sequence[str] = PAPER,
+    eps: float = 8 / 255,
+    steps: int = 100,
+    curve: Sequence[float] = (),
+    images: int | None = 1000,
+    checkpoints: Sequence[str] = (),
+    baseline: str | None = None,
+    draws: int = 1000,
+    batch: int = 500,
+    device: torch.device | str | None = None,
+    command: str = "",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Attack the test images of every model, and write tables and numbers.
+
+    The accuracy under an attack is the share of images that are right as they are and after it.
+    Only what is right is attacked. Each attack is on all of that, whatever another one found; the
+    worst case counts an image while it stands all of them. What is done is kept in out/parts,
+    attack by attack, with the images that stood, so that attacks, radii and models can be added.
+
+    Args:
+        subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
+        out: Folder for robust.json, robust.csv (a row per model, checkpoint and attack), robust.md
+            and the figures.
+        attacks: Names in `rrfast.attacks.ATTACKS`; default those of the paper, of which
+            AutoAttack takes some 10,000 passes for an image that stands it.
+        eps: Radius of the ball, in units of the inputs in [0, 1].
+        steps: K of PGD and CW-PGD; the paper's is 100. Other attacks have their own defaults.
+        curve: Further radii, for PGD alone.
+        images: How many test images, chosen at random, the same for all models of one test set;
+            None for all, as in the paper.
+        checkpoints: "last" and "best" weights of trainings' folders, each in tables of its own;
+            () for those that the subjects are.
+        baseline: A training that all are compared with; None: MAIL where it is, else the first of
+            adversarial training, else the first.
+        draws: Of the bootstrap for the intervals of single runs; 0 for none.
+        batch: Images at once. The draws of an attack depend on it, but what is kept is used again.
+        device: Default CUDA where there is some.
+        command: What the results are to say made them.
+        console: Where to print; default standard output.
+
+    Returns:
+        What robust.json holds: as `rrfast.evaluate.study.conduct`, with `attacks`, `baseline`, and
+        `runs`: a row per model, checkpoint, attack and radius, with `accuracy`, its `interval`,
+        `images` and `stood`, the bits of `rrfast.evaluate.robust.standing.packed`; "clean" and
+        "worst" are attacks there, and "clean" has `doubts`, the sentences of
+        `rrfast.attacks.sanity`.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: `out` cannot be written.
+        ValueError: There is no subject, an unknown attack or one twice, one without labels, a
+            number out of range, a checkpoint that is not there, a baseline that is no training,
+            data without a test split; and as `conduct`.
+
+    Cost: 1 forward per image; of each attack for each image that is right.
+
+    Source: IRAT §4, Tables 1 to 8. Its ablations of tau and of the similarity (Tables 3, 4, 7, 8)
+    are the same tables of trainings with those options, called by their folders.
+    """
+    _check(attacks, eps, steps, curve, images, draws, batch)
+    if checkpoints:
+        subjects = [subject.at(name) for name in checkpoints for subject in subjects]
+    names = list(dict.fromkeys(subject.training for subject in subjects))
+    if baseline is not None and baseline not in names:
+        raise ValueError(f"baseline must be one of {', '.join(names)}, got {baseline!r}")
+    asked = _Asked(tuple(attacks), eps, steps, tuple(sorted(set(curve))), images, draws, batch)
+    return conduct(
+        STUDY,
+        subjects,
+        out,
+        partial(_attacked, asked=asked),
+        steps=1 + len(asked.pairs()),
+        options={**asked._asdict(), "checkpoints": list(checkpoints)},
+        depends={},
+        asked={"attacks": list(attacks), "baseline": baseline or _baseline(names)},
+        device=device,
+        command=command,
+        console=console,
+    )
+
+
+def _check(
+    attacks: Sequence[str],
+    eps: float,
+    steps: int,
+    curve: Sequence[float],
+    images: int | None,
+    draws: int,
+    batch: int,
+) -> None:
+    """Raise before hours of work rather than after."""
+    if not attacks:
+        raise ValueError("attacks must hold at least one name, got none")
+    for name in attacks:
+        if name not in ATTACKS:
+            raise ValueError(f"attacks must be of {', '.join(ATTACKS)}, got {name!r}")
+    twice = [name for name, n in Counter(attacks).items() if n > 1]
+    if twice:
+        raise ValueError(f"attacks must name each attack once, and {twice[0]} is there twice")
+    for name, value in (("eps", eps), *(("every radius of curve", r) for r in curve)):
+        check_number(name, value)
+    check_count("steps", steps)
+    if images is not None:
+        check_count("images", images)
+    check_count("draws", draws, least=0)
+    check_count("batch", batch)
+    for name in attacks:
+        if not made(name, eps, steps).labelled:
+            raise ValueError(f"attacks must be on labels, got {name!r}")
+
+
+def _baseline(names: Sequence[str]) -> str:
+    """What IRAT adds its margin to, else what it is compared with, else the first."""
+    return next((n for n in ("MAIL", "PGD-AT", "AT") if n in names), names[0] if names else "")
+
+
+class _Asked(NamedTuple):
+    """What is asked of every subject."""
+
+    attacks: tuple[str, ...]
+    eps: float
+    steps: int
+    curve: tuple[float, ...]
+    images: int | None
+    draws: int
+    batch: int
+
+    def pairs(self) -> list[tuple[str, float]]:
+        """Every attack with its radius, once."""
+        table = [(name, self.eps) for name in self.attacks]
+        return list(dict.fromkeys([*table, *(("pgd", radius) for radius in self.curve)]))
+
+
+def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
+    """The rows of one model: clean, every attack, and the worst case of those of the table."""
+    if bench.task.test is None:
+        raise ValueError("data must have a test split, and has none")
+    part = chosen(bench.task.test, asked.images)
+    n = len(part.places)
+
+    def known(name: str, eps: float, find: Callable[[], Tensor]) -> Tensor:
+        steps = f" {asked.steps}" * (name in ATTACKS and stepped(name))
+        text = bench.kept.get(f"{name}{steps} {eps!r} {n}", lambda: packed(find()))
+        bench.advance()
+        return unpacked(text, n)
+
+    right = known(CLEAN, 0.0, partial(correct, bench.model, part, asked.batch, bench.device))
+    on = Ground(bench.model, part, right, bench.subject.seed, bench.device)
+    signs = bench.kept.get(f"signs {n}", partial(doubts, on, asked.batch))
+    rows = [_row(bench, CLEAN, 0.0, right, asked.draws) | {"doubts": signs}]
+    worst = right.clone()
+    for name, eps in asked.pairs():
+        attack = made(name, eps, asked.steps)
+        stood = known(name, eps, partial(standing, attack, on, asked.batch))
+        rows.append(_row(bench, name, eps, stood, asked.draws))
+        if name in asked.attacks and eps == asked.eps:
+            worst &= stood
+    return [*rows, _row(bench, WORST, asked.eps, worst, asked.draws)]
+
+
+def _row(bench: Bench, name: str, eps: float, stood: Tensor, draws: int) -> dict[str, Any]:
+    score = torch.zeros(len(stood))  # the accuracy needs none
+    return {
+        "training": bench.subject.training,
+        "seed": bench.subject.seed,
+        "split": 0,
+        "checkpoint": bench.subject.checkpoint,
+        "attack": name,
+        "eps": eps,
+        "images": len(stood),
+        "accuracy": accuracy(score, stood),
+        "interval": interval("accuracy", score, stood, draws),
+        "stood": packed(stood),
+    }
+
+
+def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
+    """A row per model, checkpoint, attack and radius."""
+    columns = ["training", "seed", "checkpoint", "attack", "eps", "images", "accuracy"]
+    yield [*columns, "accuracy_low", "accuracy_high"]
+    for run in runs:
+        yield [*(run[column] for column in columns), *(run["interval"] or ["", ""])]
+
+
+STUDY = Study(
+    "robust",
+    lambda result: f"Accuracy under attack: {', '.join(result['data'])}",
+    blocks,
+    notes,
+    figures,
+    _cells,
+)

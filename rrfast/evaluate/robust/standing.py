@@ -1,0 +1,110 @@
+"""Which test images a model still gets right after an attack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rrfast.attacks import ATTACKS, PGD, sanity
+from rrfast.engine import logits
+from rrfast.evaluate.division import Part
+from rrfast.train.batches import stream
+
+if TYPE_CHECKING:
+    from rrfast.attacks import Attack
+
+#: What the random numbers are for, beside those of `rrfast.evaluate.division`.
+_ATTACK = 104
+
+
+class Ground(NamedTuple):
+    """A model and the images it is attacked on."""
+
+    model: nn.Module
+    part: Part
+    right: Tensor  #: [n] bool, on the CPU: right as they are
+    seed: int
+    device: torch.device
+
+
+def correct(model: nn.Module, part: Part, batch: int, device: torch.device) -> Tensor:
+    """[n] bool, on the CPU: which images the model is right on; NaN is wrong.
+
+    Cost: 1 forward per image.
+    """
+    parts = []
+    for x, y in part.batches(batch, device):
+        h = logits(model, x)
+        parts.append((h.argmax(dim=1) == y) & ~h.isnan().any(dim=1))
+    return torch.cat(parts).cpu()
+
+
+def made(name: str, eps: float, steps: int) -> Attack:
+    """The attack of that name; `steps` are those of PGD, where they are left open."""
+    factory = ATTACKS[name]
+    return factory(eps=eps, steps=steps) if stepped(name) else factory(eps=eps)
+
+
+def stepped(name: str) -> bool:
+    """Whether the attack is PGD, with as many steps as are asked for."""
+    factory = ATTACKS[name]
+    bound: dict[str, object] = getattr(factory, "keywords", {})
+    return getattr(factory, "func", factory) is PGD and "steps" not in bound
+
+
+def standing(attack: Attack, on: Ground, batch: int) -> Tensor:
+    """[n] bool, on the CPU: right as they are, and after the attack.
+
+    Only what is right is attacked: an error as it is needs no attack, and is in every ball.
+
+    Args:
+        attack: With labels.
+        on: The model, and which images.
+        batch: Images at once.
+
+    Cost: of the attack, for each image that is right.
+    """
+    right = on.right.nonzero().squeeze(1)
+    generator = torch.Generator(on.device).manual_seed(stream(on.seed, _ATTACK))
+    wrong = [
+        attack(on.model, x, y, generator=generator).wrong
+        for x, y in Part(on.part.data, on.part.places[right]).batches(batch, on.device)
+    ]
+    left = on.right.clone()
+    if wrong:
+        left[right] = ~torch.cat(wrong).cpu()
+    return left
+
+
+def doubts(on: Ground, batch: int) -> list[str]:
+    """What makes attacks by gradients worth less on this model, by one batch that it is right on.
+
+    Cost: 2 forwards, 1 backward for each image of the batch.
+    """
+    right = on.part.places[on.right][:batch]
+    batches = Part(on.part.data, right).batches(batch, on.device)
+    return [sentence for x, y in batches for sentence in sanity(on.model, x, y)]
+
+
+def packed(standing: Tensor) -> str:
+    """Bits as text, eight of them in two digits.
+
+    Example:
+        >>> packed(torch.tensor([True, False, False, False, False, False, False, True, True]))
+        '8180'
+    """
+    return np.packbits(standing.numpy()).tobytes().hex()
+
+
+def unpacked(text: str, images: int) -> Tensor:
+    """[images] bool, what `packed` was given.
+
+    Example:
+        >>> unpacked("8180", 9).nonzero().squeeze(1)
+        tensor([0, 7, 8])
+    """
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=images)
+    return torch.from_numpy(bits).bool()
