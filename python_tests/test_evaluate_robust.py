@@ -317,23 +317,25 @@ def test_pgd_and_autoattack_side_by_side() -> None:
     result = said(
         {
             "MAIL": {"clean": 0.82, "pgd": 0.56, "autoattack": 0.45, "worst": 0.45},
-            "Ours + MAIL": {"clean": 0.82, "pgd": 0.58, "autoattack": 0.42, "worst": 0.42},
+            "MAIL + reweighting": {"clean": 0.82, "pgd": 0.58, "autoattack": 0.42, "worst": 0.42},
         },
         "MAIL",
     )
     found = tables.compared(result, "last")
-    verdicts = {name: found["Ours + MAIL", "MAIL", name].verdict for name in tables.columns(result)}
+    verdicts = {
+        name: found["MAIL + reweighting", "MAIL", name].verdict for name in tables.columns(result)
+    }
     assert verdicts == {"clean": 0, "pgd": 1, "autoattack": -1, "worst": -1}
     lines = tables.notes(result)
-    assert "PGD-100, last checkpoint, against MAIL: above Ours + MAIL." in lines
-    assert "AA (ours), last checkpoint, against MAIL: below Ours + MAIL." in lines
+    assert "PGD-100, last checkpoint, against MAIL: above MAIL + reweighting." in lines
+    assert "AA (ours), last checkpoint, against MAIL: below MAIL + reweighting." in lines
     assert any("not the published package" in line for line in lines)
-    assert any("so many points" in line and "Ours + MAIL 16.00" in line for line in lines)
+    assert any("so many points" in line and "MAIL + reweighting 16.00" in line for line in lines)
     assert not any("Warning" in line for line in lines)
     first, differences = tables.blocks(result)
     assert first.head == ["training", "Clean", "PGD-100", "AA\n(ours)", "Worst\ncase"]
     assert {(1, 2), (0, 3), (0, 4)} < first.best
-    assert differences.rows[0][:2] == ["Ours + MAIL", "MAIL"]
+    assert differences.rows[0][:2] == ["MAIL + reweighting", "MAIL"]
     assert differences.rows[0][3].startswith("✓ +2.")
     assert differences.rows[0][4].startswith("✗ −2.")
 
@@ -341,15 +343,20 @@ def test_pgd_and_autoattack_side_by_side() -> None:
 def test_what_the_margin_adds_is_told_from_what_it_is_added_to() -> None:
     row = {"clean": 0.9, "pgd": 0.5, "worst": 0.5}
     better = {"clean": 0.9, "pgd": 0.6, "worst": 0.6}
-    result = said({"MAIL": row, "WMMR": row, "Ours + WMMR": better, "Ours + GAIRAT": row}, "MAIL")
+    result = said(
+        {"MAIL": row, "WMMR": row, "WMMR + reweighting": better, "GAIRAT + reweighting": row},
+        "MAIL",
+    )
     pairs = {pair[:2] for pair in tables.compared(result, "last")}
     assert pairs == {
         ("WMMR", "MAIL"),
-        ("Ours + WMMR", "MAIL"),
-        ("Ours + GAIRAT", "MAIL"),
-        ("Ours + WMMR", "WMMR"),
+        ("WMMR + reweighting", "MAIL"),
+        ("GAIRAT + reweighting", "MAIL"),
+        ("WMMR + reweighting", "WMMR"),
     }
-    assert "PGD-100, last checkpoint, against WMMR: above Ours + WMMR." in tables.notes(result)
+    assert "PGD-100, last checkpoint, against WMMR: above WMMR + reweighting." in tables.notes(
+        result
+    )
 
 
 def test_one_step_that_beats_many_is_a_warning() -> None:

@@ -33,8 +33,8 @@ LABELS = {
     WORST: "Worst case",
 }
 MARKS = "✗·✓"
-#: What the name of a training begins with that IRAT's margin was added to.
-ADDED = "Ours + "
+#: What the name of a training ends with that IRAT's margin reweighting was added to.
+ADDED = " + reweighting"
 ACCURACY = at("accuracy")
 
 
@@ -115,7 +115,7 @@ def compared(result: dict[str, Any], checkpoint: str) -> dict[tuple[str, str, st
     """
     order, found = trainings(of(result["runs"], checkpoint=checkpoint)), {}
     pairs = [(t, result["baseline"]) for t in order]
-    pairs += [(t, t.removeprefix(ADDED)) for t in order if t.startswith(ADDED)]
+    pairs += [(t, t.removesuffix(ADDED)) for t in order if t.endswith(ADDED)]
     for ours, theirs in dict.fromkeys(pairs):
         for name in columns(result):
             rows = under(result, checkpoint, name)
