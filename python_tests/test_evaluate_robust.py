@@ -292,11 +292,11 @@ def made_rows(accuracies: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
             "attack": attack,
             "eps": 0.0 if attack == "clean" else EPS,
             "images": 1000,
-            "accuracy": accuracy + 0.001 * seed * (1 + len(training)),
+            "accuracy": accuracy + 0.001 * seed * (1 + place),
             "interval": [],
             "doubts": [],
         }
-        for training, row in accuracies.items()
+        for place, (training, row) in enumerate(accuracies.items())
         for seed in range(3)
         for attack, accuracy in row.items()
     ]
