@@ -1,10 +1,11 @@
 """Data to train and test on, and the way from a batch of it to an augmented one.
 
 Without a download: `digits` is real, `synthetic` any size. From files you have: `cifar10` and
-`cifar100` read the binary releases, `cifar10c` the corrupted test images, `image_folder` a folder
-per class. `augment` crops and flips a batch on its device. `corrupt` puts images of any task under
-the 15 corruptions of CIFAR-10-C. `random_images` and `random_textures` are images of no class,
-which `Outliers` draws batches from.
+`cifar100` read the binary releases, `cifar10c` the corrupted test images, `mnist`, `fashion_mnist`
+and `emnist` the idx files, `svhn` the .mat files, `image_folder` a folder per class. `augment`
+crops and flips a batch on its device. `corrupt` puts images of any task under the 15 corruptions of
+CIFAR-10-C. `random_images` and `random_textures` are images of no class, which `Outliers` draws
+batches from; `SmoothedNoise` makes batches of noise from training images.
 """
 
 from rrfast.data.augment import augment
@@ -13,18 +14,25 @@ from rrfast.data.cifar10c import CORRUPTIONS, EXTRA_CORRUPTIONS, cifar10c
 from rrfast.data.corruptions import corrupt
 from rrfast.data.digits import Digits, Split, digits, digits_cnn
 from rrfast.data.folder import ImageFolder, image_folder
+from rrfast.data.idx import EMNIST_CLASSES, Mnist, emnist, fashion_mnist, mnist
 from rrfast.data.noise import gaussian_noise, uniform_noise
 from rrfast.data.outliers import Outliers, random_images, random_textures
+from rrfast.data.smoothed_noise import SmoothedNoise, smoothed_noise
+from rrfast.data.svhn import Svhn, svhn
 from rrfast.data.synthetic import Synthetic, synthetic, synthetic_cnn
 
 __all__ = [
     "CORRUPTIONS",
+    "EMNIST_CLASSES",
     "EXTRA_CORRUPTIONS",
     "Cifar",
     "Digits",
     "ImageFolder",
+    "Mnist",
     "Outliers",
+    "SmoothedNoise",
     "Split",
+    "Svhn",
     "Synthetic",
     "augment",
     "cifar10",
@@ -33,10 +41,15 @@ __all__ = [
     "corrupt",
     "digits",
     "digits_cnn",
+    "emnist",
+    "fashion_mnist",
     "gaussian_noise",
     "image_folder",
+    "mnist",
     "random_images",
     "random_textures",
+    "smoothed_noise",
+    "svhn",
     "synthetic",
     "synthetic_cnn",
     "uniform_noise",

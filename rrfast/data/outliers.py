@@ -82,6 +82,11 @@ class Outliers:
 
         Cost: Bytes travel to the device of x as bytes.
         """
+        self.check_like(x)
+        return self.fill(torch.empty_like(x, requires_grad=False), own_draws(len(self), x.shape[0]))
+
+    def check_like(self, x: Tensor) -> None:
+        """Raise unless x is a floating-point batch of images of this shape."""
         check_floating("x", x)
         shape = tuple(self.images.shape[1:])
         if x.dim() != 4 or tuple(x.shape[1:]) != shape:
@@ -89,13 +94,23 @@ class Outliers:
                 f"x must have shape [B, {', '.join(map(str, shape))}], as the outliers have, got "
                 f"{describe(x)}"
             )
-        index = _draws(len(self), x.shape[0])
+
+    def fill(self, result: Tensor, index: Tensor) -> Tensor:
+        """Write the images of these rows over `result`, in its dtype and on its device.
+
+        Args:
+            result: [B, C, H, W] floating point.
+            index: [B] int64, on the CPU.
+
+        Returns:
+            `result`.
+        """
         if isinstance(self.images, Tensor):
-            rows = self.images.detach()[index.to(self.images.device)]
+            # Few enough bytes to be queued: a copy that blocks would wait for the device.
+            rows = self.images.detach()[index.to(self.images.device, non_blocking=True)]
         else:
             rows = torch.from_numpy(np.ascontiguousarray(self.images[index.numpy()]))
-        result = torch.empty_like(x, requires_grad=False)
-        result.copy_(rows.to(x.device))
+        result.copy_(rows.to(result.device))
         return result if rows.is_floating_point() else result.div_(255)
 
 
@@ -194,8 +209,8 @@ def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0)
     return x.sub_(mean).mul_(contrast / deviation).add_(0.5).clamp_(0, 1)
 
 
-def _draws(n: int, batch: int) -> Tensor:
-    """Rows for this process's share of the joint batch: [batch] int64, on the CPU."""
+def own_draws(n: int, batch: int) -> Tensor:
+    """Numbers below `n` for this process's share of the joint batch: [batch] int64, on the CPU."""
     world, rank = 1, 0
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()

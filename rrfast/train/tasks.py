@@ -10,17 +10,24 @@ from torch import Tensor
 
 from rrfast.checks import check_count
 from rrfast.data import (
+    EMNIST_CLASSES,
+    Cifar,
+    Mnist,
     Outliers,
     Split,
+    Svhn,
     cifar10,
     cifar100,
     digits,
+    emnist,
+    fashion_mnist,
     image_folder,
+    mnist,
     random_images,
     random_textures,
+    svhn,
     synthetic,
 )
-from rrfast.data.cifar import Cifar
 from rrfast.data.folder import ImageFolder
 from rrfast.train.batches import Data
 
@@ -68,7 +75,7 @@ def synthetic_task(
 
 def cifar10_task(folder: str, seed: int = 0, *, validation: int = 2000) -> Task:
     """`rrfast.data.cifar10`, with images of the test split to validate on, as `cifar100_task`."""
-    return _with_validation(cifar10(folder), validation, seed, classes=10)
+    return _with_validation(cifar10(folder), validation, seed, classes=10, released=True)
 
 
 def cifar100_task(folder: str, seed: int = 0, *, validation: int = 2000, fine: bool = True) -> Task:
@@ -83,11 +90,35 @@ def cifar100_task(folder: str, seed: int = 0, *, validation: int = 2000, fine: b
         validation: How many; 0 for none.
         fine: The 100 classes, or the 20 groups.
     """
-    task = _with_validation(cifar100(folder, fine), validation, seed, classes=100 if fine else 20)
-    return task._replace(released=None)
+    return _with_validation(cifar100(folder, fine), validation, seed, classes=100 if fine else 20)
 
 
-def _with_validation(data: Cifar, validation: int, seed: int, classes: int) -> Task:
+def mnist_task(folder: str, seed: int = 0, *, validation: int = 2000) -> Task:
+    """`rrfast.data.mnist`, with images of the test split to validate on, as `cifar100_task`."""
+    return _with_validation(mnist(folder), validation, seed, classes=10)
+
+
+def fashion_mnist_task(folder: str, seed: int = 0, *, validation: int = 2000) -> Task:
+    """`rrfast.data.fashion_mnist`, with images of the test split to validate on, likewise."""
+    return _with_validation(fashion_mnist(folder), validation, seed, classes=10)
+
+
+def emnist_task(
+    folder: str, seed: int = 0, *, validation: int = 2000, split: str = "letters"
+) -> Task:
+    """`rrfast.data.emnist`, with images of the test split to validate on, likewise."""
+    data = emnist(folder, split)
+    return _with_validation(data, validation, seed, classes=EMNIST_CLASSES[split])
+
+
+def svhn_task(folder: str, seed: int = 0, *, validation: int = 2000) -> Task:
+    """`rrfast.data.svhn`, with images of the test split to validate on, likewise."""
+    return _with_validation(svhn(folder), validation, seed, classes=10)
+
+
+def _with_validation(
+    data: Cifar | Mnist | Svhn, validation: int, seed: int, classes: int, *, released: bool = False
+) -> Task:
     check_count("validation", validation, least=0)
     images = len(data.test.y)
     if validation >= images:
@@ -101,7 +132,7 @@ def _with_validation(data: Cifar, validation: int, seed: int, classes: int) -> T
         Split(data.test.x[held], data.test.y[held]) if validation else None,
         Split(data.test.x[rest], data.test.y[rest]),
         classes,
-        rest,
+        rest if released else None,
     )
 
 
@@ -132,6 +163,10 @@ TASKS: dict[str, Callable[..., Task]] = {
     "synthetic": synthetic_task,
     "cifar10": cifar10_task,
     "cifar100": cifar100_task,
+    "mnist": mnist_task,
+    "fashion_mnist": fashion_mnist_task,
+    "emnist": emnist_task,
+    "svhn": svhn_task,
     "image_folder": image_folder_task,
 }
 
