@@ -5,7 +5,8 @@ Without a download: `digits` is real, `synthetic` any size. From files you have:
 and `emnist` the idx files, `svhn` the .mat files, `image_folder` a folder per class. `augment`
 crops and flips a batch on its device. `corrupt` puts images of any task under the 15 corruptions of
 CIFAR-10-C. `random_images` and `random_textures` are images of no class, which `Outliers` draws
-batches from; `SmoothedNoise` makes batches of noise from training images.
+batches from; `SmoothedNoise` makes batches of noise from training images. `random_crops`, `resized`
+and `sample_photos` are natural images of another kind.
 """
 
 from rrfast.data.augment import augment
@@ -17,6 +18,7 @@ from rrfast.data.folder import ImageFolder, image_folder
 from rrfast.data.idx import EMNIST_CLASSES, Mnist, emnist, fashion_mnist, mnist
 from rrfast.data.noise import gaussian_noise, uniform_noise
 from rrfast.data.outliers import Outliers, random_images, random_textures
+from rrfast.data.patches import random_crops, resized, sample_photos
 from rrfast.data.smoothed_noise import SmoothedNoise, smoothed_noise
 from rrfast.data.svhn import Svhn, svhn
 from rrfast.data.synthetic import Synthetic, synthetic, synthetic_cnn
@@ -46,8 +48,11 @@ __all__ = [
     "gaussian_noise",
     "image_folder",
     "mnist",
+    "random_crops",
     "random_images",
     "random_textures",
+    "resized",
+    "sample_photos",
     "smoothed_noise",
     "svhn",
     "synthetic",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -177,6 +179,42 @@ def _names(folder: Path, *, folders: bool) -> list[str]:
 def is_image(file: str) -> bool:
     """Whether the name ends as one of `SUFFIXES`, in capitals or not."""
     return file.lower().endswith(SUFFIXES)
+
+
+def image_files(root: Path) -> list[str]:
+    """Paths of the images below a folder, searched to its depth, relative to it and sorted.
+
+    Links are followed, names that begin with a dot passed over.
+
+    Raises:
+        OSError: A folder in it cannot be read.
+    """
+    return sorted(_files(root, "", ()))
+
+
+def _files(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:  # a link to a folder that it is in
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                yield from _files(Path(entry), f"{prefix}{entry.name}/", (*above, here))
+            elif is_image(entry.name):
+                yield prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        # A link to itself is as good as none. Behind one that is closed there may be images.
+        if error.errno == errno.ELOOP or is_image(entry.name):
+            return False
+        raise
 
 
 def _crop(image: Image, size: int, shorter: int) -> Image:

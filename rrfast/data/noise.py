@@ -32,7 +32,7 @@ def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
         >>> x.shape, round(float(((x == 0) | (x == 1)).double().mean()), 2)
         (torch.Size([100, 3, 32, 32]), 0.62)
     """
-    return torch.randn(_shape(n, shape), generator=_generator(seed)).add_(0.5).clamp_(0, 1)
+    return torch.randn(batch_shape(n, shape), generator=seeded(seed)).add_(0.5).clamp_(0, 1)
 
 
 def uniform_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
@@ -55,10 +55,11 @@ def uniform_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
         >>> uniform_noise(2, (1, 8, 8)).shape
         torch.Size([2, 1, 8, 8])
     """
-    return torch.rand(_shape(n, shape), generator=_generator(seed))
+    return torch.rand(batch_shape(n, shape), generator=seeded(seed))
 
 
-def _shape(n: int, shape: Sequence[int]) -> tuple[int, ...]:
+def batch_shape(n: int, shape: Sequence[int]) -> tuple[int, ...]:
+    """(n, C, H, W), each of them at least 1."""
     check_count("n", n)
     if len(shape) != 3:
         raise ValueError(f"shape must be [C, H, W], got {list(shape)}")
@@ -67,7 +68,8 @@ def _shape(n: int, shape: Sequence[int]) -> tuple[int, ...]:
     return (n, *shape)
 
 
-def _generator(seed: int) -> torch.Generator:
+def seeded(seed: int) -> torch.Generator:
+    """A generator on the CPU that the seed decides."""
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise TypeError(f"seed must be an integer, got {seed!r}")
     return torch.Generator().manual_seed(seed)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rrfast.checks import check_count, describe
+from rrfast.data.noise import seeded
 from rrfast.data.outliers import Outliers, own_draws
 
 #: Pixels of the filter to each side of its centre: a kernel of 15 x 15.
@@ -134,10 +135,8 @@ def smoothed_noise(n: int, images: Tensor | npt.NDArray[np.uint8], *, seed: int 
         torch.Size([10, 1, 8, 8])
     """
     check_count("n", n)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
     outliers = Outliers(images)
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = seeded(seed)
     result = torch.empty(n, *images.shape[1:], device="cpu", dtype=torch.float32)
     for part in result.split(BATCH):
         index = torch.randint(len(outliers), (len(part) // 2,), generator=generator, device="cpu")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rrfast.checks import check_count
-from rrfast.data.folder import SUFFIXES, is_image, read_image, require_pillow
+from rrfast.data.folder import SUFFIXES, image_files, read_image, require_pillow
 from rrfast.data.npy import memory_map
 
 Shape = tuple[int, ...]
@@ -164,7 +162,7 @@ def open_images(
         if size is not None:
             check_count("size", size)
         require_pillow("a folder of images")
-        files = sorted(_files(path, "", ()))
+        files = image_files(path)
         if not files:
             raise FileNotFoundError(f"input has no image: no {', '.join(SUFFIXES)} below {path}")
         return FolderImages(path, files, channels=channels or 3, size=size)
@@ -226,31 +224,6 @@ def collate(items: list[Tensor | str]) -> Read:
     good = [item for item in items if isinstance(item, Tensor)]
     errors = [None if isinstance(item, Tensor) else item for item in items]
     return Read(torch.stack(good) if good else None, errors)
-
-
-def _files(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    status = folder.stat()
-    here = (status.st_dev, status.st_ino)
-    if here in above:  # a link to a folder that it is in
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if _is_folder(entry):
-                yield from _files(Path(entry), f"{prefix}{entry.name}/", (*above, here))
-            elif is_image(entry.name):
-                yield prefix + entry.name
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError as error:
-        # A link to itself is as good as none. Behind one that is closed there may be images.
-        if error.errno == errno.ELOOP or is_image(entry.name):
-            return False
-        raise
 
 
 def _text(path: str) -> str:
