@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rrfast.evaluate import misd
+from rrfast.evaluate import misd, ood
 from rrfast.evaluate.study import Study
 
-STUDIES: dict[str, Study] = {"misd": misd.STUDY}
+STUDIES: dict[str, Study] = {"misd": misd.STUDY, "ood": ood.STUDY}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rrfast.cli.argument_types import positive
-from rrfast.cli.evaluate import misd
+from rrfast.cli.evaluate import misd, ood
 from rrfast.models import SPECIFICATIONS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Evaluation(Protocol):
         """Evaluate; `options` are those that were given, and the common ones."""
 
 
-PROTOCOLS: dict[str, Evaluation] = {"misd": misd}
+PROTOCOLS: dict[str, Evaluation] = {"misd": misd, "ood": ood}
 
 
 def add_parser(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,7 @@ class Outside(NamedTuple):
     parse: Callable[[str], Any]
     #: From that and what is wanted, the images [n, C, H, W] float32 in [0, 1], on the CPU.
     make: Callable[[Any, Wanted], Tensor]
+    said: str  #: what it is, for the notes of a table
 
 
 def made(name: str, wanted: Wanted) -> Tensor:
@@ -74,8 +76,12 @@ def made(name: str, wanted: Wanted) -> Tensor:
     return OUTSIDE[kind].make(argument, wanted)
 
 
-def known(name: str) -> tuple[str, Any]:
+def known(name: str, role: str = "against") -> tuple[str, Any]:
     """The key of a name in `OUTSIDE`, and its argument.
+
+    Args:
+        name: As of `made`.
+        role: What errors call it.
 
     Raises:
         ValueError: There is no such set, or the argument is not what it takes.
@@ -88,11 +94,11 @@ def known(name: str) -> tuple[str, Any]:
     if kind not in OUTSIDE:
         close = difflib.get_close_matches(kind, OUTSIDE, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"against must be of {', '.join(OUTSIDE)}, got {name!r}{meant}")
+        raise ValueError(f"{role} must be of {', '.join(OUTSIDE)}, got {name!r}{meant}")
     try:
         return kind, OUTSIDE[kind].parse(argument)
     except ValueError as error:
-        raise ValueError(f"against must be right behind the colon of {name!r}: {error}") from error
+        raise ValueError(f"{role} must be right behind the colon of {name!r}: {error}") from error
 
 
 def evenly(n: int, most: int) -> Tensor:
@@ -234,19 +240,29 @@ def _generator(wanted: Wanted, batch: int) -> torch.Generator:
 
 def _read(data: Data, n: int) -> Tensor:
     """So many images of a data set that is read one by one."""
-    return torch.stack([data[i][0] for i in evenly(length(data), n).tolist()])  # type: ignore[call-overload]
+    return torch.stack([data[i][0] for i in evenly(length(data), n).tolist()])
 
 
 OUTSIDE: dict[str, Outside] = {
-    "gaussian": Outside(_nothing, _gaussian),
-    "uniform": Outside(_nothing, _uniform),
-    "textures": Outside(_nothing, _textures),
-    "noise": Outside(_nothing, _noise),
-    "adversarial_noise": Outside(lambda text: _eps(text, NOISE_EPS), _adversarial_noise),
-    "adversarial_samples": Outside(lambda text: _eps(text, SAMPLE_EPS), _adversarial_samples),
-    "photos_crop": Outside(_nothing, _photos_crop),
-    "photos_resize": Outside(_nothing, _photos_resize),
-    "crop": Outside(_folder, _crop),
-    "resize": Outside(_folder, _resize),
-    "task": Outside(_task, _other_task),
+    "gaussian": Outside(_nothing, _gaussian, "every value from N(1/2, 1), clipped"),
+    "uniform": Outside(_nothing, _uniform, "every value uniform"),
+    "textures": Outside(_nothing, _textures, "noise at several scales"),
+    "noise": Outside(_nothing, _noise, "ACET's, permuted training images and uniform, smoothed"),
+    "adversarial_noise": Outside(
+        partial(_eps, default=NOISE_EPS),
+        _adversarial_noise,
+        f"PGD on the confidence in {NOISE_STEPS} steps of eps / 40 from noise, eps {NOISE_EPS} "
+        "unless it says another",
+    ),
+    "adversarial_samples": Outside(
+        partial(_eps, default=SAMPLE_EPS),
+        _adversarial_samples,
+        f"PGD on the cross-entropy of the label in {SAMPLE_STEPS} steps of eps / 40 from the test "
+        f"images, eps {SAMPLE_EPS} unless it says another",
+    ),
+    "photos_crop": Outside(_nothing, _photos_crop, "patches of two photographs"),
+    "photos_resize": Outside(_nothing, _photos_resize, "larger patches of them, scaled down"),
+    "crop": Outside(_folder, _crop, "a patch of every image of a folder"),
+    "resize": Outside(_folder, _resize, "the images of a folder, scaled"),
+    "task": Outside(_task, _other_task, "test images of other data, scaled"),
 }
