@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -163,30 +163,12 @@ def explained(rows: Sequence[Row]) -> Figure:
                 continue
             colour, dashes = styles[row["set"]]
             wide = 2.4 if row["set"] == "inside" else 1.2
-            if "density" in found:
-                ax.stairs(
-                    found["density"],
-                    found["edges"],
-                    color=colour,
-                    ls=dashes,
-                    lw=wide,
-                    label=row["set"],
-                )
-            else:
-                middle = [
-                    (a + b) / 2 for a, b in zip(found["edges"], found["edges"][1:], strict=False)
-                ]
-                means = [math.nan if mean is None else mean for mean in found["mean"]]
-                known = [(x, y) for x, y in zip(middle, means, strict=True) if not math.isnan(y)]
-                ax.plot(
-                    *zip(*known, strict=True),
-                    color=colour,
-                    ls=dashes,
-                    lw=wide,
-                    marker=".",
-                    ms=4,
-                    label=row["set"],
-                )
+            edges = found["edges"]
+            middle = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
+            height = found["density" if "density" in found else "mean"]
+            # Of a bin without an image there is no mean.
+            known = [(x, y) for x, y in zip(middle, height, strict=True) if y is not None]
+            ax.plot(*zip(*known, strict=True), color=colour, ls=dashes, lw=wide, label=row["set"])
         horizontal, vertical = EXPLAINED[key]
         ax.set_xlabel(horizontal)
         ax.set_ylabel(vertical)
