@@ -469,6 +469,12 @@ def test_what_is_done_is_not_done_again(
     _evaluate(subjects, out, validation="photos_resize")
     assert done[: len(SCORES)].count("tuned") > 0
     assert ("msr", "noise") not in done
+    # Other training images, and other noise is made of them; what is inside stays.
+    done.clear()
+    train = Split(task.train.x.flip(0, 2), task.train.y)
+    _evaluate([Subject("Standard", 0, lambda: (model, task._replace(train=train)))], out, draws=0)
+    assert ("msr", "noise") in done
+    assert "within" not in done
     # Batches decide how an attack is drawn.
     done.clear()
     _evaluate(subjects, out, batch=20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.evaluate.division import Division, Part, divide
-from rrfast.evaluate.ood.outside import Wanted, evenly, made
+from rrfast.evaluate.ood.outside import Wanted, evenly, looked_at, made
 from rrfast.metrics import (
     aupr_error,
     aupr_success,
@@ -25,7 +26,7 @@ from rrfast.metrics.registry import Metric
 from rrfast.scores import ODIN_GRIDS, SCORES, Score
 from rrfast.scores.named import named
 from rrfast.scores.tuning import best_apart, grid_points, grid_values
-from rrfast.train.batches import stream
+from rrfast.train.batches import Data, length, stream
 from rrfast.train.tasks import Task
 
 #: ODIN §4.3, with what is inside in the place of right predictions.
@@ -42,6 +43,8 @@ ACCEPTED = (50, 60, 70, 80, 85, 90, 95, 98, 99)
 RATES = tuple(i / 100 for i in range(101))
 #: Edges of the bins in which confidences are counted: ACET's App. H has them from 0 to 1.
 EDGES = tuple(i / 50 for i in range(51))
+#: Training images by which others are told from them.
+LOOKED_AT = 100
 #: What the random numbers are for, beside those of `rrfast.train.batches`: another draw to tune on
 #: than to test on.
 _TUNE, _TEST = 103, 104
@@ -83,6 +86,7 @@ class Ground:
         self.division = Division(self.division.validation, Part(whole.data, places))
         self.model, self.task, self.seed = model, task, seed
         self.batch, self.device = batch, device
+        self.trained_on = _digest(task.train)
         self._sets: dict[int, tuple[str, Tensor]] = {}
         self._fitted: dict[str, Score] = {}
         self._grids: dict[str, tuple[Score, list[dict[str, float]], Tensor]] = {}
@@ -154,6 +158,12 @@ class Ground:
             ],
             dim=1,
         )
+
+
+def _digest(data: Data) -> str:
+    """What tells training images from others: their number, and some of them."""
+    images = looked_at(data, LOOKED_AT)
+    return f"{length(data)} {hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]}"
 
 
 def tuned(name: str, validation: str, on: Ground) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
 
 def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any]:
     found: dict[str, Any] = kept.get(
-        f"{score}: tuned on {_told(validation)}", partial(tuned, score, validation, on)
+        f"{score}: tuned on {_told(validation, on)}", partial(tuned, score, validation, on)
     )
     return found
 
@@ -225,9 +225,9 @@ def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any
 def _apart(
     score: str, point: dict[str, float], name: str, on: Ground, kept: Kept, draws: int
 ) -> dict[str, Any]:
-    key = f"{score} {point}, {on.images} images: against {_told(name)}, {draws} draws"
+    key = f"{score} {point}, {on.images} images: against {_told(name, on)}, {draws} draws"
     with warnings.catch_warnings():
-        # Of draws with one side alone, which the bootstrap leaves out; there are none to speak of.
+        # Of draws with one side alone, which the bootstrap leaves out: of a few images, there are.
         warnings.simplefilter("ignore", RuntimeWarning)
         said: dict[str, Any] = kept.get(key, partial(apart, score, point, name, on, draws))
     return said
@@ -235,7 +235,7 @@ def _apart(
 
 def _set(name: str | None, on: Ground, kept: Kept, diagnostics: bool) -> dict[str, Any]:
     """What is said of a set whatever the score; None for the inside."""
-    key = f"{'inside' if name is None else _told(name)}, {on.images} images"
+    key = f"{'inside' if name is None else _told(name, on)}, {on.images} images"
     said: dict[str, Any] = kept.get(f"{key}: confidence", partial(sure, name, on))
     if not diagnostics:
         return said
@@ -265,7 +265,7 @@ def _transferred(
 ) -> Iterator[dict[str, Any]]:
     """ODIN Table 3: a set, with ODIN as it was chosen on each of the others."""
     keys = {
-        str(point): f"odin {point}, {on.images} images: FPR against {_told(name)}"
+        str(point): f"odin {point}, {on.images} images: FPR against {_told(name, on)}"
         for point in chosen.values()
     }
     # Most sets choose one of few points, and a point is asked once.
@@ -286,10 +286,13 @@ def _transferred(
             }
 
 
-def _told(name: str) -> str:
-    """A set with all that its name leaves open: the whole path of a folder, the default of eps."""
+def _told(name: str, on: Ground) -> str:
+    """A set with all that its name leaves open: the whole path of a folder, the default of eps.
+
+    And the training images, which noise is made of, and which no other entry of what is kept names.
+    """
     kind, argument = known(name)
-    return kind if argument is None else f"{kind}:{argument}"
+    return f"{kind if argument is None else f'{kind}:{argument}'} beside {on.trained_on}"
 
 
 def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:

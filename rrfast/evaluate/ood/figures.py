@@ -128,7 +128,8 @@ def confidence(rows: Sequence[Row]) -> Figure:
 
 def accepted(rows: Sequence[Row]) -> Figure:
     """A panel for each training, two lines for each score."""
-    styles = _styles([row["score"] for row in rows][: len(COLOURS)])
+    # Two lines each: those of a second round of colours could not be told apart.
+    styles = _styles([*dict.fromkeys(row["score"] for row in rows)][: len(COLOURS)])
     figure, grid = panels(trainings(rows))
     for training, ax in grid:
         for score, (colour, _) in styles.items():

@@ -114,6 +114,14 @@ def evenly(n: int, most: int) -> Tensor:
     return torch.arange(chosen) * n // max(chosen, 1)
 
 
+def looked_at(data: Data, n: int) -> Tensor:
+    """At most so many images of a data set, whether or not they are read one by one."""
+    places = evenly(length(data), n)
+    if isinstance(data, Split):
+        return data.x[places]
+    return torch.stack([data[i][0] for i in places.tolist()])
+
+
 # ----------------------------------------------------------------------- what is behind the colon
 
 
@@ -167,7 +175,7 @@ def _textures(_: None, wanted: Wanted) -> Tensor:
 
 def _noise(_: None, wanted: Wanted) -> Tensor:
     train = wanted.train
-    images = train.x if isinstance(train, Split) else _read(train, wanted.n)
+    images = train.x if isinstance(train, Split) else looked_at(train, wanted.n)
     return smoothed_noise(wanted.n, images, seed=wanted.seed)
 
 
@@ -192,7 +200,7 @@ def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
     test = named_task(options, 0).test
     if test is None:
         raise ValueError(f"{options['name']} must have a test split, and has none")
-    images = test.x if isinstance(test, Split) else _read(test, wanted.n)
+    images = test.x if isinstance(test, Split) else looked_at(test, wanted.n)
     return resized(images, wanted.shape, wanted.n, seed=wanted.seed)
 
 
@@ -236,11 +244,6 @@ def _pgd(eps: float, steps: int, loss: str) -> PGD:
 
 def _generator(wanted: Wanted, batch: int) -> torch.Generator:
     return torch.Generator(wanted.device).manual_seed(stream(wanted.seed, batch))
-
-
-def _read(data: Data, n: int) -> Tensor:
-    """So many images of a data set that is read one by one."""
-    return torch.stack([data[i][0] for i in evenly(length(data), n).tolist()])
 
 
 OUTSIDE: dict[str, Outside] = {
