@@ -67,3 +67,13 @@ def ratios(text: str) -> tuple[float, ...]:
         (0.25, 0.5)
     """
     return tuple(ratio(part) for part in text.split(","))
+
+
+def positive_or_all(text: str) -> int | None:
+    """`text` as `positive`, or None for "all".
+
+    Example:
+        >>> positive_or_all("12"), positive_or_all("all")
+        (12, None)
+    """
+    return None if text == "all" else positive(text)

@@ -1,6 +1,6 @@
 """Tables and figures of the papers, made from trainings; and scores of images without labels."""
 
-from rrfast.evaluate import distal, misd, robust
+from rrfast.evaluate import distal, misd, ood, robust
 from rrfast.evaluate.ablate import ablate
 from rrfast.evaluate.report import report
 from rrfast.evaluate.score import Scoring, score
@@ -12,6 +12,7 @@ __all__ = [
     "ablate",
     "distal",
     "misd",
+    "ood",
     "report",
     "robust",
     "score",

@@ -61,7 +61,9 @@ def legend(figure: Figure, order: Sequence[str] | None = None) -> None:
         handles, labels = ax.get_legend_handles_labels()
         found = dict(zip(labels, handles, strict=True)) | found
     names = [name for name in dict.fromkeys(order or found) if name in found]
-    columns = max(1, min(len(names), 5))
+    # In inches: a name's letters at 9 points, and its line.
+    wide = 0.5 + 0.08 * max(map(len, names), default=0)
+    columns = max(1, min(len(names), 5, int(figure.get_figwidth() / wide)))
     figure.legend(
         [found[name] for name in names],
         names,

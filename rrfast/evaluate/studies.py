@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from rrfast.evaluate import distal, misd, robust
+from rrfast.evaluate import distal, misd, ood, robust
 from rrfast.evaluate.study import Study
 
 STUDIES: dict[str, Study] = {
     "misd": misd.STUDY,
+    "ood": ood.STUDY,
     "robust": robust.STUDY,
     "distal": distal.STUDY,
 }

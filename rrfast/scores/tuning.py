@@ -94,7 +94,7 @@ def score_grid(score: Score, model: Model, x: Tensor) -> GridScores:
         >>> grid.values.shape, grid.forwards, grid.backwards
         (torch.Size([15, 2]), 1.0, 0.0)
     """
-    points = _points(score, None)
+    points = grid_points(_checked(score))
     return GridScores(points, *score.measure(model, check_input(x), points))
 
 
@@ -133,7 +133,7 @@ def tune(
         >>> tuned.score, len(tuned.table)
         (DoctorAlpha(temperature=0.2), 15)
     """
-    points = _points(score, None)
+    points = grid_points(_checked(score))
     parts, right = [], []
     for x, y in labelled(model, loader):
         scored = score.measure(model, x, points)
@@ -186,17 +186,60 @@ def tune_apart(
         >>> len(tuned.table), tuned.best.metric < 0.7
         (210, True)
     """
-    points = _points(score, grids)
-    parts, known = [], []
-    for name, loader, is_inside in (("inside", inside, True), ("outside", outside, False)):
-        values = [
-            score.measure(model, x, points).values.cpu() for x in _inputs(name, model, loader)
-        ]
-        if not values:
-            raise ValueError(f"{name} must yield at least one input, and it yielded none")
-        parts += values
-        known.append(torch.full((sum(v.shape[1] for v in values),), is_inside))
-    return _best(score, points, torch.cat(parts, dim=1), torch.cat(known), metric)
+    points = grid_points(_checked(score), grids)
+    values = {
+        name: grid_values(score, model, loader, points, name)
+        for name, loader in (("inside", inside), ("outside", outside))
+    }
+    return best_apart(score, points, values["inside"], values["outside"], metric)
+
+
+def grid_values(
+    score: Score,
+    model: Model,
+    loader: Iterable[Any],
+    points: Sequence[dict[str, float]],
+    name: str = "loader",
+) -> Tensor:
+    """The score of all inputs at every point: [P, n], on the CPU.
+
+    Args:
+        score: Fitted, if it needs to be.
+        model: As of `Score.__call__`.
+        loader: Yields x [B, ...], or tuples that begin with it.
+        points: As `grid_points` gives them.
+        name: What errors call the loader.
+
+    Raises:
+        TypeError, ValueError: As `tune_apart`.
+    """
+    parts = [score.measure(model, x, points).values.cpu() for x in _inputs(name, model, loader)]
+    if not parts:
+        raise ValueError(f"{name} must yield at least one input, and it yielded none")
+    return torch.cat(parts, dim=1)
+
+
+def best_apart(
+    score: Score,
+    points: Sequence[dict[str, float]],
+    inside: Tensor,
+    outside: Tensor,
+    metric: Callable[[Tensor, Tensor], float] = FPR,
+) -> Tuned:
+    """What `tune_apart` gives, from values that are there already: several sets share the inside.
+
+    Args:
+        score: That the values are of.
+        points: P of them.
+        inside: [P, n], as `grid_values` gives them.
+        outside: [P, m], likewise.
+        metric: As of `tune_apart`.
+
+    Raises:
+        ValueError: Every point gives NaN.
+    """
+    known = torch.arange(inside.shape[1] + outside.shape[1]) < inside.shape[1]
+    return _best(score, points, torch.cat([inside, outside], dim=1), known, metric)
 
 
 def _inputs(name: str, model: Model, loader: Iterable[Any]) -> Iterator[Tensor]:
@@ -211,10 +254,10 @@ def _inputs(name: str, model: Model, loader: Iterable[Any]) -> Iterator[Tensor]:
             yield x if device is None else x.to(device)
 
 
-def _points(score: Score, grids: Grids | None) -> list[dict[str, float]]:
+def _checked(score: Score) -> Score:
     if not isinstance(score, Score):
         raise TypeError(f"score must be a rrfast.scores.Score, got {describe(score)}")
-    return grid_points(score, grids)
+    return score
 
 
 def _best(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rrfast.cli.argument_types import positive
-from rrfast.cli.evaluate import distal, misd, robust
+from rrfast.cli.evaluate import distal, misd, ood, robust
 from rrfast.models import SPECIFICATIONS
 
 if TYPE_CHECKING:
@@ -31,7 +31,12 @@ class Evaluation(Protocol):
         """Evaluate; `options` are those that were given, and the common ones."""
 
 
-PROTOCOLS: dict[str, Evaluation] = {"misd": misd, "robust": robust, "distal": distal}
+PROTOCOLS: dict[str, Evaluation] = {
+    "misd": misd,
+    "ood": ood,
+    "robust": robust,
+    "distal": distal,
+}
 
 
 def add_parser(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rrfast.evaluate import Subject
 
 HELP = "accuracy under attacks, and in the worst case of them (IRAT)"
-SHARED: tuple[str, ...] = ()
+SHARED: tuple[str, ...] = ("images",)
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
@@ -30,9 +30,6 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         "--curve", type=ratios, metavar="E,E", help="also PGD at these radii, such as 2/255,4/255"
     )
     group.add_argument(
-        "--images", type=_images, metavar="N", help="test images that are attacked, or all (1000)"
-    )
-    group.add_argument(
         "--checkpoints",
         type=comma_separated,
         metavar="W,W",
@@ -48,7 +45,3 @@ def run(subjects: list[Subject], options: dict[str, Any]) -> None:
     from rrfast.evaluate import robust
 
     robust.evaluate(subjects, **options)
-
-
-def _images(text: str) -> int | None:
-    return None if text == "all" else positive(text)

@@ -1,0 +1,687 @@
+"""`rrfast evaluate --protocol ood`: what is tuned on what, the numbers, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+pytest.importorskip("PIL")
+
+from PIL import Image
+
+from rrfast import cli
+from rrfast.data import Split, smoothed_noise
+from rrfast.evaluate import Subject, ood, report
+from rrfast.evaluate.division import Part
+from rrfast.evaluate.ood import appraisal, claims, figures, tables
+from rrfast.evaluate.ood.appraisal import (
+    ACCEPTED,
+    EDGES,
+    RATES,
+    Ground,
+    accuracies,
+    apart,
+    rates,
+    sure,
+    tuned,
+)
+from rrfast.evaluate.ood.diagnosis import diagnose, distances
+from rrfast.evaluate.ood.diagnostics import gradient_norm, separation
+from rrfast.evaluate.ood.distance import mmd
+from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, known, made
+from rrfast.evaluate.summary import of
+from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
+from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
+from rrfast.train import TASKS, Task
+
+CPU = torch.device("cpu")
+QUIET = Console(quiet=True)
+#: Cheap to make, and cheap to score.
+SETS, SCORES = ("uniform", "noise", "photos_crop"), ("msr", "odin", "relu")
+IMAGES = 40
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return TASKS["digits"](seed=3, train=100, validation=60)
+
+
+def network(seed: int) -> nn.Module:
+    """Fast: most tests ask it thousands of times."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).eval()
+
+
+@pytest.fixture(scope="module")
+def model(task: Task) -> nn.Module:
+    """A network that was hardly trained."""
+    net = network(3)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(20):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(task.train.x), task.train.y).backward()
+        optimizer.step()
+    return net
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_points() -> Iterator[None]:
+    """Of ODIN's grid; `test_tuning_is_that_of_the_validation_split` has all of them."""
+    few = {"temperature": (1.0, 1000.0), "eps": (0.0, 0.004)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(appraisal, "ODIN_GRIDS", few)
+        yield
+
+
+@pytest.fixture
+def on(model: nn.Module, task: Task) -> Ground:
+    return Ground(model, task, 3, IMAGES, 100, CPU)
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    model: nn.Module, task: Task, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """Two seeds of one training, and one of another."""
+    out = tmp_path_factory.mktemp("ood")
+    return out, _evaluate(_subjects(model, task), out, transfer=True)
+
+
+def _subjects(model: nn.Module, task: Task) -> list[Subject]:
+    other = network(4)
+    return [
+        Subject("Standard", 0, lambda: (model, task), "digits"),
+        Subject("Standard", 1, lambda: (other, task), "digits"),
+        Subject("mine", 0, lambda: (other, task), "digits"),
+    ]
+
+
+def _evaluate(subjects: list[Subject], out: Path, **options: Any) -> dict[str, Any]:
+    asked = {"against": SETS, "scores": SCORES, "images": IMAGES, "draws": 10, "batch": 100}
+    return ood.evaluate(subjects, out, console=QUIET, **asked | options)
+
+
+def _wanted(model: nn.Module, task: Task, seed: int = 0, shape: tuple[int, ...] = (1, 8, 8)) -> Any:
+    return Wanted(7, shape, seed, task.train, Part(task.test, torch.arange(7)), model, CPU, 4)
+
+
+# ------------------------------------------------------------------------------------- the sets
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    for i in range(9):
+        pixels = generator.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{i}.png")
+    return root
+
+
+#: The others are made of the task's images, and have their shape.
+ANY_SHAPE = [kind for kind in OUTSIDE if kind not in ("noise", *claims.ATTACKS)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [*((kind, (1, 8, 8)) for kind in OUTSIDE), *((kind, (3, 6, 8)) for kind in ANY_SHAPE)],
+)
+def test_a_set_is_images_of_the_shape_from_a_seed(
+    kind: str, shape: tuple[int, ...], model: nn.Module, task: Task, folder: Path
+) -> None:
+    name = {"crop": f"crop:{folder}", "resize": f"resize:{folder}"}.get(kind, kind)
+    name = "task:synthetic train=10 validation=10 test=9 size=16" if kind == "task" else name
+    first, again, other = (made(name, _wanted(model, task, seed, shape)) for seed in (1, 1, 2))
+    assert first.shape == (7, *shape)
+    assert (first.dtype, first.device) == (torch.float32, CPU)
+    assert bool(((first >= 0) & (first <= 1)).all())
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_adversarial_noise_is_near_noise_and_the_model_is_surer_of_it(
+    model: nn.Module, task: Task
+) -> None:
+    noise = smoothed_noise(7, task.train.x, seed=5)
+    for name, eps in (("adversarial_noise", 0.3), ("adversarial_noise:0.1", 0.1)):
+        found = made(name, _wanted(model, task, 5))
+        # Exact but for the rounding of a sum in [0, 1].
+        assert (found - noise).abs().max().item() <= eps + 2**-23
+        assert bool((MSR()(model, found) > MSR()(model, noise)).all())
+
+
+def test_adversarial_samples_are_near_test_images_and_their_labels_less_likely(
+    model: nn.Module, task: Task
+) -> None:
+    """The wrong ones are surer of a wrong class: what climbs is the label's cross-entropy."""
+    x, y = (part[:7] for part in task.test)
+    found = made("adversarial_samples", _wanted(model, task, 5))
+    assert (found - x).abs().max().item() <= 0.1 + 2**-23
+    with torch.no_grad():
+        before, after = (
+            nn.functional.cross_entropy(model(z), y, reduction="none") for z in (x, found)
+        )
+    assert bool((after > before).all())
+    further = made("adversarial_samples:0.3", _wanted(model, task, 5))
+    assert 0.1 < (further - x).abs().max().item() <= 0.3 + 2**-23
+
+
+def test_names_of_sets(tmp_path: Path) -> None:
+    assert known("adversarial_noise") == ("adversarial_noise", 0.3)
+    assert known(f"crop:{tmp_path}") == ("crop", tmp_path.resolve())
+    assert known("task:svhn folder='a b'") == ("task", {"name": "svhn", "folder": "a b"})
+    for name, said in (
+        ("gausian", "against must be of gaussian.* got 'gausian'; did you mean gaussian?"),
+        ("gaussian:2", "it takes nothing, got '2'"),
+        ("crop", "it must be a folder that exists, got ''"),
+        ("resize:nowhere", "it must be a folder that exists, got 'nowhere'"),
+        ("task:cifar", "data must be one of digits.* got 'cifar'"),
+        ("adversarial_noise:x", "eps must be a number, got 'x'"),
+        ("adversarial_noise:-1", "eps must be finite and greater than 0, got -1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            known(name)
+
+
+def test_places_are_spread_evenly() -> None:
+    for n, most in ((10, 3), (7, 7), (5, 9), (0, 3), (1000, 999)):
+        places = evenly(n, most).tolist()
+        assert len(places) == min(n, most)
+        assert places == sorted(set(places))
+        assert all(0 <= place < n for place in places)
+
+
+# ------------------------------------------------------------------------------ what is measured
+
+
+def test_the_accuracy_of_what_is_accepted() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for n in (2, 7, 60):
+        value = torch.randint(9, (n,), generator=generator).double()  # with ties
+        correct = torch.rand(n, generator=generator) < 0.7
+        accepted, rejected = accuracies(value, correct)
+        for i, percent in enumerate(ACCEPTED):
+            threshold = max(
+                t
+                for t in value.tolist()
+                if 100 * sum(v >= t for v in value.tolist()) >= percent * n
+            )
+            pairs = list(zip(value.tolist(), correct.tolist(), strict=True))
+            for found, part in (
+                (accepted[i], [c for v, c in pairs if v >= threshold]),
+                (rejected[i], [c for v, c in pairs if v < threshold]),
+            ):
+                assert found == pytest.approx(
+                    sum(part) / len(part) if part else math.nan, nan_ok=True
+                )
+    for part in accuracies(torch.tensor([math.nan, 1.0]), torch.tensor([True, True])):
+        assert all(map(math.isnan, part))
+
+
+def test_the_roc_curve_at_fixed_rates() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for inside, outside in ((3, 4), (50, 30), (1, 1)):
+        value = torch.randint(12, (inside + outside,), generator=generator).double()
+        known_ = torch.arange(inside + outside) < inside
+        points = [(0.0, 0.0)]
+        for threshold in sorted(set(value.tolist()), reverse=True):
+            above = value >= threshold
+            fpr = int((above & ~known_).sum()) / outside
+            points.append((fpr, int((above & known_).sum()) / inside))
+        for rate, found in zip(RATES, rates(value, known_), strict=True):
+            low = max(p for p in points if p[0] <= rate)
+            high = min((p for p in points if p[0] > rate), default=low)
+            share = (rate - low[0]) / (high[0] - low[0]) if high != low else 0.0
+            # The two ways to write a line between points differ by a few roundings.
+            assert found == pytest.approx(low[1] + share * (high[1] - low[1]), abs=1e-14)
+
+
+def test_a_row_is_what_the_metrics_give(on: Ground, model: nn.Module, task: Task) -> None:
+    point = {"temperature": 10.0, "eps": 0.002}
+    said = apart("odin", point, "uniform", on, 20)
+    x, y = (part[evenly(len(task.test.y), IMAGES)] for part in task.test)
+    inside, outside = (ODIN(10.0, 0.002)(model, z) for z in (x, on.to_test("uniform")))
+    value = torch.cat([inside, outside])
+    is_inside = torch.tensor([True] * IMAGES + [False] * IMAGES)
+    assert said["fpr"] == fpr_at_tpr(value, is_inside, positive="correct")
+    assert said["detection_error"] == detection_error(value, is_inside, convention="odin")
+    assert said["auroc"] == auroc(value, is_inside)
+    assert said["aupr_in"] == aupr_success(value, is_inside)
+    assert said["aupr_out"] == aupr_error(value, is_inside)
+    assert said["mean_outside"] == outside.mean().item()
+    # By hand: the highest threshold that accepts 95 % of the inside.
+    threshold = inside.sort(descending=True).values[math.ceil(0.95 * IMAGES) - 1]
+    assert said["fpr"] == (outside >= threshold).double().mean().item()
+    low, high = said["intervals"]["auroc"]
+    assert low <= said["auroc"] <= high
+    assert apart("odin", point, "uniform", on, 0)["intervals"] == {}
+    with torch.no_grad():
+        correct = model(x).argmax(dim=1) == y
+        p = model(x).double().softmax(dim=1).amax(dim=1)
+        q = model(on.to_test("uniform")).double().softmax(dim=1).amax(dim=1)
+    assert torch.equal(on.inside("odin", point)[1], correct)
+    unsure, own = sure("uniform", on), sure(None, on)
+    assert own["error"] == 1 - correct.double().mean().item()
+    # A softmax and a sigmoid of its log-odds, a few roundings apart.
+    assert own["mmc"] == pytest.approx(p.mean().item(), rel=1e-12)
+    assert unsure["mmc"] == pytest.approx(q.mean().item(), rel=1e-12)
+    assert unsure["confidences"] == np.histogram(q.numpy(), EDGES)[0].tolist()
+    assert sum(own["confidences"]) == IMAGES
+    msr = torch.cat([MSR()(model, x), MSR()(model, on.to_test("uniform"))])
+    assert unsure["auroc"] == auroc(msr, is_inside)
+
+
+def test_tuning_is_that_of_the_validation_split(
+    on: Ground, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = on.to_tune("textures")
+    assert len(outside) == 60
+    monkeypatch.setattr(appraisal, "ODIN_GRIDS", ODIN_GRIDS)
+    by_hand = tune_apart(ODIN(), model, [task.validation.x], [outside], grids=ODIN_GRIDS)
+    said = tuned("odin", "textures", on)
+    assert said == {
+        "hyperparameters": by_hand.best.point,
+        "validation_fpr": by_hand.best.metric,
+    }
+    # RelU is fitted on one half and tuned on the other.
+    fit, tune = ((p.data.x[p.places], p.data.y[p.places]) for p in on.division.halves(3))
+    relu = tune_apart(RelU().fit(model, [fit]), model, [tune], [outside])
+    said = tuned("relu", "textures", on)
+    assert said["hyperparameters"] == relu.best.point
+    assert said["validation_fpr"] == relu.best.metric
+    # The draws that are tuned on are not those that are tested on.
+    assert not torch.equal(on.to_test("textures")[:40], outside[:40])
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_nothing_that_is_tested_on_is_seen(
+    name: str, on: Ground, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Test images, their labels, and the sets to test on may be anything: the choice stays."""
+    poisoned = Split(torch.full_like(task.test.x, math.nan), torch.full_like(task.test.y, -1))
+    blind = Ground(model, task._replace(test=poisoned), 3, IMAGES, 100, CPU)
+    real = appraisal.made
+
+    def bad(set_name: str, wanted: Wanted) -> Tensor:
+        images = real(set_name, wanted)
+        return images * math.nan if wanted.inside.data is poisoned else images
+
+    monkeypatch.setattr(appraisal, "made", bad)
+    assert bool(blind.to_test("textures").isnan().all())
+    assert tuned(name, "textures", blind) == tuned(name, "textures", on)
+
+
+def test_transfer(evaluated: tuple[Path, dict[str, Any]], on: Ground, task: Task) -> None:
+    """Every pair of two sets, each as it is when it is the only one."""
+    rows = [r for r in evaluated[1]["runs"] if r["kind"] == "transfer" and r["training"] == "mine"]
+    pairs = {(r["tuned"], r["set"]) for r in rows}
+    assert pairs == {(a, b) for a in ("textures", *SETS) for b in SETS if a != b}
+    net = network(4)
+    alone = Ground(net, task, 0, IMAGES, 100, CPU)
+    for row in rows:
+        if row["tuned"] in ("textures", "noise"):
+            point = tuned("odin", row["tuned"], alone)["hyperparameters"]
+            assert row["hyperparameters"] == point
+            assert row["fpr"] == apart("odin", point, row["set"], alone, 0)["fpr"]
+            assert row["baseline"] == apart("msr", {}, row["set"], alone, 0)["fpr"]
+
+
+def test_the_inside_is_asked_once_for_all_sets(on: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked = appraisal.grid_values, []
+
+    def counted(*args: Any) -> Tensor:
+        asked.append(args[-1])
+        return real(*args)
+
+    monkeypatch.setattr(appraisal, "grid_values", counted)
+    for name in SETS:
+        tuned("odin", name, on)
+    assert sorted(asked) == ["inside", *["outside"] * len(SETS)]
+
+
+def test_diagnoses(on: Ground, model: nn.Module) -> None:
+    x = on.to_test("photos_crop")
+    said = diagnose(model, x.split(7))
+    with torch.no_grad():
+        u1, u2 = separation(model(x))
+    norm = gradient_norm(model, x)
+    # Batches of another size: float32 forwards that differ in their rounding.
+    assert said["u1_mean"] == pytest.approx(u1.mean().item(), rel=1e-5)
+    assert said["norm_mean"] == pytest.approx(norm.mean().item(), rel=1e-5)
+    assert sum(said["u2_given_u1"]["samples"]) == len(x)
+    given = said["u2_given_u1"]
+    own = [n * m for n, m in zip(given["samples"], given["mean"], strict=True) if n]
+    assert sum(own) / len(x) == pytest.approx(u2.mean().item(), rel=1e-5)
+    edges, density = said["u1"]["edges"], said["u1"]["density"]
+    area = sum(d * (b - a) for a, b, d in zip(edges, edges[1:], density, strict=False))
+    assert area == pytest.approx(1.0)
+    far = distances(x, on.to_test("uniform"))
+    assert far["mmd"] == mmd(x, on.to_test("uniform"))
+    same = torch.zeros(3, 1, 2, 2)
+    assert math.isnan(distances(same, same)["mmd"])
+    # One image is a set too, and one of NaN none.
+    assert diagnose(model, [x[:1]])["nan"] == 0
+    assert diagnose(model, [x[:1] * math.nan]) == {"nan": 1}
+
+
+# -------------------------------------------------------------------------------- what is written
+
+
+def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    out, result = evaluated
+    written = json.loads((out / "ood.json").read_text())
+    assert written["runs"] == result["runs"]
+    kinds = Counter(run["kind"] for run in result["runs"])
+    assert kinds == {"score": 3 * 3 * 3, "inside": 3 * 3, "set": 3 * 4, "transfer": 3 * 9}
+    with (out / "ood.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    scored = [run for run in written["runs"] if run["kind"] == "score"]
+    assert len(rows) == len(scored)
+    for row, run in zip(rows, scored, strict=True):
+        assert (row["training"], row["score"], row["set"]) == (
+            run["training"],
+            run["score"],
+            run["set"],
+        )
+        assert float(row["fpr"]) == run["fpr"]
+        assert float(row["auroc_low"]) == run["intervals"]["auroc"][0]
+    page = (out / "ood.md").read_text()
+    for title in (
+        "As ODIN's Table 2: MSR / ODIN",
+        "As ACET's Table 1: MSR of every training",
+        "As ODIN's Table 3, FPR95 % of ODIN: Standard",
+        "ODIN accepts less of what is outside than MSR (FPR95 %)",
+        "How far the sets are",
+    ):
+        assert title in page
+    assert "Mean ± standard deviation over 2 training seeds." in page
+    assert "Of a training with one seed: in brackets the 95 % interval over 10 test sets" in page
+    assert "the validation split against textures" in page
+    own = of(scored, training="Standard", score="odin", set="noise")
+    assert f"{100 * sum(r['fpr'] for r in own) / 2:.1f} ± " in page
+    names = {path.stem for path in out.glob("*.png")}
+    assert names == {
+        *("roc_standard", "roc_mine", "roc_trainings", "confidence", "accepted", "distance"),
+        *("diagnostics_standard", "diagnostics_mine"),
+    }
+    report([out], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "Out-of-distribution detection: digits" in text
+    assert text.count("<img") == len(names)
+
+
+def test_what_is_done_is_not_done_again(
+    evaluated: tuple[Path, dict[str, Any]],
+    model: nn.Module,
+    task: Task,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import shutil
+
+    out = tmp_path / "out"
+    shutil.copytree(evaluated[0], out)
+    module, done = ood.evaluate.__globals__, []
+    for name in ("apart", "sure", "tuned", "within", "transferred", "diagnose", "distances"):
+
+        def counted(*args: Any, real: Any = module[name], name: str = name) -> Any:
+            done.append(name if name != "apart" else (*args[:1], *args[2:3]))
+            return real(*args)
+
+        monkeypatch.setitem(module, name, counted)
+    monkeypatch.setitem(module, "STUDY", ood.STUDY._replace(figures=lambda _: iter(())))
+    subjects = _subjects(model, task)
+    assert _evaluate(subjects, out, transfer=True)["runs"] == evaluated[1]["runs"]
+    assert done == []
+    # One more set costs that set, one more score that score.
+    subjects = subjects[:1]
+    _evaluate(subjects, out, against=(*SETS, "photos_resize"), diagnostics=False)
+    assert done == ["sure", *((name, "photos_resize") for name in SCORES)]
+    done.clear()
+    _evaluate(subjects, out, scores=(*SCORES, "margin"))
+    assert done == ["tuned", "within", *(("margin", name) for name in SETS)]
+    # Another number of draws: the metrics, and nothing else; of images: all but what is chosen.
+    done.clear()
+    _evaluate(subjects, out, draws=0)
+    assert set(done) == {(score, name) for score in SCORES for name in SETS}
+    done.clear()
+    _evaluate(subjects, out, images=30)
+    assert "tuned" not in done
+    assert {"sure", "within", "diagnose", "distances", ("msr", "noise")} <= set(done)
+    # Another set to tune on; the scores that are as they are stay where they were.
+    done.clear()
+    _evaluate(subjects, out, validation="photos_resize")
+    assert done[: len(SCORES)].count("tuned") > 0
+    assert ("msr", "noise") not in done
+    # Other training images, and other noise is made of them; what is inside stays.
+    done.clear()
+    train = Split(task.train.x.flip(0, 2), task.train.y)
+    _evaluate([Subject("Standard", 0, lambda: (model, task._replace(train=train)))], out, draws=0)
+    assert ("msr", "noise") in done
+    assert "within" not in done
+    # Batches decide how an attack is drawn.
+    done.clear()
+    _evaluate(subjects, out, batch=20)
+    assert len(done) == len(SCORES) * (2 + len(SETS)) + 3 * (1 + len(SETS)) - 1
+
+
+class _Sometimes(nn.Module):
+    """NaN where an image is dark."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.model(x)
+        return h.masked_fill((x.mean(dim=(1, 2, 3)) < 0.2)[:, None], math.nan)
+
+
+def test_nan_breaks_nothing(model: nn.Module, task: Task, tmp_path: Path) -> None:
+    """A score without a number on some images has no metric there, and has it elsewhere."""
+    bright = task.test.x.clamp(min=0.3)
+    dark = task._replace(
+        test=Split(bright, task.test.y),
+        validation=Split(task.validation.x.clamp(min=0.3), task.validation.y),
+    )
+    one = Subject("mine", 0, lambda: (_Sometimes(model), dark), "digits")
+    zero = Subject("mine", 1, lambda: (_Sometimes(model), dark), "digits")
+    sets = ("photos_crop", "uniform")
+    result = _evaluate([one, zero], tmp_path, against=sets, validation="gaussian")
+    by_set = {r["set"]: r for r in result["runs"] if r["kind"] == "score" and r["score"] == "msr"}
+    assert by_set["photos_crop"]["nan"] > 0
+    assert by_set["photos_crop"]["auroc"] is None
+    assert by_set["photos_crop"]["intervals"] == {}
+    assert by_set["uniform"]["auroc"] is not None
+    page = (tmp_path / "ood.md").read_text()
+    assert "NaN on some images, and so no metric: " in page
+    assert "msr (mine) on photos_crop" in page
+    assert "msr (mine) on uniform" not in page
+    assert (tmp_path / "diagnostics_mine.png").is_file()
+
+
+def test_what_is_refused(model: nn.Module, task: Task, tmp_path: Path) -> None:
+    one = Subject("mine", 0, lambda: (model, task))
+    refused = partial(_evaluate, [one], tmp_path / "nothing")
+    for wrong, said in (
+        ({"validation": "noise"}, "validation must be another set .* and noise is both"),
+        ({"against": ()}, "against must hold at least one name"),
+        ({"against": ("noise", "noise")}, "against must name each once, and noise is there twice"),
+        ({"scores": ("msr", "msr")}, "scores must name each once, and msr is there twice"),
+        ({"against": ("nois",)}, "against must be of .* did you mean noise?"),
+        ({"validation": "nois"}, "validation must be of .* did you mean noise?"),
+        ({"scores": ("mrs",)}, "did you mean msr?"),
+        ({"scores": ("msr",), "transfer": True}, "transfer must come with odin"),
+        ({"draws": -1}, "draws must be an integer of at least 0, got -1"),
+        ({"images": 1}, "images must be an integer of at least 2, got 1"),
+        # The default of eps, written out.
+        (
+            {"against": ("adversarial_noise:0.3",), "validation": "adversarial_noise"},
+            "adversarial_noise:0.3 is both",
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            refused(**wrong)
+    assert not (tmp_path / "nothing").exists()
+    with pytest.raises(
+        ValueError, match="images must be from 2 to the number of test images, 1637"
+    ):
+        _evaluate([one], tmp_path, images=5000)
+    with pytest.raises(ValueError, match="data must have a validation split"):
+        _evaluate([Subject("mine", 0, lambda: (model, task._replace(validation=None)))], tmp_path)
+
+
+# ------------------------------------------------------------------------------------ the claims
+
+
+def _set_row(training: str, seed: int, name: str, mmc: float, roc: float) -> dict[str, Any]:
+    return {
+        "kind": "set",
+        "training": training,
+        "seed": seed,
+        "split": 0,
+        "set": name,
+        "mmc": mmc,
+        "auroc": roc,
+    }
+
+
+def test_the_order_of_trainings() -> None:
+    """ACET below CEDA below Standard, a little more or less from seed to seed."""
+    level = {"Standard": 0.9, "CEDA": 0.5, "ACET": 0.1}
+    rows = [
+        _set_row(training, seed, name, mmc + 0.01 * (seed % 2) * mmc, 1 - mmc)
+        for training, mmc in level.items()
+        for seed in range(3)
+        for name in ("inside", "noise", "adversarial_noise:0.3", "uniform")
+    ]
+    found = list(claims.comparisons({"runs": rows}))
+    assert {c.found.verdict for c in found} == {-1}
+    order = {(c.row, c.column) for c in found if c.claim == claims.SURER}
+    plain, ceda = (f"ACET less\n{other}" for other in ("Standard", "CEDA"))
+    assert order == {
+        ("noise", "CEDA less\nStandard"),
+        ("noise", plain),
+        ("adversarial_noise:0.3", plain),
+        ("adversarial_noise:0.3", ceda),
+        ("uniform", "CEDA less\nStandard"),
+        ("uniform", plain),
+        ("uniform", ceda),
+    }
+    said = "\n".join(claims.sentences({"runs": rows}))
+    assert (
+        "less sure of what is outside; adversarial noise: confirmed in 2, contradicted in 0" in said
+    )
+    turn = {"Standard": "ACET", "ACET": "Standard", "CEDA": "CEDA"}
+    turned = [{**row, "training": turn[row["training"]]} for row in rows]
+    assert {c.found.verdict for c in claims.comparisons({"runs": turned})} == {1}
+    # One of them missing, or one seed: nothing is said, or nothing is decided.
+    assert not list(claims.comparisons({"runs": [r for r in rows if r["training"] != "CEDA"]}))
+    one = [r for r in rows if r["seed"] == 0]
+    assert {c.found.verdict for c in claims.comparisons({"runs": one})} == {0}
+
+
+def test_odin_against_msr_is_of_the_same_seeds(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    rows = evaluated[1]["runs"]
+    found = [c for c in claims.comparisons(evaluated[1]) if c.claim == claims.BETTER["auroc"]]
+    assert {(c.row, c.column) for c in found} == {
+        (s, t) for s in SETS for t in ("Standard", "mine")
+    }
+    for comparison in found:
+        own = of(rows, kind="score", set=comparison.row, training=comparison.column)
+        auc = {(r["score"], r["seed"]): r["auroc"] for r in own}
+        seeds = {r["seed"] for r in own}
+        mean = sum(auc["msr", s] - auc["odin", s] for s in seeds) / len(seeds)
+        assert comparison.found.mean == pytest.approx(mean, abs=1e-15)
+        assert comparison.found.runs == len(seeds)
+
+
+def test_the_rank_correlation_of_distance() -> None:
+    from scipy.stats import spearmanr
+
+    far, fpr = [0.3, 0.1, 0.1, 0.4, 0.2], [0.1, 0.5, 0.4, 0.1, 0.3]
+    rows: list[dict[str, Any]] = []
+    for i, (d, f) in enumerate(zip(far, fpr, strict=True)):
+        who = {"training": "mine", "seed": 0, "split": 0, "set": f"set{i}"}
+        rows.append({**who, "kind": "set", "distances": {"mmd": d}})
+        rows.append({**who, "kind": "score", "score": "odin", "fpr": f})
+    assert claims._ranked(rows) == pytest.approx(spearmanr(far, fpr).statistic)
+    assert math.isnan(claims._ranked(rows[:6]))
+
+
+# --------------------------------------------------------------------------------- the figures
+
+
+def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    drawn = {d.name: d.figure for d in figures.figures(evaluated[1])}
+    rows = evaluated[1]["runs"]
+    panel = next(ax for ax in drawn["roc_standard"].axes if ax.get_title() == "noise")
+    line = next(line for line in panel.get_lines() if line.get_label() == "odin")
+    own = of(rows, kind="score", training="Standard", score="odin", set="noise")
+    for i, height in enumerate(line.get_ydata()):
+        assert height == pytest.approx(100 * sum(r["roc"][i] for r in own) / 2)
+    for figure in drawn.values():
+        axes = figure.axes
+        assert axes
+        assert figure.get_supxlabel() or all(ax.get_xlabel() for ax in axes)
+        assert figure.get_supylabel() or all(ax.get_ylabel() for ax in axes)
+    assert [ax.get_title() for ax in drawn["confidence"].axes] == ["inside", *SETS]
+    assert len(drawn["diagnostics_mine"].axes) == len(figures.EXPLAINED)
+
+
+def test_tables_say_a_dash_for_what_is_not_there(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    acet = next(b for b in tables.blocks(evaluated[1]) if "ACET" in b.title)
+    inside = [row for row in acet.rows if row[0] == "inside"]
+    assert all(row[2] != "–" and row[4:] == ["–", "–"] for row in inside)
+    assert all(row[2] == "–" and "–" not in row[3:] for row in acet.rows if row[0] != "inside")
+
+
+# ----------------------------------------------------------------------------------- the command
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    spec = ["evaluate", "rrfast.data:digits_cnn", "--data", "digits", "train=100", "validation=60"]
+    options = [
+        "--protocol",
+        "ood",
+        "--against",
+        "gaussian,adversarial_samples:0.3",
+        "--images",
+        "20",
+    ]
+    rest = ["--validation", "uniform", "--transfer", "--no-diagnostics", "--scores", "paper"]
+    arguments = [*spec, *options, *rest, "--draws", "0", "--out", str(out)]
+    assert cli.main(arguments) == 0
+    assert "As ODIN's Table 2: MSR / ODIN" in capsys.readouterr().out
+    result = json.loads((out / "ood.json").read_text())
+    assert result["scores"] == ["msr", "odin"]
+    assert (result["against"], result["validation"]) == (
+        ["gaussian", "adversarial_samples:0.3"],
+        "uniform",
+    )
+    assert result["options"]["images"] == 20
+    assert not any("diagnostics" in run for run in result["runs"])
+    assert sum(run["kind"] == "transfer" for run in result["runs"]) == 2 * 2
+    assert cli.main([*spec, *options, "--validation", "gaussian", "--out", str(out)]) == 2
+    assert "validation must be another set" in capsys.readouterr().err
+    assert cli.main([*spec, "--against", "gaussian", "--out", str(out)]) == 2
+    assert "--against is an option of the protocol ood, and the protocol is misd" in (
+        capsys.readouterr().err
+    )

@@ -1,0 +1,51 @@
+"""`rrfast evaluate --protocol ood`: what a model knows from what it does not."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from rrfast.cli.argument_types import comma_separated, positive_or_all
+
+if TYPE_CHECKING:
+    from rrfast.evaluate import Subject
+
+HELP = "every score, tuned on one out-distribution, held against others (ODIN, ACET)"
+SHARED: tuple[str, ...] = ("scores",)
+
+
+def add_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the options of the protocol."""
+    group.add_argument(
+        "--against",
+        metavar="A,B",
+        help="out-distributions: gaussian, uniform, textures, noise, adversarial_noise[:EPS], "
+        "adversarial_samples[:EPS], photos_crop, photos_resize, crop:DIR, resize:DIR, "
+        "'task:NAME KEY=VALUE' (those that need no file)",
+    )
+    group.add_argument("--validation", metavar="NAME", help="the one that is tuned on (textures)")
+    group.add_argument(
+        "--transfer", action="store_true", help="also ODIN tuned on each of them, tested on others"
+    )
+    group.add_argument(
+        "--images",
+        type=positive_or_all,
+        metavar="N",
+        help="of the test split, and of each set, or all (all; robust and distal 1000)",
+    )
+    group.add_argument(
+        "--no-diagnostics",
+        action="store_false",
+        dest="diagnostics",
+        help="without logits, gradients and distances",
+    )
+
+
+def run(subjects: list[Subject], options: dict[str, Any]) -> None:
+    """Run `rrfast.evaluate.ood` on the models."""
+    from rrfast.evaluate import ood
+
+    scores = options.pop("scores", "quick")
+    if "against" in options:
+        options["against"] = comma_separated(options["against"])
+    ood.evaluate(subjects, scores=ood.SETS.get(scores) or comma_separated(scores), **options)

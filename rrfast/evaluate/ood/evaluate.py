@@ -1,0 +1,318 @@
+"""`rrfast evaluate --protocol ood`: what a model knows from what it does not (ODIN, ACET)."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from rrfast.checks import check_count
+from rrfast.evaluate.kept import Kept
+from rrfast.evaluate.misd import SETS as MISD_SETS
+from rrfast.evaluate.ood.appraisal import METRICS, Ground, apart, sure, transferred, tuned, within
+from rrfast.evaluate.ood.diagnosis import diagnose, distances
+from rrfast.evaluate.ood.figures import figures
+from rrfast.evaluate.ood.outside import known
+from rrfast.evaluate.ood.tables import blocks, notes
+from rrfast.evaluate.study import Bench, Study, conduct
+from rrfast.evaluate.subject import Subject
+from rrfast.scores import SCORES
+from rrfast.scores.named import named
+
+#: Sets of scores by name: ODIN's Table 2; and those that few passes give.
+SETS = {
+    "paper": ("msr", "odin"),
+    "quick": (
+        *("msr", "odin", "max_logit", "margin", "entropy", "energy"),
+        *("radius_grad", "radius_fast"),
+    ),
+    "all": MISD_SETS["all"],
+}
+#: What is tested against: all that needs no file. ACET's last two know the model.
+AGAINST = (
+    *("gaussian", "uniform", "photos_crop", "photos_resize"),
+    *("noise", "adversarial_noise", "adversarial_samples"),
+)
+
+
+def evaluate(
+    subjects: Sequence[Subject],
+    out: Path | str,
+    *,
+    against: Sequence[str] = AGAINST,
+    validation: str = "textures",
+    scores: Sequence[str] = SETS["quick"],
+    images: int | None = None,
+    transfer: bool = False,
+    diagnostics: bool = True,
+    draws: int = 1000,
+    batch: int = 500,
+    device: torch.device | str | None = None,
+    command: str = "",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Tune every score against one out-distribution, hold it against others, and write it down.
+
+    Temperature and step are chosen by FPR at 95 % TPR, the validation split against a set that no
+    number of the tables comes from. What is done is kept in out/parts, and is not done again: more
+    scores, sets or models can be added, and a run that was stopped goes on.
+
+    Args:
+        subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
+        out: Folder for ood.json, ood.csv (a row per model, score and set), ood.md and the figures.
+        against: Names of sets, see `rrfast.evaluate.ood.OUTSIDE`: "gaussian", "uniform",
+            "textures", "noise" (ACET's), "adversarial_noise" and "adversarial_samples" (of eps 0.3
+            and 0.1, another one behind a colon), "photos_crop", "photos_resize", "crop:FOLDER",
+            "resize:FOLDER", "task:NAME KEY=VALUE".
+        validation: The set that is tuned on, none of `against`.
+        scores: Names as of `rrfast.scores.named`. ODIN is tuned over its paper's grid, others over
+            their own.
+        images: Test images, and images of each set; None: all test images, and as many.
+        transfer: Also ODIN tuned on every set in turn (Table 3), on draws of their own.
+        diagnostics: Also what ODIN §4.4 and §5 look at: logits, gradients and distances.
+        draws: Of the bootstrap for the intervals; 0 for none.
+        batch: Images per forward.
+        device: Default CUDA where there is some.
+        command: What the results are to say made them.
+        console: Where to print; default standard output.
+
+    Returns:
+        What ood.json holds: `command`, `date`, `device`, `versions`, `options`, `data`, `scores`,
+        `against`, `validation`, and `runs`, None for NaN: rows of each model with `kind`
+
+        * "score": a score on a set, as `appraisal.tuned` and `appraisal.apart` say it;
+        * "inside": a score on the test images, as `appraisal.within`;
+        * "set": a set, and "inside" as one, as `appraisal.sure` and `diagnosis` say it;
+        * "transfer": ODIN on a `set`, `tuned` on another: `fpr`, and `baseline`, that of MSR.
+
+    Raises:
+        ImportError: matplotlib is not installed; scikit-learn or Pillow, where a set needs them.
+        OSError: `out` cannot be written.
+        ValueError: There is no subject, score or set; an unknown one, or one twice; a set that is
+            tuned on too; `transfer` without ODIN; `draws` is no integer from 0 on, `batch` from 1
+            on, `images` from 2 to the number of test images; data without a validation or a test
+            split; a set with fewer images than that.
+
+    Source: ODIN (Liang et al. 2018) §4, §5, App. A, E, F; ACET (Hein et al. 2019) Table 1, App. F
+    to H; errata 19, 20.
+    """
+    _check(scores, against, validation, transfer)
+    check_count("draws", draws, least=0)
+    check_count("batch", batch)
+    if images is not None:
+        check_count("images", images, least=2)
+    asked = _Asked(
+        tuple(scores), tuple(against), validation, images, transfer, diagnostics, draws, batch
+    )
+    return conduct(
+        STUDY,
+        subjects,
+        out,
+        partial(_appraised, asked=asked),
+        steps=(len(scores) + 1) * (len(against) + 1) + transfer * (2 * len(against) + 1),
+        options={
+            "images": images,
+            "transfer": transfer,
+            "diagnostics": diagnostics,
+            "draws": draws,
+            "batch": batch,
+        },
+        # The rest is in the names of the parts. How noise is drawn for an attack goes by batches.
+        depends={"batch": batch},
+        asked={"scores": list(scores), "against": list(against), "validation": validation},
+        device=device,
+        command=command,
+        console=console,
+    )
+
+
+def _check(scores: Sequence[str], against: Sequence[str], validation: str, transfer: bool) -> None:
+    """Raise before hours of work rather than after."""
+    for name, values in (("scores", scores), ("against", against)):
+        if not values:
+            raise ValueError(f"{name} must hold at least one name, got none")
+        twice = [value for value, n in Counter(values).items() if n > 1]
+        if twice:
+            raise ValueError(f"{name} must name each once, and {twice[0]} is there twice")
+    for score in scores:
+        named(score, SCORES)
+    tuned_on = known(validation, "validation")
+    for name in against:
+        if known(name) == tuned_on:
+            raise ValueError(
+                f"validation must be another set than those of against, and {name} is both: what "
+                "is chosen on a set says nothing when it is tested on it"
+            )
+    if transfer and "odin" not in scores:
+        raise ValueError("transfer must come with odin among the scores, as it is what is tuned")
+
+
+class _Asked(NamedTuple):
+    """What is asked of every subject."""
+
+    scores: tuple[str, ...]
+    against: tuple[str, ...]
+    validation: str
+    images: int | None
+    transfer: bool
+    diagnostics: bool
+    draws: int
+    batch: int
+
+
+# -------------------------------------------------------------------------------------- one model
+
+
+def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
+    """The rows of one model."""
+    subject, kept = bench.subject, bench.kept
+    on = Ground(bench.model, bench.task, subject.seed, asked.images, asked.batch, bench.device)
+    who = {
+        "training": subject.training,
+        "outliers": subject.outliers,
+        "seed": subject.seed,
+        "split": 0,
+    }
+    rows: list[dict[str, Any]] = []
+    chosen = {}
+    for score in asked.scores:
+        chosen[score] = _tuned(score, asked.validation, on, kept)
+        point = chosen[score]["hyperparameters"]
+        key = f"{score} {point}, {on.images} images: inside"
+        said = kept.get(key, partial(within, score, point, on))
+        rows.append(
+            {**who, "kind": "inside", "score": score, "set": "inside"} | chosen[score] | said
+        )
+        bench.advance()
+    everywhere = {}
+    for name in (asked.validation, *asked.against) if asked.transfer else ():
+        everywhere[name] = _tuned("odin", name, on, kept)["hyperparameters"]
+        bench.advance()
+    for set_name in (None, *asked.against):
+        said = _set(set_name, on, kept, asked.diagnostics)
+        rows.append({**who, "kind": "set", "set": set_name or "inside"} | said)
+        bench.advance()
+        if set_name is None:
+            continue
+        for score in asked.scores:
+            point = chosen[score]["hyperparameters"]
+            said = _apart(score, point, set_name, on, kept, asked.draws)
+            rows.append(
+                {**who, "kind": "score", "score": score, "set": set_name} | chosen[score] | said
+            )
+            bench.advance()
+        if asked.transfer:
+            found = _transferred(set_name, everywhere, on, kept)
+            rows += [{**who, "kind": "transfer"} | row for row in found]
+            bench.advance()
+    return rows
+
+
+def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any]:
+    found: dict[str, Any] = kept.get(
+        f"{score}: tuned on {_told(validation, on)}", partial(tuned, score, validation, on)
+    )
+    return found
+
+
+def _apart(
+    score: str, point: dict[str, float], name: str, on: Ground, kept: Kept, draws: int
+) -> dict[str, Any]:
+    key = f"{score} {point}, {on.images} images: against {_told(name, on)}, {draws} draws"
+    with warnings.catch_warnings():
+        # Of draws with one side alone, which the bootstrap leaves out: of a few images, there are.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        said: dict[str, Any] = kept.get(key, partial(apart, score, point, name, on, draws))
+    return said
+
+
+def _set(name: str | None, on: Ground, kept: Kept, diagnostics: bool) -> dict[str, Any]:
+    """What is said of a set whatever the score; None for the inside."""
+    key = f"{'inside' if name is None else _told(name, on)}, {on.images} images"
+    said: dict[str, Any] = kept.get(f"{key}: confidence", partial(sure, name, on))
+    if not diagnostics:
+        return said
+    said = said | {
+        "diagnostics": kept.get(
+            f"{key}: diagnostics", lambda: diagnose(on.model, _images(name, on))
+        )
+    }
+    if name is None:
+        return said
+
+    def far() -> dict[str, float]:
+        return distances(torch.cat(list(_images(None, on))), on.to_test(name).to(on.device))
+
+    return said | {"distances": kept.get(f"{key}: distances", far)}
+
+
+def _images(name: str | None, on: Ground) -> Iterator[Tensor]:
+    """The test images, or those of a set, batch by batch, on the device."""
+    if name is None:
+        return (x for x, _ in on.division.test.batches(on.batch, on.device))
+    return (x.to(on.device) for x in on.to_test(name).split(on.batch))
+
+
+def _transferred(
+    name: str, chosen: dict[str, dict[str, float]], on: Ground, kept: Kept
+) -> Iterator[dict[str, Any]]:
+    """ODIN Table 3: a set, with ODIN as it was chosen on each of the others."""
+    keys = {
+        str(point): f"odin {point}, {on.images} images: FPR against {_told(name, on)}"
+        for point in chosen.values()
+    }
+    # Most sets choose one of few points, and a point is asked once.
+    missing = {str(p): p for p in chosen.values() if not kept.has(keys[str(p)])}
+    if missing:
+        found = transferred([*missing.values()], name, on)
+        kept.put({keys[p]: fpr for p, fpr in zip(missing, found, strict=True)})
+    baseline = _set(name, on, kept, diagnostics=False)["fpr"]
+    for other, point in chosen.items():
+        if other != name:
+            yield {
+                "score": "odin",
+                "tuned": other,
+                "set": name,
+                "hyperparameters": point,
+                "fpr": kept.get(keys[str(point)]),
+                "baseline": baseline,
+            }
+
+
+def _told(name: str, on: Ground) -> str:
+    """A set with all that its name leaves open: the whole path of a folder, the default of eps.
+
+    And the training images, which noise is made of, and which no other entry of what is kept names.
+    """
+    kind, argument = known(name)
+    return f"{kind if argument is None else f'{kind}:{argument}'} beside {on.trained_on}"
+
+
+def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
+    """A row per model, score and set."""
+    words = ("training", "seed", "score", "set", "hyperparameters", "validation_fpr", "nan")
+    columns = [*words, "mean_outside", *METRICS]
+    yield columns + [f"{metric}_{end}" for metric in METRICS for end in ("low", "high")]
+    for run in runs:
+        if run["kind"] == "score":
+            cells = [run[column] for column in columns]
+            cells[4] = " ".join(f"{k}={v:g}" for k, v in run["hyperparameters"].items())
+            intervals = [run["intervals"].get(metric, ["", ""]) for metric in METRICS]
+            yield cells + [end for interval in intervals for end in interval]
+
+
+STUDY = Study(
+    "ood",
+    lambda result: f"Out-of-distribution detection: {', '.join(result['data'])}",
+    blocks,
+    notes,
+    figures,
+    _cells,
+)

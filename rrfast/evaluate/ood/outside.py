@@ -1,0 +1,271 @@
+"""What a model is to know that it does not know: out-distributions by name.
+
+`OUTSIDE` names them; a new one is a function and a line there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rrfast.attacks import PGD
+from rrfast.checks import check_number
+from rrfast.data import (
+    Split,
+    gaussian_noise,
+    random_crops,
+    random_textures,
+    resized,
+    sample_photos,
+    smoothed_noise,
+    uniform_noise,
+)
+from rrfast.evaluate.division import Part
+from rrfast.train.batches import Data, length, stream
+from rrfast.train.recipe import named_task, parse_options
+from rrfast.train.tasks import TASKS
+
+#: Radius of ACET's adversarial noise; and of its adversarial samples, 0.3 on MNIST.
+NOISE_EPS, SAMPLE_EPS = 0.3, 0.1
+#: Steps of both attacks, each of eps / 40.
+NOISE_STEPS, SAMPLE_STEPS, STEP = 200, 80, 1 / 40
+
+
+class Wanted(NamedTuple):
+    """What a set is made for."""
+
+    n: int  #: images
+    shape: tuple[int, ...]  #: [C, H, W]
+    seed: int
+    train: Data  #: what the model was trained on
+    inside: Part  #: n images of what it knows, with their labels
+    model: nn.Module
+    device: torch.device
+    batch: int  #: images per forward
+
+
+class Outside(NamedTuple):
+    """An out-distribution."""
+
+    #: From what stands behind the colon of its name, an argument; raises a ValueError of a
+    #: sentence.
+    parse: Callable[[str], Any]
+    #: From that and what is wanted, the images [n, C, H, W] float32 in [0, 1], on the CPU.
+    make: Callable[[Any, Wanted], Tensor]
+    said: str  #: what it is, for the notes of a table
+
+
+def made(name: str, wanted: Wanted) -> Tensor:
+    """The images of a set: [n, C, H, W] float32 in [0, 1], on the CPU.
+
+    Args:
+        name: In `OUTSIDE`, with ":" and an argument where there is one.
+        wanted: What for.
+
+    Raises:
+        ValueError: As `known`; or what `name` names has too few images, or none of that shape.
+    """
+    kind, argument = known(name)
+    return OUTSIDE[kind].make(argument, wanted)
+
+
+def known(name: str, role: str = "against") -> tuple[str, Any]:
+    """The key of a name in `OUTSIDE`, and its argument.
+
+    Args:
+        name: As of `made`.
+        role: What errors call it.
+
+    Raises:
+        ValueError: There is no such set, or the argument is not what it takes.
+
+    Example:
+        >>> known("adversarial_samples:0.3"), known("gaussian")
+        (('adversarial_samples', 0.3), ('gaussian', None))
+    """
+    kind, _, argument = name.partition(":")
+    if kind not in OUTSIDE:
+        close = difflib.get_close_matches(kind, OUTSIDE, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"{role} must be of {', '.join(OUTSIDE)}, got {name!r}{meant}")
+    try:
+        return kind, OUTSIDE[kind].parse(argument)
+    except ValueError as error:
+        raise ValueError(f"{role} must be right behind the colon of {name!r}: {error}") from error
+
+
+def evenly(n: int, most: int) -> Tensor:
+    """At most so many of n places, in equal steps over all of them: [min(n, most)] int64.
+
+    Not the first: images are often in the order of their classes.
+
+    Example:
+        >>> evenly(10, 5), evenly(3, 5)
+        (tensor([0, 2, 4, 6, 8]), tensor([0, 1, 2]))
+    """
+    chosen = min(n, most)
+    return torch.arange(chosen) * n // max(chosen, 1)
+
+
+def looked_at(data: Data, n: int) -> Tensor:
+    """At most so many images of a data set, whether or not they are read one by one."""
+    places = evenly(length(data), n)
+    if isinstance(data, Split):
+        return data.x[places]
+    return torch.stack([data[i][0] for i in places.tolist()])
+
+
+# ----------------------------------------------------------------------- what is behind the colon
+
+
+def _nothing(argument: str) -> None:
+    if argument:
+        raise ValueError(f"it takes nothing, got {argument!r}")
+
+
+def _folder(argument: str) -> Path:
+    path = Path(argument)
+    if not argument or not path.is_dir():
+        raise ValueError(f"it must be a folder that exists, got {argument!r}")
+    return path.resolve()
+
+
+def _eps(argument: str, default: float) -> float:
+    if not argument:
+        return default
+    try:
+        eps = float(argument)
+    except ValueError as error:
+        raise ValueError(f"eps must be a number, got {argument!r}") from error
+    check_number("eps", eps)
+    return eps
+
+
+def _task(argument: str) -> dict[str, Any]:
+    words = shlex.split(argument)
+    if not words or words[0] not in TASKS:
+        raise ValueError(f"data must be one of {', '.join(TASKS)}, got {argument!r}")
+    return parse_options(words)
+
+
+# ------------------------------------------------------------------------------------- the images
+
+
+def _gaussian(_: None, wanted: Wanted) -> Tensor:
+    return gaussian_noise(wanted.n, wanted.shape, seed=wanted.seed)
+
+
+def _uniform(_: None, wanted: Wanted) -> Tensor:
+    return uniform_noise(wanted.n, wanted.shape, seed=wanted.seed)
+
+
+def _textures(_: None, wanted: Wanted) -> Tensor:
+    channels, height, width = wanted.shape
+    side = max(height, width)
+    square = random_textures(wanted.n, size=side, channels=channels, seed=wanted.seed)
+    return square[..., :height, :width]
+
+
+def _noise(_: None, wanted: Wanted) -> Tensor:
+    train = wanted.train
+    images = train.x if isinstance(train, Split) else looked_at(train, wanted.n)
+    return smoothed_noise(wanted.n, images, seed=wanted.seed)
+
+
+def _photos_crop(_: None, wanted: Wanted) -> Tensor:
+    return sample_photos(wanted.shape, wanted.n, crop=True, seed=wanted.seed)
+
+
+def _photos_resize(_: None, wanted: Wanted) -> Tensor:
+    return sample_photos(wanted.shape, wanted.n, crop=False, seed=wanted.seed)
+
+
+def _crop(folder: Path, wanted: Wanted) -> Tensor:
+    return random_crops(folder, wanted.shape, wanted.n, seed=wanted.seed)
+
+
+def _resize(folder: Path, wanted: Wanted) -> Tensor:
+    return resized(folder, wanted.shape, wanted.n, seed=wanted.seed)
+
+
+def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
+    """The test images of another task, grey or in colour, and of the size, as they are here."""
+    test = named_task(options, 0).test
+    if test is None:
+        raise ValueError(f"{options['name']} must have a test split, and has none")
+    images = test.x if isinstance(test, Split) else looked_at(test, wanted.n)
+    return resized(images, wanted.shape, wanted.n, seed=wanted.seed)
+
+
+def _adversarial_noise(eps: float, wanted: Wanted) -> Tensor:
+    """ACET Eq. (4): near a noise image, what the model is surest of."""
+    attack = _pgd(eps, NOISE_STEPS, "confidence")
+    noise = _noise(None, wanted).split(wanted.batch)
+    found = [
+        attack(wanted.model, x.to(wanted.device), generator=_generator(wanted, i)).x.cpu()
+        for i, x in enumerate(noise)
+    ]
+    return torch.cat(found)
+
+
+def _adversarial_samples(eps: float, wanted: Wanted) -> Tensor:
+    """Near an image that the model knows, what it is most wrong about.
+
+    ACET App. F calls it PGD and no more; as in Madry et al., to which it refers, the attack climbs
+    the cross-entropy of the label, and so does the released code.
+    """
+    attack = _pgd(eps, SAMPLE_STEPS, "ce")
+    batches = wanted.inside.batches(wanted.batch, wanted.device)
+    found = [
+        attack(wanted.model, x, y, generator=_generator(wanted, i)).x.cpu()
+        for i, (x, y) in enumerate(batches)
+    ]
+    return torch.cat(found)
+
+
+def _pgd(eps: float, steps: int, loss: str) -> PGD:
+    return PGD(
+        eps=eps,
+        steps=steps,
+        step_size=STEP,
+        loss=loss,
+        start="uniform_norm",
+        keep="loss",
+        origin=True,
+    )
+
+
+def _generator(wanted: Wanted, batch: int) -> torch.Generator:
+    return torch.Generator(wanted.device).manual_seed(stream(wanted.seed, batch))
+
+
+OUTSIDE: dict[str, Outside] = {
+    "gaussian": Outside(_nothing, _gaussian, "every value from N(1/2, 1), clipped"),
+    "uniform": Outside(_nothing, _uniform, "every value uniform"),
+    "textures": Outside(_nothing, _textures, "noise at several scales"),
+    "noise": Outside(_nothing, _noise, "ACET's, permuted training images and uniform, smoothed"),
+    "adversarial_noise": Outside(
+        partial(_eps, default=NOISE_EPS),
+        _adversarial_noise,
+        f"PGD on the confidence in {NOISE_STEPS} steps of eps / 40 from noise, eps {NOISE_EPS} "
+        "unless it says another",
+    ),
+    "adversarial_samples": Outside(
+        partial(_eps, default=SAMPLE_EPS),
+        _adversarial_samples,
+        f"PGD on the cross-entropy of the label in {SAMPLE_STEPS} steps of eps / 40 from the test "
+        f"images, eps {SAMPLE_EPS} unless it says another",
+    ),
+    "photos_crop": Outside(_nothing, _photos_crop, "patches of two photographs"),
+    "photos_resize": Outside(_nothing, _photos_resize, "larger patches of them, scaled down"),
+    "crop": Outside(_folder, _crop, "a patch of every image of a folder"),
+    "resize": Outside(_folder, _resize, "the images of a folder, scaled"),
+    "task": Outside(_task, _other_task, "test images of other data, scaled"),
+}

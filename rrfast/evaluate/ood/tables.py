@@ -1,0 +1,231 @@
+"""The tables of an evaluation: ODIN's Tables 2 and 3, ACET's Table 1, and what was chosen."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
+from rrfast.evaluate.ood.diagnosis import NEAREST
+from rrfast.evaluate.ood.outside import OUTSIDE
+from rrfast.evaluate.summary import Row, Value, at, of, spread
+from rrfast.tables import Block, number
+
+#: Metric: as printed, factor, digits, whether higher is better.
+COLUMNS = {
+    "fpr": ("FPR95\n%", 100.0, 1, False),
+    "detection_error": ("detection\nerror %", 100.0, 1, False),
+    "auroc": ("AUROC\n%", 100.0, 1, True),
+    "aupr_in": ("AUPR\nin %", 100.0, 1, True),
+    "aupr_out": ("AUPR\nout %", 100.0, 1, True),
+}
+
+
+CONVENTION = (
+    "What is inside is the positive class: FPR95 is the share of a set that is accepted at the "
+    "first threshold that accepts 95 % of the test images, detection error the mean of that share "
+    "and of that of the test images rejected there; AUPR are average precisions, of the test "
+    "images (in) and of the set (out). MMC: mean of the largest softmax probability at T = 1."
+)
+
+
+def blocks(result: dict[str, Any]) -> Iterator[Block]:
+    """Every table that there are rows for."""
+    rows = result["runs"]
+    trainings = list(dict.fromkeys(row["training"] for row in rows))
+    scored = of(rows, kind="score")
+    if {"msr", "odin"} <= set(result["scores"]):
+        yield _as_odin(scored, trainings)
+    for training in trainings:
+        yield _every_score(of(scored, training=training), training)
+    yield _as_acet(of(rows, kind="set"), trainings)
+    for training in trainings:
+        transfer = of(rows, kind="transfer", training=training)
+        if transfer:
+            yield _transfer(transfer, training, [result["validation"], *result["against"]])
+    yield _chosen(of(rows, kind="inside"))
+    away = [row for row in of(rows, kind="set") if "distances" in row]
+    if away:
+        yield _distances(away)
+    yield from claim_blocks(result)
+
+
+def _as_odin(rows: list[Row], trainings: Sequence[str]) -> Block:
+    cells = []
+    for training in trainings:
+        for name in _values(rows, "set"):
+            own = of(rows, training=training, set=name)
+            both = [of(own, score=score) for score in ("msr", "odin")]
+            pairs = (
+                " / ".join(_mean(part, at(metric), factor, digits) for part in both)
+                for metric, (_, factor, digits, _) in COLUMNS.items()
+            )
+            cells.append([training, name, *pairs])
+    head = ["training", "against", *(head for head, *_ in COLUMNS.values())]
+    return Block("As ODIN's Table 2: MSR / ODIN", head, cells, 2)
+
+
+def _every_score(rows: list[Row], training: str) -> Block:
+    """Sets by score; the best of each set bold."""
+    cells: list[list[str]] = []
+    best: set[tuple[int, int]] = set()
+    for name in _values(rows, "set"):
+        own = of(rows, set=name)
+        scores = _values(own, "score")
+        for j, (metric, (_, _, _, higher)) in enumerate(COLUMNS.items(), 2):
+            means = [spread(of(own, score=score), at(metric)).mean for score in scores]
+            known = [mean for mean in means if not math.isnan(mean)]
+            top = (max if higher else min)(known, default=math.nan)
+            best |= {(len(cells) + i, j) for i, mean in enumerate(means) if mean == top}
+        cells += [[name, score, *_cells(of(own, score=score))] for score in scores]
+    head = ["against", "score", *(head for head, *_ in COLUMNS.values())]
+    return Block(
+        f"Every score, the best of each set bold: {training}", head, cells, 2, frozenset(best)
+    )
+
+
+def _as_acet(rows: list[Row], trainings: Sequence[str]) -> Block:
+    cells = []
+    for name in _values(rows, "set"):
+        for training in trainings:
+            own = of(rows, training=training, set=name)
+            rest = (
+                ["–", "–"]
+                if name == "inside"
+                else [_cell(own, at(metric), 1.0, 3) for metric in ("auroc", "fpr")]
+            )
+            error = _cell(own, at("error"), 100.0, 2) if name == "inside" else "–"
+            cells.append([name, training, error, _cell(own, at("mmc"), 1.0, 3), *rest])
+    head = ["images", "training", "test error\n%", "MMC", "AUROC", "FPR95"]
+    return Block("As ACET's Table 1: MSR of every training", head, cells, 2)
+
+
+def _transfer(rows: list[Row], training: str, columns: Sequence[str]) -> Block:
+    cells = []
+    for name in _values(rows, "set"):
+        own = of(rows, set=name)
+        baseline = _mean(own, at("baseline"), 100.0, 1)
+        found = [_mean(of(own, tuned=column), at("fpr"), 100.0, 1) for column in columns]
+        cells.append([name, baseline, *found])
+    head = ["against", "MSR", *(f"tuned on\n{column}" for column in columns)]
+    return Block(f"As ODIN's Table 3, FPR95 % of ODIN: {training}", head, cells, 1)
+
+
+def _chosen(rows: list[Row]) -> Block:
+    cells = []
+    for training in _values(rows, "training"):
+        for score in _values(rows, "score"):
+            own = of(rows, training=training, score=score)
+            points = Counter(
+                _point(row["hyperparameters"]) for row in own if row["hyperparameters"]
+            )
+            if points:
+                said = "; ".join(
+                    f"{p} ({n})" if len(own) > 1 else p for p, n in points.most_common()
+                )
+                fpr = _cell(own, at("validation_fpr"), 100.0, 1)
+                passes = [f"{spread(own, at(key)).mean:.4g}" for key in ("forwards", "backwards")]
+                cells.append([training, score, said, fpr, *passes])
+    head = ["training", "score", "chosen (seeds)", "FPR95 % there", "F", "B"]
+    return Block("Hyper-parameters", head, cells, 3)
+
+
+def _point(point: dict[str, float]) -> str:
+    return " ".join(f"{key}={value:g}" for key, value in point.items())
+
+
+def _distances(rows: list[Row]) -> Block:
+    cells = [
+        [
+            name,
+            training,
+            *(
+                _cell(of(rows, set=name, training=training), at("distances", key), 1.0, 3)
+                for key in ("mmd", "energy")
+            ),
+        ]
+        for name in _values(rows, "set")
+        for training in _values(rows, "training")
+    ]
+    return Block(
+        "How far the sets are", ["against", "training", "MMD²", "energy\ndistance²"], cells, 2
+    )
+
+
+def _said(name: str) -> str:
+    kind, argument = name.partition(":")[::2]
+    return f"{kind}{f' of {argument}' * bool(argument)}, {OUTSIDE[kind].said}"
+
+
+def _values(rows: Sequence[Row], key: str) -> list[str]:
+    """Each once, in the order they come."""
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def _cells(rows: list[Row]) -> list[str]:
+    return [
+        _cell(rows, at(name), factor, digits, name)
+        for name, (_, factor, digits, _) in COLUMNS.items()
+    ]
+
+
+def _mean(rows: list[Row], value: Value, factor: float, digits: int) -> str:
+    mean = spread(rows, value).mean
+    return number(None if math.isnan(mean) else mean, factor, digits)
+
+
+def _cell(rows: list[Row], value: Value, factor: float, digits: int, metric: str = "") -> str:
+    """Mean ± standard deviation; of a single run its bootstrap interval."""
+    if not rows:
+        return "–"
+    found, mean = spread(rows, value), _mean(rows, value, factor, digits)
+    if not math.isnan(found.std):
+        return f"{mean} ± {number(found.std, factor, digits)}"
+    if found.runs == 1 and metric in rows[0].get("intervals", ()):
+        low, high = (number(end, factor, digits) for end in rows[0]["intervals"][metric])
+        return f"{mean} [{low}, {high}]"
+    return mean
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What the numbers are, and what they say of the papers' claims."""
+    rows, options = result["runs"], result["options"]
+    inside = of(rows, kind="inside")
+    seeds = Counter(training for training, _ in {(r["training"], r["seed"]) for r in inside})
+    lines = [CONVENTION]
+    several = sorted({n for n in seeds.values() if n > 1})
+    if several:
+        counts = " or ".join(map(str, several))
+        lines.append(f"Mean ± standard deviation over {counts} training seeds.")
+    if min(seeds.values()) == 1 and options["draws"]:
+        alone = "Of a training with one seed: in" if several else "In"
+        lines.append(
+            f"{alone} brackets the 95 % interval over {options['draws']} test sets drawn again "
+            "from this one."
+        )
+    images = " or ".join(map(str, sorted({row["images"] for row in inside})))
+    lines.append(
+        f"{', '.join(result['data'])}: {images} test images, and as many of each set; "
+        f"hyper-parameters by FPR95 of the validation split against {result['validation']}."
+    )
+    lines.append(
+        f"Sets: {'; '.join(_said(name) for name in (result['validation'], *result['against']))}."
+    )
+    if options["diagnostics"]:
+        lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
+    undefined = {
+        f"{row.get('score', 'the confidence')} ({row['training']}) on {row['set']}"
+        for row in rows
+        if row.get("nan")
+    }
+    if undefined:
+        lines.append(f"NaN on some images, and so no metric: {', '.join(sorted(undefined))}.")
+    seen = sorted({row["training"] for row in rows if row["outliers"]})
+    if seen:
+        lines.append(f"Images of no class were in the training of {', '.join(seen)}.")
+    said = list(sentences(result))
+    return lines + (
+        [LEGEND, "Claims of ODIN §4, §5 and App. F, and of ACET's Table 1:", *said] if said else []
+    )
