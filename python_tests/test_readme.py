@@ -55,3 +55,17 @@ def test_the_classifier_that_rejects_runs() -> None:
     names["loader"] = [(x, names["model"](x).argmax(dim=1))]
     exec(example, names)
     assert names["accept"].any()
+
+
+def test_the_attacks_run() -> None:
+    names = {
+        "model": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 10)),
+        "x": torch.rand(2, 3, 4, 4),
+        # Of no sample that is right: AutoAttack takes thousands of passes for one that stays so.
+        "y": torch.tensor([3, 3]),
+        "rrfast": __import__("rrfast"),
+    }
+    with torch.no_grad():
+        names["model"][1].bias[3] = -99.0
+    exec(next(code for code in CODE if "autoattack" in code), names)
+    assert names["found"].wrong.all()

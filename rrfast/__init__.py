@@ -6,7 +6,7 @@ loss = rrfast.RAT(eps=1e-3).backward(model, x, y)    # one line in an existing t
 
 from importlib.metadata import version as _version
 
-from rrfast import data, metrics, ops, reference, scores
+from rrfast import attacks, data, metrics, objectives, ops, reference, scores
 from rrfast._config import config
 from rrfast.estimator import RadiusEstimator
 from rrfast.objectives import RAT
@@ -19,9 +19,11 @@ __all__ = [
     "RadiusEstimator",
     "RadiusResult",
     "SelectiveClassifier",
+    "attacks",
     "config",
     "data",
     "metrics",
+    "objectives",
     "ops",
     "radius",
     "reference",
