@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import math
@@ -37,6 +38,7 @@ from rrfast.evaluate.ood.appraisal import (
     accuracies,
     apart,
     rates,
+    scaled,
     sure,
     tuned,
 )
@@ -383,12 +385,44 @@ def test_diagnoses(on: Ground, model: nn.Module) -> None:
 # -------------------------------------------------------------------------------- what is written
 
 
+def test_noise_is_scaled_until_the_model_is_sure(on: Ground) -> None:
+    on.model = copy.deepcopy(on.model)  # surer than what was hardly trained
+    with torch.no_grad():
+        on.model[-1].weight.mul_(3)
+    said = scaled(on)
+    x = on.to_test("uniform").double()
+    model = copy.deepcopy(on.model).double()
+
+    def surest(alpha: Tensor, box: bool) -> Tensor:
+        z = alpha.view(-1, 1, 1, 1, 1) * x
+        z = z.clamp(0, 1) if box else z
+        with torch.no_grad():
+            return model(z.flatten(0, 1)).softmax(dim=1).amax(dim=1).unflatten(0, z.shape[:2])
+
+    # On a fine grid of factors the first that reaches it is near the root.
+    grid = torch.logspace(0, 4, 4000, dtype=torch.float64)
+    free = surest(grid, box=False) >= 0.999
+    first = grid[free.int().argmax(dim=0)].sort().values[(len(x) - 1) // 2]
+    assert bool(free.any(dim=0).all())
+    assert said["alpha"] == pytest.approx(first.item(), rel=0.01)
+    reached = (surest(grid, box=True) >= 0.95).any(dim=0)
+    # The search looks at 32 factors: what it finds is there, and not all that is there is found.
+    assert 0 < said["overconfident"] <= reached.double().mean().item()
+    assert said["nan"] == 0
+
+
 def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, result = evaluated
     written = json.loads((out / "ood.json").read_text())
     assert written["runs"] == result["runs"]
     kinds = Counter(run["kind"] for run in result["runs"])
-    assert kinds == {"score": 3 * 3 * 3, "inside": 3 * 3, "set": 3 * 4, "transfer": 3 * 9}
+    assert kinds == {
+        "score": 3 * 3 * 3,
+        "inside": 3 * 3,
+        "set": 3 * 4,
+        "scaling": 3,
+        "transfer": 3 * 9,
+    }
     with (out / "ood.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     scored = [run for run in written["runs"] if run["kind"] == "score"]
@@ -408,6 +442,7 @@ def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path)
         "As ODIN's Table 3, FPR95 % of ODIN: Standard",
         "ODIN accepts less of what is outside than MSR (FPR95 %)",
         "How far the sets are",
+        "As ACET's Table 2: uniform noise scaled up",
     ):
         assert title in page
     assert "Mean ± standard deviation over 2 training seeds." in page

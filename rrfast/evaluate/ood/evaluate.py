@@ -16,7 +16,16 @@ from torch import Tensor
 from rrfast.checks import check_count
 from rrfast.evaluate.kept import Kept
 from rrfast.evaluate.misd import SETS as MISD_SETS
-from rrfast.evaluate.ood.appraisal import METRICS, Ground, apart, sure, transferred, tuned, within
+from rrfast.evaluate.ood.appraisal import (
+    METRICS,
+    Ground,
+    apart,
+    scaled,
+    sure,
+    transferred,
+    tuned,
+    within,
+)
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.figures import figures
 from rrfast.evaluate.ood.outside import known
@@ -76,7 +85,8 @@ def evaluate(
             their own.
         images: Test images, and images of each set; None: all test images, and as many.
         transfer: Also ODIN tuned on every set in turn (Table 3), on draws of their own.
-        diagnostics: Also what ODIN §4.4 and §5 look at: logits, gradients and distances.
+        diagnostics: Also what ODIN §4.4 and §5 look at, logits, gradients and distances; and how
+            far noise has to be scaled up (ACET Table 2).
         draws: Of the bootstrap for the intervals; 0 for none.
         batch: Images per forward.
         device: Default CUDA where there is some.
@@ -90,6 +100,7 @@ def evaluate(
         * "score": a score on a set, as `appraisal.tuned` and `appraisal.apart` say it;
         * "inside": a score on the test images, as `appraisal.within`;
         * "set": a set, and "inside" as one, as `appraisal.sure` and `diagnosis` say it;
+        * "scaling": uniform noise, as `appraisal.scaled`, with `diagnostics`;
         * "transfer": ODIN on a `set`, `tuned` on another: `fpr`, and `baseline`, that of MSR.
 
     Raises:
@@ -212,6 +223,9 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             found = _transferred(set_name, everywhere, on, kept)
             rows += [{**who, "kind": "transfer"} | row for row in found]
             bench.advance()
+    if asked.diagnostics:
+        key = f"{_told('uniform', on)}, {on.images} images: scaling"
+        rows.append({**who, "kind": "scaling"} | kept.get(key, partial(scaled, on)))
     return rows
 
 

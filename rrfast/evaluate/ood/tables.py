@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rrfast.evaluate.ood.appraisal import SURE, SURE_IN_BOX
 from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.ood.diagnosis import NEAREST
 from rrfast.evaluate.ood.outside import OUTSIDE
@@ -41,6 +42,9 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
     for training in trainings:
         yield _every_score(of(scored, training=training), training)
     yield _as_acet(of(rows, kind="set"), trainings)
+    scaling = of(rows, kind="scaling")
+    if scaling:
+        yield _scaling(scaling)
     for training in trainings:
         transfer = of(rows, kind="transfer", training=training)
         if transfer:
@@ -100,6 +104,17 @@ def _as_acet(rows: list[Row], trainings: Sequence[str]) -> Block:
             cells.append([name, training, error, _cell(own, at("mmc"), 1.0, 3), *rest])
     head = ["images", "training", "test error\n%", "MMC", "AUROC", "FPR95"]
     return Block("As ACET's Table 1: MSR of every training", head, cells, 2)
+
+
+def _scaling(rows: list[Row]) -> Block:
+    """Seed by seed: factors that differ by orders of magnitude have no mean."""
+    cells = []
+    for training in _values(rows, "training"):
+        own = of(rows, training=training)
+        alphas = ", ".join("∞" if row["alpha"] is None else f"{row['alpha']:.3g}" for row in own)
+        cells.append([training, alphas, _cell(own, at("overconfident"), 100.0, 1)])
+    head = ["training", "median α (each seed)", "over-confident\nin [0, 1] %"]
+    return Block("As ACET's Table 2: uniform noise scaled up", head, cells, 1)
 
 
 def _transfer(rows: list[Row], training: str, columns: Sequence[str]) -> Block:
@@ -214,6 +229,11 @@ def notes(result: dict[str, Any]) -> list[str]:
         f"Sets: {'; '.join(_said(name) for name in (result['validation'], *result['against']))}."
     )
     if options["diagnostics"]:
+        lines.append(
+            "α: the least factor found by a root search at which uniform noise has a confidence of "
+            f"{SURE:.1%}; over-confident: the share that some factor brings to {SURE_IN_BOX:.0%} "
+            "when it is clipped to [0, 1]."
+        )
         lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
     undefined = {
         f"{row.get('score', 'the confidence')} ({row['training']}) on {row['set']}"
