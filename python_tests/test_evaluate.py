@@ -275,7 +275,8 @@ def test_corruptions_of_cifar10_are_those_of_its_test_images(tmp_path: Path) -> 
     assert (x[:, 0, 0, 0] * 255).round().tolist() == [5, 300 % 256]
     assert y.tolist() == [5, 0]
     # Before any work, for data that are not CIFAR-10's.
-    other = Subject("other", 0, lambda: (digits_cnn(), task._replace(released=None)))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+    other = Subject("other", 0, lambda: (model, task._replace(released=None)))
     with pytest.raises(ValueError, match="corruptions must be made here for this data"):
         misd.evaluate([other], tmp_path / "out", corruptions=tmp_path, console=QUIET)
     assert list((tmp_path / "out" / "parts").iterdir()) == []
@@ -486,7 +487,7 @@ def test_what_is_evaluated(
         misd.evaluate([], tmp_path)
     for wrong, said in (
         ({"scores": ()}, "scores must hold at least one name"),
-        ({"scores": ("msr", "odin", "msr")}, "scores must name each score once, and msr is"),
+        ({"scores": ("msr", "odin", "msr")}, "scores must name each once, and msr is"),
         ({"draws": -1}, "draws must be an integer of at least 0, got -1"),
         ({"batch": 0}, "batch must be an integer of at least 1, got 0"),
         ({"protocol": "test"}, "protocol must be one of heldout, rat, got 'test'"),
@@ -551,7 +552,7 @@ def test_pairs_are_of_the_same_run() -> None:
     alone = paired(mine, other, at("aurc"))
     assert (alone.mean, alone.verdict) == (pytest.approx(-1.0), 0)
     assert math.isnan(alone.standard_error)
-    with pytest.raises(ValueError, match="rows must be of the same seeds"):
+    with pytest.raises(ValueError, match="rows must be of the same data, seeds"):
         paired(ours[:2], theirs, at("aurc"))
 
 

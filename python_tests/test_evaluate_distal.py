@@ -367,3 +367,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (options["tpr"], options["noise"], options["images"]) == (0.995, 12, 20)
     assert cli.main([*spec, *asked_, "--curve", "0.1"]) == 2
     assert "--curve is an option of the protocol robust" in capsys.readouterr().err
+
+
+def test_without_a_threshold_nothing_is_said_to_pass() -> None:
+    """A model of NaN lets nothing pass, and is not therefore the best of all."""
+    held, test = confidences(1, 50, nan=False), confidences(2, 50, nan=False)
+    broken = held._replace(odds=torch.full_like(held.odds, math.nan))
+    noises = {"uniform": confidences(3, 50, nan=False).odds}
+    row = appraise(broken, test, test, {}, noises, OPTIONS)
+    assert math.isnan(row["threshold"])
+    assert math.isnan(row["accepted"])
+    assert math.isnan(row["noise"]["uniform"]["fpr"])
+    assert row["noise"]["uniform"]["intervals"]["fpr"] == []

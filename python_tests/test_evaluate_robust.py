@@ -330,7 +330,7 @@ def test_pgd_and_autoattack_side_by_side() -> None:
     assert "PGD-100, last checkpoint, against MAIL: above MAIL + reweighting." in lines
     assert "AA (ours), last checkpoint, against MAIL: below MAIL + reweighting." in lines
     assert any("not the published package" in line for line in lines)
-    assert any("so many points" in line and "MAIL + reweighting 16.00" in line for line in lines)
+    assert any("o many points" in line and "MAIL + reweighting 16.00" in line for line in lines)
     assert not any("Warning" in line for line in lines)
     first, differences = tables.blocks(result)
     assert first.head == ["training", "Clean", "PGD-100", "AA\n(ours)", "Worst\ncase"]
@@ -431,7 +431,7 @@ def test_errors_say_what_is_expected(found: list[Subject], tmp_path: Path) -> No
     for wrong, words in (
         ({"attacks": ()}, "attacks must hold at least one name"),
         ({"attacks": ("pgd", "pdg")}, r"attacks must be of .*fgsm.*, got 'pdg'"),
-        ({"attacks": ("pgd", "pgd")}, "attacks must name each attack once, and pgd is"),
+        ({"attacks": ("pgd", "pgd")}, "attacks must name each once, and pgd is"),
         ({"eps": 0}, "eps must be finite and greater than 0"),
         ({"curve": (0.1, -1)}, "every radius of curve must be finite and greater than 0"),
         ({"steps": 0}, "steps must be an integer of at least 1"),

@@ -6,6 +6,7 @@ import math
 import numbers
 import os
 import textwrap
+from collections.abc import Sequence
 from typing import TypeGuard
 
 import torch
@@ -114,6 +115,13 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
     integer = isinstance(value, (int, numbers.Integral)) and not isinstance(value, bool)
     if not integer or int(value) < least:  # type: ignore[call-overload]
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
+def check_once(name: str, values: Sequence[str]) -> None:
+    """Raise a ValueError where a name is there twice: what it stands for would count twice."""
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"{name} must name each once, and {twice[0]} is there twice")
 
 
 def check_labels(name: str, value: object, classes: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rrfast.data import Split
+from rrfast.evaluate.fingerprint import of_data
 from rrfast.machine import machine
 from rrfast.results import plain
 from rrfast.selective.classifier import weights_hash
@@ -22,30 +22,35 @@ from rrfast.whole_file import write
 class Kept:
     """Parts of a result by name, written as they are made; a run that was stopped goes on.
 
-    All is forgotten where the model or the question is another: where `identity` differs.
+    Each model and question has a file of its own, whatever it is called and beside whatever else it
+    is evaluated.
 
     Args:
-        path: A JSON file.
+        folder: For the files.
+        stem: Of their names.
         identity: What the parts depend on, but for what their names say.
+
+    Raises:
+        ValueError: The file is damaged.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     first = Kept(Path(folder) / "m.json", {"weights": "a"}).get("x", lambda: {"n": 1})
-        ...     again = Kept(Path(folder) / "m.json", {"weights": "a"}).get("x", lambda: 1 / 0)
-        ...     Kept(Path(folder) / "m.json", {"weights": "b"}).has("x")
+        ...     first = Kept(folder, "misd", {"weights": "a"}).get("x", lambda: {"n": 1})
+        ...     again = Kept(folder, "misd", {"weights": "a"}).get("x", lambda: 1 / 0)
+        ...     Kept(folder, "misd", {"weights": "b"}).has("x")
         False
         >>> first == again
         True
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
-        self._path = path
+    def __init__(self, folder: Path | str, stem: str, identity: dict[str, Any]) -> None:
+        text = json.dumps(plain(identity), sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._path = Path(folder) / f"{stem}_{name}.json"
         self._state: dict[str, Any] = {"identity": plain(identity), "known": {}}
-        if path.is_file():
-            state = json.loads(path.read_text(encoding="utf-8"))
-            if state["identity"] == self._state["identity"]:
-                self._state = state
+        if self._path.is_file():
+            self._state = _read(self._path)
 
     def has(self, key: str) -> bool:
         """Whether the part is known."""
@@ -65,16 +70,19 @@ class Kept:
         write(self._path, lambda file: file.write(text))
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} holds what was kept of a model, and is damaged: delete it to begin anew "
+            f"({error})"
+        ) from error
+    return state
+
+
 def identity(model: nn.Module, task: Task, device: torch.device) -> dict[str, Any]:
     """What every number depends on, less the code of a model, whose edits nobody sees here."""
-    digest = hashlib.sha256()
-    for data in (task.validation, task.test):
-        if data is not None:
-            digest.update(data.y.numpy().tobytes())
-            # Of images that are read one by one, the first of them, and the names of all.
-            images = data.x if isinstance(data, Split) else data[0][0]
-            digest.update(images.numpy().tobytes())
-            digest.update("\n".join(getattr(data, "files", ())).encode())
     # `Normalize` keeps its statistics out of the state_dict.
     form = hashlib.sha256(str(model).encode())
     for name, value in model.named_buffers():
@@ -82,6 +90,6 @@ def identity(model: nn.Module, task: Task, device: torch.device) -> dict[str, An
     return {
         "weights": weights_hash(model),
         "model": form.hexdigest(),
-        "data": digest.hexdigest(),
+        "data": [of_data(data) for data in (task.validation, task.test)],
         **machine(device)["versions"],
     }

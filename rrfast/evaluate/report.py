@@ -56,7 +56,8 @@ def report(
 
     Args:
         folders: That `rrfast evaluate`, `rrfast ablate` or `rrfast bench` have left: each with one
-            or more of evaluation.json, ablation.json, bench.json.
+            or more of evaluation.json, ood.json, robust.json, distal.json, ablation.json,
+            bench.json.
         out: The file.
         title: Of the page; default the names of the folders.
         command: What made the page.

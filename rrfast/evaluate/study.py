@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rrfast import tables
+from rrfast.engine import logits
 from rrfast.evaluate.device import chosen_device
+from rrfast.evaluate.division import Part
 from rrfast.evaluate.kept import Kept, identity
 from rrfast.evaluate.subject import Subject
 from rrfast.machine import machine
@@ -102,7 +103,7 @@ def conduct(
         )
     where = chosen_device(device)
     if console is None:
-        console = Console()
+        console = Console(emoji=False)
         if not console.is_terminal:
             console.width = 140  # lines of a file may be longer than the 80 columns that rich takes
     out = Path(out)
@@ -124,15 +125,11 @@ def conduct(
             progress.update(bar, description=title)
             model, task = subject.load()
             model.to(where)
-            name = re.sub(r"[^\w.-]+", "_", f"{subject.training}_{subject.seed}")
-            name += "_best" * (subject.checkpoint == "best")
-            kept = Kept(
-                out / "parts" / f"{study.stem}_{name}.json",
-                identity(model, task, where) | depends,
-            )
-            runs += rows_of(
-                Bench(subject, model, task, where, kept, partial(progress.advance, bar))
-            )
+            whose = identity(model, task, where) | depends | {"seed": subject.seed}
+            kept = Kept(out / "parts", study.stem, whose)
+            _check_classes(title, model, task, where)
+            bench = Bench(subject, model, task, where, kept, partial(progress.advance, bar))
+            runs += [row | {"data": subject.data} for row in rows_of(bench)]
             progress.update(bar, completed=steps * (i + 1))
             if not console.is_terminal:
                 console.print(f"{title}: done", highlight=False, markup=False)
@@ -146,6 +143,25 @@ def conduct(
     }
     _write(study, result, out, console)
     return result
+
+
+def _check_classes(title: str, model: nn.Module, task: Task, device: torch.device) -> None:
+    """Raise unless the model has a logit for every class, on one image: before hours of work."""
+    if task.test is None:
+        return  # the protocol says so
+    ((x, _),) = Part(task.test, torch.zeros(1, dtype=torch.int64)).batches(1, device)
+    try:
+        found = logits(model, x).shape[1]
+    except RuntimeError as error:
+        first = str(error).split("\n", maxsplit=1)[0]
+        raise ValueError(
+            f"the model of {title} must take the images of its data, {list(x.shape[1:])}: {first}"
+        ) from error
+    if found < task.classes:
+        raise ValueError(
+            f"the model of {title} must have a logit for each of the {task.classes} classes of its "
+            f"data, got {found}"
+        )
 
 
 def _write(study: Study, result: Result, out: Path, console: Console) -> None:

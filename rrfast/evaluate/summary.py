@@ -31,12 +31,16 @@ class Paired(NamedTuple):
 
     @property
     def verdict(self) -> int:
-        """-1: the 95 % interval of Student's t is below 0; +1: above; 0: neither."""
+        """-1: the 95 % interval of Student's t is below 0; +1: above; 0: neither.
+
+        Two runs that agree to the last digit decide nothing: they may do so by chance, and then
+        have no interval.
+        """
         from scipy.special import stdtrit
 
         # Of five runs 2.78 standard errors, and not two: their size is itself estimated.
         if (
-            self.runs < 2
+            self.runs < (3 if self.standard_error == 0 else 2)
             or not abs(self.mean) > stdtrit(self.runs - 1, 0.975) * self.standard_error
         ):
             return 0  # also where one of them is NaN
@@ -87,6 +91,11 @@ def spread(rows: Sequence[Row], value: Value) -> Spread:
     return Spread(v.mean().item() if len(v) else math.nan, std, len(v))
 
 
+def runs_of(rows: Sequence[Row]) -> set[tuple[str, int, int]]:
+    """Data, seed and division of each: what two trainings must share to be compared run by run."""
+    return {(row.get("data", ""), row["seed"], row["split"]) for row in rows}
+
+
 def paired(rows: Sequence[Row], less: Sequence[Row], value: Value) -> Paired:
     """`value` of the rows less that of others, run by run; both must have the same runs.
 
@@ -96,12 +105,14 @@ def paired(rows: Sequence[Row], less: Sequence[Row], value: Value) -> Paired:
     Raises:
         ValueError: They have not.
     """
-    runs, others = ({(r["seed"], r["split"]) for r in part} for part in (rows, less))
+    runs, others = runs_of(rows), runs_of(less)
     if runs != others:
-        raise ValueError(f"rows must be of the same seeds and divisions, got {runs} and {others}")
+        raise ValueError(
+            f"rows must be of the same data, seeds and divisions, got {runs} and {others}"
+        )
     both = zip(per_run(_ordered(rows), value), per_run(_ordered(less), value), strict=True)
     d = torch.tensor([one - other for one, other in both], dtype=torch.float64)
-    several = len({seed for seed, _ in runs}) > 1
+    several = len({seed for _, seed, _ in runs}) > 1
     error = d.std().item() / math.sqrt(len(d)) if several else math.nan
     return Paired(d.mean().item(), error, int((d < 0).sum()), len(d))
 

@@ -80,12 +80,14 @@ def add_parser(
         "--out", type=Path, default=Path("rrfast-evaluate"), metavar="DIR", help="(rrfast-evaluate)"
     )
     owners: dict[str, list[str]] = {}
+    flags: dict[str, str] = {}
     for name, module in PROTOCOLS.items():
         group = command.add_argument_group(f"protocol {name}", argument_default=argparse.SUPPRESS)
         module.add_arguments(group)
+        flags |= {action.dest: action.option_strings[0] for action in group._group_actions}
         for option in (*module.SHARED, *(action.dest for action in group._group_actions)):
             owners.setdefault(option, []).append(name)
-    command.set_defaults(owners=owners)
+    command.set_defaults(owners=owners, flags=flags)
     return command
 
 
@@ -98,9 +100,13 @@ def run(arguments: argparse.Namespace) -> int:
     strange = sorted(name for name in given if arguments.protocol not in arguments.owners[name])
     if strange:
         raise ValueError(
-            f"--{strange[0].replace('_', '-')} is an option of the protocol "
+            f"{arguments.flags[strange[0]]} is an option of the protocol "
             f"{' and '.join(arguments.owners[strange[0]])}, and the protocol is "
             f"{arguments.protocol}"
+        )
+    if arguments.weights and hasattr(arguments, "checkpoints"):
+        raise ValueError(
+            "--weights and --checkpoints say both which weights are taken: give one of them"
         )
     found = subjects(
         arguments.models,

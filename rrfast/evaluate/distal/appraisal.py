@@ -168,7 +168,7 @@ def appraise(
         "threshold": threshold,
         "probability": _probability(threshold),
         "held": int(held.right.sum()),
-        "accepted": false_acceptance(test.odds[test.right], threshold),
+        "accepted": _passing(test.odds[test.right], threshold),
         "mean": _mean(test.odds),
         "histogram": _histogram(test.odds),
         "noise": {
@@ -189,16 +189,23 @@ def _noise(odds: Tensor, test: Tensor, threshold: float, draws: int) -> dict[str
     known = not bool(score.isnan().any())
     images = torch.arange(len(score)) < len(test)
     return {
-        "fpr": false_acceptance(odds, threshold),
+        "fpr": _passing(odds, threshold),
         "auroc": auroc(score, images) if known else math.nan,
         "intervals": {
-            "fpr": interval("accuracy", torch.zeros(len(odds)), odds >= threshold, draws),
+            "fpr": interval("accuracy", torch.zeros(len(odds)), odds >= threshold, draws)
+            if not math.isnan(threshold)
+            else [],
             "auroc": interval("auroc", score, images, draws),
         },
         "roc": _roc(score, images) if known else [math.nan] * len(SHARES),
         "mean": _mean(odds),
         "histogram": _histogram(odds),
     }
+
+
+def _passing(odds: Tensor, threshold: float) -> float:
+    """Without a threshold NaN: a broken model lets nothing pass, and is not therefore good."""
+    return math.nan if math.isnan(threshold) else false_acceptance(odds, threshold)
 
 
 def _roc(score: Tensor, images: Tensor) -> list[float]:

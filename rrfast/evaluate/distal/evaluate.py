@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from rrfast.checks import check_count, check_number
+from rrfast.checks import check_count, check_number, check_once
 from rrfast.evaluate.distal.appraisal import (
     Confidences,
     Options,
@@ -27,6 +27,7 @@ from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, notes
 from rrfast.evaluate.division import chosen, divide
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
+from rrfast.results import plain
 
 #: Noise that is attacked.
 KINDS = ("uniform", "smoothed")
@@ -92,6 +93,7 @@ def evaluate(
     """
     options = Options(eps, steps, restarts, noise, images, tpr, draws, batch)
     _check(options)
+    check_once("checkpoints", checkpoints)
     if checkpoints:
         subjects = [subject.at(name) for name in checkpoints for subject in subjects]
     return conduct(
@@ -156,7 +158,7 @@ def _appraised(bench: Bench, options: Options) -> list[dict[str, Any]]:
             "split": 0,
             "checkpoint": bench.subject.checkpoint,
             "images": len(part.places),
-            **said,
+            **plain(said),
         }
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rrfast.evaluate.cell import cell, difference
 from rrfast.evaluate.drawing import trainings
-from rrfast.evaluate.summary import Row, at, of, paired, spread
+from rrfast.evaluate.summary import Row, at, of, paired, runs_of, spread
 from rrfast.tables import Block, number
 
 #: Noise as it is and moved, as the rows call it; and as it is printed.
@@ -134,7 +134,7 @@ def _claim(rows: list[Row]) -> Iterator[str]:
         if other is None or "CCAT" not in names:
             continue
         ours, theirs = (of(there, training=name) for name in ("CCAT", other))
-        if {row["seed"] for row in ours} == {row["seed"] for row in theirs}:
+        if runs_of(ours) == runs_of(theirs):
             found = paired(ours, theirs, value)
             word = {-1: "confirmed", 0: "undecided", 1: "contradicted"}[found.verdict]
             yield (

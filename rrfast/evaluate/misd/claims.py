@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rrfast.evaluate.summary import Paired, Row, Value, at, of, paired, spread
+from rrfast.evaluate.summary import Paired, Row, Value, at, of, paired, runs_of, spread
 from rrfast.scores.named import STEP
 from rrfast.tables import Block, number
 from rrfast.train.variants import VARIANTS
@@ -64,7 +64,7 @@ def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
                 own = [row for row in rows if row.get("corruptions") or not claim.corrupted]
                 ours = of(own, training=training, score=radius)
                 theirs = of(own, training=training, score=other)
-                if _runs(ours) == _runs(theirs) and ours and not _without(theirs, value):
+                if runs_of(ours) == runs_of(theirs) and ours and not _without(theirs, value):
                     yield Comparison(claim, training, other, paired(ours, theirs, value))
 
 
@@ -137,10 +137,6 @@ def _baselines(rows: Sequence[Row]) -> list[str]:
     return [name for name in dict.fromkeys(found) if name in there]
 
 
-def _runs(rows: Sequence[Row]) -> set[tuple[int, int]]:
-    return {(row["seed"], row["split"]) for row in rows}
-
-
 def _without(rows: Sequence[Row], value: Value) -> bool:
     """Whether the number means nothing for this score: MSR has no temperature."""
     return all(value(row) is None for row in rows)
@@ -189,7 +185,7 @@ def _versus(rows: list[Row]) -> Iterator[Versus]:
         theirs = min(options, key=lambda own: spread(own, at("aurc")).mean)
         for training in names:
             ours = of(rows, training=training, score=radius)
-            if ours and _runs(ours) == _runs(theirs):
+            if ours and runs_of(ours) == runs_of(theirs):
                 found = paired(ours, theirs, at("aurc"))
                 yield Versus(training, other, theirs[0]["score"], found)
 

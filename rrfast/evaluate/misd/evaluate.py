@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from rrfast.checks import check_count
+from rrfast.checks import check_count, check_once
 from rrfast.data import CORRUPTIONS, cifar10c
 from rrfast.evaluate.division import PROTOCOLS, SPLITS, Division, Part, divide
 from rrfast.evaluate.kept import Kept
@@ -135,10 +134,7 @@ def _check(
         raise ValueError("scores must hold at least one name, got none")
     for name in scores:
         named(name, SCORES)
-    twice = [name for name, n in Counter(scores).items() if n > 1]
-    if twice:
-        # Its rows would count as two runs.
-        raise ValueError(f"scores must name each score once, and {twice[0]} is there twice")
+    check_once("scores", scores)
     if severity not in range(1, 6):
         raise ValueError(f"severity must be from 1 to 5, got {severity!r}")
     if protocol not in PROTOCOLS:

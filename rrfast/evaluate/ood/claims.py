@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rrfast.evaluate.ood.appraisal import ACCEPTED
-from rrfast.evaluate.summary import Paired, Row, Value, at, of, paired
+from rrfast.evaluate.summary import Paired, Row, Value, at, of, paired, runs_of
 from rrfast.tables import Block, number
 from rrfast.train.variants import VARIANTS
 
@@ -160,8 +160,8 @@ def _pairs(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
 
 def _paired(rows: Sequence[Row], less: Sequence[Row], value: Value) -> Paired | None:
     """None where they are not of the same runs."""
-    runs, others = ({row["seed"] for row in part} for part in (rows, less))
-    return paired(rows, less, value) if runs == others and runs else None
+    runs = runs_of(rows)
+    return paired(rows, less, value) if runs and runs == runs_of(less) else None
 
 
 def _loss(metric: str) -> Value:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from rrfast.checks import check_count
+from rrfast.checks import check_count, check_once
 from rrfast.evaluate.kept import Kept
 from rrfast.evaluate.misd import SETS as MISD_SETS
 from rrfast.evaluate.ood.appraisal import (
@@ -28,7 +27,7 @@ from rrfast.evaluate.ood.appraisal import (
 )
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.figures import figures
-from rrfast.evaluate.ood.outside import known
+from rrfast.evaluate.ood.outside import OUTSIDE, known
 from rrfast.evaluate.ood.tables import blocks, notes
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
@@ -149,12 +148,14 @@ def _check(scores: Sequence[str], against: Sequence[str], validation: str, trans
     for name, values in (("scores", scores), ("against", against)):
         if not values:
             raise ValueError(f"{name} must hold at least one name, got none")
-        twice = [value for value, n in Counter(values).items() if n > 1]
-        if twice:
-            raise ValueError(f"{name} must name each once, and {twice[0]} is there twice")
+        check_once(name, values)
     for score in scores:
         named(score, SCORES)
     tuned_on = known(validation, "validation")
+    sets = [known(name) for name in against]
+    for name, one in zip(against, sets, strict=True):
+        if sets.count(one) > 1:
+            raise ValueError(f"against must name each set once, and {name} is there twice")
     for name in against:
         if known(name) == tuned_on:
             raise ValueError(
@@ -230,9 +231,12 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
 
 
 def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any]:
-    found: dict[str, Any] = kept.get(
-        f"{score}: tuned on {_told(validation, on)}", partial(tuned, score, validation, on)
-    )
+    try:
+        found: dict[str, Any] = kept.get(
+            f"{score}: tuned on {_told(validation, on)}", partial(tuned, score, validation, on)
+        )
+    except ValueError as error:
+        raise ValueError(f"{score} cannot be tuned on {validation}: {error}") from error
     return found
 
 
@@ -303,10 +307,12 @@ def _transferred(
 def _told(name: str, on: Ground) -> str:
     """A set with all that its name leaves open: the whole path of a folder, the default of eps.
 
-    And the training images, which noise is made of, and which no other entry of what is kept names.
+    Also what is in it, where that is not made here; and the training images, which noise is made
+    of, and which no other entry of what is kept names.
     """
     kind, argument = known(name)
-    return f"{kind if argument is None else f'{kind}:{argument}'} beside {on.trained_on}"
+    stamp = OUTSIDE[kind].stamp(argument)
+    return f"{kind if argument is None else f'{kind}:{argument}'} {stamp} beside {on.trained_on}"
 
 
 def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:

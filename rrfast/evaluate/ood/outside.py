@@ -27,7 +27,9 @@ from rrfast.data import (
     smoothed_noise,
     uniform_noise,
 )
+from rrfast.data.folder import image_files
 from rrfast.evaluate.division import Part
+from rrfast.evaluate.fingerprint import of_data, of_files
 from rrfast.train.batches import Data, length, stream
 from rrfast.train.recipe import named_task, parse_options
 from rrfast.train.tasks import TASKS
@@ -60,6 +62,8 @@ class Outside(NamedTuple):
     #: From that and what is wanted, the images [n, C, H, W] float32 in [0, 1], on the CPU.
     make: Callable[[Any, Wanted], Tensor]
     said: str  #: what it is, for the notes of a table
+    #: From the argument, what tells its images from others of that name.
+    stamp: Callable[[Any], str] = lambda _: ""
 
 
 def made(name: str, wanted: Wanted) -> Tensor:
@@ -204,6 +208,14 @@ def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
     return resized(images, wanted.shape, wanted.n, seed=wanted.seed)
 
 
+def _files_of(folder: Path) -> str:
+    return of_files(folder, image_files(folder))
+
+
+def _images_of(options: dict[str, Any]) -> str:
+    return of_data(named_task(options, 0).test)
+
+
 def _adversarial_noise(eps: float, wanted: Wanted) -> Tensor:
     """ACET Eq. (4): near a noise image, what the model is surest of."""
     attack = _pgd(eps, NOISE_STEPS, "confidence")
@@ -265,7 +277,7 @@ OUTSIDE: dict[str, Outside] = {
     ),
     "photos_crop": Outside(_nothing, _photos_crop, "patches of two photographs"),
     "photos_resize": Outside(_nothing, _photos_resize, "larger patches of them, scaled down"),
-    "crop": Outside(_folder, _crop, "a patch of every image of a folder"),
-    "resize": Outside(_folder, _resize, "the images of a folder, scaled"),
-    "task": Outside(_task, _other_task, "test images of other data, scaled"),
+    "crop": Outside(_folder, _crop, "a patch of every image of a folder", _files_of),
+    "resize": Outside(_folder, _resize, "the images of a folder, scaled", _files_of),
+    "task": Outside(_task, _other_task, "test images of other data, scaled", _images_of),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from rrfast.attacks import ATTACKS
-from rrfast.checks import check_count, check_number
+from rrfast.checks import check_count, check_number, check_once
 from rrfast.evaluate.division import chosen
 from rrfast.evaluate.interval import interval
 from rrfast.evaluate.robust.figures import figures
@@ -101,6 +100,7 @@ def evaluate(
     are the same tables of trainings with those options, called by their folders.
     """
     _check(attacks, eps, steps, curve, images, draws, batch)
+    check_once("checkpoints", checkpoints)
     if checkpoints:
         subjects = [subject.at(name) for name in checkpoints for subject in subjects]
     names = list(dict.fromkeys(subject.training for subject in subjects))
@@ -122,6 +122,10 @@ def evaluate(
     )
 
 
+#: How many classes an attack needs, where it is more than two: its loss has so many logits.
+CLASSES = {"apgd_dlr": 3, "apgd_t": 4, "autoattack": 4}
+
+
 def _check(
     attacks: Sequence[str],
     eps: float,
@@ -137,9 +141,7 @@ def _check(
     for name in attacks:
         if name not in ATTACKS:
             raise ValueError(f"attacks must be of {', '.join(ATTACKS)}, got {name!r}")
-    twice = [name for name, n in Counter(attacks).items() if n > 1]
-    if twice:
-        raise ValueError(f"attacks must name each attack once, and {twice[0]} is there twice")
+    check_once("attacks", attacks)
     for name, value in (("eps", eps), *(("every radius of curve", r) for r in curve)):
         check_number(name, value)
     check_count("steps", steps)
@@ -178,6 +180,12 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     """The rows of one model: clean, every attack, and the worst case of those of the table."""
     if bench.task.test is None:
         raise ValueError("data must have a test split, and has none")
+    for name in asked.attacks:
+        if bench.task.classes < CLASSES.get(name, 2):
+            raise ValueError(
+                f"attacks must fit {bench.task.classes} classes, and {name} needs "
+                f"{CLASSES[name]}: leave it out"
+            )
     part = chosen(bench.task.test, asked.images)
     n = len(part.places)
 

@@ -35,7 +35,8 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         "standard deviation.",
         attacks(result),
     )
-    if len({row["eps"] for row in of(result["runs"], attack="pgd")}) > 1:
+    radii = {row["eps"] for row in of(result["runs"], attack="pgd")}
+    if radii - ({result["options"]["eps"]} if "pgd" in result["attacks"] else set()):
         yield Drawing(
             "robust_curve",
             f"Accuracy under {label('pgd', result)} against eps",

@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from rrfast.evaluate.cell import cell, difference
 from rrfast.evaluate.drawing import trainings
-from rrfast.evaluate.summary import Paired, Row, at, of, paired, spread
+from rrfast.evaluate.summary import Paired, Row, at, of, paired, runs_of, spread
 from rrfast.tables import Block, number
 
 #: What stands in the place of an attack: none, and all of them.
@@ -120,20 +120,17 @@ def compared(result: dict[str, Any], checkpoint: str) -> dict[tuple[str, str, st
         for name in columns(result):
             rows = under(result, checkpoint, name)
             one, other = of(rows, training=ours), of(rows, training=theirs)
-            if ours != theirs and one and _seeds(one) == _seeds(other):
+            if ours != theirs and one and runs_of(one) == runs_of(other):
                 found[ours, theirs, name] = paired(one, other, ACCURACY)
     return found
-
-
-def _seeds(rows: Sequence[Row]) -> set[int]:
-    return {row["seed"] for row in rows}
 
 
 def _curve(result: dict[str, Any]) -> Iterator[Block]:
     for checkpoint in checkpoints(result):
         rows = of(result["runs"], checkpoint=checkpoint, attack="pgd")
         radii = sorted({row["eps"] for row in rows})
-        if len(radii) > 1:
+        # One that is a column of its own needs no other table.
+        if set(radii) - ({result["options"]["eps"]} if "pgd" in result["attacks"] else set()):
             cells = [
                 [t, *(cell(of(rows, training=t, eps=eps), ACCURACY) for eps in radii)]
                 for t in trainings(rows)
@@ -219,7 +216,7 @@ def _overestimated(result: dict[str, Any]) -> Iterator[str]:
         }
         listed = ", ".join(f"{t} {number(value, 100.0, 2)}" for t, value in more.items())
         yield (
-            f"Of the images that stand {label('pgd', result)}, another attack takes so many points "
+            f"So many points of all images stand {label('pgd', result)} and not another attack "
             f"({checkpoint} checkpoint): {listed}."
         )
 

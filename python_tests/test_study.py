@@ -1,0 +1,140 @@
+"""What all evaluations share: what is kept, for whom, and what is refused before any work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("matplotlib")
+pytest.importorskip("PIL")
+
+from PIL import Image
+
+from rrfast import cli
+from rrfast.data import image_folder
+from rrfast.evaluate import Subject
+from rrfast.evaluate.fingerprint import of_data, of_files
+from rrfast.evaluate.kept import Kept
+from rrfast.evaluate.study import Bench, Study, conduct
+from rrfast.evaluate.summary import Paired, at, paired
+from rrfast.train import TASKS
+
+QUIET = Console(quiet=True)
+NOTHING = Study(
+    "nothing",
+    lambda _: "",
+    lambda _: iter(()),
+    lambda _: [],
+    lambda _: iter(()),
+    lambda _: [],
+)
+
+
+def small(classes: int = 10, pixels: int = 64) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, classes)).eval()
+
+
+def asked(out: Path, subjects: list[Subject]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows, and for whom they were made."""
+    made: list[str] = []
+
+    def rows_of(bench: Bench) -> list[dict[str, Any]]:
+        who = f"{bench.subject.training} {bench.subject.seed}"
+
+        def make() -> str:
+            made.append(who)
+            return who
+
+        return [{"said": bench.kept.get("it", make)}]
+
+    result = conduct(
+        NOTHING, subjects, out, rows_of, steps=1, options={}, depends={}, console=QUIET
+    )
+    return result["runs"], made
+
+
+def test_what_is_kept_is_of_the_model_and_the_seed_and_not_of_the_name(tmp_path: Path) -> None:
+    task = TASKS["digits"](seed=0, train=100, validation=50)
+    model, other = small(), small()
+    nn.init.zeros_(other[1].bias)
+
+    def subject(name: str, seed: int, net: nn.Module) -> Subject:
+        return Subject(name, seed, lambda: (net, task), "digits")
+
+    _, made = asked(tmp_path, [subject("one", 0, model)])
+    assert made == ["one 0"]
+    # Under another name, and beside others, it is the same.
+    rows, made = asked(tmp_path, [subject("called", 0, model), subject("two", 0, other)])
+    assert made == ["two 0"]
+    assert [row["said"] for row in rows] == ["one 0", "two 0"]
+    assert {row["data"] for row in rows} == {"digits"}
+    # What is drawn for another seed is another thing.
+    _, made = asked(tmp_path, [subject("one", 1, model), subject("one", 0, model)])
+    assert made == ["one 1"]
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    Kept(tmp_path, "x", {"a": 1}).put({"it": 1})
+    [file] = tmp_path.iterdir()
+    file.write_text("{")
+    with pytest.raises(ValueError, match=f"{file} holds what was kept of a model, and is damaged"):
+        Kept(tmp_path, "x", {"a": 1})
+
+
+def test_models_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    task = TASKS["digits"](seed=0, train=100, validation=50)
+    with pytest.raises(ValueError, match="the model of few, seed 0 must have a logit for each of"):
+        asked(tmp_path, [Subject("few", 0, lambda: (small(5), task), "digits")])
+    with pytest.raises(ValueError, match=r"of large, seed 0 must take the images of its data, \[1"):
+        asked(tmp_path, [Subject("large", 0, lambda: (small(10, 99), task), "digits")])
+
+
+def test_other_pixels_in_the_same_files_are_other_data(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.new("L", (8, 8), 100).save(tmp_path / name / f"{i}.png")
+    before = of_data(image_folder(tmp_path, size=8))
+    assert of_data(image_folder(tmp_path, size=8)) == before
+    names = of_files(tmp_path, ["b/1.png"])
+    Image.new("L", (8, 8), 200).save(tmp_path / "b" / "1.png")
+    os.utime(tmp_path / "b" / "1.png", ns=(1, 1))
+    assert of_data(image_folder(tmp_path, size=8)) != before
+    assert of_files(tmp_path, ["b/1.png"]) != names
+
+
+def test_trainings_on_other_data_are_not_compared() -> None:
+    rows = [{"seed": s, "split": 0, "data": "digits", "v": 1.0} for s in range(3)]
+    noisy = [row | {"data": "digits noise=0.6", "v": 0.5} for row in rows]
+    with pytest.raises(ValueError, match="rows must be of the same data"):
+        paired(rows, noisy, at("v"))
+    assert paired(rows, [row | {"v": 0.5} for row in rows], at("v")).mean == 0.5
+
+
+def test_two_runs_that_agree_decide_nothing() -> None:
+    assert Paired(-0.1, 0.0, 2, 2).verdict == 0
+    assert Paired(-0.1, 0.0, 3, 3).verdict == -1
+    assert Paired(0.1, 1e-4, 0, 2).verdict == 1
+
+
+def test_options_that_say_two_things_or_another_protocols(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["rrfast.data:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
+    code = cli.main(["evaluate", *model, "--protocol", "misd", "--no-diagnostics"])
+    assert code == 2
+    assert "--no-diagnostics is an option of the protocol ood" in capsys.readouterr().err
+    both = ["--protocol", "robust", "--weights", "best", "--checkpoints", "last"]
+    assert cli.main(["evaluate", *model, *both]) == 2
+    assert "--weights and --checkpoints say both which weights" in capsys.readouterr().err
+    twice = ["--protocol", "robust", "--checkpoints", "last,last"]
+    assert cli.main(["evaluate", *model, *twice]) == 2
+    assert "checkpoints must name each once, and last is there twice" in capsys.readouterr().err
