@@ -171,6 +171,10 @@ def explained(rows: Sequence[Row]) -> Figure:
             known = [(x, y) for x, y in zip(middle, height, strict=True) if y is not None]
             ax.plot(*zip(*known, strict=True), color=colour, ls=dashes, lw=wide, label=row["set"])
         horizontal, vertical = EXPLAINED[key]
+        if vertical == "density":
+            # Noise that a model has learnt to be unsure of lies in one narrow peak.
+            ax.set_yscale("log")
+            vertical += ", log scale"
         ax.set_xlabel(horizontal)
         ax.set_ylabel(vertical)
         ax.set_title("")
