@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import doctest
+import inspect
 import math
+import pkgutil
 import re
 from pathlib import Path
 from typing import Any
@@ -19,17 +21,20 @@ from rrfast.metrics import METRICS, convention
 from rrfast.metrics.convention import _SENTENCES
 from rrfast.radius import METHODS
 from rrfast.scores import SCORES, score_grid
+from rrfast.train import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "radius"
 INDEX = (PAGES / "README.md").read_text(encoding="utf-8")
 SCORE_PAGES, METRIC_PAGE = ROOT / "docs" / "scores", ROOT / "docs" / "metrics" / "README.md"
+PAPERS = [path for path in (ROOT / "docs" / "papers").glob("*.md") if path.stem != "README"]
 EXAMPLES = sorted(
     [
         *PAGES.glob("*.md"),
         *SCORE_PAGES.glob("*.md"),
         METRIC_PAGE,
         ROOT / "docs" / "selective.md",
+        *PAPERS,
     ]
 )
 #: Metrics of the table that need a number more than METRICS give them.
@@ -106,6 +111,21 @@ def test_examples_run(path: Path) -> None:
         example.globs = names
         doctest.DocTestRunner().run(example, out=said.append, clear_globs=False)
     assert not said, "".join(said)
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_what_implements_a_paper_is_there(path: Path) -> None:
+    """Every `rrfast.name` and its arguments, and every recipe that is trained or ablated."""
+    text = path.read_text(encoding="utf-8")
+    names = re.findall(r"`(rrfast(?:\.\w+)+)(?:\(([^`]*)\))?`", text)
+    assert len(names) > 10
+    for name, arguments in names:
+        # By its package: a function's file has its name too.
+        thing = pkgutil.resolve_name(":".join(name.rsplit(".", 1)))
+        given = set(re.findall(r"(\w+)=", arguments))
+        assert not given or given <= {*inspect.signature(thing).parameters}, name
+    for recipe in re.findall(r"^rrfast (?:train|ablate) (\w+)", text, flags=re.MULTILINE):
+        load_recipe(recipe)
 
 
 def test_the_table_of_scores() -> None:
