@@ -228,12 +228,13 @@ def notes(result: dict[str, Any]) -> list[str]:
     lines.append(
         f"Sets: {'; '.join(_said(name) for name in (result['validation'], *result['against']))}."
     )
-    if options["diagnostics"]:
+    if of(rows, kind="scaling"):
         lines.append(
             "α: the least factor found by a root search at which uniform noise has a confidence of "
             f"{SURE:.1%}; over-confident: the share that some factor brings to {SURE_IN_BOX:.0%} "
             "when it is clipped to [0, 1]."
         )
+    if options["diagnostics"]:
         lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
     undefined = {
         f"{row.get('score', 'the confidence')} ({row['training']}) on {row['set']}"
