@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from waiting import Calls
 
 from rrfast.attacks import ATTACKS, LOSSES, PGD, STARTS, Attacked, Ball
+from rrfast.attacks.attack import unseen
 from rrfast.attacks.loss import UNLABELLED, ascent
 from rrfast.engine import Engine
 from rrfast.reference import accumulate_dtype
@@ -203,10 +205,9 @@ def test_an_error_is_kept_before_a_larger_loss() -> None:
     assert losses == sorted(losses)
     for keep, expected in (("error", 0.5), ("loss", 1.0)):
         attack = PGD(keep=keep)  # type: ignore[arg-type]
-        best = None
+        best = unseen(points[0])
         for z in points:
             best = attack._better(attack._seen(z, model(z), y)[0], best)
-        assert best is not None
         assert float(best.x[0, 0]) == expected
 
 
@@ -339,6 +340,59 @@ def test_nan_is_not_kept(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None
     found = PGD(eps=0.1, steps=4, keep="loss")(broken, x, y)
     assert bool(found.loss.isfinite().all())
     assert bool(found.x.isfinite().all())
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "fgsm": {"start": "uniform"},
+    "pgd": {"start": "uniform"},
+    "cw_pgd": {"start": "uniform"},
+    "apgd_ce": {"steps": 3},
+    "apgd_dlr": {"steps": 3},
+    "apgd_t": {"steps": 3, "targets": 2},
+    "fab_t": {"steps": 2, "targets": 2},
+    "square": {"queries": 5},
+    "autoattack": {"steps": 2, "targets": 2, "queries": 3},
+}
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_nan_is_no_error_for_any_label(name: str, label: int) -> None:
+    """Off x all logits are NaN, whose argmax is class 0; and then at x too."""
+    x, y = torch.rand(B, 3, 2, 2), torch.full((B,), label)
+    right = nn.functional.one_hot(y, K) + torch.arange(K) / 10
+    attack = ATTACKS[name](eps=0.1, **SMALL[name])
+    for off in (0.0, -1.0):
+
+        def model(z: Tensor, off: float = off) -> Tensor:
+            far = (z - x).abs().flatten(1).amax(1, keepdim=True) > off
+            return torch.where(far, math.nan, right + 0 * z.sum((1, 2, 3))[:, None])
+
+        found = attack(model, x, y)
+        assert torch.equal(found.x, x)
+        assert not found.wrong.any()
+
+
+def test_nan_is_below_every_number_before_errors() -> None:
+    """Of all pairs of a number that is right or wrong with NaN, marked as an error or not."""
+    for wrong in (True, False):
+        for marked in (True, False):
+            one, nan = (
+                Attacked(torch.tensor([[at]]), torch.tensor([at]), torch.tensor([error]))
+                for at, error in ((-1.0, wrong), (math.nan, marked))
+            )
+            for errors_first in (True, False):
+                assert one.or_better(nan, errors_first=errors_first).loss.item() == -1
+                assert nan.or_better(one, errors_first=errors_first).loss.item() == -1
+
+
+def test_the_last_iterate_is_looked_at(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    x, y = batch
+    attack = PGD(eps=0.2, steps=6, keep="last")
+    found, logits = attack(model, x, y), model(attack(model, x, y).x)
+    assert torch.equal(found.wrong, logits.argmax(1) != y)
+    assert found.wrong.any()
+    torch.testing.assert_close(found.loss, LOSSES["ce"](logits, y).detach())
 
 
 def test_the_model_is_left_as_it_was(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen
+from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, TargetedLoss
 from rrfast.attacks.start import STARTS
@@ -128,12 +128,11 @@ class APGD(Attack):
         if len(x) == 0:
             return nothing(x)
         ball, begin = Ball(x, self.eps, self.bounds, self.scale), STARTS[self.start]
-        best = None
+        best = unseen(ball.nearest(x))
         losses = self._losses(engine, x, labels)
         for _ in range(self.restarts):
             for loss in losses:
                 best = self._climb(engine, ball, begin(ball, generator), labels, loss, best)
-        assert best is not None  # there is a run at least
         return best
 
     def _losses(self, engine: Engine, x: Tensor, labels: Tensor | None) -> list[Loss]:
@@ -153,7 +152,7 @@ class APGD(Attack):
         z: Tensor,
         labels: Tensor | None,
         loss: Loss,
-        best: Attacked | None,
+        best: Attacked,
     ) -> Attacked:
         """One run; `best` is the best of those before."""
         recorded = engine.record(z)
@@ -188,8 +187,8 @@ class APGD(Attack):
                 rises, top_then = torch.zeros_like(rises), top.loss
         raise AssertionError("there is a step at least")
 
-    def _better(self, new: Attacked, best: Attacked | None) -> Attacked:
-        return new if best is None else best.or_better(new, errors_first=self.keep == "error")
+    def _better(self, new: Attacked, best: Attacked) -> Attacked:
+        return best.or_better(new, errors_first=self.keep == "error")
 
 
 def checkpoints(steps: int) -> list[tuple[int, int]]:

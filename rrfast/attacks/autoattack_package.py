@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrfast.attacks.attack import Attack, Attacked, nothing
+from rrfast.attacks.attack import Attack, Attacked, judged, nothing, unseen
 from rrfast.attacks.loss import cw
 from rrfast.checks import check_count, check_number, describe
 from rrfast.engine import Engine, output_logits
@@ -83,7 +83,7 @@ class AutoAttackPackage(Attack):
             z = attack.run_standard_evaluation(x, labels, bs=self.batch_size or len(x))
         z = z.detach().to(x.dtype)
         logits = engine.forward(z)
-        return Attacked(z, cw(logits, labels), logits.argmax(dim=1) != labels)
+        return unseen(x).or_better(judged(z, logits, labels, cw(logits, labels)))
 
 
 def _package() -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast.attacks.apgd import APGD
-from rrfast.attacks.attack import Attack, Attacked, nothing
+from rrfast.attacks.attack import Attack, Attacked, judged, nothing
 from rrfast.attacks.fab import FAB
 from rrfast.attacks.loss import cw
 from rrfast.attacks.square import Square
@@ -85,18 +85,19 @@ class Ensemble(Attack):
             return nothing(x)
         assert labels is not None  # `Attack` has looked
         logits = engine.forward(x)
-        best = Attacked(x, cw(logits, labels), logits.argmax(dim=1) != labels)
+        best = judged(x, logits, labels, cw(logits, labels))
         if each is not None:
             each(None, best.wrong)
         for attack in self.attacks:
             left = (~best.wrong).nonzero().squeeze(1)
             if len(left) == 0:
                 break
-            found = attack.run(engine, x[left], labels[left], generator=generator)
+            y = labels[left]
+            z = attack.run(engine, x[left], y, generator=generator).x
             # Losses of different attacks do not compare; margins do.
-            margin = cw(engine.forward(found.x), labels[left])
+            logits = engine.forward(z)
             there = Attacked(*(part[left] for part in best))
-            there = there.or_better(found._replace(loss=margin))
+            there = there.or_better(judged(z, logits, y, cw(logits, y)))
             best = Attacked(*(a.index_copy(0, left, b) for a, b in zip(best, there, strict=True)))
             if each is not None:
                 each(attack, best.wrong)
