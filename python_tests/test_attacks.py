@@ -395,6 +395,19 @@ def test_the_last_iterate_is_looked_at(model: nn.Module, batch: tuple[Tensor, Te
     torch.testing.assert_close(found.loss, LOSSES["ce"](logits, y).detach())
 
 
+@pytest.mark.parametrize("name", CERTAIN)
+def test_labels_of_inference_mode(
+    model: nn.Module, batch: tuple[Tensor, Tensor], name: str
+) -> None:
+    x, y = batch
+    attack = ATTACKS[name](eps=0.1)
+    with torch.inference_mode():
+        labels = y.clone()
+        inside = attack(model, x.clone(), labels)
+    for found in (inside, attack(model, x, labels)):
+        assert torch.equal(found.x, attack(model, x, y).x)
+
+
 def test_the_model_is_left_as_it_was(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     model.train()
     PGD(eps=0.1)(model, *batch)

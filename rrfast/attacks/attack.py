@@ -77,6 +77,20 @@ def pick(which: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(of_samples(which, a), a, b)
 
 
+def check_targets(labels: object, x: Tensor) -> Tensor:
+    """The labels as a model may be differentiated with: no inference tensor.
+
+    Raises:
+        TypeError: `labels` is not int64.
+        ValueError: They are not one per sample of `x`.
+    """
+    check_per_sample("labels", labels, torch.int64, "x", x)
+    assert isinstance(labels, Tensor)
+    with torch.inference_mode(False):
+        # Autograd saves them as the indices of what is climbed.
+        return labels.clone() if labels.is_inference() else labels
+
+
 class Attack(ABC):
     """`attack(model, x, y)` gives the worst point found near each x.
 
@@ -131,7 +145,7 @@ class Attack(ABC):
         if labels is None and self.labelled:
             raise ValueError("labels must be given: what the attack climbs depends on them")
         if labels is not None:
-            check_per_sample("labels", labels, torch.int64, "x", x)
+            labels = check_targets(labels, x)
         self._check_box(x)
         with Engine(model) as engine:
             return self.known(engine, self.run(engine, x, labels, generator=generator), labels)
