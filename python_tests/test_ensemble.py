@@ -267,6 +267,12 @@ def test_the_package_is_an_attack_like_the_others(
         AutoAttackPackage(EPS)(trained, images.flatten(1), labels)
 
 
+@pytest.mark.parametrize("version", ["Standard", "custom", (), ("apgd-ce", "pgd"), ("standard",)])
+def test_a_version_that_the_package_has_not(version: str | tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"version must .* got"):
+        AutoAttackPackage(EPS, version=version)
+
+
 def test_without_the_package_the_remedy_is_named(
     trained: nn.Module, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
