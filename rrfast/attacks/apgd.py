@@ -12,7 +12,7 @@ from rrfast import ops
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, TargetedLoss
-from rrfast.attacks.start import STARTS
+from rrfast.attacks.start import STARTS, check_restarts
 from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
 from rrfast.radius.boundary import contenders
@@ -62,7 +62,8 @@ class APGD(Attack):
         keep: Which iterate is the result. "error": one that is wrong before any that is not, and of
             both the one with the largest loss. "loss": the one with the largest loss. A NaN loss is
             the least.
-        restarts: The best of so many attacks, each from a start of its own.
+        restarts: The best of so many attacks, each from a start of its own, at random: 1 with
+            "input".
         alpha: The share of a step that is new, in (0, 1].
         rho: In (0, 1].
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
@@ -110,7 +111,7 @@ class APGD(Attack):
             raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
         if self.keep not in ("error", "loss"):
             raise ValueError(f"keep must be 'error' or 'loss', got {self.keep!r}")
-        check_count("restarts", self.restarts)
+        check_restarts(self.restarts, self.start)
         for name, value in (("alpha", self.alpha), ("rho", self.rho)):
             check_number(name, value)
             if value > 1:

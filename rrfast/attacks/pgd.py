@@ -13,7 +13,7 @@ from rrfast import ops
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss
-from rrfast.attacks.start import STARTS
+from rrfast.attacks.start import STARTS, check_restarts
 from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
 
@@ -47,7 +47,8 @@ class PGD(Attack):
             both the one with the largest loss. "loss": the one with the largest loss. "last": the
             last, as in adversarial training, whose loss costs a forward more; `run` leaves it out,
             with a loss of NaN and no error. Else a NaN loss is never kept over another.
-        restarts: The best of so many attacks, each from a start of its own.
+        restarts: The best of so many attacks, each from a start of its own, at random: 1 with
+            "input".
         origin: Whether x itself counts as an iterate, beside a start at random.
         momentum: In [0, 1).
         backtracking: > 1, or None for none.
@@ -89,7 +90,7 @@ class PGD(Attack):
             raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
         if self.keep not in ("error", "loss", "last"):
             raise ValueError(f"keep must be 'error', 'loss' or 'last', got {self.keep!r}")
-        check_count("restarts", self.restarts)
+        check_restarts(self.restarts, self.start)
         check_number("momentum", self.momentum, zero=True)
         if self.momentum >= 1:
             raise ValueError(f"momentum must be below 1, got {self.momentum!r}")
