@@ -31,8 +31,8 @@ class Ensemble(Attack):
     samples that are left.
 
     Attributes:
-        attacks: At least one, all with labels and the same eps. Its `bounds` and `scale` are those
-            of the first: all are meant to have the same ball.
+        attacks: At least one, all with labels and the same `eps`, `bounds` and `scale`, which are
+            its own.
 
     Example:
         >>> from rrfast.attacks import PGD
@@ -61,6 +61,13 @@ class Ensemble(Attack):
         object.__setattr__(self, "attacks", tuple(self.attacks))
         for name in ("eps", "bounds", "scale"):
             object.__setattr__(self, name, getattr(first, name))
+        for attack in self.attacks:
+            for name in ("bounds", "scale"):
+                if not _alike(getattr(attack, name), getattr(first, name)):
+                    raise ValueError(
+                        f"attacks must have one {name}, got {getattr(first, name)!r} and "
+                        f"{getattr(attack, name)!r}"
+                    )
 
     def run(
         self,
@@ -102,6 +109,16 @@ class Ensemble(Attack):
             if each is not None:
                 each(attack, best.wrong)
         return best
+
+
+def _alike(one: ops.Bounds | ops.Scale | None, other: ops.Bounds | ops.Scale | None) -> bool:
+    """Whether both are None, or the same numbers, of which a tensor may hold one per channel."""
+    if one is None or other is None:
+        return one is other
+    if isinstance(one, tuple) or isinstance(other, tuple):
+        return all(_alike(*ends) for ends in zip(one, other, strict=True))  # type: ignore[arg-type]
+    a, b = (torch.as_tensor(value, dtype=torch.float64, device="cpu") for value in (one, other))
+    return torch.equal(a, b)
 
 
 def autoattack(
