@@ -102,7 +102,7 @@ class CCAT(Objective):
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""
         del epoch
-        check_pair(x, y)
+        x, y = check_pair(x, y)
         clean = len(x) - int(self.fraction * len(x) + 0.5)
         attack = self._attacks[int(torch.randint(len(self._attacks), (), device="cpu"))]
         moved = torch.cat([x[:clean], worst(attack, model, x[clean:], y[clean:])])
