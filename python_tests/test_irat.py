@@ -301,6 +301,7 @@ def test_wrong_options() -> None:
         (lambda: EWAT(offset=-1), "offset must be finite and at least 0, got -1"),
         (lambda: GAIRAT(shift=math.inf), "shift must be a finite number, got float inf"),
         (lambda: WMMR(alpha=0), "alpha must be finite and greater than 0, got 0"),
+        (lambda: WMMR(tau=2, alpha=3.0), "alpha must be left out with tau=2, .* got 3.0"),
         (lambda: AdversarialTraining(start="here"), "start must be one of input, uniform"),
     ]
     for make, sentence in options:
