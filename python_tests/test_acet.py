@@ -95,6 +95,13 @@ def test_acet_is_above_ceda_and_goes_up_with_the_steps() -> None:
     assert ACET(negative, eps=0, steps=2)(model, x, y) == ceda
 
 
+def test_the_defaults_are_the_paper_s() -> None:
+    attack = ACET(negative)._attack
+    assert (attack.eps, attack.steps, attack.start) == (0.3, 40, "uniform_norm")
+    assert attack.step_size * attack.eps == pytest.approx(0.0075, rel=1e-15)
+    assert (attack.loss, attack.keep, attack.origin) == ("confidence", "loss", True)
+
+
 def test_at_the_optimum_nothing_pulls() -> None:
     """Uniform confidence on noise, where all classes tie for the maximum."""
     model, (x, y) = network(), batch()

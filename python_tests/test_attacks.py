@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from waiting import Calls
 
 from rrfast.attacks import ATTACKS, LOSSES, PGD, STARTS, Attacked, Ball
+from rrfast.attacks.attack import unseen
 from rrfast.attacks.loss import UNLABELLED, ascent
 from rrfast.engine import Engine
 from rrfast.reference import accumulate_dtype
@@ -136,6 +138,29 @@ def test_no_point_of_the_ball_is_further_than_eps(
     assert bool((near >= -2 * torch.finfo(dtype).eps * (1 + eps * unit)).all())
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_an_element_without_a_gradient_stays(
+    model: nn.Module, batch: tuple[Tensor, Tensor], momentum: float
+) -> None:
+    """sqrt(|u|)^2 has the gradient NaN at 0, infinity times 0; the others go on."""
+    x, y = batch
+    x[3, 5] = 0.0
+    attack = PGD(eps=0.1, steps=3, keep="last", momentum=momentum)
+
+    def rooted(z: Tensor) -> Tensor:
+        first, rest = z[:, 5:6], torch.cat([z[:, :5], z[:, 6:]], dim=1)
+        return model(torch.cat([rest, first.abs().sqrt().square()], dim=1))
+
+    found = attack(rooted, x, y).x
+    assert found[3, 5] == 0
+    assert found.isfinite().all()
+    assert ((found - x)[3, :5].abs() > 0.01).all()
+    steps = torch.tensor([1.0, -1.0, 0.0, 1.0, -1.0], dtype=torch.float64)
+    gradient = torch.tensor([math.inf, -math.inf, math.nan, 2.0, -1e-300], dtype=torch.float64)
+    ball = Ball(torch.zeros(1, 5, dtype=torch.float64), 1.0)
+    assert torch.equal(ball.step(ball.x, gradient[None], ball.lengths(0.5)), 0.5 * steps[None])
+
+
 # ------------------------------------------------------------------------------------------- PGD
 
 
@@ -203,10 +228,9 @@ def test_an_error_is_kept_before_a_larger_loss() -> None:
     assert losses == sorted(losses)
     for keep, expected in (("error", 0.5), ("loss", 1.0)):
         attack = PGD(keep=keep)  # type: ignore[arg-type]
-        best = None
+        best = unseen(points[0])
         for z in points:
             best = attack._better(attack._seen(z, model(z), y)[0], best)
-        assert best is not None
         assert float(best.x[0, 0]) == expected
 
 
@@ -221,6 +245,7 @@ def test_never_leaves_ball_or_box_and_never_gets_worse(
     more: dict[str, float],
 ) -> None:
     x, y = batch
+    more = {key: value for key, value in more.items() if (key, start) != ("restarts", "input")}
     found = []
     for steps in (1, 3, 9):
         attack = PGD(eps=0.1, steps=steps, loss=name, start=start, keep="loss", **more)  # type: ignore[arg-type]
@@ -285,7 +310,7 @@ def test_origin_is_among_the_iterates(model: nn.Module, batch: tuple[Tensor, Ten
         ({}, 6, 5),
         ({"origin": True}, 7, 5),
         ({"backtracking": 2.0, "momentum": 0.9}, 6, 5),
-        ({"restarts": 2}, 12, 10),
+        ({"restarts": 2, "start": "uniform"}, 12, 10),
     ],
 )
 def test_passes(
@@ -341,11 +366,87 @@ def test_nan_is_not_kept(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None
     assert bool(found.x.isfinite().all())
 
 
+SMALL: dict[str, dict[str, Any]] = {
+    "fgsm": {"start": "uniform"},
+    "pgd": {"start": "uniform"},
+    "cw_pgd": {"start": "uniform"},
+    "apgd_ce": {"steps": 3},
+    "apgd_dlr": {"steps": 3},
+    "apgd_t": {"steps": 3, "targets": 2},
+    "fab_t": {"steps": 2, "targets": 2},
+    "square": {"queries": 5},
+    "autoattack": {"steps": 2, "targets": 2, "queries": 3},
+}
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_nan_is_no_error_for_any_label(name: str, label: int) -> None:
+    """Off x all logits are NaN, whose argmax is class 0; and then at x too."""
+    x, y = torch.rand(B, 3, 2, 2), torch.full((B,), label)
+    right = nn.functional.one_hot(y, K) + torch.arange(K) / 10
+    attack = ATTACKS[name](eps=0.1, **SMALL[name])
+    for off in (0.0, -1.0):
+
+        def model(z: Tensor, off: float = off) -> Tensor:
+            far = (z - x).abs().flatten(1).amax(1, keepdim=True) > off
+            return torch.where(far, math.nan, right + 0 * z.sum((1, 2, 3))[:, None])
+
+        found = attack(model, x, y)
+        assert torch.equal(found.x, x)
+        assert not found.wrong.any()
+
+
+def test_nan_is_below_every_number_before_errors() -> None:
+    """Of all pairs of a number that is right or wrong with NaN, marked as an error or not."""
+    for wrong in (True, False):
+        for marked in (True, False):
+            one, nan = (
+                Attacked(torch.tensor([[at]]), torch.tensor([at]), torch.tensor([error]))
+                for at, error in ((-1.0, wrong), (math.nan, marked))
+            )
+            for errors_first in (True, False):
+                assert one.or_better(nan, errors_first=errors_first).loss.item() == -1
+                assert nan.or_better(one, errors_first=errors_first).loss.item() == -1
+
+
+def test_the_last_iterate_is_looked_at(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    x, y = batch
+    attack = PGD(eps=0.2, steps=6, keep="last")
+    found, logits = attack(model, x, y), model(attack(model, x, y).x)
+    assert torch.equal(found.wrong, logits.argmax(1) != y)
+    assert found.wrong.any()
+    torch.testing.assert_close(found.loss, LOSSES["ce"](logits, y).detach())
+
+
+@pytest.mark.parametrize("name", CERTAIN)
+def test_labels_of_inference_mode(
+    model: nn.Module, batch: tuple[Tensor, Tensor], name: str
+) -> None:
+    x, y = batch
+    attack = ATTACKS[name](eps=0.1)
+    with torch.inference_mode():
+        labels = y.clone()
+        inside = attack(model, x.clone(), labels)
+    for found in (inside, attack(model, x, labels)):
+        assert torch.equal(found.x, attack(model, x, y).x)
+
+
 def test_the_model_is_left_as_it_was(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     model.train()
     PGD(eps=0.1)(model, *batch)
     assert model.training
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_starts_are_of_no_memory_layout(start: str) -> None:
+    x = torch.rand(2, 3, 4, 5)
+    plain, last = (
+        STARTS[start](Ball(z, 0.1), torch.Generator().manual_seed(3))
+        for z in (x, x.to(memory_format=torch.channels_last))
+    )
+    assert torch.equal(plain, last)
 
 
 def test_seeds_repeat(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
@@ -367,7 +468,8 @@ def test_errors_say_what_is_expected(model: nn.Module, batch: tuple[Tensor, Tens
         ({"keep": "first"}, "keep must be 'error', 'loss' or 'last'"),
         ({"momentum": 1.0}, "momentum must be below 1"),
         ({"backtracking": 1.0}, "backtracking must be above 1"),
-        ({"keep": "last", "restarts": 2}, "keep must be 'error' or 'loss' where"),
+        ({"keep": "last", "start": "uniform", "restarts": 2}, "keep must be 'error' or 'loss' wh"),
+        ({"restarts": 2}, "restarts must be 1 with start='input', .*; take start='uniform', got 2"),
     ):
         with pytest.raises(ValueError, match=words):
             PGD(**options)  # type: ignore[arg-type]

@@ -130,6 +130,22 @@ def test_one_sample_is_adversarial_at_one_half() -> None:
     assert loss.item() == pytest.approx(literal(model, x, y, moved, 10, 0.2), rel=1e-12)
 
 
+def test_a_class_that_cannot_be() -> None:
+    """A logit of -inf has a share of no target at d = 0, and one of every other."""
+
+    def without_last(z: Tensor) -> Tensor:
+        return torch.cat([model(z)[:, :-1], torch.full((len(z), 1), -math.inf).double()], dim=1)
+
+    model, (x, y) = network(), batch(6)
+    y = y % (CLASSES - 1)
+    loss = CCAT(**ATTACK, fraction=0.05).backward(without_last, x, y)
+    assert loss.item() == pytest.approx(Standard()(without_last, x, y).item(), rel=1e-14)
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+    assert CCAT(**ATTACK, fraction=1.0)(without_last, x, y).item() == math.inf
+
+
 def test_a_start_is_drawn_for_each_batch() -> None:
     """Seeded alike is alike; all three are drawn, and the image itself gives one loss."""
     model, (x, y) = network(), batch(8)

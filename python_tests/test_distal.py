@@ -72,6 +72,18 @@ def test_every_sample_has_a_sigma_and_a_gamma_of_its_own() -> None:
     assert float(sigma.max()) <= high + slack
 
 
+def test_autocast_leaves_the_smoothing_as_it_is() -> None:
+    noise = distal_noise(2, SHAPE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = smoothed(noise, torch.Generator().manual_seed(1))
+    assert torch.equal(found, smoothed(noise, torch.Generator().manual_seed(1)))
+
+
+def test_the_noise_is_float32_whatever_the_default(defaults_of_another_kind: None) -> None:
+    assert distal_noise(2, SHAPE, smooth=True).dtype == torch.float32
+    assert distal_noise(2, SHAPE).device.type == "cpu"
+
+
 def test_noise() -> None:
     plain, smooth = distal_noise(50, SHAPE, seed=4), distal_noise(50, SHAPE, seed=4, smooth=True)
     for x in (plain, smooth):

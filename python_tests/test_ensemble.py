@@ -169,6 +169,22 @@ def test_autoattack_costs_what_it_says(trained: nn.Module, images: Tensor, label
     assert 1 + ce + towards + fab + square + 4 == 7820
 
 
+def test_the_ball_of_an_ensemble_is_one() -> None:
+    ends, units = torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([1.0, 2.0])
+    for one, other, words in (
+        ({"bounds": (0, 1)}, {"bounds": None}, r"attacks must have one bounds, got \(0, 1\) and N"),
+        ({"bounds": (0, 1)}, {"bounds": (-1, 1)}, "attacks must have one bounds"),
+        ({"bounds": ends}, {"bounds": ends - 1}, "attacks must have one bounds"),
+        ({"scale": None}, {"scale": 2.0}, "attacks must have one scale, got None and 2.0"),
+        ({"scale": units}, {"scale": 2 * units}, "attacks must have one scale"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Ensemble([PGD(EPS, **one), APGD(EPS, **other)])
+        assert Ensemble([PGD(EPS, **one), APGD(EPS, **one)]).eps == EPS
+    Ensemble([PGD(EPS, bounds=(0, 1.0)), APGD(EPS, bounds=(torch.tensor(0.0), 1))])
+    Ensemble([PGD(EPS, bounds=tuple(ends)), APGD(EPS, bounds=ends)])
+
+
 def test_registry_makes_attacks() -> None:
     for name, make in ATTACKS.items():
         assert isinstance(make(eps=0.3), Attack), name
@@ -265,6 +281,12 @@ def test_the_package_is_an_attack_like_the_others(
     assert len(AutoAttackPackage(EPS)(trained, images[:0], labels[:0]).x) == 0
     with pytest.raises(ValueError, match=r"x must be images \[B, C, H, W\]"):
         AutoAttackPackage(EPS)(trained, images.flatten(1), labels)
+
+
+@pytest.mark.parametrize("version", ["Standard", "custom", (), ("apgd-ce", "pgd"), ("standard",)])
+def test_a_version_that_the_package_has_not(version: str | tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"version must .* got"):
+        AutoAttackPackage(EPS, version=version)
 
 
 def test_without_the_package_the_remedy_is_named(

@@ -97,6 +97,13 @@ def test_round_trip(
     check(READERS[name](str(folder)), name, arrays)
 
 
+def test_float32_whatever_the_default(
+    name: str, folder: Path, defaults_of_another_kind: None
+) -> None:
+    for split in READERS[name](folder):
+        assert (split.x.dtype, split.x.device.type) == (torch.float32, "cpu")
+
+
 def test_the_file_that_is_not_packed_is_read(
     name: str, arrays: dict[str, dict[str, Bytes]], folder: Path
 ) -> None:

@@ -195,6 +195,35 @@ def test_gairat_s_gradient_is_that_of_the_weighted_loss() -> None:
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("make", [AdversarialTraining, *MADE.values()])
+@pytest.mark.parametrize(
+    "ball", [{"bounds": (0.45, 0.55)}, {"bounds": None}, {"scale": torch.arange(1, 7) / 6}]
+)
+def test_bounds_and_scale_are_those_of_the_attack(make: Any, ball: dict[str, Any]) -> None:
+    model, (x, y) = network(), batch()
+    x = 0.45 + x / 10 if ball.get("bounds") else x
+    inputs: list[Tensor] = []
+
+    def watched(z: Tensor) -> Tensor:
+        inputs.append(z.detach())
+        return model(z)
+
+    make(**ATTACK, **ball)(watched, x, y)
+    assert torch.equal(inputs[-1], PGD(keep="last", **ATTACK, **ball)(model, x, y).x)
+    assert not torch.equal(inputs[-1], PGD(keep="last", **ATTACK)(model, x, y).x)
+
+
+def test_the_defaults() -> None:
+    for made in (AdversarialTraining(), GAIRAT(), MAIL(), WMMR(), EWAT()):
+        assert (made.eps, made.steps, made.step_size, made.start) == (8 / 255, 10, 1 / 4, "uniform")
+        attack = made._attack
+        assert (attack.eps, attack.steps, attack.step_size) == (8 / 255, 10, 1 / 4)
+        assert (attack.start, attack.loss, attack.bounds) == ("uniform", "ce", (0.0, 1.0))
+    assert (WMMR().alpha, GAIRAT().shift, EWAT().offset) == (2.0, -1.0, 0.0)
+    assert (MAIL().gamma, MAIL().beta) == (10.0, 0.5)
+    assert MAIL().factor == WMMR().factor == 3.0
+
+
 # ------------------------------------------------------------------------------------ the weights
 
 
@@ -301,6 +330,7 @@ def test_wrong_options() -> None:
         (lambda: EWAT(offset=-1), "offset must be finite and at least 0, got -1"),
         (lambda: GAIRAT(shift=math.inf), "shift must be a finite number, got float inf"),
         (lambda: WMMR(alpha=0), "alpha must be finite and greater than 0, got 0"),
+        (lambda: WMMR(tau=2, alpha=3.0), "alpha must be left out with tau=2, .* got 3.0"),
         (lambda: AdversarialTraining(start="here"), "start must be one of input, uniform"),
     ]
     for make, sentence in options:

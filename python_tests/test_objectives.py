@@ -370,6 +370,25 @@ def test_the_batch_is_left_alone(objective: Objective) -> None:
     assert model.training
 
 
+def test_no_gradient_is_left_with_the_batch(objective: Objective) -> None:
+    """Neither by the objective's own backward, nor by that of a caller."""
+    x, y = batch()
+    x.requires_grad_()
+    objective.backward(network(), x, y, epoch=0)
+    objective(network(), x, y, epoch=0).backward()
+    assert x.grad is None
+
+
+def test_a_batch_of_inference_mode(objective: Objective) -> None:
+    with torch.inference_mode():
+        pair = [part.clone() for part in batch()]
+    losses = []
+    for x, y in (pair, batch()):
+        torch.manual_seed(3)
+        losses.append(objective.backward(network(), x, y, epoch=0))
+    assert torch.equal(*losses)
+
+
 @pytest.mark.parametrize("samples", [1, 5])
 def test_odd_batches_are_ordinary(objective: Objective, samples: int) -> None:
     loss = objective.backward(network().eval(), *batch(samples), epoch=0)

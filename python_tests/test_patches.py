@@ -184,6 +184,23 @@ def test_grey_and_colour_of_tensors(make: Callable[..., Tensor]) -> None:
     assert torch.equal(make([raw], (1, 16, 16))[0], raw / 255)
 
 
+@pytest.mark.parametrize("make", MAKERS)
+def test_autocast_leaves_the_pixels_as_they_are(make: Callable[..., Tensor]) -> None:
+    colour = torch.rand(3, 9, 7)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = make([colour], (1, 4, 4), seed=1)
+    assert torch.equal(found, make([colour], (1, 4, 4), seed=1))
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_float32_whatever_the_default(
+    make: Callable[..., Tensor], defaults_of_another_kind: None
+) -> None:
+    for channels in (1, 3):
+        x = make([torch.rand(3, 9, 7, device="cpu")], (channels, 4, 4))
+        assert (x.dtype, x.device.type) == (torch.float32, "cpu")
+
+
 # --------------------------------------------------------------------------------------- the seed
 
 

@@ -54,6 +54,12 @@ def test_nan_is_the_same_twice(images: Tensor, trained: nn.Module, labels: Tenso
     assert not any("forward to the next" in one for one in sanity(broken, images, labels))
 
 
+def test_labels_of_inference_mode(trained: nn.Module, images: Tensor) -> None:
+    with torch.inference_mode():
+        labels = trained(images).argmax(1)
+    assert sanity(trained, images, labels) == []
+
+
 def test_errors_beyond_gradients_are_counted() -> None:
     white_box = torch.tensor([True, False, False, False])
     assert beyond_gradients(white_box, white_box) == []

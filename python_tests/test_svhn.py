@@ -61,6 +61,11 @@ def test_round_trip(labels: type[Any], contents: dict[str, Content], folder: Pat
                 assert int(split.y[n]) == (0 if y[n, 0] == 10 else y[n, 0])
 
 
+def test_float32_whatever_the_default(folder: Path, defaults_of_another_kind: None) -> None:
+    for split in svhn(folder):
+        assert (split.x.dtype, split.x.device.type) == (torch.float32, "cpu")
+
+
 def test_task(folder: Path) -> None:
     task, whole = TASKS["svhn"](str(folder), 3, validation=2), svhn(folder)
     assert task.classes == 10

@@ -63,7 +63,7 @@ NAMES = [*torchrun_fits.MADE, *(f"{name}, accumulated" for name in torchrun_fits
 
 
 def test_every_objective_is_tested() -> None:
-    assert set(OBJECTIVES) <= set(torchrun_fits.MADE)
+    assert set(OBJECTIVES) <= {*torchrun_fits.MADE, *torchrun_fits.OWN}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,6 +72,15 @@ def test_two_processes_are_one_with_the_joint_batch(runs: Runs, name: str) -> No
         assert_close(rank[name], runs.alone[name])
     assert_close(runs.ranks[0][name], runs.ranks[1][name])
     assert runs.alone[name]["reductions"] == [0] * 6
+
+
+@pytest.mark.parametrize("name", torchrun_fits.OWN)
+def test_two_processes_draw_starts_of_their_own_and_end_alike(runs: Runs, name: str) -> None:
+    one, other = (rank[name] for rank in runs.ranks)
+    for key, value in one["weights"].items():
+        assert torch.equal(value, other["weights"][key])
+    assert one["reductions"] == other["reductions"] == [1] * 6
+    assert len({*one["seeds"], *other["seeds"]}) == 2 * 6
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -104,7 +104,8 @@ def test_tau_is_of_the_margin_variants() -> None:
     assert options == recipe.objective
     assert variant(recipe, "pgd_at", 0).objective == {"name": "pgd_at", "eps": 0.1}
     without = load_recipe("digits_irat", ["objective={name: wmmr, alpha: 3}"])
-    assert variant(without, "wmmr_margin", 0).objective == {"name": "wmmr", "alpha": 3, "tau": 2}
+    assert variant(without, "wmmr_margin", 0).objective == {"name": "wmmr", "tau": 2}
+    assert variant(without, "wmmr", 0).objective == {"name": "wmmr", "alpha": 3}
     assert variant(without, "mail_margin", 0).objective == {"name": "mail", "tau": 2}
 
 
@@ -116,6 +117,27 @@ def test_the_attack_on_noise_is_acet_s_alone() -> None:
     assert variant(acet, "mail", 0).objective == {"name": "mail"}
     rat = load_recipe("digits_rat")
     assert variant(rat, "acet", 0).objective == {"name": "acet", "noise": noise}
+
+
+def test_the_attack_of_ccat_is_its_own_but_for_eps() -> None:
+    ccat = load_recipe("digits_rat", ["objective={name: ccat, eps: 0.1, steps: 7, step_size: 0.5}"])
+    assert variant(ccat, "ccat", 0).objective == ccat.objective
+    for name in ("rat", "mail", "pgd_at"):
+        assert variant(ccat, name, 0).objective == {"name": name, "eps": 0.1}
+    rat = load_recipe("digits_rat", ["objective.steps=3", "objective.step_size=0.5"])
+    assert variant(rat, "ccat", 0).objective == {"name": "ccat", "eps": 0.1}
+    assert variant(rat, "mail", 0).objective == rat.objective | {"name": "mail"}
+
+
+def test_weight_is_of_its_objective() -> None:
+    """That of the noise in CEDA and ACET, which is one number, and nowhere else."""
+    ceda = load_recipe("digits_acet", ["objective={name: ceda, weight: 0.5}"])
+    assert variant(ceda, "acet", 0).objective["weight"] == 0.5
+    regmixup = load_recipe("digits_rat", ["objective={name: regmixup, weight: 0.5}"])
+    assert variant(regmixup, "regmixup", 0).objective["weight"] == 0.5
+    for recipe, names in ((ceda, ("regmixup", "openmix")), (regmixup, ("openmix", "ceda", "acet"))):
+        for name in names:
+            assert "weight" not in variant(recipe, name, 0, outliers=TEXTURES).objective
 
 
 def test_bad_input() -> None:

@@ -18,7 +18,23 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from rrfast.data import Outliers, Split
-from rrfast.objectives import RAT, Mixup, Objective, OpenMix, RegMixup, Standard
+from rrfast.objectives import (
+    ACET,
+    CCAT,
+    CEDA,
+    EWAT,
+    GAIRAT,
+    MAIL,
+    RAT,
+    WMMR,
+    AdversarialTraining,
+    Mixup,
+    Objective,
+    OpenMix,
+    RegMixup,
+    Standard,
+    inner_maximization,
+)
 from rrfast.train import NonFiniteLossError, Training, fit
 
 CLASSES = 4
@@ -37,7 +53,13 @@ def outliers() -> Outliers:
     return Outliers(torch.rand(50, 1, 8, 8, generator=torch.Generator().manual_seed(2)))
 
 
-#: Every objective as a user would build it, and some that combine.
+def negative(x: Tensor) -> Tensor:
+    return 1 - x
+
+
+#: Without numbers that each process draws for itself.
+ATTACK: dict[str, Any] = {"eps": 0.05, "steps": 2, "start": "input"}
+#: What is the same for the joint batch and its shares.
 MADE: dict[str, Callable[[], Objective]] = {
     "standard": Standard,
     "rat": lambda: RAT(eps=0.05),
@@ -48,6 +70,21 @@ MADE: dict[str, Callable[[], Objective]] = {
     "mixup": Mixup,
     "regmixup": RegMixup,
     "openmix": lambda: OpenMix(outliers()),
+    "pgd_at": lambda: AdversarialTraining(**ATTACK),
+    "mail": lambda: MAIL(**ATTACK),
+    "mail_margin": lambda: MAIL(tau=2, **ATTACK),
+    "wmmr": lambda: WMMR(**ATTACK),
+    "ewat": lambda: EWAT(normalize=False, **ATTACK),
+    "ceda": lambda: CEDA(negative),
+    "acet": lambda: ACET(negative, **ATTACK),
+    "ccat": lambda: CCAT(fraction=1.0, eps=0.05, steps=2, starts=["input"]),
+}
+#: What is not: starts at random, means of weights, and parts of a batch are each process's own.
+OWN: dict[str, Callable[[], Objective]] = {
+    "pgd_at_random": lambda: AdversarialTraining(eps=0.05, steps=1),
+    "gairat": lambda: GAIRAT(eps=0.05, steps=1),
+    "acet_random": lambda: ACET(negative, eps=0.05, steps=1),
+    "ccat_parts": lambda: CCAT(eps=0.05, steps=1, starts=["uniform_norm"]),
 }
 #: What draws nothing is the same in however many parts.
 ACCUMULATED = ("standard", "rat", "rat_pgd")
@@ -74,7 +111,7 @@ class Network(nn.Module):
 
 def train(name: str, **options: Any) -> dict[str, Any]:
     """Parameters, log and number of reductions per step."""
-    objective = MADE[name]()
+    objective = (MADE | OWN)[name]()
     model = options.pop("model", None) or Network(CLASSES + objective.extra_classes)
     changes = options.pop("changes", {})
     # 44 images: the last batch of every epoch is incomplete.
@@ -125,6 +162,30 @@ def counted_reductions() -> Iterator[list[int]]:
         parallel.__init__, torch.optim.SGD.step = init, step
 
 
+@contextlib.contextmanager
+def seeds_of_starts() -> Iterator[list[int]]:
+    """One number per attack of a training: what its start was drawn with."""
+    seeds: list[int] = []
+    own_generator = inner_maximization.own_generator
+
+    def watched(device: torch.device) -> torch.Generator:
+        generator = own_generator(device)
+        seeds.append(generator.initial_seed())
+        return generator
+
+    inner_maximization.own_generator = watched
+    try:
+        yield seeds
+    finally:
+        inner_maximization.own_generator = own_generator
+
+
+def own(name: str) -> dict[str, Any]:
+    """`train`, and the seeds of this process's starts."""
+    with seeds_of_starts() as seeds:
+        return train(name) | {"seeds": seeds}
+
+
 def everything(folder: Path) -> dict[str, Any]:
     """All that is compared."""
     results: dict[str, Any] = {name: train(name) for name in MADE}
@@ -161,7 +222,7 @@ def not_finite(folder: Path) -> str:
 
 
 def main(folder: Path) -> None:
-    results = everything(folder)
+    results = everything(folder) | {name: own(name) for name in OWN}
     results["interrupted"] = interrupted(folder)
     results["not finite"] = not_finite(folder)
     rank = torch.distributed.get_rank()

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen
+from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, TargetedLoss
-from rrfast.attacks.start import STARTS
+from rrfast.attacks.start import STARTS, check_restarts
 from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
 from rrfast.radius.boundary import contenders
@@ -62,7 +62,8 @@ class APGD(Attack):
         keep: Which iterate is the result. "error": one that is wrong before any that is not, and of
             both the one with the largest loss. "loss": the one with the largest loss. A NaN loss is
             the least.
-        restarts: The best of so many attacks, each from a start of its own.
+        restarts: The best of so many attacks, each from a start of its own, at random: 1 with
+            "input".
         alpha: The share of a step that is new, in (0, 1].
         rho: In (0, 1].
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
@@ -110,7 +111,7 @@ class APGD(Attack):
             raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
         if self.keep not in ("error", "loss"):
             raise ValueError(f"keep must be 'error' or 'loss', got {self.keep!r}")
-        check_count("restarts", self.restarts)
+        check_restarts(self.restarts, self.start)
         for name, value in (("alpha", self.alpha), ("rho", self.rho)):
             check_number(name, value)
             if value > 1:
@@ -128,12 +129,11 @@ class APGD(Attack):
         if len(x) == 0:
             return nothing(x)
         ball, begin = Ball(x, self.eps, self.bounds, self.scale), STARTS[self.start]
-        best = None
+        best = unseen(ball.nearest(x))
         losses = self._losses(engine, x, labels)
         for _ in range(self.restarts):
             for loss in losses:
                 best = self._climb(engine, ball, begin(ball, generator), labels, loss, best)
-        assert best is not None  # there is a run at least
         return best
 
     def _losses(self, engine: Engine, x: Tensor, labels: Tensor | None) -> list[Loss]:
@@ -153,7 +153,7 @@ class APGD(Attack):
         z: Tensor,
         labels: Tensor | None,
         loss: Loss,
-        best: Attacked | None,
+        best: Attacked,
     ) -> Attacked:
         """One run; `best` is the best of those before."""
         recorded = engine.record(z)
@@ -188,8 +188,8 @@ class APGD(Attack):
                 rises, top_then = torch.zeros_like(rises), top.loss
         raise AssertionError("there is a step at least")
 
-    def _better(self, new: Attacked, best: Attacked | None) -> Attacked:
-        return new if best is None else best.or_better(new, errors_first=self.keep == "error")
+    def _better(self, new: Attacked, best: Attacked) -> Attacked:
+        return best.or_better(new, errors_first=self.keep == "error")
 
 
 def checkpoints(steps: int) -> list[tuple[int, int]]:

@@ -20,31 +20,49 @@ if TYPE_CHECKING:
 
 
 class Attacked(NamedTuple):
-    """What an attack found, or a point on its way."""
+    """What an attack found, or a point on its way.
+
+    Where the loss is NaN, a point is no error, whatever the label: it is never kept over one that
+    has a number, and x is the result where there is none. Whether x itself has a prediction must
+    be looked at apart.
+    """
 
     x: Tensor  #: [B, ...], in the ball and the box
     loss: Tensor  #: [B], accumulation dtype: the attack's loss there
-    wrong: Tensor  #: [B] bool: the prediction there is not the label; False without labels
+    wrong: Tensor  #: [B] bool: the prediction is not the label; False without, and where NaN
 
     def or_better(self, new: Attacked, *, errors_first: bool = True) -> Attacked:
         """For each sample, this point or the new one: the one with the larger loss.
 
-        Of equals this one; a NaN loss is the least. With `errors_first` one that is wrong goes
-        before any that is not.
+        Of equals this one. With `errors_first` one that is wrong goes before any that is not. A NaN
+        loss is the least, of an error too.
         """
-        better = (new.loss > self.loss) | (self.loss.isnan() & ~new.loss.isnan())
+        better = new.loss > self.loss
         if errors_first:
             better = (new.wrong & ~self.wrong) | ((new.wrong == self.wrong) & better)
+        better = (better | self.loss.isnan()) & ~new.loss.isnan()
         return Attacked(*(pick(better, a, b) for a, b in zip(new, self, strict=True)))
 
 
 def seen(z: Tensor, logits: Tensor, labels: Tensor | None, loss: Loss) -> tuple[Attacked, Tensor]:
     """A point by its logits, and the gradient of its loss with respect to them, [B, K]."""
     value, seed = ascent(loss, logits, labels)
-    wrong = torch.zeros_like(value, dtype=torch.bool)
+    return judged(z, logits, labels, value), seed
+
+
+def judged(z: Tensor, logits: Tensor, labels: Tensor | None, loss: Tensor) -> Attacked:
+    """A point by its logits and its loss [B]."""
+    wrong = torch.zeros_like(loss, dtype=torch.bool)
     if labels is not None:
-        wrong = logits.argmax(dim=1) != labels
-    return Attacked(z, value, wrong), seed
+        # NaN is the largest for argmax: the prediction would be class 0, an error or not.
+        wrong = (logits.argmax(dim=1) != labels) & ~loss.isnan()
+    return Attacked(z, loss, wrong)
+
+
+def unseen(z: Tensor) -> Attacked:
+    """A point of which nothing is known, which any that has a loss is better than."""
+    loss = z.new_full(z.shape[:1], torch.nan, dtype=accumulate_dtype(z.dtype))
+    return Attacked(z, loss, torch.zeros_like(loss, dtype=torch.bool))
 
 
 def nothing(x: Tensor) -> Attacked:
@@ -57,6 +75,20 @@ def nothing(x: Tensor) -> Attacked:
 def pick(which: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """By sample: a where `which` [B] is true, b elsewhere."""
     return torch.where(of_samples(which, a), a, b)
+
+
+def check_targets(labels: object, x: Tensor) -> Tensor:
+    """The labels as a model may be differentiated with: no inference tensor.
+
+    Raises:
+        TypeError: `labels` is not int64.
+        ValueError: They are not one per sample of `x`.
+    """
+    check_per_sample("labels", labels, torch.int64, "x", x)
+    assert isinstance(labels, Tensor)
+    with torch.inference_mode(False):
+        # Autograd saves them as the indices of what is climbed.
+        return labels.clone() if labels.is_inference() else labels
 
 
 class Attack(ABC):
@@ -113,10 +145,15 @@ class Attack(ABC):
         if labels is None and self.labelled:
             raise ValueError("labels must be given: what the attack climbs depends on them")
         if labels is not None:
-            check_per_sample("labels", labels, torch.int64, "x", x)
+            labels = check_targets(labels, x)
         self._check_box(x)
         with Engine(model) as engine:
-            return self.run(engine, x, labels, generator=generator)
+            return self.known(engine, self.run(engine, x, labels, generator=generator), labels)
+
+    def known(self, engine: Engine, found: Attacked, labels: Tensor | None) -> Attacked:
+        """What `run` found, with what it left open."""
+        del engine, labels
+        return found
 
     def _check_box(self, x: Tensor) -> None:
         box = ops.channel_bounds(self.bounds, x)

@@ -8,10 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrfast.attacks.attack import Attack, Attacked, nothing
+from rrfast.attacks.attack import Attack, Attacked, judged, nothing, unseen
 from rrfast.attacks.loss import cw
 from rrfast.checks import check_count, check_number, describe
 from rrfast.engine import Engine, output_logits
+
+#: What the package calls its ensembles, and its attacks in L-infinity.
+VERSIONS = ("standard", "plus", "rand")
+ATTACKS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,18 @@ class AutoAttackPackage(Attack):
 
     def __post_init__(self) -> None:
         check_number("eps", self.eps, zero=True)
+        # The package runs nothing for a name that it does not know, and finds all robust.
+        if isinstance(self.version, str):
+            if self.version not in VERSIONS:
+                raise ValueError(
+                    f"version must be one of {', '.join(VERSIONS)}, or a tuple of its attacks, got "
+                    f"{self.version!r}"
+                )
+        elif not self.version or not {*self.version} <= {*ATTACKS}:
+            raise ValueError(
+                f"version must hold one at least of {', '.join(ATTACKS)}, and no other, got "
+                f"{self.version!r}"
+            )
         check_count("seed", self.seed, least=0)
         if self.batch_size is not None:
             check_count("batch_size", self.batch_size)
@@ -83,7 +99,7 @@ class AutoAttackPackage(Attack):
             z = attack.run_standard_evaluation(x, labels, bs=self.batch_size or len(x))
         z = z.detach().to(x.dtype)
         logits = engine.forward(z)
-        return Attacked(z, cw(logits, labels), logits.argmax(dim=1) != labels)
+        return unseen(x).or_better(judged(z, logits, labels, cw(logits, labels)))
 
 
 def _package() -> Any:

@@ -65,12 +65,16 @@ class Ball:
     def step(self, z: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
         """The point of the ball nearest to z + length_b scale_c sign(gradient).
 
+        An element whose gradient is NaN stays where it is, as in RAT's step.
+
         Args:
             z: [B, ...].
             gradient: [B, ...], of the dtype of z.
             length: [B], accumulation dtype, in units of `scale`.
+
+        Cost: one pass over the gradient for its NaN, one for the step, and one into the ball.
         """
-        moved, _ = ops.fgsm_step(z, gradient, length, None, self._scale)
+        moved, _ = ops.fgsm_step(z, gradient.nan_to_num(0.0), length, None, self._scale)
         return self.nearest(moved)
 
     def walk(self, z: Tensor, direction: Tensor, length: Tensor) -> Tensor:

@@ -152,7 +152,7 @@ def distal_examples(
     noise = _noise(n, shape, smooth, drawn).to(device)
     # Not the seed of the noise: on a CPU the starts would be the noise again.
     starts = torch.Generator(device)
-    starts.manual_seed(int(torch.randint(2**62, (), generator=drawn)))
+    starts.manual_seed(int(torch.randint(2**62, (), generator=drawn, device="cpu")))
     parts = []
     with Engine(model) as engine:
         for x in noise.split(batch):
@@ -170,11 +170,11 @@ def _noise(n: int, shape: Sequence[int], smooth: bool, generator: torch.Generato
         raise ValueError("shape must have a length at least, such as [C, H, W], got none")
     for length in shape:
         check_count("every length in shape", length)
-    noise = torch.rand((n, *shape), generator=generator)
+    noise = torch.rand((n, *shape), generator=generator, device="cpu", dtype=torch.float32)
     return smoothed(noise, generator) if smooth else noise
 
 
 def _generator(seed: int) -> torch.Generator:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise TypeError(f"seed must be an integer, got {seed!r}")
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator("cpu").manual_seed(seed)

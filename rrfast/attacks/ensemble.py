@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast.attacks.apgd import APGD
-from rrfast.attacks.attack import Attack, Attacked, nothing
+from rrfast.attacks.attack import Attack, Attacked, judged, nothing
 from rrfast.attacks.fab import FAB
 from rrfast.attacks.loss import cw
 from rrfast.attacks.square import Square
@@ -31,8 +31,8 @@ class Ensemble(Attack):
     samples that are left.
 
     Attributes:
-        attacks: At least one, all with labels and the same eps. Its `bounds` and `scale` are those
-            of the first: all are meant to have the same ball.
+        attacks: At least one, all with labels and the same `eps`, `bounds` and `scale`, which are
+            its own.
 
     Example:
         >>> from rrfast.attacks import PGD
@@ -61,6 +61,13 @@ class Ensemble(Attack):
         object.__setattr__(self, "attacks", tuple(self.attacks))
         for name in ("eps", "bounds", "scale"):
             object.__setattr__(self, name, getattr(first, name))
+        for attack in self.attacks:
+            for name in ("bounds", "scale"):
+                if not _alike(getattr(attack, name), getattr(first, name)):
+                    raise ValueError(
+                        f"attacks must have one {name}, got {getattr(first, name)!r} and "
+                        f"{getattr(attack, name)!r}"
+                    )
 
     def run(
         self,
@@ -85,22 +92,33 @@ class Ensemble(Attack):
             return nothing(x)
         assert labels is not None  # `Attack` has looked
         logits = engine.forward(x)
-        best = Attacked(x, cw(logits, labels), logits.argmax(dim=1) != labels)
+        best = judged(x, logits, labels, cw(logits, labels))
         if each is not None:
             each(None, best.wrong)
         for attack in self.attacks:
             left = (~best.wrong).nonzero().squeeze(1)
             if len(left) == 0:
                 break
-            found = attack.run(engine, x[left], labels[left], generator=generator)
+            y = labels[left]
+            z = attack.run(engine, x[left], y, generator=generator).x
             # Losses of different attacks do not compare; margins do.
-            margin = cw(engine.forward(found.x), labels[left])
+            logits = engine.forward(z)
             there = Attacked(*(part[left] for part in best))
-            there = there.or_better(found._replace(loss=margin))
+            there = there.or_better(judged(z, logits, y, cw(logits, y)))
             best = Attacked(*(a.index_copy(0, left, b) for a, b in zip(best, there, strict=True)))
             if each is not None:
                 each(attack, best.wrong)
         return best
+
+
+def _alike(one: ops.Bounds | ops.Scale | None, other: ops.Bounds | ops.Scale | None) -> bool:
+    """Whether both are None, or the same numbers, of which a tensor may hold one per channel."""
+    if one is None or other is None:
+        return one is other
+    if isinstance(one, tuple) or isinstance(other, tuple):
+        return all(_alike(*ends) for ends in zip(one, other, strict=True))  # type: ignore[arg-type]
+    a, b = (torch.as_tensor(value, dtype=torch.float64, device="cpu") for value in (one, other))
+    return torch.equal(a, b)
 
 
 def autoattack(

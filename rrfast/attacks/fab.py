@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.attacks.attack import Attack, Attacked, nothing, pick
+from rrfast.attacks.attack import Attack, Attacked, judged, nothing, pick, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import cw
 from rrfast.checks import check_number
@@ -72,7 +72,7 @@ class FAB(Attack):
         ball = Ball(x, self.eps, self.bounds, self.scale)
         z = ball.nearest(pick(walked.prediction != labels, x, walked.seen.point))
         logits = engine.forward(z)
-        return Attacked(z, cw(logits, labels), logits.argmax(dim=1) != labels)
+        return unseen(ball.nearest(x)).or_better(judged(z, logits, labels, cw(logits, labels)))
 
     def _estimator(self) -> fab.FAB:
         return fab.FAB(steps=self.steps, targets=self.targets, bounds=self.bounds, scale=self.scale)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen
+from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss
-from rrfast.attacks.start import STARTS
+from rrfast.attacks.start import STARTS, check_restarts
 from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
 
@@ -32,8 +32,7 @@ class PGD(Attack):
     that sample's step is divided by this number from then on; the gradient where it stayed is not
     computed again (CCAT's attack, whose released code runs the model twice as often).
 
-    Cost per restart: `steps` forwards and backwards, with `keep="last"` and without backtracking;
-    one forward more otherwise. `origin`: one forward more, once.
+    Cost per restart: `steps` + 1 forwards and `steps` backwards. `origin`: one forward more, once.
 
     Source: Madry et al. (2018), Eq. 3 of IRAT; Stutz et al. (2020), Alg. 1 and App. B, for momentum
     and backtracking.
@@ -46,8 +45,10 @@ class PGD(Attack):
         start: In `STARTS`: "input", "uniform", "uniform_norm", "gaussian", "smoothed".
         keep: Which iterate is the result. "error": one that is wrong before any that is not, and of
             both the one with the largest loss. "loss": the one with the largest loss. "last": the
-            last, as in adversarial training. A NaN loss is never kept over another.
-        restarts: The best of so many attacks, each from a start of its own.
+            last, as in adversarial training, whose loss costs a forward more; `run` leaves it out,
+            with a loss of NaN and no error. Else a NaN loss is never kept over another.
+        restarts: The best of so many attacks, each from a start of its own, at random: 1 with
+            "input".
         origin: Whether x itself counts as an iterate, beside a start at random.
         momentum: In [0, 1).
         backtracking: > 1, or None for none.
@@ -89,7 +90,7 @@ class PGD(Attack):
             raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
         if self.keep not in ("error", "loss", "last"):
             raise ValueError(f"keep must be 'error', 'loss' or 'last', got {self.keep!r}")
-        check_count("restarts", self.restarts)
+        check_restarts(self.restarts, self.start)
         check_number("momentum", self.momentum, zero=True)
         if self.momentum >= 1:
             raise ValueError(f"momentum must be below 1, got {self.momentum!r}")
@@ -126,14 +127,18 @@ class PGD(Attack):
             return nothing(x)
         ball = Ball(x, self.eps, self.bounds, self.scale)
         begin, ascend = STARTS[self.start], self._search if self.backtracking else self._climb
-        best = None
+        best = unseen(ball.nearest(x))
         if self.origin:
-            z = ball.nearest(x)
-            best = self._seen(z, engine.forward(z), labels)[0]
+            best = self._seen(best.x, engine.forward(best.x), labels)[0]
         for _ in range(self.restarts):
             best = ascend(engine, ball, begin(ball, generator), labels, best, each)
-        assert best is not None  # there is a restart at least
         return best
+
+    def known(self, engine: Engine, found: Attacked, labels: Tensor | None) -> Attacked:
+        """What was found; with `keep="last"` its loss is not known before."""
+        if self.keep != "last" or len(found.x) == 0:
+            return found
+        return self._seen(found.x, engine.forward(found.x), labels)[0]
 
     def _climb(
         self,
@@ -141,7 +146,7 @@ class PGD(Attack):
         ball: Ball,
         z: Tensor,
         labels: Tensor | None,
-        best: Attacked | None,
+        best: Attacked,
         each: Callable[[Tensor], object] | None,
     ) -> Attacked:
         """Every step is taken."""
@@ -159,10 +164,7 @@ class PGD(Attack):
             else:
                 z = ball.step(z, gradient, length)
         if self.keep == "last":
-            # Its loss is not known: that would be a forward more, which no training wants.
-            assert best is not None
-            unknown = torch.full_like(best.loss, torch.nan)
-            return Attacked(z, unknown, torch.zeros_like(best.wrong))
+            return unseen(z)  # its loss would be a forward more, which no training wants
         here, _ = self._seen(z, engine.forward(z), labels)
         return self._better(here, best)
 
@@ -172,7 +174,7 @@ class PGD(Attack):
         ball: Ball,
         z: Tensor,
         labels: Tensor | None,
-        best: Attacked | None,
+        best: Attacked,
         each: Callable[[Tensor], object] | None,
     ) -> Attacked:
         """A step is taken where it raises the loss, and is shorter from then on where not."""
@@ -211,8 +213,6 @@ class PGD(Attack):
         loss = self.loss if callable(self.loss) else LOSSES[self.loss]
         return seen(z, logits, labels, loss)
 
-    def _better(self, new: Attacked, old: Attacked | None) -> Attacked:
+    def _better(self, new: Attacked, old: Attacked) -> Attacked:
         """Of two points, for each sample the one to keep."""
-        if old is None or self.keep == "last":
-            return new
         return old.or_better(new, errors_first=self.keep == "error")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rrfast.attacks.attack import check_targets
 from rrfast.attacks.loss import ascent, ce
-from rrfast.checks import check_per_sample
 from rrfast.engine import Engine, Model, check_input
 
 
@@ -39,7 +39,7 @@ def sanity(model: Model, x: Tensor, labels: Tensor) -> list[str]:
         The logits are probabilities (in [0, 1], sum 1): leave the model's softmax out, its ...
     """
     x = check_input(x)
-    check_per_sample("labels", labels, torch.int64, "x", x)
+    labels = check_targets(labels, x)
     if x.numel() == 0:
         return []
     with Engine(model) as engine:

@@ -47,8 +47,10 @@ def smoothed(
     v = noise.to(accumulate_dtype(noise.dtype))
     sigma = _between(DEVIATIONS, v, generator) if deviation is None else deviation.to(v)
     gamma = _between(SLOPES, v, generator) if slope is None else slope.to(v)
-    for dim in range(max(1, v.dim() - 2), v.dim()):
-        v = _filtered(v, sigma, dim)
+    # Autocast would leave the noise 8 bits.
+    with torch.autocast(v.device.type, enabled=False):
+        for dim in range(max(1, v.dim() - 2), v.dim()):
+            v = _filtered(v, sigma, dim)
     return torch.sigmoid(gamma.view(-1, *[1] * (v.dim() - 1)) * (v - 0.5))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.attacks.attack import Attack, Attacked, nothing
+from rrfast.attacks.attack import Attack, Attacked, judged, nothing, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import cw
 from rrfast.checks import check_count, check_number, describe
@@ -90,10 +90,11 @@ class Square(Attack):
 
         def looked_at(z: Tensor) -> Attacked:
             logits = engine.forward(z)
-            return Attacked(z, cw(logits, labels), logits.argmax(dim=1) != labels)
+            return judged(z, logits, labels, cw(logits, labels))
 
         stripes = drawn(batch, channels, 1, width) < 0.5
-        best = looked_at(torch.where(stripes, ball.least, ball.most))
+        best = unseen(ball.nearest(x))
+        best = best.or_better(looked_at(torch.where(stripes, ball.least, ball.most)))
         rows, columns = (torch.arange(n, device=x.device) for n in (height, width))
         for query in range(1, self.queries):
             side = self.side(query, height, width)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.smoothing import smoothed
+from rrfast.checks import check_count
 
 #: From the ball and a generator, a point in it.
 Start = Callable[[Ball, torch.Generator | None], Tensor]
@@ -45,7 +46,7 @@ def uniform_norm(ball: Ball, generator: torch.Generator | None) -> Tensor:
 
 def gaussian(ball: Ball, generator: torch.Generator | None) -> Tensor:
     """The input plus noise of standard deviation 0.001, in its own units (TRADES, MAIL, WMMR)."""
-    noise = torch.empty_like(ball.x, dtype=torch.float32).normal_(generator=generator)
+    noise = _undrawn(ball.x).normal_(generator=generator)
     return ball.nearest(ball.x + noise.mul_(1e-3).to(ball.x.dtype))
 
 
@@ -61,7 +62,22 @@ def smooth(ball: Ball, generator: torch.Generator | None) -> Tensor:
 
 def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """[B, ...] in [-1, 1]."""
-    return torch.empty_like(x, dtype=torch.float32).uniform_(-1, 1, generator=generator)
+    return _undrawn(x).uniform_(-1, 1, generator=generator)
+
+
+def _undrawn(x: Tensor) -> Tensor:
+    """[B, ...], contiguous: numbers are drawn in the order of memory, whatever that of x is."""
+    return torch.empty(x.shape, dtype=torch.float32, device=x.device)
+
+
+def check_restarts(restarts: object, start: str) -> None:
+    """Raise a ValueError unless `restarts` is a count, and 1 where all would be the same run."""
+    check_count("restarts", restarts)
+    if start == "input" and restarts != 1:
+        raise ValueError(
+            "restarts must be 1 with start='input', from where all are the same; take "
+            f"start='uniform', got {restarts!r}"
+        )
 
 
 STARTS: dict[str, Start] = {

@@ -206,7 +206,7 @@ def _split(release: Release, path: Path, part: str) -> Split:
             f"{label_file} must have labels from {release.least} to "
             f"{release.least + release.classes - 1}, and has {labels[wrong[0]]} in row {wrong[0]}"
         )
-    x = torch.empty(len(images), 1, *IMAGE)
+    x = torch.empty(len(images), 1, *IMAGE, device="cpu", dtype=torch.float32)
     upright = images.transpose(0, 2, 1) if release.transposed else images
     np.divide(upright, np.float32(255), out=x.numpy()[:, 0])
     return Split(x, torch.from_numpy(y))

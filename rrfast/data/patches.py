@@ -206,7 +206,10 @@ class _Photos:
             )
         if channels == 1 and len(pixels) == 3:
             # At most 1: rounded to float32, the weights add up to 1 in any order.
-            return torch.einsum("c,chw->hw", torch.tensor(GREY), pixels)[None]
+            grey = torch.tensor(GREY, device="cpu", dtype=torch.float32)
+            # Autocast would leave the pixels 8 bits.
+            with torch.autocast("cpu", enabled=False):
+                return torch.einsum("c,chw->hw", grey, pixels)[None]
         return pixels.expand(channels, -1, -1)
 
 
@@ -228,7 +231,7 @@ def _patches(photos: _Photos, n: int | None, seed: int, *, scale: int) -> Tensor
     generator = seeded(seed)
     _, height, width = photos.shape
     counts = _patches_of_each(len(photos), n, generator)
-    result = torch.empty(int(counts.sum()), *photos.shape, device="cpu")
+    result = torch.empty(int(counts.sum()), *photos.shape, device="cpu", dtype=torch.float32)
     free: Iterator[Tensor] = iter(result)
     for index, count in enumerate(counts.tolist()):
         if not count:

@@ -97,7 +97,7 @@ def _split(file: Path) -> Split:
             f"y in {file} must have labels from 1 to {CLASSES}, and has {labels[wrong[0], 0]} in "
             f"row {wrong[0]}"
         )
-    x = torch.empty(n, IMAGE[2], *IMAGE[:2])
+    x = torch.empty(n, IMAGE[2], *IMAGE[:2], device="cpu", dtype=torch.float32)
     np.divide(images.transpose(3, 2, 0, 1), np.float32(255), out=x.numpy())
     return Split(x, torch.from_numpy(labels[:, 0].astype(np.int64) % CLASSES))
 

@@ -98,5 +98,5 @@ class AdversarialTraining(Adversarial):
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""
         del epoch
-        check_pair(x, y)
+        x, y = check_pair(x, y)
         return self.criterion(model_logits(model, self._worst(model, x, y)), y)

@@ -32,7 +32,9 @@ class CCAT(Objective):
     PGD finds in the ball of eps that gives the best class beside the label its largest probability,
     in eval mode. So the two parts count by their shares. The released code gives each part the
     weight of the other, which is the same at one half. One batch goes through the model: BatchNorm
-    sees both parts. Each process of a distributed training divides a batch of its own.
+    sees both parts. Each process of a distributed training divides a batch of its own. A class with
+    t_k = 0 is left out of CE: a logit of -inf there costs nothing, and anywhere else the loss is
+    infinite.
 
     Cost: 1 forward and 1 backward of the batch, and `steps` + 1 forwards and `steps` backwards of
     its adversarial part without gradients of the weights.
@@ -102,15 +104,18 @@ class CCAT(Objective):
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""
         del epoch
-        check_pair(x, y)
+        x, y = check_pair(x, y)
         clean = len(x) - int(self.fraction * len(x) + 0.5)
         attack = self._attacks[int(torch.randint(len(self._attacks), (), device="cpu"))]
         moved = torch.cat([x[:clean], worst(attack, model, x[clean:], y[clean:])])
         logits = model_logits(model, moved)
         log_p = logits.to(accumulate_dtype(logits.dtype)).log_softmax(dim=1)
-        uniform = 1 - (1 - self._share(x, moved)) ** self.rho
+        uniform = (1 - (1 - self._share(x, moved)) ** self.rho).to(log_p.dtype)
         of_label = log_p.gather(1, y[:, None]).squeeze(1)
-        return -torch.lerp(of_label, log_p.mean(dim=1), uniform.to(log_p.dtype)).mean()
+        # What has no share of the target is left out before it is multiplied: 0 times infinity.
+        of_all = torch.where(uniform[:, None] > 0, log_p, 0.0).mean(dim=1)
+        of_label = torch.where(uniform < 1, of_label, 0.0)
+        return -((1 - uniform) * of_label + uniform * of_all).mean()
 
     def _share(self, x: Tensor, moved: Tensor) -> Tensor:
         """min(1, |d| / eps): [B]."""

@@ -64,7 +64,7 @@ class CEDA(Objective):
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""
         del epoch
-        check_pair(x, y)
+        x, y = check_pair(x, y)
         noise = self.noise(x)
         check_same("noise", noise, "x", x)
         both = torch.cat([x, self._near(model, noise)])

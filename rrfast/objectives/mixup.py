@@ -58,7 +58,7 @@ class Mixup(Objective):
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""
-        check_pair(x, y)
+        x, y = check_pair(x, y)
         if not self._mixing.on(epoch):
             return self.criterion(model_logits(model, x), y)
         mixed = self._mixing.mix(x)

@@ -43,9 +43,10 @@ class Objective(ABC):
             optimizer.step()
 
     The model stays in the mode it is in: the passes of a training step are training passes.
-    What an objective draws at random, it draws from torch's default generator on the CPU. With
-    `torch.manual_seed` the same on all processes of a distributed training, they draw together
-    what one process would draw for the joint batch.
+    What an objective draws at random is decided by torch's default generator on the CPU. With
+    `torch.manual_seed` the same on all processes of a distributed training, they draw together the
+    shares of mixing and the outliers that one process would draw for the joint batch. The
+    starts of attacks, and noise, are each process's own, and others than one process would draw.
     """
 
     #: Logits that the model must have beyond the classes of the data.
@@ -104,8 +105,12 @@ class Objective(ABC):
         return loss.detach()
 
 
-def check_pair(x: Tensor, y: Tensor) -> None:
-    """Raise unless `x` is [B, ...] floating point with B > 0, and `y` [B] int64."""
+def check_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch as constants of the step: `x` detached, and neither an inference tensor.
+
+    Raises:
+        TypeError, ValueError: `x` is not [B, ...] floating point with B > 0, or `y` not [B] int64.
+    """
     check_batch(x)
     if not isinstance(y, Tensor) or y.dtype != torch.int64:
         raise TypeError(f"y must be an int64 tensor of class labels, got {describe(y)}")
@@ -113,6 +118,12 @@ def check_pair(x: Tensor, y: Tensor) -> None:
         raise ValueError(f"y must have one label per sample of x, {x.shape[0]}, got {describe(y)}")
     if x.shape[0] == 0:
         raise ValueError("x must hold at least one sample, got an empty batch")
+    with torch.inference_mode(False):
+        # Autograd cannot save an inference tensor; a copy made outside inference mode it can.
+        return (
+            x.clone() if x.is_inference() else x.detach(),
+            y.clone() if y.is_inference() else y,
+        )
 
 
 def model_logits(model: Model, x: Tensor) -> Tensor:

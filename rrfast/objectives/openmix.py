@@ -69,7 +69,7 @@ class OpenMix(Objective):
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""
         del epoch
-        check_pair(x, y)
+        x, y = check_pair(x, y)
         outliers = self.outliers(x)
         check_same("outliers", outliers, "x", x)
         share = beta_share(self.alpha)

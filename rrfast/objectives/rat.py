@@ -165,7 +165,7 @@ class RAT(Objective):
             torch.Size([])
         """
         run = run_backward(backward)
-        x = _leaf(x, y)
+        x, y = _leaf(x, y)
         if no_sync is None:
             no_sync = getattr(model, "no_sync", None) or contextlib.nullcontext
         with no_sync():
@@ -208,7 +208,7 @@ class RAT(Objective):
             >>> model.weight.grad.shape
             torch.Size([3, 4])
         """
-        x = _leaf(x, y)
+        x, y = _leaf(x, y)
         clean, logits = self._clean(model, x, y, epoch)
         (grad,) = torch.autograd.grad(clean, x, retain_graph=True)
         moved = self._moved(model, x, grad, logits, y)
@@ -261,12 +261,10 @@ class RAT(Objective):
         return _untracked(model) if self.batch_norm == "clean" else contextlib.nullcontext()
 
 
-def _leaf(x: Tensor, y: Tensor) -> Tensor:
-    """`x` as a leaf of its own, so that its gradient lands there and not with the caller."""
-    check_pair(x, y)
-    with torch.inference_mode(False):
-        leaf = x.clone() if x.is_inference() else x.detach()
-    return leaf.requires_grad_(True)
+def _leaf(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch, `x` a leaf of its own, so that its gradient lands there, not with the caller."""
+    x, y = check_pair(x, y)
+    return x.requires_grad_(True), y
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ class RegMixup(Objective):
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""
         del epoch
-        check_pair(x, y)
+        x, y = check_pair(x, y)
         mixed = self._mixing.mix(x)
         clean, between = model_logits(model, torch.cat([x, mixed.x])).chunk(2)
         return self.criterion(clean, y) + self.weight * mixed.loss(self.criterion, between, y)

@@ -69,7 +69,7 @@ class Reweighted(Adversarial):
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""
-        check_pair(x, y)
+        x, y = check_pair(x, y)
         weighted = self._weighted(epoch)
         iterates: list[Tensor] = []
         moved = self._worst(model, x, y, each=iterates.append)

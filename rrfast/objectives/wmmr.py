@@ -32,7 +32,7 @@ class WMMR(MarginWeighted):
         eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
         warmup, epochs: See `Reweighted`.
         tau, similarity, factor, detach: See `MarginWeighted`.
-        alpha: > 0, 2 in the paper; not used with `tau`.
+        alpha: > 0, 2 in the paper; none other with `tau`, where it has no use.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)
@@ -46,6 +46,11 @@ class WMMR(MarginWeighted):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("alpha", self.alpha)
+        if self.tau is not None and self.alpha != WMMR.alpha:
+            raise ValueError(
+                f"alpha must be left out with tau={self.tau}, which stands in its place, got "
+                f"{self.alpha!r}"
+            )
 
     def of_margin(self, margin: Tensor) -> Tensor:
         """exp(alpha m), or exp(m~); see `MarginWeighted`."""

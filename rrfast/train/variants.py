@@ -65,8 +65,10 @@ def variant(
     """The recipe with another objective and seed, all else the same.
 
     An option of the recipe's objective stays where the other has it: eps from RAT to AT, label
-    smoothing wherever there is a criterion. `alpha` does not: it is another number in each
-    objective that has one. Nor does what ACET's attack is, which is around noise, to or from it.
+    smoothing wherever there is a criterion. `alpha` and `weight` do not: they are other numbers in
+    each objective that has one, but for the `weight` of the noise, CEDA's and ACET's. Nor, to or
+    from ACET and CCAT, does what their attacks are: with other steps on another loss; and ACET's
+    eps is around noise.
 
     Args:
         recipe: Its objective's name and mode are not used.
@@ -99,6 +101,7 @@ def variant(
         chosen["mixup"] = mixup
     elif ending == "_margin":
         chosen["tau"] = recipe.objective.get("tau") or 2
+        chosen.pop("alpha", None)  # WMMR's, in whose place tau stands
     elif name == "mixup":
         chosen["alpha"] = mixup
     elif name == "openmix":
@@ -122,9 +125,14 @@ def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
     # A variant's name says what the mode is, and whether there is Mixup or margin reweighting.
     known -= {"name", "mode", *ENDINGS.values()}
     if name != options["name"]:
+        pair = {name, options["name"]}
         known -= {"alpha"}
-        if "acet" in (name, options["name"]):
-            known -= {"eps", "steps", "step_size", "start"}
+        if pair != {"ceda", "acet"}:
+            known -= {"weight"}
+        if pair & {"acet", "ccat"}:
+            known -= {"steps", "step_size", "start"}
+        if "acet" in pair:
+            known -= {"eps"}
     return {key: value for key, value in options.items() if key in known}
 
 
