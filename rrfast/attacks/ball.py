@@ -96,7 +96,9 @@ class Ball:
 def _inside(exact: Tensor, dtype: torch.dtype, *, up: bool) -> Tensor:
     """`exact`, rounded to the side that is inside."""
     rounded = exact.to(dtype)
-    spacing = rounded.abs() * torch.finfo(dtype).eps
+    finfo = torch.finfo(dtype)
+    # Next to 0 numbers are as far apart as the least of them, where the product would vanish.
+    spacing = (rounded.abs() * finfo.eps).clamp_min(finfo.tiny * finfo.eps)
     if up:
         return torch.where(rounded.double() < exact, rounded + spacing, rounded)
     return torch.where(rounded.double() > exact, rounded - spacing, rounded)
