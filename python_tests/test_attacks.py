@@ -164,12 +164,13 @@ def test_an_element_without_a_gradient_stays(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_nor_next_to_zero(dtype: torch.dtype) -> None:
     """Where x + eps or x - eps is a subnormal number of the dtype, or rounds to 0."""
-    eps = 8 / 255
-    x = (eps + torch.linspace(-1e-4, 1e-4, 20001, dtype=torch.float64)).to(dtype)[:, None]
-    x = torch.cat([x, -x])
-    ball = Ball(x, eps)
-    for z in (ball.least, ball.most):
-        assert bool(((z.double() - x.double()).abs() <= eps).all())
+    for eps in torch.linspace(0.02, 0.04, 301, dtype=torch.float64).tolist():
+        # Numbers whose distance from 0 is nearly eps.
+        x = (eps + torch.linspace(-1e-4, 1e-4, 101, dtype=torch.float64)).to(dtype)[:, None]
+        x = torch.cat([x, -x])
+        ball = Ball(x, eps)
+        for z in (ball.least, ball.most):
+            assert bool(((z.double() - x.double()).abs() <= eps).all())
 
 
 # ------------------------------------------------------------------------------------------- PGD
