@@ -32,7 +32,8 @@ def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
         >>> x.shape, round(float(((x == 0) | (x == 1)).double().mean()), 2)
         (torch.Size([100, 3, 32, 32]), 0.62)
     """
-    return torch.randn(batch_shape(n, shape), generator=seeded(seed)).add_(0.5).clamp_(0, 1)
+    x = torch.empty(batch_shape(n, shape), device="cpu", dtype=torch.float32)
+    return x.normal_(generator=seeded(seed)).add_(0.5).clamp_(0, 1)
 
 
 def uniform_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
@@ -55,7 +56,8 @@ def uniform_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
         >>> uniform_noise(2, (1, 8, 8)).shape
         torch.Size([2, 1, 8, 8])
     """
-    return torch.rand(batch_shape(n, shape), generator=seeded(seed))
+    x = torch.empty(batch_shape(n, shape), device="cpu", dtype=torch.float32)
+    return x.uniform_(generator=seeded(seed))
 
 
 def batch_shape(n: int, shape: Sequence[int]) -> tuple[int, ...]:
@@ -72,4 +74,4 @@ def seeded(seed: int) -> torch.Generator:
     """A generator on the CPU that the seed decides."""
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise TypeError(f"seed must be an integer, got {seed!r}")
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator("cpu").manual_seed(seed)
