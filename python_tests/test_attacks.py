@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from waiting import Calls
 
-from rrfast.attacks import ATTACKS, LOSSES, PGD, STARTS, Attacked, Ball
+from rrfast.attacks import APGD, ATTACKS, LOSSES, PGD, STARTS, Attacked, Ball
 from rrfast.attacks.attack import unseen
 from rrfast.attacks.loss import UNLABELLED, ascent
 from rrfast.engine import Engine
@@ -511,6 +511,11 @@ def test_errors_say_what_is_expected(model: nn.Module, batch: tuple[Tensor, Tens
     ):
         with pytest.raises(ValueError, match=words):
             PGD(**options)  # type: ignore[arg-type]
+    for attack in (PGD, APGD):
+        with pytest.raises(ValueError, match=r"loss must be one of .* a function, got \['ce'\]"):
+            attack(loss=["ce"])  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"start must be one of input.*, got \['input'\]"):
+            attack(start=["input"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="labels must be given"):
         PGD()(model, x)
     with pytest.raises(TypeError, match="labels must be a int64 tensor"):

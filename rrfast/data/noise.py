@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count
+from rrfast.checks import check_count, describe
 
 
 def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
@@ -22,7 +22,7 @@ def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
         [n, C, H, W] float32 in [0, 1], on the CPU. 62 % of the values are at 0 or 1.
 
     Raises:
-        TypeError: `seed` is no integer.
+        TypeError: `seed` is no integer, or `shape` no list.
         ValueError: `n` or a length is no integer of at least 1, or `shape` has not three.
 
     Source: ODIN §4.2 (3).
@@ -63,6 +63,8 @@ def uniform_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
 def batch_shape(n: int, shape: Sequence[int]) -> tuple[int, ...]:
     """(n, C, H, W), each of them at least 1."""
     check_count("n", n)
+    if not isinstance(shape, Sequence):
+        raise TypeError(f"shape must be [C, H, W], got {describe(shape)}")
     if len(shape) != 3:
         raise ValueError(f"shape must be [C, H, W], got {list(shape)}")
     for name, length in zip(("channels", "height", "width"), shape, strict=True):
