@@ -376,7 +376,7 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["objective.eps=much"], "eps must be a number, got str 'much'"),
         (DIGITS, ["objective.epsilon=1"], "objective: rat has the options eps, mode, "),
         (DIGITS, ["objective={name: at, mode: rat}"], "objective: at has the options eps, crit"),
-        (DIGITS, ["objective.mixup=-1"], "alpha must be finite and greater than 0"),
+        (DIGITS, ["objective.mixup=-1"], "mixup must be finite and greater than 0"),
         (DIGITS, ["objective={name: openmix}"], "objective: openmix needs outliers"),
         (
             DIGITS,
