@@ -252,9 +252,7 @@ def classes(entry: Entry) -> int:
 def bandwidths(entries: Sequence[Entry], wide: Sequence[Entry]) -> Iterable[str]:
     """What a GPU's memory is used for."""
     elementwise = [
-        entry
-        for entry in entries
-        if entry["op"] in ELEMENTWISE and entry["copy_bytes"] / 2 >= 64e6
+        entry for entry in entries if entry["op"] in ELEMENTWISE and entry["copy_bytes"] / 2 >= 64e6
     ]
     rows = [entry for entry in wide if elements(entry) >= 16e6]
     for sentence, cases, least in (

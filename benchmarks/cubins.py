@@ -13,12 +13,21 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 TYPES = {"f": "float32", "d": "float64", "NS_8bfloat16E": "bfloat16", "NS_7float16E": "float16"}
 TOOLS = ("cuobjdump", "nvdisasm")
+#: A line such as  /*01a0*/   @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
+INSTRUCTION = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*[\w.]*)(.*)"
+
+
+class Loop(NamedTuple):
+    """A loop that loads vectors of 16 bytes, and has no such loop within."""
+
+    instructions: int  #: of all its paths
+    loads: int  #: of 16 bytes
 
 
 class Kernel(NamedTuple):
@@ -30,6 +39,7 @@ class Kernel(NamedTuple):
     width: int
     opcodes: Counter[str]
     calls: Counter[str]
+    loops: tuple[Loop, ...]  #: in the order in which they stand
 
     def __str__(self) -> str:
         return f"{self.name}<{self.dtype}, {self.width}> for {self.architecture}"
@@ -63,7 +73,7 @@ class Resources(NamedTuple):
 
 
 def tool(name: str) -> str | None:
-    """The path of one of `TOOLS`: from NVIDIA's wheels, the PATH, or Triton, which brings its own."""
+    """The path of one of `TOOLS`: from NVIDIA's wheels, the PATH, or Triton with its own."""
     for package, folders in (("nvidia", "*/bin"), ("triton", "backends/nvidia/bin")):
         spec = importlib.util.find_spec(package)
         for root in (spec and spec.submodule_search_locations) or ():
@@ -122,9 +132,7 @@ def resources(tools: Mapping[str, str], library: Path) -> list[Resources]:
     listing = run(tools["cuobjdump"], "--dump-resource-usage", str(library))
     found = []
     for part in re.split(r"^arch = ", listing, flags=re.MULTILINE)[1:]:
-        uses = re.findall(
-            r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", part
-        )
+        uses = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", part)
         assert len(uses) == part.count("Function "), part
         found += [
             Resources(part.split()[0], *identify(symbol), *map(int, numbers))
@@ -145,10 +153,13 @@ def parse(listing: str) -> Iterator[Kernel]:
     architecture = re.search(r"\.target\s+(sm_\w+)", listing)
     assert architecture, "a listing without its architecture"
     for section in re.split(r"^\s*\.section\s+\.text\.", listing, flags=re.MULTILINE)[1:]:
-        #        /*01a0*/              @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
-        code = re.findall(
-            r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*[\w.]*)(.*)$", section, re.MULTILINE
-        )
+        code: list[tuple[str, str]] = []
+        labels: dict[str, int] = {}
+        for line in section.splitlines():
+            if label := re.match(r"^\s*(\.L_x_\d+):", line):
+                labels[label[1]] = len(code)
+            elif found := re.match(INSTRUCTION, line):
+                code.append((found[1], found[2]))
         yield Kernel(
             architecture[1],
             *identify(section.split(",", 1)[0]),
@@ -156,4 +167,20 @@ def parse(listing: str) -> Iterator[Kernel]:
             Counter(
                 operand.strip(" `();") for opcode, operand in code if opcode.startswith("CALL")
             ),
+            tuple(_loops(code, labels)),
         )
+
+
+def _loops(code: Sequence[tuple[str, str]], labels: Mapping[str, int]) -> Iterator[Loop]:
+    """A loop ends in a jump to where it begins."""
+    spans = []
+    for end, (opcode, operand) in enumerate(code):
+        target = re.search(r"\.L_x_\d+", operand)
+        if opcode.startswith("BRA") and target and labels.get(target[0], end) < end:
+            begin = labels[target[0]]
+            loads = sum(name.startswith("LDG.E.128") for name, _ in code[begin:end])
+            if loads:
+                spans.append((begin, end, loads))
+    for begin, end, loads in sorted(spans):
+        if not any(begin <= b and e <= end and (b, e) != (begin, end) for b, e, _ in spans):
+            yield Loop(end + 1 - begin, loads)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 import rrfast
 from benchmarks import cubins
 from benchmarks.contest import FEWER_IMAGES, IMAGES, LOGITS, Images, Logits
+from benchmarks.cubins import Kernel, Resources
 from benchmarks.roofline import GPU, Census, census
 from rrfast import _native, ops
 from rrfast.bench import contestants
@@ -37,7 +39,12 @@ META = torch.device("meta")
 
 #: NVIDIA's data sheets (SXM, dense): of memory's speed a copy reaches some nine tenths.
 ARITHMETIC = {"float32": 67e12, "tf32": 494e12, "bfloat16": 989e12}
-GPUS = (GPU("H100", 0.9 * 3.35e12, ARITHMETIC), GPU("H200", 0.9 * 4.8e12, ARITHMETIC))
+#: 132 SMs of 128 lanes, at a clock that they keep.
+INSTRUCTIONS = 132 * 128 * 1.75e9
+GPUS = (
+    GPU("H100", 0.9 * 3.35e12, ARITHMETIC, INSTRUCTIONS),
+    GPU("H200", 0.9 * 4.8e12, ARITHMETIC, INSTRUCTIONS),
+)
 FIRST = GPUS[0]
 
 # --------------------------------------------------------------------------------------------- ops
@@ -47,10 +54,13 @@ SHARE = {"elementwise": 0.9, "rows": 0.8}
 ELEMENTWISE = ("fgsm_step", "perturb", "rat_perturb")
 #: All others are one launch.
 LAUNCHES = {"rat_perturb": 2}
-#: How often a row is read, of an op that reads it more than once; all but the first from a cache, if the rows
-#: under way fit there. `plane_distance`: the steps of Newton's method in the benchmark's case.
+#: How often a row is read, of an op that reads it more than once; all but the first from a cache,
+#: if the rows under way fit there. `plane_distance`: the steps of Newton's method in the benchmark.
 READS = {"direction_seed": 3, "plane_distance": 3}
-#: Bytes of the second-level cache, and rows under way: a block of 512 threads on each, two on an SM.
+#: Instructions for a logit where they may take longer than memory, by hand, along the path of T = 1
+#: and finite numbers: in float32, and in 16 bits, where an exponential is taken twice.
+LABORIOUS = {"direction_seed": (75, 100), "probability_margin": (57, 58)}
+#: Bytes of the second-level cache; rows under way, a block of 512 threads on each, two on an SM.
 CACHE, UNDER_WAY = 50e6, 2 * 132
 
 
@@ -100,17 +110,25 @@ OPS: dict[str, tuple[Images, ...] | tuple[Logits, ...]] = {
     **dict.fromkeys(("fgsm_step", "perturb", "rat_perturb"), IMAGES),
     "plane_distance": FEWER_IMAGES,
     **dict.fromkeys(
-        ("direction_seed", "linear_radius", "bisection_step_", "search_step_", "probability_margin"),
+        (
+            "direction_seed",
+            "linear_radius",
+            "bisection_step_",
+            "search_step_",
+            "probability_margin",
+        ),
         LOGITS,
     ),
 }
 
 
 def predicted(op: str, case: Images | Logits, gpu: GPU) -> float:
-    """Seconds: the traffic at the share of a copy that is asked for, and the launches."""
+    """Seconds: the traffic at the share of a copy that is asked for, or the instructions."""
     share = SHARE["elementwise" if op in ELEMENTWISE else "rows"]
     moved = traffic(op, case) + read_again(op, case)
-    return moved / (share * gpu.bandwidth) + LAUNCHES.get(op, 1) * gpu.launch
+    each = LABORIOUS.get(op, (0, 0))[case.dtype.itemsize == 2]
+    working = each * math.prod(case.shape) / gpu.instructions
+    return max(moved / (share * gpu.bandwidth), working) + LAUNCHES.get(op, 1) * gpu.launch
 
 
 def read_again(op: str, case: Images | Logits) -> int:
@@ -211,7 +229,7 @@ def passes_table() -> Block:
 
 def model_table() -> Block:
     rows = []
-    for name, (spec, shape) in MODELS.items():
+    for name, (_, shape) in MODELS.items():
         for dtype, precision in ((torch.float32, "tf32"), (torch.bfloat16, "bfloat16")):
             model, x = subject(name, dtype)
             floor = pipeline("msr", model, x)
@@ -241,7 +259,12 @@ def graph_table() -> Block:
         for method in ("fast", "search", "bs"):
             counted = pipeline(method, model, x)
             device, host = counted.seconds(FIRST, "tf32"), counted.eager_seconds(FIRST, "tf32")
-            cells += [str(len(counted.kernels)), f"{1e3 * host:.3g}", f"{1e3 * device:.3g}", f"{host / device:.2f}"]
+            cells += [
+                str(len(counted.kernels)),
+                f"{1e3 * host:.3g}",
+                f"{1e3 * device:.3g}",
+                f"{host / device:.2f}",
+            ]
         rows.append([str(batch), *cells])
     head = ["batch"]
     for method in ("fast", "search", "bs"):
@@ -265,7 +288,11 @@ def free_table() -> Block:
         rows.append([name, *cells])
     head = [
         "model",
-        *(f"`{m}`, bfloat16, graph ÷ MSR, {p}, eager" for p in ("TF32", "float32") for m in ("grad", "fast")),
+        *(
+            f"`{method}` ÷ MSR in {precision}"
+            for precision in ("TF32", "float32")
+            for method in ("grad", "fast")
+        ),
     ]
     return Block(f"Is the radius free? Floors on an {FIRST.name}", head, rows, 1)
 
@@ -277,14 +304,13 @@ def step_table() -> Block:
         for dtype, precision in ((torch.float32, "tf32"), (torch.bfloat16, "bfloat16")):
             model = load_model(spec).train().to(META, dtype)
             x, y = torch.empty(shape, dtype=dtype, device=META), rows_of(shape[0])
-            plain, rat = (
-                census(lambda objective=objective: objective.backward(model, x, y))
+            seconds = [
+                census(partial(objective.backward, model, x, y)).seconds(FIRST, precision)
                 for objective in (Standard(), RAT())
-            )
-            seconds = [counted.seconds(FIRST, precision) for counted in (plain, rat)]
-            rows.append(
-                [name, str(shape[0]), precision, *(f"{1e3 * s:.3g}" for s in seconds), f"{seconds[1] / seconds[0]:.3f}"]
-            )
+            ]
+            times = (f"{1e3 * s:.3g}" for s in seconds)
+            ratio = f"{seconds[1] / seconds[0]:.3f}"
+            rows.append([name, str(shape[0]), precision, *times, ratio])
     head = ["model", "batch", "precision", "standard (ms)", "RAT (ms)", "÷"]
     return Block(f"Training step: floors on an {FIRST.name}", head, rows, 1)
 
@@ -320,7 +346,7 @@ def kernel_table(architecture: str = "sm_90") -> Block:
         if k.architecture == architecture and k.width > 1
     }
     rows = []
-    for name in dict.fromkeys(name for name, _ in kernels):
+    for name in sorted({name for name, _ in kernels}):
         of_types = [(kernels[name, dtype], resources[name, dtype]) for dtype in DTYPES]
         counts = ELEMENTWISE_THREADS if name in ELEMENTWISE else ROW_THREADS
         rows.append(
@@ -331,6 +357,7 @@ def kernel_table(architecture: str = "sm_90") -> Block:
                 slashed(r.stack + r.local for _, r in of_types),
                 slashed(k.accesses("LDG")[16] for k, _ in of_types),
                 slashed(k.accesses("STG")[16] for k, _ in of_types),
+                "–" if name in ELEMENTWISE else "; ".join(map(slashed, per_element(of_types))),
                 *(
                     slashed(resident_warps(r.registers, threads) for _, r in of_types)
                     for threads in (counts[0], counts[-1])
@@ -339,9 +366,20 @@ def kernel_table(architecture: str = "sm_90") -> Block:
         )
     head = [
         *("kernel", "threads", "registers", "spilled bytes", "16-byte loads", "16-byte stores"),
+        "instructions per element of each loop",
         *("warps of 64, small block", "warps of 64, large block"),
     ]
     return Block(f"Kernels: machine code for {architecture}", head, rows, 1)
+
+
+def per_element(of_types: Sequence[tuple[Kernel, Resources]]) -> Iterator[list[str]]:
+    """Instructions of each loop over a row for one element, by type."""
+    loops = [kernel.loops for kernel, _ in of_types]
+    for same in zip(*loops, strict=True):
+        yield [
+            f"{loop.instructions / kernel.width:.0f}"
+            for loop, (kernel, _) in zip(same, of_types, strict=True)
+        ]
 
 
 def slashed(values: Iterable[object]) -> str:
@@ -362,11 +400,16 @@ TABLES: dict[str, Callable[[], Block]] = {
 }
 
 
+def body(block: Block) -> str:
+    """A table without its title: the notes have headings of their own."""
+    return markdown([block]).partition("\n\n")[2]
+
+
 def assembled(notes: str) -> str:
     """The notes with every table as it comes out now."""
     for name, table in TABLES.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        text = f"{begin}\n\n{markdown([table()])}\n\n{end}"
+        text = f"{begin}\n\n{body(table())}\n\n{end}"
         notes, found = re.subn(f"{begin}.*?{end}", lambda _, t=text: t, notes, flags=re.DOTALL)
         if found != 1:
             raise SystemExit(f"{NOTES.name} must have {begin} ... {end} exactly once")

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -30,6 +29,7 @@ class GPU:
     name: str
     bandwidth: float  #: bytes per second that a copy reaches, read and written
     flops: dict[str, float]  #: per second, by "float32", "tf32", "bfloat16"; dense
+    instructions: float  #: per second, of all threads
     launch: float = 2e-6  #: seconds from one kernel's end to the next one's, in a CUDA graph
     call: float = 6e-6  #: seconds the host takes for a call of eager torch, autograd included
 

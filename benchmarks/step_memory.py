@@ -1,8 +1,9 @@
 """Peak memory of a training step with each objective: `python -m benchmarks.step_memory`.
 
-Batch 128; resnet20 of pytorchcv, or on CUDA the models that RAT's step is timed on there. On a CPU the sum of what torch's allocator holds, from its
-profiler's record of every allocation: it does not depend on what else the machine does. On CUDA
-`torch.cuda.max_memory_allocated`. Weights are not counted, what a step allocates is.
+Batch 128; resnet20 of pytorchcv, and on CUDA the large models of `bench_rat_step`. On a CPU the sum
+of what torch's allocator holds, from its profiler's record of every allocation: it does not depend
+on what else the machine does. On CUDA `torch.cuda.max_memory_allocated`. Weights are not counted,
+what a step allocates is.
 
 Writes results/<device>/step_memory.md.
 """

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import cubins
 from benchmarks.cubins import Kernel
+from benchmarks.gpu_notes import FIRST
 from rrfast import _native
 
 LIBRARY = _native.PACKAGE / "librrfast_cuda.so"
@@ -116,7 +117,9 @@ def test_every_architecture_of_the_build_is_there(tools: dict[str, str]) -> None
     machine_code = set(
         re.findall(r"sm_\w+(?=\.cubin)", cubins.run(tools["cuobjdump"], "--list-elf", str(LIBRARY)))
     )
-    ptx = set(re.findall(r"sm_\w+(?=\.ptx)", cubins.run(tools["cuobjdump"], "--list-ptx", str(LIBRARY))))
+    ptx = set(
+        re.findall(r"sm_\w+(?=\.ptx)", cubins.run(tools["cuobjdump"], "--list-ptx", str(LIBRARY)))
+    )
     for architecture in architectures:
         name, _, kind = architecture.partition("-")
         if name in ("native", "all", "all-major"):  # known to the build alone
@@ -166,6 +169,23 @@ def test_a_kernel_without_vectors_would_be_found_out(kernels: list[Kernel]) -> N
             assert not kernel.accesses("LDG")[16]
             assert not kernel.accesses("STG")[16]
             assert list(vector_complaints(kernel)), kernel
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [("linear_radius", 2), ("bisection_step", 1), ("search_step", 1), ("rat_correct", 1)],
+)
+def test_loops_over_a_row_are_short_enough_for_the_memory_to_be_slower(
+    kernels: list[Kernel], name: str, rows: int, dtype: str
+) -> None:
+    """At 80 % of a copy's bandwidth on an H100; `direction_seed` and `probability_margin` take
+    exponentials, and cannot in 16 bits: benchmarks/GPU.md."""
+    for kernel in kernels:
+        if (kernel.name, kernel.dtype) == (name, dtype) and kernel.width > 1:
+            (loop,) = kernel.loops
+            issued = loop.instructions / kernel.width / FIRST.instructions
+            assert issued < rows * BYTES[dtype] / (0.8 * FIRST.bandwidth), (str(kernel), loop)
 
 
 def test_only_float64_kernels_compute_in_float64(kernels: list[Kernel]) -> None:
