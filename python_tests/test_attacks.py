@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from waiting import Calls
 
-from rrfast.attacks import ATTACKS, LOSSES, PGD, STARTS, Attacked, Ball
+from rrfast.attacks import APGD, ATTACKS, LOSSES, PGD, STARTS, Attacked, Ball
 from rrfast.attacks.attack import unseen
 from rrfast.attacks.loss import UNLABELLED, ascent
 from rrfast.engine import Engine
@@ -136,6 +136,32 @@ def test_no_point_of_the_ball_is_further_than_eps(
     free = Ball(x, eps, None, per_channel)
     near = (free.most.double() - x.double()) - eps * unit
     assert bool((near >= -2 * torch.finfo(dtype).eps * (1 + eps * unit)).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("box", [(0.1, 0.3), (-0.3, -0.1), (1e-9, 0.3), (-1e6, 0.3), (0.1, 1e6)])
+def test_no_point_of_the_ball_is_outside_the_box(
+    dtype: torch.dtype, box: tuple[float, float]
+) -> None:
+    """Of faces that are no numbers of the dtype; float16 has none as large as 1e6."""
+    x = torch.linspace(-0.5, 0.5, 101, dtype=torch.float64).to(dtype)[:, None]
+    lower, upper = box
+    ball = Ball(x, 0.7, box)
+    for z in (ball.least, ball.most, ball.nearest(x), ball.anywhere(torch.ones_like(x))):
+        assert bool(((z.double() >= lower) & (z.double() <= upper)).all())
+    # What reaches a face is not by more than two numbers of the dtype less than that.
+    for face, z in ((lower, ball.least), (upper, ball.most)):
+        if abs(face) < 0.5:
+            near = 2 * torch.finfo(dtype).eps * abs(face) + torch.finfo(dtype).smallest_normal
+            assert float((z.double() - face).abs().min()) <= near
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd_ce", "fab_t"])
+def test_attacks_stay_in_the_box_at_16_bits(name: str) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 5)).bfloat16()
+    x, y = torch.full((4, 3, 4, 4), 0.25, dtype=torch.bfloat16), torch.tensor([0, 1, 2, 3])
+    z = ATTACKS[name](eps=0.2, bounds=(0.1, 0.3))(net, x, y).x.double()
+    assert bool(((z >= 0.1) & (z <= 0.3)).all())
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
@@ -485,6 +511,11 @@ def test_errors_say_what_is_expected(model: nn.Module, batch: tuple[Tensor, Tens
     ):
         with pytest.raises(ValueError, match=words):
             PGD(**options)  # type: ignore[arg-type]
+    for attack in (PGD, APGD):
+        with pytest.raises(ValueError, match=r"loss must be one of .* a function, got \['ce'\]"):
+            attack(loss=["ce"])  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"start must be one of input.*, got \['input'\]"):
+            attack(start=["input"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="labels must be given"):
         PGD()(model, x)
     with pytest.raises(TypeError, match="labels must be a int64 tensor"):

@@ -190,6 +190,7 @@ def test_wrong_options() -> None:
         ({"rho": 0}, "rho must be finite and greater than 0, got 0"),
         ({"fraction": 1.5}, "fraction must be at most 1, got 1.5"),
         ({"starts": "input"}, "starts must be one name or more in a list, got 'input'"),
+        ({"starts": 5}, "starts must be one name or more in a list, got 5"),
         ({"starts": []}, r"starts must be one name or more in a list, got \[\]"),
         ({"starts": ["here"]}, "start must be one of input, uniform"),
         ({"backtracking": 1}, "backtracking must be above 1, got 1"),

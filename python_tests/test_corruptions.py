@@ -147,17 +147,6 @@ def test_device_changes_no_more_than_rounding(corruption, device) -> None:
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
-def test_default_dtype_does_not_matter(corruption) -> None:
-    x = images(3, 3, 16, 16)
-    expected = corrupt(x, corruption, 2)
-    torch.set_default_dtype(DOUBLE)
-    try:
-        assert torch.equal(corrupt(x, corruption, 2), expected)
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.parametrize("corruption", CORRUPTIONS)
 @pytest.mark.parametrize("channels", [2, 5])
 def test_any_channels_but_for_jpeg(channels, corruption) -> None:
     x = images(3, channels, 11, 9)

@@ -8,7 +8,25 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from rrfast.data import digits, digits_cnn, synthetic, synthetic_cnn
+from rrfast import data as package
+from rrfast.data import (
+    CORRUPTIONS,
+    Outliers,
+    SmoothedNoise,
+    augment,
+    corrupt,
+    digits,
+    digits_cnn,
+    gaussian_noise,
+    random_crops,
+    random_textures,
+    resized,
+    sample_photos,
+    smoothed_noise,
+    synthetic,
+    synthetic_cnn,
+    uniform_noise,
+)
 
 
 def test_shapes_and_ranges():
@@ -174,3 +192,52 @@ def test_synthetic_network():
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
     assert not torch.equal(a[0].weight, c[0].weight)
     assert synthetic_cnn(classes=4)(torch.rand(2, 3, 16, 16)).shape == (2, 4)
+
+
+# ----------------------------------------------------------------------------- torch's defaults
+
+#: Images of the sizes that the makers below are given.
+BATCH = torch.rand(4, 3, 16, 12, generator=torch.Generator().manual_seed(0))
+#: What makes images, of a dtype and on a device.
+MAKERS = {
+    "Outliers": lambda: Outliers(BATCH)(BATCH),
+    "SmoothedNoise": lambda: SmoothedNoise(BATCH)(BATCH),
+    "augment": lambda: augment(BATCH, torch.Generator("cpu").manual_seed(0)),
+    "corrupt": lambda: [corrupt(BATCH, name, 3) for name in CORRUPTIONS],
+    "digits": digits,
+    "gaussian_noise": lambda: gaussian_noise(5, (3, 4, 4)),
+    "random_crops": lambda: random_crops(list(BATCH), (1, 8, 8)),
+    "random_textures": lambda: random_textures(5, size=12),
+    "resized": lambda: resized(list(BATCH), (1, 8, 8)),
+    "sample_photos": lambda: sample_photos((3, 8, 8), 5),
+    "smoothed_noise": lambda: smoothed_noise(5, BATCH),
+    "synthetic": lambda: synthetic(train=20, validation=10, test=10),
+    "uniform_noise": lambda: uniform_noise(5, (3, 4, 4)),
+}
+#: What needs files, with the same test beside its others; networks; and what holds images.
+ELSEWHERE = {
+    *("cifar10", "cifar100", "cifar10c", "emnist", "fashion_mnist", "image_folder", "mnist"),
+    *("svhn", "random_images", "digits_cnn", "synthetic_cnn"),
+    *("Cifar", "Digits", "ImageFolder", "Mnist", "Split", "Svhn", "Synthetic"),
+}
+
+
+def tensors(made) -> list[torch.Tensor]:
+    return [made] if isinstance(made, torch.Tensor) else [t for part in made for t in tensors(part)]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_defaults_of_torch_do_not_matter(name, request):
+    torch.manual_seed(1)
+    expected = tensors(MAKERS[name]())
+    request.getfixturevalue("defaults_of_another_kind")
+    torch.manual_seed(1)
+    for a, b in zip(tensors(MAKERS[name]()), expected, strict=True):
+        assert (a.dtype, a.device.type) == (b.dtype, "cpu")
+        assert torch.equal(a, b)
+
+
+def test_every_maker_is_among_them():
+    assert {
+        n for n in package.__all__ if callable(getattr(package, n))
+    } == MAKERS.keys() | ELSEWHERE

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from waiting import Calls
 
-from rrfast.attacks import LOSSES, STARTS, Ball, Distal, distal_examples, distal_noise
+from rrfast.attacks import LOSSES, STARTS, Ball, Distal, Square, distal_examples, distal_noise
 from rrfast.attacks.smoothing import DEVIATIONS, SLOPES, smoothed
 from rrfast.engine import Engine
 from rrfast.scores import MSR
@@ -228,8 +228,14 @@ def test_errors_say_what_is_expected(model: nn.Module) -> None:
             distal_noise(*arguments)
     with pytest.raises(TypeError, match=r"seed must be an integer, got 1\.5"):
         distal_noise(3, SHAPE, seed=1.5)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="attack must be on the confidence, got loss='ce'"):
+    with pytest.raises(ValueError, match=r"attack must be on the confidence.*loss='ce'"):
         distal_examples(model, 3, SHAPE, attack=Distal(loss="ce"))
+    with pytest.raises(ValueError, match=r"attack must be on the confidence.*got Square\("):
+        distal_examples(model, 3, SHAPE, attack=Square())
+    with pytest.raises(TypeError, match=r"attack must be an attack, .* got str 'pgd'"):
+        distal_examples(model, 3, SHAPE, attack="pgd")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"shape must be lengths.*, got int 5"):
+        distal_noise(3, 5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch must be an integer of at least 1"):
         distal_examples(model, 3, SHAPE, batch=0)
     assert Distal().loss in LOSSES

@@ -150,6 +150,15 @@ def test_mistakes_get_a_sentence() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             Ensemble(attacks)
+    for attacks, got in (
+        ("pgd", "str 'pgd'"),
+        (["pgd"], r"list \['pgd'\]"),
+        (PGD(), r"PGD PGD\("),
+        ([PGD(), PGD], r"list \[PGD\("),
+        (3, "int 3"),
+    ):
+        with pytest.raises(TypeError, match=f"attacks must be a list of attacks.*, got {got}"):
+            Ensemble(attacks)  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------- AutoAttack
@@ -283,7 +292,9 @@ def test_the_package_is_an_attack_like_the_others(
         AutoAttackPackage(EPS)(trained, images.flatten(1), labels)
 
 
-@pytest.mark.parametrize("version", ["Standard", "custom", (), ("apgd-ce", "pgd"), ("standard",)])
+@pytest.mark.parametrize(
+    "version", ["Standard", "custom", (), ("apgd-ce", "pgd"), ("standard",), 5, (["apgd-ce"],)]
+)
 def test_a_version_that_the_package_has_not(version: str | tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"version must .* got"):
         AutoAttackPackage(EPS, version=version)

@@ -141,13 +141,18 @@ def test_nothing_of_the_test_part_is_seen(protocol: str, name: str) -> None:
         assert (point, worth) == (unseen, unseen_worth)
 
 
-def test_bad_divisions() -> None:
+def test_bad_divisions(tmp_path: Path) -> None:
     data = digits(0)
     task = Task(data.train, None, data.test, 10)
     with pytest.raises(ValueError, match="protocol must be one of heldout, rat, got 'test'"):
         divide(task, "test", 0)
-    with pytest.raises(ValueError, match="data must have a validation split for the protocol"):
+    with pytest.raises(
+        ValueError, match=r"data must have a validation split to tune on, and has none$"
+    ):
         divide(task, "heldout", 0)
+    subject = Subject("mine", 0, lambda: (digits_cnn(), task))
+    with pytest.raises(ValueError, match=r"mine, seed 0: data must .*; .* --tuning rat, tunes"):
+        misd.evaluate([subject], tmp_path, console=QUIET)
     assert len(divide(task, "rat", 0)) == 3
     with pytest.raises(ValueError, match="data must have a test split"):
         divide(Task(data.train, data.validation, None, 10), "heldout", 0)

@@ -232,6 +232,12 @@ def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     assert "Distal examples: digits" in (tmp_path / "page.html").read_text()
 
 
+def counted(done: list[str], real: Any, model: Any, name: str, *rest: Any) -> Any:
+    """`real`, after its name is put down."""
+    done.append(name)
+    return real(model, name, *rest)
+
+
 def test_what_is_done_is_not_done_again(
     evaluated: tuple[Path, dict[str, Any]],
     found: list[Subject],
@@ -250,12 +256,20 @@ def test_what_is_done_is_not_done_again(
             a["threshold"] > b["threshold"] for a, b in zip(lower, again["runs"], strict=True)
         )
     done: list[str] = []
-    real = module["noise"]
-    monkeypatch.setitem(
-        module, "noise", lambda m, kind, *rest: done.append(kind) or real(m, kind, *rest)
-    )
-    distal.evaluate(found[:1], out, **ASKED | {"eps": 0.05}, console=QUIET)
-    assert done == ["uniform", "smoothed"]
+    for name in ("noise", "attacked"):
+        monkeypatch.setitem(module, name, partial(counted, done, module[name]))
+    for other, expected in (
+        ({"eps": 0.05}, ["uniform", "smoothed", "ce", "other"]),
+        ({"steps": 2}, ["uniform", "smoothed", "ce", "other"]),
+        ({"restarts": 2}, ["uniform", "smoothed", "ce", "other"]),
+        ({"noise": 20}, ["uniform", "smoothed"]),
+        ({"images": 30}, ["ce", "other"]),
+    ):
+        done.clear()
+        distal.evaluate(found[:1], out, **ASKED | other, console=QUIET)
+        assert done == expected
+        distal.evaluate(found[:1], out, **ASKED | other, console=QUIET)
+        assert done == expected
 
 
 def test_infinite_odds_are_kept_as_confident() -> None:
@@ -285,6 +299,7 @@ def row_of(training: str, seed: int, fpr: float) -> dict[str, Any]:
 
 def test_the_claim_of_the_article() -> None:
     options = {"tpr": 0.995, "noise": 1000, "eps": 0.03, "steps": 40, "restarts": 2, "draws": 0}
+    options["images"] = 1000
     for lower, verdict in ((0.0, "confirmed"), (0.98, "undecided")):
         rows = [row_of("PGD-AT", s, 1.0 - 0.01 * s) for s in range(3)]
         rows += [row_of("CCAT", s, lower + 0.02 * (s == 1)) for s in range(3)]
@@ -307,7 +322,10 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
         50 * sum(row["noise"]["distal smoothed"]["roc"][i] for row in rows)
         for i in range(len(SHARES))
     ]
-    assert line.get_xdata()[1:].tolist() == pytest.approx(means)
+    assert line.get_xdata()[1:-1].tolist() == pytest.approx(means)
+    for drawn_line in panel.get_lines():
+        ends = drawn_line.get_xydata()[[0, -1]].tolist()
+        assert ends == [[0, 0], [100, 100]]
     panel = drawn["distal_confidence"].axes[1]
     assert sorted(x.get_xdata()[0] for x in panel.get_lines()) == sorted(
         row["threshold"] for row in rows

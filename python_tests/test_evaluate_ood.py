@@ -45,7 +45,7 @@ from rrfast.evaluate.ood.appraisal import (
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.diagnostics import gradient_norm, separation
 from rrfast.evaluate.ood.distance import mmd
-from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, known, made
+from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, made
 from rrfast.evaluate.summary import of
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
@@ -551,6 +551,48 @@ def test_nan_breaks_nothing(model: nn.Module, task: Task, tmp_path: Path) -> Non
     assert (tmp_path / "diagnostics_mine.png").is_file()
 
 
+def test_a_model_that_is_nan_where_scores_are_tuned_is_named(
+    model: nn.Module, task: Task, tmp_path: Path
+) -> None:
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken[-1].bias.fill_(math.nan)
+    good, bad = (
+        Subject(name, 0, lambda m=m: (m, task)) for name, m in (("good", model), ("bad", broken))
+    )
+    asked = {"against": ("uniform",), "scores": ("msr",), "diagnostics": False}
+    with pytest.raises(
+        ValueError, match=r"bad, seed 0: msr cannot be tuned on .* textures: .* NaN"
+    ):
+        _evaluate([good, bad], tmp_path, **asked)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "parts").iterdir()}
+    _evaluate([good], tmp_path, **asked)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "parts").iterdir()} == before
+
+
+def test_other_waves_are_another_data_set() -> None:
+    test = TASKS["synthetic"](0, train=1, validation=1, test=5).test
+    sizes = "train=1 validation=1 test=5"
+    assert is_own(f"task:synthetic {sizes}", "synthetic", test)
+    assert not is_own(f"task:synthetic seed=1 {sizes}", "synthetic", test)
+    assert not is_own("task:digits", "synthetic", test)
+    assert not is_own("uniform", "synthetic", test)
+
+
+def test_the_best_of_each_set_is_bold(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    """The lowest FPR and detection error, and the highest of the others."""
+    scored = of(evaluated[1]["runs"], kind="score", training="mine")
+    [block] = [b for b in tables.blocks(evaluated[1]) if b.title.endswith("bold: mine")]
+    best = {"fpr": min, "detection_error": min, "auroc": max, "aupr_in": max, "aupr_out": max}
+    expected = set()
+    for i, (name, score, *_) in enumerate(block.rows):
+        for j, (metric, better) in enumerate(best.items(), 2):
+            [own] = of(scored, set=name, score=score)
+            if own[metric] == better(row[metric] for row in of(scored, set=name)):
+                expected.add((i, j))
+    assert block.best == expected
+
+
 def test_what_is_refused(model: nn.Module, task: Task, tmp_path: Path) -> None:
     one = Subject("mine", 0, lambda: (model, task))
     refused = partial(_evaluate, [one], tmp_path / "nothing")
@@ -578,6 +620,13 @@ def test_what_is_refused(model: nn.Module, task: Task, tmp_path: Path) -> None:
         ValueError, match="images must be from 2 to the number of test images, 1637"
     ):
         _evaluate([one], tmp_path, images=5000)
+    own = Subject("mine", 0, lambda: (model, task), "digits seed=3")
+    for wrong, said in (
+        ({"against": ("task:digits",)}, "against must be other data than .* digits seed=3, got"),
+        ({"validation": "task:digits noise=0"}, "validation must be other data than the model's"),
+    ):
+        with pytest.raises(ValueError, match=f"mine, seed 0: {said}"):
+            _evaluate([own], tmp_path, **wrong)
     with pytest.raises(ValueError, match="data must have a validation split"):
         _evaluate([Subject("mine", 0, lambda: (model, task._replace(validation=None)))], tmp_path)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,13 @@ from rrfast.evaluate.robust.standing import (
     Ground,
     correct,
     made,
+    misled,
     packed,
     standing,
     stepped,
     unpacked,
 )
-from rrfast.train import TASKS, dump_recipe, load_recipe
+from rrfast.train import TASKS, Task, dump_recipe, load_recipe
 
 CPU = torch.device("cpu")
 QUIET = Console(quiet=True)
@@ -46,6 +49,14 @@ def changed(weights: dict[str, Tensor], seed: int) -> nn.Module:
     noise = {k: torch.randn(v.shape, generator=generator) for k, v in weights.items()}
     model.load_state_dict({k: v * (1 + 0.03 * seed * noise[k]) for k, v in weights.items()})
     return model.eval()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_queries() -> Iterator[None]:
+    """Of the Square that asks whether gradients mislead."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(misled.__globals__, "QUERIES", 10)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +216,13 @@ def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     ):
         assert text in page, text
     assert len(list((out / "parts").iterdir())) == 8
-    report([out], tmp_path / "page.html")
-    assert "Accuracy under attack: digits" in (tmp_path / "page.html").read_text()
+    page_of = tmp_path / "page.html"
+    report([out], page_of)
+    assert "<h2>Accuracy under attack: digits</h2>" in page_of.read_text()
+    shutil.copytree(out, tmp_path / "other")
+    report([out, tmp_path / "other"], page_of)
+    for folder in (out, tmp_path / "other"):
+        assert f"<h2>Accuracy under attack: digits ({folder})</h2>" in page_of.read_text()
 
 
 def test_what_is_done_is_not_done_again(
@@ -308,7 +324,7 @@ def said(accuracies: dict[str, dict[str, float]], baseline: str) -> dict[str, An
         "attacks": [n for n in next(iter(accuracies.values())) if n not in ("clean", "worst")],
         "baseline": baseline,
         "data": ["cifar10"],
-        "options": {"eps": EPS, "steps": 100, "draws": 0},
+        "options": {"eps": EPS, "steps": 100, "images": 1000, "draws": 0},
     }
 
 
@@ -376,6 +392,70 @@ def test_what_gradients_do_not_show_is_a_warning(found: list[Subject], tmp_path:
         warnings = [line for line in lines if "logits are probabilities" in line]
         assert len(warnings) == warned
         assert all("Warning: soft, seed 0, last checkpoint: The" in line for line in warnings)
+
+
+class Staircase(nn.Module):
+    """A network that sees rounded pixels: its gradients vanish, its decisions do not."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x + (x.mul(20).round().div(20) - x).detach() - (x - x.detach()))
+
+
+def test_what_queries_find_beyond_gradients_is_a_warning(
+    found: list[Subject], tmp_path: Path
+) -> None:
+    model, task = found[0].load()
+    flat = Subject("flat", 0, lambda: (Staircase(model), task), "digits")
+    asked = {"eps": EPS, "steps": 20, "images": IMAGES, "draws": 0, "console": QUIET}
+
+    def warned(subject: Subject, *attacks: str) -> list[str]:
+        lines = tables.notes(robust.evaluate([subject], tmp_path, attacks=attacks, **asked))
+        return [line for line in lines if "that no attack by gradients did" in line]
+
+    assert len(warned(flat, "pgd", "cw_pgd")) == 1
+    assert warned(found[0], "pgd", "cw_pgd") == []
+    # One step is no attack that gradients could mislead.
+    assert warned(flat, "fgsm") == []
+
+
+def test_a_model_of_no_images_has_no_such_warning(tmp_path: Path) -> None:
+    data = Split(torch.rand(12, 5), torch.randint(3, (12,)))
+    subject = Subject("flat", 0, lambda: (nn.Linear(5, 3).eval(), Task(data, data, data, 3)))
+    asked = {"attacks": ("pgd",), "steps": 2, "draws": 0, "console": QUIET}
+    rows = robust.evaluate([subject], tmp_path, **asked)["runs"]
+    assert not any("Square" in sentence for sentence in rows[0]["doubts"])
+
+
+def test_what_was_asked_for_beyond_the_test_split_is_said(tmp_path: Path) -> None:
+    data = Split(torch.rand(12, 5), torch.randint(3, (12,)))
+    subject = Subject("few", 0, lambda: (nn.Linear(5, 3).eval(), Task(data, data, data, 3)))
+    asked = {"attacks": ("fgsm",), "draws": 0, "console": QUIET}
+    for images, said_ in ((13, True), (12, False), (None, False)):
+        robust.evaluate([subject], tmp_path, images=images, **asked)
+        page = (tmp_path / "robust.md").read_text()
+        assert ("13 images were asked for; a test split of 12 has no more" in page) == said_
+
+
+def test_a_radius_above_that_of_the_table(found: list[Subject], tmp_path: Path) -> None:
+    """It is on the curve, and in no other table, nor in the worst case."""
+    asked = {"attacks": ("fgsm",), "eps": 0.05, "steps": 3, "images": IMAGES, "draws": 0}
+    alone = robust.evaluate(found[:1], tmp_path / "alone", **asked, console=QUIET)
+    result = robust.evaluate(found[:1], tmp_path, curve=(0.2,), **asked, console=QUIET)
+    clean, fgsm, far, worst = result["runs"]
+    assert (far["attack"], far["eps"]) == ("pgd", 0.2)
+    assert far["accuracy"] < worst["accuracy"]
+    assert [clean, fgsm, worst] == alone["runs"]
+    [line] = figures.curve(result).axes[0].get_lines()
+    assert line.get_xdata().tolist() == [0, 0.2]
+    titles = {block.title: block.head for block in tables.blocks(result)}
+    assert titles["Accuracy under PGD-3 %, by eps, last checkpoint"] == ["training", "0.2"]
+    assert titles["Accuracy under attack %, eps = 0.05, last checkpoint"][1:] == [
+        *("Clean", "FGSM", "Worst\ncase"),
+    ]
 
 
 def test_autoattack_is_on_what_is_right(
@@ -447,7 +527,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     spec = ["evaluate", "rrfast.data:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
     asked = ["--protocol", "robust", "--attacks", "fgsm,pgd", "--eps", "8/255", "--steps", "2"]
     assert cli.main([*spec, *asked, "--images", "20", "--curve", "0.1,1/4", "--draws", "0"]) == 0
-    assert "eps = 8/255, last checkpoint" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "eps = 8/255, as given" in printed
+    assert "checkpoint" not in printed
     options = json.loads((tmp_path / "robust.json").read_text())["options"]
     assert (options["eps"], options["curve"], options["images"]) == (8 / 255, [0.1, 0.25], 20)
     assert cli.main([*spec, *asked, "--scores", "msr"]) == 2

@@ -56,5 +56,7 @@ def test_bad_input(noise: Callable[..., Tensor]) -> None:
         noise(1, (8, 8))
     with pytest.raises(ValueError, match="height in shape must be an integer of at least 1"):
         noise(1, (1, 0, 8))
+    with pytest.raises(TypeError, match=r"shape must be \[C, H, W\], got int 5"):
+        noise(1, 5)
     with pytest.raises(TypeError, match="seed must be an integer"):
         noise(1, (1, 8, 8), seed=0.5)

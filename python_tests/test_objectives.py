@@ -548,7 +548,7 @@ def test_two_processes_make_one_batch(tmp_path: Path) -> None:
             ValueError,
             "mixup_off_epochs=1 needs mixup, its alpha",
         ),
-        (lambda: RAT(mixup="1"), TypeError, "alpha must be a number, got str '1'"),
+        (lambda: RAT(mixup="1"), TypeError, "mixup must be a number, got str '1'"),
         (lambda: RAT(steps=0), ValueError, "steps must be an integer of at least 1, got 0"),
         (lambda: RAT(steps=2, step_size=0), ValueError, "step_size must be finite and greater"),
         (lambda: RegMixup(weight=-1), ValueError, "weight must be finite and at least 0, got -1"),

@@ -113,6 +113,11 @@ def test_cifar_round_trip(where, name, release, rows, folder):
     check_round_trip(READERS[name](path), release, rows)
 
 
+def test_cifar_float32_whatever_the_default(name, folder, defaults_of_another_kind):
+    for split in READERS[name](folder):
+        assert (split.x.dtype, split.x.device.type) == (torch.float32, "cpu")
+
+
 def test_cifar_pixels_are_the_division_of_torch(name, rows, folder):
     raw = torch.arange(256, dtype=torch.uint8)
     file = next(iter(rows))
@@ -245,6 +250,11 @@ def test_cifar10c_round_trip(severity, corrupted):
         assert np.array_equal(images(x), expected.transpose(0, 3, 1, 2))
         assert torch.equal(x, torch.tensor(expected).permute(0, 3, 1, 2) / 255)
         assert np.array_equal(y.numpy(), np.load(corrupted / "labels.npy")[rows])
+
+
+def test_cifar10c_float32_whatever_the_default(corrupted, defaults_of_another_kind):
+    x, _ = cifar10c(corrupted, "fog", 1)
+    assert (x.dtype, x.device.type) == (torch.float32, "cpu")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, ">i8"])
@@ -394,6 +404,11 @@ def test_folder_order(root):
     assert data[-1][1] == 2
     with pytest.raises(IndexError):
         data[5]
+
+
+def test_folder_float32_whatever_the_default(root, defaults_of_another_kind):
+    x, y = image_folder(root, size=8)[4]
+    assert (x.dtype, x.device.type, y) == (torch.float32, "cpu", 2)
 
 
 def test_folder_pixels_to_the_byte(root):

@@ -22,6 +22,22 @@ def test_the_numbers_are_the_committed_ones(monkeypatch: pytest.MonkeyPatch) -> 
     sys.modules.pop("readme")
 
 
+def test_an_op_is_shown_once_there_are_results_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import readme
+
+    entries = [{"op": op, "case": case} for op, case in readme.CASES.items()]
+    assert list(readme._shown(entries)) == entries
+    assert list(readme._shown(entries[:-1])) == entries[:-1]
+    with pytest.raises(KeyError):
+        list(readme._shown([*entries[:-1], entries[-1] | {"case": "another"}]))
+    # Every op that has a benchmark is among them.
+    files = (ROOT / "benchmarks").glob("bench_*.py")
+    measured = {op for f in files for op in re.findall(r'op_contest\(\s*"(\w+)"', f.read_text())}
+    assert measured == readme.CASES.keys()
+    sys.modules.pop("readme")
+
+
 def test_the_first_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(CODE[0], {})
     assert float(capsys.readouterr().out) > 0.5

@@ -182,24 +182,6 @@ def test_autocast_changes_nothing() -> None:
         assert torch.equal(noise(x), plain)
 
 
-def test_the_generator_decides_all_but_the_rows() -> None:
-    images, x = torch.rand(50, 1, 8, 8), torch.zeros(8, 1, 8, 8)
-    first, again, other = (
-        SmoothedNoise(images, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
-    )
-    torch.manual_seed(0)
-    z = first(x)
-    after = torch.get_rng_state()
-    assert not torch.equal(first(x)[4:], z[4:])  # it is advanced
-    torch.manual_seed(0)
-    assert torch.equal(again(x), z)
-    torch.manual_seed(0)
-    assert not torch.equal(other(x)[4:], z[4:])
-    assert torch.equal(torch.get_rng_state(), after)  # rows, and no seed
-    torch.manual_seed(7)
-    assert not torch.equal(SmoothedNoise(images, generator=again.generator)(x)[:4], z[:4])
-
-
 def test_processes_have_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     images, x = torch.rand(500, 1, 8, 8), torch.zeros(8, 1, 8, 8)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
@@ -289,10 +271,6 @@ def test_bad_arguments() -> None:
     images: Any = torch.rand(3, 1, 2, 2)
     with pytest.raises(ValueError, match=r"images must be in \[0, 1\], got pixels from"):
         SmoothedNoise(images * 255)
-    with pytest.raises(TypeError, match=r"generator must be a torch.Generator, got int 3"):
-        SmoothedNoise(images, generator=3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"generator must be on the device of x, meta, got cpu"):
-        SmoothedNoise(images, generator=torch.Generator())(torch.empty(2, 1, 2, 2, device="meta"))
     with pytest.raises(ValueError, match="n must be an integer of at least 1, got 0"):
         smoothed_noise(0, images)
     with pytest.raises(TypeError, match=r"seed must be an integer, got 0.5"):

@@ -429,7 +429,7 @@ def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float
 
 def check_mode(mode: object) -> None:
     """Raise a ValueError unless `mode` is a `Mode`."""
-    if mode not in _SIGNS:
+    if not isinstance(mode, str) or mode not in _SIGNS:
         raise ValueError(f"mode must be one of {', '.join(map(repr, _SIGNS))}, got {mode!r}")
 
 

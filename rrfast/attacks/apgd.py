@@ -11,8 +11,8 @@ from torch import Tensor
 from rrfast import ops
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
-from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, TargetedLoss
-from rrfast.attacks.start import STARTS, check_restarts
+from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, TargetedLoss, check_loss
+from rrfast.attacks.start import STARTS, check_restarts, check_start
 from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
 from rrfast.radius.boundary import contenders
@@ -97,18 +97,14 @@ class APGD(Attack):
     def __post_init__(self) -> None:
         check_number("eps", self.eps, zero=True)
         check_count("steps", self.steps)
-        if not callable(self.loss) and self.loss not in LOSSES:
-            raise ValueError(
-                f"loss must be one of {', '.join(LOSSES)} or a function, got {self.loss!r}"
-            )
+        check_loss(self.loss)
         if self.targets is not None:
             check_count("targets", self.targets)
-            if self.loss not in TARGETED:
+            if callable(self.loss) or self.loss not in TARGETED:
                 raise ValueError(
                     f"loss must be one of {', '.join(TARGETED)} with targets, got {self.loss!r}"
                 )
-        if self.start not in STARTS:
-            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
+        check_start(self.start)
         if self.keep not in ("error", "loss"):
             raise ValueError(f"keep must be 'error' or 'loss', got {self.keep!r}")
         check_restarts(self.restarts, self.start)
@@ -116,7 +112,7 @@ class APGD(Attack):
             check_number(name, value)
             if value > 1:
                 raise ValueError(f"{name} must be at most 1, got {value!r}")
-        object.__setattr__(self, "labelled", self.loss not in UNLABELLED)
+        object.__setattr__(self, "labelled", callable(self.loss) or self.loss not in UNLABELLED)
 
     def run(  # noqa: D102 - see `Attack`
         self,

@@ -58,10 +58,14 @@ class AutoAttackPackage(Attack):
                     f"version must be one of {', '.join(VERSIONS)}, or a tuple of its attacks, got "
                     f"{self.version!r}"
                 )
-        elif not self.version or not {*self.version} <= {*ATTACKS}:
+        elif not (
+            isinstance(self.version, tuple)
+            and self.version
+            and all(name in ATTACKS for name in self.version)
+        ):
             raise ValueError(
-                f"version must hold one at least of {', '.join(ATTACKS)}, and no other, got "
-                f"{self.version!r}"
+                f"version must be a tuple of one at least of {', '.join(ATTACKS)}, and no other, "
+                f"got {self.version!r}"
             )
         check_count("seed", self.seed, least=0)
         if self.batch_size is not None:

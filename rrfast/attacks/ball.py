@@ -12,9 +12,10 @@ from rrfast.reference import accumulate_dtype, per_channel
 class Ball:
     """{z: |z_c - x_c| <= eps scale_c, lower_c <= z_c <= upper_c}, for every sample of a batch.
 
-    No point of it is further away than eps, whatever rounding does: where x + eps lies between two
-    numbers of x's dtype, the one inside is taken (in float64 it is rounded once). x must lie in the
-    box; what does not is moved to its face. Nothing waits for the device.
+    No point of it is further away than eps or outside the box, whatever rounding does: where x +
+    eps or a face of the box, such as 0.3, lies between two numbers of x's dtype, the one inside is
+    taken (in float64 x + eps is rounded once). x must lie in the box; what does not is moved to its
+    face. Nothing waits for the device.
 
     Args:
         x: [B, ...], floating point.
@@ -47,16 +48,18 @@ class Ball:
     ) -> None:
         self.x, self.eps = x, eps
         self._scale = ops.channel_scale(scale, x)
-        box = ops.channel_bounds(bounds, x)
         # As far as a number of x's precision is from x it is in float64, exactly.
+        exact = x.double()
+        box = ops.channel_bounds(bounds, exact)
         reach = eps * (1.0 if self._scale is None else per_channel(self._scale.double(), x))
         # At 16 bits two numbers may be further apart than eps: x itself is always in.
-        self.least = _inside(x.double() - reach, x.dtype, up=True).minimum(x)
-        self.most = _inside(x.double() + reach, x.dtype, up=False).maximum(x)
+        self.least = _inside(exact - reach, x.dtype, up=True).minimum(x)
+        self.most = _inside(exact + reach, x.dtype, up=False).maximum(x)
         if box is not None:
-            lower, upper = (per_channel(end, x).to(x.dtype) for end in box)
-            self.least = torch.clamp(self.least, lower, upper)
-            self.most = torch.clamp(self.most, lower, upper)
+            lower, upper = (per_channel(end, x) for end in box)
+            faces = _inside(lower, x.dtype, up=True), _inside(upper, x.dtype, up=False)
+            self.least = torch.clamp(self.least, *faces)
+            self.most = torch.clamp(self.most, *faces)
 
     def nearest(self, z: Tensor) -> Tensor:
         """The point of the ball that is nearest to z."""
@@ -95,8 +98,8 @@ class Ball:
 
 def _inside(exact: Tensor, dtype: torch.dtype, *, up: bool) -> Tensor:
     """`exact`, rounded to the side that is inside."""
-    rounded = exact.to(dtype)
     finfo = torch.finfo(dtype)
+    rounded = exact.clamp(finfo.min, finfo.max).to(dtype)
     # Next to 0 numbers are as far apart as the least of them, where the product would vanish.
     spacing = (rounded.abs() * finfo.eps).clamp_min(finfo.tiny * finfo.eps)
     if up:

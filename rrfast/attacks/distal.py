@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from rrfast.attacks.attack import Attack
 from rrfast.attacks.loss import Loss, confidence
 from rrfast.attacks.pgd import PGD, Keep
 from rrfast.attacks.smoothing import smoothed
-from rrfast.checks import check_count
+from rrfast.checks import check_count, describe
 from rrfast.engine import Engine, device_of
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def distal_noise(n: int, shape: Sequence[int], *, smooth: bool = False, seed: in
         every device and every size of batches.
 
     Raises:
-        TypeError: `seed` is no integer.
+        TypeError: `seed` is no integer, or `shape` no list.
         ValueError: `n` or a length is no integer of at least 1, or `shape` has none.
 
     Source: The distal article, §2 and Listing 1; errata 21.
@@ -107,7 +108,7 @@ def distal_examples(
     n: int,
     shape: Sequence[int],
     *,
-    attack: PGD | None = None,
+    attack: Attack | None = None,
     smooth: bool = False,
     seed: int = 0,
     batch: int = 250,
@@ -130,7 +131,7 @@ def distal_examples(
         a logit is.
 
     Raises:
-        TypeError: `seed` is no integer.
+        TypeError: `shape` or `seed` as `distal_noise`, or `attack` is none.
         ValueError: As `distal_noise`; `batch` is no integer of at least 1; `attack` needs labels.
 
     Cost: of the attack, and 2 forwards per image.
@@ -144,8 +145,10 @@ def distal_examples(
         (torch.Size([10, 1, 8, 8]), True)
     """
     attack = Distal() if attack is None else attack
+    if not isinstance(attack, Attack):
+        raise TypeError(f"attack must be an attack, such as Distal(), got {describe(attack)}")
     if attack.labelled:
-        raise ValueError(f"attack must be on the confidence, got loss={attack.loss!r}")
+        raise ValueError(f"attack must be on the confidence, such as Distal(), got {attack!r}")
     check_count("batch", batch)
     drawn = _generator(seed)
     device = device_of(model) or torch.device("cpu")
@@ -166,6 +169,8 @@ def distal_examples(
 
 def _noise(n: int, shape: Sequence[int], smooth: bool, generator: torch.Generator) -> Tensor:
     check_count("n", n)
+    if not isinstance(shape, Sequence):
+        raise TypeError(f"shape must be lengths, such as [C, H, W], got {describe(shape)}")
     if len(shape) == 0:
         raise ValueError("shape must have a length at least, such as [C, H, W], got none")
     for length in shape:

@@ -14,6 +14,7 @@ from rrfast.attacks.attack import Attack, Attacked, judged, nothing
 from rrfast.attacks.fab import FAB
 from rrfast.attacks.loss import cw
 from rrfast.attacks.square import Square
+from rrfast.checks import describe
 from rrfast.engine import Engine
 
 
@@ -49,6 +50,12 @@ class Ensemble(Attack):
     scale: ops.Scale | None = field(init=False)
 
     def __post_init__(self) -> None:
+        several = isinstance(self.attacks, Sequence)
+        if not several or not all(isinstance(attack, Attack) for attack in self.attacks):
+            raise TypeError(
+                "attacks must be a list of attacks, such as [PGD(), Square()], got "
+                f"{describe(self.attacks)}"
+            )
         if not self.attacks:
             raise ValueError("attacks must hold one at least, got none")
         radii = {attack.eps for attack in self.attacks}

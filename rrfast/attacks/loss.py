@@ -131,6 +131,12 @@ TARGETED: dict[str, TargetedLoss] = {"dlr": dlr_targeted}
 UNLABELLED = frozenset({"confidence"})
 
 
+def check_loss(loss: object) -> None:
+    """Raise a ValueError unless `loss` is in `LOSSES` or a function."""
+    if not callable(loss) and not (isinstance(loss, str) and loss in LOSSES):
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)} or a function, got {loss!r}")
+
+
 def ascent(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """The loss of each sample [B], and its gradient with respect to the logits [B, K].
 

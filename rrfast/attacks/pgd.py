@@ -12,8 +12,8 @@ from torch import Tensor
 from rrfast import ops
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
-from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss
-from rrfast.attacks.start import STARTS, check_restarts
+from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss, check_loss
+from rrfast.attacks.start import STARTS, check_restarts, check_start
 from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
 
@@ -82,12 +82,8 @@ class PGD(Attack):
         check_number("eps", self.eps, zero=True)
         check_count("steps", self.steps)
         check_number("step_size", self.step_size)
-        if not callable(self.loss) and self.loss not in LOSSES:
-            raise ValueError(
-                f"loss must be one of {', '.join(LOSSES)} or a function, got {self.loss!r}"
-            )
-        if self.start not in STARTS:
-            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
+        check_loss(self.loss)
+        check_start(self.start)
         if self.keep not in ("error", "loss", "last"):
             raise ValueError(f"keep must be 'error', 'loss' or 'last', got {self.keep!r}")
         check_restarts(self.restarts, self.start)
@@ -103,7 +99,7 @@ class PGD(Attack):
                 "keep must be 'error' or 'loss' where points are compared: with restarts, origin "
                 "or backtracking; got 'last'"
             )
-        object.__setattr__(self, "labelled", self.loss not in UNLABELLED)
+        object.__setattr__(self, "labelled", callable(self.loss) or self.loss not in UNLABELLED)
 
     def run(
         self,

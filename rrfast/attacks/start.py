@@ -70,6 +70,12 @@ def _undrawn(x: Tensor) -> Tensor:
     return torch.empty(x.shape, dtype=torch.float32, device=x.device)
 
 
+def check_start(start: object) -> None:
+    """Raise a ValueError unless `start` is in `STARTS`."""
+    if not isinstance(start, str) or start not in STARTS:
+        raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
+
+
 def check_restarts(restarts: object, start: str) -> None:
     """Raise a ValueError unless `restarts` is a count, and 1 where all would be the same run."""
     check_count("restarts", restarts)

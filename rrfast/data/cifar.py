@@ -188,8 +188,8 @@ def _unpacked(release: Release, path: Path) -> dict[str, bytes]:
 def _split(
     release: Release, path: Path, members: dict[str, bytes], files: dict[str, int], label: int
 ) -> Split:
-    x = torch.empty(sum(files.values()), *IMAGE)
-    y = torch.empty(len(x), dtype=torch.int64)
+    x = torch.empty(sum(files.values()), *IMAGE, device="cpu", dtype=torch.float32)
+    y = torch.empty(len(x), device="cpu", dtype=torch.int64)
     at = 0
     for file_name, images in files.items():
         rows = _rows(release, path, members, file_name, images)

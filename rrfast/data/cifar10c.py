@@ -98,7 +98,7 @@ def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> 
             f"{labels[wrong[0]]} in row {rows.start + wrong[0]}"
         )
     images = _open(path, f"{corruption}.npy", (32, 32, 3), np.uint8)[rows].transpose(0, 3, 1, 2)
-    x = torch.empty(images.shape)
+    x = torch.empty(images.shape, device="cpu", dtype=torch.float32)
     np.divide(images, np.float32(255), out=x.numpy())
     return Split(x, torch.from_numpy(labels.astype(np.int64)))
 

@@ -71,9 +71,10 @@ def digits(
             f"train and validation must be sizes that leave some of the {len(y)} images to test "
             f"on, got {train} and {validation}"
         )
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(y), generator=generator)
-    x = (x + noise * torch.randn(x.shape, generator=generator)).clamp(0, 1)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    order = torch.randperm(len(y), generator=generator, device="cpu")
+    disturbance = torch.randn(x.shape, generator=generator, device="cpu", dtype=torch.float32)
+    x = (x + noise * disturbance).clamp(0, 1)
     parts = order[:train], order[train : train + validation], order[train + validation :]
     return Digits(*(Split(x[part], y[part]) for part in parts))
 
@@ -88,8 +89,8 @@ def _load() -> tuple[Tensor, Tensor]:
             f"{error}. Install it with: pip install scikit-learn"
         ) from error
     bunch = load_digits()
-    x = torch.tensor(bunch.images, dtype=torch.float32).unsqueeze(1) / 16
-    return x, torch.tensor(bunch.target, dtype=torch.int64)
+    x = torch.tensor(bunch.images, device="cpu", dtype=torch.float32).unsqueeze(1) / 16
+    return x, torch.tensor(bunch.target, device="cpu", dtype=torch.int64)
 
 
 def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:

@@ -163,7 +163,9 @@ def image_folder(
             )
         files += [f"{name}/{image}" for image in images]
         labels += [label] * len(images)
-    return ImageFolder(path, classes, files, torch.tensor(labels), size=size, shorter=shorter)
+    return ImageFolder(
+        path, classes, files, torch.tensor(labels, device="cpu"), size=size, shorter=shorter
+    )
 
 
 def _names(folder: Path, *, folders: bool) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count
+from rrfast.checks import check_count, describe
 
 
 def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
@@ -22,7 +22,7 @@ def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
         [n, C, H, W] float32 in [0, 1], on the CPU. 62 % of the values are at 0 or 1.
 
     Raises:
-        TypeError: `seed` is no integer.
+        TypeError: `seed` is no integer, or `shape` no list.
         ValueError: `n` or a length is no integer of at least 1, or `shape` has not three.
 
     Source: ODIN §4.2 (3).
@@ -32,7 +32,8 @@ def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
         >>> x.shape, round(float(((x == 0) | (x == 1)).double().mean()), 2)
         (torch.Size([100, 3, 32, 32]), 0.62)
     """
-    return torch.randn(batch_shape(n, shape), generator=seeded(seed)).add_(0.5).clamp_(0, 1)
+    x = torch.empty(batch_shape(n, shape), device="cpu", dtype=torch.float32)
+    return x.normal_(generator=seeded(seed)).add_(0.5).clamp_(0, 1)
 
 
 def uniform_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
@@ -55,12 +56,15 @@ def uniform_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
         >>> uniform_noise(2, (1, 8, 8)).shape
         torch.Size([2, 1, 8, 8])
     """
-    return torch.rand(batch_shape(n, shape), generator=seeded(seed))
+    x = torch.empty(batch_shape(n, shape), device="cpu", dtype=torch.float32)
+    return x.uniform_(generator=seeded(seed))
 
 
 def batch_shape(n: int, shape: Sequence[int]) -> tuple[int, ...]:
     """(n, C, H, W), each of them at least 1."""
     check_count("n", n)
+    if not isinstance(shape, Sequence):
+        raise TypeError(f"shape must be [C, H, W], got {describe(shape)}")
     if len(shape) != 3:
         raise ValueError(f"shape must be [C, H, W], got {list(shape)}")
     for name, length in zip(("channels", "height", "width"), shape, strict=True):
@@ -72,4 +76,4 @@ def seeded(seed: int) -> torch.Generator:
     """A generator on the CPU that the seed decides."""
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise TypeError(f"seed must be an integer, got {seed!r}")
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator("cpu").manual_seed(seed)

@@ -198,13 +198,13 @@ def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0)
         check_count(name, value, least=least)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise TypeError(f"seed must be an integer, got {seed!r}")
-    generator = torch.Generator().manual_seed(seed)
-    contrast = torch.rand(n, 1, 1, 1, generator=generator) * 0.25 + 0.05
-    x = torch.zeros(n, channels, size, size)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    x = torch.zeros(n, channels, size, size, device="cpu", dtype=torch.float32)
+    contrast = x.new_empty(n, 1, 1, 1).uniform_(generator=generator) * 0.25 + 0.05
     coarser = [2**octave for octave in range(1, size.bit_length()) if 2**octave < size]
     for cells in (*coarser, size):
-        noise = torch.randn(n, channels, cells, cells, generator=generator)
-        weight = torch.rand(n, 1, 1, 1, generator=generator)
+        noise = x.new_empty(n, channels, cells, cells).normal_(generator=generator)
+        weight = x.new_empty(n, 1, 1, 1).uniform_(generator=generator)
         x.addcmul_(weight, F.interpolate(noise, size=(size, size), mode="bilinear"))
     deviation, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
     return x.sub_(mean).mul_(contrast / deviation).add_(0.5).clamp_(0, 1)

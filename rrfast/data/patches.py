@@ -148,7 +148,9 @@ def sample_photos(shape: Sequence[int], n: int, *, crop: bool = True, seed: int 
             "rrfast.data.sample_photos needs scikit-learn, which does not import: "
             f"{error}. Install it with: pip install scikit-learn"
         ) from error
-    photos = [torch.tensor(image).permute(2, 0, 1) for image in load_sample_images().images]
+    photos = [
+        torch.tensor(image, device="cpu").permute(2, 0, 1) for image in load_sample_images().images
+    ]
     return _patches(_Photos(photos, shape), n, seed, scale=1 if crop else SCALE)
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, describe
+from rrfast.checks import check_count
 from rrfast.data.noise import seeded
 from rrfast.data.outliers import Outliers
 from rrfast.draws import own_draws, own_generator
@@ -37,23 +37,21 @@ class SmoothedNoise:
     stays as it was drawn.
 
     Which images are drawn is decided by torch's default CPU generator, as `Outliers` has it. The
-    rest comes, in this order, from one generator on the device of x: the sort keys of the
-    permutations, the uniform pixels, s. That is `generator`, or one that is made for the batch and
-    seeded with a number from the default CPU generator. So `torch.manual_seed` decides all of it,
-    on one kind of device. Under `torch.distributed` the processes, seeded alike, draw together
-    the rows that one process would draw for the joint batch, provided all shares are of one even
-    size, and each of them has permutations, pixels and an s of its own.
+    rest comes, in this order, from a generator on the device of x that is made for the batch and
+    seeded with a number from the default CPU generator: the sort keys of the permutations, the
+    uniform pixels, s. So `torch.manual_seed` decides all of it, on one kind of device. Under
+    `torch.distributed` the processes, seeded alike, draw together the rows that one process would
+    draw for the joint batch, provided all shares are of one even size, and each of them has
+    permutations, pixels and an s of its own.
 
     Args:
         images: [n, C, H, W] as `Outliers` takes them, the training images.
-        generator: On the device of x; advanced by every call. None: see above.
 
     Attributes:
         images: As given.
-        generator: As given.
 
     Raises:
-        TypeError: `images` or `generator` is none, or of another dtype.
+        TypeError: `images` is none, or of another dtype.
         ValueError: `images` is not [n >= 1, C, H, W], or has pixels outside [0, 1].
 
     Source: ACET (Hein, Andriushchenko & Bitterwolf 2019), section 5 and appendix F. Kernel,
@@ -67,17 +65,9 @@ class SmoothedNoise:
         (torch.Size([4, 3, 32, 32]), [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0])
     """
 
-    def __init__(
-        self,
-        images: Tensor | npt.NDArray[np.uint8],
-        *,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator must be a torch.Generator, got {describe(generator)}")
+    def __init__(self, images: Tensor | npt.NDArray[np.uint8]) -> None:
         self._outliers = Outliers(images)
         self.images = images
-        self.generator = generator
 
     def __call__(self, x: Tensor) -> Tensor:
         """One noise image per sample.
@@ -91,22 +81,15 @@ class SmoothedNoise:
 
         Raises:
             TypeError: x is no floating-point tensor.
-            ValueError: Its shape is not that of the images, or the generator is on another device.
+            ValueError: Its shape is not that of the images.
 
         Cost: No forward. A sort of B/2 x H W keys, and 2 B C H W (H + W) flops. Nothing waits for
         the device if the images lie there; otherwise the drawn ones travel to it.
         """
         self._outliers.check_like(x)
         index = own_draws(len(self._outliers), len(x) // 2)
-        generator = self.generator
-        if generator is None:
-            generator = own_generator(x.device)
-        elif generator.device.type != x.device.type:
-            raise ValueError(
-                f"generator must be on the device of x, {x.device}, got {generator.device}"
-            )
         result = torch.empty_like(x, requires_grad=False)
-        return result.copy_(_noise(self._outliers, index, x, generator))
+        return result.copy_(_noise(self._outliers, index, x, own_generator(x.device)))
 
 
 def smoothed_noise(n: int, images: Tensor | npt.NDArray[np.uint8], *, seed: int = 0) -> Tensor:

@@ -101,13 +101,13 @@ def synthetic(
         raise TypeError(f"difficulty must be a number, got {describe(difficulty)}")
     if not 0 <= difficulty <= 1:
         raise ValueError(f"difficulty must be between 0 and 1, got {difficulty!r}")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     textures = _textures(classes, size, generator)
     # Streams of their own: a split does not depend on the sizes of the others.
-    streams = torch.randint(2**62, (3,), generator=generator).tolist()
+    streams = torch.randint(2**62, (3,), generator=generator, device="cpu").tolist()
     return Synthetic(
         *(
-            _images(textures, n, difficulty, torch.Generator().manual_seed(stream))
+            _images(textures, n, difficulty, torch.Generator("cpu").manual_seed(stream))
             for n, stream in zip((train, validation, test), streams, strict=True)
         )
     )
@@ -116,11 +116,12 @@ def synthetic(
 def _textures(classes: int, size: int, generator: torch.Generator) -> Tensor:
     """[classes, TEXTURES, 3, size, size], mean 0 and variance 1 in each."""
     shape = (classes * TEXTURES, WAVES)
-    place = torch.arange(size) / size
-    frequency = torch.randint(-FREQUENCY, FREQUENCY + 1, (2, *shape), generator=generator)
+    place = torch.arange(size, device="cpu", dtype=torch.float32) / size
+    ends = (-FREQUENCY, FREQUENCY + 1)
+    frequency = torch.randint(*ends, (2, *shape), generator=generator, device="cpu")
     frequency[0][(frequency == 0).all(dim=0)] = 1  # no texture has a colour of its own
-    phase = torch.rand(shape, generator=generator)
-    colour = torch.randn(*shape, 3, generator=generator)
+    phase = place.new_empty(shape).uniform_(generator=generator)
+    colour = place.new_empty(*shape, 3).normal_(generator=generator)
     turns = frequency[0, ..., None, None] * place[:, None] + frequency[1, ..., None, None] * place
     waves = torch.cos(2 * math.pi * (turns + phase[..., None, None]))
     textures = torch.einsum("twc,twij->tcij", colour, waves)
@@ -130,11 +131,12 @@ def _textures(classes: int, size: int, generator: torch.Generator) -> Tensor:
 
 def _images(textures: Tensor, n: int, difficulty: float, generator: torch.Generator) -> Split:
     classes = len(textures)
-    y = torch.randint(classes, (n,), generator=generator)
-    other = (y + torch.randint(1, classes, (n,), generator=generator)) % classes
-    contrast = (torch.rand(n, generator=generator) * 3 + 1) / 16
-    share = torch.rand(n, generator=generator) * 0.6 * difficulty
-    x = torch.randn(n, *textures.shape[2:], generator=generator).mul_(NOISE * difficulty).add_(0.5)
+    y = _integers(0, classes, n, generator)
+    other = (y + _integers(1, classes, n, generator)) % classes
+    contrast = (textures.new_empty(n).uniform_(generator=generator) * 3 + 1) / 16
+    share = textures.new_empty(n).uniform_(generator=generator) * 0.6 * difficulty
+    x = textures.new_empty(n, *textures.shape[2:]).normal_(generator=generator)
+    x.mul_(NOISE * difficulty).add_(0.5)
     for label, weight in ((y, contrast * (1 - share)), (other, contrast * share)):
         x += weight[:, None, None, None] * _somewhere(textures, label, generator)
     return Split(x.clamp_(0, 1), y)
@@ -143,15 +145,18 @@ def _images(textures: Tensor, n: int, difficulty: float, generator: torch.Genera
 def _somewhere(textures: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
     """A texture of each label, moved by a random number of pixels along both axes: [n, 3, H, W]."""
     n, size = len(label), textures.shape[-1]
-    which = torch.randint(TEXTURES, (n,), generator=generator)
-    row, column = (
-        (torch.randint(size, (n, 1), generator=generator) + torch.arange(size)) % size
-        for _ in range(2)
-    )
+    which = _integers(0, TEXTURES, n, generator)
+    pixel = torch.arange(size, device="cpu")
+    row, column = ((_integers(0, size, n, generator)[:, None] + pixel) % size for _ in range(2))
     # Channels last while gathering: one pixel's three values are neighbours in memory.
     last = textures.movedim(2, -1).contiguous()
     moved = last[label[:, None, None], which[:, None, None], row[:, :, None], column[:, None, :]]
     return moved.movedim(-1, 1)
+
+
+def _integers(least: int, end: int, n: int, generator: torch.Generator) -> Tensor:
+    """[n] int64 from `least` to below `end`."""
+    return torch.randint(least, end, (n,), generator=generator, device="cpu")
 
 
 def synthetic_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:

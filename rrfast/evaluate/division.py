@@ -91,10 +91,7 @@ def divide(task: Task, protocol: str, seed: int) -> list[Division]:
     whole = torch.arange(length(task.test))
     if protocol == "heldout":
         if task.validation is None:
-            raise ValueError(
-                "data must have a validation split for the protocol heldout, and has none; the "
-                "protocol rat tunes on a fifth of the test split"
-            )
+            raise ValueError("data must have a validation split to tune on, and has none")
         return [_checked(Division(Part.whole(task.validation), Part.whole(task.test)))]
     size = round(SHARE * len(whole))
     orders = [_shuffled(whole, seed, _DIVIDE, split) for split in range(SPLITS)]

@@ -54,6 +54,16 @@ def trainings(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row["training"] for row in rows))
 
 
+def weights(checkpoint: str) -> str:
+    """The weights of a model as titles have them.
+
+    Example:
+        >>> weights("last"), weights("given")
+        ('last checkpoint', 'as given')
+    """
+    return "as given" if checkpoint == "given" else f"{checkpoint} checkpoint"
+
+
 def legend(figure: Figure, order: Sequence[str] | None = None) -> None:
     """One legend above all panels, of everything that any of them has."""
     found: dict[str, Any] = {}

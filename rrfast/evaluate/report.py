@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
@@ -54,6 +55,8 @@ def report(
     The file holds everything: styles, and figures as SVG; it can be mailed, and opens without a
     network. Nothing in it runs.
 
+    Sections that would have one title are told apart by their folders.
+
     Args:
         folders: That `rrfast evaluate`, `rrfast ablate` or `rrfast bench` have left: each with one
             or more of evaluation.json, ood.json, robust.json, distal.json, ablation.json,
@@ -71,7 +74,14 @@ def report(
     from jinja2 import Environment
 
     require_matplotlib("report")
-    sections = [section for folder in folders for section in _sections(Path(folder))]
+    by_folder = [(folder, each) for folder in folders for each in _sections(Path(folder))]
+    often = Counter(section.title for _, section in by_folder)
+    sections = [
+        section._replace(title=f"{section.title} ({folder})")
+        if often[section.title] > 1
+        else section
+        for folder, section in by_folder
+    ]
     template = files("rrfast.evaluate").joinpath("report.html").read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     names = title or ", ".join(dict.fromkeys(Path(folder).resolve().name for folder in folders))

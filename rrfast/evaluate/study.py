@@ -129,7 +129,10 @@ def conduct(
             kept = Kept(out / "parts", study.stem, whose)
             _check_classes(title, model, task, where)
             bench = Bench(subject, model, task, where, kept, partial(progress.advance, bar))
-            runs += [row | {"data": subject.data} for row in rows_of(bench)]
+            try:
+                runs += [row | {"data": subject.data} for row in rows_of(bench)]
+            except ValueError as error:
+                raise ValueError(f"{title}: {error}") from error
             progress.update(bar, completed=steps * (i + 1))
             if not console.is_terminal:
                 console.print(f"{title}: done", highlight=False, markup=False)

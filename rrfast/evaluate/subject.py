@@ -28,7 +28,8 @@ class Subject(NamedTuple):
     load: Callable[[], tuple[nn.Module, Task]]
     data: str = ""  #: what it is tested on, as it is printed
     outliers: int = 0  #: images beside the task's that its training has seen
-    checkpoint: str = "last"  #: of a training's weights, those that `load` gives
+    #: Of a training's weights, those that `load` gives, "last" or "best"; else "given".
+    checkpoint: str = "last"
     #: What `load` would be for each of the weights that its folder has, "last" and "best".
     checkpoints: Mapping[str, Callable[[], tuple[nn.Module, Task]]] = {}
 
@@ -100,7 +101,8 @@ def subjects(
                 f"data must be named for a model that is no training's folder: {str(source)!r}"
             )
         else:
-            found.append(Subject(str(source), 0, partial(_load, given, data, 0), _told(data)))
+            load = partial(_load, given, data, 0)
+            found.append(Subject(str(source), 0, load, _told(data), checkpoint="given"))
     for parts in (1, 2):
         # All seeds of a name together, or one training would be two.
         unclear = {training for training, _ in _twice(found)}

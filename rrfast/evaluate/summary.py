@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -62,6 +62,17 @@ def at(*path: str | int) -> Value:
         return found  # type: ignore[no-any-return]
 
     return value
+
+
+def fewer(result: dict[str, Any]) -> Iterator[str]:
+    """A sentence where a test split has fewer images than were asked for."""
+    asked = result["options"]["images"]
+    there = sorted({row["images"] for row in result["runs"]})
+    if asked is not None and there[0] < asked:
+        yield (
+            f"{asked} images were asked for; a test split of {there[0]} has no more, and all of it "
+            "was attacked."
+        )
 
 
 def of(rows: Iterable[Row], **wanted: Any) -> list[Row]:

@@ -82,7 +82,8 @@ class CCAT(Objective):
             check_number(name, getattr(self, name))
         if self.fraction > 1:
             raise ValueError(f"fraction must be at most 1, got {self.fraction!r}")
-        if isinstance(self.starts, str) or not self.starts:
+        several = isinstance(self.starts, Sequence) and not isinstance(self.starts, str)
+        if not several or not self.starts:
             raise ValueError(f"starts must be one name or more in a list, got {self.starts!r}")
         attacks = [
             PGD(

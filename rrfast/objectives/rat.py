@@ -111,6 +111,8 @@ class RAT(Objective):
             raise ValueError(f"batch_norm must be 'both' or 'clean', got {self.batch_norm!r}")
         check_count("steps", self.steps)
         check_number("step_size", self.step_size)
+        if self.mixup is not None:
+            check_number("mixup", self.mixup)
         if self.mixup is None and self.mixup_off_epochs:
             raise ValueError(f"mixup_off_epochs={self.mixup_off_epochs} needs mixup, its alpha")
         mixing = None

@@ -20,7 +20,7 @@ def defocus_blur(x: Tensor, draws: Draws, *, radius: float) -> Tensor:
 def disc(radius: float) -> Tensor:
     """Kernel [1, k, k] float64 of a disc, its radius in pixels."""
     # Seventeen points along a diameter: 197 in the disc, symmetric as it is.
-    steps = torch.linspace(-1, 1, 17, dtype=torch.float64)
+    steps = torch.linspace(-1, 1, 17, dtype=torch.float64, device="cpu")
     points = torch.cartesian_prod(steps, steps)
     # 1.01: the four points on the axes are on the circle, whatever the rounding.
     inside = points.square().sum(dim=1) <= 1.01
@@ -46,14 +46,19 @@ def line(length: float, angle: Tensor) -> Tensor:
     """Kernels [n, k, k] float64 of lines, their length in pixels, at angles [n] to the rows."""
     angle = angle.double()
     count = math.ceil(4 * length)  # at most a quarter of a pixel apart
-    place = ((torch.arange(count).to(angle) + 0.5) / count - 0.5) * length
+    place = (
+        (torch.arange(count, dtype=angle.dtype, device=angle.device) + 0.5) / count - 0.5
+    ) * length
     return kernel_of(place[:, None] * torch.stack([angle.sin(), angle.cos()], dim=-1)[:, None])
 
 
 def zoom_blur(x: Tensor, draws: Draws, *, zoom: float) -> Tensor:
     """The mean over zooms about the centre, evenly from 1 to `zoom`."""
     height, width = x.shape[-2:]
-    row, column = ((torch.arange(side) - (side - 1) / 2).to(x) for side in (height, width))
+    row, column = (
+        torch.arange(side, dtype=x.dtype, device=x.device) - (side - 1) / 2
+        for side in (height, width)
+    )
     # From one zoom to the next no pixel moves by more than half a pixel.
     count = math.ceil((zoom - 1) * max(height, width)) + 1
     total = torch.zeros_like(x)

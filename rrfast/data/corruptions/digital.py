@@ -45,7 +45,8 @@ def blocks(side: int, kept: float) -> Tensor:
 
     Of round(kept side) blocks, a pixel belongs to that in which its centre lies.
     """
-    block = ((torch.arange(side, dtype=torch.float64) + 0.5) * round(kept * side) / side).floor()
+    pixel = torch.arange(side, dtype=torch.float64, device="cpu")
+    block = ((pixel + 0.5) * round(kept * side) / side).floor()
     together = (block[:, None] == block).double()
     return together / together.sum(dim=1)
 

@@ -21,7 +21,7 @@ def displaced(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
     n, _, height, width = x.shape
     places = []
     for steps, side, along in ((column, width, (1, 1, -1)), (row, height, (1, -1, 1))):
-        place = torch.arange(side).to(x).view(along) + steps
+        place = torch.arange(side, dtype=x.dtype, device=x.device).view(along) + steps
         # grid_sample counts from -1, the centre of the first pixel, to 1, that of the last.
         places.append((place * (2 / (side - 1)) - 1).expand(n, height, width))
     grid = torch.stack(places, dim=-1)

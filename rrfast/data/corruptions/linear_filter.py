@@ -23,7 +23,7 @@ def kernel_of(points: Tensor) -> Tensor:
         [N, k, k], k odd, sums of 1.
     """
     reach = max(1, math.ceil(float(points.abs().max())))
-    steps = torch.arange(-reach, reach + 1).to(points)
+    steps = torch.arange(-reach, reach + 1, dtype=points.dtype, device=points.device)
     rows, columns = (1 - (points[..., None] - steps.view(1, 1, 1, -1)).abs()).clamp(min=0).unbind(2)
     return torch.einsum("ntr,ntc->nrc", rows, columns) / points.shape[1]
 
@@ -52,7 +52,7 @@ def filtered(x: Tensor, kernel: Tensor) -> Tensor:
 def gaussian_filtered(x: Tensor, deviation: float) -> Tensor:
     """The images under a Gaussian of that standard deviation, in pixels, cut at three of them."""
     reach = math.ceil(3 * deviation)
-    steps = torch.arange(-reach, reach + 1).to(x)
+    steps = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
     weight = torch.exp(-0.5 * (steps / deviation).square())
     weight = weight / weight.sum()
     return filtered(filtered(x, weight[None, :, None]), weight[None, None])

@@ -46,7 +46,8 @@ def frost(x: Tensor, draws: Draws, *, kept: float, ice: float) -> Tensor:
         f += strength * (1 - _enlarged(draws, x, cells).abs()).clamp(min=0).square()
         strength, cells = strength / 2, 2 * cells
     row, column = (
-        torch.linspace(-1, 1, side, dtype=torch.float64).to(x).square() for side in (height, width)
+        torch.linspace(-1, 1, side, dtype=torch.float64, device="cpu").to(x).square()
+        for side in (height, width)
     )
     border = torch.maximum(row[:, None], column)
     f = f * (0.5 + border)

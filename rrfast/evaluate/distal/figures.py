@@ -10,7 +10,7 @@ import torch
 
 from rrfast.evaluate.distal.appraisal import EDGES, SHARES
 from rrfast.evaluate.distal.tables import NOISE
-from rrfast.evaluate.drawing import Drawing, legend, panels, trainings
+from rrfast.evaluate.drawing import Drawing, legend, panels, trainings, weights
 from rrfast.evaluate.summary import Row, at, of, spread
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     several = len({row["checkpoint"] for row in result["runs"]}) > 1
     for checkpoint in dict.fromkeys(row["checkpoint"] for row in result["runs"]):
         rows = of(result["runs"], checkpoint=checkpoint)
-        end, said = (f"_{checkpoint}", f", {checkpoint} checkpoint") if several else ("", "")
+        end, said = (f"_{checkpoint}", f", {weights(checkpoint)}") if several else ("", "")
         yield Drawing(
             f"distal_confidence{end}",
             f"Confidence on images and on noise{said}",
@@ -92,7 +92,9 @@ def roc(rows: Sequence[Row]) -> Figure:
             found = [spread(own, at("noise", name, "roc", i)).mean for i in range(len(SHARES))]
             if not any(map(math.isnan, found)):
                 colour, line = STYLES[name]
-                x, y = [0.0, *(100 * f for f in found)], [0.0, *(100 * s for s in SHARES)]
+                # From the last test image on, only noise is let pass.
+                x = [0.0, *(100 * f for f in found), 100.0]
+                y = [0.0, *(100 * s for s in SHARES), 100.0]
                 ax.plot(x, y, color=colour, ls=line, lw=1.4, label=_label(name))
         ax.set_xlim(-2, 102)
         ax.set_ylim(-2, 102)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from rrfast.evaluate.cell import cell, difference
-from rrfast.evaluate.drawing import trainings
-from rrfast.evaluate.summary import Row, at, of, paired, runs_of, spread
+from rrfast.evaluate.drawing import trainings, weights
+from rrfast.evaluate.summary import Row, at, fewer, of, paired, runs_of, spread
 from rrfast.tables import Block, number
 
 #: Noise as it is and moved, as the rows call it; and as it is printed.
@@ -33,9 +33,9 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
             (f"FPR of noise at {tpr} TPR %", "fpr"),
             ("AUROC of test images against noise %", "auroc"),
         ):
-            yield _table(f"{title}, {checkpoint} checkpoint", rows, key, lowest=key == "fpr")
-        yield _means(f"Mean confidence %, {checkpoint} checkpoint", rows)
-        yield _errors(f"Errors % at {tpr} TPR, {checkpoint} checkpoint", rows)
+            yield _table(f"{title}, {weights(checkpoint)}", rows, key, lowest=key == "fpr")
+        yield _means(f"Mean confidence %, {weights(checkpoint)}", rows)
+        yield _errors(f"Errors % at {tpr} TPR, {weights(checkpoint)}", rows)
 
 
 def _table(title: str, rows: list[Row], key: str, *, lowest: bool) -> Block:
@@ -97,7 +97,7 @@ def notes(result: dict[str, Any]) -> list[str]:
         f"Errors: of {images} test images, all of them or among the accepted, as they are and "
         "where any accepted result of an attack is one; lower is better."
     )
-    lines = [threshold, noise, errors]
+    lines = [threshold, noise, errors, *fewer(result)]
     if seeds[-1] > 1:
         lines.append(
             "Mean ± standard deviation over "
@@ -123,7 +123,7 @@ def _claim(rows: list[Row]) -> Iterator[str]:
             end(math.nan if (v := value(r)) is None else v for r in own) for end in (min, max)
         )
         yield (
-            f"{training}, {checkpoint} checkpoint: {cell(own, value)} %, from "
+            f"{training}, {weights(checkpoint)}: {cell(own, value)} %, from "
             f"{number(low, 100.0, 1)} to {number(high, 100.0, 1)} over {len(own)} "
             f"seed{'s' * (len(own) > 1)}{beside}."
         )
@@ -138,7 +138,7 @@ def _claim(rows: list[Row]) -> Iterator[str]:
             found = paired(ours, theirs, value)
             word = {-1: "confirmed", 0: "undecided", 1: "contradicted"}[found.verdict]
             yield (
-                f"CCAT lets fewer distal examples pass than {other}, {checkpoint} checkpoint: "
+                f"CCAT lets fewer distal examples pass than {other}, {weights(checkpoint)}: "
                 f"{word} ({difference(found, '✓·✗')} points, mean ± standard error over seeds)."
             )
 

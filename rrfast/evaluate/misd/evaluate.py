@@ -173,6 +173,11 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             f"corruptions must be made here for this data, got the folder {asked.corruptions}: "
             "CIFAR-10-C holds the test images of CIFAR-10"
         )
+    if asked.protocol == "heldout" and task.validation is None:
+        raise ValueError(
+            "data must have a validation split to tune on, and has none; protocol='rat', which is "
+            "--tuning rat, tunes on a fifth of the test split"
+        )
     rows = []
     for split, division in enumerate(divide(task, asked.protocol, subject.seed)):
         on = ground(bench.model, division, subject.seed, bench.device, asked.options.batch)

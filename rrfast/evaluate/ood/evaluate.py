@@ -27,7 +27,7 @@ from rrfast.evaluate.ood.appraisal import (
 )
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.figures import figures
-from rrfast.evaluate.ood.outside import OUTSIDE, known
+from rrfast.evaluate.ood.outside import OUTSIDE, is_own, known
 from rrfast.evaluate.ood.tables import blocks, notes
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
@@ -108,7 +108,8 @@ def evaluate(
         ValueError: There is no subject, score or set; an unknown one, or one twice; a set that is
             tuned on too; `transfer` without ODIN; `draws` is no integer from 0 on, `batch` from 1
             on, `images` from 2 to the number of test images; data without a validation or a test
-            split; a set with fewer images than that.
+            split; a set with fewer images than that, or of the model's own data; a model that is
+            NaN on the images that every score is tuned on.
 
     Source: ODIN (Liang et al. 2018) §4, §5, App. A, E, F; ACET (Hein et al. 2019) Table 1, App. F
     to H; errata 19, 20.
@@ -186,6 +187,7 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     """The rows of one model."""
     subject, kept = bench.subject, bench.kept
     on = Ground(bench.model, bench.task, subject.seed, asked.images, asked.batch, bench.device)
+    _check_known(subject.data, on, asked)
     who = {
         "training": subject.training,
         "outliers": subject.outliers,
@@ -230,13 +232,26 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     return rows
 
 
+def _check_known(data: str, on: Ground, asked: _Asked) -> None:
+    """Raise where what the model knows is to be what it does not."""
+    for role, names in (("validation", (asked.validation,)), ("against", asked.against)):
+        for name in names:
+            if is_own(name, data, on.division.test.data):
+                raise ValueError(
+                    f"{role} must be other data than the model's own, {data}, got {name!r}"
+                )
+
+
 def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any]:
     try:
         found: dict[str, Any] = kept.get(
             f"{score}: tuned on {_told(validation, on)}", partial(tuned, score, validation, on)
         )
     except ValueError as error:
-        raise ValueError(f"{score} cannot be tuned on {validation}: {error}") from error
+        raise ValueError(
+            f"{score} cannot be tuned on the validation split against {validation}: {error}. What "
+            "is kept of other models is used again without this one"
+        ) from error
     return found
 
 

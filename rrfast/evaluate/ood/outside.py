@@ -38,6 +38,8 @@ from rrfast.train.tasks import TASKS
 NOISE_EPS, SAMPLE_EPS = 0.3, 0.1
 #: Steps of both attacks, each of eps / 40.
 NOISE_STEPS, SAMPLE_STEPS, STEP = 200, 80, 1 / 40
+#: Data that are several sets under one name, by an option: waves, letters or digits, folders.
+SEVERAL = ("synthetic", "emnist", "image_folder")
 
 
 class Wanted(NamedTuple):
@@ -103,6 +105,23 @@ def known(name: str, role: str = "against") -> tuple[str, Any]:
         return kind, OUTSIDE[kind].parse(argument)
     except ValueError as error:
         raise ValueError(f"{role} must be right behind the colon of {name!r}: {error}") from error
+
+
+def is_own(name: str, data: str, test: Data) -> bool:
+    """Whether a set is of the data that a model knows.
+
+    Another seed, another division or other noise does not make other data of a release; of those in
+    `SEVERAL` it is the test images that tell.
+
+    Args:
+        name: As of `made`.
+        data: The model's, as `rrfast.evaluate.Subject` has it: its name, and options.
+        test: Its test images.
+    """
+    kind, argument = known(name)
+    if kind != "task" or argument["name"] != data.partition(" ")[0]:
+        return False
+    return argument["name"] not in SEVERAL or _images_of(argument) == of_data(test)
 
 
 def evenly(n: int, most: int) -> Tensor:

@@ -21,6 +21,7 @@ from rrfast.evaluate.robust.standing import (
     correct,
     doubts,
     made,
+    misled,
     packed,
     standing,
     stepped,
@@ -85,7 +86,8 @@ def evaluate(
         `runs`: a row per model, checkpoint, attack and radius, with `accuracy`, its `interval`,
         `images` and `stood`, the bits of `rrfast.evaluate.robust.standing.packed`; "clean" and
         "worst" are attacks there, and "clean" has `doubts`, the sentences of
-        `rrfast.attacks.sanity`.
+        `rrfast.attacks.sanity` and, where an attack by gradients has several steps, of
+        `rrfast.attacks.beyond_gradients`.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -94,7 +96,8 @@ def evaluate(
             number out of range, a checkpoint that is not there, a baseline that is no training,
             data without a test split; and as `conduct`.
 
-    Cost: 1 forward per image; of each attack for each image that is right.
+    Cost: 1 forward per image; of each attack for each image that is right; 100 forwards for each
+    image of one batch that stands the attacks by gradients.
 
     Source: IRAT §4, Tables 1 to 8. Its ablations of tau and of the similarity (Tables 3, 4, 7, 8)
     are the same tables of trainings with those options, called by their folders.
@@ -124,6 +127,8 @@ def evaluate(
 
 #: How many classes an attack needs, where it is more than two: its loss has so many logits.
 CLASSES = {"apgd_dlr": 3, "apgd_t": 4, "autoattack": 4}
+#: Attacks that do not follow gradients to where they lead: one step of them, or Square as well.
+OTHERS = ("fgsm", "square", "autoattack")
 
 
 def _check(
@@ -199,13 +204,20 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     on = Ground(bench.model, part, right, bench.subject.seed, bench.device)
     signs = bench.kept.get(f"signs {n}", partial(doubts, on, asked.batch))
     rows = [_row(bench, CLEAN, 0.0, right, asked.draws) | {"doubts": signs}]
-    worst = right.clone()
+    worst, followed = right.clone(), right.clone()
+    by_gradients = [name for name in asked.attacks if name not in OTHERS]
     for name, eps in asked.pairs():
         attack = made(name, eps, asked.steps)
         stood = known(name, eps, partial(standing, attack, on, asked.batch))
         rows.append(_row(bench, name, eps, stood, asked.draws))
         if name in asked.attacks and eps == asked.eps:
             worst &= stood
+            if name in by_gradients:
+                followed &= stood
+    if by_gradients:
+        key = f"square after {' '.join(by_gradients)} {asked.steps} {asked.eps!r} {n}"
+        find = partial(misled, on, followed, asked.eps, asked.batch)
+        rows[0]["doubts"] = signs + bench.kept.get(key, find)
     return [*rows, _row(bench, WORST, asked.eps, worst, asked.draws)]
 
 

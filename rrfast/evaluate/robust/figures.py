@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, trainings
+from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, trainings, weights
 from rrfast.evaluate.robust.tables import (
     ACCURACY,
     CLEAN,
@@ -75,7 +75,7 @@ def attacks(result: dict[str, Any]) -> Figure:
                 error_kw={"lw": 0.8, "ecolor": "#7F7F7F"},
                 label=training,
             )
-        ax.set_title(f"{checkpoint} checkpoint", fontsize=11)
+        ax.set_title(weights(checkpoint), fontsize=11)
         ax.set_ylabel("accuracy, %", fontsize=10)
         ax.grid(alpha=0.25, lw=0.6, axis="y")
         ax.set_axisbelow(True)
@@ -89,7 +89,7 @@ def attacks(result: dict[str, Any]) -> Figure:
 
 def curve(result: dict[str, Any]) -> Figure:
     """A line for each training, a panel for each checkpoint."""
-    figure, grid = panels([f"{checkpoint} checkpoint" for checkpoint in checkpoints(result)])
+    figure, grid = panels([weights(checkpoint) for checkpoint in checkpoints(result)])
     for checkpoint, (_, ax) in zip(checkpoints(result), grid, strict=True):
         rows = of(result["runs"], checkpoint=checkpoint)
         for i, training in enumerate(trainings(rows)):

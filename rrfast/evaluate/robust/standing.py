@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rrfast.attacks import ATTACKS, PGD, sanity
+from rrfast.attacks import ATTACKS, PGD, Square, beyond_gradients, sanity
 from rrfast.engine import logits
 from rrfast.evaluate.division import Part
 from rrfast.train.batches import stream
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 #: What the random numbers are for, beside those of `rrfast.evaluate.division`.
 _ATTACK = 104
+#: Forwards of the Square that looks for what gradients do not show: a PGD of so many steps has
+#: twice as many passes.
+QUERIES = 100
 
 
 class Ground(NamedTuple):
@@ -87,6 +90,28 @@ def doubts(on: Ground, batch: int) -> list[str]:
     right = on.part.places[on.right][:batch]
     batches = Part(on.part.data, right).batches(batch, on.device)
     return [sentence for x, y in batches for sentence in sanity(on.model, x, y)]
+
+
+def misled(on: Ground, stood: Tensor, eps: float, batch: int) -> list[str]:
+    """Whether a few queries find errors where attacks by gradients found none, by one batch.
+
+    Nothing is said of inputs that are no images, which Square does not take.
+
+    Args:
+        on: The model, and which images.
+        stood: [n] bool, on the CPU: right after all attacks by gradients.
+        eps: Their radius.
+        batch: Images at once.
+
+    Cost: `QUERIES` forwards for each image of the batch.
+    """
+    if on.part.data[0][0].dim() != 3:
+        return []
+    places = on.part.places[stood][:batch]
+    left = torch.ones(len(places), dtype=torch.bool)
+    part = Part(on.part.data, places)
+    after = ~standing(Square(eps, QUERIES), on._replace(part=part, right=left), batch)
+    return beyond_gradients(~left, after)
 
 
 def packed(standing: Tensor) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from rrfast.evaluate.cell import cell, difference
-from rrfast.evaluate.drawing import trainings
-from rrfast.evaluate.summary import Paired, Row, at, of, paired, runs_of, spread
+from rrfast.evaluate.drawing import trainings, weights
+from rrfast.evaluate.summary import Paired, Row, at, fewer, of, paired, runs_of, spread
 from rrfast.tables import Block, number
 
 #: What stands in the place of an attack: none, and all of them.
@@ -89,7 +89,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
             means = [spread(rows, ACCURACY).mean for rows in own]
             highest = max(means)
             best |= {(i, j) for i, m in enumerate(means) if m == highest and len(order) > 1}
-        title = f"Accuracy under attack %, eps = {eps}, {checkpoint} checkpoint"
+        title = f"Accuracy under attack %, eps = {eps}, {weights(checkpoint)}"
         yield Block(title, head, cells, 1, frozenset(best))
     for checkpoint in checkpoints(result):
         yield from _differences(result, checkpoint, head)
@@ -103,7 +103,7 @@ def _differences(result: dict[str, Any], checkpoint: str, head: list[str]) -> It
         for pair in dict.fromkeys((ours, theirs) for ours, theirs, _ in found)
     ]
     if cells:
-        title = f"Accuracy less that of another training, points, {checkpoint} checkpoint"
+        title = f"Accuracy less that of another training, points, {weights(checkpoint)}"
         yield Block(title, [head[0], "less", *head[1:]], cells, 2)
 
 
@@ -135,7 +135,7 @@ def _curve(result: dict[str, Any]) -> Iterator[Block]:
                 [t, *(cell(of(rows, training=t, eps=eps), ACCURACY) for eps in radii)]
                 for t in trainings(rows)
             ]
-            title = f"Accuracy under {label('pgd', result)} %, by eps, {checkpoint} checkpoint"
+            title = f"Accuracy under {label('pgd', result)} %, by eps, {weights(checkpoint)}"
             yield Block(title, ["training", *map(radius, radii)], cells, 1)
 
 
@@ -148,7 +148,7 @@ def notes(result: dict[str, Any]) -> list[str]:
         "are and after the attack, in per cent, higher is better; the worst case: after every "
         "attack of the table."
     )
-    lines = [what, *_runs(result)]
+    lines = [what, *fewer(result), *_runs(result)]
     if "autoattack" in result["attacks"]:
         lines.append(
             "AA (ours) is rrfast's own implementation of the attacks of AutoAttack, and not the "
@@ -191,7 +191,7 @@ def _side_by_side(result: dict[str, Any]) -> Iterator[str]:
                 listed = ", ".join(t for t, d in own.items() if d.verdict == verdict)
                 parts += [f"{word} {listed}"] * bool(listed)
             said.append(
-                f"{label(name, result)}, {checkpoint} checkpoint, against {other}: "
+                f"{label(name, result)}, {weights(checkpoint)}, against {other}: "
                 f"{'; '.join(parts)}."
             )
     if said:
@@ -217,7 +217,7 @@ def _overestimated(result: dict[str, Any]) -> Iterator[str]:
         listed = ", ".join(f"{t} {number(value, 100.0, 2)}" for t, value in more.items())
         yield (
             f"So many points of all images stand {label('pgd', result)} and not another attack "
-            f"({checkpoint} checkpoint): {listed}."
+            f"({weights(checkpoint)}): {listed}."
         )
 
 
@@ -226,7 +226,7 @@ def _masked(result: dict[str, Any]) -> Iterator[str]:
     for row in of(result["runs"], attack=CLEAN):
         for sentence in row["doubts"]:
             yield (
-                f"Warning: {row['training']}, seed {row['seed']}, {row['checkpoint']} checkpoint: "
+                f"Warning: {row['training']}, seed {row['seed']}, {weights(row['checkpoint'])}: "
                 f"{sentence}"
             )
     for checkpoint in checkpoints(result):
@@ -237,7 +237,7 @@ def _masked(result: dict[str, Any]) -> Iterator[str]:
             )
             if not math.isnan(all_of) and one < all_of:
                 yield (
-                    f"Warning: {training}, {checkpoint} checkpoint, is less accurate under FGSM "
+                    f"Warning: {training}, {weights(checkpoint)}, is less accurate under FGSM "
                     f"than under {label('pgd', result)}: its gradients may lead nowhere, and "
                     "attacks by them may prove nothing."
                 )
