@@ -15,10 +15,7 @@ STEPS = 10
 
 @pytest.mark.parametrize("name", MODELS)
 def bench_irat_step(name: str, device: torch.device, hold: Callable[..., None]) -> None:
-    channels, size = MODELS[name]
-    x = torch.rand(BATCH, channels, size, size, device=device)
-    y = torch.randint(10, (BATCH,), device=device)
-    model = make(name).to(device)
+    model, x, y = make(name, device)
 
     def gradients(
         objective: AdversarialTraining | GAIRAT | MAIL | WMMR | EWAT,

@@ -2,57 +2,69 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rrfast import RAT
-from rrfast.data import digits_cnn
 from rrfast.models import load_model
 
 BATCH = 128
-MODELS = {"digits_cnn": (1, 8), "resnet20": (3, 32)}
+#: A specification and the images it takes.
+MODELS = {
+    "digits_cnn": ("rrfast.data:digits_cnn", (1, 8, 8)),
+    "resnet20": ("pytorchcv:resnet20_cifar10", (3, 32, 32)),
+}
+#: Those that take a GPU.
+LARGE = {
+    "wrn28_10": ("pytorchcv:wrn28_10_cifar10", (3, 32, 32)),
+    "resnet50": ("torchvision:resnet50", (3, 224, 224)),
+}
 
 
-def make(name: str) -> nn.Module:
-    if name == "digits_cnn":
-        return digits_cnn()
-    pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")
-    return load_model("pytorchcv:resnet20_cifar10")
+def make(name: str, device: torch.device) -> tuple[nn.Module, Tensor, Tensor]:
+    """A model in training, and a batch."""
+    if name in LARGE and device.type == "cpu":
+        pytest.skip(f"{name} takes a GPU")
+    spec, shape = (MODELS | LARGE)[name]
+    package = spec.partition(":")[0].partition(".")[0]
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    x = torch.rand(BATCH, *shape, device=device)
+    y = torch.randint(10, (BATCH,), device=device)
+    return load_model(spec).to(device), x, y
 
 
 @pytest.mark.parametrize("optimise", [False, True], ids=["gradients", "step"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *LARGE])
 def bench_rat_step(
     name: str, optimise: bool, device: torch.device, hold: Callable[..., None]
 ) -> None:
-    channels, size = MODELS[name]
-    x = torch.rand(BATCH, channels, size, size, device=device)
-    y = torch.randint(10, (BATCH,), device=device)
+    model, x, y = make(name, device)
     objective = RAT(eps=1e-3)
 
-    def standard(model: nn.Module) -> None:
-        nn.functional.cross_entropy(model(x), y).backward()
-
-    def training(gradients: Callable[[nn.Module], Any]) -> Callable[[], None]:
-        model = make(name).to(device)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    def training(gradients: Callable[[nn.Module], Tensor]) -> Callable[[], None]:
+        own = copy.deepcopy(model)
+        optimizer = torch.optim.SGD(own.parameters(), lr=0.01, momentum=0.9)
 
         def run() -> None:
             optimizer.zero_grad()
-            gradients(model)
+            gradients(own)
             if optimise:
                 optimizer.step()
 
         return run
 
+    def backward(loss: Tensor) -> Tensor:
+        loss.backward()
+        return loss
+
     contenders = {
-        "RAT.backward": training(lambda model: objective.backward(model, x, y)),
-        "RAT()": training(lambda model: objective(model, x, y).backward()),
-        "standard": training(standard),
+        "RAT.backward": training(lambda m: objective.backward(m, x, y)),
+        "RAT()": training(lambda m: backward(objective(m, x, y))),
+        "standard": training(lambda m: backward(nn.functional.cross_entropy(m(x), y))),
     }
     hold(
         contenders,

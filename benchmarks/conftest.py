@@ -21,7 +21,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--device", default="cpu", help="cpu (default) or cuda")
     group.addoption("--seconds", type=float, default=2.0, help="of measurement for each case")
     group.addoption("--no-compile", action="store_true", help="leave torch.compile out")
+    group.addoption(
+        "--part",
+        choices=("all", "ops", "passes"),
+        default="all",
+        help="the ops alone, or what is made of them",
+    )
+    group.addoption(
+        "--compile-only", action="store_true", help="fill torch.compile's cache, time nothing"
+    )
     group.addoption("--records", type=Path, help="append what every case gave to this file")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    part = config.getoption("--part")
+    if part != "all":
+        items[:] = [
+            item
+            for item in items
+            if ("op_contest" in getattr(item, "fixturenames", ())) == (part == "ops")
+        ]
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +65,8 @@ def hold(
     """hold(contenders, **facts): times them, and hands the result to pytest-benchmark's report."""
 
     def hold(contenders: dict[str, Run], **facts: object) -> None:
+        if pytestconfig.getoption("--compile-only"):
+            return
         contest = Contest(contenders, stopwatch)
         seconds = contest.warm_up(2)
         fewest, most = ROUNDS

@@ -11,7 +11,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -77,18 +77,23 @@ IMAGES = (
     Images((64, 3, 224, 224)),
     Images((256, 3, 224, 224)),
     Images((128, 3, 32, 32), torch.bfloat16),
-    Images((64, 3, 224, 224), torch.bfloat16),
+    Images((256, 3, 224, 224), torch.bfloat16),
     Images((64, 3, 224, 224), normalised=True),
+    Images((256, 3, 224, 224), normalised=True),
 )
+#: For what is compared with a sort in float64: of 256 large images it takes six gigabytes.
+FEWER_IMAGES = tuple(replace(i, shape=(min(i.shape[0], 128), *i.shape[1:])) for i in IMAGES)
 LOGITS = (
     Logits((128, 10)),
     Logits((32768, 10)),
     Logits((4096, 100)),
     Logits((1024, 1000)),
-    Logits((256, 21841)),
-    Logits((128, 100_000)),
+    Logits((16_384, 1000)),
+    Logits((1024, 21_841)),
+    Logits((256, 100_000)),
     Logits((1024, 1000), torch.bfloat16),
-    Logits((128, 100_000), torch.bfloat16),
+    Logits((16_384, 1000), torch.bfloat16),
+    Logits((256, 100_000), torch.bfloat16),
 )
 
 

@@ -2,17 +2,26 @@
 # On a machine with a GPU, torch and nvcc, and no network: builds in place, runs the CUDA tests, measures. Within ten minutes.
 #
 #     OUT=folder benchmarks/gpu.sh                 all of it; the folder defaults to benchmarks/results
-#     STAGES="test bench" benchmarks/gpu.sh        parts of it, in this order
+#     STAGES="test ops" benchmarks/gpu.sh          parts of it, in this order
+#
+#     build      rrfast with the machine's torch and nvcc; kernels.json: what the kernels use of the GPU
+#     test       every test and doctest with device="cuda"
+#     compile    torch.compile's versions of every op, side by side, into its cache
+#     ops        every op against eager torch, torch.compile and a copy
+#     bench      rrfast bench on resnet20, resnet110, wrn28_10 (32 x 32) and resnet50 (224 x 224)
+#     steps      the radius against its bare passes, the RAT and IRAT steps against a standard one, peak memory
+#     sanitize   memcheck, racecheck and initcheck over the tests of the ops; not by default
 #
 # Each stage has a time limit of its own and a log, $OUT/gpu-<stage>.log, and runs whatever became of the one before it; the script
-# fails if one did. $OUT/<device>/ gets the measurements, $OUT/kernels.json what the kernels use of the GPU.
+# fails if one did. $OUT/<device>/ gets the measurements.
 #
 #     PYTHON            the interpreter that has torch (python3)
 #     DEVICE            cuda; cpu rehearses the stages without a GPU
 #     ARCHITECTURES     to compile for (native)
-#     WHEELS            a folder of further wheels to install first, such as pytest-benchmark's
-#     BUILD_LIMIT, TEST_LIMIT, BENCH_LIMIT    seconds (200, 160, 220)
-#     SECONDS_PER_CASE  of measurement (0.5)
+#     WHEELS            a folder of further wheels to install first; `make wheels` fills one
+#     BUILD_LIMIT, TEST_LIMIT, COMPILE_LIMIT, OPS_LIMIT, BENCH_LIMIT, STEPS_LIMIT, SANITIZE_LIMIT    seconds
+#     SECONDS_PER_CASE  of measurement (0.3)
+#     MODELS            of the stage bench, of those above
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 python=${PYTHON:-python3}
@@ -52,36 +61,93 @@ stage_test() {
             options+=(--ignore "$file")
         done < <(grep -rlE "^ *(import|from) $imports\b" python_tests)
     done
+    if has xdist; then options+=(-n 8 --dist worksteal -p no:benchmark); fi
     "$python" -m pytest python_tests "${options[@]}" -k "$device"
 }
 
-stage_bench() {
+benchmarks() {
     if ! has pytest_benchmark; then
         echo "The benchmarks need pytest-benchmark; WHEELS= can bring it." && return 1
     fi
+    "$python" -m benchmarks --device "$device" --results "$out" --seconds "${SECONDS_PER_CASE:-0.3}" -q "$@"
+}
+
+# One op of one shape takes the compiler seconds, and the GPU microseconds. What is compiled here, by all cores, comes from
+# torch's cache when it is timed.
+stage_compile() {
+    local processes=()
+    if has xdist; then processes=(-n 8); fi
+    benchmarks --name compiled --part ops --compile-only "${processes[@]}"
+    local status=$?
+    rm -f "$out"/*/compiled.{json,md}
+    return $status
+}
+
+stage_ops() {
     # It stops by itself a little before it would be stopped, and then keeps what it has.
-    "$python" -m benchmarks --device "$device" --results "$out" --seconds "${SECONDS_PER_CASE:-0.5}" \
-        --limit "$((${BENCH_LIMIT:-220} - 20))" -q
+    benchmarks --part ops --limit "$((limit - 10))"
+}
+
+stage_steps() {
+    benchmarks --part passes --name passes --limit "$((limit - 30))"
+    local status=$?
+    "$python" -m benchmarks.step_memory --device "$device" --results "$out" || status=1
+    return $status
+}
+
+stage_bench() {
+    local name status=0
+    for name in ${MODELS:-resnet20 resnet110 wrn28_10 resnet50}; do
+        bench_"$name" --device "$device" --seconds "${SECONDS_PER_CASE:-0.3}" --out "$out/bench-$name" || status=1
+    done
+    return $status
+}
+# All methods where a forward is quick; elsewhere those of at most 26 passes, and the loop that was released.
+few=fast,bs,search,refined,grad
+bench_resnet20() { rrfast_bench --model pytorchcv:resnet20_cifar10 --batch 128 --dtype float32 bfloat16 "$@"; }
+bench_resnet110() { rrfast_bench --model pytorchcv:resnet110_cifar10 --batch 1 16 64 --samples 64 --methods $few "$@"; }
+bench_wrn28_10() { rrfast_bench --model pytorchcv:wrn28_10_cifar10 --batch 512 --samples 512 --methods $few --dtype float32 bfloat16 "$@"; }
+bench_resnet50() {
+    local zoo=pytorchcv:resnet50b # the same network, where torchvision is not installed
+    if has torchvision; then zoo=torchvision:resnet50; fi
+    rrfast_bench --model $zoo --size 224 --batch 64 --samples 64 --methods $few --dtype float32 bfloat16 "$@"
+}
+rrfast_bench() {
+    if [ "$device" = cpu ]; then set -- "$@" --batch 2 --samples 2 --methods fast; fi
+    "$python" -c "import sys; from rrfast.cli import main; sys.argv[0] = 'rrfast'; sys.exit(main())" bench "$@"
+}
+
+stage_sanitize() {
+    local check status=0
+    for check in memcheck racecheck initcheck; do
+        compute-sanitizer --tool "$check" --error-exitcode 1 --target-processes all \
+            "$python" -m pytest python_tests/ops -q -p no:cacheprovider -o addopts= -k "$device" || status=1
+    done
+    return $status
 }
 
 # A hung stage must not eat the rest: `timeout` ends it and all that it started.
 run() {
-    local name=$1 limit=$2 status=0 begin=$SECONDS
+    local name=$1 status=0 begin=$SECONDS
+    export limit=$2
     printf '\n== %s (at most %d s)\n' "$name" "$limit"
-    timeout --kill-after=10 "$limit" bash -o pipefail -c "stage_$name" 2>&1 | tee "$out/gpu-$name.log" || status=$?
+    timeout --kill-after=10 "$limit" bash -o pipefail -c "$(declare -f); stage_$name" 2>&1 | tee "$out/gpu-$name.log" || status=$?
     if [ "$status" = 124 ] || [ "$status" = 137 ]; then echo "$name ran past its $limit s"; fi
     if [ "$status" != 0 ]; then failed+=("$name"); fi
     printf '== %s: status %d after %d s\n' "$name" "$status" "$((SECONDS - begin))"
 }
 
-export python device out
-export -f has stage_build stage_test stage_bench
-for name in ${STAGES:-build test bench}; do
+export python device out few
+for name in ${STAGES:-build test compile ops bench steps}; do
     case $name in
-        build) run build "${BUILD_LIMIT:-200}" ;;
-        test) run test "${TEST_LIMIT:-160}" ;;
-        bench) run bench "${BENCH_LIMIT:-220}" ;;
-        *) echo "STAGES has '$name'; expected some of: build test bench" && exit 2 ;;
+        build) run build "${BUILD_LIMIT:-110}" ;;
+        test) run test "${TEST_LIMIT:-130}" ;;
+        compile) run compile "${COMPILE_LIMIT:-70}" ;;
+        ops) run ops "${OPS_LIMIT:-90}" ;;
+        bench) run bench "${BENCH_LIMIT:-130}" ;;
+        steps) run steps "${STEPS_LIMIT:-70}" ;;
+        sanitize) run sanitize "${SANITIZE_LIMIT:-600}" ;;
+        *) echo "STAGES has '$name'; expected some of: build test compile ops bench steps sanitize" && exit 2 ;;
     esac
 done
 if [ "${#failed[@]}" -gt 0 ]; then printf '\nFailed: %s\n' "${failed[*]}" && exit 1; fi

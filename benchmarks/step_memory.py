@@ -1,8 +1,9 @@
 """Peak memory of a training step with each objective: `python -m benchmarks.step_memory`.
 
-resnet20 of pytorchcv, batch 128. On a CPU the sum of what torch's allocator holds, from its
-profiler's record of every allocation: it does not depend on what else the machine does. On CUDA
-`torch.cuda.max_memory_allocated`. Weights are not counted, what a step allocates is.
+Batch 128; resnet20 of pytorchcv, and on CUDA the large models of `bench_rat_step`. On a CPU the sum
+of what torch's allocator holds, from its profiler's record of every allocation: it does not depend
+on what else the machine does. On CUDA `torch.cuda.max_memory_allocated`. Weights are not counted,
+what a step allocates is.
 
 Writes results/<device>/step_memory.md.
 """
@@ -10,7 +11,7 @@ Writes results/<device>/step_memory.md.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -18,12 +19,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.__main__ import slug
+from benchmarks.bench_rat_step import BATCH, LARGE, make
 from rrfast.machine import machine
-from rrfast.models import load_model
 from rrfast.objectives import RAT, Mixup, OpenMix, RegMixup, Standard
 
 HERE = Path(__file__).parent
-MODEL, BATCH = "pytorchcv:resnet20_cifar10", 128
+#: Of bench_rat_step.
+SMALL = ("resnet20",)
 OBJECTIVES = {
     "standard": Standard(),
     "RAT": RAT(),
@@ -52,34 +54,38 @@ def peak(step: Callable[[], object], device: torch.device) -> int:
     return max(accumulate(event.nbytes() for event in changes))
 
 
+def table(name: str, device: torch.device) -> Iterator[str]:
+    """A line per objective."""
+    model, x, y = make(name, device)
+    steps: dict[str, Callable[[], object]] = {
+        label: lambda objective=objective: objective.backward(model, x, y)
+        for label, objective in OBJECTIVES.items()
+    }
+    steps["RAT()(...).backward()"] = lambda: RAT()(model, x, y).backward()
+    peaks = {label: peak(step, device) for label, step in steps.items()}
+    for label, value in peaks.items():
+        yield f"| {name} | {label} | {value / 1e6:.1f} | {value / peaks['standard']:.3f} |"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(
         "python -m benchmarks.step_memory", description=__doc__.split("\n", maxsplit=1)[0]
     )
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    device = torch.device(parser.parse_args(argv).device)
-    model = load_model(MODEL).to(device)
-    x = torch.rand(BATCH, 3, 32, 32, device=device)
-    y = torch.randint(10, (BATCH,), device=device)
-    steps: dict[str, Callable[[], object]] = {
-        name: lambda objective=objective: objective.backward(model, x, y)
-        for name, objective in OBJECTIVES.items()
-    }
-    steps["RAT()(...).backward()"] = lambda: RAT()(model, x, y).backward()
-    peaks = {name: peak(step, device) for name, step in steps.items()}
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="a folder")
+    arguments = parser.parse_args(argv)
+    device = torch.device(arguments.device)
+    names = SMALL if device.type == "cpu" else (*SMALL, *LARGE)
+    rows = "\n".join(line for name in names for line in table(name, device))
     where = machine(device)
-    rows = "\n".join(
-        f"| {name} | {value / 1e6:.1f} | {value / peaks['standard']:.3f} |"
-        for name, value in peaks.items()
-    )
     text = (
-        f"# Peak memory of a step: {MODEL}, batch {BATCH}, float32\n\n"
+        f"# Peak memory of a step, batch {BATCH}, float32\n\n"
         f"{where['device']}; torch {where['versions']['torch']}; {where['date']}. "
         f"`python -m benchmarks.step_memory --device {device}`\n\n"
-        f"| objective | MB | ÷ standard |\n|---|--:|--:|\n{rows}\n"
+        f"| model | objective | MB | ÷ standard |\n|---|---|--:|--:|\n{rows}\n"
     )
-    path = HERE / "results" / slug(where["device"].removeprefix("CPU (").rstrip(")"))
+    path = arguments.results / slug(where["device"].removeprefix("CPU (").rstrip(")"))
     path.mkdir(parents=True, exist_ok=True)
     (path / "step_memory.md").write_text(text)
     print(text)

@@ -1,30 +1,24 @@
-"""What nvcc made of the CUDA kernels, read from the built library. Needs no GPU.
+"""What nvcc made of the CUDA kernels, read from the built library (`benchmarks.cubins`).
 
-It needs two of NVIDIA's tools: `pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm`. What a
-machine without a GPU can know is here: that the kernels exist for every architecture, live in
-registers alone, move memory 16 bytes at a time, and compute in the precision they should.
+What a machine without a GPU can know is here: that the kernels exist for every architecture, live
+in registers alone, move memory 16 bytes at a time, and compute in the precision they should.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import importlib.util
-import os
 import re
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from benchmarks import cubins
+from benchmarks.cubins import Kernel
+from benchmarks.gpu_notes import FIRST
 from rrfast import _native
 
 LIBRARY = _native.PACKAGE / "librrfast_cuda.so"
 
-TYPES = {"f": "float32", "d": "float64", "NS_8bfloat16E": "bfloat16", "NS_7float16E": "float16"}
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 
 #: Kernels over elements, and how many vectors they load for each that they store.
@@ -71,115 +65,22 @@ ROOT_SUBROUTINES = {"sqrt_rn_f32_slowpath", "dsqrt_rn_f64_mediumpath_v1"}
 REGISTERS = 65_536 // 1024
 
 
-class Kernel(NamedTuple):
-    """One instance of one kernel for one architecture."""
-
-    architecture: str
-    name: str
-    dtype: str
-    width: int
-    opcodes: Counter[str]
-    calls: Counter[str]
-
-    def __str__(self) -> str:
-        return f"{self.name}<{self.dtype}, {self.width}> for {self.architecture}"
-
-    def count(self, pattern: str) -> int:
-        return sum(n for opcode, n in self.opcodes.items() if re.fullmatch(pattern, opcode))
-
-    def accesses(self, kind: str) -> Counter[int]:
-        """How many global loads ("LDG") or stores ("STG") there are, by bytes."""
-        sizes = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
-        found: Counter[int] = Counter()
-        for opcode, n in self.opcodes.items():
-            first, *rest = opcode.split(".")  # LDG.E.128.CONSTANT, STG.E, LDG.E.U8
-            if first == kind:
-                found[next((sizes[part] for part in rest if part in sizes), 4)] += n
-        return found
-
-
-# ---------------------------------------------------------------------------------------- the tools
-
-
-def tool(name: str) -> str | None:
-    """From NVIDIA's wheels, from the PATH, or from Triton, which brings its own."""
-    for package, folders in (("nvidia", "*/bin"), ("triton", "backends/nvidia/bin")):
-        spec = importlib.util.find_spec(package)
-        for root in (spec and spec.submodule_search_locations) or ():
-            for folder in sorted(Path(root).glob(folders), reverse=True):
-                if (folder / name).exists():
-                    return str(folder / name)
-        if package == "nvidia" and (found := shutil.which(name)):
-            return found
-    return None
-
-
-def run(*command: str, cwd: Path | None = None) -> str:
-    path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)])
-    return subprocess.run(
-        command,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PATH": path},  # cuobjdump looks for nvdisasm there
-    ).stdout
-
-
 @pytest.fixture(scope="module")
 def tools() -> dict[str, str]:
     if not LIBRARY.exists():
         pytest.skip(f"no {LIBRARY.name}: {_native.load()['cuda'].reason}")
-    found = {name: tool(name) for name in ("cuobjdump", "nvdisasm")}
-    for name, path in found.items():
-        if path is None:
-            pytest.skip(f"no {name} (pip install nvidia-cuda-{name})")
-    return {name: path for name, path in found.items() if path is not None}
+    try:
+        return cubins.found_tools()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
-def kernels(tools: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[Kernel]:
-    """All instances for all architectures. nvdisasm is slow and uses one core: side by side."""
-    folder = tmp_path_factory.mktemp("cubins")
-    run(tools["cuobjdump"], "--extract-elf", "all", str(LIBRARY), cwd=folder)
-    cubins = sorted(folder.glob("*.cubin"))
-    if not cubins:
+def kernels(tools: dict[str, str]) -> list[Kernel]:
+    found = cubins.kernels(tools, LIBRARY)
+    if not found:
         pytest.skip("built as PTX alone: there is no machine code to read")
-
-    def disassemble(cubin: Path) -> list[Kernel]:
-        return list(parse(run(tools["nvdisasm"], "--print-code", str(cubin))))
-
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [kernel for group in pool.map(disassemble, cubins) for kernel in group]
-
-
-# ------------------------------------------------------------------------------------------ reading
-
-
-def identify(symbol: str) -> tuple[str, str, int]:
-    """Name, element type and vector width of the kernel that a mangled name stands for."""
-    match = re.search(rf"\d([a-z_]+)_kernelI({'|'.join(TYPES)})Li(\d+)EE", symbol)
-    assert match, f"a kernel that this test does not know: {symbol}"
-    return match[1], TYPES[match[2]], int(match[3])
-
-
-def parse(listing: str) -> Iterator[Kernel]:
-    """The kernels of one cubin, from nvdisasm's listing of it."""
-    architecture = re.search(r"\.target\s+(sm_\w+)", listing)
-    assert architecture, "a listing without its architecture"
-    for section in re.split(r"^\s*\.section\s+\.text\.", listing, flags=re.MULTILINE)[1:]:
-        #        /*01a0*/              @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
-        code = re.findall(
-            r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*[\w.]*)(.*)$", section, re.MULTILINE
-        )
-        yield Kernel(
-            architecture[1],
-            *identify(section.split(",", 1)[0]),
-            Counter(opcode for opcode, _ in code),
-            Counter(
-                operand.strip(" `();") for opcode, operand in code if opcode.startswith("CALL")
-            ),
-        )
+    return found
 
 
 def vector_complaints(kernel: Kernel) -> Iterator[str]:
@@ -213,17 +114,21 @@ def test_every_architecture_of_the_build_is_there(tools: dict[str, str]) -> None
     assert info is not None
     architectures = info["cuda_architectures"]
     assert isinstance(architectures, list)
-    cubins = set(
-        re.findall(r"sm_\w+(?=\.cubin)", run(tools["cuobjdump"], "--list-elf", str(LIBRARY)))
+    machine_code = set(
+        re.findall(r"sm_\w+(?=\.cubin)", cubins.run(tools["cuobjdump"], "--list-elf", str(LIBRARY)))
     )
-    ptx = set(re.findall(r"sm_\w+(?=\.ptx)", run(tools["cuobjdump"], "--list-ptx", str(LIBRARY))))
+    ptx = set(
+        re.findall(r"sm_\w+(?=\.ptx)", cubins.run(tools["cuobjdump"], "--list-ptx", str(LIBRARY)))
+    )
     for architecture in architectures:
         name, _, kind = architecture.partition("-")
         if name in ("native", "all", "all-major"):  # known to the build alone
-            assert cubins | ptx
+            assert machine_code | ptx
             continue
         if kind != "virtual":
-            assert f"sm_{name}" in cubins, f"{architecture}: cubins only for {sorted(cubins)}"
+            assert f"sm_{name}" in machine_code, (
+                f"{architecture}: cubins only for {sorted(machine_code)}"
+            )
         if kind != "real":
             assert f"sm_{name}" in ptx, f"{architecture}: PTX only for {sorted(ptx) or 'none'}"
 
@@ -242,15 +147,11 @@ def test_every_kernel_is_there_once(kernels: list[Kernel]) -> None:
 
 
 def test_registers_suffice_and_leave_room_for_occupancy(tools: dict[str, str]) -> None:
-    listing = run(tools["cuobjdump"], "--dump-resource-usage", str(LIBRARY))
-    uses = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", listing)
-    assert len(uses) == listing.count("Function ")
-    for symbol, registers, stack, local in uses:
-        kernel = identify(symbol)
-        assert (int(stack), int(local)) == (0, 0), (
-            f"{kernel} has {stack} bytes of stack, {local} local"
-        )
-        assert int(registers) <= REGISTERS, f"{kernel} has {registers} registers"
+    uses = cubins.resources(tools, LIBRARY)
+    assert uses
+    for use in uses:
+        assert (use.stack, use.local) == (0, 0), use
+        assert use.registers <= REGISTERS, use
 
 
 def test_nothing_goes_through_local_memory(kernels: list[Kernel]) -> None:
@@ -268,6 +169,23 @@ def test_a_kernel_without_vectors_would_be_found_out(kernels: list[Kernel]) -> N
             assert not kernel.accesses("LDG")[16]
             assert not kernel.accesses("STG")[16]
             assert list(vector_complaints(kernel)), kernel
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [("linear_radius", 2), ("bisection_step", 1), ("search_step", 1), ("rat_correct", 1)],
+)
+def test_loops_over_a_row_are_short_enough_for_the_memory_to_be_slower(
+    kernels: list[Kernel], name: str, rows: int, dtype: str
+) -> None:
+    """At 80 % of a copy's bandwidth on an H100; `direction_seed` and `probability_margin` take
+    exponentials, and cannot in 16 bits: benchmarks/GPU.md."""
+    for kernel in kernels:
+        if (kernel.name, kernel.dtype) == (name, dtype) and kernel.width > 1:
+            (loop,) = kernel.loops
+            issued = loop.instructions / kernel.width / FIRST.instructions
+            assert issued < rows * BYTES[dtype] / (0.8 * FIRST.bandwidth), (str(kernel), loop)
 
 
 def test_only_float64_kernels_compute_in_float64(kernels: list[Kernel]) -> None:

@@ -67,7 +67,7 @@ RR_HD Top2<accumulate_t<T>> scan_top2(const T* row, index_t classes) {
     using A = accumulate_t<T>;
     auto top = empty_top2<A>();
     for (index_t k = 0; k < 2 && k < classes; ++k) {
-        push(top, {widen(row[k]), k});
+        top = combine(top, {{widen(row[k]), k}, no_candidate<A>()});
     }
     for (index_t k = 2; k < classes; ++k) {  // in order, so that an equal one never leads
         const Candidate<A> next{widen(row[k]), k};

@@ -2,8 +2,8 @@
 // row of logits (errata 4).
 //     seed_k = softmax over k != prediction of h_k / T,    seed_prediction = -1
 // Eager torch runs argmax, gather, a masked fill, a softmax and a scatter: some ten passes. Here
-// the row is read from memory once, stays in cache for the sum and the result, and is written once:
-// B*K elements each way.
+// the row is read from memory once, stays in cache for the sum and the result, and is written to
+// memory once, while the cache holds the rows under way: B*K elements each way.
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -21,27 +21,39 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 
         const Top2<A> top = row_top2<Width>(row, classes);
 
+        // An exponential costs more than all the rest, so each is taken once and kept in the
+        // result, where that has the precision.
+        constexpr bool kept = std::is_same_v<T, A>;
+        T* result = seed + sample * classes;
         A sum = 0;
         for_each_class<Width>(classes, [&](index_t k) {
             const auto vector = load<T, Width>(row + k);
+            Vector<T, Width> weights;
 #pragma unroll
             for (int e = 0; e < Width; ++e) {
-                const A weight = seed_weight(widen(vector.element[e]), k + e, top, temperature);
-                sum += k + e == top.first.index ? A(0) : weight;
+                const A weight = k + e == top.first.index ? A(0)
+                                                          : seed_weight(widen(vector.element[e]),
+                                                                        k + e, top, temperature);
+                sum += weight;
+                weights.element[e] = narrow<T>::from(weight);
+            }
+            if constexpr (kept) {
+                store(result + k, weights);
             }
         });
         sum = row_reduce(sum, [](A a, A b) { return a + b; });
 
         for_each_class<Width>(classes, [&](index_t k) {
-            const auto vector = load<T, Width>(row + k);
-            Vector<T, Width> result;
+            const auto vector = kept ? load_own<T, Width>(result + k) : load<T, Width>(row + k);
+            Vector<T, Width> shares;
 #pragma unroll
             for (int e = 0; e < Width; ++e) {
-                const A weight = seed_weight(widen(vector.element[e]), k + e, top, temperature);
-                result.element[e] =
+                const A value = widen(vector.element[e]);
+                const A weight = kept ? value : seed_weight(value, k + e, top, temperature);
+                shares.element[e] =
                     narrow<T>::from(k + e == top.first.index ? A(-1) : weight / sum);
             }
-            store(seed + sample * classes + k, result);
+            store(result + k, shares);
         });
 
         if (threadIdx.x == 0) {

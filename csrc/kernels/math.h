@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #ifdef __CUDACC__
 #include <cuda_fp16.h>
@@ -206,15 +207,18 @@ RR_HD bool ranks_equal(A v, A w) {
     return v == w || (is_nan(v) && is_nan(w));
 }
 
-// A class and its logit; between equals the lower index leads.
-template <class A>
+// A class and its logit; between equals the lower index leads. A thread of the GPU counts the
+// classes that it visits in 32 bits, the size of its registers.
+template <class A, class Index = index_t>
 struct Candidate {
     A value;
-    index_t index;
+    Index index;
 };
-template <class A>
-RR_HD Candidate<A> no_candidate() {
-    return {-infinity<A>(), INT64_MAX};
+template <class Index>
+constexpr Index kNoIndex = std::numeric_limits<Index>::max();
+template <class A, class Index = index_t>
+RR_HD Candidate<A, Index> no_candidate() {
+    return {-infinity<A>(), kNoIndex<Index>};
 }
 template <class A>
 RR_HD bool leads(const Candidate<A>& a, const Candidate<A>& b) {
@@ -222,25 +226,43 @@ RR_HD bool leads(const Candidate<A>& a, const Candidate<A>& b) {
 }
 // Chooses member by member: a choice between whole structs would take their addresses, and the
 // GPU's registers have none.
-template <class A>
-RR_HD Candidate<A> either(bool choice, const Candidate<A>& a, const Candidate<A>& b) {
+template <class A, class Index>
+RR_HD Candidate<A, Index> either(bool choice, const Candidate<A, Index>& a,
+                                 const Candidate<A, Index>& b) {
     return {choice ? a.value : b.value, choice ? a.index : b.index};
+}
+
+// The same for classes that come in the order of their indices: an equal one never leads, so the
+// values decide, but that everything leads no candidate, -infinity too. Without a branch, and with
+// two comparisons for `ranks_above`.
+template <class A, class Index>
+RR_HD bool leads_earlier(const Candidate<A, Index>& next, const Candidate<A, Index>& earlier) {
+    const bool above = !(next.value <= earlier.value) & !is_nan(earlier.value);
+    return above | (earlier.index == kNoIndex<Index>);
+}
+template <class A, class Index>
+RR_HD void push(Candidate<A, Index>& best, const Candidate<A, Index>& next) {
+    best = either(leads_earlier(next, best), next, best);
 }
 
 // The prediction and the runner-up of a row, and how two parts of a row combine. Associative and
 // commutative, so any reduction tree gives the same answer.
-template <class A>
+template <class A, class Index = index_t>
 struct Top2 {
-    Candidate<A> first;
-    Candidate<A> second;
+    Candidate<A, Index> first;
+    Candidate<A, Index> second;
 };
-template <class A>
-RR_HD Top2<A> empty_top2() {
-    return {no_candidate<A>(), no_candidate<A>()};
+template <class A, class Index = index_t>
+RR_HD Top2<A, Index> empty_top2() {
+    return {no_candidate<A, Index>(), no_candidate<A, Index>()};
 }
-template <class A>
-RR_HD void push(Top2<A>& top, const Candidate<A>& next) {
-    top = combine(top, {next, no_candidate<A>()});
+// Classes in the order of their indices.
+template <class A, class Index>
+RR_HD void push(Top2<A, Index>& top, const Candidate<A, Index>& next) {
+    const bool best = leads_earlier(next, top.first);
+    const bool good = leads_earlier(next, top.second);
+    top.second = either(best, top.first, either(good, next, top.second));
+    top.first = either(best, next, top.first);
 }
 template <class A>
 RR_HD Top2<A> combine(const Top2<A>& a, const Top2<A>& b) {
@@ -331,7 +353,8 @@ RR_HD A seed_weight(A logit, index_t k, const Top2<A>& top, A temperature) {
     if (temperature == A(0)) {
         return is_nan(top.second.value) ? nan<A>() : static_cast<A>(k == top.second.index);
     }
-    return exp_nonpositive((logit - top.second.value) / temperature);
+    const A gap = logit - top.second.value;
+    return exp_nonpositive(temperature == A(1) ? gap : gap / temperature);
 }
 
 // -------------------------------------------------------------------------------------------

@@ -93,21 +93,41 @@ __device__ __forceinline__ V row_reduce(V value, const Combine& combine) {
     return value;
 }
 
-// The largest logit of a row and where it first stands.
-template <int Width, class T>
-__device__ __forceinline__ Candidate<accumulate_t<T>> row_argmax(const T* __restrict__ logits,
-                                                                 index_t classes) {
-    using A = accumulate_t<T>;
-    Candidate<A> best = no_candidate<A>();
+// The classes of a row that are this thread's come in order, and it counts them. Their number among
+// all of the row:
+template <int Width, class A>
+__device__ __forceinline__ Candidate<A> in_row(const Candidate<A, std::uint32_t>& own) {
+    if (own.index == kNoIndex<std::uint32_t>) {
+        return no_candidate<A>();
+    }
+    const index_t vector = threadIdx.x + static_cast<index_t>(own.index / Width) * blockDim.x;
+    return {own.value, vector * Width + own.index % Width};
+}
+
+// Pushes every class of the row that is this thread's.
+template <int Width, class T, class Best>
+__device__ __forceinline__ void push_classes(Best& best, const T* __restrict__ row,
+                                             index_t classes) {
+    std::uint32_t count = 0;
     for_each_class<Width>(classes, [&](index_t k) {
-        const auto vector = load<T, Width>(logits + k);
+        const auto vector = load<T, Width>(row + k);
 #pragma unroll
         for (int e = 0; e < Width; ++e) {
-            const Candidate<A> next{widen(vector.element[e]), k + e};
-            best = either(leads(next, best), next, best);
+            push(best, {widen(vector.element[e]), count + e});
         }
+        count += Width;
     });
-    return row_reduce(best, [](const auto& a, const auto& b) { return either(leads(b, a), b, a); });
+}
+
+// The largest logit of a row and where it first stands.
+template <int Width, class T>
+__device__ __forceinline__ Candidate<accumulate_t<T>> row_argmax(const T* __restrict__ row,
+                                                                 index_t classes) {
+    using A = accumulate_t<T>;
+    auto best = no_candidate<A, std::uint32_t>();
+    push_classes<Width>(best, row, classes);
+    return row_reduce(in_row<Width>(best),
+                      [](const auto& a, const auto& b) { return either(leads(b, a), b, a); });
 }
 
 // The two best classes of a row.
@@ -115,15 +135,10 @@ template <int Width, class T>
 __device__ __forceinline__ Top2<accumulate_t<T>> row_top2(const T* __restrict__ row,
                                                           index_t classes) {
     using A = accumulate_t<T>;
-    Top2<A> top = empty_top2<A>();
-    for_each_class<Width>(classes, [&](index_t k) {
-        const auto vector = load<T, Width>(row + k);
-#pragma unroll
-        for (int e = 0; e < Width; ++e) {
-            push(top, {widen(vector.element[e]), k + e});
-        }
-    });
-    return row_reduce(top, [](const auto& a, const auto& b) { return combine(a, b); });
+    auto top = empty_top2<A, std::uint32_t>();
+    push_classes<Width>(top, row, classes);
+    return row_reduce(Top2<A>{in_row<Width>(top.first), in_row<Width>(top.second)},
+                      [](const auto& a, const auto& b) { return combine(a, b); });
 }
 
 }  // namespace rrfast::cuda

@@ -21,11 +21,21 @@ struct alignas(sizeof(T) * Width) Vector {
     T element[Width];
 };
 
+// A whole vector is loaded as a built-in type, by an intrinsic: that stays one access, where one of
+// a struct may come apart.
 template <class T, int Width>
 __device__ __forceinline__ Vector<T, Width> load(const T* __restrict__ source) {
     if constexpr (sizeof(Vector<T, Width>) == sizeof(uint4)) {
-        // A load of a built-in vector stays one access, where one of a struct may come apart.
-        return bit_cast<Vector<T, Width>>(*reinterpret_cast<const uint4*>(source));
+        return bit_cast<Vector<T, Width>>(__ldg(reinterpret_cast<const uint4*>(source)));
+    }
+    return *reinterpret_cast<const Vector<T, Width>*>(source);
+}
+// What this thread has stored itself: `load` may use a cache that does not see a kernel's own
+// stores.
+template <class T, int Width>
+__device__ __forceinline__ Vector<T, Width> load_own(const T* source) {
+    if constexpr (sizeof(Vector<T, Width>) == sizeof(uint4)) {
+        return bit_cast<Vector<T, Width>>(__ldca(reinterpret_cast<const uint4*>(source)));
     }
     return *reinterpret_cast<const Vector<T, Width>*>(source);
 }

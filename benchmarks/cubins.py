@@ -1,0 +1,186 @@
+"""What nvcc made of the CUDA kernels, read from the built library. Needs no GPU.
+
+It needs two of NVIDIA's tools: `pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+TYPES = {"f": "float32", "d": "float64", "NS_8bfloat16E": "bfloat16", "NS_7float16E": "float16"}
+TOOLS = ("cuobjdump", "nvdisasm")
+#: A line such as  /*01a0*/   @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
+INSTRUCTION = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*[\w.]*)(.*)"
+
+
+class Loop(NamedTuple):
+    """A loop that loads vectors of 16 bytes, and has no such loop within."""
+
+    instructions: int  #: of all its paths
+    loads: int  #: of 16 bytes
+
+
+class Kernel(NamedTuple):
+    """One instance of one kernel for one architecture."""
+
+    architecture: str
+    name: str
+    dtype: str
+    width: int
+    opcodes: Counter[str]
+    calls: Counter[str]
+    loops: tuple[Loop, ...]  #: in the order in which they stand
+
+    def __str__(self) -> str:
+        return f"{self.name}<{self.dtype}, {self.width}> for {self.architecture}"
+
+    def count(self, pattern: str) -> int:
+        """Instructions whose opcode matches."""
+        return sum(n for opcode, n in self.opcodes.items() if re.fullmatch(pattern, opcode))
+
+    def accesses(self, kind: str) -> Counter[int]:
+        """How many global loads ("LDG") or stores ("STG") there are, by bytes."""
+        sizes = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
+        found: Counter[int] = Counter()
+        for opcode, n in self.opcodes.items():
+            first, *rest = opcode.split(".")  # LDG.E.128.CONSTANT, STG.E, LDG.E.U8
+            if first == kind:
+                found[next((sizes[part] for part in rest if part in sizes), 4)] += n
+        return found
+
+
+class Resources(NamedTuple):
+    """What one instance of a kernel takes of an SM, in one architecture."""
+
+    architecture: str
+    name: str
+    dtype: str
+    width: int
+    registers: int
+    stack: int  #: bytes a thread has outside registers: spills and arrays
+    shared: int  #: bytes of a block
+    local: int  #: bytes
+
+
+def tool(name: str) -> str | None:
+    """The path of one of `TOOLS`: from NVIDIA's wheels, the PATH, or Triton with its own."""
+    for package, folders in (("nvidia", "*/bin"), ("triton", "backends/nvidia/bin")):
+        spec = importlib.util.find_spec(package)
+        for root in (spec and spec.submodule_search_locations) or ():
+            for folder in sorted(Path(root).glob(folders), reverse=True):
+                if (folder / name).exists():
+                    return str(folder / name)
+        if package == "nvidia" and (found := shutil.which(name)):
+            return found
+    return None
+
+
+def found_tools() -> dict[str, str]:
+    """The path of each of `TOOLS`.
+
+    Raises:
+        FileNotFoundError: One is not installed.
+    """
+    paths = {}
+    for name in TOOLS:
+        path = tool(name)
+        if path is None:
+            raise FileNotFoundError(f"no {name} (pip install nvidia-cuda-{name})")
+        paths[name] = path
+    return paths
+
+
+def run(*command: str, cwd: Path | None = None) -> str:
+    """What a tool prints."""
+    path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)])
+    return subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PATH": path},  # cuobjdump looks for nvdisasm there
+    ).stdout
+
+
+def kernels(tools: Mapping[str, str], library: Path) -> list[Kernel]:
+    """All instances for all architectures; none where there is PTX alone."""
+
+    def disassemble(cubin: Path) -> list[Kernel]:
+        return list(parse(run(tools["nvdisasm"], "--print-code", str(cubin))))
+
+    with tempfile.TemporaryDirectory() as folder:
+        run(tools["cuobjdump"], "--extract-elf", "all", str(library), cwd=Path(folder))
+        cubins = sorted(Path(folder).glob("*.cubin"))
+        # nvdisasm is slow and uses one core: side by side.
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            return [kernel for group in pool.map(disassemble, cubins) for kernel in group]
+
+
+def resources(tools: Mapping[str, str], library: Path) -> list[Resources]:
+    """Registers and memory of every instance for every architecture."""
+    listing = run(tools["cuobjdump"], "--dump-resource-usage", str(library))
+    found = []
+    for part in re.split(r"^arch = ", listing, flags=re.MULTILINE)[1:]:
+        uses = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", part)
+        assert len(uses) == part.count("Function "), part
+        found += [
+            Resources(part.split()[0], *identify(symbol), *map(int, numbers))
+            for symbol, *numbers in uses
+        ]
+    return found
+
+
+def identify(symbol: str) -> tuple[str, str, int]:
+    """Name, element type and vector width of the kernel that a mangled name stands for."""
+    match = re.search(rf"\d([a-z_]+)_kernelI({'|'.join(TYPES)})Li(\d+)EE", symbol)
+    assert match, f"a kernel that is not known here: {symbol}"
+    return match[1], TYPES[match[2]], int(match[3])
+
+
+def parse(listing: str) -> Iterator[Kernel]:
+    """The kernels of one cubin, from nvdisasm's listing of it."""
+    architecture = re.search(r"\.target\s+(sm_\w+)", listing)
+    assert architecture, "a listing without its architecture"
+    for section in re.split(r"^\s*\.section\s+\.text\.", listing, flags=re.MULTILINE)[1:]:
+        code: list[tuple[str, str]] = []
+        labels: dict[str, int] = {}
+        for line in section.splitlines():
+            if label := re.match(r"^\s*(\.L_x_\d+):", line):
+                labels[label[1]] = len(code)
+            elif found := re.match(INSTRUCTION, line):
+                code.append((found[1], found[2]))
+        yield Kernel(
+            architecture[1],
+            *identify(section.split(",", 1)[0]),
+            Counter(opcode for opcode, _ in code),
+            Counter(
+                operand.strip(" `();") for opcode, operand in code if opcode.startswith("CALL")
+            ),
+            tuple(_loops(code, labels)),
+        )
+
+
+def _loops(code: Sequence[tuple[str, str]], labels: Mapping[str, int]) -> Iterator[Loop]:
+    """A loop ends in a jump to where it begins."""
+    spans = []
+    for end, (opcode, operand) in enumerate(code):
+        target = re.search(r"\.L_x_\d+", operand)
+        if opcode.startswith("BRA") and target and labels.get(target[0], end) < end:
+            begin = labels[target[0]]
+            loads = sum(name.startswith("LDG.E.128") for name, _ in code[begin:end])
+            if loads:
+                spans.append((begin, end, loads))
+    for begin, end, loads in sorted(spans):
+        if not any(begin <= b and e <= end and (b, e) != (begin, end) for b, e, _ in spans):
+            yield Loop(end + 1 - begin, loads)

@@ -1,0 +1,420 @@
+"""Put what can be known without a GPU into GPU.md: `python -m benchmarks.gpu_notes`.
+
+What stands between `<!-- NAME -->` and `<!-- /NAME -->` there is replaced by the tables of that
+name: traffic and passes, counted; the floors that they give on `GPUS`; and what the machine code of
+the built library says of each kernel. Once results/ has a GPU's ops.json, the measured times stand
+beside the predicted ones.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import rrfast
+from benchmarks import cubins
+from benchmarks.contest import FEWER_IMAGES, IMAGES, LOGITS, Images, Logits
+from benchmarks.cubins import Kernel, Resources
+from benchmarks.roofline import GPU, Census, census
+from rrfast import _native, ops
+from rrfast.bench import contestants
+from rrfast.data import digits_cnn
+from rrfast.models import load_model
+from rrfast.objectives import RAT, Standard
+from rrfast.radius import METHODS
+from rrfast.reference import accumulate_dtype
+from rrfast.tables import Block, markdown
+
+HERE = Path(__file__).parent
+NOTES = HERE / "GPU.md"
+META = torch.device("meta")
+
+#: NVIDIA's data sheets (SXM, dense): of memory's speed a copy reaches some nine tenths.
+ARITHMETIC = {"float32": 67e12, "tf32": 494e12, "bfloat16": 989e12}
+#: 132 SMs of 128 lanes, at a clock that they keep.
+INSTRUCTIONS = 132 * 128 * 1.75e9
+GPUS = (
+    GPU("H100", 0.9 * 3.35e12, ARITHMETIC, INSTRUCTIONS),
+    GPU("H200", 0.9 * 4.8e12, ARITHMETIC, INSTRUCTIONS),
+)
+FIRST = GPUS[0]
+
+# --------------------------------------------------------------------------------------------- ops
+
+#: Of the bandwidth of a copy: what the kernels are asked for, and so predicted to reach.
+SHARE = {"elementwise": 0.9, "rows": 0.8}
+ELEMENTWISE = ("fgsm_step", "perturb", "rat_perturb")
+#: All others are one launch.
+LAUNCHES = {"rat_perturb": 2}
+#: How often a row is read, of an op that reads it more than once; all but the first from a cache,
+#: if the rows under way fit there. `plane_distance`: the steps of Newton's method in the benchmark.
+READS = {"direction_seed": 3, "plane_distance": 3}
+#: Instructions for a logit where they may take longer than memory, by hand, along the path of T = 1
+#: and finite numbers: in float32, and in 16 bits, where an exponential is taken twice.
+LABORIOUS = {"direction_seed": (75, 100), "probability_margin": (57, 58)}
+#: Bytes of the second-level cache; rows under way, a block of 512 threads on each, two on an SM.
+CACHE, UNDER_WAY = 50e6, 2 * 132
+
+
+def image_op(op: str, case: Images) -> Census:
+    """What an op on images launches."""
+    x = case.random(META)
+    step, (bounds, scale) = case.step(META), case.box(META)
+    logits, labels = torch.empty(len(x), 10, device=META), rows_of(len(x))
+    if op == "plane_distance" and bounds is None:
+        bounds = torch.empty(2, 1, device=META)
+    calls: dict[str, Callable[[], object]] = {
+        "fgsm_step": lambda: ops.fgsm_step(x, x.clone(), step, bounds, scale),
+        "perturb": lambda: ops.perturb(x, x.to(torch.int8), step, bounds, scale),
+        "rat_perturb": lambda: ops.rat_perturb(
+            x, x.clone(), logits, labels, 1e-3, "rat", bounds, scale
+        ),
+        "plane_distance": lambda: ops.plane_distance(x, x.clone(), step, bounds, scale),
+    }
+    return census(calls[op])
+
+
+def row_op(op: str, case: Logits) -> Census:
+    """What an op on rows of logits launches."""
+    logits, prediction = case.random(META), rows_of(case.shape[0])
+    state = torch.empty(6, case.shape[0], dtype=accumulate_dtype(case.dtype), device=META)
+    calls: dict[str, Callable[[], object]] = {
+        "direction_seed": lambda: ops.direction_seed(logits),
+        "linear_radius": lambda: ops.linear_radius(logits, logits.clone(), prediction),
+        "bisection_step_": lambda: ops.bisection_step_(logits, prediction, *state[:3].unbind()),
+        "search_step_": lambda: ops.search_step_(logits, prediction, state),
+        "probability_margin": lambda: ops.probability_margin(logits, prediction),
+    }
+    return census(calls[op])
+
+
+def rows_of(samples: int) -> Tensor:
+    return torch.empty(samples, dtype=torch.int64, device=META)
+
+
+def traffic(op: str, case: Images | Logits) -> int:
+    """Bytes that the op must move at least."""
+    counted = image_op(op, case) if isinstance(case, Images) else row_op(op, case)
+    return sum(kernel.bytes for kernel in counted.kernels if kernel.name.rstrip("_") in op)
+
+
+OPS: dict[str, tuple[Images, ...] | tuple[Logits, ...]] = {
+    **dict.fromkeys(("fgsm_step", "perturb", "rat_perturb"), IMAGES),
+    "plane_distance": FEWER_IMAGES,
+    **dict.fromkeys(
+        (
+            "direction_seed",
+            "linear_radius",
+            "bisection_step_",
+            "search_step_",
+            "probability_margin",
+        ),
+        LOGITS,
+    ),
+}
+
+
+def predicted(op: str, case: Images | Logits, gpu: GPU) -> float:
+    """Seconds: the traffic at the share of a copy that is asked for, or the instructions."""
+    share = SHARE["elementwise" if op in ELEMENTWISE else "rows"]
+    moved = traffic(op, case) + read_again(op, case)
+    each = LABORIOUS.get(op, (0, 0))[case.dtype.itemsize == 2]
+    working = each * math.prod(case.shape) / gpu.instructions
+    return max(moved / (share * gpu.bandwidth), working) + LAUNCHES.get(op, 1) * gpu.launch
+
+
+def read_again(op: str, case: Images | Logits) -> int:
+    """Bytes that come from memory again, because the cache does not hold the rows under way."""
+    rows, row = case.shape[0], math.prod(case.shape[1:]) * case.dtype.itemsize
+    if op == "plane_distance":  # image and normal
+        row *= 2
+    if min(rows, UNDER_WAY) * row <= CACHE:
+        return 0
+    return (READS.get(op, 1) - 1) * rows * row
+
+
+def op_table() -> Block:
+    measured = measurements()
+    rows = []
+    for op, cases in OPS.items():
+        for case in cases:
+            moved = traffic(op, case)
+            floors = [f"{1e6 * moved / gpu.bandwidth:.1f}" for gpu in GPUS]
+            guesses = [f"{1e6 * predicted(op, case, gpu):.1f}" for gpu in GPUS]
+            cells = [f"{moved / 1e6:.2f}", *floors, *guesses]
+            rows.append([f"`{op}`", str(case), *cells, *measured_cells(measured, op, case)])
+    names = [gpu.name for gpu in GPUS]
+    head = [
+        *("op", "case", "MB", *(f"floor {name} (µs)" for name in names)),
+        *(f"predicted {name} (µs)" for name in names),
+        *(f"measured {device} (µs)" for device in measured),
+    ]
+    return Block("Ops: traffic, floor, prediction", head, rows, 2)
+
+
+def measurements() -> dict[str, dict[tuple[str, str], float]]:
+    """Seconds by op and case, of every GPU that has results."""
+    found = {}
+    for path in sorted(HERE.glob("results/*/ops.json")):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if results["environment"]["cuda"]:
+            found[results["environment"]["device"]] = {
+                (entry["op"], entry["case"]): 1e-3 * entry["ms"]["fused"]
+                for entry in results["benchmarks"]
+                if "op" in entry
+            }
+    return found
+
+
+def measured_cells(
+    measured: dict[str, dict[tuple[str, str], float]], op: str, case: Images | Logits
+) -> Iterable[str]:
+    for of_device in measured.values():
+        seconds = of_device.get((op, str(case)))
+        yield "–" if seconds is None else f"{1e6 * seconds:.1f}"
+
+
+# --------------------------------------------------------------------------------------- pipelines
+
+#: Model and the batch that it is measured at. resnet50b is what torchvision calls resnet50.
+MODELS = {
+    "resnet20": ("pytorchcv:resnet20_cifar10", (128, 3, 32, 32)),
+    "resnet110": ("pytorchcv:resnet110_cifar10", (128, 3, 32, 32)),
+    "wrn28_10": ("pytorchcv:wrn28_10_cifar10", (1024, 3, 32, 32)),
+    "resnet50": ("pytorchcv:resnet50b", (128, 3, 224, 224)),
+}
+#: Those whose passes do not depend on the data, and that a graph can hold.
+PIPELINES = ("msr", "grad", "fast", "search", "refined", "bs")
+
+
+def subject(name: str, dtype: torch.dtype, batch: int | None = None) -> tuple[Any, Tensor]:
+    """A model on meta, in eval mode, its weights frozen, and a batch for it."""
+    spec, shape = MODELS[name]
+    model = load_model(spec).eval().requires_grad_(False).to(META, dtype)
+    return model, torch.empty(batch or shape[0], *shape[1:], dtype=dtype, device=META)
+
+
+def pipeline(name: str, model: Any, x: Tensor) -> Census:
+    """What one call of a pipeline launches."""
+    if name == "msr":
+        return census(lambda: contestants.msr(model)(x))
+    return census(lambda: rrfast.radius(model, x, method=name))
+
+
+def passes_table() -> Block:
+    """Forwards and backwards, as every result counts them."""
+    torch.manual_seed(0)
+    model, x = digits_cnn().eval(), torch.rand(64, 1, 8, 8)
+    counts = {"MSR": (1.0, 0.0)}
+    for method in METHODS:
+        result = rrfast.radius(model, x, method=method, full_output=True)
+        counts[f"`{method}`"] = result.forwards, result.backwards
+    naive = contestants.naive_loop(model)(x)
+    counts["naive loop"] = naive.forwards, naive.backwards
+    rows = []
+    for name, (f, b) in counts.items():
+        # A mean over samples that end at different steps is no property of the method.
+        whole = f.is_integer() and b.is_integer()
+        rows.append([name, *(f"{n:g}" if whole else "by the data" for n in (f, b, f + b))])
+    return Block("Pipelines: passes", ["method", "forwards", "backwards", "sum"], rows, 1)
+
+
+def model_table() -> Block:
+    rows = []
+    for name, (_, shape) in MODELS.items():
+        for dtype, precision in ((torch.float32, "tf32"), (torch.bfloat16, "bfloat16")):
+            model, x = subject(name, dtype)
+            floor = pipeline("msr", model, x)
+            cells = [
+                f"{floor.flops / len(x) / 1e9:.3g}",
+                f"{floor.bytes / len(x) / 1e6:.3g}",
+                str(len(floor.kernels)),
+                f"{1e3 * floor.seconds(FIRST, precision):.3g}",
+            ]
+            for method in PIPELINES[1:]:
+                of_method = pipeline(method, model, x)
+                ratio = of_method.seconds(FIRST, precision) / floor.seconds(FIRST, precision)
+                cells.append(f"{ratio:.3g}")
+            rows.append([name, str(shape[0]), precision, *cells])
+    head = [
+        *("model", "batch", "precision", "GFLOP / image", "MB / image", "kernels", "MSR (ms)"),
+        *(f"{name} ÷ MSR" for name in PIPELINES[1:]),
+    ]
+    return Block(f"Pipelines: floors on an {FIRST.name}", head, rows, 1)
+
+
+def graph_table() -> Block:
+    rows = []
+    for batch in (1, 16, 64):
+        model, x = subject("resnet110", torch.float32, batch)
+        cells = []
+        for method in ("fast", "search", "bs"):
+            counted = pipeline(method, model, x)
+            device, host = counted.seconds(FIRST, "tf32"), counted.eager_seconds(FIRST, "tf32")
+            cells += [
+                str(len(counted.kernels)),
+                f"{1e3 * host:.3g}",
+                f"{1e3 * device:.3g}",
+                f"{host / device:.2f}",
+            ]
+        rows.append([str(batch), *cells])
+    head = ["batch"]
+    for method in ("fast", "search", "bs"):
+        head += [f"{method}: kernels", "eager (ms)", "graph (ms)", "speed-up"]
+    return Block(f"CUDA graphs: resnet110 on an {FIRST.name}", head, rows, 0)
+
+
+def free_table() -> Block:
+    """Is the radius free? In bfloat16, against an eager float32 forward."""
+    rows = []
+    for name in MODELS:
+        plain = pipeline("msr", *subject(name, torch.float32))
+        low = subject(name, torch.bfloat16)
+        cells = []
+        for precision in ("tf32", "float32"):
+            msr = plain.eager_seconds(FIRST, precision)
+            cells += [
+                f"{pipeline(method, *low).seconds(FIRST, 'bfloat16') / msr:.2f}"
+                for method in ("grad", "fast")
+            ]
+        rows.append([name, *cells])
+    head = [
+        "model",
+        *(
+            f"`{method}` ÷ MSR in {precision}"
+            for precision in ("TF32", "float32")
+            for method in ("grad", "fast")
+        ),
+    ]
+    return Block(f"Is the radius free? Floors on an {FIRST.name}", head, rows, 1)
+
+
+def step_table() -> Block:
+    rows = []
+    for name in ("wrn28_10", "resnet50"):
+        spec, shape = MODELS[name]
+        for dtype, precision in ((torch.float32, "tf32"), (torch.bfloat16, "bfloat16")):
+            model = load_model(spec).train().to(META, dtype)
+            x, y = torch.empty(shape, dtype=dtype, device=META), rows_of(shape[0])
+            seconds = [
+                census(partial(objective.backward, model, x, y)).seconds(FIRST, precision)
+                for objective in (Standard(), RAT())
+            ]
+            times = (f"{1e3 * s:.3g}" for s in seconds)
+            ratio = f"{seconds[1] / seconds[0]:.3f}"
+            rows.append([name, str(shape[0]), precision, *times, ratio])
+    head = ["model", "batch", "precision", "standard (ms)", "RAT (ms)", "÷"]
+    return Block(f"Training step: floors on an {FIRST.name}", head, rows, 1)
+
+
+# ----------------------------------------------------------------------------------------- kernels
+
+#: Of one SM of compute capability 8.0, 9.0 and 10.0.
+REGISTERS, WARPS, BLOCKS = 65_536, 64, 32
+#: Registers are given to a warp in groups of so many.
+GROUP = 256
+#: Threads of a block; of row kernels on rows of at most 1024, and beyond.
+ELEMENTWISE_THREADS, ROW_THREADS = (256,), (128, 512)
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+def resident_warps(registers: int, threads: int) -> int:
+    """How many warps of such a kernel an SM holds."""
+    warps = threads // 32
+    of_block = warps * (-(-registers * 32 // GROUP) * GROUP)
+    return min(REGISTERS // of_block, WARPS // warps, BLOCKS) * warps
+
+
+def kernel_table(architecture: str = "sm_90") -> Block:
+    tools, library = cubins.found_tools(), _native.PACKAGE / "librrfast_cuda.so"
+    resources = {
+        (r.name, r.dtype): r
+        for r in cubins.resources(tools, library)
+        if r.architecture == architecture and r.width > 1
+    }
+    kernels = {
+        (k.name, k.dtype): k
+        for k in cubins.kernels(tools, library)
+        if k.architecture == architecture and k.width > 1
+    }
+    rows = []
+    for name in sorted({name for name, _ in kernels}):
+        of_types = [(kernels[name, dtype], resources[name, dtype]) for dtype in DTYPES]
+        counts = ELEMENTWISE_THREADS if name in ELEMENTWISE else ROW_THREADS
+        rows.append(
+            [
+                f"`{name}`",
+                slashed(counts),
+                slashed(r.registers for _, r in of_types),
+                slashed(r.stack + r.local for _, r in of_types),
+                slashed(k.accesses("LDG")[16] for k, _ in of_types),
+                slashed(k.accesses("STG")[16] for k, _ in of_types),
+                "–" if name in ELEMENTWISE else "; ".join(map(slashed, per_element(of_types))),
+                *(
+                    slashed(resident_warps(r.registers, threads) for _, r in of_types)
+                    for threads in (counts[0], counts[-1])
+                ),
+            ]
+        )
+    head = [
+        *("kernel", "threads", "registers", "spilled bytes", "16-byte loads", "16-byte stores"),
+        "instructions per element of each loop",
+        *("warps of 64, small block", "warps of 64, large block"),
+    ]
+    return Block(f"Kernels: machine code for {architecture}", head, rows, 1)
+
+
+def per_element(of_types: Sequence[tuple[Kernel, Resources]]) -> Iterator[list[str]]:
+    """Instructions of each loop over a row for one element, by type."""
+    loops = [kernel.loops for kernel, _ in of_types]
+    for same in zip(*loops, strict=True):
+        yield [
+            f"{loop.instructions / kernel.width:.0f}"
+            for loop, (kernel, _) in zip(same, of_types, strict=True)
+        ]
+
+
+def slashed(values: Iterable[object]) -> str:
+    texts = [str(value) for value in values]
+    return texts[0] if len(set(texts)) == 1 else " / ".join(texts)
+
+
+# ------------------------------------------------------------------------------------------- notes
+
+TABLES: dict[str, Callable[[], Block]] = {
+    "ops": op_table,
+    "passes": passes_table,
+    "models": model_table,
+    "graphs": graph_table,
+    "free": free_table,
+    "step": step_table,
+    "kernels": kernel_table,
+}
+
+
+def body(block: Block) -> str:
+    """A table without its title: the notes have headings of their own."""
+    return markdown([block]).partition("\n\n")[2]
+
+
+def assembled(notes: str) -> str:
+    """The notes with every table as it comes out now."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        text = f"{begin}\n\n{body(table())}\n\n{end}"
+        notes, found = re.subn(f"{begin}.*?{end}", lambda _, t=text: t, notes, flags=re.DOTALL)
+        if found != 1:
+            raise SystemExit(f"{NOTES.name} must have {begin} ... {end} exactly once")
+    return notes
+
+
+if __name__ == "__main__":
+    NOTES.write_text(assembled(NOTES.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,113 @@
+"""How long a pipeline must take on a GPU: its arithmetic and its traffic, counted on meta tensors.
+
+Every call that torch makes under `Census` is a kernel with so many floating-point operations and
+bytes; nothing is computed. A kernel takes at least as long as its arithmetic at the peak of its
+type, as its traffic at the bandwidth of memory, and as a launch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+#: Calls that launch nothing, beside views.
+FREE = {"detach", "empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided"}
+
+
+@dataclass(frozen=True)
+class GPU:
+    """What bounds a kernel."""
+
+    name: str
+    bandwidth: float  #: bytes per second that a copy reaches, read and written
+    flops: dict[str, float]  #: per second, by "float32", "tf32", "bfloat16"; dense
+    instructions: float  #: per second, of all threads
+    launch: float = 2e-6  #: seconds from one kernel's end to the next one's, in a CUDA graph
+    call: float = 6e-6  #: seconds the host takes for a call of eager torch, autograd included
+
+
+class Kernel(NamedTuple):
+    """One call that launches something."""
+
+    name: str
+    flops: int
+    bytes: int
+
+    def seconds(self, gpu: GPU, precision: str) -> float:
+        """The least it can take."""
+        return max(self.flops / gpu.flops[precision], self.bytes / gpu.bandwidth, gpu.launch)
+
+
+@dataclass
+class Census(TorchDispatchMode):
+    """`with Census() as census: run()` records what run() launches."""
+
+    kernels: list[Kernel] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def __torch_dispatch__(
+        self, call: OpOverload, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        out = call(*args, **(kwargs or {}))
+        name = call.overloadpacket.__name__
+        if not (call.is_view or name in FREE):
+            count = flop_registry.get(call.overloadpacket, lambda *_, **__: 0)
+            flops = count(*args, **(kwargs or {}), out_val=out)
+            self.kernels.append(Kernel(name, flops, _traffic(call, args, kwargs, out)))
+        return out
+
+    def seconds(self, gpu: GPU, precision: str) -> float:
+        """The least that all of it can take on the device, one kernel after the other."""
+        return sum(kernel.seconds(gpu, precision) for kernel in self.kernels)
+
+    def eager_seconds(self, gpu: GPU, precision: str) -> float:
+        """The same where the host calls every kernel: whichever of the two is slower."""
+        return max(self.seconds(gpu, precision), gpu.call * len(self.kernels))
+
+    @property
+    def flops(self) -> int:
+        return sum(kernel.flops for kernel in self.kernels)
+
+    @property
+    def bytes(self) -> int:
+        return sum(kernel.bytes for kernel in self.kernels)
+
+
+def census(run: Callable[[], object]) -> Census:
+    """What `run` launches."""
+    with Census() as counted:
+        run()
+    return counted
+
+
+def _traffic(call: OpOverload, args: Any, kwargs: Any, out: Any) -> int:
+    """Bytes of every tensor once where it is read and once where it is written."""
+    written = [
+        value
+        for argument, value in zip(call._schema.arguments, args, strict=False)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+    if call.overloadpacket.__name__ == "convolution_backward" and not args[-1][1]:
+        args = (args[0], args[2])  # without the weight's gradient the input is not looked at
+    return _bytes((args, kwargs)) + _bytes((written, out))
+
+
+def _bytes(values: object) -> int:
+    tensors = {id(value): value for value in tree_leaves(values) if isinstance(value, Tensor)}
+    return sum(_numel(tensor) * tensor.element_size() for tensor in tensors.values())
+
+
+def _numel(tensor: Tensor) -> int:
+    """Of what lies in memory: an expanded tensor repeats it."""
+    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    return math.prod(1 if stride == 0 else size for size, stride in pairs)
