@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import math
 import shutil
+import statistics
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,7 @@ from rrfast.evaluate.robust import figures, tables
 from rrfast.evaluate.robust.standing import (
     Ground,
     correct,
+    correlation,
     made,
     misled,
     packed,
@@ -98,6 +101,34 @@ def evaluated(
 
 
 # ------------------------------------------------------------------------------ what is attacked
+
+
+def test_r_is_that_of_all_images_as_they_are_and_after_pgd(weights: dict[str, Tensor]) -> None:
+    model, task = changed(weights, 0), TASKS["digits"](seed=0)
+    assert task.test is not None
+    part = chosen(task.test, IMAGES)
+    on = Ground(model, part, torch.ones(IMAGES, dtype=torch.bool), 0, CPU)
+
+    def literal(x: Tensor, y: Tensor) -> float:
+        rates, similarities = [], []
+        for h, label in zip(model(x).double().softmax(dim=1).tolist(), y.tolist(), strict=True):
+            others = [p for k, p in enumerate(h) if k != label]
+            rates.append(1 - h[label])
+            similarities.append(math.hypot(*others) / math.hypot(*h))
+        return statistics.correlation(rates, similarities)
+
+    ((x, y),) = part.batches(IMAGES, CPU)
+    clean, attacked = correlation(on, EPS, IMAGES)
+    assert clean == pytest.approx(literal(x, y), rel=1e-5)  # the logits are float32
+    moved = PGD(eps=EPS, steps=10)(model, x, y).x
+    # Another start and another iterate: not the same images, but like them.
+    assert attacked == pytest.approx(literal(moved, y), abs=0.05)
+    assert attacked != clean
+    nothing = nn.Linear(64, 10)
+    nn.init.zeros_(nothing.weight)
+    nn.init.zeros_(nothing.bias)
+    undefined = on._replace(model=nn.Sequential(nn.Flatten(), nothing))
+    assert correlation(undefined, EPS, IMAGES) == [None, None]
 
 
 def test_the_images_are_the_same_for_all_and_nested() -> None:
@@ -354,6 +385,20 @@ def test_pgd_and_autoattack_side_by_side() -> None:
     assert differences.rows[0][:2] == ["MAIL + reweighting", "MAIL"]
     assert differences.rows[0][3].startswith("✓ +2.")
     assert differences.rows[0][4].startswith("✗ −2.")
+
+
+def test_r_is_said_over_seeds(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    result = copy.deepcopy(evaluated[1])
+    clean = [row for row in result["runs"] if row["attack"] == "clean"]
+    for i, row in enumerate(clean):
+        row["r"] = [0.9 + i / 100, None if row["training"] == "RAT" else 0.5]
+    (last, best) = (line for line in tables.notes(result) if "Eq. 23" in line)
+    assert last.startswith("r of 1 − p_y and IRAT's similarity c (last checkpoint; ")
+    assert last.endswith(": AT 0.900 to 0.910 and 0.500; RAT 0.920 to 0.930 and undefined.")
+    assert best.endswith(": AT 0.940 to 0.950 and 0.500; RAT 0.960 to 0.970 and undefined.")
+    for row in clean:
+        del row["r"]  # results from before it was asked
+    assert not any("Eq. 23" in line for line in tables.notes(result))
 
 
 def test_what_the_margin_adds_is_told_from_what_it_is_added_to() -> None:

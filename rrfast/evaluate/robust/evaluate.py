@@ -19,6 +19,7 @@ from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.standing import (
     Ground,
     correct,
+    correlation,
     doubts,
     made,
     misled,
@@ -87,7 +88,8 @@ def evaluate(
         `images` and `stood`, the bits of `rrfast.evaluate.robust.standing.packed`; "clean" and
         "worst" are attacks there, and "clean" has `doubts`, the sentences of
         `rrfast.attacks.sanity` and, where an attack by gradients has several steps, of
-        `rrfast.attacks.beyond_gradients`.
+        `rrfast.attacks.beyond_gradients`, and `r`, IRAT's of Eq. 23 over one batch, as it is and
+        under PGD-10.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -96,8 +98,8 @@ def evaluate(
             number out of range, a checkpoint that is not there, a baseline that is no training,
             data without a test split; and as `conduct`.
 
-    Cost: 1 forward per image; of each attack for each image that is right; 100 forwards for each
-    image of one batch that stands the attacks by gradients.
+    Cost: 13 forwards and 10 backwards per image; of each attack for each image that is right; 100
+    forwards for each image of one batch that stands the attacks by gradients.
 
     Source: IRAT §4, Tables 1 to 8. Its ablations of tau and of the similarity (Tables 3, 4, 7, 8)
     are the same tables of trainings with those options, called by their folders.
@@ -203,7 +205,9 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     right = known(CLEAN, 0.0, partial(correct, bench.model, part, asked.batch, bench.device))
     on = Ground(bench.model, part, right, bench.subject.seed, bench.device)
     signs = bench.kept.get(f"signs {n}", partial(doubts, on, asked.batch))
-    rows = [_row(bench, CLEAN, 0.0, right, asked.draws) | {"doubts": signs}]
+    find = partial(correlation, on, asked.eps, asked.batch)
+    together = bench.kept.get(f"r of the incorrect rate {asked.eps!r} {n}", find)
+    rows = [_row(bench, CLEAN, 0.0, right, asked.draws) | {"doubts": signs, "r": together}]
     worst, followed = right.clone(), right.clone()
     by_gradients = [name for name in asked.attacks if name not in OTHERS]
     for name, eps in asked.pairs():
@@ -216,8 +220,8 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
                 followed &= stood
     if by_gradients:
         key = f"square after {' '.join(by_gradients)} {asked.steps} {asked.eps!r} {n}"
-        find = partial(misled, on, followed, asked.eps, asked.batch)
-        rows[0]["doubts"] = signs + bench.kept.get(key, find)
+        square = partial(misled, on, followed, asked.eps, asked.batch)
+        rows[0]["doubts"] = signs + bench.kept.get(key, square)
     return [*rows, _row(bench, WORST, asked.eps, worst, asked.draws)]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rrfast.attacks import ATTACKS, PGD, Square, beyond_gradients, sanity
 from rrfast.engine import logits
 from rrfast.evaluate.division import Part
+from rrfast.objectives import incorrect_rate_correlation
 from rrfast.train.batches import stream
 
 if TYPE_CHECKING:
@@ -112,6 +113,25 @@ def misled(on: Ground, stood: Tensor, eps: float, batch: int) -> list[str]:
     part = Part(on.part.data, places)
     after = ~standing(Square(eps, QUERIES), on._replace(part=part, right=left), batch)
     return beyond_gradients(~left, after)
+
+
+def correlation(on: Ground, eps: float, batch: int) -> list[float | None]:
+    """IRAT's r of 1 - p_y and c (Eq. 23): of the images as they are, and after PGD-10.
+
+    None where it is undefined, as where c is the same for all of them.
+
+    Cost: 12 forwards and 10 backwards for each image.
+    """
+    generator = torch.Generator(on.device).manual_seed(stream(on.seed, _ATTACK))
+    attack = PGD(eps=eps, steps=10, keep="last")
+    clean, attacked, labels = [], [], []
+    for x, y in on.part.batches(batch, on.device):
+        moved = attack(on.model, x, y, generator=generator).x
+        clean.append(logits(on.model, x))
+        attacked.append(logits(on.model, moved))
+        labels.append(y)
+    found = (incorrect_rate_correlation(torch.cat(h), torch.cat(labels)) for h in (clean, attacked))
+    return [None if r.isnan() else r.item() for r in found]
 
 
 def packed(standing: Tensor) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rrfast.evaluate.cell import cell, difference
@@ -159,7 +159,13 @@ def notes(result: dict[str, Any]) -> list[str]:
             "The best checkpoint is best.pt, with the lowest AURC on the validation split; the "
             "paper's is the most accurate there under PGD-20."
         )
-    return [*lines, *_side_by_side(result), *_overestimated(result), *_masked(result)]
+    return [
+        *lines,
+        *_side_by_side(result),
+        *_overestimated(result),
+        *_together(result),
+        *_masked(result),
+    ]
 
 
 def _runs(result: dict[str, Any]) -> Iterator[str]:
@@ -219,6 +225,27 @@ def _overestimated(result: dict[str, Any]) -> Iterator[str]:
             f"So many points of all images stand {label('pgd', result)} and not another attack "
             f"({weights(checkpoint)}): {listed}."
         )
+
+
+def _together(result: dict[str, Any]) -> Iterator[str]:
+    """How IRAT's similarity c goes with the incorrect rate."""
+    for checkpoint in checkpoints(result):
+        rows = [row for row in under(result, checkpoint, CLEAN) if "r" in row]
+        said = []
+        for training in trainings(rows):
+            pairs = zip(*(row["r"] for row in of(rows, training=training)), strict=True)
+            said.append(f"{training} {' and '.join(map(_between, pairs))}")
+        if said:
+            yield (
+                f"r of 1 − p_y and IRAT's similarity c ({weights(checkpoint)}; Eq. 23, 0.98 in the "
+                f"paper), of the images as they are and after PGD-10: {'; '.join(said)}."
+            )
+
+
+def _between(values: Sequence[float | None]) -> str:
+    """From the least to the largest over seeds; None is undefined."""
+    texts = [f"{r:.3f}" for r in sorted(r for r in values if r is not None)]
+    return " to ".join(dict.fromkeys(texts[:1] + texts[-1:])) or "undefined"
 
 
 def _masked(result: dict[str, Any]) -> Iterator[str]:
