@@ -5,7 +5,7 @@
 #     STAGES="test ops" benchmarks/gpu.sh          parts of it, in this order
 #
 #     build      rrfast with the machine's torch and nvcc; kernels.json: what the kernels use of the GPU
-#     test       every test and doctest with device="cuda"
+#     test       every test with device="cuda"
 #     compile    torch.compile's versions of every op, side by side, into its cache
 #     ops        every op against eager torch, torch.compile and a copy
 #     bench      rrfast bench on resnet20, resnet110, wrn28_10 (32 x 32) and resnet50 (224 x 224)

@@ -87,7 +87,7 @@ def beyond_gradients(white_box: Tensor, after: Tensor) -> list[str]:
     errors = "1 error" if more == 1 else f"{more} errors"
     sentence = (
         f"Square found {errors} that no attack by gradients did, among {len(after)} samples: the "
-        "gradients are likely to mislead."
+        "gradients may mislead, and certainly did not show all there is."
     )
     return [sentence]
 

@@ -219,7 +219,7 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             if name in by_gradients:
                 followed &= stood
     if by_gradients:
-        key = f"square after {' '.join(by_gradients)} {asked.steps} {asked.eps!r} {n}"
+        key = f"Square after {' '.join(by_gradients)} {asked.steps} {asked.eps!r} {n}"
         square = partial(misled, on, followed, asked.eps, asked.batch)
         rows[0]["doubts"] = signs + bench.kept.get(key, square)
     return [*rows, _row(bench, WORST, asked.eps, worst, asked.draws)]
