@@ -14,7 +14,7 @@ PEERS := adv-lib==0.2.8 torchattacks==3.5.1 pytorchcv==0.0.74
 GPU_PYTHON ?= 3.12
 GPU_WHEELS ?= pytest pluggy iniconfig pygments packaging pytest-benchmark py-cpuinfo pytest-timeout pytest-xdist execnet \
     hypothesis sortedcontainers scipy scikit-learn joblib threadpoolctl msgspec ruamel.yaml jinja2 markupsafe \
-    matplotlib contourpy cycler fonttools kiwisolver pillow pyparsing python-dateutil six pybind11 ninja \
+    matplotlib contourpy cycler fonttools kiwisolver pillow pyparsing python-dateutil six pybind11 ninja narwhals fsspec \
     lightning-fabric lightning-utilities pytorchcv==0.0.74
 BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
 COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)

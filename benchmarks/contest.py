@@ -100,8 +100,9 @@ LOGITS = (
 class Stopwatch:
     """Seconds that a call takes on a device, with the allocation and the release of its results."""
 
-    #: Written before every timed call on a GPU: this empties the second-level cache, and gives the
-    #: host time to enqueue the call, so that the device's work is measured and not the launch.
+    #: Written and read before every timed call on a GPU: this empties the second-level cache, and
+    #: gives the host time to enqueue the call, so that the device's work is measured and not the
+    #: launch.
     FLUSH_BYTES = 256 * 2**20
 
     def __init__(self, device: torch.device) -> None:
@@ -117,6 +118,7 @@ class Stopwatch:
             run()
             return time.perf_counter() - start
         self._flush.zero_()
+        self._flush.view(torch.int64).amax()  # or what was written last is still to be written back
         self._begin.record()
         run()
         self._end.record()

@@ -20,6 +20,10 @@ from typing import NamedTuple
 TYPES = {"f": "float32", "d": "float64", "NS_8bfloat16E": "bfloat16", "NS_7float16E": "float16"}
 TOOLS = ("cuobjdump", "nvdisasm")
 #: A line such as  /*01a0*/   @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
+#: Comparisons, selections and integers: 64 of them per cycle and SM, where of others it is 128.
+HALF_RATE = re.compile(
+    "FSETP|FSEL|FMNMX|FCHK|ISETP|IADD|VIADD|IMNMX|VIMNMX|SEL|LOP|PLOP|SHF|LEA|PRMT|R2P|P2R|MOV"
+)
 INSTRUCTION = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*[\w.]*)(.*)"
 
 
@@ -27,7 +31,13 @@ class Loop(NamedTuple):
     """A loop that loads vectors of 16 bytes, and has no such loop within."""
 
     instructions: int  #: of all its paths
+    halves: int  #: those that an SM issues at half the rate, see `HALF_RATE`
     loads: int  #: of 16 bytes
+
+    @property
+    def slots(self) -> int:
+        """How many instructions at the full rate take as long."""
+        return max(self.instructions, 2 * self.halves)
 
 
 class Kernel(NamedTuple):
@@ -183,4 +193,5 @@ def _loops(code: Sequence[tuple[str, str]], labels: Mapping[str, int]) -> Iterat
                 spans.append((begin, end, loads))
     for begin, end, loads in sorted(spans):
         if not any(begin <= b and e <= end and (b, e) != (begin, end) for b, e, _ in spans):
-            yield Loop(end + 1 - begin, loads)
+            halves = sum(bool(HALF_RATE.match(name)) for name, _ in code[begin : end + 1])
+            yield Loop(end + 1 - begin, halves, loads)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 import rrfast
 from benchmarks import cubins
+from benchmarks.bench_rat_step import BATCH
 from benchmarks.contest import FEWER_IMAGES, IMAGES, LOGITS, Images, Logits
 from benchmarks.cubins import Kernel, Resources
 from benchmarks.roofline import GPU, Census, census
@@ -35,6 +36,7 @@ from rrfast.tables import Block, markdown
 
 HERE = Path(__file__).parent
 NOTES = HERE / "GPU.md"
+RESULTS = HERE / "results"
 META = torch.device("meta")
 
 #: NVIDIA's data sheets (SXM, dense): of memory's speed a copy reaches some nine tenths.
@@ -54,14 +56,23 @@ SHARE = {"elementwise": 0.9, "rows": 0.8}
 ELEMENTWISE = ("fgsm_step", "perturb", "rat_perturb")
 #: All others are one launch.
 LAUNCHES = {"rat_perturb": 2}
-#: How often a row is read, of an op that reads it more than once; all but the first from a cache,
-#: if the rows under way fit there. `plane_distance`: the steps of Newton's method in the benchmark.
-READS = {"direction_seed": 3, "plane_distance": 3}
-#: Instructions for a logit where they may take longer than memory, by hand, along the path of T = 1
-#: and finite numbers: in float32, and in 16 bits, where an exponential is taken twice.
-LABORIOUS = {"direction_seed": (75, 100), "probability_margin": (57, 58)}
-#: Bytes of the second-level cache; rows under way, a block of 512 threads on each, two on an SM.
-CACHE, UNDER_WAY = 50e6, 2 * 132
+#: How often a row passes through memory again, of an op that returns to it, unless a cache holds
+#: the rows under way: `direction_seed` reads it, writes the weights and reads them, or in 16 bits
+#: reads it twice; `plane_distance` in every further step of Newton's method, here two.
+AGAIN = {"direction_seed": (3, 2), "plane_distance": (2, 2)}
+#: Instructions for an element where they may take longer than memory, those at half the rate twice,
+#: by hand along the path of T = 1 and finite numbers: in float32, and in 16 bits, where an
+#: exponential is taken twice.
+LABORIOUS = {
+    "direction_seed": (82, 106),
+    "probability_margin": (57, 58),
+    "search_step_": (24, 24),
+    "linear_radius": (37, 39),
+}
+#: Tensors of a row's size that an op returns to.
+TENSORS = {"direction_seed": (2, 1), "plane_distance": (2, 2)}
+#: Bytes of the second-level cache; rows under way, a block of 512 threads on each, three on an SM.
+CACHE, UNDER_WAY = 50e6, 3 * 132
 
 
 def image_op(op: str, case: Images) -> Census:
@@ -134,51 +145,53 @@ def predicted(op: str, case: Images | Logits, gpu: GPU) -> float:
 def read_again(op: str, case: Images | Logits) -> int:
     """Bytes that come from memory again, because the cache does not hold the rows under way."""
     rows, row = case.shape[0], math.prod(case.shape[1:]) * case.dtype.itemsize
-    if op == "plane_distance":  # image and normal
-        row *= 2
-    if min(rows, UNDER_WAY) * row <= CACHE:
+    sixteen = case.dtype.itemsize == 2
+    if op not in AGAIN or min(rows, UNDER_WAY) * row * TENSORS[op][sixteen] <= CACHE:
         return 0
-    return (READS.get(op, 1) - 1) * rows * row
+    of_plane = 2 if op == "plane_distance" else 1  # image and normal
+    return AGAIN[op][sixteen] * rows * row * of_plane
 
 
 def op_table() -> Block:
-    measured = measurements()
+    measured, copies = measurements(), [gpu.bandwidth for gpu in GPUS]
+    copies += [device["copy"] for device in measured.values()]
     rows = []
     for op, cases in OPS.items():
         for case in cases:
             moved = traffic(op, case)
-            floors = [f"{1e6 * moved / gpu.bandwidth:.1f}" for gpu in GPUS]
+            floors = [f"{1e6 * moved / bandwidth:.1f}" for bandwidth in copies]
             guesses = [f"{1e6 * predicted(op, case, gpu):.1f}" for gpu in GPUS]
             cells = [f"{moved / 1e6:.2f}", *floors, *guesses]
             rows.append([f"`{op}`", str(case), *cells, *measured_cells(measured, op, case)])
     names = [gpu.name for gpu in GPUS]
     head = [
-        *("op", "case", "MB", *(f"floor {name} (µs)" for name in names)),
+        *("op", "case", "MB", *(f"floor {name} (µs)" for name in [*names, *measured])),
         *(f"predicted {name} (µs)" for name in names),
         *(f"measured {device} (µs)" for device in measured),
     ]
     return Block("Ops: traffic, floor, prediction", head, rows, 2)
 
 
-def measurements() -> dict[str, dict[tuple[str, str], float]]:
-    """Seconds by op and case, of every GPU that has results."""
+def measurements() -> dict[str, dict[str, Any]]:
+    """Of every GPU that has results: seconds by op and case, and the bandwidth of its best copy."""
     found = {}
-    for path in sorted(HERE.glob("results/*/ops.json")):
+    for path in sorted(RESULTS.glob("*/ops.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
         if results["environment"]["cuda"]:
-            found[results["environment"]["device"]] = {
-                (entry["op"], entry["case"]): 1e-3 * entry["ms"]["fused"]
-                for entry in results["benchmarks"]
-                if "op" in entry
+            entries = [entry for entry in results["benchmarks"] if "op" in entry]
+            of_device: dict[str, Any] = {
+                f"{entry['op']} {entry['case']}": 1e-3 * entry["ms"]["fused"] for entry in entries
             }
+            of_device["copy"] = max(e["copy_bytes"] / e["ms"]["copy"] * 1e3 for e in entries)
+            found[results["environment"]["device"]] = of_device
     return found
 
 
 def measured_cells(
-    measured: dict[str, dict[tuple[str, str], float]], op: str, case: Images | Logits
+    measured: dict[str, dict[str, Any]], op: str, case: Images | Logits
 ) -> Iterable[str]:
     for of_device in measured.values():
-        seconds = of_device.get((op, str(case)))
+        seconds = of_device.get(f"{op} {case}")
         yield "–" if seconds is None else f"{1e6 * seconds:.1f}"
 
 
@@ -303,14 +316,14 @@ def step_table() -> Block:
         spec, shape = MODELS[name]
         for dtype, precision in ((torch.float32, "tf32"), (torch.bfloat16, "bfloat16")):
             model = load_model(spec).train().to(META, dtype)
-            x, y = torch.empty(shape, dtype=dtype, device=META), rows_of(shape[0])
+            x, y = torch.empty(BATCH, *shape[1:], dtype=dtype, device=META), rows_of(BATCH)
             seconds = [
                 census(partial(objective.backward, model, x, y)).seconds(FIRST, precision)
                 for objective in (Standard(), RAT())
             ]
             times = (f"{1e3 * s:.3g}" for s in seconds)
             ratio = f"{seconds[1] / seconds[0]:.3f}"
-            rows.append([name, str(shape[0]), precision, *times, ratio])
+            rows.append([name, str(BATCH), precision, *times, ratio])
     head = ["model", "batch", "precision", "standard (ms)", "RAT (ms)", "÷"]
     return Block(f"Training step: floors on an {FIRST.name}", head, rows, 1)
 
@@ -366,18 +379,18 @@ def kernel_table(architecture: str = "sm_90") -> Block:
         )
     head = [
         *("kernel", "threads", "registers", "spilled bytes", "16-byte loads", "16-byte stores"),
-        "instructions per element of each loop",
+        "issue slots per element of each loop",
         *("warps of 64, small block", "warps of 64, large block"),
     ]
     return Block(f"Kernels: machine code for {architecture}", head, rows, 1)
 
 
 def per_element(of_types: Sequence[tuple[Kernel, Resources]]) -> Iterator[list[str]]:
-    """Instructions of each loop over a row for one element, by type."""
+    """Issue slots of each loop over a row for one element, by type."""
     loops = [kernel.loops for kernel, _ in of_types]
     for same in zip(*loops, strict=True):
         yield [
-            f"{loop.instructions / kernel.width:.0f}"
+            f"{loop.slots / kernel.width:.0f}"
             for loop, (kernel, _) in zip(same, of_types, strict=True)
         ]
 

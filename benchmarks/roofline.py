@@ -19,7 +19,17 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 #: Calls that launch nothing, beside views.
-FREE = {"detach", "empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided"}
+FREE = {
+    "detach",
+    "empty",
+    "empty_strided",
+    "empty_like",
+    "new_empty",
+    "new_empty_strided",
+    "_unsafe_view",
+}
+#: Calls that do not read their first argument.
+WRITE_ONLY = {"zero_", "fill_", "copy_", "new_full", "new_zeros", "zeros_like", "full_like"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,10 @@ def _traffic(call: OpOverload, args: Any, kwargs: Any, out: Any) -> int:
         for argument, value in zip(call._schema.arguments, args, strict=False)
         if argument.alias_info is not None and argument.alias_info.is_write
     ]
-    if call.overloadpacket.__name__ == "convolution_backward" and not args[-1][1]:
+    name = call.overloadpacket.__name__
+    if name in WRITE_ONLY:
+        args = args[1:]
+    if name == "convolution_backward" and not args[-1][1]:
         args = (args[0], args[2])  # without the weight's gradient the input is not looked at
     return _bytes((args, kwargs)) + _bytes((written, out))
 

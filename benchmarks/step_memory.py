@@ -76,18 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="a folder")
     arguments = parser.parse_args(argv)
     device = torch.device(arguments.device)
-    names = SMALL if device.type == "cpu" else (*SMALL, *LARGE)
-    rows = "\n".join(line for name in names for line in table(name, device))
     where = machine(device)
     text = (
         f"# Peak memory of a step, batch {BATCH}, float32\n\n"
         f"{where['device']}; torch {where['versions']['torch']}; {where['date']}. "
         f"`python -m benchmarks.step_memory --device {device}`\n\n"
-        f"| model | objective | MB | ÷ standard |\n|---|---|--:|--:|\n{rows}\n"
+        "| model | objective | MB | ÷ standard |\n|---|---|--:|--:|\n"
     )
     path = arguments.results / slug(where["device"].removeprefix("CPU (").rstrip(")"))
     path.mkdir(parents=True, exist_ok=True)
-    (path / "step_memory.md").write_text(text)
+    for name in SMALL if device.type == "cpu" else (*SMALL, *LARGE):
+        text += "".join(f"{line}\n" for line in table(name, device))
+        (path / "step_memory.md").write_text(text)  # a run that is cut short keeps what it has
     print(text)
     return 0
 

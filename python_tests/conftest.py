@@ -29,6 +29,12 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_tf32() -> None:
+    """float32 is what a CPU takes for it: cuDNN's convolutions have ten bits of it otherwise."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 @pytest.fixture
 def defaults_of_another_kind() -> Iterator[None]:
     """What is made without a dtype or a device is float64 on the device that holds no numbers."""

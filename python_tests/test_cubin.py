@@ -184,7 +184,7 @@ def test_loops_over_a_row_are_short_enough_for_the_memory_to_be_slower(
     for kernel in kernels:
         if (kernel.name, kernel.dtype) == (name, dtype) and kernel.width > 1:
             (loop,) = kernel.loops
-            issued = loop.instructions / kernel.width / FIRST.instructions
+            issued = loop.slots / kernel.width / FIRST.instructions
             assert issued < rows * BYTES[dtype] / (0.8 * FIRST.bandwidth), (str(kernel), loop)
 
 

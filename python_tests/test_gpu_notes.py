@@ -59,9 +59,11 @@ def test_the_gradient_of_the_input_alone_is_half_of_a_backward() -> None:
         (lambda x: x.detach(), 0),
         (torch.empty_like, 0),
         (lambda x: x + x, 8),
+        (lambda x: x.zero_(), 4),
+        (lambda x: x.copy_(torch.empty_like(x)), 8),
         (lambda x: x[:1].expand(4, -1) * 1.0, 5),
     ],
-    ids=["in place", "view", "detach", "empty", "twice the same", "expanded"],
+    ids=["in place", "view", "detach", "empty", "twice the same", "zero", "copy", "expanded"],
 )
 def test_traffic_of_an_elementwise_call(
     run: Callable[[torch.Tensor], object], bytes_per_element: int
@@ -106,7 +108,8 @@ def test_the_traffic_of_every_op_is_what_its_benchmark_counts() -> None:
 def test_rows_that_a_cache_does_not_hold_are_read_again() -> None:
     again = gpu_notes.read_again
     assert again("direction_seed", Logits((16_384, 1000))) == 0
-    assert again("direction_seed", Logits((256, 100_000))) == 2 * 4 * 256 * 100_000
+    assert again("direction_seed", Logits((256, 100_000))) == 3 * 4 * 256 * 100_000
+    assert again("direction_seed", Logits((256, 100_000), torch.bfloat16)) == 2 * 2 * 256 * 100_000
     assert again("linear_radius", Logits((256, 100_000))) == 0
     assert again("plane_distance", Images((128, 3, 224, 224))) == 2 * 8 * 128 * 3 * 224**2
     assert again("plane_distance", Images((2, 3, 224, 224))) == 0

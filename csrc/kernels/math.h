@@ -232,17 +232,23 @@ RR_HD Candidate<A, Index> either(bool choice, const Candidate<A, Index>& a,
     return {choice ? a.value : b.value, choice ? a.index : b.index};
 }
 
-// The same for classes that come in the order of their indices: an equal one never leads, so the
-// values decide, but that everything leads no candidate, -infinity too. Without a branch, and with
-// two comparisons for `ranks_above`.
+// The same for classes that come in the order of their indices, where an equal one never leads and
+// the values decide; `ranks_above` in two comparisons and without a branch. At -infinity nothing
+// leads no candidate: `settle`, at the end, knows what was not taken.
 template <class A, class Index>
 RR_HD bool leads_earlier(const Candidate<A, Index>& next, const Candidate<A, Index>& earlier) {
-    const bool above = !(next.value <= earlier.value) & !is_nan(earlier.value);
-    return above | (earlier.index == kNoIndex<Index>);
+    return !(next.value <= earlier.value) & !is_nan(earlier.value);
 }
 template <class A, class Index>
 RR_HD void push(Candidate<A, Index>& best, const Candidate<A, Index>& next) {
     best = either(leads_earlier(next, best), next, best);
+}
+// `count` classes were pushed: those that were not taken are at -infinity.
+template <class A, class Index>
+RR_HD void settle(Candidate<A, Index>& best, Index count) {
+    if (best.index == kNoIndex<Index> && count > 0) {
+        best.index = 0;
+    }
 }
 
 // The prediction and the runner-up of a row, and how two parts of a row combine. Associative and
@@ -256,13 +262,19 @@ template <class A, class Index = index_t>
 RR_HD Top2<A, Index> empty_top2() {
     return {no_candidate<A, Index>(), no_candidate<A, Index>()};
 }
-// Classes in the order of their indices.
 template <class A, class Index>
 RR_HD void push(Top2<A, Index>& top, const Candidate<A, Index>& next) {
     const bool best = leads_earlier(next, top.first);
     const bool good = leads_earlier(next, top.second);
     top.second = either(best, top.first, either(good, next, top.second));
     top.first = either(best, next, top.first);
+}
+template <class A, class Index>
+RR_HD void settle(Top2<A, Index>& top, Index count) {
+    settle(top.first, count);
+    if (top.second.index == kNoIndex<Index> && count > 1) {
+        top.second.index = top.first.index == 0 ? 1 : 0;
+    }
 }
 template <class A>
 RR_HD Top2<A> combine(const Top2<A>& a, const Top2<A>& b) {

@@ -117,6 +117,7 @@ __device__ __forceinline__ void push_classes(Best& best, const T* __restrict__ r
         }
         count += Width;
     });
+    settle(best, count);
 }
 
 // The largest logit of a row and where it first stands.

@@ -35,7 +35,13 @@ __device__ __forceinline__ Vector<T, Width> load(const T* __restrict__ source) {
 template <class T, int Width>
 __device__ __forceinline__ Vector<T, Width> load_own(const T* source) {
     if constexpr (sizeof(Vector<T, Width>) == sizeof(uint4)) {
-        return bit_cast<Vector<T, Width>>(__ldca(reinterpret_cast<const uint4*>(source)));
+        // The intrinsics do not tell the compiler to keep the order of stores and loads.
+        uint4 words;
+        asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+                     : "l"(__cvta_generic_to_global(source))
+                     : "memory");
+        return bit_cast<Vector<T, Width>>(words);
     }
     return *reinterpret_cast<const Vector<T, Width>*>(source);
 }
