@@ -21,7 +21,7 @@ MODELS = {
 #: Those that take a GPU.
 LARGE = {
     "wrn28_10": ("pytorchcv:wrn28_10_cifar10", (3, 32, 32)),
-    "resnet50": ("torchvision:resnet50", (3, 224, 224)),
+    "resnet50": ("pytorchcv:resnet50b", (3, 224, 224)),  # what torchvision calls resnet50
 }
 
 

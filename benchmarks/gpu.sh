@@ -9,7 +9,7 @@
 #     compile    torch.compile's versions of every op, side by side, into its cache
 #     ops        every op against eager torch, torch.compile and a copy
 #     bench      rrfast bench on resnet20, resnet110, wrn28_10 (32 x 32) and resnet50 (224 x 224)
-#     steps      the RAT and IRAT steps against a standard one, with their peak memory; CUDA graphs against eager calls
+#     steps      the RAT step against a standard one, with its peak memory; CUDA graphs against eager calls
 #     radius     the radius of wrn28_10 at batch 1024 against its bare passes
 #     sanitize   memcheck, racecheck and initcheck over the tests of the ops; not by default
 #
@@ -95,7 +95,7 @@ stage_ops() {
 stage_steps() {
     local status=0
     "$python" -m benchmarks.step_memory --device "$device" --results "$out" || status=1
-    benchmarks --part passes --name steps --limit "$((limit - 30))" -k "rat_step or captured" || status=1
+    benchmarks --part passes --name steps --limit "$((limit - 30))" -k "bench_rat_step or captured" || status=1
     return $status
 }
 
@@ -104,9 +104,10 @@ stage_radius() {
 }
 
 stage_bench() {
-    local name status=0
+    local name status=0 folder
+    folder=$out/$("$python" -c "from benchmarks.__main__ import environment, slug; print(slug(environment('$device')['device']))") || return
     for name in ${MODELS:-resnet50 wrn28_10 resnet110 resnet20}; do
-        bench_"$name" --device "$device" --seconds "${SECONDS_PER_CASE:-0.3}" --out "$out/bench-$name" || status=1
+        bench_"$name" --device "$device" --seconds "${SECONDS_PER_CASE:-0.3}" --out "$folder/bench-$name" || status=1
     done
     return $status
 }
