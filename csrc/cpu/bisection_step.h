@@ -9,15 +9,14 @@ template <class T>
 void bisection_step_(const T* logits, const index_t* prediction, index_t begin, index_t end,
                      index_t classes, accumulate_t<T>* lower, accumulate_t<T>* upper,
                      accumulate_t<T>* radius) {
-    for (index_t sample = begin; sample < end; ++sample) {
-        const auto best = row_argmax(logits + sample * classes, classes);
+    for_each_top2(logits, begin, end, classes, [&](index_t sample, const auto& top) {
         const auto next =
             bisection_step(Bracket<accumulate_t<T>>{lower[sample], upper[sample], radius[sample]},
-                           best.index != prediction[sample], is_nan(best.value));
+                           top.first.index != prediction[sample], is_nan(top.first.value));
         lower[sample] = next.lower;
         upper[sample] = next.upper;
         radius[sample] = next.radius;
-    }
+    });
 }
 
 }  // namespace rrfast::cpu::RRFAST_ISA

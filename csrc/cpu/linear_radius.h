@@ -42,13 +42,42 @@ template <class T>
 void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t begin, index_t end,
                    index_t classes, double alpha, accumulate_t<T>* radius) {
     using A = accumulate_t<T>;
-    for (index_t sample = begin; sample < end; ++sample) {
-        const index_t top = prediction[sample];
-        radius[sample] = top < 0 || top >= classes
-                             ? nan<A>()
-                             : row_radius(h0 + sample * classes, h1 + sample * classes, top,
-                                          classes, static_cast<A>(alpha));
-    }
+    constexpr index_t lanes = kLanes<A>;
+    const A length = static_cast<A>(alpha);
+    Tile<A> at0, at1;
+    in_tiles<A>(
+        begin, end, classes,
+        [&](index_t first) {
+            at0.load(h0 + first * classes, classes);
+            at1.load(h1 + first * classes, classes);
+            Position<A> top[lanes];
+            A top0[lanes], top1[lanes], best[lanes];
+            for (index_t j = 0; j < lanes; ++j) {
+                const index_t y = prediction[first + j];
+                const bool known = is_class(y, classes);
+                top[j] = static_cast<Position<A>>(known ? y : 0);
+                top0[j] = known ? at0.value[y][j] : nan<A>();
+                top1[j] = known ? at1.value[y][j] : nan<A>();
+                best[j] = infinity<A>();
+            }
+            for (Position<A> k = 0; k < static_cast<Position<A>>(classes); ++k) {
+                for (index_t j = 0; j < lanes; ++j) {
+                    const A step =
+                        crossing(top0[j] - at0.value[k][j], top1[j] - at1.value[k][j], length);
+                    best[j] = least(best[j], k == top[j] ? infinity<A>() : step);
+                }
+            }
+            for (index_t j = 0; j < lanes; ++j) {
+                radius[first + j] = best[j];
+            }
+        },
+        [&](index_t sample) {
+            const index_t y = prediction[sample];
+            radius[sample] =
+                is_class(y, classes)
+                    ? row_radius(h0 + sample * classes, h1 + sample * classes, y, classes, length)
+                    : nan<A>();
+        });
 }
 
 }  // namespace rrfast::cpu::RRFAST_ISA

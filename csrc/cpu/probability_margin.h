@@ -5,24 +5,37 @@
 
 namespace rrfast::cpu::RRFAST_ISA {
 
+// Sums of their own for every lane.
+template <class A>
+struct LaneRivals {
+    A best[kLanes<A>], rest[kLanes<A>], spread[kLanes<A>], squares[kLanes<A>];
+
+    RR_HD LaneRivals() {
+        for (index_t j = 0; j < kLanes<A>; ++j) {
+            put(j, no_rivals<A>());
+        }
+    }
+    RR_HD Rivals<A> at(index_t j) const { return {best[j], rest[j], spread[j], squares[j]}; }
+    RR_HD void put(index_t j, const Rivals<A>& rivals) {
+        best[j] = rivals.best;
+        rest[j] = rivals.rest;
+        spread[j] = rivals.spread;
+        squares[j] = rivals.squares;
+    }
+    RR_HD void merge(index_t j, const Rivals<A>& other) { put(j, combine(at(j), other)); }
+};
+
 // All classes of a row but the label. A part of the row at a time goes through lanes of its own, so
 // that no sum is longer than a part has vectors.
-template <index_t Lanes, class T>
-inline Rivals<accumulate_t<T>> rivals_in_lanes(const T* row, index_t label, index_t classes) {
+template <class T>
+inline Rivals<accumulate_t<T>> row_rivals(const T* row, index_t label, index_t classes) {
     using A = accumulate_t<T>;
-    constexpr index_t part = 32 * Lanes;
-    A logit[part], best[Lanes], rest[Lanes], spread[Lanes], squares[Lanes];
-    const auto merge = [&](index_t j, const Rivals<A>& other) {
-        const auto both = combine(Rivals<A>{best[j], rest[j], spread[j], squares[j]}, other);
-        best[j] = both.best;
-        rest[j] = both.rest;
-        spread[j] = both.spread;
-        squares[j] = both.squares;
-    };
+    constexpr index_t lanes = kLanes<A>, part = 32 * lanes;
+    A logit[part];
     auto rivals = no_rivals<A>();
     for (index_t from = 0; from < classes; from += part) {
         const index_t count = classes - from < part ? classes - from : part;
-        const index_t filled = (count + Lanes - 1) / Lanes * Lanes;
+        const index_t filled = (count + lanes - 1) / lanes * lanes;
         for (index_t i = 0; i < count; ++i) {
             logit[i] = widen(row[from + i]);
         }
@@ -32,18 +45,17 @@ inline Rivals<accumulate_t<T>> rivals_in_lanes(const T* row, index_t label, inde
         if (from <= label && label < from + count) {
             logit[label - from] = -infinity<A>();
         }
-        for (index_t j = 0; j < Lanes; ++j) {
-            best[j] = logit[j];
-            rest[j] = spread[j] = squares[j] = A(0);
+        LaneRivals<A> own;
+        for (index_t j = 0; j < lanes; ++j) {
+            own.put(j, one_rival(logit[j]));
         }
-        for (index_t i = Lanes; i < filled; i += Lanes) {
-            for (index_t j = 0; j < Lanes; ++j) {
-                merge(j, one_rival(logit[i + j]));
+        for (index_t i = lanes; i < filled; i += lanes) {
+            for (index_t j = 0; j < lanes; ++j) {
+                own.merge(j, one_rival(logit[i + j]));
             }
         }
-        fold_lanes<Lanes>(
-            [&](index_t a, index_t b) { merge(a, {best[b], rest[b], spread[b], squares[b]}); });
-        rivals = combine(rivals, {best[0], rest[0], spread[0], squares[0]});
+        fold_lanes<lanes>([&](index_t a, index_t b) { own.merge(a, own.at(b)); });
+        rivals = combine(rivals, own.at(0));
     }
     return rivals;
 }
@@ -53,19 +65,46 @@ void probability_margin(const T* logits, const index_t* labels, index_t begin, i
                         index_t classes, accumulate_t<T>* margin, accumulate_t<T>* top2_ratio,
                         accumulate_t<T>* similarity, accumulate_t<T>* entropy) {
     using A = accumulate_t<T>;
-    constexpr index_t lanes = kLanes<A>;
-    for (index_t sample = begin; sample < end; ++sample) {
-        const T* row = logits + sample * classes;
-        const index_t label = labels[sample];
-        const bool known = label >= 0 && label < classes;
-        // A short row would leave most lanes to the padding.
-        const auto rivals = classes < lanes / 2 ? rivals_in_lanes<lanes / 4>(row, label, classes)
-                                                : rivals_in_lanes<lanes>(row, label, classes);
-        const auto result = probability_margin_of(known ? widen(row[label]) : nan<A>(), rivals);
+    const auto put = [&](index_t sample, const ProbabilityMargin<A>& result) {
         margin[sample] = result.margin;
         top2_ratio[sample] = result.top2_ratio;
         similarity[sample] = result.similarity;
         entropy[sample] = result.entropy;
+    };
+    if (classes >= kShortRow<A>) {
+        for (index_t sample = begin; sample < end; ++sample) {
+            const T* row = logits + sample * classes;
+            const index_t y = labels[sample];
+            put(sample, probability_margin_of(is_class(y, classes) ? widen(row[y]) : nan<A>(),
+                                              row_rivals(row, y, classes)));
+        }
+        return;
+    }
+    constexpr index_t lanes = kLanes<A>, vector = 32 / sizeof(A);
+    Tile<A> tile;
+    for (index_t first = begin; first < end; first += lanes) {
+        const index_t count = end - first < lanes ? end - first : lanes;
+        // Vectors that hold no row are left out.
+        const index_t filled = (count + vector - 1) / vector * vector;
+        tile.load(logits + first * classes, classes, count);
+        A label[lanes];
+        for (index_t j = 0; j < count; ++j) {
+            const index_t y = labels[first + j];
+            label[j] = nan<A>();
+            if (is_class(y, classes)) {
+                label[j] = tile.value[y][j];
+                tile.value[y][j] = -infinity<A>();
+            }
+        }
+        LaneRivals<A> rivals;
+        for (index_t k = 0; k < classes; ++k) {
+            for (index_t j = 0; j < filled; ++j) {
+                rivals.merge(j, one_rival(tile.value[k][j]));
+            }
+        }
+        for (index_t j = 0; j < count; ++j) {
+            put(first + j, probability_margin_of(label[j], rivals.at(j)));
+        }
     }
 }
 

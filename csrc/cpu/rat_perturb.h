@@ -9,9 +9,9 @@ namespace rrfast::cpu::RRFAST_ISA {
 template <class T>
 void rat_correct(const T* logits, const index_t* labels, index_t begin, index_t end,
                  index_t classes, bool* correct) {
-    for (index_t sample = begin; sample < end; ++sample) {
-        correct[sample] = row_argmax(logits + sample * classes, classes).index == labels[sample];
-    }
+    for_each_top2(logits, begin, end, classes, [&](index_t sample, const auto& top) {
+        correct[sample] = top.first.index == labels[sample];
+    });
 }
 
 template <class T>

@@ -1,7 +1,9 @@
-// Reductions over one row of logits. Partial results live in fixed lanes, so that the compiler
+// Reductions over rows of logits. Partial results live in fixed lanes, so that the compiler
 // vectorises them without being allowed to reorder floating point, and every instruction set gives
 // the same bits.
 #pragma once
+
+#include <type_traits>
 
 #include "../kernels/math.h"
 
@@ -64,18 +66,11 @@ RR_HD index_t first_position(const T* row, index_t from, index_t classes, A valu
 // not decide.
 template <class T>
 RR_HD Top2<accumulate_t<T>> scan_top2(const T* row, index_t classes) {
-    using A = accumulate_t<T>;
-    auto top = empty_top2<A>();
-    for (index_t k = 0; k < 2 && k < classes; ++k) {
-        top = combine(top, {{widen(row[k]), k}, no_candidate<A>()});
+    auto top = empty_top2<accumulate_t<T>>();
+    for (index_t k = 0; k < classes; ++k) {
+        push(top, {widen(row[k]), k});
     }
-    for (index_t k = 2; k < classes; ++k) {  // in order, so that an equal one never leads
-        const Candidate<A> next{widen(row[k]), k};
-        const bool best = ranks_above(next.value, top.first.value);
-        const bool good = ranks_above(next.value, top.second.value);
-        top.second = either(best, top.first, either(good, next, top.second));
-        top.first = either(best, next, top.first);
-    }
+    settle(top, classes);
     return top;
 }
 
@@ -123,19 +118,122 @@ inline Top2<accumulate_t<T>> row_top2(const T* row, index_t classes) {
     return {{best, at}, {next, first_position(row, next == best ? at + 1 : 0, classes, next)}};
 }
 
-// The best class of a row.
-template <class T>
-inline Candidate<accumulate_t<T>> row_argmax(const T* row, index_t classes) {
+// A wrong index must not read outside the row.
+RR_HD bool is_class(index_t k, index_t classes) { return k >= 0 && k < classes; }
+
+// Rows of fewer classes cost more to fold than to read: where there are as many of them as lanes,
+// they make a tile, a row to a lane.
+template <class A>
+constexpr index_t kShortRow = 4 * kLanes<A>;
+
+// Calls tile(first) for kLanes short rows at a time, row(sample) for each one that is left over and
+// for long rows.
+template <class A, class Tile, class Row>
+RR_HD void in_tiles(index_t begin, index_t end, index_t classes, const Tile& tile, const Row& row) {
+    const index_t long_rows = classes < kShortRow<A> ? begin : end;
+    for (index_t sample = begin; sample < long_rows; ++sample) {
+        row(sample);
+    }
+    in_blocks<kLanes<A>>(long_rows, end, tile, row);
+}
+
+// Of each class, a number of every row.
+template <class A>
+struct Tile {
+    A value[kShortRow<A>][kLanes<A>];
+
+    // From neighbouring rows. Where there are fewer than lanes, the last one fills the others.
+    template <class T>
+    RR_HD void load(const T* rows, index_t classes, index_t count = kLanes<A>) {
+        if constexpr (std::is_same_v<T, A>) {
+            for (index_t j = 0; j < kLanes<A>; ++j) {
+                const A* row = rows + (j < count ? j : count - 1) * classes;
+                for (index_t k = 0; k < classes; ++k) {
+                    value[k][j] = row[k];
+                }
+            }
+        } else {
+            A wide[kShortRow<A> * kLanes<A>];
+            for (index_t i = 0; i < count * classes; ++i) {
+                wide[i] = widen(rows[i]);
+            }
+            load(wide, classes, count);
+        }
+    }
+    template <class T>
+    RR_HD void store(T* rows, index_t classes) const {
+        if constexpr (std::is_same_v<T, A>) {
+            for (index_t j = 0; j < kLanes<A>; ++j) {
+                for (index_t k = 0; k < classes; ++k) {
+                    rows[j * classes + k] = value[k][j];
+                }
+            }
+        } else {
+            A wide[kShortRow<A> * kLanes<A>];
+            store(wide, classes);
+            for (index_t i = 0; i < kLanes<A> * classes; ++i) {
+                rows[i] = narrow<T>::from(wide[i]);
+            }
+        }
+    }
+};
+
+// A class of a short row, as wide as its logit, so that both fill the same lanes.
+template <class A>
+using Position = std::conditional_t<sizeof(A) == 4, std::int32_t, std::int64_t>;
+
+// The two best classes of every row of a tile.
+template <class A>
+struct TileTop2 {
+    A first[kLanes<A>], second[kLanes<A>];
+    Position<A> first_at[kLanes<A>], second_at[kLanes<A>];
+
+    RR_HD TileTop2(const Tile<A>& tile, index_t classes) {
+        for (index_t j = 0; j < kLanes<A>; ++j) {
+            put(j, empty_top2<A, Position<A>>());
+        }
+        for (index_t k = 0; k < classes; ++k) {
+            for (index_t j = 0; j < kLanes<A>; ++j) {
+                auto top = row(j);
+                push(top, {tile.value[k][j], static_cast<Position<A>>(k)});
+                put(j, top);
+            }
+        }
+        for (index_t j = 0; j < kLanes<A>; ++j) {
+            auto top = row(j);
+            settle(top, static_cast<Position<A>>(classes));
+            put(j, top);
+        }
+    }
+    RR_HD Top2<A, Position<A>> row(index_t j) const {
+        return {{first[j], first_at[j]}, {second[j], second_at[j]}};
+    }
+
+private:
+    RR_HD void put(index_t j, const Top2<A, Position<A>>& top) {
+        first[j] = top.first.value;
+        second[j] = top.second.value;
+        first_at[j] = top.first.index;
+        second_at[j] = top.second.index;
+    }
+};
+
+// Calls body(sample, top) with the two best classes of each of the rows [begin, end).
+template <class T, class Body>
+RR_HD void for_each_top2(const T* logits, index_t begin, index_t end, index_t classes,
+                         const Body& body) {
     using A = accumulate_t<T>;
-    if (classes >= 2 * kLanes<A>) {
-        return row_top2(row, classes).first;
-    }
-    Candidate<A> best{widen(row[0]), 0};
-    for (index_t k = 1; k < classes; ++k) {
-        const A value = widen(row[k]);
-        best = either(ranks_above(value, best.value), {value, k}, best);
-    }
-    return best;
+    Tile<A> tile;
+    in_tiles<A>(
+        begin, end, classes,
+        [&](index_t first) {
+            tile.load(logits + first * classes, classes);
+            const TileTop2<A> top(tile, classes);
+            for (index_t j = 0; j < kLanes<A>; ++j) {
+                body(first + j, top.row(j));
+            }
+        },
+        [&](index_t sample) { body(sample, row_top2(logits + sample * classes, classes)); });
 }
 
 }  // namespace rrfast::cpu::RRFAST_ISA

@@ -9,13 +9,11 @@ template <class T>
 void search_step_(const T* logits, const index_t* prediction, index_t begin, index_t end,
                   index_t samples, index_t classes, accumulate_t<T> nudge, accumulate_t<T>* state) {
     using A = accumulate_t<T>;
-    for (index_t sample = begin; sample < end; ++sample) {
-        const T* row = logits + sample * classes;
+    for_each_top2(logits, begin, end, classes, [&](index_t sample, const auto& top) {
         const index_t y = prediction[sample];
-        const auto top = row_top2(row, classes);
         const bool flipped = top.first.index != y;
-        const bool known = y >= 0 && y < classes;  // a wrong index must not read outside the row
-        const A lead = known ? widen(row[y]) : nan<A>();
+        const bool known = is_class(y, classes);
+        const A lead = known ? widen(logits[sample * classes + y]) : nan<A>();
         const A rival = flipped ? top.first.value : top.second.value;
         A* s = state + sample;  // [6, B]
         const auto next =
@@ -28,7 +26,7 @@ void search_step_(const T* logits, const index_t* prediction, index_t begin, ind
         s[3 * samples] = next.upper_margin;
         s[4 * samples] = next.side;
         s[5 * samples] = next.radius;
-    }
+    });
 }
 
 }  // namespace rrfast::cpu::RRFAST_ISA

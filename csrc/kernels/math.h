@@ -360,8 +360,8 @@ RR_HD ProbabilityMargin<A> probability_margin_of(A label, const Rivals<A>& rival
 // Weight of a class in the cotangent, before division by the sum: softmax over the classes other
 // than the prediction, written so that its largest term is 1 (errata 4). The limit T = 0 puts all
 // weight on the runner-up.
-template <class A>
-RR_HD A seed_weight(A logit, index_t k, const Top2<A>& top, A temperature) {
+template <class A, class Index>
+RR_HD A seed_weight(A logit, Index k, const Top2<A, Index>& top, A temperature) {
     if (temperature == A(0)) {
         return is_nan(top.second.value) ? nan<A>() : static_cast<A>(k == top.second.index);
     }

@@ -21,7 +21,7 @@ Case = tuple[Any, ...]
 
 #: Rows of logits of every length that a kernel treats differently: lanes, warps, blocks, vectors
 #: and what is left over.
-CLASSES = (2, 3, 10, 31, 32, 33, 63, 64, 65, 128, 1000, 1001, 1024, 1025, 2048, 4097, 100_000)
+CLASSES = (2, 3, 10, 31, 32, 33, 63, 64, 65, 127, 128, 1000, 1001, 1024, 1025, 2048, 4097, 100_000)
 
 #: Shapes of inputs: one element, odd sizes, vectors of every width and not, several tiles, two to
 #: five dimensions.

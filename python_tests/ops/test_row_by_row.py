@@ -1,0 +1,63 @@
+"""A row's result is that of the row alone, whatever lies beside it in a tile or a batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from op_tester import logits, non_finite_logits
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.reference import accumulate_dtype
+
+#: A full tile of the CPU's lanes in every type, and part of another.
+SAMPLES = 70
+
+
+def of(op: str, h: Tensor, y: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+    """All results of an op on rows h with classes y and numbers `state` [6, B]."""
+    if op == "direction_seed":
+        return ops.direction_seed(h, temperature=2.0)
+    if op == "linear_radius":
+        return (ops.linear_radius(h, h.flip(1), y, 0.1),)
+    if op == "probability_margin":
+        return ops.probability_margin(h, y)
+    if op == "bisection_step_":
+        bracket = state[:3].clone().unbind()
+        ops.bisection_step_(h, y, *bracket)
+        return bracket
+    if op == "search_step_":
+        state = state.clone()
+        ops.search_step_(h, y, state, 0.01)
+        return state.unbind()
+    x = state[0].to(h.dtype)[:, None].contiguous()
+    return ops.rat_perturb(x, x, h, y, 0.1)
+
+
+ROW_OPS = (
+    "direction_seed",
+    "linear_radius",
+    "probability_margin",
+    "bisection_step_",
+    "search_step_",
+    "rat_perturb",
+)
+
+
+@pytest.mark.parametrize("op", ROW_OPS)
+@pytest.mark.parametrize("classes", [2, 10, 63, 64, 100, 127, 128, 129])
+def test_a_row_does_not_see_the_others(
+    op: str, classes: int, dtype: torch.dtype, device: torch.device
+) -> None:
+    h = logits(dtype, device, SAMPLES, classes)
+    h[11:23] = non_finite_logits(dtype, device, classes)
+    y = torch.randint(-1, classes + 1, (SAMPLES,)).to(device)
+    # Many as predicted, or all rows have flipped and are alike.
+    y = torch.where(torch.rand(SAMPLES).to(device) < 0.6, h.argmax(dim=1), y)
+    state = torch.rand(6, SAMPLES).to(device, accumulate_dtype(dtype))
+    together = of(op, h, y, state)
+    for i in range(SAMPLES):
+        one = slice(i, i + 1)
+        alone = of(op, h[one], y[one], state[:, one].clone())
+        for a, b in zip(alone, together, strict=True):
+            torch.testing.assert_close(a, b[one], rtol=0, atol=0, equal_nan=True)
