@@ -18,7 +18,7 @@ GPU_WHEELS ?= pytest pluggy iniconfig pygments packaging pytest-benchmark py-cpu
     lightning-fabric lightning-utilities pytorchcv==0.0.74
 BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
 COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
-CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/*))
+CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/* python_tests/*.cpp benchmarks/*.cpp))
 
 .PHONY: help demo test readme lint bench gpu wheels abi clean
 .DELETE_ON_ERROR:
