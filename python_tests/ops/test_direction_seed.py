@@ -38,9 +38,9 @@ class TestDirectionSeed(OpTester):
     def tolerance(self, args: Case) -> tuple[float, ...]:
         # seed = w / sum(w) <= 1 with w = e^a, a <= 0, in units u of the accumulation dtype.
         # Rounding a moves w by |a| e^a u < u/2, exponential and quotient cost an ulp each. A sum of
-        # K terms is off by the additions its terms go through: K in a chain, as the CPU has it below
-        # 128, else at most 64 and a 512th of K in every order used here (lanes, trees, pairwise).
-        # Both sides err, and then round to dtype.
+        # K terms is off by the additions its terms go through: K in a chain, as the CPU has them
+        # below 128, else at most 64 and a 512th of K in every order used here (lanes, trees,
+        # pairwise). Both sides err, and then round to dtype.
         dtype, classes = args[0].dtype, args[0].shape[1]
         unit = UNIT[torch.float64 if dtype == torch.float64 else torch.float32]
         additions = classes if classes < 128 else 64 + classes // 512

@@ -53,12 +53,13 @@ class TestProbabilityMargin(OpTester):
 
     def tolerance(self, args: Case) -> tuple[float, ...]:
         # In roundings u. A class passes through n merges of partial sums: K in a chain, as the CPU
-        # has it below 128, else at most 64 and a 512th of K in every order used here (lanes, parts,
-        # trees). A merge costs a sum S or Q at most 6 u, relatively: its exponential 2.1 (twice that in Q, whose root is taken), a product, two
-        # additions. Differences h_k - h_2 are rounded: |a| e^a u for a term, together log K u at
-        # most. Ratios of the sums, their expm1 or root and |d| e^-|d| add less than 20 u. In W the
-        # other sums' errors come on top of its own, 14 u, and a^2 e^a u for a term, together
-        # log^2 K u; the entropy has W / S <= log K and the logarithm of S. Both sides err.
+        # has them below 128, else at most 64 and a 512th of K in every order used here (lanes,
+        # parts, trees). A merge costs a sum S or Q at most 6 u, relatively: its exponential 2.1
+        # (twice that in Q, whose root is taken), a product, two additions. Differences h_k - h_2
+        # are rounded: |a| e^a u for a term, together log K u at most. Ratios of the sums, their
+        # expm1 or root and |d| e^-|d| add less than 20 u. In W the other sums' errors come on top
+        # of its own, 14 u, and a^2 e^a u for a term, together log^2 K u; the entropy has W / S <=
+        # log K and the logarithm of S. Both sides err.
         dtype, classes = args[0].dtype, args[0].shape[1]
         unit = UNIT[ops.accumulate_dtype(dtype)]
         merges = classes if classes < 128 else 64 + classes // 512
