@@ -126,15 +126,16 @@ RR_HD bool is_class(index_t k, index_t classes) { return k >= 0 && k < classes; 
 template <class A>
 constexpr index_t kShortRow = 4 * kLanes<A>;
 
-// Calls tile(first) for kLanes short rows at a time, row(sample) for each one that is left over and
-// for long rows.
-template <class A, class Tile, class Row>
-RR_HD void in_tiles(index_t begin, index_t end, index_t classes, const Tile& tile, const Row& row) {
-    const index_t long_rows = classes < kShortRow<A> ? begin : end;
-    for (index_t sample = begin; sample < long_rows; ++sample) {
-        row(sample);
+// Calls full(first) for kLanes short rows at a time, single(sample) for each one that is left over
+// and for long rows.
+template <class A, class Full, class Single>
+RR_HD void in_tiles(index_t begin, index_t end, index_t classes, const Full& full,
+                    const Single& single) {
+    const index_t short_rows = classes < kShortRow<A> ? begin : end;
+    for (index_t sample = begin; sample < short_rows; ++sample) {
+        single(sample);
     }
-    in_blocks<kLanes<A>>(long_rows, end, tile, row);
+    in_blocks<kLanes<A>>(short_rows, end, full, single);
 }
 
 // Of each class, a number of every row.
