@@ -71,5 +71,7 @@ def markdown(blocks: Iterable[Block]) -> str:
 
 
 def number(value: float | None, factor: float, digits: int, sign: str = "") -> str:
-    """`factor * value` with so many digits; a dash for None."""
-    return "–" if value is None else f"{factor * value:{sign}.{digits}f}".replace("-", "−")
+    """`factor * value` with so many digits, 0 without a minus; a dash for None."""
+    if value is None:
+        return "–"
+    return f"{round(factor * value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")

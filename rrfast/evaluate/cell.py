@@ -44,6 +44,24 @@ def cell(
     return mean
 
 
+def leading(means: Sequence[float], *, lowest: bool = False) -> list[int]:
+    """Places of the best of several means, all of them where they tie; none of a single one.
+
+    Means of different seeds may be equal and yet differ in their last bit.
+
+    Args:
+        means: NaN is not among the best.
+        lowest: Whether lower is better.
+
+    Example:
+        >>> leading([0.1 + 0.2, 0.3, 0.2, float("nan")])
+        [0, 1]
+    """
+    known = [mean for mean in means if not math.isnan(mean)]
+    best = (min if lowest else max)(known, default=math.nan)
+    return [i for i, mean in enumerate(means) if len(means) > 1 and math.isclose(mean, best)]
+
+
 def difference(found: Paired, marks: Sequence[str], factor: float = 100.0, digits: int = 2) -> str:
     """Mean ± standard error of a difference, and a mark for what it decides.
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from rrfast.evaluate.cell import cell, difference
+from rrfast.evaluate.cell import cell, difference, leading
 from rrfast.evaluate.drawing import trainings, weights
 from rrfast.evaluate.summary import Row, at, fewer, of, paired, runs_of, spread
 from rrfast.tables import Block, number
@@ -49,9 +49,7 @@ def _table(title: str, rows: list[Row], key: str, *, lowest: bool) -> Block:
             interval = own[0]["noise"][name]["intervals"][key]
             line.append(cell(own, value, interval=interval))
             means.append(spread(own, value).mean)
-        known = [mean for mean in means if not math.isnan(mean)]
-        first = (min if lowest else max)(known, default=math.nan)
-        best |= {(i, j) for i, mean in enumerate(means) if mean == first and len(order) > 1}
+        best |= {(i, j) for i in leading(means, lowest=lowest)}
     return Block(title, ["training", *NOISE.values()], cells, 1, frozenset(best))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from rrfast.evaluate.cell import cell
+from rrfast.evaluate.cell import cell, leading
 from rrfast.evaluate.division import PROTOCOLS
 from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.summary import Row, at, of, spread
@@ -77,9 +76,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
 def _best(rows: list[Row], scores: list[str], training: str, name: str) -> list[int]:
     """Places of the scores with the best mean; several where they tie."""
     means = [spread(of(rows, score=s, training=training), at(name)).mean for s in scores]
-    known = [mean for mean in means if not math.isnan(mean)]
-    best = (max if name == "auroc" else min)(known, default=math.nan)
-    return [place for place, mean in enumerate(means) if mean == best]
+    return leading(means, lowest=name != "auroc")
 
 
 def _paper(rows: list[Row]) -> Block | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rrfast.evaluate.cell import leading
 from rrfast.evaluate.ood.appraisal import SURE, SURE_IN_BOX
 from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.ood.diagnosis import NEAREST
@@ -80,9 +81,7 @@ def _every_score(rows: list[Row], training: str) -> Block:
         scores = _values(own, "score")
         for j, (metric, (_, _, _, higher)) in enumerate(COLUMNS.items(), 2):
             means = [spread(of(own, score=score), at(metric)).mean for score in scores]
-            known = [mean for mean in means if not math.isnan(mean)]
-            top = (max if higher else min)(known, default=math.nan)
-            best |= {(len(cells) + i, j) for i, mean in enumerate(means) if mean == top}
+            best |= {(len(cells) + i, j) for i in leading(means, lowest=not higher)}
         cells += [[name, score, *_cells(of(own, score=score))] for score in scores]
     head = ["against", "score", *(head for head, *_ in COLUMNS.values())]
     return Block(

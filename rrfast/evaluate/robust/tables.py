@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rrfast.evaluate.cell import cell, difference
+from rrfast.evaluate.cell import cell, difference, leading
 from rrfast.evaluate.drawing import trainings, weights
 from rrfast.evaluate.summary import Paired, Row, at, fewer, of, paired, runs_of, spread
 from rrfast.tables import Block, number
@@ -87,8 +87,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
                 digits = 1 if interval else 2
                 line.append(cell(rows, ACCURACY, digits=digits, interval=interval))
             means = [spread(rows, ACCURACY).mean for rows in own]
-            highest = max(means)
-            best |= {(i, j) for i, m in enumerate(means) if m == highest and len(order) > 1}
+            best |= {(i, j) for i in leading(means)}
         title = f"Accuracy under attack %, eps = {eps}, {weights(checkpoint)}"
         yield Block(title, head, cells, 1, frozenset(best))
     for checkpoint in checkpoints(result):
