@@ -2,80 +2,64 @@
 #pragma once
 
 #include <type_traits>
+#include <vector>
 
 #include "rows.h"
 
 namespace rrfast::cpu::RRFAST_ISA {
 
-// Sum of value(k) for k in [begin, end): in order if they are few, else in lanes, and pairwise
-// beyond a block, because a long sum of small terms drifts.
-template <class A, class Value>
-inline A sum_of(index_t begin, index_t end, const Value& value) {
+// In order if they are few, else in lanes, and pairwise beyond a block, because a long sum of small
+// terms drifts.
+template <class A>
+inline A sum_of(const A* value, index_t count) {
     constexpr index_t lanes = kLanes<A>;
-    if (end - begin > 32 * lanes) {
-        const index_t middle = begin + (end - begin) / (2 * lanes) * lanes;
-        return sum_of<A>(begin, middle, value) + sum_of<A>(middle, end, value);
+    if (count > 32 * lanes) {
+        const index_t half = count / (2 * lanes) * lanes;
+        return sum_of(value, half) + sum_of(value + half, count - half);
     }
-    if (end - begin < kShortRow<A>) {
+    if (count < kShortRow<A>) {
         A total = 0;
-        for (index_t k = begin; k < end; ++k) {
-            total += value(k);
+        for (index_t k = 0; k < count; ++k) {
+            total += value[k];
         }
         return total;
     }
     A sum[lanes] = {};
     in_blocks<lanes>(
-        begin, end,
+        0, count,
         [&](index_t k) {
             for (index_t j = 0; j < lanes; ++j) {
-                sum[j] += value(k + j);
+                sum[j] += value[k + j];
             }
         },
-        [&](index_t k) { sum[k % lanes] += value(k); });
+        [&](index_t k) { sum[k % lanes] += value[k]; });
     fold_lanes<lanes>([&](index_t a, index_t b) { sum[a] += sum[b]; });
     return sum[0];
 }
 
+// `kept` has room for a row, and may be the seed itself: an exponential costs more than all the
+// rest, so each is taken once.
 template <class T>
-RR_HD void seed_of_row(const T* __restrict__ row, index_t classes, accumulate_t<T> temperature,
-                       index_t* prediction, accumulate_t<T>* margin, T* __restrict__ seed) {
+void seed_of_row(const T* __restrict__ row, index_t classes, accumulate_t<T> temperature,
+                       accumulate_t<T>* kept, index_t* prediction, accumulate_t<T>* margin,
+                       T* seed) {
     using A = accumulate_t<T>;
     const Top2<A> top = row_top2(row, classes);
-    const index_t best = top.first.index;
-    const auto weight = [&](index_t k) { return seed_weight(widen(row[k]), k, top, temperature); };
-    // An exponential costs more than all the rest, so each is taken once and kept: in the result
-    // where that has the precision, on the stack where a row fits there.
-    const auto keep = [&](A* kept) {
-        for (index_t k = 0; k < classes; ++k) {
-            kept[k] = weight(k);
-        }
-        kept[best] = A(0);
-        const A sum = sum_of<A>(0, classes, [&](index_t k) { return kept[k]; });
-        for (index_t k = 0; k < classes; ++k) {
-            kept[k] /= sum;
-        }
-    };
-    if constexpr (std::is_same_v<T, A>) {
-        keep(seed);
-    } else if (classes <= kRow) {
-        A kept[kRow];
-        keep(kept);
-        for (index_t k = 0; k < classes; ++k) {
-            seed[k] = narrow<T>::from(kept[k]);
-        }
-    } else {
-        const A sum = sum_of<A>(0, best, weight) + sum_of<A>(best + 1, classes, weight);
-        for (index_t k = 0; k < classes; ++k) {
-            seed[k] = narrow<T>::from(weight(k) / sum);
-        }
+    for (index_t k = 0; k < classes; ++k) {
+        kept[k] = seed_weight(widen(row[k]), k, top, temperature);
     }
-    seed[best] = narrow<T>::from(A(-1));
-    *prediction = best;
+    kept[top.first.index] = A(0);
+    const A sum = sum_of(kept, classes);
+    for (index_t k = 0; k < classes; ++k) {
+        seed[k] = narrow<T>::from(kept[k] / sum);
+    }
+    seed[top.first.index] = narrow<T>::from(A(-1));
+    *prediction = top.first.index;
     *margin = top.first.value - top.second.value;
 }
 
 template <class T>
-RR_HD void seeds_of_tile(const T* rows, index_t classes, accumulate_t<T> temperature,
+void seeds_of_tile(const T* rows, index_t classes, accumulate_t<T> temperature,
                          index_t* prediction, accumulate_t<T>* margin, T* seeds) {
     using A = accumulate_t<T>;
     constexpr index_t lanes = kLanes<A>;
@@ -109,6 +93,7 @@ void direction_seed(const T* logits, index_t begin, index_t end, index_t classes
                     double temperature, index_t* prediction, accumulate_t<T>* margin, T* seed) {
     using A = accumulate_t<T>;
     const auto t = static_cast<A>(temperature);
+    std::vector<A> wide(std::is_same_v<T, A> ? 0 : classes);
     in_tiles<A>(
         begin, end, classes,
         [&](index_t first) {
@@ -116,8 +101,13 @@ void direction_seed(const T* logits, index_t begin, index_t end, index_t classes
                           seed + first * classes);
         },
         [&](index_t sample) {
-            seed_of_row(logits + sample * classes, classes, t, prediction + sample, margin + sample,
-                        seed + sample * classes);
+            T* out = seed + sample * classes;
+            A* kept = wide.data();
+            if constexpr (std::is_same_v<T, A>) {
+                kept = out;
+            }
+            seed_of_row(logits + sample * classes, classes, t, kept, prediction + sample,
+                        margin + sample, out);
         });
 }
 

@@ -15,7 +15,6 @@ constexpr index_t kLanes = 128 / sizeof(A);
 // What a row kernel keeps on the stack of the values it computes, so that computing them is a loop
 // of its own, without a reduction in it.
 constexpr index_t kChunk = 256;
-constexpr index_t kRow = 4096;
 
 // Calls full(k) for every whole block of Block elements in [begin, end), then single(k) for each
 // one that is left over.
