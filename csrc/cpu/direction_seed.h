@@ -41,8 +41,7 @@ inline A sum_of(const A* value, index_t count) {
 // rest, so each is taken once.
 template <class T>
 void seed_of_row(const T* __restrict__ row, index_t classes, accumulate_t<T> temperature,
-                       accumulate_t<T>* kept, index_t* prediction, accumulate_t<T>* margin,
-                       T* seed) {
+                 accumulate_t<T>* kept, index_t* prediction, accumulate_t<T>* margin, T* seed) {
     using A = accumulate_t<T>;
     const Top2<A> top = row_top2(row, classes);
     for (index_t k = 0; k < classes; ++k) {
@@ -59,8 +58,8 @@ void seed_of_row(const T* __restrict__ row, index_t classes, accumulate_t<T> tem
 }
 
 template <class T>
-void seeds_of_tile(const T* rows, index_t classes, accumulate_t<T> temperature,
-                         index_t* prediction, accumulate_t<T>* margin, T* seeds) {
+void seeds_of_tile(const T* rows, index_t classes, accumulate_t<T> temperature, index_t* prediction,
+                   accumulate_t<T>* margin, T* seeds) {
     using A = accumulate_t<T>;
     constexpr index_t lanes = kLanes<A>;
     const auto number = static_cast<Position<A>>(classes);
