@@ -29,7 +29,7 @@ from rrfast.machine import processor
 from rrfast.metrics import METRICS
 from rrfast.results import write_json
 from rrfast.scores import SCORES
-from rrfast.tables import SHOWN
+from rrfast.tables import SHOWN, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -383,7 +383,7 @@ def _notes(result: dict[str, Any]) -> list[str]:
     for score, metrics in result["paired"].items():
         d = metrics["aurc"]
         error = "" if math.isnan(d["standard_error"]) else f" ± {1000 * d['standard_error']:.2f}"
-        mean = f"{1000 * d['mean']:+.2f}".replace("-", "−")
+        mean = number(d["mean"], 1000, 2, "+")
         notes.append(
             f"  {ROWS[score]:<13}{mean}{error}, lower on {d['lower']} of {d['seeds']} seeds"
         )

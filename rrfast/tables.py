@@ -71,7 +71,12 @@ def markdown(blocks: Iterable[Block]) -> str:
 
 
 def number(value: float | None, factor: float, digits: int, sign: str = "") -> str:
-    """`factor * value` with so many digits, 0 without a minus; a dash for None."""
+    """`factor * value` with so many digits, 0 without a minus; a dash for None.
+
+    Example:
+        >>> number(-0.00004, 100, 2), number(-0.5, 1, 1), number(None, 1, 1)
+        ('0.00', '−0.5', '–')
+    """
     if value is None:
         return "–"
     return f"{round(factor * value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")

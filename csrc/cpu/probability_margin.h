@@ -80,6 +80,7 @@ void probability_margin(const T* logits, const index_t* labels, index_t begin, i
         }
         return;
     }
+    // Rows that are left over make a tile too, or their sums would be in another order.
     constexpr index_t lanes = kLanes<A>, vector = 32 / sizeof(A);
     Tile<A> tile;
     for (index_t first = begin; first < end; first += lanes) {

@@ -130,11 +130,11 @@ constexpr index_t kShortRow = 4 * kLanes<A>;
 template <class A, class Full, class Single>
 RR_HD void in_tiles(index_t begin, index_t end, index_t classes, const Full& full,
                     const Single& single) {
-    const index_t short_rows = classes < kShortRow<A> ? begin : end;
-    for (index_t sample = begin; sample < short_rows; ++sample) {
+    const index_t first_short = classes < kShortRow<A> ? begin : end;
+    for (index_t sample = begin; sample < first_short; ++sample) {
         single(sample);
     }
-    in_blocks<kLanes<A>>(short_rows, end, full, single);
+    in_blocks<kLanes<A>>(first_short, end, full, single);
 }
 
 // Of each class, a number of every row.
