@@ -582,7 +582,7 @@ def test_a_file_that_is_no_checkpoint(begun: Path, tmp_path: Path, kind: str) ->
         path.write_bytes({"empty": b"", "truncated": content[:-300], "text": b"epoch"}[kind])
     before = listing(tmp_path)
     sentence = {"a list": "must hold a dict, and holds list", "of weights": "it lacks"}.get(
-        kind, r"checkpoint.pt cannot be read as a checkpoint .* Delete it to begin anew"
+        kind, r"checkpoint.pt cannot be read as a file of torch.* Delete it to begin anew"
     )
     with pytest.raises(ValueError, match=sentence):
         quiet(network(), out=tmp_path, resume=True)

@@ -130,16 +130,16 @@ def test_a_loss_that_is_not_finite_on_one_stops_both(runs: Runs) -> None:
 MODEL = """
 import os, time
 from torch import nn
-from rrfast.train import checkpoint
+from rrfast import torch_file
 
 if os.environ["RANK"] == "1":
-    save = checkpoint.save
+    save = torch_file.save
 
     def slow(path, state):
         time.sleep(3)
         save(path, state)
 
-    checkpoint.save = slow
+    torch_file.save = slow
 
 class Poisoned(nn.Module):
     def __init__(self, classes):

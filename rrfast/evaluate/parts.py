@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rrfast.train import checkpoint
+from rrfast.whole_file import remove_partial, write_text
 
 
 class Row(NamedTuple):
@@ -73,14 +73,14 @@ class Parts:
                     f"and {pinned.get(name)} here. Finish it with its own arguments, or delete the "
                     "folder to begin anew"
                 )
-            checkpoint.remove_partial(self.folder)
+            remove_partial(self.folder)
             chosen: dict[str, Any] = there["chosen"]
             return chosen
         chosen = choose()
         self.remove()
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"pinned": pinned, "chosen": chosen}, indent=1)
-        checkpoint.write_text(self._manifest, text)
+        write_text(self._manifest, text)
         return chosen
 
     def missing(self) -> list[int]:
@@ -90,7 +90,7 @@ class Parts:
     def write(self, part: int, rows: Iterable[Row]) -> None:
         """The rows of one part, whole or not at all."""
         # Python's JSON has NaN and infinity, and every float comes back to the bit.
-        checkpoint.write_text(self._file(part), json.dumps([list(row) for row in rows]))
+        write_text(self._file(part), json.dumps([list(row) for row in rows]))
 
     def rows(self) -> Iterator[list[Row]]:
         """All rows, part by part.
@@ -114,7 +114,7 @@ class Parts:
             return
         self._manifest.unlink(missing_ok=True)
         for file in self.folder.iterdir():
-            if re.fullmatch(r"(\d+|manifest)\.json(\.partial)?", file.name):
+            if re.fullmatch(r"(\d+|manifest)\.json((\.[0-9a-f]+)?\.partial)?", file.name):
                 file.unlink(missing_ok=True)
         # What a desktop or a file system leaves there does not make a table fail that is complete.
         if not any(self.folder.iterdir()):

@@ -19,11 +19,10 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from rrfast import engine
+from rrfast import engine, torch_file, whole_file
 from rrfast.checks import check_labels, describe
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
-from rrfast.train import checkpoint
 from rrfast.train.bar import Bar
 from rrfast.train.batches import STEP, Data, Loader, Plan, Share, length, stream
 from rrfast.train.schedule import make_optimizer, make_schedule
@@ -349,14 +348,14 @@ class _Run:
     @staticmethod
     def _make_folder(out: Path, beside: Mapping[str, str], begun: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        checkpoint.remove_partial(out)
+        whole_file.remove_partial(out)
         if begun:
             return
         # Of a training whose checkpoint somebody deleted.
         for weights in ("best.pt", "last.pt"):
             (out / weights).unlink(missing_ok=True)
         for name, text in beside.items():
-            checkpoint.write_text(out / name, text)
+            whole_file.write_text(out / name, text)
 
     def go(self) -> Fitted:
         """From where it is to the end."""
@@ -500,7 +499,7 @@ class _Run:
             if not own.isfinite():
                 # Made again from its number, as it was.
                 batches = next(self.loader([share]))
-                checkpoint.save(
+                torch_file.save(
                     path,
                     {
                         "epoch": epoch,
@@ -522,7 +521,10 @@ class _Run:
     # ------------------------------------------------------------------------------------ the files
 
     def _restore(self, path: Path) -> None:
-        state = checkpoint.load(path)
+        try:
+            state = torch_file.load(path)
+        except ValueError as error:
+            raise ValueError(f"{error}. Delete it to begin anew") from error
         parts = {"model", "optimizer", "schedule", "scaler", "progress", *self._identity()}
         missing = parts - set(state)
         if missing:
@@ -554,7 +556,7 @@ class _Run:
 
     def _save(self) -> None:
         if self.out is not None and self.fabric.is_global_zero:
-            checkpoint.save(
+            torch_file.save(
                 self.out / "checkpoint.pt",
                 {
                     **self._identity(),
@@ -580,7 +582,7 @@ class _Run:
 
     def _save_weights(self, name: str) -> None:
         if self.out is not None and self.fabric.is_global_zero:
-            checkpoint.save(self.out / name, self.bare.state_dict())
+            torch_file.save(self.out / name, self.bare.state_dict())
 
     def _log(self) -> None:
         """The whole history: a file that fits the checkpoint, however often it was resumed."""
@@ -591,7 +593,7 @@ class _Run:
         writer = csv.DictWriter(text, history[0])
         writer.writeheader()
         writer.writerows(history)
-        checkpoint.write_text(self.out / "log.csv", text.getvalue())
+        whole_file.write_text(self.out / "log.csv", text.getvalue())
         if self.training.tensorboard:
             _log_events(self.out / "tensorboard", history[-1])
 

@@ -17,10 +17,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from torch import nn
 
+from rrfast import torch_file
 from rrfast.data import Split
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.objectives import OBJECTIVES, Objective
-from rrfast.train import checkpoint
 from rrfast.train.batches import Data
 from rrfast.train.fit import Fitted, fit
 from rrfast.train.settings import Training
@@ -350,7 +350,7 @@ def load_trained(folder: Path | str, weights: str = "last") -> Trained:
             "rrfast train --resume continues it"
         )
     recipe = load_recipe(folder / "recipe.yaml")
-    state = checkpoint.load(path)
+    state = torch_file.load(path)
     # All weights are in the file: those it began with may be elsewhere by now.
     model = make_model(
         msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, weights=None))
