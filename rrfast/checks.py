@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 import torch
@@ -162,3 +163,22 @@ def check_path(name: str, value: object) -> None:
     """Raise a TypeError unless `value` is a path, as text or as a `pathlib.Path`."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} must be a path, str or pathlib.Path, got {describe(value)}")
+
+
+def check_seed(name: str, value: object) -> None:
+    """Raise unless `value` is an integer that a generator of torch takes."""
+    if not isinstance(value, (int, numbers.Integral)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if not -(2**63) <= int(value) < 2**64:
+        raise ValueError(f"{name} must be from -2**63 to 2**64 - 1, got {value}")
+
+
+def meant(name: object, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that is none, where one of the known is close.
+
+    Example:
+        >>> meant("digit", ["cifar10", "digits"])
+        '; did you mean digits?'
+    """
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

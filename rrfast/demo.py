@@ -27,9 +27,10 @@ import rrfast
 from rrfast.data import digits, digits_cnn
 from rrfast.machine import processor
 from rrfast.metrics import METRICS
-from rrfast.results import write_json
+from rrfast.results import results_in, write_figure, write_json
 from rrfast.scores import SCORES
 from rrfast.tables import SHOWN, number
+from rrfast.whole_file import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -129,6 +130,7 @@ def run(
         seeds) and `paired` (RAT minus standard per score and metric: mean, standard error).
 
     Raises:
+        BlockingIOError: Another demo is writing into `out`.
         ImportError: scikit-learn or matplotlib is not installed.
         OSError: `out` cannot be written.
 
@@ -143,7 +145,11 @@ def run(
     console = console or Console()
     require_extras()
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    with results_in(out, "demo"):
+        return _run(settings, out, console)
+
+
+def _run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     started = time.perf_counter()
@@ -176,7 +182,7 @@ def run(
     for line in _notes(result):
         console.print(line, highlight=False)
     write_json(out / "demo.json", result)
-    (out / "demo.md").write_text(_markdown(result), encoding="utf-8")
+    write_text(out / "demo.md", _markdown(result))
     _figure(scored, out / "radius.png")
     console.print(f"\nWritten to {out}: demo.json, demo.md, radius.png", highlight=False)
     return result
@@ -444,7 +450,7 @@ def _figure(scored: dict[tuple[int, str, str], Scored], path: Path) -> None:
         ax.set_title("RAT" if training == "RAT" else f"{training} training", fontsize=11)
     axes[0].set_ylabel("share of its group per bin, %")
     figure.supxlabel("robust radius (RR-BS, L∞; 1 is the full range of a pixel)", fontsize=10)
-    figure.savefig(path, dpi=150)
+    write_figure(path, figure)
 
 
 def _histogram(ax: Axes, groups: dict[str, Tensor], edges: list[float]) -> None:

@@ -1,11 +1,33 @@
-"""Results as files: JSON without NaN, and a figure where matplotlib is."""
+"""Results as files, whole or not there: JSON without NaN, and figures where matplotlib is."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rrfast.lock import alone
+from rrfast.whole_file import remove_partial, write, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@contextlib.contextmanager
+def results_in(folder: Path, stem: str) -> Iterator[None]:
+    """Make the folder, and keep other runs that write STEM.json from it meanwhile.
+
+    Raises:
+        BlockingIOError: Another run is at it.
+        OSError: The folder cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder / f"{stem}.lock", folder):
+        remove_partial(folder, stem)
+        yield
 
 
 def write_json(path: Path, result: dict[str, Any], *, compact: bool = False) -> None:
@@ -14,7 +36,12 @@ def write_json(path: Path, result: dict[str, Any], *, compact: bool = False) -> 
     With `compact`, on one line: for what only programs read, megabytes of it.
     """
     text = json.dumps(plain(result), indent=None if compact else 1, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
+
+
+def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:
+    """Write `figure` as PNG."""
+    write(path, lambda file: figure.savefig(file, dpi=dpi, format="png"))
 
 
 def plain(value: Any) -> Any:

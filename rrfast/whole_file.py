@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import io
 import os
 import secrets
@@ -70,7 +71,7 @@ def remove_partial(folder: Path, stem: str = "") -> None:
 
     Only for who knows that nobody writes there now: see `rrfast.lock`.
     """
-    for partial in folder.glob(f"{stem}*{PARTIAL}"):
+    for partial in folder.glob(f"{glob.escape(stem)}*{PARTIAL}"):
         partial.unlink(missing_ok=True)
 
 

@@ -19,7 +19,8 @@ from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
 from rrfast.bench.throughput import throughput, worth
 from rrfast.machine import machine
-from rrfast.results import require_matplotlib, write_json
+from rrfast.results import require_matplotlib, results_in, write_json
+from rrfast.whole_file import write_text
 
 
 def run(
@@ -40,6 +41,7 @@ def run(
         dtype and contestant), and where asked for `speed` and `pareto`.
 
     Raises:
+        BlockingIOError: Another benchmark is writing into `out`.
         ImportError: matplotlib, or what a model needs, is not installed.
         OSError: `out` cannot be written, or a file is not there.
         ValueError: Model, weights and data do not go together.
@@ -51,8 +53,12 @@ def run(
     console = console or Console()
     require_matplotlib("bench")
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     subject = load(settings)
+    with results_in(out, "bench"):
+        return _run(subject, settings, out, console)
+
+
+def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> dict[str, Any]:
     started = time.perf_counter()
     result: dict[str, Any] = {
         "command": settings.command(),
@@ -110,7 +116,7 @@ def _measure(
 
 def _write(result: dict[str, Any], out: Path) -> list[str]:
     write_json(out / "bench.json", result)
-    (out / "bench.md").write_text(report.markdown(result), encoding="utf-8")
+    write_text(out / "bench.md", report.markdown(result))
     figures.throughput(result, out / "throughput.png")
     written = ["bench.json", "bench.md", "throughput.png"]
     if result.get("pareto"):

@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rrfast.results import write_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -63,7 +65,7 @@ def throughput(result: dict[str, Any], path: Path) -> None:
     model = result["settings"]["model"].rpartition(":")[2]
     figure.suptitle(f"{model} on {result['device']}", fontsize=10)
     figure.supxlabel("images per second, log scale", fontsize=10)
-    figure.savefig(path, dpi=150)
+    write_figure(path, figure)
 
 
 def pareto(result: dict[str, Any], path: Path) -> None:
@@ -96,7 +98,7 @@ def pareto(result: dict[str, Any], path: Path) -> None:
     figure.draw_without_rendering()  # places the panels, so that the labels can be placed
     for ax, labels in zip(panels, ends, strict=True):
         _place(ax, labels)
-    figure.savefig(path, dpi=150)
+    write_figure(path, figure)
 
 
 class Label(NamedTuple):

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rrfast.checks import check_seed
+
 
 class Split(NamedTuple):
     """Images and their labels."""
@@ -37,7 +39,7 @@ def digits(
     random state is neither used nor changed.
 
     Args:
-        seed: Any integer.
+        seed: An integer from -2**63 to 2**64 - 1.
         noise: Standard deviation of the pixel noise, where 1 is the full range of a pixel; the
             result is clipped to [0, 1]. All splits get the same kind of noise, drawn once.
         train: Images to train on. All are dealt out at random, without regard to their labels.
@@ -60,7 +62,8 @@ def digits(
         >>> test.x.shape, test.y.shape
         (torch.Size([1197, 1, 8, 8]), torch.Size([1197]))
     """
-    for name, value in (("seed", seed), ("train", train), ("validation", validation)):
+    check_seed("seed", seed)
+    for name, value in (("train", train), ("validation", validation)):
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name} must be an integer, got {value!r}")
     if not 0 <= noise < math.inf:
@@ -108,6 +111,7 @@ def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
         >>> digits_cnn()(torch.rand(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
+    check_seed("seed", seed)
     with torch.random.fork_rng(devices=[]):
         # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
         torch.default_generator.manual_seed(seed)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import describe, is_number
+from rrfast.checks import check_seed, describe, is_number
 from rrfast.data.digits import Split
 
 #: Textures per class, and waves per texture.
@@ -56,7 +56,7 @@ def synthetic(
     does not depend on the sizes of the others. Global random state is neither used nor changed.
 
     Args:
-        seed: Any integer.
+        seed: An integer from -2**63 to 2**64 - 1.
         train: Images to train on.
         validation: Images to choose settings on.
         test: Images to test on.
@@ -84,8 +84,8 @@ def synthetic(
         >>> data.train.x.shape, data.test.y.shape
         (torch.Size([100, 3, 32, 32]), torch.Size([50]))
     """
+    check_seed("seed", seed)
     integers = {
-        "seed": (seed, None),
         "train": (train, 0),
         "validation": (validation, 0),
         "test": (test, 0),
@@ -95,7 +95,7 @@ def synthetic(
     for name, (value, least) in integers.items():
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name} must be an integer, got {value!r}")
-        if least is not None and value < least:
+        if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
     if not is_number(difficulty):
         raise TypeError(f"difficulty must be a number, got {describe(difficulty)}")
@@ -173,6 +173,7 @@ def synthetic_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
         >>> synthetic_cnn()(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
+    check_seed("seed", seed)
     with torch.random.fork_rng(devices=[]):
         # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
         torch.default_generator.manual_seed(seed)

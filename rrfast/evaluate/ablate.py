@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import torch
 from rich.console import Console
 
 from rrfast import engine, tables
+from rrfast.checks import check_number
 from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.division import Part
+from rrfast.evaluate.misd.claims import MARKS
+from rrfast.evaluate.summary import Paired, at, counted, of, paired, spread
 from rrfast.machine import machine
 from rrfast.metrics import METRICS
-from rrfast.results import plain, require_matplotlib, write_json
+from rrfast.results import plain, require_matplotlib, results_in, write_figure, write_json
 from rrfast.scores import SCORES
 from rrfast.tables import CONVENTION, SHOWN, Block, number
-from rrfast.train.recipe import Recipe, load_trained
+from rrfast.train.recipe import load_trained, make_task
+from rrfast.train.recipe_file import Recipe
 from rrfast.train.tasks import Task
 from rrfast.train.variants import train_variants
+from rrfast.whole_file import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,11 +74,15 @@ def ablate(
     The whole is resumable: every training has a folder in out/trainings, one that is over is not
     done again, and one that was stopped goes on.
 
+    A claim is confirmed or contradicted, comparison by comparison, by the rule of `rrfast
+    evaluate`: where 0 is outside the 95 % interval of Student's t over seeds. One seed decides
+    nothing.
+
     Args:
         recipe: Its objective gives eps and all other options; its name and mode are not used.
         out: Folder for ablation.json, ablation.md, ablation.png and the trainings.
         seeds: Of the trainings; also of the data, where the recipe gives them none.
-        mixup: The alpha of Mixup in the rows that have it.
+        mixup: The alpha of Mixup in the rows that have it; 0: there are no such rows.
         command: What the results are to say made them.
         console: Where to print; default standard output.
 
@@ -81,15 +92,33 @@ def ablate(
         `paired` (RAT less each of the others on the same seed: mean, standard error, wins).
 
     Raises:
+        BlockingIOError: Another run is writing into `out`.
         ImportError: matplotlib is not installed.
-        ValueError: The recipe has no test split, or the training's options do not fit.
+        TypeError, ValueError: There is no seed, `mixup` is below 0, the data have no test split, or
+            the recipe's options do not fit; all of it before the first training.
 
     Source: RAT Tables 1 and 5; errata 11 to 13.
     """
     require_matplotlib("ablate")
+    check_number("mixup", mixup, zero=True)
+    if make_task(recipe).test is None:
+        raise ValueError("recipe must have data with a test split")
     console = console or Console()
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    # Under torchrun the first process holds the folder for all.
+    first = os.environ.get("RANK", "0") == "0"
+    with results_in(out, "ablation") if first else contextlib.nullcontext():
+        return _ablate(recipe, out, seeds, mixup, command, console)
+
+
+def _ablate(
+    recipe: Recipe,
+    out: Path,
+    seeds: Sequence[int],
+    mixup: float,
+    command: str,
+    console: Console,
+) -> dict[str, Any]:
     runs = list(_runs(recipe, out, seeds, mixup, console))
     # As it will be read again: None for NaN.
     result: dict[str, Any] = plain(
@@ -108,7 +137,7 @@ def ablate(
     console.print(tables.terminal(blocks(result)))
     console.print("\n".join(notes(result)), highlight=False, markup=False)
     write_json(out / "ablation.json", result)
-    (out / "ablation.md").write_text(_markdown(result), encoding="utf-8")
+    write_text(out / "ablation.md", _markdown(result))
     figure(result, out / "ablation.png")
     console.print(f"\nWritten to {out}: ablation.json, ablation.md, ablation.png", highlight=False)
     return result
@@ -122,11 +151,11 @@ def _runs(
 ) -> Iterator[dict[str, Any]]:
     compared = {
         variant_of(objective, mixed): {"objective": objective, "mixup": mixed}
-        for mixed in (False, True)
+        for mixed in ([False, True] if mixup else [False])
         for objective in OBJECTIVES
     }
     done = train_variants(
-        recipe, out / "trainings", list(compared), seeds, mixup=mixup, console=console
+        recipe, out / "trainings", list(compared), seeds, mixup=mixup or None, console=console
     )
     for run in done:
         found = _evaluate(run.folder, run.task)
@@ -145,8 +174,7 @@ def variant_of(objective: str, mixed: bool) -> str:
 
 def _evaluate(folder: Path, task: Task) -> dict[str, float]:
     """The metrics of the last weights on the test split."""
-    if task.test is None:
-        raise ValueError("recipe must have data with a test split")
+    assert task.test is not None  # looked at before the first training
     model, recipe = load_trained(folder)
     model.to(chosen_device(None))
     how = (recipe.training.validation_batch, chosen_device(None), recipe.training.workers)
@@ -178,45 +206,50 @@ def _median(values: Tensor) -> float:
 # ---------------------------------------------------------------------------------- the statistics
 
 
-def _mean_std(values: Sequence[float]) -> dict[str, float]:
-    v = torch.tensor(values, dtype=torch.float64)
-    return {"mean": v.mean().item(), "std": v.std().item() if len(v) > 1 else math.nan}
+def _mixed(rows: Sequence[dict[str, Any]]) -> list[bool]:
+    """Without Mixup, and with it where there is such a row."""
+    return sorted({row["mixup"] for row in rows})
 
 
 def _summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for mixed in (False, True):
+    for mixed in _mixed(runs):
         for objective in OBJECTIVES:
-            own = [r for r in runs if (r["objective"], r["mixup"]) == (objective, mixed)]
+            own = of(runs, objective=objective, mixup=mixed)
+            found = {column: spread(own, at(column)) for column in COLUMNS}
             rows.append(
                 {"objective": objective, "mixup": mixed}
-                | {column: _mean_std([r[column] for r in own]) for column in COLUMNS}
+                | {column: {"mean": s.mean, "std": s.std} for column, s in found.items()}
             )
     return rows
 
 
+def _less(
+    runs: list[dict[str, Any]], mixed: bool, one: str, other: str, column: str = "aurc"
+) -> Paired:
+    """A column of one objective less that of another on the same seed."""
+    # Each training is tested on all of its test split: one division.
+    rows, less = (
+        [run | {"split": 0} for run in of(runs, objective=objective, mixup=mixed)]
+        for objective in (one, other)
+    )
+    return paired(rows, less, at(column))
+
+
 def _paired(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """RAT less each of the others on the same seed."""
-    value = {(r["seed"], r["objective"], r["mixup"]): r for r in runs}
-    seeds = sorted({r["seed"] for r in runs})
     rows = []
-    for mixed in (False, True):
-        for other in OBJECTIVES:
-            if other == "rat":
-                continue
-            differences = [
-                value[seed, "rat", mixed]["aurc"] - value[seed, other, mixed]["aurc"]
-                for seed in seeds
-            ]
-            both = _mean_std(differences)
+    for mixed in _mixed(runs):
+        for other in [name for name in OBJECTIVES if name != "rat"]:
+            found = _less(runs, mixed, "rat", other)
             rows.append(
                 {
                     "other": other,
                     "mixup": mixed,
-                    "mean": both["mean"],
-                    "standard_error": both["std"] / math.sqrt(len(seeds)),
-                    "lower": sum(d < 0 for d in differences),
-                    "seeds": len(seeds),
+                    "mean": found.mean,
+                    "standard_error": found.standard_error,
+                    "lower": found.lower,
+                    "seeds": found.runs,
                 }
             )
     return rows
@@ -255,9 +288,10 @@ def notes(result: dict[str, Any]) -> list[str]:
     recipe = result["recipe"]
     seeds = len(result["seeds"])
     seeds_said = f"{seeds} seed{'s' * (seeds > 1)}"
+    mixup = f"Mixup alpha {result['mixup']:g}" if result["mixup"] else "without Mixup"
     setting = (
         f"Mean ± standard deviation over {seeds_said}. {recipe['model']['name']} on "
-        f"{recipe['data']}; {recipe['objective']}, Mixup alpha {result['mixup']:g}; "
+        f"{recipe['data']}; {recipe['objective']}, {mixup}; "
         f"{recipe['training']['epochs']} epochs for each."
     )
     lines = [
@@ -276,38 +310,69 @@ def notes(result: dict[str, Any]) -> list[str]:
     return lines + list(claims(result))
 
 
+class _Claim(NamedTuple):
+    """What the paper says of one objective against others."""
+
+    sentence: str
+    subject: str
+    lower: bool  #: whether the subject's column is to be the lower one
+    others: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+#: Tables 1 and 5.
+CLAIMS = (
+    _Claim("RAT has the lowest AURC", "rat", True, ("standard", "at", "reverse_at"), ("aurc",)),
+    _Claim(
+        "AT enlarges the radius of right and wrong",
+        "at",
+        False,
+        ("standard",),
+        ("radius_right", "radius_wrong"),
+    ),
+    _Claim(
+        "ReverseAT shrinks both",
+        "reverse_at",
+        True,
+        ("standard",),
+        ("radius_right", "radius_wrong"),
+    ),
+    _Claim("RAT separates: right over wrong", "rat", False, ("standard", "at"), ("radius_ratio",)),
+)
+RULE = (
+    "Claims of the paper, by the paired differences over seeds. ✓ confirmed and ✗ contradicted: 0 "
+    "is outside the 95 % interval of Student's t; · undecided, as a single seed always is."
+)
+
+
 def claims(result: dict[str, Any]) -> Iterator[str]:
-    """A line per claim of Tables 1 and 5: whether the means here bear it out."""
-    for mixed in (False, True):
-        row = {r["objective"]: r for r in result["summary"] if r["mixup"] == mixed}
+    """A line per claim: how many of its comparisons bear it out, by the rule of `Paired`."""
+    runs = result["runs"]
+    yield RULE
+    for mixed in _mixed(runs):
+        yield "With Mixup:" if mixed else "Without Mixup:"
+        for claim in CLAIMS:
+            found = []
+            for other in claim.others:
+                pair = (claim.subject, other) if claim.lower else (other, claim.subject)
+                found += [(other, c, _less(runs, mixed, *pair, column=c)) for c in claim.columns]
+            # One that is undefined for some seed, which has no error, decides nothing.
+            found = [one for one in found if not math.isnan(one[-1].mean)]
+            told = ", ".join(
+                f"{MARKS[less.verdict]} × {_ratio(runs, mixed, claim.subject, other, column):.2f} "
+                f"of {OBJECTIVES[other]}"
+                for other, column, less in found
+            )
+            verdicts = counted([less for *_, less in found])
+            yield f"  {claim.sentence}: {verdicts} ({told or 'no errors'})"
 
-        def mean(objective: str, column: str, row: dict[str, Any] = row) -> float:
-            value: float = row[objective][column]["mean"]
-            return value
 
-        lowest = min(OBJECTIVES, key=lambda objective: mean(objective, "aurc"))
-        at, reverse = (
-            [mean(o, f"radius_{g}") / mean("standard", f"radius_{g}") for g in ("right", "wrong")]
-            for o in ("at", "reverse_at")
-        )
-        separates = [
-            mean("rat", "radius_ratio") / mean(other, "radius_ratio")
-            for other in ("standard", "at")
-        ]
-        told = {
-            f"RAT has the lowest AURC ({OBJECTIVES[lowest]} has)": lowest == "rat",
-            f"AT enlarges the radius of right and wrong (× {at[0]:.2f}, × {at[1]:.2f})": (
-                min(at) > 1
-            ),
-            f"ReverseAT shrinks both (× {reverse[0]:.2f}, × {reverse[1]:.2f})": max(reverse) < 1,
-            (
-                "RAT separates: right over wrong more than standard's and AT's "
-                f"(× {separates[0]:.2f}, × {separates[1]:.2f})"
-            ): min(separates) > 1,
-        }
-        yield "Claims of the paper, with Mixup:" if mixed else "Claims of the paper:"
-        for claim, holds in told.items():
-            yield f"  {'holds' if holds else 'DOES NOT HOLD':<14}{claim}"
+def _ratio(runs: list[dict[str, Any]], mixed: bool, subject: str, other: str, column: str) -> float:
+    one, two = (
+        spread(of(runs, objective=objective, mixup=mixed), at(column)).mean
+        for objective in (subject, other)
+    )
+    return one / two if two else math.nan
 
 
 def _markdown(result: dict[str, Any]) -> str:
@@ -329,7 +394,7 @@ def figure(result: dict[str, Any], path: Path) -> None:
     left, right = drawing.subplots(1, 2)
     names = list(OBJECTIVES.values())
     # Okabe and Ito's colours, told apart by the colour-blind.
-    for mixed, colour in ((False, "#0072B2"), (True, "#E69F00")):
+    for mixed, colour in zip(_mixed(result["runs"]), ("#0072B2", "#E69F00"), strict=False):
         rows = [row for row in result["summary"] if row["mixup"] == mixed]
         label = "with Mixup" if mixed else "without Mixup"
         at = [i + (0.2 if mixed else -0.2) for i in range(len(names))]
@@ -365,7 +430,7 @@ def figure(result: dict[str, Any], path: Path) -> None:
         f"{len(result['seeds'])} seeds: mean and standard deviation",
         fontsize=10,
     )
-    drawing.savefig(path, dpi=150)
+    write_figure(path, drawing)
 
 
 def _bars(

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from torch import nn
 
 from rrfast.models import SPECIFICATIONS, Normalize, load_model
-from rrfast.train.recipe import Recipe, load_trained
+from rrfast.train.recipe import load_trained
+from rrfast.train.recipe_file import Recipe
 
 
 class GivenModel(NamedTuple):

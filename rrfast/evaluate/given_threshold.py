@@ -13,7 +13,8 @@ from rrfast.checks import is_number
 from rrfast.evaluate.division import Part
 from rrfast.scores import SCORES, Score
 from rrfast.selective import SelectiveClassifier
-from rrfast.train.recipe import Recipe, make_task
+from rrfast.train.recipe import make_task
+from rrfast.train.recipe_file import Recipe
 
 AIMS = ("coverage", "tpr", "target_risk")
 

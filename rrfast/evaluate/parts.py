@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rrfast.lock import alone
 from rrfast.whole_file import remove_partial, write_text
 
 
@@ -119,6 +121,20 @@ class Parts:
         # What a desktop or a file system leaves there does not make a table fail that is complete.
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+    @contextlib.contextmanager
+    def alone(self, *, overwrite: bool) -> Iterator[None]:
+        """Let no other run write the table meanwhile. For one process.
+
+        Raises:
+            BlockingIOError: Another run is at it.
+            FileExistsError: As `check_out`, of one that was at it until now.
+        """
+        self._out.parent.mkdir(parents=True, exist_ok=True)
+        with alone(self._out.with_name(f"{self._out.name}.lock"), self._out):
+            self.check_out(overwrite=overwrite)
+            remove_partial(self._out.parent, f"{self._out.name}.")
+            yield
 
     def check_out(self, *, overwrite: bool) -> None:
         """Whether there is something to do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -125,6 +126,7 @@ def score(
         Scoring(images, failed, errors, accepted, threshold, how), in every process.
 
     Raises:
+        BlockingIOError: Another run is writing `out`.
         ChildProcessError: Another process was killed.
         FileExistsError: `out` is there, and `overwrite` is False.
         FileNotFoundError: `source` has no image, or there is no such file.
@@ -162,7 +164,7 @@ def score(
         confidence=confidence,
         classifier=classifier,
     )
-    with processes() as group:
+    with processes() as group, contextlib.ExitStack() as held:
 
         def prepare() -> Job:
             require_format(out)
@@ -198,6 +200,7 @@ def score(
         job = group.everywhere(prepare)
         first = group.first(lambda: job.pinned)
         group.everywhere(lambda: _check_agreed(job.pinned, first, group.rank))
+        group.first(lambda: held.enter_context(job.parts.alone(overwrite=overwrite)))
         best = str(weights) if weights is not None else "last"
         begun = group.first(
             lambda: job.parts.begin(

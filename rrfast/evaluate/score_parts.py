@@ -17,7 +17,7 @@ from rrfast.evaluate.inputs import Images, Read, Reads, Shape, collate
 from rrfast.evaluate.parts import Parts, Row
 from rrfast.evaluate.processes import Processes
 from rrfast.selective import SelectiveClassifier
-from rrfast.train.recipe import Recipe
+from rrfast.train.recipe_file import Recipe
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on

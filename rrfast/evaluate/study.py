@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -20,8 +21,9 @@ from rrfast.evaluate.division import Part
 from rrfast.evaluate.kept import Kept, identity
 from rrfast.evaluate.subject import Subject
 from rrfast.machine import machine
-from rrfast.results import require_matplotlib, write_json
+from rrfast.results import require_matplotlib, results_in, write_figure, write_json
 from rrfast.tables import Block
+from rrfast.whole_file import remove_partial, write_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,6 +90,7 @@ def conduct(
         and what `asked` has.
 
     Raises:
+        BlockingIOError: Another run of the same study is writing into `out`.
         ImportError: matplotlib is not installed.
         OSError: `out` cannot be written.
         ValueError: There is no subject, the device is not here, or torchrun has started several
@@ -107,7 +110,33 @@ def conduct(
         if not console.is_terminal:
             console.width = 140  # lines of a file may be longer than the 80 columns that rich takes
     out = Path(out)
-    (out / "parts").mkdir(parents=True, exist_ok=True)
+    with results_in(out, study.stem):
+        runs = _ask(study, subjects, out / "parts", rows_of, steps, depends, where, console)
+        result = {
+            "command": command,
+            **machine(where),
+            "options": options,
+            "data": list(dict.fromkeys(subject.data for subject in subjects)),
+            **(asked or {}),
+            "runs": runs,
+        }
+        _write(study, result, out, console)
+    return result
+
+
+def _ask(
+    study: Study,
+    subjects: Sequence[Subject],
+    parts: Path,
+    rows_of: Callable[[Bench], list[dict[str, Any]]],
+    steps: int,
+    depends: dict[str, Any],
+    where: torch.device,
+    console: Console,
+) -> list[dict[str, Any]]:
+    """The rows of every model, one after the other."""
+    parts.mkdir(exist_ok=True)
+    remove_partial(parts, study.stem)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -126,7 +155,7 @@ def conduct(
             model, task = subject.load()
             model.to(where)
             whose = identity(model, task, where) | depends | {"seed": subject.seed}
-            kept = Kept(out / "parts", study.stem, whose)
+            kept = Kept(parts, study.stem, whose)
             _check_classes(title, model, task, where)
             bench = Bench(subject, model, task, where, kept, partial(progress.advance, bar))
             try:
@@ -136,16 +165,7 @@ def conduct(
             progress.update(bar, completed=steps * (i + 1))
             if not console.is_terminal:
                 console.print(f"{title}: done", highlight=False, markup=False)
-    result = {
-        "command": command,
-        **machine(where),
-        "options": options,
-        "data": list(dict.fromkeys(subject.data for subject in subjects)),
-        **(asked or {}),
-        "runs": runs,
-    }
-    _write(study, result, out, console)
-    return result
+    return runs
 
 
 def _check_classes(title: str, model: nn.Module, task: Task, device: torch.device) -> None:
@@ -170,12 +190,13 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
 def _write(study: Study, result: Result, out: Path, console: Console) -> None:
     files = [f"{study.stem}.{kind}" for kind in ("json", "csv", "md")]
     write_json(out / files[0], result, compact=True)
-    with (out / files[1]).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(study.cells(result["runs"]))
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(study.cells(result["runs"]))
+    write_text(out / files[1], table.getvalue())
     drawn = list(study.figures(result))
     for drawing in drawn:
-        drawing.figure.savefig(out / f"{drawing.name}.png", dpi=100)
-    (out / files[2]).write_text(page(study, result, drawn), encoding="utf-8")
+        write_figure(out / f"{drawing.name}.png", drawing.figure, dpi=100)
+    write_text(out / files[2], page(study, result, drawn))
     console.print(tables.terminal(study.blocks(result)))
     console.print("\n".join(study.notes(result)), highlight=False, markup=False)
     written = ", ".join([*files, *(f"{drawing.name}.png" for drawing in drawn)])

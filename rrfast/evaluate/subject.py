@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from rrfast.evaluate.given_model import GivenModel, given_model
-from rrfast.train.recipe import Recipe, load_recipe, named_task
+from rrfast.train.recipe import named_task
+from rrfast.train.recipe_file import Recipe, load_recipe
 from rrfast.train.tasks import TASKS, Task
 from rrfast.train.variants import ENDINGS, VARIANTS
 

@@ -47,6 +47,21 @@ class Paired(NamedTuple):
         return -1 if self.mean < 0 else 1
 
 
+def counted(found: Sequence[Paired]) -> str:
+    """How many comparisons bear a claim out, each being lower where it does.
+
+    Example:
+        >>> counted([Paired(-1.0, 0.1, 5, 5), Paired(-1.0, math.nan, 1, 1)])
+        'confirmed in 1, contradicted in 0, undecided in 1 of 2'
+    """
+    verdicts = [one.verdict for one in found]
+    confirmed, contradicted, undecided = map(verdicts.count, (-1, 1, 0))
+    return (
+        f"confirmed in {confirmed}, contradicted in {contradicted}, undecided in {undecided} of "
+        f"{len(verdicts)}"
+    )
+
+
 def at(*path: str | int) -> Value:
     """What stands in a row under these keys, one within the other.
 

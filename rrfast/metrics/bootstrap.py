@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from rrfast.checks import check_seed
 from rrfast.metrics._ranking import Ranking, rank
 from rrfast.metrics.registry import Metric, find
 
@@ -73,6 +74,7 @@ def bootstrap(
         raise ValueError(f"draws must be at least 1, got {draws!r}")
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level!r}")
+    check_seed("seed", seed)
     # On the CPU, where the generator gives the same numbers whatever the device of the score.
     values, *counts = (x.cpu() for x in rank(score, correct))
     value = function(Ranking(values, *counts), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from rrfast.checks import check_count
+from rrfast.checks import check_count, check_seed
 from rrfast.models.he_normal import he_normal_
 
 
@@ -44,6 +44,7 @@ def lenet(classes: int = 10, channels: int = 1, size: int = 28, *, seed: int = 0
     """
     check_count("classes", classes, least=2)
     check_count("channels", channels)
+    check_seed("seed", seed)
     check_count("size", size)
     side = -(-size // 4)  # rounded up, as half of the half is
     with torch.random.fork_rng(devices=[]):

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rrfast.checks import check_count
+from rrfast.checks import check_count, check_seed
 
 #: What a specification may look like, as errors and the command line say it.
 SPECIFICATIONS = (
@@ -88,6 +88,7 @@ def load_model(
         raise ValueError(f"model must be one of {SPECIFICATIONS}, got {spec!r}")
     if classes is not None:
         check_count("classes", classes, least=2)
+    check_seed("seed", seed)
     if source in _ZOOS:
         build, keyword = _ZOOS[source](name), "num_classes"
     else:

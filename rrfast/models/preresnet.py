@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrfast.checks import check_count
+from rrfast.checks import check_count, check_seed
 from rrfast.models.he_normal import he_normal_
 
 #: Of the three groups of units.
@@ -113,6 +113,7 @@ def preresnet20(classes: int = 10, channels: int = 3, *, seed: int = 0) -> PreRe
     """
     check_count("classes", classes, least=2)
     check_count("channels", channels)
+    check_seed("seed", seed)
     with torch.random.fork_rng(devices=[]):
         # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
         torch.default_generator.manual_seed(seed)

@@ -19,16 +19,8 @@ except ImportError as error:
     ) from error
 
 from rrfast.train.fit import Fitted, NonFiniteLossError, fit, is_first_process, make_fabric
-from rrfast.train.recipe import (
-    Recipe,
-    Trained,
-    dump_recipe,
-    load_recipe,
-    load_trained,
-    parse_options,
-    recipes,
-    train,
-)
+from rrfast.train.recipe import Trained, load_trained, train
+from rrfast.train.recipe_file import Recipe, dump_recipe, load_recipe, parse_options, recipes
 from rrfast.train.settings import Augment, Training
 from rrfast.train.tasks import OUTLIERS, TASKS, Task
 from rrfast.train.variants import VARIANTS, Run, train_variants, variant

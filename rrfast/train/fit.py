@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from rrfast import engine, torch_file, whole_file
 from rrfast.checks import check_labels, describe
+from rrfast.lock import alone
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
 from rrfast.train.bar import Bar
@@ -103,6 +104,7 @@ def fit(
         Fitted(model, history, best_epoch).
 
     Raises:
+        BlockingIOError: Another run is writing into `out`.
         FileExistsError: `out` holds a training, and `resume` is False.
         NonFiniteLossError: The loss was NaN or infinite, or a weight where the weights would be
             kept. The batch is in out/nonfinite_RANK.pt.
@@ -148,8 +150,9 @@ def fit(
             fabric,
             console or Console(),
         )
-        run.begin(resume, beside or {})
-        return run.go()
+        with run.alone(resume):
+            run.begin(resume, beside or {})
+            return run.go()
 
 
 def make_fabric(training: Training) -> Fabric:
@@ -322,11 +325,13 @@ class _Run:
 
     # ------------------------------------------------------------------------------------ the loop
 
-    def begin(self, resume: bool, beside: Mapping[str, str]) -> None:
-        """Make the folder, or take up where its checkpoint is."""
+    @contextlib.contextmanager
+    def alone(self, resume: bool) -> Iterator[None]:
+        """Make the folder, and keep other runs from writing there meanwhile."""
         if self.out is None:
             if resume:
                 raise ValueError("resume needs out, the folder with the checkpoint")
+            yield
             return
         if self.out.exists() and not self.out.is_dir():
             raise NotADirectoryError(
@@ -334,20 +339,37 @@ class _Run:
             )
         if self.training.tensorboard:
             _summary_writer()  # not after an epoch of hours
+        with contextlib.ExitStack() as held:
+            refused: OSError | None = None
+            if self.fabric.is_global_zero:
+                try:
+                    self.out.mkdir(parents=True, exist_ok=True)
+                    held.enter_context(alone(self.out / "train.lock", self.out))
+                except OSError as error:
+                    refused = error
+            # The first process holds it for all, which would wait for one that has failed.
+            refused = self.fabric.broadcast(refused)
+            if refused is not None:
+                raise refused
+            yield
+
+    def begin(self, resume: bool, beside: Mapping[str, str]) -> None:
+        """Write what is known before the first step, or take up where the checkpoint is."""
+        if self.out is None:
+            return
         path = self.out / "checkpoint.pt"
         if path.exists() and not resume:
             raise FileExistsError(
                 f"{self.out} holds a training already: resume it, or give another folder"
             )
         if self.fabric.is_global_zero:
-            self._make_folder(self.out, beside, begun=path.exists())
+            self._prepare(self.out, beside, begun=path.exists())
         self.fabric.barrier()
         if path.exists():
             self._restore(path)
 
     @staticmethod
-    def _make_folder(out: Path, beside: Mapping[str, str], begun: bool) -> None:
-        out.mkdir(parents=True, exist_ok=True)
+    def _prepare(out: Path, beside: Mapping[str, str], begun: bool) -> None:
         whole_file.remove_partial(out)
         if begun:
             return
@@ -526,7 +548,8 @@ class _Run:
         except ValueError as error:
             raise ValueError(f"{error}. Delete it to begin anew") from error
         parts = {"model", "optimizer", "schedule", "scaler", "progress", *self._identity()}
-        missing = parts - set(state)
+        missing = {part for part in parts if not isinstance(state.get(part), dict)}
+        missing -= {"scaler"} if "scaler" in state else set()  # None but for 16 bits
         if missing:
             raise ValueError(f"{path} is no checkpoint of a training: it lacks {sorted(missing)}")
         differing = [
@@ -543,16 +566,19 @@ class _Run:
         try:
             self.bare.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            self.schedule.load_state_dict(state["schedule"])
+            if self._scaler is not None:
+                self._scaler.load_state_dict(state["scaler"])
+            self.progress = msgspec.convert(state["progress"], Progress)
+            epoch, step = self.progress.epoch, self.progress.step
+            if not (0 <= epoch <= self.training.epochs and 0 <= step < self.plan.steps):
+                raise ValueError(f"it is in epoch {epoch}, step {step}, of which there is none")
+        except Exception as error:  # of a file that somebody else has written it can be anything
             first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
             raise ValueError(
-                f"{path} is of another model: {first}. Resume it with the model it was begun with, "
-                "or give another folder"
+                f"{path} is of another model, or not as it was written: {first}. Resume it with "
+                "the model it was begun with, or give another folder"
             ) from error
-        self.schedule.load_state_dict(state["schedule"])
-        if self._scaler is not None:
-            self._scaler.load_state_dict(state["scaler"])
-        self.progress = msgspec.convert(state["progress"], Progress)
 
     def _save(self) -> None:
         if self.out is not None and self.fabric.is_global_zero:

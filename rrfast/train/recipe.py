@@ -1,69 +1,30 @@
-"""Recipes: a whole training in one file."""
+"""A training as a recipe says: what its names stand for, and the model that is left."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
-import io
-from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import torch
 from rich.console import Console
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from torch import nn
 
 from rrfast import torch_file
+from rrfast.checks import meant
 from rrfast.data import Split
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.objectives import OBJECTIVES, Objective
 from rrfast.train.batches import Data
 from rrfast.train.fit import Fitted, fit
-from rrfast.train.settings import Training
+from rrfast.train.recipe_file import Options, Recipe, dump_recipe, load_recipe
 from rrfast.train.tasks import NOISE, OUTLIERS, TASKS, Task
 
 T = TypeVar("T")
-Options = dict[str, Any]
-
-
-class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which model; the part `model:` of a recipe.
-
-    Attributes:
-        name: As `rrfast.models.load_model` takes it.
-        weights: A state_dict to begin with; None: random weights, by the seed of the training.
-        normalize: What comes in front, so that inputs stay in [0, 1]: a name that
-            `rrfast.models.Normalize.of` knows; None for nothing.
-        classes: Of the data; None: as many as it has, which `train` writes down.
-    """
-
-    name: str
-    classes: int | None = None
-    weights: str | None = None
-    normalize: str | None = None
-
-
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole training: what a recipe's file holds.
-
-    Attributes:
-        model: Which model.
-        data: `name` of `TASKS`, and the arguments of its function.
-        objective: `name` of `rrfast.objectives.OBJECTIVES`, and its arguments; further
-            `label_smoothing` and `class_weights` of the cross-entropy where it has a `criterion`,
-            for openmix `outliers`: a `name` of `OUTLIERS` and the arguments of its function, and
-            for ceda and acet `noise`: a `name` of `NOISE`.
-        training: All the rest.
-    """
-
-    model: Model
-    data: Options
-    objective: Options
-    training: Training
+#: In the folder of a training: its recipe, with every default.
+RECIPE = "recipe.yaml"
 
 
 class Trained(NamedTuple):
@@ -71,99 +32,6 @@ class Trained(NamedTuple):
 
     model: nn.Module  #: in eval mode, on the CPU, as it is used: K logits
     recipe: Recipe
-
-
-# ------------------------------------------------------------------------------------- the files
-
-
-def recipes() -> list[str]:
-    """Names of the recipes that come with rrfast."""
-    return sorted(
-        path.name.removesuffix(".yaml")
-        for path in files("rrfast.train").joinpath("recipes").iterdir()
-        if path.name.endswith(".yaml")
-    )
-
-
-def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
-    """A recipe from a file.
-
-    Args:
-        source: Path of a YAML file, or the name of a recipe that comes with rrfast, see `recipes`.
-        changes: As "training.epochs=3" or "objective.eps=1e-2"; the value is YAML.
-
-    Raises:
-        FileNotFoundError: There is no such file, and no such recipe.
-        ValueError: It is not YAML, or holds an entry that no recipe has, or a value of another
-            type; the sentence says where.
-
-    Example:
-        >>> load_recipe("digits_rat", ["training.epochs=3"]).training.epochs
-        3
-    """
-    named = files("rrfast.train").joinpath("recipes", f"{source}.yaml")
-    if not Path(source).is_file() and not (Path(source).name == str(source) and named.is_file()):
-        raise FileNotFoundError(
-            f"recipe must be a file, or one of {', '.join(recipes())}, got {str(source)!r}"
-        )
-    try:
-        text = (Path(source) if Path(source).is_file() else named).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"recipe {source} is no text in UTF-8: {error}") from error
-    tree = _yaml(text, str(source))
-    for change in changes:
-        _change(tree, change)
-    try:
-        return msgspec.convert(tree, Recipe)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"recipe {source}: {error}") from error
-
-
-def _yaml(text: str, source: str) -> Any:
-    try:
-        # Version 1.2, in which 1e-3 is a number and `no` a word.
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise ValueError(f"recipe {source} is no YAML: {error}") from error
-
-
-def _change(tree: Any, change: str) -> None:
-    keys, equals, value = change.partition("=")
-    *path, last = keys.split(".")
-    for key in path:
-        tree = tree.setdefault(key, {}) if isinstance(tree, dict) else None
-    if not equals or not isinstance(tree, dict):
-        raise ValueError(f"a change must be like training.epochs=3, got {change!r}")
-    tree[last] = _yaml(value, change)
-
-
-def parse_options(words: Sequence[str]) -> Options:
-    """A name and options, as the command line gives data.
-
-    Args:
-        words: The name, then "key=value"; the value is YAML.
-
-    Raises:
-        ValueError: One of them is no "key=value".
-
-    Example:
-        >>> parse_options(["digits", "noise=0.2"])
-        {'name': 'digits', 'noise': 0.2}
-    """
-    options: Options = {"name": words[0]}
-    for word in words[1:]:
-        _change(options, word)
-    return options
-
-
-def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as YAML, with every default written out."""
-    text = io.StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(msgspec.to_builtins(recipe), text)
-    return text.getvalue()
 
 
 # --------------------------------------------------------------------------------- what they name
@@ -182,9 +50,10 @@ def named_task(data: Options, seed: int) -> Task:
 def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     """The objective, told how many epochs there are, and its noise the images to train on."""
     options = dict(recipe.objective)
-    objective = OBJECTIVES.get(options.get("name", ""))
+    check_name("objective", OBJECTIVES, options.get("name"))
+    objective = OBJECTIVES[options["name"]]
     criterion: Options = {}
-    if objective is not None and "criterion" in inspect.signature(objective).parameters:
+    if "criterion" in inspect.signature(objective).parameters:
         criterion = {
             name: options.pop(key)
             for key, name in (("label_smoothing", "label_smoothing"), ("class_weights", "weight"))
@@ -229,9 +98,19 @@ def make_model(recipe: Recipe) -> nn.Module:
 
 
 def _extra_classes(recipe: Recipe) -> int:
+    check_name("objective", OBJECTIVES, recipe.objective.get("name"))
     objective: Any = OBJECTIVES[recipe.objective["name"]]
     extra: int = getattr(objective, "func", objective).extra_classes
     return extra
+
+
+def check_name(what: str, functions: Mapping[str, object], name: object) -> None:
+    """Raise a ValueError unless it names one of them."""
+    if not isinstance(name, str) or name not in functions:
+        raise ValueError(
+            f"{what}.name must be one of {', '.join(functions)}, got {name!r}"
+            f"{meant(name, functions)}"
+        )
 
 
 def _by_name(
@@ -240,10 +119,7 @@ def _by_name(
     """Call the function that `options` name with the rest of them; `plain` where it takes that."""
     options = dict(options)
     name = options.pop("name", None)
-    if name not in functions:
-        close = difflib.get_close_matches(str(name), functions, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"{what}.name must be one of {', '.join(functions)}, got {name!r}{meant}")
+    check_name(what, functions, name)
     function = functions[name]
     known = dict(inspect.signature(function).parameters)
     for option in getattr(function, "keywords", {}):
@@ -252,6 +128,7 @@ def _by_name(
     if unknown:
         raise ValueError(
             f"{what}: {name} has the options {', '.join(known)}, and not {', '.join(unknown)}"
+            f"{meant(unknown[0], known)}"
         )
     missing = [
         option
@@ -297,15 +174,8 @@ def train(
         >>> again.recipe.training == recipe.training
         True
     """
-    out = Path(out)
-    written = out / "recipe.yaml"
     task = make_task(recipe)
-    objective = make_objective(recipe, task.train)
-    named = msgspec.structs.replace(recipe.model, classes=recipe.model.classes or task.classes)
-    recipe = msgspec.structs.replace(recipe, model=named)
-    if resume and written.is_file() and (out / "checkpoint.pt").is_file():
-        _check_same(recipe, load_recipe(written), written)
-    model = make_model(recipe)
+    recipe, model, objective = prepare(recipe, task, out if resume else None)
     return fit(
         model,
         task.train,
@@ -314,9 +184,36 @@ def train(
         validation=task.validation,
         out=out,
         resume=resume,
-        beside={written.name: dump_recipe(recipe)},
+        beside={RECIPE: dump_recipe(recipe)},
         console=console,
     )
+
+
+def prepare(
+    recipe: Recipe, task: Task, resumed: Path | str | None = None
+) -> tuple[Recipe, nn.Module, Objective]:
+    """What a training of the recipe begins with, all of it checked.
+
+    Args:
+        recipe: From `load_recipe`.
+        task: Its data.
+        resumed: A folder whose training, where there is one, must be of this recipe.
+
+    Returns:
+        The recipe with its number of classes, the model, the objective.
+
+    Raises:
+        OSError, TypeError, ValueError: As the parts of the recipe raise them; `resumed` holds a
+            training of another recipe.
+    """
+    objective = make_objective(recipe, task.train)
+    named = msgspec.structs.replace(recipe.model, classes=recipe.model.classes or task.classes)
+    recipe = msgspec.structs.replace(recipe, model=named)
+    if resumed is not None:
+        written = Path(resumed, RECIPE)
+        if written.is_file() and Path(resumed, "checkpoint.pt").is_file():
+            _check_same(recipe, load_recipe(written), written)
+    return recipe, make_model(recipe), objective
 
 
 def _check_same(here: Recipe, there: Recipe, path: Path) -> None:
@@ -349,7 +246,7 @@ def load_trained(folder: Path | str, weights: str = "last") -> Trained:
             f"{path} is not there: {folder} holds no training, or it is not over; "
             "rrfast train --resume continues it"
         )
-    recipe = load_recipe(folder / "recipe.yaml")
+    recipe = load_recipe(folder / RECIPE)
     state = torch_file.load(path)
     # All weights are in the file: those it began with may be elsewhere by now.
     model = make_model(
@@ -357,11 +254,9 @@ def load_trained(folder: Path | str, weights: str = "last") -> Trained:
     )
     try:
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except Exception as error:  # of entries that are no weights it can be anything
         first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
-        raise ValueError(
-            f"{path} is not of the model in {folder / 'recipe.yaml'}: {first}"
-        ) from error
+        raise ValueError(f"{path} is not of the model in {folder / RECIPE}: {first}") from error
     if _extra_classes(recipe) and recipe.model.classes:
         model = FirstClasses(model, recipe.model.classes)
     return Trained(model.eval(), recipe)

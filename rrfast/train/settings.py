@@ -118,3 +118,6 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise TypeError(f"{name} must be an integer, got {describe(value)}")
             if value < smallest:
                 raise ValueError(f"{name} must be at least {smallest}, got {value}")
+            # As far as generators of torch, and its counts, go.
+            if value >= 2**63:
+                raise ValueError(f"{name} must be less than 2**63, got {value}")

@@ -12,9 +12,11 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from rrfast.checks import meant
 from rrfast.data import ImageFolder, Split
 from rrfast.objectives import OBJECTIVES
-from rrfast.train.recipe import Recipe, make_task, train
+from rrfast.train.recipe import check_name, make_task, prepare, train
+from rrfast.train.recipe_file import Recipe
 from rrfast.train.tasks import Task
 
 #: What can be compared, and how it is printed: an objective, or one with an option of `ENDINGS`.
@@ -87,8 +89,8 @@ def variant(
         >>> variant(load_recipe("digits_rat"), "at_mixup", seed=3).objective
         {'name': 'at', 'eps': 0.1, 'mixup': 1.0}
     """
-    if name not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {name!r}")
+    _check_variant(name)
+    check_name("objective", OBJECTIVES, recipe.objective.get("name"))
     ending = next((end for end in ENDINGS if name.endswith(end)), "")
     base = name.removesuffix(ending)
     if mixup is None:
@@ -115,6 +117,13 @@ def variant(
         objective={"name": base, **chosen},
         training=msgspec.structs.replace(recipe.training, seed=seed),
     )
+
+
+def _check_variant(name: str) -> None:
+    if name not in VARIANTS:
+        raise ValueError(
+            f"variant must be one of {', '.join(VARIANTS)}, got {name!r}{meant(name, VARIANTS)}"
+        )
 
 
 def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
@@ -164,13 +173,22 @@ def train_variants(
         A `Run` after each training.
 
     Raises:
-        ValueError: There is no such variant, or one twice; else as `rrfast.train.train`.
+        TypeError, ValueError: There is no such variant, or one twice, or none; an option of an
+            objective, or a folder that is there, does not fit: before the first training. Else as
+            `rrfast.train.train`.
     """
     for name in names:
-        if name not in VARIANTS:
-            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {name!r}")
+        _check_variant(name)
         if list(names).count(name) > 1:
             raise ValueError(f"variants must be named once each, and {name} is there twice")
+    if not names or not seeds:
+        raise ValueError("variants and seeds must hold at least one each, got none")
+    folders = {(name, seed): Path(out) / f"{name}_{seed}" for seed in seeds for name in names}
+    # All that can be known to fail, before the first training and not after hours of others.
+    task = _task(recipe, seeds[0])
+    outliers = _textures(task)
+    for (name, seed), folder in folders.items():
+        prepare(variant(recipe, name, seed, mixup=mixup, outliers=outliers), task, folder)
     console = console or Console()
     columns = (
         TextColumn("{task.description}"),
@@ -182,17 +200,19 @@ def train_variants(
     )
     shown = console.is_terminal and os.environ.get("RANK", "0") == "0"
     with Progress(*columns, console=console, disable=not shown) as progress:
-        bar = progress.add_task("", total=len(seeds) * len(names))
-        for seed in seeds:
-            for name in names:
-                folder = Path(out) / f"{name}_{seed}"
-                progress.update(bar, description=folder.name)
-                seeded = msgspec.structs.replace(recipe.training, seed=seed)
-                task = make_task(msgspec.structs.replace(recipe, training=seeded))
-                one = variant(recipe, name, seed, mixup=mixup, outliers=_textures(task))
-                train(one, folder, resume=True, console=Console(quiet=True))
-                yield Run(name, seed, folder, task)
-                progress.advance(bar)
+        bar = progress.add_task("", total=len(folders))
+        for (name, seed), folder in folders.items():
+            progress.update(bar, description=folder.name)
+            one = variant(recipe, name, seed, mixup=mixup, outliers=outliers)
+            train(one, folder, resume=True, console=Console(quiet=True))
+            yield Run(name, seed, folder, _task(recipe, seed))
+            progress.advance(bar)
+
+
+def _task(recipe: Recipe, seed: int) -> Task:
+    """The recipe's data, for a training with this seed."""
+    seeded = msgspec.structs.replace(recipe.training, seed=seed)
+    return make_task(msgspec.structs.replace(recipe, training=seeded))
 
 
 def _textures(task: Task) -> dict[str, Any] | None:

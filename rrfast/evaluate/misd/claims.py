@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rrfast.evaluate.summary import Paired, Row, Value, at, of, paired, runs_of, spread
+from rrfast.evaluate.summary import (
+    Paired,
+    Row,
+    Value,
+    at,
+    counted,
+    of,
+    paired,
+    runs_of,
+    spread,
+)
 from rrfast.scores.named import STEP
 from rrfast.tables import Block, number
 from rrfast.train.variants import VARIANTS
@@ -218,19 +227,14 @@ def sentences(result: dict[str, Any]) -> Iterator[str]:
     found = [c for c in comparisons(result) if not math.isnan(c.found.mean)]
     for claim in dict.fromkeys(c.claim.sentence for c in found):
         own = [c for c in found if c.claim.sentence == claim]
-        counts = Counter(c.found.verdict for c in own)
         than = ", ".join(dict.fromkeys(c.other for c in own))
-        yield (
-            f"{claim}: confirmed in {counts[-1]}, contradicted in {counts[1]}, undecided in "
-            f"{counts[0]} of {len(own)} comparisons ({radius} than {than}; each training)."
-        )
+        verdicts = counted([c.found for c in own])
+        yield f"{claim}: {verdicts} comparisons ({radius} than {than}; each training)."
     versus = list(_versus(rows))
     if versus:
-        counts = Counter(v.found.verdict for v in versus)
         than = ", ".join(dict.fromkeys(f"{v.other} with {v.score}" for v in versus))
         yield (
-            f"{TRAINED.sentence}: confirmed in {counts[-1]}, contradicted in {counts[1]}, "
-            f"undecided in {counts[0]} of {len(versus)} comparisons "
+            f"{TRAINED.sentence}: {counted([v.found for v in versus])} comparisons "
             f"({', '.join(dict.fromkeys(v.ours for v in versus))} with {radius} than {than})."
         )
     yield from _best_under_corruption(rows)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from rrfast.evaluate.ood.appraisal import ACCEPTED
-from rrfast.evaluate.summary import Paired, Row, Value, at, of, paired, runs_of
+from rrfast.evaluate.summary import Paired, Row, Value, at, counted, of, paired, runs_of
 from rrfast.tables import Block, number
 from rrfast.train.variants import VARIANTS
 
@@ -233,12 +232,8 @@ def sentences(result: dict[str, Any]) -> Iterator[str]:
     for sentence in dict.fromkeys(c.claim.sentence for c in found):
         own = [c for c in found if c.claim.sentence == sentence]
         for group in dict.fromkeys(_group(c) for c in own):
-            part = [c for c in own if _group(c) == group]
-            counts = Counter(c.found.verdict for c in part)
-            yield (
-                f"{sentence}; {group}: confirmed in {counts[-1]}, contradicted in {counts[1]}, "
-                f"undecided in {counts[0]} of {len(part)}."
-            )
+            part = [c.found for c in own if _group(c) == group]
+            yield f"{sentence}; {group}: {counted(part)}."
 
 
 def _group(found: Comparison) -> str:

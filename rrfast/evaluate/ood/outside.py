@@ -31,7 +31,8 @@ from rrfast.data.folder import image_files
 from rrfast.evaluate.division import Part
 from rrfast.evaluate.fingerprint import of_data, of_files
 from rrfast.train.batches import Data, length, stream
-from rrfast.train.recipe import named_task, parse_options
+from rrfast.train.recipe import named_task
+from rrfast.train.recipe_file import parse_options
 from rrfast.train.tasks import TASKS
 
 #: Radius of ACET's adversarial noise; and of its adversarial samples, 0.3 on MNIST.

@@ -1,0 +1,240 @@
+"""The file of a recipe: what it may hold, and what is said of one that holds something else."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+import typing
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from rrfast.checks import meant
+from rrfast.train.settings import Training
+
+Options = dict[str, Any]
+#: Lists and mappings within each other, and entries at one depth: no recipe comes near.
+DEPTH, WIDTH = 50, 100_000
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which model; the part `model:` of a recipe.
+
+    Attributes:
+        name: As `rrfast.models.load_model` takes it.
+        weights: A state_dict to begin with; None: random weights, by the seed of the training.
+        normalize: What comes in front, so that inputs stay in [0, 1]: a name that
+            `rrfast.models.Normalize.of` knows; None for nothing.
+        classes: Of the data; None: as many as it has, which `train` writes down.
+    """
+
+    name: str
+    classes: int | None = None
+    weights: str | None = None
+    normalize: str | None = None
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole training: what a recipe's file holds.
+
+    Attributes:
+        model: Which model.
+        data: `name` of `TASKS`, and the arguments of its function.
+        objective: `name` of `rrfast.objectives.OBJECTIVES`, and its arguments; further
+            `label_smoothing` and `class_weights` of the cross-entropy where it has a `criterion`,
+            for openmix `outliers`: a `name` of `OUTLIERS` and the arguments of its function, and
+            for ceda and acet `noise`: a `name` of `NOISE`.
+        training: All the rest.
+    """
+
+    model: Model
+    data: Options
+    objective: Options
+    training: Training
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with rrfast."""
+    return sorted(
+        path.name.removesuffix(".yaml")
+        for path in files("rrfast.train").joinpath("recipes").iterdir()
+        if path.name.endswith(".yaml")
+    )
+
+
+def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """A recipe from a file.
+
+    Args:
+        source: Path of a YAML file, or the name of a recipe that comes with rrfast, see `recipes`.
+        changes: As "training.epochs=3" or "objective.eps=1e-2"; the value is YAML. One in which
+            YAML would find a comment, such as "runs/net #7.pt", is text as it stands.
+
+    Raises:
+        FileNotFoundError: There is no such file, and no such recipe.
+        ValueError: It is not YAML, or holds an entry that no recipe has, or a value of another
+            type; the sentence says where, and what can stand there. Or a change has no value.
+
+    Example:
+        >>> load_recipe("digits_rat", ["training.epochs=3"]).training.epochs
+        3
+    """
+    named = files("rrfast.train").joinpath("recipes", f"{source}.yaml")
+    if not Path(source).is_file() and not (Path(source).name == str(source) and named.is_file()):
+        raise FileNotFoundError(
+            f"recipe must be a file, or one of {', '.join(recipes())}, got {str(source)!r}"
+        )
+    try:
+        text = (Path(source) if Path(source).is_file() else named).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"recipe {source} is no text in UTF-8: {error}") from error
+    tree = _yaml(text, f"recipe {source}")
+    for change in changes:
+        _change(tree, change)
+    try:
+        return msgspec.convert(tree, Recipe)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"recipe {source}: {_explained(str(error), tree)}") from error
+
+
+def _yaml(text: str, what: str) -> Any:
+    try:
+        # Version 1.2, in which 1e-3 is a number and `no` a word.
+        tree = YAML(typ="safe", pure=True).load(text)
+    except RecursionError as error:
+        raise ValueError(f"{what} must not be nested deeper than {DEPTH}") from error
+    except Exception as error:  # a YAMLError, or whatever a date or a tag that is none raises
+        raise ValueError(f"{what} is no YAML: {' '.join(str(error).split())}") from error
+    _check_nesting(tree, what)
+    return tree
+
+
+def _check_nesting(tree: Any, what: str) -> None:
+    """Raise where going through the tree would end in no time: with aliases it can be endless."""
+    level = [tree]
+    for _ in range(DEPTH):
+        level = [
+            child
+            for node in level
+            if isinstance(node, (dict, list))
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return
+        if len(level) > WIDTH:
+            break
+    raise ValueError(
+        f"{what} must not be nested deeper than {DEPTH}, nor have more than {WIDTH} entries"
+    )
+
+
+def _change(tree: Any, change: str) -> None:
+    keys, equals, value = change.partition("=")
+    *path, last = keys.split(".")
+    for key in path:
+        tree = tree.setdefault(key, {}) if isinstance(tree, dict) else None
+    if not equals or not isinstance(tree, dict):
+        raise ValueError(f"a change must be like training.epochs=3, got {change!r}")
+    if not value.strip():
+        raise ValueError(f"a change must have a value, {keys}=null for none, got {change!r}")
+    tree[last] = value if _has_comment(value) else _yaml(value, f"the value of {change}")
+
+
+def _has_comment(value: str) -> bool:
+    """Whether YAML would leave out a part of it: what follows a # that stands in no quotes."""
+    if "#" not in value:
+        return False
+    try:
+        tokens = list(YAML(typ="safe", pure=True).scan(value))
+    except YAMLError:
+        return False  # which the parser says
+    places = [range(token.start_mark.index, token.end_mark.index) for token in tokens]
+    return any(
+        mark == "#" and not any(place in taken for taken in places)
+        for place, mark in enumerate(value)
+    )
+
+
+# ----------------------------------------------------------------------------- what is said of it
+
+#: As msgspec says it, and as a person does.
+_KINDS = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "object": "a mapping",
+    "array": "a list",
+}
+
+
+def _explained(said: str, tree: Any) -> str:
+    """The error of msgspec as a sentence: which entry, what it can be, what came."""
+    if found := re.fullmatch(r"Expected `str`.* - at `key` in `\$\.?(.*)`", said):
+        return f"the entries of {found[1] or 'it'} must have names that are text"
+    problem, _, where = said.partition(" - at `$")
+    keys = [key for key in where.strip("`").split(".") if key]
+    kind, value = typing.cast("Any", Recipe), tree
+    for key in keys:
+        kind, value = _entries(kind)[key], value[key]
+    at = ".".join(keys)
+    known = _entries(kind)
+    if found := re.fullmatch("Object contains unknown field `(.*)`", problem):
+        has = f"it has {', '.join(known)}{meant(found[1], known)}"
+        return f"{at or 'it'} has no entry {found[1]}; {has}"
+    if found := re.fullmatch("Object missing required field `(.*)`", problem):
+        return f"{at or 'it'} must have an entry {found[1]}"
+    if problem.startswith("Invalid enum value"):
+        choices = typing.get_args(kind)
+        return f"{at} must be one of {', '.join(choices)}, got {value!r}{meant(value, choices)}"
+    if found := re.fullmatch("Expected `(.*)`, got `.*`", problem):
+        wanted = " or ".join(_KINDS.get(name, name) for name in found[1].split(" | "))
+        return f"{at or 'it'} must be {wanted}, got {textwrap.shorten(repr(value), 80)}"
+    # Of a `__post_init__`, whose sentences begin with the entry.
+    return f"{at}.{problem}"
+
+
+def _entries(kind: Any) -> dict[str, Any]:
+    """Of a struct, or of one that may be null: what its entries are."""
+    for one in (kind, *typing.get_args(kind)):
+        if isinstance(one, type) and issubclass(one, msgspec.Struct):
+            return {field.name: field.type for field in msgspec.structs.fields(one)}
+    return {}
+
+
+# -------------------------------------------------------------------------------------- as words
+
+
+def parse_options(words: Sequence[str]) -> Options:
+    """A name and options, as the command line gives data.
+
+    Args:
+        words: The name, then "key=value"; the value is YAML.
+
+    Raises:
+        ValueError: One of them is no "key=value".
+
+    Example:
+        >>> parse_options(["digits", "noise=0.2"])
+        {'name': 'digits', 'noise': 0.2}
+    """
+    options: Options = {"name": words[0]}
+    for word in words[1:]:
+        _change(options, word)
+    return options
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML, with every default written out."""
+    text = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(msgspec.to_builtins(recipe), text)
+    return text.getvalue()
