@@ -19,7 +19,16 @@ pytest.importorskip("matplotlib")
 
 from rrfast import cli
 from rrfast.evaluate import ablate
-from rrfast.evaluate.ablate import COLUMNS, OBJECTIVES, _paired, _summary, claims, variant_of
+from rrfast.evaluate.ablate import (
+    COLUMNS,
+    OBJECTIVES,
+    _paired,
+    _summary,
+    blocks,
+    claims,
+    figure,
+    variant_of,
+)
 from rrfast.metrics import aurc
 from rrfast.objectives import RAT, Mixup, Standard
 from rrfast.scores import SCORES
@@ -139,6 +148,20 @@ def test_statistics_and_claims() -> None:
     assert paired["standard", True]["lower"] == 0
 
 
+def test_what_is_undefined_is_not_drawn(
+    ablation: tuple[Path, dict[str, Any], str], tmp_path: Path
+) -> None:
+    """Of trainings without an error: it once failed, after all of them."""
+    result = json.loads((ablation[0] / "ablation.json").read_text())
+    for run in result["runs"]:
+        run["aurc"] = run["radius_wrong"] = None
+    for row in result["summary"]:
+        row["aurc"] = row["radius_wrong"] = {"mean": None, "std": None}
+    figure(result, tmp_path / "ablation.png")
+    assert (tmp_path / "ablation.png").stat().st_size > 10_000
+    assert all("–" in block.rows[0] for block in blocks(result))
+
+
 def claimed(runs: list[dict[str, Any]]) -> dict[str, str]:
     """What is said of each claim without Mixup."""
     (rule, head, *lines) = claims({"runs": runs})
@@ -243,7 +266,7 @@ def test_alpha_0_is_without_mixup(
         (["--mixup", "-1"], [], "mixup must be finite and at least 0, got -1.0"),
         (["--mixup", "nan"], [], "mixup must be finite and at least 0, got nan"),
         ([], ["objective.mixup_off_epochs=1"], "mixup_off_epochs must be less than all 1 epochs"),
-        ([], ["objective={name: at}", "objective.warmup=3"], "objective: rat has the options"),
+        ([], ["objective.epss=0.3"], "neither rat nor what is compared has the option epss; did"),
         ([], ["objective={eps: 0.1}"], "objective.name must be one of"),
         ([], ["model.weights=nowhere.pt"], "weights must be a file with a state_dict"),
     ],

@@ -31,6 +31,7 @@ from rrfast.train import (
     dump_recipe,
     load_recipe,
     load_trained,
+    parse_options,
     recipes,
     tasks,
     train,
@@ -378,7 +379,6 @@ training: {epochs: 1, batch_size: 20}
             ["model.weights="],
             "a change must have a value, model.weights=null for none, got",
         ),
-        (DIGITS, ["model.weights=#7.pt"], "weights must be a file with a state_dict, got '#7"),
         (DIGITS, ["objective={eps: 0.1}"], "objective.name must be one of"),
         (DIGITS, ["training"], "a change must be like training.epochs=3, got 'training'"),
         (
@@ -467,6 +467,30 @@ def test_sentences(
     assert "Traceback" not in err
     assert out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("#7.pt", "#7.pt"),
+        ("runs/net #7.pt", "runs/net #7.pt"),
+        ("runs/net#7.pt", "runs/net#7.pt"),
+        ("'runs/net #7.pt'", "runs/net #7.pt"),
+        ('"#7.pt"', "#7.pt"),
+        ("null", None),
+        ("~", None),
+        ("7 # weeks", "7 # weeks"),
+        ("[1, '#2'] # three", "[1, '#2'] # three"),
+        ("[1, '#2']", [1, "#2"]),
+        ("{a: b #c}", "{a: b #c}"),
+        ("1e-3", 1e-3),
+    ],
+)
+def test_nothing_of_a_value_is_lost(value: str, read: object) -> None:
+    """YAML takes what follows a # for a comment: once, weights were random without a word."""
+    assert parse_options(["digits", f"folder={value}"])["folder"] == read
+    if isinstance(read, str | None):
+        assert load_recipe("digits_rat", [f"model.weights={value}"]).model.weights == read
 
 
 def test_files_that_are_no_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from rich.console import Console
 from torch import Tensor
 
 import rrfast
+from rrfast.lock import alone
 from rrfast.models import load_model
 from rrfast.scores import SCORES, DoctorAlpha, Preprocessed, RelU
 
@@ -518,7 +519,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, nets: str) -> Runs:
     ]
     # In the manifest, in the second part, in its folder, in the table, after it.
     kinds: list[dict[str, Any]] = [{"kill_at_fsync": at} for at in (1, 5, 6, 15, 16)]
-    kinds += [{"env": {"KILL_AT": "25"}}]
+    kinds += [{"env": {"KILL_AT": "25"}}, {"kill_at_fsync": 17}]  # 17 is in s.csv.json
     folders = [(folder / f"{i}", folder / f"{i} as killed") for i in range(len(kinds))]
     for kind, (out, as_killed) in zip(kinds, folders, strict=True):
         jobs += [
@@ -552,7 +553,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, nets: str) -> Runs:
 
 
 def test_killed_and_started_again_is_the_same_to_the_byte(runs: Runs) -> None:
-    assert int((runs.folder / "count").read_text()) == 16
+    assert int((runs.folder / "count").read_text()) == 18
     left = []
     for folder, as_killed, first, again in runs.killed:
         assert first.code == -9
@@ -560,7 +561,8 @@ def test_killed_and_started_again_is_the_same_to_the_byte(runs: Runs) -> None:
         assert again.err.startswith(f"rrfast: 1 of {MANY} images could not be scored: 1/13.png (")
         assert (folder / "s.csv").read_bytes() == runs.whole
         assert sorted(path.name for path in folder.iterdir()) == ["s.csv", "s.csv.json"]
-        left.append(sorted(path.name for path in (as_killed / "s.csv.parts").iterdir()))
+        names = sorted(path.name for path in (as_killed / "s.csv.parts").iterdir())
+        left.append([re.sub(r"\.[0-9a-f]{16}(\.partial)$", r"\1", name) for name in names])
     numbers = [f"{i:06}.json" for i in range(6)]
     assert left[0] == ["manifest.json.partial"]
     assert left[1] == ["000000.json", "000001.json.partial", "manifest.json"]
@@ -667,10 +669,29 @@ def test_what_is_not_ours_in_the_folder_of_parts_stays(
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
     (folder / "000000.json").write_text("of nobody")
+    (folder / "000000.json.0123456789abcdef.partial").write_text("half")
+    (folder / "000000.json.bak").write_text("mine")
     done = quiet(f"{nets}:rgb", root, tmp_path / "s.csv")
     assert (done.images, done.failed) == (6, 0)
-    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["000000.json.bak", "notes.txt"]
     assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_two_runs_into_one_table(nets: str, root: Path, tmp_path: Path) -> None:
+    out, arguments = tmp_path / "s.csv", (f"{nets}:rgb", root, tmp_path / "s.csv")
+    with alone(tmp_path / "s.csv.lock", out):
+        with pytest.raises(BlockingIOError, match=rf"{re.escape(str(out))} is being written by an"):
+            quiet(*arguments)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "s.csv.lock"]
+    (tmp_path / "s.csv.0123456789abcdef.partial").write_text("of a killed run")
+    quiet(*arguments)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "s.csv", "s.csv.json"]
+    # Complete since this one has looked, and before it has the lock.
+    with (
+        pytest.raises(FileExistsError, match=r"s\.csv is there already, and complete"),
+        Parts(out, 6, 1000).alone(overwrite=False),
+    ):
+        raise AssertionError
 
 
 @pytest.mark.parametrize("name", ["manifest", "000001"])

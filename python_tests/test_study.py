@@ -24,6 +24,7 @@ from rrfast.evaluate.fingerprint import of_data, of_files
 from rrfast.evaluate.kept import Kept
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.summary import Paired, at, paired
+from rrfast.lock import alone
 from rrfast.train import TASKS
 
 QUIET = Console(quiet=True)
@@ -79,6 +80,20 @@ def test_what_is_kept_is_of_the_model_and_the_seed_and_not_of_the_name(tmp_path:
     # What is drawn for another seed is another thing.
     _, made = asked(tmp_path, [subject("one", 1, model), subject("one", 0, model)])
     assert made == ["one 1"]
+
+
+def test_two_of_one_study_in_one_folder(tmp_path: Path) -> None:
+    """Of two studies each has files of its own."""
+    task = TASKS["digits"](seed=0, train=100, validation=50)
+    subjects = [Subject("one", 0, lambda: (small(), task), "digits")]
+    with alone(tmp_path / "nothing.lock", tmp_path):
+        with pytest.raises(BlockingIOError, match="is being written by another run"):
+            asked(tmp_path, subjects)
+        assert [path.name for path in tmp_path.iterdir()] == ["nothing.lock"]
+    with alone(tmp_path / "misd.lock", tmp_path):
+        asked(tmp_path, subjects)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["nothing.csv", "nothing.json", "nothing.md", "parts"]
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

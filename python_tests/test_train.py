@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import math
+import os
 import random
 import re
 from pathlib import Path
@@ -545,7 +547,7 @@ def test_resumed_is_as_if_it_had_not_been(begun: Path, tmp_path: Path) -> None:
     [
         (
             {"model": Interrupted(classes=5)},
-            r"is of another model: Error.* Resume",
+            r"is of another model, or not as it was written: Error.* Resume",
         ),
         ({"model": network()}, "is of another model"),
         (
@@ -587,6 +589,101 @@ def test_a_file_that_is_no_checkpoint(begun: Path, tmp_path: Path, kind: str) ->
     with pytest.raises(ValueError, match=sentence):
         quiet(network(), out=tmp_path, resume=True)
     assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("model", {"network.0.weight": 3}),
+        ("model", {1: torch.ones(2)}),
+        ("model", [1]),
+        ("optimizer", {}),
+        ("optimizer/state", 3),
+        ("optimizer/param_groups", [{}]),
+        ("schedule", None),
+        ("training", 3),
+        ("objective", [1]),
+        ("progress", {"epoch": "one"}),
+        ("progress/epoch", 7),
+        ("progress/step", 3),
+        ("progress/step", -1),
+        ("progress/history", [1]),
+    ],
+)
+def test_a_checkpoint_that_somebody_changed(
+    begun: Path, tmp_path: Path, path: str, value: object
+) -> None:
+    """With sums that fit: a sentence, and nothing is written."""
+    state = torch.load(begun / "checkpoint.pt")
+    *parts, last = path.split("/")
+    inner = state
+    for part in parts:
+        inner = inner[part]
+    inner[last] = value
+    torch.save(state, tmp_path / "checkpoint.pt")
+    before = listing(tmp_path)
+    sentence = r"checkpoint\.pt is (of another|no checkpoint of a) (model, or not as it was|traini)"
+    with pytest.raises(ValueError, match=sentence):
+        quiet(Interrupted(), out=tmp_path, objective=Standard(), resume=True)
+    assert listing(tmp_path) == before
+
+
+def test_a_second_run_into_the_folder_is_refused(tmp_path: Path) -> None:
+    """Begun in the middle of the first, with another seed: the files stay of the first."""
+    alone, said = network(), []
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.passes = network(), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.passes += self.training
+            if self.passes in (1, 5) and self.training:  # before there is a checkpoint, and after
+                for resume in (False, True):
+                    with pytest.raises(BlockingIOError) as refused:
+                        quiet(
+                            network(),
+                            out=tmp_path,
+                            resume=resume,
+                            training=settings(seed=1),
+                            beside={"recipe.yaml": "seed 1"},
+                        )
+                    said.append(str(refused.value))
+            return self.network(x)
+
+    model = Twice()
+    quiet(model, out=tmp_path, objective=Standard(), beside={"recipe.yaml": "seed 0"})
+    assert len(said) == 4
+    assert all(f"{tmp_path} is being written by another run, process " in each for each in said)
+    quiet(alone, objective=Standard())
+    assert all(map(torch.equal, weights(alone), weights(model)))
+    assert (tmp_path / "recipe.yaml").read_text() == "seed 0"
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoint.pt", "last.pt", "log.csv", "recipe.yaml"]
+
+
+def test_a_full_disk_is_said_and_the_training_goes_on_from_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, again, left, synced = network(), network(), [12], os.fsync
+
+    def full(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synced(descriptor)
+
+    training = settings(checkpoint_steps=1)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot be written: No space left on device\. What was th"):
+        quiet(network(), out=tmp_path, objective=Standard(), training=training)
+    progress = torch.load(tmp_path / "checkpoint.pt")["progress"]
+    assert (progress["epoch"], progress["step"]) == (1, 2)
+    monkeypatch.setattr(os, "fsync", synced)
+    quiet(again, out=tmp_path, objective=Standard(), training=training, resume=True)
+    quiet(whole, objective=Standard(), training=training)
+    assert all(map(torch.equal, weights(whole), weights(again)))
 
 
 def test_a_folder_with_a_training_is_not_begun_anew(begun: Path) -> None:

@@ -127,6 +127,13 @@ def test_a_loss_that_is_not_finite_on_one_stops_both(runs: Runs) -> None:
     assert state["x"].isnan().any()
 
 
+def test_a_folder_of_another_run_is_refused_in_both(runs: Runs) -> None:
+    said = [results["locked"] for results in runs.ranks]
+    assert said[0] == said[1]
+    assert "locked is being written by another run, process " in said[0]
+    assert list((runs.folder / "locked").iterdir()) == []
+
+
 MODEL = """
 import os, time
 from torch import nn

@@ -55,6 +55,22 @@ def test_a_disk_that_is_full_is_said_and_nothing_is_lost(tmp_path: Path, kind: s
     assert path.read_bytes() == before
 
 
+def test_a_folder_that_does_not_take_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = os.fsync
+
+    def full(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="new is in place, and would not outlive a power failure: In"):
+        whole_file.write_text(tmp_path / "new", "new")
+    assert (tmp_path / "new").read_text() == "new"
+
+
 @pytest.mark.parametrize("kind", SAVES)
 def test_a_disk_that_is_full_only_when_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

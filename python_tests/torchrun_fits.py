@@ -18,6 +18,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from rrfast.data import Outliers, Split
+from rrfast.lock import alone
 from rrfast.objectives import (
     ACET,
     CCAT,
@@ -221,10 +222,27 @@ def not_finite(folder: Path) -> str:
     raise AssertionError("no loss was NaN")
 
 
+def locked(folder: Path) -> str:
+    """Another run holds the folder: both processes say so, and none waits for the other."""
+    out = folder / "locked"
+    with contextlib.ExitStack() as held:
+        if torch.distributed.get_rank() == 0:
+            out.mkdir()
+            held.enter_context(alone(out / "train.lock", out))
+        torch.distributed.barrier()
+        try:
+            train("standard", out=out)
+        except BlockingIOError as error:
+            torch.distributed.barrier()
+            return str(error)
+    raise AssertionError("it was not refused")
+
+
 def main(folder: Path) -> None:
     results = everything(folder) | {name: own(name) for name in OWN}
     results["interrupted"] = interrupted(folder)
     results["not finite"] = not_finite(folder)
+    results["locked"] = locked(folder)
     rank = torch.distributed.get_rank()
     torch.save(results, folder / f"rank{rank}.pt")
     torch.distributed.barrier()

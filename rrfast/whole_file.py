@@ -58,7 +58,7 @@ def write(path: Path, save: Callable[[IO[bytes]], object]) -> None:
         if refused is None or not isinstance(error, Exception):
             raise
         raise refused from error
-    _sync(path.parent)
+    _sync(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -98,16 +98,20 @@ def _refused(path: Path, partial: Path, cause: BaseException) -> OSError | None:
     return told
 
 
-def _sync(folder: Path) -> None:
-    """That the name in the folder survives a power failure too, where a folder can be synced."""
+def _sync(path: Path) -> None:
+    """That the name in its folder survives a power failure too, where a folder can be synced."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path.parent, os.O_RDONLY)
     except OSError:
         return  # Windows opens no folder. The file is whole and in place.
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # as file systems say it
-            raise
+            told = type(error)(
+                f"{path} is in place, and would not outlive a power failure: {error.strerror}"
+            )
+            told.errno = error.errno
+            raise told from error
     finally:
         os.close(descriptor)

@@ -31,7 +31,6 @@ from rrfast.train.variants import train_variants
 from rrfast.whole_file import write_text
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from torch import Tensor
 
 
@@ -398,16 +397,18 @@ def figure(result: dict[str, Any], path: Path) -> None:
         rows = [row for row in result["summary"] if row["mixup"] == mixed]
         label = "with Mixup" if mixed else "without Mixup"
         at = [i + (0.2 if mixed else -0.2) for i in range(len(names))]
-        _bars(left, at, rows, "aurc", 1000.0, colour, label)
+        means = [_drawn(row["aurc"]["mean"]) for row in rows]
+        stds = [_drawn(row["aurc"]["std"] or 0.0) for row in rows]
+        left.bar(at, means, 0.36, yerr=stds, color=colour, alpha=0.8, capsize=3, label=label)
         own = [r for r in result["runs"] if r["mixup"] == mixed]
         for place, row in zip(at, rows, strict=True):
-            seeds = [1000 * r["aurc"] for r in own if r["objective"] == row["objective"]]
+            seeds = [_drawn(r["aurc"]) for r in own if r["objective"] == row["objective"]]
             left.plot([place] * len(seeds), seeds, "k.", ms=3, alpha=0.5)
         for group, face in (("right", colour), ("wrong", "white")):
             right.errorbar(
                 at,
-                [1000 * row[f"radius_{group}"]["mean"] for row in rows],
-                [1000 * (row[f"radius_{group}"]["std"] or 0) for row in rows],
+                [_drawn(row[f"radius_{group}"]["mean"]) for row in rows],
+                [_drawn(row[f"radius_{group}"]["std"] or 0.0) for row in rows],
                 fmt="o",
                 color=colour,
                 mfc=face,
@@ -433,15 +434,6 @@ def figure(result: dict[str, Any], path: Path) -> None:
     write_figure(path, drawing)
 
 
-def _bars(
-    ax: Axes,
-    at: list[float],
-    rows: list[dict[str, Any]],
-    column: str,
-    factor: float,
-    colour: str,
-    label: str,
-) -> None:
-    means = [factor * row[column]["mean"] for row in rows]
-    spread = [factor * (row[column]["std"] or 0) for row in rows]
-    ax.bar(at, means, 0.36, yerr=spread, color=colour, alpha=0.8, capsize=3, label=label)
+def _drawn(value: float | None) -> float:
+    """In thousandths; what is undefined, null in the file, is not drawn."""
+    return math.nan if value is None else 1000 * value

@@ -576,8 +576,8 @@ class _Run:
         except Exception as error:  # of a file that somebody else has written it can be anything
             first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
             raise ValueError(
-                f"{path} is of another model, or not as it was written: {first}. Resume it with "
-                "the model it was begun with, or give another folder"
+                f"{path} is of another model, or not as it was written: {first.rstrip('.')}. "
+                "Resume it with the model it was begun with, or give another folder"
             ) from error
 
     def _save(self) -> None:

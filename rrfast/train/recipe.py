@@ -23,6 +23,8 @@ from rrfast.train.recipe_file import Options, Recipe, dump_recipe, load_recipe
 from rrfast.train.tasks import NOISE, OUTLIERS, TASKS, Task
 
 T = TypeVar("T")
+#: Options of the cross-entropy, for every objective with a `criterion`, and its names for them.
+CRITERION = {"label_smoothing": "label_smoothing", "class_weights": "weight"}
 #: In the folder of a training: its recipe, with every default.
 RECIPE = "recipe.yaml"
 
@@ -54,11 +56,7 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     objective = OBJECTIVES[options["name"]]
     criterion: Options = {}
     if "criterion" in inspect.signature(objective).parameters:
-        criterion = {
-            name: options.pop(key)
-            for key, name in (("label_smoothing", "label_smoothing"), ("class_weights", "weight"))
-            if key in options
-        }
+        criterion = {name: options.pop(key) for key, name in CRITERION.items() if key in options}
     if criterion:
         if "weight" in criterion:
             try:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rrfast.checks import meant
 from rrfast.data import ImageFolder, Split
 from rrfast.objectives import OBJECTIVES
-from rrfast.train.recipe import check_name, make_task, prepare, train
+from rrfast.train.recipe import CRITERION, check_name, make_task, prepare, train
 from rrfast.train.recipe_file import Recipe
 from rrfast.train.tasks import Task
 
@@ -91,7 +91,7 @@ def variant(
     """
     _check_variant(name)
     check_name("objective", OBJECTIVES, recipe.objective.get("name"))
-    ending = next((end for end in ENDINGS if name.endswith(end)), "")
+    ending = _ending(name)
     base = name.removesuffix(ending)
     if mixup is None:
         own = recipe.objective.get("alpha" if recipe.objective["name"] == "mixup" else "mixup")
@@ -126,11 +126,15 @@ def _check_variant(name: str) -> None:
         )
 
 
+def _ending(name: str) -> str:
+    return next((end for end in ENDINGS if name.endswith(end)), "")
+
+
 def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
     """The options of a recipe's objective that another objective takes."""
     known = {*inspect.signature(OBJECTIVES[name]).parameters}
     if "criterion" in known:
-        known |= {"label_smoothing", "class_weights"}
+        known |= {*CRITERION}
     # A variant's name says what the mode is, and whether there is Mixup or margin reweighting.
     known -= {"name", "mode", *ENDINGS.values()}
     if name != options["name"]:
@@ -143,6 +147,23 @@ def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
         if "acet" in pair:
             known -= {"eps"}
     return {key: value for key, value in options.items() if key in known}
+
+
+def _check_taken(options: dict[str, Any], names: Sequence[str]) -> None:
+    """Raise a ValueError of an option that none would take: it would be left out without a word."""
+    own: Any = options.get("name")
+    check_name("objective", OBJECTIVES, own)
+    bases = [name.removesuffix(_ending(name)) for name in names]
+    known = {"name", *ENDINGS.values()}
+    for base in (own, *bases):
+        parameters = inspect.signature(OBJECTIVES[base]).parameters
+        known |= {*parameters} | ({*CRITERION} if "criterion" in parameters else set())
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise ValueError(
+            f"objective: neither {own} nor what is compared has the option {unknown[0]}"
+            f"{meant(unknown[0], known)}"
+        )
 
 
 def train_variants(
@@ -185,6 +206,7 @@ def train_variants(
         raise ValueError("variants and seeds must hold at least one each, got none")
     folders = {(name, seed): Path(out) / f"{name}_{seed}" for seed in seeds for name in names}
     # All that can be known to fail, before the first training and not after hours of others.
+    _check_taken(recipe.objective, names)
     task = _task(recipe, seeds[0])
     outliers = _textures(task)
     for (name, seed), folder in folders.items():
