@@ -206,6 +206,22 @@ def test_a_second_command_is_refused(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("stem", COMMANDS)
+def test_a_file_in_place_of_the_folder(
+    tmp_path: Path, stem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    if stem in ("ablation", "train"):
+        pytest.importorskip("lightning_fabric")
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert cli.main([*COMMANDS[stem], "--out", str(file)]) == 1
+    said = f"rrfast: out must be a folder, and {file} is a file: give another\n"
+    assert capsys.readouterr().err == said
+    assert file.read_text() == "mine"
+
+
 def test_other_commands_may_write_into_the_folder_meanwhile(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")

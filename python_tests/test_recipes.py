@@ -368,6 +368,8 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["training.epochs=0"], ": training.epochs must be at least 1, got 0"),
         (DIGITS, ["training.seed=99999999999999999999"], "training.seed must be less than 2**63"),
         (DIGITS, ["data.seed=99999999999999999999"], "seed must be from -2**63 to 2**64 - 1, got"),
+        (DIGITS, ["training.threads=9999999999999"], "training.threads must be less than 2**16"),
+        (DIGITS, ["training.workers=99999"], "training.workers must be less than 2**16, got 99999"),
         (DIGITS, ["training.learning_rate=1/3"], "learning_rate must be a number, got '1/3'"),
         (DIGITS, ["training.augment=2"], "training.augment must be a mapping or null, got 2"),
         (DIGITS, ["model={1: 2}"], "the entries of model must have names that are text"),

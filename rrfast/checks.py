@@ -8,6 +8,7 @@ import numbers
 import os
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TypeGuard
 
 import torch
@@ -163,6 +164,12 @@ def check_path(name: str, value: object) -> None:
     """Raise a TypeError unless `value` is a path, as text or as a `pathlib.Path`."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} must be a path, str or pathlib.Path, got {describe(value)}")
+
+
+def check_folder(out: Path) -> None:
+    """Raise a NotADirectoryError where there is something else in place of the folder `out`."""
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"out must be a folder, and {out} is a file: give another")
 
 
 def check_seed(name: str, value: object) -> None:

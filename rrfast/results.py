@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rrfast.checks import check_folder
 from rrfast.lock import alone
 from rrfast.whole_file import remove_partial, write, write_text
 
@@ -22,8 +23,10 @@ def results_in(folder: Path, stem: str) -> Iterator[None]:
 
     Raises:
         BlockingIOError: Another run is at it.
+        NotADirectoryError: `folder` is a file.
         OSError: The folder cannot be made or written to.
     """
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder / f"{stem}.lock", folder):
         remove_partial(folder, stem)

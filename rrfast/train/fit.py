@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from rrfast import engine, torch_file, whole_file
-from rrfast.checks import check_labels, describe
+from rrfast.checks import check_folder, check_labels, describe
 from rrfast.lock import alone
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
@@ -333,10 +333,7 @@ class _Run:
                 raise ValueError("resume needs out, the folder with the checkpoint")
             yield
             return
-        if self.out.exists() and not self.out.is_dir():
-            raise NotADirectoryError(
-                f"out must be a folder, and {self.out} is a file: give another"
-            )
+        check_folder(self.out)
         if self.training.tensorboard:
             _summary_writer()  # not after an epoch of hours
         with contextlib.ExitStack() as held:

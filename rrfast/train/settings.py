@@ -118,6 +118,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise TypeError(f"{name} must be an integer, got {describe(value)}")
             if value < smallest:
                 raise ValueError(f"{name} must be at least {smallest}, got {value}")
-            # As far as generators of torch, and its counts, go.
-            if value >= 2**63:
-                raise ValueError(f"{name} must be less than 2**63, got {value}")
+            # As far as torch's generators and counts go; no machine has more threads or processes.
+            most = 16 if name in ("threads", "workers") else 63
+            if value >= 2**most:
+                raise ValueError(f"{name} must be less than 2**{most}, got {value}")

@@ -204,13 +204,17 @@ def train_variants(
             raise ValueError(f"variants must be named once each, and {name} is there twice")
     if not names or not seeds:
         raise ValueError("variants and seeds must hold at least one each, got none")
-    folders = {(name, seed): Path(out) / f"{name}_{seed}" for seed in seeds for name in names}
     # All that can be known to fail, before the first training and not after hours of others.
     _check_taken(recipe.objective, names)
     task = _task(recipe, seeds[0])
     outliers = _textures(task)
-    for (name, seed), folder in folders.items():
-        prepare(variant(recipe, name, seed, mixup=mixup, outliers=outliers), task, folder)
+    for name in names:
+        prepare(variant(recipe, name, seeds[0], mixup=mixup, outliers=outliers), task)
+        for folder in Path(out).glob(f"{name}_*"):
+            number = folder.name.removeprefix(f"{name}_")
+            if number.isdecimal() and int(number) in seeds:
+                one = variant(recipe, name, int(number), mixup=mixup, outliers=outliers)
+                prepare(one, task, folder)
     console = console or Console()
     columns = (
         TextColumn("{task.description}"),
@@ -222,13 +226,15 @@ def train_variants(
     )
     shown = console.is_terminal and os.environ.get("RANK", "0") == "0"
     with Progress(*columns, console=console, disable=not shown) as progress:
-        bar = progress.add_task("", total=len(folders))
-        for (name, seed), folder in folders.items():
-            progress.update(bar, description=folder.name)
-            one = variant(recipe, name, seed, mixup=mixup, outliers=outliers)
-            train(one, folder, resume=True, console=Console(quiet=True))
-            yield Run(name, seed, folder, _task(recipe, seed))
-            progress.advance(bar)
+        bar = progress.add_task("", total=len(seeds) * len(names))
+        for seed in seeds:
+            for name in names:
+                folder = Path(out) / f"{name}_{seed}"
+                progress.update(bar, description=folder.name)
+                one = variant(recipe, name, seed, mixup=mixup, outliers=outliers)
+                train(one, folder, resume=True, console=Console(quiet=True))
+                yield Run(name, seed, folder, _task(recipe, seed))
+                progress.advance(bar)
 
 
 def _task(recipe: Recipe, seed: int) -> Task:
