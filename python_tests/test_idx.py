@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from rrfast.data import EMNIST_CLASSES, Mnist, emnist, fashion_mnist, mnist
+from rrfast.data import idx as idx_module
 from rrfast.train import TASKS
 
 Bytes = npt.NDArray[np.uint8]
@@ -21,9 +22,11 @@ READERS: dict[str, Callable[[Any], Mnist]] = {
     "fashion_mnist": fashion_mnist,
     "emnist": emnist,
 }
+FASHION = "https://github.com/zalandoresearch/fashion-mnist"
+DEBIAN = "Debian has it as the package dataset-fashion-mnist"
 SOURCES = {
     "mnist": ("MNIST", "https://github.com/cvdfoundation/mnist"),
-    "fashion_mnist": ("Fashion-MNIST", "https://github.com/zalandoresearch/fashion-mnist"),
+    "fashion_mnist": ("Fashion-MNIST", f"{FASHION}, and {DEBIAN}"),
     "emnist": ("EMNIST", "https://www.nist.gov/itl/products-and-services/emnist-dataset"),
 }
 N = {"train": 7, "test": 5}
@@ -139,6 +142,33 @@ def test_tasks(validation: int, name: str, folder: Path) -> None:
     together = torch.cat([part.x for part in parts]).flatten(1).tolist()
     assert sorted(together) == sorted(whole.test.x.flatten(1).tolist())
     assert task.released is None  # these are not the images that CIFAR-10-C follows
+
+
+def test_fewer_images_to_train_on(name: str, folder: Path) -> None:
+    """A random share of them, the more of them holding the fewer; the test images stay."""
+    whole, *some = (TASKS[name](str(folder), 3, train=n, validation=2) for n in (None, 4, 6))
+    held = [{tuple(image) for image in split.train.x.flatten(1).tolist()} for split in some]
+    assert [len(part) for part in held] == [4, 6]
+    assert held[0] < held[1] < {tuple(image) for image in whole.train.x.flatten(1).tolist()}
+    assert all(torch.equal(split.test.x, whole.test.x) for split in some)
+    other = TASKS[name](str(folder), 4, train=4, validation=2)
+    assert not torch.equal(other.train.x, some[0].train.x)
+    for train, sentence in ((0, "at least 1"), (8, "at most the 7 images")):
+        with pytest.raises(ValueError, match=f"train must be .*{sentence}"):
+            TASKS[name](str(folder), train=train, validation=2)
+
+
+def test_where_debian_puts_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a folder the package's own is read; where it is not there, its name is said."""
+    at = idx_module.FASHION_MNIST._replace(installed=str(tmp_path / "nowhere"))
+    monkeypatch.setattr(idx_module, "FASHION_MNIST", at)
+    with pytest.raises(FileNotFoundError, match=r"nowhere is no folder: .*dataset-fashion-mnist$"):
+        fashion_mnist()
+    for kinds in files("fashion_mnist").values():
+        (tmp_path / kinds["x"]).write_bytes(idx(np.zeros((3, 28, 28), np.uint8)))
+        (tmp_path / kinds["y"]).write_bytes(idx(np.arange(3, dtype=np.uint8)))
+    monkeypatch.setattr(idx_module, "FASHION_MNIST", at._replace(installed=str(tmp_path)))
+    assert fashion_mnist().test.y.tolist() == [0, 1, 2]
 
 
 # ------------------------------------------------------------------------------------ wrong files

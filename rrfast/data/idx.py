@@ -32,11 +32,16 @@ class Release(NamedTuple):
     least: int = 0  #: label of the first class
     folder: str = ""  #: the archive unpacks to
     transposed: bool = False
+    package: str = ""  #: of Debian, which has the files as well
+    installed: str = ""  #: where that package puts them
 
 
 MNIST = Release(name="MNIST", source="https://github.com/cvdfoundation/mnist")
 FASHION_MNIST = Release(
-    name="Fashion-MNIST", source="https://github.com/zalandoresearch/fashion-mnist"
+    name="Fashion-MNIST",
+    source="https://github.com/zalandoresearch/fashion-mnist",
+    package="dataset-fashion-mnist",
+    installed="/usr/share/datasets/fashion-mnist",
 )
 #: Classes of the splits of EMNIST.
 EMNIST_CLASSES = {
@@ -96,13 +101,16 @@ def mnist(folder: str | os.PathLike[str]) -> Mnist:
     return _read(MNIST, folder)
 
 
-def fashion_mnist(folder: str | os.PathLike[str]) -> Mnist:
+def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Mnist:
     """Fashion-MNIST: 70,000 grey photographs of 10 kinds of clothes, in the format of MNIST.
 
-    Nothing is downloaded: fetch the four files from the source below.
+    Nothing is downloaded: fetch the four files from the source below, or on Debian and its kin with
+
+        apt-get install dataset-fashion-mnist
 
     Args:
-        folder: As that of `mnist`; the files have the same names.
+        folder: As that of `mnist`; the files have the same names. None: where that package puts
+            them, /usr/share/datasets/fashion-mnist.
 
     Returns:
         As `mnist`.
@@ -119,9 +127,9 @@ def fashion_mnist(folder: str | os.PathLike[str]) -> Mnist:
         >>> train, test = fashion_mnist("fashion-mnist/data/fashion")  # doctest: +SKIP
         >>> fashion_mnist("no-such-folder")
         Traceback (most recent call last):
-        FileNotFoundError: no-such-folder is no folder: .../zalandoresearch/fashion-mnist
+        FileNotFoundError: no-such-folder is no folder: ... the package dataset-fashion-mnist
     """
-    return _read(FASHION_MNIST, folder)
+    return _read(FASHION_MNIST, FASHION_MNIST.installed if folder is None else folder)
 
 
 def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Mnist:
@@ -188,7 +196,8 @@ def _read(release: Release, folder: str | os.PathLike[str]) -> Mnist:
 
 
 def _from_where(release: Release) -> str:
-    return f"It is at {release.source}"
+    package = f", and Debian has it as the package {release.package}" if release.package else ""
+    return f"It is at {release.source}{package}"
 
 
 def _split(release: Release, path: Path, part: str) -> Split:

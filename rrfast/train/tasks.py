@@ -30,7 +30,10 @@ from rrfast.data import (
     synthetic,
 )
 from rrfast.data.folder import ImageFolder
-from rrfast.train.batches import Data
+from rrfast.train.batches import Data, stream
+
+#: What the random numbers are for, beside those of `rrfast.train.batches`.
+_TRAIN = 106
 
 
 class Task(NamedTuple):
@@ -74,12 +77,21 @@ def synthetic_task(
     return Task(*data, classes=classes)
 
 
-def cifar10_task(folder: str, seed: int = 0, *, validation: int = 2000) -> Task:
+def cifar10_task(
+    folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
+) -> Task:
     """`rrfast.data.cifar10`, with images of the test split to validate on, as `cifar100_task`."""
-    return _with_validation(cifar10(folder), validation, seed, classes=10, released=True)
+    return _with_validation(cifar10(folder), train, validation, seed, classes=10, released=True)
 
 
-def cifar100_task(folder: str, seed: int = 0, *, validation: int = 2000, fine: bool = True) -> Task:
+def cifar100_task(
+    folder: str,
+    seed: int = 0,
+    *,
+    train: int | None = None,
+    validation: int = 2000,
+    fine: bool = True,
+) -> Task:
     """`rrfast.data.cifar100`, with images of the test split to validate on.
 
     The paper validates on a random fifth of the test images and tests on the rest (RAT §5.1), so
@@ -87,38 +99,61 @@ def cifar100_task(folder: str, seed: int = 0, *, validation: int = 2000, fine: b
 
     Args:
         folder: With the binary release.
-        seed: Decides which test images validate.
+        seed: Decides which test images validate, and which images are trained on.
+        train: How many are trained on, drawn at random; the more of them hold the fewer. None: all.
         validation: How many; 0 for none.
         fine: The 100 classes, or the 20 groups.
     """
-    return _with_validation(cifar100(folder, fine), validation, seed, classes=100 if fine else 20)
+    classes = 100 if fine else 20
+    return _with_validation(cifar100(folder, fine), train, validation, seed, classes)
 
 
-def mnist_task(folder: str, seed: int = 0, *, validation: int = 2000) -> Task:
+def mnist_task(
+    folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
+) -> Task:
     """`rrfast.data.mnist`, with images of the test split to validate on, as `cifar100_task`."""
-    return _with_validation(mnist(folder), validation, seed, classes=10)
+    return _with_validation(mnist(folder), train, validation, seed, classes=10)
 
 
-def fashion_mnist_task(folder: str, seed: int = 0, *, validation: int = 2000) -> Task:
+def fashion_mnist_task(
+    folder: str | None = None,
+    seed: int = 0,
+    *,
+    train: int | None = None,
+    validation: int = 2000,
+) -> Task:
     """`rrfast.data.fashion_mnist`, with images of the test split to validate on, likewise."""
-    return _with_validation(fashion_mnist(folder), validation, seed, classes=10)
+    return _with_validation(fashion_mnist(folder), train, validation, seed, classes=10)
 
 
 def emnist_task(
-    folder: str, seed: int = 0, *, validation: int = 2000, split: str = "letters"
+    folder: str,
+    seed: int = 0,
+    *,
+    train: int | None = None,
+    validation: int = 2000,
+    split: str = "letters",
 ) -> Task:
     """`rrfast.data.emnist`, with images of the test split to validate on, likewise."""
     data = emnist(folder, split)
-    return _with_validation(data, validation, seed, classes=EMNIST_CLASSES[split])
+    return _with_validation(data, train, validation, seed, classes=EMNIST_CLASSES[split])
 
 
-def svhn_task(folder: str, seed: int = 0, *, validation: int = 2000) -> Task:
+def svhn_task(
+    folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
+) -> Task:
     """`rrfast.data.svhn`, with images of the test split to validate on, likewise."""
-    return _with_validation(svhn(folder), validation, seed, classes=10)
+    return _with_validation(svhn(folder), train, validation, seed, classes=10)
 
 
 def _with_validation(
-    data: Cifar | Mnist | Svhn, validation: int, seed: int, classes: int, *, released: bool = False
+    data: Cifar | Mnist | Svhn,
+    train: int | None,
+    validation: int,
+    seed: int,
+    classes: int,
+    *,
+    released: bool = False,
 ) -> Task:
     check_count("validation", validation, least=0)
     images = len(data.test.y)
@@ -129,12 +164,22 @@ def _with_validation(
     order = torch.randperm(images, generator=torch.Generator().manual_seed(seed))
     held, rest = order[:validation], order[validation:]
     return Task(
-        data.train,
+        data.train if train is None else _share(data.train, train, seed),
         Split(data.test.x[held], data.test.y[held]) if validation else None,
         Split(data.test.x[rest], data.test.y[rest]),
         classes,
         rest if released else None,
     )
+
+
+def _share(data: Split, train: int, seed: int) -> Split:
+    """So many of the images to train on, in their order."""
+    check_count("train", train)
+    if train > len(data.y):
+        raise ValueError(f"train must be at most the {len(data.y)} images there are, got {train}")
+    generator = torch.Generator().manual_seed(stream(seed, _TRAIN))
+    places = torch.randperm(len(data.y), generator=generator)[:train].sort().values
+    return Split(data.x[places], data.y[places])
 
 
 def image_folder_task(
