@@ -298,6 +298,47 @@ def test_what_is_done_is_not_done_again(
     ]
 
 
+class Bright(nn.Module):
+    """The class of five whose brightness is nearest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.linspace(0.1, 0.9, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -50 * (x.mean(dim=(1, 2, 3))[:, None] - self.centres) ** 2
+
+
+class OneByOne:
+    """A split that is read image by image, as a folder is."""
+
+    def __init__(self, split: Split) -> None:
+        self.x, self.y = split
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.x[index], int(self.y[index])
+
+
+@pytest.mark.parametrize("read", [Split, lambda *split: OneByOne(Split(*split))])
+@pytest.mark.parametrize("right", [True, False])
+def test_no_image_left_is_a_row_of_zero(tmp_path: Path, read: Any, right: bool) -> None:
+    """After an attack that all fall to, or where none is right as it is; and when gone on with."""
+    y = torch.arange(5)
+    x = torch.linspace(0.1, 0.9, 5)[:, None, None, None].expand(5, 1, 4, 4).contiguous()
+    data = read(x, y if right else (y + 1) % 5)
+    subject = Subject("Bright", 0, lambda: (Bright(), Task(data, data, data, 5)), "grey")
+    names = [name for name in ATTACKS if made(name, 0.9, 2).labelled]
+    asked = {"eps": 0.9, "steps": 2, "draws": 0, "batch": 2, "console": QUIET}
+    first = robust.evaluate([subject], tmp_path, attacks=names, **asked)["runs"]
+    assert [row["attack"] for row in first] == ["clean", *names, "worst"]
+    assert [row["accuracy"] for row in first] == [float(right)] + [0.0] * (len(names) + 1)
+    assert first == robust.evaluate([subject], tmp_path, attacks=names, **asked)["runs"]
+    assert "0.00 |" in (tmp_path / "robust.md").read_text(encoding="utf-8")
+
+
 def test_checkpoints(weights: dict[str, Tensor], tmp_path: Path) -> None:
     """Both are loaded where they are, and one that is not is said before any work."""
     recipe = load_recipe("digits_rat", ["data.train=100", "data.validation=60"])
