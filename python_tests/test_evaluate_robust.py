@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import math
+import re
 import shutil
 import statistics
 from collections.abc import Iterator
@@ -254,6 +255,37 @@ def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     report([out, tmp_path / "other"], page_of)
     for folder in (out, tmp_path / "other"):
         assert f"<h2>Accuracy under attack: digits ({folder})</h2>" in page_of.read_text()
+
+
+def test_a_name_is_text_wherever_it_is_written(found: list[Subject], tmp_path: Path) -> None:
+    """No HTML and no link in Markdown, no end of a code block, no formula in CSV, no HTML in HTML.
+
+    A training is called by its folder, and a folder may be somebody else's.
+    """
+    name = "=1+1 <img src=x onerror=alert(1)> [a](javascript:b) | ```\n<script>"
+    out = tmp_path / "<b>out"
+    robust.evaluate(
+        [found[0]._replace(training=name, data="<i>data")],
+        out,
+        attacks=("fgsm",),
+        images=IMAGES,
+        draws=0,
+        command=f"rrfast evaluate '{name}'",
+        console=QUIET,
+    )
+    page = (out / "robust.md").read_text(encoding="utf-8")
+    head, fence, rest = page.partition("\n````text\n")
+    notes, _, end = rest.partition("\n````\n")
+    assert fence
+    assert name in notes
+    for text in (head, re.sub("````.*?````", "", end, flags=re.DOTALL)):
+        assert not re.search(r"<[a-z/]|\]\(javascript", text)
+    assert "&lt;img src=x onerror=alert(1)> [a]\\(javascript:b) \\| " in head
+    with (out / "robust.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["training"] for row in csv.DictReader(file)} == {f"'{name}"}
+    report([out], tmp_path / "page.html", command=f"rrfast report '{out}'")
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not re.search("<(img src=x|script|b>out|i>data)", html)
 
 
 def test_what_is_done_is_not_done_again(
