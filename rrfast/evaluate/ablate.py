@@ -147,7 +147,8 @@ def _evaluate(folder: Path, task: Task) -> dict[str, float]:
     """The metrics of the last weights on the test split."""
     if task.test is None:
         raise ValueError("recipe must have data with a test split")
-    model, recipe = load_trained(folder)
+    # The recipe is the one that was given: its code ran in the training.
+    model, recipe = load_trained(folder, trust=True)
     model.to(chosen_device(None))
     how = (recipe.training.validation_batch, chosen_device(None), recipe.training.workers)
     radius, msr, correct = [], [], []
@@ -311,12 +312,12 @@ def claims(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    lines = "\n".join(notes(result))
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     threads = result["recipe"]["training"]["threads"] or result["threads"]
     return (
-        f"# rrfast ablate\n\n{tables.markdown(blocks(result))}\n\n```text\n{lines}\n```\n\n"
-        f"![AURC and radii](ablation.png)\n\n`{result['command']}`, {result['device']}, "
+        f"# rrfast ablate\n\n{tables.markdown(blocks(result))}\n\n"
+        f"{tables.preformatted(notes(result))}\n\n"
+        f"![AURC and radii](ablation.png)\n\n{tables.code(result['command'])}, {result['device']}, "
         f"{threads} thread{'s' * (threads > 1)}; {versions}; {result['date']}.\n"
     )
 

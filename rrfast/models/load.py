@@ -19,8 +19,8 @@ from torch import nn
 from rrfast import torch_file
 from rrfast.checks import check_count
 
-#: Where models are whose code is this library's.
-_OWN = ("rrfast.data", "rrfast.models")
+#: Modules whose models are this library's; one that ends in .py would be a file.
+_OWN = re.compile(r"rrfast\.(data|models)(\.\w+)*(?<!\.py)")
 
 #: What a specification may look like, as errors and the command line say it.
 SPECIFICATIONS = (
@@ -124,7 +124,7 @@ def runs_foreign_code(spec: str) -> bool:
         (True, True)
     """
     source = spec.rpartition(":")[0]
-    return source not in _ZOOS and not any(f"{source}.".startswith(f"{own}.") for own in _OWN)
+    return source not in _ZOOS and _OWN.fullmatch(source) is None
 
 
 def _load_weights(model: nn.Module, spec: str, path: Path) -> None:

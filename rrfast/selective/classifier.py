@@ -163,7 +163,9 @@ class SelectiveClassifier(nn.Module):
             raise ValueError("confidence needs target_risk: it is that of a bound on the risk")
         score = self.score if tune_on is None else tune(self.score, self.model, tune_on).score
         parts, right = [], []
+        shapes: set[tuple[int, ...]] = set()
         for x, y in labelled(self.model, loader):
+            shapes.add(tuple(x.shape[1:]))
             scored = score.measure(self.model, x, ({},))
             parts.append(scored.values[0].double().cpu())
             right.append((scored.prediction == y).cpu())
@@ -176,6 +178,8 @@ class SelectiveClassifier(nn.Module):
             "aim": {**given, **({} if confidence is None else {"confidence": confidence})},
             "bound": bound,
             "samples": len(values),
+            # Of one input, where all have the same: the threshold is that of inputs like them.
+            "shape": list(shapes.pop()) if len(shapes) == 1 else None,
             "coverage": float(accepted.double().mean()),
             "risk": float((~correct[accepted]).double().mean()),
             "tuned": tune_on is not None,
