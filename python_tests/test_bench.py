@@ -9,6 +9,7 @@ import math
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -339,14 +340,53 @@ def test_without_matplotlib(tmp_path, monkeypatch, capsys):
     assert "pip install matplotlib" in capsys.readouterr().err
 
 
+IMAGES = np.full((20, 3, 16, 16), 0.5, dtype=np.float32)
+
+
 @pytest.mark.parametrize(
-    "arrays", [{"z": [1.0]}, {"x": [[1]]}, {"x": [[1.0]], "y": [1, 2]}], ids=str
+    ("arrays", "sentence"),
+    [
+        ({"z": [1.0]}, "data must have an array x, and .*data.npz has none"),
+        ({"x": [[1]]}, r"x in .*data.npz must be floating point, .* got int64 of shape \[1, 1\]"),
+        ({"x": 1.0}, "data.npz must be a whole .npz file of numbers .*: x is a single number"),
+        ({"x": np.array([{}])}, "data.npz must be a whole .* and cannot be .*: x holds Python o"),
+        ({"x": np.ones((4, 3)).T}, "x is stored column by column: save np.ascontiguousarray of it"),
+        ({"x": [[1.0]], "y": [1, 2]}, r"y in .* each of the 1 images, got int64 of shape \[2\]"),
+        ({"x": IMAGES, "y": np.zeros(20)}, "y in .* must be an integer label for each of the 20"),
+        ({"x": IMAGES, "y": np.full(20, -1)}, "y of .* of 10 classes, from 0 to 9, and has -1 in"),
+        ({"x": IMAGES, "y": np.arange(20)}, "y of .* of 10 classes, .* and has 10 in row 10"),
+        ({"x": np.full_like(IMAGES, np.inf)}, "x in .*data.npz must be finite, and is not in r"),
+        ({"x": IMAGES[:3]}, "samples must be at most the 3 images"),
+    ],
 )
-def test_data_of_another_kind(arrays, tmp_path):
+def test_data_of_another_kind(arrays, sentence, tmp_path):
     path = tmp_path / "data.npz"
     np.savez(path, **arrays)
-    with pytest.raises(ValueError, match=r"data\.npz"):
-        load(replace(QUICK, data=str(path)))
+    with pytest.raises(ValueError, match=sentence):
+        load(replace(QUICK, data=str(path), samples=16))
+
+
+def test_a_damaged_npz_is_a_sentence(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, x=np.random.default_rng(0).random((20, 3, 16, 16)))
+    good = path.read_bytes()
+    changed = good[:2000] + bytes(500) + good[2500:]
+    for bad in (b"", b"no zip", good[:-100], changed):
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"data\.npz (must be a whole|is a damaged) \.npz f"):
+            load(replace(QUICK, data=str(path), samples=16))
+
+
+def test_of_an_npz_no_more_is_unpacked_than_is_measured(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, x=np.zeros((2000, 3, 32, 32), dtype=np.float32))
+    tracemalloc.start()
+    try:
+        x = load(replace(QUICK, data=str(path), samples=16)).x
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
+    assert x.shape == (16, 3, 32, 32)
 
 
 def test_the_command_line_gives_the_settings(monkeypatch):

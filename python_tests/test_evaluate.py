@@ -485,6 +485,9 @@ def test_what_is_evaluated(
         subjects([trainings / "rat_0", trainings / "rat_0"])
     with pytest.raises(ValueError, match="data must be named for a model"):
         subjects(["rrfast.data:digits_cnn"])
+    for nothing in ("nofolder", tmp_path / "no" / "last.pt"):
+        with pytest.raises(ValueError, match=r"' is neither a folder nor a model: give the folder"):
+            subjects([nothing])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty has no recipe\.yaml"):
         subjects([tmp_path / "empty"])
@@ -761,7 +764,23 @@ def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -
     with pytest.raises(ValueError, match=r"evaluation\.json is no JSON: "):
         report([tmp_path], out)
     (tmp_path / "evaluation.json").write_text('{"data": []}')
-    with pytest.raises(ValueError, match=r"evaluation\.json does not hold what the command .*runs"):
+    with pytest.raises(ValueError, match=r"evaluation\.json does not hold what the .*`command`"):
+        report([tmp_path], out)
+    # What was changed so that there is no page of it is a sentence.
+    whole = json.loads((evaluated[0] / "evaluation.json").read_text())
+    rows = whole["runs"]
+    for change in (
+        {"runs": []},
+        {"runs": [rows[0] | {"auroc": "x"}]},
+        {"runs": [rows[0] | {"intervals": 3}]},
+        {"options": {}},
+        {"versions": 3},
+    ):
+        (tmp_path / "evaluation.json").write_text(json.dumps(whole | change))
+        with pytest.raises(ValueError, match=r"evaluation\.json does not hold what the command"):
+            report([tmp_path], out)
+    (tmp_path / "evaluation.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"evaluation\.json is no JSON: "):
         report([tmp_path], out)
 
 

@@ -157,6 +157,23 @@ def test_a_set_is_images_of_the_shape_from_a_seed(
     assert not torch.equal(first, other)
 
 
+def test_a_set_with_fewer_images_is_all_of_them(
+    model: nn.Module, task: Task, folder: Path, tmp_path: Path
+) -> None:
+    few = "task:synthetic train=10 validation=10 test=9 size=8"
+    sets = (few, f"resize:{folder}", "uniform")
+    subject = Subject("mine", 0, lambda: (model, task), "digits")
+    found = _evaluate([subject], tmp_path, against=sets, scores=("msr",), images=IMAGES)
+    counted = {
+        row["set"]: sum(row["confidences"]) + row["nan"]
+        for row in found["runs"]
+        if row["kind"] == "set"
+    }
+    assert counted == {"inside": IMAGES, few: 9, f"resize:{folder}": 9, "uniform": IMAGES}
+    page = (tmp_path / "ood.md").read_text(encoding="utf-8")
+    assert f"Fewer images, all that there are: {few} 9, resize:{folder} 9." in page
+
+
 def test_adversarial_noise_is_near_noise_and_the_model_is_surer_of_it(
     model: nn.Module, task: Task
 ) -> None:

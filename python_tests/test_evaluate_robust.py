@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import math
+import re
 import shutil
 import statistics
 from collections.abc import Iterator
@@ -256,6 +257,37 @@ def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
         assert f"<h2>Accuracy under attack: digits ({folder})</h2>" in page_of.read_text()
 
 
+def test_a_name_is_text_wherever_it_is_written(found: list[Subject], tmp_path: Path) -> None:
+    """No HTML and no link in Markdown, no end of a code block, no formula in CSV, no HTML in HTML.
+
+    A training is called by its folder, and a folder may be somebody else's.
+    """
+    name = "=1+1 <img src=x onerror=alert(1)> [a](javascript:b) | ```\n<script>"
+    out = tmp_path / "<b>out"
+    robust.evaluate(
+        [found[0]._replace(training=name, data="<i>data")],
+        out,
+        attacks=("fgsm",),
+        images=IMAGES,
+        draws=0,
+        command=f"rrfast evaluate '{name}'",
+        console=QUIET,
+    )
+    page = (out / "robust.md").read_text(encoding="utf-8")
+    head, fence, rest = page.partition("\n````text\n")
+    notes, _, end = rest.partition("\n````\n")
+    assert fence
+    assert name in notes
+    for text in (head, re.sub("````.*?````", "", end, flags=re.DOTALL)):
+        assert not re.search(r"<[a-z/]|\]\(javascript", text)
+    assert "&lt;img src=x onerror=alert(1)> [a]\\(javascript:b) \\| " in head
+    with (out / "robust.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["training"] for row in csv.DictReader(file)} == {f"'{name}"}
+    report([out], tmp_path / "page.html", command=f"rrfast report '{out}'")
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not re.search("<(img src=x|script|b>out|i>data)", html)
+
+
 def test_what_is_done_is_not_done_again(
     evaluated: tuple[Path, dict[str, Any]],
     found: list[Subject],
@@ -296,6 +328,47 @@ def test_what_is_done_is_not_done_again(
         ("ce", EPS, 1),
         ("ce", EPS, 3),
     ]
+
+
+class Bright(nn.Module):
+    """The class of five whose brightness is nearest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.linspace(0.1, 0.9, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -50 * (x.mean(dim=(1, 2, 3))[:, None] - self.centres) ** 2
+
+
+class OneByOne:
+    """A split that is read image by image, as a folder is."""
+
+    def __init__(self, split: Split) -> None:
+        self.x, self.y = split
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.x[index], int(self.y[index])
+
+
+@pytest.mark.parametrize("read", [Split, lambda *split: OneByOne(Split(*split))])
+@pytest.mark.parametrize("right", [True, False])
+def test_no_image_left_is_a_row_of_zero(tmp_path: Path, read: Any, right: bool) -> None:
+    """After an attack that all fall to, or where none is right as it is; and when gone on with."""
+    y = torch.arange(5)
+    x = torch.linspace(0.1, 0.9, 5)[:, None, None, None].expand(5, 1, 4, 4).contiguous()
+    data = read(x, y if right else (y + 1) % 5)
+    subject = Subject("Bright", 0, lambda: (Bright(), Task(data, data, data, 5)), "grey")
+    names = [name for name in ATTACKS if made(name, 0.9, 2).labelled]
+    asked = {"eps": 0.9, "steps": 2, "draws": 0, "batch": 2, "console": QUIET}
+    first = robust.evaluate([subject], tmp_path, attacks=names, **asked)["runs"]
+    assert [row["attack"] for row in first] == ["clean", *names, "worst"]
+    assert [row["accuracy"] for row in first] == [float(right)] + [0.0] * (len(names) + 1)
+    assert first == robust.evaluate([subject], tmp_path, attacks=names, **asked)["runs"]
+    assert "0.00 |" in (tmp_path / "robust.md").read_text(encoding="utf-8")
 
 
 def test_checkpoints(weights: dict[str, Tensor], tmp_path: Path) -> None:

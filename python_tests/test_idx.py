@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,10 +214,10 @@ def broken(name: str, folder: Path, part: str, kind: str, content: bytes) -> str
 def test_truncated(kind: str, name: str, arrays: dict[str, dict[str, Bytes]], folder: Path) -> None:
     array = arrays["test"][kind]
     whole = idx(array)
-    for content in (whole[:-1], whole + b"\0"):
+    for content, has in ((whole[:-1], len(whole) - 1), (whole + b"\0", "more")):
         assert broken(name, folder, "test", kind, content) == (
             f"have {len(whole)} bytes, as its shape is {list(array.shape)}, and has "
-            f"{len(content)}: is the download truncated?"
+            f"{has}: is the download truncated?"
         )
     begin = 4 + 4 * array.ndim
     for length in (0, 2, begin - 1):
@@ -231,8 +232,8 @@ def test_another_format(first: bytes, name: str, folder: Path) -> None:
     """Signed bytes, floats, gzip without its ending, a page that says the file is not there."""
     content = first + idx(np.zeros((5, 28, 28), np.uint8))[3:]
     assert broken(name, folder, "train", "x", content) == (
-        f"be an idx file of bytes, which begins with 00 00 08, and has {len(content)} bytes that "
-        f"begin with {first.hex(' ')}."
+        "be an idx file of bytes, which begins with 00 00 08, and has bytes that begin with "
+        f"{first.hex(' ')}."
     )
 
 
@@ -249,6 +250,26 @@ def test_another_shape(
 ) -> None:
     content = idx(np.zeros(shape, np.uint8))
     assert broken(name, folder, "train", kind, content) == sentence
+
+
+@pytest.mark.parametrize("kind", ["x", "y"])
+@pytest.mark.parametrize("says", [5, 60_000_000])
+def test_what_is_too_much_is_not_unpacked(kind: str, says: int, name: str, folder: Path) -> None:
+    """20 MB in 0.1 MB, whether the head of the file says how much it is or says five images."""
+    file = folder / files(name)["train"][kind]
+    shape = (says, 28, 28) if kind == "x" else (says,)
+    head = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+    file.unlink()
+    with gzip.open(f"{file}.gz", "wb", compresslevel=1) as packed:
+        packed.write(head)
+        packed.write(bytes(20_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"has more: is|at most the \d+ rows of the rel"):
+            READERS[name](folder)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_another_number_of_labels(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import random
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -15,6 +16,7 @@ from torch import nn
 import rrfast
 from rrfast.data import digits_cnn, synthetic_cnn
 from rrfast.models import FirstClasses, Normalize, load_model
+from rrfast.models.load import runs_foreign_code
 from rrfast.models.normalize import STATISTICS
 
 # Not importorskip for all of it: its metadata asks for torchvision, and so it is seldom installed.
@@ -63,6 +65,50 @@ def test_weights(tmp_path):
         load_model("rrfast.data:synthetic_cnn", weights=path)
     with pytest.raises(FileNotFoundError, match="weights must be a file"):
         load_model("rrfast.data:synthetic_cnn", weights=tmp_path / "none.pt")
+    torch.save({"x": torch.nn.Linear}, path)  # which only code of the file could bring back
+    with pytest.raises(ValueError, match=r"weights must be a state_dict of .*synthetic_cnn"):
+        load_model("rrfast.data:synthetic_cnn", weights=path)
+
+
+@pytest.mark.parametrize(
+    "spec", ["rrfast.data:digits_cnn", "rrfast.models.lenet:lenet", "timm:x", "pytorchcv:y"]
+)
+def test_code_of_ours_and_of_the_zoos(spec):
+    assert not runs_foreign_code(spec)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("net.py", "os", "nets.mine", "rrfast.cli", "rrfast", "timm.models", ""),
+        # Files that call themselves ours, which `load_model` would run.
+        *("rrfast.data.py", "rrfast.models.x.py", "rrfast.data/../net.py", "rrfast.models\n.py"),
+        *("rrfast.databases", "x.rrfast.data", "rrfast.data.", "rrfast.data\n"),
+    ],
+)
+def test_code_that_is_not(source):
+    assert runs_foreign_code(f"{source}:build")
+
+
+def test_damaged_weights_are_a_sentence(tmp_path):
+    """Every flipped bit is found, or changes nothing that is read."""
+    (tmp_path / "net.py").write_text("import torch\ndef net():\n    return torch.nn.Linear(3, 2)\n")
+    spec, path = f"{tmp_path / 'net.py'}:net", tmp_path / "weights.pt"
+    weights = load_model(spec, seed=1).state_dict()
+    torch.save(weights, path)
+    good, draws, told = path.read_bytes(), random.Random(0), []
+    for place in draws.sample(range(8 * len(good)), 300):
+        bad = bytearray(good)
+        bad[place // 8] ^= 1 << place % 8
+        path.write_bytes(bad)
+        try:
+            found = load_model(spec, weights=path).state_dict()
+        except ValueError as error:
+            told.append(str(error))
+        else:
+            assert all(torch.equal(found[name], value) for name, value in weights.items()), place
+    assert len(told) > 100
+    assert all(sentence.startswith("weights must be a state_dict of ") for sentence in told)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,16 @@ import hashlib
 import importlib
 import io
 import pickle
+import struct
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from torch.utils.data import DataLoader
 
 from rrfast.data import (
@@ -494,6 +496,31 @@ def test_folder_unreadable_image(content, file, root):
         data[data.files.index(file)]
     assert error.value.__cause__ is not None
     data[data.files.index("c/y.jpg")]  # the others can
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_folder_image_of_too_many_pixels_is_not_decoded(root, monkeypatch):
+    def chunk(kind, data):
+        length, crc = (struct.pack(">I", n) for n in (len(data), zlib.crc32(kind + data)))
+        return length + kind + data + crc
+
+    head = struct.pack(">IIBBBBB", 13000, 13000, 8, 2, 0, 0, 0)
+    path = root / "b" / "2.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") * 2)
+    data = image_folder(root, size=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
+        patch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("it was decoded"))
+        with pytest.raises(ValueError, match=r"2.png cannot be .* has 13000 x 13000 pixels, mor"):
+            data[data.files.index("b/2.png")]
+    Image.new("RGB", (20, 30)).save(path)
+    for most, refused in ((599, True), (600, False), (None, False)):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        if refused:
+            with pytest.raises(ValueError, match=r"20 x 30 pixels, more than PIL.Image.MAX_IMAGE"):
+                data[data.files.index("b/2.png")]
+        else:
+            assert data[data.files.index("b/2.png")][0].shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where examples write what they write, and not into the working tree."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def test_the_numbers_are_the_committed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     import readme
@@ -57,7 +64,7 @@ def test_the_radius_examples_run() -> None:
     assert (names["b"].lower <= names["b"].upper).all()
 
 
-def test_the_classifier_that_rejects_runs() -> None:
+def test_the_classifier_that_rejects_runs(elsewhere: Path) -> None:
     x = torch.rand(400, 4)
     example = next(code for code in CODE if "SelectiveClassifier" in code)
     names = {
@@ -71,6 +78,7 @@ def test_the_classifier_that_rejects_runs() -> None:
     names["loader"] = [(x, names["model"](x).argmax(dim=1))]
     exec(example, names)
     assert names["accept"].any()
+    assert [path.name for path in elsewhere.iterdir()] == ["classifier.safetensors"]
 
 
 def test_the_attacks_run() -> None:

@@ -366,6 +366,26 @@ def test_a_table_of_every_kind_of_row(tmp_path: Path) -> None:
     assert text.startswith("image,prediction,energy,accept,error\n")
 
 
+def test_no_name_is_a_formula_in_a_spreadsheet(nets: str, tmp_path: Path) -> None:
+    """Nor in an error; a program can take the names back, and Parquet has them as they are."""
+    names = ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\tx", "\rx", "\uff1dx", "'=x", "'x", "a=b"]
+    folder = draw(tmp_path / "in", [f"{name}.png" for name in names])
+    (folder / "=2.png").write_text("no image")
+    done = quiet(f"{nets}:rgb", folder, tmp_path / "s.csv", score="msr")
+    assert list(done.errors) == ["=2.png"]
+    found = rows(tmp_path / "s.csv")
+    for row in found:
+        assert row["image"][0] not in "=+-@\t\r\uff1d"
+        assert row["error"][:1] in ("", "'")
+    marked = re.compile("'('*[=+@\t\r\uff1d-])")
+    read_back = {marked.sub(r"\1", row["image"], count=1) for row in found}
+    assert read_back == {"=2.png", *(f"{name}.png" for name in names)}
+    assert "'=2.png cannot be read" in (tmp_path / "s.csv").read_text(encoding="utf-8")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    quiet(f"{nets}:rgb", folder, tmp_path / "s.parquet", score="msr")
+    assert set(parquet.read_table(tmp_path / "s.parquet")["image"].to_pylist()) == read_back
+
+
 def test_names_that_hold_the_name_of_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,6 +463,103 @@ def test_best_weights_keep_no_confidence(trained: Path, tmp_path: Path) -> None:
     arguments = (trained / "run", trained / "x.npy", tmp_path / "s.csv")
     done = quiet(*arguments, weights="best", target_risk=0.5, confidence=0.9)
     assert done.how.endswith(". best.pt was chosen on these images too, so no confidence holds")
+
+
+@pytest.fixture(scope="module")
+def on_a_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training on images of 40 x 30 scaled to 8, whose model is in a file of its own."""
+    from rrfast.train import load_recipe, train
+
+    folder = tmp_path_factory.mktemp("on a folder")
+    (folder / "net.py").write_text(
+        "from pathlib import Path\n"
+        "from rrfast.data import synthetic_cnn\n"
+        "def build(classes, seed):\n"
+        "    Path(__file__).with_name('ran').touch()\n"
+        "    return synthetic_cnn(classes=classes, seed=seed)\n",
+        encoding="utf-8",
+    )
+    for part in ("train", "held"):
+        for i in range(24):
+            (folder / part / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+            grey = pixels(1, 40, 30, 3, seed=i)[0] // 2 + 120 * (i % 2)
+            Image.fromarray(grey.astype(np.uint8)).save(folder / part / "ab"[i % 2] / f"{i}.png")
+    (folder / "recipe.yaml").write_text(
+        f"model: {{name: '{folder}/net.py:build'}}\n"
+        f"data: {{name: image_folder, train: '{folder}/train', validation: '{folder}/held', "
+        "size: 8}\n"
+        "objective: {name: standard}\n"
+        "training: {epochs: 4, batch_size: 6, threads: 1}\n",
+        encoding="utf-8",
+    )
+    train(load_recipe(folder / "recipe.yaml"), folder / "run", console=Console(quiet=True))
+    return folder
+
+
+@pytest.mark.parametrize("out", ["s.csv", "again.csv"])
+def test_images_are_scaled_as_in_the_training(on_a_folder: Path, tmp_path: Path, out: str) -> None:
+    """Without --size too, or a threshold would be applied to what it was not chosen on."""
+    given = {"trust": True, "score": "msr", "coverage": 0.5}
+    size = {} if out == "s.csv" else {"size": 8}
+    done = quiet(on_a_folder / "run", on_a_folder / "held", tmp_path / out, **given, **size)
+    assert done.accepted in (12, 13)
+    told = json.loads((tmp_path / f"{out}.json").read_text(encoding="utf-8"))["pinned"]
+    assert (told["size"], told["shape"]) == (8, [3, 8, 8])
+
+
+def test_a_threshold_holds_for_its_own_shape(on_a_folder: Path, tmp_path: Path) -> None:
+    from rrfast.train import load_trained
+
+    run, out = on_a_folder / "run", tmp_path / "s.csv"
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 16, 16), dtype=np.uint8))
+    match = r"was chosen on images of shape \[3, 8, 8\], and those to be scored have \[3, 16, 16\]"
+    for source, size in ((on_a_folder / "held", {"size": 16}), (tmp_path / "x.npy", {})):
+        for aim in ({"coverage": 0.5}, {"tpr": 0.5}, {"target_risk": 0.5}):
+            with pytest.raises(ValueError, match=f"the threshold for {next(iter(aim))} {match}"):
+                quiet(run, source, out, trust=True, **aim, **size)
+    model, _ = load_trained(run, trust=True)
+    x = torch.rand(8, 3, 8, 8)
+    saved = rrfast.SelectiveClassifier(model, "msr").fit([(x, model(x).argmax(1))], coverage=0.5)
+    saved.save(tmp_path / "c.pt")
+    with pytest.raises(ValueError, match=f"the threshold of .*c.pt {match}"):
+        quiet(run, tmp_path / "x.npy", out, trust=True, classifier=tmp_path / "c.pt")
+    assert not list(tmp_path.glob("s.csv*"))
+    # Without a promise any shape is the user's own word.
+    quiet(run, on_a_folder / "held", out, trust=True, size=16, threshold=0.5)
+    assert quiet(run, tmp_path / "x.npy", out, trust=True, overwrite=True).images == 2
+
+
+def test_a_folder_runs_no_code_unasked(
+    on_a_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By any door; a file that is named by hand runs."""
+    from rrfast.evaluate import subjects
+    from rrfast.train import load_trained
+
+    run, held, ran = on_a_folder / "run", on_a_folder / "held", on_a_folder / "ran"
+    ran.unlink(missing_ok=True)
+    score_it = ["score", str(run), str(held), "--out", str(tmp_path / "s.csv")]
+    evaluate = ["evaluate", str(run), "--data", "image_folder", f"test={held}"]
+    evaluate += ["--scores", "msr", "--draws", "0", "--out", str(tmp_path / "out")]
+    all_of_them = [evaluate[0], str(on_a_folder), *evaluate[2:]]
+    for argv in (score_it, evaluate, all_of_them):
+        assert cli.main(argv) == 2
+        told = capsys.readouterr().err
+        assert "recipe.yaml names the model " in told
+        assert "net.py:build', which is neither of rrfast nor of pytorchcv, torchvision" in told
+        assert "to build it is to run that code. If you know it, " in told
+        assert "--trust" in told
+    for door in (load_trained, lambda folder: subjects([folder])):
+        with pytest.raises(ValueError, match=r"say so with --trust \(in Python trust=True\)"):
+            door(run)
+    assert not ran.exists()
+    assert cli.main([*score_it, "--trust"]) == 0
+    assert ran.exists()
+    ran.unlink()
+    assert cli.main([*evaluate, "--trust"]) == 0
+    assert ran.exists()
+    [one] = subjects([f"{on_a_folder}/net.py:build"], data={"name": "digits"}, classes=10)
+    assert one.training.endswith("net.py:build")
 
 
 @pytest.mark.parametrize("ending", ["pt", "safetensors"])
@@ -650,7 +767,7 @@ def test_a_run_that_goes_on_keeps_its_threshold(
 
     monkeypatch.setattr(rrfast.SelectiveClassifier, "fit", fit)
     done = quiet(*arguments, coverage=0.5)
-    assert repr(done.threshold) == manifest["chosen"]["threshold"]
+    assert repr(done.threshold) == manifest["content"]["chosen"]["threshold"]
 
 
 def test_what_is_complete_is_refused_or_overwritten(nets: str, root: Path, tmp_path: Path) -> None:
@@ -700,9 +817,14 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     parts.begin({}, dict)
     for part in range(2):
         parts.write(part, [Row("a", 1, 0.1, None, None)] * 2)
-    (parts.folder / f"{name}.json").write_text("[[", encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"{name}\.json is damaged .*: delete {name}\.json and"):
-        list(parts.rows()) if name == "000001" else parts.begin({}, dict)
+    file = parts.folder / f"{name}.json"
+    changed = file.read_text(encoding="utf-8").replace("0.1", "0.7").replace("{}, ", '{"a": 1}, ')
+    for bad in ("[[", "[]", '{"content": []}', changed):
+        assert file.read_text(encoding="utf-8") != bad
+        file.write_text(bad, encoding="utf-8")
+        match = rf"{name}\.json is damaged .*: delete {name}\.json and"
+        with pytest.raises(ValueError, match=match):
+            list(parts.rows()) if name == "000001" else parts.begin({}, dict)
 
 
 def test_a_part_of_another_length_is_refused(tmp_path: Path) -> None:
@@ -800,7 +922,7 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         (
             {"model": "nonsense"},
             ValueError,
-            "model must be the folder of a training, or one of pytorchcv:NAME.*'nonsense', which",
+            "'nonsense' is neither a folder nor a model: give the folder of a training, or",
         ),
         ({"score": "trust"}, ValueError, "score must be one of msr, .*, got 'trust'"),
         ({"score": "relu"}, ValueError, "score relu must be fitted to labelled data first: fit it"),
@@ -822,7 +944,7 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
             ValueError,
             "classifier must be of this model, .*other.pt",
         ),
-        ({"classifier": "text.pt"}, ValueError, "text.pt cannot be read as a state"),
+        ({"classifier": "text.pt"}, ValueError, "text.pt cannot be read as a .*: it is damaged"),
         (
             {"classifier": "text.safetensors"},
             ValueError,
@@ -898,4 +1020,4 @@ def test_no_validation_split(nets: str, tmp_path: Path) -> None:
         patch.setattr(given_threshold, "make_task", lambda _: task)
         classifier = rrfast.SelectiveClassifier(load_model(f"{nets}:gray"))
         with pytest.raises(ValueError, match="coverage needs a validation split, and the data of"):
-            given.choose(classifier, recipe, "last")
+            given.choose(classifier, recipe, "last", None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import random
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -325,8 +327,11 @@ def test_a_score_of_one_s_own(trained: nn.Module, data: Any) -> None:
 
 
 def of_header(header: object, data: bytes = b"") -> Tensor:
+    if isinstance(header, dict):
+        header = {"format": 2, **header}
     text = json.dumps(header).encode()
-    return torch.tensor(list(len(text).to_bytes(8, "little") + text + data), dtype=torch.uint8)
+    content = len(text).to_bytes(8, "little") + text + data
+    return torch.tensor(list(content + hashlib.sha256(content).digest()), dtype=torch.uint8)
 
 
 MSR_STATE = {"score": "MSR", "ours": True, "fields": {}}
@@ -339,24 +344,24 @@ MSR_STATE = {"score": "MSR", "ours": True, "fields": {}}
         (torch.zeros(3), "expected a uint8 tensor"),
         (torch.zeros(3, dtype=torch.uint8), "it ends after 3 bytes"),
         (torch.full((40,), 7, dtype=torch.uint8), "it ends after 40 bytes"),
-        (torch.zeros(40, dtype=torch.uint8), "damaged or of something else: Expecting value"),
+        (torch.zeros(40, dtype=torch.uint8), "its bytes are not those that its SHA-256 was made"),
+        (of_header(math.nan), "its header names no format"),
         (of_header([]), "its header names no format"),
-        (of_header({"format": 2}), "the state is of format 2, and this version of rrfast reads"),
-        (of_header({"format": 1}), "damaged or of something else: 'score'"),
-        (of_header({"format": 1, "score": 3, "provenance": {}}), "it holds no score"),
-        (of_header({"format": 1, "score": MSR_STATE, "provenance": 3}), "it holds no score"),
+        (of_header({"format": 1}), "the state is of format 1, and this version of rrfast reads"),
+        (of_header({}), "damaged or of something else: 'score'"),
+        (of_header({"score": 3, "provenance": {}}), "it holds no score"),
+        (of_header({"score": MSR_STATE, "provenance": 3}), "it holds no score"),
         (
-            of_header({"format": 1, "score": {**MSR_STATE, "score": "MRS"}, "provenance": {}}),
+            of_header({"score": {**MSR_STATE, "score": "MRS"}, "provenance": {}}),
             "the score MRS, which this version of rrfast does not have; it has .*MSR",
         ),
         (
-            of_header({"format": 1, "score": {**MSR_STATE, "score": "Score"}, "provenance": {}}),
+            of_header({"score": {**MSR_STATE, "score": "Score"}, "provenance": {}}),
             "damaged or of something else: Can't instantiate abstract class",
         ),
         (
             of_header(
                 {
-                    "format": 1,
                     "score": {**MSR_STATE, "fields": {"temperature": -1.0}},
                     "provenance": {},
                 }
@@ -364,7 +369,7 @@ MSR_STATE = {"score": "MSR", "ours": True, "fields": {}}
             "damaged or of something else: temperature must be finite",
         ),
         (
-            of_header({"format": 1, "score": {**MSR_STATE, "score": "RelU"}, "provenance": {}}),
+            of_header({"score": {**MSR_STATE, "score": "RelU"}, "provenance": {}}),
             "its score was never fitted",
         ),
     ],
@@ -387,6 +392,62 @@ def test_truncated_states_are_refused(trained: nn.Module, data: Any) -> None:
             classifier.set_extra_state(extra[:length])
 
 
+@pytest.mark.parametrize("form", ["pt", "safetensors"])
+@pytest.mark.parametrize("by", ["save", "user"])
+def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path: Path, form: str, by: str) -> None:
+    """Anywhere in the file: threshold, score, provenance and weights are as they were, or refused.
+
+    Of a file that the user wrote with safetensors nobody summed the weights up: `intact()` says it.
+    """
+    model = nn.Linear(3, 2)
+    x = torch.rand(40, 3)
+    y = torch.where(torch.arange(40) % 4 == 0, 0, model(x).argmax(1))
+    classifier = SelectiveClassifier(model, ODIN(temperature=2.0, eps=0.5)).fit([(x, y)], tpr=0.7)
+    path = tmp_path / f"classifier.{form}"
+    if form == "safetensors":
+        save_file = pytest.importorskip("safetensors.torch").save_file
+    if by == "save":
+        classifier.save(path)
+    elif form == "pt":
+        torch.save(classifier.state_dict(), path)
+    else:
+        save_file(classifier.state_dict(), path)
+    good = path.read_bytes()
+    draws = random.Random(0)
+    refused = 0
+    for place in draws.sample(range(8 * len(good)), 400):
+        bad = bytearray(good)
+        bad[place // 8] ^= 1 << place % 8
+        path.write_bytes(bad)
+        try:
+            other = SelectiveClassifier.load(path, nn.Linear(3, 2))
+        except (ValueError, RuntimeError):
+            refused += 1
+            continue
+        assert torch.equal(other.threshold, classifier.threshold), place
+        assert torch.equal(other.get_extra_state(), classifier.get_extra_state()), place
+        same = all(map(torch.equal, other.model.parameters(), model.parameters()))
+        assert same or (by == "user" and form == "safetensors" and not other.intact()), place
+    assert refused > 150
+
+
+def test_a_threshold_of_another_state_is_refused(trained: nn.Module, data: Any) -> None:
+    one, two = (
+        SelectiveClassifier(trained, "msr").fit(batches(data.validation), coverage=c).state_dict()
+        for c in (0.5, 0.9)
+    )
+    other = SelectiveClassifier(trained, "odin")
+    with pytest.raises(ValueError, match=r"the threshold of the state must be .* is damaged, or"):
+        other.load_state_dict({**one, "threshold": two["threshold"]})
+    assert other.score is SCORES["odin"]
+    assert other.threshold.isnan()
+    other.load_state_dict(one)
+    other.threshold.fill_(0.25)  # a choice of one's own is saved as it is
+    again = SelectiveClassifier(trained, "odin")
+    again.load_state_dict(other.state_dict())
+    assert float(again.threshold) == 0.25
+
+
 def test_files_that_are_none_of_ours(trained: nn.Module, tmp_path: Path) -> None:
     for name in ("it.pt", "it.safetensors"):
         if name.endswith("safetensors"):
@@ -395,7 +456,7 @@ def test_files_that_are_none_of_ours(trained: nn.Module, tmp_path: Path) -> None
         with pytest.raises(FileNotFoundError):
             SelectiveClassifier.load(path, trained)
         path.write_bytes(b"no such file")
-        with pytest.raises(ValueError, match="cannot be read as a state_dict"):
+        with pytest.raises(ValueError, match=r"cannot be read as a .*damaged, truncated or"):
             SelectiveClassifier.load(path, trained)
     torch.save([1], tmp_path / "it.pt")
     with pytest.raises(ValueError, match="must hold a dict, and holds list"):

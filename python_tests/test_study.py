@@ -25,6 +25,7 @@ from rrfast.evaluate.kept import Kept
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.summary import Paired, at, paired
 from rrfast.lock import alone
+from rrfast.models import FirstClasses
 from rrfast.train import TASKS
 
 QUIET = Console(quiet=True)
@@ -99,15 +100,25 @@ def test_two_of_one_study_in_one_folder(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     Kept(tmp_path, "x", {"a": 1}).put({"it": 1})
     [file] = tmp_path.iterdir()
-    file.write_text("{")
-    with pytest.raises(ValueError, match=f"{file} holds what was kept of a model, and is damaged"):
-        Kept(tmp_path, "x", {"a": 1})
+    good = file.read_text()
+    # Half of it, JSON of another kind, and another number than was measured.
+    for bad in ("{", "[]", "3", good.replace('"it": 1', '"it": 7'), "[" * 100_000):
+        assert bad != good
+        file.write_text(bad)
+        with pytest.raises(ValueError, match=f"{file} is damaged .*: delete {file.name} and start"):
+            Kept(tmp_path, "x", {"a": 1})
+    file.write_text(good)
+    assert Kept(tmp_path, "x", {"a": 1}).get("it") == 1
 
 
 def test_models_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     task = TASKS["digits"](seed=0, train=100, validation=50)
     with pytest.raises(ValueError, match="the model of few, seed 0 must have a logit for each of"):
         asked(tmp_path, [Subject("few", 0, lambda: (small(5), task), "digits")])
+    with pytest.raises(ValueError, match=r"of many, .* of the 10 classes .* and no other, got 11"):
+        asked(tmp_path, [Subject("many", 0, lambda: (small(11), task), "digits")])
+    first = FirstClasses(small(11), 10)
+    asked(tmp_path, [Subject("first", 0, lambda: (first, task), "digits")])
     with pytest.raises(ValueError, match=r"of large, seed 0 must take the images of its data, \[1"):
         asked(tmp_path, [Subject("large", 0, lambda: (small(10, 99), task), "digits")])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,15 @@ def test_no_mat_file(content: str, folder: Path) -> None:
     assert sentence.startswith(f"{file} must be a whole .mat file and cannot be read as one: ")
     assert sentence.endswith(f" Is the download truncated? {WHERE}")
     assert error.value.__cause__ is not None
+
+
+def test_more_images_than_the_release_has_are_not_unpacked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("rrfast.data.svhn"), "MOST", N["train"] - 1)
+    monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(ValueError, match=r"X has shape \[32, 32, 3, 11\], more than the 10 images"):
+        svhn(folder)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -56,18 +57,65 @@ def markdown(blocks: Iterable[Block]) -> str:
     parts = []
     for block in blocks:
         # A bar would end its cell.
-        head = [name.replace("|", "\\|") for name in block.head]
-        rows = [[cell.replace("|", "\\|") for cell in row] for row in block.rows]
+        head = [plain(name).replace("|", "\\|") for name in block.head]
+        rows = [[plain(cell).replace("|", "\\|") for cell in row] for row in block.rows]
         lines = [
-            [" ".join(name.split()) for name in head],
+            head,
             ["---" if i < block.words else "--:" for i in range(len(block.head))],
             *(
                 [f"**{cell}**" if (i, j) in block.best else cell for j, cell in enumerate(row)]
                 for i, row in enumerate(rows)
             ),
         ]
-        parts += [f"## {block.title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        parts += [f"## {plain(block.title)}", table]
     return "\n\n".join(parts)
+
+
+def plain(text: str) -> str:
+    r"""Text in Markdown that stays text, on one line: no HTML, no link and no picture.
+
+    Names of folders and of trainings come into a page, and whoever made them is not who reads it.
+
+    Example:
+        >>> print(plain("rat_0 <script>x</script> & [here](https://example.com)"))
+        rat_0 &lt;script>x&lt;/script> &amp; [here]\(https://example.com)
+    """
+    for mark, harmless in (("&", "&amp;"), ("<", "&lt;"), ("](", "]\\("), ("`", "\\`")):
+        text = text.replace(mark, harmless)
+    return " ".join(text.split())
+
+
+def code(text: str) -> str:
+    """Text in Markdown as code, on one line.
+
+    Example:
+        >>> print(code("rrfast report a"), code("rrfast report 'a`b'"))
+        `rrfast report a` `` rrfast report 'a`b' ``
+    """
+    fence = "`" * (1 + _backticks(text))
+    space = " " * (len(fence) > 1)
+    return f"{fence}{space}{' '.join(text.split())}{space}{fence}"
+
+
+def preformatted(lines: Iterable[str]) -> str:
+    """Lines in Markdown as they are, whatever is in them.
+
+    Example:
+        >>> print(preformatted(["a", "  b"]))
+        ```text
+        a
+          b
+        ```
+    """
+    text = "\n".join(lines)
+    fence = "`" * max(3, 1 + _backticks(text))
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _backticks(text: str) -> int:
+    """As many as follow one another at most."""
+    return max(map(len, re.findall("`+", text)), default=0)
 
 
 def number(value: float | None, factor: float, digits: int, sign: str = "") -> str:

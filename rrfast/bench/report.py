@@ -25,7 +25,7 @@ def blocks(result: dict[str, Any]) -> Iterable[Block]:
 
 def markdown(result: dict[str, Any]) -> str:
     """All of them as a page."""
-    title = f"# rrfast bench: {result['settings']['model']}"
+    title = f"# rrfast bench: {tables.plain(result['settings']['model'])}"
     return "\n\n".join([title, notes(result), tables.markdown(blocks(result))]) + "\n"
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import engine
-from rrfast.checks import describe
+from rrfast.checks import check_labels
 from rrfast.data import digits, synthetic
+from rrfast.data.npy import npz_rows
 from rrfast.models import load_model
 
 if TYPE_CHECKING:
@@ -62,11 +63,8 @@ def load(settings: Settings) -> Subject:
             f"model {settings.model!r} does not take the images of {settings.data}, of shape "
             f"{shape}: {first}"
         ) from error
-    if y is not None and int(y.max()) >= logits.shape[1]:
-        raise ValueError(
-            f"data must have labels below the model's {logits.shape[1]} logits, got one of "
-            f"{int(y.max())}"
-        )
+    if y is not None:
+        check_labels(f"y of {settings.data}", y, logits.shape[1])
     return Subject(model, x, y)
 
 
@@ -77,24 +75,34 @@ def _data(settings: Settings) -> tuple[Tensor, Tensor | None]:
         return synthetic(
             settings.seed, train=0, validation=0, test=settings.samples, size=settings.size
         ).test
-    return _npz(Path(settings.data))
+    return _npz(Path(settings.data), settings.samples)
 
 
-def _npz(path: Path) -> tuple[Tensor, Tensor | None]:
+def _npz(path: Path, samples: int) -> tuple[Tensor, Tensor | None]:
     if not path.is_file():
         raise FileNotFoundError(f"data must be a file that exists, got {str(path)!r}")
-    with np.load(path, allow_pickle=False) as arrays:
-        if "x" not in arrays:
-            raise ValueError(f"data must have an array x, but {path} has {', '.join(arrays)}")
-        x = torch.from_numpy(arrays["x"])
-        y = torch.from_numpy(arrays["y"]).long() if "y" in arrays else None
-    if not x.is_floating_point():
+    rows = npz_rows(path, ("x", "y"), samples)
+    if "x" not in rows:
+        raise ValueError(f"data must have an array x, and {path} has none")
+    (images, shape), labels = rows["x"], rows.get("y")
+    if not np.issubdtype(images.dtype, np.floating):
         raise ValueError(
-            f"x in {path} must be floating point, as the model expects it, got {describe(x)}"
+            f"x in {path} must be floating point, as the model expects it, got {images.dtype} of "
+            f"shape {list(shape)}"
         )
-    if y is not None and y.shape != x.shape[:1]:
-        raise ValueError(f"y in {path} must have one label per image, got {describe(y)}")
-    return x.float(), y
+    with np.errstate(over="ignore"):  # said below, as infinite
+        x = torch.from_numpy(images.astype(np.float32))
+    wrong = (~x.flatten(1).isfinite().all(dim=1)).nonzero()
+    if len(wrong):
+        raise ValueError(f"x in {path} must be finite, and is not in row {int(wrong[0])}")
+    if labels is None:
+        return x, None
+    if not np.issubdtype(labels.array.dtype, np.integer) or labels.shape != shape[:1]:
+        raise ValueError(
+            f"y in {path} must be an integer label for each of the {shape[0]} images, got "
+            f"{labels.array.dtype} of shape {list(labels.shape)}"
+        )
+    return x, torch.from_numpy(labels.array.astype(np.int64))
 
 
 def _settle(model: nn.Module, x: Tensor) -> None:

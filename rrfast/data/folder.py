@@ -65,6 +65,9 @@ def read_image(
 ) -> Tensor:
     """One image of a file, [C, H, W] float32 in [0, 1].
 
+    What has more pixels than `PIL.Image.MAX_IMAGE_PIXELS` (89 million, unless you set another
+    number, or None) is refused before it is decoded: a file of a few kilobytes can hold gigabytes.
+
     Args:
         file: What Pillow reads. Transparency and EXIF orientation are ignored.
         channels: C: 3 for RGB, 1 for grey (Pillow's "L": 0.299 R + 0.587 G + 0.114 B, rounded).
@@ -72,12 +75,18 @@ def read_image(
         shorter: Shorter side before the crop; None is 8/7 of `size`.
 
     Raises:
-        ValueError: It is no image, is truncated, or has one channel of more than 8 bits.
+        ValueError: It is no image, is truncated, too large, or has one channel of more than 8 bits.
     """
     from PIL import Image
 
     try:
         with Image.open(file) as image:
+            most = Image.MAX_IMAGE_PIXELS
+            if most is not None and image.width * image.height > most:
+                raise ValueError(
+                    f"it has {image.width} x {image.height} pixels, more than "
+                    f"PIL.Image.MAX_IMAGE_PIXELS, {most}"
+                )
             if image.mode.startswith(("I", "F")):
                 # Pillow would clip them at 255, not scale them.
                 raise ValueError(f"its pixels have more than 8 bits (mode {image.mode})")
@@ -122,8 +131,9 @@ def image_folder(
     Returns:
         An `ImageFolder`: a `Dataset` of (x [3, size, size] float32 in [0, 1], label int), whose
         labels number the classes in the order of their sorted names. An image is read when it is
-        asked for, and a file that cannot be read, or has one channel of more than 8 bits, raises a
-        ValueError that names it.
+        asked for, and a file that cannot be read, has more pixels than
+        `PIL.Image.MAX_IMAGE_PIXELS`, or one channel of more than 8 bits, raises a ValueError that
+        names it.
 
     Raises:
         FileNotFoundError: `root` is no folder, has no sub-folder, or a sub-folder has no image.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,7 @@ class Release(NamedTuple):
     test: str = "t10k"
     classes: int = 10
     least: int = 0  #: label of the first class
+    most: int = 60_000  #: images of its largest file: a file that says it has more is no such
     folder: str = ""  #: the archive unpacks to
     transposed: bool = False
     package: str = ""  #: of Debian, which has the files as well
@@ -176,6 +179,7 @@ def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Mnist:
         test=f"emnist-{split}-test",
         classes=EMNIST_CLASSES[split],
         least=1 if split == "letters" else 0,
+        most=697_932,  # of "byclass"
         folder="gzip",
         transposed=True,
     )
@@ -233,35 +237,53 @@ def _array(
             f"{file_name} of {release.name} is not in {path}, packed as .gz or not. "
             f"{_from_where(release)}"
         )
-    content = _content(release, file)
-    start = len(MAGIC) + 1 + 4 * (1 + len(shape))
-    expected = ", ".join(["n", *map(str, shape)])
-    if len(content) < start or content[: len(MAGIC)] != MAGIC:
+    # What the file is to hold is known from its first bytes: no more than that is unpacked.
+    with _opened(release, file) as stream:
+        lengths = _lengths(release, file, stream.read(_start(shape)), shape)
+        size = int(np.prod(lengths, dtype=np.int64))
+        content = stream.read(size + 1)
+    if len(content) != size:
+        has = "more" if len(content) > size else _start(shape) + len(content)
+        raise ValueError(
+            f"{file} must have {_start(shape) + size} bytes, as its shape is {lengths}, and has "
+            f"{has}: is the download truncated? {_from_where(release)}"
+        )
+    return np.frombuffer(content, np.uint8).reshape(lengths), file
+
+
+def _start(shape: tuple[int, ...]) -> int:
+    """Bytes before those of the rows."""
+    return len(MAGIC) + 1 + 4 * (1 + len(shape))
+
+
+def _lengths(release: Release, file: Path, head: bytes, shape: tuple[int, ...]) -> list[int]:
+    """[n, *shape], as the first bytes of a file say it."""
+    short, magic = len(head) < _start(shape), head[: len(MAGIC)]
+    if short or magic != MAGIC:
         raise ValueError(
             f"{file} must be an idx file of bytes, which begins with {MAGIC.hex(' ')}, and has "
-            f"{len(content)} bytes that begin with {content[: len(MAGIC)].hex(' ')}. "
+            f"{f'{len(head)} ' * short}bytes that begin with {magic.hex(' ')}. "
             f"{_from_where(release)}"
         )
-    dimensions = content[len(MAGIC)]
-    lengths = np.frombuffer(content, ">u4", 1 + len(shape), offset=len(MAGIC) + 1).tolist()
+    dimensions = head[len(MAGIC)]
+    lengths: list[int] = np.frombuffer(head, ">u4", 1 + len(shape), len(MAGIC) + 1).tolist()
     if dimensions != 1 + len(shape) or tuple(lengths[1:]) != shape:
+        expected = ", ".join(["n", *map(str, shape)])
         got = lengths if dimensions == 1 + len(shape) else f"{dimensions} dimensions"
         raise ValueError(f"{file} must have shape [{expected}], got {got}. {_from_where(release)}")
-    length = start + int(np.prod(lengths, dtype=np.int64))
-    if len(content) != length:
+    if lengths[0] > release.most:
         raise ValueError(
-            f"{file} must have {length} bytes, as its shape is {lengths}, and has {len(content)}: "
-            f"is the download truncated? {_from_where(release)}"
+            f"{file} must have at most the {release.most} rows of the release, and says it has "
+            f"{lengths[0]}. {_from_where(release)}"
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(lengths), file
+    return lengths
 
 
-def _content(release: Release, file: Path) -> bytes:
-    if file.suffix != ".gz":
-        return file.read_bytes()
+@contextlib.contextmanager
+def _opened(release: Release, file: Path) -> Iterator[gzip.GzipFile | IO[bytes]]:
     try:
-        with gzip.open(file) as packed:
-            return packed.read()
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            yield stream
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
             f"{file} must be a whole gzip file and cannot be read as one: {error}. Is the download "

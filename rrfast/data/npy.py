@@ -1,9 +1,12 @@
-"""A released .npy file as an array on disk: nothing unpickled, shape and dtype checked."""
+"""Arrays of .npy and .npz files: nothing unpickled, and no more read than is asked for."""
 
 from __future__ import annotations
 
+import math
+import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,3 +67,60 @@ def memory_map(file: Path) -> npt.NDArray[Any]:
             f"{file} must be a whole .npy file of numbers and cannot be read as one: {error}. Is "
             "the download truncated? Pickled Python objects are refused."
         ) from error
+
+
+class Rows(NamedTuple):
+    """The first rows of an array in a .npz file."""
+
+    array: npt.NDArray[Any]
+    shape: tuple[int, ...]  #: of all of it
+
+
+def npz_rows(file: Path, names: tuple[str, ...], most: int) -> dict[str, Rows]:
+    """The first rows of arrays in a .npz file: no more is held, whatever else is in it.
+
+    Args:
+        file: A .npz file, compressed or not.
+        names: Of the arrays; one that is not there is left out.
+        most: Rows of each.
+
+    Raises:
+        OSError: It cannot be opened.
+        ValueError: It is no .npz file, is truncated, or an array is of Python objects, has no rows
+            or is stored column by column.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            there = [name for name in names if f"{name}.npy" in archive.namelist()]
+            rows = {}
+            for name in there:
+                with archive.open(f"{name}.npy") as stream:
+                    rows[name] = _first_rows(stream, name, most)
+            return rows
+    except (ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{file} must be a whole .npz file of numbers and cannot be read as one: {error}"
+        ) from error
+    except zlib.error as error:
+        raise ValueError(f"{file} is a damaged .npz file: {error}") from error
+
+
+def _first_rows(stream: IO[bytes], name: str, most: int) -> Rows:
+    version = np.lib.format.read_magic(stream)
+    head = np.lib.format
+    read = head.read_array_header_1_0 if version == (1, 0) else head.read_array_header_2_0
+    shape, by_columns, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects, which are pickled and refused")
+    if not shape:
+        raise ValueError(f"{name} is a single number")
+    if by_columns and len(shape) > 1:
+        raise ValueError(f"{name} is stored column by column: save np.ascontiguousarray of it")
+    wanted = (min(most, shape[0]), *shape[1:])
+    size = math.prod(wanted) * dtype.itemsize
+    content = stream.read(size)
+    if len(content) != size:
+        raise ValueError(f"{name} ends after {len(content)} of {size} bytes")
+    while stream.read(1 << 20):  # to its end, where zipfile compares the checksum
+        pass
+    return Rows(np.frombuffer(content, dtype).reshape(wanted), shape)

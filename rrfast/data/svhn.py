@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ SOURCE = "http://ufldl.stanford.edu/housenumbers"
 #: Height, width and channels; the number of the image comes last in the file.
 IMAGE = (32, 32, 3)
 CLASSES = 10
+#: Images of the larger file of the release: one that says it has more is no such file.
+MOST = 73_257
 
 
 class Svhn(NamedTuple):
@@ -105,7 +108,7 @@ def _split(file: Path) -> Split:
 def _content(file: Path) -> dict[str, npt.NDArray[Any]]:
     """X and y of a .mat file."""
     try:
-        from scipy.io import loadmat
+        from scipy.io import loadmat, whosmat
     except ImportError as error:
         raise ImportError(
             f"rrfast.data.svhn needs SciPy, which does not import: {error}. Install it with: pip "
@@ -114,6 +117,14 @@ def _content(file: Path) -> dict[str, npt.NDArray[Any]]:
     if not file.is_file():
         raise FileNotFoundError(f"{file.name} of SVHN is not in {file.parent}. {_from_where()}")
     try:
+        # Read from the heads of the variables, before they are unpacked.
+        shapes = {name: shape for name, shape, _ in whosmat(file)}
+        for name in ("X", "y"):
+            if math.prod(shapes.get(name, ())) > math.prod(IMAGE) * MOST:
+                raise ValueError(
+                    f"{name} has shape {list(shapes[name])}, more than the {MOST} images of the "
+                    "release"
+                )
         content: dict[str, npt.NDArray[Any]] = loadmat(file, variable_names=["X", "y"])
     except Exception as error:  # SciPy's reader raises anything: a ValueError, zlib's error
         raise ValueError(

@@ -174,7 +174,8 @@ def variant_of(objective: str, mixed: bool) -> str:
 def _evaluate(folder: Path, task: Task) -> dict[str, float]:
     """The metrics of the last weights on the test split."""
     assert task.test is not None  # looked at before the first training
-    model, recipe = load_trained(folder)
+    # The recipe is the one that was given: its code ran in the training.
+    model, recipe = load_trained(folder, trust=True)
     model.to(chosen_device(None))
     how = (recipe.training.validation_batch, chosen_device(None), recipe.training.workers)
     radius, msr, correct = [], [], []
@@ -375,12 +376,12 @@ def _ratio(runs: list[dict[str, Any]], mixed: bool, subject: str, other: str, co
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    lines = "\n".join(notes(result))
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     threads = result["recipe"]["training"]["threads"] or result["threads"]
     return (
-        f"# rrfast ablate\n\n{tables.markdown(blocks(result))}\n\n```text\n{lines}\n```\n\n"
-        f"![AURC and radii](ablation.png)\n\n`{result['command']}`, {result['device']}, "
+        f"# rrfast ablate\n\n{tables.markdown(blocks(result))}\n\n"
+        f"{tables.preformatted(notes(result))}\n\n"
+        f"![AURC and radii](ablation.png)\n\n{tables.code(result['command'])}, {result['device']}, "
         f"{threads} thread{'s' * (threads > 1)}; {versions}; {result['date']}.\n"
     )
 

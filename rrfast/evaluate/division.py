@@ -39,9 +39,11 @@ class Part(NamedTuple):
     def batches(
         self, size: int, device: torch.device, workers: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """(x, y) on a device, images as they are; every batch can be asked for again."""
+        """(x, y) on a device, images as they are, no batch empty; each can be asked for again."""
         loader = Loader(self.data, Training(epochs=1, workers=workers), device, 0)
-        for (batch,) in loader([Share(0, i, (p,)) for i, p in enumerate(self.places.split(size))]):
+        # Of no places, `split` makes one part of none.
+        parts = self.places.split(size) if len(self.places) else ()
+        for (batch,) in loader([Share(0, i, (part,)) for i, part in enumerate(parts)]):
             yield batch
 
 

@@ -12,6 +12,15 @@ from rrfast.train.recipe import load_trained
 from rrfast.train.recipe_file import Recipe
 
 
+def check_source(source: str | Path) -> None:
+    """Raise a ValueError for what is neither a folder nor could specify a model."""
+    if not Path(source).is_dir() and ":" not in str(source):
+        raise ValueError(
+            f"{str(source)!r} is neither a folder nor a model: give the folder of a training, or "
+            f"one of {SPECIFICATIONS}"
+        )
+
+
 class GivenModel(NamedTuple):
     """A model, and what is known of how it was trained."""
 
@@ -25,6 +34,7 @@ def given_model(
     weights: str | Path | None = None,
     classes: int | None = None,
     normalize: str | None = None,
+    trust: bool = False,
 ) -> GivenModel:
     """The model of a training's folder, or one by specification.
 
@@ -35,6 +45,8 @@ def given_model(
         classes: Of a specification, as `load_model` takes it.
         normalize: Of a specification, a name that `rrfast.models.Normalize.of` knows, put in front
             so that inputs stay in [0, 1]; None for nothing.
+        trust: Of a folder, as `rrfast.train.load_trained` takes it. A specification is the caller's
+            own word, whatever code it names.
 
     Raises:
         ImportError: A package that the model comes from is not installed.
@@ -53,12 +65,9 @@ def given_model(
                     f"{name} must not be given for the folder of a training, whose recipe says it, "
                     f"got {value!r} for {source}"
                 )
-        return GivenModel(*load_trained(source, "last" if weights is None else str(weights)))
-    if ":" not in str(source):
-        raise ValueError(
-            f"model must be the folder of a training, or one of {SPECIFICATIONS}, got "
-            f"{str(source)!r}, which is no folder"
-        )
+        kind = "last" if weights is None else str(weights)
+        return GivenModel(*load_trained(source, kind, trust=trust))
+    check_source(source)
     model = load_model(str(source), classes=classes, weights=weights)
     if normalize is not None:
         model = nn.Sequential(Normalize.of(normalize), model)

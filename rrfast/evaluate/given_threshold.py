@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from torch import nn
 
 from rrfast.checks import is_number
 from rrfast.evaluate.division import Part
+from rrfast.evaluate.inputs import Shape
 from rrfast.scores import SCORES, Score
 from rrfast.selective import SelectiveClassifier
 from rrfast.train.recipe import make_task
 from rrfast.train.recipe_file import Recipe
+from rrfast.train.tasks import TASKS
 
 AIMS = ("coverage", "tpr", "target_risk")
 
@@ -67,6 +71,11 @@ class GivenThreshold:
                 "be the folder of one. For another model give a threshold or a classifier"
             )
 
+    def check_shape(self, classifier: SelectiveClassifier, shape: Shape | None) -> None:
+        """Raise a ValueError if a file's threshold was chosen on inputs of another shape."""
+        if self.classifier is not None:
+            _check_shape(f"of {self.classifier}", classifier.provenance.get("shape"), shape)
+
     def pinned(self) -> dict[str, Any]:
         """What tells it from another one, for JSON; a file by what it holds, which is not here."""
         if self.classifier is not None:
@@ -74,7 +83,11 @@ class GivenThreshold:
         return self.aim if self.threshold is None else {"threshold": repr(float(self.threshold))}
 
     def choose(
-        self, classifier: SelectiveClassifier, recipe: Recipe | None, weights: str
+        self,
+        classifier: SelectiveClassifier,
+        recipe: Recipe | None,
+        weights: str,
+        shape: Shape | None,
     ) -> dict[str, Any]:
         """The threshold, for JSON: its digits (None for none), a sentence, and the provenance.
 
@@ -82,9 +95,11 @@ class GivenThreshold:
             classifier: On its device; `fit` is called for an aim.
             recipe: Of the training the model is from, for an aim.
             weights: "last" or "best" of it.
+            shape: Of an image that is to be accepted or not; None where there is none.
 
         Raises:
-            TypeError, ValueError: As `SelectiveClassifier.fit`; there is no validation split.
+            TypeError, ValueError: As `SelectiveClassifier.fit`; there is no validation split, or
+                its images have another shape.
 
         Cost: for an aim, that of the score for each image of the validation split.
         """
@@ -97,7 +112,7 @@ class GivenThreshold:
                 how += ", which was chosen for other weights than it holds"
         elif self.aim:
             assert recipe is not None
-            how = _fit(classifier, recipe, self.aim, weights)
+            how = _fit(classifier, recipe, self.aim, weights, shape)
         else:
             return {"threshold": None, "how": "none was asked for", "provenance": {}}
         value = classifier.threshold if self.threshold is None else self.threshold
@@ -164,7 +179,36 @@ def score_name(score: Score) -> str:
     return type(score).__name__.lower()
 
 
-def _fit(classifier: SelectiveClassifier, recipe: Recipe, aim: dict[str, Any], weights: str) -> str:
+def training_size(recipe: Recipe | None) -> int | None:
+    """Side in pixels that a training on a folder of images scaled them to; None of any other.
+
+    Example:
+        >>> from rrfast.train import load_recipe
+        >>> training_size(load_recipe("digits_rat"))
+    """
+    if recipe is None or recipe.data.get("name") != "image_folder":
+        return None
+    size: int = recipe.data.get("size", signature(TASKS["image_folder"]).parameters["size"].default)
+    return size
+
+
+def _check_shape(whose: str, chosen_on: Sequence[int] | None, shape: Shape | None) -> None:
+    if chosen_on is None or shape is None or tuple(chosen_on) == tuple(shape):
+        return
+    raise ValueError(
+        f"the threshold {whose} was chosen on images of shape {list(chosen_on)}, and those to be "
+        f"scored have {list(shape)}: what it promises holds for its own shape alone. Scale the "
+        "images of a folder with --size, or give a --threshold of your own"
+    )
+
+
+def _fit(
+    classifier: SelectiveClassifier,
+    recipe: Recipe,
+    aim: dict[str, Any],
+    weights: str,
+    shape: Shape | None,
+) -> str:
     """Fit, and say how."""
     validation = make_task(recipe).validation
     if validation is None:
@@ -172,6 +216,7 @@ def _fit(classifier: SelectiveClassifier, recipe: Recipe, aim: dict[str, Any], w
             f"{next(iter(aim))} needs a validation split, and the data of the training have none: "
             f"{recipe.data}"
         )
+    _check_shape("for " + next(iter(aim)), validation[0][0].shape, shape)
     batches = Part.whole(validation).batches(
         recipe.training.validation_batch, classifier.threshold.device, recipe.training.workers
     )

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from rrfast.evaluate import sealed
 from rrfast.evaluate.fingerprint import of_data
 from rrfast.machine import machine
 from rrfast.results import plain
 from rrfast.selective.classifier import weights_hash
 from rrfast.train.tasks import Task
-from rrfast.whole_file import write
 
 
 class Kept:
@@ -50,7 +50,7 @@ class Kept:
         self._path = Path(folder) / f"{stem}_{name}.json"
         self._state: dict[str, Any] = {"identity": plain(identity), "known": {}}
         if self._path.is_file():
-            self._state = _read(self._path)
+            self._state = sealed.read(self._path)
 
     def has(self, key: str) -> bool:
         """Whether the part is known."""
@@ -66,19 +66,7 @@ class Kept:
         """Keep these too."""
         # As they will be read again: without NaN.
         self._state["known"] |= plain(entries)
-        text = json.dumps(self._state).encode()
-        write(self._path, lambda file: file.write(text))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{path} holds what was kept of a model, and is damaged: delete it to begin anew "
-            f"({error})"
-        ) from error
-    return state
+        sealed.write(self._path, self._state)
 
 
 def identity(model: nn.Module, task: Task, device: torch.device) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rrfast.evaluate import sealed
 from rrfast.lock import alone
-from rrfast.whole_file import remove_partial, write_text
+from rrfast.whole_file import remove_partial
 
 
 class Row(NamedTuple):
@@ -66,7 +67,7 @@ class Parts:
                 manifest is damaged.
         """
         if self._manifest.is_file():
-            there = _read(self._manifest)
+            there = sealed.read(self._manifest)
             # As JSON has it: lists for tuples.
             name = differing(json.loads(json.dumps(pinned)), there["pinned"])
             if name is not None:
@@ -81,8 +82,7 @@ class Parts:
         chosen = choose()
         self.remove()
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"pinned": pinned, "chosen": chosen}, indent=1)
-        write_text(self._manifest, text)
+        sealed.write(self._manifest, {"pinned": pinned, "chosen": chosen})
         return chosen
 
     def missing(self) -> list[int]:
@@ -91,8 +91,7 @@ class Parts:
 
     def write(self, part: int, rows: Iterable[Row]) -> None:
         """The rows of one part, whole or not at all."""
-        # Python's JSON has NaN and infinity, and every float comes back to the bit.
-        write_text(self._file(part), json.dumps([list(row) for row in rows]))
+        sealed.write(self._file(part), [list(row) for row in rows])
 
     def rows(self) -> Iterator[list[Row]]:
         """All rows, part by part.
@@ -102,7 +101,7 @@ class Parts:
         """
         for part in range(len(self)):
             file = self._file(part)
-            rows = [Row(*row) for row in _read(file)]
+            rows = [Row(*row) for row in sealed.read(file)]
             if len(rows) != len(self.places(part)):
                 raise ValueError(
                     f"{file} must have {len(self.places(part))} rows, and has {len(rows)}: delete "
@@ -150,15 +149,6 @@ class Parts:
 
     def _file(self, part: int) -> Path:
         return self.folder / f"{part:06d}.json"
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # a kill cannot do that, as files are whole or not there
-        raise ValueError(
-            f"{file} is damaged ({error}): delete {file.name} and start again"
-        ) from error
 
 
 def differing(here: dict[str, Any], there: dict[str, Any]) -> str | None:

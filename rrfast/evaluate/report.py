@@ -12,6 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from rrfast.bench import report as bench
 from rrfast.evaluate.ablate import blocks as ablation_blocks
 from rrfast.evaluate.ablate import notes as ablation_notes
@@ -31,6 +33,15 @@ class Picture(NamedTuple):
     title: str
     caption: str
     source: str  #: a data: URL
+
+
+class _Head(msgspec.Struct):
+    """What a page says of every result."""
+
+    command: str
+    device: str
+    date: str
+    versions: dict[str, str]
 
 
 class Section(NamedTuple):
@@ -103,11 +114,14 @@ def _section(folder: Path, name: str, make: Callable[[Path, dict[str, Any]], Sec
     path = folder / name
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     try:
+        msgspec.convert(result, _Head)
         return make(folder, result)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (ImportError, OSError):
+        raise
+    except Exception as error:  # of results that were changed any number can fail at any step
         raise ValueError(
             f"{path} does not hold what the command of this version leaves: {error!r}"
         ) from error

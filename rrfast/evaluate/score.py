@@ -16,7 +16,12 @@ from torch import nn
 from rrfast.checks import check_count
 from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.given_model import given_model
-from rrfast.evaluate.given_threshold import GivenThreshold, load_classifier, score_name
+from rrfast.evaluate.given_threshold import (
+    GivenThreshold,
+    load_classifier,
+    score_name,
+    training_size,
+)
 from rrfast.evaluate.inputs import Shape, first_shape, open_images
 from rrfast.evaluate.parts import Parts, Row, differing
 from rrfast.evaluate.processes import processes
@@ -52,6 +57,7 @@ def score(
     weights: str | Path | None = None,
     classes: int | None = None,
     normalize: str | None = None,
+    trust: bool = False,
     score: Score | str | None = None,
     threshold: float | None = None,
     coverage: float | None = None,
@@ -99,6 +105,7 @@ def score(
         weights: As of `given_model`.
         classes: As of `given_model`.
         normalize: As of `given_model`.
+        trust: As of `given_model`.
         score: A score, or a name in `SCORES`; None is that of `classifier`, or "radius_fast". Of
             `classifier` it must be the kind: its hyper-parameters are the file's.
         threshold: Accept from this score on.
@@ -113,9 +120,13 @@ def score(
             score and its threshold are used (`given_threshold.load_classifier`).
         batch: Images per call of the score.
         part: Images of a part; what is lost at most when a process is killed.
-        size: Side in pixels that images of a folder are scaled to; None for their own.
-        channels: Of the images of a folder, 1 or 3; None is those of the model's normalisation or
-            first convolution, and 3 where it has neither.
+        size: Side in pixels that images of a folder are scaled to; None for that of the training,
+            where it was on a folder of images, and else for their own. A threshold holds for
+            images of the shape that it was chosen on: of another one it is refused, with an aim or
+            a `classifier` whose provenance says the shape.
+        channels: Of the images of a folder, 1 or 3; None is 3 where the training was on a folder of
+            images, else those of the model's normalisation or first convolution, and 3 where it has
+            neither.
         device: Default: CUDA where there is some, a GPU per process.
         workers: Processes that read images; 0: this one.
         overwrite: Replace an `out` that is there; it stays until the new one is complete.
@@ -170,15 +181,21 @@ def score(
             require_format(out)
             # Its size is not known yet, and does not matter for this.
             Parts(out, 0, part).check_out(overwrite=overwrite)
-            net, recipe = given_model(model, weights=weights, classes=classes, normalize=normalize)
+            net, recipe = given_model(
+                model, weights=weights, classes=classes, normalize=normalize, trust=trust
+            )
             given.check_recipe(recipe)
+            trained = training_size(recipe) if Path(source).is_dir() else None
+            side = trained if size is None else size
             # The channels before the images, the images before what takes seconds.
-            wanted = channels if channels is not None else _channels(net, source)
-            images = open_images(source, channels=wanted, size=size)
+            colour = 3 if trained is not None else _channels(net, source)
+            wanted = colour if channels is None else channels
+            images = open_images(source, channels=wanted, size=side)
             where = chosen_device(device)
             chosen = _classifier(net, score, classifier).to(where)
             shape = first_shape(images)
             _check_takes(chosen, shape)
+            given.check_shape(chosen, shape)
             pinned = {
                 "images": f"{len(images)} of fingerprint {images.fingerprint()}",
                 "model": [str(model), classes, normalize],
@@ -188,7 +205,7 @@ def score(
                 "classifier": weights_hash(chosen),
                 "threshold": given.pinned(),
                 "shape": shape,
-                "size": size,
+                "size": side,
                 "batch": batch,
                 "part": part,
                 "device": where.type,
@@ -204,7 +221,7 @@ def score(
         best = str(weights) if weights is not None else "last"
         begun = group.first(
             lambda: job.parts.begin(
-                job.pinned, lambda: given.choose(job.classifier, job.recipe, best)
+                job.pinned, lambda: given.choose(job.classifier, job.recipe, best, job.shape)
             )
         )
         value = None if begun["threshold"] is None else float(begun["threshold"])

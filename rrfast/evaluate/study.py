@@ -20,9 +20,10 @@ from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.division import Part
 from rrfast.evaluate.kept import Kept, identity
 from rrfast.evaluate.subject import Subject
+from rrfast.evaluate.table import harmless
 from rrfast.machine import machine
 from rrfast.results import require_matplotlib, results_in, write_figure, write_json
-from rrfast.tables import Block
+from rrfast.tables import Block, plain
 from rrfast.whole_file import remove_partial, write_text
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _ask(
 
 
 def _check_classes(title: str, model: nn.Module, task: Task, device: torch.device) -> None:
-    """Raise unless the model has a logit for every class, on one image: before hours of work."""
+    """Raise unless logits and classes are as many, on one image: before hours of work."""
     if task.test is None:
         return  # the protocol says so
     ((x, _),) = Part(task.test, torch.zeros(1, dtype=torch.int64)).batches(1, device)
@@ -180,10 +181,13 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
         raise ValueError(
             f"the model of {title} must take the images of its data, {list(x.shape[1:])}: {first}"
         ) from error
-    if found < task.classes:
+    # With more logits than classes, nothing says which of them the classes are.
+    if found != task.classes:
         raise ValueError(
             f"the model of {title} must have a logit for each of the {task.classes} classes of its "
-            f"data, got {found}"
+            f"data and no other, got {found}: a label is a place among the logits, of a folder of "
+            "images the place of its name among the sorted names. Give data of all the classes "
+            "that the model knows, or a model of these (rrfast.models.FirstClasses keeps the first)"
         )
 
 
@@ -191,7 +195,7 @@ def _write(study: Study, result: Result, out: Path, console: Console) -> None:
     files = [f"{study.stem}.{kind}" for kind in ("json", "csv", "md")]
     write_json(out / files[0], result, compact=True)
     table = io.StringIO(newline="")
-    csv.writer(table).writerows(study.cells(result["runs"]))
+    csv.writer(table).writerows(map(harmless, study.cells(result["runs"])))
     write_text(out / files[1], table.getvalue())
     drawn = list(study.figures(result))
     for drawing in drawn:
@@ -206,13 +210,13 @@ def _write(study: Study, result: Result, out: Path, console: Console) -> None:
 def page(study: Study, result: Result, drawings: Sequence[Drawing] = ()) -> str:
     """Tables, notes and figures in Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    lines = "\n".join(study.notes(result))
     pictures = "".join(
-        f"![{d.title}]({d.name}.png)\n\n**{d.title}.** {d.caption}\n\n" for d in drawings
+        f"![{plain(d.title)}]({d.name}.png)\n\n**{plain(d.title)}.** {plain(d.caption)}\n\n"
+        for d in drawings
     )
     return (
         f"# rrfast evaluate\n\n{tables.markdown(study.blocks(result))}\n\n"
-        f"```text\n{lines}\n```\n\n{pictures}"
-        f"`{result['command']}`, {result['device']}, {result['threads']} "
+        f"{tables.preformatted(study.notes(result))}\n\n{pictures}"
+        f"{tables.code(result['command'])}, {result['device']}, {result['threads']} "
         f"thread{'s' * (result['threads'] > 1)}; {versions}; {result['date']}.\n"
     )

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from rrfast.evaluate.given_model import GivenModel, given_model
-from rrfast.train.recipe import named_task
+from rrfast.evaluate.given_model import GivenModel, check_source, given_model
+from rrfast.train.recipe import check_own_model, named_task
 from rrfast.train.recipe_file import Recipe, load_recipe
 from rrfast.train.tasks import TASKS, Task
 from rrfast.train.variants import ENDINGS, VARIANTS
@@ -56,6 +56,7 @@ def subjects(
     weights: str | Path | None = None,
     classes: int | None = None,
     normalize: str | None = None,
+    trust: bool = False,
 ) -> list[Subject]:
     """What the command line names.
 
@@ -68,6 +69,7 @@ def subjects(
         weights: As `given_model`.
         classes: As `given_model`.
         normalize: As `given_model`.
+        trust: As `given_model`.
 
     Returns:
         One for each source. A training is called by its objective; where that would give two of
@@ -75,16 +77,22 @@ def subjects(
         where that still would, with the folder around it.
 
     Raises:
-        OSError, ValueError: As `rrfast.train.load_recipe`; a specification without `data`; two
-            that cannot be told apart; or `data` of a training's own name that divides the images
+        OSError, ValueError: As `rrfast.train.load_recipe`; neither a folder nor a specification, or
+            one without `data`; a folder whose model is of foreign code, without `trust`; two that
+            cannot be told apart; or `data` of a training's own name that divides the images
             otherwise than it did, so that it may have seen those it is tested on.
     """
     found = []
     sources = [each for source in sources for each in _trainings(source)]
     for source in sources:
-        given = partial(given_model, source, weights=weights, classes=classes, normalize=normalize)
+        check_source(source)
+        named = partial(given_model, weights=weights, classes=classes, normalize=normalize)
+        given = partial(named, source, trust=trust)
         if Path(source).is_dir():
-            recipe = load_recipe(Path(source) / "recipe.yaml")
+            written = Path(source) / "recipe.yaml"
+            recipe = load_recipe(written)
+            if not trust:
+                check_own_model(recipe, written)  # before hours with other models
             chosen, seed = _chosen(source, recipe, data), recipe.training.seed
             found.append(
                 Subject(
@@ -94,7 +102,7 @@ def subjects(
                     _told(chosen),
                     _outliers(recipe),
                     "last" if weights is None else str(weights),
-                    _checkpoints(Path(source), chosen, seed),
+                    _checkpoints(Path(source), chosen, seed, trust),
                 )
             )
         elif data is None:
@@ -134,7 +142,8 @@ def _called(folder: Path, seed: int, parts: int) -> str:
 
 def _chosen(source: str | Path, recipe: Recipe, data: dict[str, Any] | None) -> dict[str, Any]:
     """The data of a training, or other data."""
-    if data is None or data.get("name") != recipe.data["name"]:
+    name = recipe.data.get("name")
+    if data is None or data.get("name") != name or name not in TASKS:
         return data or recipe.data
     both = recipe.data | data
     there, here = (_divided(options, recipe.training.seed) for options in (recipe.data, both))
@@ -183,10 +192,10 @@ def _load(
 
 
 def _checkpoints(
-    folder: Path, data: dict[str, Any], seed: int
+    folder: Path, data: dict[str, Any], seed: int, trust: bool
 ) -> dict[str, Callable[[], tuple[nn.Module, Task]]]:
     return {
-        name: partial(_load, partial(given_model, folder, weights=name), data, seed)
+        name: partial(_load, partial(given_model, folder, weights=name, trust=trust), data, seed)
         for name in ("last", "best")
         if (folder / f"{name}.pt").is_file()
     }
@@ -210,4 +219,4 @@ def _outliers(recipe: Recipe) -> int:
     if not isinstance(outliers, dict):
         return 0
     # The release of random_images; opening it here would need the file.
-    return 300_000 if outliers["name"] == "random_images" else int(outliers.get("n", 10_000))
+    return 300_000 if outliers.get("name") == "random_images" else int(outliers.get("n", 10_000))

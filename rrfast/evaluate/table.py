@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -12,6 +13,8 @@ from rrfast.evaluate.parts import Row
 from rrfast.whole_file import write
 
 FORMATS = (".csv", ".parquet")
+#: What a spreadsheet takes for the beginning of a formula, in their wide forms too.
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def require_format(out: Path) -> None:
@@ -38,8 +41,9 @@ def write_rows(out: Path, column: str, parts: Iterable[list[Row]]) -> None:
 
     One part is in memory at a time. In CSV (UTF-8, a line feed after every row) what is not known
     is empty, a truth is true or false, and a number has as many digits as give it back to the bit
-    when it is read as float64, so that a comparison with the threshold says what `accept` says. In
-    Parquet, where a part is a row group, what is not known is null.
+    when it is read as float64, so that a comparison with the threshold says what `accept` says. A
+    text that a spreadsheet would run as a formula has an apostrophe in front (`harmless`). In
+    Parquet, where a part is a row group, what is not known is null, and all text is as it is.
 
     Args:
         out: Ends in .csv or .parquet.
@@ -61,8 +65,23 @@ def _csv(file: IO[bytes], names: list[str], parts: Iterable[list[Row]]) -> None:
     writer = csv.writer(_LineFeeds(text), lineterminator="\r\n")
     writer.writerow(names)
     for rows in parts:
-        writer.writerows([_cell(value) for value in row] for row in rows)
+        writer.writerows(harmless([_cell(value) for value in row]) for row in rows)
     text.detach()  # flushed, and left open
+
+
+def harmless(row: Sequence[object]) -> list[object]:
+    """Cells for CSV of which a spreadsheet runs none as a formula.
+
+    A text that begins with = + - @, with one of their wide forms, or with a tab or the end of a
+    line gets an apostrophe in front, and so does one that begins with apostrophes and then one of
+    these: who reads the file with a program takes one apostrophe off where that is how it begins.
+    Numbers are as they are.
+
+    Example:
+        >>> harmless(["=1+1.png", "a=b.png", "'=1.png", -0.5])
+        ["'=1+1.png", 'a=b.png', "''=1.png", -0.5]
+    """
+    return [f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell for cell in row]
 
 
 class _LineFeeds(NamedTuple):

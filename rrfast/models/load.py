@@ -7,7 +7,6 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import pickle
 import re
 import runpy
 from collections.abc import Callable
@@ -17,7 +16,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from rrfast import torch_file
 from rrfast.checks import check_count, check_seed
+
+#: Modules whose models are this library's; one that ends in .py would be a file.
+_OWN = re.compile(r"rrfast\.(data|models)(\.\w+)*(?<!\.py)")
 
 #: What a specification may look like, as errors and the command line say it.
 SPECIFICATIONS = (
@@ -112,12 +115,27 @@ def load_model(
     return model
 
 
+def runs_foreign_code(spec: str) -> bool:
+    """Whether to build the model is to run code that is neither rrfast's nor a zoo's.
+
+    Example:
+        >>> runs_foreign_code("rrfast.data:digits_cnn"), runs_foreign_code("timm:convnext_tiny")
+        (False, False)
+        >>> runs_foreign_code("nets/mine.py:build"), runs_foreign_code("os:abort")
+        (True, True)
+    """
+    source = spec.rpartition(":")[0]
+    return source not in _ZOOS and _OWN.fullmatch(source) is None
+
+
 def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"weights must be a file with a state_dict, got {str(path)!r}")
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        model.load_state_dict(torch_file.load(path))
+    except OSError:
+        raise
+    except Exception as error:  # what is in a file may be anything, and raise anything
         first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
         raise ValueError(
             f"weights must be a state_dict of {spec!r}, but {str(path)!r} is not: {first}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import struct
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +17,8 @@ from rrfast.engine import check_input
 from rrfast.scores import SCORES, Score, tune
 from rrfast.scores.labelled import labelled
 from rrfast.selective.guarantee import guaranteed_risk
-from rrfast.selective.score_state import pack, unpack
-from rrfast.selective.state_file import read_state, write_state
+from rrfast.selective.score_state import Unpacked, pack, unpack
+from rrfast.selective.state_file import digest, read_state, write_state
 from rrfast.selective.threshold import coverage_threshold, risk_threshold, tpr_threshold
 
 if TYPE_CHECKING:
@@ -163,7 +163,9 @@ class SelectiveClassifier(nn.Module):
             raise ValueError("confidence needs target_risk: it is that of a bound on the risk")
         score = self.score if tune_on is None else tune(self.score, self.model, tune_on).score
         parts, right = [], []
+        shapes: set[tuple[int, ...]] = set()
         for x, y in labelled(self.model, loader):
+            shapes.add(tuple(x.shape[1:]))
             scored = score.measure(self.model, x, ({},))
             parts.append(scored.values[0].double().cpu())
             right.append((scored.prediction == y).cpu())
@@ -176,6 +178,8 @@ class SelectiveClassifier(nn.Module):
             "aim": {**given, **({} if confidence is None else {"confidence": confidence})},
             "bound": bound,
             "samples": len(values),
+            # Of one input, where all have the same: the threshold is that of inputs like them.
+            "shape": list(shapes.pop()) if len(shapes) == 1 else None,
             "coverage": float(accepted.double().mean()),
             "risk": float((~correct[accepted]).double().mean()),
             "tuned": tune_on is not None,
@@ -196,8 +200,12 @@ class SelectiveClassifier(nn.Module):
         return self
 
     def get_extra_state(self) -> Tensor:
-        """Score and provenance for `state_dict`: bytes in a tensor, as safetensors asks."""
-        return pack(self.score, self.provenance)
+        """Score and provenance for `state_dict`: bytes in a tensor, as safetensors asks.
+
+        The threshold is in them once more, and a SHA-256 of all of it: `load_state_dict` compares.
+        """
+        threshold = None if self.threshold.is_meta else float(self.threshold)
+        return pack(self.score, self.provenance, threshold)
 
     def set_extra_state(self, state: Tensor) -> None:
         """What `get_extra_state` gave: the score and the provenance.
@@ -206,16 +214,17 @@ class SelectiveClassifier(nn.Module):
             ValueError: It is damaged or something else, or its score is of a class that neither
                 rrfast nor the score of this classifier has.
         """
-        self.score, self.provenance = self._unpacked(state)
+        self.score, self.provenance, _ = self._unpacked(state)
 
-    def _unpacked(self, state: object) -> tuple[Score, dict[str, Any]]:
+    def _unpacked(self, state: object) -> Unpacked:
         device = self.threshold.device
         return unpack(state, self.score, None if device.type == "meta" else device)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         # Read before the threshold is: with one score and another's threshold it would accept.
         if f"{prefix}_extra_state" in state_dict:
-            self._unpacked(state_dict[f"{prefix}_extra_state"])
+            packed = self._unpacked(state_dict[f"{prefix}_extra_state"])
+            _check_threshold(state_dict.get(f"{prefix}threshold"), packed.threshold)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -257,8 +266,9 @@ class SelectiveClassifier(nn.Module):
             OSError: The file cannot be opened.
             RuntimeError: The model is another one: `torch.nn.Module.load_state_dict` says where.
             TypeError: As the class; or `path` is none.
-            ValueError: As the class; the file is truncated or another one; or as
-                `set_extra_state`.
+            ValueError: As the class; the file is damaged, truncated or another one: any flipped bit
+                that would change what is read is found; or as `set_extra_state`. Nothing of that is
+                a protection from who changes the file on purpose.
         """
         check_path("path", path)
         classifier = cls(model, score)
@@ -272,6 +282,18 @@ class SelectiveClassifier(nn.Module):
     def extra_repr(self) -> str:
         """The score and the threshold."""
         return f"score={self.score!r}, threshold={float(self.threshold):.6g}"
+
+
+def _check_threshold(given: object, packed: float | None) -> None:
+    """Raise unless the threshold of a state is, bit for bit, the one its other bytes name."""
+    if not isinstance(given, Tensor) or given.is_meta or packed is None:
+        return
+    if given.numel() != 1 or struct.pack("d", float(given)) != struct.pack("d", packed):
+        raise ValueError(
+            f"the threshold of the state must be {packed!r}, as its score and provenance say, got "
+            f"{given}: it is damaged, or was changed. Set another one in the classifier, after it "
+            "is loaded"
+        )
 
 
 def _chosen(
@@ -304,10 +326,4 @@ def weights_hash(model: nn.Module) -> str:
         >>> weights_hash(model) == before
         False
     """
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        if isinstance(value, Tensor):
-            digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-            flat = value.detach().cpu().contiguous().flatten()
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return digest(model.state_dict().items())

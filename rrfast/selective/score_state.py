@@ -2,17 +2,21 @@
 
 The bytes are, as in safetensors: the length of a header in 8 of them (little-endian), the header in
 JSON, and the tensors' own bytes one after the other, so that all numbers come back bit for bit.
+After them comes the SHA-256 of all that is before it. The header has the threshold too, which the
+state has beside these bytes: a flipped bit in any of the three is found. That is for damage: who
+changes a file on purpose can write another digest.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import numbers
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,9 +26,10 @@ from rrfast.checks import describe
 from rrfast.scores import Score
 
 #: Of the header. A change that older readers would misread takes the next number.
-FORMAT = 1
+FORMAT = 2
 
 _LENGTH = 8
+_DIGEST = hashlib.sha256().digest_size
 
 
 class _OpaqueError(Exception):
@@ -35,8 +40,16 @@ class _SentenceError(ValueError):
     """One that already says what is wrong."""
 
 
-def pack(score: Score, provenance: Mapping[str, Any]) -> Tensor:
-    """The score and what `SelectiveClassifier.fit` did, as one tensor.
+class Unpacked(NamedTuple):
+    """What `pack` was given."""
+
+    score: Score
+    provenance: dict[str, Any]
+    threshold: float | None
+
+
+def pack(score: Score, provenance: Mapping[str, Any], threshold: float | None = None) -> Tensor:
+    """The score, what `SelectiveClassifier.fit` did, and the threshold, as one tensor.
 
     None, bool, int, float, str, tensors, tuples, lists, mappings with names as keys, NamedTuples of
     the score's own module and scores within are kept as they are; NumPy's numbers as Python's.
@@ -47,21 +60,23 @@ def pack(score: Score, provenance: Mapping[str, Any]) -> Tensor:
 
     Example:
         >>> from rrfast.scores import ODIN
-        >>> unpack(pack(ODIN(eps=0.5), {"samples": 3}), ODIN())[1]
-        {'samples': 3}
+        >>> unpack(pack(ODIN(eps=0.5), {"samples": 3}, 0.25), ODIN())[1:]
+        ({'samples': 3}, 0.25)
     """
     data = bytearray()
-    told = {"format": FORMAT, "score": _encode(score, data, ""), "provenance": provenance}
+    told = {
+        "format": FORMAT,
+        "score": _encode(score, data, ""),
+        "provenance": provenance,
+        "threshold": threshold,
+    }
     header = json.dumps(told).encode()
-    return torch.frombuffer(
-        bytearray(len(header).to_bytes(_LENGTH, "little")) + header + data, dtype=torch.uint8
-    )
+    content = bytearray(len(header).to_bytes(_LENGTH, "little")) + header + data
+    return torch.frombuffer(content + hashlib.sha256(content).digest(), dtype=torch.uint8)
 
 
-def unpack(
-    state: object, built: Score, device: torch.device | None = None
-) -> tuple[Score, dict[str, Any]]:
-    """The score and the provenance that `pack` was given.
+def unpack(state: object, built: Score, device: torch.device | None = None) -> Unpacked:
+    """What `pack` was given.
 
     Args:
         state: What `pack` made, on any device.
@@ -70,19 +85,19 @@ def unpack(
         device: Where the score's tensors go; None for the CPU.
 
     Raises:
-        ValueError: `state` is something else, truncated, or of a later version; it names a score
-            that rrfast does not have and `built` neither; or a value that bytes cannot hold is
-            another one in `built`.
+        ValueError: `state` is something else, truncated, changed, or of another version; it names a
+            score that rrfast does not have and `built` neither; or a value that bytes cannot hold
+            is another one in `built`.
 
     Example:
         >>> from rrfast.scores import MSR, ODIN
-        >>> unpack(pack(MSR(2.0), {}), ODIN())[0]
+        >>> unpack(pack(MSR(2.0), {}), ODIN()).score
         MSR(temperature=2.0)
     """
     try:
         header, data = _parts(state)
         score = _Reader(data, built, device or torch.device("cpu")).read(header["score"], "")
-        provenance = header["provenance"]
+        provenance, threshold = header["provenance"], header.get("threshold")
         if not isinstance(score, Score) or not isinstance(provenance, dict):
             raise _foreign("it holds no score")
         if not score.fitted:
@@ -92,7 +107,7 @@ def unpack(
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         # A header that is JSON and nothing of ours can fail at any step.
         raise ValueError(str(_foreign(str(error)))) from error
-    return score, provenance
+    return Unpacked(score, provenance, threshold)
 
 
 def _foreign(why: str) -> _SentenceError:
@@ -106,10 +121,13 @@ def _parts(state: object) -> tuple[dict[str, Any], bytes]:
     if not isinstance(state, Tensor) or state.dtype != torch.uint8 or state.dim() != 1:
         raise _foreign(f"expected a uint8 tensor of shape [n], got {describe(state)}")
     data = state.cpu().numpy().tobytes()
-    end = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
-    if len(data) < _LENGTH or end > len(data):
+    content, digest = data[:-_DIGEST], data[-_DIGEST:]
+    end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+    if len(content) < _LENGTH or end > len(content):
         raise _foreign(f"it ends after {len(data)} bytes, before its header does")
-    header = json.loads(data[_LENGTH:end])
+    if hashlib.sha256(content).digest() != digest:
+        raise _foreign("its bytes are not those that its SHA-256 was made of")
+    header = json.loads(content[_LENGTH:end])
     if not isinstance(header, dict) or not isinstance(header.get("format"), int):
         raise _foreign("its header names no format")
     if header["format"] != FORMAT:
@@ -117,7 +135,7 @@ def _parts(state: object) -> tuple[dict[str, Any], bytes]:
             f"the state is of format {header['format']}, and this version of rrfast reads format "
             f"{FORMAT}: take the version of rrfast that saved it, or a later one"
         )
-    return header, data[end:]
+    return header, content[end:]
 
 
 def kinds() -> dict[str, type[Score]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,24 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rrfast import torch_file
 from rrfast.whole_file import write
 
 #: Ending of the files that are safetensors.
 SAFETENSORS = ".safetensors"
+#: Where the `digest` of all tensors stands in the metadata of such a file.
+DIGEST = "rrfast.sha256"
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write `state` to `path`, whole or not at all.
 
     safetensors takes no two tensors that share memory and none that is not contiguous: of those a
-    copy is written.
+    copy is written. Its files have no checksum: the SHA-256 of the tensors goes into the metadata.
 
     Raises:
         ImportError: `path` ends in .safetensors, and safetensors is not installed.
         TypeError: Likewise, and something in `state` is no tensor.
     """
     if path.suffix != SAFETENSORS:
-        write(path, lambda file: torch.save(state, file))
+        torch_file.save(path, state)
         return
     safetensors = _safetensors(path)
     tensors: dict[str, Tensor] = {}
@@ -43,36 +49,49 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         alone = whole and memory not in taken
         taken.add(memory)
         tensors[name] = value.detach() if alone else value.detach().clone().contiguous()
-    content = safetensors.save(tensors)
+    content = safetensors.save(tensors, {DIGEST: digest(sorted(tensors.items()))})
     write(path, lambda file: file.write(content))
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What `write_state` wrote, on the CPU.
+    """What `write_state` wrote, on the CPU; of another writer's safetensors nothing is compared.
 
     Raises:
         ImportError: As `write_state`.
         OSError: `path` cannot be opened.
-        ValueError: It is truncated, or another kind of file.
+        ValueError: It is damaged, truncated, or another kind of file.
     """
-    safetensors = _safetensors(path) if path.suffix == SAFETENSORS else None
-    content = path.read_bytes() if safetensors else b""
+    if path.suffix != SAFETENSORS:
+        return torch_file.load(path)
+    safetensors = _safetensors(path)
+    content = path.read_bytes()
     try:
-        if safetensors:
-            state = safetensors.load(content)
-        else:
-            with path.open("rb") as file:
-                state = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+        state: dict[str, Any] = safetensors.load(content)
+        length = int.from_bytes(content[:8], "little")
+        written = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get(DIGEST)
+        if written not in (None, digest(sorted(state.items()))):
+            raise ValueError(f"its tensors are not those that {DIGEST} was made of")
     except Exception as error:  # bytes that are no such file can raise anything
         first = str(error).split("\n", maxsplit=1)[0]
         raise ValueError(
-            f"{path} cannot be read as a state_dict ({first}): it is truncated or another file"
+            f"{path} cannot be read as a state_dict ({first}): it is damaged, truncated or another "
+            "file"
         ) from error
-    if not isinstance(state, dict):
-        raise ValueError(f"{path} must hold a dict, and holds {type(state).__name__}")
     return state
+
+
+def digest(state: Iterable[tuple[str, Any]]) -> str:
+    """SHA-256 of all tensors with their names, dtypes and shapes, in the order that they come in.
+
+    What is no tensor is passed over.
+    """
+    sha256 = hashlib.sha256()
+    for name, value in state:
+        if isinstance(value, Tensor):
+            sha256.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+            flat = value.detach().cpu().contiguous().flatten()
+            sha256.update(flat.view(torch.uint8).numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def _safetensors(path: Path) -> ModuleType:

@@ -16,6 +16,7 @@ from rrfast import torch_file
 from rrfast.checks import meant
 from rrfast.data import Split
 from rrfast.models import FirstClasses, Normalize, load_model
+from rrfast.models.load import runs_foreign_code
 from rrfast.objectives import OBJECTIVES, Objective
 from rrfast.train.batches import Data
 from rrfast.train.fit import Fitted, fit
@@ -224,16 +225,33 @@ def _check_same(here: Recipe, there: Recipe, path: Path) -> None:
             )
 
 
-def load_trained(folder: Path | str, weights: str = "last") -> Trained:
+def check_own_model(recipe: Recipe, path: Path) -> None:
+    """Raise a ValueError if to build the model that the file names is to run somebody's code."""
+    if runs_foreign_code(recipe.model.name):
+        raise ValueError(
+            f"{path} names the model {recipe.model.name!r}, which is neither of rrfast nor of "
+            "pytorchcv, torchvision or timm: to build it is to run that code. If you know it, or "
+            "the training is your own, say so with --trust (in Python trust=True)"
+        )
+
+
+def load_trained(folder: Path | str, weights: str = "last", *, trust: bool = False) -> Trained:
     """The model of a training, as it is used.
+
+    A recipe may name a model in a file or a module, and to build it is to run what is there. In a
+    folder that somebody else made it is theirs to say which. So only models of rrfast, pytorchcv,
+    torchvision and timm are built unasked. Nothing else in the folder runs: the rest of a recipe
+    are names that rrfast knows and plain values, and weights are read without pickled code.
 
     Args:
         folder: Where `train` left it.
         weights: "last", or "best": those with the lowest AURC on the validation split.
+        trust: Whatever model the recipe names may be built.
 
     Raises:
         FileNotFoundError: It has no recipe.yaml, or not these weights: the training is not over.
-        ValueError: `weights` is neither, or the file is truncated or of another model.
+        ValueError: `weights` is neither, or the file is truncated or of another model; or the model
+            is neither rrfast's nor a zoo's, and `trust` is False.
     """
     folder = Path(folder)
     if weights not in ("last", "best"):
@@ -245,6 +263,8 @@ def load_trained(folder: Path | str, weights: str = "last") -> Trained:
             "rrfast train --resume continues it"
         )
     recipe = load_recipe(folder / RECIPE)
+    if not trust:
+        check_own_model(recipe, folder / RECIPE)
     state = torch_file.load(path)
     # All weights are in the file: those it began with may be elsewhere by now.
     model = make_model(

@@ -72,6 +72,9 @@ def add_parser(
     command.add_argument("--classes", type=positive, metavar="K", help="logits of the model")
     command.add_argument("--normalize", metavar="NAME", help="in front of the model: cifar10, ...")
     command.add_argument(
+        "--trust", action="store_true", help="run code that a training's folder names as its model"
+    )
+    command.add_argument(
         "--draws", type=int, default=1000, metavar="N", help="of the bootstrap; 0 for none (1000)"
     )
     command.add_argument("--batch", type=positive, default=500, metavar="N", help="(500)")
@@ -114,6 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
         classes=arguments.classes,
         normalize=arguments.normalize,
+        trust=arguments.trust,
     )
     options = {name: getattr(arguments, name) for name in given}
     common = {name: getattr(arguments, name) for name in ("out", "draws", "batch", "device")}

@@ -82,7 +82,7 @@ def evaluate(
         validation: The set that is tuned on, none of `against`.
         scores: Names as of `rrfast.scores.named`. ODIN is tuned over its paper's grid, others over
             their own.
-        images: Test images, and images of each set; None: all test images, and as many.
+        images: Test images, and images of each set, or as many as a set has; None: all test images.
         transfer: Also ODIN tuned on every set in turn (Table 3), on draws of their own.
         diagnostics: Also what ODIN §4.4 and §5 look at, logits, gradients and distances; and how
             far noise has to be scaled up (ACET Table 2).
@@ -108,7 +108,7 @@ def evaluate(
         ValueError: There is no subject, score or set; an unknown one, or one twice; a set that is
             tuned on too; `transfer` without ODIN; `draws` is no integer from 0 on, `batch` from 1
             on, `images` from 2 to the number of test images; data without a validation or a test
-            split; a set with fewer images than that, or of the model's own data; a model that is
+            split; a set without an image, or of the model's own data; a model that is
             NaN on the images that every score is tuned on.
 
     Source: ODIN (Liang et al. 2018) §4, §5, App. A, E, F; ACET (Hein et al. 2019) Table 1, App. F

@@ -72,12 +72,14 @@ class Outside(NamedTuple):
 def made(name: str, wanted: Wanted) -> Tensor:
     """The images of a set: [n, C, H, W] float32 in [0, 1], on the CPU.
 
+    Of a "resize" or a "task" with fewer images, as many as it has.
+
     Args:
         name: In `OUTSIDE`, with ":" and an argument where there is one.
         wanted: What for.
 
     Raises:
-        ValueError: As `known`; or what `name` names has too few images, or none of that shape.
+        ValueError: As `known`; or what `name` names has no image, or none of that shape.
     """
     kind, argument = known(name)
     return OUTSIDE[kind].make(argument, wanted)
@@ -216,7 +218,7 @@ def _crop(folder: Path, wanted: Wanted) -> Tensor:
 
 
 def _resize(folder: Path, wanted: Wanted) -> Tensor:
-    return resized(folder, wanted.shape, wanted.n, seed=wanted.seed)
+    return _at_most(folder, len(image_files(folder)), wanted)
 
 
 def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
@@ -225,7 +227,12 @@ def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
     if test is None:
         raise ValueError(f"{options['name']} must have a test split, and has none")
     images = test.x if isinstance(test, Split) else looked_at(test, wanted.n)
-    return resized(images, wanted.shape, wanted.n, seed=wanted.seed)
+    return _at_most(images, len(images), wanted)
+
+
+def _at_most(images: Path | Tensor, there: int, wanted: Wanted) -> Tensor:
+    """So many as are wanted, or all there are: no image is there twice."""
+    return resized(images, wanted.shape, min(wanted.n, there) or None, seed=wanted.seed)
 
 
 def _files_of(folder: Path) -> str:

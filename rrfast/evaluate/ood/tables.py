@@ -224,6 +224,16 @@ def notes(result: dict[str, Any]) -> list[str]:
         f"{', '.join(result['data'])}: {images} test images, and as many of each set; "
         f"hyper-parameters by FPR95 of the validation split against {result['validation']}."
     )
+    # A set's images are those whose confidence is in a histogram, or is NaN.
+    fewest = min(row["images"] for row in inside)
+    fewer = {
+        row["set"]: n
+        for row in of(rows, kind="set")
+        if row["set"] != "inside" and (n := sum(row["confidences"]) + row["nan"]) < fewest
+    }
+    if fewer:
+        listed = ", ".join(f"{name} {n}" for name, n in fewer.items())
+        lines.append(f"Fewer images, all that there are: {listed}.")
     lines.append(
         f"Sets: {'; '.join(_said(name) for name in (result['validation'], *result['against']))}."
     )
