@@ -117,12 +117,16 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
         return msgspec.convert(tree, Recipe)
     except msgspec.ValidationError as error:
         raise ValueError(f"recipe {source}: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"recipe {source} has an alias that holds itself") from error
 
 
 def _yaml(text: str, source: str) -> Any:
     try:
         # Version 1.2, in which 1e-3 is a number and `no` a word.
         return YAML(typ="safe", pure=True).load(text)
+    except RecursionError as error:
+        raise ValueError(f"recipe {source[:80]} is nested too deeply to be one") from error
     except YAMLError as error:
         raise ValueError(f"recipe {source} is no YAML: {error}") from error
 
