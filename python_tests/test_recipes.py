@@ -346,6 +346,9 @@ training: {epochs: 1, batch_size: 20}
     [
         ("model: [", [], "is no YAML: "),
         ("", [], "Expected `object`, got `null`"),
+        ("data: " + "[" * 5000, [], "mine.yaml is nested too deeply to be one"),
+        (DIGITS, ["data.x=" + "[" * 5000], "is nested too deeply to be one"),
+        (DIGITS.replace("data: {", "data: &a {x: *a, "), [], "has an alias that holds itself"),
         ("- model", [], "Expected `object`, got `array`"),
         ("model: {name: a}\nmodel: {name: b}", [], 'found duplicate key "model"'),
         ("model: {name: a}", [], "missing required field `data`"),

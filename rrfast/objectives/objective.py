@@ -103,8 +103,9 @@ class Objective(ABC):
                 graph; gradients are off, as under `torch.no_grad()`; the criterion gives no scalar.
         """
         del no_sync  # one pass: it is the last
+        run = run_backward(backward)
         loss = self(model, x, y, epoch=epoch)
-        run_backward(backward)(loss)
+        run(loss)
         return loss.detach()
 
 

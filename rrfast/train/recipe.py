@@ -114,7 +114,9 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         _change(tree, change)
     try:
-        return msgspec.convert(tree, Recipe)
+        recipe = msgspec.convert(tree, Recipe)
+        msgspec.to_builtins(recipe)
+        return recipe
     except msgspec.ValidationError as error:
         raise ValueError(f"recipe {source}: {error}") from error
     except RecursionError as error:
