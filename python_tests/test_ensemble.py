@@ -161,6 +161,18 @@ def test_mistakes_get_a_sentence() -> None:
             Ensemble(attacks)  # type: ignore[arg-type]
 
 
+def test_a_model_of_one_batch_size_gets_a_sentence() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Linear(8, 4), torch.rand(6, 8)
+    exported = torch.export.export(model, (x,)).module()
+    labels = model(x).argmax(dim=1)
+    labels[0] = (labels[0] + 1) % 4  # wrong at x, and left out
+    with pytest.raises(
+        ValueError, match=r"take parts of a batch.*took 6 samples but not 5, as one"
+    ):
+        Ensemble([PGD(1e-6)])(exported, x, labels)
+
+
 # ------------------------------------------------------------------------------------- AutoAttack
 
 

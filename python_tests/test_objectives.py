@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from waiting import Calls
 
 import rrfast
@@ -467,6 +470,117 @@ def test_outputs_with_logits_and_with_a_callable_backward(objective: Objective) 
     torch.testing.assert_close(gradients(model), gradients(expected))
 
 
+# ----------------------------------------------------------------- checkpoints, and where x is from
+
+
+class Checkpointed(nn.Module):
+    """A network whose first part is computed again in the backward."""
+
+    def __init__(self, use_reentrant: bool) -> None:
+        super().__init__()
+        self.network = network()
+        self.use_reentrant = use_reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        body, head = self.network[:4], self.network[4]
+        return head(checkpoint(body, x, use_reentrant=self.use_reentrant))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("wanted", [True, False], ids=["x requires a gradient", "x does not"])
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_checkpoints_leave_the_gradients(
+    objective: Objective, use_reentrant: bool, wanted: bool
+) -> None:
+    """Those of the plain network; with use_reentrant=True as torch's are: x requires a gradient.
+
+    RAT's does in any case.
+    """
+    x, y = batch()
+    x.requires_grad_(wanted)
+    plain, model = network(), Checkpointed(use_reentrant)
+    rat, steps = isinstance(objective, RAT), getattr(objective, "steps", 1)
+    if use_reentrant and not (rat or wanted):
+        pytest.skip("torch warns, and gives the part no gradient")
+    torch.manual_seed(3)
+    objective.backward(plain, x, y, epoch=0)
+    torch.manual_seed(3)
+    if use_reentrant and steps > 1:
+        with pytest.raises(ValueError, match="model must be checkpointed with use_reentrant=False"):
+            objective.backward(model, x, y, epoch=0)
+        return
+    objective.backward(model, x, y, epoch=0)
+    torch.testing.assert_close(gradients(model), gradients(plain), rtol=0, atol=0)
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+@pytest.mark.parametrize("options", [{}, {"mixup": 1.0}, {"steps": 3}], ids=str)
+def test_clean_statistics_of_checkpoints(options: dict[str, Any], use_reentrant: bool) -> None:
+    """What is computed again moves them as little as x' does."""
+    if use_reentrant and "steps" in options:
+        pytest.skip("a sentence, see above")
+    (x, y), plain, model = batch(), network(), Checkpointed(use_reentrant)
+    before = {name: id(value) for name, value in model.named_buffers()}
+    for net in (plain, model):
+        torch.manual_seed(3)
+        RAT(eps=0.05, batch_norm="clean", **options).backward(net, x, y)
+    torch.testing.assert_close(gradients(model), gradients(plain), rtol=0, atol=0)
+    for mine, other in zip(model.buffers(), plain.buffers(), strict=True):
+        assert torch.equal(mine, other)
+    assert plain[1].num_batches_tracked == 1
+    assert before == {name: id(value) for name, value in model.named_buffers()}
+
+
+def test_clean_statistics_of_torchscript() -> None:
+    (x, y), plain = batch(), network()
+    model = torch.jit.script(network())
+    for net in (plain, model):
+        RAT(eps=0.05, batch_norm="clean").backward(net, x, y)
+    for mine, other in zip(model.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_what_gave_x_is_not_left_untrained_in_silence(objective: Objective) -> None:
+    x, y = batch()
+    before = nn.Conv2d(1, 1, 1).double()
+    with pytest.raises(
+        ValueError, match=r"x must have no graph.*got one from ConvolutionBackward0"
+    ):
+        objective.backward(network(), before(x), y, epoch=0)
+    objective.backward(network(), before(x).detach().clamp(0, 1), y, epoch=0)
+
+
+def test_an_optimizer_in_the_backward() -> None:
+    """RAT's two backwards would be two steps; one of the whole objective is one."""
+    (x, y), model, expected = batch(), network(), network()
+    for parameter in model.parameters():
+
+        @torch.no_grad()
+        def step(parameter: Tensor) -> None:
+            parameter.sub_(0.1 * parameter.grad)
+            parameter.grad = None
+
+        parameter.register_post_accumulate_grad_hook(step)
+    RAT(eps=0.05)(model, x, y).backward()
+    RAT(eps=0.05).backward(expected, x, y)
+    torch.optim.SGD(expected.parameters(), lr=0.1).step()
+    for mine, other in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
+    with pytest.raises(
+        ValueError, match=r"an optimizer in the backward.*half a step.*which is one"
+    ):
+        RAT(eps=0.05).backward(model, x, y)
+
+
+def test_hooks_that_only_look_are_let_be() -> None:
+    (x, y), model, seen = batch(), network(), []
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad.norm()))
+    RAT().backward(model, x, y)
+    assert len(seen) == 2 * len(list(model.parameters()))
+
+
 # ----------------------------------------------------------------------------------- two processes
 
 
@@ -502,6 +616,14 @@ def _train_on_a_share(rank: int, folder: str) -> None:
         results[name] = ([p.detach().clone() for p in model.parameters()], counts)
         # Before the process group: gloo's threads must not end holding the GIL.
         del model, optimizer
+    model = nn.parallel.DistributedDataParallel(network().eval(), static_graph=True)
+    try:
+        RAT(eps=0.05)(model, x.chunk(2)[rank], y.chunk(2)[rank])
+    except ValueError as error:
+        results["static_graph, called"] = str(error)
+    RAT(eps=0.05).backward(model, x.chunk(2)[rank], y.chunk(2)[rank])
+    results["static_graph"] = gradients(model)
+    del model
     torch.save(results, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -528,6 +650,12 @@ def test_two_processes_make_one_batch(tmp_path: Path) -> None:
             parameters, _ = share[name]
             for mine, joint in zip(parameters, model.parameters(), strict=True):
                 torch.testing.assert_close(mine, joint.detach(), rtol=0, atol=1e-6, msg=name)
+    model = network().eval()
+    RAT(eps=0.05).backward(model, x, y)
+    for share in shares:
+        torch.testing.assert_close(share["static_graph"], gradients(model), rtol=0, atol=1e-6)
+        sentence = "model must not be DistributedDataParallel(static_graph=True)"
+        assert share["static_graph, called"].startswith(sentence)
 
 
 # ------------------------------------------------------------------------------------ the sentences
@@ -589,6 +717,41 @@ def test_wrong_batches(objective: Objective) -> None:
             objective.backward(network(), wrong_x, wrong_y, epoch=0)
     with pytest.raises(TypeError, match="backward must be None, a GradScaler or a callable"):
         objective.backward(network(), x, y, epoch=0, backward=3)
+    model = network()
+    for off in (torch.no_grad(), torch.inference_mode()):
+        with off, pytest.raises(ValueError, match="gradient must be taken where gradients are on"):
+            objective.backward(model, x, y, epoch=0)
+    with pytest.raises(ValueError, match="model must have a parameter that requires a gradient"):
+        objective.backward(network().requires_grad_(False), x, y, epoch=0)
+
+
+@pytest.mark.parametrize("name", WITH_CRITERION)
+def test_a_loss_for_each_sample(name: str) -> None:
+    none = nn.CrossEntropyLoss(reduction="none")
+    objective = dataclasses.replace(MADE[name](), criterion=none)
+    for run in (objective, objective.backward):
+        with pytest.raises(ValueError, match=r"criterion must give a scalar.*of shape \[32\]"):
+            run(network(), *batch(), epoch=0)
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_rat_under_no_grad(off: Any) -> None:
+    model = network()
+    with off(), pytest.raises(ValueError, match="gradient must be taken where gradients are on"):
+        RAT()(model, *batch())
+
+
+def test_rat_called_on_a_compiled_model() -> None:
+    """Which gives what it saved to its first backward."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, CLASSES))
+    x, y = torch.rand(6, 8), torch.arange(6) % CLASSES
+    expected, compiled = copy.deepcopy(model), torch.compile(model)
+    with pytest.raises(ValueError, match=r"call RAT\(\).backward\(model, x, y\), which takes one"):
+        RAT()(compiled, x, y)
+    RAT(eps=0.05).backward(compiled, x, y)
+    RAT(eps=0.05).backward(expected, x, y)
+    torch.testing.assert_close(gradients(model), gradients(expected))
 
 
 def test_rat_is_at_hand() -> None:

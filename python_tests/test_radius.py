@@ -8,12 +8,14 @@ import gc
 import math
 import resource
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 import rrfast
@@ -661,6 +663,11 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     ({"model": lambda x: x.detach()}, ValueError, "model must be differentiable with respect to x"),
     (
+        {"x": torch.rand(4)},
+        ValueError,
+        r"x must have a batch dimension, .*got a float32 tensor of shape \[4\].*give x\[None\]",
+    ),
+    (
         {"method": "faster"},
         ValueError,
         "method must be one of 'fast', 'bs', 'search', 'refined', .* got 'faster'",
@@ -688,6 +695,8 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"bounds": (1, 0)}, ValueError, r"bounds must have lower <= upper, got \(1, 0\)"),
     ({"bounds": 1.0}, TypeError, r"bounds must be None or a pair \(lower, upper\)"),
     ({"bounds": torch.tensor(1.0)}, TypeError, r"bounds must be None or a pair \(lower, upper\)"),
+    ({"scale": ["1", 1, 1, 1]}, TypeError, "scale must be a number or hold one for each channel"),
+    ({"scale": [1, 1]}, ValueError, "scale must be a number or hold one value for each of the 4"),
     ({"bounds": (None, 1)}, TypeError, "bounds must be a number or a tensor with one value"),
     ({"bounds": (0, "1")}, TypeError, "bounds must be a number or a tensor with one value"),
     ({"method": "bs", "r_min": 1e-50}, ValueError, "r_min must be at least 1e-30"),
@@ -708,3 +717,109 @@ def test_mistakes_get_a_sentence(
     call: dict[str, Any] = {"model": nn.Linear(4, 3), "x": torch.rand(2, 4), **arguments}
     with pytest.raises(error, match=sentence):
         rrfast.radius(call.pop("model"), call.pop("x"), **call)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of its own layouts
+@pytest.mark.parametrize(
+    ("make", "described"),
+    [
+        (
+            lambda x: x.to_sparse(),
+            r"a sparse_coo float32 tensor of shape \[2, 4\]; give x.to_dense",
+        ),
+        (lambda x: x.to_sparse_csr(), "a sparse_csr float32 tensor of shape"),
+        (lambda x: x.to_mkldnn(), "a mkldnn float32 tensor of shape"),
+        (lambda x: torch.nested.nested_tensor(list(x)), "a nested float32 tensor; give torch.nest"),
+        (
+            lambda x: torch.nested.nested_tensor(list(x), layout=torch.jagged),
+            "a nested float32 tensor; give torch.nested.to_padded_tensor",
+        ),
+    ],
+    ids=["sparse", "CSR", "MKL-DNN", "nested", "jagged"],
+)
+def test_x_must_be_dense(make: Callable[[Tensor], Tensor], described: str) -> None:
+    model, x, y = nn.Linear(4, 3), make(torch.rand(2, 4)), torch.tensor([0, 1])
+    for door in (
+        rrfast.radius,
+        rrfast.scores.ODIN(),
+        lambda f, x: rrfast.attacks.PGD()(f, x, y),
+        lambda f, x: rrfast.RAT().backward(f, x, y),
+        lambda f, x: rrfast.objectives.RegMixup().backward(f, x, y),
+    ):
+        with pytest.raises(TypeError, match=f"x must be a dense tensor, got {described}"):
+            door(model, x)
+
+
+def test_a_score_of_the_logits_takes_sparse_x() -> None:
+    model, x = nn.Linear(4, 3), torch.rand(2, 4)
+    score = rrfast.scores.MSR()
+    torch.testing.assert_close(score(model, x.to_sparse()), score(model, x))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(128, 4)),
+        nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 4)),
+    ],
+    ids=["BatchNorm", "Flatten"],
+)
+def test_an_image_without_a_batch_gets_a_sentence(model: nn.Module) -> None:
+    for call in (rrfast.radius, rrfast.scores.MSR(), rrfast.engine.logits):
+        with pytest.raises(ValueError, match=r"x must have a batch dimension.*give x\[None\]"):
+            call(model, images(1)[0])
+
+
+def test_a_model_that_fails_by_itself_says_so_itself() -> None:
+    def failing(x: Tensor) -> Tensor:
+        raise KeyError("its own")
+
+    for x in (torch.rand(4), torch.rand(2, 4), images(2)):
+        with pytest.raises(KeyError, match="its own"):
+            rrfast.radius(failing, x)
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
+def test_no_gradient_at_x_gets_a_sentence(method: str) -> None:
+    """Though there is one for weights: those of a function are not frozen."""
+    model = convolutional()
+    quantised = torch.ao.quantization.quantize_dynamic(
+        nn.Sequential(nn.Flatten(), nn.Linear(300, 4)), {nn.Linear}
+    )
+    for f in (lambda x: model(x.detach()), quantised):
+        with pytest.raises(ValueError, match="model must be differentiable with respect to x"):
+            rrfast.radius(f, images(2), method=method)
+
+
+def test_reentrant_checkpoints_get_a_sentence(method: str) -> None:
+    model = convolutional()
+
+    def checkpointed(x: Tensor) -> Tensor:
+        return torch.utils.checkpoint.checkpoint(model, x, use_reentrant=True)
+
+    with pytest.raises(ValueError, match="model must be checkpointed with use_reentrant=False"):
+        rrfast.radius(checkpointed, images(2), method=method)
+
+
+@pytest.mark.parametrize("options", [{"method": "deepfool"}, {"method": "search", "tol": 1e-3}])
+def test_a_model_of_one_batch_size_gets_a_sentence(options: dict[str, Any]) -> None:
+    """Where samples that are done leave the batch."""
+    torch.manual_seed(0)
+    x = torch.rand(6, 8)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    exported = torch.export.export(model, (x,)).module()
+    torch.testing.assert_close(rrfast.radius(exported, x), rrfast.radius(model, x))
+    with pytest.raises(
+        ValueError, match=r"take parts of a batch.*took 6 samples but not [1-5], as"
+    ):
+        rrfast.radius(exported, x, **options)
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array], ids=["list", "tuple", "array"])
+def test_scale_and_bounds_as_lists(make: Any) -> None:
+    x, scale = images(4), [1.0, 2.0, 4.0]
+    expected = rrfast.radius(convolutional(), x, scale=torch.tensor(scale), bounds=(0, 1))
+    bounds = (make([0, 0, 0]), make([1, 1, 1]))
+    assert torch.equal(
+        rrfast.radius(convolutional(), x, scale=make(scale), bounds=bounds), expected
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def test_the_model_is_left_bit_for_bit(options: dict[str, Any]) -> None:
     assert_same(before, snapshot(model))
     assert strides == {name: value.stride() for name, value in model.state_dict().items()}
     assert torch.equal(x, pixels)
-    assert seen or options.get("fold_batchnorm")  # a folded layer is a new one
+    assert seen
 
 
 def test_without_options_it_is_the_model_itself() -> None:
@@ -229,22 +230,24 @@ class Deciding(nn.Module):
         return self.inner(x) if x.sum() > 0 else self.inner(-x)
 
 
-class Twice(nn.Module):
-    """One convolution before two BatchNorms."""
+class Ungraded(nn.Module):
+    """What torch.fx records, and the context around it not."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: str = "no_grad") -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(3, 3, 3, padding=1)
-        self.one, self.two = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        self.context = context
+        self.layer = nn.Linear(300, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.two(self.convolution(self.one(self.convolution(x)))).flatten(1)
+        no_grad = self.context == "no_grad"
+        with torch.no_grad() if no_grad else torch.autocast("cpu", enabled=False):
+            shift = x.mean()
+        return self.layer((x - shift).flatten(1))
 
 
-def hooked() -> nn.Module:
-    convolution = nn.Conv2d(3, 4, 3)
-    convolution.register_forward_pre_hook(lambda *_: None)
-    return nn.Sequential(convolution, nn.BatchNorm2d(4), nn.Flatten())
+class Noisy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + torch.randn(3, 10, 10)).flatten(1)
 
 
 @pytest.mark.parametrize(
@@ -261,8 +264,9 @@ def hooked() -> nn.Module:
             "memory_format must be None or torch.channels_last, got memory_format",
         ),
         (Deciding(), FOLD, ValueError, "needs a model that torch.fx can trace symbolically"),
-        (Twice(), FOLD, ValueError, "called once .* 'convolution' is not one"),
-        (hooked(), FOLD, ValueError, "have no forward pre-hooks, and '0' is not one"),
+        (Ungraded(), FOLD, ValueError, "the record lacks the no_grad or the autocast that the"),
+        (Ungraded("autocast"), FOLD, ValueError, "lacks the no_grad or the autocast"),
+        (Noisy(), FOLD, ValueError, "the record has random numbers that were drawn while"),
     ],
 )
 def test_mistakes_get_a_sentence(
@@ -294,5 +298,109 @@ def test_folding_does_not_touch_what_it_cannot_fold() -> None:
 
     model, x = Branching().double(), images(4, torch.float64)
     model.norm.running_var.uniform_(0.5, 2)
+    expected = rrfast.radius(model, x)
+    torch.testing.assert_close(RadiusEstimator(model, **FOLD)(x), expected, rtol=1e-9, atol=0)
+
+
+# -------------------------------------------------------------------- hooks, and what is no fold
+
+
+def normed() -> nn.Sequential:
+    """A convolution and a BatchNorm with statistics, within another module."""
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    model = nn.Sequential(inner, nn.ReLU(), nn.Flatten(), nn.Linear(256, 4)).double()
+    for _ in range(3):
+        model(images(8, torch.float64) * 3 - 1)
+    return model.eval()
+
+
+#: How a module is made to compute something else than its class's forward does.
+OWN: dict[str, Callable[[nn.Module], object]] = {
+    "forward pre-hook": lambda m: m.register_forward_pre_hook(lambda _, a: (2 * a[0] - 1,)),
+    "forward hook": lambda m: m.register_forward_hook(lambda _, a, h: 2 * h.abs() + a[0].mean()),
+    "backward pre-hook": lambda m: m.register_full_backward_pre_hook(lambda _, g: (g[0] ** 2,)),
+    "backward hook": lambda m: m.register_full_backward_hook(lambda *a: (a[1][0] ** 2,)),
+    "forward": lambda m: vars(m).update(
+        forward=types.MethodType(lambda self, x: type(self).forward(self, 2 * x - 1), m)
+    ),
+}
+
+
+@pytest.mark.parametrize("own", OWN)
+@pytest.mark.parametrize("name", ["0.0", "0.1", "1", "3"])
+def test_layers_that_do_more_are_not_folded(own: str, name: str) -> None:
+    model, x = normed(), images(6, torch.float64)
+    OWN[own](model.get_submodule(name))
+    expected = rrfast.radius(model, x, method="grad")
+    radius = RadiusEstimator(model, "grad", **FOLD)(x)
+    torch.testing.assert_close(radius, expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("own", OWN)
+@pytest.mark.parametrize("name", ["", "0"])
+def test_modules_that_do_more_are_not_recorded(own: str, name: str) -> None:
+    model = normed()
+    OWN[own](model.get_submodule(name))
+    called = "its module '0'" if name else "the model"
+    with pytest.raises(ValueError, match=f"the record lacks the hooks of {called}, or the forward"):
+        RadiusEstimator(model, **FOLD)
+
+
+def test_hooks_of_all_modules_are_not_recorded() -> None:
+    hook = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    try:
+        with pytest.raises(ValueError, match="lacks the hooks that are registered for all modules"):
+            RadiusEstimator(normed(), **FOLD)
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("options", [LAYOUT, FOLD], ids=named)
+def test_a_function_set_as_forward_is_not_copied(options: dict[str, Any]) -> None:
+    model = normed()
+    model[0].forward = lambda x: nn.Sequential.forward(model[0], 2 * x)
+    with pytest.raises(ValueError, match="function that was set as the forward of its module '0'"):
+        RadiusEstimator(model, **options)
+
+
+def test_a_layer_that_is_called_twice_or_read_elsewhere() -> None:
+    class Twice(nn.Module):
+        """One convolution before two BatchNorms, and its weight in a third place."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 3, 3, padding=1)
+            self.one, self.two = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.two(self.convolution(self.one(self.convolution(x))))
+            return nn.functional.conv2d(h, self.convolution.weight).flatten(1)
+
+    model, x = Twice().double(), images(4, torch.float64)
+    model.one.running_mean.uniform_()
+    model.two.running_var.uniform_(0.5, 2)
+    estimator = RadiusEstimator(model, **FOLD)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in estimator.modules())
+    torch.testing.assert_close(estimator(x), rrfast.radius(model, x), rtol=1e-9, atol=0)
+
+
+class Features(nn.Module):
+    """BatchNorm1d after a linear layer: over the features of [B, 8], the tokens of [B, 8, 8]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(8, 8), nn.BatchNorm1d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.linear(x)).flatten(1)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (6, 8, 8)])
+def test_batchnorm_after_a_linear_layer(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    model, x = Features().double(), torch.rand(shape, dtype=torch.float64)
+    for _ in range(3):
+        model(x * torch.arange(1.0, 9.0, dtype=x.dtype).view(8, *[1] * (x.dim() - 2)))
     expected = rrfast.radius(model, x)
     torch.testing.assert_close(RadiusEstimator(model, **FOLD)(x), expected, rtol=1e-9, atol=0)

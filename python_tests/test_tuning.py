@@ -151,8 +151,15 @@ def test_a_point_with_nan_is_not_chosen():
     best, table, _ = tune(Fragile(), nn.Identity(), [(h, torch.tensor([0, 1]))])
     assert math.isnan(table[0].metric)
     assert best.temperature == 3.0
-    with pytest.raises(ValueError, match="every one of the 3 points gave NaN"):
+    with pytest.raises(ValueError, match=r"every one of the 3 points gave NaN.*: 2 of 2 samples"):
         tune(Fragile(all_nan=True), nn.Identity(), [(h, torch.tensor([0, 1]))])
+
+
+def test_it_is_said_how_many_logits_were_nan():
+    h = torch.tensor([[3.0, 0.0], [math.nan, 0.0], [1.0, math.nan]])
+    sentence = "2 of 3 samples are NaN at a point, 2 at all, as they are where a logit is NaN"
+    with pytest.raises(ValueError, match=sentence):
+        tune(MSR(), nn.Identity(), [(h, torch.tensor([0, 1, 0]))])
 
 
 def test_what_is_said(trained, images):

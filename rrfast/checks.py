@@ -20,7 +20,12 @@ FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 def describe(value: object) -> str:
     """What came, in words."""
     if isinstance(value, Tensor):
-        return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {list(value.shape)}"
+        dtype = str(value.dtype).removeprefix("torch.")
+        if value.is_nested:  # its shape may be none
+            return f"a nested {dtype} tensor"
+        layout = str(value.layout).removeprefix("torch.").removeprefix("_") + " "
+        kind = "" if value.layout is torch.strided else layout
+        return f"a {kind}{dtype} tensor of shape {list(value.shape)}"
     return f"{type(value).__name__} {textwrap.shorten(repr(value), 80)}"
 
 
@@ -91,8 +96,17 @@ def check_batch(x: object) -> None:
     """Raise unless `x` is [B, ...] floating point."""
     check_floating("x", x)
     assert isinstance(x, Tensor)
+    if x.is_nested or x.is_mkldnn:
+        check_dense("x", x)
     if x.dim() < 1:
         raise ValueError(f"x must have a batch dimension, got {describe(x)}")
+
+
+def check_dense(name: str, value: Tensor) -> None:
+    """Raise a TypeError if `value` is sparse, nested or in a layout of MKL-DNN."""
+    if value.layout is not torch.strided or value.is_nested:
+        dense = "torch.nested.to_padded_tensor(x, 0.0)" if value.is_nested else "x.to_dense()"
+        raise TypeError(f"{name} must be a dense tensor, got {describe(value)}; give {dense}")
 
 
 def check_number(name: str, value: object, *, zero: bool = False) -> None:

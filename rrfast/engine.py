@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import ops
-from rrfast.checks import check_batch, check_logits, describe
+from rrfast.checks import check_batch, check_dense, check_logits, describe
 from rrfast.reference import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Engine:
         self.model = model
         self.forwards = self.forward_samples = 0
         self.backwards = self.backward_samples = 0
+        self._samples = 0  # in the first forward
         self._leave = contextlib.ExitStack()
         self._shared: tuple[Tensor, Recorded] | None = None
 
@@ -140,10 +142,13 @@ class Engine:
             self._shared = None
 
     def _logits(self, x: Tensor) -> Tensor:
-        output = self.model(x)
+        first = self.forwards == 0
+        logits = output_logits(output_of(self._called, x, watch=first and self._can_watch(x)))
+        self._samples = x.shape[0] if first else self._samples
         self.forwards += 1
         self.forward_samples += x.shape[0]
-        logits = output_logits(output)
+        if logits.dim() == 1 and (x.dim() == 1 or logits.shape != x.shape[:1]):
+            raise ValueError(_UNBATCHED.format(describe(x), "its logits have none"))
         check_logits("the model's logits", logits)
         if logits.shape[0] != x.shape[0]:
             raise ValueError(
@@ -153,6 +158,46 @@ class Engine:
         # The finer of the two precisions decides; a copy only if a float64 input meets a coarser
         # model.
         return logits.double() if accumulate_dtype(x.dtype) == torch.float64 else logits
+
+    def _called(self, x: Tensor) -> Any:
+        try:
+            return self.model(x)
+        except Exception as error:
+            reason = self._reason(x, error)
+            if reason is None:
+                raise
+            raise ValueError(reason) from error
+
+    def _reason(self, x: Tensor, error: Exception) -> str | None:
+        """Why the model failed, where that is known for certain and not the model's to say."""
+        if isinstance(error, torch.OutOfMemoryError):
+            return None
+        if self.forwards and x.shape[0] != self._samples:
+            return (
+                f"model must take parts of a batch here, and took {self._samples} samples but not "
+                f"{x.shape[0]}, as one that was exported for batches of one size: what goes on "
+                "with the samples that are left cannot use it. Take a method that does not, or "
+                "export the model with a dynamic batch dimension"
+            )
+        if self.forwards == 0 and 0 < x.dim() <= 3:
+            with torch.no_grad(), contextlib.suppress(Exception):
+                one = output_logits(self.model(x.detach()[None].clone()))
+                if one.dim() == 2 and len(one) == 1:
+                    return _UNBATCHED.format(describe(x), "the model takes x[None] and not x")
+        return None
+
+    def _can_watch(self, x: Tensor) -> bool:
+        """Whether `x` may be copied and compared: on a CPU, and elsewhere once for each module."""
+        if type(x) is not Tensor or x.layout is not torch.strided:
+            return False  # also what torch.export records with
+        if x.device.type == "cpu":
+            return True
+        if x.is_cuda and torch.cuda.is_current_stream_capturing():
+            return False
+        modules = [m for m in modules_of(self.model) if type(m).__hash__ is not None]
+        new = any(module not in _watched for module in modules)
+        _watched.update(modules)
+        return new
 
 
 class Recorded:
@@ -165,6 +210,7 @@ class Recorded:
     logits: Tensor
 
     def __init__(self, engine: Engine, x: Tensor) -> None:
+        check_dense("x", x)
         self._engine = engine
         self._x = x.detach().requires_grad_(True)
         self._graph: Tensor | None = self._record()
@@ -186,11 +232,11 @@ class Recorded:
         if self._graph is None:
             self._graph = self._record()
         try:
-            (grad,) = torch.autograd.grad(self._graph, self._x, seed, retain_graph=not last)
+            grad = input_gradient(self._graph, self._x, seed, retain_graph=not last)
         except RuntimeError as error:
             if last or "donated buffers" not in str(error):
                 raise
-            (grad,) = torch.autograd.grad(self._graph, self._x, seed)
+            grad = input_gradient(self._graph, self._x, seed)
             last = True
         self._engine.backwards += 1
         self._engine.backward_samples += self._x.shape[0]
@@ -199,22 +245,84 @@ class Recorded:
         return grad
 
     def _record(self) -> Tensor:
-        try:
-            with torch.enable_grad():
-                logits = self._engine._logits(self._x)
-        except RuntimeError as error:
-            if "leaf Variable" in str(error) and "in-place" in str(error):
-                raise ValueError(
-                    "model must not change its input in place, as a first layer with inplace=True "
-                    "does; give lambda x: model(x.clone()) if it has to"
-                ) from error
-            raise
+        with torch.enable_grad():
+            logits = self._engine._logits(self._x)
         if not logits.requires_grad:
-            raise ValueError(
-                "model must be differentiable with respect to x, but its logits carry no gradient: "
-                "it detaches them, runs under torch.no_grad(), or ignores x"
-            )
+            raise ValueError(_NO_GRADIENT)
         return logits
+
+
+_IN_PLACE = (
+    "model must not change its input in place, as a first layer with inplace=True does: x is "
+    "needed as it was. Let the first operation give a new tensor"
+)
+_NO_GRADIENT = (
+    "model must be differentiable with respect to x, but its logits carry no gradient: it detaches "
+    "x or them, runs under torch.no_grad(), ignores x, or is quantised"
+)
+_UNBATCHED = "x must have a batch dimension, [B, ...], got {}: {}; give x[None] for one input"
+#: Modules that have left an input on another device than a CPU as it was.
+_watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def output_of(model: Model, x: Tensor, *, watch: bool = False) -> Any:
+    """What a model returns, if it leaves `x` as it was.
+
+    torch counts the changes of a tensor (`_version`), but not those by `x.data` or by what shares
+    its memory.
+
+    Args:
+        model: What is called.
+        x: Not sparse.
+        watch: Compare the numbers, too, and put `x` back if they have changed. Waits for the
+            device; a copy of `x`.
+
+    Raises:
+        ValueError: The model has changed `x`.
+    """
+    before = x.detach().clone() if watch else None
+    version = x._version
+    try:
+        output = model(x)
+    except BaseException as error:
+        if x._version != version and before is not None:
+            x.detach().copy_(before)
+        if "leaf Variable" in str(error) and "in-place" in str(error):
+            raise ValueError(_IN_PLACE) from error
+        raise
+    if x._version != version or (before is not None and not _alike(x, before)):
+        if before is not None:
+            x.detach().copy_(before)
+        raise ValueError(_IN_PLACE)
+    return output
+
+
+def _alike(x: Tensor, before: Tensor) -> bool:
+    """Whether all numbers are the same, NaN included."""
+    x = x.detach()
+    return torch.equal(x, before) or bool(((x == before) | (x.isnan() & before.isnan())).all())
+
+
+def input_gradient(
+    output: Tensor, x: Tensor, seed: Tensor | None = None, *, retain_graph: bool = False
+) -> Tensor:
+    """The gradient of sum(seed * output), or of a scalar, with respect to `x`.
+
+    Raises:
+        ValueError: There is none, or torch's checkpointing does not let it be taken.
+    """
+    try:
+        (grad,) = torch.autograd.grad(output, x, seed, retain_graph=retain_graph, allow_unused=True)
+    except RuntimeError as error:
+        if "use_reentrant=True" not in str(error):
+            raise
+        raise ValueError(
+            "model must be checkpointed with use_reentrant=False where the gradient at x alone is "
+            "asked for: torch does not give it through use_reentrant=True"
+        ) from error
+    if grad is None:
+        raise ValueError(_NO_GRADIENT)
+    return grad
 
 
 def output_logits(output: object) -> Tensor:
@@ -325,14 +433,15 @@ def logits(model: Model, x: Tensor) -> Tensor:
 
     Args:
         model: Maps [B, ...] to logits [B, K], or to an object with `.logits`. It must not change
-            its input in place: `x` is handed on as it is.
+            its input in place.
         x: [B, ...], floating point.
 
     Returns:
         [B, K], detached.
 
     Raises:
-        TypeError, ValueError: `x` is not floating point, or the output is not [B, K >= 2] logits.
+        TypeError, ValueError: `x` is not floating point, the output is not [B, K >= 2] logits, or
+            the model changes `x` in place.
 
     Cost: 1 forward.
 

@@ -51,7 +51,8 @@ class RadiusEstimator(nn.Module):
             whose weights lie that way, as convolutions on tensor cores want it. Sums are taken in
             another order: the last digits move.
         fold_batchnorm: Runs a copy of the model whose BatchNorm is multiplied into the layer before
-            it, where torch.fx can trace the model. The last digits move.
+            it, where torch.fx can trace the model and loses nothing of it, such as hooks. The last
+            digits move.
         compile: Runs the model through `torch.compile(dynamic=False)`: up to half a minute at the
             first call of each shape. The last digits move.
         **options: As of `rrfast.radius`. With `temperature` [T] the results are [T, B], and all

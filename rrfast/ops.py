@@ -9,8 +9,8 @@ differentiable: outputs are detached. None waits for the device, so a CUDA graph
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -51,9 +51,9 @@ _native.load()
 
 #: The box inputs are clamped to: (lower, upper), each a number or one value per channel (dimension
 #: 1 of x); or both as [2, C].
-Bounds = tuple[float | Tensor, float | Tensor] | Tensor
+Bounds = tuple[float | Sequence[float] | Tensor, float | Sequence[float] | Tensor] | Tensor
 #: The unit of a step, in x's units: a number or one value per channel (dimension 1 of x).
-Scale = float | Tensor
+Scale = float | Sequence[float] | Tensor
 #: How the inner step of training is aimed; see `rat_perturb`.
 Mode = Literal["rat", "at", "reverse_at"]
 
@@ -71,8 +71,25 @@ def _channels(x: Tensor) -> int:
     return x.shape[1] if x.dim() > 1 else 1
 
 
-def _channel_values(name: str, value: float | Tensor, x: Tensor) -> Tensor:
+def _listed(name: str, value: Any) -> Any:
+    """A list or an array of numbers as a tensor; anything else as it is."""
+    if isinstance(value, Tensor) or not (isinstance(value, (list, tuple)) or _is_array(value)):
+        return value
+    try:
+        return torch.tensor(value, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must be a number or hold one for each channel, got {describe(value)}"
+        ) from error
+
+
+def _is_array(value: object) -> bool:
+    return hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0
+
+
+def _channel_values(name: str, value: float | Sequence[float] | Tensor, x: Tensor) -> Tensor:
     dtype = accumulate_dtype(x.dtype)
+    value = _listed(name, value)
     if not isinstance(value, Tensor):
         if not is_number(value):
             raise TypeError(
@@ -94,8 +111,8 @@ def channel_bounds(bounds: Bounds | None, x: Tensor) -> Tensor | None:
     Do this once where many steps share the bounds.
 
     Args:
-        bounds: None, or (lower, upper), each a number or a tensor with one value per channel of
-            `x`, or both as [2, C].
+        bounds: None, or (lower, upper), each a number or a tensor or a list with one value per
+            channel of `x`, or both as [2, C].
         x: The inputs, [B, C, ...].
 
     Raises:
@@ -116,8 +133,7 @@ def channel_bounds(bounds: Bounds | None, x: Tensor) -> Tensor | None:
         return bounds.detach().to(x.device, accumulate_dtype(x.dtype))
     lower, upper = bounds[0], bounds[1]
     low, high = _channel_values("bounds", lower, x), _channel_values("bounds", upper, x)
-    numbers = not (isinstance(lower, Tensor) or isinstance(upper, Tensor))
-    if numbers and not lower <= upper:
+    if is_number(lower) and is_number(upper) and not lower <= upper:
         raise ValueError(f"bounds must have lower <= upper, got ({lower!r}, {upper!r})")
     return torch.stack(torch.broadcast_tensors(low, high))
 
@@ -126,7 +142,7 @@ def channel_scale(scale: Scale | None, x: Tensor) -> Tensor | None:
     """`scale` in the form the ops take: [C] or [1] on x's device, in its accumulation dtype.
 
     Args:
-        scale: None, a number, or a tensor with one value per channel of `x`.
+        scale: None, a number, or a tensor or a list with one value per channel of `x`.
         x: The inputs, [B, C, ...].
 
     Raises:
@@ -139,6 +155,7 @@ def channel_scale(scale: Scale | None, x: Tensor) -> Tensor | None:
     """
     if scale is None:
         return None
+    scale = _listed("scale", scale)
     if not isinstance(scale, Tensor):
         check_number("scale", scale)
     return _channel_values("scale", scale, x)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.experimental.optimization import fuse
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from rrfast.checks import describe
 from rrfast.engine import Model, output_logits
@@ -30,12 +32,13 @@ def prepared(
         dtype: Runs the model, and only it, under autocast; logits come back in float32.
         memory_format: `torch.channels_last` runs a copy whose weights lie channels-last.
         fold_batchnorm: Runs a copy in whose convolutions and linear layers the BatchNorm after them
-            is folded.
+            is folded, as torch.fx records it. Two of which one has hooks stay as they are.
         compile: Compiles with `torch.compile(dynamic=False)`.
 
     Raises:
         TypeError: `model` is no module though an option is given.
-        ValueError: An option is none of its values, or BatchNorm cannot be folded.
+        ValueError: An option is none of its values; or the copy would not compute what the model
+            does: its forward cannot be traced, or is more than torch.fx records of it.
 
     Cost: `memory_format` and `fold_batchnorm` share one copy of the weights, taken now: what
     becomes of `model` later does not reach it.
@@ -70,6 +73,7 @@ def prepared(
     if fold_batchnorm or memory_format is not None:
         if isinstance(module, nn.parallel.DistributedDataParallel):
             module = module.module
+        _check_copied(module, ", ".join(given))
         module = copy.deepcopy(module).eval().requires_grad_(False)
     if fold_batchnorm:
         module = _folded(module)
@@ -108,23 +112,159 @@ class Prepared(nn.Module):
         return f"dtype={self.dtype}, compile={self.compiled}"
 
 
+def _check_copied(model: nn.Module, options: str) -> None:
+    """Raise where a copy of the model would run the model itself.
+
+    A function set as a module's forward is not copied, and what it closes over is the original's.
+    """
+    for name, module in model.named_modules():
+        if isinstance(vars(module).get("forward"), FunctionType):
+            of = f"its module {name!r}" if name else "the model"
+            raise ValueError(
+                f"{options} runs a copy of the model, and the function that was set as the forward "
+                f"of {of} would not be one: make it the forward of a class, or leave {options} out"
+            )
+
+
 def _folded(model: nn.Module) -> nn.Module:
     """A module in eval mode with BatchNorm folded into the layer before it; consumes `model`."""
+    for module in model.modules():
+        module.training = False  # eval() may have been overridden
+    tracer, drawn = _Tracer(), _random_states()
     try:
-        traced = fx.symbolic_trace(model)
+        if _has_any_global_hook():
+            raise _LostError("lacks the hooks that are registered for all modules")
+        tracer.check(model, "the model")
+        with torch.enable_grad():
+            graph = tracer.trace(model)
+        if any(not torch.equal(a, b) for a, b in zip(drawn, _random_states(), strict=True)):
+            raise _LostError("has random numbers that were drawn while it was made")
+    except _LostError as error:
+        raise ValueError(
+            f"fold_batchnorm=True runs what torch.fx records of the model, and the record {error}; "
+            "leave fold_batchnorm out"
+        ) from None
     except Exception as error:
         raise ValueError(
             "fold_batchnorm=True needs a model that torch.fx can trace symbolically, and this one "
             f"decides by values or shapes, or calls what cannot be traced: {error}"
         ) from error
-    calls = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
-    for name, times in calls.items():
-        layer = traced.get_submodule(str(name))
-        weighted = isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear))
-        # Folding changes the layer for all its calls, and a hook may make its weight anew.
-        if weighted and (times > 1 or layer._forward_pre_hooks):
-            raise ValueError(
-                "fold_batchnorm=True needs convolutions and linear layers that are called once and "
-                f"have no forward pre-hooks, and {str(name)!r} is not one"
-            )
-    return fuse(traced, inplace=True, no_trace=True)
+    traced = fx.GraphModule(model, graph)
+    for node in graph.nodes:
+        if node.op == "call_module":
+            _fold(traced, node)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced
+
+
+#: The BatchNorm that can be folded into a layer, by the layer's very class: another one's forward
+#: may be another, and its weight made anew.
+_NORMS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv1d: nn.BatchNorm1d,
+    nn.Conv2d: nn.BatchNorm2d,
+    nn.Conv3d: nn.BatchNorm3d,
+    nn.Linear: nn.BatchNorm1d,
+}
+
+
+def _fold(traced: fx.GraphModule, node: fx.Node) -> None:
+    """Put one layer in the place of two, if the call is that of a BatchNorm after its layer.
+
+    A layer or BatchNorm with hooks stays as it is. The new one has a name of its own: what else
+    calls the layer, or reads its weights, finds them as they were.
+    """
+    before = node.args[0] if len(node.args) == 1 and not node.kwargs else None
+    if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+        return
+    layer, norm = (traced.get_submodule(str(n.target)) for n in (before, node))
+    if _NORMS.get(type(layer)) is not type(norm) or not (_plain(layer) and _plain(norm)):
+        return
+    assert isinstance(norm, _BatchNorm)
+    if not norm.track_running_stats or norm.running_mean is None:
+        return
+    folded: nn.Module
+    if not isinstance(layer, nn.Linear):
+        folded = fuse_conv_bn_eval(layer, norm)  # type: ignore[type-var]
+    elif layer.out_features == norm.num_features:
+        folded = _FoldedLinear(layer, norm)
+    else:
+        return  # [B, L, C], of which BatchNorm1d normalises each of L
+    name = f"folded_{node.name}"
+    traced.add_submodule(name, folded)
+    before.target = name
+    node.replace_all_uses_with(before)
+    traced.graph.erase_node(node)
+
+
+class _FoldedLinear(nn.Module):
+    """A linear layer with a BatchNorm after it: one layer for [B, C].
+
+    Of [B, L, C] with L = C the same BatchNorm1d normalises each of L, which no weight does, and
+    nothing but an input tells the two apart.
+    """
+
+    def __init__(self, linear: nn.Linear, norm: _BatchNorm) -> None:
+        super().__init__()
+        self.folded = fuse_linear_bn_eval(linear, norm)
+        self.linear, self.norm = linear, norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the two give."""
+        h: Tensor = self.folded(x) if x.dim() == 2 else self.norm(self.linear(x))
+        return h
+
+
+class _LostError(Exception):
+    """What a model has and its recorded graph has not: the end of a sentence."""
+
+
+class _Tracer(fx.Tracer):
+    """Traces as `torch.fx.symbolic_trace`, and sees what that drops without a word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.enable_grad():
+            self._modes = _modes()
+
+    def check(self, module: nn.Module, called: str) -> None:
+        """Raise if a module that is recorded is more than its class's forward."""
+        if not _plain(module):
+            raise _LostError(f"lacks the hooks of {called}, or the forward that was set on it")
+
+    def call_module(self, m: nn.Module, *rest: Any, **keywords: Any) -> Any:
+        """A leaf is called in the graph as it is; another is recorded."""
+        name = self.path_of_module(m)
+        if not self.is_leaf_module(m, name):
+            self.check(m, f"its module {name!r}")
+        return super().call_module(m, *rest, **keywords)
+
+    def create_node(self, *rest: Any, **keywords: Any) -> fx.Node:
+        """Every operation comes by here, in the modes that the model set around it."""
+        if _modes() != self._modes:
+            raise _LostError("lacks the no_grad or the autocast that the model sets itself")
+        return super().create_node(*rest, **keywords)
+
+
+def _plain(module: nn.Module) -> bool:
+    """Whether calling a module is its class's forward, and nothing else."""
+    hooks = (
+        module._forward_pre_hooks,
+        module._forward_hooks,
+        module._backward_pre_hooks,
+        module._backward_hooks,
+    )
+    return not any(hooks) and "forward" not in vars(module)
+
+
+def _modes() -> tuple[bool, int]:
+    """What a `with` around operations changes for them: gradients or not, and autocast."""
+    depth = torch.autocast_increment_nesting()
+    torch.autocast_decrement_nesting()
+    # Inside inference_mode gradients are off, too.
+    return torch.is_grad_enabled(), depth
+
+
+def _random_states() -> list[Tensor]:
+    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return [torch.get_rng_state(), *on_devices]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast.attacks.loss import Loss, ascent
-from rrfast.checks import check_per_sample
+from rrfast.checks import check_dense, check_per_sample
 from rrfast.engine import Engine, check_input
 from rrfast.radius.boundary import of_samples
 from rrfast.reference import accumulate_dtype, per_channel
@@ -142,6 +142,7 @@ class Attack(ABC):
             ValueError: `labels` is missing or not one per sample; `x` lies outside `bounds`.
         """
         x = check_input(x)
+        check_dense("x", x)
         if labels is None and self.labelled:
             raise ValueError("labels must be given: what the attack climbs depends on them")
         if labels is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from rrfast.attacks.attack import Attack, Attacked, judged, nothing, unseen
 from rrfast.attacks.loss import cw
 from rrfast.checks import check_count, check_number, describe
-from rrfast.engine import Engine, output_logits
+from rrfast.engine import Engine, output_logits, output_of
 
 #: What the package calls its ensembles, and its attacks in L-infinity.
 VERSIONS = ("standard", "plus", "rand")
@@ -122,7 +122,7 @@ def _counted(engine: Engine) -> Any:
     """The engine's model, as the package calls it; its passes are the engine's."""
 
     def model(z: Tensor) -> Tensor:
-        logits = output_logits(engine.model(z))
+        logits = output_logits(output_of(engine.model, z))
         engine.forwards += 1
         engine.forward_samples += len(z)
         if logits.requires_grad:

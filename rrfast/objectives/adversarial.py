@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rrfast import ops
 from rrfast.attacks import PGD
 from rrfast.objectives.inner_maximization import worst
-from rrfast.objectives.objective import Criterion, Objective, check_pair, model_logits
+from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of, model_logits
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -62,8 +62,8 @@ class Adversarial(Objective, ABC):
     def _worst(
         self, model: Model, x: Tensor, y: Tensor, each: Callable[[Tensor], object] | None = None
     ) -> Tensor:
-        """x^."""
-        return worst(self._attack, model, x, y, each=each)
+        """x^, which requires a gradient if x does."""
+        return worst(self._attack, model, x, y, each=each).requires_grad_(x.requires_grad)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,4 +99,4 @@ class AdversarialTraining(Adversarial):
         """The loss; see `Objective`."""
         del epoch
         x, y = check_pair(x, y)
-        return self.criterion(model_logits(model, self._worst(model, x, y)), y)
+        return loss_of(self.criterion, model_logits(model, self._worst(model, x, y)), y)

@@ -111,7 +111,7 @@ class CCAT(Objective):
         moved = torch.cat([x[:clean], worst(attack, model, x[clean:], y[clean:])])
         logits = model_logits(model, moved)
         log_p = logits.to(accumulate_dtype(logits.dtype)).log_softmax(dim=1)
-        uniform = (1 - (1 - self._share(x, moved)) ** self.rho).to(log_p.dtype)
+        uniform = (1 - (1 - self._share(x, moved.detach())) ** self.rho).to(log_p.dtype)
         of_label = log_p.gather(1, y[:, None]).squeeze(1)
         # What has no share of the target is left out before it is multiplied: 0 times infinity.
         of_all = torch.where(uniform[:, None] > 0, log_p, 0.0).mean(dim=1)

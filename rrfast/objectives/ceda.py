@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.checks import check_number, check_same
-from rrfast.objectives.objective import Criterion, Objective, check_pair, model_logits
+from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of, model_logits
 from rrfast.reference import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ class CEDA(Objective):
         """The loss; see `Objective`."""
         del epoch
         x, y = check_pair(x, y)
-        noise = self.noise(x)
+        noise = self.noise(x.detach())
         check_same("noise", noise, "x", x)
         both = torch.cat([x, self._near(model, noise)])
         clean, outside = model_logits(model, both).chunk(2)
         wide = outside.to(accumulate_dtype(outside.dtype))
         confidence = wide.log_softmax(dim=1).amax(dim=1)
-        return self.criterion(clean, y) + self.weight * confidence.mean()
+        return loss_of(self.criterion, clean, y) + self.weight * confidence.mean()
 
     def _near(self, model: Model, noise: Tensor) -> Tensor:
         """What stands for the noise [B, ...]."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rrfast.checks import check_count, check_number, describe
+from rrfast.objectives.objective import loss_of
 
 if TYPE_CHECKING:
     from rrfast.objectives.objective import Criterion
@@ -50,9 +51,8 @@ class Mixed:
 
     def loss(self, criterion: Criterion, logits: Tensor, y: Tensor) -> Tensor:
         """Of both labels: a share of the sample's own, and the rest of its neighbour's."""
-        return self.share * criterion(logits, y) + (1 - self.share) * criterion(
-            logits, neighbours(y)
-        )
+        own, other = (loss_of(criterion, logits, labels) for labels in (y, neighbours(y)))
+        return self.share * own + (1 - self.share) * other
 
 
 @dataclass(frozen=True)

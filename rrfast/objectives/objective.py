@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_batch, check_logits, describe
-from rrfast.engine import output_logits
+from rrfast.checks import check_batch, check_dense, check_logits, describe
+from rrfast.engine import output_logits, output_of
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -83,7 +83,9 @@ class Objective(ABC):
 
         Args:
             model: Maps [B, ...] to logits [B, K], or to an object with `.logits`.
-            x: Inputs [B, ...], floating point; not modified, and its `.grad` not touched.
+            x: Inputs [B, ...], floating point; not modified, and its `.grad` not touched. If it
+                requires a gradient, so does all that the model is run on, as checkpointing with
+                use_reentrant=True asks. It must have no graph: what gave it would not be trained.
             y: Labels [B] int64.
             epoch: Of the training, from 0; for objectives that change on the way.
             backward: How to run a backward. None: `loss.backward()`. A `torch.amp.GradScaler`:
@@ -97,21 +99,39 @@ class Objective(ABC):
             The loss, a detached scalar.
 
         Raises:
-            TypeError, ValueError: `x` or `y` has another type or shape than said here.
+            TypeError, ValueError: `x` or `y` has another type or shape than said here, or `x` a
+                graph; gradients are off, as under `torch.no_grad()`; the criterion gives no scalar.
         """
         del no_sync  # one pass: it is the last
+        run = run_backward(backward)
         loss = self(model, x, y, epoch=epoch)
-        run_backward(backward)(loss)
+        run(loss)
         return loss.detach()
 
 
-def check_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The batch as constants of the step: `x` detached, and neither an inference tensor.
+def check_pair(x: Tensor, y: Tensor, *, sparse: bool = False) -> tuple[Tensor, Tensor]:
+    """The batch as constants of the step: a copy of `x`, and neither an inference tensor.
+
+    A model may change the copy. It requires a gradient if `x` does.
+
+    Args:
+        x: [B, ...].
+        y: [B].
+        sparse: Whether `x` may be.
 
     Raises:
-        TypeError, ValueError: `x` is not [B, ...] floating point with B > 0, or `y` not [B] int64.
+        TypeError, ValueError: `x` is not [B, ...] floating point with B > 0, or has a graph, or `y`
+            is not [B] int64.
     """
     check_batch(x)
+    if not sparse:
+        check_dense("x", x)
+    if x.grad_fn is not None:
+        raise ValueError(
+            "x must have no graph, because what gave it would get no gradient, got one from "
+            f"{x.grad_fn.name()}; give the whole model and its input, or x.detach() if nothing "
+            "before x is to be trained"
+        )
     if not isinstance(y, Tensor) or y.dtype != torch.int64:
         raise TypeError(f"y must be an int64 tensor of class labels, got {describe(y)}")
     if y.shape != x.shape[:1]:
@@ -120,21 +140,65 @@ def check_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError("x must hold at least one sample, got an empty batch")
     with torch.inference_mode(False):
         # Autograd cannot save an inference tensor; a copy made outside inference mode it can.
-        return (
-            x.clone() if x.is_inference() else x.detach(),
-            y.clone() if y.is_inference() else y,
-        )
+        own = x.detach().clone().requires_grad_(x.requires_grad)
+        return own, y.clone() if y.is_inference() else y
 
 
-def model_logits(model: Model, x: Tensor) -> Tensor:
-    """The model's logits [B, K], with their graph."""
-    logits = output_logits(model(x))
+def model_logits(model: Model, x: Tensor, *, again: bool = False) -> Tensor:
+    """The model's logits [B, K], with their graph.
+
+    Args:
+        model: Maps x to them.
+        x: [B, ...].
+        again: Whether x is needed once more, so that the model must leave it as it is.
+    """
+    logits = output_logits(output_of(model, x, watch=not x.is_cuda) if again else model(x))
     check_logits("the model's logits", logits)
     return logits
 
 
+def loss_of(criterion: Criterion, logits: Tensor, y: Tensor) -> Tensor:
+    """The criterion's scalar."""
+    loss = criterion(logits, y)
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        raise ValueError(
+            "criterion must give a scalar, the mean over the batch, got "
+            f"{describe(loss)}; with reduction='none' it gives a loss for each sample"
+        )
+    return loss
+
+
+def check_gradients_on() -> None:
+    """Raise a ValueError where no gradient can be taken."""
+    if not torch.is_grad_enabled():
+        raise ValueError(
+            "an objective's gradient must be taken where gradients are on, and not under "
+            "torch.no_grad() or torch.inference_mode()"
+        )
+
+
 def run_backward(backward: Backward) -> Callable[[Tensor], object]:
-    """`backward` as something to call with a loss."""
+    """`backward` as something to call with a loss.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: Gradients are off. When called: the loss has none.
+    """
+    check_gradients_on()
+    run = _runner(backward)
+
+    def checked(loss: Tensor) -> object:
+        if not loss.requires_grad:
+            raise ValueError(
+                "model must have a parameter that requires a gradient and that its logits depend "
+                "on, and the loss has no gradient"
+            )
+        return run(loss)
+
+    return checked
+
+
+def _runner(backward: Backward) -> Callable[[Tensor], object]:
     if backward is None:
         return lambda loss: loss.backward()
     scale = getattr(backward, "scale", None)

@@ -13,14 +13,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rrfast import ops
 from rrfast.checks import check_count, check_number
-from rrfast.engine import modules_of
+from rrfast.engine import input_gradient, modules_of
 from rrfast.objectives.mixing import Mixing
 from rrfast.objectives.objective import (
     Backward,
     Criterion,
     NoSync,
     Objective,
+    check_gradients_on,
     check_pair,
+    loss_of,
     model_logits,
     run_backward,
 )
@@ -80,8 +82,9 @@ class RAT(Objective):
             normalised by `std`, 1 / std makes eps a pixel step.
         batch_norm: "both": every pass updates the running statistics of BatchNorm, as released.
             "clean": only that of the first term does; the others normalise by their own batch and
-            leave no trace. For that `model` must be a module, one's method or a partial of these:
-            what a function of yours calls is not seen.
+            leave no trace, nor does what checkpointing computes again in `backward`. For that
+            `model` must be a module, one's method or a partial of these: what a function of yours
+            calls is not seen, nor is a normalisation of your own that is no torch BatchNorm.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)
@@ -134,12 +137,13 @@ class RAT(Objective):
 
         The first backward gives the gradient of the parameters and that of the input together, so
         that a step is 2 forwards and 2 backwards. With a `DistributedDataParallel` model gradients
-        are reduced once, in the second; wrapped in something else that has no `no_sync`, twice, to
-        the same result.
+        are reduced once, in the second; with static_graph=True, whose first step must be reduced,
+        or wrapped in something else that has no `no_sync`, twice, to the same result.
 
         Args:
             model: Maps [B, ...] to logits [B, K], or to an object with `.logits`.
-            x: Inputs [B, ...], floating point; not modified, and its `.grad` not touched.
+            x: Inputs [B, ...], floating point, without a graph; not modified, and its `.grad` not
+                touched.
             y: Labels [B] int64.
             epoch: Of the training, from 0; needed with `mixup_off_epochs`.
             backward: How to run a backward. None: `loss.backward()`. A `torch.amp.GradScaler`:
@@ -153,7 +157,9 @@ class RAT(Objective):
             The loss, a detached scalar.
 
         Raises:
-            TypeError, ValueError: `x` or `y` has another type or shape than said here.
+            TypeError, ValueError: As `Objective.backward`; the model changes `x` in place; or an
+                optimizer in the backward, a hook after a gradient is accumulated, takes a step
+                between the two.
 
         Cost: 2 forwards, 2 backwards; `steps` + 1 of each with PGD, whose backwards between give no
             gradient of the parameters; with `mixup` one forward more. The first graph is freed
@@ -167,20 +173,32 @@ class RAT(Objective):
             torch.Size([])
         """
         run = run_backward(backward)
-        x, y = _leaf(x, y)
-        if no_sync is None:
-            no_sync = getattr(model, "no_sync", None) or contextlib.nullcontext
+        x, y = check_pair(x, y)
+        wanted, x = x.requires_grad, x.requires_grad_(True)
+        stepping = _stepping(model)
+        if no_sync is None and not getattr(model, "static_graph", False):
+            no_sync = getattr(model, "no_sync", None)
+        no_sync = no_sync or contextlib.nullcontext
         with no_sync():
             clean, logits = self._clean(model, x, y, epoch)
-            run(clean)
+            wanted = wanted or _reentrant(clean)
+            with self._statistics(model):  # what is recomputed leaves no trace
+                run(clean)
             if x.grad is None:
                 raise ValueError(
                     "model must be differentiable with respect to x, but the backward of its loss "
                     "left no gradient there"
                 )
-            moved = self._moved(model, x, x.grad, logits, y)
-        adversarial = self._adversarial(model, moved, y)
-        run(adversarial)
+            if any(parameter._version != version for parameter, version in stepping):
+                raise ValueError(
+                    "model must keep its parameters through the first of RAT's two backwards, and "
+                    "a hook in it has changed them, as an optimizer in the backward does: they "
+                    "have had half a step. Call RAT()(model, x, y).backward(), which is one"
+                )
+            moved = self._moved(model, x, x.grad, logits, y).requires_grad_(wanted)
+        with self._statistics(model):
+            adversarial = self._adversarial(model, moved, y)
+            run(adversarial)
         return clean.detach() + adversarial.detach()
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
@@ -188,8 +206,12 @@ class RAT(Objective):
 
         Cost: 2 forwards and, with the caller's backward, 3 backwards: the input gradient is needed
         before the loss exists, so the clean pass is differentiated twice, and both graphs are alive
-        at once: twice the memory. `backward` has one backward and one live graph less. A
-        `torch.compile`d model frees its graph in the first backward: use `backward` there.
+        at once: twice the memory. `backward` has one backward and one live graph less.
+
+        Use `backward` where the graph of the first term cannot be differentiated twice: with a
+        model of `torch.compile`, which gives up what it saved (donated buffers), with checkpointing
+        where use_reentrant=True, and with `DistributedDataParallel(static_graph=True)`. With
+        batch_norm="clean" what is recomputed in your backward updates the statistics.
 
         Args:
             model: As for `backward`.
@@ -201,7 +223,7 @@ class RAT(Objective):
             The loss, a scalar with a graph.
 
         Raises:
-            TypeError, ValueError: As for `backward`.
+            TypeError, ValueError: As for `backward`; or the model is one of those.
 
         Example:
             >>> model, x, y = torch.nn.Linear(4, 3), torch.rand(8, 4), torch.randint(3, (8,))
@@ -210,19 +232,31 @@ class RAT(Objective):
             >>> model.weight.grad.shape
             torch.Size([3, 4])
         """
-        x, y = _leaf(x, y)
+        check_gradients_on()
+        _check_not_static(model)
+        x, y = check_pair(x, y)
+        wanted, x = x.requires_grad, x.requires_grad_(True)
         clean, logits = self._clean(model, x, y, epoch)
-        (grad,) = torch.autograd.grad(clean, x, retain_graph=True)
-        moved = self._moved(model, x, grad, logits, y)
-        return clean + self._adversarial(model, moved, y)
+        try:
+            grad = input_gradient(clean, x, retain_graph=True)
+        except RuntimeError as error:
+            if "donated buffers" not in str(error):
+                raise
+            raise ValueError(
+                "model must not be one of torch.compile in RAT()(model, x, y), which takes two "
+                "gradients of one graph: call RAT().backward(model, x, y), which takes one"
+            ) from error
+        moved = self._moved(model, x, grad, logits, y).requires_grad_(wanted)
+        with self._statistics(model):
+            return clean + self._adversarial(model, moved, y)
 
     def _clean(self, model: Model, x: Tensor, y: Tensor, epoch: int | None) -> _Clean:
         """The first term, and the logits of the batch as it is."""
         if self._mixing is None or not self._mixing.on(epoch):
-            logits = model_logits(model, x)
-            return _Clean(self.criterion(logits, y), logits.detach())
+            logits = model_logits(model, x, again=True)
+            return _Clean(loss_of(self.criterion, logits, y), logits.detach())
         with self._statistics(model), torch.no_grad(), _uncached():
-            logits = model_logits(model, x)
+            logits = model_logits(model, x, again=True)
         mixed = self._mixing.mix(x)
         return _Clean(mixed.loss(self.criterion, model_logits(model, mixed.x), y), logits)
 
@@ -239,9 +273,9 @@ class RAT(Objective):
         for _ in range(self.steps - 1):
             probe = torch.clamp(moved, least, most).requires_grad_()
             with self._statistics(model):
-                loss = self.criterion(model_logits(model, probe), y)
-            # Of the sum: the mean's gradients would leave the range of float16 at its lower end.
-            (grad,) = torch.autograd.grad(loss * len(probe), probe)
+                loss = loss_of(self.criterion, model_logits(model, probe, again=True), y)
+                # Of the sum: the mean's gradients would leave float16's range at its lower end.
+                grad = input_gradient(loss * len(probe), probe)
             moved, _ = ops.rat_perturb(probe.detach(), grad, logits, y, *settings)
         return torch.clamp(moved, least, most)
 
@@ -255,18 +289,11 @@ class RAT(Objective):
 
     def _adversarial(self, model: Model, moved: Tensor, y: Tensor) -> Tensor:
         """The second term."""
-        with self._statistics(model):
-            return self.criterion(model_logits(model, moved), y)
+        return loss_of(self.criterion, model_logits(model, moved), y)
 
     def _statistics(self, model: Model) -> contextlib.AbstractContextManager[None]:
-        """The context of every pass but that of the first term."""
+        """The context of all but the forward of the first term."""
         return _untracked(model) if self.batch_norm == "clean" else contextlib.nullcontext()
-
-
-def _leaf(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The batch, `x` a leaf of its own, so that its gradient lands there, not with the caller."""
-    x, y = check_pair(x, y)
-    return x.requires_grad_(True), y
 
 
 @contextlib.contextmanager
@@ -285,17 +312,73 @@ def _uncached() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _untracked(model: Model) -> Iterator[None]:
-    """BatchNorm in training mode normalises by the batch and leaves its statistics alone."""
-    tracking = [
-        module
+    """BatchNorm in training mode normalises by the batch and leaves its statistics alone.
+
+    What it writes goes elsewhere: to it all is as ever, so that checkpointing recomputes the same.
+    """
+    aside = [
+        (module, name, statistic)
         for owner in modules_of(model)
         for module in owner.modules()
-        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+        if module.training and _is_batch_norm(module)
+        for name, statistic in module.named_buffers(recurse=False)
+        if name in ("running_mean", "running_var", "num_batches_tracked")
     ]
-    for module in tracking:
-        module.track_running_stats = False
     try:
+        for module, name, statistic in aside:
+            # A mean is written and never read; a count may be divided by.
+            empty = torch.empty_like if statistic.is_floating_point() else torch.zeros_like
+            setattr(module, name, empty(statistic))
         yield
     finally:
-        for module in tracking:
-            module.track_running_stats = True
+        for module, name, statistic in aside:
+            setattr(module, name, statistic)
+
+
+def _is_batch_norm(module: nn.Module) -> bool:
+    """Torch's own, or that in TorchScript."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "BatchNorm" in str(getattr(module, "original_name", ""))
+    return isinstance(module, _BatchNorm)
+
+
+def _reentrant(loss: Tensor) -> bool:
+    """Whether a block is checkpointed with use_reentrant=True: it asks for a gradient at its input.
+
+    Without one, it gives none to its weights either.
+    """
+    todo, seen = [loss.grad_fn], {loss.grad_fn}
+    while todo:
+        node = todo.pop()
+        if node is None:
+            continue
+        if node.name() == "CheckpointFunctionBackward":
+            return True
+        new = {before for before, _ in node.next_functions} - seen
+        seen |= new
+        todo += new
+    return False
+
+
+def _check_not_static(model: Model) -> None:
+    """Raise where the two graphs of the objective may not be differentiated at once."""
+    for owner in modules_of(model):
+        for module in owner.modules():
+            if isinstance(module, nn.parallel.DistributedDataParallel) and module.static_graph:
+                raise ValueError(
+                    "model must not be DistributedDataParallel(static_graph=True) where RAT runs "
+                    "it twice before a backward: its processes would have other gradients each; "
+                    "call RAT().backward(model, x, y)"
+                )
+
+
+def _stepping(model: Model) -> list[tuple[nn.Parameter, int]]:
+    """The parameters that a hook in the backward may change, and how often they were."""
+    return [
+        (parameter, parameter._version)
+        for owner in modules_of(model)
+        for module in owner.modules()
+        for parameter in module._parameters.values()
+        if parameter is not None
+        and (parameter._post_accumulate_grad_hooks or hasattr(parameter, "_in_backward_optimizers"))
+    ]

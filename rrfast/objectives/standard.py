@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from rrfast.objectives.objective import Criterion, Objective, check_pair, model_logits
+from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of, model_logits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,5 +41,5 @@ class Standard(Objective):
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""
         del epoch
-        x, y = check_pair(x, y)
-        return self.criterion(model_logits(model, x), y)
+        x, y = check_pair(x, y, sparse=True)
+        return loss_of(self.criterion, model_logits(model, x), y)

@@ -273,9 +273,12 @@ def _best(
     ]
     ranked = [row for row in table if not math.isnan(row.metric)]
     if not ranked:
+        undefined = values.isnan()
         raise ValueError(
             f"score must be a number on all samples at some point of its grids, and every one of "
-            f"the {len(table)} points gave NaN for a sample"
+            f"the {len(table)} points gave NaN for some: {int(undefined.any(dim=0).sum())} of "
+            f"{undefined.shape[1]} samples are NaN at a point, {int(undefined.all(dim=0).sum())} "
+            "at all, as they are where a logit is NaN or the largest is infinite"
         )
     best = min(ranked, key=lambda row: row.metric)
     return Tuned(score.at(**best.point), table, best)
