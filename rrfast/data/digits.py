@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rrfast.checks import is_integer
+
 
 class Split(NamedTuple):
     """Images and their labels."""
@@ -61,7 +63,7 @@ def digits(
         (torch.Size([1197, 1, 8, 8]), torch.Size([1197]))
     """
     for name, value in (("seed", seed), ("train", train), ("validation", validation)):
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not is_integer(value):
             raise TypeError(f"{name} must be an integer, got {value!r}")
     if not 0 <= noise < math.inf:
         raise ValueError(f"noise must be a finite standard deviation of at least 0, got {noise!r}")
@@ -71,7 +73,7 @@ def digits(
             f"train and validation must be sizes that leave some of the {len(y)} images to test "
             f"on, got {train} and {validation}"
         )
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(int(seed))
     order = torch.randperm(len(y), generator=generator, device="cpu")
     disturbance = torch.randn(x.shape, generator=generator, device="cpu", dtype=torch.float32)
     x = (x + noise * disturbance).clamp(0, 1)
@@ -110,7 +112,7 @@ def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
     """
     with torch.random.fork_rng(devices=[]):
         # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(int(seed))
         return nn.Sequential(
             nn.Conv2d(1, 16, 3, padding=1, bias=False),
             nn.BatchNorm2d(16),

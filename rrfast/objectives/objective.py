@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_batch, check_logits, describe
+from rrfast.checks import check_batch, check_labels, check_logits, describe
 from rrfast.engine import output_logits
+from rrfast.reading import may_read
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -84,7 +86,8 @@ class Objective(ABC):
         Args:
             model: Maps [B, ...] to logits [B, K], or to an object with `.logits`.
             x: Inputs [B, ...], floating point; not modified, and its `.grad` not touched.
-            y: Labels [B] int64.
+            y: Labels [B] int64, from 0 to K - 1. One that is to be left out needs a criterion that
+                says so: `torch.nn.CrossEntropyLoss(ignore_index=-100)`.
             epoch: Of the training, from 0; for objectives that change on the way.
             backward: How to run a backward. None: `loss.backward()`. A `torch.amp.GradScaler`:
                 `scaler.scale(loss).backward()`. A callable such as `fabric.backward`: called with
@@ -97,12 +100,23 @@ class Objective(ABC):
             The loss, a detached scalar.
 
         Raises:
-            TypeError, ValueError: `x` or `y` has another type or shape than said here.
+            TypeError, ValueError: `x` or `y` has another type or shape than said here; `x` lies
+                outside the box of an objective with `bounds`; a label is no class of the model. On
+                a GPU the last two are seen in the first call with the model.
         """
         del no_sync  # one pass: it is the last
         loss = self(model, x, y, epoch=epoch)
         run_backward(backward)(loss)
         return loss.detach()
+
+    def _logits(self, model: Model, x: Tensor, y: Tensor) -> Tensor:
+        """The model's logits, with their graph, in a row of which every label has its class."""
+        logits = model_logits(model, x)
+        if may_read("labels", model, y):
+            ignored = _ignored(getattr(self, "criterion", None))
+            meant = y if ignored is None else y[y != ignored]
+            check_labels("y", meant, logits.shape[1] - self.extra_classes)
+        return logits
 
 
 def check_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,6 +145,13 @@ def model_logits(model: Model, x: Tensor) -> Tensor:
     logits = output_logits(model(x))
     check_logits("the model's logits", logits)
     return logits
+
+
+def _ignored(criterion: object) -> int | None:
+    """The label that a criterion says it leaves out; None for none."""
+    if isinstance(criterion, functools.partial):
+        return criterion.keywords.get("ignore_index", _ignored(criterion.func))
+    return getattr(criterion, "ignore_index", None)
 
 
 def run_backward(backward: Backward) -> Callable[[Tensor], object]:

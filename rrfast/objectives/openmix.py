@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rrfast.checks import check_number, check_same
 from rrfast.objectives.mixing import beta_share
-from rrfast.objectives.objective import Criterion, Objective, check_pair, model_logits
+from rrfast.objectives.objective import Criterion, Objective, check_pair
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -74,7 +74,7 @@ class OpenMix(Objective):
         check_same("outliers", outliers, "x", x)
         share = beta_share(self.alpha)
         mixed = torch.lerp(outliers, x, share)
-        clean, between = model_logits(model, torch.cat([x, mixed])).chunk(2)
+        clean, between = self._logits(model, torch.cat([x, mixed]), y).chunk(2)
         outside = torch.full_like(y, clean.shape[1] - 1)
         return self.criterion(clean, y) + self.weight * (
             share * self.criterion(between, y) + (1 - share) * self.criterion(between, outside)

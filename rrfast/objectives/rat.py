@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rrfast import ops
+from rrfast.box import within
 from rrfast.checks import check_count, check_number
 from rrfast.engine import modules_of
 from rrfast.objectives.mixing import Mixing
@@ -75,7 +76,8 @@ class RAT(Objective):
         epochs: Of the whole training.
         criterion: The loss of logits and labels, a scalar. Default: `cross_entropy`, the mean over
             the batch.
-        bounds: The box for x', see `rrfast.ops.channel_bounds`; None for none, as released.
+        bounds: The box for x', see `rrfast.ops.channel_bounds`; None for none, as released. x must
+            lie in it, see `rrfast.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own. With inputs
             normalised by `std`, 1 / std makes eps a pixel step.
         batch_norm: "both": every pass updates the running statistics of BatchNorm, as released.
@@ -167,7 +169,7 @@ class RAT(Objective):
             torch.Size([])
         """
         run = run_backward(backward)
-        x, y = _leaf(x, y)
+        x, y = self._leaf(model, x, y)
         if no_sync is None:
             no_sync = getattr(model, "no_sync", None) or contextlib.nullcontext
         with no_sync():
@@ -210,19 +212,24 @@ class RAT(Objective):
             >>> model.weight.grad.shape
             torch.Size([3, 4])
         """
-        x, y = _leaf(x, y)
+        x, y = self._leaf(model, x, y)
         clean, logits = self._clean(model, x, y, epoch)
         (grad,) = torch.autograd.grad(clean, x, retain_graph=True)
         moved = self._moved(model, x, grad, logits, y)
         return clean + self._adversarial(model, moved, y)
 
+    def _leaf(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch, `x` a leaf of its own: its gradient lands there, not with the caller."""
+        x, y = check_pair(x, y)
+        return within(x, self.bounds, self.scale, model).requires_grad_(True), y
+
     def _clean(self, model: Model, x: Tensor, y: Tensor, epoch: int | None) -> _Clean:
         """The first term, and the logits of the batch as it is."""
         if self._mixing is None or not self._mixing.on(epoch):
-            logits = model_logits(model, x)
+            logits = self._logits(model, x, y)
             return _Clean(self.criterion(logits, y), logits.detach())
         with self._statistics(model), torch.no_grad(), _uncached():
-            logits = model_logits(model, x)
+            logits = self._logits(model, x, y)
         mixed = self._mixing.mix(x)
         return _Clean(mixed.loss(self.criterion, model_logits(model, mixed.x), y), logits)
 
@@ -261,12 +268,6 @@ class RAT(Objective):
     def _statistics(self, model: Model) -> contextlib.AbstractContextManager[None]:
         """The context of every pass but that of the first term."""
         return _untracked(model) if self.batch_norm == "clean" else contextlib.nullcontext()
-
-
-def _leaf(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The batch, `x` a leaf of its own, so that its gradient lands there, not with the caller."""
-    x, y = check_pair(x, y)
-    return x.requires_grad_(True), y
 
 
 @contextlib.contextmanager
