@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from waiting import Calls
 
 import rrfast
+from rrfast import reading
 from rrfast.objectives import (
     ACET,
     CCAT,
@@ -353,9 +354,14 @@ def test_passes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["pgd_at", "gairat", "mail", "wmmr", "ewat", "ceda", "acet"])
-def test_nothing_waits_for_the_device(name: str) -> None:
-    """But for CCAT's start, which is drawn on the CPU, where a GPU would not be waited for."""
+def test_nothing_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But in the first call, and for CCAT's start, which is drawn on the CPU.
+
+    There a GPU would not be waited for.
+    """
     objective, model, pair = MADE[name](), network(), batch()
+    monkeypatch.setattr(reading, "is_on_host", lambda _: False)  # as a GPU's tensors are not
+    objective.backward(model, *pair)
     with Calls() as calls:
         objective.backward(model, *pair)
     assert "convolution_backward" in calls.names  # it sees what runs

@@ -25,6 +25,7 @@ from rrfast.selective import (
     NoThresholdError,
     SelectiveClassifier,
     coverage_threshold,
+    guaranteed_risk,
     risk_threshold,
     tpr_threshold,
 )
@@ -48,6 +49,41 @@ def test_coverage_counts_samples() -> None:
     assert thresholds == [0.5, 0.4, 0.3, 0.2, 0.1]
     assert coverage_threshold(score, 0.41) == 0.3
     assert coverage_threshold([1, 1, 1, 2], 0.5) == 1  # ties together: all of them
+
+
+class Series:
+    """As pandas has it: `[]` asks for a label of its index, and not for a place."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values = np.array(values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.values.astype(dtype or self.values.dtype)
+
+    def __getitem__(self, label: int) -> float:
+        if not 1 <= label <= len(self):
+            raise KeyError(label)
+        return float(self.values[len(self) - label])
+
+
+def test_a_series_with_an_index_of_its_own() -> None:
+    values, right = [0.1, 0.4, 0.6, 0.9], [False, True, False, True]
+    assert coverage_threshold(Series(values), 0.5) == 0.6
+    assert tpr_threshold(Series(values), right, 0.5) == tpr_threshold(values, right, 0.5)
+    assert risk_threshold(Series(values), right, 0.34) == 0.4
+
+
+def test_shares_of_numpy_are_their_values() -> None:
+    """In float16 a share of 100,000 samples is none of their number."""
+    score = torch.arange(100_000, dtype=torch.float64)
+    for share in (np.float16(0.5), np.float32(0.5), np.float64(0.5)):
+        assert coverage_threshold(score, share) == 50_000
+        assert tpr_threshold(score, score < 0, share) > 49_999
+        assert risk_threshold(score, score >= 50_000, share) == 0
+        assert guaranteed_risk(score, score >= 1000, share).coverage == 1
 
 
 def test_tpr_counts_errors() -> None:
@@ -113,6 +149,24 @@ def test_the_aims_are_met(trained: nn.Module, data: Any) -> None:
     assert told["samples"] == 1197
     with pytest.raises(NoThresholdError):
         classifier.fit(loader, target_risk=1e-4, confidence=0.95)
+
+
+def test_aims_of_numpy_are_kept(trained: nn.Module, data: Any, tmp_path: Path) -> None:
+    """What is fitted can be saved, and what is no number is refused before anything is scored."""
+    third = np.float32(1 / 3)
+    for aim in ({"coverage": third}, {"tpr": third}, {"target_risk": third, "confidence": third}):
+        plain = {name: float(value) for name, value in aim.items()}
+        fitted = [
+            SelectiveClassifier(trained, "msr").fit(batches(data.validation), **options)
+            for options in (aim, plain)
+        ]
+        path = tmp_path / "classifier.safetensors"
+        fitted[0].save(path)
+        assert SelectiveClassifier.load(path, trained).provenance == fitted[1].provenance
+        assert fitted[0].threshold == fitted[1].threshold
+    for wrong in (torch.tensor(0.5), "half"):
+        with pytest.raises(TypeError, match="coverage must be a number, got"):
+            SelectiveClassifier(trained, "msr").fit([], coverage=wrong)  # type: ignore[arg-type]
 
 
 def test_tuned_on_other_data(trained: nn.Module, data: Any) -> None:

@@ -106,6 +106,22 @@ def test_resumed_by_two_is_bit_for_bit(runs: Runs) -> None:
     assert all(torch.equal(last[0][key], last[1][key]) for key in last[0])
 
 
+def test_resumed_by_another_number_of_processes(runs: Runs) -> None:
+    """Where that makes other steps, whose learning rates are others; equal steps go on."""
+    folder = runs.folder / "cut"
+    before = (folder / "checkpoint.pt").read_bytes()
+    sentence = "a training with 2 steps an epoch on 2 processes, and on 1 there are 3"
+    with pytest.raises(ValueError, match=sentence):
+        torchrun_fits.train("standard", data=torchrun_fits.images(34), out=folder, resume=True)
+    assert (folder / "checkpoint.pt").read_bytes() == before
+    changes = {"checkpoint_steps": 2}
+    again = torchrun_fits.train(
+        "rat_mixup", out=runs.folder / "whole", resume=True, changes=changes
+    )
+    for key, value in runs.ranks[0]["whole"]["weights"].items():
+        assert torch.equal(value, again["weights"][key])
+
+
 def sees(place: int) -> tuple[int, int]:
     """Rank and step, in epoch 0, that see an image."""
     for rank in range(2):

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
+import numpy as np
 import torch
 from torch import Tensor
 
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def describe(value: object) -> str:
@@ -32,6 +34,24 @@ def describe(value: object) -> str:
 def is_number(value: object) -> TypeGuard[float]:
     """Whether `value` is a real number: Python's or NumPy's, and no bool."""
     return isinstance(value, (int, float, numbers.Real)) and not isinstance(value, bool)
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether `value` is an integer: Python's or NumPy's, and no bool."""
+    return isinstance(value, (int, numbers.Integral)) and not isinstance(value, bool)
+
+
+def plain(value: object) -> object:
+    """A NumPy scalar as Python's own number, bool or text, of the same value; all else as it is.
+
+    What is kept, compared or written is no NumPy scalar: JSON and msgspec know none.
+
+    Example:
+        >>> import numpy as np
+        >>> plain(np.float64(0.1)), plain(np.bool_(True)), plain("sgd")
+        (0.1, True, 'sgd')
+    """
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def check_floating(name: str, value: object) -> None:
@@ -121,15 +141,13 @@ def check_number(name: str, value: object, *, zero: bool = False) -> None:
 
 def check_budget(budget: object) -> None:
     """Raise a ValueError unless `budget` is an integer, Python's or NumPy's, of at least 2."""
-    integer = isinstance(budget, (int, numbers.Integral)) and not isinstance(budget, bool)
-    if not integer or int(budget) < 2:  # type: ignore[call-overload]
+    if not is_integer(budget) or budget < 2:
         raise ValueError(f"budget must be an integer of at least 2 forwards, got {budget!r}")
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:
     """Raise a ValueError unless `value` is an integer, Python's or NumPy's, of at least `least`."""
-    integer = isinstance(value, (int, numbers.Integral)) and not isinstance(value, bool)
-    if not integer or int(value) < least:  # type: ignore[call-overload]
+    if not is_integer(value) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
@@ -140,31 +158,40 @@ def check_once(name: str, values: Sequence[str]) -> None:
         raise ValueError(f"{name} must name each once, and {twice[0]} is there twice")
 
 
-def check_labels(name: str, value: object, classes: int) -> None:
+def check_labels(name: str, value: object, classes: int | None) -> None:
     """Raise unless `value` is [n], integers, each a class from 0 to `classes` - 1.
 
-    One pass over all labels of a data set, where they lie: before the training and not in it, as
-    cross-entropy on a GPU meets a wrong label with a failed assertion that ends the process.
+    The one rule for labels. It reads them, so it waits for the device that they lie on. What wrong
+    ones would do later: cross-entropy on a GPU meets them with a failed assertion that ends the
+    process, and a comparison with the prediction counts them as errors without a word.
+
+    Args:
+        name: What the sentence calls them.
+        value: The labels.
+        classes: How many there are; None where that is not known yet.
 
     Raises:
         TypeError: `value` is no tensor of integers.
         ValueError: It is not [n], or a label is out of range; the first of them and its row are
             named.
     """
-    integers = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-    if not isinstance(value, Tensor) or value.dtype not in integers:
+    if not isinstance(value, Tensor) or value.dtype not in INTEGERS:
         raise TypeError(f"{name} must be a tensor of integers, got {describe(value)}")
     if value.dim() != 1:
         raise ValueError(f"{name} must have shape [n], got {describe(value)}")
+    if len(value) == 0:
+        return
+    least, most = (int(end) for end in value.aminmax())
+    if least >= 0 and (classes is None or most < classes):
+        return
     # In int64, where no number of classes wraps around.
     labels = value.long()
-    wrong = ((labels < 0) | (labels >= classes)).nonzero()
-    if len(wrong):
-        row = int(wrong[0])
-        raise ValueError(
-            f"{name} must be labels of {classes} classes, from 0 to {classes - 1}, and has "
-            f"{int(labels[row])} in row {row}"
-        )
+    wrong = labels < 0 if classes is None else (labels < 0) | (labels >= classes)
+    row = int(wrong.nonzero()[0])
+    expected = "labels of at least 0"
+    if classes is not None:
+        expected = f"labels of {classes} classes, from 0 to {classes - 1}"
+    raise ValueError(f"{name} must be {expected}, and has {int(labels[row])} in row {row}")
 
 
 def check_r_min(r_min: object) -> None:

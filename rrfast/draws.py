@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rrfast.checks import is_integer
+
 
 def own_draws(n: int, batch: int) -> Tensor:
     """Numbers below `n` for this process's share of the joint batch: [batch] int64, on the CPU.
@@ -26,3 +28,14 @@ def own_generator(device: torch.device) -> torch.Generator:
     device. Processes that are seeded alike have a seed each.
     """
     return torch.Generator(device).manual_seed(int(own_draws(2**62, 1)))
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator on the CPU that the seed decides.
+
+    Raises:
+        TypeError: `seed` is no integer, Python's or NumPy's.
+    """
+    if not is_integer(seed):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    return torch.Generator("cpu").manual_seed(int(seed))

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import ops
-from rrfast.checks import check_batch, check_dense, check_logits, describe
+from rrfast.checks import check_batch, check_dense, check_labels, check_logits, describe
+from rrfast.reading import may_read
 from rrfast.reference import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -65,17 +66,25 @@ class Engine:
     in the model: they would wait for processes that may not be there. A plain function runs as it
     is, and so does the module inside it.
 
+    Args:
+        model: As said.
+        labels: Labels [B] int64 that the first logits must have a class for; None for none. On a
+            device they are looked at, and it is waited for, in the first engine of a model.
+
     Attributes:
         forwards: Forward passes so far, each over a batch or a part of it.
         backwards: Backward passes so far.
         forward_samples: Samples that went through those forwards.
         backward_samples: Samples that went through those backwards.
+        classes: K, once a forward has shown it.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, labels: Tensor | None = None) -> None:
         if not callable(model):
             raise TypeError(f"model must be callable, got {type(model).__name__}")
         self.model = model
+        self.classes: int | None = None
+        self._labels = labels
         self.forwards = self.forward_samples = 0
         self.backwards = self.backward_samples = 0
         self._samples = 0  # in the first forward
@@ -155,6 +164,13 @@ class Engine:
                 f"the model's logits must have one row per sample of x, {x.shape[0]}, "
                 f"got {describe(logits)}"
             )
+        self.classes = logits.shape[1]
+        if self._labels is not None:
+            # Before a loss takes them for places in a row: that ends in an IndexError, or on a GPU
+            # in an assertion that ends the process.
+            if may_read("labels", self.model, self._labels):
+                check_labels("labels", self._labels, self.classes)
+            self._labels = None
         # The finer of the two precisions decides; a copy only if a float64 input meets a coarser
         # model.
         return logits.double() if accumulate_dtype(x.dtype) == torch.float64 else logits

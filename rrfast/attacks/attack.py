@@ -10,10 +10,11 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast.attacks.loss import Loss, ascent
+from rrfast.box import within
 from rrfast.checks import check_dense, check_per_sample
 from rrfast.engine import Engine, check_input
 from rrfast.radius.boundary import of_samples
-from rrfast.reference import accumulate_dtype, per_channel
+from rrfast.reference import accumulate_dtype
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -130,8 +131,8 @@ class Attack(ABC):
 
         Args:
             model: Maps [B, ...] to logits [B, K]. Runs in eval mode, and is left as it was.
-            x: [B, ...], floating point, within `bounds`. Not modified.
-            labels: [B] int64; not needed by an attack on the confidence.
+            x: [B, ...], floating point, within `bounds`; see `rrfast.box.within`. Not modified.
+            labels: [B] int64, classes of the model; not needed by an attack on the confidence.
             generator: Of random starts, on the device of x; None: that device's own.
 
         Returns:
@@ -139,30 +140,20 @@ class Attack(ABC):
 
         Raises:
             TypeError: `x` is not floating point, or `labels` not int64.
-            ValueError: `labels` is missing or not one per sample; `x` lies outside `bounds`.
+            ValueError: `labels` is missing, not one per sample or no class of the model (on a GPU
+                seen in the first call with it); `x` lies outside `bounds`.
         """
         x = check_input(x)
         check_dense("x", x)
+        x = within(x, self.bounds, self.scale, None)
         if labels is None and self.labelled:
             raise ValueError("labels must be given: what the attack climbs depends on them")
         if labels is not None:
             labels = check_targets(labels, x)
-        self._check_box(x)
-        with Engine(model) as engine:
+        with Engine(model, labels) as engine:
             return self.known(engine, self.run(engine, x, labels, generator=generator), labels)
 
     def known(self, engine: Engine, found: Attacked, labels: Tensor | None) -> Attacked:
         """What `run` found, with what it left open."""
         del engine, labels
         return found
-
-    def _check_box(self, x: Tensor) -> None:
-        box = ops.channel_bounds(self.bounds, x)
-        if box is None or x.numel() == 0:
-            return
-        lower, upper = (per_channel(end, x) for end in box)
-        if bool(((x < lower) | (x > upper)).any()):
-            raise ValueError(
-                f"x must lie within bounds={self.bounds!r}, got values from {float(x.min()):g} to "
-                f"{float(x.max()):g}"
-            )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast.box import faces, rounded_inside
 from rrfast.reference import accumulate_dtype, per_channel
 
 
@@ -53,13 +54,12 @@ class Ball:
         box = ops.channel_bounds(bounds, exact)
         reach = eps * (1.0 if self._scale is None else per_channel(self._scale.double(), x))
         # At 16 bits two numbers may be further apart than eps: x itself is always in.
-        self.least = _inside(exact - reach, x.dtype, up=True).minimum(x)
-        self.most = _inside(exact + reach, x.dtype, up=False).maximum(x)
+        self.least = rounded_inside(exact - reach, x.dtype, up=True).minimum(x)
+        self.most = rounded_inside(exact + reach, x.dtype, up=False).maximum(x)
         if box is not None:
-            lower, upper = (per_channel(end, x) for end in box)
-            faces = _inside(lower, x.dtype, up=True), _inside(upper, x.dtype, up=False)
-            self.least = torch.clamp(self.least, *faces)
-            self.most = torch.clamp(self.most, *faces)
+            lower, upper = faces(box, x)
+            self.least = torch.clamp(self.least, lower, upper)
+            self.most = torch.clamp(self.most, lower, upper)
 
     def nearest(self, z: Tensor) -> Tensor:
         """The point of the ball that is nearest to z."""
@@ -94,14 +94,3 @@ class Ball:
         """[B], the same for every sample, as `step` takes it."""
         dtype = accumulate_dtype(self.x.dtype)
         return torch.full(self.x.shape[:1], length, dtype=dtype, device=self.x.device)
-
-
-def _inside(exact: Tensor, dtype: torch.dtype, *, up: bool) -> Tensor:
-    """`exact`, rounded to the side that is inside."""
-    finfo = torch.finfo(dtype)
-    rounded = exact.clamp(finfo.min, finfo.max).to(dtype)
-    # Next to 0 numbers are as far apart as the least of them, where the product would vanish.
-    spacing = (rounded.abs() * finfo.eps).clamp_min(finfo.tiny * finfo.eps)
-    if up:
-        return torch.where(rounded.double() < exact, rounded + spacing, rounded)
-    return torch.where(rounded.double() > exact, rounded - spacing, rounded)

@@ -14,6 +14,7 @@ from rrfast.attacks.loss import Loss, confidence
 from rrfast.attacks.pgd import PGD, Keep
 from rrfast.attacks.smoothing import smoothed
 from rrfast.checks import check_count, describe
+from rrfast.draws import seeded
 from rrfast.engine import Engine, device_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def distal_noise(n: int, shape: Sequence[int], *, smooth: bool = False, seed: in
         >>> distal_noise(100, (3, 32, 32), smooth=True).shape
         torch.Size([100, 3, 32, 32])
     """
-    return _noise(n, shape, smooth, _generator(seed))
+    return _noise(n, shape, smooth, seeded(seed))
 
 
 def distal_examples(
@@ -150,7 +151,7 @@ def distal_examples(
     if attack.labelled:
         raise ValueError(f"attack must be on the confidence, such as Distal(), got {attack!r}")
     check_count("batch", batch)
-    drawn = _generator(seed)
+    drawn = seeded(seed)
     device = device_of(model) or torch.device("cpu")
     noise = _noise(n, shape, smooth, drawn).to(device)
     # Not the seed of the noise: on a CPU the starts would be the noise again.
@@ -177,9 +178,3 @@ def _noise(n: int, shape: Sequence[int], smooth: bool, generator: torch.Generato
         check_count("every length in shape", length)
     noise = torch.rand((n, *shape), generator=generator, device="cpu", dtype=torch.float32)
     return smoothed(noise, generator) if smooth else noise
-
-
-def _generator(seed: int) -> torch.Generator:
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
-    return torch.Generator("cpu").manual_seed(seed)

@@ -42,7 +42,7 @@ def sanity(model: Model, x: Tensor, labels: Tensor) -> list[str]:
     labels = check_targets(labels, x)
     if x.numel() == 0:
         return []
-    with Engine(model) as engine:
+    with Engine(model, labels) as engine:
         recorded = engine.record(x)
         first, again = recorded.logits, engine.forward(x)
         _, seed = ascent(ce, first, labels)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rrfast.checks import check_number
+from rrfast.checks import check_number, is_integer
 from rrfast.radius import METHODS
 
 DTYPES = {
@@ -70,7 +70,7 @@ class Settings:
                 raise ValueError(f"{name} must name at least one, got none")
         for name, values in (("batch", self.batch), ("samples", (self.samples,))):
             for value in values:
-                if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                if not is_integer(value) or value < 1:
                     raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
         if self.samples < max(self.batch):
             raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rrfast.checks import check_path, describe
+from rrfast.checks import check_path, describe, is_integer
 from rrfast.data.digits import Split
 from rrfast.data.npy import npy_array
 
@@ -82,7 +82,7 @@ def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> 
     names = CORRUPTIONS + EXTRA_CORRUPTIONS
     if corruption not in names:
         raise ValueError(f"corruption must be one of {', '.join(names)}, got {corruption!r}")
-    if not isinstance(severity, int) or isinstance(severity, bool):
+    if not is_integer(severity):
         raise TypeError(f"severity must be an integer, got {describe(severity)}")
     if not 1 <= severity <= SEVERITIES:
         raise ValueError(f"severity must be from 1 to {SEVERITIES}, got {severity}")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_seed
+from rrfast.checks import check_seed, is_integer
 
 
 class Split(NamedTuple):
@@ -64,7 +64,7 @@ def digits(
     """
     check_seed("seed", seed)
     for name, value in (("train", train), ("validation", validation)):
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not is_integer(value):
             raise TypeError(f"{name} must be an integer, got {value!r}")
     if not 0 <= noise < math.inf:
         raise ValueError(f"noise must be a finite standard deviation of at least 0, got {noise!r}")
@@ -74,7 +74,7 @@ def digits(
             f"train and validation must be sizes that leave some of the {len(y)} images to test "
             f"on, got {train} and {validation}"
         )
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(int(seed))
     order = torch.randperm(len(y), generator=generator, device="cpu")
     disturbance = torch.randn(x.shape, generator=generator, device="cpu", dtype=torch.float32)
     x = (x + noise * disturbance).clamp(0, 1)
@@ -114,7 +114,7 @@ def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
     check_seed("seed", seed)
     with torch.random.fork_rng(devices=[]):
         # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(int(seed))
         return nn.Sequential(
             nn.Conv2d(1, 16, 3, padding=1, bias=False),
             nn.BatchNorm2d(16),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rrfast.checks import check_count, describe
+from rrfast.draws import seeded
 
 
 def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
@@ -70,10 +71,3 @@ def batch_shape(n: int, shape: Sequence[int]) -> tuple[int, ...]:
     for name, length in zip(("channels", "height", "width"), shape, strict=True):
         check_count(f"{name} in shape", length)
     return (n, *shape)
-
-
-def seeded(seed: int) -> torch.Generator:
-    """A generator on the CPU that the seed decides."""
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
-    return torch.Generator("cpu").manual_seed(seed)

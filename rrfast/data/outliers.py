@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from rrfast.checks import check_count, check_floating, check_path, describe
 from rrfast.data.npy import npy_array
-from rrfast.draws import own_draws
+from rrfast.draws import own_draws, seeded
 
 SOURCE = "https://github.com/hendrycks/outlier-exposure"
 FILE = "300K_random_images.npy"
@@ -196,9 +196,7 @@ def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0)
     """
     for name, value, least in (("n", n, 1), ("size", size, 2), ("channels", channels, 1)):
         check_count(name, value, least=least)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = seeded(seed)
     x = torch.zeros(n, channels, size, size, device="cpu", dtype=torch.float32)
     contrast = x.new_empty(n, 1, 1, 1).uniform_(generator=generator) * 0.25 + 0.05
     coarser = [2**octave for octave in range(1, size.bit_length()) if 2**octave < size]

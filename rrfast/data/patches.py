@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from rrfast.checks import check_count, describe
 from rrfast.data.folder import SUFFIXES, image_files, read_image, require_pillow
-from rrfast.data.noise import batch_shape, seeded
+from rrfast.data.noise import batch_shape
+from rrfast.draws import seeded
 
 #: A folder, or images [C, h, w].
 Images = str | os.PathLike[str] | Sequence[Tensor] | Tensor

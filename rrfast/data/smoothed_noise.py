@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from rrfast.checks import check_count
-from rrfast.data.noise import seeded
 from rrfast.data.outliers import Outliers
-from rrfast.draws import own_draws, own_generator
+from rrfast.draws import own_draws, own_generator, seeded
 
 #: Pixels of the filter to each side of its centre: a kernel of 15 x 15.
 REACH = 7

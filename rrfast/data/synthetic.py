@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_seed, describe, is_number
+from rrfast.checks import check_seed, describe, is_integer, is_number
 from rrfast.data.digits import Split
 
 #: Textures per class, and waves per texture.
@@ -93,7 +93,7 @@ def synthetic(
         "size": (size, 2 * FREQUENCY),
     }
     for name, (value, least) in integers.items():
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not is_integer(value):
             raise TypeError(f"{name} must be an integer, got {value!r}")
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
@@ -101,7 +101,7 @@ def synthetic(
         raise TypeError(f"difficulty must be a number, got {describe(difficulty)}")
     if not 0 <= difficulty <= 1:
         raise ValueError(f"difficulty must be between 0 and 1, got {difficulty!r}")
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(int(seed))
     textures = _textures(classes, size, generator)
     # Streams of their own: a split does not depend on the sizes of the others.
     streams = torch.randint(2**62, (3,), generator=generator, device="cpu").tolist()
@@ -176,7 +176,7 @@ def synthetic_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
     check_seed("seed", seed)
     with torch.random.fork_rng(devices=[]):
         # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(int(seed))
         layers: list[nn.Module] = []
         for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
             layers += [

@@ -38,7 +38,7 @@ class ACET(CEDA):
         step_size: In units of eps, > 0; the paper's 0.0075 at eps 0.3.
         start: In `rrfast.attacks.STARTS`.
         bounds: The box for u, see `rrfast.ops.channel_bounds`; None for none. The noise must lie in
-            it: what does not is moved to its face.
+            it, see `rrfast.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for the noise's own.
 
     Example:
@@ -73,4 +73,4 @@ class ACET(CEDA):
         object.__setattr__(self, "_attack", attack)
 
     def _near(self, model: Model, noise: Tensor) -> Tensor:
-        return worst(self._attack, model, noise, None)
+        return worst(self._attack, model, noise, None, name="noise")

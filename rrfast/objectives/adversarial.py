@@ -33,8 +33,8 @@ class Adversarial(Objective, ABC):
         step_size: In units of eps, > 0.
         start: In `rrfast.attacks.STARTS`. "uniform" as Madry et al. and GAIRAT; MAIL and WMMR begin
             at "gaussian", within 0.001 of x.
-        bounds: The box for x^, see `rrfast.ops.channel_bounds`; None for none. x must lie in it:
-            what does not is moved to its face.
+        bounds: The box for x^, see `rrfast.ops.channel_bounds`; None for none. x must lie in it,
+            see `rrfast.box.within`; for normalised inputs give the box in their units.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own. With inputs
             normalised by `std`, 1 / std makes eps a pixel step.
     """

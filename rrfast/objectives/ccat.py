@@ -11,9 +11,10 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast.attacks import PGD
+from rrfast.box import within
 from rrfast.checks import check_number
 from rrfast.objectives.inner_maximization import worst
-from rrfast.objectives.objective import Objective, check_pair, model_logits
+from rrfast.objectives.objective import Objective, check_pair
 from rrfast.reference import accumulate_dtype, per_channel
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class CCAT(Objective):
         starts: In `rrfast.attacks.STARTS`, one of them drawn for each batch. Released: a uniform
             point with a uniform norm, a Gaussian one, or the image; "gaussian" here is within 0.001
             of it.
-        bounds: The box, see `rrfast.ops.channel_bounds`; None for none. x must lie in it: what does
-            not is moved to its face.
+        bounds: The box, see `rrfast.ops.channel_bounds`; None for none. x must lie in it, see
+            `rrfast.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
 
     Example:
@@ -106,10 +107,11 @@ class CCAT(Objective):
         """The loss; see `Objective`."""
         del epoch
         x, y = check_pair(x, y)
+        x = within(x, self.bounds, self.scale, model)
         clean = len(x) - int(self.fraction * len(x) + 0.5)
         attack = self._attacks[int(torch.randint(len(self._attacks), (), device="cpu"))]
         moved = torch.cat([x[:clean], worst(attack, model, x[clean:], y[clean:])])
-        logits = model_logits(model, moved)
+        logits = self._logits(model, moved, y)
         log_p = logits.to(accumulate_dtype(logits.dtype)).log_softmax(dim=1)
         uniform = (1 - (1 - self._share(x, moved.detach())) ** self.rho).to(log_p.dtype)
         of_label = log_p.gather(1, y[:, None]).squeeze(1)

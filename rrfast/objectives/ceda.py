@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.checks import check_number, check_same
-from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of, model_logits
+from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of
 from rrfast.reference import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class CEDA(Objective):
         noise = self.noise(x.detach())
         check_same("noise", noise, "x", x)
         both = torch.cat([x, self._near(model, noise)])
-        clean, outside = model_logits(model, both).chunk(2)
+        clean, outside = self._logits(model, both, y).chunk(2)
         wide = outside.to(accumulate_dtype(outside.dtype))
         confidence = wide.log_softmax(dim=1).amax(dim=1)
         return loss_of(self.criterion, clean, y) + self.weight * confidence.mean()

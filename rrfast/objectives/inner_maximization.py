@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from rrfast.box import within
 from rrfast.draws import own_generator
 from rrfast.engine import Engine, check_input
 
@@ -22,6 +23,7 @@ def worst(
     y: Tensor | None,
     *,
     each: Callable[[Tensor], object] | None = None,
+    name: str = "x",
 ) -> Tensor:
     """What the attack finds, as a constant of the step.
 
@@ -34,16 +36,21 @@ def worst(
     Args:
         attack: What is run.
         model: Maps [B, ...] to logits [B, K].
-        x: [B, ...], within the bounds of the attack. That is not looked at, which would wait for
-            the device: what is outside is moved to the face of the box.
+        x: [B, ...], within the bounds of the attack, as `rrfast.box.within` has it.
         y: Labels [B]; None for an attack without.
         each: As of `rrfast.attacks.PGD.run`.
+        name: What a sentence calls x.
 
     Returns:
         [B, ...], detached.
+
+    Raises:
+        ValueError: `x` lies outside the bounds; a label is no class of the model. On a GPU both are
+            seen in the first call with the model.
     """
     generator = None
     if attack.start != "input":
         generator = own_generator(x.device)
-    with Engine(model) as engine:
-        return attack.run(engine, check_input(x), y, generator=generator, each=each).x
+    x = within(check_input(x), attack.bounds, attack.scale, model, name=name)
+    with Engine(model, y) as engine:
+        return attack.run(engine, x, y, generator=generator, each=each).x

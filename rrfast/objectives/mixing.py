@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, check_number, describe
+from rrfast.checks import check_count, check_number, describe, is_integer
 from rrfast.objectives.objective import loss_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Mixing:
         """
         if not self.off_epochs or self.epochs is None:
             return True
-        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
+        if not is_integer(epoch) or epoch < 0:
             raise ValueError(
                 f"epoch must be the number of the epoch, from 0, where mixup_off_epochs is set, "
                 f"got {describe(epoch)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from rrfast.objectives.mixing import Mixing
-from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of, model_logits
+from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +60,6 @@ class Mixup(Objective):
         """The loss; see `Objective`."""
         x, y = check_pair(x, y)
         if not self._mixing.on(epoch):
-            return loss_of(self.criterion, model_logits(model, x), y)
+            return loss_of(self.criterion, self._logits(model, x, y), y)
         mixed = self._mixing.mix(x)
-        return mixed.loss(self.criterion, model_logits(model, mixed.x), y)
+        return mixed.loss(self.criterion, self._logits(model, mixed.x, y), y)

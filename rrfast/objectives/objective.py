@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_batch, check_dense, check_logits, describe
+from rrfast.checks import check_batch, check_dense, check_labels, check_logits, describe
 from rrfast.engine import output_logits, output_of
+from rrfast.reading import may_read
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -86,7 +88,8 @@ class Objective(ABC):
             x: Inputs [B, ...], floating point; not modified, and its `.grad` not touched. If it
                 requires a gradient, so does all that the model is run on, as checkpointing with
                 use_reentrant=True asks. It must have no graph: what gave it would not be trained.
-            y: Labels [B] int64.
+            y: Labels [B] int64, from 0 to K - 1. One that is to be left out needs a criterion that
+                says so: `torch.nn.CrossEntropyLoss(ignore_index=-100)`.
             epoch: Of the training, from 0; for objectives that change on the way.
             backward: How to run a backward. None: `loss.backward()`. A `torch.amp.GradScaler`:
                 `scaler.scale(loss).backward()`. A callable such as `fabric.backward`: called with
@@ -100,13 +103,24 @@ class Objective(ABC):
 
         Raises:
             TypeError, ValueError: `x` or `y` has another type or shape than said here, or `x` a
-                graph; gradients are off, as under `torch.no_grad()`; the criterion gives no scalar.
+                graph; gradients are off, as under `torch.no_grad()`; the criterion gives no scalar;
+                `x` lies outside the box of an objective with `bounds`; a label is no class of the
+                model. On a GPU the last two are seen in the first call with the model.
         """
         del no_sync  # one pass: it is the last
         run = run_backward(backward)
         loss = self(model, x, y, epoch=epoch)
         run(loss)
         return loss.detach()
+
+    def _logits(self, model: Model, x: Tensor, y: Tensor, *, again: bool = False) -> Tensor:
+        """As `model_logits`; every label has its class in a row of them."""
+        logits = model_logits(model, x, again=again)
+        if may_read("labels", model, y):
+            ignored = _ignored(getattr(self, "criterion", None))
+            meant = y if ignored is None else y[y != ignored]
+            check_labels("y", meant, logits.shape[1] - self.extra_classes)
+        return logits
 
 
 def check_pair(x: Tensor, y: Tensor, *, sparse: bool = False) -> tuple[Tensor, Tensor]:
@@ -175,6 +189,13 @@ def check_gradients_on() -> None:
             "an objective's gradient must be taken where gradients are on, and not under "
             "torch.no_grad() or torch.inference_mode()"
         )
+
+
+def _ignored(criterion: object) -> int | None:
+    """The label that a criterion says it leaves out; None for none."""
+    if isinstance(criterion, functools.partial):
+        return criterion.keywords.get("ignore_index", _ignored(criterion.func))
+    return getattr(criterion, "ignore_index", None)
 
 
 def run_backward(backward: Backward) -> Callable[[Tensor], object]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rrfast.checks import check_number, check_same
 from rrfast.objectives.mixing import beta_share
-from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of, model_logits
+from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -74,7 +74,7 @@ class OpenMix(Objective):
         check_same("outliers", outliers, "x", x)
         share = beta_share(self.alpha)
         mixed = torch.lerp(outliers, x, share)
-        clean, between = model_logits(model, torch.cat([x, mixed])).chunk(2)
+        clean, between = self._logits(model, torch.cat([x, mixed]), y).chunk(2)
         outside = torch.full_like(y, clean.shape[1] - 1)
         inside = loss_of(self.criterion, clean, y)
         return inside + self.weight * (

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rrfast import ops
+from rrfast.box import within
 from rrfast.checks import check_count, check_number
 from rrfast.engine import input_gradient, modules_of
 from rrfast.objectives.mixing import Mixing
@@ -77,7 +78,8 @@ class RAT(Objective):
         epochs: Of the whole training.
         criterion: The loss of logits and labels, a scalar. Default: `cross_entropy`, the mean over
             the batch.
-        bounds: The box for x', see `rrfast.ops.channel_bounds`; None for none, as released.
+        bounds: The box for x', see `rrfast.ops.channel_bounds`; None for none, as released. x must
+            lie in it, see `rrfast.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own. With inputs
             normalised by `std`, 1 / std makes eps a pixel step.
         batch_norm: "both": every pass updates the running statistics of BatchNorm, as released.
@@ -173,8 +175,7 @@ class RAT(Objective):
             torch.Size([])
         """
         run = run_backward(backward)
-        x, y = check_pair(x, y)
-        wanted, x = x.requires_grad, x.requires_grad_(True)
+        x, y, wanted = self._leaf(model, x, y)
         stepping = _stepping(model)
         if no_sync is None and not getattr(model, "static_graph", False):
             no_sync = getattr(model, "no_sync", None)
@@ -234,8 +235,7 @@ class RAT(Objective):
         """
         check_gradients_on()
         _check_not_static(model)
-        x, y = check_pair(x, y)
-        wanted, x = x.requires_grad, x.requires_grad_(True)
+        x, y, wanted = self._leaf(model, x, y)
         clean, logits = self._clean(model, x, y, epoch)
         try:
             grad = input_gradient(clean, x, retain_graph=True)
@@ -250,13 +250,22 @@ class RAT(Objective):
         with self._statistics(model):
             return clean + self._adversarial(model, moved, y)
 
+    def _leaf(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """The batch, and whether the caller's `x` requires a gradient.
+
+        `x` is a leaf of its own: its gradient lands there, not with the caller.
+        """
+        x, y = check_pair(x, y)
+        wanted = x.requires_grad
+        return within(x, self.bounds, self.scale, model).requires_grad_(True), y, wanted
+
     def _clean(self, model: Model, x: Tensor, y: Tensor, epoch: int | None) -> _Clean:
         """The first term, and the logits of the batch as it is."""
         if self._mixing is None or not self._mixing.on(epoch):
-            logits = model_logits(model, x, again=True)
+            logits = self._logits(model, x, y, again=True)
             return _Clean(loss_of(self.criterion, logits, y), logits.detach())
         with self._statistics(model), torch.no_grad(), _uncached():
-            logits = model_logits(model, x, again=True)
+            logits = self._logits(model, x, y, again=True)
         mixed = self._mixing.mix(x)
         return _Clean(mixed.loss(self.criterion, model_logits(model, mixed.x), y), logits)
 

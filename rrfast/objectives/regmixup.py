@@ -10,7 +10,7 @@ from torch import nn
 
 from rrfast.checks import check_number
 from rrfast.objectives.mixing import Mixing
-from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of, model_logits
+from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,7 @@ class RegMixup(Objective):
         del epoch
         x, y = check_pair(x, y)
         mixed = self._mixing.mix(x)
-        clean, between = model_logits(model, torch.cat([x, mixed.x])).chunk(2)
+        clean, between = self._logits(model, torch.cat([x, mixed.x]), y).chunk(2)
         return loss_of(self.criterion, clean, y) + self.weight * mixed.loss(
             self.criterion, between, y
         )

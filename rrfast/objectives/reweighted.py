@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_count, describe
+from rrfast.checks import check_count, describe, is_integer
 from rrfast.objectives.adversarial import Adversarial
 from rrfast.objectives.objective import check_pair, model_logits
 
@@ -80,7 +80,7 @@ class Reweighted(Adversarial):
     def _weighted(self, epoch: int | None) -> bool:
         if not self.warmup:
             return True
-        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
+        if not is_integer(epoch) or epoch < 0:
             raise ValueError(
                 "epoch must be the number of the epoch, from 0, where warmup is set, got "
                 f"{describe(epoch)}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of, model_logits
+from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,4 +42,4 @@ class Standard(Objective):
         """The loss; see `Objective`."""
         del epoch
         x, y = check_pair(x, y, sparse=True)
-        return loss_of(self.criterion, model_logits(model, x), y)
+        return loss_of(self.criterion, self._logits(model, x, y), y)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast.box import within
 from rrfast.checks import describe
 from rrfast.engine import Engine, Model
 from rrfast.radius.estimate import Estimate, Estimator
@@ -42,6 +43,7 @@ class Measured(NamedTuple):
     estimate: Estimate
     forwards: float
     backwards: float
+    classes: int | None = None  #: K; None of an empty batch
 
     def result(self) -> RadiusResult:
         """With what an estimate leaves out filled in."""
@@ -75,13 +77,19 @@ class Measure:
             shape = (len(self.estimators), 0) if self.grid else (0,)
             radius = x.new_empty(shape, dtype=accumulate_dtype(x.dtype))
             return Measured(Estimate(radius, x.new_empty(0, dtype=torch.int64)), 0.0, 0.0)
+        options: Any = self.estimators[0]
+        bounds, scale = (getattr(options, name, None) for name in ("bounds", "scale"))
+        x = within(x, bounds, scale, model)
         with Engine(model) as engine:
             with engine.sharing(x) if self.grid else nullcontext():
                 estimates = [estimator(engine, x) for estimator in self.estimators]
             estimate = _stacked(estimates) if self.grid else estimates[0]
             samples = x.shape[0]
             return Measured(
-                estimate, engine.forward_samples / samples, engine.backward_samples / samples
+                estimate,
+                engine.forward_samples / samples,
+                engine.backward_samples / samples,
+                engine.classes,
             )
 
     @property

@@ -96,7 +96,7 @@ class LogitScore(Score):
         with Engine(model) as engine:
             logits = engine.forward(x)
         values = torch.stack([self.at(**point).of_logits(logits) for point in points])
-        return Scored(values, logits.argmax(dim=1), 1.0, 0.0)
+        return Scored(values, logits.argmax(dim=1), 1.0, 0.0, logits.shape[1])
 
 
 def usable(h: Tensor) -> Tensor:

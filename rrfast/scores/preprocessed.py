@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast.box import within
 from rrfast.checks import check_number, describe
 from rrfast.engine import Engine
 from rrfast.radius.estimate import Compat, check_compat
@@ -111,6 +112,7 @@ class Preprocessed(Score):
         scores = [self.at(**point) for point in points]
         if x.shape[0] == 0:
             return nothing_scored(x, len(points))
+        x = within(x, self.bounds, self.scale, model)
         with Engine(model) as engine:
             logits, values = _stepped(engine, x, scores, _shared(points))
             stacked = torch.stack(values).masked_fill(~usable(logits), math.nan)
@@ -119,6 +121,7 @@ class Preprocessed(Score):
                 logits.argmax(dim=1),
                 engine.forward_samples / x.shape[0],
                 engine.backward_samples / x.shape[0],
+                engine.classes,
             )
 
 

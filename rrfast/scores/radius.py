@@ -83,4 +83,5 @@ def _scored(measured: Sequence[Measured], values: Tensor) -> Scored:
         measured[0].estimate.prediction,
         sum(one.forwards for one in measured),
         sum(one.backwards for one in measured),
+        measured[0].classes,
     )

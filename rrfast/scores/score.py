@@ -28,6 +28,7 @@ class Scored(NamedTuple):
     prediction: Tensor  #: [B] int64, at the input as it came
     forwards: float  #: of the model per sample, for all points together
     backwards: float  #: likewise
+    classes: int | None = None  #: K, the model's; None where the score does not say
 
 
 @dataclass(frozen=True, eq=False)

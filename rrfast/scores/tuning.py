@@ -14,7 +14,7 @@ from torch import Tensor
 from rrfast.checks import describe
 from rrfast.engine import check_input, device_of
 from rrfast.metrics import aurc, fpr_at_tpr
-from rrfast.scores.labelled import labelled
+from rrfast.scores.labelled import labelled, right_of
 from rrfast.scores.score import Score
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def score_grid(score: Score, model: Model, x: Tensor) -> GridScores:
         (torch.Size([15, 2]), 1.0, 0.0)
     """
     points = grid_points(_checked(score))
-    return GridScores(points, *score.measure(model, check_input(x), points))
+    scored = score.measure(model, check_input(x), points)
+    return GridScores(points, scored.values, scored.prediction, scored.forwards, scored.backwards)
 
 
 def tune(
@@ -119,8 +120,8 @@ def tune(
         The best score, and the metric at every point.
 
     Raises:
-        TypeError, ValueError: As `score_grid`; `loader` yields no labelled batches; or every point
-            gives NaN.
+        TypeError, ValueError: As `score_grid`; `loader` yields no labelled batches, or a label that
+            is no class of the model; or every point gives NaN.
 
     Cost: of `score_grid` per sample, and P n numbers of memory.
 
@@ -138,7 +139,7 @@ def tune(
     for x, y in labelled(model, loader):
         scored = score.measure(model, x, points)
         parts.append(scored.values.cpu())
-        right.append((scored.prediction == y).cpu())
+        right.append(right_of(scored, model, x, y))
     return _best(score, points, torch.cat(parts, dim=1), torch.cat(right), metric)
 
 

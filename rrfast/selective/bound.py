@@ -44,7 +44,7 @@ def risk_bound(errors: int, accepted: int, confidence: float = 0.95) -> float:
     if errors > accepted:
         raise ValueError(f"errors must be at most accepted, {accepted}, got {errors}")
     check_fraction("confidence", confidence)
-    return largest_risk(errors, accepted, math.log(1 - confidence))
+    return largest_risk(errors, accepted, math.log(1 - float(confidence)))
 
 
 def largest_risk(errors: int, accepted: int, allowed: float) -> float:

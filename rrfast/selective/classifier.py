@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_path, describe
+from rrfast.checks import check_path, describe, is_number
+from rrfast.digest import digest_of
 from rrfast.engine import check_input
 from rrfast.scores import SCORES, Score, tune
-from rrfast.scores.labelled import labelled
+from rrfast.scores.labelled import labelled, right_of
 from rrfast.selective.guarantee import guaranteed_risk
 from rrfast.selective.score_state import Unpacked, pack, unpack
-from rrfast.selective.state_file import digest, read_state, write_state
+from rrfast.selective.state_file import read_state, write_state
 from rrfast.selective.threshold import coverage_threshold, risk_threshold, tpr_threshold
 
 if TYPE_CHECKING:
@@ -146,21 +147,23 @@ class SelectiveClassifier(nn.Module):
         Raises:
             NoThresholdError: No threshold keeps the guaranteed risk.
             TypeError, ValueError: Not exactly one aim; as the score and the thresholds; a score is
-                NaN.
+                NaN; a label is no class of the model.
 
         Cost: of the score per sample, and of its grid for `tune_on`.
 
         Source: Geifman & El-Yaniv (2017), for the guaranteed risk.
         """
         aims = {"target_risk": target_risk, "coverage": coverage, "tpr": tpr}
-        given = {name: value for name, value in aims.items() if value is not None}
+        given = {name: _number(name, value) for name, value in aims.items() if value is not None}
         if len(given) != 1:
             raise ValueError(
                 "fit needs exactly one of target_risk, coverage and tpr, got "
                 f"{', '.join(given) or 'none'}"
             )
-        if confidence is not None and target_risk is None:
-            raise ValueError("confidence needs target_risk: it is that of a bound on the risk")
+        if confidence is not None:
+            if target_risk is None:
+                raise ValueError("confidence needs target_risk: it is that of a bound on the risk")
+            confidence = _number("confidence", confidence)
         score = self.score if tune_on is None else tune(self.score, self.model, tune_on).score
         parts, right = [], []
         shapes: set[tuple[int, ...]] = set()
@@ -168,9 +171,9 @@ class SelectiveClassifier(nn.Module):
             shapes.add(tuple(x.shape[1:]))
             scored = score.measure(self.model, x, ({},))
             parts.append(scored.values[0].double().cpu())
-            right.append((scored.prediction == y).cpu())
+            right.append(right_of(scored, self.model, x, y))
         values, correct = torch.cat(parts), torch.cat(right)
-        threshold, bound = _chosen(values, correct, target_risk, coverage, tpr, confidence)
+        threshold, bound = _chosen(values, correct, confidence=confidence, **given)
         accepted = values >= threshold
         self.score = score
         self.threshold.fill_(threshold)
@@ -296,13 +299,21 @@ def _check_threshold(given: object, packed: float | None) -> None:
         )
 
 
+def _number(name: str, value: object) -> float:
+    """Python's own, as JSON takes it for the provenance."""
+    if not is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    return float(value)
+
+
 def _chosen(
     values: Tensor,
     correct: Tensor,
-    target_risk: float | None,
-    coverage: float | None,
-    tpr: float | None,
-    confidence: float | None,
+    *,
+    target_risk: float | None = None,
+    coverage: float | None = None,
+    tpr: float | None = None,
+    confidence: float | None = None,
 ) -> tuple[float, float | None]:
     """The threshold for the one aim that is given, and the bound where there is one."""
     if target_risk is not None and confidence is not None:
@@ -326,4 +337,5 @@ def weights_hash(model: nn.Module) -> str:
         >>> weights_hash(model) == before
         False
     """
-    return digest(model.state_dict().items())
+    state = model.state_dict().items()
+    return digest_of((name, value) for name, value in state if isinstance(value, Tensor))

@@ -90,6 +90,7 @@ def guaranteed_risk(
     """
     check_fraction("target_risk", target_risk)
     check_fraction("confidence", confidence)
+    target_risk, confidence = float(target_risk), float(confidence)  # not in NumPy's precision
     s, c = check(score, correct)
     s = s if s.dtype in (torch.float32, torch.float64) else s.double()
     n, (ranked, order) = len(s), s.sort(descending=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,11 +11,12 @@ import torch
 from torch import Tensor
 
 from rrfast import torch_file
+from rrfast.digest import digest_of
 from rrfast.whole_file import write
 
 #: Ending of the files that are safetensors.
 SAFETENSORS = ".safetensors"
-#: Where the `digest` of all tensors stands in the metadata of such a file.
+#: Where the digest of all tensors stands in the metadata of such a file.
 DIGEST = "rrfast.sha256"
 
 
@@ -49,7 +48,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         alone = whole and memory not in taken
         taken.add(memory)
         tensors[name] = value.detach() if alone else value.detach().clone().contiguous()
-    content = safetensors.save(tensors, {DIGEST: digest(sorted(tensors.items()))})
+    content = safetensors.save(tensors, {DIGEST: digest_of(sorted(tensors.items()))})
     write(path, lambda file: file.write(content))
 
 
@@ -69,7 +68,7 @@ def read_state(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = safetensors.load(content)
         length = int.from_bytes(content[:8], "little")
         written = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get(DIGEST)
-        if written not in (None, digest(sorted(state.items()))):
+        if written not in (None, digest_of(sorted(state.items()))):
             raise ValueError(f"its tensors are not those that {DIGEST} was made of")
     except Exception as error:  # bytes that are no such file can raise anything
         first = str(error).split("\n", maxsplit=1)[0]
@@ -78,20 +77,6 @@ def read_state(path: Path) -> dict[str, Any]:
             "file"
         ) from error
     return state
-
-
-def digest(state: Iterable[tuple[str, Any]]) -> str:
-    """SHA-256 of all tensors with their names, dtypes and shapes, in the order that they come in.
-
-    What is no tensor is passed over.
-    """
-    sha256 = hashlib.sha256()
-    for name, value in state:
-        if isinstance(value, Tensor):
-            sha256.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-            flat = value.detach().cpu().contiguous().flatten()
-            sha256.update(flat.view(torch.uint8).numpy().tobytes())
-    return sha256.hexdigest()
 
 
 def _safetensors(path: Path) -> ModuleType:

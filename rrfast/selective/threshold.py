@@ -30,9 +30,9 @@ def coverage_threshold(score: object, coverage: float) -> float:
         0.4
     """
     _check_share("coverage", coverage)
-    s, _ = check(score, torch.ones(len(torch.as_tensor(score)), dtype=torch.bool))
+    s, _ = check(score, torch.ones(len(score), dtype=torch.bool))  # type: ignore[arg-type]
     # A product of floats may end just above the integer it stands for.
-    accepted = max(1, math.ceil(coverage * len(s) - 1e-9))
+    accepted = max(1, math.ceil(float(coverage) * len(s) - 1e-9))
     return float(s.sort(descending=True).values[accepted - 1])
 
 
@@ -60,7 +60,7 @@ def tpr_threshold(score: object, correct: object, tpr: float) -> float:
     wrong = s[~c].sort().values
     if len(wrong) == 0:
         raise ValueError("correct must have a wrong prediction, or there is nothing to reject")
-    rejected = max(1, math.ceil(tpr * len(wrong) - 1e-9))
+    rejected = max(1, math.ceil(float(tpr) * len(wrong) - 1e-9))
     if wrong[rejected - 1] == math.inf:
         raise ValueError(
             f"no threshold rejects a share tpr={tpr:g} of the {len(wrong)} errors: "
@@ -93,7 +93,7 @@ def risk_threshold(score: object, correct: object, risk: float) -> float:
     values, group = s.unique(return_inverse=True)
     size, errors = (torch.bincount(g, minlength=len(values)) for g in (group, group[~c]))
     accepted, wrong = (counts.flip(0).cumsum(0).flip(0) for counts in (size, errors))
-    kept = (wrong.double() <= risk * accepted.double() + 1e-9).nonzero()
+    kept = (wrong.double() <= float(risk) * accepted.double() + 1e-9).nonzero()
     if len(kept) == 0:
         raise ValueError(
             f"no threshold has a risk of at most {risk:g} on these {len(s)} samples: the most "

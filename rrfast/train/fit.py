@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import io
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -26,6 +25,7 @@ from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
 from rrfast.train.bar import Bar
 from rrfast.train.batches import STEP, Data, Loader, Plan, Share, length, stream
+from rrfast.train.identity import FORMAT, Identity, identity
 from rrfast.train.schedule import make_optimizer, make_schedule
 from rrfast.train.settings import Training
 from rrfast.train.validate import Validator
@@ -177,39 +177,6 @@ def make_fabric(training: Training) -> Fabric:
     return fabric
 
 
-def objective_settings(objective: Objective) -> dict[str, str]:
-    """What it is and how it is set, the same text in every process: no addresses in memory.
-
-    Example:
-        >>> objective_settings(RAT(eps=0.01))["eps"]
-        '0.01'
-        >>> objective_settings(RAT(criterion=nn.CrossEntropyLoss(label_smoothing=0.1)))["criterion"]
-        "CrossEntropyLoss {'reduction': 'mean', 'ignore_index': -100, 'label_smoothing': 0.1}"
-    """
-    values = {
-        field.name: getattr(objective, field.name)
-        for field in dataclasses.fields(objective)  # type: ignore[arg-type]  # each of ours is one
-        if field.init
-    }
-    return {"name": type(objective).__name__} | {
-        name: _said(value) for name, value in values.items()
-    }
-
-
-def _said(value: object) -> str:
-    plain = (int, float, str, tuple, list, NoneType)
-    if isinstance(value, (*plain, Tensor)):
-        return repr(value)
-    name: str = getattr(value, "__qualname__", type(value).__qualname__)
-    if not isinstance(value, nn.Module):
-        return name
-    own = {k: v for k, v in vars(value).items() if isinstance(v, plain) and k[0] != "_"}
-    del own["training"]
-    # Class weights; on whatever device they are.
-    weights = {k: v.tolist() for k, v in value.named_buffers(recurse=False)}
-    return f"{name} {own | weights}"
-
-
 def _check_fits(objective: Objective, training: Training, fabric: Fabric) -> None:
     """Raise unless the three say the same."""
     from lightning_fabric.plugins import MixedPrecision
@@ -260,12 +227,12 @@ class _Run:
         console: Console,
     ) -> None:
         self.training, self.objective, self.out, self.fabric = training, objective, out, fabric
+        self._given = (training, objective, train, validation)
         _check_fits(objective, training, fabric)
         if training.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bare = model
-        self.images = length(train)
-        self.plan = Plan(self.images, training, world=fabric.world_size, rank=fabric.global_rank)
+        self.plan = Plan(length(train), training, world=fabric.world_size, rank=fabric.global_rank)
         self.loader = Loader(train, training, fabric.device, fabric.global_rank)
         optimizer = make_optimizer(model, training)
         self.model, self.optimizer = fabric.setup(model, optimizer)
@@ -359,6 +326,9 @@ class _Run:
             raise FileExistsError(
                 f"{self.out} holds a training already: resume it, or give another folder"
             )
+        # Of the first process alone: the sizes of a million files are asked for once.
+        told = identity(*self._given) if self.fabric.is_global_zero else None
+        self.identity: Identity = self.fabric.broadcast(told)  # type: ignore[assignment]
         if self.fabric.is_global_zero:
             self._prepare(self.out, beside, begun=path.exists())
         self.fabric.barrier()
@@ -540,25 +510,27 @@ class _Run:
     # ------------------------------------------------------------------------------------ the files
 
     def _restore(self, path: Path) -> None:
-        try:
-            state = torch_file.load(path)
-        except ValueError as error:
-            raise ValueError(f"{error}. Delete it to begin anew") from error
-        parts = {"model", "optimizer", "schedule", "scaler", "progress", *self._identity()}
-        missing = {part for part in parts if not isinstance(state.get(part), dict)}
-        missing -= {"scaler"} if "scaler" in state else set()  # None but for 16 bits
-        if missing:
-            raise ValueError(f"{path} is no checkpoint of a training: it lacks {sorted(missing)}")
-        differing = [
-            f"{part}.{name} is {state[part].get(name)!r} there and {value!r} here"
-            for part, settings in self._identity().items()
-            for name, value in settings.items()
-            if state[part].get(name) != value
-        ]
+        state = _checkpoint(path)
+        differing = self.identity.differences(state["identity"])
         if differing:
             raise ValueError(
                 f"{path} is of another training: {'; '.join(differing)}. Resume it with its own "
                 "settings, or give another folder"
+            )
+        there, world = state["steps"], state["world"]
+        if there != self.plan.steps:
+            # The learning rate is that of a step's number, and so is what a step sees.
+            raise ValueError(
+                f"{path} is of a training with {there} steps an epoch on {world} processes, and on "
+                f"{self.fabric.world_size} there are {self.plan.steps}: the end of an epoch is cut "
+                "to equal shares. Resume it with that number, or give another folder"
+            )
+        if self.identity.unseen and self.fabric.is_global_zero:
+            warnings.warn(
+                f"{path} is resumed without knowing whether these are what it was begun with: "
+                f"{'; '.join(self.identity.unseen)}",
+                RuntimeWarning,
+                stacklevel=5,
             )
         try:
             self.bare.load_state_dict(state["model"])
@@ -582,7 +554,10 @@ class _Run:
             torch_file.save(
                 self.out / "checkpoint.pt",
                 {
-                    **self._identity(),
+                    "format": FORMAT,
+                    "identity": self.identity.parts,
+                    "steps": self.plan.steps,
+                    "world": self.fabric.world_size,
                     "model": self.bare.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
                     "schedule": self.schedule.state_dict(),
@@ -590,18 +565,6 @@ class _Run:
                     "progress": msgspec.to_builtins(self.progress),
                 },
             )
-
-    def _identity(self) -> dict[str, dict[str, Any]]:
-        """What must be the same for a training to be continued."""
-        training = msgspec.to_builtins(self.training)
-        # How often it is saved, and how fast it reads, is free.
-        for name in ("checkpoint_steps", "workers", "tensorboard", "threads"):
-            del training[name]
-        return {
-            "training": training,
-            "objective": objective_settings(self.objective),
-            "data": {"images": self.images},
-        }
 
     def _save_weights(self, name: str) -> None:
         if self.out is not None and self.fabric.is_global_zero:
@@ -645,3 +608,24 @@ def _summary_writer() -> Any:
             "pip install tensorboard"
         ) from error
     return SummaryWriter
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    """What `_Run._save` wrote."""
+    try:
+        state = torch_file.load(path)
+    except ValueError as error:
+        raise ValueError(f"{error}. Delete it to begin anew") from error
+    parts = {"model", "optimizer", "schedule", "scaler", "progress"}
+    missing = {part for part in parts if not isinstance(state.get(part), dict)}
+    missing -= {"scaler"} if "scaler" in state else set()  # None but for 16 bits
+    if state.get("format") == FORMAT:
+        missing |= {"identity", "steps", "world"} - set(state)
+    if missing:
+        raise ValueError(f"{path} is no checkpoint of a training: it lacks {sorted(missing)}")
+    if state.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is of another version of rrfast, which told less or more of its training: "
+            "resume it with that version, or give another folder"
+        )
+    return state

@@ -8,7 +8,18 @@ from typing import Literal
 
 import msgspec
 
-from rrfast.checks import describe
+from rrfast.checks import check_count, describe, is_integer, is_number, plain
+
+
+def _make_plain(settings: msgspec.Struct) -> None:
+    """NumPy's scalars, as a sweep has them, made Python's own: a checkpoint can hold no others."""
+    for name in settings.__struct_fields__:
+        msgspec.structs.force_setattr(settings, name, plain(getattr(settings, name)))
+
+
+def _check_bool(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {describe(value)}")
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,6 +32,11 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     padding: int = 4
     flip: bool = True
+
+    def __post_init__(self) -> None:
+        _make_plain(self)
+        check_count("augment.padding", self.padding, least=0)
+        _check_bool("augment.flip", self.flip)
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -80,14 +96,21 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def __post_init__(self) -> None:
         from rrfast.scores import SCORES
 
+        _make_plain(self)
         self._check_integers()
+        for name in ("nesterov", "channels_last", "tensorboard"):
+            _check_bool(name, getattr(self, name))
         if self.optimizer not in ("sgd", "adamw"):
             raise ValueError(f"optimizer must be 'sgd' or 'adamw', got {self.optimizer!r}")
         if not isinstance(self.augment, (Augment, NoneType)):
             raise TypeError(f"augment must be an Augment or None, got {describe(self.augment)}")
         for name in ("learning_rate", "momentum", "weight_decay", "warmup_epochs", "clip_norm"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
+            if value is None and name in ("warmup_epochs", "clip_norm"):
+                continue
+            if not is_number(value):
+                raise TypeError(f"{name} must be a number, got {describe(value)}")
+            if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be finite and at least 0, got {value}")
         if self.clip_norm == 0:
             raise ValueError("clip_norm must be greater than 0, or None for no limit, got 0")
@@ -114,7 +137,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             if value is None and name in ("checkpoint_steps", "threads"):
                 continue
             # From a file msgspec sees to the types; nobody does to those of a call.
-            if not isinstance(value, int) or isinstance(value, bool):
+            if not is_integer(value):
                 raise TypeError(f"{name} must be an integer, got {describe(value)}")
             if value < smallest:
                 raise ValueError(f"{name} must be at least {smallest}, got {value}")

@@ -1,0 +1,211 @@
+"""What a training is: what must be the same for it to go on, and what of that is not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import math
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rrfast.checks import plain
+from rrfast.data import ImageFolder, Split
+from rrfast.digest import digest_of
+from rrfast.train.batches import length
+
+if TYPE_CHECKING:
+    from rrfast.objectives import Objective
+    from rrfast.train.batches import Data
+    from rrfast.train.settings import Training
+
+#: Of what a checkpoint says of its training; another one is another version of rrfast's.
+FORMAT = 2
+#: Settings that are free: how often it is saved, and how fast it reads.
+FREE = ("checkpoint_steps", "workers", "tensorboard", "threads")
+#: Characters of a description; what is longer is told by its digest.
+LONGEST = 300
+#: Numbers of a tensor that are written out; of more there is the digest.
+FEW = 16
+#: The objects that a value is in, by id.
+Above = tuple[int, ...]
+#: What every module has, and says nothing of what it computes.
+_PLUMBING = frozenset(vars(nn.Module()))
+
+
+class Identity(NamedTuple):
+    """A training's settings, objective and data as texts that are equal if these are.
+
+    Numbers are told by value, whether Python's or NumPy's; functions and classes by module and
+    name; `functools.partial`, modules, dataclasses and rrfast's objects by name and contents;
+    tensors by dtype, shape and SHA-256.
+    """
+
+    parts: dict[str, dict[str, str]]
+    unseen: list[str]  #: what has no such text: what it is, and where
+
+    def differences(self, there: Mapping[str, Mapping[str, str]]) -> list[str]:
+        """What is not as it is there, in words."""
+        found = []
+        for part in {**there, **self.parts}:
+            then, now = there.get(part, {}), self.parts.get(part, {})
+            found += [
+                f"{part}.{name} is {then.get(name)} there and {now.get(name)} here"
+                for name in {**then, **now}
+                if then.get(name) != now.get(name)
+            ]
+        return found
+
+
+def identity(
+    training: Training, objective: Objective, train: Data, validation: Data | None
+) -> Identity:
+    """That of a training, before its first step.
+
+    Cost: a pass over all images in memory at the speed of SHA-256, some 1 GB a second; of images in
+    files, a look at the size of each.
+    """
+    told = _Told()
+    settings = msgspec.to_builtins(training)
+    parts = {
+        "training": {k: told.of(v, "") for k, v in settings.items() if k not in FREE},
+        "objective": _of_objective(objective, told),
+        "train": _of_data(train, "train", told),
+    }
+    if validation is not None:
+        parts["validation"] = _of_data(validation, "validation", told)
+    return Identity(parts, told.unseen)
+
+
+def _of_objective(objective: object, told: _Told) -> dict[str, str]:
+    name = {"name": type(objective).__name__}
+    if not dataclasses.is_dataclass(objective):
+        told.unseen.append("objective, whose class is no dataclass")
+        return name
+    fields = [field.name for field in dataclasses.fields(objective) if field.init]
+    return name | {k: told.of(getattr(objective, k), f"objective.{k}") for k in fields}
+
+
+def _of_data(data: Data, where: str, told: _Told) -> dict[str, str]:
+    parts = {"images": str(length(data)), "labels": _short(digest_of([("y", data.y)]))}
+    if isinstance(data, Split):
+        return parts | {"pixels": _short(digest_of([("x", data.x)]))}
+    if isinstance(data, ImageFolder):
+        # Not the contents, which take an epoch to read, nor the time, which a copy changes.
+        files = hashlib.sha256()
+        for name in data.files:
+            files.update(f"{name} {(data.root / name).stat().st_size}\n".encode())
+        return parts | {
+            "files": _short(files.hexdigest()),
+            "size": f"{data.size} of {data.shorter}",
+        }
+    told.unseen.append(f"{where}, whose images are read by {_name(type(data))}")
+    return parts
+
+
+class _Told:
+    """Descriptions, and what could not be described on the way."""
+
+    def __init__(self) -> None:
+        self.unseen: list[str] = []
+        self._kinds: tuple[tuple[Any, Callable[[Any, str, Above], str]], ...] = (
+            ((Tensor, np.ndarray), lambda value, *_: _array(value)),
+            ((list, tuple), self._items),
+            (Mapping, self._mapping),
+            (functools.partial, self._partial),
+            (types.MethodType, self._method),
+            ((type, types.BuiltinFunctionType), lambda value, *_: _name(value)),
+            (types.FunctionType, self._function),
+            (object, self._object),
+        )
+
+    def of(self, value: object, where: str, above: Above = ()) -> str:
+        """A text that is equal for equal values, in every process: no addresses in memory.
+
+        Args:
+            value: Anything.
+            where: What the value is of, for `unseen`.
+            above: The objects that it is in, by id.
+        """
+        value = plain(value)
+        if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            value = int(value)  # 1.0 is 1
+        if value is None or isinstance(value, (bool, int, float, str, torch.dtype, torch.device)):
+            return repr(value)
+        if id(value) in above:
+            return "itself"
+        tell = next(tell for kinds, tell in self._kinds if isinstance(value, kinds))
+        return _short(tell(value, where, (*above, id(value))))
+
+    def _items(self, value: Sequence[object], where: str, above: Above) -> str:
+        return f"[{', '.join(self.of(item, where, above) for item in value)}]"
+
+    def _mapping(self, value: Mapping[Any, object], where: str, above: Above) -> str:
+        return f"{{{self._named(value, where, above)}}}"
+
+    def _partial(self, value: functools.partial[Any], where: str, above: Above) -> str:
+        arguments = {str(i): item for i, item in enumerate(value.args)} | value.keywords
+        called = self.of(value.func, where, above)
+        return f"partial {called}({self._named(arguments, where, above)})"
+
+    def _method(self, value: types.MethodType, where: str, above: Above) -> str:
+        return f"{_name(value.__func__)} of {self.of(value.__self__, where, above)}"
+
+    def _function(self, value: types.FunctionType, where: str, above: Above) -> str:
+        del above
+        if "<" in value.__qualname__:
+            # Of a lambda, or of a function within one: other code may have its name.
+            self.unseen.append(f"{where}, the function {value.__qualname__}")
+        return _name(value)
+
+    def _object(self, value: Any, where: str, above: Above) -> str:
+        kind = _name(type(value))
+        if isinstance(value, nn.Module):
+            contents = {k: v for k, v in vars(value).items() if k not in _PLUMBING}
+            contents |= dict(value.named_parameters(recurse=False))
+            contents |= dict(value.named_buffers(recurse=False))
+            contents |= dict(value.named_children())
+        elif dataclasses.is_dataclass(value):
+            contents = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        elif type(value).__module__.startswith("rrfast."):
+            contents = vars(value)
+        else:
+            self.unseen.append(f"{where}, of the class {kind}")
+            return kind
+        return f"{kind}({self._named(contents, where, above)})"
+
+    def _named(self, values: Mapping[Any, object], where: str, above: Above) -> str:
+        pairs = sorted((str(k), v) for k, v in values.items())
+        return ", ".join(f"{k}={self.of(v, where, above)}" for k, v in pairs)
+
+
+def _array(value: Tensor | np.ndarray[Any, Any]) -> str:
+    dtype = str(value.dtype).removeprefix("torch.")
+    if isinstance(value, np.memmap):
+        # As a file that is read row by row: all of it may take long.
+        return f"{dtype} {list(value.shape)} of {Path(str(value.filename)).name}"
+    if math.prod(value.shape) <= FEW:
+        return f"{dtype} {value.tolist()}"
+    if not isinstance(value, Tensor):
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    return f"{dtype} {list(value.shape)} {_short(digest_of([('', value)]))}"
+
+
+def _short(text: str) -> str:
+    """A digest by its first 64 bits, a long text by that of its own."""
+    if len(text) == 64 and set(text) <= set("0123456789abcdef"):
+        return f"sha256:{text[:16]}"
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:80]}... {_short(hashlib.sha256(text.encode()).hexdigest())}"
+
+
+def _name(value: Any) -> str:
+    return f"{getattr(value, '__module__', None) or 'torch'}.{value.__qualname__}"
