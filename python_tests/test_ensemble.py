@@ -302,6 +302,8 @@ def test_the_package_is_an_attack_like_the_others(
     assert len(AutoAttackPackage(EPS)(trained, images[:0], labels[:0]).x) == 0
     with pytest.raises(ValueError, match=r"x must be images \[B, C, H, W\]"):
         AutoAttackPackage(EPS)(trained, images.flatten(1), labels)
+    with pytest.raises(ValueError, match="labels must be labels of 10 classes"):
+        AutoAttackPackage(EPS)(trained, images, labels + 10)
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ class Own(LogitScore):
 
 def made(name: str, model: nn.Module, data: Any) -> Score:
     """A score, fitted: one of SCORES by name, or one that is made of parts."""
-    strided = torch.linspace(0.0, 1.0, 4).reshape(2, 2).T[:, :1]  # not contiguous, [2, 1]
+    strided = torch.arange(4.0).reshape(2, 2).T[:, :1]  # not contiguous, [2, 1]
     parts: dict[str, Score] = {
         "Preprocessed(RelU)": Preprocessed(RelU(1.5, 0.3), 0.01, bounds=(0, 1.0), scale=0.5),
         "Preprocessed(Entropy)": Preprocessed(Entropy(2.0), 0.01, compat="released"),

@@ -192,23 +192,32 @@ def everything(folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = {name: train(name) for name in MADE}
     for name in ACCUMULATED:
         results[f"{name}, accumulated"] = train(name, changes={"accumulate": 2})
-    results["whole"] = train("rat_mixup", out=folder / "whole", changes={"checkpoint_steps": 2})
+    results["whole"] = train("rat_mixup", out=folder / "whole", changes=OFTEN)
     return results
 
 
-def interrupted(folder: Path) -> dict[str, Any]:
-    """In the second epoch, which has no Mixup: 3 steps of 3 passes, then of 2."""
-    out = folder / "interrupted"
-    options: dict[str, Any] = {"out": out, "changes": {"checkpoint_steps": 2}}
+#: A checkpoint within an epoch.
+OFTEN = {"checkpoint_steps": 2}
+
+
+def left(out: Path) -> None:
+    """Interrupted in the second epoch, which has no Mixup: 3 steps of 3 passes, then of 2."""
     try:
-        train("rat_mixup", model=Network(CLASSES, interrupted=9 + 5), **options)
+        train("rat_mixup", model=Network(CLASSES, interrupted=9 + 5), out=out, changes=OFTEN)
         raise AssertionError("it was not interrupted")
     except KeyboardInterrupt:
         pass
     torch.distributed.barrier()  # the other process may be writing it still
+
+
+def interrupted(folder: Path) -> dict[str, Any]:
+    """And resumed."""
+    out = folder / "interrupted"
+    left(out)
     kept = torch.load(out / "checkpoint.pt")["progress"]
     gc.collect()
-    return train("rat_mixup", resume=True, **options) | {"kept": (kept["epoch"], kept["step"])}
+    again = train("rat_mixup", resume=True, out=out, changes=OFTEN)
+    return again | {"kept": (kept["epoch"], kept["step"])}
 
 
 def not_finite(folder: Path) -> str:
@@ -243,6 +252,7 @@ def main(folder: Path) -> None:
     results["interrupted"] = interrupted(folder)
     results["not finite"] = not_finite(folder)
     results["locked"] = locked(folder)
+    left(folder / "left")
     # 34 images: an end of 2 is a step for one process, and for two none.
     train("standard", data=images(34), out=folder / "cut")
     rank = torch.distributed.get_rank()

@@ -58,12 +58,13 @@ def within(
     if bounds is None and not tensors:
         return x
     looking = may_read("box", model, x)
-    if looking and tensors:
-        ops.check_options(bounds, scale, x)
-    if bounds is None or (looking and _surely_inside(x, bounds)):
+    if looking and bounds is not None and not tensors and _surely_inside(x, bounds):
         return x
     box = ops.channel_bounds(bounds, x)
-    assert box is not None
+    if looking and tensors:
+        ops.check_options(box, ops.channel_scale(scale, x))
+    if bounds is None or box is None:
+        return x
     x, wanted = x.detach(), x.requires_grad
     if looking:
         return _looked_at(x, box, bounds, name).requires_grad_(wanted)
@@ -91,9 +92,19 @@ def _surely_inside(x: Tensor, bounds: ops.Bounds) -> bool:
 def _looked_at(x: Tensor, box: Tensor, bounds: ops.Bounds, name: str) -> Tensor:
     if x.numel() == 0:
         return x
-    # On the host in float64, which not every device has.
-    ends = box.detach().cpu().double()
     low, high = _range(x, box)
+    columns = (end.tolist() for end in (*box, low, high))
+    if all(
+        lower <= least and most <= upper for lower, upper, least, most in zip(*columns, strict=True)
+    ):
+        return x
+    # On the host in float64, which not every device has.
+    ends = box.cpu().double()
+    low, high = (end.cpu().double() for end in (low, high))
+    if bool(low.isnan().any()):
+        # NaN hides what else is there: a value of the box in its place.
+        x_there = torch.where(x.isnan(), per_channel(box[0], x).to(x.dtype), x)
+        low, high = (end.cpu().double() for end in _range(x_there, box))
     excess = torch.stack((ends[0] - low, high - ends[1])).amax(dim=0)
     if not bool((excess > 0).any()):
         return x
@@ -111,18 +122,9 @@ def _looked_at(x: Tensor, box: Tensor, bounds: ops.Bounds, name: str) -> Tensor:
 
 
 def _range(x: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-    """The least and the largest value for each column of the box, on the host in float64."""
+    """The least and the largest value for each column of the box."""
     dims = [dim for dim in range(x.dim()) if dim != 1 or box.shape[1] == 1]
-
-    def ends(values: Tensor) -> tuple[Tensor, Tensor]:
-        least, most = (f(values, dim=dims) for f in (torch.amin, torch.amax))
-        return least.cpu().double().reshape(-1), most.cpu().double().reshape(-1)
-
-    low, high = ends(x)
-    if bool(low.isnan().any()):
-        # NaN hides what else is there: put a value of the box in its place.
-        low, high = ends(torch.where(x.isnan(), per_channel(box[0], x).to(x.dtype), x))
-    return low, high
+    return x.amin(dim=dims).reshape(-1), x.amax(dim=dims).reshape(-1)
 
 
 def _slack(box: Tensor, dtype: torch.dtype) -> Tensor:

@@ -150,6 +150,19 @@ class Engine:
         finally:
             self._shared = None
 
+    def saw_classes(self, count: int) -> None:
+        """What the logits say of the labels, before a loss takes these for places in a row.
+
+        That would end in an IndexError, or on a GPU in an assertion that ends the process.
+
+        Raises:
+            ValueError: A label is no class.
+        """
+        self.classes = count
+        if self._labels is not None and may_read("labels", self.model, self._labels):
+            check_labels("labels", self._labels, count)
+        self._labels = None
+
     def _logits(self, x: Tensor) -> Tensor:
         first = self.forwards == 0
         logits = output_logits(output_of(self._called, x, watch=first and self._can_watch(x)))
@@ -164,13 +177,7 @@ class Engine:
                 f"the model's logits must have one row per sample of x, {x.shape[0]}, "
                 f"got {describe(logits)}"
             )
-        self.classes = logits.shape[1]
-        if self._labels is not None:
-            # Before a loss takes them for places in a row: that ends in an IndexError, or on a GPU
-            # in an assertion that ends the process.
-            if may_read("labels", self.model, self._labels):
-                check_labels("labels", self._labels, self.classes)
-            self._labels = None
+        self.saw_classes(logits.shape[1])
         # The finer of the two precisions decides; a copy only if a float64 input meets a coarser
         # model.
         return logits.double() if accumulate_dtype(x.dtype) == torch.float64 else logits

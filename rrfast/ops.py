@@ -102,14 +102,13 @@ def _channel_values(name: str, value: Any, x: Tensor) -> Tensor:
     return value.detach().to(dtype).reshape(-1)
 
 
-def check_options(bounds: Bounds | None, scale: Scale | None, x: Tensor) -> None:
-    """Raise a ValueError unless they are a box and a unit, whatever they are held in.
+def check_options(box: Tensor | None, units: Tensor | None) -> None:
+    """Raise a ValueError unless they are a box and units; waits for the device that they lie on.
 
-    `channel_bounds` and `channel_scale` look at numbers and at what they have to convert, and not
-    at a tensor in the form that they give: an op is called with it at every step. So this is for
-    where options come in. Waits for the device that they lie on.
+    `channel_bounds` and `channel_scale`, whose results these are, look at numbers and at what they
+    have to convert, and not at a tensor in the form that they give: an op is called with it at
+    every step. So this is for where options come in.
     """
-    box, units = channel_bounds(bounds, x), channel_scale(scale, x)
     if box is not None:
         _check_ends(*box.tolist())
     if units is not None:

@@ -123,6 +123,7 @@ def _counted(engine: Engine) -> Any:
 
     def model(z: Tensor) -> Tensor:
         logits = output_logits(output_of(engine.model, z))
+        engine.saw_classes(logits.shape[1])
         engine.forwards += 1
         engine.forward_samples += len(z)
         if logits.requires_grad:

@@ -69,7 +69,9 @@ def radius(
     sees: along the worst-case direction at x ("fast", "bs", "search", "grad") or along others too.
     The model runs in eval mode with frozen parameters and is left as it was: flags, buffers,
     gradients, random state; `x` is not modified. Works under `no_grad`, `inference_mode` and
-    autocast. Samples do not influence each other. With `bounds`, `x` must lie in the box.
+    autocast. Samples do not influence each other. With `bounds`, `x` must lie in the box
+    (`rrfast.box.within`): on a GPU that is looked at, and waited for, in the first call with a
+    model, and later an x outside has radius NaN.
     docs/radius/ has a page on each method, and which to take.
 
     ==========  ====================  =================================  ========================
@@ -117,7 +119,7 @@ def radius(
         TypeError: `x` is not floating point, the model returns no logits, or the method has no such
             option.
         ValueError: An unknown method, logits that are not [B, K >= 2], a model that is not
-            differentiable, an option out of range.
+            differentiable, an option out of range, `x` outside `bounds`.
 
     Source: RAT §3, Algorithms 1 and 2; errata 1 to 8.
 
