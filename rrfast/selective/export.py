@@ -43,13 +43,13 @@ def export(
     between two scores, where there is room, so that such digits decide nothing of the samples it
     saw.
 
-    With `portable`, the functions of `rrfast.reference` take the place of rrfast's ops, in PyTorch's
-    own operations: it runs wherever PyTorch does. The sums of `plane_distance` are then added in another order: on
-    a CPU, radius `grad` without bounds agrees to a relative 17 * 2**-24 for float32, and to
-    (n + n / 256 + 24) * 2**-53 for float64 inputs of n elements; with bounds it is that of a margin
-    off by as much. With `fast` the cotangent differs in the last places, which changes the sign of
-    a gradient only where that is nothing but rounding. Another input's score that lies within such
-    rounding of the threshold may fall on its other side.
+    With `portable`, the functions of `rrfast.reference` take the place of rrfast's ops, in
+    PyTorch's own operations: it runs wherever PyTorch does. The sums of `plane_distance` are then
+    added in another order: on a CPU, radius `grad` without bounds agrees to a relative 17 * 2**-24
+    for float32, and to (n + n / 256 + 24) * 2**-53 for float64 inputs of n elements; with bounds it
+    is that of a margin off by as much. With `fast` the cotangent differs in the last places, which
+    changes the sign of a gradient only where that is nothing but rounding. Another input's score
+    that lies within such rounding of the threshold may fall on its other side.
 
     Args:
         classifier: As `fit` or `load` left it; left as it is. The program has copies of its weights
