@@ -190,6 +190,39 @@ def test_16_bits(trained: nn.Module, score: Score | str) -> None:
     assert_bits(export(classifier, x), classifier, x)
 
 
+class Recurrent(nn.Module):
+    """Of one layer that torch records in other operations than it runs."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.attends = kind == "attention"
+        attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.layer = (
+            nn.TransformerEncoder(attention, 1) if self.attends else nn.LSTM(8, 8, batch_first=True)
+        )
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return self.head(y.mean(1) if self.attends else y[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", ["lstm", "attention"])
+@pytest.mark.parametrize("score", ["msr", "radius_grad"])
+def test_where_the_last_digits_differ_they_decide_nothing(kind: str, score: str) -> None:
+    torch.manual_seed(0)
+    model, x = Recurrent(kind), torch.randn(64, 6, 8)
+    y = engine.logits(model, x).argmax(dim=1)
+    # At every threshold between two of the samples, so that one that rounding decides is met.
+    for accepted in range(1, 64):
+        classifier = SelectiveClassifier(model, score).fit([(x, y)], coverage=accepted / 64)
+        if accepted == 1:
+            _, confidence, _ = export(classifier, x).module()(x)
+        wanted = classifier(x)
+        torch.testing.assert_close(confidence, wanted.confidence, rtol=1e-4, atol=1e-6)
+        assert torch.equal(confidence.double() >= classifier.threshold, wanted.accept)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, DOUBLE], ids=str)
 @pytest.mark.parametrize("net", ["digits_cnn", "residual"])
 def test_portable_is_within_the_rounding_of_a_sum(

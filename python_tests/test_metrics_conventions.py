@@ -24,7 +24,14 @@ from rrfast.metrics import (
     rank,
 )
 
-FPR = ("rat", "relative-uncertainty", "openmix", "fd-shifts", "torch-uncertainty")
+FPR = (
+    "rat",
+    "relative-uncertainty",
+    "openmix",
+    "fd-shifts",
+    "torch-uncertainty",
+    "torch-uncertainty-0.12",
+)
 AURC = ("rat", "openmix", "fd-shifts", "rat_released", "torch-uncertainty")
 
 
@@ -49,8 +56,12 @@ def literal_fpr(score, correct, name, tpr=Fraction(95, 100)):
     points = rates(score, correct, "correct" if name in {"openmix", "fd-shifts"} else "errors")
     if points is None:
         return math.nan
-    if name in {"openmix", "torch-uncertainty"}:
+    if name == "openmix":
         return float(min(points, key=lambda p: (abs(p[0] - tpr), p[0]))[1])
+    if name == "torch-uncertainty-0.12":
+        swept = points[1 : 2 + [t == 1 for t, _ in points[1:]].index(True)]
+        near = np.float32(tpr)
+        return float(min(reversed(swept), key=lambda p: abs(np.float32(p[0]) - near))[1])
     least = Fraction(9495, 10000) if name == "fd-shifts" else tpr
     return float(min(f for t, f in points if t >= least))
 
@@ -62,6 +73,13 @@ def test_fpr_at_tpr(name, samples):
     score, correct = columns(samples)
     ours = fpr_at_tpr(score, correct, convention=name)
     assert same(ours, literal_fpr(score, correct, name))
+
+
+def test_the_two_of_torch_uncertainty():
+    # Computed with its releases 0.12.1 and 0.13.0; half of the errors lie below both others.
+    score, correct = [0.0, 0.1, 0.2], [False, True, False]
+    assert fpr_at_tpr(score, correct, 0.5, convention="torch-uncertainty") == 0.0
+    assert fpr_at_tpr(score, correct, 0.5, convention="torch-uncertainty-0.12") == 1.0
 
 
 @pytest.mark.parametrize("levels", [0, 1, 10])

@@ -1,4 +1,4 @@
-"""Sample weights: repetition where they are integers, and what they are refused for."""
+"""Sample weights: proportions, repetition where they are integers, and what is refused."""
 
 from __future__ import annotations
 
@@ -28,13 +28,26 @@ COUNTED = st.lists(
 ).filter(lambda samples: any(w for _, _, w in samples))
 
 
+#: Those that depend on how many samples there are: they take the weights' number for it, which is
+#: not that of repetition.
+SIZED = {"aurc", "e_aurc", "e_aurc geifman"}
+
+
+def of_repetition(name, score, correct, weights):
+    """The metric with these weights, or of a set as large as repetition makes it."""
+    if name not in SIZED:
+        return WEIGHTED[name](score, correct, weights=weights)
+    ranking = rank(score, correct, weights)._replace(samples=float(weights.sum()))
+    return WEIGHTED[name](ranking, None)
+
+
 @pytest.mark.parametrize("name", WEIGHTED)
 @unhurried
 @given(samples=COUNTED)
 def test_a_weight_is_a_repetition(name, samples):
     score, correct, weights = (np.array(column) for column in zip(*samples, strict=True))
     repeated = WEIGHTED[name](score.repeat(weights), correct.repeat(weights))
-    assert same(WEIGHTED[name](score, correct, weights=weights), repeated, tolerance=1e-12)
+    assert same(of_repetition(name, score, correct, weights), repeated, tolerance=1e-12)
 
 
 @pytest.mark.parametrize("name", CURVES)
@@ -53,20 +66,41 @@ def test_repetition_of_many(name, levels):
     score, correct = draw(3000, levels)
     weights = np.random.default_rng(1).integers(0, 6, 3000)
     repeated = WEIGHTED[name](score.repeat(weights), correct.repeat(weights))
-    weighted = WEIGHTED[name](score, correct, weights=weights)
+    weighted = of_repetition(name, score, correct, weights)
     assert weighted == pytest.approx(repeated, rel=1e-12)
     shuffled = np.random.default_rng(2).permutation(3000)
-    order = WEIGHTED[name](score[shuffled], correct[shuffled], weights=weights[shuffled])
+    order = of_repetition(name, score[shuffled], correct[shuffled], weights[shuffled])
     assert order == pytest.approx(weighted, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(WEIGHTED.keys() - {"aurc", "e_aurc", "e_aurc geifman"}))
-def test_only_the_proportions_of_weights_matter(name):
+@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize("scale", [1 / 500, 1000, 1e-300, 1e307])
+def test_only_the_proportions_of_weights_matter(name, scale):
     score, correct = draw(500, 3)
     weights = np.random.default_rng(1).random(500)
-    # A power of two scales without rounding.
-    small = WEIGHTED[name](score, correct, weights=weights / 1024)
-    assert small == pytest.approx(WEIGHTED[name](score, correct, weights=weights), rel=1e-14)
+    scaled = WEIGHTED[name](score, correct, weights=weights * scale)
+    assert scaled == pytest.approx(WEIGHTED[name](score, correct, weights=weights), rel=1e-12)
+    equal = WEIGHTED[name](score, correct, weights=np.full(500, scale))
+    assert equal == pytest.approx(WEIGHTED[name](score, correct), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("scale", [1e-300, 1e307])
+def test_only_the_proportions_of_weights_matter_in_curves(name, scale):
+    score, correct = draw(500, 3)
+    weights = np.random.default_rng(1).random(500)
+    scaled = CURVES[name](score, correct, weights=weights * scale)
+    for a, b in zip(scaled, CURVES[name](score, correct, weights=weights), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_a_weight_that_goes_to_0_goes_like_the_sample(name):
+    score, correct = draw(200, 5)
+    weights = np.random.default_rng(1).integers(1, 5, 200).astype(float)
+    weights[::3] = 0
+    tiny = WEIGHTED[name](score, correct, weights=np.where(weights > 0, weights, 1e-13))
+    assert tiny == pytest.approx(WEIGHTED[name](score, correct, weights=weights), rel=1e-9)
 
 
 def test_aurc_is_smooth_in_its_weights():
@@ -111,6 +145,7 @@ def test_invalid_weights(name, weights, error, sentence):
 def test_a_sample_of_weight_0_is_none():
     ranking = rank([0.1, 0.2, 0.3], [True, False, True], weights=[1, 0, 2])
     assert ranking.score.tolist() == [0.1, 0.3]
-    assert ranking.correct.tolist() == [1, 2]
+    assert ranking.correct.tolist() == [0.25, 0.5]  # the largest in [1/2, 1)
     assert ranking.errors.tolist() == [0, 0]
+    assert ranking.samples == pytest.approx(9 / 5)
     assert math.isnan(fpr_at_tpr([0.1, 0.2], [True, False], weights=[1, 0]))

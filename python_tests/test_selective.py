@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rrfast import engine
 from rrfast.data import digits, digits_cnn
+from rrfast.metrics import acceptance_threshold, false_acceptance, thresholded_error
 from rrfast.scores import MSR, ODIN, SCORES, DoctorAlpha, Entropy, Preprocessed, Radius, RelU
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.score import Score
@@ -100,6 +101,52 @@ def test_an_error_of_infinite_radius_cannot_be_rejected() -> None:
     assert 0.1 < tpr_threshold(score, correct, 0.5) < 0.2
     with pytest.raises(ValueError, match=r"share tpr=0.6 of the 2 errors: 1 of them score infinit"):
         tpr_threshold(score, correct, 0.6)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.uint8, torch.int64],
+)
+def test_the_rejected_are_rejected_in_every_dtype(dtype: torch.dtype) -> None:
+    score = torch.tensor([1, 2, 3, 4]).to(dtype)
+    correct = torch.tensor([False, True, False, True])
+    threshold = tpr_threshold(score, correct, 0.5)
+    largest = tpr_threshold(score, ~correct, 1.0)  # an error is the most confident of all
+    for compared in (score, score.double()):
+        assert (compared >= threshold).tolist() == [False, True, True, True]
+        assert not (compared >= largest).any()
+    numbers = score.double().numpy()  # bfloat16 is none of NumPy's
+    assert (numbers >= threshold).tolist() == [False, True, True, True]
+
+
+def test_arrays_that_descend() -> None:
+    score, right = np.array([0.1, 0.4, 0.6, 0.9])[::-1], np.array([True, False, True, False])[::-1]
+    assert coverage_threshold(score, 0.5) == 0.6
+    assert tpr_threshold(score, right, 0.5) > 0.4
+    assert risk_threshold(score, ~right, 0.5) == 0.1
+    assert guaranteed_risk(score, np.ones(4, dtype=bool)[::-1], 0.99).coverage == 1
+    assert false_acceptance(score, 0.6) == 0.5
+    assert acceptance_threshold(score, right, 1.0) == 0.1
+    assert thresholded_error(score, right, 0.6) == 0.5
+
+
+@pytest.mark.parametrize("aim", [{"coverage": 0.5}, {"tpr": 0.9}, {"target_risk": 0.05}])
+def test_rounding_does_not_decide(trained: nn.Module, data: Any, aim: dict[str, float]) -> None:
+    """The threshold is halfway between two scores, and accepts what it is to accept."""
+    classifier = SelectiveClassifier(trained, "msr").fit(batches(data.validation), **aim)
+    score = classifier(data.validation.x).confidence.double()
+    correct = classifier(data.validation.x).prediction == data.validation.y
+    exact = {
+        "coverage": lambda: coverage_threshold(score, 0.5),
+        "tpr": lambda: tpr_threshold(score, correct, 0.9),
+        "target_risk": lambda: risk_threshold(score, correct, 0.05),
+    }[next(iter(aim))]()
+    threshold, accepted = float(classifier.threshold), score >= exact
+    assert torch.equal(score >= threshold, accepted)
+    least, most = float(score[accepted].min()), float(score[~accepted].max())
+    assert threshold == pytest.approx((least + most) / 2, abs=1e-15)
+    assert least - threshold > 1e-3 * (least - most)  # the exact one of "tpr" is next to `most`
+    assert threshold - most > 1e-3 * (least - most)
 
 
 def test_risk_is_that_of_the_accepted() -> None:

@@ -20,7 +20,7 @@ class Row(NamedTuple):
 
     image: str  #: relative path, or number of the row
     prediction: int | None  #: None where there is no score
-    confidence: float | None  #: larger = more to be trusted; NaN as it came, None without an image
+    confidence: float | None  #: larger = more to be trusted; None where there is no score, not NaN
     accept: bool | None  #: None where no threshold was asked for
     error: str | None  #: why there is no score
 

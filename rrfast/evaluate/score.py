@@ -83,7 +83,8 @@ def score(
     image       relative path, or number of the row from 0
     prediction  class; empty where there is an error
     NAME        the score, by its name in `rrfast.scores.SCORES`; larger = more to be trusted; a
-                radius in units of pixels in [0, 1], inf where no change of the prediction was found
+                radius in units of pixels in [0, 1], inf where no change of the prediction was
+                found; empty where there is an error, and never NaN
     accept      whether the score is at least the threshold, never where there is an error; empty
                 where no threshold was asked for
     error       empty, or a sentence: an image that cannot be read, has another shape than the

@@ -22,7 +22,7 @@ from rrfast.train.recipe_file import Recipe
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
-NAN = "the model's score is NaN"
+NAN = "the model's score is NaN: a logit or a gradient is, or has overflowed"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def _rows(job: Job, places: range, read: Read, asked: bool) -> Iterator[Row]:
             continue
         predicted, trust, accepted = next(values)
         if math.isnan(trust):
-            yield Row(name, None, trust, no, NAN)
+            # Not NaN, which databases take for the largest number there is.
+            yield Row(name, None, None, no, NAN)
         else:
             yield Row(name, predicted, trust, accepted if asked else None, None)
 

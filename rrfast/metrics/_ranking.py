@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,15 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 class Ranking(NamedTuple):
     """Weight of wrong and right predictions per distinct score, least confident first; G of them.
 
-    Counts in int64, or sums of sample weights in float64. No group is empty.
+    Counts in int64, or sums of sample weights in float64: weights divided by the power of two that
+    brings the largest into [1/2, 1), which rounds nothing. No group is empty.
     """
 
     score: Tensor  #: [G] the distinct scores, ascending, in their own dtype
     errors: Tensor  #: [G] wrong predictions
     correct: Tensor  #: [G] right predictions
+    #: Of weights (sum w)^2 / sum w^2, as many equal ones as know as much (Kish); None with counts.
+    samples: float | None = None
 
 
 def check(
@@ -35,33 +39,33 @@ def check(
         TypeError: `score` is not real numbers, or `correct` is not boolean.
         ValueError: Not one score per answer in one dimension, none at all, or NaN among the scores.
     """
-    s, c = _tensor("score", score), _tensor("correct", correct)
-    # Not every device has float64 or sorts all integers: MPS has not.
-    s = s if s.device.type in {"cpu", "cuda"} else s.cpu()
-    if not (s.is_floating_point() or s.dtype in _INTEGERS):
-        raise TypeError(f"score must be real numbers, larger = more confident, got {_dtype(s)}")
+    s, c = _scores(score), _tensor("correct", correct)
     if c.numel() and c.dtype != torch.bool:
         raise TypeError(
             f"correct must be boolean, True where the prediction is right, got {_dtype(c)}; "
             "make it with prediction == label"
         )
-    for name, value in (("score", s), ("correct", c)):
-        if value.dim() != 1:
-            raise ValueError(f"{name} must have one dimension [n], got shape {list(value.shape)}")
+    _check_one_dimension("correct", c)
     if len(s) != len(c):
         raise ValueError(
             f"score and correct must have the same length, got {len(s)} scores and {len(c)} answers"
         )
     if len(s) == 0 and not empty:
         raise ValueError("score and correct must hold at least one sample, got none")
-    missing = 0 if nan else int(s.isnan().sum())
-    if missing:
-        raise ValueError(
-            "score must not contain NaN, which has no place in a ranking, got "
-            f"{missing} among {len(s)}"
-        )
+    if not nan:
+        _check_no_nan(s)
     # An empty list of answers comes as float64.
     return s, c.to(s.device, torch.bool)
+
+
+def check_score(score: object, *, empty: bool = False, nan: bool = False) -> Tensor:
+    """`check` for a score alone, where there are no answers."""
+    s = _scores(score)
+    if len(s) == 0 and not empty:
+        raise ValueError("score must hold at least one sample, got none")
+    if not nan:
+        _check_no_nan(s)
+    return s
 
 
 def rank(score: object, correct: object, weights: object = None) -> Ranking:
@@ -73,8 +77,9 @@ def rank(score: object, correct: object, weights: object = None) -> Ranking:
     Args:
         score: [n] real numbers, larger = more confident; or a `Ranking`, returned as it is.
         correct: [n] booleans, True where the prediction is right; None with a `Ranking`.
-        weights: [n] finite real numbers >= 0, not all 0: a sample of weight 2 counts as two equal
-            samples, one of weight 0 as none. None counts each once, in integers.
+        weights: [n] finite real numbers >= 0, not all 0: a sample of twice the weight counts as two
+            equal samples, one of weight 0 as none. Only their proportions matter. None counts each
+            sample once, in integers.
 
     Raises:
         TypeError: As `check`; `weights` are not real numbers, or something comes with a `Ranking`.
@@ -102,7 +107,7 @@ def rank(score: object, correct: object, weights: object = None) -> Ranking:
             torch.bincount(group[which], weights=w[which], minlength=groups)
             for which in (~right, right)
         )
-        return Ranking(s[starts], errors, correct_)
+        return Ranking(s[starts], errors, correct_, float(w.sum() ** 2 / w.square().sum()))
     size = torch.bincount(group, minlength=groups)
     counted = torch.bincount(group[right], minlength=groups)
     return Ranking(s[starts], size - counted, counted)
@@ -137,7 +142,34 @@ def _weights(value: object, n: int) -> Tensor:
         raise ValueError(f"weights must be finite and >= 0, got {w.min()} to {w.max()}")
     if not bool((w > 0).any()):
         raise ValueError("weights must not all be 0: no sample would count")
-    return w
+    # Sums and squares of what is left neither overflow nor vanish. In two steps, because 2^1074 is
+    # no float64.
+    exponent = math.frexp(w.max().item())[1]
+    return w * 2.0 ** (-exponent // 2) * 2.0 ** (-exponent - -exponent // 2)
+
+
+def _scores(score: object) -> Tensor:
+    s = _tensor("score", score)
+    # Not every device has float64 or sorts all integers: MPS has not.
+    s = s if s.device.type in {"cpu", "cuda"} else s.cpu()
+    if not (s.is_floating_point() or s.dtype in _INTEGERS):
+        raise TypeError(f"score must be real numbers, larger = more confident, got {_dtype(s)}")
+    _check_one_dimension("score", s)
+    return s
+
+
+def _check_one_dimension(name: str, value: Tensor) -> None:
+    if value.dim() != 1:
+        raise ValueError(f"{name} must have one dimension [n], got shape {list(value.shape)}")
+
+
+def _check_no_nan(score: Tensor) -> None:
+    missing = int(score.isnan().sum())
+    if missing:
+        raise ValueError(
+            "score must not contain NaN, which has no place in a ranking, got "
+            f"{missing} among {len(score)}"
+        )
 
 
 def _tensor(name: str, value: Any) -> Tensor:

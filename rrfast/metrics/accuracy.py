@@ -16,7 +16,7 @@ def accuracy(score: object, correct: object, *, weights: object = None) -> float
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
     Returns:
@@ -33,5 +33,5 @@ def accuracy(score: object, correct: object, *, weights: object = None) -> float
         >>> accuracy([0.9, 0.4, 0.8, 0.3], [True, True, False, True])
         0.75
     """
-    _, errors, right = rank(score, correct, weights)
+    _, errors, right, _ = rank(score, correct, weights)
     return right.sum().item() / (right.sum() + errors.sum()).item()

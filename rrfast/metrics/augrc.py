@@ -22,12 +22,13 @@ def augrc(score: object, correct: object, *, weights: object = None) -> float:
     with error rate r: r^2/2 is a perfect ranking, r/2 a constant score.
 
     Convention: the area. The mean of e over the n coverages i/n, as AURC is a mean, would be larger
-    by r/(2n), for every score alike. Times 1000 in papers; not here.
+    by r/(2n), for every score alike. torch-uncertainty leaves out the area below coverage 1/n, and
+    divides by 1 - 1/n. Times 1000 in papers; not here.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
     Returns:
@@ -46,7 +47,7 @@ def augrc(score: object, correct: object, *, weights: object = None) -> float:
         >>> round(augrc([0.5, 0.5, 0.5], [True, True, False]), 4)
         0.1667
     """
-    _, errors, right = rank(score, correct, weights)
+    _, errors, right, _ = rank(score, correct, weights)
     errors, size = errors.flip(0), (errors + right).flip(0)
     # Twice the area, so that half ties stay integers.
     twice = (size * (2 * errors.cumsum(0) - errors)).sum().item()

@@ -24,7 +24,7 @@ def aupr_error(score: object, correct: object, *, weights: object = None) -> flo
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
     Returns:

@@ -49,16 +49,17 @@ def aurc(
     * "torch-uncertainty": trapezoid over coverages 1/n, ..., 1, divided by their width 1 - 1/n; NaN
       for one sample. Its own order of ties is not defined; here that of the data.
 
-    Weights count as repetition: m and the sums become sums of weights, and sum_{i=1}^{m} 1/(a+i),
-    which the closed form needs, becomes psi(a+m+1) - psi(a+1) with the digamma function psi: the
-    same for integers, and smooth between them. Doubling every weight is therefore a set twice as
-    large, of slightly other area.
+    With weights n is the number of equal weights that know as much, (sum w)^2 / sum w^2 (Kish), and
+    weights are scaled to that sum: their proportions decide, equal weights change nothing, and a
+    weight that goes to 0 goes like the sample. m and the sums become sums of weights, and
+    sum_{i=1}^{m} 1/(a+i), which the closed form needs, becomes psi(a+m+1) - psi(a+1) with the
+    digamma function psi: the same for integers, and smooth between them.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
         convention: A name of the list; `rrfast.metrics.convention` gives its sentence.
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0, as above; only their proportions matter. None
             counts each sample once. Only for "rat" and "fd-shifts".
 
     Returns:
@@ -91,13 +92,15 @@ def aurc(
             )
         s, c = check(score, correct)
         return _in_data_order(s, c, convention)
-    _, errors, right = rank(score, correct, weights)
+    _, errors, right, samples = rank(score, correct, weights)
     errors, size = errors.flip(0), (errors + right).flip(0)
     if convention == "fd-shifts":
         coverage = size.cumsum(0).double()
         risk = errors.cumsum(0) / coverage
         area = risk[0] * coverage[0] + torch.trapezoid(risk, coverage)
         return float(area / coverage[-1])
+    if samples is not None:
+        errors, size = (weight * (samples / size.sum()) for weight in (errors, size))
     errors_above, seen_above = errors.cumsum(0) - errors, size.cumsum(0) - size
     rate = errors.double() / size
     if size.is_floating_point():

@@ -76,12 +76,14 @@ def bootstrap(
         raise ValueError(f"level must be in (0, 1), got {level!r}")
     check_seed("seed", seed)
     # On the CPU, where the generator gives the same numbers whatever the device of the score.
-    values, *counts = (x.cpu() for x in rank(score, correct))
-    value = function(Ranking(values, *counts), None)
+    values, errors, right = (x.cpu() for x in rank(score, correct)[:3])
+    value = function(Ranking(values, errors, right), None)
     if math.isnan(value):
         return Interval(value, value, value)
     groups = len(values)
-    cell = torch.repeat_interleave(torch.cat(counts))  # [n] 0..G-1 for errors, G..2G-1 for right
+    cell = torch.repeat_interleave(
+        torch.cat((errors, right))
+    )  # [n] 0..G-1 for errors, G..2G-1 for right
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.empty(draws, dtype=torch.float64)
     for i in range(draws):

@@ -40,7 +40,7 @@ def detection_error(
         correct: [n] booleans, True where the prediction is right.
         convention: "rat" or "odin"; `rrfast.metrics.convention` gives its sentence.
         tpr: The fraction of right predictions to accept in "odin", in (0, 1]; "rat" needs none.
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
     Returns:

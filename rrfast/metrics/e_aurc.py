@@ -35,7 +35,7 @@ def e_aurc(
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
         convention: "rat" or "geifman"; `rrfast.metrics.convention` gives its sentence.
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0, as of `aurc`; only their proportions matter. None
             counts each sample once.
 
     Returns:
@@ -70,5 +70,6 @@ def e_aurc(
         torch.arange(2, device=total.device)[kept],
         torch.stack([errors, zero])[kept],
         torch.stack([zero, right])[kept],
+        ranking.samples,
     )
     return area - aurc(best, None)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from rrfast.checks import is_number
-from rrfast.metrics._ranking import check
+from rrfast.metrics._ranking import check_score
 
 
 def false_acceptance(score: object, threshold: float) -> float:
@@ -38,6 +36,5 @@ def false_acceptance(score: object, threshold: float) -> float:
     """
     if not is_number(threshold):
         raise TypeError(f"threshold must be a number, got {threshold!r}")
-    n = len(score) if hasattr(score, "__len__") else 0
-    s, _ = check(score, torch.zeros(n, dtype=torch.bool), empty=True, nan=True)
+    s = check_score(score, empty=True, nan=True)
     return int((s.double() >= threshold).sum()) / len(s) if len(s) else math.nan

@@ -8,7 +8,6 @@ from rrfast.metrics._ranking import fraction, rank, sweep
 from rrfast.metrics.convention import Positive, conventions, known
 
 _CORRECT = {"openmix", "fd-shifts"}
-_NEAREST = {"openmix", "torch-uncertainty"}
 
 
 @conventions(
@@ -17,7 +16,10 @@ _NEAREST = {"openmix", "torch-uncertainty"}
         "relative-uncertainty": "errors positive; FPR at the first threshold with TPR >= tpr",
         "openmix": "right predictions positive; FPR where TPR is nearest to tpr",
         "fd-shifts": "right predictions positive; least FPR with TPR >= tpr - 0.0005",
-        "torch-uncertainty": "errors positive; FPR where TPR is nearest to tpr",
+        "torch-uncertainty": "errors positive; FPR at the first threshold with TPR >= tpr",
+        "torch-uncertainty-0.12": (
+            "errors positive; FPR where TPR is nearest to tpr, the last threshold of equally near"
+        ),
     }
 )
 def fpr_at_tpr(
@@ -47,12 +49,15 @@ def fpr_at_tpr(
     | "rat", "relative-uncertainty" | errors | the first with TPR >= `tpr` |
     | "openmix" | right predictions | TPR nearest to `tpr`, the smaller of two equally near |
     | "fd-shifts" | right predictions | the first with TPR >= `tpr` - 0.0005 (0.9495 at 0.95) |
-    | "torch-uncertainty" | errors | TPR nearest to `tpr`, the smaller of two equally near |
+    | "torch-uncertainty" | errors | as "rat", since its release 0.13.0 |
+    | "torch-uncertainty-0.12" | errors | TPR nearest to `tpr`, the last of those equally near |
 
     With right predictions positive, flagged(t) = {i : s_i >= t} and the two classes change places:
-    the result is the share of errors that is accepted. "Nearest" may be the threshold that flags
-    nothing. All take every distinct score as a threshold; scikit-learn's `roc_curve`, which those
-    codes call, leaves out points on straight lines unless told not to. (DOCTOR interpolates, ODIN
+    the result is the share of errors that is accepted. "openmix" may take the threshold that flags
+    nothing. "torch-uncertainty-0.12" rounds its rates to float32, takes no threshold beyond the
+    first that catches all, and of several with one TPR below 1 that with the most false alarms. All
+    take every distinct score as a threshold; scikit-learn's `roc_curve`, which some of those codes
+    call, leaves out points on straight lines unless told not to. (DOCTOR interpolates, ODIN
     averages, over grids of thresholds that are not given here.)
 
     Args:
@@ -61,7 +66,7 @@ def fpr_at_tpr(
         tpr: The fraction of positives to catch, in (0, 1].
         positive: The class to detect, "errors" or "correct"; None takes the convention's.
         convention: A name of the table; `rrfast.metrics.convention` gives its sentence.
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once. Weights that are no integers round in their sums, and a TPR
             that should be exactly `tpr` may then fall short of it.
 
@@ -98,7 +103,12 @@ def fpr_at_tpr(
     # A quotient, not a product: 19 / 20 rounds to the double 0.95, 0.07 * 100 does not round to 7.
     caught = positives.double() / positives[-1]
     alarms = negatives.double() / negatives[-1]
-    if convention in _NEAREST:
+    if convention == "torch-uncertainty-0.12":
+        # In float32, as it is there: rounding decides between two that are equally near.
+        rate = positives.float() / positives[-1]
+        distance = (rate[: int((rate == 1).int().argmax()) + 1] - tpr).abs()
+        return float(alarms[(distance == distance.min()).nonzero()[-1]])
+    if convention == "openmix":
         nothing = caught.new_zeros(1)
         caught, alarms = torch.cat([nothing, caught]), torch.cat([nothing, alarms])
         return float(alarms[(caught - tpr).abs().argmin()])

@@ -20,7 +20,7 @@ def mean_confidence(score: object, correct: object, *, weights: object = None) -
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
     Returns:
@@ -38,6 +38,6 @@ def mean_confidence(score: object, correct: object, *, weights: object = None) -
         >>> mean_confidence([0.75, 0.5, 1.0, 0.25], [True, True, False, True])
         0.625
     """
-    values, errors, right = rank(score, correct, weights)
+    values, errors, right, _ = rank(score, correct, weights)
     count = errors + right
     return float((values.double() * count).sum() / count.sum())

@@ -23,7 +23,7 @@ def risk_at_coverage(
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
         coverage: The least share to accept, in (0, 1].
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
     Returns:

@@ -31,7 +31,7 @@ def risk_coverage_curve(
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
     Returns:
@@ -52,6 +52,6 @@ def risk_coverage_curve(
         >>> [round(risk, 4) for risk in curve.risk.tolist()]
         [0.0, 0.3333, 0.25]
     """
-    threshold, errors, right = (x.flip(0) for x in rank(score, correct, weights))
+    threshold, errors, right = (x.flip(0) for x in rank(score, correct, weights)[:3])
     accepted = (errors + right).cumsum(0).double()
     return RiskCoverageCurve(accepted / accepted[-1], errors.cumsum(0) / accepted, threshold)

@@ -33,7 +33,7 @@ def roc_curve(
         correct: [n] booleans, True where the prediction is right.
         positive: "errors", as above, thresholds ascending; or "correct", the two classes changing
             places, positive where score >= threshold, thresholds descending.
-        weights: [n] real numbers >= 0, not all 0; a weight of 2 counts as the sample twice. None
+        weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
     Returns:

@@ -20,7 +20,12 @@ from rrfast.scores.labelled import labelled, right_of
 from rrfast.selective.guarantee import guaranteed_risk
 from rrfast.selective.score_state import Unpacked, pack, unpack
 from rrfast.selective.state_file import read_state, write_state
-from rrfast.selective.threshold import coverage_threshold, risk_threshold, tpr_threshold
+from rrfast.selective.threshold import (
+    coverage_threshold,
+    risk_threshold,
+    tpr_threshold,
+    with_room,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -130,6 +135,12 @@ class SelectiveClassifier(nn.Module):
             (`rrfast.selective.guaranteed_risk`); without it, among the samples seen.
         coverage: at least this share is accepted.
         tpr: at least this share of the errors is rejected.
+
+        Of the samples that are seen the aim decides which are accepted. The threshold is halfway
+        between the least confident of them and the most confident of the others, so that rounding
+        does not decide where the same scores are computed by other means (`export`, another batch
+        size, a GPU). Only with `confidence` it is just above the latter, and its score falls on
+        either side then: the bound is proved for thresholds that depend on no accepted sample.
 
         Args:
             loader: Yields (x [B, ...], y [B]); not what the model was trained on or the score was
@@ -320,11 +331,13 @@ def _chosen(
         chosen = guaranteed_risk(values, correct, target_risk, confidence)
         return chosen.threshold, chosen.bound
     if target_risk is not None:
-        return risk_threshold(values, correct, target_risk), None
-    if coverage is not None:
-        return coverage_threshold(values, coverage), None
-    assert tpr is not None
-    return tpr_threshold(values, correct, tpr), None
+        threshold = risk_threshold(values, correct, target_risk)
+    elif coverage is not None:
+        threshold = coverage_threshold(values, coverage)
+    else:
+        assert tpr is not None
+        threshold = tpr_threshold(values, correct, tpr)
+    return with_room(values, threshold), None
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -34,15 +34,22 @@ def export(
     exported; the radii that search for the boundary cannot, nor can a score or model whose course
     depends on the numbers it meets.
 
-    The program runs rrfast's ops, and on the device it was exported for its numbers are those of
-    the classifier, bit for bit; to load it in another process needs `import rrfast`. With
-    `portable`, the functions of `rrfast.reference` take their place, in PyTorch's own operations:
-    it runs wherever PyTorch does. The sums of `plane_distance` are then added in another order: on
-    a CPU, radius `grad` without bounds agrees to a relative 17 * 2**-24 for float32, and to
-    (n + n / 256 + 24) * 2**-53 for float64 inputs of n elements; with bounds it is that of a margin
-    off by as much. With `fast` the cotangent differs in the last places, which changes the sign of
-    a gradient only where that is nothing but rounding. A score that lies on the threshold may fall
-    on its other side.
+    The program runs rrfast's ops; to load it in another process needs `import rrfast`. On the
+    device it was exported for its numbers are those of the classifier, bit for bit, where torch
+    records an operation as it runs it: convolutions, linear layers, normalisation, pooling,
+    activations. Recurrent layers and attention, which torch runs fused or by a fast path of its own
+    and records in their parts, differ in the last digits, and the radius with them: with
+    `torch.nn.LSTM` by a relative 4e-6, as measured. A threshold that `fit` chose lies halfway
+    between two scores, where there is room, so that such digits decide nothing of the samples it
+    saw.
+
+    With `portable`, the functions of `rrfast.reference` take the place of rrfast's ops, in
+    PyTorch's own operations: it runs wherever PyTorch does. The sums of `plane_distance` are then
+    added in another order: on a CPU, radius `grad` without bounds agrees to a relative 17 * 2**-24
+    for float32, and to (n + n / 256 + 24) * 2**-53 for float64 inputs of n elements; with bounds it
+    is that of a margin off by as much. With `fast` the cotangent differs in the last places, which
+    changes the sign of a gradient only where that is nothing but rounding. Another input's score
+    that lies within such rounding of the threshold may fall on its other side.
 
     Args:
         classifier: As `fit` or `load` left it; left as it is. The program has copies of its weights

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
-
 from rrfast.metrics._ranking import check
 from rrfast.selective.bound import check_fraction, largest_risk, log_at_most
 from rrfast.selective.threshold import just_above
@@ -84,6 +82,7 @@ def guaranteed_risk(
     looks at depends on the errors it saw, here on n alone.
 
     Example:
+        >>> import torch
         >>> score = torch.linspace(0, 1, 1000)
         >>> guaranteed_risk(score, score > 0.1, target_risk=0.02).coverage
         0.9
@@ -92,7 +91,6 @@ def guaranteed_risk(
     check_fraction("confidence", confidence)
     target_risk, confidence = float(target_risk), float(confidence)  # not in NumPy's precision
     s, c = check(score, correct)
-    s = s if s.dtype in (torch.float32, torch.float64) else s.double()
     n, (ranked, order) = len(s), s.sort(descending=True)
     ranked, errors = ranked.cpu(), (~c[order]).cumsum(0).cpu()
     ranks = looks(n)

@@ -4,16 +4,53 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rrfast.checks import describe, is_number
-from rrfast.metrics._ranking import check
+from rrfast.metrics._ranking import check, check_score
 
 
 def just_above(value: Tensor) -> float:
-    """The smallest number of the value's dtype that is greater: what scores as much is rejected."""
+    """The smallest number of the value's dtype that is greater: what scores as much is rejected.
+
+    It is a float64 too, and compares alike there and in the value's dtype. (Integers beyond 2^24
+    torch compares with a number in float32: compare them in float64.)
+
+    Example:
+        >>> just_above(torch.tensor(1)), just_above(torch.tensor(1.0, dtype=torch.bfloat16))
+        (2.0, 1.0078125)
+    """
+    if not value.is_floating_point():
+        # Beyond 2^53 the next integer may be no float64, and what is greater is another.
+        return max(float(int(value) + 1), math.nextafter(float(value), math.inf))
+    if value.dtype == torch.float16:  # torch has no nextafter of it
+        with np.errstate(over="ignore"):  # the next after the largest is infinity
+            return float(np.nextafter(value.cpu().numpy(), np.float16(math.inf)))
     return float(value.nextafter(value.new_tensor(math.inf)))
+
+
+def with_room(score: Tensor, threshold: float) -> float:
+    """A threshold that accepts the same of these samples, halfway to the nearest it rejects.
+
+    So rounding does not decide where a score is computed again by other means. The threshold itself
+    where nothing is accepted, nothing rejected, or no number lies in between.
+
+    Args:
+        score: [n] float64, no NaN.
+        threshold: Accepted is score >= threshold.
+
+    Example:
+        >>> with_room(torch.tensor([0.0, 0.25, 0.75]).double(), 0.75)
+        0.5
+    """
+    kept = score >= threshold
+    if bool(kept.all()) or not bool(kept.any()):
+        return threshold
+    above, below = float(score[kept].min()), float(score[~kept].max())
+    middle = below / 2 + above / 2
+    return middle if below < middle < above else threshold
 
 
 def coverage_threshold(score: object, coverage: float) -> float:
@@ -30,7 +67,7 @@ def coverage_threshold(score: object, coverage: float) -> float:
         0.4
     """
     _check_share("coverage", coverage)
-    s, _ = check(score, torch.ones(len(score), dtype=torch.bool))  # type: ignore[arg-type]
+    s = check_score(score)
     # A product of floats may end just above the integer it stands for.
     accepted = max(1, math.ceil(float(coverage) * len(s) - 1e-9))
     return float(s.sort(descending=True).values[accepted - 1])
@@ -38,6 +75,8 @@ def coverage_threshold(score: object, coverage: float) -> float:
 
 def tpr_threshold(score: object, correct: object, tpr: float) -> float:
     """The lowest threshold that rejects at least a share `tpr` of the errors.
+
+    The lowest number of the scores' dtype that does; the next integer for integers.
 
     Args:
         score: [n] real numbers, larger = more confident; no NaN.
@@ -56,7 +95,6 @@ def tpr_threshold(score: object, correct: object, tpr: float) -> float:
     """
     _check_share("tpr", tpr)
     s, c = check(score, correct)
-    s = s if s.dtype in (torch.float32, torch.float64) else s.double()
     wrong = s[~c].sort().values
     if len(wrong) == 0:
         raise ValueError("correct must have a wrong prediction, or there is nothing to reject")
