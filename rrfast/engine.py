@@ -13,7 +13,7 @@ from torch import Tensor
 from rrfast import ops
 from rrfast.checks import check_batch, check_logits, describe
 from rrfast.frozen import Frozen, _held  # noqa: F401 - what is held now, for tests
-from rrfast.inside import device_of, modules_of  # noqa: F401 - found here by what uses engines
+from rrfast.inside import modules_of
 from rrfast.reference import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -197,8 +197,8 @@ class Recorded:
 
         A captured model keeps what its backward reads in one place as well as its output.
         """
-        latest = self._engine._latest
-        return latest is not self._output and torch._C._is_alias_of(latest, self._output)
+        latest, output = self._engine._latest, self._output
+        return latest is not output and bool(torch._C._is_alias_of(latest, output))  # type: ignore[attr-defined]
 
     def _record(self) -> Tensor:
         try:

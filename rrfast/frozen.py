@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import starmap
 from typing import Any
 
 import torch
@@ -44,9 +44,10 @@ class Frozen(Changes):
     """
 
     def __init__(self) -> None:
-        # In inference mode nothing can be differentiated; leaving restores the mode of gradients.
-        self._mode: Any = torch._C._InferenceMode(False)
-        leave = itertools.starmap(self._mode.__exit__, [(None, None, None)])
+        #: What ends inference mode, in which nothing can be differentiated, from where it is made;
+        #: leaving it brings the user's modes of autograd back.
+        self._modes: list[tuple[Any, None, None, None]] = []
+        leave = starmap(torch._C._InferenceMode.__exit__, self._modes)
         super().__init__(leave, map(_held.pop, [id(self)], [None]))
         #: Modules whose `train` is their own, and the modes they were in.
         self.trained: list[tuple[nn.Module, str, bool]] = []
@@ -69,7 +70,7 @@ class Frozen(Changes):
             others = [other for other in others if id(other) in _held]
             self._taken = {key: was for other in others for key, was in other._keys()}
             _held[id(self)] = weakref.ref(self)
-            self._mode.__enter__()
+            self._modes.append((torch._C._InferenceMode(False), None, None, None))
             uncache(self)
             modules = _all(roots)
             specials = self._announced(modules)
@@ -92,13 +93,14 @@ class Frozen(Changes):
                 self.entries.append((entries, name, was))
             entries[name] = value
 
-    def close(self) -> None:  # type: ignore[override]
+    def close(self) -> None:
         """Leave, thing by thing."""
         try:
             self._put_back()
         finally:
             self._put_back()  # what an interrupt has left
-            self._mode.__exit__(None, None, None)
+            while self._modes:
+                self._modes.pop()[0].__exit__(None, None, None)
             _held.pop(id(self), None)
 
     def _in_python(self) -> None:
@@ -118,9 +120,8 @@ class Frozen(Changes):
             overridden, special = kinds[kind]
             if overridden or "train" in module.__dict__:
                 own.append(module)
-            for change in special:
-                specials.append((change, module))
-        if any(module.training or (id(module), "train") in self._taken for module in own):
+            specials += [(change, module) for change in special]
+        if [module for module in own if module.training or (id(module), "train") in self._taken]:
             self._tell(own, modules)
         return specials
 
@@ -191,13 +192,14 @@ class Frozen(Changes):
         failed: list[Exception] = []
         with _lock:
             kept = {key for other in _others(self) for key, _ in other._keys()}
-            for held, back in (
+            ways: list[tuple[list[Any], Callable[[Any, str, Any], object]]] = [
                 (self.trained, _train),
                 (self.entries, dict.__setitem__),
                 (self.added, dict.pop),
                 (self.attributes, setattr),
                 (self.others, _call),
-            ):
+            ]
+            for held, back in ways:
                 while held:  # the last first: what was there before all changes comes at the end
                     thing, name, was = held[-1]
                     try:
@@ -258,8 +260,8 @@ def _others(holder: Frozen) -> list[Frozen]:
 
 
 def _after_fork() -> None:
-    """Put back what threads hold that do not exist in this process; none of them has the lock."""
-    global _lock
+    """Put back what threads hold that do not exist in this process; whoever has the lock."""
+    global _lock  # noqa: PLW0603 - the old one may be held by a thread that is not there
     _lock = threading.RLock()
     for holder in [reference() for reference in list(_held.values())]:
         if holder is not None and holder.thread != threading.get_ident():

@@ -8,7 +8,7 @@ import itertools
 import sys
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -76,22 +76,10 @@ def modules_of(model: object) -> list[nn.Module]:
 
 def _within(thing: Any) -> Iterable[object]:
     """What a thing that is no module holds or names."""
-    if isinstance(thing, types.FunctionType):
-        return _of_function(thing)
-    if isinstance(thing, types.MethodType):
-        return [thing.__self__, *_of_function(thing.__func__, type(thing.__self__))]
-    if isinstance(thing, functools.partial):
-        return [thing.func, *thing.args, *thing.keywords.values()]
-    if isinstance(thing, (list, tuple, set, frozenset)):
-        return itertools.islice(thing, ELEMENTS)
-    if isinstance(thing, dict):
-        return itertools.islice(thing.values(), ELEMENTS)
-    if isinstance(thing, torch._C.ScriptMethod):
-        # TorchScript's own handle on the module: another wrapper, of the same flags and parameters.
-        return [torch.jit._recursive.wrap_cpp_module(thing.owner)]
-    if isinstance(thing, (type, types.ModuleType)) or _top(type(thing).__module__) in _OPAQUE:
-        return []
-    return _of_object(thing)
+    for kind, held in _HELD:
+        if isinstance(thing, kind):
+            return held(thing)
+    return () if _top(type(thing).__module__) in _OPAQUE else _of_object(thing)
 
 
 def _of_object(thing: Any) -> Iterator[object]:
@@ -170,3 +158,41 @@ def _value(slot: types.MemberDescriptorType, thing: object) -> Iterator[object]:
 
 def _top(module: object) -> str:
     return str(module).partition(".")[0]
+
+
+def _of_method(method: types.MethodType) -> Iterator[object]:
+    yield method.__self__
+    yield from _of_function(method.__func__, type(method.__self__))
+
+
+def _of_partial(call: functools.partial[Any]) -> Iterator[object]:
+    yield call.func
+    yield from (*call.args, *call.keywords.values())
+
+
+def _of_script(method: Any) -> Iterator[object]:
+    """TorchScript's own handle on the module, wrapped anew: the flags and parameters are one."""
+    yield torch.jit._recursive.wrap_cpp_module(method.owner)
+
+
+def _of_elements(container: Iterable[object]) -> Iterator[object]:
+    return itertools.islice(container, ELEMENTS)
+
+
+def _of_values(container: dict[Any, object]) -> Iterator[object]:
+    return itertools.islice(container.values(), ELEMENTS)
+
+
+def _nothing(_: object) -> tuple[()]:
+    return ()
+
+
+_HELD: tuple[tuple[Any, Callable[[Any], Iterable[object]]], ...] = (
+    (types.FunctionType, _of_function),
+    (types.MethodType, _of_method),
+    (functools.partial, _of_partial),
+    ((list, tuple, set, frozenset), _of_elements),
+    (dict, _of_values),
+    (torch._C.ScriptMethod, _of_script),
+    ((type, types.ModuleType), _nothing),
+)

@@ -26,7 +26,7 @@ def check_recorded(module: nn.Module) -> None:
     """
     if isinstance(module, fx.GraphModule):
         state: object = module._code
-    elif isinstance(module, torch.jit.TopLevelTracedModule):
+    elif isinstance(module, torch.jit._trace.TopLevelTracedModule):
         state = True
     else:
         return
@@ -78,9 +78,10 @@ def _of_trace(module: nn.Module) -> Iterator[str]:
         given = dict(zip(names, node.inputs(), strict=False))
         mean = given.get("running_mean")
         normalises_by_batch_anyway = mean is not None and mean.type().kind() == "NoneType"
-        if any(
-            name in _MODES and value.toIValue() is True for name, value in given.items()
-        ) and not normalises_by_batch_anyway:
+        if (
+            any(name in _MODES and value.toIValue() is True for name, value in given.items())
+            and not normalises_by_batch_anyway
+        ):
             yield str(node.kind())
 
 

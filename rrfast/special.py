@@ -6,7 +6,6 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -68,7 +67,7 @@ def _unhooked(changes: Changes, module: nn.Module) -> None:
     changes.write(vars(module), "_register_backward_hook", _same)
 
 
-def _refused(_: Changes, module: nn.Module) -> None:
+def _refused(_: Changes, __: nn.Module) -> None:
     raise ValueError(
         "model must be one that can be differentiated with respect to its input again and again, "
         "and torch.distributed.fsdp.FullyShardedDataParallel cannot; shard it by "
