@@ -93,8 +93,7 @@ def _warned(_: Changes, module: _BatchNorm) -> None:
         _told.add(module)
         warnings.warn(
             f"model has a {type(module).__name__} without running statistics: in eval mode too it "
-            "normalises by the batch, so that a sample's logits depend on the others of its batch; "
-            "rrfast says so once for each such module",
+            "normalises by the batch, so that a sample's logits depend on the others of its batch",
             RuntimeWarning,
             stacklevel=2,
         )
