@@ -23,6 +23,7 @@ def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
     for name, value in tensors:
         digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        flat = value.detach().cpu().contiguous().flatten()
+        whole = value.full_tensor() if hasattr(value, "full_tensor") else value  # of all its shards
+        flat = whole.detach().cpu().contiguous().flatten()
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from rrfast.engine import Model, modules_of
+from rrfast.engine import Model
+from rrfast.inside import modules_of, owner_of
 from rrfast.radius.measure import Measure, Measured
 
 #: Capture where it pays and can be done, always, or never; see `Graphs`.
@@ -79,7 +80,7 @@ class Graphs:
             )
         if self.when is True and obstacle:
             raise RuntimeError(f"cuda_graph=True {obstacle}; give cuda_graph='auto'")
-        if addresses is None or (self.when == "auto" and not modules_of(model)):
+        if addresses is None or (self.when == "auto" and owner_of(model) is None):
             return measure(model, x)
         with self._lock:
             replay = self._replay_for(measure, model, x, addresses)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rrfast import ops
 from rrfast.box import within
+from rrfast.changes import Changes
 from rrfast.checks import check_count, check_number
-from rrfast.engine import input_gradient, modules_of
+from rrfast.engine import input_gradient
+from rrfast.inside import modules_of
 from rrfast.objectives.mixing import Mixing
 from rrfast.objectives.objective import (
     Backward,
@@ -300,54 +302,50 @@ class RAT(Objective):
         """The second term."""
         return loss_of(self.criterion, model_logits(model, moved), y)
 
-    def _statistics(self, model: Model) -> contextlib.AbstractContextManager[None]:
+    def _statistics(self, model: Model) -> contextlib.AbstractContextManager[Any]:
         """The context of all but the forward of the first term."""
         return _untracked(model) if self.batch_norm == "clean" else contextlib.nullcontext()
 
 
-@contextlib.contextmanager
-def _uncached() -> Iterator[None]:
+def _uncached() -> Changes:
     """Autocast keeps no weights: those of a pass without grad have no graph in older torch.
 
     Passes after it would give them no gradient (https://github.com/pytorch/pytorch/pull/165068).
     """
-    cached = torch.is_autocast_cache_enabled()
+    changes = Changes(map(torch.set_autocast_cache_enabled, [torch.is_autocast_cache_enabled()]))
     torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(cached)
+    return changes
 
 
-@contextlib.contextmanager
-def _untracked(model: Model) -> Iterator[None]:
+def _untracked(model: Model) -> Changes:
     """BatchNorm in training mode normalises by the batch and leaves its statistics alone.
 
     What it writes goes elsewhere: to it all is as ever, so that checkpointing recomputes the same.
     """
-    aside = [
-        (module, name, statistic)
-        for owner in modules_of(model)
-        for module in owner.modules()
-        if module.training and _is_batch_norm(module)
-        for name, statistic in module.named_buffers(recurse=False)
-        if name in ("running_mean", "running_var", "num_batches_tracked")
-    ]
-    try:
-        for module, name, statistic in aside:
-            # A mean is written and never read; a count may be divided by.
-            empty = torch.empty_like if statistic.is_floating_point() else torch.zeros_like
-            setattr(module, name, empty(statistic))
-        yield
-    finally:
-        for module, name, statistic in aside:
-            setattr(module, name, statistic)
+    scripted: list[tuple[Any, str, Tensor]] = []
+    changes = Changes(starmap(torch._C.ScriptModule.setattr, scripted))
+    for owner in modules_of(model):
+        for module in owner.modules():
+            if not (module.training and _is_batch_norm(module)):
+                continue
+            for name, statistic in list(module.named_buffers(recurse=False)):
+                if name not in ("running_mean", "running_var", "num_batches_tracked"):
+                    continue
+                # A mean is written and never read; a count may be divided by.
+                empty = torch.empty_like if statistic.is_floating_point() else torch.zeros_like
+                if isinstance(module, torch.jit.ScriptModule):
+                    scripted.append((module._c, name, statistic))
+                    module._c.setattr(name, empty(statistic))
+                else:
+                    changes.write(module._buffers, name, empty(statistic))
+    return changes
 
 
 def _is_batch_norm(module: nn.Module) -> bool:
-    """Torch's own, or that in TorchScript."""
+    """Torch's own, or what it was before it was scripted or traced."""
     if isinstance(module, torch.jit.ScriptModule):
-        return "BatchNorm" in str(getattr(module, "original_name", ""))
+        kind = getattr(nn, str(getattr(module, "original_name", "")), None)
+        return isinstance(kind, type) and issubclass(kind, _BatchNorm)
     return isinstance(module, _BatchNorm)
 
 

@@ -343,6 +343,9 @@ def _chosen(
 def weights_hash(model: nn.Module) -> str:
     """SHA-256 of all parameters and buffers in the state_dict, names, dtypes and shapes included.
 
+    Of a model that `fully_shard` has sharded it is that of the whole model, which all processes
+    have to ask for together.
+
     Example:
         >>> model = nn.Linear(2, 2)
         >>> before = weights_hash(model)
