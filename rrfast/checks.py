@@ -151,7 +151,7 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
-def check_once(name: str, values: Sequence[str]) -> None:
+def check_once(name: str, values: Sequence[object]) -> None:
     """Raise a ValueError where a name is there twice: what it stands for would count twice."""
     twice = [value for value in values if values.count(value) > 1]
     if twice:
@@ -215,7 +215,7 @@ def check_folder(out: Path) -> None:
 
 def check_seed(name: str, value: object) -> None:
     """Raise unless `value` is an integer that a generator of torch takes."""
-    if not isinstance(value, (int, numbers.Integral)) or isinstance(value, bool):
+    if not is_integer(value):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if not -(2**63) <= int(value) < 2**64:
         raise ValueError(f"{name} must be from -2**63 to 2**64 - 1, got {value}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rrfast.checks import is_integer
+from rrfast.checks import check_seed
 
 
 def own_draws(n: int, batch: int) -> Tensor:
@@ -34,8 +34,7 @@ def seeded(seed: int) -> torch.Generator:
     """A generator on the CPU that the seed decides.
 
     Raises:
-        TypeError: `seed` is no integer, Python's or NumPy's.
+        TypeError, ValueError: `seed` is no integer, Python's or NumPy's, that a generator takes.
     """
-    if not is_integer(seed):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
+    check_seed("seed", seed)
     return torch.Generator("cpu").manual_seed(int(seed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -52,10 +53,13 @@ def load(path: Path) -> dict[str, Any]:
     """
     with path.open("rb") as file:
         try:
-            _check_sums(file)
+            _check_records(file)
             state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # bytes that are no such file can raise anything
             first = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+            if isinstance(error, pickle.UnpicklingError):
+                # Torch's sentence goes on with how to run the code that is in the file.
+                first = "it holds more than tensors and numbers, or is cut off"
             raise ValueError(
                 f"{path} cannot be read as a file of torch.save ({first}): it is damaged, "
                 "truncated or another kind of file"
@@ -65,13 +69,18 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _check_sums(file: IO[bytes]) -> None:
-    """Raise unless every record of the archive has the CRC-32 that was written with it."""
+def _check_records(file: IO[bytes]) -> None:
+    """Raise unless every record of the archive has the CRC-32 that was written with it.
+
+    None is compressed: torch writes none that is, and it could unpack to any size.
+    """
     archive = file.read(4) == b"PK\x03\x04"
     file.seek(0)
     if not archive:
         return  # of torch before 1.6, or of no torch, which `torch.load` says
     with zipfile.ZipFile(file) as records:
+        if any(record.compress_type != zipfile.ZIP_STORED for record in records.infolist()):
+            raise ValueError("a record of it is compressed")
         # No single flipped bit makes all of them 0: they were not computed.
         if any(record.CRC for record in records.infolist()):
             damaged = records.testzip()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rrfast.checks import check_number, is_integer
+from rrfast.checks import check_count, check_number, check_once
 from rrfast.radius import METHODS
 
 DTYPES = {
@@ -17,6 +17,9 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+#: Pixels of all synthetic images together: 48 GiB of them.
+MOST_PIXELS = 2**32
 
 
 def _check_one_of(name: str, value: str, known: Iterable[str]) -> None:
@@ -68,10 +71,16 @@ class Settings:
         for name in ("methods", "batch", "dtype"):
             if getattr(self, name) == ():
                 raise ValueError(f"{name} must name at least one, got none")
-        for name, values in (("batch", self.batch), ("samples", (self.samples,))):
+            check_once(name, getattr(self, name) or ())
+        counts = ("batch", self.batch), ("samples", (self.samples,)), ("size", (self.size,))
+        for name, values in counts:
             for value in values:
-                if not is_integer(value) or value < 1:
-                    raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+                check_count(name, value)
+        if self.samples * self.size**2 > MOST_PIXELS:
+            raise ValueError(
+                f"samples * size**2 must be at most {MOST_PIXELS}, got samples {self.samples} and "
+                f"size {self.size}"
+            )
         if self.samples < max(self.batch):
             raise ValueError(
                 f"samples must be at least the largest batch, {max(self.batch)}, got {self.samples}"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.checks import check_seed, is_integer
+from rrfast.draws import seeded
 
 
 class Split(NamedTuple):
@@ -74,7 +75,7 @@ def digits(
             f"train and validation must be sizes that leave some of the {len(y)} images to test "
             f"on, got {train} and {validation}"
         )
-    generator = torch.Generator("cpu").manual_seed(int(seed))
+    generator = seeded(seed)
     order = torch.randperm(len(y), generator=generator, device="cpu")
     disturbance = torch.randn(x.shape, generator=generator, device="cpu", dtype=torch.float32)
     x = (x + noise * disturbance).clamp(0, 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rrfast.checks import check_seed, describe, is_integer, is_number
 from rrfast.data.digits import Split
+from rrfast.draws import seeded
 
 #: Textures per class, and waves per texture.
 TEXTURES, WAVES = 3, 6
@@ -101,7 +102,7 @@ def synthetic(
         raise TypeError(f"difficulty must be a number, got {describe(difficulty)}")
     if not 0 <= difficulty <= 1:
         raise ValueError(f"difficulty must be between 0 and 1, got {difficulty!r}")
-    generator = torch.Generator("cpu").manual_seed(int(seed))
+    generator = seeded(seed)
     textures = _textures(classes, size, generator)
     # Streams of their own: a split does not depend on the sizes of the others.
     streams = torch.randint(2**62, (3,), generator=generator, device="cpu").tolist()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from rrfast.checks import check_seed
+from rrfast.draws import seeded
 from rrfast.metrics._ranking import Ranking, rank
 from rrfast.metrics.registry import Metric, find
 
@@ -74,7 +74,6 @@ def bootstrap(
         raise ValueError(f"draws must be at least 1, got {draws!r}")
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level!r}")
-    check_seed("seed", seed)
     # On the CPU, where the generator gives the same numbers whatever the device of the score.
     values, errors, right = (x.cpu() for x in rank(score, correct)[:3])
     value = function(Ranking(values, errors, right), None)
@@ -84,7 +83,7 @@ def bootstrap(
     cell = torch.repeat_interleave(
         torch.cat((errors, right))
     )  # [n] 0..G-1 for errors, G..2G-1 for right
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     drawn = torch.empty(draws, dtype=torch.float64)
     for i in range(draws):
         sample = cell[torch.randint(len(cell), (len(cell),), generator=generator)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_floating, describe, is_integer
+from rrfast.checks import check_floating, check_seed, describe, is_integer
 from rrfast.data.cifar10c import SEVERITIES
 from rrfast.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
 from rrfast.data.corruptions.digital import (
@@ -19,6 +19,7 @@ from rrfast.data.corruptions.digital import (
 from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.noise import gaussian_noise, impulse_noise, shot_noise
 from rrfast.data.corruptions.weather import brightness, fog, frost, snow
+from rrfast.draws import seeded
 
 #: Least height and width, in pixels. Every corruption still does something there.
 LEAST_SIDE = 8
@@ -146,7 +147,7 @@ def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
         return x.detach().clone()
     function, strengths = TABLE[corruption]
     # A stream of its own: no noise that its user has drawn from the same seed is drawn again here.
-    generator = torch.Generator("cpu").manual_seed(int(seed))
+    generator = seeded(seed)
     streams = torch.randint(2**62, (len(TABLE),), generator=generator, device="cpu").tolist()
     stream = streams[list(TABLE).index(corruption)]
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -176,12 +177,8 @@ def _check_images(x: object) -> None:
 def _check_choice(corruption: object, severity: object, seed: object) -> None:
     if not isinstance(corruption, str) or corruption not in TABLE:
         raise ValueError(f"corruption must be one of {', '.join(TABLE)}, got {corruption!r}")
-    for name, value in (("severity", severity), ("seed", seed)):
-        if not is_integer(value):
-            raise TypeError(f"{name} must be an integer, got {describe(value)}")
-    assert is_integer(severity)
-    assert is_integer(seed)
+    if not is_integer(severity):
+        raise TypeError(f"severity must be an integer, got {describe(severity)}")
     if not 1 <= severity <= SEVERITIES:
         raise ValueError(f"severity must be from 1 to {SEVERITIES}, got {severity}")
-    if not -(2**63) <= seed < 2**64:
-        raise ValueError(f"seed must be from -2**63 to 2**64 - 1, got {seed}")
+    check_seed("seed", seed)
