@@ -98,6 +98,18 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target.split("#")[0]).exists(), f"{path.name} links to {target}"
 
 
+def test_every_promise_has_its_test() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "`" in line]
+    assert len(rows) > 30
+    for row in rows:
+        tests = re.findall(r"`([\w/]+\.py)::(\w+)`", row.split("|")[-2])
+        assert tests, f"no test beside: {row}"
+        for file, name in tests:
+            source = (ROOT / "python_tests" / file).read_text(encoding="utf-8")
+            assert re.search(rf"^def {name}\(", source, re.MULTILINE), f"{file} has no {name}"
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT / "docs")))
 def test_examples_run(path: Path) -> None:
     """One after the other, the later ones with the names of the earlier."""
