@@ -347,6 +347,16 @@ def test_what_is_left_held_dies_with_its_engine() -> None:
         assert flags(model) == before
 
 
+def test_an_engine_is_entered_once() -> None:
+    model = mixed(perceptron)
+    before, opened = flags(model), Engine(model)
+    for _ in range(2):
+        with opened, pytest.raises(RuntimeError, match="entered once"), opened:
+            pass
+        assert flags(model) == before
+        opened = Engine(model)
+
+
 def test_a_fork_while_others_score_leaves_the_child_nothing() -> None:
     model, x = mixed(Unused), torch.rand(4, 20)
     before = flags(model)

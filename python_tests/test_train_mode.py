@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 import rrfast
+from rrfast.graphs import _addresses
 from rrfast.inside import device_of, modules_of
 from rrfast.objectives import AdversarialTraining
 
@@ -281,6 +282,12 @@ def test_a_cache_is_never_stale(kind: type[Cached], nested: bool) -> None:
         AdversarialTraining(eps=0.05, steps=2).backward(model, x, y)
         assert all(parameter.grad is not None for parameter in model.parameters())
         optimizer.step()
+
+
+def test_what_a_train_of_its_own_keeps_is_in_no_cuda_graph() -> None:
+    """A replay runs no Python, so that it would read what was kept at the capture."""
+    assert _addresses(network()) is not None
+    assert _addresses(nn.Sequential(network(), Cached(3, 3))) is None
 
 
 def test_a_train_that_keeps_batch_norm_in_eval_mode_leaves_all_as_it_was() -> None:

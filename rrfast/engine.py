@@ -92,6 +92,8 @@ class Engine:
         self._shared: tuple[Tensor, Recorded] | None = None
 
     def __enter__(self) -> Self:
+        if self._frozen.begun:
+            raise RuntimeError("an Engine is entered once; make another one for another call")
         try:
             self._frozen.freeze(modules_of(self.model))
         except BaseException:

@@ -54,6 +54,7 @@ class Frozen(Changes):
         #: Attributes that are set again by Python.
         self.others: list[tuple[Any, str, Callable[[], object]]] = []
         self.thread = threading.get_ident()
+        self.begun = False
         self._taken: dict[tuple[int, str], Any] = {}
 
     def freeze(self, roots: Iterable[nn.Module]) -> None:
@@ -62,6 +63,7 @@ class Frozen(Changes):
         Raises:
             ValueError: A parameter was made under `torch.inference_mode`.
         """
+        self.begun = True
         with _lock:
             others = _others(self)
             for holder in (self, *others) if others else ():

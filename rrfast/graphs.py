@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rrfast.engine import Model
 from rrfast.inside import modules_of, owner_of
 from rrfast.radius.measure import Measure, Measured
+from rrfast.special import own_train
 
 #: Capture where it pays and can be done, always, or never; see `Graphs`.
 CudaGraph = Literal["auto"] | bool
@@ -76,7 +77,8 @@ class Graphs:
         addresses = None if obstacle or self._gave_up else _addresses(model)
         if not obstacle and addresses is None:
             obstacle = (
-                "needs weights that are plain tensors, neither sharded nor of a class of their own"
+                "needs weights that are plain tensors, neither sharded nor of a class of their "
+                "own, and no module with a train() of its own, which a replay would not call"
             )
         if self.when is True and obstacle:
             raise RuntimeError(f"cuda_graph=True {obstacle}; give cuda_graph='auto'")
@@ -246,7 +248,7 @@ def _addresses(model: Model) -> list[object] | None:
         module = modules.pop()
         if module is None:
             continue
-        if isinstance(module, sharded):
+        if isinstance(module, sharded) or own_train(type(module)):
             return None
         addresses += (id(module), len(module._forward_hooks), len(module._forward_pre_hooks))
         for tensor in (*module._parameters.values(), *module._buffers.values()):
