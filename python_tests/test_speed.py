@@ -278,6 +278,7 @@ def test_channels_last_needs_images() -> None:
         estimator(torch.rand(2, 4))
 
 
+@pytest.mark.filterwarnings("ignore:model has a BatchNorm2d without")
 def test_folding_does_not_touch_what_it_cannot_fold() -> None:
     class Branching(nn.Module):
         """The convolution's output goes elsewhere too; the second BatchNorm keeps no statistics."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import itertools
-import threading
 from collections.abc import Callable, Iterator
-from types import TracebackType
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rrfast import ops
 from rrfast.checks import check_batch, check_logits, describe
+from rrfast.frozen import Frozen, _held  # noqa: F401 - what is held now, for tests
+from rrfast.inside import modules_of
 from rrfast.reference import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -57,12 +56,12 @@ def check_input(x: object) -> Tensor:
 class Engine:
     """One model, ready to be differentiated with respect to its input, for one call.
 
-    A context manager. Inside, every module is in eval mode and no parameter requires a gradient:
-    weight gradients are neither computed nor are their activations kept. On leaving, every module
-    and parameter is what it was; where several engines hold one, in one thread or in many, the last
-    to leave restores it. `DistributedDataParallel` wrappers are looked through, wherever they are
-    in the model: they would wait for processes that may not be there. A plain function runs as it
-    is, and so does the module inside it.
+    A context manager, entered once. Inside, every module is in eval mode and no parameter requires
+    a gradient: weight gradients are neither computed nor are their activations kept. On leaving,
+    every module and parameter is what it was, whatever was raised; `rrfast.frozen.Frozen` says how.
+    `DistributedDataParallel` wrappers are looked through, wherever they are in the model: they
+    would wait for processes that may not be there. Of a function or an object, the modules that it
+    holds or names are found by `rrfast.inside.modules_of`.
 
     Attributes:
         forwards: Forward passes so far, each over a batch or a part of it.
@@ -77,29 +76,28 @@ class Engine:
         self.model = model
         self.forwards = self.forward_samples = 0
         self.backwards = self.backward_samples = 0
-        self._leave = contextlib.ExitStack()
+        self._frozen = Frozen()
+        self._latest: Tensor | None = None
         self._shared: tuple[Tensor, Recorded] | None = None
 
     def __enter__(self) -> Self:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))
-            for module in modules_of(self.model):
-                stack.enter_context(_frozen(module))
-            self._leave = stack.pop_all()
+        if self._frozen.begun:
+            raise RuntimeError("an Engine is entered once; make another one for another call")
+        try:
+            self._frozen.freeze(modules_of(self.model))
+        except BaseException:
+            self._frozen.close()
+            raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._leave.__exit__(kind, error, traceback)
+    #: That of `Frozen`, without a function of Python in between; `Changes` says why.
+    __exit__ = property(attrgetter("_frozen.__exit__"))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, K] without a graph. Cost: 1 forward."""
         with torch.no_grad():
-            return self._logits(x)
+            # In memory of its own: a captured model writes its next output where this one lies.
+            return self._logits(x).clone()
 
     def record(self, x: Tensor) -> Recorded:
         """A forward whose graph is kept, for as many gradients at `x` as are asked for.
@@ -143,7 +141,7 @@ class Engine:
         output = self.model(x)
         self.forwards += 1
         self.forward_samples += x.shape[0]
-        logits = output_logits(output)
+        logits = self._latest = output_logits(output)
         check_logits("the model's logits", logits)
         if logits.shape[0] != x.shape[0]:
             raise ValueError(
@@ -168,10 +166,8 @@ class Recorded:
         self._engine = engine
         self._x = x.detach().requires_grad_(True)
         self._graph: Tensor | None = self._record()
-        self.logits = self._graph.detach()
-        if isinstance(engine.model, torch._dynamo.OptimizedModule):
-            # mode="reduce-overhead" reuses its outputs' memory in the next forward.
-            self.logits = self.logits.clone()
+        # In memory of its own: a captured model writes its next output where this one lies.
+        self.logits = self._graph.detach().clone()
 
     def grad(self, seed: Tensor, *, last: bool = False) -> Tensor:
         """The gradient of sum(seed * logits) with respect to the input, [B, ...].
@@ -183,7 +179,7 @@ class Recorded:
             seed: The cotangent, [B, K].
             last: Let go of the graph.
         """
-        if self._graph is None:
+        if self._graph is None or self._overwritten():
             self._graph = self._record()
         try:
             (grad,) = torch.autograd.grad(self._graph, self._x, seed, retain_graph=not last)
@@ -198,10 +194,19 @@ class Recorded:
             self._graph = None
         return grad
 
+    def _overwritten(self) -> bool:
+        """Whether another forward has written into the memory of this one.
+
+        A captured model keeps what its backward reads in one place as well as its output.
+        """
+        latest, output = self._engine._latest, self._output
+        return latest is not output and bool(torch._C._is_alias_of(latest, output))  # type: ignore[attr-defined]
+
     def _record(self) -> Tensor:
         try:
             with torch.enable_grad():
                 logits = self._engine._logits(self._x)
+            self._output = self._engine._latest
         except RuntimeError as error:
             if "leaf Variable" in str(error) and "in-place" in str(error):
                 raise ValueError(
@@ -226,98 +231,6 @@ def output_logits(output: object) -> Tensor:
             f"got {type(output).__name__}"
         )
     return logits
-
-
-def modules_of(model: object) -> list[nn.Module]:
-    """The module a callable runs: itself, the one it is a method of, the one a partial calls."""
-    if isinstance(model, functools.partial):
-        return modules_of(model.func)
-    owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
-    return [owner] if isinstance(owner, nn.Module) else []
-
-
-def device_of(model: Model) -> torch.device | None:
-    """Where the model's first parameter or buffer is; None for a function or without any."""
-    for module in modules_of(model):
-        for tensor in itertools.chain(module.parameters(), module.buffers()):
-            return tensor.device
-    return None
-
-
-#: What engines hold changed: by module and name, how many hold it, and how it is put back.
-_held: dict[tuple[int, str], tuple[int, Callable[[], object]]] = {}
-_lock = threading.RLock()
-
-
-@contextlib.contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    modules = list(model.modules())
-    # By hand: named_parameters() takes several times as long, and a call pays for each parameter.
-    parameters = [
-        (module, name, parameter)
-        for module in modules
-        for name, parameter in module._parameters.items()
-        if parameter is not None
-    ]
-    if any(parameter.is_inference() for _, _, parameter in parameters):
-        raise ValueError(
-            "model must have parameters that autograd can use, but some were made under "
-            "torch.inference_mode(); build and load the model outside of it"
-        )
-    held: list[tuple[int, str]] = []
-
-    def hold(module: nn.Module, name: str, restore: Callable[[], object]) -> None:
-        key = (id(module), name)
-        holders, first = _held.get(key, (0, restore))
-        _held[key] = (holders + 1, first)
-        held.append(key)
-
-    try:
-        with _lock:
-            for module in modules:
-                # Flag by flag, not by model.eval(): users override train(), and a model may be in
-                # a mixed mode.
-                if getattr(module, "training", False) or (id(module), "training") in _held:
-                    hold(module, "training", functools.partial(setattr, module, "training", True))
-                    module.training = False
-                if isinstance(module, nn.parallel.DistributedDataParallel):
-                    hold(module, "forward", functools.partial(delattr, module, "forward"))
-                    module.forward = module.module.__call__  # type: ignore[method-assign]
-            for module, name, parameter in parameters:
-                if parameter.requires_grad or (id(module), name) in _held:
-                    hold(module, name, functools.partial(_thaw, module, name, parameter))
-                    parameter.requires_grad_(False)
-        yield
-    finally:
-        _release(held)
-
-
-def _release(held: list[tuple[int, str]]) -> None:
-    """Put back what nobody else holds; all that can be, whatever fails."""
-    failed: list[Exception] = []
-    with _lock:
-        for key in held:
-            holders, restore = _held.pop(key)
-            if holders > 1:
-                _held[key] = (holders - 1, restore)
-                continue
-            try:
-                restore()
-            except Exception as error:  # noqa: BLE001 - raised when all the rest is restored
-                failed.append(error)
-    if failed:
-        raise failed[0]
-
-
-def _thaw(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-    """Let a parameter require a gradient again, and what stands in its place by now.
-
-    A sharded model (`fully_shard`) registers other tensors under its names while it runs.
-    """
-    parameter.requires_grad_(True)
-    registered = module._parameters.get(name)
-    if registered is not None:
-        registered.requires_grad_(True)
 
 
 def logits(model: Model, x: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor, nn
 
 from rrfast.checks import describe
-from rrfast.engine import Model, check_input, device_of
+from rrfast.engine import Model, check_input
 from rrfast.graphs import CudaGraph, Graphs
+from rrfast.inside import device_of
 from rrfast.radius import METHODS, RadiusResult
 from rrfast.radius.measure import configured
 from rrfast.speed import prepared

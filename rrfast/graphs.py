@@ -13,8 +13,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from rrfast.engine import Model, modules_of
+from rrfast.engine import Model
+from rrfast.inside import modules_of, owner_of
 from rrfast.radius.measure import Measure, Measured
+from rrfast.special import own_train
 
 #: Capture where it pays and can be done, always, or never; see `Graphs`.
 CudaGraph = Literal["auto"] | bool
@@ -75,11 +77,12 @@ class Graphs:
         addresses = None if obstacle or self._gave_up else _addresses(model)
         if not obstacle and addresses is None:
             obstacle = (
-                "needs weights that are plain tensors, neither sharded nor of a class of their own"
+                "needs weights that are plain tensors, neither sharded nor of a class of their "
+                "own, and no module with a train() of its own, which a replay would not call"
             )
         if self.when is True and obstacle:
             raise RuntimeError(f"cuda_graph=True {obstacle}; give cuda_graph='auto'")
-        if addresses is None or (self.when == "auto" and not modules_of(model)):
+        if addresses is None or (self.when == "auto" and owner_of(model) is None):
             return measure(model, x)
         with self._lock:
             replay = self._replay_for(measure, model, x, addresses)
@@ -245,7 +248,7 @@ def _addresses(model: Model) -> list[object] | None:
         module = modules.pop()
         if module is None:
             continue
-        if isinstance(module, sharded):
+        if isinstance(module, sharded) or own_train(type(module)):
             return None
         addresses += (id(module), len(module._forward_hooks), len(module._forward_pre_hooks))
         for tensor in (*module._parameters.values(), *module._buffers.values()):

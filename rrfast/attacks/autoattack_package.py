@@ -122,7 +122,7 @@ def _counted(engine: Engine) -> Any:
     """The engine's model, as the package calls it; its passes are the engine's."""
 
     def model(z: Tensor) -> Tensor:
-        logits = output_logits(engine.model(z))
+        logits = output_logits(engine.model(z)).clone()  # as in Engine.forward
         engine.forwards += 1
         engine.forward_samples += len(z)
         if logits.requires_grad:

@@ -14,7 +14,8 @@ from rrfast.attacks.loss import Loss, confidence
 from rrfast.attacks.pgd import PGD, Keep
 from rrfast.attacks.smoothing import smoothed
 from rrfast.checks import check_count, describe
-from rrfast.engine import Engine, device_of
+from rrfast.engine import Engine
+from rrfast.inside import device_of
 
 if TYPE_CHECKING:
     from rrfast.engine import Model

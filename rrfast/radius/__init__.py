@@ -96,7 +96,8 @@ def radius(
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`. Any
-            callable; a module is put into eval mode for the call.
+            callable; a module is put into eval mode for the call, and so are those that a function
+            or an object holds or names. docs/radius says which wrappers work.
         x: Inputs [B, ...], floating point. B = 0 gives an empty result without a pass.
         method: The estimator.
         full_output: Return a `RadiusResult` in place of the radius alone.
@@ -117,7 +118,7 @@ def radius(
         TypeError: `x` is not floating point, the model returns no logits, or the method has no such
             option.
         ValueError: An unknown method, logits that are not [B, K >= 2], a model that is not
-            differentiable, an option out of range.
+            differentiable or was recorded in training mode, an option out of range.
 
     Source: RAT §3, Algorithms 1 and 2; errata 1 to 8.
 

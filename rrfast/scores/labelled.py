@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from rrfast.checks import describe
-from rrfast.engine import Model, check_input, device_of
+from rrfast.engine import Model, check_input
+from rrfast.inside import device_of
 
 
 def labelled(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from rrfast.checks import describe
-from rrfast.engine import check_input, device_of
+from rrfast.engine import check_input
+from rrfast.inside import device_of
 from rrfast.metrics import aurc, fpr_at_tpr
 from rrfast.scores.labelled import labelled
 from rrfast.scores.score import Score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,8 @@ def export(
             f"classifier must have a score without a search to be exported, got {score!r}: of the "
             f"radii, {' and '.join(EXPORTED)} can be"
         )
-    if any(isinstance(module, torch._dynamo.OptimizedModule) for module in classifier.modules()):
+    dynamo = sys.modules.get("torch._dynamo")  # not imported: nothing is compiled
+    if dynamo and any(isinstance(part, dynamo.OptimizedModule) for part in classifier.modules()):
         raise ValueError(
             "classifier must have a model that torch.compile has not wrapped: build it with what "
             "torch.compile was given"
