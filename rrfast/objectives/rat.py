@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rrfast import ops
+from rrfast.changes import Changes
 from rrfast.checks import check_count, check_number
-from rrfast.engine import modules_of
+from rrfast.inside import modules_of
 from rrfast.objectives.mixing import Mixing
 from rrfast.objectives.objective import (
     Backward,
@@ -258,7 +259,7 @@ class RAT(Objective):
         with self._statistics(model):
             return self.criterion(model_logits(model, moved), y)
 
-    def _statistics(self, model: Model) -> contextlib.AbstractContextManager[None]:
+    def _statistics(self, model: Model) -> contextlib.AbstractContextManager[Any]:
         """The context of every pass but that of the first term."""
         return _untracked(model) if self.batch_norm == "clean" else contextlib.nullcontext()
 
@@ -269,33 +270,33 @@ def _leaf(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x.requires_grad_(True), y
 
 
-@contextlib.contextmanager
-def _uncached() -> Iterator[None]:
+def _uncached() -> Changes:
     """Autocast keeps no weights: those of a pass without grad have no graph in older torch.
 
     Passes after it would give them no gradient (https://github.com/pytorch/pytorch/pull/165068).
     """
-    cached = torch.is_autocast_cache_enabled()
+    changes = Changes(map(torch.set_autocast_cache_enabled, [torch.is_autocast_cache_enabled()]))
     torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(cached)
+    return changes
 
 
-@contextlib.contextmanager
-def _untracked(model: Model) -> Iterator[None]:
+def _untracked(model: Model) -> Changes:
     """BatchNorm in training mode normalises by the batch and leaves its statistics alone."""
-    tracking = [
-        module
-        for owner in modules_of(model)
-        for module in owner.modules()
-        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
-    ]
-    for module in tracking:
-        module.track_running_stats = False
-    try:
-        yield
-    finally:
-        for module in tracking:
-            module.track_running_stats = True
+    scripted: list[tuple[Any, str, Tensor]] = []
+    changes = Changes(starmap(torch._C.ScriptModule.setattr, scripted))
+    for owner in modules_of(model):
+        for module in owner.modules():
+            if isinstance(module, _BatchNorm) and module.training and module.track_running_stats:
+                changes.write(vars(module), "track_running_stats", False)
+            elif isinstance(module, torch.jit.ScriptModule) and _normalises(module):
+                # There it is a constant: the pass writes into copies.
+                for name, statistic in list(module.named_buffers(recurse=False)):
+                    scripted.append((module._c, name, statistic))
+                    module._c.setattr(name, statistic.clone())
+    return changes
+
+
+def _normalises(module: torch.jit.ScriptModule) -> bool:
+    """Whether it was a BatchNorm before it was scripted or traced."""
+    kind = getattr(nn, str(getattr(module, "original_name", "")), None)
+    return isinstance(kind, type) and issubclass(kind, _BatchNorm)
