@@ -297,6 +297,9 @@ def _chosen(
 def weights_hash(model: nn.Module) -> str:
     """SHA-256 of all parameters and buffers in the state_dict, names, dtypes and shapes included.
 
+    Of a model that `fully_shard` has sharded it is that of the whole model, which all processes
+    have to ask for together.
+
     Example:
         >>> model = nn.Linear(2, 2)
         >>> before = weights_hash(model)
@@ -308,6 +311,7 @@ def weights_hash(model: nn.Module) -> str:
     for name, value in model.state_dict().items():
         if isinstance(value, Tensor):
             digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-            flat = value.detach().cpu().contiguous().flatten()
+            whole = value.full_tensor() if hasattr(value, "full_tensor") else value
+            flat = whole.detach().cpu().contiguous().flatten()
             digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
