@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rrfast.checks import check_batch, check_dense, check_logits, describe
-from rrfast.engine import output_logits, output_of
+from rrfast.engine import output_logits
+from rrfast.untouched import output_of
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -152,7 +153,7 @@ def model_logits(model: Model, x: Tensor, *, again: bool = False) -> Tensor:
         x: [B, ...].
         again: Whether x is needed once more, so that the model must leave it as it is.
     """
-    logits = output_logits(output_of(model, x, watch=not x.is_cuda) if again else model(x))
+    logits = output_logits(output_of(model, x, keep=True) if again else model(x))
     check_logits("the model's logits", logits)
     return logits
 
