@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
-from rrfast import attacks, engine, objectives, scores
+from rrfast import attacks, engine, objectives, scores, untouched
 from rrfast.radius import METHODS
 
 
@@ -164,12 +164,14 @@ def test_nan_in_x_is_no_change() -> None:
     assert radius.isnan().tolist() == [True] + [False] * 5
 
 
-def test_the_first_forward_alone_is_compared(monkeypatch: Any) -> None:
-    """One copy and one comparison in a call, whatever it takes."""
-    seen: list[bool] = []
-    plain = engine.output_of
-    monkeypatch.setattr(
-        engine, "output_of", lambda f, x, *, watch: (seen.append(watch), plain(f, x))[1]
-    )
-    rrfast.radius(Changing(lambda x: x), batch()[0], method="bs")
-    assert seen == [True] + [False] * 24
+def test_once_for_a_model_the_numbers_are_compared(monkeypatch: Any) -> None:
+    """And once in a call x is copied, whatever the call takes."""
+    seen: list[str] = []
+    alike, copies = untouched._alike, untouched._copies
+    monkeypatch.setattr(untouched, "_alike", lambda *a: (seen.append("compared"), alike(*a))[1])
+    monkeypatch.setattr(untouched, "_copies", lambda x: (seen.append("copied"), copies(x))[1])
+    model, (x, _) = Changing(lambda x: x), batch()
+    rrfast.radius(model, x, method="bs")
+    assert seen == ["copied", "compared"]
+    rrfast.radius(model, x, method="bs")
+    assert seen == ["copied", "compared", "copied"]

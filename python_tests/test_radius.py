@@ -779,7 +779,7 @@ def test_a_model_that_fails_by_itself_says_so_itself() -> None:
             rrfast.radius(failing, x)
 
 
-@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # torch's own
 def test_no_gradient_at_x_gets_a_sentence(method: str) -> None:
     """Though there is one for weights: those of a function are not frozen."""
     model = convolutional()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rrfast import ops
 from rrfast.checks import check_batch, check_dense, check_labels, check_logits, describe
@@ -17,6 +16,7 @@ from rrfast.frozen import Frozen, _held  # noqa: F401 - what is held now, for te
 from rrfast.inside import modules_of
 from rrfast.reading import may_read
 from rrfast.reference import accumulate_dtype
+from rrfast.untouched import IN_PLACE, output_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -163,7 +163,13 @@ class Engine:
 
     def _logits(self, x: Tensor) -> Tensor:
         first = self.forwards == 0
-        logits = output_logits(output_of(self._called, x, watch=first and self._can_watch(x)))
+        try:
+            logits = output_logits(output_of(self.model, x, keep=first))
+        except Exception as error:
+            reason = self._reason(x, error)
+            if reason is None:
+                raise
+            raise ValueError(reason) from error
         self._samples = x.shape[0] if first else self._samples
         self.forwards += 1
         self.forward_samples += x.shape[0]
@@ -181,18 +187,9 @@ class Engine:
         # model.
         return logits.double() if accumulate_dtype(x.dtype) == torch.float64 else logits
 
-    def _called(self, x: Tensor) -> Any:
-        try:
-            return self.model(x)
-        except Exception as error:
-            reason = self._reason(x, error)
-            if reason is None:
-                raise
-            raise ValueError(reason) from error
-
     def _reason(self, x: Tensor, error: Exception) -> str | None:
         """Why the model failed, where that is known for certain and not the model's to say."""
-        if isinstance(error, torch.OutOfMemoryError):
+        if isinstance(error, torch.OutOfMemoryError) or str(error) == IN_PLACE:
             return None
         if self.forwards and x.shape[0] != self._samples:
             return (
@@ -207,19 +204,6 @@ class Engine:
                 if one.dim() == 2 and len(one) == 1:
                     return _UNBATCHED.format(describe(x), "the model takes x[None] and not x")
         return None
-
-    def _can_watch(self, x: Tensor) -> bool:
-        """Whether `x` may be copied and compared: on a CPU, and elsewhere once for each module."""
-        if type(x) is not Tensor or x.layout is not torch.strided:
-            return False  # also what torch.export records with
-        if x.device.type == "cpu":
-            return True
-        if x.is_cuda and torch.cuda.is_current_stream_capturing():
-            return False
-        modules = [m for m in modules_of(self.model) if type(m).__hash__ is not None]
-        new = any(module not in _watched for module in modules)
-        _watched.update(modules)
-        return new
 
 
 class Recorded:
@@ -281,55 +265,11 @@ class Recorded:
         return logits
 
 
-_IN_PLACE = (
-    "model must not change its input in place, as a first layer with inplace=True does: x is "
-    "needed as it was. Let the first operation give a new tensor"
-)
 _NO_GRADIENT = (
     "model must be differentiable with respect to x, but its logits carry no gradient: it detaches "
     "x or them, runs under torch.no_grad(), ignores x, or is quantised"
 )
 _UNBATCHED = "x must have a batch dimension, [B, ...], got {}: {}; give x[None] for one input"
-#: Modules that have left an input on another device than a CPU as it was.
-_watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-
-
-def output_of(model: Model, x: Tensor, *, watch: bool = False) -> Any:
-    """What a model returns, if it leaves `x` as it was.
-
-    torch counts the changes of a tensor (`_version`), but not those by `x.data` or by what shares
-    its memory.
-
-    Args:
-        model: What is called.
-        x: Not sparse.
-        watch: Compare the numbers, too, and put `x` back if they have changed. Waits for the
-            device; a copy of `x`.
-
-    Raises:
-        ValueError: The model has changed `x`.
-    """
-    before = x.detach().clone() if watch else None
-    version = x._version
-    try:
-        output = model(x)
-    except BaseException as error:
-        if x._version != version and before is not None:
-            x.detach().copy_(before)
-        if "leaf Variable" in str(error) and "in-place" in str(error):
-            raise ValueError(_IN_PLACE) from error
-        raise
-    if x._version != version or (before is not None and not _alike(x, before)):
-        if before is not None:
-            x.detach().copy_(before)
-        raise ValueError(_IN_PLACE)
-    return output
-
-
-def _alike(x: Tensor, before: Tensor) -> bool:
-    """Whether all numbers are the same, NaN included."""
-    x = x.detach()
-    return torch.equal(x, before) or bool(((x == before) | (x.isnan() & before.isnan())).all())
 
 
 def input_gradient(

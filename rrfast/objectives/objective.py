@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from rrfast.checks import check_batch, check_dense, check_labels, check_logits, describe
-from rrfast.engine import output_logits, output_of
+from rrfast.engine import output_logits
 from rrfast.reading import may_read
+from rrfast.untouched import output_of
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -166,7 +167,7 @@ def model_logits(model: Model, x: Tensor, *, again: bool = False) -> Tensor:
         x: [B, ...].
         again: Whether x is needed once more, so that the model must leave it as it is.
     """
-    logits = output_logits(output_of(model, x, watch=not x.is_cuda) if again else model(x))
+    logits = output_logits(output_of(model, x, keep=True) if again else model(x))
     check_logits("the model's logits", logits)
     return logits
 

@@ -265,7 +265,8 @@ class RAT(Objective):
         """The first term, and the logits of the batch as it is."""
         if self._mixing is None or not self._mixing.on(epoch):
             logits = self._logits(model, x, y, again=True)
-            return _Clean(loss_of(self.criterion, logits, y), logits.detach())
+            # In memory of its own: a captured model writes its next output there.
+            return _Clean(loss_of(self.criterion, logits, y), logits.detach().clone())
         with self._statistics(model), torch.no_grad(), _uncached():
             logits = self._logits(model, x, y, again=True)
         mixed = self._mixing.mix(x)
