@@ -76,7 +76,10 @@ class Engine:
         forward_samples: Samples that went through those forwards.
         backward_samples: Samples that went through those backwards.
         classes: K, once a forward has shown it.
+        gradient: Of the last backward.
     """
+
+    gradient: Tensor | None = None
 
     def __init__(self, model: Model, labels: Tensor | None = None) -> None:
         if not callable(model):
@@ -242,6 +245,7 @@ class Recorded:
                 raise
             grad = input_gradient(self._graph, self._x, seed)
             last = True
+        self._engine.gradient = grad
         self._engine.backwards += 1
         self._engine.backward_samples += self._x.shape[0]
         if last:

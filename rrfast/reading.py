@@ -20,12 +20,14 @@ _read: WeakIdKeyDictionary = WeakIdKeyDictionary()
 def is_on_host(tensor: Tensor) -> bool:
     """Whether the tensor has numbers, and they can be read without a wait.
 
-    A tensor of a graph that is being traced (`torch.compile`, `torch.export`, `make_fx`) has none.
+    A tensor of a graph that is being traced (`torch.compile`, `torch.export`, `make_fx`) has none,
+    and neither has one whose operations another mode of dispatch takes over.
     """
     return (
         tensor.device.type == "cpu"
         and not isinstance(tensor, FakeTensor)
         and not torch.compiler.is_compiling()
+        and torch._C._len_torch_dispatch_stack() == 0
     )
 
 

@@ -13,6 +13,7 @@ from rrfast import ops
 from rrfast.checks import check_number
 from rrfast.engine import Engine
 from rrfast.radius.estimate import Compat, Estimate, check_compat, seed_of
+from rrfast.reading import is_on_host
 from rrfast.reference import accumulate_dtype, is_undefined
 
 
@@ -95,16 +96,17 @@ class Fast:
 def _may_be_rounded_away(x: Tensor, alpha: float, scale: Tensor | None) -> Tensor | None:
     """Whether rounding may take more than a thousandth of a sample's step, [B]; None for no sample.
 
-    It takes eps |x| / 2 at most. A CPU is asked which: its answer costs less than what follows. A
-    GPU would have to be waited for, and a graph that is being recorded has no answer.
+    It takes eps |x| / 2 at most. Where it can be seen that there is none, that costs less than what
+    follows.
     """
     least = alpha if scale is None else alpha * scale.amin()
     enough = least * (2e-3 / torch.finfo(x.dtype).eps)
-    if type(x) is Tensor and x.device.type == "cpu" and not torch.compiler.is_compiling():
-        if bool(torch.linalg.vector_norm(x, math.inf) <= enough):
+    if is_on_host(x):
+        smallest, largest = torch.aminmax(x)
+        if -enough <= smallest.item() and largest.item() <= enough:
             return None
     # Not len(x), which torch.export takes for a constant. NaN is rough: it stays NaN.
-    return ~(torch.linalg.vector_norm(x.reshape(x.shape[0], -1), math.inf, dim=1) <= enough)
+    return ~(x.reshape(x.shape[0], -1).abs().amax(dim=1) <= enough)
 
 
 def _share_taken(
