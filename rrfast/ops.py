@@ -184,8 +184,9 @@ def direction_seed(logits: Tensor, temperature: float = 1.0) -> tuple[Tensor, Te
 
     Returns:
         prediction [B] int64, the lowest index among equals, NaN above all, as `torch.argmax`;
-        margin [B], h_y - max_{k != y} h_k in the accumulation dtype; seed [B, K] in the dtype of
-        `logits`. NaN logits make margin NaN.
+        margin [B], h_y - max_{k != y} h_k in the accumulation dtype, or its largest number where
+        that is less; seed [B, K] in the dtype of `logits`. Logits that say nothing make margin NaN:
+        one is NaN or +infinity, or all are -infinity. Where all but one are, it is infinite.
 
     Raises:
         TypeError: `logits` is not a floating-point tensor, `temperature` not a number.
@@ -301,7 +302,8 @@ def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.0
         alpha: The step between the two, > 0.
 
     Returns:
-        [B], accumulation dtype. Infinite if no class gains; NaN if a logit is NaN or y is no class.
+        [B], accumulation dtype. Infinite if no class gains; NaN if a logit is NaN or +infinity, all
+        of a row or y's alone are -infinity, or y is no class.
 
     Raises:
         TypeError, ValueError: An argument has another type, dtype, shape or device than said here,
@@ -338,7 +340,8 @@ def bisection_step_(
         upper: Smallest radius seen to flip it, infinite if none, likewise.
         radius: The radius just tried, then the next one, likewise.
 
-    NaN among a sample's logits makes its three numbers NaN for good.
+    Logits that say nothing make a sample's three numbers NaN for good: one is NaN or +infinity, or
+    all are -infinity.
 
     Raises:
         TypeError, ValueError: An argument has another type, dtype, shape, device or layout than
@@ -389,7 +392,8 @@ def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float
         nudge: In [0, 0.5): the next radius stays lower + nudge * upper or more, and upper - nudge *
             upper or less, so that both ends move.
 
-    NaN among a sample's logits, or a y that is no class, makes its numbers NaN for good.
+    Logits that say nothing make a sample's numbers NaN for good: one is NaN or +infinity, or all
+    are -infinity. So does a y that is no class.
 
     Raises:
         TypeError, ValueError: An argument has another type, dtype, shape, device or layout than
@@ -529,8 +533,9 @@ def plane_distance(
 
     Returns:
         [B], accumulation dtype, in units of `scale`. 0 where gap is 0, infinite where the box ends
-        before the plane or normal is zero, NaN where something that is read is NaN. The distance
-        to a plane whose gap is off by a few units in the last place.
+        before the plane or normal is zero, NaN where something that is read is NaN or the sum is
+        beyond the range of the dtype. The distance to a plane whose gap is off by a few units in
+        the last place.
 
     Raises:
         TypeError, ValueError: An argument has another type, dtype, shape or device than said here.

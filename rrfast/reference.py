@@ -41,6 +41,19 @@ def per_channel(values: Tensor, x: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------- ops
 
 
+def is_undefined(logits: Tensor) -> Tensor:
+    """Whether a row of logits says nothing, [B].
+
+    NaN is among them, one has overflowed to infinity, and how far is not known, or all classes are
+    masked with -infinity.
+
+    Example:
+        >>> is_undefined(torch.tensor([[1.0, math.inf], [1.0, -math.inf], [-math.inf, -math.inf]]))
+        tensor([ True, False,  True])
+    """
+    return ~logits.amax(dim=1).isfinite()
+
+
 def direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """Prediction, margin and cotangent (errata 4); see `rrfast.ops.direction_seed`."""
     h = logits.to(accumulate_dtype(logits.dtype))
@@ -58,7 +71,9 @@ def direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, 
         weights = torch.exp((others - runner_up) / temperature)
     seed = (weights / weights.sum(dim=1, keepdim=True)).scatter(1, prediction, -1.0)
     margin = h.gather(1, prediction) - runner_up
-    return prediction.squeeze(1), margin.squeeze(1), seed.to(logits.dtype)
+    margin = torch.where(runner_up > -math.inf, margin.clamp(max=finfo.max), margin).squeeze(1)
+    margin = margin.masked_fill(is_undefined(h), math.nan)
+    return prediction.squeeze(1), margin, seed.to(logits.dtype)
 
 
 def naive_direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,12 +140,15 @@ def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> T
     dtype = accumulate_dtype(h0.dtype)
     known = (prediction >= 0) & (prediction < h0.shape[1])
     top = prediction.clamp(0, h0.shape[1] - 1)[:, None]
-    gap0 = h0.to(dtype).gather(1, top) - h0.to(dtype)
-    gap1 = h1.to(dtype).gather(1, top) - h1.to(dtype)
-    q = torch.where(gap1 < gap0, alpha * gap0 / (gap0 - gap1), math.inf)
-    q = q.masked_fill(gap0 <= 0, 0.0)
-    q = q.masked_fill(gap0.isnan() | gap1.isnan(), math.nan)
-    return q.scatter(1, top, math.inf).amin(dim=1).masked_fill(~known, math.nan)
+    # A quarter of the logits is exact, and no difference of differences overflows.
+    quarter0, quarter1 = 0.25 * h0.to(dtype), 0.25 * h1.to(dtype)
+    gap0 = quarter0.gather(1, top) - quarter0
+    gap1 = quarter1.gather(1, top) - quarter1
+    q = torch.where(gap1 < gap0, alpha * (gap0 / (gap0 - gap1)), math.inf)
+    q = q.masked_fill(gap0 <= 0, 0.0).scatter(1, top, math.inf)
+    masked = gap0.minimum(gap1).scatter(1, top, 0.0).amin(dim=1) == -math.inf  # y, and not all
+    undefined = is_undefined(h0) | is_undefined(h1) | masked | ~known
+    return q.amin(dim=1).masked_fill(undefined, math.nan)
 
 
 def bisection_step_(
@@ -138,7 +156,7 @@ def bisection_step_(
 ) -> None:
     """One step of RR-BS (RAT Algorithm 1, errata 5); see `rrfast.ops.bisection_step_`."""
     flipped = logits.argmax(dim=1) != prediction
-    undefined = logits.isnan().any(dim=1) | radius.isnan()
+    undefined = is_undefined(logits) | radius.isnan()
     new_lower = torch.where(flipped, lower, radius).masked_fill(undefined, math.nan)
     new_upper = torch.where(flipped, radius, upper).masked_fill(undefined, math.nan)
     lower.copy_(new_lower)
@@ -183,7 +201,8 @@ def plane_distance(
     unit = per_channel(unit, x)
     weight = (normal.double().abs() * unit).reshape(x.shape[0], math.prod(x.shape[1:]))
     wanted = gap.double().abs()[:, None]
-    undefined = gap.isnan() | weight.isnan().any(dim=1)
+    # A sum beyond the range of the accumulation dtype is not to be had.
+    undefined = gap.isnan() | ~weight.sum(dim=1).to(gap.dtype).isfinite()
     if bounds is None or weight.shape[1] == 0:
         distance = wanted / weight.sum(dim=1, keepdim=True)
     else:
@@ -217,7 +236,7 @@ def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float
     margin = h.gather(1, prediction.clamp(0, h.shape[1] - 1)[:, None]).squeeze(1) - others
 
     old_lower, old_upper, old_lower_margin, old_upper_margin, old_side, radius = state.clone()
-    undefined = h.isnan().any(dim=1) | ~known | radius.isnan()
+    undefined = is_undefined(h) | ~known | radius.isnan()
     side = torch.where(flipped, 1.0, -1.0).to(state.dtype)
     weight = torch.where(old_side == side, 0.5, 1.0).to(state.dtype)
     lower = torch.where(flipped, old_lower, radius)
@@ -295,7 +314,7 @@ def probability_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, 
     entropy = torch.log1p(torch.where(ahead, t * total, rest + t))
     entropy = entropy + torch.where(ahead, lost * total + t * spread, lost + spread) / mass
 
-    undefined = h.isnan().any(dim=1) | (h.amax(dim=1).abs() == math.inf) | ~known
+    undefined = is_undefined(h) | ~known
     results = (margin, 1 / total, similarity, entropy)
     margin, ratio, similarity, entropy = (
         value.squeeze(1).masked_fill(undefined, math.nan) for value in results

@@ -12,7 +12,7 @@ void bisection_step_(const T* logits, const index_t* prediction, index_t begin, 
     for_each_top2(logits, begin, end, classes, [&](index_t sample, const auto& top) {
         const auto next =
             bisection_step(Bracket<accumulate_t<T>>{lower[sample], upper[sample], radius[sample]},
-                           top.first.index != prediction[sample], is_nan(top.first.value));
+                           top.first.index != prediction[sample], is_undefined(top.first.value));
         lower[sample] = next.lower;
         upper[sample] = next.upper;
         radius[sample] = next.radius;

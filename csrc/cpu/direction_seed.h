@@ -54,7 +54,7 @@ void seed_of_row(const T* __restrict__ row, index_t classes, accumulate_t<T> tem
     }
     seed[top.first.index] = narrow<T>::from(A(-1));
     *prediction = top.first.index;
-    *margin = top.first.value - top.second.value;
+    *margin = margin_of(top.first.value, top.second.value);
 }
 
 template <class T>
@@ -83,7 +83,7 @@ void seeds_of_tile(const T* rows, index_t classes, accumulate_t<T> temperature, 
     tile.store(seeds, classes);
     for (index_t j = 0; j < lanes; ++j) {
         prediction[j] = top.first_at[j];
-        margin[j] = top.first[j] - top.second[j];
+        margin[j] = margin_of(top.first[j], top.second[j]);
     }
 }
 

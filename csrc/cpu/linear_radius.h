@@ -10,8 +10,8 @@ RR_HD accumulate_t<T> row_radius(const T* row0, const T* row1, index_t top, inde
                                  accumulate_t<T> alpha) {
     using A = accumulate_t<T>;
     constexpr index_t lanes = kLanes<A>;
-    const A top0 = widen(row0[top]);
-    const A top1 = widen(row1[top]);
+    const A top0 = quarter_of_top(widen(row0[top]));
+    const A top1 = quarter_of_top(widen(row1[top]));
     A step[kChunk], best[lanes];
     for (index_t j = 0; j < lanes; ++j) {
         best[j] = infinity<A>();
@@ -19,7 +19,8 @@ RR_HD accumulate_t<T> row_radius(const T* row0, const T* row1, index_t top, inde
     for (index_t from = 0; from < classes; from += kChunk) {
         const index_t count = classes - from < kChunk ? classes - from : kChunk;
         for (index_t i = 0; i < count; ++i) {
-            step[i] = crossing(top0 - widen(row0[from + i]), top1 - widen(row1[from + i]), alpha);
+            step[i] = crossing(top0 - quarter(widen(row0[from + i])),
+                               top1 - quarter(widen(row1[from + i])), alpha);
         }
         if (from <= top && top < from + count) {
             step[top - from] = infinity<A>();
@@ -56,14 +57,14 @@ void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t 
                 const index_t y = prediction[first + j];
                 const bool known = is_class(y, classes);
                 top[j] = static_cast<Position<A>>(known ? y : 0);
-                top0[j] = known ? at0.value[y][j] : nan<A>();
-                top1[j] = known ? at1.value[y][j] : nan<A>();
+                top0[j] = known ? quarter_of_top(at0.value[y][j]) : nan<A>();
+                top1[j] = known ? quarter_of_top(at1.value[y][j]) : nan<A>();
                 best[j] = infinity<A>();
             }
             for (Position<A> k = 0; k < static_cast<Position<A>>(classes); ++k) {
                 for (index_t j = 0; j < lanes; ++j) {
-                    const A step =
-                        crossing(top0[j] - at0.value[k][j], top1[j] - at1.value[k][j], length);
+                    const A step = crossing(top0[j] - quarter(at0.value[k][j]),
+                                            top1[j] - quarter(at1.value[k][j]), length);
                     best[j] = least(best[j], k == top[j] ? infinity<A>() : step);
                 }
             }

@@ -19,7 +19,7 @@ void search_step_(const T* logits, const index_t* prediction, index_t begin, ind
         const auto next =
             search_step(RootBracket<A>{s[0], s[samples], s[2 * samples], s[3 * samples],
                                        s[4 * samples], s[5 * samples]},
-                        lead - rival, flipped, !known || is_nan(top.first.value), nudge);
+                        lead - rival, flipped, !known || is_undefined(top.first.value), nudge);
         s[0] = next.lower;
         s[samples] = next.upper;
         s[2 * samples] = next.lower_margin;

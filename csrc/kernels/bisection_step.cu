@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         if (threadIdx.x == 0) {
             const Bracket<A> next =
                 bisection_step(Bracket<A>{lower[sample], upper[sample], radius[sample]},
-                               best.index != prediction[sample], is_nan(best.value));
+                               best.index != prediction[sample], is_undefined(best.value));
             lower[sample] = next.lower;
             upper[sample] = next.upper;
             radius[sample] = next.radius;

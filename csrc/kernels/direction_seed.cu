@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 
         if (threadIdx.x == 0) {
             prediction[sample] = top.first.index;
-            margin[sample] = top.first.value - top.second.value;
+            margin[sample] = margin_of(top.first.value, top.second.value);
         }
     });
 }

@@ -19,16 +19,16 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const index_t top = prediction[sample];
         const bool known =
             top >= 0 && top < classes;  // a wrong index must not read outside the row
-        const A top0 = known ? widen(row0[top]) : nan<A>();
-        const A top1 = known ? widen(row1[top]) : nan<A>();
+        const A top0 = known ? quarter_of_top(widen(row0[top])) : nan<A>();
+        const A top1 = known ? quarter_of_top(widen(row1[top])) : nan<A>();
         A best = infinity<A>();
         for_each_class<Width>(classes, [&](index_t k) {
             const auto clean = load<T, Width>(row0 + k);
             const auto moved = load<T, Width>(row1 + k);
 #pragma unroll
             for (int e = 0; e < Width; ++e) {
-                const A step =
-                    crossing(top0 - widen(clean.element[e]), top1 - widen(moved.element[e]), alpha);
+                const A step = crossing(top0 - quarter(widen(clean.element[e])),
+                                        top1 - quarter(widen(moved.element[e])), alpha);
                 best = k + e == top ? best : least(best, step);
             }
         });

@@ -68,6 +68,8 @@ template <class A>
 RR_HD A infinity() {
     return static_cast<A>(INFINITY);
 }
+template <class A>
+constexpr A kLargest = std::numeric_limits<A>::max();
 
 RR_HD float widen(float v) { return v; }
 RR_HD double widen(double v) { return v; }
@@ -285,6 +287,22 @@ RR_HD Top2<A> combine(const Top2<A>& a, const Top2<A>& b) {
     return {first, either(leads(beaten, second), beaten, second)};
 }
 
+// Whether a row of logits says nothing, by its largest: NaN is among them, one has overflowed, and
+// how far is not known, or all classes are masked with -infinity.
+template <class A>
+RR_HD bool is_undefined(A largest) {
+    return !(largest > -infinity<A>() && largest < infinity<A>());
+}
+
+// How far the prediction leads: infinitely where all others are masked. The largest number stands
+// for all differences that are larger.
+template <class A>
+RR_HD A margin_of(A first, A second) {
+    const A lead = first - second;
+    const A held = lead > kLargest<A> && second > -infinity<A>() ? kLargest<A> : lead;
+    return is_undefined(first) ? nan<A>() : held;
+}
+
 // ---------------------------------------------------------------------------------------------------------
 // probability_margin
 
@@ -439,14 +457,25 @@ struct Channels {
 // -------------------------------------------------------------------------------------------------------
 // linear_radius
 
+// The prediction's logit at one of the two points, or NaN if it has overflowed. Of all logits a
+// quarter is taken, which is exact: no difference of two differences overflows then.
+template <class A>
+RR_HD A quarter(A logit) {
+    return A(0.25) * logit;
+}
+template <class A>
+RR_HD A quarter_of_top(A logit) {
+    return logit < infinity<A>() ? quarter(logit) : nan<A>();
+}
+
 // The step at which class i overtakes the prediction, if both logits are lines through their values
-// at 0 and alpha (errata 2, 3). gap0 and gap1 are h_prediction - h_i there. 0 at a tie, infinity if
-// the class does not gain.
+// at 0 and alpha (errata 2, 3). gap0 and gap1 are a quarter of h_prediction - h_i there. 0 at a
+// tie, infinity if the class does not gain, or is masked; NaN where h_i is NaN or has overflowed.
 template <class A>
 RR_HD A crossing(A gap0, A gap1, A alpha) {
-    const A line = gap1 < gap0 ? alpha * gap0 / (gap0 - gap1) : infinity<A>();
+    const A line = gap1 < gap0 ? alpha * (gap0 / (gap0 - gap1)) : infinity<A>();
     const A step = gap0 <= A(0) ? A(0) : line;
-    return is_nan(gap0) || is_nan(gap1) ? nan<A>() : step;
+    return gap0 > -infinity<A>() && gap1 > -infinity<A>() ? step : nan<A>();
 }
 
 // The smaller of two; NaN if either is.
@@ -496,7 +525,8 @@ struct Newton {
 // another look at the elements tells whether one of them meets its face before `next`.
 template <class A, class S>
 RR_HD Newton<A> newton_step(const Faces<S>& at, A step, A gap, A unit) {
-    if (is_nan(gap) || is_nan(at.spent) || is_nan(at.moving)) {
+    // A sum beyond the range of A is not to be had, whatever the order of adding.
+    if (is_nan(gap) || !(at.spent <= kLargest<A>) || !(at.moving <= kLargest<A>)) {
         return {nan<A>(), true};
     }
     if (gap == A(0)) {
@@ -515,8 +545,8 @@ RR_HD Newton<A> newton_step(const Faces<S>& at, A step, A gap, A unit) {
 // bisection_step
 
 // RR-BS, one probe: the bracket learns from the prediction at `radius`, and the next radius is
-// min(mid, 2 lower): doubling until something flips, bisection from then on. A NaN among the logits
-// makes the sample NaN, for good.
+// min(mid, 2 lower): doubling until something flips, bisection from then on. Logits that say
+// nothing make the sample NaN, for good.
 template <class A>
 struct Bracket {
     A lower;

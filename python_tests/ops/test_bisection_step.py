@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from op_tester import CLASSES, Case, OpTester, logits, non_finite_logits
 from torch import Tensor
@@ -99,3 +100,12 @@ def test_a_tie_with_a_lower_index_is_a_flip_and_with_a_higher_one_is_not() -> No
         state = [torch.tensor([v]) for v in (1.0, math.inf, 2.0)]
         ops.bisection_step_(torch.ones(1, 2), torch.tensor([prediction]), *state)
         assert (state[1].item() == 2.0) == flipped
+
+
+@pytest.mark.parametrize(
+    "row", [[1.0, math.inf], [math.inf, 1.0], [-math.inf] * 2, [math.nan, 1.0]]
+)
+def test_logits_that_say_nothing_make_it_nan(row: list[float]) -> None:
+    state = [torch.tensor([v]) for v in (1.0, math.inf, 2.0)]
+    ops.bisection_step_(torch.tensor([row]), torch.tensor([0]), *state)
+    assert torch.cat(state).isnan().all()

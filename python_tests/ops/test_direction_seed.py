@@ -89,3 +89,12 @@ def test_is_the_cross_entropy_gradient_up_to_a_positive_factor(margin: float) ->
     _, _, naive = reference.naive_direction_seed(h, 1.0)
     doubt = 1 - torch.softmax(h, dim=1).gather(1, prediction[:, None])
     torch.testing.assert_close(naive, seed * doubt, rtol=1e-9, atol=1e-15)
+
+
+def test_the_margin_of_overflow_and_of_masked_classes() -> None:
+    most = torch.finfo(torch.float32).max
+    rows = [[1.0, math.inf], [math.inf] * 2, [-math.inf] * 2, [1.0, -math.inf], [most, -most]]
+    margin = ops.direction_seed(torch.tensor(rows))[1]
+    torch.testing.assert_close(
+        margin, torch.tensor([math.nan, math.nan, math.nan, math.inf, most]), equal_nan=True
+    )

@@ -95,3 +95,15 @@ def test_nan_is_never_hidden() -> None:
 
 def test_a_masked_class_stays_masked() -> None:
     assert radius_of([3.0, 1.0, -math.inf], [3.0, 2.0, -math.inf]) == 1.0
+
+
+def test_overflow_is_not_a_number_and_a_difference_is_not_lost() -> None:
+    for place in range(3):
+        for broken in (0, 1):
+            rows = [[3.0, 1.0, 0.0], [3.0, 2.0, 0.5]]
+            rows[broken][place] = math.inf
+            assert math.isnan(radius_of(*rows))
+    assert math.isnan(radius_of([3.0, 1.0], [-math.inf, 2.0]))  # the prediction, masked there
+    most = torch.finfo(torch.float64).max
+    assert radius_of([most, -most], [0.5 * most, -0.5 * most]) == 1.0
+    assert radius_of([1e-308, 0.0], [0.0, 0.0], alpha=1e-3) == 1e-3

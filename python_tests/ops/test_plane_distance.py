@@ -177,3 +177,12 @@ def test_many_faces_met_one_after_the_other(device: torch.device) -> None:
         torch.testing.assert_close(
             ops.plane_distance(*args, box), reference.plane_distance(*args, box), rtol=1e-9, atol=0
         )
+
+
+@pytest.mark.parametrize("bounds", [None, (-1.0, 1.0)])
+def test_a_normal_that_overflows_has_no_distance(bounds: tuple[float, float] | None) -> None:
+    normal = torch.tensor([[math.inf, 1.0], [-math.inf, 1.0], [3e38, 3e38], [1e38, 1e38]])
+    found = ops.plane_distance(torch.zeros(4, 2), normal, torch.full((4,), 1e38), bounds)
+    torch.testing.assert_close(
+        found, torch.tensor([math.nan, math.nan, math.nan, 0.5]), equal_nan=True
+    )

@@ -126,3 +126,12 @@ def test_a_tie_with_a_lower_index_is_a_flip_and_with_a_higher_one_is_not() -> No
         state = torch.tensor([[0.0], [INF], [1.0], [0.0], [0.0], [2.0]])
         ops.search_step_(torch.ones(1, 2), torch.tensor([prediction]), state)
         assert (state[1].item() == 2.0) == flipped
+
+
+@pytest.mark.parametrize(
+    "row", [[1.0, math.inf], [math.inf, 1.0], [-math.inf] * 2, [math.nan, 1.0]]
+)
+def test_logits_that_say_nothing_make_it_nan(row: list[float]) -> None:
+    state = torch.tensor([[0.0], [math.inf], [1.0], [0.0], [0.0], [2.0]])
+    ops.search_step_(torch.tensor([row]), torch.tensor([0]), state)
+    assert state[[0, 1, 2, 3, 5]].isnan().all()
