@@ -105,6 +105,7 @@ def test_out_of_reach_is_infinite(method: str) -> None:
     assert (result.lower == 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:the radius of every sample is infinite because every gradient")
 @each_walk
 def test_a_constant_model_is_never_left(method: str) -> None:
     result = rrfast.radius(

@@ -353,7 +353,7 @@ def test_what_has_no_score_is_no_number(nets: str, tmp_path: Path) -> None:
     x[1] = 1.0
     np.save(tmp_path / "x.npy", x)
     for name in ("s.csv", "s.parquet"):
-        quiet(f"{nets}:rgb", tmp_path / "x.npy", tmp_path / name, score="msr", threshold=-1.0)
+        quiet(f"{nets}:rgb", tmp_path / "x.npy", tmp_path / name, score="msr", threshold=-1e9)
     table = parquet.read_table(tmp_path / "s.parquet")
     assert [value is None for value in table["msr"].to_pylist()] == [False, True, False, False]
     assert [row["msr"] == "" for row in rows(tmp_path / "s.csv")] == [False, True, False, False]

@@ -123,6 +123,7 @@ def test_many_classes_on_lines_agree_with_bisection() -> None:
     torch.testing.assert_close(fine, exact, rtol=1e-6, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:the radius of every sample is infinite because every gradient")
 def test_a_prediction_that_never_changes_is_not_found() -> None:
     class Stubborn(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

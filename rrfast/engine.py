@@ -69,7 +69,10 @@ class Engine:
         backwards: Backward passes so far.
         forward_samples: Samples that went through those forwards.
         backward_samples: Samples that went through those backwards.
+        gradient: Of the last backward.
     """
+
+    gradient: Tensor | None = None
 
     def __init__(self, model: Model) -> None:
         if not callable(model):
@@ -192,6 +195,7 @@ class Recorded:
                 raise
             (grad,) = torch.autograd.grad(self._graph, self._x, seed)
             last = True
+        self._engine.gradient = grad
         self._engine.backwards += 1
         self._engine.backward_samples += self._x.shape[0]
         if last:

@@ -108,7 +108,9 @@ def radius(
 
     Returns:
         [B], float32 (float64 if `x` or the logits are), in units of `scale`. Infinity where no
-        change of the prediction was found, 0 at a tie, NaN where a logit or a gradient is.
+        change of the prediction was found, 0 at a tie, NaN where a logit or a gradient is, or where
+        the largest logit is infinite: overflow is no confidence. On a CPU a RuntimeWarning says so
+        where all are infinite for want of a gradient.
 
         [T, B] where `temperature` is a sequence of T numbers. They share the forward at `x`: those
         of "fast" take T + 1 forwards and T backwards.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast.engine import Recorded
-from rrfast.reference import accumulate_dtype, per_channel
+from rrfast.reference import accumulate_dtype, is_undefined, per_channel
 
 #: A step that ends at the face of any box, in place of the infinite one to a plane out of reach:
 #: infinity times a gradient of zero would be NaN.
@@ -50,7 +51,8 @@ def nearest_plane(
     """Of the planes where the linearised model ties the prediction with a class, the nearest.
 
     For class k with d = h_k - h_y it is {z: grad d . (z - x) = -d}. Only the best so far is kept:
-    memory does not grow with the classes. NaN in the gradient of any makes the plane NaN.
+    memory does not grow with the classes. NaN in the gradient of any makes the plane NaN, and so do
+    logits that say nothing (`rrfast.reference.is_undefined`).
 
     Args:
         recorded: The forward at `x`, whose graph is let go.
@@ -77,6 +79,10 @@ def linearised(
 ) -> tuple[Tensor, Tensor]:
     """The gradient of h_k - h_y, [B, ...], and h_y - h_k, [B], in the accumulation dtype of x.
 
+    Both in a unit of the sample's own, the power of two next to its largest logit: the plane is the
+    same, and neither the difference nor the gradient overflows or is lost where logits are near the
+    ends of their range.
+
     Cost: 1 backward.
 
     Args:
@@ -86,22 +92,41 @@ def linearised(
         last: Let go of the forward's graph.
     """
     top, k = prediction[:, None], target[:, None]
-    seed = torch.zeros_like(recorded.logits).scatter(1, k, 1.0).scatter(1, top, -1.0)
+    unit = _unit(recorded.logits)
+    one = unit.to(recorded.logits.dtype)
+    seed = torch.zeros_like(recorded.logits).scatter(1, k, one).scatter(1, top, -one)
     normal = recorded.grad(seed, last=last)
-    return normal, _gap(recorded.logits, top, k).to(accumulate_dtype(normal.dtype))
+    return normal, _gap(recorded.logits, unit, top, k).to(accumulate_dtype(normal.dtype))
 
 
-def _gap(logits: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
-    """h_y - h_k, [B]; where y is not behind, at least a unit in the last place of h_y.
+def _unit(logits: Tensor) -> Tensor:
+    """1 over the power of two next to the largest logit of a row, [B, 1], accumulation dtype.
+
+    Not beyond the square root of the range, so that the other end of it is as far away. 1 for
+    float16, whose range is too short for gradients in another unit.
+    """
+    h = logits.to(accumulate_dtype(logits.dtype))
+    largest = torch.where(h.isfinite(), h.abs(), 0.0).amax(dim=1, keepdim=True)
+    one = torch.ones_like(largest)
+    if logits.dtype == torch.float16:
+        return one
+    most = math.frexp(torch.finfo(logits.dtype).max)[1] // 2
+    exponent = torch.where(largest > 0, largest, one).frexp().exponent.clamp(-most, most)
+    return torch.ldexp(one, -exponent)
+
+
+def _gap(logits: Tensor, unit: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
+    """h_y - h_k times the unit, [B]; where y is not behind, at least a last place of h_y.
 
     Logits of 16 bits tie over a wide strip before the boundary, where the prediction is still the
     lower index: a step to where the plane is would stand still there.
     """
-    h = logits.to(accumulate_dtype(logits.dtype))
-    top = h.gather(1, prediction)
-    gap = top - h.gather(1, target)
+    h = logits.to(unit.dtype)
+    top = h.gather(1, prediction) * unit
+    gap = top - h.gather(1, target) * unit
     least = torch.finfo(logits.dtype).eps * top.abs()
-    return torch.where(gap < 0, gap, gap.maximum(least)).squeeze(1)
+    gap = torch.where(gap < 0, gap, gap.maximum(least)).squeeze(1)
+    return gap.masked_fill(is_undefined(logits), math.nan)
 
 
 def _nearer(plane: Plane, than: Plane) -> Plane:
@@ -143,7 +168,9 @@ def distance_between(x: Tensor, z: Tensor, scale: Tensor | None) -> Tensor:
 
 
 def lead_of(logits: Tensor, prediction: Tensor) -> Tensor:
-    """h_y - max_{k != y} h_k, [B]: negative where another class is ahead; NaN if a logit is.
+    """h_y - max_{k != y} h_k, [B]: negative where another class is ahead.
+
+    NaN where the logits say nothing (`rrfast.reference.is_undefined`).
 
     Example:
         >>> lead_of(torch.tensor([[1.0, 3.0, 2.5]]), torch.tensor([0]))
@@ -151,12 +178,13 @@ def lead_of(logits: Tensor, prediction: Tensor) -> Tensor:
     """
     top = prediction[:, None]
     h = logits.to(accumulate_dtype(logits.dtype))
-    return (h.gather(1, top) - h.scatter(1, top, -torch.inf).amax(dim=1, keepdim=True)).squeeze(1)
+    lead = h.gather(1, top) - h.scatter(1, top, -torch.inf).amax(dim=1, keepdim=True)
+    return lead.squeeze(1).masked_fill(is_undefined(h), math.nan)
 
 
 def differs(logits: Tensor, prediction: Tensor) -> Tensor:
-    """Whether the prediction is another one, [B]; not where a logit is NaN."""
-    return (logits.argmax(dim=1) != prediction) & ~logits.isnan().any(dim=1)
+    """Whether the prediction is another one, [B]; not where the logits say nothing."""
+    return (logits.argmax(dim=1) != prediction) & ~is_undefined(logits)
 
 
 def of_samples(values: Tensor, x: Tensor) -> Tensor:

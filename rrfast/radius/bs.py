@@ -27,8 +27,8 @@ class BS:
 
     A tie at x has radius 0. A sample that never flips has radius infinity and the bracket (last
     radius, infinity). A sample that flipped at every radius tried has lower = 0: r_min is where
-    the search starts, not something it has seen. With 16-bit x, x + r d is rounded to 16 bits, and
-    the bracket is no finer than that.
+    the search starts, not something it has seen. x + r d is rounded to the dtype of x, and the
+    bracket is no finer than that: with 16 bits, or with large x.
 
     Source: RAT Algorithm 1, A.2; errata 3, 4, 5, 6, 7.
 

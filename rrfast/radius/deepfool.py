@@ -13,7 +13,7 @@ from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
 from rrfast.radius.boundary import contenders, differs, distance_between, nearest_plane, step_to
 from rrfast.radius.estimate import Estimate
-from rrfast.reference import accumulate_dtype
+from rrfast.reference import accumulate_dtype, is_undefined
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +79,13 @@ class DeepFool:
             plane = nearest_plane(recorded, x1, y, classes, bounds, scale)
             z = step_to(plane, x1, 1 + self.overshoot, bounds, scale)
             distance = distance_between(x0, z, scale)
-            flipped = differs(engine.forward(z), y)
+            logits = engine.forward(z)
+            flipped = differs(logits, y)
             upper[rows] = torch.where(flipped, distance, upper[rows])
-            undefined[rows] |= distance.isnan()
+            lost = distance.isnan() | is_undefined(logits)
+            undefined[rows] |= lost
             moved = (z != x1).reshape(len(z), -1).any(dim=1)
-            left = (~flipped & moved & ~distance.isnan()).nonzero().squeeze(1)
+            left = (~flipped & moved & ~lost).nonzero().squeeze(1)
             if len(left) == 0:
                 break
             rows, x0, x1, y, classes = (part[left] for part in (rows, x0, z, y, classes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from rrfast import ops
@@ -38,6 +39,15 @@ class Estimator(Protocol):
 def seed_of(compat: Compat) -> SeedOf:
     """The cotangent `compat` asks for: the stable one, or the cross-entropy's (errata 4)."""
     return ops.direction_seed if compat == "paper" else naive_direction_seed
+
+
+def at_hand(values: Tensor) -> bool:
+    """Whether numbers can be looked at for nothing: on a CPU, and while nobody records operations.
+
+    Asking a GPU would make the host wait, and a graph that is recorded has no numbers yet.
+    """
+    recorded = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    return values.device.type == "cpu" and not recorded
 
 
 def check_compat(compat: object) -> None:

@@ -121,8 +121,9 @@ class FAB:
                 plane = nearest_plane(recorded, x1, prediction, run, None, scale)
                 recorded = None
                 x1 = self._step(x, x1, plane, bounds, scale)
-                undefined = undefined | distance_between(x, x1, scale).isnan()
-                seen, flipped, _ = seen.or_nearer(x, x1, engine.forward(x1), prediction, scale)
+                lost = distance_between(x, x1, scale).isnan()
+                seen, flipped, lead = seen.or_nearer(x, x1, engine.forward(x1), prediction, scale)
+                undefined = undefined | lost | lead.isnan()
                 x1 = torch.where(of_samples(flipped, x), _between(x, x1, self.beta), x1)
 
         seen = self._search(engine, seen, x, prediction, margin, scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,8 +12,8 @@ from torch import Tensor
 from rrfast import ops
 from rrfast.checks import check_number
 from rrfast.engine import Engine
-from rrfast.radius.estimate import Compat, Estimate, check_compat, seed_of
-from rrfast.reference import accumulate_dtype
+from rrfast.radius.estimate import Compat, Estimate, at_hand, check_compat, seed_of
+from rrfast.reference import accumulate_dtype, is_undefined
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +34,11 @@ class Fast:
     Attributes:
         temperature: T of the direction; dividing all logits by it changes nothing else.
         alpha: The finite-difference step, in units of `scale`. None: 0.01 as in the paper, and
-            1e-3 with compat="released". It must be far above the rounding of x. With 16-bit x it
-            seldom is: what is left of it is measured, and where nothing is left the radius is NaN;
-            float32 inputs under autocast are the better way.
+            1e-3 with compat="released". It must be far above the rounding of x. Where that may take
+            more than a thousandth of it, as of 16-bit x and of float32 near 1e5, what is left is
+            measured, each element by the share of its gradient, and where nothing is left the
+            radius is NaN; not with compat="released". For 16 bits float32 inputs under autocast are
+            the better way, for large inputs float64 or inputs less their mean.
         bounds: The box for x + alpha d, see `rrfast.ops.channel_bounds`; None for none. x itself
             must lie in it: the step into the box would count as part of the step to the boundary.
         scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
@@ -76,33 +79,67 @@ class Fast:
         clean = engine.forward_backward(x, self.temperature, seed_of(self.compat))
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         step = x.new_full(x.shape[:1], alpha, dtype=accumulate_dtype(x.dtype))
-        moved, direction = ops.fgsm_step(x, clean.grad, step, bounds, scale)
+        moved, _ = ops.fgsm_step(x, clean.grad, step, bounds, scale)
         h1 = engine.forward(moved)
         if released:
             radius = _released_ratio(clean.logits / self.temperature, h1, clean.prediction, alpha)
         else:
             radius = ops.linear_radius(clean.logits, h1, clean.prediction, alpha)
-            if x.dtype in (torch.bfloat16, torch.float16):
-                wanted = ops.perturb(x.float(), direction, step, bounds, scale)
-                radius = radius * _share_taken(x, moved, wanted)
+            rough = _may_be_rounded_away(x, alpha, scale)
+            if rough is not None:
+                share = _share_taken(x, moved, clean.grad, alpha, bounds, scale)
+                radius = torch.where(rough, radius * share, radius)
         return Estimate(radius, clean.prediction)
 
 
-def _share_taken(x: Tensor, moved: Tensor, wanted: Tensor) -> Tensor:
-    """How much of the wanted step is left after rounding to 16 bits, per sample.
+def _may_be_rounded_away(x: Tensor, alpha: float, scale: Tensor | None) -> Tensor | None:
+    """Whether rounding may take more than a thousandth of a sample's step, [B]; None for no sample.
 
-    Where nothing is left the logits stand still, and infinity times 0 is NaN: not a radius.
+    It takes eps |x| / 2 at most. Where it can be seen that there is none, that costs less than what
+    follows.
     """
-    # Not len(x), which torch.export takes for a constant.
-    taken = (moved.float() - x.float()).abs().reshape(x.shape[0], -1).sum(dim=1)
-    asked = (wanted - x.float()).abs().reshape(x.shape[0], -1).sum(dim=1)
-    return torch.where(asked == 0, 1.0, taken / asked)
+    least = alpha if scale is None else alpha * scale.amin()
+    enough = least * (2e-3 / torch.finfo(x.dtype).eps)
+    if at_hand(x):
+        smallest, largest = torch.aminmax(x)
+        if -enough <= smallest.item() and largest.item() <= enough:
+            return None
+    # Not len(x), which torch.export takes for a constant. NaN is rough: it stays NaN.
+    return ~(x.reshape(x.shape[0], -1).abs().amax(dim=1) <= enough)
+
+
+def _share_taken(
+    x: Tensor,
+    moved: Tensor,
+    grad: Tensor,
+    alpha: float,
+    bounds: Tensor | None,
+    scale: Tensor | None,
+) -> Tensor:
+    """How much of alpha is left after rounding, [B].
+
+    The alpha whose step, not rounded, does as much as the one that was taken, by the gradient: each
+    element counts as far as it changes the logits. NaN where nothing is left of any that does; 1
+    where none does.
+    """
+    dtype = accumulate_dtype(x.dtype)
+    way = moved.to(dtype) - x.to(dtype)
+    done = (grad.to(dtype) * way).reshape(x.shape[0], -1).sum(dim=1)
+    # Something, to see whether any element moves at all: then it is not infinitely far.
+    gap = torch.where(done == 0, torch.finfo(dtype).tiny, done)
+    taken = ops.plane_distance(x, grad, gap, bounds, scale)
+    lost = torch.where(taken == math.inf, 1.0, math.nan)
+    return torch.where(done == 0, lost, taken / alpha)
 
 
 def _released_ratio(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> Tensor:
-    """The released ratio: not positive becomes 1, the prediction's own entry is 1, NaN stays."""
+    """The released ratio: not positive becomes 1, the prediction's own entry is 1, NaN stays.
+
+    Overflow, of which the released code makes some number, is NaN too.
+    """
     top = prediction[:, None]
     gap0, gap1 = h0.gather(1, top) - h0, h1.gather(1, top) - h1
     ratio = gap0 / ((gap0 - gap1) / alpha)
     ratio = torch.where(ratio <= 0, 1.0, ratio).scatter(1, top, 1.0)
-    return ratio.amin(dim=1).to(accumulate_dtype(h0.dtype))
+    undefined = is_undefined(h0) | is_undefined(h1)
+    return ratio.amin(dim=1).to(accumulate_dtype(h0.dtype)).masked_fill(undefined, math.nan)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from rrfast import ops
@@ -52,4 +54,7 @@ class Grad:
         # The logits may be of a finer precision than x.
         gap = clean.margin.to(accumulate_dtype(x.dtype))
         radius = ops.plane_distance(x, clean.grad, gap, bounds, scale).to(clean.margin.dtype)
-        return Estimate(radius.masked_fill(clean.margin == 0, 0.0), clean.prediction)
+        radius = radius.masked_fill(clean.margin == 0, 0.0)
+        # The largest number stands for all differences that are larger.
+        too_large = clean.margin == torch.finfo(clean.margin.dtype).max
+        return Estimate(radius.masked_fill(too_large, math.nan), clean.prediction)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,14 +16,15 @@ from torch import Tensor
 from rrfast import ops
 from rrfast.checks import describe
 from rrfast.engine import Engine, Model
-from rrfast.radius.estimate import Estimate, Estimator
+from rrfast.radius.estimate import Estimate, Estimator, at_hand
 from rrfast.reference import accumulate_dtype
 
 
 class RadiusResult(NamedTuple):
     """What `radius(..., full_output=True)` returns; radii in units of `scale`.
 
-    Where a logit or a gradient is NaN, so is the radius, and the bracket where one is searched for.
+    Where a logit or a gradient is NaN, or logits have overflowed, the radius is NaN, and so is the
+    bracket where one is searched for.
     With several temperatures radius, lower, upper and found are [T, B], and the passes are those of
     all temperatures together.
     """
@@ -79,6 +81,7 @@ class Measure:
             with engine.sharing(x) if self.grid else nullcontext():
                 estimates = [estimator(engine, x) for estimator in self.estimators]
             estimate = _stacked(estimates) if self.grid else estimates[0]
+            _warn_of_no_gradient(engine, estimate.radius)
             samples = x.shape[0]
             return Measured(
                 estimate, engine.forward_samples / samples, engine.backward_samples / samples
@@ -122,6 +125,19 @@ def configured(
             f"{describe(options['temperature'])}"
         )
     return Measure(tuple(kind(**{**options, "temperature": t}) for t in temperatures), grid=True)
+
+
+def _warn_of_no_gradient(engine: Engine, radius: Tensor) -> None:
+    """Say so where no sample has a radius because none has a gradient; a GPU is not waited for."""
+    if engine.gradient is None or not at_hand(radius):
+        return
+    if bool(radius.isinf().all()) and not bool(engine.gradient.any()):
+        warnings.warn(
+            "the radius of every sample is infinite because every gradient is 0: the model rounds "
+            "its input or thresholds it (leave that out, or give it a gradient), or is saturated",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _several(temperature: object) -> list[Any] | None:
