@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from waiting import Calls
 
 import rrfast
+from rrfast import reading
 from rrfast.radius.boundary import contenders
 
 FEATURES = 40
@@ -231,9 +232,13 @@ def test_a_sample_that_is_done_leaves_the_batch(trained: nn.Module, images: Tens
     assert result.backwards == 4 * sum(samples[0::2]) / len(images)
 
 
-def test_fab_asks_the_device_for_nothing(trained: nn.Module, images: Tensor) -> None:
-    """No value comes to the host, and no shape depends on one."""
+def test_fab_asks_the_device_for_nothing(
+    trained: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No value comes to the host, and no shape depends on one, but for the box at first."""
+    monkeypatch.setattr(reading, "is_on_host", lambda _: False)  # as a GPU's tensors are not
     for method, waits in (("fab", False), ("deepfool", True)):
+        rrfast.radius(trained, images[:3], method=method, steps=2, bounds=(0, 1))
         with Calls() as calls:
             rrfast.radius(trained, images[:3], method=method, steps=2, bounds=(0, 1))
         assert bool(calls.waiting) == waits

@@ -110,7 +110,7 @@ def test_resumed_by_another_number_of_processes(runs: Runs) -> None:
     """Where that makes other steps, whose learning rates are others; equal steps go on."""
     folder = runs.folder / "cut"
     before = (folder / "checkpoint.pt").read_bytes()
-    sentence = "a training with 2 steps an epoch on 2 processes, and on 1 there are 3"
+    sentence = "with 2 steps an epoch, processes: 2; here are 3, processes: 1"
     with pytest.raises(ValueError, match=sentence):
         torchrun_fits.train("standard", data=torchrun_fits.images(34), out=folder, resume=True)
     assert (folder / "checkpoint.pt").read_bytes() == before

@@ -521,9 +521,10 @@ class _Run:
         if there != self.plan.steps:
             # The learning rate is that of a step's number, and so is what a step sees.
             raise ValueError(
-                f"{path} is of a training with {there} steps an epoch on {world} processes, and on "
-                f"{self.fabric.world_size} there are {self.plan.steps}: the end of an epoch is cut "
-                "to equal shares. Resume it with that number, or give another folder"
+                f"{path} is of a training with {there} steps an epoch, processes: {world}; here "
+                f"are {self.plan.steps}, processes: {self.fabric.world_size}. The end of an epoch "
+                "is cut to equal shares. Resume it with that number of processes, or give another "
+                "folder"
             )
         if self.identity.unseen and self.fabric.is_global_zero:
             warnings.warn(
