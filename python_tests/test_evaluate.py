@@ -358,7 +358,7 @@ def test_what_is_done_is_not_done_again(
         misd.evaluate(
             subjects([trainings / "rat_0"]), out, scores=("msr",), draws=20, console=QUIET
         )
-        assert done == ["margin"] * 4 + ["msr"]
+        assert done == [pnorm] * 4 + ["msr"]
     finally:
         path.write_bytes(kept)
 
