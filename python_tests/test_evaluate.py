@@ -43,7 +43,7 @@ from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize
 from rrfast.scores import ODIN, SCORES, TEMPERATURES, Preprocessed, RelU
 from rrfast.scores.named import named
-from rrfast.tables import Block, markdown
+from rrfast.tables import Block, markdown, settings
 from rrfast.train import TASKS, Task, dump_recipe, load_recipe, train_variants
 
 CPU = torch.device("cpu")
@@ -340,9 +340,15 @@ def test_what_is_done_is_not_done_again(
     assert done == []
     assert result["runs"] == evaluated[1]["runs"]
     # One more score costs that score; another model is another question.
-    more = misd.evaluate(subjects([trainings]), out, scores=(*scores, "margin"), **asked)
-    assert done == ["margin"] * 4
-    assert [r for r in more["runs"] if r["score"] != "margin"] == result["runs"]
+    pnorm = "max_logit_pnorm"  # one of its points is no number
+    more = misd.evaluate(subjects([trainings]), out, scores=(*scores, pnorm), **asked)
+    assert done == [pnorm] * 4
+    assert [r for r in more["runs"] if r["score"] != pnorm] == result["runs"]
+    chosen = [r["hyperparameters"] for r in more["runs"] if r["score"] == pnorm]
+    assert {"p": None} in chosen
+    with (out / "evaluation.csv").open(newline="") as file:
+        cells = [row["hyperparameters"] for row in csv.DictReader(file) if row["score"] == pnorm]
+    assert cells == [settings(point) for point in chosen]
     path = trainings / "rat_0" / "last.pt"
     kept = path.read_bytes()
     try:
@@ -352,7 +358,7 @@ def test_what_is_done_is_not_done_again(
         misd.evaluate(
             subjects([trainings / "rat_0"]), out, scores=("msr",), draws=20, console=QUIET
         )
-        assert done == ["margin"] * 4 + ["msr"]
+        assert done == [pnorm] * 4 + ["msr"]
     finally:
         path.write_bytes(kept)
 

@@ -195,6 +195,7 @@ def literal(name, h, T):
     return {
         "msr": top,
         "max_logit": first,
+        "max_logit_pnorm": max(softmax(h, 1.0)),  # MSR; with a norm in test_max_logit_pnorm.py
         "margin": first - second,
         "entropy": sum(value * math.log(value) for value in p),
         "energy": T * math.log(sum(math.exp(value / T) for value in h)),
@@ -207,6 +208,7 @@ def literal(name, h, T):
 PRINTED = {
     "msr": torch.sigmoid,
     "max_logit": lambda s: s,
+    "max_logit_pnorm": torch.sigmoid,
     "margin": lambda s: s,
     "entropy": lambda s: -torch.exp(-s),
     "energy": lambda s: s,
@@ -321,6 +323,7 @@ def test_the_cotangent_is_the_formulas_gradient(name, T):
     printed = {
         "msr": top.log,
         "max_logit": lambda: first,
+        "max_logit_pnorm": lambda: h.softmax(dim=1).amax(dim=1).log(),
         "margin": lambda: first - second,
         "entropy": lambda: (p * p.log()).sum(dim=1),
         "energy": lambda: T * (h / T).logsumexp(dim=1),

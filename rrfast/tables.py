@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from rich import box
@@ -128,3 +128,14 @@ def number(value: float | None, factor: float, digits: int, sign: str = "") -> s
     if value is None:
         return "–"
     return f"{round(factor * value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
+
+
+def settings(point: Mapping[str, float | None]) -> str:
+    """Hyper-parameters in a cell.
+
+    Example:
+        >>> settings({"temperature": 0.2, "eps": 5e-05}), settings({"p": None})
+        ('temperature=0.2 eps=5e-05', 'p=None')
+    """
+    said = {name: "None" if value is None else f"{value:g}" for name, value in point.items()}
+    return " ".join(f"{name}={value}" for name, value in said.items())

@@ -15,9 +15,9 @@ used. The radius is a score too, once per method.
     >>> import torch
     >>> model, x = torch.nn.Linear(4, 3), torch.rand(2, 4)
     >>> sorted(SCORES)
-    ['doctor_alpha', 'doctor_beta', 'energy', 'entropy', 'margin', 'max_logit', 'msr', 'odin',
-     'radius_bs', 'radius_deepfool', 'radius_fab', 'radius_fast', 'radius_grad', 'radius_pgd',
-     'radius_refined', 'radius_search', 'relu']
+    ['doctor_alpha', 'doctor_beta', 'energy', 'entropy', 'margin', 'max_logit', 'max_logit_pnorm',
+     'msr', 'odin', 'radius_bs', 'radius_deepfool', 'radius_fab', 'radius_fast', 'radius_grad',
+     'radius_pgd', 'radius_refined', 'radius_search', 'relu']
     >>> SCORES["msr"](model, x).shape
     torch.Size([2])
     >>> ODIN(temperature=10.0)(model, x).shape
@@ -30,10 +30,11 @@ from rrfast.radius import METHODS
 from rrfast.scores.doctor import DoctorAlpha, DoctorBeta
 from rrfast.scores.energy import Energy
 from rrfast.scores.entropy import Entropy
-from rrfast.scores.grids import EPSILONS, ODIN_GRIDS, TEMPERATURES
+from rrfast.scores.grids import EPSILONS, NORMS, ODIN_GRIDS, TEMPERATURES
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.margin import Margin
 from rrfast.scores.max_logit import MaxLogit
+from rrfast.scores.max_logit_pnorm import MaxLogitPNorm
 from rrfast.scores.msr import MSR
 from rrfast.scores.odin import ODIN
 from rrfast.scores.preprocessed import Preprocessed
@@ -45,6 +46,7 @@ from rrfast.scores.tuning import GridScores, Tuned, score_grid, tune, tune_apart
 __all__ = [
     "EPSILONS",
     "MSR",
+    "NORMS",
     "ODIN",
     "ODIN_GRIDS",
     "SCORES",
@@ -57,6 +59,7 @@ __all__ = [
     "LogitScore",
     "Margin",
     "MaxLogit",
+    "MaxLogitPNorm",
     "Preprocessed",
     "Radius",
     "RelU",
@@ -71,6 +74,7 @@ __all__ = [
 SCORES: dict[str, Score] = {
     "msr": MSR(),
     "max_logit": MaxLogit(),
+    "max_logit_pnorm": MaxLogitPNorm(),
     "margin": Margin(),
     "entropy": Entropy(),
     "energy": Energy(),

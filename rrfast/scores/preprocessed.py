@@ -84,7 +84,7 @@ class Preprocessed(Score):
         check_compat(self.compat)
 
     @property
-    def grids(self) -> dict[str, tuple[float, ...]]:
+    def grids(self) -> dict[str, tuple[float | None, ...]]:
         """Those of the score, and eps as in RAT B.1."""
         return {**self.score.grids, "eps": EPSILONS}
 
@@ -160,7 +160,7 @@ def _moved(x: Tensor, grad: Tensor, scores: Sequence[Preprocessed]) -> Iterator[
 def _shared(points: Sequence[Point]) -> list[list[int]]:
     """Indices of the points that leave the score of the logits the same, in their order."""
     own = {field.name for field in dataclasses.fields(Preprocessed)} - {"score"}
-    groups: dict[tuple[tuple[str, float], ...], list[int]] = {}
+    groups: dict[tuple[tuple[str, float | None], ...], list[int]] = {}
     for i, point in enumerate(points):
         key = tuple(sorted((name, value) for name, value in point.items() if name not in own))
         groups.setdefault(key, []).append(i)

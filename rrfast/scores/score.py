@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from rrfast.engine import Model
 
-#: Hyper-parameters by name, as `Score.at` takes them.
-Point = Mapping[str, float]
+#: Hyper-parameters by name, as `Score.at` takes them; None where the score has a meaning for it.
+Point = Mapping[str, float | None]
 
 
 class Scored(NamedTuple):
@@ -41,7 +41,7 @@ class Score(ABC):
     """
 
     @property
-    def grids(self) -> dict[str, tuple[float, ...]]:
+    def grids(self) -> Mapping[str, tuple[float | None, ...]]:
         """The values of each hyper-parameter that are searched, in order; none for no search."""
         return {}
 

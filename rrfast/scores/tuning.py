@@ -16,7 +16,7 @@ from rrfast.engine import check_input
 from rrfast.inside import device_of
 from rrfast.metrics import aurc, fpr_at_tpr
 from rrfast.scores.labelled import labelled, right_of
-from rrfast.scores.score import Score
+from rrfast.scores.score import Point, Score
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class GridScores(NamedTuple):
     """A score at every point of its grids, and what that took."""
 
-    points: list[dict[str, float]]  #: P of them, the last grid's values next to each other
+    points: list[Point]  #: P of them, the last grid's values next to each other
     values: Tensor  #: [P, B], larger = more confident
     prediction: Tensor  #: [B] int64
     forwards: float  #: of the model per sample, for all points together
@@ -35,7 +35,7 @@ class GridScores(NamedTuple):
 class Row(NamedTuple):
     """One point of a grid and its worth."""
 
-    point: dict[str, float]
+    point: Point
     metric: float  #: NaN where a score is
 
 
@@ -50,10 +50,10 @@ class Tuned(NamedTuple):
 #: The share of what is unknown that is accepted where 95 % of what is known are.
 FPR = partial(fpr_at_tpr, positive="correct")
 #: The values of each hyper-parameter that are searched.
-Grids = Mapping[str, Sequence[float]]
+Grids = Mapping[str, Sequence[float | None]]
 
 
-def grid_points(score: Score, grids: Grids | None = None) -> list[dict[str, float]]:
+def grid_points(score: Score, grids: Grids | None = None) -> list[Point]:
     """Every combination of the values in the score's grids, or in others; one empty point of none.
 
     Example:
@@ -200,7 +200,7 @@ def grid_values(
     score: Score,
     model: Model,
     loader: Iterable[Any],
-    points: Sequence[dict[str, float]],
+    points: Sequence[Point],
     name: str = "loader",
 ) -> Tensor:
     """The score of all inputs at every point: [P, n], on the CPU.
@@ -223,7 +223,7 @@ def grid_values(
 
 def best_apart(
     score: Score,
-    points: Sequence[dict[str, float]],
+    points: Sequence[Point],
     inside: Tensor,
     outside: Tensor,
     metric: Callable[[Tensor, Tensor], float] = FPR,
@@ -264,7 +264,7 @@ def _checked(score: Score) -> Score:
 
 def _best(
     score: Score,
-    points: Sequence[dict[str, float]],
+    points: Sequence[Point],
     values: Tensor,
     positive: Tensor,
     metric: Callable[[Tensor, Tensor], float],

@@ -16,6 +16,7 @@ from rrfast.evaluate.division import Division, Part
 from rrfast.metrics import METRICS, auroc, bootstrap, risk_coverage_curve
 from rrfast.scores import MSR, SCORES, TEMPERATURES, Radius, Score, tune
 from rrfast.scores.named import named
+from rrfast.scores.score import Point
 from rrfast.tables import SHOWN
 from rrfast.train.batches import stream
 
@@ -70,7 +71,7 @@ def ground(
     return Ground(model, division, torch.cat(correct), torch.cat(odds).sigmoid(), seed, device)
 
 
-def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Mapping[str, float], float]:
+def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]:
     """The score as it goes to the test part, its hyper-parameters, and its AURC where it was tuned.
 
     Only the validation part is read: half of it fits a score that has to be fitted, and the other
@@ -84,7 +85,7 @@ def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Mapping[str, 
     return found.score, found.best.point, found.best.metric
 
 
-def again(name: str, point: Mapping[str, float], on: Ground, options: Options) -> Score:
+def again(name: str, point: Point, on: Ground, options: Options) -> Score:
     """The score that `tuned` gave, from what it said of it."""
     score = named(name, SCORES)
     if not score.fitted:

@@ -24,7 +24,7 @@ from rrfast.evaluate.subject import Subject
 from rrfast.metrics import METRICS
 from rrfast.scores import SCORES
 from rrfast.scores.named import named
-from rrfast.tables import SHOWN
+from rrfast.tables import SHOWN, settings
 from rrfast.train.tasks import Task
 
 #: Sets of scores by name: RAT's Tables 2 and 3; and those that a few passes give.
@@ -248,7 +248,7 @@ def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
     yield columns + [f"{metric}_{end}" for metric in SHOWN for end in ("low", "high")]
     for run in runs:
         cells = [run[column] for column in columns]
-        cells[4] = " ".join(f"{k}={v:g}" for k, v in run["hyperparameters"].items())
+        cells[4] = settings(run["hyperparameters"])
         intervals = [run["intervals"].get(metric, ["", ""]) for metric in SHOWN]
         yield cells + [end for interval in intervals for end in interval]
 

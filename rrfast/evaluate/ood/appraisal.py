@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from rrfast.metrics import (
 from rrfast.metrics.registry import Metric
 from rrfast.scores import ODIN_GRIDS, SCORES, Score
 from rrfast.scores.named import named
+from rrfast.scores.score import Point
 from rrfast.scores.tuning import best_apart, grid_points, grid_values
 from rrfast.train.batches import Data, length, stream
 from rrfast.train.tasks import Task
@@ -92,7 +93,7 @@ class Ground:
         self.trained_on = _digest(task.train)
         self._sets: dict[int, tuple[str, Tensor]] = {}
         self._fitted: dict[str, Score] = {}
-        self._grids: dict[str, tuple[Score, list[dict[str, float]], Tensor]] = {}
+        self._grids: dict[str, tuple[Score, list[Point], Tensor]] = {}
         self._inside: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}
 
     def to_tune(self, name: str) -> Tensor:
@@ -114,7 +115,7 @@ class Ground:
             self._sets[use] = name, made(name, wanted)
         return self._sets[use][1]
 
-    def score(self, name: str, point: Mapping[str, float]) -> Score:
+    def score(self, name: str, point: Point) -> Score:
         """A score at a point, fitted on half of the validation part if it has to be (RAT B.1)."""
         if name not in self._fitted:
             score = named(name, SCORES)
@@ -124,7 +125,7 @@ class Ground:
             self._fitted[name] = score
         return self._fitted[name].at(**point)
 
-    def grid(self, name: str) -> tuple[Score, list[dict[str, float]], Tensor]:
+    def grid(self, name: str) -> tuple[Score, list[Point], Tensor]:
         """A score, the points it is tuned over, and its values there on what is inside.
 
         Once for all sets that it is tuned on.
@@ -139,7 +140,7 @@ class Ground:
             self._grids[name] = score, points, values
         return self._grids[name]
 
-    def inside(self, name: str, point: Mapping[str, float]) -> tuple[Tensor, Tensor]:
+    def inside(self, name: str, point: Point) -> tuple[Tensor, Tensor]:
         """A score on the test images [n], once for all sets, and where the model is right."""
         key = name, str(sorted(point.items()))
         if key not in self._inside:
@@ -151,7 +152,7 @@ class Ground:
             self._inside[key] = torch.cat(values), torch.cat(right)
         return self._inside[key]
 
-    def outside(self, name: str, points: Sequence[Mapping[str, float]], against: str) -> Tensor:
+    def outside(self, name: str, points: Sequence[Point], against: str) -> Tensor:
         """A score on a set, at several points: [P, n], on the CPU."""
         score = self.score(name, {})
         return torch.cat(
@@ -187,7 +188,7 @@ def tuned(name: str, validation: str, on: Ground) -> dict[str, Any]:
     return {"hyperparameters": dict(best.point), "validation_fpr": best.metric}
 
 
-def within(name: str, point: Mapping[str, float], on: Ground) -> dict[str, Any]:
+def within(name: str, point: Point, on: Ground) -> dict[str, Any]:
     """A score on the test images alone.
 
     Returns:
@@ -233,9 +234,7 @@ def accuracies(value: Tensor, correct: Tensor) -> tuple[list[float], list[float]
     return found[0], found[1]
 
 
-def apart(
-    name: str, point: Mapping[str, float], against: str, on: Ground, draws: int
-) -> dict[str, Any]:
+def apart(name: str, point: Point, against: str, on: Ground, draws: int) -> dict[str, Any]:
     """How well a score tells the test images from a set.
 
     Returns:
@@ -306,7 +305,7 @@ def scaled(on: Ground) -> dict[str, Any]:
     }
 
 
-def transferred(points: Sequence[Mapping[str, float]], against: str, on: Ground) -> list[float]:
+def transferred(points: Sequence[Point], against: str, on: Ground) -> list[float]:
     """The FPR of ODIN on a set, at each of several points (ODIN Table 3)."""
     outside = on.outside("odin", points, against)
     return [

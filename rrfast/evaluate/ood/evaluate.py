@@ -33,6 +33,8 @@ from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.scores import SCORES
 from rrfast.scores.named import named
+from rrfast.scores.score import Point
+from rrfast.tables import settings
 
 #: Sets of scores by name: ODIN's Table 2; and those that few passes give.
 SETS = {
@@ -256,7 +258,7 @@ def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any
 
 
 def _apart(
-    score: str, point: dict[str, float], name: str, on: Ground, kept: Kept, draws: int
+    score: str, point: Point, name: str, on: Ground, kept: Kept, draws: int
 ) -> dict[str, Any]:
     key = f"{score} {point}, {on.images} images: against {_told(name, on)}, {draws} draws"
     with warnings.catch_warnings():
@@ -294,7 +296,7 @@ def _images(name: str | None, on: Ground) -> Iterator[Tensor]:
 
 
 def _transferred(
-    name: str, chosen: dict[str, dict[str, float]], on: Ground, kept: Kept
+    name: str, chosen: dict[str, Point], on: Ground, kept: Kept
 ) -> Iterator[dict[str, Any]]:
     """ODIN Table 3: a set, with ODIN as it was chosen on each of the others."""
     keys = {
@@ -338,7 +340,7 @@ def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
     for run in runs:
         if run["kind"] == "score":
             cells = [run[column] for column in columns]
-            cells[4] = " ".join(f"{k}={v:g}" for k, v in run["hyperparameters"].items())
+            cells[4] = settings(run["hyperparameters"])
             intervals = [run["intervals"].get(metric, ["", ""]) for metric in METRICS]
             yield cells + [end for interval in intervals for end in interval]
 

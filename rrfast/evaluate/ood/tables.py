@@ -13,7 +13,7 @@ from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.ood.diagnosis import NEAREST
 from rrfast.evaluate.ood.outside import OUTSIDE
 from rrfast.evaluate.summary import Row, Value, at, of, spread
-from rrfast.tables import Block, number
+from rrfast.tables import Block, number, settings
 
 #: Metric: as printed, factor, digits, whether higher is better.
 COLUMNS = {
@@ -133,7 +133,7 @@ def _chosen(rows: list[Row]) -> Block:
         for score in _values(rows, "score"):
             own = of(rows, training=training, score=score)
             points = Counter(
-                _point(row["hyperparameters"]) for row in own if row["hyperparameters"]
+                settings(row["hyperparameters"]) for row in own if row["hyperparameters"]
             )
             if points:
                 said = "; ".join(
@@ -144,10 +144,6 @@ def _chosen(rows: list[Row]) -> Block:
                 cells.append([training, score, said, fpr, *passes])
     head = ["training", "score", "chosen (seeds)", "FPR95 % there", "F", "B"]
     return Block("Hyper-parameters", head, cells, 3)
-
-
-def _point(point: dict[str, float]) -> str:
-    return " ".join(f"{key}={value:g}" for key, value in point.items())
 
 
 def _distances(rows: list[Row]) -> Block:

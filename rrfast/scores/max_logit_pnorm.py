@@ -1,0 +1,119 @@
+"""The largest of the centred logits over their p-norm, and MSR where that does not help."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast.checks import describe, is_number
+from rrfast.scores.grids import NORMS
+from rrfast.scores.logit_score import LogitScore
+from rrfast.scores.msr import MSR
+
+
+@dataclass(frozen=True, eq=False)
+class MaxLogitPNorm(LogitScore):
+    """s = max_k c_k / (sum_k |c_k|^p)^(1/p), c = h - mean(h), as the log-odds of s^p.
+
+        score = log(c_y^p / sum_{k != y} |c_k|^p),    with p=None that of `MSR`
+
+    The ranking is that of s, which is 1 in float64 where p is large and c_y is far from the rest;
+    the log-odds never tie there. `score.sigmoid() ** (1 / p)` is s.
+
+    Neither a shift nor a positive factor of a sample's logits changes s. Networks whose confidence
+    is broken have their errors in that factor; in all others it holds most of what the logits know.
+    So p is to be tuned: `tune` takes None, the first of the grid, unless some p is strictly better.
+    That is the paper's fallback to MSR.
+
+    Least, -inf, where all logits are equal. A logit of -inf is a class ruled out: the score is that
+    of the others, and infinite where one is left. Samples that tie in the formula tie in float64,
+    at 0: with two classes all of them; with p = 1 all whose prediction alone is above the mean.
+
+    Cost: 1 forward.
+
+    Source: Cattelan & Silva 2024 (How to Fix a Broken Confidence Estimator), MaxLogit-pNorm. Their
+    released code also searches p = 0, which divides by K in place of a norm.
+
+    Attributes:
+        p: At least 1; None for MSR.
+
+    Raises:
+        TypeError, ValueError: `p` is neither None nor a number, or not finite and at least 1.
+
+    Example:
+        >>> h = torch.tensor([[4.0, 1.0, 1.0], [3.0, 3.0, 0.0], [30.0, 30.0, 0.0]])
+        >>> score = MaxLogitPNorm(p=2.0)(torch.nn.Identity(), h)
+        >>> score.sigmoid().sqrt()  # c is (2, -1, -1) and (1, 1, -2): 2 and 1 over sqrt(6)
+        tensor([0.8165, 0.4082, 0.4082], dtype=torch.float64)
+    """
+
+    p: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.p is None:
+            return
+        if not is_number(self.p):
+            raise TypeError(f"p must be a number, or None for MSR, got {describe(self.p)}")
+        if not 1 <= self.p < math.inf:
+            raise ValueError(f"p must be finite and at least 1, or None for MSR, got {self.p!r}")
+
+    @property
+    def grids(self) -> dict[str, tuple[float | None, ...]]:
+        """MSR, and p as in the paper."""
+        return {"p": (None, *NORMS)}
+
+    def confidence(self, h: Tensor) -> Tensor:
+        """As the class says."""
+        if self.p is None:
+            return MSR().confidence(h)
+        lead, rest, classes = _centred(h)
+        if self.p == 1:
+            # c sums to 0, so sum_{k != y} |c_k| is c_y and twice what is above the mean beside it.
+            score = -torch.log1p(2 * rest.clamp(min=0).sum(dim=1) / lead)
+        else:
+            score = self.p * lead.log() - (self.p * rest.abs().log()).logsumexp(dim=1)
+        equal = torch.where(classes == 1, math.inf, -math.inf)
+        return torch.where(lead == 0, equal.to(score.dtype), score)
+
+    def ascent(self, h: Tensor) -> Tensor:
+        """1 / c_y and -sign(c_k) |c_k|^(p-1) / sum_{j != y} |c_j|^p, less the mean of all."""
+        if self.p is None:
+            return MSR().ascent(h)
+        lead, rest, classes = _centred(h)
+        largest = _or_one(rest.abs().amax(dim=1, keepdim=True))
+        size = rest.abs() / largest
+        total = _or_one(size.pow(self.p).sum(dim=1, keepdim=True) * largest)
+        ascent = -rest.sign() * size.pow(self.p - 1) / total
+        ascent = ascent.scatter(1, h.argmax(dim=1, keepdim=True), (1 / _or_one(lead))[:, None])
+        rounding = 8 * torch.finfo(h.dtype).eps * ascent.abs().amax(dim=1, keepdim=True)
+        ascent = ascent - ascent.sum(dim=1, keepdim=True) / classes[:, None]
+        # Where the formula has a tie its gradient is 0, and what is left here is rounding.
+        nothing = (ascent.abs() <= rounding) | (h == -math.inf) | (lead == 0)[:, None]
+        return ascent.masked_fill(nothing, 0.0)
+
+
+class _Centred(NamedTuple):
+    """c, in units of the prediction's lead over the last of the classes."""
+
+    lead: Tensor  # c_y, [B]; 0 where all logits are equal, or one class is left
+    rest: Tensor  # c_k for k != y, [B, K]; 0 at y and at a class ruled out
+    classes: Tensor  # not ruled out, [B]
+
+
+def _centred(h: Tensor) -> _Centred:
+    """From the gaps to the prediction: those of equals are 0 exactly, which h - mean(h) is not."""
+    ruled_out = h == -math.inf
+    classes = (~ruled_out).sum(dim=1)
+    gaps = (h.amax(dim=1, keepdim=True) - h).masked_fill(ruled_out, 0.0)
+    gaps = gaps / _or_one(gaps.amax(dim=1, keepdim=True))
+    lead = gaps.sum(dim=1) / classes
+    rest = (lead[:, None] - gaps).masked_fill(ruled_out, 0.0)
+    return _Centred(lead, rest.scatter(1, h.argmax(dim=1, keepdim=True), 0.0), classes)
+
+
+def _or_one(divisor: Tensor) -> Tensor:
+    return torch.where(divisor == 0, 1.0, divisor)
