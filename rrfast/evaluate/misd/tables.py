@@ -10,16 +10,9 @@ from rrfast.evaluate.cell import cell, leading
 from rrfast.evaluate.division import PROTOCOLS
 from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.summary import Row, at, of, spread
-from rrfast.tables import CONVENTION, SHOWN, Block
+from rrfast.tables import COLUMNS, CONVENTION, SHOWN, Block
 from rrfast.train.variants import VARIANTS
 
-#: Metric: as printed, factor, digits.
-COLUMNS = {
-    "auroc": ("AUROC\n%", 100.0, 2),
-    "fpr_at_tpr": ("FPR95\n%", 100.0, 1),
-    "aurc": ("AURC\n×1000", 1000.0, 2),
-    "accuracy": ("accuracy\n%", 100.0, 2),
-}
 #: What RAT's Table 2 has a row for: training, and scores of which the first that is there is taken.
 PAPER = (
     ("standard", ("msr+eps", "msr")),
@@ -46,7 +39,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
         yield paper
     if len(trainings) == 1:
         cells = [[s, *_cells(of(rows, score=s)), *_passes(of(rows, score=s))] for s in scores]
-        head = ["score", *(head for head, _, _ in COLUMNS.values()), "F", "B"]
+        head = ["score", *(COLUMNS[name][0] for name in SHOWN), "F", "B"]
         yield Block(f"Errors found: {trainings[0]}", head, cells, 1)
         yield from claim_blocks(result)
         return
@@ -91,12 +84,12 @@ def _paper(rows: list[Row]) -> Block | None:
         cells.append([VARIANTS[name], score, *_cells(own), str(own[0]["outliers"] or "–")])
     if len({cell[0] for cell in cells}) < 2:
         return None
-    head = ["training", "score", *(head for head, _, _ in COLUMNS.values()), "outliers\nseen"]
+    head = ["training", "score", *(COLUMNS[name][0] for name in SHOWN), "outliers\nseen"]
     return Block("As RAT's Table 2", head, cells, 2)
 
 
 def _cells(rows: list[Row]) -> list[str]:
-    return [_cell(rows, name, factor, digits) for name, (_, factor, digits) in COLUMNS.items()]
+    return [_cell(rows, name, *COLUMNS[name][1:]) for name in SHOWN]
 
 
 def _passes(rows: list[Row]) -> list[str]:
