@@ -97,6 +97,14 @@ def test_the_best_that_is_known_by_construction_is_named():
     assert classifier.fit(batches(*gained(200, 1)), coverage=0.8).score is result.best
 
 
+def test_where_more_is_better_the_most_is_first():
+    x, y = gained(1200)
+    result = rrfast.compare(Gain(), [(x, y)], ["radius_grad"], metric="auroc", **QUIET)
+    assert [row.name for row in result.table] == ["radius_grad", "msr"]
+    assert [row.beaten for row in result.table] == [False, True]
+    assert "the highest AUROC %" in result.sentence
+
+
 def test_on_ties_the_cheaper_is_named():
     x, y = columns(800, 2, seed=0)
     x[:, 2] += 3 * (y == 0)  # better than MSR by far
@@ -289,6 +297,7 @@ BAD = {
     "nan logits": ([(torch.full((4, 2), torch.nan), torch.zeros(4).long())], {}, "is NaN and the"),
     "nothing": ([], {}, "at least one sample"),
     "no labels": ([torch.zeros(4, 2)], {}, "pairs of tensors"),
+    "no class": ([(torch.eye(3), torch.tensor([0, 3, 1]))], {}, "from 0 to 2, and has 3 in row 1"),
     "one name": (None, {"scores": "msr"}, "several names or scores, got str 'msr'"),
     "unknown": (None, {"scores": ["mrs"]}, "did you mean msr"),
     "a class": (None, {"scores": [MSR]}, "rrfast.scores.Score or names of them"),

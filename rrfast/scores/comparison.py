@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_once, describe
+from rrfast.checks import check_labels, check_once, describe
 from rrfast.engine import Engine
 from rrfast.metrics import METRICS, Interval
 from rrfast.metrics.paired import PAIRED, check_resampling, paired_bootstrap
@@ -36,7 +36,7 @@ COMPARED = (
 #: `paired_bootstrap`.
 DECIDING = ("aurc", "augrc", "auroc")
 #: Seconds before a bar is shown.
-PATIENCE = 2.0
+_QUIET = 2.0
 #: Logits that a score is computed from at a time.
 _ROWS = 4096
 
@@ -100,17 +100,17 @@ def compare(
         TypeError: `loader` yields something else than pairs of tensors, or `scores` holds something
             else than the above.
         ValueError: An unknown score or metric, a name twice, `draws` or `level` out of range, no
-            sample, a label out of range, `tune_on` is `loader`; a logit is NaN or the largest
+            sample, a label that is no class, `tune_on` is `loader`; a logit is NaN or the largest
             infinite; or a score must be fitted and there are too few samples, or it is not one of
             the logits: fit that first, on other data.
 
-    Cost: one forward per image for all scores of the logits together. For each other score its
-        passes at its own hyper-parameters and at all points of its grid on every image of `loader`,
-        a generator among the reasons: what is tested is not known to be before all has been seen.
-        With the default scores that is 102 forwards and 33 backwards per image, and with `tune_on`
-        that much on its images and 10 forwards and 3 backwards on those of `loader`.
+    Cost: per image of `loader` one forward for all scores of the logits together, and for each
+        other score its passes at its own hyper-parameters and at all points of its grid: the halves
+        are drawn when all has been seen. With the default scores that is 102 forwards and 33
+        backwards. With `tune_on` it is that on its images, and on those of `loader` 10 forwards and
+        3 backwards. Then a second or so of turns on the first batch, and the bootstrap.
         Memory: a number per score, point and image, 0.8 KB per image with the default scores; one
-        batch; and the logits where a score has to be fitted. No inputs.
+        batch; and the logits where a score has to be fitted. No other inputs.
 
     Example:
         >>> from rrfast.data import digits, digits_cnn
@@ -217,7 +217,7 @@ def _seen(
     parts: dict[str, list[Tensor]] = {name: [] for name in ready}
     correct, labels, kept = [], [], []
     first: Tensor | None = None
-    with batches_bar(loader, progress, PATIENCE) as advance:
+    with batches_bar(loader, progress, _QUIET) as advance:
         for x, y in labelled(model, loader):
             first = x.clone() if first is None else first
             with Engine(model) as engine:
@@ -230,7 +230,8 @@ def _seen(
             for name, found in values.items():
                 parts[name].append(found.cpu().double())
             correct.append((logits.argmax(dim=1) == y).cpu())
-            labels.append(y.cpu().long())
+            labels.append(y.cpu())
+            check_labels("y", labels[-1], logits.shape[1])
             kept += [logits.cpu()] if keep else []
             _check_finite(values["msr"], logits)
     assert first is not None  # `labelled` has looked

@@ -38,8 +38,9 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
     if paper is not None:
         yield paper
     if len(trainings) == 1:
-        cells = [[s, *_cells(of(rows, score=s)), *_passes(of(rows, score=s))] for s in scores]
-        head = ["score", *(COLUMNS[name][0] for name in SHOWN), "F", "B"]
+        each = [(score, of(rows, score=score)) for score in scores]
+        cells = [[s, *_cells(own), _less_msr(own), *_passes(own)] for s, own in each]
+        head = ["score", *(COLUMNS[name][0] for name in SHOWN), "AURC less\nMSR's", "F", "B"]
         yield Block(f"Errors found: {trainings[0]}", head, cells, 1)
         yield from claim_blocks(result)
         return
@@ -92,6 +93,14 @@ def _cells(rows: list[Row]) -> list[str]:
     return [_cell(rows, name, *COLUMNS[name][1:]) for name in SHOWN]
 
 
+def _less_msr(rows: list[Row]) -> str:
+    """A dash where a run has no difference: made before there were any, or without a bootstrap."""
+    if not rows or not all(row.get("less_msr") for row in rows):
+        return "–"
+    interval = rows[0]["less_msr"]["aurc"][1:]
+    return cell(rows, at("less_msr", "aurc", 0), *COLUMNS["aurc"][1:], interval)
+
+
 def _passes(rows: list[Row]) -> list[str]:
     return [f"{spread(rows, at(name)).mean:.4g}" for name in ("forwards", "backwards")]
 
@@ -131,6 +140,11 @@ def notes(result: dict[str, Any]) -> list[str]:
         f"{', '.join(result['data'])}: {' or '.join(map(str, images))} test images, of which "
         f"{most} are errors; hyper-parameters (T, eps) by AURC, {PROTOCOLS[options['protocol']]}."
     )
+    if options["draws"] and len({row["training"] for row in rows}) == 1:
+        several.append(
+            "AURC less MSR's (×1000) on the same images; an interval of it is paired, and each is "
+            "for itself: `rrfast.compare` has those that hold for all scores at once."
+        )
     lines = [
         CONVENTION,
         *several,
