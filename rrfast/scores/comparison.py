@@ -84,7 +84,8 @@ def compare(
         metric: What tunes, orders and decides: "aurc", "augrc" or "auroc".
         draws: Of the bootstrap, at least 2.
         level: Of the intervals, in (0, 1).
-        seed: Of the halves and the draws: the same numbers again, but for times.
+        seed: Of the halves and the draws: from the same data in the same order come the same
+            numbers again, but for times.
         timing: Measure the time per image too: every score in turns, on the first batch.
         progress: Show batches and images per second on stderr after two seconds, where that is a
             terminal.
