@@ -20,8 +20,8 @@ import torch
 from rich.console import Console
 
 import rrfast
-from rrfast import bench, cli
-from rrfast.bench import contestants, quality, turns
+from rrfast import bench, cli, turns
+from rrfast.bench import contestants, quality
 from rrfast.bench.pareto import SETTINGS, settings_of
 from rrfast.bench.speed import rows_of
 from rrfast.bench.subject import load

@@ -230,7 +230,7 @@ def test_a_bar_where_there_is_a_terminal(monkeypatch: pytest.MonkeyPatch, sized:
         (False, True, False),
     ):
         console = functools.partial(Console, file=screen, force_terminal=terminal, width=80)
-        monkeypatch.setattr(module, "Console", console)
+        monkeypatch.setattr("rrfast.progress.Console", console)
         screen.truncate(0)
         estimator.score(parts if sized else (part for part in parts), progress=progress)
         assert ("images/s" in screen.getvalue()) == seen

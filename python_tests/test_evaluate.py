@@ -41,7 +41,7 @@ from rrfast.evaluate.misd.evaluate import _released
 from rrfast.evaluate.summary import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize
-from rrfast.scores import ODIN, SCORES, TEMPERATURES, Preprocessed, RelU
+from rrfast.scores import MSR, ODIN, SCORES, TEMPERATURES, Preprocessed, RelU
 from rrfast.scores.named import named
 from rrfast.tables import Block, markdown, settings
 from rrfast.train import TASKS, Task, dump_recipe, load_recipe, train_variants
@@ -193,11 +193,16 @@ def test_a_row_is_what_the_score_gives(on: Any) -> None:
     assert row["risk"] == [risk_at_coverage(score, correct, c) for c in COVERAGES]
     low, high = row["intervals"]["aurc"]
     assert low <= row["aurc"] <= high
+    difference, low, high = row["less_msr"]["aurc"]
+    msr = METRICS["aurc"](MSR()(on.model, x), correct)
+    assert difference == pytest.approx(row["aurc"] - msr, abs=1e-14)
+    assert low <= difference <= high
+    assert set(row["less_msr"]) == {"aurc", "auroc", "fpr_at_tpr", "augrc"}
 
 
 def test_radii_are_counted(on: Any) -> None:
     row = appraise("radius_fast", on, Options(draws=0, sensitivity=False))
-    assert (row["intervals"], row["temperature"]) == ({}, {})
+    assert (row["intervals"], row["less_msr"], row["temperature"]) == ({}, {}, {})
     x = on.division.test.data.x
     radius = SCORES["radius_fast"].at(**row["hyperparameters"])(on.model, x)
     for group, own in (("right", radius[on.correct]), ("wrong", radius[~on.correct])):
@@ -426,9 +431,16 @@ def test_three_divisions_of_one_test_set(trainings: Path, tmp_path: Path) -> Non
 
 def test_a_single_run_has_intervals(trainings: Path, tmp_path: Path) -> None:
     misd.evaluate(
-        subjects([trainings / "rat_0"]), tmp_path, scores=("msr",), draws=50, console=QUIET
+        subjects([trainings / "rat_0"]),
+        tmp_path,
+        scores=("msr", "energy"),
+        draws=50,
+        console=QUIET,
     )
     page = (tmp_path / "evaluation.md").read_text()
+    assert "| AURC ×1000 | accuracy % | AURC less MSR's | F | B |" in page
+    assert re.search(r"\| msr \|.*\| 0.00 \[0.00, 0.00\] \| 1 \| 0 \|", page)
+    assert re.search(r"\| energy \|.*\| −?\d+\.\d+ \[.*\] \| 1 \| 0 \|", page)
     assert re.search(r"\| msr \| \d+\.\d+ \[\d+\.\d+, \d+\.\d+\]", page)
     assert "the 95 % interval over 50 test sets drawn again" in page
 

@@ -8,9 +8,10 @@ import warnings
 
 import pytest
 import torch
+from scipy import stats
 from test_metrics import EVERY, METRICS, draw
 
-from rrfast.metrics import aurc, bootstrap, fpr_at_tpr
+from rrfast.metrics import aurc, bootstrap, fpr_at_tpr, paired_bootstrap
 
 NAN = math.nan
 
@@ -108,3 +109,74 @@ def test_invalid(options, sentence):
     arguments = {"metric": "auroc", "score": [0.1], "correct": [True]} | options
     with pytest.raises(ValueError, match=sentence):
         bootstrap(**arguments)
+
+
+# ------------------------------------------------------------------------------ several, in pairs
+
+
+@pytest.mark.parametrize("levels", [0, 3])
+@pytest.mark.parametrize("scale", [1.0, math.inf])
+def test_paired_draws_are_the_metrics_of_the_same_samples(levels, scale):
+    """Every metric, difference and interval again, draw by draw and pair by pair."""
+    one, correct = (torch.tensor(column) for column in draw(60, levels, error_rate=0.3))
+    other = draw(60, levels, error_rate=0.3, seed=1)[0]
+    scores = [one, torch.tensor(other) * scale, -one.float(), torch.zeros(60).long()]
+    if scale == math.inf:
+        scores[1][scores[1].isnan()] = 0.0
+    found = paired_bootstrap(scores, correct, draws=40, level=0.8, seed=5)
+    generator = torch.Generator().manual_seed(5)
+    drawn = torch.randint(60, (60, 40), generator=generator).T
+    for name, got in found.items():
+        value = torch.tensor([EVERY[name](s, correct) for s in scores], dtype=torch.float64)
+        again = torch.tensor(
+            [[EVERY[name](s[i], correct[i]) for i in drawn] for s in scores], dtype=torch.float64
+        )
+        assert torch.allclose(got.value, value, rtol=0, atol=1e-15)
+        moved = again[:, None] - again
+        spread = moved.std(dim=2)
+        off = (moved - (value[:, None] - value)[..., None]).abs() / spread[..., None]
+        c = (
+            off[~off.isnan().any(dim=2)].amax(dim=0).sort().values[32]
+        )  # of 40, the first above 80 %
+        m = min(int(correct.sum()), int((~correct).sum()))
+        t = stats.t.ppf(stats.norm.cdf(c.item()), m - 1) * math.sqrt(m / (m - 1))
+        # The expansion of Student's quantile, for the 12 or more degrees that there are.
+        assert m > 12
+        assert torch.allclose(got.high - got.difference, t * spread, rtol=1e-3, atol=1e-12)
+        assert torch.equal(got.low, -got.high.T)
+
+
+def test_pairs_that_rank_alike_do_not_differ():
+    score, correct = (torch.tensor(column) for column in draw(200, 0, error_rate=0.2))
+    found = paired_bootstrap([score, score.exp(), score / 3 + 1], correct, draws=100)
+    for each in found.values():
+        assert not each.difference.any()
+        assert not each.low.any()
+        assert not each.high.any()
+
+
+def test_what_pairs_cannot_tell():
+    """All right; one error, of which no spread is known; one score; one sample."""
+    right = paired_bootstrap([[0.1, 0.2], [0.2, 0.1]], [True, True], draws=20)
+    assert right["aurc"].high.tolist() == [[0, 0], [0, 0]]
+    assert right["auroc"].value.isnan().all()
+    assert right["auroc"].high.isnan().all()
+    single = paired_bootstrap([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]], [False, True, True], draws=50)
+    assert single["aurc"].low[0, 1] == -math.inf
+    alone = paired_bootstrap([[0.3]], [True], draws=5)
+    assert alone["augrc"].high.tolist() == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("scores", "options", "message"),
+    [
+        ([], {}, "at least one score"),
+        ([[0.1, 0.2]], {"draws": 1}, "draws must be an integer of at least 2"),
+        ([[0.1, 0.2]], {"level": 1.0}, r"level must be in \(0, 1\)"),
+        ([[0.1, NAN]], {}, "must not contain NaN"),
+        ([[0.1, 0.2], [0.1]], {}, "the same length"),
+    ],
+)
+def test_bad_pairs(scores, options, message):
+    with pytest.raises(ValueError, match=message):
+        paired_bootstrap(scores, [True, False], **options)

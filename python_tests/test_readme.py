@@ -81,6 +81,15 @@ def test_the_classifier_that_rejects_runs(elsewhere: Path) -> None:
     assert [path.name for path in elsewhere.iterdir()] == ["classifier.safetensors"]
 
 
+def test_the_comparison_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    x = torch.rand(200, 4)
+    example = next(code for code in CODE if "rrfast.compare" in code)
+    loader = [(x, torch.arange(200) % 2)]
+    model = torch.nn.Linear(4, 2)
+    exec(example, {"model": model, "rrfast": __import__("rrfast"), "loader": loader})
+    assert capsys.readouterr().out.startswith("Take ")
+
+
 def test_the_attacks_run() -> None:
     names = {
         "model": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 10)),

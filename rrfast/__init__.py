@@ -11,6 +11,7 @@ from rrfast._config import config
 from rrfast.estimator import RadiusEstimator
 from rrfast.objectives import RAT
 from rrfast.radius import RadiusResult, radius
+from rrfast.scores.comparison import compare
 from rrfast.selective import SelectiveClassifier
 
 __version__ = _version("rrfast")
@@ -20,6 +21,7 @@ __all__ = [
     "RadiusResult",
     "SelectiveClassifier",
     "attacks",
+    "compare",
     "config",
     "data",
     "metrics",

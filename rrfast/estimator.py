@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from operator import length_hint
-from time import perf_counter
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor, nn
 
 from rrfast.checks import describe
 from rrfast.engine import Model, check_input
 from rrfast.graphs import CudaGraph, Graphs
 from rrfast.inside import device_of
+from rrfast.progress import batches_bar
 from rrfast.radius import METHODS, RadiusResult
 from rrfast.radius.measure import configured
 from rrfast.speed import prepared
@@ -189,14 +185,14 @@ class RadiusEstimator(nn.Module):
         device = device_of(self.model)
         arrived: list[RadiusResult] = []
         pending: deque[_OnItsWay] = deque()
-        with _bar(loader, progress) as advance:
+        with batches_bar(loader, progress) as advance:
             for batch in loader:
                 x = _input_of(batch)
                 x = x if device is None else x.to(device, non_blocking=True)
                 pending.append(_sent(self(x, full_output=True)))
                 if len(pending) > 1:
                     arrived.append(pending.popleft().received())
-                    advance(arrived[-1].prediction.shape[0])
+                    advance(arrived[-1].prediction.shape[0], 1)
             arrived += [last.received() for last in pending]
         if not arrived:
             raise ValueError(
@@ -271,24 +267,3 @@ def _input_of(batch: object) -> Tensor:
             f"{describe(batch)}{hint}"
         )
     return x
-
-
-@contextmanager
-def _bar(loader: Iterable[Any], wanted: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr to advance by a batch of so many images; none without a terminal."""
-    console = Console(stderr=True)
-    if not (wanted and console.is_terminal):
-        yield lambda _: None
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=length_hint(loader) or None)
-        images, start = 0, perf_counter()
-
-        def advance(samples: int) -> None:
-            nonlocal images
-            images += samples
-            rate = images / (perf_counter() - start)
-            bar.update(task, advance=1, description=f"{rate:,.0f} images/s")
-
-        yield advance

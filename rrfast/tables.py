@@ -15,6 +15,15 @@ from rich.text import Text
 #: The metrics of RAT's Tables 2 and 3, which every table shows; `METRICS` has more.
 SHOWN = ("auroc", "fpr_at_tpr", "aurc", "accuracy")
 
+#: Metric: as printed, factor, digits.
+COLUMNS = {
+    "auroc": ("AUROC\n%", 100.0, 2),
+    "fpr_at_tpr": ("FPR95\n%", 100.0, 1),
+    "aurc": ("AURC\n×1000", 1000.0, 2),
+    "augrc": ("AUGRC\n×1000", 1000.0, 2),
+    "accuracy": ("accuracy\n%", 100.0, 2),
+}
+
 CONVENTION = (
     "AUROC, FPR95 and AURC find errors: errors are the positive class; FPR95 at the first "
     "threshold with TPR ≥ 95 %; AURC is the exact sum over all coverages, ties averaged."

@@ -15,7 +15,7 @@ from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.bench.quality import in_batches, metrics, spearman
 from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
-from rrfast.bench.turns import Turns, in_a_line
+from rrfast.turns import Turns, in_a_line
 
 METHODS = ("grad", "fast")
 #: The options of each row, for every device; CUDA graphs, on by default, only where they are named.

@@ -13,7 +13,7 @@ from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.bench.quality import agreement, in_batches, metrics
 from rrfast.bench.settings import DTYPES, Settings
 from rrfast.bench.subject import Subject
-from rrfast.bench.turns import Turns
+from rrfast.turns import Turns
 
 Row = dict[str, Any]
 #: Method and dtype.

@@ -20,8 +20,8 @@ for many metrics, each of them called `metric(ranking, None)`.
 `thresholded_error` is the error rate under attacks, and `false_acceptance` the share of inputs that
 are no inputs and pass.
 
-`bootstrap` puts an interval around a metric, and `RankingAccumulator` collects batches, shards and
-processes.
+`bootstrap` puts an interval around a metric, `paired_bootstrap` around the differences of several
+scores, and `RankingAccumulator` collects batches, shards and processes.
 
     >>> convention("aurc")
     'mean of risk at the n coverages, averaged over the orders of ties'
@@ -45,6 +45,7 @@ from rrfast.metrics.e_aurc import e_aurc
 from rrfast.metrics.false_acceptance import false_acceptance
 from rrfast.metrics.fpr_at_tpr import fpr_at_tpr
 from rrfast.metrics.mean_confidence import mean_confidence
+from rrfast.metrics.paired import Differences, paired_bootstrap
 from rrfast.metrics.ranking_accumulator import RankingAccumulator
 from rrfast.metrics.registry import METRICS
 from rrfast.metrics.risk_at_coverage import risk_at_coverage
@@ -54,6 +55,7 @@ from rrfast.metrics.thresholded_error import thresholded_error
 
 __all__ = [
     "METRICS",
+    "Differences",
     "Interval",
     "Ranking",
     "RankingAccumulator",
@@ -74,6 +76,7 @@ __all__ = [
     "false_acceptance",
     "fpr_at_tpr",
     "mean_confidence",
+    "paired_bootstrap",
     "rank",
     "risk_at_coverage",
     "risk_coverage_curve",

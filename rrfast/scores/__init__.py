@@ -10,7 +10,7 @@ Scores of the logits are computed in float64, in forms that rank as the papers' 
 not tie where the softmax saturates: MSR and ODIN are log-odds, entropy, DOCTOR and RelU negative
 logarithms. `of_logits` takes logits that are already there, and `Preprocessed(score, eps)` puts
 ODIN's step in the input before any of them. RelU learns from data: `fit` gives one that can be
-used. The radius is a score too, once per method.
+used. The radius is a score too, once per method. `rrfast.compare` says which of them to take.
 
     >>> import torch
     >>> model, x = torch.nn.Linear(4, 3), torch.rand(2, 4)

@@ -141,7 +141,7 @@ def tune(
         scored = score.measure(model, x, points)
         parts.append(scored.values.cpu())
         right.append(right_of(scored, model, x, y))
-    return _best(score, points, torch.cat(parts, dim=1), torch.cat(right), metric)
+    return best_of(score, points, torch.cat(parts, dim=1), torch.cat(right), metric)
 
 
 def tune_apart(
@@ -241,7 +241,7 @@ def best_apart(
         ValueError: Every point gives NaN.
     """
     known = torch.arange(inside.shape[1] + outside.shape[1]) < inside.shape[1]
-    return _best(score, points, torch.cat([inside, outside], dim=1), known, metric)
+    return best_of(score, points, torch.cat([inside, outside], dim=1), known, metric)
 
 
 def _inputs(name: str, model: Model, loader: Iterable[Any]) -> Iterator[Tensor]:
@@ -262,13 +262,18 @@ def _checked(score: Score) -> Score:
     return score
 
 
-def _best(
+def best_of(
     score: Score,
     points: Sequence[Point],
     values: Tensor,
     positive: Tensor,
     metric: Callable[[Tensor, Tensor], float],
 ) -> Tuned:
+    """What `tune` gives, from values that are there already: [P, n], of P points.
+
+    Raises:
+        ValueError: Every point gives NaN.
+    """
     table = [
         Row(point, math.nan if value.isnan().any() else float(metric(value, positive)))
         for point, value in zip(points, values, strict=True)

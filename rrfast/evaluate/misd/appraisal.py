@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rrfast.data import corrupt
 from rrfast.evaluate.division import Division, Part
-from rrfast.metrics import METRICS, auroc, bootstrap, risk_coverage_curve
+from rrfast.metrics import METRICS, auroc, bootstrap, paired_bootstrap, risk_coverage_curve
 from rrfast.scores import MSR, SCORES, TEMPERATURES, Radius, Score, tune
 from rrfast.scores.named import named
 from rrfast.scores.score import Point
@@ -54,9 +54,14 @@ class Ground(NamedTuple):
     model: nn.Module
     division: Division
     correct: Tensor  #: [n] bool, of the test part
-    probability: Tensor  #: [n] float64, of the predicted class there
+    msr: Tensor  #: [n] float64, MSR there, which every score is compared with
     seed: int
     device: torch.device
+
+    @property
+    def probability(self) -> Tensor:
+        """[n] float64, of the predicted class."""
+        return self.msr.sigmoid()
 
 
 def ground(
@@ -68,7 +73,7 @@ def ground(
         scored = MSR().measure(model, x, ({},))
         odds.append(scored.values[0].cpu())
         correct.append((scored.prediction == y).cpu())
-    return Ground(model, division, torch.cat(correct), torch.cat(odds).sigmoid(), seed, device)
+    return Ground(model, division, torch.cat(correct), torch.cat(odds), seed, device)
 
 
 def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]:
@@ -104,9 +109,10 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
 
     Returns:
         `hyperparameters`, `validation_aurc`, `images`, `errors`, `nan`, `forwards` and `backwards`
-        per image, every metric of `METRICS`, `intervals` of the four that are shown, `temperature`
-        (AURC at each T), `above` (AUROC among predictions above each probability), `risk` at
-        `COVERAGES`, and for a radius `histogram`. Metrics are NaN where a score is.
+        per image, every metric of `METRICS`, `intervals` of the four that are shown, `less_msr`
+        (metrics less MSR's, each with its paired interval), `temperature` (AURC at each T), `above`
+        (AUROC among predictions above each probability), `risk` at `COVERAGES`, and for a radius
+        `histogram`. Metrics are NaN where a score is.
 
     Cost: of `tune` on the validation part; of the score on the test part, and for `sensitivity`
     once more at each temperature, as `Score.measure` shares it.
@@ -134,6 +140,7 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
         "backwards": cost.backwards,
         **{metric: _metric(metric, value, correct) for metric in METRICS},
         "intervals": _intervals(value, correct, options.draws),
+        "less_msr": _less_msr(value, on, options.draws),
         "temperature": {
             str(p["temperature"]): _metric("aurc", v, correct)
             for p, v in zip(points, values, strict=True)
@@ -159,6 +166,19 @@ def _intervals(score: Tensor, correct: Tensor, draws: int) -> dict[str, list[flo
         return {}
     found = {name: bootstrap(name, score, correct, draws) for name in SHOWN}
     return {name: [interval.low, interval.high] for name, interval in found.items()}
+
+
+def _less_msr(score: Tensor, on: Ground, draws: int) -> dict[str, list[float]]:
+    """The difference to MSR, and the ends of its interval, of each metric that is paired."""
+    errors = int((~on.correct).sum())
+    rarer = min(errors, len(on.correct) - errors)
+    if draws < 2 or rarer < 2 or score.isnan().any() or on.msr.isnan().any():
+        return {}
+    found = paired_bootstrap([score, on.msr], on.correct, draws)
+    return {
+        name: [float(t[0, 1]) for t in (pair.difference, pair.low, pair.high)]
+        for name, pair in found.items()
+    }
 
 
 def _above(score: Tensor, on: Ground, probability: float) -> dict[str, float]:

@@ -10,16 +10,9 @@ from rrfast.evaluate.cell import cell, leading
 from rrfast.evaluate.division import PROTOCOLS
 from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.summary import Row, at, of, spread
-from rrfast.tables import CONVENTION, SHOWN, Block
+from rrfast.tables import COLUMNS, CONVENTION, SHOWN, Block
 from rrfast.train.variants import VARIANTS
 
-#: Metric: as printed, factor, digits.
-COLUMNS = {
-    "auroc": ("AUROC\n%", 100.0, 2),
-    "fpr_at_tpr": ("FPR95\n%", 100.0, 1),
-    "aurc": ("AURC\n×1000", 1000.0, 2),
-    "accuracy": ("accuracy\n%", 100.0, 2),
-}
 #: What RAT's Table 2 has a row for: training, and scores of which the first that is there is taken.
 PAPER = (
     ("standard", ("msr+eps", "msr")),
@@ -45,8 +38,9 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
     if paper is not None:
         yield paper
     if len(trainings) == 1:
-        cells = [[s, *_cells(of(rows, score=s)), *_passes(of(rows, score=s))] for s in scores]
-        head = ["score", *(head for head, _, _ in COLUMNS.values()), "F", "B"]
+        each = [(score, of(rows, score=score)) for score in scores]
+        cells = [[s, *_cells(own), _less_msr(own), *_passes(own)] for s, own in each]
+        head = ["score", *(COLUMNS[name][0] for name in SHOWN), "AURC less\nMSR's", "F", "B"]
         yield Block(f"Errors found: {trainings[0]}", head, cells, 1)
         yield from claim_blocks(result)
         return
@@ -91,12 +85,20 @@ def _paper(rows: list[Row]) -> Block | None:
         cells.append([VARIANTS[name], score, *_cells(own), str(own[0]["outliers"] or "–")])
     if len({cell[0] for cell in cells}) < 2:
         return None
-    head = ["training", "score", *(head for head, _, _ in COLUMNS.values()), "outliers\nseen"]
+    head = ["training", "score", *(COLUMNS[name][0] for name in SHOWN), "outliers\nseen"]
     return Block("As RAT's Table 2", head, cells, 2)
 
 
 def _cells(rows: list[Row]) -> list[str]:
-    return [_cell(rows, name, factor, digits) for name, (_, factor, digits) in COLUMNS.items()]
+    return [_cell(rows, name, *COLUMNS[name][1:]) for name in SHOWN]
+
+
+def _less_msr(rows: list[Row]) -> str:
+    """A dash where a run has no difference: made before there were any, or without a bootstrap."""
+    if not rows or not all(row.get("less_msr") for row in rows):
+        return "–"
+    interval = rows[0]["less_msr"]["aurc"][1:]
+    return cell(rows, at("less_msr", "aurc", 0), *COLUMNS["aurc"][1:], interval)
 
 
 def _passes(rows: list[Row]) -> list[str]:
@@ -138,6 +140,11 @@ def notes(result: dict[str, Any]) -> list[str]:
         f"{', '.join(result['data'])}: {' or '.join(map(str, images))} test images, of which "
         f"{most} are errors; hyper-parameters (T, eps) by AURC, {PROTOCOLS[options['protocol']]}."
     )
+    if options["draws"] and len({row["training"] for row in rows}) == 1:
+        several.append(
+            "AURC less MSR's (×1000) on the same images; an interval of it is paired, and each is "
+            "for itself: `rrfast.compare` has those that hold for all scores at once."
+        )
     lines = [
         CONVENTION,
         *several,

@@ -1,0 +1,370 @@
+"""Which confidence should I take? Scores compared on labelled data of the user's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast.checks import check_labels, check_once, describe
+from rrfast.engine import Engine
+from rrfast.metrics import METRICS, Interval
+from rrfast.metrics.paired import PAIRED, check_resampling, paired_bootstrap
+from rrfast.progress import batches_bar
+from rrfast.scores import SCORES
+from rrfast.scores.comparison_report import HIGHER, Comparison, Row, passes
+from rrfast.scores.cost import Cost, costs_of
+from rrfast.scores.labelled import labelled
+from rrfast.scores.logit_score import LogitScore
+from rrfast.scores.named import named
+from rrfast.scores.score import Point, Score
+from rrfast.scores.tuning import best_of, grid_points
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+#: What is compared unless told otherwise: every score of the logits that need not be fitted, and
+#: the radii of few passes.
+COMPARED = (
+    *(name for name, score in SCORES.items() if isinstance(score, LogitScore) and score.fitted),
+    *("radius_grad", "radius_fast", "radius_search"),
+)
+#: Metrics that may decide: equal scores are told apart as rarely as is said. Not so by FPR95, see
+#: `paired_bootstrap`.
+DECIDING = ("aurc", "augrc", "auroc")
+#: Seconds before a bar is shown.
+_QUIET = 2.0
+#: Logits that a score is computed from at a time.
+_ROWS = 4096
+
+
+def compare(
+    model: Model,
+    loader: Iterable[Any],
+    scores: Sequence[str | Score] | Mapping[str, str | Score] = COMPARED,
+    *,
+    tune_on: Iterable[Any] | None = None,
+    metric: str = "aurc",
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    timing: bool = True,
+    progress: bool = True,
+) -> Comparison:
+    """Which score finds this model's errors, and which is the cheapest that does it as well.
+
+    Hyper-parameters (`Score.grids`) are chosen by `metric` on one half of the data, and every
+    number is of the other half. The halves are random, and each has half of the errors and half of
+    the right predictions. A score's own hyper-parameters are among those it is tried at, and stay
+    where nothing does better. A score that has to be fitted is fitted on a half of the half that
+    tunes, and tuned on its other half.
+
+    The differences have intervals that hold for all pairs of scores at once
+    (`rrfast.metrics.paired_bootstrap`): if all scores were equally good, any would be called better
+    or worse with probability 1 - `level` at most, however many there are. That is for `metric`,
+    which decides; the other metrics have intervals of the same kind, each for itself. Named as the
+    best is the score of the fewest passes among those that no other beats beyond its interval; of
+    equally many, the one with fewer hyper-parameters to tune, then the first given. To choose by
+    the numbers of a test half makes them a little too good: for a number to promise, take a third
+    set, or `SelectiveClassifier.fit` with `confidence` on one.
+
+    Args:
+        model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`. Runs in
+            eval mode with frozen parameters, and is left as it was.
+        loader: Yields (x [B, ...], y [B]), data that the model was not trained on. It is read once,
+            so it may be a generator, shuffle and augment. A sample that it holds twice may fall
+            into both halves.
+        scores: Names as of `rrfast.scores.named.named` ("msr+eps" is MSR with input
+            pre-processing), scores, fitted ones too, or a mapping of such with names of your own.
+            MSR is compared whether or not it is among them.
+        tune_on: Other labelled data to tune on, of the same form; then all of `loader` tests.
+        metric: What tunes, orders and decides: "aurc", "augrc" or "auroc".
+        draws: Of the bootstrap, at least 2.
+        level: Of the intervals, in (0, 1).
+        seed: Of the halves and the draws: from the same data in the same order come the same
+            numbers again, but for times.
+        timing: Measure the time per image too: every score in turns, on the first batch.
+        progress: Show batches and images per second on stderr after two seconds, where that is a
+            terminal.
+
+    Returns:
+        A `Comparison`: printed it is a sentence and a table; `best` is a `Score`, fitted and tuned,
+        for `rrfast.SelectiveClassifier(model, result.best)`; `table` a list of `Row`; `plot()` a
+        figure. Without an error, or without a right prediction, there is nothing to tell apart:
+        what is undefined is NaN, and the cheapest score is named. A score that is NaN on a sample
+        has NaN for its numbers and is not named.
+
+    Raises:
+        TypeError: `loader` yields something else than pairs of tensors, or `scores` holds something
+            else than the above.
+        ValueError: An unknown score or metric, a name twice, `draws` or `level` out of range, no
+            sample, a label that is no class, `tune_on` is `loader`; a logit is NaN or the largest
+            infinite; or a score must be fitted and there are too few samples, or it is not one of
+            the logits: fit that first, on other data.
+
+    Cost: per image of `loader` one forward for all scores of the logits together, and for each
+        other score its passes at its own hyper-parameters and at all points of its grid: the halves
+        are drawn when all has been seen. With the default scores that is 102 forwards and 33
+        backwards. With `tune_on` it is that on its images, and on those of `loader` 10 forwards and
+        3 backwards. Then a second or so of turns on the first batch, and the bootstrap.
+        Memory: a number per score, point and image, 0.8 KB per image with the default scores; one
+        batch; and the logits where a score has to be fitted. No other inputs.
+
+    Example:
+        >>> from rrfast.data import digits, digits_cnn
+        >>> test = digits().test
+        >>> loader = zip(test.x.split(200), test.y.split(200))
+        >>> result = compare(digits_cnn(), loader, ["max_logit", "radius_grad"], draws=100)
+        >>> sorted(row.name for row in result.table if row.forwards + row.backwards == 1)
+        ['max_logit', 'msr']
+        >>> result.best in [row.score for row in result.table]
+        True
+    """
+    contestants = _contestants(scores)
+    if metric not in DECIDING:
+        raise ValueError(f"metric must be one of {', '.join(DECIDING)}, got {metric!r}")
+    check_resampling(draws, level)
+    if tune_on is loader:
+        raise ValueError("tune_on must be other data than loader: what tunes does not test")
+    points = {name: _points(name, score) for name, score in contestants.items()}
+    seen = _seen(model, loader if tune_on is None else tune_on, contestants, points, progress)
+    generator = torch.Generator().manual_seed(seed)
+    tuning = testing = torch.arange(len(seen.correct))
+    if tune_on is None:
+        tuning, testing = _halves(seen.correct, tuning, generator)
+    tuned = {
+        name: _tuned(name, score, points[name], seen, tuning, metric, generator)
+        for name, score in contestants.items()
+    }
+    if tune_on is None:
+        values = {name: found.values[testing] for name, found in tuned.items()}
+        batch, correct = seen.batch, seen.correct[testing]
+    else:
+        final = {name: found.score for name, found in tuned.items()}
+        test = _seen(model, loader, final, dict.fromkeys(final, ({},)), progress)
+        values = {name: found[0] for name, found in test.values.items()}
+        batch, correct = test.batch, test.correct
+    costs, noise = costs_of(model, batch, {n: t.score for n, t in tuned.items()}, timing)
+    rows, confidence = _rows(tuned, values, correct, costs, metric, draws, level, seed)
+    # Of equal passes the one with less to tune; `min` takes the first, in the order given.
+    standing = {row.name: row for row in rows if not (row.beaten or row.nan)}
+    name = min(
+        (name for name in contestants if name in standing),
+        key=lambda name: (passes(standing[name]), len(contestants[name].grids)),
+    )
+    return Comparison(
+        rows, name, metric, level, draws, len(tuning), len(batch), noise, confidence, correct
+    )
+
+
+def _contestants(scores: object) -> dict[str, Score]:
+    """By name, MSR the first of them."""
+    if isinstance(scores, str) or not isinstance(scores, (Sequence, Mapping)):
+        raise TypeError(f"scores must be several names or scores, got {describe(scores)}")
+    given = list(scores.items()) if isinstance(scores, Mapping) else [(None, s) for s in scores]
+    for _, score in given:
+        if not isinstance(score, (str, Score)):
+            raise TypeError(
+                f"scores must hold rrfast.scores.Score or names of them, got {describe(score)}"
+            )
+    known = {repr(score): name for name, score in SCORES.items()}
+    names = [
+        name or (score if isinstance(score, str) else known.get(repr(score), repr(score)))
+        for name, score in given
+    ]
+    check_once("scores", names)
+    found = {
+        name: named(score, SCORES) if isinstance(score, str) else score
+        for name, (_, score) in zip(names, given, strict=True)
+    }
+    if repr(found.get("msr", SCORES["msr"])) != repr(SCORES["msr"]):
+        raise ValueError(f"scores must mean MSR by the name msr, got {describe(found['msr'])}")
+    return {"msr": SCORES["msr"], **found}
+
+
+def _points(name: str, score: Score) -> list[dict[str, float]]:
+    """Its own hyper-parameters, and those of its grids."""
+    if not (score.fitted or isinstance(score, LogitScore)):
+        raise ValueError(
+            f"{name} must be fitted before it is compared, as it is no score of the logits alone: "
+            "give score.fit(model, data), with data that is not in loader"
+        )
+    return [{}, *(grid_points(score) if score.grids else ())]
+
+
+class _Seen(NamedTuple):
+    """Everything that is known of a data set when the model has seen it."""
+
+    values: dict[str, Tensor]  #: [P, n] float64, of each score that is fitted
+    correct: Tensor  #: [n] bool
+    labels: Tensor  #: [n] int64
+    logits: Tensor | None  #: [n, K], where a score has yet to be fitted
+    batch: Tensor  #: [B, ...], the first, where the model is
+
+
+def _seen(
+    model: Model,
+    loader: Iterable[Any],
+    scores: Mapping[str, Score],
+    points: Mapping[str, Sequence[Point]],
+    progress: bool,
+) -> _Seen:
+    """Every score that is fitted at each of its points, the logits' from one forward for all."""
+    keep = not all(score.fitted for score in scores.values())
+    ready = {name: score for name, score in scores.items() if score.fitted}
+    parts: dict[str, list[Tensor]] = {name: [] for name in ready}
+    correct, labels, kept = [], [], []
+    first: Tensor | None = None
+    with batches_bar(loader, progress, _QUIET) as advance:
+        for x, y in labelled(model, loader):
+            first = x.clone() if first is None else first
+            with Engine(model) as engine:
+                # A compiled model writes its next logits where these are.
+                logits = engine.forward(x).clone()
+            values = {}
+            for name, score in ready.items():
+                values[name] = _at(score, model, x, logits, points[name])
+                advance(len(x) / len(ready), 1 / len(ready))
+            for name, found in values.items():
+                parts[name].append(found.cpu().double())
+            correct.append((logits.argmax(dim=1) == y).cpu())
+            labels.append(y.cpu())
+            check_labels("y", labels[-1], logits.shape[1])
+            kept += [logits.cpu()] if keep else []
+            _check_finite(values["msr"], logits)
+    assert first is not None  # `labelled` has looked
+    return _Seen(
+        {name: torch.cat(found, dim=1) for name, found in parts.items()},
+        torch.cat(correct),
+        torch.cat(labels),
+        torch.cat(kept) if keep else None,
+        first,
+    )
+
+
+def _at(score: Score, model: Model, x: Tensor, logits: Tensor, points: Sequence[Point]) -> Tensor:
+    """[P, B]. The own point apart from the grid: methods share passes among points of a grid."""
+    if isinstance(score, LogitScore):
+        return score.measure(_themselves, logits, points).values
+    own = score.measure(model, x, points[:1]).values
+    if len(points) == 1:
+        return own
+    return torch.cat([own, score.measure(model, x, points[1:]).values])
+
+
+def _themselves(logits: Tensor) -> Tensor:
+    """The model of logits that are already there."""
+    return logits
+
+
+def _check_finite(msr: Tensor, logits: Tensor) -> None:
+    bad = int(msr.isnan().sum())
+    if bad:
+        raise ValueError(
+            "model must give logits of which none is NaN and the largest is finite, and did not "
+            f"on {bad} of {len(logits)} samples of a batch: they have no place in a ranking"
+        )
+
+
+def _halves(correct: Tensor, places: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Some samples in two at random, as many errors and right ones in both; the odd ones second."""
+    halves: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for kind in (places[correct[places]], places[~correct[places]]):
+        order = kind[torch.randperm(len(kind), generator=generator)]
+        halves[0].append(order[: len(kind) // 2])
+        halves[1].append(order[len(kind) // 2 :])
+    first, second = (torch.cat(half).sort().values for half in halves)
+    return first, second
+
+
+class _Tuned(NamedTuple):
+    """A score as it goes to the test."""
+
+    score: Score
+    point: dict[str, float]  #: what was tuned; {} where its own stayed
+    values: Tensor  #: [n], of all samples seen, those that tuned among them
+
+
+def _tuned(
+    name: str,
+    score: Score,
+    points: Sequence[dict[str, float]],
+    seen: _Seen,
+    tuning: Tensor,
+    metric: str,
+    generator: torch.Generator,
+) -> _Tuned:
+    """Fitted, where it has to be, and with the best point on the samples that tune."""
+    if score.fitted:
+        values = seen.values[name]
+    else:
+        assert seen.logits is not None  # `_seen` has kept them
+        fit, tuning = _halves(seen.correct, tuning, generator)
+        if not len(fit):
+            raise ValueError(
+                f"{name} must be fitted to one half of the samples that tune, which are "
+                f"{len(tuning)}: too few"
+            )
+        score = score.fit(_themselves, [(seen.logits[fit], seen.labels[fit])])
+        rows = seen.logits.split(_ROWS)
+        values = torch.cat([score.measure(_themselves, h, points).values for h in rows], dim=1)
+    right = int(seen.correct[tuning].sum())
+    tried = values[:, tuning]
+    if right in {0, len(tuning)} or tried.isnan().any(dim=1).all():
+        return _Tuned(score, {}, values[0])  # nothing to choose by
+    sign = -1 if metric in HIGHER else 1
+    best = best_of(
+        score, points, tried, seen.correct[tuning], lambda s, c: sign * METRICS[metric](s, c)
+    )
+    place = points.index(best.best.point)
+    return _Tuned(best.score, points[place], values[place])
+
+
+def _rows(
+    tuned: Mapping[str, _Tuned],
+    values: Mapping[str, Tensor],
+    correct: Tensor,
+    costs: Mapping[str, Cost],
+    metric: str,
+    draws: int,
+    level: float,
+    seed: int,
+) -> tuple[list[Row], Tensor]:
+    """Each score's numbers and differences, the best first, and what it gave in this order."""
+    nan = {name: int(value.isnan().sum()) for name, value in values.items()}
+    ranked = [name for name in values if not nan[name]]
+    found = paired_bootstrap([values[name] for name in ranked], correct, draws, level, seed)
+    msr = ranked.index("msr")
+    rows = []
+    for name in values:
+        numbers = dict.fromkeys(PAIRED, math.nan)
+        less = dict.fromkeys(PAIRED, Interval(math.nan, math.nan, math.nan))
+        beaten = False
+        if name in ranked:
+            i = ranked.index(name)
+            numbers = {m: METRICS[m](values[name], correct) for m in PAIRED}
+            less = {
+                m: Interval(*(float(t[i, msr]) for t in (d.difference, d.low, d.high)))
+                for m, d in found.items()
+            }
+            worse = found[metric].high[i] < 0 if metric in HIGHER else found[metric].low[i] > 0
+            beaten = bool(worse.any())
+        rows.append(
+            Row(
+                name,
+                tuned[name].score,
+                tuned[name].point,
+                **numbers,
+                less_msr=less,
+                beaten=beaten,
+                **costs[name]._asdict(),
+                nan=nan[name],
+            )
+        )
+    sign = -1 if metric in HIGHER else 1
+    # NaN last; of equals the cheapest first.
+    rows.sort(key=lambda row: (row.nan > 0, sign * getattr(row, metric), passes(row)))
+    return rows, torch.stack([values[row.name] for row in rows])

@@ -1,0 +1,272 @@
+"""What a comparison of scores found: a sentence, tables, and a figure."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.console import Console
+from torch import Tensor
+
+from rrfast.metrics import Interval, risk_coverage_curve
+from rrfast.scores.score import Score
+from rrfast.tables import COLUMNS, settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Metrics of which more is better; of the others less is.
+HIGHER = frozenset({"auroc"})
+#: Of so few errors, or right predictions, an interval is said to be rough.
+FEW = 20
+#: Columns of a terminal.
+_WIDE = 80
+#: Okabe and Ito's colours, told apart by the colour-blind; black is MSR's.
+_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+
+
+class Row(NamedTuple):
+    """One score on the data that tests."""
+
+    name: str
+    score: Score  #: fitted and tuned
+    hyperparameters: dict[str, float]  #: that were tuned; empty where its own stayed
+    aurc: float  #: as the other metrics, NaN where the score is NaN on a sample
+    auroc: float
+    fpr_at_tpr: float
+    augrc: float
+    less_msr: dict[str, Interval]  #: by metric, this score's less MSR's
+    beaten: bool  #: whether some score is better beyond the noise, in the metric that decides
+    forwards: float  #: of the model per image, tuned as it is
+    backwards: float  #: likewise
+    milliseconds: float  #: per image; NaN where no time was taken
+    nan: int  #: images on which the score is NaN
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """What `rrfast.compare` found. Printed it is a sentence, two tables, and what they mean.
+
+    Attributes:
+        table: A `Row` per score, the best by `metric` first.
+        name: Of the score to take: the cheapest that no other beats beyond the noise.
+        metric: What decides.
+        level: Of the intervals, for all pairs of scores together.
+        draws: Of the bootstrap.
+        tuned_on: Images that tuned, none of which tests.
+        batch: Images at a time when times were taken.
+        noise: How far the middle half of a score's turns reaches from its time, as a part of it,
+            at most.
+        confidence: [S, n] float64, the scores on the images that test, in the order of `table`.
+        correct: [n] bool, whether the prediction there is right.
+    """
+
+    table: list[Row]
+    name: str
+    metric: str
+    level: float
+    draws: int
+    tuned_on: int
+    batch: int
+    noise: float
+    confidence: Tensor
+    correct: Tensor
+
+    @property
+    def chosen(self) -> Row:
+        """The row of the score to take."""
+        return next(row for row in self.table if row.name == self.name)
+
+    @property
+    def best(self) -> Score:
+        """The score to take, fitted and tuned: `SelectiveClassifier(model, result.best)`."""
+        return self.chosen.score
+
+    @property
+    def sentence(self) -> str:
+        """Which score to take, and why."""
+        n, errors = len(self.correct), int((~self.correct).sum())
+        row, first = self.chosen, self.table[0]
+        if errors in {0, n}:
+            kind = "wrong" if errors else "right"
+            return (
+                f"Nothing to compare: of {n} predictions tested all are {kind}; {row.name} is the "
+                "cheapest score."
+            )
+        label = " ".join(COLUMNS[self.metric][0].split())
+        most = "highest" if self.metric in HIGHER else "lowest"
+        value = self._number(getattr(row, self.metric), self.metric)
+        if row is first:
+            cheaper = any(passes(other) < passes(row) for other in self.table)
+            why = "every cheaper score is worse beyond the noise" if cheaper else "none is cheaper"
+            return f"Take {row.name} ({_cost(row)}): it has the {most} {label}, {value}, and {why}."
+        leader = self._number(getattr(first, self.metric), self.metric)
+        return (
+            f"Take {row.name} ({_cost(row)}): the cheapest score that no other beats beyond the "
+            f"noise. Its {label} is {value}; the {most} is {leader}, of {first.name} "
+            f"({_cost(first)})."
+        )
+
+    def __str__(self) -> str:
+        text = io.StringIO()
+        # As wide as the tables are: nothing is cut off.
+        Console(file=text, width=1000).print(terminal(self._blocks()))
+        lines = [line.rstrip() for line in text.getvalue().splitlines()]
+        said = [textwrap.fill(line, _WIDE) for line in self._notes()]
+        return "\n".join([textwrap.fill(self.sentence, _WIDE), *lines, "", *said])
+
+    __repr__ = __str__
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join([self.sentence, markdown(self._blocks()), *self._notes()])
+
+    def plot(self) -> Figure:
+        """Risk against coverage: the share of errors among the images that are most trusted.
+
+        Drawn are MSR, the score to take, the one that leads, and those that differ from MSR beyond
+        the noise, eight lines at most. Nothing is drawn below a coverage of twenty images, where
+        one error more or less is all there is, nor where no line has met an error yet.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ImportError(
+                "plot needs matplotlib; install it with: pip install matplotlib"
+            ) from error
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        ax = figure.subplots()
+        colours, start = iter(_COLOURS), 1.0
+        for i, row in enumerate(self.table):
+            if row.nan or not self._drawn(row):
+                continue
+            colour = "#000000" if row.name == "msr" else next(colours, "")
+            if not colour:
+                break
+            curve = risk_coverage_curve(self.confidence[i], self.correct)
+            shown = curve.coverage * len(self.correct) >= min(FEW, len(self.correct))
+            risky = shown & (curve.risk > 0)
+            start = min([start, *curve.coverage[risky].tolist()[:1]])
+            ax.plot(
+                (100 * curve.coverage[shown]).tolist(),
+                (100 * curve.risk[shown]).tolist(),
+                color=colour,
+                ls="--" if row.name == "msr" else "-",
+                lw=2.4 if row.name == self.name else 1.2,
+                label=f"{row.name}, {self._number(getattr(row, self.metric), self.metric)}",
+            )
+        ax.set_xlim(left=max(0.0, 100 * start - 3) if start < 1 else 0.0)
+        ax.set_xlabel("coverage: images that are accepted, %")
+        ax.set_ylabel("risk: errors among them, %")
+        ax.set_ylim(bottom=0)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25, lw=0.6)
+        title = f"{' '.join(COLUMNS[self.metric][0].split())}; the score to take is thick"
+        ax.legend(title=title, frameon=False, fontsize=9, title_fontsize=9)
+        return figure
+
+    def _drawn(self, row: Row) -> bool:
+        if row.name in {self.table[0].name, "msr", self.name}:
+            return True
+        return row.less_msr[self.metric].low > 0 or row.less_msr[self.metric].high < 0
+
+    def _blocks(self) -> Iterator[Block]:
+        n, errors = len(self.correct), int((~self.correct).sum())
+        others = [name for name in ("aurc", "auroc", "fpr_at_tpr", "augrc") if name != self.metric]
+        shown = (self.metric, *others)
+        heads = [COLUMNS[name][0] for name in shown]
+        chosen = {(i, 1) for i, row in enumerate(self.table) if row.name == self.name}
+        yield Block(
+            f"{n} images tested, {errors} of them wrong; tuned on {self.tuned_on} others",
+            ["", "score", heads[0], "less MSR", *heads[1:], "F", "B", "ms"],
+            [
+                [
+                    self._mark(row),
+                    row.name,
+                    self._number(getattr(row, self.metric), self.metric),
+                    self._interval(row, self.metric),
+                    *(self._number(getattr(row, name), name) for name in others),
+                    f"{row.forwards:.3g}",
+                    f"{row.backwards:.3g}",
+                    "–" if math.isnan(row.milliseconds) else f"{row.milliseconds:.2g}",
+                ]
+                for row in self.table
+            ],
+            2,
+            frozenset(chosen),
+        )
+        yield Block(
+            "The other metrics less MSR's",
+            ["", "score", *heads[1:]],
+            [
+                [self._mark(row), row.name, *(self._interval(row, name) for name in others)]
+                for row in self.table
+            ],
+            2,
+            frozenset(chosen),
+        )
+
+    def _notes(self) -> Iterator[str]:
+        label = COLUMNS[self.metric][0].split()[0]
+        yield (
+            f"→ the score to take; ✗ another score is better beyond the noise, in {label}. In "
+            f"brackets {self.level:.0%} intervals that hold for all pairs of scores at once, from "
+            f"{self.draws} test sets drawn again from this one. F and B are forwards and backwards "
+            "of the model per image."
+        )
+        tuned = [
+            f"{row.name} {settings(row.hyperparameters)}"
+            for row in self.table
+            if row.hyperparameters
+        ]
+        if tuned:
+            yield f"Tuned: {'; '.join(tuned)}."
+        if not all(math.isnan(row.milliseconds) for row in self.table):
+            said = (
+                f"ms is the time per image, in batches of {self.batch}: scores take turns, each "
+                "next to one of MSR, and the medians of their ratios are what is said. The middle "
+                f"half of a score's turns is within {self.noise:.0%} of it."
+            )
+            busy = self.noise > 0.5
+            yield said + " Something else keeps the machine busy: go by the passes." * busy
+        nan = [f"{row.name} ({row.nan})" for row in self.table if row.nan]
+        if nan:
+            yield f"NaN on some images, and so no number: {', '.join(nan)}."
+        few = min(int(self.correct.sum()), int((~self.correct).sum()))
+        if few < FEW:
+            kind = "right prediction" if int(self.correct.sum()) == few else "error"
+            yield (
+                f"Of {few} {kind}{'s' * (few != 1)} alone, only large differences show, and "
+                "intervals are rough."
+            )
+
+    def _mark(self, row: Row) -> str:
+        return "→" if row.name == self.name else "✗" if row.beaten else ""
+
+    def _interval(self, row: Row, metric: str) -> str:
+        found = row.less_msr[metric]
+        if row.name == "msr" or not math.isfinite(found.low):
+            return "–"
+        ends = (self._number(end, metric, sign="+") for end in (found.low, found.high))
+        return f"[{', '.join(ends)}]"
+
+    @staticmethod
+    def _number(value: float, metric: str, sign: str = "") -> str:
+        _, factor, digits = COLUMNS[metric]
+        return number(None if math.isnan(value) else value, factor, digits, sign)
+
+
+def passes(row: Row) -> float:
+    """What a score costs: a backward to the input takes about as long as a forward."""
+    return row.forwards + row.backwards
+
+
+def _cost(row: Row) -> str:
+    backwards = f" + {row.backwards:.3g} B" if row.backwards else ""
+    return f"{row.forwards:.3g} F{backwards} per image"

@@ -1,0 +1,55 @@
+"""What scores take: passes and time per image, of each alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor
+
+from rrfast.scores.score import Score
+from rrfast.turns import Timed, Turns
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+#: Seconds of turns for each score.
+TIMED = 0.05
+
+
+class Cost(NamedTuple):
+    """What a score takes, per image."""
+
+    forwards: float
+    backwards: float
+    milliseconds: float
+
+
+def costs_of(
+    model: Model, x: Tensor, scores: Mapping[str, Score], timing: bool
+) -> tuple[dict[str, Cost], float]:
+    """Of each score alone, on one batch; and by how much turns of one differ, at most."""
+    runs = {name: partial(score.measure, model, x, ({},)) for name, score in scores.items()}
+    taken = {name: run() for name, run in runs.items()}
+    milliseconds, noise = dict.fromkeys(runs, math.nan), math.nan
+    if timing:
+        turns = Turns(runs["msr"], runs, seconds=TIMED, device=x.device).take()
+        timed = {name: turn for name, turn in turns.items() if not turn.error}
+        # The machine's speed drifts: what is compared ran a moment apart.
+        floor = statistics.median(second for turn in timed.values() for second in turn.floor)
+        milliseconds |= {name: 1e3 * floor / len(x) * t.ratio() for name, t in timed.items()}
+        noise = max(map(_spread, timed.values()))
+    return {
+        name: Cost(found.forwards, found.backwards, milliseconds[name])
+        for name, found in taken.items()
+    }, noise
+
+
+def _spread(timed: Timed) -> float:
+    """How far the middle half of the turns reaches from their median, over the median."""
+    ratios = sorted(own / floor for own, floor in zip(timed.own, timed.floor, strict=True))
+    last, middle = len(ratios) - 1, timed.ratio()
+    return max(middle - ratios[round(last / 4)], ratios[round(3 * last / 4)] - middle) / middle
