@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rrfast.metrics import Interval, risk_coverage_curve
 from rrfast.scores.score import Score
-from rrfast.tables import COLUMNS, settings
+from rrfast.tables import COLUMNS, Block, markdown, number, settings, terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
