@@ -6,7 +6,9 @@ import hashlib
 import json
 import math
 import random
+import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -594,6 +596,26 @@ def test_built_without_memory_and_loaded(trained: nn.Module, data: Any) -> None:
     classifier.load_state_dict(saved.state_dict())
     assert classifier.intact()
     assert torch.equal(classifier.threshold, saved.threshold)
+
+
+@pytest.mark.parametrize(
+    ("aims", "sentence"),
+    [
+        ({"coverage": 1.5}, "coverage must be above 0 and at most 1, got 1.5"),
+        ({"tpr": 0.0}, "tpr must be above 0 and at most 1, got 0.0"),
+        ({"target_risk": 2}, "target_risk must be a number from 0 to 1, got float 2.0"),
+        ({"target_risk": 0.1, "confidence": 1.0}, "confidence must be "),
+        ({"target_risk": 0.0, "confidence": 0.9}, "target_risk must be "),
+    ],
+)
+def test_an_aim_is_checked_before_the_scoring(aims: dict[str, float], sentence: str) -> None:
+    def batches() -> Iterator[Any]:
+        raise AssertionError("nothing should be scored")
+        yield
+
+    classifier = SelectiveClassifier(nn.Linear(4, 3), "msr")
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        classifier.fit(batches(), **aims)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,13 @@ from rrfast.digest import digest_of
 from rrfast.engine import check_input
 from rrfast.scores import SCORES, Score, tune
 from rrfast.scores.labelled import labelled, right_of
+from rrfast.selective.bound import check_fraction
 from rrfast.selective.guarantee import guaranteed_risk
 from rrfast.selective.score_state import Unpacked, pack, unpack
 from rrfast.selective.state_file import read_state, write_state
 from rrfast.selective.threshold import (
+    check_risk,
+    check_share,
     coverage_threshold,
     risk_threshold,
     tpr_threshold,
@@ -175,6 +178,10 @@ class SelectiveClassifier(nn.Module):
             if target_risk is None:
                 raise ValueError("confidence needs target_risk: it is that of a bound on the risk")
             confidence = _number("confidence", confidence)
+            check_fraction("confidence", confidence)
+            check_fraction("target_risk", target_risk)
+        for name, value in given.items():  # before the scoring, which may take hours
+            check_risk(name, value) if name == "target_risk" else check_share(name, value)
         score = self.score if tune_on is None else tune(self.score, self.model, tune_on).score
         parts, right = [], []
         shapes: set[tuple[int, ...]] = set()

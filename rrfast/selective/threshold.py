@@ -66,7 +66,7 @@ def coverage_threshold(score: object, coverage: float) -> float:
         >>> coverage_threshold([0.1, 0.4, 0.4, 0.9], 0.5)
         0.4
     """
-    _check_share("coverage", coverage)
+    check_share("coverage", coverage)
     s = check_score(score)
     # A product of floats may end just above the integer it stands for.
     accepted = max(1, math.ceil(float(coverage) * len(s) - 1e-9))
@@ -93,7 +93,7 @@ def tpr_threshold(score: object, correct: object, tpr: float) -> float:
         >>> tpr_threshold([0.1, 0.4, 0.6, 0.9], [False, True, False, True], 0.5) > 0.1
         True
     """
-    _check_share("tpr", tpr)
+    check_share("tpr", tpr)
     s, c = check(score, correct)
     wrong = s[~c].sort().values
     if len(wrong) == 0:
@@ -125,8 +125,7 @@ def risk_threshold(score: object, correct: object, risk: float) -> float:
         >>> risk_threshold([0.1, 0.4, 0.6, 0.9], [False, True, False, True], 0.34)
         0.4
     """
-    if not is_number(risk) or not 0 <= risk <= 1:
-        raise ValueError(f"risk must be a number from 0 to 1, got {describe(risk)}")
+    check_risk("risk", risk)
     s, c = check(score, correct)
     values, group = s.unique(return_inverse=True)
     size, errors = (torch.bincount(g, minlength=len(values)) for g in (group, group[~c]))
@@ -140,7 +139,14 @@ def risk_threshold(score: object, correct: object, risk: float) -> float:
     return float(values[int(kept[0])])
 
 
-def _check_share(name: str, value: object) -> None:
+def check_risk(name: str, value: object) -> None:
+    """Raise a ValueError unless `value` is a number from 0 to 1."""
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, got {describe(value)}")
+
+
+def check_share(name: str, value: object) -> None:
+    """Raise unless `value` is a number above 0 and at most 1."""
     if not is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}")
     if not 0 < value <= 1:
