@@ -73,7 +73,9 @@ def _channels(x: Tensor) -> int:
 
 def _listed(name: str, value: Any) -> Any:
     """A list or an array of numbers as a tensor; anything else as it is."""
-    if isinstance(value, Tensor) or not (isinstance(value, (list, tuple)) or _is_array(value)):
+    if is_number(value) or isinstance(value, Tensor):
+        return value
+    if not (isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) > 0):
         return value
     try:
         return torch.tensor(value, dtype=torch.float64, device="cpu")
@@ -81,10 +83,6 @@ def _listed(name: str, value: Any) -> Any:
         raise TypeError(
             f"{name} must be a number or hold one for each channel, got {describe(value)}"
         ) from error
-
-
-def _is_array(value: object) -> bool:
-    return hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0
 
 
 def _channel_values(name: str, value: float | Sequence[float] | Tensor, x: Tensor) -> Tensor:
