@@ -529,6 +529,7 @@ def test_a_tie_has_radius_zero(method: str) -> None:
     assert result.found.all()
 
 
+@pytest.mark.filterwarnings("ignore:the radius of every sample is infinite because every gradient")
 def test_a_zero_gradient_finds_nothing(method: str) -> None:
     dead = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     dead[0].bias.data.fill_(-100.0)

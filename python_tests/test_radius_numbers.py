@@ -160,3 +160,5 @@ def test_a_model_without_a_gradient_is_said(x: Tensor, method: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         radius(model, x, method)
+        saturated = At(x[:1], [1e9, 0, 0, 0], away=False)
+        radius(saturated, x[:1], method)  # one sample says nothing of a model

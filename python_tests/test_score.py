@@ -219,6 +219,7 @@ def test_a_score_that_is_given_as_an_object(nets: str, root: Path, tmp_path: Pat
     assert [float(row["preprocessed"]) for row in rows(tmp_path / "s.csv")] == expected.tolist()
 
 
+@pytest.mark.filterwarnings("ignore:the radius of every sample is infinite because every gradient")
 def test_an_infinite_radius_is_accepted_and_written_as_inf(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"

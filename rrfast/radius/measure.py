@@ -137,8 +137,11 @@ def configured(
 
 
 def _warn_of_no_gradient(engine: Engine, radius: Tensor) -> None:
-    """Say so where no sample has a radius because none has a gradient; a GPU is not waited for."""
-    if engine.gradient is None or not is_on_host(radius):
+    """Say so where no sample has a radius because none has a gradient; a GPU is not waited for.
+
+    A single sample may well be saturated: that is no fault of the model.
+    """
+    if engine.gradient is None or radius.shape[-1] == 1 or not is_on_host(radius):
         return
     if bool(radius.isinf().all()) and not bool(engine.gradient.any()):
         warnings.warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,10 @@ def export(
         # Two samples: torch.export takes a size of one for a constant.
         example = x.new_zeros((2, *x.shape[1:])).to(memory_format=reference.memory_format(x))
         # An error is the score's own sentence, and what is computed once (RelU's D) is computed.
-        classifier(example)
+        with warnings.catch_warnings():
+            # Of the numbers, which are zeros here: they may well be without a gradient.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            classifier(example)
         traced = _traced(classifier, example, portable)
         batch = torch.export.Dim("batch", min=1)
         return torch.export.export(traced, (example,), dynamic_shapes=({0: batch},))
