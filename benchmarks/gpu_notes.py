@@ -162,7 +162,7 @@ def op_table() -> Block:
             floors = [f"{1e6 * moved / bandwidth:.1f}" for bandwidth in copies]
             guesses = [f"{1e6 * predicted(op, case, gpu):.1f}" for gpu in GPUS]
             cells = [f"{moved / 1e6:.2f}", *floors, *guesses]
-            rows.append([f"`{op}`", str(case), *cells, *measured_cells(measured, op, case)])
+            rows.append([op, str(case), *cells, *measured_cells(measured, op, case)])
     names = [gpu.name for gpu in GPUS]
     head = [
         *("op", "case", "MB", *(f"floor {name} (µs)" for name in [*names, *measured])),
@@ -229,7 +229,7 @@ def passes_table() -> Block:
     counts = {"MSR": (1.0, 0.0)}
     for method in METHODS:
         result = rrfast.radius(model, x, method=method, full_output=True)
-        counts[f"`{method}`"] = result.forwards, result.backwards
+        counts[method] = result.forwards, result.backwards
     naive = contestants.naive_loop(model)(x)
     counts["naive loop"] = naive.forwards, naive.backwards
     rows = []

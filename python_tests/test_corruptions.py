@@ -446,8 +446,8 @@ NAN[1, 2, 3, 4] = math.nan
         ((GOOD, "fog", 6), ValueError, "severity must be from 1 to 5, got 6"),
         ((GOOD, "fog", True), TypeError, "severity must be an integer, got bool True"),
         ((GOOD, "fog", 2.0), TypeError, "severity must be an integer, got float 2.0"),
-        ((GOOD, "fog", 1, 0.5), TypeError, "seed must be an integer, got float 0.5"),
-        ((GOOD, "fog", 1, None), TypeError, "seed must be an integer, got NoneType None"),
+        ((GOOD, "fog", 1, 0.5), TypeError, "seed must be an integer, got 0.5"),
+        ((GOOD, "fog", 1, None), TypeError, "seed must be an integer, got None"),
         (
             (GOOD, "fog", 1, 2**64),
             ValueError,

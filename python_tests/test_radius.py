@@ -696,7 +696,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"bounds": (1, 0)}, ValueError, r"bounds must have lower <= upper, got \(1, 0\)"),
     ({"bounds": 1.0}, TypeError, r"bounds must be None or a pair \(lower, upper\)"),
     ({"bounds": torch.tensor(1.0)}, TypeError, r"bounds must be None or a pair \(lower, upper\)"),
-    ({"scale": ["1", 1, 1, 1]}, TypeError, "scale must be a number or hold one for each channel"),
+    ({"scale": ["1", 1, 1, 1]}, TypeError, "scale must be a number or a tensor with one value per"),
     ({"scale": [1, 1]}, ValueError, "scale must be a number or hold one value for each of the 4"),
     ({"bounds": (None, 1)}, TypeError, "bounds must be a number or a tensor with one value"),
     ({"bounds": (0, "1")}, TypeError, "bounds must be a number or a tensor with one value"),

@@ -77,6 +77,15 @@ def _channels(x: Tensor) -> int:
     return x.shape[1] if x.dim() > 1 else 1
 
 
+def _numbers_of(values: Any) -> Tensor | None:
+    """A list or an array of numbers as a tensor; None of anything else in it, such as text."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        return None
+    return torch.tensor(array.astype(np.float64)) if array.dtype.kind in "iuf" else None
+
+
 def _channel_values(name: str, value: Any, x: Tensor) -> Tensor:
     """[1] or [C], in the accumulation dtype, where the values are; a number is put where x is."""
     dtype = accumulate_dtype(x.dtype)
@@ -85,10 +94,7 @@ def _channel_values(name: str, value: Any, x: Tensor) -> Tensor:
         number = float(value) if abs(value) <= torch.finfo(dtype).max else value * math.inf
         return torch.full((1,), number, dtype=dtype, device=x.device)
     if isinstance(value, (list, tuple, np.ndarray)):
-        try:
-            value = torch.tensor(np.asarray(value, dtype=np.float64), device="cpu")
-        except (TypeError, ValueError):
-            value = None
+        value = _numbers_of(value)
     if not isinstance(value, Tensor):
         raise TypeError(
             f"{name} must be a number or a tensor with one value per channel (an array or a list "

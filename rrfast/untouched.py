@@ -80,7 +80,7 @@ def _forget(model: Model) -> None:
 
 def _copies(x: Tensor) -> bool:
     """Whether a copy of `x` says what it was: not while it is recorded, by CUDA or torch.export."""
-    if type(x) is not Tensor or x.layout is not torch.strided:
+    if type(x) is not Tensor or x.layout is not torch.strided or x.is_meta:
         return False
     return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
 

@@ -621,7 +621,10 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     missing = {part for part in parts if not isinstance(state.get(part), dict)}
     missing -= {"scaler"} if "scaler" in state else set()  # None but for 16 bits
     if state.get("format") == FORMAT:
-        missing |= {"identity", "steps", "world"} - set(state)
+        missing |= {"steps", "world"} - set(state)
+        told = state.get("identity")
+        if not isinstance(told, dict) or not all(isinstance(part, dict) for part in told.values()):
+            missing.add("identity")
     if missing:
         raise ValueError(f"{path} is no checkpoint of a training: it lacks {sorted(missing)}")
     if state.get("format") != FORMAT:
