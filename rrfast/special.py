@@ -21,6 +21,8 @@ from rrfast.recorded import check_recorded
 #: What is changed in a module of a kind, beside its flags.
 Special = Callable[[Changes, Any], None]
 
+#: By class, what was found: each call asks for every class of its model.
+_found: weakref.WeakKeyDictionary[type[nn.Module], list[Special]] = weakref.WeakKeyDictionary()
 #: Modules that were warned about.
 _told: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -34,6 +36,13 @@ def own_train(kind: type[nn.Module]) -> bool:
 
 def special_of(kind: type[nn.Module]) -> list[Special]:
     """What else is to be done with modules of a class."""
+    found = _found.get(kind)
+    if found is None:
+        found = _found[kind] = _look_up(kind)
+    return found
+
+
+def _look_up(kind: type[nn.Module]) -> list[Special]:
     specials = _SPECIALS.keys() & kind.__mro__
     found = [_SPECIALS[base] for base in specials]
     # What has not been imported nothing is an instance of.

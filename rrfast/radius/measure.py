@@ -143,7 +143,7 @@ def _warn_of_no_gradient(engine: Engine, radius: Tensor) -> None:
     """
     if engine.gradient is None or radius.shape[-1] == 1 or not is_on_host(radius):
         return
-    if bool(radius.isinf().all()) and not bool(engine.gradient.any()):
+    if radius.amin().item() == math.inf and not bool(engine.gradient.any()):
         warnings.warn(
             "the radius of every sample is infinite because every gradient is 0: the model rounds "
             "its input or thresholds it (leave that out, or give it a gradient), or is saturated",
