@@ -167,6 +167,12 @@ def test_how_far_outside_is_rounding() -> None:
     assert within(nan, (0, 1), None, None).data_ptr() == nan.data_ptr()  # no copy
     with pytest.raises(ValueError, match=r"to 2$"):
         within(torch.tensor([[math.nan, 2.0]]), (0, 1), None, None)
+    # Nor does NaN, or an infinity that is in the box, hide it where an end is infinite.
+    for first in (math.nan, -math.inf):
+        with pytest.raises(ValueError, match=r"to 5$"):
+            within(torch.tensor([[first, 5.0]]), (-math.inf, 1), None, None)
+        with pytest.raises(ValueError, match=r"from -5 "):
+            within(torch.tensor([[-first, -5.0]]), (-1, math.inf), None, None)
     assert within(nan[:0], (0, 1), None, None).shape == (0, 2)
 
 

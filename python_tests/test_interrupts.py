@@ -221,6 +221,21 @@ def test_where_python_has_to_leave_all_is_back_when_the_traceback_is_gone(how: s
     assert number > 100
 
 
+def test_no_interrupt_is_lost_when_an_engine_dies() -> None:
+    """Of what is raised then nobody hears, and a Ctrl-C that falls there would stop nothing."""
+    model = mixed(perceptron)
+    first, second = Engine(model), Engine(model)
+    with first, second:
+        pass
+    ran: list[str] = []
+    sys.setprofile(lambda frame, *_: ran.append(frame.f_code.co_name))
+    try:
+        del first, second
+    finally:
+        sys.setprofile(None)
+    assert set(ran) <= {"test_no_interrupt_is_lost_when_an_engine_dies"}, ran
+
+
 def test_an_exception_sent_to_a_thread_leaves_no_trace() -> None:
     model, x = mixed(perceptron), torch.rand(4, 20)
     rrfast.radius(model, x)

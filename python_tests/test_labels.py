@@ -134,6 +134,9 @@ def test_a_criterion_may_leave_labels_out(name: str) -> None:
         assert OF_LOSS[name](criterion=criterion).backward(network(), x, y).isfinite()
     with pytest.raises(ValueError, match="has -100 in row 3"):
         OF_LOSS[name](criterion=nn.CrossEntropyLoss(ignore_index=255)).backward(network(), x, y)
+    y[5] = CLASSES  # its row is that of the batch, with those that are left out
+    with pytest.raises(ValueError, match=f"has {CLASSES} in row 5"):
+        OF_LOSS[name](criterion=nn.CrossEntropyLoss()).backward(network(), x, y)
 
 
 @pytest.mark.parametrize("name", [*ATTACKS, *OBJECTIVES])

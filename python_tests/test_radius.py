@@ -742,6 +742,7 @@ def test_x_must_be_dense(make: Callable[[Tensor], Tensor], described: str) -> No
     model, x, y = nn.Linear(4, 3), make(torch.rand(2, 4)), torch.tensor([0, 1])
     for door in (
         rrfast.radius,
+        functools.partial(rrfast.radius, bounds=(0, 1)),
         rrfast.scores.ODIN(),
         lambda f, x: rrfast.attacks.PGD()(f, x, y),
         lambda f, x: rrfast.RAT().backward(f, x, y),
@@ -749,6 +750,17 @@ def test_x_must_be_dense(make: Callable[[Tensor], Tensor], described: str) -> No
     ):
         with pytest.raises(TypeError, match=f"x must be a dense tensor, got {described}"):
             door(model, x)
+
+
+def test_x_must_have_elements() -> None:
+    """Else some methods gave infinity, and others an error of torch."""
+    for door in (
+        rrfast.radius,
+        rrfast.scores.MSR(),
+        lambda f, x: rrfast.attacks.PGD()(f, x, torch.tensor([0, 1])),
+    ):
+        with pytest.raises(ValueError, match=r"number or more in each sample, got .* \[2, 0, 4\]"):
+            door(nn.Flatten(), torch.rand(2, 0, 4))
 
 
 def test_a_score_of_the_logits_takes_sparse_x() -> None:

@@ -120,6 +120,22 @@ def test_objectives_give_the_same_gradients_and_statistics(how: str, batch_norm:
             torch.testing.assert_close(ours, theirs)
 
 
+def test_who_holds_it_still_when_another_leaves_has_it_in_eval_mode(
+    make: Callable[[nn.Module], nn.Module],
+) -> None:
+    """As two threads do: TorchScript's flags lie in C++, where nobody else remembers them."""
+    model = make(eager())
+    before = state(model)
+    first, second = engine.Engine(model), engine.Engine(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not any(getattr(module, "training", False) for module in model.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    second.__exit__(None, None, None)
+    assert state(model) == before
+
+
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_trace_in_training_mode_gets_a_sentence() -> None:
     x, _ = batch()

@@ -206,6 +206,43 @@ def test_temperatures_scores_and_attacks_of_a_model_that_uses_its_memory_again()
     torch.testing.assert_close(kept, rrfast.engine.logits(model, x))
 
 
+class OneOutput(nn.Module):
+    """Every call writes its output where that of the call before lies."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.place = model, torch.empty(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x)
+        self.place = torch.empty_like(logits) if self.place.shape != logits.shape else self.place
+        place = self.place.detach()
+
+        class Placed(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, logits: Tensor) -> Tensor:
+                return place.copy_(logits).detach()
+
+            @staticmethod
+            def backward(ctx: Any, seed: Tensor) -> Tensor:
+                return seed
+
+        return Placed.apply(logits)
+
+
+@pytest.mark.parametrize("options", [{}, {"mixup": 1.0}, {"mixup": 1.0, "steps": 3}], ids=str)
+def test_rat_of_a_model_that_uses_its_output_again(options: dict[str, Any]) -> None:
+    """Which samples are right is seen before the mixed pass, and needed after it."""
+    x, y = torch.rand(64, 8, generator=torch.Generator().manual_seed(1)), torch.arange(64) % 3
+    grads = []
+    for wrap in (OneOutput, nn.Sequential):
+        torch.manual_seed(0)
+        model = wrap(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)))
+        rrfast.RAT(eps=0.1, **options).backward(model, x, y)
+        grads.append([parameter.grad for parameter in model.parameters()])
+    torch.testing.assert_close(*grads)
+
+
 def test_the_first_call_loads_no_compiler() -> None:
     """Loading it takes a second, and a Ctrl-C in it breaks it for the process."""
     code = (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.checks import is_number
+from rrfast.checks import check_dense, is_number
 from rrfast.reading import may_read
 from rrfast.reference import per_channel
 
@@ -57,6 +57,7 @@ def within(
     tensors = isinstance(scale, Tensor) or not _numbers(bounds)
     if bounds is None and not tensors:
         return x
+    check_dense(name, x)
     looking = may_read("box", model, x)
     if looking and bounds is not None and not tensors and _surely_inside(x, bounds):
         return x
@@ -102,10 +103,13 @@ def _looked_at(x: Tensor, box: Tensor, bounds: ops.Bounds, name: str) -> Tensor:
     ends = box.cpu().double()
     low, high = (end.cpu().double() for end in (low, high))
     if bool(low.isnan().any()):
-        # NaN hides what else is there: a value of the box in its place.
-        x_there = torch.where(x.isnan(), per_channel(box[0], x).to(x.dtype), x)
+        # NaN hides what else is there: a value of the box, which is finite, in its place.
+        inner = torch.zeros_like(box[0]).clamp(*box)
+        x_there = torch.where(x.isnan(), per_channel(inner, x).to(x.dtype), x)
         low, high = (end.cpu().double() for end in _range(x_there, box))
-    excess = torch.stack((ends[0] - low, high - ends[1])).amax(dim=0)
+    # Infinity less infinity is nothing beyond, not NaN, which would hide the other end.
+    excess = torch.stack((ends[0] - low, high - ends[1]))
+    excess = excess.nan_to_num(0.0, posinf=math.inf, neginf=-math.inf).amax(dim=0)
     if not bool((excess > 0).any()):
         return x
     beyond = excess - _slack(ends, x.dtype)

@@ -41,7 +41,7 @@ def check_input(x: object) -> Tensor:
 
     Raises:
         TypeError: `x` is no tensor, or of a dtype that has no gradient here.
-        ValueError: `x` has no batch dimension.
+        ValueError: `x` has no batch dimension, or its samples no elements.
     """
     if isinstance(x, Tensor) and not x.is_floating_point():
         raise TypeError(
@@ -50,6 +50,8 @@ def check_input(x: object) -> Tensor:
         )
     check_batch(x)
     assert isinstance(x, Tensor)
+    if 0 in x.shape[1:] and x.shape[0] > 0:
+        raise ValueError(f"x must have a number or more in each sample, got {describe(x)}")
     with torch.inference_mode(False):
         # Autograd cannot save an inference tensor; a copy made outside inference mode it can.
         return x.clone() if x.is_inference() else x.detach()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import starmap
@@ -104,6 +105,9 @@ class Frozen(Changes):
             while self._modes:
                 self._modes.pop()[0].__exit__(None, None, None)
             _held.pop(id(self), None)
+        # `io.IOBase` calls it once more when the object dies, and drops what is raised there: an
+        # interrupt in a function of Python would be lost.
+        self.close = _NOTHING_LEFT  # type: ignore[method-assign, assignment]
 
     def _in_python(self) -> None:
         """Leave by `close`, no more by the call in C."""
@@ -164,8 +168,9 @@ class Frozen(Changes):
             self._in_python()
             self.others.append((module, "training", partial(setattr, module, "training", True)))
             module.training = False
-        elif taken and (id(own), "training") in taken:
-            self.entries.append((own, "training", taken[id(own), "training"]))
+        elif taken:
+            self._share(own, self.entries)
+            self._share(module, self.others)
         for name, parameter in module._parameters.items():
             if parameter is None:
                 continue
@@ -182,6 +187,12 @@ class Frozen(Changes):
             if type(parameter) not in _PLAIN:
                 self._in_python()
                 self.others.append((module, name, partial(_thaw, module, name)))
+
+    def _share(self, thing: object, held: list[Any]) -> None:
+        """Hold the flag of this module's dictionary, or of itself, too, where another holds it."""
+        key = id(thing), "training"
+        if key in self._taken:
+            held.append((thing, "training", self._taken[key]))
 
     def _keys(self) -> list[tuple[tuple[int, str], Any]]:
         """What is held: the object's id and the name, and what was there."""
@@ -214,6 +225,8 @@ class Frozen(Changes):
             raise failed[0]
 
 
+#: A `close` in C that does nothing.
+_NOTHING_LEFT: partial[deque[Any]] = partial(deque, (), 0)
 #: In place of what was not there.
 _ABSENT = object()
 #: Tensors whose attributes are set by C alone.

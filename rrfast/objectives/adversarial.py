@@ -24,8 +24,8 @@ class Adversarial(Objective, ABC):
 
     PGD climbs `rrfast.attacks.loss.ce`, whose gradient points where that of the cross-entropy does.
     It runs in eval mode, as GAIRAT, MAIL and TRADES run it, whose BatchNorm then sees x^ alone;
-    WMMR's released code attacks in train mode. For that `model` must be a module, one's method or a
-    partial of these: a function of yours, and what it calls, is attacked in the mode it is in.
+    WMMR's released code attacks in train mode. A function of yours is attacked with the modules
+    that `rrfast.inside.modules_of` finds in it in eval mode.
 
     Attributes:
         eps: Radius of the L-infinity ball, in units of `scale`, >= 0.

@@ -28,10 +28,9 @@ def worst(
     """What the attack finds, as a constant of the step.
 
     The model is attacked as it is used, in eval mode and with its parameters frozen, and is left as
-    it was; a plain function is run as it is, and so is the module inside it. A random start is
-    drawn on the device of x, from a generator that is seeded with a number from torch's default
-    generator on the CPU: `torch.manual_seed` decides it, on one kind of device. Processes of a
-    distributed training that are seeded alike have a number each.
+    it was. A random start is drawn on the device of x, from a generator that is seeded with a
+    number from torch's default generator on the CPU: `torch.manual_seed` decides it, on one kind of
+    device. Processes of a distributed training that are seeded alike have a number each.
 
     Args:
         attack: What is run.

@@ -119,7 +119,7 @@ class Objective(ABC):
         logits = model_logits(model, x, again=again)
         if may_read("labels", model, y):
             ignored = _ignored(getattr(self, "criterion", None))
-            meant = y if ignored is None else y[y != ignored]
+            meant = y if ignored is None else y.masked_fill(y == ignored, 0)
             check_labels("y", meant, logits.shape[1] - self.extra_classes)
         return logits
 

@@ -86,9 +86,9 @@ class RAT(Objective):
             normalised by `std`, 1 / std makes eps a pixel step.
         batch_norm: "both": every pass updates the running statistics of BatchNorm, as released.
             "clean": only that of the first term does; the others normalise by their own batch and
-            leave no trace, nor does what checkpointing computes again in `backward`. For that
-            `model` must be a module, one's method or a partial of these: what a function of yours
-            calls is not seen, nor is a normalisation of your own that is no torch BatchNorm.
+            leave no trace, nor does what checkpointing computes again in `backward`. A
+            normalisation of your own that is no torch BatchNorm is not seen, nor is a module that
+            `rrfast.inside.modules_of` does not find in a function of yours.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)
@@ -265,10 +265,9 @@ class RAT(Objective):
         """The first term, and the logits of the batch as it is."""
         if self._mixing is None or not self._mixing.on(epoch):
             logits = self._logits(model, x, y, again=True)
-            # In memory of its own: a captured model writes its next output there.
-            return _Clean(loss_of(self.criterion, logits, y), logits.detach().clone())
+            return _Clean(loss_of(self.criterion, logits, y), _own(logits))
         with self._statistics(model), torch.no_grad(), _uncached():
-            logits = self._logits(model, x, y, again=True)
+            logits = _own(self._logits(model, x, y, again=True))
         mixed = self._mixing.mix(x)
         return _Clean(mixed.loss(self.criterion, model_logits(model, mixed.x), y), logits)
 
@@ -306,6 +305,11 @@ class RAT(Objective):
     def _statistics(self, model: Model) -> contextlib.AbstractContextManager[Any]:
         """The context of all but the forward of the first term."""
         return _untracked(model) if self.batch_norm == "clean" else contextlib.nullcontext()
+
+
+def _own(logits: Tensor) -> Tensor:
+    """In memory of their own: a captured model writes its next output there."""
+    return logits.detach().clone()
 
 
 def _uncached() -> Changes:
