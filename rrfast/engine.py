@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import _engine_run_backward
 
 from rrfast import ops
 from rrfast.checks import check_batch, check_dense, check_labels, check_logits, describe
@@ -287,7 +288,15 @@ def input_gradient(
         ValueError: There is none, or torch's checkpointing does not let it be taken.
     """
     try:
-        (grad,) = torch.autograd.grad(output, x, seed, retain_graph=retain_graph, allow_unused=True)
+        if seed is None or torch.compiler.is_compiling():
+            options = {"retain_graph": retain_graph, "allow_unused": True}
+            grads = torch.autograd.grad(output, x, seed, **options)
+        else:
+            # What torch.autograd.grad does when it has compared shapes, which fit here. For that it
+            # imports sympy at its first call: a second, and broken for good by a Ctrl-C in it.
+            grads = _engine_run_backward(
+                (output,), (seed,), retain_graph, False, (x,), True, accumulate_grad=False
+            )
     except RuntimeError as error:
         if "use_reentrant=True" not in str(error):
             raise
@@ -295,9 +304,9 @@ def input_gradient(
             "model must be checkpointed with use_reentrant=False where the gradient at x alone is "
             "asked for: torch does not give it through use_reentrant=True"
         ) from error
-    if grad is None:
+    if grads[0] is None:
         raise ValueError(_NO_GRADIENT)
-    return grad
+    return grads[0]
 
 
 def output_logits(output: object) -> Tensor:
