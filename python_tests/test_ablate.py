@@ -228,11 +228,13 @@ def test_the_command(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(ablation[0] / "trainings", out / "trainings")  # done, and not done again
-    arguments = ["ablate", "digits_rat", "--seeds", "1", "--out", str(out), "--set", *CHANGES]
+    changes = [*CHANGES, "objective={name: rat, eps: 0.1}"]  # as it is there
+    arguments = ["ablate", "digits_rat", "--seeds", "1", "--out", str(out), "--set", *changes]
     assert cli.main(arguments) == 0
     assert "Errors found by the radius" in capsys.readouterr().out
     command = json.loads((out / "ablation.json").read_text())["command"]
-    assert command == f"rrfast ablate digits_rat --seeds 1 --set {' '.join(CHANGES)}"
+    said = f"{' '.join(CHANGES)} 'objective={{name: rat, eps: 0.1}}'"
+    assert command == f"rrfast ablate digits_rat --seeds 1 --set {said}"
     assert cli.main(["ablate", "nothing"]) == 1
     assert "recipe must be a file, or one of" in capsys.readouterr().err
 

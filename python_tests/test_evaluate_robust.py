@@ -258,11 +258,12 @@ def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
 
 
 def test_a_name_is_text_wherever_it_is_written(found: list[Subject], tmp_path: Path) -> None:
-    """No HTML and no link in Markdown, no end of a code block, no formula in CSV, no HTML in HTML.
+    """No HTML and no link in Markdown, no end of a code block, no formula in CSV or a figure, no
+    HTML in HTML.
 
     A training is called by its folder, and a folder may be somebody else's.
     """
-    name = "=1+1 <img src=x onerror=alert(1)> [a](javascript:b) | ```\n<script>"
+    name = "=1+1 <img src=x onerror=alert(1)> [a](javascript:b) | $\\q$ ```\n<script>"
     out = tmp_path / "<b>out"
     robust.evaluate(
         [found[0]._replace(training=name, data="<i>data")],
@@ -280,7 +281,7 @@ def test_a_name_is_text_wherever_it_is_written(found: list[Subject], tmp_path: P
     assert name in notes
     for text in (head, re.sub("````.*?````", "", end, flags=re.DOTALL)):
         assert not re.search(r"<[a-z/]|\]\(javascript", text)
-    assert "&lt;img src=x onerror=alert(1)> [a]\\(javascript:b) \\| " in head
+    assert "&lt;img src=x onerror=alert(1)> [a]\\(javascript:b) \\| $\\q$ " in head
     with (out / "robust.csv").open(newline="", encoding="utf-8") as file:
         assert {row["training"] for row in csv.DictReader(file)} == {f"'{name}"}
     report([out], tmp_path / "page.html", command=f"rrfast report '{out}'")

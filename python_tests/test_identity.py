@@ -20,7 +20,7 @@ pytest.importorskip("lightning_fabric")
 from rrfast.data import Outliers, SmoothedNoise, Split, image_folder
 from rrfast.objectives import ACET, CCAT, RAT, Objective, OpenMix, Standard
 from rrfast.train import Augment, Training, fit
-from rrfast.train.identity import Identity, identity
+from rrfast.train.identity import Identity, _Told, identity
 
 
 def images(seed: int = 0) -> Split:
@@ -204,6 +204,16 @@ def test_a_resumed_training_says_what_it_did_not_see(tmp_path: Path) -> None:
         ValueError, match=r"objective.criterion is .*=0.1\) there and .*=0.5\) here"
     ):
         trained(tmp_path / "partial", Standard(smoothed(0.5)), resume=True)
+
+
+def test_arrays_that_torch_does_not_take() -> None:
+    numbers, words = np.arange(40.0), np.array(["a"] * 40)
+    reverse, told = numbers.astype(numbers.dtype.newbyteorder()), _Told()
+    assert told.of(reverse, "x") == told.of(numbers, "x") == told.of(torch.tensor(numbers), "x")
+    assert told.of(reverse + 1, "x") != told.of(numbers, "x")
+    assert not told.unseen
+    told.of(words, "x")
+    assert told.unseen == ["x, an array of str32"]
 
 
 def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
+import os
 import pickle
 import struct
 import sys
@@ -496,6 +497,16 @@ def test_folder_unreadable_image(content, file, root):
         data[data.files.index(file)]
     assert error.value.__cause__ is not None
     data[data.files.index("c/y.jpg")]  # the others can
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_pipe_in_a_folder_is_not_waited_for(root, monkeypatch):
+    (root / "b" / "2.png").unlink()
+    os.mkfifo(root / "b" / "2.png")
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("it was opened"))
+    data = image_folder(root, size=8)
+    with pytest.raises(ValueError, match=r"2.png cannot be read as an image: it is no regular"):
+        data[data.files.index("b/2.png")]
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

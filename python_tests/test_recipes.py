@@ -412,12 +412,27 @@ training: {epochs: 1, batch_size: 20}
         (
             DIGITS,
             ["objective.label_smoothing=2"],
-            "label_smoothing must be between 0.0 and 1.0. Got: 2",
+            "label_smoothing must be a number between 0 and 1, got 2",
         ),
         (
             DIGITS,
             ["objective.label_smoothing=x"],
-            "'label_smoothing' (position 6) must be float, not str",
+            "label_smoothing must be a number between 0 and 1, got 'x'",
+        ),
+        (
+            DIGITS,
+            ["objective.label_smoothing=-0.1"],
+            "label_smoothing must be a number between 0 and 1, got -0.1",
+        ),
+        (
+            DIGITS,
+            ["objective.label_smoothing=.nan"],
+            "label_smoothing must be a number between 0 and 1, got nan",
+        ),
+        (
+            DIGITS,
+            ["objective.class_weights=[1, 1, 1, 1, 1, 1, 1, 1, 1, -1]"],
+            "objective.class_weights must be finite and at least 0, got [1, 1",
         ),
         (
             DIGITS,
@@ -442,6 +457,7 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["model.weights=nowhere.pt"], "weights must be a file with a state_dict, got 'no"),
         (DIGITS, ["model.normalize=mnist"], "name must be one of cifar10, cifar100, imagenet, got"),
         (DIGITS, ["model.normalize=cifar10"], "x must have shape [B, 3, ...]"),
+        (DIGITS, ["model.classes=0"], "classes must be an integer of at least 2, got 0"),
         (DIGITS, ["model.classes=5"], "train.y must be labels of 5 classes, from 0 to 4"),
         (
             DIGITS,

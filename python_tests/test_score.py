@@ -843,6 +843,18 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
             list(parts.rows()) if name == "000001" else parts.begin({}, dict)
 
 
+def test_what_a_link_leads_to_is_not_removed(tmp_path: Path) -> None:
+    """Somebody may have put it there."""
+    theirs = tmp_path / "labels" / "000001.json"
+    theirs.parent.mkdir()
+    theirs.write_text("{}", encoding="utf-8")
+    parts = Parts(tmp_path / "s.csv", 4, 2)
+    parts.folder.symlink_to(theirs.parent)
+    with pytest.raises(NotADirectoryError, match=r"s.csv.parts must be a folder or not be there"):
+        parts.begin({}, dict)
+    assert theirs.is_file()
+
+
 def test_a_part_of_another_length_is_refused(tmp_path: Path) -> None:
     parts = Parts(tmp_path / "s.csv", 4, 2)
     parts.begin({}, dict)

@@ -43,8 +43,24 @@ def write_json(path: Path, result: dict[str, Any], *, compact: bool = False) -> 
 
 
 def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:
-    """Write `figure` as PNG."""
+    """Write `figure` as PNG, its text as it is."""
+    as_written(figure)
     write(path, lambda file: figure.savefig(file, dpi=dpi, format="png"))
+
+
+def as_written(figure: Figure) -> None:
+    """Let matplotlib draw every text of `figure` as it is.
+
+    It takes what stands between two $ for a formula, and fails on one that it cannot read. A name
+    of a folder may have them. The numbers at an axis stay: on log scales matplotlib's are formulas.
+    """
+    from matplotlib.axis import Tick
+    from matplotlib.text import Text
+
+    numbers = {label for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
+    for text in figure.findobj(Text):
+        if text not in numbers:
+            text.set_parse_math(False)
 
 
 def plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from rrfast.cli.argument_types import positive
@@ -37,14 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     recipe = load_recipe(arguments.recipe, arguments.changes)
     name = Path(arguments.recipe).stem
-    command = f"rrfast ablate {arguments.recipe} --seeds {arguments.seeds}"
-    command += f" --mixup {arguments.mixup:g}" * (arguments.mixup != 1)
-    command += f" --set {' '.join(arguments.changes)}" * bool(arguments.changes)
+    command = ["rrfast", "ablate", arguments.recipe, "--seeds", str(arguments.seeds)]
+    command += ["--mixup", f"{arguments.mixup:g}"] * (arguments.mixup != 1)
+    command += ["--set", *arguments.changes] * bool(arguments.changes)
     ablate(
         recipe,
         arguments.out or Path("rrfast-ablate", name),
         seeds=range(arguments.seeds),
         mixup=arguments.mixup,
-        command=command,
+        command=shlex.join(command),
     )
     return 0

@@ -33,7 +33,12 @@ def add_parser(
     add("--score", metavar="NAME", help="of rrfast.scores.SCORES (radius_fast)")
     add("--batch", type=positive, default=128, metavar="N", help="images per call (128)")
     add("--part", type=positive, default=1000, metavar="N", help="images lost if killed (1000)")
-    add("--size", type=positive, metavar="N", help="side that images are scaled to (their own)")
+    add(
+        "--size",
+        type=positive,
+        metavar="N",
+        help="side to scale images to (the training's; own)",
+    )
     add("--channels", type=int, choices=(1, 3), help="of the images of a folder (the model's)")
     add("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
     add("--workers", type=int, default=0, metavar="N", help="processes that read images (0)")

@@ -75,11 +75,14 @@ def read_image(
         shorter: Shorter side before the crop; None is 8/7 of `size`.
 
     Raises:
-        ValueError: It is no image, is truncated, too large, or has one channel of more than 8 bits.
+        ValueError: It is no image, no regular file, truncated or too large, or has one channel of
+            more than 8 bits.
     """
     from PIL import Image
 
     try:
+        if not file.is_file() and file.exists():
+            raise ValueError("it is no regular file")  # a pipe has no end, nor has a device
         with Image.open(file) as image:
             most = Image.MAX_IMAGE_PIXELS
             if most is not None and image.width * image.height > most:

@@ -63,9 +63,12 @@ class Parts:
             What `choose` returned, now or when the work was begun.
 
         Raises:
+            NotADirectoryError: The folder is a link or a file: what a link leads to is somebody's.
             ValueError: What is there was begun with something else, the sentence says what; or its
                 manifest is damaged.
         """
+        if self.folder.is_symlink() or (self.folder.exists() and not self.folder.is_dir()):
+            raise NotADirectoryError(f"{self.folder} must be a folder or not be there: delete it")
         if self._manifest.is_file():
             there = sealed.read(self._manifest)
             # As JSON has it: lists for tuples.

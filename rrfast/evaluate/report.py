@@ -19,7 +19,7 @@ from rrfast.evaluate.ablate import blocks as ablation_blocks
 from rrfast.evaluate.ablate import notes as ablation_notes
 from rrfast.evaluate.studies import STUDIES
 from rrfast.evaluate.study import Study
-from rrfast.results import require_matplotlib
+from rrfast.results import as_written, require_matplotlib
 from rrfast.tables import Block
 from rrfast.whole_file import write
 
@@ -175,6 +175,7 @@ def _svg(figure: Figure) -> str:
     import matplotlib as mpl
 
     file = io.BytesIO()
+    as_written(figure)
     # The same figure gives the same bytes.
     with mpl.rc_context({"svg.hashsalt": "rrfast"}):
         figure.savefig(file, format="svg", metadata={"Date": None})

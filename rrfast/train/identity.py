@@ -116,7 +116,7 @@ class _Told:
     def __init__(self) -> None:
         self.unseen: list[str] = []
         self._kinds: tuple[tuple[Any, Callable[[Any, str, Above], str]], ...] = (
-            ((Tensor, np.ndarray), lambda value, *_: _array(value)),
+            ((Tensor, np.ndarray), self._array),
             ((list, tuple), self._items),
             (Mapping, self._mapping),
             (functools.partial, self._partial),
@@ -181,21 +181,25 @@ class _Told:
             return kind
         return f"{kind}({self._named(contents, where, above)})"
 
+    def _array(self, value: Tensor | np.ndarray[Any, Any], where: str, above: Above) -> str:
+        del above
+        # "float64" for both byte orders, as the tensor of the numbers has it.
+        dtype = getattr(value.dtype, "name", str(value.dtype)).removeprefix("torch.")
+        if isinstance(value, np.memmap):
+            # As a file that is read row by row: all of it may take long.
+            return f"{dtype} {list(value.shape)} of {Path(str(value.filename)).name}"
+        if math.prod(value.shape) <= FEW:
+            return f"{dtype} {value.tolist()}"
+        if not isinstance(value, Tensor):
+            if value.dtype.kind not in "biufc":
+                self.unseen.append(f"{where}, an array of {dtype}")
+                return f"{dtype} {list(value.shape)}"
+            value = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C"))
+        return f"{dtype} {list(value.shape)} {_short(digest_of([('', value)]))}"
+
     def _named(self, values: Mapping[Any, object], where: str, above: Above) -> str:
         pairs = sorted((str(k), v) for k, v in values.items())
         return ", ".join(f"{k}={self.of(v, where, above)}" for k, v in pairs)
-
-
-def _array(value: Tensor | np.ndarray[Any, Any]) -> str:
-    dtype = str(value.dtype).removeprefix("torch.")
-    if isinstance(value, np.memmap):
-        # As a file that is read row by row: all of it may take long.
-        return f"{dtype} {list(value.shape)} of {Path(str(value.filename)).name}"
-    if math.prod(value.shape) <= FEW:
-        return f"{dtype} {value.tolist()}"
-    if not isinstance(value, Tensor):
-        value = torch.from_numpy(np.ascontiguousarray(value))
-    return f"{dtype} {list(value.shape)} {_short(digest_of([('', value)]))}"
 
 
 def _short(text: str) -> str:

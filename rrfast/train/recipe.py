@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from rrfast import torch_file
-from rrfast.checks import meant
+from rrfast.checks import is_number, meant
 from rrfast.data import Split
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.models.load import runs_foreign_code
@@ -59,14 +59,7 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     if "criterion" in inspect.signature(objective).parameters:
         criterion = {name: options.pop(key) for key, name in CRITERION.items() if key in options}
     if criterion:
-        if "weight" in criterion:
-            try:
-                criterion["weight"] = torch.tensor(criterion["weight"], dtype=torch.float32)
-            except (TypeError, ValueError) as error:
-                raise ValueError(
-                    "objective.class_weights must be a number for each logit, got "
-                    f"{criterion['weight']!r}"
-                ) from error
+        _check_criterion(criterion)
         options["criterion"] = nn.CrossEntropyLoss(**criterion)
     if isinstance(options.get("outliers"), Mapping):
         options["outliers"] = _by_name(
@@ -80,6 +73,28 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
             )
         options["noise"] = _by_name("objective.noise", NOISE, options["noise"], images=train.x)
     return _by_name("objective", OBJECTIVES, options, epochs=recipe.training.epochs)
+
+
+def _check_criterion(options: Options) -> None:
+    """Raise where torch would smooth nothing without a word, or weigh a class below 0."""
+    smoothing = options.get("label_smoothing", 0.0)
+    if not (is_number(smoothing) and 0 <= smoothing <= 1):
+        raise ValueError(
+            f"objective.label_smoothing must be a number between 0 and 1, got {smoothing!r}"
+        )
+    if "weight" not in options:
+        return
+    try:
+        weight = torch.tensor(options["weight"], dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"objective.class_weights must be a number for each logit, got {options['weight']!r}"
+        ) from error
+    if not bool(((weight >= 0) & weight.isfinite()).all()):
+        raise ValueError(
+            f"objective.class_weights must be finite and at least 0, got {options['weight']!r}"
+        )
+    options["weight"] = weight
 
 
 def make_model(recipe: Recipe) -> nn.Module:
@@ -206,7 +221,8 @@ def prepare(
             training of another recipe.
     """
     objective = make_objective(recipe, task.train)
-    named = msgspec.structs.replace(recipe.model, classes=recipe.model.classes or task.classes)
+    classes = task.classes if recipe.model.classes is None else recipe.model.classes
+    named = msgspec.structs.replace(recipe.model, classes=classes)
     recipe = msgspec.structs.replace(recipe, model=named)
     if resumed is not None:
         written = Path(resumed, RECIPE)
