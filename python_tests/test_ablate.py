@@ -18,7 +18,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from rrfast import cli
-from rrfast.evaluate import ablate
+from rrfast.evaluate import ablate, report
 from rrfast.evaluate.ablate import (
     COLUMNS,
     OBJECTIVES,
@@ -89,6 +89,19 @@ def test_what_is_done_is_not_done_again(ablation: tuple[Path, dict[str, Any], st
     again = ablate(recipe, out, seeds=(0, 1), console=Console(quiet=True))
     assert [path.stat().st_mtime_ns for path in weights] == before
     assert again["runs"] == result["runs"]
+
+
+def test_a_picture_that_is_a_link_is_in_no_report(
+    ablation: tuple[Path, dict[str, Any], str], tmp_path: Path
+) -> None:
+    """The page is handed on: it must not hold what a link in a folder of others leads to."""
+    folder = tmp_path / "given"
+    shutil.copytree(ablation[0], folder)
+    (folder / "ablation.png").unlink()
+    (folder / "ablation.png").symlink_to(tmp_path / "mine.png")
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"ablation\.png must be a picture, and is a link"):
+        report([folder], tmp_path / "report.html")
 
 
 def test_the_compared_objectives() -> None:

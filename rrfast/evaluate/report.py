@@ -183,6 +183,11 @@ def _svg(figure: Figure) -> str:
 
 
 def _png(path: Path, title: str, caption: str) -> Picture:
+    if path.is_symlink():
+        raise ValueError(
+            f"{path} must be a picture, and is a link: the page is to be handed on, and would hold "
+            "whatever the link leads to"
+        )
     return Picture(title, caption, _url("png", path.read_bytes()))
 
 
