@@ -168,6 +168,7 @@ def test_the_same_bits_at_every_batch_size(
         Radius("grad", options={"bounds": BOX, "scale": torch.tensor([2.0])}),
         Radius("fast", temperature=0.2, options={"bounds": (0, 1), "compat": "paper"}),
         Radius("fast", temperature=0.2, options={"compat": "released"}),
+        Radius("fast", options={"scale": 100.0}),  # where the own step is below 0.01
         ODIN(10.0, 0.01, compat="released", bounds=(0.0, 1.0)),
         Preprocessed(DoctorAlpha(), 0.01, scale=0.5),
         Preprocessed(RelU(), 0.01),

@@ -78,7 +78,8 @@ def radius(
     method      passes                what it is                         options beside the common
     ==========  ====================  =================================  ========================
     "fast"      2 F + 1 B             RR-Fast: extrapolates the logits   temperature, alpha,
-                                      linearly                           compat
+                                      linearly; alpha=0.01 is the        compat
+                                      paper's
     "bs"        25 F + 1 B            RR-BS: doubling and bisection; a   temperature, budget,
                                       bracket                            r_min, compat
     "search"    6 F + 1 B             root search on the margin; a       temperature, budget, tol

@@ -50,7 +50,8 @@ def export(
     added in another order: on a CPU, radius `grad` without bounds agrees to a relative 17 * 2**-24
     for float32, and to (n + n / 256 + 24) * 2**-53 for float64 inputs of n elements; with bounds it
     is that of a margin off by as much. With `fast` the cotangent differs in the last places, which
-    changes the sign of a gradient only where that is nothing but rounding. Another input's score
+    changes the sign of a gradient only where that is nothing but rounding, and a step that is not
+    given by as much as the radius `grad`: the secant is another by that. Another input's score
     that lies within such rounding of the threshold may fall on its other side.
 
     Args:
