@@ -18,8 +18,8 @@ from rrfast.reference import accumulate_dtype, is_undefined
 
 #: The longest step of its own, and that of the paper, in units of `scale`.
 LONGEST = 0.01
-#: As many eps of the largest logit as a step of its own is to change the margin by. Spearman with
-#: the float32 search, of EfficientNet-Lite0 in bfloat16: 0.84 at 16, 0.90 at 32, 64 and 128.
+#: As many eps of the largest logit as a step of its own is to change the margin by. Found by trial on
+#: a network in bfloat16: with half of it the radius ranks worse, with more no better.
 CLEAR = 32
 
 

