@@ -18,8 +18,8 @@ from rrfast.reference import accumulate_dtype, is_undefined
 
 #: The longest step of its own, and that of the paper, in units of `scale`.
 LONGEST = 0.01
-#: As many eps of the largest logit as a step of its own is to change the margin by. Found by trial on
-#: a network in bfloat16: with half of it the radius ranks worse, with more no better.
+#: As many eps of the largest logit as a step of its own is to change the margin by. Found by trial
+#: on a network in bfloat16: with half of it the radius ranks worse, with more no better.
 CLEAR = 32
 
 
