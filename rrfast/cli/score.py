@@ -43,6 +43,17 @@ def add_parser(
     add("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
     add("--workers", type=int, default=0, metavar="N", help="processes that read images (0)")
     add("--overwrite", action="store_true", help="replace FILE when the new one is complete")
+    page = command.add_argument_group("gallery", "a page of the images, least trusted first")
+    add = page.add_argument
+    add("--gallery", type=Path, metavar="FILE.html", help="write it, with thumbnails, in one file")
+    add(
+        "--gallery-images",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="least trusted that it shows of accepted and rejected, beside N/10 most trusted (100)",
+    )
+    add("--class-names", type=Path, metavar="FILE", help="a line per class (numbers, or folders)")
     chosen = command.add_argument_group("threshold", "one of them, or nothing is accepted or not")
     add = chosen.add_argument
     add("--threshold", type=float, metavar="T", help="accept from this score on")
@@ -66,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     if os.environ.get("RANK", "0") != "0":
         return 0
     accepted = "" if done.accepted is None else f", {done.accepted} accepted"
-    print(f"Written to {arguments.out}: {done.images} images{accepted}; {arguments.out}.json")
+    page = "" if arguments.gallery is None else f", {arguments.gallery}"
+    print(f"Written to {arguments.out}: {done.images} images{accepted}; {arguments.out}.json{page}")
     if not done.failed:
         return 0
     named = ", ".join(

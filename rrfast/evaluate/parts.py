@@ -35,9 +35,11 @@ class Parts:
         out: Where the table is to be.
         images: Number of rows.
         size: Number of rows of a part; the last has the rest.
+        page: What is written with the table, if anything is.
     """
 
-    def __init__(self, out: Path, images: int, size: int) -> None:
+    def __init__(self, out: Path, images: int, size: int, page: Path | None = None) -> None:
+        self._page = page
         self.folder = out.with_name(f"{out.name}.parts")
         self._out = out
         self._images = images
@@ -142,12 +144,18 @@ class Parts:
         """Whether there is something to do.
 
         Raises:
-            FileExistsError: The table is complete, and `overwrite` is False.
+            FileExistsError: The table is complete, or a page is there, and `overwrite` is False.
         """
         # With a manifest it is that of before, or was put in place just before the end.
-        if self._out.exists() and not overwrite and not self._manifest.is_file():
+        if overwrite or self._manifest.is_file():
+            return
+        if self._out.exists():
             raise FileExistsError(
                 f"{self._out} is there already, and complete: give another file, or --overwrite"
+            )
+        if self._page is not None and self._page.exists():
+            raise FileExistsError(
+                f"{self._page} is there already: give another file, or --overwrite"
             )
 
     def _file(self, part: int) -> Path:

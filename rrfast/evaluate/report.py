@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,11 +15,11 @@ import msgspec
 from rrfast.bench import report as bench
 from rrfast.evaluate.ablate import blocks as ablation_blocks
 from rrfast.evaluate.ablate import notes as ablation_notes
+from rrfast.evaluate.page import data_url, require_jinja, write_page
 from rrfast.evaluate.studies import STUDIES
 from rrfast.evaluate.study import Study
 from rrfast.results import as_written, require_matplotlib
 from rrfast.tables import Block
-from rrfast.whole_file import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,12 +76,11 @@ def report(
 
     Raises:
         FileNotFoundError: A folder has no results.
-        ImportError: matplotlib is not installed.
+        ImportError: matplotlib or jinja2 is not installed.
         OSError: `out` cannot be written.
         ValueError: A file of results is no JSON, or not what the command leaves.
     """
-    from jinja2 import Environment
-
+    require_jinja("report")
     require_matplotlib("report")
     by_folder = [(folder, each) for folder in folders for each in _sections(Path(folder))]
     often = Counter(section.title for _, section in by_folder)
@@ -93,12 +90,8 @@ def report(
         else section
         for folder, section in by_folder
     ]
-    template = files("rrfast.evaluate").joinpath("report.html").read_text(encoding="utf-8")
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     names = title or ", ".join(dict.fromkeys(Path(folder).resolve().name for folder in folders))
-    text = page.render(title=names, sections=sections, command=command)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    write(Path(out), lambda file: file.write(text.encode()))
+    write_page(Path(out), "report.html", title=names, sections=sections, command=command)
 
 
 def _sections(folder: Path) -> list[Section]:
@@ -179,7 +172,7 @@ def _svg(figure: Figure) -> str:
     # The same figure gives the same bytes.
     with mpl.rc_context({"svg.hashsalt": "rrfast"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return _url("svg+xml", file.getvalue())
+    return data_url("svg+xml", file.getvalue())
 
 
 def _png(path: Path, title: str, caption: str) -> Picture:
@@ -188,8 +181,4 @@ def _png(path: Path, title: str, caption: str) -> Picture:
             f"{path} must be a picture, and is a link: the page is to be handed on, and would hold "
             "whatever the link leads to"
         )
-    return Picture(title, caption, _url("png", path.read_bytes()))
-
-
-def _url(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return Picture(title, caption, data_url("png", path.read_bytes()))

@@ -36,6 +36,7 @@ class Job:
     recipe: Recipe | None
     parts: Parts
     pinned: dict[str, Any]
+    names: list[str] | None  #: of the classes, for a gallery
 
 
 def score_parts(
