@@ -3,7 +3,7 @@
 EfficientNet-Lite0 with its ImageNet weights, and 45 crops of five photographs that scikit-image
 ships, ten of them clean and the others degraded. Nothing is trained, and nothing is labelled. The
 script ranks the crops by the radius, the least trusted first, and counts how often a clean crop has
-a larger one than a degraded crop.
+a larger one than a degraded crop; and so with the maximum softmax response (MSR).
 
     python examples/pretrained_gallery.py                 # some seconds on one core
     python examples/pretrained_gallery.py gallery.webp    # and draws them, with matplotlib
@@ -130,8 +130,10 @@ def main(picture=None):
     for kind, name, value, _ in ranking:
         print(f"{value:9.5f} / 255   {kind:<12}   {name}")
     clean = torch.tensor([kind == "clean" for kind in kinds])
-    larger = (radius[clean][:, None] > radius[~clean]).double().mean()
-    print(f"a clean crop has a larger radius than a degraded one in {100 * larger:.0f} % of pairs")
+    msr = torch.cat([rrfast.scores.MSR()(model, part) for part in x.split(15)])
+    print("of a clean and a degraded crop the clean one has the larger value, in % of all pairs:")
+    for name, score in {"radius": radius, "MSR": msr}.items():
+        print(f"{name:<8} {100 * (score[clean][:, None] > score[~clean]).double().mean():.0f}")
     if picture is not None:
         draw(picture, ranking)
 

@@ -9,7 +9,7 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from PIL import Image
 
 from rrfast import cli
 from rrfast.evaluate import Scoring, gallery, score
-from rrfast.evaluate.inputs import FolderImages
+from rrfast.evaluate.inputs import FolderImages, open_images
 from rrfast.evaluate.parts import Parts, Row
 
 #: The brighter of two halves of the range is class 1; the farther from the middle, the surer. White
@@ -212,6 +212,27 @@ def test_an_infinite_confidence_is_shown_as_such(net: str, root: Path) -> None:
     grey(root, "a.png", 30)
     page, _ = quiet(net.replace("Net", "Sure"), root, score="radius_fast")
     assert "radius_fast ∞" in page.items[0][0]["text"]
+
+
+class WithRival(NamedTuple):
+    image: str
+    prediction: int | None
+    rival: int | None
+    confidence: float | None
+    accept: bool | None
+    error: str | None
+
+
+def test_the_rival_is_shown_where_the_table_has_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 8, 8), dtype=np.uint8))
+    shown = gallery.Gallery(5, ["cat", "dog", "cow"], asked=False)
+    rows = [WithRival("0", 1, 2, 0.5, None, None), WithRival("1", 0, None, 0.7, None, None)]
+    assert list(shown.watch(iter([rows]))) == [rows]
+    run = {"input": "x", "threshold": None, "images": 2, "versions": {}}
+    shown.write(tmp_path / "page.html", open_images(tmp_path / "x.npy"), "radius_fast", run)
+    first, second = Page(tmp_path / "page.html").items[0]
+    assert first["text"] == "1 0 prediction dog rival cow radius_fast 0.5"
+    assert second["text"] == "2 1 prediction cat radius_fast 0.7"
 
 
 # ------------------------------------------------------------------------------------- pictures

@@ -43,17 +43,17 @@ def add_parser(
     add("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
     add("--workers", type=int, default=0, metavar="N", help="processes that read images (0)")
     add("--overwrite", action="store_true", help="replace FILE when the new one is complete")
-    page = command.add_argument_group("gallery", "a page of the images, least trusted first")
+    page = command.add_argument_group("gallery", "a page of thumbnails, the least trusted first")
     add = page.add_argument
-    add("--gallery", type=Path, metavar="FILE.html", help="write it, with thumbnails, in one file")
+    add("--gallery", type=Path, metavar="FILE.html", help="write it: one file that needs no other")
     add(
         "--gallery-images",
         type=positive,
         default=100,
         metavar="N",
-        help="least trusted that it shows of accepted and rejected, beside N/10 most trusted (100)",
+        help="so many it shows of accepted and rejected, and N/10 of the most trusted (100)",
     )
-    add("--class-names", type=Path, metavar="FILE", help="a line per class (numbers, or folders)")
+    add("--class-names", type=Path, metavar="FILE", help="a name per line (the training's folders)")
     chosen = command.add_argument_group("threshold", "one of them, or nothing is accepted or not")
     add = chosen.add_argument
     add("--threshold", type=float, metavar="T", help="accept from this score on")

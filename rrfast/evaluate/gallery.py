@@ -157,6 +157,9 @@ class Gallery:
         facts, wrong = [], False
         if row.confidence is not None:
             facts.append(("prediction", self._name(row.prediction)))
+            rival: int | None = getattr(row, "rival", None)  # of tables that have it
+            if rival is not None:
+                facts.append(("rival", self._name(rival)))
             facts.append((column, number(row.confidence)))
         label = self._label(row)
         if label is not None:
