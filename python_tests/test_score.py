@@ -130,6 +130,9 @@ def assert_rows(found: list[dict[str, str]], model: Any, batches: list[Tensor], 
     assert [int(row["prediction"]) for row in found] == [
         y for result in results for y in result.prediction.tolist()
     ]
+    assert [int(row["rival"]) for row in found] == [
+        y for result in results for y in result.rival.tolist()
+    ]
     assert [row["accept"] for row in found] == [str(r >= t).lower() for r in radius]
     assert {row["error"] for row in found} == {""}
 
@@ -147,7 +150,7 @@ def test_a_folder_to_its_depth(nets: str, root: Path, tmp_path: Path) -> None:
     done = quiet(f"{nets}:rgb", root, out, threshold=0.01, batch=3, part=4)
     found = rows(out)
     assert [row["image"] for row in found] == NAMES
-    assert list(found[0]) == ["image", "prediction", "radius_fast", "accept", "error"]
+    assert list(found[0]) == ["image", "prediction", "rival", "radius_fast", "accept", "error"]
     x = read(root, NAMES)
     # A part of four and one of two, in batches of three.
     assert_rows(found, load_model(f"{nets}:rgb"), [x[:3], x[3:4], x[4:]], 0.01)
@@ -234,9 +237,9 @@ def test_an_infinite_radius_is_accepted_and_written_as_inf(tmp_path: Path) -> No
     done = quiet(
         f"{tmp_path / 'net.py'}:Net", tmp_path / "x.npy", tmp_path / "s.csv", threshold=math.inf
     )
-    assert [(row["radius_fast"], row["accept"]) for row in rows(tmp_path / "s.csv")] == [
-        ("inf", "true")
-    ] * 2
+    assert [
+        (row["radius_fast"], row["accept"], row["rival"]) for row in rows(tmp_path / "s.csv")
+    ] == [("inf", "true", "")] * 2
     assert (done.accepted, done.threshold) == (2, math.inf)
     told = json.loads((tmp_path / "s.csv.json").read_text(encoding="utf-8"))
     assert told["threshold"]["threshold"] == "inf"
@@ -359,6 +362,7 @@ def test_what_has_no_score_is_no_number(nets: str, tmp_path: Path) -> None:
     table = parquet.read_table(tmp_path / "s.parquet")
     assert [value is None for value in table["msr"].to_pylist()] == [False, True, False, False]
     assert [row["msr"] == "" for row in rows(tmp_path / "s.csv")] == [False, True, False, False]
+    assert table["rival"].null_count == 4  # a score of the logits alone looks at no other class
     assert table["accept"].to_pylist() == [True, False, True, True]
     assert table["error"].to_pylist()[1].startswith("the model's score is NaN: ")
 
@@ -366,20 +370,20 @@ def test_what_has_no_score_is_no_number(nets: str, tmp_path: Path) -> None:
 def test_a_table_of_every_kind_of_row(tmp_path: Path) -> None:
     """Quotes and line ends in names, and numbers to the bit."""
     kinds = [
-        Row('a,"b"\n.png', 3, 0.1 + 0.2, True, None),
-        Row("a\rb.png", 3, 2.0, True, "of a\r\n"),
-        Row("b", None, None, None, "a sentence, with a comma"),
-        Row("c", 1, -math.inf, False, None),
+        Row('a,"b"\n.png', 3, 2, 0.1 + 0.2, True, None),
+        Row("a\rb.png", 3, None, 2.0, True, "of a\r\n"),
+        Row("b", None, None, None, None, "a sentence, with a comma"),
+        Row("c", 1, 0, -math.inf, False, None),
     ]
     write_rows(tmp_path / "t.csv", "energy", [kinds[:1], [], kinds[1:]])
     text = (tmp_path / "t.csv").read_bytes().decode()
     assert list(csv.reader(io.StringIO(text, newline="")))[1:] == [
-        ['a,"b"\n.png', "3", "0.30000000000000004", "true", ""],
-        ["a\rb.png", "3", "2.0", "true", "of a\r\n"],
-        ["b", "", "", "", "a sentence, with a comma"],
-        ["c", "1", "-inf", "false", ""],
+        ['a,"b"\n.png', "3", "2", "0.30000000000000004", "true", ""],
+        ["a\rb.png", "3", "", "2.0", "true", "of a\r\n"],
+        ["b", "", "", "", "", "a sentence, with a comma"],
+        ["c", "1", "0", "-inf", "false", ""],
     ]
-    assert text.startswith("image,prediction,energy,accept,error\n")
+    assert text.startswith("image,prediction,rival,energy,accept,error\n")
 
 
 def test_no_name_is_a_formula_in_a_spreadsheet(nets: str, tmp_path: Path) -> None:
@@ -832,7 +836,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     parts = Parts(tmp_path / "s.csv", 4, 2)
     parts.begin({}, dict)
     for part in range(2):
-        parts.write(part, [Row("a", 1, 0.1, None, None)] * 2)
+        parts.write(part, [Row("a", 1, 0, 0.1, None, None)] * 2)
     file = parts.folder / f"{name}.json"
     changed = file.read_text(encoding="utf-8").replace("0.1", "0.7").replace("{}, ", '{"a": 1}, ')
     for bad in ("[[", "[]", '{"content": []}', changed):
@@ -859,7 +863,7 @@ def test_a_part_of_another_length_is_refused(tmp_path: Path) -> None:
     parts = Parts(tmp_path / "s.csv", 4, 2)
     parts.begin({}, dict)
     for part, n in ((0, 2), (1, 1)):
-        parts.write(part, [Row("a", 1, 0.1, None, None)] * n)
+        parts.write(part, [Row("a", 1, 0, 0.1, None, None)] * n)
     with pytest.raises(ValueError, match=r"000001.json must have 2 rows, and has 1: delete it"):
         list(parts.rows())
 

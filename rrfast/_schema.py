@@ -8,6 +8,7 @@ outputs are detached.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -130,12 +131,17 @@ _FAKES: dict[str, Callable[..., object]] = {
     "probability_margin": _fake_probability_margin,
 }
 
+#: What the ops compute. Not yet the classes that the references find beside it.
+REFERENCES: dict[str, Callable[..., Any]] = {op: getattr(reference, op) for op in OPS}
+REFERENCES["direction_seed"] = lambda *inputs: reference.direction_seed(*inputs)[:3]
+REFERENCES["linear_radius"] = lambda *inputs: reference.linear_radius(*inputs)[0]
+
 _library = torch.library.Library("rrfast", "DEF")
 for _op, _schema in SCHEMAS.items():
     _tags = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
     _library.define(_op + " ".join(_schema.split()), tags=_tags)
     # Under no_grad, because falling through to it leaves its torch calls to be recorded.
-    _reference = torch.no_grad()(getattr(reference, _op))
+    _reference = torch.no_grad()(REFERENCES[_op])
     _library.impl(_op, _reference, "CompositeExplicitAutograd")
     # Falling through costs nothing, where an autograd formula costs microseconds on every call.
     _library.impl(_op, torch.library.fallthrough_kernel, "Autograd")

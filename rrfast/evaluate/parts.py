@@ -20,6 +20,7 @@ class Row(NamedTuple):
 
     image: str  #: relative path, or number of the row
     prediction: int | None  #: None where there is no score
+    rival: int | None  #: the class that the prediction changes to; None where none was found
     confidence: float | None  #: larger = more to be trusted; None where there is no score, not NaN
     accept: bool | None  #: None where no threshold was asked for
     error: str | None  #: why there is no score

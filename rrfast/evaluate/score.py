@@ -87,6 +87,8 @@ def score(
     ==========  ====================================================================================
     image       relative path, or number of the row from 0
     prediction  class; empty where there is an error
+    rival       class that the prediction changes to, as `rrfast.RadiusResult` has it; empty where
+                there is an error, where no change was found, and of scores that are no radius
     NAME        the score, by its name in `rrfast.scores.SCORES`; larger = more to be trusted; a
                 radius in units of pixels in [0, 1], inf where no change of the prediction was
                 found; empty where there is an error, and never NaN
@@ -174,7 +176,7 @@ def score(
         ...         threshold=1e-3, console=Console(quiet=True),
         ...     )
         ...     print(Path(folder, "scores.csv").read_text().splitlines()[0])
-        image,prediction,radius_fast,accept,error
+        image,prediction,rival,radius_fast,accept,error
         >>> done.images, done.failed
         (3, 0)
     """
@@ -228,6 +230,7 @@ def score(
                 # With all that the score is made of, and what a file says of its threshold.
                 "classifier": weights_hash(chosen),
                 "threshold": given.pinned(),
+                "columns": list(Row._fields),
                 "shape": shape,
                 "size": side,
                 "batch": batch,

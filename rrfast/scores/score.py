@@ -29,6 +29,9 @@ class Scored(NamedTuple):
     forwards: float  #: of the model per sample, for all points together
     backwards: float  #: likewise
     classes: int | None = None  #: K, the model's; None where the score does not say
+    #: [P, B] int64, the class that the prediction changes to; -1 where the score is of no change.
+    #: None of a score that knows nothing of it.
+    rival: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from rrfast.digest import digest_of
 from rrfast.engine import check_input
 from rrfast.scores import SCORES, Score, tune
 from rrfast.scores.labelled import labelled, right_of
+from rrfast.scores.score import Scored
 from rrfast.selective.bound import check_fraction
 from rrfast.selective.guarantee import guaranteed_risk
 from rrfast.selective.score_state import Unpacked, pack, unpack
@@ -114,7 +115,10 @@ class SelectiveClassifier(nn.Module):
 
         Cost: of the score.
         """
-        scored = self.score.measure(self.model, check_input(x), ({},))
+        return self.selection(self.score.measure(self.model, check_input(x), ({},)))
+
+    def selection(self, scored: Scored) -> Selection:
+        """What the classifier says of inputs that its score was measured of, at one point."""
         confidence = scored.values[0]
         # A comparison with NaN is False on either side.
         return Selection(scored.prediction, confidence, confidence.double() >= self.threshold)
