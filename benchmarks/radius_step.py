@@ -58,7 +58,8 @@ def by_factor(model: nn.Module, x: Tensor, factor: float) -> Tensor:
         first = ops.plane_distance(x, clean.grad, clean.margin, bounds, scale)
         step = (factor * first).clamp(1e-30, 0.01).nan_to_num(0.01)
         moved, _ = ops.fgsm_step(x, clean.grad, step, bounds, scale)
-        return step * ops.linear_radius(clean.logits, opened.forward(moved), clean.prediction, 1.0)
+        h1 = opened.forward(moved)
+        return step * ops.linear_radius(clean.logits, h1, clean.prediction, 1.0)[0]
 
 
 def scores(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:

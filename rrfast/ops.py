@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rrfast import _native, _schema, reference
+from rrfast import _native, _schema
 from rrfast.checks import (
     check_batch,
     check_device,
@@ -211,10 +211,10 @@ def channel_scale(scale: Scale | None, x: Tensor) -> Tensor | None:
 
 # ---------------------------------------------------------------------------------------------- ops
 
-_direction_seed: Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor]]
+_direction_seed: Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor, Tensor]]
 _fgsm_step: Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
 _perturb: Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
-_linear_radius: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+_linear_radius: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
 _rat_perturb: Callable[
     [Tensor, Tensor, Tensor, Tensor, float, float, Tensor | None, Tensor | None],
     tuple[Tensor, Tensor],
@@ -270,9 +270,7 @@ def direction_seed(
     """
     check_logits("logits", logits)
     check_number("temperature", temperature, zero=True)
-    prediction, margin, seed = _direction_seed(logits, temperature)
-    with torch.no_grad():
-        return prediction, margin, seed, reference.best_other(logits, prediction)
+    return _direction_seed(logits, temperature)
 
 
 def fgsm_step(
@@ -396,9 +394,7 @@ def linear_radius(
     check_same("h1", h1, "h0", h0)
     check_per_sample("prediction", prediction, torch.int64, "h0", h0)
     check_number("alpha", alpha)
-    radius = _linear_radius(h0, h1, prediction, alpha)
-    with torch.no_grad():
-        return radius, reference.linear_radius(h0, h1, prediction, alpha)[1]
+    return _linear_radius(h0, h1, prediction, alpha)
 
 
 def bisection_step_(
@@ -447,11 +443,7 @@ def bisection_step_(
         check_per_sample(name, value, accumulate_dtype(logits.dtype), "logits", logits)
         _check_in_place(name, value)
     _check_rival(rival, logits)
-    if rival is not None:
-        state = lower.clone(), upper.clone(), radius.clone()
-        with torch.no_grad():
-            reference.bisection_step_(logits, prediction, *state, rival)
-    _bisection_step_(logits, prediction, lower, upper, radius)
+    _bisection_step_(logits, prediction, lower, upper, radius, rival)
 
 
 def _check_rival(rival: Tensor | None, logits: Tensor) -> None:
@@ -536,10 +528,7 @@ def search_step_(
     if nudge >= 0.5:
         raise ValueError(f"nudge must be less than 0.5, got {nudge!r}")
     _check_rival(rival, logits)
-    if rival is not None:
-        with torch.no_grad():
-            reference.search_step_(logits, prediction, state.clone(), nudge, rival)
-    _search_step_(logits, prediction, state, nudge)
+    _search_step_(logits, prediction, state, nudge, rival)
 
 
 def check_mode(mode: object) -> None:

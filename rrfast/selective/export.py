@@ -154,7 +154,7 @@ def _traced(classifier: SelectiveClassifier, x: Tensor, portable: bool) -> torch
 
 def _reference_of_ops() -> dict[Any, Callable[..., Any]]:
     ops = torch.ops.rrfast
-    return {getattr(ops, op).default: _schema.REFERENCES[op] for op in _schema.OPS}
+    return {getattr(ops, op).default: getattr(reference, op) for op in _schema.OPS}
 
 
 def _holding(traced: torch.fx.GraphModule, held: dict[str, Tensor]) -> torch.fx.GraphModule:
