@@ -20,7 +20,7 @@ from rrfast.data import CORRUPTIONS
 from rrfast.train import VARIANTS, dump_recipe, load_recipe
 
 FOLDER = Path(__file__).parents[1] / "docs" / "evaluate" / "fashion"
-MODULES = ("regimes", "predict", "tables", "answers", "study")
+MODULES = ("regimes", "predict", "tables", "answers", "figure", "study")
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def test_the_page_is_made_from_the_committed_results(study: ModuleType) -> None:
     assert results
     written = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert study.page(results) == written, "run python docs/evaluate/fashion/study.py"
+    assert study.shown(results) == (FOLDER / "summary.md").read_text(encoding="utf-8")
     for path in FOLDER.iterdir():
         assert path.is_dir() or path.stat().st_size < 300_000, path.name
     for each in results:

@@ -90,8 +90,32 @@ class Study:
         said = [t.partition(", ")[2] for t in self.trainings(group) if t.startswith("RAT, ")]
         return sorted(said, key=lambda text: -float(text.split()[-1]))
 
+    def compared(self, group: str) -> list[str]:
+        """The three that figures and the summary show, RAT and AT at their largest eps."""
+        largest = self.eps(group)[:1]
+        wanted = ["Standard", *(f"{name}, {eps}" for name in ("AT", "RAT") for eps in largest)]
+        return [training for training in wanted if training in self.trainings(group)]
+
 
 # ------------------------------------------------------------------------------------------ tables
+
+
+def summary(study: Study) -> Block:
+    """What README.md of the project shows."""
+    cells = [
+        [
+            group,
+            training,
+            _mean(study.of(group, training, "msr"), at("accuracy"), digits=1),
+            *(_mean(study.of(group, training, s), at("aurc"), *AURC) for s in ("msr", RADIUS)),
+            _cell(study.score(group, training, RADIUS, "msr", at("aurc")), *AURC),
+        ]
+        for group in study.groups
+        for training in study.compared(group)
+    ]
+    head = ["images × epochs", "training", "accuracy ↑, %"]
+    head += ["AURC ↓ of MSR, × 1000", "of the radius", "radius less MSR"]
+    return Block("", head, cells, 2)
 
 
 def blocks(study: Study) -> Iterator[Block]:
