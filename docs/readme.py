@@ -33,6 +33,12 @@ def demo() -> str:
     return (ROOT / "docs" / "demo" / "demo.md").read_text(encoding="utf-8").strip()
 
 
+def fashion() -> str:
+    """What the study on Fashion-MNIST has found, in a table."""
+    path = ROOT / "docs" / "evaluate" / "fashion" / "summary.md"
+    return path.read_text(encoding="utf-8").strip()
+
+
 def ops() -> str:
     """A line per op, from every device that has results."""
     return "\n\n".join(map(_ops_of, sorted(ROOT.glob("benchmarks/results/*/ops.json"))))
@@ -67,7 +73,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 def assembled(readme: str) -> str:
     """The README with every part as the committed files have it."""
-    for name, part in {"demo": demo(), "ops": ops()}.items():
+    for name, part in {"demo": demo(), "fashion": fashion(), "ops": ops()}.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         text = f"{begin}\n\n{part}\n\n{end}"
         pattern = re.compile(f"{begin}.*?{end}", flags=re.DOTALL)

@@ -38,6 +38,7 @@ from rrfast.evaluate.misd.appraisal import (
     tuned,
 )
 from rrfast.evaluate.misd.evaluate import _released
+from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.summary import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize
@@ -198,6 +199,23 @@ def test_a_row_is_what_the_score_gives(on: Any) -> None:
     assert difference == pytest.approx(row["aurc"] - msr, abs=1e-14)
     assert low <= difference <= high
     assert set(row["less_msr"]) == {"aurc", "auroc", "fpr_at_tpr", "augrc"}
+
+
+def test_what_is_said_of_a_network(on: Any, trainings: Path, tmp_path: Path) -> None:
+    """The gradient's norm alone is the margin over the radius; nothing without one is asked it."""
+    x, y = next(on.division.test.batches(2000, CPU))
+    margin, radius = (SCORES[name](on.model, x) for name in ("margin", "radius_grad"))
+    found = gradient_auroc(on, batch=300)
+    assert found == pytest.approx(auroc(radius.double() / margin.double(), on.correct), abs=1e-4)
+    assert abs(found - 0.5) > 0.01
+    assert math.isnan(gradient_auroc(on._replace(correct=torch.ones_like(on.correct)), 300))
+    flipped = Split(x, on.model(x).argmax(dim=1))
+    assert train_accuracy(on, flipped, batch=300) == 1
+    assert train_accuracy(on, Split(x, y), 300) == on.correct.double().mean().item()
+    for scores, keys in ((("msr",), ["train_accuracy"]), (("radius_grad",), list(tables.NETWORK))):
+        options: dict[str, Any] = {"scores": scores, "draws": 0, "console": QUIET}
+        [row] = misd.evaluate(subjects([trainings / "rat_0"]), tmp_path, **options)["runs"]
+        assert list(row["network"]) == keys
 
 
 def test_radii_are_counted(on: Any) -> None:
@@ -652,6 +670,50 @@ def test_what_is_said_of_the_claims() -> None:
     assert verdicts["The radius finds errors better", "msr"] == 1
     assert "(the paper: all): Standard 0." in "\n".join(claims.sentences({"runs": worse}))
     assert list(claims.comparisons({"runs": [r for r in better if r["score"] == "msr"]})) == []
+
+
+def test_trainings_are_held_against_each_other_under_the_same_score() -> None:
+    """AT is better than Standard by 1, RAT by 3 with MSR and by 4 with the radius, nearly."""
+    gain = {
+        ("Standard", "msr"): 0,
+        ("AT", "msr"): 1,
+        ("RAT", "msr"): 3,
+        ("Standard", "radius_fast"): -1,
+        ("AT", "radius_fast"): 1,
+        ("RAT", "radius_fast"): 4,
+    }
+    rows = [
+        {
+            **_row(seed, 0, (20 + 5 * seed - by + jitter) / 1000),
+            "training": training,
+            "score": score,
+            "auroc": 0.8 + (by + seed) / 100 - jitter / 100,
+            "accuracy": 0.9 + (training == "RAT") / 100 - jitter / 1000,
+            "corruptions": {"fog": {"aurc": 0.3, "auroc": 0.7, "accuracy": 0.5 + by / 10}},
+        }
+        for (training, score), by in gain.items()
+        # One seed of AT was not trained: what shares no seed is not compared.
+        for seed, jitter in enumerate((0.0, 0.01, 0.02) if training != "AT" else (0.0, 0.05))
+    ]
+    aurc, points = list(tables._trained(rows, "", at))
+    assert aurc.head == [
+        "score",
+        "AT\nless Standard\n2 seeds",
+        "RAT\nless Standard\n3 seeds",
+        "RAT\nless AT\n2 seeds",
+    ]
+    assert aurc.rows == [
+        ["msr", "✓ −0.98 ± 0.02", "✓ −3.00 ± 0.00", "✓ −2.02 ± 0.02"],
+        ["radius_fast", "✓ −1.98 ± 0.02", "✓ −5.00 ± 0.00", "✓ −3.02 ± 0.02"],
+    ]
+    assert points.rows[1][2:] == ["✓ +5.00 ± 0.00", "✓ +3.02 ± 0.02"]
+    assert points.rows[2] == ["accuracy", "· +0.00 ± 0.00", "✓ +1.00 ± 0.00", "✓ +1.00 ± 0.00"]
+    foggy = list(tables._trained(rows, "", claims.under_corruption))
+    assert foggy[1].rows[2][2] == "✓ +30.00 ± 0.00"
+    apart = [row for row in rows if (row["training"] == "AT") == (row["seed"] == 1)]
+    head = next(tables._trained(apart, "", at)).head
+    assert head == ["score", "RAT\nless Standard\n2 seeds"]
+    assert not list(tables._trained([r for r in rows if r["training"] == "AT"], "", at))
 
 
 def test_claims_over_divisions() -> None:

@@ -49,6 +49,7 @@ from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, 
 from rrfast.evaluate.summary import of
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
+from rrfast.tables import number
 from rrfast.train import TASKS, Task
 
 CPU = torch.device("cpu")
@@ -608,6 +609,20 @@ def test_the_best_of_each_set_is_bold(evaluated: tuple[Path, dict[str, Any]]) ->
             if own[metric] == better(row[metric] for row in of(scored, set=name)):
                 expected.add((i, j))
     assert block.best == expected
+
+
+def test_trainings_are_held_against_each_other(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    """Set by set and score by score, over the one seed that both trainings have."""
+    for metric, factor in (("fpr", 100.0), ("auroc", 100.0)):
+        said = {"fpr": "FPR95 %", "auroc": "AUROC %"}[metric]
+        title = f"Trainings against each other: {said}, points"
+        [block] = [b for b in tables.blocks(evaluated[1]) if b.title == title]
+        assert block.head == ["against", "score", "mine\nless Standard\n1 seed"]
+        assert len(block.rows) == len(SETS) * len(SCORES)
+        for name, score, cell in block.rows:
+            own = of(evaluated[1]["runs"], kind="score", set=name, score=score, seed=0)
+            mine, standard = (of(own, training=t)[0][metric] for t in ("mine", "Standard"))
+            assert cell == f"· {number(mine - standard, factor, 1, sign='+')}"
 
 
 def test_what_is_refused(model: nn.Module, task: Task, tmp_path: Path) -> None:

@@ -207,6 +207,24 @@ def test_classes_by_the_signature(signature, taken, tmp_path):
             load_model(f"{path}:build", classes=5)
 
 
+def test_options_reach_the_function():
+    model = load_model("rrfast.models:preresnet20", classes=5, options={"channels": 1})
+    assert model(torch.rand(2, 1, 28, 28)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"channel": 1}, "channel, which .*preresnet20' .* takes channels; did you mean channels?"),
+        ({"classes": 5}, "must not have classes, which is the argument classes"),
+        ({"seed": 5}, "must not have seed, which is the argument seed"),
+    ],
+)
+def test_options_that_the_function_does_not_take(options, sentence):
+    with pytest.raises(ValueError, match=f"options {sentence}|options has {sentence}"):
+        load_model("rrfast.models:preresnet20", options=options)
+
+
 @pytest.mark.parametrize("classes", [1, 0, 2.0, True, "10"])
 def test_classes_must_be_a_number_of_them(classes):
     with pytest.raises(ValueError, match="classes must be an integer of at least 2, got"):

@@ -624,6 +624,13 @@ def test_what_is_given_comes_before_what_the_training_says() -> None:
     assert (objective.mode, objective.epochs) == ("at", 7)
 
 
+def test_options_of_the_model_reach_it(tmp_path: Path) -> None:
+    changes = ["model.name=rrfast.models:preresnet20", "model.options.channels=1"]
+    recipe = load_recipe("digits_rat", [*changes, "training.epochs=1", "data.train=64"])
+    train(recipe, out=tmp_path)
+    assert load_trained(tmp_path).model.conv.in_channels == 1
+
+
 def test_numbers_and_words_are_yaml_1_2() -> None:
     recipe = load_recipe("digits_rat", ["objective.eps=1e-3", "data.x=no", "data.y=null"])
     assert recipe.objective["eps"] == 0.001

@@ -359,8 +359,8 @@ def claims(result: dict[str, Any]) -> Iterator[str]:
             # One that is undefined for some seed, which has no error, decides nothing.
             found = [one for one in found if not math.isnan(one[-1].mean)]
             told = ", ".join(
-                f"{MARKS[less.verdict]} × {_ratio(runs, mixed, claim.subject, other, column):.2f} "
-                f"of {OBJECTIVES[other]}"
+                f"{MARKS[less.verdict + 1]} × "
+                f"{_ratio(runs, mixed, claim.subject, other, column):.2f} of {OBJECTIVES[other]}"
                 for other, column, less in found
             )
             verdicts = counted([less for *_, less in found])

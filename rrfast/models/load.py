@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import re
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from rrfast import torch_file
-from rrfast.checks import check_count, check_seed
+from rrfast.checks import check_count, check_seed, meant
 
 #: Modules whose models are this library's; one that ends in .py would be a file.
 _OWN = re.compile(r"rrfast\.(data|models)(\.\w+)*(?<!\.py)")
@@ -35,6 +35,7 @@ def load_model(
     classes: int | None = None,
     weights: Path | str | None = None,
     seed: int = 0,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """A model by its specification, with random weights or those of a file.
 
@@ -65,6 +66,8 @@ def load_model(
             weights_only=True onto the CPU. None: the weights stay random.
         seed: Decides the random weights; given to a function of yours that has an argument `seed`.
             Global random state is left as it was.
+        options: Further arguments of the zoo's model or of your function, by name, such as
+            {"channels": 1} of `preresnet20` and {"in_chans": 1} of a model of timm.
 
     Returns:
         The module, on the CPU, in whatever mode it was built (training mode as a rule).
@@ -73,8 +76,9 @@ def load_model(
         ImportError: The package or module is not installed.
         FileNotFoundError: There is no such file.
         TypeError: The function returns no `nn.Module`.
-        ValueError: Not one of these forms, an unknown name, weights of another model, or `classes`
-            is no integer of at least 2 or asked of a model that cannot be told.
+        ValueError: Not one of these forms, an unknown name, weights of another model, an option
+            that the model does not take, or `classes` is no integer of at least 2 or asked of a
+            model that cannot be told.
 
     Source: He et al. (2016), "Deep Residual Learning for Image Recognition" (post-activation) and
     "Identity Mappings in Deep Residual Networks" (pre-activation);
@@ -101,7 +105,10 @@ def load_model(
             f"classes must be None for {spec!r}, which takes no argument {keyword}, got {classes}; "
             f"a function of yours can be given one"
         )
-    arguments = {} if classes is None else {keyword: int(classes)}
+    arguments = dict(options or {})
+    _check_options(arguments, spec, build, keyword)
+    if classes is not None:
+        arguments[keyword] = int(classes)
     if source not in _ZOOS and "seed" in _parameters(build):
         arguments["seed"] = seed  # it may well seed itself
     with torch.random.fork_rng(devices=[]):
@@ -140,6 +147,24 @@ def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
         raise ValueError(
             f"weights must be a state_dict of {spec!r}, but {str(path)!r} is not: {first}"
         ) from error
+
+
+def _check_options(
+    options: Mapping[str, Any], spec: str, build: Callable[..., Any], keyword: str
+) -> None:
+    """Raise a ValueError for one that the function does not take, or that has another way in."""
+    arguments = {keyword: "classes", "seed": "seed"}
+    known = [name for name in _parameters(build) if name not in arguments]
+    for name in options:
+        if name in arguments:
+            raise ValueError(
+                f"options must not have {name}, which is the argument {arguments[name]}"
+            )
+        if not _takes(build, name):
+            takes = f"takes {', '.join(known)}" if known else "takes none"
+            raise ValueError(
+                f"options has {name}, which {spec!r} does not take; it {takes}{meant(name, known)}"
+            )
 
 
 def _takes(build: Callable[..., Any], keyword: str) -> bool:

@@ -105,6 +105,7 @@ def make_model(recipe: Recipe) -> nn.Module:
         classes=None if classes is None else classes + _extra_classes(recipe),
         weights=recipe.model.weights,
         seed=recipe.training.seed,
+        options=recipe.model.options,
     )
     if recipe.model.normalize is None:
         return model

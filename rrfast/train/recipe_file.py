@@ -32,12 +32,14 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         normalize: What comes in front, so that inputs stay in [0, 1]: a name that
             `rrfast.models.Normalize.of` knows; None for nothing.
         classes: Of the data; None: as many as it has, which `train` writes down.
+        options: Further arguments of the model's function, by name.
     """
 
     name: str
     classes: int | None = None
     weights: str | None = None
     normalize: str | None = None
+    options: Options = msgspec.field(default_factory=dict)
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -18,11 +18,12 @@ from rrfast.evaluate.division import PROTOCOLS, SPLITS, Division, Part, divide
 from rrfast.evaluate.kept import Kept
 from rrfast.evaluate.misd.appraisal import Ground, Options, again, appraise, corrupted, ground
 from rrfast.evaluate.misd.figures import figures
+from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.misd.tables import blocks, notes
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.metrics import METRICS
-from rrfast.scores import SCORES
+from rrfast.scores import SCORES, Radius
 from rrfast.scores.named import named
 from rrfast.tables import SHOWN, settings
 from rrfast.train.tasks import Task
@@ -86,8 +87,10 @@ def evaluate(
     Returns:
         What evaluation.json holds: `command`, `date`, `device`, `versions`, `options`, `data`,
         `scores`, and `runs`: a row per model, division and score, as
-        `rrfast.evaluate.misd.appraisal.appraise` says it, None for NaN; with `corruptions` also
-        the metrics under each of them.
+        `rrfast.evaluate.misd.appraisal.appraise` says it, None for NaN; `network`, what
+        `rrfast.evaluate.misd.network` says of the model, its `train_accuracy` and with a radius
+        among the scores its `gradient_auroc`; with `corruptions` also the metrics under
+        each of them.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -181,6 +184,7 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     rows = []
     for split, division in enumerate(divide(task, asked.protocol, subject.seed)):
         on = ground(bench.model, division, subject.seed, bench.device, asked.options.batch)
+        network = _network(split, on, task, asked, kept)
         with warnings.catch_warnings():
             # Of draws without an error, which the bootstrap leaves out; the notes say so.
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -193,6 +197,7 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
                         "seed": subject.seed,
                         "split": split,
                         "score": score,
+                        "network": network,
                         **said,
                     }
                 )
@@ -206,6 +211,17 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
                     row["corruptions"][kind] = found[row["score"]]
                 bench.advance()
     return rows
+
+
+def _network(
+    split: int, on: Ground, task: Task, asked: _Asked, kept: Kept
+) -> dict[str, float | None]:
+    """What is said of a model itself; of its gradients where they are asked for anyway."""
+    batch = asked.options.batch
+    facts = {"train_accuracy": partial(train_accuracy, on, task.train, batch)}
+    if any(isinstance(named(name, SCORES), Radius) for name in asked.scores):
+        facts["gradient_auroc"] = partial(gradient_auroc, on, batch)
+    return {name: kept.get(f"{split} {name}", make) for name, make in facts.items()}
 
 
 def _under(

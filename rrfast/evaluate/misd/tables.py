@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rrfast.evaluate.cell import cell, leading
 from rrfast.evaluate.division import PROTOCOLS
-from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences
-from rrfast.evaluate.summary import Row, at, of, spread
+from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences, under_corruption
+from rrfast.evaluate.summary import Row, Value, at, of, spread
+from rrfast.evaluate.trained import LEGEND as TRAINED
+from rrfast.evaluate.trained import Line, trained
 from rrfast.tables import COLUMNS, CONVENTION, SHOWN, Block
 from rrfast.train.variants import VARIANTS
 
@@ -27,6 +29,11 @@ PAPER = (
     ("rat", ("radius_bs", "radius_search", "radius_fast")),
     ("rat", ("msr+eps", "msr")),
 )
+#: What a row says of its network, as printed.
+NETWORK = {
+    "train_accuracy": "on training\nimages %",
+    "gradient_auroc": "AUROC of small\ngradients %",
+}
 
 
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
@@ -42,6 +49,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
         cells = [[s, *_cells(own), _less_msr(own), *_passes(own)] for s, own in each]
         head = ["score", *(COLUMNS[name][0] for name in SHOWN), "AURC less\nMSR's", "F", "B"]
         yield Block(f"Errors found: {trainings[0]}", head, cells, 1)
+        yield _networks(rows)
         yield from claim_blocks(result)
         return
     for name in SHOWN[:3]:
@@ -57,14 +65,42 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
         )
         title = f"{' '.join(heading.split())} by score and training, the best of each training bold"
         yield Block(title, ["score", *(t.replace(" ", "\n", 1) for t in trainings)], cells, 1, best)
-    # The same for all scores, so of any one of them.
-    accuracy = [
-        _cell(of(rows, score=scores[0], training=t), "accuracy", 100.0, 2) for t in trainings
-    ]
-    outliers = [str(of(rows, training=t)[0]["outliers"] or "–") for t in trainings]
-    cells = [list(cells) for cells in zip(trainings, accuracy, outliers, strict=True)]
-    yield Block("Trainings", ["training", "accuracy\n%", "outliers\nseen"], cells, 1)
+    yield _networks(rows)
+    yield from _trained(rows, "", at)
+    corrupted = [row for row in rows if row.get("corruptions")]
+    yield from _trained(corrupted, ", mean over the corruptions", under_corruption)
     yield from claim_blocks(result)
+
+
+def _networks(rows: list[Row]) -> Block:
+    """What is the same for all scores, so of any one of them."""
+    cells = []
+    for training in dict.fromkeys(row["training"] for row in rows):
+        own = of(rows, training=training)
+        own = of(own, score=own[0]["score"])
+        # Not in results of earlier versions, nor without a radius.
+        facts = [
+            cell(own, at("network", key))
+            if all(key in row.get("network", ()) for row in own)
+            else "–"
+            for key in NETWORK
+        ]
+        accuracy = _cell(own, "accuracy", 100.0, 2)
+        cells.append([training, accuracy, *facts, str(own[0]["outliers"] or "–")])
+    head = ["training", "accuracy\n%", *NETWORK.values(), "outliers\nseen"]
+    return Block("Trainings", head, cells, 1)
+
+
+def _trained(rows: list[Row], where: str, value: Callable[[str], Value]) -> Iterator[Block]:
+    """Trainings against each other, score by score."""
+    scores = list(dict.fromkeys(row["score"] for row in rows))
+    each = [((score,), of(rows, score=score)) for score in scores]
+    aurc = [Line(words, own, value("aurc"), *COLUMNS["aurc"][1:]) for words, own in each]
+    yield from trained(f"AURC × 1000 under the same score{where}", ["score"], aurc)
+    points = [Line(words, own, value("auroc"), higher=True) for words, own in each]
+    if each:
+        points.append(Line(("accuracy",), each[0][1], value("accuracy"), higher=True))
+    yield from trained(f"AUROC and accuracy, points{where}", ["score"], points)
 
 
 def _best(rows: list[Row], scores: list[str], training: str, name: str) -> list[int]:
@@ -150,6 +186,15 @@ def notes(result: dict[str, Any]) -> list[str]:
         *several,
         tested,
     ]
+    if any("network" in row for row in rows):
+        lines.append(
+            "Accuracy on training images: of as many of them as are tested on at most, not "
+            "augmented. AUROC of small gradients: of minus the L1 norm of the gradient of the "
+            "margin, by itself; below 50 % right predictions have the larger gradients, and a "
+            "radius is a margin divided by them."
+        )
+    if len({row["training"] for row in rows}) > 1:
+        lines.append(TRAINED)
     undefined = sorted({f"{row['score']} ({row['training']})" for row in rows if row["nan"]})
     if undefined:
         lines.append(f"NaN on some images, and so no metric: {', '.join(undefined)}.")

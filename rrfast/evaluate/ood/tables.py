@@ -13,6 +13,8 @@ from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.ood.diagnosis import NEAREST
 from rrfast.evaluate.ood.outside import OUTSIDE
 from rrfast.evaluate.summary import Row, Value, at, of, spread
+from rrfast.evaluate.trained import LEGEND as TRAINED
+from rrfast.evaluate.trained import Line, trained
 from rrfast.tables import Block, number, settings
 
 #: Metric: as printed, factor, digits, whether higher is better.
@@ -54,6 +56,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
     away = [row for row in of(rows, kind="set") if "distances" in row]
     if away:
         yield _distances(away)
+    yield from _trained(scored)
     yield from claim_blocks(result)
 
 
@@ -164,6 +167,19 @@ def _distances(rows: list[Row]) -> Block:
     )
 
 
+def _trained(rows: list[Row]) -> Iterator[Block]:
+    """Trainings against each other, set by set and score by score."""
+    each = [
+        ((name, score), of(rows, set=name, score=score))
+        for name in _values(rows, "set")
+        for score in _values(rows, "score")
+    ]
+    for metric in ("fpr", "auroc"):
+        heading, factor, digits, higher = COLUMNS[metric]
+        lines = [Line(words, own, at(metric), factor, digits, higher) for words, own in each]
+        yield from trained(f"{' '.join(heading.split())}, points", ["against", "score"], lines)
+
+
 def _said(name: str) -> str:
     kind, argument = name.partition(":")[::2]
     return f"{kind}{f' of {argument}' * bool(argument)}, {OUTSIDE[kind].said}"
@@ -241,6 +257,8 @@ def notes(result: dict[str, Any]) -> list[str]:
         )
     if options["diagnostics"]:
         lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
+    if len(seeds) > 1:
+        lines.append(TRAINED)
     undefined = {
         f"{row.get('score', 'the confidence')} ({row['training']}) on {row['set']}"
         for row in rows
