@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rrfast import tables
-from rrfast.tables import CONVENTION, Block, number
+from rrfast.tables import BETTER, CONVENTION, Block, number
 
 CLEARER = {"msr": "MSR"}
 
@@ -48,7 +48,7 @@ def notes(result: dict[str, Any]) -> str:
     )
     lines = [where, columns]
     if any(row["auroc"] is not None for row in result["worth"]):
-        lines.append(CONVENTION)
+        lines.append(f"{CONVENTION} {BETTER}")
     if not s["weights"]:
         lines.append(
             "With random weights only the speed means something: not the radii, nor what they find."
