@@ -330,7 +330,7 @@ def test_what_is_done_is_not_done_again(
         ("ce", EPS, 3),
     ]
     # So are other options of an attack, whatever it is called.
-    monkeypatch.setitem(ATTACKS, "fgsm", partial(ATTACKS["fgsm"], restarts=2))
+    monkeypatch.setitem(ATTACKS, "fgsm", partial(ATTACKS["fgsm"], momentum=0.5))
     rows()
     assert done[8:] == [("ce", EPS, 1)]
 

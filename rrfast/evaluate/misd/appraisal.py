@@ -175,14 +175,26 @@ def _intervals(score: Tensor, correct: Tensor, draws: int) -> dict[str, list[flo
     return {name: [interval.low, interval.high] for name, interval in found.items()}
 
 
-def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float]:
-    """Milliseconds per image of each score, as if all had been measured at once.
+def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:
+    """Milliseconds per image of each score, as if measured at once; None where that is not known.
 
     The speed of a machine drifts, so each score was measured in turns with MSR. What is compared is
     its time in units of MSR's, and the median of MSR's times is what all are multiplied with.
+
+    Example:
+        >>> one = {"milliseconds": 1.0, "beside_msr": 1.0}
+        >>> slow = {"milliseconds": 8.0, "beside_msr": 4.0}  # the machine was
+        >>> on_one_clock([one, slow, one])
+        [1.0, 2.0, 1.0]
     """
-    floor = statistics.median(own["beside_msr"] for own in said)
-    return [floor * own["milliseconds"] / own["beside_msr"] for own in said]
+    floors = [own["beside_msr"] for own in said if own["beside_msr"]]
+    floor = statistics.median(floors) if floors else None
+    return [
+        floor * own["milliseconds"] / own["beside_msr"]
+        if floor and own["milliseconds"] and own["beside_msr"]
+        else None
+        for own in said
+    ]
 
 
 def packed(values: Tensor) -> str:
