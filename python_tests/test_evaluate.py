@@ -26,6 +26,7 @@ pytest.importorskip("matplotlib")
 import rrfast
 import rrfast.scores.entropy
 from rrfast import cli
+from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits, digits_cnn
 from rrfast.evaluate import Subject, drawing, misd, report, subjects
 from rrfast.evaluate.division import Division, Part, divide
@@ -968,6 +969,10 @@ def test_the_page_of_committed_results(tmp_path: Path) -> None:
     page.feed(out.read_text())
     assert "What each part of RAT does: digits" in page.text
     assert "Speed and worth" in page.text
+    # A benchmark's page is written from memory, and again from a file that has no infinity.
+    for folder in root.glob("benchmarks/results/*/bench-*"):
+        result = json.loads((folder / "bench.json").read_text())
+        assert bench.markdown(result) == (folder / "bench.md").read_text()
 
 
 # --------------------------------------------------------------------------------- the commands

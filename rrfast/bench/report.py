@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -147,7 +148,7 @@ def _pareto(rows: list[dict[str, Any]]) -> Block:
             ", ".join(f"{key}={value}" for key, value in row["options"].items()),
             f"{row['forwards']:.4g}",
             f"{row['backwards']:.4g}",
-            "–" if row["median_radius"] is None else f"{row['median_radius']:.4g}",
+            _median(row),
             f"{100 * row['found']:.4g}",
             number(row["auroc"], 100, 2),
             number(row["aurc"], 1000, 3),
@@ -155,6 +156,14 @@ def _pareto(rows: list[dict[str, Any]]) -> Block:
         for row in rows
     ]
     return Block("What more passes buy", head, cells, 2)
+
+
+def _median(row: dict[str, Any]) -> str:
+    """Of fewer than half found it is infinite, which a JSON file does not hold."""
+    value = row["median_radius"]
+    if value is None and row["method"] != "msr" and row["found"] < 0.5:
+        value = math.inf
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _figures(value: float | None) -> str:
