@@ -759,6 +759,19 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
         assert figure.get_supylabel() or all(ax.get_ylabel() for ax in axes)
     assert [ax.get_title() for ax in drawn["confidence"].axes] == ["inside", *SETS]
     assert len(drawn["diagnostics_mine"].axes) == len(figures.EXPLAINED)
+    # Every score, however many.
+    many = [f"score {i}" for i in range(12)]
+    rows = [
+        row | {"score": name} for row in evaluated[1]["runs"] if "score" in row for name in many
+    ]
+    inside, scored = (
+        [row for row in rows if row["kind"] == kind and row["training"] == "mine"]
+        for kind in ("inside", "score")
+    )
+    sets = [row for row in evaluated[1]["runs"] if row["kind"] == "set"]
+    for figure in (figures.accepted(inside), figures.distance(sets, scored)):
+        [legend] = figure.legends
+        assert set(many) <= {text.get_text() for text in legend.get_texts()}
 
 
 def test_tables_say_a_dash_for_what_is_not_there(evaluated: tuple[Path, dict[str, Any]]) -> None:

@@ -221,12 +221,19 @@ def check_seed(name: str, value: object) -> None:
         raise ValueError(f"{name} must be from -2**63 to 2**64 - 1, got {value}")
 
 
-def meant(name: object, known: Iterable[str]) -> str:
-    """The end of a sentence about a name that is none, where one of the known is close.
+def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
+    """The end of a sentence about a name that is none, where some of the known are close.
+
+    Args:
+        name: What came.
+        known: What could have been meant.
+        most: So many of them are said at most.
 
     Example:
         >>> meant("digit", ["cifar10", "digits"])
         '; did you mean digits?'
+        >>> meant("resnet5", ["resnet50", "resnet56", "vgg"], most=2)
+        '; did you mean resnet56 or resnet50?'
     """
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = difflib.get_close_matches(str(name), list(known), n=most)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

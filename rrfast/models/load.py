@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -269,9 +268,7 @@ def _imported(module: str, package: str) -> Any:
 
 
 def _unknown(zoo: str, name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3)
-    meant = f"; did you mean {' or '.join(close)}?" if close else ""
-    return f"{zoo} has no model {name!r} among its {len(known)}{meant}"
+    return f"{zoo} has no model {name!r} among its {len(known)}{meant(name, known, most=3)}"
 
 
 def _function(source: str, name: str) -> Callable[..., Any]:
@@ -289,8 +286,9 @@ def _function(source: str, name: str) -> Callable[..., Any]:
             ) from error
     if not callable(names.get(name)):
         functions = [key for key, value in names.items() if callable(value) and key[0] != "_"]
-        close = difflib.get_close_matches(name, functions, n=3)
-        meant = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise ValueError(f"model must name a function of {source}, which has no {name!r}{meant}")
+        raise ValueError(
+            f"model must name a function of {source}, which has no {name!r}"
+            f"{meant(name, functions, most=3)}"
+        )
     function: Callable[..., Any] = names[name]
     return function

@@ -63,6 +63,11 @@ class Radius(Score):
         names = {known.name for known in dataclasses.fields(METHODS[self.method])}  # type: ignore[arg-type]
         return {"temperature": TEMPERATURES} if "temperature" in names else {}
 
+    @property
+    def identity(self) -> str:
+        """As `Score.identity`, with the defaults of the method."""
+        return f"{super().identity} by {self._configured(self.temperature)!r}"
+
     def measure(self, model: Model, x: Tensor, points: Sequence[Point]) -> Scored:
         """As `Score.measure`."""
         scores = [self.at(**point) for point in points]

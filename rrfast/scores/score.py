@@ -53,6 +53,15 @@ class Score(ABC):
         """Whether the score can be used; False for one that `fit` has yet to show data."""
         return True
 
+    @property
+    def identity(self) -> str:
+        """All that its values depend on beside the model and the data, and what it is tuned over.
+
+        Its options, those that nobody gave too: what was kept of a score of another identity is of
+        another score.
+        """
+        return f"{self!r} over {dict(self.grids)}"
+
     def fit(self, model: Model, loader: Iterable[Any]) -> Self:  # noqa: ARG002
         """The score fitted to labelled data, a new object; itself if it learns nothing.
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.attacks import PGD
-from rrfast.checks import check_number
+from rrfast.checks import check_number, meant
 from rrfast.data import (
     Split,
     gaussian_noise,
@@ -101,9 +100,9 @@ def known(name: str, role: str = "against") -> tuple[str, Any]:
     """
     kind, _, argument = name.partition(":")
     if kind not in OUTSIDE:
-        close = difflib.get_close_matches(kind, OUTSIDE, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"{role} must be of {', '.join(OUTSIDE)}, got {name!r}{meant}")
+        raise ValueError(
+            f"{role} must be of {', '.join(OUTSIDE)}, got {name!r}{meant(kind, OUTSIDE)}"
+        )
     try:
         return kind, OUTSIDE[kind].parse(argument)
     except ValueError as error:

@@ -31,7 +31,8 @@ CONVENTION = (
     "What is inside is the positive class: FPR95 is the share of a set that is accepted at the "
     "first threshold that accepts 95 % of the test images, detection error the mean of that share "
     "and of that of the test images rejected there; AUPR are average precisions, of the test "
-    "images (in) and of the set (out). MMC: mean of the largest softmax probability at T = 1."
+    "images (in) and of the set (out). MMC: mean of the largest softmax probability at T = 1. "
+    "AUROC and AUPR: higher is better; FPR95, detection error, and the MMC of a set: lower."
 )
 
 
@@ -215,8 +216,8 @@ def _cell(rows: list[Row], value: Value, factor: float, digits: int, metric: str
     return mean
 
 
-def notes(result: dict[str, Any]) -> list[str]:
-    """What the numbers are, and what they say of the papers' claims."""
+def conventions(result: dict[str, Any]) -> list[str]:
+    """What has to be known to read the tables."""
     rows, options = result["runs"], result["options"]
     inside = of(rows, kind="inside")
     seeds = Counter(training for training, _ in {(r["training"], r["seed"]) for r in inside})
@@ -257,8 +258,16 @@ def notes(result: dict[str, Any]) -> list[str]:
         )
     if options["diagnostics"]:
         lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
+    if any(True for _ in claim_blocks(result)):
+        lines.append(LEGEND)
     if len(seeds) > 1:
         lines.append(TRAINED)
+    return lines
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What is not there, and what the numbers say of the papers' claims."""
+    rows, lines = result["runs"], []
     undefined = {
         f"{row.get('score', 'the confidence')} ({row['training']}) on {row['set']}"
         for row in rows
@@ -271,5 +280,5 @@ def notes(result: dict[str, Any]) -> list[str]:
         lines.append(f"Images of no class were in the training of {', '.join(seen)}.")
     said = list(sentences(result))
     return lines + (
-        [LEGEND, "Claims of ODIN §4, §5 and App. F, and of ACET's Table 1:", *said] if said else []
+        ["Claims of ODIN §4, §5 and App. F, and of ACET's Table 1:", *said] if said else []
     )
