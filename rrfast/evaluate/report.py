@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from rrfast.bench import report as bench
+from rrfast.checks import make_folder
 from rrfast.evaluate.ablate import blocks as ablation_blocks
 from rrfast.evaluate.ablate import notes as ablation_notes
 from rrfast.evaluate.studies import STUDIES
@@ -97,7 +98,7 @@ def report(
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     names = title or ", ".join(dict.fromkeys(Path(folder).resolve().name for folder in folders))
     text = page.render(title=names, sections=sections, command=command)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    make_folder("the folder of out", Path(out).parent)
     write(Path(out), lambda file: file.write(text.encode()))
 
 
