@@ -28,7 +28,7 @@ def add_parser(
     add("--out", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
     add("--weights", metavar="FILE|best", help="a state_dict; of a training last or best (last)")
     add("--classes", type=positive, metavar="K", help="logits of the model (its own)")
-    add("--trust", action="store_true", help="run code that a training's folder names as its model")
+    add("--trust", action="store_true", help="run code that a training's folder names")
     add("--normalize", metavar="NAME", help="in front of the model, such as imagenet (nothing)")
     add("--score", metavar="NAME", help="of rrfast.scores.SCORES (radius_fast)")
     add("--batch", type=positive, default=128, metavar="N", help="images per call (128)")

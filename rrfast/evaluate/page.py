@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 from typing import IO
 
+from rrfast.checks import make_folder
 from rrfast.whole_file import write
 
 
@@ -37,7 +38,7 @@ def write_page(out: Path, template: str, **content: object) -> None:
             # A command or a path can hold bytes that are no UTF-8.
             file.write(piece.encode("utf-8", "backslashreplace"))
 
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder("the folder of out", out.parent)
     write(out, save)
 
 

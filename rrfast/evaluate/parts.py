@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rrfast.checks import make_folder
 from rrfast.evaluate import sealed
 from rrfast.lock import alone
 from rrfast.whole_file import remove_partial
@@ -87,7 +88,7 @@ class Parts:
             return chosen
         chosen = choose()
         self.remove()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder("the folder for parts of out", self.folder)
         sealed.write(self._manifest, {"pinned": pinned, "chosen": chosen})
         return chosen
 
@@ -135,7 +136,7 @@ class Parts:
             BlockingIOError: Another run is at it.
             FileExistsError: As `check_out`, of one that was at it until now.
         """
-        self._out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder("the folder of out", self._out.parent)
         with alone(self._out.with_name(f"{self._out.name}.lock"), self._out):
             self.check_out(overwrite=overwrite)
             remove_partial(self._out.parent, f"{self._out.name}.")

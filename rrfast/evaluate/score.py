@@ -209,7 +209,7 @@ def score(
             net, recipe = given_model(
                 model, weights=weights, classes=classes, normalize=normalize, trust=trust
             )
-            given.check_recipe(recipe)
+            given.check_recipe(recipe, Path(model), trust=trust)
             trained = training_size(recipe) if Path(source).is_dir() else None
             side = trained if size is None else size
             # The channels before the images, the images before what takes seconds.

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rrfast import tables
+from rrfast.checks import make_folder
 from rrfast.engine import logits
 from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.division import Part
@@ -137,7 +138,7 @@ def _ask(
     console: Console,
 ) -> list[dict[str, Any]]:
     """The rows of every model, one after the other."""
-    parts.mkdir(exist_ok=True)
+    make_folder("the folder for parts in out", parts)
     remove_partial(parts, study.stem)
     columns = (
         TextColumn("{task.description}", markup=False),

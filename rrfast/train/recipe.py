@@ -17,13 +17,16 @@ from rrfast.checks import is_number, meant
 from rrfast.data import Split
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.models.load import runs_foreign_code
+from rrfast.named_function import FORMS, named_function, parameters_of, takes_any
 from rrfast.objectives import OBJECTIVES, Objective
-from rrfast.train.batches import Data
+from rrfast.train.batches import Data, globally_seeded
 from rrfast.train.fit import Fitted, fit
+from rrfast.train.own_data import check_task, runs_foreign_data
 from rrfast.train.recipe_file import Options, Recipe, dump_recipe, load_recipe
 from rrfast.train.tasks import NOISE, OUTLIERS, TASKS, Task
 
 T = TypeVar("T")
+_TRUST = "If you know it, or the training is your own, say so with --trust (in Python trust=True)"
 #: Options of the cross-entropy, for every objective with a `criterion`, and its names for them.
 CRITERION = {"label_smoothing": "label_smoothing", "class_weights": "weight"}
 #: In the folder of a training: its recipe, with every default.
@@ -46,8 +49,17 @@ def make_task(recipe: Recipe) -> Task:
 
 
 def named_task(data: Options, seed: int) -> Task:
-    """The data that `name` and options in `data` say; the seed where they give none."""
-    return _by_name("data", TASKS, data, seed=seed)
+    """The data that `name` and options in `data` say; the seed where they give none.
+
+    A function of yours draws from torch's, NumPy's and Python's global generators what the seed
+    decides, and leaves them as they were.
+    """
+    name = data.get("name")
+    if not runs_foreign_data(name):
+        return _by_name("data", TASKS, data, seed=seed)
+    with globally_seeded(seed):
+        found = _by_name("data", {name: named_function("data", name)}, data, seed=seed)
+    return check_task(name, found)
 
 
 def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
@@ -56,7 +68,7 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     check_name("objective", OBJECTIVES, options.get("name"))
     objective = OBJECTIVES[options["name"]]
     criterion: Options = {}
-    if "criterion" in inspect.signature(objective).parameters:
+    if "criterion" in options_of(objective):
         criterion = {name: options.pop(key) for key, name in CRITERION.items() if key in options}
     if criterion:
         _check_criterion(criterion)
@@ -122,28 +134,37 @@ def _extra_classes(recipe: Recipe) -> int:
 def check_name(what: str, functions: Mapping[str, object], name: object) -> None:
     """Raise a ValueError unless it names one of them."""
     if not isinstance(name, str) or name not in functions:
+        own = f", {FORMS}" if functions is TASKS else ""
         raise ValueError(
-            f"{what}.name must be one of {', '.join(functions)}, got {name!r}"
+            f"{what}.name must be one of {', '.join(functions)}{own}, got {name!r}"
             f"{meant(name, functions)}"
         )
 
 
+def options_of(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    """What a recipe can give a function that it names, but for what one takes as `**options`."""
+    # What the name says already is none: at is a RAT of mode "at".
+    said = getattr(function, "keywords", {})
+    return {name: p for name, p in parameters_of(function).items() if name not in said}
+
+
 def _by_name(
-    what: str, functions: Mapping[str, Callable[..., T]], options: Options, **plain: object
+    what: str,
+    functions: Mapping[str, Callable[..., T]],
+    options: Options,
+    **plain: object,
 ) -> T:
     """Call the function that `options` name with the rest of them; `plain` where it takes that."""
     options = dict(options)
     name = options.pop("name", None)
     check_name(what, functions, name)
     function = functions[name]
-    known = dict(inspect.signature(function).parameters)
-    for option in getattr(function, "keywords", {}):
-        del known[option]  # what the name says already: at is a RAT of mode "at"
+    known = options_of(function)
     unknown = [option for option in options if option not in known]
-    if unknown:
+    if unknown and not takes_any(function):
         raise ValueError(
-            f"{what}: {name} has the options {', '.join(known)}, and not {', '.join(unknown)}"
-            f"{meant(unknown[0], known)}"
+            f"{what}: {name} has the options {', '.join(known) or 'none'}, and not "
+            f"{', '.join(unknown)}{meant(unknown[0], known)}"
         )
     missing = [
         option
@@ -171,7 +192,8 @@ def train(
         recipe: From `load_recipe`.
         out: Folder for the results, see `fit`; recipe.yaml is there too, with every default.
         resume: Continue what is there.
-        console: For the progress bar; default standard output.
+        console: For the progress bar; default standard output. Where that is no terminal, a line
+            per epoch.
 
     Returns:
         Fitted(model, history, best_epoch).
@@ -247,8 +269,17 @@ def check_own_model(recipe: Recipe, path: Path) -> None:
     if runs_foreign_code(recipe.model.name):
         raise ValueError(
             f"{path} names the model {recipe.model.name!r}, which is neither of rrfast nor of "
-            "pytorchcv, torchvision or timm: to build it is to run that code. If you know it, or "
-            "the training is your own, say so with --trust (in Python trust=True)"
+            f"pytorchcv, torchvision or timm: to build it is to run that code. {_TRUST}"
+        )
+
+
+def check_own_data(recipe: Recipe, path: Path) -> None:
+    """Raise a ValueError if to make the data that the file names is to run somebody's code."""
+    name = recipe.data.get("name")
+    if runs_foreign_data(name):
+        raise ValueError(
+            f"{path} names the data {name!r}, which are none of rrfast's: to make them is to run "
+            f"that code. {_TRUST}"
         )
 
 

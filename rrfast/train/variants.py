@@ -188,7 +188,8 @@ def train_variants(
         names: Of `VARIANTS`.
         seeds: Of the trainings; all variants of a seed, then the next.
         mixup: As of `variant`.
-        console: For the bar; default standard output.
+        console: For the bar; default standard output. Where that is no terminal, a line with the
+            name of each training and one for each of its epochs.
 
     Yields:
         A `Run` after each training.
@@ -224,7 +225,8 @@ def train_variants(
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    shown = console.is_terminal and os.environ.get("RANK", "0") == "0"
+    first = os.environ.get("RANK", "0") == "0"
+    shown = console.is_terminal and first
     with Progress(*columns, console=console, disable=not shown) as progress:
         bar = progress.add_task("", total=len(seeds) * len(names))
         for seed in seeds:
@@ -232,7 +234,11 @@ def train_variants(
                 folder = Path(out) / f"{name}_{seed}"
                 progress.update(bar, description=folder.name)
                 one = variant(recipe, name, seed, mixup=mixup, outliers=outliers)
-                train(one, folder, resume=True, console=Console(quiet=True))
+                if first and not console.is_terminal:
+                    console.print(f"{folder.name}:", highlight=False, markup=False)
+                # On a terminal, two bars at once would be one too many.
+                inner = Console(quiet=True) if console.is_terminal else console
+                train(one, folder, resume=True, console=inner)
                 yield Run(name, seed, folder, _task(recipe, seed))
                 progress.advance(bar)
 
@@ -247,7 +253,7 @@ def _textures(task: Task) -> dict[str, Any] | None:
     """Outliers of the shape of the images, where they are square."""
     if isinstance(task.train, ImageFolder):
         return {"name": "textures", "size": task.train.size}
-    if not isinstance(task.train, Split):
+    if not isinstance(task.train, Split) or task.train.x.dim() != 4:
         return None
     _, channels, height, width = task.train.x.shape
     if height != width:
