@@ -109,11 +109,12 @@ def test_every_name_with_its_options_and_defaults(
 
 
 def defaults(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    required = msgspec.NODEFAULT
-    return {
-        field.name: ... if field.default is required else field.default
-        for field in msgspec.structs.fields(struct)
-    }
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        found[field.name] = ... if field.required else field.default
+        if field.default_factory is not msgspec.NODEFAULT:
+            found[field.name] = field.default_factory()
+    return found
 
 
 @pytest.mark.parametrize(("heading", "struct"), [("model", Model), ("training", Training)])
