@@ -263,6 +263,6 @@ TASKS = {
     "breast cancer": Task(partial(tabular_case, "breast_cancer"), 16),
     "diabetes": Task(partial(tabular_case, "diabetes"), 16),
     "wine": Task(partial(tabular_case, "wine"), 16),
-    "Lite0": Task(partial(photographs_case, "efficientnet-lite0"), 2),
-    "Lite1": Task(partial(photographs_case, "efficientnet-lite1"), 2),
+    "Lite0": Task(partial(photographs_case, "efficientnet-lite0"), 3),
+    "Lite1": Task(partial(photographs_case, "efficientnet-lite1"), 3),
 }
