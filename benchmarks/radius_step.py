@@ -47,6 +47,15 @@ LENGTHS = (1e-2, 3e-3, 1e-3, 3e-4)
 FACTORS = (0.01, 0.1, 0.3, 1.0, 2.0, 5.0)
 
 
+def pixels(seed: int) -> tuple[Tensor, Tensor]:
+    """The crops as the networks take them, [n, 3, SIDE, SIDE], and which are clean, [n] bool."""
+    named = list(crops(PHOTOGRAPHS, seed))
+    x = torch.from_numpy(np.stack([np.asarray(image) for _, image in named]))
+    x = x.permute(0, 3, 1, 2).float() / 255
+    x = (x - MEAN[:, None, None]) / STD[:, None, None]
+    return x, torch.tensor([name == "clean" for name, _ in named])
+
+
 # ------------------------------------------------------------------------------------------- scores
 
 
@@ -85,6 +94,12 @@ def scores(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
     }
 
 
+def clean_above(values: Tensor, clean: Tensor) -> float:
+    """Of a clean and a degraded crop, how often the clean one has the larger value."""
+    above, below = values[clean][:, None], values[~clean][None]
+    return float(((above > below).double() + (above == below).double() / 2).mean())
+
+
 def measured(model: nn.Module, x: Tensor, clean: Tensor) -> list[dict[str, Any]]:
     """A row for each score."""
     found = {
@@ -93,13 +108,12 @@ def measured(model: nn.Module, x: Tensor, clean: Tensor) -> list[dict[str, Any]]
     }
     rows = []
     for name, values in found.items():
-        pairs = values[clean][:, None] - values[~clean][None]
         rows.append(
             {
                 "score": name,
                 "clean_median": values[clean].median().item(),
                 "spearman": float(spearmanr(values, found["search"])[0]),
-                "clean_above": ((pairs > 0).double() + (pairs == 0).double() / 2).mean().item(),
+                "clean_above": clean_above(values, clean),
                 "infinite": int(values.isinf().sum()),
             }
         )
@@ -144,16 +158,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="a folder")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
-    named = list(crops(PHOTOGRAPHS, arguments.seed))
-    pixels = np.stack([np.asarray(image) for _, image in named])
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    x = (x - MEAN[:, None, None]) / STD[:, None, None]
-    clean = torch.tensor([name == "clean" for name, _ in named])
+    x, clean = pixels(arguments.seed)
     names = [f"efficientnet-lite{number}" for number in (0, 1)]
     results = {
         "environment": machine(torch.device("cpu")),
         "command": f"python -m benchmarks.radius_step --seed {arguments.seed}",
-        "images": len(named),
+        "images": len(x),
         "clean": int(clean.sum()),
         "networks": {name: measured(network(name), x, clean) for name in track(names, "networks")},
     }

@@ -30,7 +30,7 @@ def add_parser(
     add("--classes", type=positive, metavar="K", help="logits of the model (its own)")
     add("--trust", action="store_true", help="run code that a training's folder names")
     add("--normalize", metavar="NAME", help="in front of the model, such as imagenet (nothing)")
-    add("--score", metavar="NAME", help="of rrfast.scores.SCORES (radius_fast)")
+    add("--score", metavar="NAME", help="of rrfast.scores.SCORES (msr)")
     add("--batch", type=positive, default=128, metavar="N", help="images per call (128)")
     add("--part", type=positive, default=1000, metavar="N", help="images lost if killed (1000)")
     add(

@@ -32,7 +32,7 @@ from rrfast.evaluate.table import require_format, write_rows
 from rrfast.machine import machine
 from rrfast.models import Normalize
 from rrfast.results import write_json
-from rrfast.scores import SCORES, Score
+from rrfast.scores import DEFAULT, SCORES, Score
 from rrfast.selective import SelectiveClassifier
 from rrfast.selective.classifier import weights_hash
 
@@ -114,8 +114,8 @@ def score(
         classes: As of `given_model`.
         normalize: As of `given_model`.
         trust: As of `given_model`.
-        score: A score, or a name in `SCORES`; None is that of `classifier`, or "radius_fast". Of
-            `classifier` it must be the kind: its hyper-parameters are the file's.
+        score: A score, or a name in `SCORES`; None is that of `classifier`, or MSR. Of `classifier`
+            it must be the kind: its hyper-parameters are the file's.
         threshold: Accept from this score on.
         coverage: As of `SelectiveClassifier.fit`, on the validation split of the training that the
             model is from. At most one of `threshold`, `coverage`, `tpr`, `target_risk` and
@@ -173,10 +173,10 @@ def score(
         ...     np.save(f"{folder}/x.npy", digits().test.x[:3].numpy())
         ...     done = score(
         ...         "rrfast.data:digits_cnn", f"{folder}/x.npy", f"{folder}/scores.csv",
-        ...         threshold=1e-3, console=Console(quiet=True),
+        ...         threshold=2.0, console=Console(quiet=True),
         ...     )
         ...     print(Path(folder, "scores.csv").read_text().splitlines()[0])
-        image,prediction,rival,radius_fast,accept,error
+        image,prediction,msr,accept,error
         >>> done.images, done.failed
         (3, 0)
     """
@@ -315,7 +315,7 @@ def _classifier(
             f"score {score_name(known)} must be fitted to labelled data first: fit it in Python, "
             "and give it, or a SelectiveClassifier that was saved with it"
         )
-    return SelectiveClassifier(model, "radius_fast" if score is None else score)
+    return SelectiveClassifier(model, DEFAULT if score is None else score)
 
 
 def _channels(model: nn.Module, source: str | Path) -> int | None:
