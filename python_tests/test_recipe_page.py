@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from rrfast.models import load_model
 from rrfast.models.normalize import STATISTICS
 from rrfast.objectives import OBJECTIVES
 from rrfast.train import Augment, Training, load_trained
-from rrfast.train.recipe import CRITERION, options_of
+from rrfast.train.recipe import options_of
 from rrfast.train.recipe_file import Model
 from rrfast.train.tasks import NOISE, OUTLIERS, TASKS
 
@@ -69,13 +70,11 @@ def options(cell: str) -> dict[str, Any]:
 
 def of_code(function: Callable[..., object]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, parameter in options_of(function).items():
-        default = ... if parameter.default is parameter.empty else parameter.default
-        if name == "criterion":
-            found |= {"label_smoothing": 0, "class_weights": None}
-        elif name != "images":  # those that are trained on
-            found[name] = GIVEN.get(name, list(default) if type(default) is tuple else default)
-    assert {*CRITERION} == {"label_smoothing", "class_weights"}
+    for name, default in options_of(function).items():
+        if name != "images":  # those that are trained on
+            needed = default is inspect.Parameter.empty
+            plain = list(default) if type(default) is tuple else default
+            found[name] = ... if needed else GIVEN.get(name, plain)
     return found
 
 

@@ -175,12 +175,11 @@ def _divided(data: dict[str, Any], seed: int) -> dict[str, Any]:
     """
     if runs_foreign_data(data["name"]):
         known = options_of(named_function("data", data["name"]))
-        options = {key: p.default for key, p in known.items()}
-        return options | {"seed": seed} | {k: v for k, v in data.items() if k != "name"}
+        return known | {"seed": seed} | {k: v for k, v in data.items() if k != "name"}
     known = options_of(TASKS[data["name"]])
     if "test" in known:  # each part is drawn by itself, whatever the sizes of the others
         return {"seed": data.get("seed", seed)} if "seed" in known else {}
-    options = {key: p.default for key, p in known.items()} | {"seed": seed} | data
+    options = known | {"seed": seed} | data
     return {key: options[key] for key in _DIVIDING if isinstance(options.get(key), int)}
 
 

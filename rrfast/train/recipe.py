@@ -27,8 +27,8 @@ from rrfast.train.tasks import NOISE, OUTLIERS, TASKS, Task
 
 T = TypeVar("T")
 _TRUST = "If you know it, or the training is your own, say so with --trust (in Python trust=True)"
-#: Options of the cross-entropy, for every objective with a `criterion`, and its names for them.
-CRITERION = {"label_smoothing": "label_smoothing", "class_weights": "weight"}
+#: Options of the cross-entropy, for every objective with a `criterion`, and their defaults.
+CRITERION: Options = {"label_smoothing": 0.0, "class_weights": None}
 #: In the folder of a training: its recipe, with every default.
 RECIPE = "recipe.yaml"
 
@@ -65,14 +65,6 @@ def named_task(data: Options, seed: int) -> Task:
 def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     """The objective, told how many epochs there are, and its noise the images to train on."""
     options = dict(recipe.objective)
-    check_name("objective", OBJECTIVES, options.get("name"))
-    objective = OBJECTIVES[options["name"]]
-    criterion: Options = {}
-    if "criterion" in options_of(objective):
-        criterion = {name: options.pop(key) for key, name in CRITERION.items() if key in options}
-    if criterion:
-        _check_criterion(criterion)
-        options["criterion"] = nn.CrossEntropyLoss(**criterion)
     if isinstance(options.get("outliers"), Mapping):
         options["outliers"] = _by_name(
             "objective.outliers", OUTLIERS, options["outliers"], seed=recipe.training.seed
@@ -87,26 +79,28 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     return _by_name("objective", OBJECTIVES, options, epochs=recipe.training.epochs)
 
 
-def _check_criterion(options: Options) -> None:
-    """Raise where torch would smooth nothing without a word, or weigh a class below 0."""
-    smoothing = options.get("label_smoothing", 0.0)
+def _criterion(given: Options) -> nn.CrossEntropyLoss:
+    """The cross-entropy by its options.
+
+    Raises:
+        ValueError: torch would smooth nothing without a word, or weigh a class below 0.
+    """
+    smoothing, weights = (given.get(name, plain) for name, plain in CRITERION.items())
     if not (is_number(smoothing) and 0 <= smoothing <= 1):
         raise ValueError(
             f"objective.label_smoothing must be a number between 0 and 1, got {smoothing!r}"
         )
-    if "weight" not in options:
-        return
+    if weights is None:
+        return nn.CrossEntropyLoss(label_smoothing=smoothing)
     try:
-        weight = torch.tensor(options["weight"], dtype=torch.float32)
+        weight = torch.tensor(weights, dtype=torch.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"objective.class_weights must be a number for each logit, got {options['weight']!r}"
+            f"objective.class_weights must be a number for each logit, got {weights!r}"
         ) from error
     if not bool(((weight >= 0) & weight.isfinite()).all()):
-        raise ValueError(
-            f"objective.class_weights must be finite and at least 0, got {options['weight']!r}"
-        )
-    options["weight"] = weight
+        raise ValueError(f"objective.class_weights must be finite and at least 0, got {weights!r}")
+    return nn.CrossEntropyLoss(weight, label_smoothing=smoothing)
 
 
 def make_model(recipe: Recipe) -> nn.Module:
@@ -141,11 +135,29 @@ def check_name(what: str, functions: Mapping[str, object], name: object) -> None
         )
 
 
-def options_of(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
-    """What a recipe can give a function that it names, but for what one takes as `**options`."""
+def options_of(function: Callable[..., object]) -> dict[str, object]:
+    """The options a recipe can give a function that it names, and their defaults.
+
+    The `criterion` of an objective is given by those of `CRITERION`. What a function takes as
+    `**options` is not here.
+
+    Returns:
+        By name; `inspect.Parameter.empty` of one without a default.
+    """
     # What the name says already is none: at is a RAT of mode "at".
     said = getattr(function, "keywords", {})
-    return {name: p for name, p in parameters_of(function).items() if name not in said}
+    found: dict[str, object] = {}
+    for name, parameter in parameters_of(function).items():
+        if name == "criterion" and _has_criterion(function):
+            found |= CRITERION
+        elif name not in said:
+            found[name] = parameter.default
+    return found
+
+
+def _has_criterion(function: Callable[..., object]) -> bool:
+    known = any(function is objective for objective in OBJECTIVES.values())
+    return known and "criterion" in parameters_of(function)
 
 
 def _by_name(
@@ -168,12 +180,16 @@ def _by_name(
         )
     missing = [
         option
-        for option, parameter in known.items()
-        if parameter.default is parameter.empty and option not in options and option not in plain
+        for option, default in known.items()
+        if default is inspect.Parameter.empty and option not in options and option not in plain
     ]
     if missing:
         raise ValueError(f"{what}: {name} needs {', '.join(missing)}")
-    return function(**{k: v for k, v in plain.items() if k in known} | options)
+    taken = {name: value for name, value in plain.items() if name in parameters_of(function)}
+    if _has_criterion(function):
+        given = {option: options.pop(option) for option in CRITERION if option in options}
+        taken |= {"criterion": _criterion(given)} if given else {}
+    return function(**taken | options)
 
 
 # ------------------------------------------------------------------------------------ the training

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, check_seed, is_number
+from rrfast.checks import check_count, check_path, check_seed, is_number
 from rrfast.data import (
     EMNIST_CLASSES,
     Cifar,
@@ -227,6 +227,9 @@ def image_folder_task(
             f"train must be the folder of images to train on, got {train}; for so many of its "
             f"images say train_images={train}"
         )
+    for name, root in (("validation", validation), ("test", test)):
+        if root is not None:
+            check_path(name, root)
     folders = {
         name: image_folder(root, size=size)
         for name, root in (("train", train), ("validation", validation), ("test", test))
