@@ -115,7 +115,10 @@ def test_trainings_that_are_not_over_are_passed_over(study: ModuleType, tmp_path
 
 def test_the_sentences_follow_the_numbers(study: ModuleType) -> None:
     """The radius better by 2, RAT by 3; then the turn of both; then one of each."""
-    radius, helps = "Does the radius find errors better", "Where does RAT help, with `msr`?"
+    radius, helps = (
+        "Does the radius find errors better",
+        "Does RAT help, and where, with `msr`?",
+    )
     better = [result("12000-8-1e-2", 2, 3)]
     said = answer(study, better, radius)
     assert "Yes: better beyond noise in 3 of 3, worse in 0, undecided in 0." in said

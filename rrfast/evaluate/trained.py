@@ -13,7 +13,7 @@ from rrfast.train.variants import VARIANTS
 
 #: What all are compared with, where it is there; else the first training.
 BASELINE = VARIANTS["standard"]
-#: Pairs that RAT's paper has beside: one that goes against AT's direction, or adds to it.
+#: What is compared besides: RAT, and AT which has the same step and another sign of it.
 RIVALS = tuple((VARIANTS[f"rat{end}"], VARIANTS[f"at{end}"]) for end in ("", "_mixup"))
 LEGEND = (
     "Trainings against each other: one less the other with the same seed, data and score, mean ± "

@@ -55,8 +55,8 @@ def _rat(study: Study) -> Iterator[str]:
         found = _pairs(study, "RAT", "Standard", score, at("aurc"))
         if found:
             yield (
-                f"**Where does RAT help, with `{score}`?** {_verdict(found)} RAT less Standard, "
-                f"AURC × 1000: {_each(found)}. (Table 3)"
+                f"**Does RAT help, and where, with `{score}`?** "
+                f"{_verdict(found)} RAT less Standard, AURC × 1000: {_each(found)}. (Table 3)"
             )
 
 

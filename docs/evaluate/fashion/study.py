@@ -245,8 +245,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="with runs/, for evaluated/")
     parser.add_argument("regimes", nargs="*", help="names of folders in runs/ (all that are there)")
     arguments = parser.parse_args()
-    names = arguments.regimes or [regime.name for regime in REGIMES]
-    for name in names if arguments.folder else ():
+    known = [regime.name for regime in REGIMES]
+    strange = sorted(set(arguments.regimes) - set(known))
+    if strange:
+        parser.error(f"regimes must be of {', '.join(known)}, got {strange[0]}")
+    for name in (arguments.regimes or known) if arguments.folder else ():
         asked = list(commands(arguments.folder, name))
         for command in asked:
             print("rrfast", *command, flush=True)
