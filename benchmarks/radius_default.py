@@ -5,9 +5,9 @@ the radii of few passes and the step of "fast" that the paper has find the model
 compared is compared on the same network and the same images. A task whose data or packages are not
 there is left out, and the table says so.
 
-Writes results/<device>/radius_default.json and radius_default.md as it goes; some forty minutes on
-one core. What the same versions have put there is kept, so that a run that was stopped goes on, and
-tasks can be measured apart.
+Writes results/<device>/radius_default.json, task by task, and then radius_default.md; some forty
+minutes on one core. What the same versions have put there is kept, so that a run that was stopped
+goes on, and tasks can be measured apart: delete it where something else has changed.
 """
 
 from __future__ import annotations
@@ -360,7 +360,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 results["rows"] += rows
             results["rows"].sort(key=lambda row: (list(TASKS).index(row["task"]), row["seed"]))
             write_json(path, results)
-            write_text(path.with_suffix(".md"), page(results))
+    write_text(path.with_suffix(".md"), page(results))
     print(page(results))
     return 0
 
