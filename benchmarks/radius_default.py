@@ -314,8 +314,9 @@ def page(results: Mapping[str, Any]) -> str:
             "the same seed; **bold** where that is beyond the 95 % interval of Student's t, each "
             "for itself, so that of twenty equal pairs one would be. Seeds of digits, of "
             "Fashion-MNIST's test images, of texts and of the tabular sets share samples, and "
-            "those of the photographs share the network: for other data the errors are too small. On the photographs (Lite0, Lite1: EfficientNet) "
-            "there are no labels: an answer other than that on the whole photograph is an error."
+            "those of the photographs share the network: for other data the errors are too small. "
+            "On the photographs (Lite0, Lite1: EfficientNet) there are no labels: an answer other "
+            "than that on the whole photograph is an error."
         ),
         (
             "In short: *AURC against MSR's*, the geometric mean over the tasks of the ratio; "
