@@ -47,12 +47,11 @@ def radius_default() -> str:
 
 
 def _radius_default_of(path: Path) -> str:
-    """Where and when, and all up to what the page says in detail."""
-    _, where, _, told, *blocks = path.read_text(encoding="utf-8").strip().split("\n\n")
-    titles = [i for i, block in enumerate(blocks) if block.startswith("## ")]
-    shown = "\n\n".join(blocks[titles[0] : titles[3]]).replace("## ", "### ")
-    more = f"[All of it](../../benchmarks/results/{path.parent.name}/{path.name})."
-    return f"{where}\n\n{told}\n\n{shown}\n\n{more}"
+    """All but the title, up to the fourth table."""
+    _, *blocks = path.read_text(encoding="utf-8").strip().split("\n\n")
+    tables = [i for i, block in enumerate(blocks) if block.startswith("## ")]
+    shown = "\n\n".join(blocks[: tables[3]]).replace("## ", "### ")
+    return f"{shown}\n\n[All of it](../../benchmarks/results/{path.parent.name}/{path.name})."
 
 
 def ops() -> str:
