@@ -162,7 +162,7 @@ def _against_msr(study: Study) -> Block:
 
 
 def _trainings(study: Study) -> Block:
-    head = ["regime", "ε", "n"]
+    head = ["regime", "ε", "seeds of each pair"]
     head += [
         f"{pair}, {s}"
         for pair in ("RAT − Standard", "AT − Standard", "RAT − AT")
@@ -180,9 +180,10 @@ def _trainings(study: Study) -> Block:
                 for score in ("msr", RADIUS)
             ]
             points = [study.training(group, *pairs[i], "msr", at("accuracy")) for i in (0, 2)]
-            n = max((one.runs for one in found if one is not None), default=0)
+            counts = [0 if one is None else one.runs for one in found[::2]]
+            n = " / ".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))
             cells.append(
-                [group, eps.split()[-1], str(n), *(_cell(one, *AURC) for one in found)]
+                [group, eps.split()[-1], n, *(_cell(one, *AURC) for one in found)]
                 + [_cell(one, 100.0, 2, HIGHER) for one in points]
             )
     return Block("AURC × 1000 and accuracy (points) of one training less another", head, cells, 1)
