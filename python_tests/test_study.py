@@ -30,12 +30,13 @@ from rrfast.train import TASKS
 
 QUIET = Console(quiet=True)
 NOTHING = Study(
-    "nothing",
-    lambda _: "",
-    lambda _: iter(()),
-    lambda _: [],
-    lambda _: iter(()),
-    lambda _: [],
+    stem="nothing",
+    title=lambda _: "",
+    conventions=lambda _: [],
+    blocks=lambda _: iter(()),
+    notes=lambda _: [],
+    figures=lambda _: iter(()),
+    cells=lambda _: [],
 )
 
 

@@ -176,7 +176,7 @@ def score(
         ...         threshold=2.0, console=Console(quiet=True),
         ...     )
         ...     print(Path(folder, "scores.csv").read_text().splitlines()[0])
-        image,prediction,msr,accept,error
+        image,prediction,rival,msr,accept,error
         >>> done.images, done.failed
         (3, 0)
     """
