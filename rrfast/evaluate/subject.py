@@ -15,7 +15,7 @@ from rrfast.evaluate.given_model import GivenModel, check_source, given_model
 from rrfast.train.recipe import check_own_model, named_task
 from rrfast.train.recipe_file import Recipe, load_recipe
 from rrfast.train.tasks import TASKS, Task
-from rrfast.train.variants import ENDINGS, VARIANTS
+from rrfast.train.variant_names import ENDINGS, VARIANTS
 
 #: Options of data that say which of one lot of images are trained on, chosen on and tested on.
 _DIVIDING = ("seed", "train", "validation")

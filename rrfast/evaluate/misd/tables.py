@@ -11,7 +11,7 @@ from rrfast.evaluate.division import PROTOCOLS
 from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.summary import Row, at, of, spread
 from rrfast.tables import COLUMNS, CONVENTION, SHOWN, Block
-from rrfast.train.variants import VARIANTS
+from rrfast.train.variant_names import VARIANTS
 
 #: What RAT's Table 2 has a row for: training, and scores of which the first that is there is taken.
 PAPER = (

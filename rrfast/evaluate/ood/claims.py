@@ -11,7 +11,7 @@ import torch
 from rrfast.evaluate.ood.appraisal import ACCEPTED
 from rrfast.evaluate.summary import Paired, Row, Value, at, counted, of, paired, runs_of
 from rrfast.tables import Block, number
-from rrfast.train.variants import VARIANTS
+from rrfast.train.variant_names import VARIANTS
 
 MARKS = {-1: "✓", 0: "·", 1: "✗"}
 LEGEND = (
