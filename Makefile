@@ -32,7 +32,7 @@ demo: $(VENV)/.demo ## install, train on digits, print the table, draw the figur
 test: $(VENV)/.test ## install, then every test and doctest: a quarter of an hour
 	$(BIN)/python -m pytest $(ARGS)
 
-readme: ## put the committed results into README.md
+readme: ## put the committed results into README.md and docs/radius
 	$(PYTHON) docs/readme.py
 
 lint: $(VENV)/.test ## ruff, mypy --strict, clang-format

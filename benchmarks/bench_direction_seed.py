@@ -10,13 +10,14 @@ from torch import Tensor
 from rrfast import ops, reference
 
 
-def eager(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def eager(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     h = logits.float()
     first, prediction = h.max(dim=1, keepdim=True)
     others = h.scatter(1, prediction, -torch.inf)
-    margin = first - others.amax(dim=1, keepdim=True)
+    second, runner_up = others.max(dim=1)
     seed = torch.softmax(others, dim=1).scatter_(1, prediction, -1.0)
-    return prediction.squeeze(1), margin.squeeze(1), seed.to(logits.dtype)
+    margin = first.squeeze(1) - second
+    return prediction.squeeze(1), margin, seed.to(logits.dtype), runner_up
 
 
 @pytest.mark.parametrize("case", LOGITS, ids=str)

@@ -12,11 +12,12 @@ from rrfast import ops, reference
 ALPHA = 0.01
 
 
-def eager(h0: Tensor, h1: Tensor, prediction: Tensor) -> Tensor:
+def eager(h0: Tensor, h1: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
     h0, h1, top = h0.float(), h1.float(), prediction[:, None]
     gap0, gap1 = h0.gather(1, top) - h0, h1.gather(1, top) - h1
-    q = torch.where(gap1 < gap0, ALPHA * gap0 / (gap0 - gap1), torch.inf)
-    return q.scatter_(1, top, torch.inf).amin(dim=1)
+    q = torch.where(gap1 < gap0, ALPHA * (gap0 / (gap0 - gap1)), torch.inf)
+    radius, rival = q.scatter_(1, top, torch.inf).min(dim=1)
+    return radius, torch.where(radius < torch.inf, rival, -1)
 
 
 @pytest.mark.parametrize("case", LOGITS, ids=str)

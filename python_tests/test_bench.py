@@ -6,6 +6,7 @@ import importlib
 import itertools
 import json
 import math
+import shlex
 import subprocess
 import sys
 import time
@@ -315,7 +316,8 @@ def test_own_data(tmp_path):
         (["--dtype", "int8"], 2, "dtype must be among float32, bfloat16, float16, got 'int8'"),
         (["--device", "tpu"], 2, "device must be cpu, cuda or cuda:N, got 'tpu'"),
         (["--device", "cuda:99"], 2, "device must be one that is here"),
-        (["--data", "cifar"], 2, "data must be synthetic, digits, or a file NAME.npz, got 'cifar'"),
+        (["--data", "cifar"], 2, "or a file NAME.npz, got 'cifar'; did you mean cifar10?"),
+        (["--data", "digits", "nois=1"], 2, "data: digits has the options seed, noise, train, "),
         (["--data", "none.npz"], 1, "data must be a file that exists, got 'none.npz'"),
         (["--samples", "2"], 2, "samples must be at least the largest batch, 4, got 2"),
         (["--data", "digits", "--samples", "5000"], 2, "at most the 1197 images of digits"),
@@ -392,13 +394,43 @@ def test_of_an_npz_no_more_is_unpacked_than_is_measured(tmp_path):
     assert x.shape == (16, 3, 32, 32)
 
 
+def test_data_that_a_recipe_can_name(tmp_path, monkeypatch):
+    """Test images at random, since they may be sorted by class; the same every time."""
+    pytest.importorskip("lightning_fabric")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "from rrfast.data import Split\n"
+        "from rrfast.train import Task\n"
+        "def f(n, test=True):\n"
+        "    split = Split(torch.rand(n, 3, 8, 8), torch.arange(n) // (n // 2))\n"
+        "    return Task(split, None, split if test else None, 2)\n"
+    )
+    settings = replace(QUICK, data="mine.py:f n=60", samples=20)
+    one, same = load(settings), load(settings)
+    assert torch.equal(one.x, same.x)
+    assert set(one.y.tolist()) == {0, 1}
+    with pytest.raises(ValueError, match=r"at most the 60 images of mine\.py:f n=60, got"):
+        load(replace(settings, samples=61))
+    with pytest.raises(ValueError, match=r"must have a test split, and mine\.py:f n=4 test=f"):
+        load(replace(settings, data="mine.py:f n=4 test=false"))
+    loud = load(replace(QUICK, model="rrfast.data:digits_cnn", data="digits noise=0.9", samples=9))
+    plain = load(replace(QUICK, model="rrfast.data:digits_cnn", data="digits", samples=9))
+    assert loud.x.std() > plain.x.std()
+
+
 def test_the_command_line_gives_the_settings(monkeypatch):
     seen = []
     monkeypatch.setattr(bench, "run", lambda settings, out: seen.append((settings, out)))
     command = ["bench", "--methods", "fast,bs", "--batch", "1", "2", "--speed", "--out", "here"]
     assert cli.main(command) == 0
     assert cli.main(["bench", "--methods", "all", "--dtype", "float32", "bfloat16"]) == 0
-    (first, out), (second, _) = seen
+    assert cli.main(["bench", "--data", "cifar10", "folder=my data"]) == 0
+    (first, out), (second, _), (third, _) = seen
+    # As one word, as the results print it, it is the same.
+    assert third.data == "cifar10 'folder=my data'"
+    assert cli.main(shlex.split(third.command())[1:]) == 0
+    assert seen.pop()[0] == third
     assert out.name == "here"
     assert first == bench.Settings(methods=("fast", "bs"), batch=(1, 2), speed=True)
     assert second == bench.Settings(dtype=("float32", "bfloat16"))

@@ -349,6 +349,9 @@ def test_the_figure_draws_what_differs():
     labels = {line.get_label().split(",")[0] for line in result.plot().axes[0].lines}
     # margin is what MSR is with two classes.
     assert labels == {"msr", "radius_grad"}
+    own = rrfast.compare(Gain(), [gained(1200)], {"_mine": "radius_grad"}, **QUIET)
+    texts = own.plot().axes[0].get_legend().get_texts()
+    assert {text.get_text().split(",")[0] for text in texts} == {"msr", "_mine"}
 
 
 def test_the_bar_waits(monkeypatch: pytest.MonkeyPatch):

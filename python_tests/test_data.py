@@ -172,9 +172,9 @@ def test_synthetic_no_linear_classifier_is_better_than_chance():
     [
         ({"seed": 0.5}, TypeError, "seed must be an integer, got 0.5"),
         ({"train": True}, TypeError, "train must be an integer, got True"),
-        ({"test": -1}, ValueError, "test must be at least 0, got -1"),
-        ({"classes": 1}, ValueError, "classes must be at least 2, got 1"),
-        ({"size": 7}, ValueError, "size must be at least 8, got 7"),
+        ({"test": -1}, ValueError, "test must be an integer of at least 0, got -1"),
+        ({"classes": 1}, ValueError, "classes must be an integer of at least 2, got 1"),
+        ({"size": 7}, ValueError, "size must be an integer of at least 8, got 7"),
         ({"difficulty": "hard"}, TypeError, "difficulty must be a number, got str 'hard'"),
         ({"difficulty": 1.5}, ValueError, "difficulty must be between 0 and 1, got 1.5"),
         ({"difficulty": float("nan")}, ValueError, "difficulty must be between 0 and 1, got nan"),

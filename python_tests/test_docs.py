@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import doctest
 import inspect
+import json
 import math
 import pkgutil
 import re
@@ -20,7 +21,7 @@ import rrfast
 from rrfast.metrics import METRICS, convention
 from rrfast.metrics.convention import _SENTENCES
 from rrfast.radius import METHODS
-from rrfast.scores import SCORES, score_grid
+from rrfast.scores import DEFAULT, SCORES, score_grid
 from rrfast.train import load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,8 @@ EXAMPLES = sorted(
 #: Metrics of the table that need a number more than METRICS give them.
 AT_A_POINT = {"risk_at_coverage": 0.5, "coverage_at_risk": 0.5}
 TEXTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+#: What takes a method, and one by default.
+DEFAULTED = (rrfast.radius, rrfast.RadiusEstimator)
 FENCE = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
 
 
@@ -88,6 +91,31 @@ def test_the_index_knows_temperatures_brackets_and_graphs(method: str) -> None:
     assert (upper != "no") == (bracket != "no") == bool(result.upper.isfinite().all())
     assert bracket.startswith("both") == bool((result.lower > 0).any())
     assert (upper == "the radius itself") == torch.equal(result.radius, result.upper)
+
+
+def test_the_defaults_are_what_the_table_supports() -> None:
+    """The new step finds errors as the paper's does, and on photographs ranks as a search does."""
+    kinds = {inspect.signature(kind).parameters["method"].default for kind in DEFAULTED}
+    (method,) = kinds
+    (path,) = ROOT.glob("benchmarks/results/*/radius_default.json")
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+
+    def measured(task: str, score: str, metric: str) -> torch.Tensor:
+        """Over the seeds, which are in the same order for all."""
+        values = [row[metric] for row in rows if (row["task"], row["score"]) == (task, score)]
+        return torch.tensor(values, dtype=torch.float64)
+
+    for task in ("digits", "synthetic", "fashion"):
+        less = measured(task, method, "aurc") - measured(task, "fast, alpha=0.01", "aurc")
+        assert len(less) >= 3, task
+        assert less.mean() <= 2 * less.std() / len(less) ** 0.5, task
+    for task in ("Lite0", "Lite1"):
+        assert (measured(task, method, "spearman") >= 0.85).all()
+        own, grad, score = (
+            measured(task, name, "clean_above").mean() for name in (method, "grad", DEFAULT)
+        )
+        assert own >= grad - 0.05
+        assert score > own
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -80,7 +80,7 @@ def test_temperatures_give_what_each_alone_gives(name: str) -> None:
     for i, temperature in enumerate(few):
         alone = rrfast.radius(model, x, method=name, temperature=temperature, full_output=True)
         assert torch.equal(result.prediction, alone.prediction)
-        for field in ("radius", "lower", "upper", "found"):
+        for field in ("radius", "lower", "upper", "rival", "found"):
             assert torch.equal(getattr(result, field)[i], getattr(alone, field)), field
     estimator = RadiusEstimator(model, name, temperature=few)
     assert_same(estimator(x, full_output=True)._asdict(), result._asdict())
@@ -115,7 +115,8 @@ def test_one_temperature_in_a_list_keeps_its_dimension() -> None:
     radius = rrfast.radius(model, x, temperature=[1.0])
     assert torch.equal(radius, rrfast.radius(model, x)[None])
     empty = rrfast.radius(model, x[:0], temperature=[1.0, 2.0], full_output=True)
-    assert (empty.radius.shape, empty.lower.shape) == ((2, 0), (2, 0))
+    assert empty.radius.shape == empty.lower.shape == empty.rival.shape == (2, 0)
+    assert empty.rival.dtype == torch.int64
     assert empty.prediction.shape == (0,)
 
 
@@ -162,7 +163,7 @@ def test_score_with_all_that_is_known() -> None:
     estimator = RadiusEstimator(model, "bs", temperature=[0.5, 1.0], budget=6)
     result = estimator.score(x.split(4), full_output=True)
     expected = [estimator(part, full_output=True) for part in x.split(4)]
-    for field in ("radius", "lower", "upper", "found", "prediction"):
+    for field in ("radius", "lower", "upper", "rival", "found", "prediction"):
         parts = [getattr(part, field) for part in expected]
         assert torch.equal(getattr(result, field), torch.cat(parts, dim=-1)), field
     assert (result.forwards, result.backwards) == (11, 2)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
 import re
+import statistics
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,14 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
+import rrfast
+import rrfast.scores.entropy
 from rrfast import cli
+from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits, digits_cnn
-from rrfast.evaluate import Subject, misd, report, subjects
+from rrfast.evaluate import Subject, drawing, misd, report, subjects
 from rrfast.evaluate.division import Division, Part, divide
-from rrfast.evaluate.misd import claims, figures, tables
+from rrfast.evaluate.misd import choice, claims, figures, tables
 from rrfast.evaluate.misd.appraisal import (
     COVERAGES,
     EDGES,
@@ -35,13 +40,16 @@ from rrfast.evaluate.misd.appraisal import (
     appraise,
     corrupted,
     ground,
+    standing,
     tuned,
+    unpacked,
 )
 from rrfast.evaluate.misd.evaluate import _released
+from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.summary import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize
-from rrfast.scores import MSR, ODIN, SCORES, TEMPERATURES, Preprocessed, RelU
+from rrfast.scores import ODIN, SCORES, TEMPERATURES, Preprocessed, Radius, RelU, Score
 from rrfast.scores.named import named
 from rrfast.tables import Block, markdown, settings
 from rrfast.train import TASKS, Task, dump_recipe, load_recipe, train_variants
@@ -193,16 +201,29 @@ def test_a_row_is_what_the_score_gives(on: Any) -> None:
     assert row["risk"] == [risk_at_coverage(score, correct, c) for c in COVERAGES]
     low, high = row["intervals"]["aurc"]
     assert low <= row["aurc"] <= high
-    difference, low, high = row["less_msr"]["aurc"]
-    msr = METRICS["aurc"](MSR()(on.model, x), correct)
-    assert difference == pytest.approx(row["aurc"] - msr, abs=1e-14)
-    assert low <= difference <= high
-    assert set(row["less_msr"]) == {"aurc", "auroc", "fpr_at_tpr", "augrc"}
+    assert torch.equal(unpacked(row["values"]), score.double())
+
+
+def test_what_is_said_of_a_network(on: Any, trainings: Path, tmp_path: Path) -> None:
+    """The gradient's norm alone is the margin over the radius; nothing without one is asked it."""
+    x, y = next(on.division.test.batches(2000, CPU))
+    margin, radius = (SCORES[name](on.model, x) for name in ("margin", "radius_grad"))
+    found = gradient_auroc(on, batch=300)
+    assert found == pytest.approx(auroc(radius.double() / margin.double(), on.correct), abs=1e-4)
+    assert abs(found - 0.5) > 0.01
+    assert math.isnan(gradient_auroc(on._replace(correct=torch.ones_like(on.correct)), 300))
+    flipped = Split(x, on.model(x).argmax(dim=1))
+    assert train_accuracy(on, flipped, batch=300) == 1
+    assert train_accuracy(on, Split(x, y), 300) == on.correct.double().mean().item()
+    for scores, keys in ((("msr",), ["train_accuracy"]), (("radius_grad",), list(tables.NETWORK))):
+        options: dict[str, Any] = {"scores": scores, "draws": 0, "console": QUIET}
+        [row] = misd.evaluate(subjects([trainings / "rat_0"]), tmp_path, **options)["runs"]
+        assert list(row["network"]) == keys
 
 
 def test_radii_are_counted(on: Any) -> None:
     row = appraise("radius_fast", on, Options(draws=0, sensitivity=False))
-    assert (row["intervals"], row["less_msr"], row["temperature"]) == ({}, {}, {})
+    assert (row["intervals"], row["temperature"]) == ({}, {})
     x = on.division.test.data.x
     radius = SCORES["radius_fast"].at(**row["hyperparameters"])(on.model, x)
     for group, own in (("right", radius[on.correct]), ("wrong", radius[~on.correct])):
@@ -323,6 +344,10 @@ def _is(row: dict[str, Any], training: str, score: str) -> bool:
     return (row["training"], row["score"]) == (training, score)
 
 
+def _without(row: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in keys}
+
+
 def test_what_is_done_is_not_done_again(
     evaluated: tuple[Path, dict[str, Any], str],
     trainings: Path,
@@ -348,7 +373,11 @@ def test_what_is_done_is_not_done_again(
     pnorm = "max_logit_pnorm"  # one of its points is no number
     more = misd.evaluate(subjects([trainings]), out, scores=(*scores, pnorm), **asked)
     assert done == [pnorm] * 4
-    assert [r for r in more["runs"] if r["score"] != pnorm] == result["runs"]
+    # How scores stand hangs on which there are, and so does the clock that their times are on.
+    together = ("less_msr", "behind", "milliseconds")
+    assert [_without(r, together) for r in more["runs"] if r["score"] != pnorm] == [
+        _without(r, together) for r in result["runs"]
+    ]
     chosen = [r["hyperparameters"] for r in more["runs"] if r["score"] == pnorm]
     assert {"p": None} in chosen
     with (out / "evaluation.csv").open(newline="") as file:
@@ -366,6 +395,26 @@ def test_what_is_done_is_not_done_again(
         assert done == [pnorm] * 4 + ["msr"]
     finally:
         path.write_bytes(kept)
+
+
+def test_a_score_of_other_options_is_another_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept under a name is of its options: another step or another grid is asked again."""
+    task = TASKS["digits"](seed=3, train=100, validation=60)
+    one = Subject("mine", 0, lambda: (digits_cnn(3).eval(), task))
+
+    def row(name: str, score: Score | None = None) -> dict[str, Any]:
+        if score is not None:
+            monkeypatch.setitem(SCORES, name, score)
+        scores = ("radius_fast", "entropy")
+        runs = misd.evaluate([one], tmp_path, scores=scores, draws=0, console=QUIET)["runs"]
+        return next(run for run in runs if run["score"] == name)
+
+    longer = Radius("fast", options={"alpha": 0.3})
+    assert row("radius_fast")["histogram"] != row("radius_fast", longer)["histogram"]
+    monkeypatch.setattr(rrfast.scores.entropy, "TEMPERATURES", (7.0,))
+    assert row("entropy")["hyperparameters"] == {"temperature": 7.0}
 
 
 def test_what_the_weights_do_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,11 +487,23 @@ def test_a_single_run_has_intervals(trainings: Path, tmp_path: Path) -> None:
         console=QUIET,
     )
     page = (tmp_path / "evaluation.md").read_text()
-    assert "| AURC ×1000 | accuracy % | AURC less MSR's | F | B |" in page
-    assert re.search(r"\| msr \|.*\| 0.00 \[0.00, 0.00\] \| 1 \| 0 \|", page)
-    assert re.search(r"\| energy \|.*\| −?\d+\.\d+ \[.*\] \| 1 \| 0 \|", page)
-    assert re.search(r"\| msr \| \d+\.\d+ \[\d+\.\d+, \d+\.\d+\]", page)
-    assert "the 95 % interval over 50 test sets drawn again" in page
+    assert (
+        "|  | score | AURC ×1000 | less MSR | AUROC % | FPR95 % | AUGRC ×1000 | F | B | ms |"
+        in page
+    )
+    ends = r"\[\S+, \S+\]"
+    for name, less in (("msr", "–"), ("energy", ends)):
+        row = rf"\| \S* \| (\*\*)?{name}(\*\*)? \| \d+\.\d+ {ends} \| {less} \|.* \| 1 \| 0 \| \d"
+        assert re.search(row, page)
+    assert re.search(r"\| energy \| T [\d.]+ \|\n", page)  # as tuned
+    head, _, _ = page.partition("\n## ")
+    for convention in (
+        "- Take energy (1 F per image): it has the lowest AURC",
+        "the 95 % interval over 50 test sets drawn again",
+        "AURC and AUGRC: lower is better, × 1000",
+        "hyper-parameters (T) by AURC",
+    ):
+        assert convention in head
 
 
 def _training(folder: Path, *changes: str) -> Path:
@@ -541,6 +602,70 @@ def test_what_is_evaluated(
     assert (result["runs"][0]["training"], result["runs"][0]["seed"]) == ("mine", 7)
 
 
+# -------------------------------------------------------------------------- the score to take
+
+
+def test_the_first_table_is_that_of_compare(on: Any) -> None:
+    """The same intervals, the same choice and the same sentence, of scores with nothing to tune."""
+    scores, draws = ("msr", "max_logit", "margin", "radius_grad"), 200
+    said = {name: appraise(name, on, Options(draws=draws, sensitivity=False)) for name in scores}
+    values = {name: unpacked(row.pop("values")) for name, row in said.items()}
+    stand = standing(values, on, draws)
+    who = {"training": "mine", "seed": 0, "split": 0, "outliers": 0}
+    rows = [{**who, "score": name, **said[name], **stand[name]} for name in scores]
+    validation, test = (list(part.batches(300, CPU)) for part in on.division)
+    asked = {"draws": draws, "timing": False, "progress": False}
+    compared = rrfast.compare(on.model, test, scores, tune_on=validation, **asked)
+    for row in rows:
+        [theirs] = [each for each in compared.table if each.name == row["score"]]
+        assert row["less_msr"] == {m: list(interval) for m, interval in theirs.less_msr.items()}
+    found = choice.choice(rows)
+    assert [entry.candidate.name for entry in found.entries] == [r.name for r in compared.table]
+    assert [entry.candidate.beaten for entry in found.entries] == [
+        row.beaten for row in compared.table
+    ]
+    assert found.sentence == compared.sentence
+    assert sum(row.beaten for row in compared.table) > 0  # there is something to agree on
+    mine, theirs_ = choice.first_block(rows, "mine"), next(iter(compared._blocks()))
+    assert (mine.head, mine.best) == (theirs_.head, theirs_.best)
+    assert [line[:2] + line[3:4] for line in mine.rows] == [
+        line[:2] + line[3:4] for line in theirs_.rows
+    ]
+    # Without a bootstrap nothing says which differences are noise.
+    nothing = choice.choice([row | {"less_msr": {}, "behind": {}} for row in rows])
+    assert (nothing.taken, nothing.sentence) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("better", "behind", "take"),
+    [
+        ((0.010, 0.011, 0.012), (0.004, 0.005, 0.006), "radius_fast"),  # beyond both
+        ((0.010, 0.011, 0.012), (-0.004, -0.005, 0.006), "msr"),  # other images could turn it
+        ((0.030, 0.001, 0.002), (0.020, -0.002, -0.001), "msr"),  # another seed could
+    ],
+)
+def test_over_seeds_a_score_is_beaten_beyond_images_and_seeds(
+    better: tuple[float, ...], behind: tuple[float, ...], take: str
+) -> None:
+    rows = []
+    for seed, (less, by) in enumerate(zip(better, behind, strict=True)):
+        both = {"training": "mine", "seed": seed, "split": 0, "nan": 0, "errors": 5, "images": 90}
+        cheap = {"score": "msr", "aurc": 0.05, "forwards": 1.0, "backwards": 0.0}
+        dear = {"score": "radius_fast", "aurc": 0.05 - less, "forwards": 2.0, "backwards": 1.0}
+        rows += [
+            {**both, **cheap, "hyperparameters": {}, "behind": {"radius_fast": by}},
+            {**both, **dear, "hyperparameters": {"temperature": 1.0}, "behind": {"msr": -2 * less}},
+        ]
+    found = choice.choice(rows)
+    assert found.taken is not None
+    assert found.taken.candidate.name == take
+    mean, error = statistics.mean(better), statistics.stdev(better) / math.sqrt(3)
+    assert found.entries[0].less_msr == f"−{1000 * mean:.2f} ± {1000 * error:.2f}"
+    several = rows + [row | {"training": "other"} for row in rows]
+    [block] = choice.choices(several, ["mine", "other"])
+    assert [line[:2] for line in block.rows] == [["mine", take], ["other", take]]
+
+
 # ------------------------------------------------------------------------------------- statistics
 
 
@@ -604,11 +729,11 @@ def test_what_the_spread_is_over(evaluated: tuple[Path, dict[str, Any], str]) ->
     """Seeds are counted per training: one of a model beside two of another are not two of both."""
     result = evaluated[1]
     other = [r for r in result["runs"] if (r["training"], r["seed"]) != ("Standard", 1)]
-    both = "\n".join(tables.notes({**result, "runs": other}))
+    both = "\n".join(tables.conventions({**result, "runs": other}))
     assert "Mean ± standard deviation over 2 training seeds." in both
     assert "Of a training with one seed: in brackets the 95 % interval over 20 test sets" in both
     apart = [r for r in other if (r["training"], r["seed"]) != ("RAT", 0)]
-    one = "\n".join(tables.notes({**result, "runs": apart}))
+    one = "\n".join(tables.conventions({**result, "runs": apart}))
     assert "training seeds" not in one
     assert "In brackets the 95 % interval over 20 test sets" in one
 
@@ -652,6 +777,50 @@ def test_what_is_said_of_the_claims() -> None:
     assert verdicts["The radius finds errors better", "msr"] == 1
     assert "(the paper: all): Standard 0." in "\n".join(claims.sentences({"runs": worse}))
     assert list(claims.comparisons({"runs": [r for r in better if r["score"] == "msr"]})) == []
+
+
+def test_trainings_are_held_against_each_other_under_the_same_score() -> None:
+    """AT is better than Standard by 1, RAT by 3 with MSR and by 4 with the radius, nearly."""
+    gain = {
+        ("Standard", "msr"): 0,
+        ("AT", "msr"): 1,
+        ("RAT", "msr"): 3,
+        ("Standard", "radius_fast"): -1,
+        ("AT", "radius_fast"): 1,
+        ("RAT", "radius_fast"): 4,
+    }
+    rows = [
+        {
+            **_row(seed, 0, (20 + 5 * seed - by + jitter) / 1000),
+            "training": training,
+            "score": score,
+            "auroc": 0.8 + (by + seed) / 100 - jitter / 100,
+            "accuracy": 0.9 + (training == "RAT") / 100 - jitter / 1000,
+            "corruptions": {"fog": {"aurc": 0.3, "auroc": 0.7, "accuracy": 0.5 + by / 10}},
+        }
+        for (training, score), by in gain.items()
+        # One seed of AT was not trained: what shares no seed is not compared.
+        for seed, jitter in enumerate((0.0, 0.01, 0.02) if training != "AT" else (0.0, 0.05))
+    ]
+    aurc, points = list(tables._trained(rows, "", at))
+    assert aurc.head == [
+        "score",
+        "AT\nless Standard\n2 seeds",
+        "RAT\nless Standard\n3 seeds",
+        "RAT\nless AT\n2 seeds",
+    ]
+    assert aurc.rows == [
+        ["msr", "✓ −0.98 ± 0.02", "✓ −3.00 ± 0.00", "✓ −2.02 ± 0.02"],
+        ["radius_fast", "✓ −1.98 ± 0.02", "✓ −5.00 ± 0.00", "✓ −3.02 ± 0.02"],
+    ]
+    assert points.rows[1][2:] == ["✓ +5.00 ± 0.00", "✓ +3.02 ± 0.02"]
+    assert points.rows[2] == ["accuracy", "· +0.00 ± 0.00", "✓ +1.00 ± 0.00", "✓ +1.00 ± 0.00"]
+    foggy = list(tables._trained(rows, "", claims.under_corruption))
+    assert foggy[1].rows[2][2] == "✓ +30.00 ± 0.00"
+    apart = [row for row in rows if (row["training"] == "AT") == (row["seed"] == 1)]
+    head = next(tables._trained(apart, "", at)).head
+    assert head == ["score", "RAT\nless Standard\n2 seeds"]
+    assert not list(tables._trained([r for r in rows if r["training"] == "AT"], "", at))
 
 
 def test_claims_over_divisions() -> None:
@@ -701,11 +870,49 @@ def test_the_legend_has_the_scores_of_all_panels(
     assert named_ == {"msr", "odin", "relu+eps", "radius_fast"}
 
 
+def test_every_score_is_drawn_in_a_style_of_its_own(
+    evaluated: tuple[Path, dict[str, Any], str],
+) -> None:
+    names = [*misd.SETS["all"], "one_of_my_own"]
+    assert set(misd.SETS["quick"]) >= {"doctor_beta", "max_logit_pnorm"}
+    like = next(row for row in evaluated[1]["runs"] if row["score"] == "radius_fast")
+    rows = [{**like, "score": name} for name in names]
+    drawn = {d.name: d.figure for d in figures.figures({**evaluated[1], "runs": rows})}
+    for name in ("risk_coverage", "risk_less_msr", "temperature", "corruptions_standard", "above"):
+        [legend] = drawn[name].legends
+        assert {text.get_text() for text in legend.get_texts()} == set(names), name
+    assert len(set(figures._drawn(rows).values())) == len(names)
+    # No two labels of an axis stand on each other.
+    axis = drawn["temperature"].axes[0].yaxis
+    assert [tick for tick in axis.get_minorticklabels() if tick.get_text()] == []
+
+
+def test_a_legend_has_names_that_begin_with_an_underscore() -> None:
+    """A name of a folder may, and what matplotlib itself calls `_child0` has none."""
+    figure, grid = drawing.panels(["one"])
+    [(_, ax)] = grid
+    ax.plot([0, 1], [0, 1], label="_line")
+    ax.plot([0, 1], [0, 1])
+    ax.axhline(0.5)
+    ax.bar([0], [1], label="_bar")
+    ax.stairs([1.0], [0.0, 1.0], label="_stairs")
+    ax.errorbar([0], [1], [1], label="_error")
+    drawing.legend(figure)
+    [legend] = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {
+        "_line",
+        "_bar",
+        "_stairs",
+        "_error",
+    }
+
+
 def test_the_figures(evaluated: tuple[Path, dict[str, Any], str]) -> None:
     drawn = {d.name: d.figure for d in figures.figures(evaluated[1])}
     assert set(drawn) == {
         "radius",
         "risk_coverage",
+        "risk_less_msr",
         "temperature",
         "above",
         "corruptions_rat",
@@ -767,8 +974,14 @@ def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -
     assert page.open == []
     assert "script" not in page.tags
     assert all(source.startswith(("data:image/", "#")) for source in page.sources)
-    assert page.tags.count("img") == 6
+    assert page.tags.count("img") == 7
     assert page.tags.count("table") == len(list(tables.blocks(evaluated[1])))
+    # What is wider than a phone scrolls in a box of its own.
+    boxes = re.findall(r'<div class="scroll"><(?:table|img)', text)
+    assert len(boxes) == page.tags.count("img") + page.tags.count("table")
+    before, _, _ = text.partition("<table")
+    for convention in tables.conventions(evaluated[1]):
+        assert html.escape(convention, quote=False) in before.replace("&#39;", "'")
     assert "A <title> & more" in page.text
     assert "url(" not in text
     for row in ("relu+eps", "radius_fast", "The radius finds errors better"):
@@ -818,6 +1031,10 @@ def test_the_page_of_committed_results(tmp_path: Path) -> None:
     page.feed(out.read_text())
     assert "What each part of RAT does: digits" in page.text
     assert "Speed and worth" in page.text
+    # A benchmark's page is written from memory, and again from a file that has no infinity.
+    for folder in root.glob("benchmarks/results/*/bench-*"):
+        result = json.loads((folder / "bench.json").read_text())
+        assert bench.markdown(result) == (folder / "bench.md").read_text()
 
 
 # --------------------------------------------------------------------------------- the commands
@@ -827,11 +1044,16 @@ def test_the_commands(trainings: Path, tmp_path: Path, capsys: pytest.CaptureFix
     out = tmp_path / "out"
     arguments = [str(trainings / "rat_0"), "--scores", "msr,radius_grad", "--draws", "0"]
     assert cli.main(["evaluate", *arguments, "--out", str(out)]) == 0
-    assert "Errors found: RAT" in capsys.readouterr().out
+    assert "Which score finds the errors: RAT" in capsys.readouterr().out
     result = json.loads((out / "evaluation.json").read_text())
     assert result["command"] == f"rrfast evaluate {' '.join(arguments)} --out {out}"
-    assert cli.main(["report", str(out), "--out", str(tmp_path / "page.html")]) == 0
+    page = (out / "evaluation.md").read_text()
+    (out / "evaluation.md").write_text("of an older version")
+    (out / "risk_coverage.png").unlink()
+    assert cli.main(["report", str(out), "--out", str(tmp_path / "page.html"), "--pages"]) == 0
     assert (tmp_path / "page.html").is_file()
+    assert (out / "evaluation.md").read_text() == page
+    assert (out / "risk_coverage.png").is_file()
     capsys.readouterr()
 
     assert cli.main(["evaluate", str(trainings / "rat_0"), "--scores", "mrs"]) == 2

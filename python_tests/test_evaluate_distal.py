@@ -303,8 +303,10 @@ def test_the_claim_of_the_article() -> None:
     for lower, verdict in ((0.0, "confirmed"), (0.98, "undecided")):
         rows = [row_of("PGD-AT", s, 1.0 - 0.01 * s) for s in range(3)]
         rows += [row_of("CCAT", s, lower + 0.02 * (s == 1)) for s in range(3)]
-        lines = tables.notes({"runs": rows, "data": ["cifar10"], "options": options})
-        assert any("99.5 % of the 900 right predictions" in line for line in lines)
+        result = {"runs": rows, "data": ["cifar10"], "options": options}
+        lines = tables.notes(result)
+        threshold = "99.5 % of the 900 right predictions"
+        assert any(threshold in line for line in tables.conventions(result))
         assert "PGD-AT, last checkpoint: 99.00 ± 1.00 %, from 98.0 to 100.0 over 3 seeds; " in (
             "\n".join(lines)
         )

@@ -49,6 +49,7 @@ from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, 
 from rrfast.evaluate.summary import of
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
+from rrfast.tables import number
 from rrfast.train import TASKS, Task
 
 CPU = torch.device("cpu")
@@ -610,6 +611,20 @@ def test_the_best_of_each_set_is_bold(evaluated: tuple[Path, dict[str, Any]]) ->
     assert block.best == expected
 
 
+def test_trainings_are_held_against_each_other(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    """Set by set and score by score, over the one seed that both trainings have."""
+    for metric, factor in (("fpr", 100.0), ("auroc", 100.0)):
+        said = {"fpr": "FPR95 %", "auroc": "AUROC %"}[metric]
+        title = f"Trainings against each other: {said}, points"
+        [block] = [b for b in tables.blocks(evaluated[1]) if b.title == title]
+        assert block.head == ["against", "score", "mine\nless Standard\n1 seed"]
+        assert len(block.rows) == len(SETS) * len(SCORES)
+        for name, score, cell in block.rows:
+            own = of(evaluated[1]["runs"], kind="score", set=name, score=score, seed=0)
+            mine, standard = (of(own, training=t)[0][metric] for t in ("mine", "Standard"))
+            assert cell == f"· {number(mine - standard, factor, 1, sign='+')}"
+
+
 def test_what_is_refused(model: nn.Module, task: Task, tmp_path: Path) -> None:
     one = Subject("mine", 0, lambda: (model, task))
     refused = partial(_evaluate, [one], tmp_path / "nothing")
@@ -744,6 +759,19 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
         assert figure.get_supylabel() or all(ax.get_ylabel() for ax in axes)
     assert [ax.get_title() for ax in drawn["confidence"].axes] == ["inside", *SETS]
     assert len(drawn["diagnostics_mine"].axes) == len(figures.EXPLAINED)
+    # Every score, however many.
+    many = [f"score {i}" for i in range(12)]
+    rows = [
+        row | {"score": name} for row in evaluated[1]["runs"] if "score" in row for name in many
+    ]
+    inside, scored = (
+        [row for row in rows if row["kind"] == kind and row["training"] == "mine"]
+        for kind in ("inside", "score")
+    )
+    sets = [row for row in evaluated[1]["runs"] if row["kind"] == "set"]
+    for figure in (figures.accepted(inside), figures.distance(sets, scored)):
+        [legend] = figure.legends
+        assert set(many) <= {text.get_text() for text in legend.get_texts()}
 
 
 def test_tables_say_a_dash_for_what_is_not_there(evaluated: tuple[Path, dict[str, Any]]) -> None:

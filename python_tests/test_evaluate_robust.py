@@ -329,6 +329,10 @@ def test_what_is_done_is_not_done_again(
         ("ce", EPS, 1),
         ("ce", EPS, 3),
     ]
+    # So are other options of an attack, whatever it is called.
+    monkeypatch.setitem(ATTACKS, "fgsm", partial(ATTACKS["fgsm"], momentum=0.5))
+    rows()
+    assert done[8:] == [("ce", EPS, 1)]
 
 
 class Bright(nn.Module):
@@ -450,7 +454,7 @@ def test_pgd_and_autoattack_side_by_side() -> None:
     lines = tables.notes(result)
     assert "PGD-100, last checkpoint, against MAIL: above MAIL + reweighting." in lines
     assert "AA (ours), last checkpoint, against MAIL: below MAIL + reweighting." in lines
-    assert any("not the published package" in line for line in lines)
+    assert any("not the published package" in line for line in tables.conventions(result))
     assert any("o many points" in line and "MAIL + reweighting 16.00" in line for line in lines)
     assert not any("Warning" in line for line in lines)
     first, differences = tables.blocks(result)

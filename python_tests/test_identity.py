@@ -274,5 +274,5 @@ def test_settings_of_another_type(setting: str, value: object) -> None:
         TypeError, match=rf"^{setting} must be (a number|an integer|True or False),"
     ):
         Training(**{"epochs": 1, setting: value})
-    with pytest.raises(ValueError, match=r"augment\.padding must be an integer of at least 0"):
+    with pytest.raises(ValueError, match=r"padding must be an integer of at least 0"):
         Augment(padding=torch.tensor(1))  # type: ignore[arg-type]

@@ -154,7 +154,7 @@ def test_fewer_images_to_train_on(name: str, folder: Path) -> None:
     assert all(torch.equal(split.test.x, whole.test.x) for split in some)
     other = TASKS[name](str(folder), 4, train=4, validation=2)
     assert not torch.equal(other.train.x, some[0].train.x)
-    for train, sentence in ((0, "at least 1"), (8, "at most the 7 images")):
+    for train, sentence in ((-1, "at least 0"), (8, "at most the 7 images")):
         with pytest.raises(ValueError, match=f"train must be .*{sentence}"):
             TASKS[name](str(folder), train=train, validation=2)
 

@@ -75,7 +75,7 @@ def test_a_library_that_does_not_load_is_one_loud_warning(tmp_path: Path):
         from rrfast import _native
         assert _native.load()["cpu"].state == "failed"
         h0, h1 = torch.tensor([[3.0, 1.0]]), torch.tensor([[2.0, 2.0]])
-        print(rrfast.ops.linear_radius(h0, h1, torch.tensor([0]), alpha=0.5).item())
+        print(rrfast.ops.linear_radius(h0, h1, torch.tensor([0]), alpha=0.5)[0].item())
     """
     done = run("-W", "always", "-c", program, path=tmp_path)
     assert done.returncode == 0, done.stderr

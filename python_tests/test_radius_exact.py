@@ -260,15 +260,13 @@ def test_agrees_with_the_reference_sample_by_sample(bounds: tuple[float, float] 
     x = torch.rand(24, 1, 8, 8, dtype=torch.float64)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    fast = reference.radius_fast(model, x, temperature=0.7, bounds=bounds)
-    torch.testing.assert_close(
-        rrfast.radius(model, x, temperature=0.7, alpha=0.01, bounds=bounds),
-        fast,
-        rtol=1e-10,
-        atol=0,
-    )
-    radius, lower, upper = reference.radius_bs(model, x, temperature=0.7, bounds=bounds)
+    radius, rival = reference.radius_fast(model, x, temperature=0.7, bounds=bounds)
+    fast = rrfast.radius(model, x, temperature=0.7, alpha=0.01, bounds=bounds, full_output=True)
+    torch.testing.assert_close(fast.radius, radius, rtol=1e-10, atol=0)
+    assert torch.equal(fast.rival, rival)
+    radius, lower, upper, rival = reference.radius_bs(model, x, temperature=0.7, bounds=bounds)
     result = rrfast.radius(model, x, method="bs", temperature=0.7, bounds=bounds, full_output=True)
     assert torch.equal(result.radius, radius)
     assert torch.equal(result.lower, lower)
     assert torch.equal(result.upper, upper)
+    assert torch.equal(result.rival, rival)

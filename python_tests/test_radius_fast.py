@@ -43,7 +43,7 @@ def test_the_step_is_the_first_order_radius(unit: float, temperature: float) -> 
     assert (step < 0.01 * unit).sum() >= 20
     expected = torch.cat(
         [
-            reference.radius_fast(model, row[None], temperature=temperature, alpha=alpha) / unit
+            reference.radius_fast(model, row[None], temperature=temperature, alpha=alpha)[0] / unit
             for row, alpha in zip(x, step.tolist(), strict=True)
         ]
     )

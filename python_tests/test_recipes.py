@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import inspect
 import math
 import os
@@ -26,6 +27,7 @@ from rrfast.data.cifar import Cifar
 from rrfast.models import FirstClasses, load_model
 from rrfast.objectives import ACET, CCAT, MAIL, OBJECTIVES, RAT, OpenMix, Standard
 from rrfast.train import (
+    Augment,
     Recipe,
     Training,
     dump_recipe,
@@ -315,6 +317,42 @@ def test_a_file_that_is_no_image(
     assert len(err.splitlines()) == 1
 
 
+def test_fewer_images_of_a_folder(folders: Path) -> None:
+    """As of the other data: at random by the seed, in their order, the more holding the fewer."""
+    options = {"train": str(folders / "train"), "test": str(folders / "val"), "size": 8}
+    whole, *some, other = (
+        tasks.image_folder_task(**options, seed=seed, train_images=n)
+        for n, seed in ((None, 3), (5, 3), (8, 3), (5, 4))
+    )
+    files = [part.train.files for part in (whole, *some, other)]
+    assert [len(names) for names in files] == [12, 5, 8, 5]
+    assert set(files[1]) < set(files[2]) < set(files[0])
+    assert files[1] == sorted(files[1])
+    assert files[3] != files[1]
+    for part in some:
+        assert part.train.classes == ["cat", "dog"]
+        for i, name in enumerate(part.train.files):
+            x, y = part.train[i]
+            assert torch.equal(x, whole.train[files[0].index(name)][0])
+            assert y == int(part.train.y[i]) == ["cat", "dog"].index(name.split("/")[0])
+        assert part.test.files == whole.test.files
+    for n, sentence in (
+        (13, "at most the 12 images there are, got 13"),
+        (-1, "integer of at least 0"),
+    ):
+        with pytest.raises(ValueError, match=f"train_images must be .*{sentence}"):
+            tasks.image_folder_task(**options, train_images=n)
+    recipe = in_folders(folders, "data.train_images=6", "training.workers=0", "data.seed=-1")
+    assert len(train(recipe, folders / "out", console=QUIET).history) == 2
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+@pytest.mark.parametrize("n", [-1, 1.5, "x", True])
+def test_of_all_data_a_number_is_asked_for_alike(name: str, n: object) -> None:
+    with pytest.raises(ValueError, match=f"train must be an integer of at least 0, got {n!r}"):
+        tasks.TASKS[name](train=n)
+
+
 def test_folders_of_other_classes(folders: Path) -> None:
     (folders / "val" / "dog").rename(folders / "val" / "cow")
     with pytest.raises(ValueError, match=r"validation must have the classes of train, 2 .* cow, d"):
@@ -417,8 +455,12 @@ training: {epochs: 1, batch_size: 20}
     ("text", "changes", "sentence"),
     [
         ("model: [", [], "is no YAML: "),
-        ("", [], "mine.yaml: it must be a mapping, got None"),
-        ("- model", [], "it must be a mapping, got ['model']"),
+        ("", [], "mine.yaml: it must be a mapping with model, data, objective, training, got None"),
+        (
+            "- model",
+            [],
+            "it must be a mapping with model, data, objective, training, got ['model']",
+        ),
         # A recursion in Python has an end; aliases need a dozen lines for a million entries.
         ("[" * 5000, [], "mine.yaml must not be nested deeper than 50"),
         ("a: " + "[" * 60 + "]" * 60, [], "mine.yaml must not be nested deeper than 50"),
@@ -442,12 +484,20 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["training.threads=9999999999999"], "training.threads must be less than 2**16"),
         (DIGITS, ["training.workers=99999"], "training.workers must be less than 2**16, got 99999"),
         (DIGITS, ["training.learning_rate=1/3"], "learning_rate must be a number, got '1/3'"),
-        (DIGITS, ["training.augment=2"], "training.augment must be a mapping or null, got 2"),
+        (
+            DIGITS,
+            ["training.augment=2"],
+            "augment must be a mapping with padding, flip or null, got 2",
+        ),
         (DIGITS, ["model={1: 2}"], "the entries of model must have names that are text"),
+        (DIGITS, ["training.augment=crop"], "must be a mapping with padding, flip or null, got 'c"),
+        (DIGITS, ["training.augment.padding=-1"], "training.augment.padding must be an integer of"),
+        (DIGITS, ["training.augment.padding=70000"], "augment.padding must be less than 2**16, go"),
+        (DIGITS, ["training.augment.flip=1"], "training.augment.flip must be true or false, got 1"),
         (
             DIGITS,
             ["training.optimizer=adan"],
-            "one of sgd, adam, adamw, got 'adan'; did you mean adam?",
+            "of sgd, adam, adamw, got 'adan'; did you mean ad",
         ),
         (DIGITS, ["training.augment.paddings=3"], "it has padding, flip; did you mean padding?"),
         (DIGITS, ["training.epochs=3 # three"], "training.epochs must be an integer, got '3 # t"),
@@ -467,7 +517,11 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["training.precision=8-true"], "Precision '8-true' is invalid"),
         (DIGITS, ["data.name=digit"], "got 'digit'; did you mean digits?"),
         (DIGITS, ["data.names=3"], "data: digits has the options seed, noise, train, validation, "),
-        (DIGITS, ["data.train=many"], "train must be an integer, got 'many'"),
+        (DIGITS, ["data.noise=loud"], "noise must be a number, got str 'loud'"),
+        (DIGITS, ["data={name: fashion_mnist, seed: x}"], "seed must be an integer, got 'x'"),
+        (DIGITS, ["data={name: image_folder, train: 5}"], "of its images say train_images=5"),
+        (DIGITS, [f"data={{name: synthetic, train: {2**63}}}"], "train must be less than 2**63, g"),
+        (DIGITS, ["data.train=many"], "train must be an integer of at least 0, got 'many'"),
         (DIGITS, ["data.train=0"], "there must be images for a step, got 0"),
         (DIGITS, ["data.validation=0"], "validation must hold at least one image, got none"),
         (DIGITS, ["data={name: cifar10}"], "data: cifar10 needs folder"),
@@ -476,7 +530,12 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["objective=rat"], "objective must be a mapping, got 'rat'"),
         (DIGITS, ["objective.eps=much"], "eps must be a number, got str 'much'"),
         (DIGITS, ["objective.epsilon=1"], "objective: rat has the options eps, mode, "),
-        (DIGITS, ["objective={name: at, mode: rat}"], "objective: at has the options eps, crit"),
+        (
+            DIGITS,
+            ["objective={name: at, mode: rat}"],
+            "objective: at has the options eps, label_",
+        ),
+        (DIGITS, [f"objective.steps={2**63}"], f"steps must be less than 2**63, got {2**63}"),
         (DIGITS, ["objective.mixup=-1"], "mixup must be finite and greater than 0"),
         (DIGITS, ["objective={name: openmix}"], "objective: openmix needs outliers"),
         (
@@ -525,6 +584,16 @@ training: {epochs: 1, batch_size: 20}
             "gamma, beta, and not label_smoothing",
         ),
         (DIGITS, ["objective={name: mail, warmup: 40}"], "warmup must be less than all"),
+        (
+            DIGITS,
+            ["objective.criterion=x", "objective.class_weights=null"],
+            "mixup_off_epochs, epochs, and not criterion",
+        ),
+        (
+            DIGITS,
+            ["data={name: image_folder, train: x, test: 5}"],
+            "test must be a path, str or",
+        ),
         (DIGITS, ["objective={name: acet}"], "objective: acet needs noise"),
         (DIGITS, ["model.name=resnet"], "model must be one of pytorchcv:NAME"),
         (DIGITS, ["model.name=rrfast.data:digit_cnn"], "did you mean digits_cnn"),
@@ -614,6 +683,14 @@ def test_folders_that_cannot_be_written(
     code, _, err = command(recipe, "--out", file, capsys=capsys)
     assert code == 1
     assert err == f"rrfast: out must be a folder, and {file} is a file: give another\n"
+    for out, why in (
+        (file / "below" / "it", f"{file} is a file"),
+        (tmp_path / ("a" * 300), os.strerror(errno.ENAMETOOLONG)),
+    ):
+        code, _, err = command(recipe, "--out", out, capsys=capsys)
+        assert code == 1
+        said = f"rrfast: out must be a folder that can be made, and '{out}' cannot be: {why}\n"
+        assert err == said
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     if os.geteuid() == 0:  # who may write anywhere
@@ -687,6 +764,20 @@ def test_changes_reach_everything(tmp_path: Path) -> None:
     path = tmp_path / "again.yaml"
     path.write_text(dump_recipe(recipe), encoding="utf-8")
     assert load_recipe(path) == recipe
+
+
+def test_a_part_of_what_is_null(tmp_path: Path) -> None:
+    """A recipe that a training left says `augment: null`: a change begins there."""
+    path = tmp_path / "written.yaml"
+    path.write_text(dump_recipe(load_recipe("digits_rat")), encoding="utf-8")
+    assert "augment: null" in path.read_text(encoding="utf-8").replace(
+        "augment:\n", "augment: null"
+    )
+    for source in (path, "digits_rat"):
+        augment = load_recipe(source, ["training.augment.padding=2"]).training.augment
+        assert augment == Augment(padding=2, flip=True)
+    changes = ["training.augment.flip=false", "training.augment=null"]
+    assert load_recipe(path, changes).training.augment is None
 
 
 def test_what_is_given_comes_before_what_the_training_says() -> None:

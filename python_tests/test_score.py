@@ -130,6 +130,9 @@ def assert_rows(found: list[dict[str, str]], model: Any, batches: list[Tensor], 
     assert [int(row["prediction"]) for row in found] == [
         y for result in results for y in result.prediction.tolist()
     ]
+    assert [int(row["rival"]) for row in found] == [
+        y for result in results for y in result.rival.tolist()
+    ]
     assert [row["accept"] for row in found] == [str(r >= t).lower() for r in radius]
     assert {row["error"] for row in found} == {""}
 
@@ -144,10 +147,10 @@ def test_a_folder_to_its_depth(nets: str, root: Path, tmp_path: Path) -> None:
     (root / ".cache" / "1.png").write_text("no image")
     (root / "a" / "loop").symlink_to(root)
     out = tmp_path / "new" / "scores.csv"
-    done = quiet(f"{nets}:rgb", root, out, threshold=0.01, batch=3, part=4)
+    done = quiet(f"{nets}:rgb", root, out, score="radius_fast", threshold=0.01, batch=3, part=4)
     found = rows(out)
     assert [row["image"] for row in found] == NAMES
-    assert list(found[0]) == ["image", "prediction", "radius_fast", "accept", "error"]
+    assert list(found[0]) == ["image", "prediction", "rival", "radius_fast", "accept", "error"]
     x = read(root, NAMES)
     # A part of four and one of two, in batches of three.
     assert_rows(found, load_model(f"{nets}:rgb"), [x[:3], x[3:4], x[4:]], 0.01)
@@ -160,7 +163,7 @@ def test_grey_where_the_model_takes_one_channel(nets: str, root: Path, tmp_path:
     Image.fromarray(pixels(1, 12, 10)[0]).save(root / "a" / "1.png")
     for name, mode in (("gray", "L"), ("rgb", "RGB")):
         out = tmp_path / f"{name}.csv"
-        quiet(f"{nets}:{name}", root, out, threshold=math.inf)
+        quiet(f"{nets}:{name}", root, out, score="radius_fast", threshold=math.inf)
         model = load_model(f"{nets}:{name}")
         assert_rows(rows(out), model, [read(root, NAMES, mode)], math.inf)
 
@@ -171,7 +174,7 @@ def test_size_has_the_geometry_of_image_folder(nets: str, root: Path, tmp_path: 
     for name in ("b/3.jpg", "z.png", "é.png"):
         (root / name).unlink()
     (root / "b").rmdir()
-    quiet(f"{nets}:rgb", root, tmp_path / "s.csv", size=16, threshold=0.0)
+    quiet(f"{nets}:rgb", root, tmp_path / "s.csv", score="radius_fast", size=16, threshold=0.0)
     data = rrfast.data.image_folder(root, size=16)
     found = rows(tmp_path / "s.csv")
     # c/2.jpeg is in a sub-folder of the class, which image_folder does not look into.
@@ -190,7 +193,7 @@ def test_npy(nets: str, tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> N
     np.save(tmp_path / "x.npy", array)
     channels = shape[1] if len(shape) == 4 else 1
     name = f"{nets}:{'rgb' if channels == 3 else 'gray'}"
-    quiet(name, tmp_path / "x.npy", tmp_path / "s.csv", threshold=0.02)
+    quiet(name, tmp_path / "x.npy", tmp_path / "s.csv", score="radius_fast", threshold=0.02)
     x = torch.tensor(array.astype(np.float32).reshape(7, channels, 9, 8).copy())
     found = rows(tmp_path / "s.csv")
     assert [row["image"] for row in found] == [str(i) for i in range(7)]
@@ -200,7 +203,7 @@ def test_npy(nets: str, tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> N
 def test_without_a_threshold_nothing_is_accepted_or_rejected(
     nets: str, root: Path, tmp_path: Path
 ) -> None:
-    done = quiet(f"{nets}:rgb", root, tmp_path / "s.csv", score="msr")
+    done = quiet(f"{nets}:rgb", root, tmp_path / "s.csv")  # MSR, the default
     assert done[3:] == (None, None, "none was asked for")
     found = rows(tmp_path / "s.csv")
     expected = SCORES["msr"](load_model(f"{nets}:rgb"), read(root, NAMES))
@@ -231,12 +234,11 @@ def test_an_infinite_radius_is_accepted_and_written_as_inf(tmp_path: Path) -> No
         encoding="utf-8",
     )
     np.save(tmp_path / "x.npy", pixels(2, 3, 3))
-    done = quiet(
-        f"{tmp_path / 'net.py'}:Net", tmp_path / "x.npy", tmp_path / "s.csv", threshold=math.inf
-    )
-    assert [(row["radius_fast"], row["accept"]) for row in rows(tmp_path / "s.csv")] == [
-        ("inf", "true")
-    ] * 2
+    arguments = (f"{tmp_path / 'net.py'}:Net", tmp_path / "x.npy", tmp_path / "s.csv")
+    done = quiet(*arguments, score="radius_fast", threshold=math.inf)
+    assert [
+        (row["radius_fast"], row["accept"], row["rival"]) for row in rows(tmp_path / "s.csv")
+    ] == [("inf", "true", "")] * 2
     assert (done.accepted, done.threshold) == (2, math.inf)
     told = json.loads((tmp_path / "s.csv.json").read_text(encoding="utf-8"))
     assert told["threshold"]["threshold"] == "inf"
@@ -255,6 +257,7 @@ def test_what_cannot_be_scored_is_a_row(
     (root / os.fsdecode(b"b/7\xff.png")).write_text("no image")
     out = tmp_path / "s.csv"
     argv = ["score", f"{nets}:rgb", str(root), "--out", str(out), "--threshold", "-1"]
+    argv += ["--score", "radius_fast"]
     state = torch.get_rng_state()
     code = cli.main([*argv, "--batch", "2", "--part", "5", "--workers", str(workers)])
     assert code == 1
@@ -310,7 +313,7 @@ def test_all_images_are_corrupt(nets: str, tmp_path: Path) -> None:
         (tmp_path / "in" / f"{i:02}.png").write_text("no image")
     done = quiet(f"{nets}:rgb", tmp_path / "in", tmp_path / "s.csv", coverage=None, part=5)
     assert (done.images, done.failed, len(done.errors)) == (13, 13, 10)
-    assert {row["radius_fast"] for row in rows(tmp_path / "s.csv")} == {""}
+    assert {row["msr"] for row in rows(tmp_path / "s.csv")} == {""}
 
 
 def test_floats_outside_of_the_unit_interval(nets: str, tmp_path: Path) -> None:
@@ -359,6 +362,7 @@ def test_what_has_no_score_is_no_number(nets: str, tmp_path: Path) -> None:
     table = parquet.read_table(tmp_path / "s.parquet")
     assert [value is None for value in table["msr"].to_pylist()] == [False, True, False, False]
     assert [row["msr"] == "" for row in rows(tmp_path / "s.csv")] == [False, True, False, False]
+    assert table["rival"].null_count == 4  # a score of the logits alone looks at no other class
     assert table["accept"].to_pylist() == [True, False, True, True]
     assert table["error"].to_pylist()[1].startswith("the model's score is NaN: ")
 
@@ -366,20 +370,20 @@ def test_what_has_no_score_is_no_number(nets: str, tmp_path: Path) -> None:
 def test_a_table_of_every_kind_of_row(tmp_path: Path) -> None:
     """Quotes and line ends in names, and numbers to the bit."""
     kinds = [
-        Row('a,"b"\n.png', 3, 0.1 + 0.2, True, None),
-        Row("a\rb.png", 3, 2.0, True, "of a\r\n"),
-        Row("b", None, None, None, "a sentence, with a comma"),
-        Row("c", 1, -math.inf, False, None),
+        Row('a,"b"\n.png', 3, 2, 0.1 + 0.2, True, None),
+        Row("a\rb.png", 3, None, 2.0, True, "of a\r\n"),
+        Row("b", None, None, None, None, "a sentence, with a comma"),
+        Row("c", 1, 0, -math.inf, False, None),
     ]
     write_rows(tmp_path / "t.csv", "energy", [kinds[:1], [], kinds[1:]])
     text = (tmp_path / "t.csv").read_bytes().decode()
     assert list(csv.reader(io.StringIO(text, newline="")))[1:] == [
-        ['a,"b"\n.png', "3", "0.30000000000000004", "true", ""],
-        ["a\rb.png", "3", "2.0", "true", "of a\r\n"],
-        ["b", "", "", "", "a sentence, with a comma"],
-        ["c", "1", "-inf", "false", ""],
+        ['a,"b"\n.png', "3", "2", "0.30000000000000004", "true", ""],
+        ["a\rb.png", "3", "", "2.0", "true", "of a\r\n"],
+        ["b", "", "", "", "", "a sentence, with a comma"],
+        ["c", "1", "0", "-inf", "false", ""],
     ]
-    assert text.startswith("image,prediction,energy,accept,error\n")
+    assert text.startswith("image,prediction,rival,energy,accept,error\n")
 
 
 def test_no_name_is_a_formula_in_a_spreadsheet(nets: str, tmp_path: Path) -> None:
@@ -637,7 +641,7 @@ class Runs(NamedTuple):
 
 
 MANY = 23
-OPTIONS = ["--batch", "2", "--part", "4", "--device", "cpu"]
+OPTIONS = ["--batch", "2", "--part", "4", "--device", "cpu", "--score", "radius_fast"]
 
 
 @pytest.fixture(scope="module")
@@ -751,7 +755,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any
         ("images", {}),
         ("weights", {"classes": 7}),
         ("model", {"normalize": "cifar10"}),
-        ("score", {"score": "msr"}),
+        ("score", {"score": "energy"}),
         ("threshold", {"threshold": 0.25}),
         ("shape", {"size": 8}),
         ("batch", {"batch": 3}),
@@ -832,7 +836,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     parts = Parts(tmp_path / "s.csv", 4, 2)
     parts.begin({}, dict)
     for part in range(2):
-        parts.write(part, [Row("a", 1, 0.1, None, None)] * 2)
+        parts.write(part, [Row("a", 1, 0, 0.1, None, None)] * 2)
     file = parts.folder / f"{name}.json"
     changed = file.read_text(encoding="utf-8").replace("0.1", "0.7").replace("{}, ", '{"a": 1}, ')
     for bad in ("[[", "[]", '{"content": []}', changed):
@@ -859,7 +863,7 @@ def test_a_part_of_another_length_is_refused(tmp_path: Path) -> None:
     parts = Parts(tmp_path / "s.csv", 4, 2)
     parts.begin({}, dict)
     for part, n in ((0, 2), (1, 1)):
-        parts.write(part, [Row("a", 1, 0.1, None, None)] * n)
+        parts.write(part, [Row("a", 1, 0, 0.1, None, None)] * n)
     with pytest.raises(ValueError, match=r"000001.json must have 2 rows, and has 1: delete it"):
         list(parts.rows())
 

@@ -236,6 +236,20 @@ def test_nan_is_never_accepted(trained: nn.Module, data: Any) -> None:
         assert accept.tolist() == [True, False, True, True]
 
 
+def test_without_a_score_one_forward_is_all_it_takes(data: Any) -> None:
+    """MSR: of a model too that has no gradient, which no radius can be had of."""
+
+    class Rounded(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.flatten(1)[:, :10].detach() * 4).round()
+
+    classifier = SelectiveClassifier(Rounded())
+    x = data.test.x[:50]
+    assert torch.equal(classifier(x).confidence, SCORES["msr"](Rounded(), x))
+    with pytest.raises(ValueError, match="model must be differentiable with respect to x"):
+        SelectiveClassifier(Rounded(), "radius_fast")(x)
+
+
 def test_it_leaves_the_model_as_it_was(trained: nn.Module, data: Any) -> None:
     trained.train()
     SelectiveClassifier(trained, "radius_fast")(data.test.x[:4])

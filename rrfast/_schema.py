@@ -17,21 +17,22 @@ from rrfast.reference import accumulate_dtype, memory_format
 
 SCHEMAS = {
     "direction_seed": """(Tensor logits, float temperature)
-        -> (Tensor prediction, Tensor margin, Tensor seed)""",
+        -> (Tensor prediction, Tensor margin, Tensor seed, Tensor runner_up)""",
     "fgsm_step": """(Tensor x, Tensor grad, Tensor step, Tensor? bounds=None, Tensor? scale=None)
         -> (Tensor perturbed, Tensor direction)""",
     "perturb": """(Tensor x, Tensor direction, Tensor step, Tensor? bounds=None, Tensor? scale=None)
         -> Tensor""",
-    "linear_radius": "(Tensor h0, Tensor h1, Tensor prediction, float alpha) -> Tensor",
+    "linear_radius": """(Tensor h0, Tensor h1, Tensor prediction, float alpha)
+        -> (Tensor radius, Tensor rival)""",
     "bisection_step_": """(Tensor logits, Tensor prediction, Tensor(a!) lower, Tensor(b!) upper,
-        Tensor(c!) radius) -> ()""",
+        Tensor(c!) radius, Tensor(d!)? rival=None) -> ()""",
     "rat_perturb": """(Tensor x, Tensor grad, Tensor logits, Tensor labels, float eps_correct,
         float eps_wrong, Tensor? bounds=None, Tensor? scale=None)
         -> (Tensor perturbed, Tensor correct)""",
     "plane_distance": """(Tensor x, Tensor normal, Tensor gap, Tensor? bounds=None,
         Tensor? scale=None) -> Tensor""",
-    "search_step_": """(Tensor logits, Tensor prediction, Tensor(a!) state, float nudge=0.0)
-        -> ()""",
+    "search_step_": """(Tensor logits, Tensor prediction, Tensor(a!) state, float nudge=0.0,
+        Tensor(b!)? rival=None) -> ()""",
     "probability_margin": """(Tensor logits, Tensor labels)
         -> (Tensor margin, Tensor top2_ratio, Tensor similarity, Tensor entropy)""",
 }
@@ -42,12 +43,15 @@ def _like(x: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.empty(x.shape, dtype=dtype, device=x.device, memory_format=memory_format(x))
 
 
-def _fake_direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def _fake_direction_seed(
+    logits: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     samples = logits.shape[0]
     return (
         logits.new_empty(samples, dtype=torch.int64),
         logits.new_empty(samples, dtype=accumulate_dtype(logits.dtype)),
         logits.new_empty(logits.shape),
+        logits.new_empty(samples, dtype=torch.int64),
     )
 
 
@@ -67,12 +71,23 @@ def _fake_perturb(
     return _like(x, x.dtype)
 
 
-def _fake_linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> Tensor:
-    return h0.new_empty(h0.shape[0], dtype=accumulate_dtype(h0.dtype))
+def _fake_linear_radius(
+    h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float
+) -> tuple[Tensor, Tensor]:
+    samples = h0.shape[0]
+    return (
+        h0.new_empty(samples, dtype=accumulate_dtype(h0.dtype)),
+        h0.new_empty(samples, dtype=torch.int64),
+    )
 
 
 def _fake_bisection_step_(
-    logits: Tensor, prediction: Tensor, lower: Tensor, upper: Tensor, radius: Tensor
+    logits: Tensor,
+    prediction: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    radius: Tensor,
+    rival: Tensor | None = None,
 ) -> None:
     return None
 
@@ -101,7 +116,11 @@ def _fake_plane_distance(
 
 
 def _fake_search_step_(
-    logits: Tensor, prediction: Tensor, state: Tensor, nudge: float = 0.0
+    logits: Tensor,
+    prediction: Tensor,
+    state: Tensor,
+    nudge: float = 0.0,
+    rival: Tensor | None = None,
 ) -> None:
     return None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import math
 import numbers
 import os
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
@@ -17,6 +19,8 @@ from torch import Tensor
 
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+#: Counts are below it: beyond int64 torch, NumPy and the clock raise errors of their own.
+MOST = 2**63
 
 
 def describe(value: object) -> str:
@@ -143,12 +147,18 @@ def check_budget(budget: object) -> None:
     """Raise a ValueError unless `budget` is an integer, Python's or NumPy's, of at least 2."""
     if not is_integer(budget) or budget < 2:
         raise ValueError(f"budget must be an integer of at least 2 forwards, got {budget!r}")
+    check_count("budget", budget)
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:
-    """Raise a ValueError unless `value` is an integer, Python's or NumPy's, of at least `least`."""
+    """Raise a ValueError unless `value` is an integer, Python's or NumPy's, from `least` on.
+
+    From 2**63 on it is none that torch could count to.
+    """
     if not is_integer(value) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if value >= MOST:
+        raise ValueError(f"{name} must be less than 2**63, got {value}")
 
 
 def check_once(name: str, values: Sequence[object]) -> None:
@@ -207,10 +217,49 @@ def check_path(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a path, str or pathlib.Path, got {describe(value)}")
 
 
-def check_folder(out: Path) -> None:
-    """Raise a NotADirectoryError where there is something else in place of the folder `out`."""
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"out must be a folder, and {out} is a file: give another")
+def check_folder(name: str, folder: Path) -> None:
+    """Raise where a file stands in the place of the folder, or of one that it lies in.
+
+    Raises:
+        NotADirectoryError: There is one; the sentence names it.
+        OSError, ValueError: No folder can have this name: it is too long, for example.
+    """
+    with _told_of_folder(name, folder):
+        there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
+        if there is None or there.is_dir():
+            return
+        if there != folder:
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
+    raise NotADirectoryError(f"{name} must be a folder, and {folder} is a file: give another")
+
+
+def make_folder(name: str, folder: Path) -> None:
+    """Make the folder, and those that it lies in, where they are missing.
+
+    Args:
+        name: What the sentence calls it.
+        folder: What to make.
+
+    Raises:
+        OSError, ValueError: It cannot be made; the sentence names it and says why.
+    """
+    check_folder(name, folder)
+    with _told_of_folder(name, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _told_of_folder(name: str, folder: Path) -> Iterator[None]:
+    """What the system says of a folder, as a sentence; an OSError keeps its class and number."""
+    said = f"{name} must be a folder that can be made, and {str(folder)!r} cannot be"
+    try:
+        yield
+    except OSError as error:
+        told = type(error)(f"{said}: {error.strerror}")
+        told.errno = error.errno
+        raise told from error
+    except ValueError as error:  # of a null byte in the name
+        raise ValueError(f"{said}: {error}") from error
 
 
 def check_seed(name: str, value: object) -> None:
@@ -221,12 +270,19 @@ def check_seed(name: str, value: object) -> None:
         raise ValueError(f"{name} must be from -2**63 to 2**64 - 1, got {value}")
 
 
-def meant(name: object, known: Iterable[str]) -> str:
-    """The end of a sentence about a name that is none, where one of the known is close.
+def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
+    """The end of a sentence about a name that is none, where some of the known are close.
+
+    Args:
+        name: What came.
+        known: What could have been meant.
+        most: So many of them are said at most.
 
     Example:
         >>> meant("digit", ["cifar10", "digits"])
         '; did you mean digits?'
+        >>> meant("resnet5", ["resnet50", "resnet56", "vgg"], most=2)
+        '; did you mean resnet56 or resnet50?'
     """
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = difflib.get_close_matches(str(name), list(known), n=most)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 #: Anything that maps a batch to logits [B, K], or to an object with such `.logits`.
 Model = Callable[[Tensor], Any]
-#: prediction, margin and cotangent from logits and a temperature, as `rrfast.ops.direction_seed`.
-SeedOf = Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor]]
+#: Prediction, margin, cotangent and runner-up from logits and a temperature, as
+#: `rrfast.ops.direction_seed`.
+SeedOf = Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
 class Clean(NamedTuple):
@@ -35,6 +36,7 @@ class Clean(NamedTuple):
     prediction: Tensor  #: [B] int64
     margin: Tensor  #: [B], h_prediction - h_runner_up
     grad: Tensor  #: [B, ...], gradient of logsumexp_{k != y}(h_k / T) - h_y / T times T
+    runner_up: Tensor  #: [B] int64
 
 
 def check_input(x: object) -> Tensor:
@@ -139,8 +141,9 @@ class Engine:
         """
         shared = self._shared is not None and self._shared[0] is x
         recorded = self._shared[1] if shared and self._shared is not None else self.record(x)
-        prediction, margin, seed = seed_of(recorded.logits, temperature)
-        return Clean(recorded.logits, prediction, margin, recorded.grad(seed, last=not shared))
+        prediction, margin, seed, runner_up = seed_of(recorded.logits, temperature)
+        grad = recorded.grad(seed, last=not shared)
+        return Clean(recorded.logits, prediction, margin, grad, runner_up)
 
     @contextlib.contextmanager
     def sharing(self, x: Tensor) -> Iterator[None]:

@@ -211,10 +211,10 @@ def channel_scale(scale: Scale | None, x: Tensor) -> Tensor | None:
 
 # ---------------------------------------------------------------------------------------------- ops
 
-_direction_seed: Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor]]
+_direction_seed: Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor, Tensor]]
 _fgsm_step: Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
 _perturb: Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
-_linear_radius: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+_linear_radius: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
 _rat_perturb: Callable[
     [Tensor, Tensor, Tensor, Tensor, float, float, Tensor | None, Tensor | None],
     tuple[Tensor, Tensor],
@@ -232,8 +232,10 @@ _search_step_ = torch.ops.rrfast.search_step_.default
 _probability_margin = torch.ops.rrfast.probability_margin.default
 
 
-def direction_seed(logits: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-    """Prediction, margin, and the cotangent whose backward is the worst-case direction.
+def direction_seed(
+    logits: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Prediction, margin, the cotangent whose backward is the worst-case direction, and runner-up.
 
     With y = argmax_k h_k, the cotangent is that of logsumexp_{k != y}(h_k / T) - h_y / T, times T:
 
@@ -250,8 +252,10 @@ def direction_seed(logits: Tensor, temperature: float = 1.0) -> tuple[Tensor, Te
     Returns:
         prediction [B] int64, the lowest index among equals, NaN above all, as `torch.argmax`;
         margin [B], h_y - max_{k != y} h_k in the accumulation dtype, or its largest number where
-        that is less; seed [B, K] in the dtype of `logits`. Logits that say nothing make margin NaN:
-        one is NaN or +infinity, or all are -infinity. Where all but one are, it is infinite.
+        that is less; seed [B, K] in the dtype of `logits`; runner_up [B] int64, the class that the
+        margin is to, the best besides the prediction in the same order. Logits that say nothing
+        make margin NaN: one is NaN or +infinity, or all are -infinity. Where all but one are, it is
+        infinite.
 
     Raises:
         TypeError: `logits` is not a floating-point tensor, `temperature` not a number.
@@ -260,9 +264,9 @@ def direction_seed(logits: Tensor, temperature: float = 1.0) -> tuple[Tensor, Te
     Source: RAT Eq. 3; errata 4. Cost: reads and writes B * K once.
 
     Example:
-        >>> prediction, margin, seed = direction_seed(torch.tensor([[1.0, 3.0, 1.0]]))
-        >>> prediction.item(), margin.item(), seed.tolist()
-        (1, 2.0, [[0.5, -1.0, 0.5]])
+        >>> prediction, margin, seed, runner_up = direction_seed(torch.tensor([[1.0, 3.0, 1.0]]))
+        >>> prediction.item(), margin.item(), seed.tolist(), runner_up.item()
+        (1, 2.0, [[0.5, -1.0, 0.5]], 0)
     """
     check_logits("logits", logits)
     check_number("temperature", temperature, zero=True)
@@ -352,11 +356,15 @@ def perturb(
     )
 
 
-def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.01) -> Tensor:
-    """The radius at which logits that are lines change the prediction: RR-Fast's closed form.
+def linear_radius(
+    h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.01
+) -> tuple[Tensor, Tensor]:
+    """The radius at which logits that are lines change the prediction, and to which class.
+
+    The closed form of RR-Fast:
 
         radius = min_{i != y} q_i,    q_i = alpha * gap_i(0) / (gap_i(0) - gap_i(alpha)),
-        gap_i(t) = h_y(t) - h_i(t)
+        rival = argmin_{i != y} q_i,    gap_i(t) = h_y(t) - h_i(t)
 
     q_i is infinite where class i does not gain on y, and 0 at a tie (or if y is not the largest).
 
@@ -367,8 +375,9 @@ def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.0
         alpha: The step between the two, > 0.
 
     Returns:
-        [B], accumulation dtype. Infinite if no class gains; NaN if a logit is NaN or +infinity, all
-        of a row or y's alone are -infinity, or y is no class.
+        radius [B], accumulation dtype. Infinite if no class gains; NaN if a logit is NaN or
+        +infinity, all of a row or y's alone are -infinity, or y is no class. rival [B] int64, the
+        lowest index among equals; -1 where the radius is infinite or NaN.
 
     Raises:
         TypeError, ValueError: An argument has another type, dtype, shape or device than said here,
@@ -379,7 +388,7 @@ def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.0
     Example:
         >>> h0, h1 = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1.5, 1.0, 0.5]])
         >>> linear_radius(h0, h1, torch.tensor([0]), alpha=0.25)
-        tensor([0.5000])
+        (tensor([0.5000]), tensor([1]))
     """
     check_logits("h0", h0)
     check_same("h1", h1, "h0", h0)
@@ -389,7 +398,12 @@ def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.0
 
 
 def bisection_step_(
-    logits: Tensor, prediction: Tensor, lower: Tensor, upper: Tensor, radius: Tensor
+    logits: Tensor,
+    prediction: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    radius: Tensor,
+    rival: Tensor | None = None,
 ) -> None:
     """One step of RR-BS for every sample at once, in place: the bracket and the next radius to try.
 
@@ -404,6 +418,8 @@ def bisection_step_(
             Changed in place.
         upper: Smallest radius seen to flip it, infinite if none, likewise.
         radius: The radius just tried, then the next one, likewise.
+        rival: None, or [B] int64, the class predicted at `upper`: changed in place where `upper`
+            has become less.
 
     Logits that say nothing make a sample's three numbers NaN for good: one is NaN or +infinity, or
     all are -infinity.
@@ -416,24 +432,41 @@ def bisection_step_(
 
     Example:
         >>> lower, upper, radius = torch.tensor([[1.0], [torch.inf], [2.0]])
-        >>> flipped = torch.tensor([[0.0, 5.0]])
-        >>> bisection_step_(flipped, torch.tensor([0]), lower, upper, radius)
-        >>> lower.item(), upper.item(), radius.item()
-        (1.0, 2.0, 1.5)
+        >>> flipped, rival = torch.tensor([[0.0, 5.0]]), torch.tensor([-1])
+        >>> bisection_step_(flipped, torch.tensor([0]), lower, upper, radius, rival)
+        >>> lower.item(), upper.item(), radius.item(), rival.item()
+        (1.0, 2.0, 1.5, 1)
     """
     check_logits("logits", logits)
     check_per_sample("prediction", prediction, torch.int64, "logits", logits)
     for name, value in (("lower", lower), ("upper", upper), ("radius", radius)):
         check_per_sample(name, value, accumulate_dtype(logits.dtype), "logits", logits)
-        if not value.is_contiguous():
-            raise ValueError(
-                f"{name} must be contiguous, because it is changed in place, got strides "
-                f"{value.stride()}"
-            )
-    _bisection_step_(logits, prediction, lower, upper, radius)
+        _check_in_place(name, value)
+    _check_rival(rival, logits)
+    _bisection_step_(logits, prediction, lower, upper, radius, rival)
 
 
-def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float = 0.0) -> None:
+def _check_rival(rival: Tensor | None, logits: Tensor) -> None:
+    if rival is not None:
+        check_per_sample("rival", rival, torch.int64, "logits", logits)
+        _check_in_place("rival", rival)
+
+
+def _check_in_place(name: str, value: Tensor) -> None:
+    if not value.is_contiguous():
+        raise ValueError(
+            f"{name} must be contiguous, because it is changed in place, got strides "
+            f"{value.stride()}"
+        )
+
+
+def search_step_(
+    logits: Tensor,
+    prediction: Tensor,
+    state: Tensor,
+    nudge: float = 0.0,
+    rival: Tensor | None = None,
+) -> None:
     """One probe of a safeguarded root search for every sample at once, in place.
 
     The root is that of margin(r) = h_y - max_{k != y} h_k along the ray, and the state of a sample
@@ -456,6 +489,8 @@ def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float
             without inside (0, 0: a tie) stays as it is.
         nudge: In [0, 0.5): the next radius stays lower + nudge * upper or more, and upper - nudge *
             upper or less, so that both ends move.
+        rival: None, or [B] int64: the class predicted at `upper`, changed in place where `upper`
+            has become less; until something flips, the best of the others at `radius`.
 
     Logits that say nothing make a sample's numbers NaN for good: one is NaN or +infinity, or all
     are -infinity. So does a y that is no class.
@@ -469,9 +504,12 @@ def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float
 
     Example:
         >>> state = torch.tensor([[0.0], [torch.inf], [1.0], [0.0], [0.0], [2.0]])
-        >>> search_step_(torch.tensor([[0.0, 3.0]]), torch.tensor([0]), state)
+        >>> h, rival = torch.tensor([[0.0, 3.0]]), torch.tensor([-1])
+        >>> search_step_(h, torch.tensor([0]), state, rival=rival)
         >>> state.squeeze(1).tolist()  # from margin 1 at 0 to -3 at 2: the root is at 0.5
         [0.0, 2.0, 1.0, -3.0, 1.0, 0.5]
+        >>> rival
+        tensor([1])
     """
     check_logits("logits", logits)
     check_per_sample("prediction", prediction, torch.int64, "logits", logits)
@@ -485,15 +523,12 @@ def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float
             f"state must have shape [6, B], [6, {logits.shape[0]}], got {describe(state)}"
         )
     check_device("state", state, "logits", logits)
-    if not state.is_contiguous():
-        raise ValueError(
-            "state must be contiguous, because it is changed in place, got strides "
-            f"{state.stride()}"
-        )
+    _check_in_place("state", state)
     check_number("nudge", nudge, zero=True)
     if nudge >= 0.5:
         raise ValueError(f"nudge must be less than 0.5, got {nudge!r}")
-    _search_step_(logits, prediction, state, nudge)
+    _check_rival(rival, logits)
+    _search_step_(logits, prediction, state, nudge, rival)
 
 
 def check_mode(mode: object) -> None:

@@ -54,40 +54,52 @@ def is_undefined(logits: Tensor) -> Tensor:
     return ~logits.amax(dim=1).isfinite()
 
 
-def direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Prediction, margin and cotangent (errata 4); see `rrfast.ops.direction_seed`."""
+def best_other(logits: Tensor, prediction: Tensor) -> Tensor:
+    """The class with the largest logit besides the prediction, [B] int64: the lowest among equals.
+
+    Example:
+        >>> best_other(torch.tensor([[2.0, 1.0, 1.0], [0.0, 3.0, 0.0]]), torch.tensor([0, 1]))
+        tensor([1, 0])
+    """
+    other = logits.scatter(1, prediction[:, None], -math.inf).argmax(dim=1)
+    # Where all others are masked with -inf it is class 0, and that may be the prediction.
+    return torch.where(other == prediction, 1, other)
+
+
+def direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Prediction, margin, cotangent (errata 4) and runner-up; see `rrfast.ops.direction_seed`."""
     h = logits.to(accumulate_dtype(logits.dtype))
     prediction = h.argmax(dim=1, keepdim=True)
+    second = best_other(h, prediction.squeeze(1))
     others = h.scatter(1, prediction, -math.inf)
-    runner_up = others.amax(dim=1, keepdim=True)
+    best = others.amax(dim=1, keepdim=True)
     finfo = torch.finfo(h.dtype)
     if temperature <= finfo.tiny * finfo.eps / 2:  # 0 in that precision; torch.compile reads this
-        # Not the argmax of `others`: if all of them are masked with -inf, that is the prediction.
-        candidates = (others == runner_up).scatter(1, prediction, False)
-        second = candidates.int().argmax(dim=1, keepdim=True)
-        one_hot = torch.zeros_like(h).scatter(1, second, 1.0)
-        weights = one_hot.masked_fill(runner_up.isnan(), math.nan)
+        one_hot = torch.zeros_like(h).scatter(1, second[:, None], 1.0)
+        weights = one_hot.masked_fill(best.isnan(), math.nan)
     else:
-        weights = torch.exp((others - runner_up) / temperature)
+        weights = torch.exp((others - best) / temperature)
     seed = (weights / weights.sum(dim=1, keepdim=True)).scatter(1, prediction, -1.0)
-    margin = h.gather(1, prediction) - runner_up
-    margin = torch.where(runner_up > -math.inf, margin.clamp(max=finfo.max), margin).squeeze(1)
+    margin = h.gather(1, prediction) - best
+    margin = torch.where(best > -math.inf, margin.clamp(max=finfo.max), margin).squeeze(1)
     margin = margin.masked_fill(is_undefined(h), math.nan)
-    return prediction.squeeze(1), margin, seed.to(logits.dtype)
+    return prediction.squeeze(1), margin, seed.to(logits.dtype), second
 
 
-def naive_direction_seed(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def naive_direction_seed(
+    logits: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same from the cross-entropy at the predicted label, as in RAT Eq. 3 and as released.
 
     In floating point its term 1 - p of the prediction vanishes from a margin of about 17 in
     float32 and 10 in bfloat16, and the direction is then wrong (errata 4). Kept for comparison and
     for `compat="released"`.
     """
-    prediction, margin, _ = direction_seed(logits, temperature)
+    prediction, margin, _, runner_up = direction_seed(logits, temperature)
     h = logits / temperature
     seed = torch.softmax(h, dim=1)
     seed = seed - torch.nn.functional.one_hot(prediction, h.shape[1]).to(seed.dtype)
-    return prediction, margin, seed
+    return prediction, margin, seed, runner_up
 
 
 def _moved(
@@ -135,7 +147,9 @@ def perturb(
     return _moved(x, step, sign, bounds, scale)
 
 
-def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> Tensor:
+def linear_radius(
+    h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float
+) -> tuple[Tensor, Tensor]:
     """The closed form of RR-Fast (RAT Eq. 8, errata 2 and 3); see `rrfast.ops.linear_radius`."""
     dtype = accumulate_dtype(h0.dtype)
     known = (prediction >= 0) & (prediction < h0.shape[1])
@@ -148,17 +162,27 @@ def linear_radius(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> T
     q = q.masked_fill(gap0 <= 0, 0.0).scatter(1, top, math.inf)
     masked = gap0.minimum(gap1).scatter(1, top, 0.0).amin(dim=1) == -math.inf  # y, and not all
     undefined = is_undefined(h0) | is_undefined(h1) | masked | ~known
-    return q.amin(dim=1).masked_fill(undefined, math.nan)
+    radius, rival = q.min(dim=1)  # the lowest index among equals
+    radius = radius.masked_fill(undefined, math.nan)
+    return radius, rival.masked_fill(~radius.isfinite(), -1)
 
 
 def bisection_step_(
-    logits: Tensor, prediction: Tensor, lower: Tensor, upper: Tensor, radius: Tensor
+    logits: Tensor,
+    prediction: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    radius: Tensor,
+    rival: Tensor | None = None,
 ) -> None:
     """One step of RR-BS (RAT Algorithm 1, errata 5); see `rrfast.ops.bisection_step_`."""
-    flipped = logits.argmax(dim=1) != prediction
+    first = logits.argmax(dim=1)
+    flipped = first != prediction
     undefined = is_undefined(logits) | radius.isnan()
     new_lower = torch.where(flipped, lower, radius).masked_fill(undefined, math.nan)
     new_upper = torch.where(flipped, radius, upper).masked_fill(undefined, math.nan)
+    if rival is not None:
+        rival.copy_(torch.where(new_upper < upper, first, rival))
     lower.copy_(new_lower)
     upper.copy_(new_upper)
     radius.copy_(torch.minimum((lower + upper) / 2, 2 * lower))
@@ -226,14 +250,21 @@ def plane_distance(
     return distance.to(accumulate_dtype(x.dtype))
 
 
-def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float = 0.0) -> None:
+def search_step_(
+    logits: Tensor,
+    prediction: Tensor,
+    state: Tensor,
+    nudge: float = 0.0,
+    rival: Tensor | None = None,
+) -> None:
     """One probe of the safeguarded root search; see `rrfast.ops.search_step_`."""
     h = logits.to(state.dtype)
     known = (prediction >= 0) & (prediction < h.shape[1])
-    first, rival = h.argmax(dim=1), h.scatter(1, h.argmax(dim=1, keepdim=True), -math.inf)
+    first = h.argmax(dim=1)
     flipped = first != prediction
-    others = torch.where(flipped, h.gather(1, first[:, None]).squeeze(1), rival.amax(dim=1))
-    margin = h.gather(1, prediction.clamp(0, h.shape[1] - 1)[:, None]).squeeze(1) - others
+    ahead = torch.where(flipped, first, best_other(h, first))
+    top = prediction.clamp(0, h.shape[1] - 1)[:, None]
+    margin = (h.gather(1, top) - h.gather(1, ahead[:, None])).squeeze(1)
 
     old_lower, old_upper, old_lower_margin, old_upper_margin, old_side, radius = state.clone()
     undefined = is_undefined(h) | ~known | radius.isnan()
@@ -260,7 +291,11 @@ def search_step_(logits: Tensor, prediction: Tensor, state: Tensor, nudge: float
     new = torch.stack((lower, upper, lower_margin, upper_margin, side, found))
     nan = torch.full_like(side, math.nan)
     new = torch.where(undefined, torch.stack((nan, nan, nan, nan, old_side, nan)), new)
-    state.copy_(torch.where((old_upper <= old_lower) & ~undefined, state, new))
+    new = torch.where((old_upper <= old_lower) & ~undefined, state, new)
+    if rival is not None:
+        learned = (new[1] < old_upper) | (new[1] == math.inf)
+        rival.copy_(torch.where(learned, ahead, rival))
+    state.copy_(new)
 
 
 def probability_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -335,7 +370,7 @@ def _direction(
     with torch.enable_grad():
         logits = model(x)
         seed_of = direction_seed if numerics == "stable" else naive_direction_seed
-        prediction, _, seed = seed_of(logits.detach(), temperature)
+        prediction, _, seed, _ = seed_of(logits.detach(), temperature)
         (grad,) = torch.autograd.grad(logits, x, seed)
     return logits.detach(), prediction, _sign(grad)
 
@@ -353,13 +388,13 @@ def radius_fast(
     alpha: float = 0.01,
     bounds: tuple[float, float] | None = None,
     numerics: Numerics = "stable",
-) -> Tensor:
-    """RR-Fast, RAT Algorithm 2, sample by sample; [B].
+) -> tuple[Tensor, Tensor]:
+    """RR-Fast, RAT Algorithm 2, sample by sample: radius and rival, each [B].
 
     The model must be in eval mode and its parameters need no gradient. `numerics="naive"` takes the
     direction from the cross-entropy as printed.
     """
-    radii = []
+    rows = []
     for sample in x.split(1):
         logits, prediction, sign = _direction(model, sample, temperature, numerics)
         with torch.no_grad():
@@ -367,18 +402,22 @@ def radius_fast(
                 _at(sample, torch.full_like(prediction, alpha, dtype=sample.dtype), sign, bounds)
             )
         h0, h1, y = logits[0], moved[0], int(prediction[0])
-        radius = math.inf
+        radius, rival = math.inf, -1
         for i in range(len(h0)):
             if i != y:
                 gap0, gap1 = float(h0[y] - h0[i]), float(h1[y] - h1[i])
+                q = math.inf
                 if math.isnan(gap0) or math.isnan(gap1):
-                    radius = math.nan
+                    q = math.nan
                 elif gap0 <= 0:
-                    radius = min(radius, 0.0)
+                    q = 0.0
                 elif gap1 < gap0:
-                    radius = min(radius, alpha * gap0 / (gap0 - gap1))
-        radii.append(radius)
-    return torch.tensor(radii, dtype=accumulate_dtype(x.dtype), device=x.device)
+                    q = alpha * gap0 / (gap0 - gap1)
+                if q < radius or math.isnan(q):
+                    radius, rival = q, i
+        rows.append((radius, -1 if math.isnan(radius) else rival))
+    table = torch.tensor(rows, dtype=torch.float64, device=x.device).reshape(-1, 2)
+    return table[:, 0].to(accumulate_dtype(x.dtype)), table[:, 1].long()
 
 
 def radius_bs(
@@ -390,8 +429,8 @@ def radius_bs(
     r_min: float = 1e-6,
     bounds: tuple[float, float] | None = None,
     numerics: Numerics = "stable",
-) -> tuple[Tensor, Tensor, Tensor]:
-    """RR-BS, RAT Algorithm 1, sample by sample: radius, lower and upper, each [B].
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """RR-BS, RAT Algorithm 1, sample by sample: radius, lower, upper and rival, each [B].
 
     `budget` counts forwards with the clean one; the next radius is min((lower + upper) / 2, 2 *
     lower), and the search starts with lower = r_min, upper = infinity, as released (errata 5).
@@ -399,23 +438,25 @@ def radius_bs(
     rows = []
     for sample in x.split(1):
         logits, prediction, sign = _direction(model, sample, temperature, numerics)
-        if bool(direction_seed(logits, temperature)[1] == 0):
-            rows.append((0.0, 0.0, 0.0))  # a tie: errata 3
+        _, margin, _, runner_up = direction_seed(logits, temperature)
+        if bool(margin == 0):
+            rows.append((0.0, 0.0, 0.0, int(runner_up)))  # a tie: errata 3
             continue
-        lower, upper = r_min, math.inf
+        lower, upper, rival = r_min, math.inf, -1
         for _ in range(budget - 1):
             radius = min((lower + upper) / 2, 2 * lower)
             with torch.no_grad():
                 probe = model(_at(sample, sample.new_tensor([radius]), sign, bounds))
             if bool(probe.isnan().any()):
                 lower = upper = math.nan
+                rival = -1
                 break
             if int(probe.argmax(dim=1)) != int(prediction):
-                upper = radius
+                upper, rival = radius, int(probe.argmax(dim=1))
             else:
                 lower = radius
-        rows.append(
-            ((lower + upper) / 2, lower if lower > r_min or math.isnan(lower) else 0.0, upper)
-        )
-    table = torch.tensor(rows, dtype=accumulate_dtype(x.dtype), device=x.device).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2]
+        least = lower if lower > r_min or math.isnan(lower) else 0.0
+        rows.append(((lower + upper) / 2, least, upper, rival))
+    table = torch.tensor(rows, dtype=torch.float64, device=x.device).reshape(-1, 4)
+    radii = table[:, :3].to(accumulate_dtype(x.dtype))
+    return radii[:, 0], radii[:, 1], radii[:, 2], table[:, 3].long()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrfast.checks import check_folder
+from rrfast.checks import make_folder
 from rrfast.lock import alone
 from rrfast.whole_file import remove_partial, write, write_text
 
@@ -26,8 +26,7 @@ def results_in(folder: Path, stem: str) -> Iterator[None]:
         NotADirectoryError: `folder` is a file.
         OSError: The folder cannot be made or written to.
     """
-    check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("out", folder)
     with alone(folder / f"{stem}.lock", folder):
         remove_partial(folder, stem)
         yield

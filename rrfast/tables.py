@@ -28,6 +28,11 @@ CONVENTION = (
     "AUROC, FPR95 and AURC find errors: errors are the positive class; FPR95 at the first "
     "threshold with TPR ≥ 95 %; AURC is the exact sum over all coverages, ties averaged."
 )
+#: Which way is better, and in what units.
+BETTER = (
+    "AUROC and accuracy: higher is better, in per cent. AURC and AUGRC: lower is better, × 1000. "
+    "FPR95: lower is better, in per cent."
+)
 
 
 class Block(NamedTuple):
@@ -79,6 +84,17 @@ def markdown(blocks: Iterable[Block]) -> str:
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         parts += [f"## {plain(block.title)}", table]
     return "\n\n".join(parts)
+
+
+def listed(lines: Iterable[str]) -> str:
+    """Lines in Markdown as a list, whatever is in them.
+
+    Example:
+        >>> print(listed(["a < b", "c"]))
+        - a &lt; b
+        - c
+    """
+    return "\n".join(f"- {plain(line)}" for line in lines)
 
 
 def plain(text: str) -> str:

@@ -50,6 +50,16 @@ inline void check_per_sample(const Tensor& x, const Tensor& values, const char* 
                     " must be contiguous, of shape [B], float32 (float64 for float64 inputs)");
 }
 
+// What is changed in place beside the state of a search, where it is asked for.
+inline index_t* rival_pointer(const Tensor& logits, const OptionalTensor& rival) {
+    if (!rival) {
+        return nullptr;
+    }
+    check_rows(logits, *rival, "rival");
+    STD_TORCH_CHECK(rival->is_contiguous(), "rival must be contiguous");
+    return mutable_data<index_t>(*rival);
+}
+
 // A batch of samples as the elementwise kernels see it. It owns what it points to.
 struct Batch {
     Layout layout;
@@ -106,8 +116,8 @@ struct Batch {
 
 template <class Backend>
 struct Ops {
-    static std::tuple<Tensor, Tensor, Tensor> direction_seed(const Tensor& logits,
-                                                             double temperature) {
+    static std::tuple<Tensor, Tensor, Tensor, Tensor> direction_seed(const Tensor& logits,
+                                                                     double temperature) {
         check_logits(logits);
         const Backend backend(logits);
         const ScalarType dtype = logits.scalar_type();
@@ -116,13 +126,15 @@ struct Ops {
         Tensor prediction = empty_vector(samples, ScalarType::Long, h);
         Tensor margin = empty_vector(samples, accumulate_dtype(dtype), h);
         Tensor seed = empty_like(h, Layout::contiguous, dtype);
+        Tensor runner_up = empty_vector(samples, ScalarType::Long, h);
         dispatch_floating(dtype, "logits", [&](auto type) {
             using T = typename decltype(type)::type;
             backend.direction_seed(data<T>(h), samples, classes, temperature,
                                    mutable_data<index_t>(prediction),
-                                   mutable_data<accumulate_t<T>>(margin), mutable_data<T>(seed));
+                                   mutable_data<accumulate_t<T>>(margin), mutable_data<T>(seed),
+                                   mutable_data<index_t>(runner_up));
         });
-        return {prediction, margin, seed};
+        return {prediction, margin, seed, runner_up};
     }
 
     static std::tuple<Tensor, Tensor> fgsm_step(const Tensor& x, const Tensor& grad,
@@ -167,8 +179,8 @@ struct Ops {
         return perturbed;
     }
 
-    static Tensor linear_radius(const Tensor& h0, const Tensor& h1, const Tensor& prediction,
-                                double alpha) {
+    static std::tuple<Tensor, Tensor> linear_radius(const Tensor& h0, const Tensor& h1,
+                                                    const Tensor& prediction, double alpha) {
         const Backend backend(h0);
         check_rows(h0, prediction, "prediction");
         const ScalarType dtype = h0.scalar_type();
@@ -178,16 +190,19 @@ struct Ops {
         const Tensor top = laid_out(prediction, Layout::contiguous);
         const std::int64_t samples = clean.size(0), classes = clean.size(1);
         Tensor radius = empty_vector(samples, accumulate_dtype(dtype), clean);
+        Tensor rival = empty_vector(samples, ScalarType::Long, clean);
         dispatch_floating(dtype, "h0", [&](auto type) {
             using T = typename decltype(type)::type;
             backend.linear_radius(data<T>(clean), data<T>(moved), data<index_t>(top), samples,
-                                  classes, alpha, mutable_data<accumulate_t<T>>(radius));
+                                  classes, alpha, mutable_data<accumulate_t<T>>(radius),
+                                  mutable_data<index_t>(rival));
         });
-        return radius;
+        return {radius, rival};
     }
 
     static void bisection_step_(const Tensor& logits, const Tensor& prediction, const Tensor& lower,
-                                const Tensor& upper, const Tensor& radius) {
+                                const Tensor& upper, const Tensor& radius,
+                                const OptionalTensor& rival) {
         const Backend backend(logits);
         check_rows(logits, prediction, "prediction");
         const ScalarType dtype = logits.scalar_type();
@@ -197,17 +212,18 @@ struct Ops {
         check_per_sample(logits, lower, "lower");
         check_per_sample(logits, upper, "upper");
         check_per_sample(logits, radius, "radius");
+        index_t* seen = rival_pointer(logits, rival);
         dispatch_floating(dtype, "logits", [&](auto type) {
             using T = typename decltype(type)::type;
             using A = accumulate_t<T>;
             backend.bisection_step_(data<T>(h), data<index_t>(top), samples, classes,
                                     mutable_data<A>(lower), mutable_data<A>(upper),
-                                    mutable_data<A>(radius));
+                                    mutable_data<A>(radius), seen);
         });
     }
 
     static void search_step_(const Tensor& logits, const Tensor& prediction, const Tensor& state,
-                             double nudge) {
+                             double nudge, const OptionalTensor& rival) {
         const Backend backend(logits);
         check_rows(logits, prediction, "prediction");
         check_device(logits, state, "state");
@@ -219,10 +235,11 @@ struct Ops {
             state.dim() == 2 && state.size(0) == 6 && state.size(1) == samples &&
                 state.is_contiguous() && state.scalar_type() == accumulate_dtype(dtype),
             "state must be contiguous, of shape [6, B], float32 (float64 for float64 logits)");
+        index_t* seen = rival_pointer(logits, rival);
         dispatch_floating(dtype, "logits", [&](auto type) {
             using T = typename decltype(type)::type;
             backend.search_step_(data<T>(h), data<index_t>(top), samples, classes, nudge,
-                                 mutable_data<accumulate_t<T>>(state));
+                                 mutable_data<accumulate_t<T>>(state), seen);
         });
     }
 

@@ -23,10 +23,11 @@ struct Cpu {
 
     template <class T>
     void direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
-                        index_t* prediction, accumulate_t<T>* margin, T* seed) const {
+                        index_t* prediction, accumulate_t<T>* margin, T* seed,
+                        index_t* runner_up) const {
         over_rows(samples, classes, [&](index_t begin, index_t end) {
             cpu::kernels<T>().direction_seed(logits, begin, end, classes, temperature, prediction,
-                                             margin, seed);
+                                             margin, seed, runner_up);
         });
     }
 
@@ -51,27 +52,28 @@ struct Cpu {
 
     template <class T, class A>
     void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
-                       index_t classes, double alpha, A* radius) const {
+                       index_t classes, double alpha, A* radius, index_t* rival) const {
         over_rows(samples, classes, [&](index_t begin, index_t end) {
-            cpu::kernels<T>().linear_radius(h0, h1, prediction, begin, end, classes, alpha, radius);
+            cpu::kernels<T>().linear_radius(h0, h1, prediction, begin, end, classes, alpha, radius,
+                                            rival);
         });
     }
 
     template <class T, class A>
     void bisection_step_(const T* logits, const index_t* prediction, index_t samples,
-                         index_t classes, A* lower, A* upper, A* radius) const {
+                         index_t classes, A* lower, A* upper, A* radius, index_t* rival) const {
         over_rows(samples, classes, [&](index_t begin, index_t end) {
             cpu::kernels<T>().bisection_step_(logits, prediction, begin, end, classes, lower, upper,
-                                              radius);
+                                              radius, rival);
         });
     }
 
     template <class T, class A>
     void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
-                      double nudge, A* state) const {
+                      double nudge, A* state, index_t* rival) const {
         over_rows(samples, classes, [&](index_t begin, index_t end) {
             cpu::kernels<T>().search_step_(logits, prediction, begin, end, samples, classes,
-                                           static_cast<A>(nudge), state);
+                                           static_cast<A>(nudge), state, rival);
         });
     }
 

@@ -23,10 +23,11 @@ public:
 
     template <class T>
     void direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
-                        index_t* prediction, accumulate_t<T>* margin, T* seed) const {
+                        index_t* prediction, accumulate_t<T>* margin, T* seed,
+                        index_t* runner_up) const {
         if (samples * classes > 0) {
             check(cuda::direction_seed(logits, samples, classes, temperature, prediction, margin,
-                                       seed, stream_));
+                                       seed, runner_up, stream_));
         }
     }
 
@@ -51,27 +52,28 @@ public:
 
     template <class T, class A>
     void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
-                       index_t classes, double alpha, A* radius) const {
+                       index_t classes, double alpha, A* radius, index_t* rival) const {
         if (samples > 0) {
-            check(
-                cuda::linear_radius(h0, h1, prediction, samples, classes, alpha, radius, stream_));
+            check(cuda::linear_radius(h0, h1, prediction, samples, classes, alpha, radius, rival,
+                                      stream_));
         }
     }
 
     template <class T, class A>
     void bisection_step_(const T* logits, const index_t* prediction, index_t samples,
-                         index_t classes, A* lower, A* upper, A* radius) const {
+                         index_t classes, A* lower, A* upper, A* radius, index_t* rival) const {
         if (samples > 0) {
             check(cuda::bisection_step_(logits, prediction, samples, classes, lower, upper, radius,
-                                        stream_));
+                                        rival, stream_));
         }
     }
 
     template <class T, class A>
     void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
-                      double nudge, A* state) const {
+                      double nudge, A* state, index_t* rival) const {
         if (samples > 0) {
-            check(cuda::search_step_(logits, prediction, samples, classes, nudge, state, stream_));
+            check(cuda::search_step_(logits, prediction, samples, classes, nudge, state, rival,
+                                     stream_));
         }
     }
 

@@ -6,15 +6,18 @@
 namespace rrfast::cpu::RRFAST_ISA {
 
 template <class T>
-RR_HD accumulate_t<T> row_radius(const T* row0, const T* row1, index_t top, index_t classes,
-                                 accumulate_t<T> alpha) {
+RR_HD Candidate<accumulate_t<T>> first_in_row(const T* row0, const T* row1, index_t top,
+                                              index_t classes, accumulate_t<T> alpha) {
     using A = accumulate_t<T>;
     constexpr index_t lanes = kLanes<A>;
     const A top0 = quarter_of_top(widen(row0[top]));
     const A top1 = quarter_of_top(widen(row1[top]));
+    // Of a lane, the smallest step, and in which block of lanes.
     A step[kChunk], best[lanes];
+    Position<A> at[lanes];
     for (index_t j = 0; j < lanes; ++j) {
         best[j] = infinity<A>();
+        at[j] = kNoIndex<Position<A>>;
     }
     for (index_t from = 0; from < classes; from += kChunk) {
         const index_t count = classes - from < kChunk ? classes - from : kChunk;
@@ -25,23 +28,34 @@ RR_HD accumulate_t<T> row_radius(const T* row0, const T* row1, index_t top, inde
         if (from <= top && top < from + count) {
             step[top - from] = infinity<A>();
         }
-        const auto take = [&](index_t j, index_t i) { best[j] = least(best[j], step[i]); };
+        const auto take = [&](index_t j, index_t i, Position<A> block) {
+            Candidate<A, Position<A>> first{best[j], at[j]};
+            take_first(first, {step[i], block});
+            best[j] = first.value;
+            at[j] = first.index;
+        };
         in_blocks<lanes>(
             0, count,
             [&](index_t i) {
+                const auto block = static_cast<Position<A>>((from + i) / lanes);
                 for (index_t j = 0; j < lanes; ++j) {
-                    take(j, i + j);
+                    take(j, i + j, block);
                 }
             },
-            [&](index_t i) { take(i % lanes, i); });
+            [&](index_t i) { take(i % lanes, i, static_cast<Position<A>>((from + i) / lanes)); });
     }
-    fold_lanes<lanes>([&](index_t a, index_t b) { best[a] = least(best[a], best[b]); });
-    return best[0];
+    auto first = nobody<A>();
+    for (index_t j = 0; j < lanes; ++j) {
+        if (at[j] != kNoIndex<Position<A>>) {
+            first = first_of(first, {best[j], at[j] * lanes + j});
+        }
+    }
+    return first;
 }
 
 template <class T>
 void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t begin, index_t end,
-                   index_t classes, double alpha, accumulate_t<T>* radius) {
+                   index_t classes, double alpha, accumulate_t<T>* radius, index_t* rival) {
     using A = accumulate_t<T>;
     constexpr index_t lanes = kLanes<A>;
     const A length = static_cast<A>(alpha);
@@ -51,7 +65,7 @@ void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t 
         [&](index_t first) {
             at0.load(h0 + first * classes, classes);
             at1.load(h1 + first * classes, classes);
-            Position<A> top[lanes];
+            Position<A> top[lanes], at[lanes];
             A top0[lanes], top1[lanes], best[lanes];
             for (index_t j = 0; j < lanes; ++j) {
                 const index_t y = prediction[first + j];
@@ -60,24 +74,30 @@ void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t 
                 top0[j] = known ? quarter_of_top(at0.value[y][j]) : nan<A>();
                 top1[j] = known ? quarter_of_top(at1.value[y][j]) : nan<A>();
                 best[j] = infinity<A>();
+                at[j] = kNoIndex<Position<A>>;
             }
             for (Position<A> k = 0; k < static_cast<Position<A>>(classes); ++k) {
                 for (index_t j = 0; j < lanes; ++j) {
                     const A step = crossing(top0[j] - quarter(at0.value[k][j]),
                                             top1[j] - quarter(at1.value[k][j]), length);
-                    best[j] = least(best[j], k == top[j] ? infinity<A>() : step);
+                    Candidate<A, Position<A>> next{best[j], at[j]};
+                    take_first(next, {k == top[j] ? infinity<A>() : step, k});
+                    best[j] = next.value;
+                    at[j] = next.index;
                 }
             }
             for (index_t j = 0; j < lanes; ++j) {
                 radius[first + j] = best[j];
+                rival[first + j] = rival_of(Candidate<A, Position<A>>{best[j], at[j]});
             }
         },
         [&](index_t sample) {
             const index_t y = prediction[sample];
-            radius[sample] =
-                is_class(y, classes)
-                    ? row_radius(h0 + sample * classes, h1 + sample * classes, y, classes, length)
-                    : nan<A>();
+            const T *row0 = h0 + sample * classes, *row1 = h1 + sample * classes;
+            const auto first = is_class(y, classes) ? first_in_row(row0, row1, y, classes, length)
+                                                    : Candidate<A>{nan<A>(), y};
+            radius[sample] = first.value;
+            rival[sample] = rival_of(first);
         });
 }
 

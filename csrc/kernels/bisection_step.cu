@@ -1,6 +1,6 @@
 // bisection_step_: one step of the bracketing search for every sample at once: has the prediction
-// flipped, the bracket, the next radius (RR-BS, RAT Algorithm 1, errata 5). Reads B*K logits and
-// three numbers per sample; nothing returns to the host.
+// flipped, the bracket, the next radius (RR-BS, RAT Algorithm 1, errata 5), and the class that was
+// seen beyond. Reads B*K logits and three numbers per sample; nothing returns to the host.
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -11,15 +11,18 @@ template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     bisection_step_kernel(const T* __restrict__ logits, const index_t* __restrict__ prediction,
                           index_t samples, index_t classes, accumulate_t<T>* __restrict__ lower,
-                          accumulate_t<T>* __restrict__ upper,
-                          accumulate_t<T>* __restrict__ radius) {
+                          accumulate_t<T>* __restrict__ upper, accumulate_t<T>* __restrict__ radius,
+                          index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
     for_each_row(samples, [&](index_t sample) {
         const Candidate<A> best = row_argmax<Width>(logits + sample * classes, classes);
         if (threadIdx.x == 0) {
+            const Bracket<A> bracket{lower[sample], upper[sample], radius[sample]};
             const Bracket<A> next =
-                bisection_step(Bracket<A>{lower[sample], upper[sample], radius[sample]},
-                               best.index != prediction[sample], is_undefined(best.value));
+                bisection_step(bracket, best.index != prediction[sample], is_undefined(best.value));
+            if (rival && shows_rival(bracket, next)) {
+                rival[sample] = best.index;
+            }
             lower[sample] = next.lower;
             upper[sample] = next.upper;
             radius[sample] = next.radius;
@@ -32,11 +35,11 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 template <class T>
 cudaError_t bisection_step_(const T* logits, const index_t* prediction, index_t samples,
                             index_t classes, accumulate_t<T>* lower, accumulate_t<T>* upper,
-                            accumulate_t<T>* radius, cudaStream_t stream) {
+                            accumulate_t<T>* radius, index_t* rival, cudaStream_t stream) {
     for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
         const RowGrid grid(samples, classes);
         bisection_step_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            logits, prediction, samples, classes, lower, upper, radius);
+            logits, prediction, samples, classes, lower, upper, radius, rival);
     });
     return cudaGetLastError();
 }
@@ -44,7 +47,7 @@ cudaError_t bisection_step_(const T* logits, const index_t* prediction, index_t 
 #define INSTANTIATE(T)                                                                            \
     template cudaError_t bisection_step_<T>(const T*, const index_t*, index_t, index_t,           \
                                             accumulate_t<T>*, accumulate_t<T>*, accumulate_t<T>*, \
-                                            cudaStream_t);
+                                            index_t*, cudaStream_t);
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList bisection_step_kernels() {

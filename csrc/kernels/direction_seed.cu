@@ -1,5 +1,5 @@
-// direction_seed: prediction, margin and the cotangent of the input gradient from one visit to a
-// row of logits (errata 4).
+// direction_seed: prediction, margin, runner-up and the cotangent of the input gradient from one
+// visit to a row of logits (errata 4).
 //     seed_k = softmax over k != prediction of h_k / T,    seed_prediction = -1
 // Eager torch runs argmax, gather, a masked fill, a softmax and a scatter: some ten passes. Here
 // the row is read from memory once, stays in cache for the sum and the result, and is written to
@@ -14,7 +14,8 @@ template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     direction_seed_kernel(const T* __restrict__ logits, index_t samples, index_t classes,
                           accumulate_t<T> temperature, index_t* __restrict__ prediction,
-                          accumulate_t<T>* __restrict__ margin, T* __restrict__ seed) {
+                          accumulate_t<T>* __restrict__ margin, T* __restrict__ seed,
+                          index_t* __restrict__ runner_up) {
     using A = accumulate_t<T>;
     for_each_row(samples, [&](index_t sample) {
         const T* row = logits + sample * classes;
@@ -59,6 +60,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         if (threadIdx.x == 0) {
             prediction[sample] = top.first.index;
             margin[sample] = margin_of(top.first.value, top.second.value);
+            runner_up[sample] = top.second.index;
         }
     });
 }
@@ -68,19 +70,19 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 template <class T>
 cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
                            index_t* prediction, accumulate_t<T>* margin, T* seed,
-                           cudaStream_t stream) {
+                           index_t* runner_up, cudaStream_t stream) {
     for_width<kVectorWidth<T>>(classes, {logits, seed}, nullptr, [&](auto width) {
         const RowGrid grid(samples, classes);
         direction_seed_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
             logits, samples, classes, static_cast<accumulate_t<T>>(temperature), prediction, margin,
-            seed);
+            seed, runner_up);
     });
     return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                   \
     template cudaError_t direction_seed<T>(const T*, index_t, index_t, double, index_t*, \
-                                           accumulate_t<T>*, T*, cudaStream_t);
+                                           accumulate_t<T>*, T*, index_t*, cudaStream_t);
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList direction_seed_kernels() {

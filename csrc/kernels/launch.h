@@ -18,6 +18,7 @@ cudaError_t direction_seed(const T* logits,  // [B, K]
                            index_t* prediction,      // [B]
                            accumulate_t<T>* margin,  // [B]
                            T* seed,                  // [B, K]
+                           index_t* runner_up,       // [B]
                            cudaStream_t stream);
 
 template <class T>
@@ -43,6 +44,7 @@ cudaError_t linear_radius(const T* h0,                // [B, K]
                           const index_t* prediction,  // [B]
                           index_t samples, index_t classes, double alpha,
                           accumulate_t<T>* radius,  // [B]
+                          index_t* rival,           // [B]
                           cudaStream_t stream);
 
 template <class T>
@@ -61,6 +63,7 @@ cudaError_t bisection_step_(const T* logits,            // [B, K]
                             accumulate_t<T>* lower,   // [B]
                             accumulate_t<T>* upper,   // [B]
                             accumulate_t<T>* radius,  // [B]
+                            index_t* rival,           // [B], or null: not asked for
                             cudaStream_t stream);
 
 template <class T>
@@ -68,6 +71,7 @@ cudaError_t search_step_(const T* logits,            // [B, K]
                          const index_t* prediction,  // [B]
                          index_t samples, index_t classes, double nudge,
                          accumulate_t<T>* state,  // [6, B]
+                         index_t* rival,          // [B], or null: not asked for
                          cudaStream_t stream);
 
 template <class T>

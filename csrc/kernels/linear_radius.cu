@@ -1,6 +1,7 @@
-// linear_radius: the closed form of RR-Fast, min over i != prediction of q_i (errata 2, 3), in one
-// pass over both rows of logits: reads 2*B*K elements, writes B. Eager torch makes two gathers,
-// four differences, a quotient, three selections and a minimum, each a pass.
+// linear_radius: the closed form of RR-Fast, min over i != prediction of q_i and whose it is
+// (errata 2, 3), in one pass over both rows of logits: reads 2*B*K elements, writes 2*B. Eager
+// torch makes two gathers, four differences, a quotient, three selections and a minimum, each a
+// pass.
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -11,7 +12,8 @@ template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     linear_radius_kernel(const T* __restrict__ h0, const T* __restrict__ h1,
                          const index_t* __restrict__ prediction, index_t samples, index_t classes,
-                         accumulate_t<T> alpha, accumulate_t<T>* __restrict__ radius) {
+                         accumulate_t<T> alpha, accumulate_t<T>* __restrict__ radius,
+                         index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
     for_each_row(samples, [&](index_t sample) {
         const T* row0 = h0 + sample * classes;
@@ -21,7 +23,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
             top >= 0 && top < classes;  // a wrong index must not read outside the row
         const A top0 = known ? quarter_of_top(widen(row0[top])) : nan<A>();
         const A top1 = known ? quarter_of_top(widen(row1[top])) : nan<A>();
-        A best = infinity<A>();
+        auto own = nobody<A, std::uint32_t>();
+        std::uint32_t count = 0;
         for_each_class<Width>(classes, [&](index_t k) {
             const auto clean = load<T, Width>(row0 + k);
             const auto moved = load<T, Width>(row1 + k);
@@ -29,12 +32,16 @@ __global__ void __launch_bounds__(kRowThreads, 2)
             for (int e = 0; e < Width; ++e) {
                 const A step = crossing(top0 - quarter(widen(clean.element[e])),
                                         top1 - quarter(widen(moved.element[e])), alpha);
-                best = k + e == top ? best : least(best, step);
+                take_first(own, {k + e == top ? infinity<A>() : step, count + e});
             }
+            count += Width;
         });
-        best = row_reduce(best, [](A a, A b) { return least(a, b); });
+        const Candidate<A> first =
+            row_reduce(in_row<Width>(own, nobody<A>()),
+                       [](const auto& a, const auto& b) { return first_of(a, b); });
         if (threadIdx.x == 0) {
-            radius[sample] = best;
+            radius[sample] = first.value;
+            rival[sample] = rival_of(first);
         }
     });
 }
@@ -43,19 +50,20 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 
 template <class T>
 cudaError_t linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
-                          index_t classes, double alpha, accumulate_t<T>* radius,
+                          index_t classes, double alpha, accumulate_t<T>* radius, index_t* rival,
                           cudaStream_t stream) {
     for_width<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto width) {
         const RowGrid grid(samples, classes);
         linear_radius_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            h0, h1, prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius);
+            h0, h1, prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius,
+            rival);
     });
     return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                          \
     template cudaError_t linear_radius<T>(const T*, const T*, const index_t*, index_t, index_t, \
-                                          double, accumulate_t<T>*, cudaStream_t);
+                                          double, accumulate_t<T>*, index_t*, cudaStream_t);
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList linear_radius_kernels() {

@@ -478,10 +478,27 @@ RR_HD A crossing(A gap0, A gap1, A alpha) {
     return gap0 > -infinity<A>() && gap1 > -infinity<A>() ? step : nan<A>();
 }
 
-// The smaller of two; NaN if either is.
+// The class that overtakes first, with its step: the smallest, the lowest index among equals, NaN
+// if one is NaN. Nobody, with an infinite step, is never taken for a class.
+template <class A, class Index = index_t>
+RR_HD Candidate<A, Index> nobody() {
+    return {infinity<A>(), kNoIndex<Index>};
+}
+// Of classes that come in the order of their indices.
+template <class A, class Index>
+RR_HD void take_first(Candidate<A, Index>& first, const Candidate<A, Index>& next) {
+    first = either((next.value < first.value) | is_nan(next.value), next, first);
+}
+// Of classes in any order.
 template <class A>
-RR_HD A least(A a, A b) {
-    return b < a || is_nan(b) ? b : a;
+RR_HD Candidate<A> first_of(const Candidate<A>& a, const Candidate<A>& b) {
+    const bool later = b.value == a.value && b.index < a.index;
+    return either(b.value < a.value || later || is_nan(b.value), b, a);
+}
+// Its index, or -1 where nobody does or it is not known who.
+template <class A, class Index>
+RR_HD index_t rival_of(const Candidate<A, Index>& first) {
+    return first.value < infinity<A>() ? static_cast<index_t>(first.index) : index_t(-1);
 }
 
 // ---------------------------------------------------------------------------------------------------------
@@ -564,6 +581,11 @@ RR_HD Bracket<A> bisection_step(const Bracket<A>& b, bool flipped, bool undefine
     const A doubled = A(2) * lower;
     return {lower, upper, middle < doubled ? middle : doubled};
 }
+// Whether a probe was the nearest so far that flipped: what is predicted there is the rival.
+template <class A>
+RR_HD bool shows_rival(const Bracket<A>& before, const Bracket<A>& after) {
+    return after.upper < before.upper;
+}
 
 // ---------------------------------------------------------------------------------------------------------
 // search_step
@@ -616,6 +638,11 @@ RR_HD RootBracket<A> search_step(const RootBracket<A>& b, A margin, bool flipped
     const A least = lower + nudge * upper, most = upper - nudge * upper;
     const A raised = next < least ? least : next;
     return {lower, upper, lower_margin, upper_margin, side, raised > most ? most : raised};
+}
+// The same, or nothing has flipped yet: then the best of the others at the latest probe stands in.
+template <class A>
+RR_HD bool shows_rival(const RootBracket<A>& before, const RootBracket<A>& after) {
+    return after.upper < before.upper || after.upper == infinity<A>();
 }
 
 }  // namespace rrfast

@@ -94,11 +94,12 @@ __device__ __forceinline__ V row_reduce(V value, const Combine& combine) {
 }
 
 // The classes of a row that are this thread's come in order, and it counts them. Their number among
-// all of the row:
+// all of the row, or `none`:
 template <int Width, class A>
-__device__ __forceinline__ Candidate<A> in_row(const Candidate<A, std::uint32_t>& own) {
+__device__ __forceinline__ Candidate<A> in_row(const Candidate<A, std::uint32_t>& own,
+                                               const Candidate<A>& none = no_candidate<A>()) {
     if (own.index == kNoIndex<std::uint32_t>) {
-        return no_candidate<A>();
+        return none;
     }
     const index_t vector = threadIdx.x + static_cast<index_t>(own.index / Width) * blockDim.x;
     return {own.value, vector * Width + own.index % Width};

@@ -1,7 +1,7 @@
 // search_step_: one probe of the safeguarded root search for every sample at once: the margin of
 // the prediction, its sign, the bracket, the next radius (secant and Illinois in place of RR-BS's
-// doubling and bisection). Reads B*K logits, reads and writes six numbers per sample; nothing
-// returns to the host.
+// doubling and bisection), and the class that was seen beyond. Reads B*K logits, reads and writes
+// six numbers per sample; nothing returns to the host.
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -12,7 +12,7 @@ template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     search_step_kernel(const T* __restrict__ logits, const index_t* __restrict__ prediction,
                        index_t samples, index_t classes, accumulate_t<T> nudge,
-                       accumulate_t<T>* __restrict__ state) {
+                       accumulate_t<T>* __restrict__ state, index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
     for_each_row(samples, [&](index_t sample) {
         const T* row = logits + sample * classes;
@@ -23,12 +23,15 @@ __global__ void __launch_bounds__(kRowThreads, 2)
             const bool known =
                 y >= 0 && y < classes;  // a wrong index must not read outside the row
             const A lead = known ? widen(row[y]) : nan<A>();
-            const A rival = flipped ? top.first.value : top.second.value;
+            const Candidate<A> other = either(flipped, top.first, top.second);
             A* s = state + sample;  // [6, B]
-            const RootBracket<A> next =
-                search_step(RootBracket<A>{s[0], s[samples], s[2 * samples], s[3 * samples],
-                                           s[4 * samples], s[5 * samples]},
-                            lead - rival, flipped, !known || is_undefined(top.first.value), nudge);
+            const RootBracket<A> bracket{s[0],           s[samples],     s[2 * samples],
+                                         s[3 * samples], s[4 * samples], s[5 * samples]};
+            const RootBracket<A> next = search_step(bracket, lead - other.value, flipped,
+                                                    !known || is_undefined(top.first.value), nudge);
+            if (rival && shows_rival(bracket, next)) {
+                rival[sample] = other.index;
+            }
             s[0] = next.lower;
             s[samples] = next.upper;
             s[2 * samples] = next.lower_margin;
@@ -43,19 +46,20 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 
 template <class T>
 cudaError_t search_step_(const T* logits, const index_t* prediction, index_t samples,
-                         index_t classes, double nudge, accumulate_t<T>* state,
+                         index_t classes, double nudge, accumulate_t<T>* state, index_t* rival,
                          cudaStream_t stream) {
     for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
         const RowGrid grid(samples, classes);
         search_step_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            logits, prediction, samples, classes, static_cast<accumulate_t<T>>(nudge), state);
+            logits, prediction, samples, classes, static_cast<accumulate_t<T>>(nudge), state,
+            rival);
     });
     return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                       \
     template cudaError_t search_step_<T>(const T*, const index_t*, index_t, index_t, double, \
-                                         accumulate_t<T>*, cudaStream_t);
+                                         accumulate_t<T>*, index_t*, cudaStream_t);
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList search_step_kernels() {

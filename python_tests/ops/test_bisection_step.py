@@ -18,13 +18,14 @@ class TestBisectionStep(OpTester):
 
     def state(
         self, dtype: torch.dtype, device: torch.device, samples: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         lower = torch.rand(samples).to(device, accumulate_dtype(dtype))
         upper = torch.where(torch.arange(samples, device=device) % 2 == 0, math.inf, 2 * lower + 1)
         radius = torch.minimum((lower + upper) / 2, 2 * lower)
         if samples >= 5:
             lower[4] = upper[4] = radius[4] = math.nan
-        return lower, upper, radius
+            lower[3] = upper[3] = radius[3] = 0.0  # a tie
+        return lower, upper, radius, torch.full((samples,), -1, device=device)
 
     def cases(self, dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, Case]]:
         for classes in CLASSES:
@@ -57,6 +58,7 @@ class TestBisectionStep(OpTester):
             torch.empty(0, 10, dtype=dtype, device=device),
             torch.empty(0, dtype=torch.int64, device=device),
             *(torch.empty(0, dtype=accumulate_dtype(dtype), device=device) for _ in range(3)),
+            torch.empty(0, dtype=torch.int64, device=device),
         )
 
     def must_be_contiguous(self, index: int) -> bool:
@@ -77,6 +79,10 @@ class TestBisectionStep(OpTester):
             ValueError,
             r"radius must be contiguous, because it is changed in place",
         )
+        yield (h, y, s, s, s, s), TypeError, "rival must be a int64 tensor, got a float32"
+        yield (h, y, s, s, s, y[:1]), ValueError, "rival must have one value per sample"
+        strided = torch.zeros(4, dtype=torch.int64)[::2]
+        yield (h, y, s, s, s, strided), ValueError, "rival must be contiguous, because it is"
 
 
 def step(lower: float, upper: float, radius: float, flipped: bool) -> tuple[float, float, float]:
@@ -93,6 +99,26 @@ def test_doubles_until_something_flips_then_bisects() -> None:
     assert step(2.0, 4.0, 3.0, flipped=True) == (2.0, 3.0, 2.5)
     assert step(2.0, 4.0, 3.0, flipped=False) == (3.0, 4.0, 3.5)
     assert step(1.0, 8.0, 4.0, flipped=False) == (4.0, 8.0, 6.0)
+
+
+def test_the_rival_is_what_is_predicted_at_the_upper_end() -> None:
+    state = [torch.tensor([v]) for v in (1.0, math.inf, 2.0)]
+    rival, y = torch.tensor([7]), torch.tensor([0])
+    seen = []
+    # Kept, flipped to 2, kept, flipped to 1, and nothing new where nothing is said.
+    for row in ([9, 0, 1], [0, 1, 2], [9, 0, 1], [0, 2, 1], [0, 2, math.nan]):
+        ops.bisection_step_(torch.tensor([row]).float(), y, *state, rival)
+        seen.append(rival.item())
+    assert seen == [7, 2, 2, 1, 1]
+    without = [torch.tensor([v]) for v in (1.0, math.inf, 2.0)]
+    ops.bisection_step_(torch.tensor([[0.0, 1.0]]), y, *without)
+    assert without[1].item() == 2.0
+
+
+def test_no_probe_moves_the_rival_of_a_tie() -> None:
+    state, rival = [torch.zeros(1) for _ in range(3)], torch.tensor([7])
+    ops.bisection_step_(torch.tensor([[0.0, 1.0]]), torch.tensor([0]), *state, rival)
+    assert rival.item() == 7
 
 
 def test_a_tie_with_a_lower_index_is_a_flip_and_with_a_higher_one_is_not() -> None:

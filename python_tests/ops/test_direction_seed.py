@@ -45,7 +45,7 @@ class TestDirectionSeed(OpTester):
         unit = UNIT[torch.float64 if dtype == torch.float64 else torch.float32]
         additions = classes if classes < 128 else 64 + classes // 512
         rounding = 2 * UNIT[dtype] if dtype in (torch.bfloat16, torch.float16) else 0.0
-        return 0.0, 0.0, 2 * (4 + additions) * unit + rounding
+        return 0.0, 0.0, 2 * (4 + additions) * unit + rounding, 0.0
 
     def invalid(self) -> Iterator[tuple[Case, type[Exception], str]]:
         h = torch.zeros(2, 3)
@@ -61,7 +61,7 @@ class TestDirectionSeed(OpTester):
 def test_seed_sums_to_zero_and_points_away_from_the_prediction(
     dtype: torch.dtype, device: torch.device
 ) -> None:
-    prediction, _, seed = ops.direction_seed(logits(dtype, device, 64, 10)[5:], 1.0)
+    prediction, _, seed, _ = ops.direction_seed(logits(dtype, device, 64, 10)[5:], 1.0)
     rows = torch.arange(len(seed), device=device)
     assert (seed[rows, prediction] == -1).all()
     others = seed.double().scatter(1, prediction[:, None], 0)
@@ -72,7 +72,7 @@ def test_seed_sums_to_zero_and_points_away_from_the_prediction(
 def test_agrees_with_the_gradient_of_the_margin_loss() -> None:
     h = torch.randn(16, 10, dtype=torch.float64, requires_grad=True)
     temperature = 0.7
-    prediction, _, seed = ops.direction_seed(h.detach(), temperature)
+    prediction, _, seed, _ = ops.direction_seed(h.detach(), temperature)
     others = h.scatter(1, prediction[:, None], -math.inf)
     loss = temperature * torch.logsumexp(others / temperature, dim=1) - h.gather(
         1, prediction[:, None]
@@ -85,10 +85,17 @@ def test_agrees_with_the_gradient_of_the_margin_loss() -> None:
 def test_is_the_cross_entropy_gradient_up_to_a_positive_factor(margin: float) -> None:
     h = torch.randn(8, 10, dtype=torch.float64)
     h[:, 3] = h.amax(dim=1) + margin
-    prediction, _, seed = ops.direction_seed(h, 1.0)
-    _, _, naive = reference.naive_direction_seed(h, 1.0)
+    prediction, _, seed, _ = ops.direction_seed(h, 1.0)
+    _, _, naive, _ = reference.naive_direction_seed(h, 1.0)
     doubt = 1 - torch.softmax(h, dim=1).gather(1, prediction[:, None])
     torch.testing.assert_close(naive, seed * doubt, rtol=1e-9, atol=1e-15)
+
+
+def test_the_runner_up_is_the_lowest_of_the_best_others() -> None:
+    inf = math.inf
+    rows = [[1.0, 3.0, 1.0], [2.0, 2.0, 2.0], [0.0, 1.0, 1.0], [-inf, -inf, 4.0], [4.0, -inf, -inf]]
+    runner_up = ops.direction_seed(torch.tensor([*rows, [0.0, math.nan, 7.0]]))[3]
+    assert runner_up.tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_the_margin_of_overflow_and_of_masked_classes() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import pytest
 import torch
 from op_tester import CLASSES, Case, OpTester, logits, non_finite_logits
 
@@ -64,7 +65,12 @@ class TestLinearRadius(OpTester):
 
 def radius_of(h0: list[float], h1: list[float], prediction: int = 0, alpha: float = 0.5) -> float:
     rows = torch.tensor([h0], dtype=torch.float64), torch.tensor([h1], dtype=torch.float64)
-    return ops.linear_radius(*rows, torch.tensor([prediction]), alpha).item()
+    return ops.linear_radius(*rows, torch.tensor([prediction]), alpha)[0].item()
+
+
+def rival_of(h0: list[float], h1: list[float], prediction: int = 0) -> int:
+    rows = torch.tensor([h0], dtype=torch.float64), torch.tensor([h1], dtype=torch.float64)
+    return ops.linear_radius(*rows, torch.tensor([prediction]), 0.5)[1].item()
 
 
 def test_solves_for_the_crossing() -> None:
@@ -107,3 +113,29 @@ def test_overflow_is_not_a_number_and_a_difference_is_not_lost() -> None:
     most = torch.finfo(torch.float64).max
     assert radius_of([most, -most], [0.5 * most, -0.5 * most]) == 1.0
     assert radius_of([1e-308, 0.0], [0.0, 0.0], alpha=1e-3) == 1e-3
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40, 300, 1025])
+def test_the_rival_is_the_first_to_overtake(classes: int, dtype: torch.dtype) -> None:
+    """Among equals the lowest index, wherever in a row: two classes that are as fast."""
+    for first in {1, classes // 2, classes - 1}:
+        for second in {1, classes - 1}:
+            h0, h1 = torch.zeros(2, 1, classes, dtype=dtype)
+            h0[0, 0] = h1[0, 0] = 4.0
+            h1[0, 1:] = 1.0
+            h1[0, first] = h1[0, second] = 2.0
+            radius, rival = ops.linear_radius(h0, h1, torch.tensor([0]), 0.5)
+            assert (radius.item(), rival.item()) == (1.0, min(first, second))
+
+
+def test_the_rival_of_what_nobody_overtakes() -> None:
+    assert rival_of([3.0, 1.0], [3.0, 1.0]) == -1
+    assert rival_of([3.0, 1.0, math.nan], [3.0, 2.0, 0.5]) == -1
+    assert rival_of([3.0, math.inf], [3.0, 2.0]) == -1
+    assert rival_of([3.0, 1.0], [3.0, 2.0], prediction=2) == -1
+    assert rival_of([3.0, -math.inf, 1.0], [3.0, -math.inf, 2.0]) == 2
+
+
+def test_at_a_tie_the_rival_is_the_lowest_that_ties() -> None:
+    assert rival_of([1.0, 0.0, 1.0, 1.0], [1.0, 9.0, 1.0, 2.0]) == 2
+    assert rival_of([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], prediction=1) == 0

@@ -19,17 +19,17 @@ def of(op: str, h: Tensor, y: Tensor, state: Tensor) -> tuple[Tensor, ...]:
     if op == "direction_seed":
         return ops.direction_seed(h, temperature=2.0)
     if op == "linear_radius":
-        return (ops.linear_radius(h, h.flip(1), y, 0.1),)
+        return ops.linear_radius(h, h.flip(1), y, 0.1)
     if op == "probability_margin":
         return ops.probability_margin(h, y)
     if op == "bisection_step_":
-        bracket = state[:3].clone().unbind()
-        ops.bisection_step_(h, y, *bracket)
-        return bracket
+        bracket, rival = state[:3].clone().unbind(), torch.zeros_like(y)
+        ops.bisection_step_(h, y, *bracket, rival)
+        return *bracket, rival
     if op == "search_step_":
-        state = state.clone()
-        ops.search_step_(h, y, state, 0.01)
-        return state.unbind()
+        state, rival = state.clone(), torch.zeros_like(y)
+        ops.search_step_(h, y, state, 0.01, rival)
+        return *state.unbind(), rival
     x = state[0].to(h.dtype)[:, None].contiguous()
     return ops.rat_perturb(x, x, h, y, 0.1)
 

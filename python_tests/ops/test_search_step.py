@@ -36,21 +36,23 @@ class TestSearchStep(OpTester):
                 h = logits(dtype, device, samples, classes)
                 kept = h.argmax(dim=1)
                 state = self.state(dtype, device, samples)
-                yield f"K={classes}, B={samples}, kept", (h, kept, state.clone(), 0.0)
+                rival = torch.full((samples,), -1, device=device)
+                yield f"K={classes}, B={samples}, kept", (h, kept, state.clone(), 0.0, rival)
                 flipped = (kept + 1) % classes
-                yield f"K={classes}, B={samples}, flipped", (h, flipped, state, 0.01)
+                yield f"K={classes}, B={samples}, flipped", (h, flipped, state, 0.01, rival)
             h = non_finite_logits(dtype, device, classes)
-            yield (
-                f"K={classes}, non-finite",
-                (h, h.argmax(dim=1), self.state(dtype, device, 12), 0.0),
-            )
+            rival = torch.full((12,), -1, device=device)
+            state = self.state(dtype, device, 12)
+            yield f"K={classes}, non-finite", (h, h.argmax(dim=1), state, 0.0, rival)
         h = logits(dtype, device, 10_000, 10)
         y = torch.randint(-1, 11, (10_000,)).to(device)
-        yield "many rows, some of no class", (h, y, self.state(dtype, device, 10_000), 0.25)
+        state = self.state(dtype, device, 10_000)
+        yield "many rows, some of no class", (h, y, state, 0.25, torch.full_like(y, -1))
 
     def small(self, dtype: torch.dtype, device: torch.device) -> Case:
         y = torch.full((7,), 3, device=device)
-        return logits(dtype, device, 7, 10), y, self.state(dtype, device, 7), 0.0
+        state = self.state(dtype, device, 7)
+        return logits(dtype, device, 7, 10), y, state, 0.0, torch.full_like(y, -1)
 
     def empty(self, dtype: torch.dtype, device: torch.device) -> Case:
         return (
@@ -58,14 +60,15 @@ class TestSearchStep(OpTester):
             torch.empty(0, dtype=torch.int64, device=device),
             torch.empty(6, 0, dtype=accumulate_dtype(dtype), device=device),
             0.0,
+            torch.empty(0, dtype=torch.int64, device=device),
         )
 
     def must_be_contiguous(self, index: int) -> bool:
-        return index == 2
+        return index in (2, 4)
 
     def results(self, output: Any, args: Case) -> tuple[Tensor, ...]:
         assert output is None
-        return (args[2],)
+        return args[2], args[4]
 
     def invalid(self) -> Iterator[tuple[Case, type[Exception], str]]:
         h, y, s = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), torch.zeros(6, 2)
@@ -76,6 +79,7 @@ class TestSearchStep(OpTester):
         strided = torch.zeros(2, 6).T
         yield (h, y, strided, 0.0), ValueError, "state must be contiguous, because it is changed"
         yield (h, y, s, 0.5), ValueError, "nudge must be less than 0.5, got 0.5"
+        yield (h, y, s, 0.0, s), TypeError, "rival must be a int64 tensor, got a float32"
 
 
 def step(state: tuple[float, ...], margin: float, nudge: float = 0.0) -> list[float]:
@@ -119,6 +123,21 @@ def test_an_end_that_is_the_root_stays_the_root() -> None:
 def test_the_nudge_keeps_away_from_both_ends() -> None:
     assert step((0, INF, 1, 0, 0, 2), -1e9, nudge=0.1)[5] == pytest.approx(0.2)
     assert step((0, 2, 9, -1e-9, 0, 1), 1e3, nudge=0.1)[5] == pytest.approx(1.8)
+
+
+def test_the_rival_is_what_is_predicted_at_the_upper_end() -> None:
+    state = torch.tensor([0.0, INF, 1.0, 0.0, 0.0, 2.0])[:, None].contiguous()
+    rival, y = torch.tensor([7]), torch.tensor([0])
+    seen = []
+    # Kept twice, and the best of the others then; flipped, kept, flipped, and nothing is said.
+    rows = ([9, 0, 1], [9, 2, 1], [0, 1, 2], [9, 2, 1], [0, 2, 1], [0, 2, math.nan])
+    for row in rows:
+        ops.search_step_(torch.tensor([row]).float(), y, state, rival=rival)
+        seen.append(rival.item())
+    assert seen == [2, 1, 2, 2, 1, 1]
+    tie, rival = torch.zeros(6, 1), torch.tensor([7])
+    ops.search_step_(torch.tensor([[0.0, 1.0]]), y, tie, rival=rival)
+    assert rival.item() == 7
 
 
 def test_a_tie_with_a_lower_index_is_a_flip_and_with_a_higher_one_is_not() -> None:

@@ -77,8 +77,8 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
         result["seconds"] = round(time.perf_counter() - started, 1)
         if result["throughput"]:
             written = _write(result, out)
-            console.print(tables.terminal(report.blocks(result)))
             console.print(report.notes(result), highlight=False, markup=False)
+            console.print(tables.terminal(report.blocks(result)))
             what = "Written" if result["complete"] else "Incomplete, but written"
             console.print(f"\n{what} to {out}: {', '.join(written)}", highlight=False)
     return result

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from rrfast import tables
-from rrfast.tables import CONVENTION, Block, number
+from rrfast.tables import BETTER, CONVENTION, Block, number
 
 CLEARER = {"msr": "MSR"}
 
@@ -48,7 +49,7 @@ def notes(result: dict[str, Any]) -> str:
     )
     lines = [where, columns]
     if any(row["auroc"] is not None for row in result["worth"]):
-        lines.append(CONVENTION)
+        lines.append(f"{CONVENTION} {BETTER}")
     if not s["weights"]:
         lines.append(
             "With random weights only the speed means something: not the radii, nor what they find."
@@ -147,7 +148,7 @@ def _pareto(rows: list[dict[str, Any]]) -> Block:
             ", ".join(f"{key}={value}" for key, value in row["options"].items()),
             f"{row['forwards']:.4g}",
             f"{row['backwards']:.4g}",
-            "–" if row["median_radius"] is None else f"{row['median_radius']:.4g}",
+            _median(row),
             f"{100 * row['found']:.4g}",
             number(row["auroc"], 100, 2),
             number(row["aurc"], 1000, 3),
@@ -155,6 +156,14 @@ def _pareto(rows: list[dict[str, Any]]) -> Block:
         for row in rows
     ]
     return Block("What more passes buy", head, cells, 2)
+
+
+def _median(row: dict[str, Any]) -> str:
+    """Of fewer than half found it is infinite, which a JSON file does not hold."""
+    value = row["median_radius"]
+    if value is None and row["method"] != "msr" and row["found"] < 0.5:
+        value = math.inf
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _figures(value: float | None) -> str:

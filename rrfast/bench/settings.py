@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from rrfast.checks import check_count, check_number, check_once
+from rrfast.checks import check_count, check_number, check_once, meant
+from rrfast.named_function import FORMS
 from rrfast.radius import METHODS
 
 DTYPES = {
@@ -27,6 +28,21 @@ def _check_one_of(name: str, value: str, known: Iterable[str]) -> None:
         raise ValueError(f"{name} must be among {', '.join(known)}, got {value!r}")
 
 
+def _check_task(data: str) -> None:
+    """Raise unless it begins with the name of data that a recipe can have."""
+    # Here, because it is an extra.
+    from rrfast.train.own_data import runs_foreign_data
+    from rrfast.train.tasks import TASKS
+
+    words = shlex.split(data)
+    name = words[0] if words else ""
+    if name not in TASKS and not runs_foreign_data(name):
+        raise ValueError(
+            f"data must be {', '.join(TASKS)}, {FORMS}, each with its options behind it, or a file "
+            f"NAME.npz, got {data!r}{meant(name, TASKS)}"
+        )
+
+
 @dataclass(frozen=True)
 class Settings:
     """What to measure.
@@ -39,8 +55,10 @@ class Settings:
         batch: Batch sizes to time.
         dtype: "float32" is plain; "bfloat16" and "float16" are autocast, with inputs in float32.
         device: "cpu", "cuda", "cuda:1"; None for CUDA where there is some.
-        data: "synthetic", "digits", or a file NAME.npz with x and, for the metrics, y.
-        size: Side of the synthetic images.
+        data: "synthetic", "digits", or a file NAME.npz with x and, for the metrics, y. Or the test
+            images of other data that a recipe can name, its options behind the name, as in
+            "cifar10 folder=data/cifar-10-batches-bin"; that needs `rrfast[train]`.
+        size: Side of the images of plain "synthetic".
         samples: Images that the metrics, and what is compared, are taken over.
         seconds: Time to spend on every method at every batch size, and dtype; at least three runs,
             or one of a method that takes longer than this for one.
@@ -87,9 +105,7 @@ class Settings:
             )
         check_number("seconds", self.seconds)
         if self.data not in ("synthetic", "digits") and not self.data.endswith(".npz"):
-            raise ValueError(
-                f"data must be synthetic, digits, or a file NAME.npz, got {self.data!r}"
-            )
+            _check_task(self.data)
         self.torch_device()
 
     def contestants(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -75,7 +76,26 @@ def _data(settings: Settings) -> tuple[Tensor, Tensor | None]:
         return synthetic(
             settings.seed, train=0, validation=0, test=settings.samples, size=settings.size
         ).test
-    return _npz(Path(settings.data), settings.samples)
+    if settings.data.endswith(".npz"):
+        return _npz(Path(settings.data), settings.samples)
+    return _of_task(settings)
+
+
+def _of_task(settings: Settings) -> tuple[Tensor, Tensor]:
+    """Test images of data that a recipe could name, at random: they may be sorted by class."""
+    # Here, because it is an extra.
+    from rrfast.evaluate.division import chosen
+    from rrfast.train.recipe import named_task
+    from rrfast.train.recipe_file import parse_options
+
+    test = named_task(parse_options(shlex.split(settings.data)), settings.seed).test
+    if test is None:
+        raise ValueError(f"data must have a test split, and {settings.data} has none")
+    part = chosen(test, settings.samples)
+    batches = list(part.batches(settings.samples, torch.device("cpu")))
+    if not batches:
+        raise ValueError(f"data must have test images, and {settings.data} has none")
+    return batches[0]
 
 
 def _npz(path: Path, samples: int) -> tuple[Tensor, Tensor | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import shlex
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,13 @@ def add_parser(
     )
     command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
     command.add_argument(
-        "--data", metavar="D", help="synthetic, digits, FILE.npz with x, y (synthetic)"
+        "--data",
+        nargs="+",
+        metavar="NAME KEY=VALUE",
+        help="synthetic, digits, cifar10 folder=data and all that a recipe's data can be, or "
+        "FILE.npz with x, y (synthetic)",
     )
-    command.add_argument("--size", type=positive, metavar="N", help="of synthetic images (32)")
+    command.add_argument("--size", type=positive, metavar="N", help="of plain synthetic (32)")
     command.add_argument("--samples", type=positive, metavar="N", help="images for metrics (512)")
     command.add_argument("--seconds", type=float, metavar="S", help="for each to be timed (2)")
     command.add_argument("--seed", type=int, metavar="N", help="of data and random weights (0)")
@@ -64,6 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
         for field in fields(bench.Settings)
         if (value := getattr(arguments, field.name)) is not None
     }
+    if "data" in given:
+        # One word may hold a name and its options, as the command of the results has them.
+        first, *more = given["data"]
+        given["data"] = shlex.join([first, *more]) if more else first
     settings = replace(bench.SMOKE if arguments.smoke else bench.Settings(), **given)
     bench.run(settings, arguments.out)
     return 0

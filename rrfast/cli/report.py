@@ -21,6 +21,11 @@ def add_parser(
     command.add_argument(
         "--out", type=Path, default=Path("report.html"), metavar="FILE", help="(report.html)"
     )
+    command.add_argument(
+        "--pages",
+        action="store_true",
+        help="also write the Markdown page and the figures beside each result again",
+    )
     return command
 
 
@@ -28,6 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the page of `rrfast.evaluate.report`."""
     from rrfast.evaluate import report as page
 
-    page(arguments.folders, arguments.out, title=arguments.title, command=arguments.typed)
+    page(
+        arguments.folders,
+        arguments.out,
+        title=arguments.title,
+        command=arguments.typed,
+        pages=arguments.pages,
+    )
     print(f"Written: {arguments.out}")
     return 0

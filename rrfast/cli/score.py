@@ -28,9 +28,9 @@ def add_parser(
     add("--out", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
     add("--weights", metavar="FILE|best", help="a state_dict; of a training last or best (last)")
     add("--classes", type=positive, metavar="K", help="logits of the model (its own)")
-    add("--trust", action="store_true", help="run code that a training's folder names as its model")
+    add("--trust", action="store_true", help="run code that a training's folder names")
     add("--normalize", metavar="NAME", help="in front of the model, such as imagenet (nothing)")
-    add("--score", metavar="NAME", help="of rrfast.scores.SCORES (radius_fast)")
+    add("--score", metavar="NAME", help="of rrfast.scores.SCORES (msr)")
     add("--batch", type=positive, default=128, metavar="N", help="images per call (128)")
     add("--part", type=positive, default=1000, metavar="N", help="images lost if killed (1000)")
     add(
@@ -43,6 +43,17 @@ def add_parser(
     add("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
     add("--workers", type=int, default=0, metavar="N", help="processes that read images (0)")
     add("--overwrite", action="store_true", help="replace FILE when the new one is complete")
+    page = command.add_argument_group("gallery", "a page of thumbnails, the least trusted first")
+    add = page.add_argument
+    add("--gallery", type=Path, metavar="FILE.html", help="write it: one file that needs no other")
+    add(
+        "--gallery-images",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="so many it shows of accepted and rejected, and N/10 of the most trusted (100)",
+    )
+    add("--class-names", type=Path, metavar="FILE", help="a name per line (the training's folders)")
     chosen = command.add_argument_group("threshold", "one of them, or nothing is accepted or not")
     add = chosen.add_argument
     add("--threshold", type=float, metavar="T", help="accept from this score on")
@@ -66,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     if os.environ.get("RANK", "0") != "0":
         return 0
     accepted = "" if done.accepted is None else f", {done.accepted} accepted"
-    print(f"Written to {arguments.out}: {done.images} images{accepted}; {arguments.out}.json")
+    page = "" if arguments.gallery is None else f", {arguments.gallery}"
+    print(f"Written to {arguments.out}: {done.images} images{accepted}; {arguments.out}.json{page}")
     if not done.failed:
         return 0
     named = ", ".join(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_seed, is_integer
+from rrfast.checks import check_number, check_seed, is_integer
 from rrfast.draws import seeded
 
 
@@ -51,7 +50,7 @@ def digits(
 
     Raises:
         ImportError: scikit-learn is not installed.
-        TypeError: `seed`, `train` or `validation` is not an integer.
+        TypeError: `seed`, `train` or `validation` is not an integer, or `noise` no number.
         ValueError: `noise` is negative or not finite, a size is negative, or nothing is left to
             test on.
 
@@ -67,8 +66,7 @@ def digits(
     for name, value in (("train", train), ("validation", validation)):
         if not is_integer(value):
             raise TypeError(f"{name} must be an integer, got {value!r}")
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"noise must be a finite standard deviation of at least 0, got {noise!r}")
+    check_number("noise", noise, zero=True)
     x, y = _load()
     if train < 0 or validation < 0 or train + validation >= len(y):
         raise ValueError(

@@ -50,6 +50,17 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         self.size = size
         self.shorter = shorter
 
+    def part(self, places: Tensor) -> ImageFolder:
+        """The images at these places [n], with the classes of the whole."""
+        return ImageFolder(
+            self.root,
+            self.classes,
+            [self.files[place] for place in places.tolist()],
+            self.y[places],
+            size=self.size,
+            shorter=self.shorter,
+        )
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self.files)

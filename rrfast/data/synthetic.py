@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_seed, describe, is_integer, is_number
+from rrfast.checks import check_count, check_seed, describe, is_integer, is_number
 from rrfast.data.digits import Split
 from rrfast.draws import seeded
 
@@ -96,8 +96,7 @@ def synthetic(
     for name, (value, least) in integers.items():
         if not is_integer(value):
             raise TypeError(f"{name} must be an integer, got {value!r}")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_count(name, value, least=least)
     if not is_number(difficulty):
         raise TypeError(f"difficulty must be a number, got {describe(difficulty)}")
     if not 0 <= difficulty <= 1:

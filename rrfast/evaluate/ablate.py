@@ -23,7 +23,7 @@ from rrfast.machine import machine
 from rrfast.metrics import METRICS
 from rrfast.results import plain, require_matplotlib, results_in, write_figure, write_json
 from rrfast.scores import SCORES
-from rrfast.tables import CONVENTION, SHOWN, Block, number
+from rrfast.tables import BETTER, CONVENTION, SHOWN, Block, number
 from rrfast.train.recipe import load_trained, make_task
 from rrfast.train.recipe_file import Recipe
 from rrfast.train.tasks import Task
@@ -133,12 +133,12 @@ def _ablate(
             "runs": runs,
         }
     )
+    console.print("\n".join(conventions(result)), highlight=False, markup=False)
     console.print(tables.terminal(blocks(result)))
     console.print("\n".join(notes(result)), highlight=False, markup=False)
     write_json(out / "ablation.json", result)
-    write_text(out / "ablation.md", _markdown(result))
-    figure(result, out / "ablation.png")
-    console.print(f"\nWritten to {out}: ablation.json, ablation.md, ablation.png", highlight=False)
+    written = ["ablation.json", *write_page(out, result)]
+    console.print(f"\nWritten to {out}: {', '.join(written)}", highlight=False)
     return result
 
 
@@ -283,8 +283,8 @@ def _cell(both: dict[str, float | None], factor: float, digits: int) -> str:
     return number(both["mean"], factor, digits) + spread
 
 
-def notes(result: dict[str, Any]) -> list[str]:
-    """What the numbers are, and whether they come out as the paper's."""
+def conventions(result: dict[str, Any]) -> list[str]:
+    """What has to be known to read the tables."""
     recipe = result["recipe"]
     seeds = len(result["seeds"])
     seeds_said = f"{seeds} seed{'s' * (seeds > 1)}"
@@ -294,9 +294,12 @@ def notes(result: dict[str, Any]) -> list[str]:
         f"{recipe['data']}; {recipe['objective']}, {mixup}; "
         f"{recipe['training']['epochs']} epochs for each."
     )
+    return [f"Score: {result['score']}. {CONVENTION} {BETTER}", setting]
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """Whether the numbers come out as the paper's."""
     lines = [
-        f"Score: {result['score']}. {CONVENTION}",
-        setting,
         "AURC × 1000, RAT less the other on the same seed, mean ± standard error:",
     ]
     for row in result["paired"]:
@@ -359,8 +362,8 @@ def claims(result: dict[str, Any]) -> Iterator[str]:
             # One that is undefined for some seed, which has no error, decides nothing.
             found = [one for one in found if not math.isnan(one[-1].mean)]
             told = ", ".join(
-                f"{MARKS[less.verdict]} × {_ratio(runs, mixed, claim.subject, other, column):.2f} "
-                f"of {OBJECTIVES[other]}"
+                f"{MARKS[less.verdict + 1]} × "
+                f"{_ratio(runs, mixed, claim.subject, other, column):.2f} of {OBJECTIVES[other]}"
                 for other, column, less in found
             )
             verdicts = counted([less for *_, less in found])
@@ -375,12 +378,19 @@ def _ratio(runs: list[dict[str, Any]], mixed: bool, subject: str, other: str, co
     return one / two if two else math.nan
 
 
+def write_page(out: Path, result: dict[str, Any]) -> list[str]:
+    """Write ablation.md and its figure; their names."""
+    write_text(out / "ablation.md", _markdown(result))
+    figure(result, out / "ablation.png")
+    return ["ablation.md", "ablation.png"]
+
+
 def _markdown(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     threads = result["recipe"]["training"]["threads"] or result["threads"]
     return (
-        f"# rrfast ablate\n\n{tables.markdown(blocks(result))}\n\n"
-        f"{tables.preformatted(notes(result))}\n\n"
+        f"# rrfast ablate\n\n{tables.listed(conventions(result))}\n\n"
+        f"{tables.markdown(blocks(result))}\n\n{tables.preformatted(notes(result))}\n\n"
         f"![AURC and radii](ablation.png)\n\n{tables.code(result['command'])}, {result['device']}, "
         f"{threads} thread{'s' * (threads > 1)}; {versions}; {result['date']}.\n"
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rrfast.evaluate.summary import Row
 
@@ -29,14 +30,22 @@ class Drawing(NamedTuple):
 
 
 def panels(
-    titles: Sequence[str], height: float = 3.4, *, share: bool = True
+    titles: Sequence[str],
+    height: float = 3.4,
+    *,
+    share: bool | Literal["col"] = True,
+    wide: int = WIDE,
 ) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
-    """A panel for each title, on the same axes where they share them."""
+    """A panel for each title, `wide` side by side at most.
+
+    On the same axes, or those of a column, where they share them.
+    """
     from matplotlib.figure import Figure
 
-    wide = min(WIDE, len(titles))
+    wide = min(wide, len(titles))
     deep = math.ceil(len(titles) / wide)
-    figure = Figure(figsize=(1 + 3.6 * wide, 0.6 + height * deep), layout="constrained")
+    # One alone is as wide as a legend beside it wants.
+    figure = Figure(figsize=(max(1 + 3.6 * wide, 7.0), 0.6 + height * deep), layout="constrained")
     grid = figure.subplots(deep, wide, sharex=share, sharey=share, squeeze=False).flatten()
     for ax in grid[len(titles) :]:
         ax.remove()
@@ -68,12 +77,14 @@ def legend(figure: Figure, order: Sequence[str] | None = None) -> None:
     """One legend above all panels, of everything that any of them has."""
     found: dict[str, Any] = {}
     for ax in figure.axes:
-        handles, labels = ax.get_legend_handles_labels()
-        found = dict(zip(labels, handles, strict=True)) | found
+        found = _labelled(ax) | found
     names = [name for name in dict.fromkeys(order or found) if name in found]
     # In inches: a name's letters at 9 points, and its line.
     wide = 0.5 + 0.08 * max(map(len, names), default=0)
-    columns = max(1, min(len(names), 5, int(figure.get_figwidth() / wide)))
+    columns = max(1, min(len(names), 6, int(figure.get_figwidth() / wide)))
+    rows = math.ceil(len(names) / columns)
+    # Room for it, or it takes that of the panels.
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(rows - 2, 0))
     figure.legend(
         [found[name] for name in names],
         names,
@@ -82,3 +93,18 @@ def legend(figure: Figure, order: Sequence[str] | None = None) -> None:
         frameon=False,
         fontsize=9,
     )
+
+
+def _labelled(ax: Axes) -> dict[str, Any]:
+    """What a panel draws, by its label.
+
+    `Axes.get_legend_handles_labels` passes over labels that begin with an underscore, as a name of
+    a folder may. Those that matplotlib itself gives are passed over here.
+    """
+    drawn = [*ax.lines, *ax.patches, *ax.collections, *ax.containers]
+    labels = [str(each.get_label()) for each in drawn]  # type: ignore[attr-defined]
+    return {
+        label: each
+        for label, each in zip(labels, drawn, strict=True)
+        if not re.fullmatch(r"|_child\d+|_nolegend_|None", label)
+    }

@@ -16,7 +16,7 @@ from rrfast.evaluate.division import Part
 from rrfast.evaluate.inputs import Shape
 from rrfast.scores import SCORES, Score
 from rrfast.selective import SelectiveClassifier
-from rrfast.train.recipe import make_task
+from rrfast.train.recipe import RECIPE, check_own_data, make_task
 from rrfast.train.recipe_file import Recipe
 from rrfast.train.tasks import TASKS
 
@@ -63,8 +63,13 @@ class GivenThreshold:
         values = {name: getattr(self, name) for name in (*AIMS, "confidence")}
         return {name: value for name, value in values.items() if value is not None}
 
-    def check_recipe(self, recipe: Recipe | None) -> None:
-        """Raise a ValueError if there is an aim, and no training whose data it could be met on."""
+    def check_recipe(self, recipe: Recipe | None, folder: Path, *, trust: bool) -> None:
+        """Raise a ValueError if there is an aim, and no data of a training to meet it on.
+
+        Nor are data made that the folder names as somebody's code, unless `trust` says so.
+        """
+        if self.aim and recipe is not None and not trust:
+            check_own_data(recipe, folder / RECIPE)
         if self.aim and recipe is None:
             raise ValueError(
                 f"{next(iter(self.aim))} needs the validation split of a training: the model must "

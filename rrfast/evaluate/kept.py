@@ -15,6 +15,8 @@ from rrfast.evaluate import sealed
 from rrfast.evaluate.fingerprint import of_data
 from rrfast.machine import machine
 from rrfast.results import plain
+from rrfast.scores import SCORES
+from rrfast.scores.named import named
 from rrfast.selective.classifier import weights_hash
 from rrfast.train.tasks import Task
 
@@ -67,6 +69,20 @@ class Kept:
         # As they will be read again: without NaN.
         self._state["known"] |= plain(entries)
         sealed.write(self._path, self._state)
+
+
+def of_score(name: str) -> str:
+    """What the name of a part has for a score: its name, and what tells its options from others.
+
+    Raises:
+        ValueError: As `rrfast.scores.named.named`.
+
+    Example:
+        >>> of_score("msr")
+        'msr 1a8fc8f11c5a'
+    """
+    told = named(name, SCORES).identity
+    return f"{name} {hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 def identity(model: nn.Module, task: Task, device: torch.device) -> dict[str, Any]:

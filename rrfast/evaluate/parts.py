@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rrfast.checks import make_folder
 from rrfast.evaluate import sealed
 from rrfast.lock import alone
 from rrfast.whole_file import remove_partial
@@ -20,6 +21,7 @@ class Row(NamedTuple):
 
     image: str  #: relative path, or number of the row
     prediction: int | None  #: None where there is no score
+    rival: int | None  #: the class that the prediction changes to; None where none was found
     confidence: float | None  #: larger = more to be trusted; None where there is no score, not NaN
     accept: bool | None  #: None where no threshold was asked for
     error: str | None  #: why there is no score
@@ -35,9 +37,11 @@ class Parts:
         out: Where the table is to be.
         images: Number of rows.
         size: Number of rows of a part; the last has the rest.
+        page: What is written with the table, if anything is.
     """
 
-    def __init__(self, out: Path, images: int, size: int) -> None:
+    def __init__(self, out: Path, images: int, size: int, page: Path | None = None) -> None:
+        self._page = page
         self.folder = out.with_name(f"{out.name}.parts")
         self._out = out
         self._images = images
@@ -84,7 +88,7 @@ class Parts:
             return chosen
         chosen = choose()
         self.remove()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder("the folder for parts of out", self.folder)
         sealed.write(self._manifest, {"pinned": pinned, "chosen": chosen})
         return chosen
 
@@ -132,7 +136,7 @@ class Parts:
             BlockingIOError: Another run is at it.
             FileExistsError: As `check_out`, of one that was at it until now.
         """
-        self._out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder("the folder of out", self._out.parent)
         with alone(self._out.with_name(f"{self._out.name}.lock"), self._out):
             self.check_out(overwrite=overwrite)
             remove_partial(self._out.parent, f"{self._out.name}.")
@@ -142,12 +146,18 @@ class Parts:
         """Whether there is something to do.
 
         Raises:
-            FileExistsError: The table is complete, and `overwrite` is False.
+            FileExistsError: The table is complete, or a page is there, and `overwrite` is False.
         """
         # With a manifest it is that of before, or was put in place just before the end.
-        if self._out.exists() and not overwrite and not self._manifest.is_file():
+        if overwrite or self._manifest.is_file():
+            return
+        if self._out.exists():
             raise FileExistsError(
                 f"{self._out} is there already, and complete: give another file, or --overwrite"
+            )
+        if self._page is not None and self._page.exists():
+            raise FileExistsError(
+                f"{self._page} is there already: give another file, or --overwrite"
             )
 
     def _file(self, part: int) -> Path:

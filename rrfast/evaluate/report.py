@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,12 +14,16 @@ import msgspec
 
 from rrfast.bench import report as bench
 from rrfast.evaluate.ablate import blocks as ablation_blocks
+from rrfast.evaluate.ablate import conventions as ablation_conventions
 from rrfast.evaluate.ablate import notes as ablation_notes
+from rrfast.evaluate.ablate import write_page as write_ablation_page
+from rrfast.evaluate.page import data_url, require_jinja
+from rrfast.evaluate.page import write_page as write_html
 from rrfast.evaluate.studies import STUDIES
-from rrfast.evaluate.study import Study
+from rrfast.evaluate.study import Study, write_page
 from rrfast.results import as_written, require_matplotlib
 from rrfast.tables import Block
-from rrfast.whole_file import write
+from rrfast.whole_file import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,8 +51,9 @@ class Section(NamedTuple):
 
     title: str
     result: dict[str, Any]
+    conventions: list[str]  #: what has to be known to read the tables
     blocks: list[Block]
-    notes: list[str]
+    notes: list[str]  #: what they say
     pictures: list[Picture]
 
 
@@ -60,6 +63,7 @@ def report(
     *,
     title: str | None = None,
     command: str = "",
+    pages: bool = False,
 ) -> None:
     """Write a page with the tables and figures of results.
 
@@ -75,17 +79,20 @@ def report(
         out: The file.
         title: Of the page; default the names of the folders.
         command: What made the page.
+        pages: Also write the Markdown page and the figures of each result again, beside it, as
+            this version does: a benchmark's figures stay.
 
     Raises:
         FileNotFoundError: A folder has no results.
-        ImportError: matplotlib is not installed.
+        ImportError: matplotlib or jinja2 is not installed.
         OSError: `out` cannot be written.
         ValueError: A file of results is no JSON, or not what the command leaves.
     """
-    from jinja2 import Environment
-
+    require_jinja("report")
     require_matplotlib("report")
-    by_folder = [(folder, each) for folder in folders for each in _sections(Path(folder))]
+    by_folder = [
+        (folder, each) for folder in folders for each in _sections(Path(folder), pages=pages)
+    ]
     often = Counter(section.title for _, section in by_folder)
     sections = [
         section._replace(title=f"{section.title} ({folder})")
@@ -93,24 +100,18 @@ def report(
         else section
         for folder, section in by_folder
     ]
-    template = files("rrfast.evaluate").joinpath("report.html").read_text(encoding="utf-8")
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     names = title or ", ".join(dict.fromkeys(Path(folder).resolve().name for folder in folders))
-    text = page.render(title=names, sections=sections, command=command)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    write(Path(out), lambda file: file.write(text.encode()))
+    write_html(Path(out), "report.html", title=names, sections=sections, command=command)
 
 
-def _sections(folder: Path) -> list[Section]:
-    found = [
-        _section(folder, name, make) for name, make in _KINDS.items() if (folder / name).is_file()
-    ]
-    if not found:
+def _sections(folder: Path, *, pages: bool) -> list[Section]:
+    there = {name: kind for name, kind in _KINDS.items() if (folder / name).is_file()}
+    if not there:
         raise FileNotFoundError(f"{folder} has no results: none of {', '.join(_KINDS)}")
-    return found
+    return [_section(folder, name, kind, pages) for name, kind in there.items()]
 
 
-def _section(folder: Path, name: str, make: Callable[[Path, dict[str, Any]], Section]) -> Section:
+def _section(folder: Path, name: str, kind: _Kind, page: bool) -> Section:
     path = folder / name
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
@@ -118,13 +119,16 @@ def _section(folder: Path, name: str, make: Callable[[Path, dict[str, Any]], Sec
         raise ValueError(f"{path} is no JSON: {error}") from error
     try:
         msgspec.convert(result, _Head)
-        return make(folder, result)
+        section = kind.section(folder, result)
+        if page:
+            kind.write(folder, result)
     except (ImportError, OSError):
         raise
     except Exception as error:  # of results that were changed any number can fail at any step
         raise ValueError(
             f"{path} does not hold what the command of this version leaves: {error!r}"
         ) from error
+    return section
 
 
 def _study(study: Study, folder: Path, result: dict[str, Any]) -> Section:
@@ -132,6 +136,7 @@ def _study(study: Study, folder: Path, result: dict[str, Any]) -> Section:
     return Section(
         study.title(result),
         result,
+        study.conventions(result),
         list(study.blocks(result)),
         study.notes(result),
         [Picture(d.title, d.caption, _svg(d.figure)) for d in study.figures(result)],
@@ -142,6 +147,7 @@ def _ablation(folder: Path, result: dict[str, Any]) -> Section:
     return Section(
         f"What each part of RAT does: {result['recipe']['data']['name']}",
         result,
+        ablation_conventions(result),
         list(ablation_blocks(result)),
         ablation_notes(result),
         [_png(folder / "ablation.png", "AURC and radii", "RAT Tables 1 and 5.")],
@@ -157,17 +163,33 @@ def _bench(folder: Path, result: dict[str, Any]) -> Section:
     return Section(
         f"Speed and worth: {result['settings']['model']}",
         result,
-        list(bench.blocks(result)),
         bench.notes(result).split("\n\n"),
+        list(bench.blocks(result)),
+        [],
         pictures,
     )
 
 
-#: A file of results, and what makes a section of it. A new kind of result is a line here.
-_KINDS: dict[str, Callable[[Path, dict[str, Any]], Section]] = {
-    **{f"{study.stem}.json": partial(_study, study) for study in STUDIES.values()},
-    "ablation.json": _ablation,
-    "bench.json": _bench,
+class _Kind(NamedTuple):
+    """A kind of results."""
+
+    section: Callable[[Path, dict[str, Any]], Section]
+    write: Callable[[Path, dict[str, Any]], object]  #: the page beside the results, and its figures
+
+
+def _write_bench_page(folder: Path, result: dict[str, Any]) -> None:
+    """Its figures are drawn by the benchmark alone."""
+    write_text(folder / "bench.md", bench.markdown(result))
+
+
+#: What reads each file of results. A new kind of result is a line here.
+_KINDS: dict[str, _Kind] = {
+    **{
+        f"{study.stem}.json": _Kind(partial(_study, study), partial(write_page, study))
+        for study in STUDIES.values()
+    },
+    "ablation.json": _Kind(_ablation, write_ablation_page),
+    "bench.json": _Kind(_bench, _write_bench_page),
 }
 
 
@@ -179,7 +201,7 @@ def _svg(figure: Figure) -> str:
     # The same figure gives the same bytes.
     with mpl.rc_context({"svg.hashsalt": "rrfast"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return _url("svg+xml", file.getvalue())
+    return data_url("svg+xml", file.getvalue())
 
 
 def _png(path: Path, title: str, caption: str) -> Picture:
@@ -188,8 +210,4 @@ def _png(path: Path, title: str, caption: str) -> Picture:
             f"{path} must be a picture, and is a link: the page is to be handed on, and would hold "
             "whatever the link leads to"
         )
-    return Picture(title, caption, _url("png", path.read_bytes()))
-
-
-def _url(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return Picture(title, caption, data_url("png", path.read_bytes()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,8 @@ from torch import nn
 
 from rrfast.checks import check_count
 from rrfast.evaluate.device import chosen_device
+from rrfast.evaluate.gallery import Gallery
+from rrfast.evaluate.given_gallery import GivenGallery
 from rrfast.evaluate.given_model import given_model
 from rrfast.evaluate.given_threshold import (
     GivenThreshold,
@@ -30,7 +32,7 @@ from rrfast.evaluate.table import require_format, write_rows
 from rrfast.machine import machine
 from rrfast.models import Normalize
 from rrfast.results import write_json
-from rrfast.scores import SCORES, Score
+from rrfast.scores import DEFAULT, SCORES, Score
 from rrfast.selective import SelectiveClassifier
 from rrfast.selective.classifier import weights_hash
 
@@ -72,6 +74,9 @@ def score(
     device: str | torch.device | None = None,
     workers: int = 0,
     overwrite: bool = False,
+    gallery: str | Path | None = None,
+    gallery_images: int = 100,
+    class_names: str | Path | Sequence[str] | None = None,
     command: str = "",
     console: Console | None = None,
 ) -> Scoring:
@@ -82,6 +87,8 @@ def score(
     ==========  ====================================================================================
     image       relative path, or number of the row from 0
     prediction  class; empty where there is an error
+    rival       class that the prediction changes to, as `rrfast.RadiusResult` has it; empty where
+                there is an error, where no change was found, and of scores that are no radius
     NAME        the score, by its name in `rrfast.scores.SCORES`; larger = more to be trusted; a
                 radius in units of pixels in [0, 1], inf where no change of the prediction was
                 found; empty where there is an error, and never NaN
@@ -107,8 +114,8 @@ def score(
         classes: As of `given_model`.
         normalize: As of `given_model`.
         trust: As of `given_model`.
-        score: A score, or a name in `SCORES`; None is that of `classifier`, or "radius_fast". Of
-            `classifier` it must be the kind: its hyper-parameters are the file's.
+        score: A score, or a name in `SCORES`; None is that of `classifier`, or MSR. Of `classifier`
+            it must be the kind: its hyper-parameters are the file's.
         threshold: Accept from this score on.
         coverage: As of `SelectiveClassifier.fit`, on the validation split of the training that the
             model is from. At most one of `threshold`, `coverage`, `tpr`, `target_risk` and
@@ -130,7 +137,17 @@ def score(
             neither.
         device: Default: CUDA where there is some, a GPU per process.
         workers: Processes that read images; 0: this one.
-        overwrite: Replace an `out` that is there; it stays until the new one is complete.
+        overwrite: Replace an `out` that is there; it stays until the new one is complete. So it is
+            with `gallery`.
+        gallery: An HTML file to write beside the table: thumbnails of what the model sees, the
+            least trusted first, accepted and rejected apart. It needs no other file.
+        gallery_images: Of the accepted and of the rejected the page shows so many of the least
+            trusted, and a tenth as many of the most trusted; of those without a score the first.
+            It says how many it leaves out. Only these are read a second time.
+        class_names: What the page calls the classes, as
+            `rrfast.evaluate.given_names.given_names` takes it. An image in a sub-folder of
+            `source` with the name of a class has that label, and the page says where the prediction
+            is another.
         command: What OUT.json is to say made it.
         console: For the progress bar; default standard output.
 
@@ -140,13 +157,14 @@ def score(
     Raises:
         BlockingIOError: Another run is writing `out`.
         ChildProcessError: Another process was killed.
-        FileExistsError: `out` is there, and `overwrite` is False.
+        FileExistsError: `out` or `gallery` is there, and `overwrite` is False.
         FileNotFoundError: `source` has no image, or there is no such file.
-        ImportError: Pillow, pyarrow or safetensors is needed and not installed.
+        ImportError: Pillow, pyarrow, safetensors or jinja2 is needed and not installed.
         TypeError, ValueError: As the arguments say; the model does not take such images; what is in
             OUT.parts was begun with other arguments, images or weights; or processes see others.
 
-    Cost: of the score per image; each image is read once, the first once more in every process.
+    Cost: of the score per image; each image is read once, the first once more in every process,
+        and those of the gallery once more.
 
     Example:
         >>> import tempfile, numpy as np
@@ -155,10 +173,10 @@ def score(
         ...     np.save(f"{folder}/x.npy", digits().test.x[:3].numpy())
         ...     done = score(
         ...         "rrfast.data:digits_cnn", f"{folder}/x.npy", f"{folder}/scores.csv",
-        ...         threshold=1e-3, console=Console(quiet=True),
+        ...         threshold=2.0, console=Console(quiet=True),
         ...     )
         ...     print(Path(folder, "scores.csv").read_text().splitlines()[0])
-        image,prediction,radius_fast,accept,error
+        image,prediction,msr,accept,error
         >>> done.images, done.failed
         (3, 0)
     """
@@ -168,6 +186,11 @@ def score(
     check_count("batch", batch)
     check_count("part", part)
     check_count("workers", workers, least=0)
+    page = GivenGallery(
+        out=None if gallery is None else Path(gallery),
+        shown=gallery_images,
+        class_names=class_names,
+    )
     given = GivenThreshold(
         threshold=threshold,
         coverage=coverage,
@@ -180,12 +203,13 @@ def score(
 
         def prepare() -> Job:
             require_format(out)
+            page.require()
             # Its size is not known yet, and does not matter for this.
-            Parts(out, 0, part).check_out(overwrite=overwrite)
+            Parts(out, 0, part, page.out).check_out(overwrite=overwrite)
             net, recipe = given_model(
                 model, weights=weights, classes=classes, normalize=normalize, trust=trust
             )
-            given.check_recipe(recipe)
+            given.check_recipe(recipe, Path(model), trust=trust)
             trained = training_size(recipe) if Path(source).is_dir() else None
             side = trained if size is None else size
             # The channels before the images, the images before what takes seconds.
@@ -197,6 +221,7 @@ def score(
             shape = first_shape(images)
             _check_takes(chosen, shape)
             given.check_shape(chosen, shape)
+            names = page.names(chosen, shape, recipe)
             pinned = {
                 "images": f"{len(images)} of fingerprint {images.fingerprint()}",
                 "model": [str(model), classes, normalize],
@@ -205,6 +230,7 @@ def score(
                 # With all that the score is made of, and what a file says of its threshold.
                 "classifier": weights_hash(chosen),
                 "threshold": given.pinned(),
+                "columns": list(Row._fields),
                 "shape": shape,
                 "size": side,
                 "batch": batch,
@@ -212,8 +238,8 @@ def score(
                 "device": where.type,
                 "versions": {name: version(name) for name in ("rrfast", "torch")},
             }
-            parts = Parts(out, len(images), part)
-            return Job(images, shape, chosen, where, recipe, parts, pinned)
+            parts = Parts(out, len(images), part, page.out)
+            return Job(images, shape, chosen, where, recipe, parts, pinned, names)
 
         job = group.everywhere(prepare)
         first = group.first(lambda: job.pinned)
@@ -233,29 +259,46 @@ def score(
                 console.print(told, highlight=False, markup=False, soft_wrap=True)
         group.everywhere(lambda: score_parts(job, group, batch, workers, value, console))
 
-        def finish() -> Scoring:
-            tally = _Tally()
-            column = score_name(job.classifier.score)
-            write_rows(out, column, tally.watch(job.parts.rows()))
-            done = tally.scoring(value, begun["how"])
-            told = {
-                "command": command,
-                **machine(job.device),
-                "model": str(model),
-                "input": str(source),
-                "column": column,
-                "threshold": begun,
-                **{name: getattr(done, name) for name in ("images", "failed", "accepted")},
-                # Of this run alone: what it went on with took more.
-                "seconds": time.perf_counter() - began,
-                "processes": group.world,
-                "pinned": job.pinned,
-            }
-            write_json(out.with_name(f"{out.name}.json"), told)
-            job.parts.remove()
-            return done
+        run = {
+            "command": command,
+            **machine(job.device),
+            "model": str(model),
+            "input": str(source),
+            "processes": group.world,
+        }
+        return group.first(lambda: _finish(job, out, page, begun, run, began))
 
-        return group.first(finish)
+
+def _finish(
+    job: Job,
+    out: Path,
+    page: GivenGallery,
+    begun: dict[str, Any],
+    run: dict[str, Any],
+    began: float,
+) -> Scoring:
+    """Table, gallery and OUT.json of parts that are all there, which go then."""
+    value = None if begun["threshold"] is None else float(begun["threshold"])
+    column = score_name(job.classifier.score)
+    tally = _Tally()
+    shown = Gallery(page.shown, job.names, asked=value is not None)
+    rows = tally.watch(job.parts.rows())
+    write_rows(out, column, rows if page.out is None else shown.watch(rows))
+    done = tally.scoring(value, begun["how"])
+    if page.out is not None:
+        shown.write(page.out, job.images, column, run | done._asdict())
+    result = {
+        **run,
+        "column": column,
+        "threshold": begun,
+        **{name: getattr(done, name) for name in ("images", "failed", "accepted")},
+        # Of this run alone: what it went on with took more.
+        "seconds": time.perf_counter() - began,
+        "pinned": job.pinned,
+    }
+    write_json(out.with_name(f"{out.name}.json"), result)
+    job.parts.remove()
+    return done
 
 
 # ------------------------------------------------------------------------------------ what is given
@@ -272,7 +315,7 @@ def _classifier(
             f"score {score_name(known)} must be fitted to labelled data first: fit it in Python, "
             "and give it, or a SelectiveClassifier that was saved with it"
         )
-    return SelectiveClassifier(model, "radius_fast" if score is None else score)
+    return SelectiveClassifier(model, DEFAULT if score is None else score)
 
 
 def _channels(model: nn.Module, source: str | Path) -> int | None:

@@ -36,6 +36,7 @@ class Job:
     recipe: Recipe | None
     parts: Parts
     pinned: dict[str, Any]
+    names: list[str] | None  #: of the classes, for a gallery
 
 
 def score_parts(
@@ -82,21 +83,25 @@ def _batches(places: range, batch: int) -> list[range]:
 
 
 def _rows(job: Job, places: range, read: Read, asked: bool) -> Iterator[Row]:
-    values: Iterator[tuple[int, float, bool]] = iter(())
+    values: Iterator[tuple[int, int, float, bool]] = iter(())
     if read.x is not None:
-        prediction, confidence, accept = job.classifier(read.x.to(job.device))
-        values = zip(prediction.tolist(), confidence.tolist(), accept.tolist(), strict=True)
+        classifier = job.classifier
+        scored = classifier.score.measure(classifier.model, read.x.to(job.device), ({},))
+        prediction, confidence, accept = (part.tolist() for part in classifier.selection(scored))
+        rival = [-1] * len(prediction) if scored.rival is None else scored.rival[0].tolist()
+        values = zip(prediction, rival, confidence, accept, strict=True)
     for place, error in zip(places, read.errors, strict=True):
         name, no = job.images.name(place), False if asked else None
         if error is not None:
-            yield Row(name, None, None, no, error)
+            yield Row(name, None, None, None, no, error)
             continue
-        predicted, trust, accepted = next(values)
+        predicted, other, trust, accepted = next(values)
         if math.isnan(trust):
             # Not NaN, which databases take for the largest number there is.
-            yield Row(name, None, None, no, NAN)
+            yield Row(name, None, None, None, no, NAN)
         else:
-            yield Row(name, predicted, trust, accepted if asked else None, None)
+            known = None if other < 0 else other
+            yield Row(name, predicted, known, trust, accepted if asked else None, None)
 
 
 class _Bar:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rrfast import tables
+from rrfast.checks import make_folder
 from rrfast.engine import logits
 from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.division import Part
@@ -40,8 +41,9 @@ class Study(NamedTuple):
 
     stem: str  #: of its files: STEM.json, STEM.csv, STEM.md
     title: Callable[[Result], str]  #: of its section in a report
+    conventions: Callable[[Result], list[str]]  #: what has to be known to read the tables
     blocks: Callable[[Result], Iterator[Block]]  #: every table
-    notes: Callable[[Result], list[str]]  #: what the numbers are and say
+    notes: Callable[[Result], list[str]]  #: what the numbers say
     figures: Callable[[Result], Iterator[Drawing]]
     cells: Callable[[list[dict[str, Any]]], Iterable[Sequence[Any]]]  #: the CSV file, head first
 
@@ -136,7 +138,7 @@ def _ask(
     console: Console,
 ) -> list[dict[str, Any]]:
     """The rows of every model, one after the other."""
-    parts.mkdir(exist_ok=True)
+    make_folder("the folder for parts in out", parts)
     remove_partial(parts, study.stem)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -192,31 +194,39 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
 
 
 def _write(study: Study, result: Result, out: Path, console: Console) -> None:
-    files = [f"{study.stem}.{kind}" for kind in ("json", "csv", "md")]
+    files = [f"{study.stem}.{kind}" for kind in ("json", "csv")]
     write_json(out / files[0], result, compact=True)
     table = io.StringIO(newline="")
     csv.writer(table).writerows(map(harmless, study.cells(result["runs"])))
     write_text(out / files[1], table.getvalue())
+    files += write_page(study, out, result)
+    console.print("\n".join(study.conventions(result)), highlight=False, markup=False)
+    console.print(tables.terminal(study.blocks(result)))
+    console.print("\n".join(study.notes(result)), highlight=False, markup=False)
+    console.print(f"\nWritten to {out}: {', '.join(files)}", highlight=False, markup=False)
+
+
+def write_page(study: Study, out: Path, result: Result) -> list[str]:
+    """Write STEM.md and the figures; their names."""
     drawn = list(study.figures(result))
     for drawing in drawn:
         write_figure(out / f"{drawing.name}.png", drawing.figure, dpi=100)
-    write_text(out / files[2], page(study, result, drawn))
-    console.print(tables.terminal(study.blocks(result)))
-    console.print("\n".join(study.notes(result)), highlight=False, markup=False)
-    written = ", ".join([*files, *(f"{drawing.name}.png" for drawing in drawn)])
-    console.print(f"\nWritten to {out}: {written}", highlight=False, markup=False)
+    write_text(out / f"{study.stem}.md", page(study, result, drawn))
+    return [f"{study.stem}.md", *(f"{drawing.name}.png" for drawing in drawn)]
 
 
 def page(study: Study, result: Result, drawings: Sequence[Drawing] = ()) -> str:
-    """Tables, notes and figures in Markdown."""
+    """Conventions, tables, notes and figures in Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     pictures = "".join(
         f"![{plain(d.title)}]({d.name}.png)\n\n**{plain(d.title)}.** {plain(d.caption)}\n\n"
         for d in drawings
     )
+    notes = study.notes(result)
+    said = f"{tables.preformatted(notes)}\n\n" if notes else ""
     return (
-        f"# rrfast evaluate\n\n{tables.markdown(study.blocks(result))}\n\n"
-        f"{tables.preformatted(study.notes(result))}\n\n{pictures}"
+        f"# rrfast evaluate\n\n{tables.listed(study.conventions(result))}\n\n"
+        f"{tables.markdown(study.blocks(result))}\n\n{said}{pictures}"
         f"{tables.code(result['command'])}, {result['device']}, {result['threads']} "
         f"thread{'s' * (result['threads'] > 1)}; {versions}; {result['date']}.\n"
     )

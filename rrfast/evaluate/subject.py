@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,7 +11,9 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from rrfast.evaluate.given_model import GivenModel, check_source, given_model
-from rrfast.train.recipe import check_own_model, named_task
+from rrfast.named_function import named_function
+from rrfast.train.own_data import runs_foreign_data
+from rrfast.train.recipe import check_own_data, check_own_model, named_task, options_of
 from rrfast.train.recipe_file import Recipe, load_recipe
 from rrfast.train.tasks import TASKS, Task
 from rrfast.train.variant_names import ENDINGS, VARIANTS
@@ -93,6 +94,8 @@ def subjects(
             recipe = load_recipe(written)
             if not trust:
                 check_own_model(recipe, written)  # before hours with other models
+                if not data:
+                    check_own_data(recipe, written)
             chosen, seed = _chosen(source, recipe, data), recipe.training.seed
             found.append(
                 Subject(
@@ -143,26 +146,40 @@ def _called(folder: Path, seed: int, parts: int) -> str:
 def _chosen(source: str | Path, recipe: Recipe, data: dict[str, Any] | None) -> dict[str, Any]:
     """The data of a training, or other data."""
     name = recipe.data.get("name")
-    if data is None or data.get("name") != name or name not in TASKS:
+    if not data or not _same_name(data.get("name"), name):
         return data or recipe.data
     both = recipe.data | data
     there, here = (_divided(options, recipe.training.seed) for options in (recipe.data, both))
-    for key, value in there.items():
-        if here.get(key) != value:
+    for key in there | (here if runs_foreign_data(name) else {}):
+        if here.get(key) != there.get(key):
             raise ValueError(
-                f"data must leave {key}={value} as it was in the training {source}, got "
+                f"data must leave {key}={there.get(key)} as it was in the training {source}, got "
                 f"{here.get(key)!r}: images that it was trained or chosen on could be among those "
                 "it is tested on"
             )
     return both
 
 
-def _divided(data: dict[str, Any], seed: int) -> dict[str, int]:
-    """What divides one lot of images; folders for each part, which have names, do not."""
-    known = inspect.signature(TASKS[data["name"]]).parameters
+def _same_name(one: object, other: object) -> bool:
+    """Whether two names of data are of the same; a file may be named in more ways than one."""
+    if not runs_foreign_data(one) or not runs_foreign_data(other):
+        return one == other and one in TASKS
+    (here, name), (there, its) = (text.rsplit(":", 1) for text in (one, other))
+    return name == its and (here == there or Path(here).resolve() == Path(there).resolve())
+
+
+def _divided(data: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What divides one lot of images; folders for each part, which have names, do not.
+
+    Of a function of yours any option may.
+    """
+    if runs_foreign_data(data["name"]):
+        known = options_of(named_function("data", data["name"]))
+        return known | {"seed": seed} | {k: v for k, v in data.items() if k != "name"}
+    known = options_of(TASKS[data["name"]])
     if "test" in known:  # each part is drawn by itself, whatever the sizes of the others
         return {"seed": data.get("seed", seed)} if "seed" in known else {}
-    options = {key: p.default for key, p in known.items()} | {"seed": seed} | data
+    options = known | {"seed": seed} | data
     return {key: options[key] for key in _DIVIDING if isinstance(options.get(key), int)}
 
 

@@ -103,7 +103,7 @@ def _parquet(file: IO[bytes], names: list[str], parts: Iterable[list[Row]]) -> N
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = [pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.string()]
+    types = [pa.string(), pa.int64(), pa.int64(), pa.float64(), pa.bool_(), pa.string()]
     schema: Any = pa.schema(list(zip(names, types, strict=True)))
     with pq.ParquetWriter(file, schema) as writer:
         for rows in parts:

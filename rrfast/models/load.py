@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.util
-import inspect
 import re
-import runpy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,15 +15,13 @@ from torch import nn
 
 from rrfast import torch_file
 from rrfast.checks import check_count, check_seed, meant
+from rrfast.named_function import FORMS, named_function, parameters_of, takes_any
 
 #: Modules whose models are this library's; one that ends in .py would be a file.
 _OWN = re.compile(r"rrfast\.(data|models)(\.\w+)*(?<!\.py)")
 
 #: What a specification may look like, as errors and the command line say it.
-SPECIFICATIONS = (
-    "pytorchcv:NAME, torchvision:NAME, timm:NAME, importable.module:function, "
-    "path/to/file.py:function"
-)
+SPECIFICATIONS = f"pytorchcv:NAME, torchvision:NAME, timm:NAME, {FORMS}"
 
 
 def load_model(
@@ -99,8 +94,8 @@ def load_model(
     if source in _ZOOS:
         build, keyword = _ZOOS[source](name), "num_classes"
     else:
-        build, keyword = _function(source, name), "classes"
-    if classes is not None and not _takes(build, keyword):
+        build, keyword = named_function("model", spec, known=SPECIFICATIONS), "classes"
+    if classes is not None and not (keyword in parameters_of(build) or takes_any(build)):
         raise ValueError(
             f"classes must be None for {spec!r}, which takes no argument {keyword}, got {classes}; "
             f"a function of yours can be given one"
@@ -109,7 +104,7 @@ def load_model(
     _check_options(arguments, spec, build, keyword)
     if classes is not None:
         arguments[keyword] = int(classes)
-    if source not in _ZOOS and "seed" in _parameters(build):
+    if source not in _ZOOS and "seed" in parameters_of(build):
         arguments["seed"] = seed  # it may well seed itself
     with torch.random.fork_rng(devices=[]):
         # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
@@ -154,35 +149,17 @@ def _check_options(
 ) -> None:
     """Raise a ValueError for one that the function does not take, or that has another way in."""
     arguments = {keyword: "classes", "seed": "seed"}
-    known = [name for name in _parameters(build) if name not in arguments]
+    known = [name for name in parameters_of(build) if name not in arguments]
     for name in options:
         if name in arguments:
             raise ValueError(
                 f"options must not have {name}, which is the argument {arguments[name]}"
             )
-        if not _takes(build, name):
+        if name not in known and not takes_any(build):
             takes = f"takes {', '.join(known)}" if known else "takes none"
             raise ValueError(
                 f"options has {name}, which {spec!r} does not take; it {takes}{meant(name, known)}"
             )
-
-
-def _takes(build: Callable[..., Any], keyword: str) -> bool:
-    """Whether `build(keyword=...)` fits its signature."""
-    parameters = _parameters(build)
-    return keyword in parameters or any(
-        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
-    )
-
-
-def _parameters(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """What a function can be given by name."""
-    try:
-        parameters = inspect.signature(build).parameters
-    except ValueError:  # written in C, some say nothing of their arguments
-        return {}
-    unnamed = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL
-    return {name: p for name, p in parameters.items() if p.kind not in unnamed}
 
 
 def _pytorchcv(name: str) -> Callable[..., Any]:
@@ -269,28 +246,4 @@ def _imported(module: str, package: str) -> Any:
 
 
 def _unknown(zoo: str, name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3)
-    meant = f"; did you mean {' or '.join(close)}?" if close else ""
-    return f"{zoo} has no model {name!r} among its {len(known)}{meant}"
-
-
-def _function(source: str, name: str) -> Callable[..., Any]:
-    """The function of a module or a file."""
-    if source.endswith(".py"):
-        if not Path(source).is_file():
-            raise FileNotFoundError(f"model must name a file that exists, got {source!r}")
-        names = runpy.run_path(source)
-    else:
-        try:
-            names = vars(importlib.import_module(source))
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                f"model {source}:{name}: {error}. Known forms are {SPECIFICATIONS}"
-            ) from error
-    if not callable(names.get(name)):
-        functions = [key for key, value in names.items() if callable(value) and key[0] != "_"]
-        close = difflib.get_close_matches(name, functions, n=3)
-        meant = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise ValueError(f"model must name a function of {source}, which has no {name!r}{meant}")
-    function: Callable[..., Any] = names[name]
-    return function
+    return f"{zoo} has no model {name!r} among its {len(known)}{meant(name, known, most=3)}"

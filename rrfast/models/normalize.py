@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_floating, describe, is_number
+from rrfast.checks import check_floating, describe, is_number, meant
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -110,9 +109,10 @@ class Normalize(nn.Module):
             Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
         """
         if not isinstance(name, str) or name not in STATISTICS:
-            close = difflib.get_close_matches(str(name), STATISTICS, n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"name must be one of {', '.join(STATISTICS)}, got {name!r}{meant}")
+            raise ValueError(
+                f"name must be one of {', '.join(STATISTICS)}, got {name!r}"
+                f"{meant(name, STATISTICS)}"
+            )
         return cls(*STATISTICS[name])
 
     def forward(self, x: Tensor) -> Tensor:

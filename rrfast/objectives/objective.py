@@ -118,7 +118,7 @@ class Objective(ABC):
         """As `model_logits`; every label has its class in a row of them."""
         logits = model_logits(model, x, again=again)
         if may_read("labels", model, y):
-            ignored = _ignored(getattr(self, "criterion", None))
+            ignored = ignored_label(getattr(self, "criterion", None))
             meant = y if ignored is None else y.masked_fill(y == ignored, 0)
             check_labels("y", meant, logits.shape[1] - self.extra_classes)
         return logits
@@ -192,10 +192,10 @@ def check_gradients_on() -> None:
         )
 
 
-def _ignored(criterion: object) -> int | None:
+def ignored_label(criterion: object) -> int | None:
     """The label that a criterion says it leaves out; None for none."""
     if isinstance(criterion, functools.partial):
-        return criterion.keywords.get("ignore_index", _ignored(criterion.func))
+        return criterion.keywords.get("ignore_index", ignored_label(criterion.func))
     return getattr(criterion, "ignore_index", None)
 
 

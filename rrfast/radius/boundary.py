@@ -182,9 +182,15 @@ def lead_of(logits: Tensor, prediction: Tensor) -> Tensor:
     return lead.squeeze(1).masked_fill(is_undefined(h), math.nan)
 
 
-def differs(logits: Tensor, prediction: Tensor) -> Tensor:
-    """Whether the prediction is another one, [B]; not where the logits say nothing."""
-    return (logits.argmax(dim=1) != prediction) & ~is_undefined(logits)
+def flipped_to(logits: Tensor, prediction: Tensor) -> Tensor:
+    """The class that is predicted where it is another one, [B]; else, or of no meaning, -1.
+
+    Example:
+        >>> flipped_to(torch.tensor([[1.0, 3.0], [1.0, 3.0], [math.nan, 3.0]]), torch.zeros(3))
+        tensor([ 1,  1, -1])
+    """
+    first = logits.argmax(dim=1)
+    return first.masked_fill((first == prediction) | is_undefined(logits), -1)
 
 
 def of_samples(values: Tensor, x: Tensor) -> Tensor:

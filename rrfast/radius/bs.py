@@ -78,19 +78,19 @@ class BS:
             tie, undefined = clean.margin == 0, clean.margin.isnan()
             lower = lower.masked_fill(tie, 0.0).masked_fill(undefined, math.nan)
             upper = upper.masked_fill(tie, 0.0).masked_fill(undefined, math.nan)
-        radius = 2 * lower
+        # At a tie the runner-up: a probe moves no bracket without inside, and no rival.
+        radius, rival = 2 * lower, clean.runner_up
 
         probe, direction = ops.fgsm_step(x, clean.grad, radius.to(step_dtype), bounds, scale)
         for tried in range(1, self.budget):
-            ops.bisection_step_(engine.forward(probe), clean.prediction, lower, upper, radius)
+            logits = engine.forward(probe)
+            ops.bisection_step_(logits, clean.prediction, lower, upper, radius, rival)
             if tried < self.budget - 1:
                 probe = ops.perturb(x, direction, radius.to(step_dtype), bounds, scale)
 
         middle = (lower + upper) / 2
         if self.compat == "released":
-            return Estimate(
-                torch.where(upper.isinf(), lower, middle), clean.prediction, lower, upper
-            )
-        return Estimate(
-            middle, clean.prediction, lower.masked_fill(lower <= self.r_min, 0.0), upper
-        )
+            middle = torch.where(upper.isinf(), lower, middle)
+        else:
+            lower = lower.masked_fill(lower <= self.r_min, 0.0)
+        return Estimate(middle, clean.prediction, rival, lower, upper)

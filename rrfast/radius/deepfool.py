@@ -11,7 +11,7 @@ from torch import Tensor
 from rrfast import ops
 from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
-from rrfast.radius.boundary import contenders, differs, distance_between, nearest_plane, step_to
+from rrfast.radius.boundary import contenders, distance_between, flipped_to, nearest_plane, step_to
 from rrfast.radius.estimate import Estimate
 from rrfast.reference import accumulate_dtype, is_undefined
 
@@ -65,9 +65,9 @@ class DeepFool:
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         recorded = engine.record(x)
-        prediction, margin, _ = ops.direction_seed(recorded.logits)
+        prediction, margin, _, runner_up = ops.direction_seed(recorded.logits)
         upper = torch.full_like(margin, math.inf, dtype=accumulate_dtype(x.dtype))
-        undefined = margin.isnan()
+        undefined, rival = margin.isnan(), runner_up.clone()
 
         # What is left of the batch: its rows, and what belongs to them.
         rows = torch.arange(len(x), device=x.device)
@@ -80,8 +80,10 @@ class DeepFool:
             z = step_to(plane, x1, 1 + self.overshoot, bounds, scale)
             distance = distance_between(x0, z, scale)
             logits = engine.forward(z)
-            flipped = differs(logits, y)
+            other = flipped_to(logits, y)
+            flipped = other >= 0
             upper[rows] = torch.where(flipped, distance, upper[rows])
+            rival[rows] = torch.where(flipped, other, rival[rows])
             lost = distance.isnan() | is_undefined(logits)
             undefined[rows] |= lost
             moved = (z != x1).reshape(len(z), -1).any(dim=1)
@@ -90,6 +92,8 @@ class DeepFool:
                 break
             rows, x0, x1, y, classes = (part[left] for part in (rows, x0, z, y, classes))
 
-        upper = upper.to(margin.dtype).masked_fill(margin == 0, 0.0)
+        tie = margin == 0
+        upper = upper.to(margin.dtype).masked_fill(tie, 0.0)
         radius = upper.masked_fill(undefined & upper.isinf(), math.nan)
-        return Estimate(radius, prediction, torch.zeros_like(upper), upper)
+        rival = torch.where(tie, runner_up, rival)
+        return Estimate(radius, prediction, rival, torch.zeros_like(upper), upper)

@@ -19,6 +19,7 @@ class Estimate(NamedTuple):
 
     radius: Tensor  #: [B]
     prediction: Tensor  #: [B] int64
+    rival: Tensor  #: [B] int64, the class on the other side; anything where no radius was found
     lower: Tensor | None = None  #: [B]
     upper: Tensor | None = None  #: [B]
 

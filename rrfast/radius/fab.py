@@ -16,8 +16,8 @@ from rrfast.radius.boundary import (
     FAR,
     Plane,
     contenders,
-    differs,
     distance_between,
+    flipped_to,
     lead_of,
     nearest_plane,
     of_samples,
@@ -100,17 +100,18 @@ class FAB:
         walked = self.walk(engine, x)
         upper = walked.seen.distance.to(walked.margin.dtype)
         radius = upper.masked_fill(walked.undefined & upper.isinf(), math.nan)
-        return Estimate(radius, walked.prediction, torch.zeros_like(upper), upper)
+        lower = torch.zeros_like(upper)
+        return Estimate(radius, walked.prediction, walked.seen.rival, lower, upper)
 
     def walk(self, engine: Engine, x: Tensor) -> Walked:
         """The nearest point that was seen to change the prediction, and what is known of x."""
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         clean = engine.record(x)
-        prediction, margin, _ = ops.direction_seed(clean.logits)
+        prediction, margin, _, runner_up = ops.direction_seed(clean.logits)
         classes = contenders(clean.logits, prediction, self.targets)
         tie, undefined = margin == 0, margin.isnan()
         distance = torch.full_like(margin, math.inf).masked_fill(tie, 0.0)
-        seen = Seen(x, distance.to(accumulate_dtype(x.dtype)), -margin)
+        seen = Seen(x, distance.to(accumulate_dtype(x.dtype)), -margin, runner_up)
 
         recorded: Recorded | None = clean
         for run in [classes] if self.targets is None else classes.split(1, dim=1):
@@ -185,18 +186,20 @@ class Seen(NamedTuple):
     point: Tensor  #: [B, ...]; x where there is none
     distance: Tensor  #: [B], infinite where there is none
     lead: Tensor  #: [B], of the prediction over the others
+    rival: Tensor  #: [B] int64, the class predicted there; the runner-up at x where there is none
 
     def or_nearer(
         self, x: Tensor, z: Tensor, logits: Tensor, prediction: Tensor, scale: Tensor | None
     ) -> tuple[Seen, Tensor, Tensor]:
         """This one or z, and whether the prediction differs at z, and the lead there."""
-        flipped, lead = differs(logits, prediction), lead_of(logits, prediction)
-        distance = distance_between(x, z, scale)
+        other, lead = flipped_to(logits, prediction), lead_of(logits, prediction)
+        flipped, distance = other >= 0, distance_between(x, z, scale)
         nearer = flipped & (distance < self.distance)
         chosen = Seen(
             torch.where(of_samples(nearer, x), z, self.point),
             torch.where(nearer, distance, self.distance),
             torch.where(nearer, lead, self.lead),
+            torch.where(nearer, other, self.rival),
         )
         return chosen, flipped, lead
 

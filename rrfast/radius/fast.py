@@ -101,7 +101,7 @@ class Fast:
         moved, _ = ops.fgsm_step(x, clean.grad, step, bounds, scale)
         h1 = engine.forward(moved)
         # A number keeps its digits beyond those of a step in x's precision.
-        radius = ops.linear_radius(clean.logits, h1, clean.prediction, alpha or 1.0)
+        radius, rival = ops.linear_radius(clean.logits, h1, clean.prediction, alpha or 1.0)
         if alpha is None:
             radius = radius * step
         # Where rounding may take more than a thousandth of the longest step. NaN stays NaN.
@@ -109,14 +109,15 @@ class Fast:
         if not is_on_host(rough) or bool(rough.any()):
             share = _share_taken(x, moved, clean.grad, step, bounds, scale)
             radius = torch.where(rough, radius * share, radius)
-        return Estimate(radius, clean.prediction)
+        return Estimate(radius, clean.prediction, rival)
 
     def _released(self, engine: Engine, x: Tensor, clean: Clean, scale: Tensor | None) -> Estimate:
         alpha = self.alpha or 1e-3
         step = x.new_full(x.shape[:1], alpha, dtype=accumulate_dtype(x.dtype))
         h1 = engine.forward(ops.fgsm_step(x, clean.grad, step, None, scale)[0])
         h0 = clean.logits / self.temperature
-        return Estimate(_released_ratio(h0, h1, clean.prediction, alpha), clean.prediction)
+        ratio, rival = _released_ratio(h0, h1, clean.prediction, alpha)
+        return Estimate(ratio, clean.prediction, rival)
 
 
 def _largest(x: Tensor, scale: Tensor | None) -> Tensor:
@@ -172,14 +173,19 @@ def _share_taken(
     return torch.where(done == 0, lost, taken / step)
 
 
-def _released_ratio(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> Tensor:
+def _released_ratio(
+    h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float
+) -> tuple[Tensor, Tensor]:
     """The released ratio: not positive becomes 1, the prediction's own entry is 1, NaN stays.
 
-    Overflow, of which the released code makes some number, is NaN too.
+    Overflow, of which the released code makes some number, is NaN too. And the class that has it;
+    -1 where that is a 1 put in place of another number.
     """
     top = prediction[:, None]
     gap0, gap1 = h0.gather(1, top) - h0, h1.gather(1, top) - h1
     ratio = gap0 / ((gap0 - gap1) / alpha)
-    ratio = torch.where(ratio <= 0, 1.0, ratio).scatter(1, top, 1.0)
+    ratio = torch.where(ratio <= 0, math.inf, ratio).scatter(1, top, math.inf)
+    smallest, rival = ratio.min(dim=1)
+    radius = smallest.clamp(max=1.0).to(accumulate_dtype(h0.dtype))
     undefined = is_undefined(h0) | is_undefined(h1)
-    return ratio.amin(dim=1).to(accumulate_dtype(h0.dtype)).masked_fill(undefined, math.nan)
+    return radius.masked_fill(undefined, math.nan), rival.masked_fill(smallest > 1, -1)

@@ -57,4 +57,5 @@ class Grad:
         radius = radius.masked_fill(clean.margin == 0, 0.0)
         # The largest number stands for all differences that are larger.
         too_large = clean.margin == torch.finfo(clean.margin.dtype).max
-        return Estimate(radius.masked_fill(too_large, math.nan), clean.prediction)
+        radius = radius.masked_fill(too_large, math.nan)
+        return Estimate(radius, clean.prediction, clean.runner_up)

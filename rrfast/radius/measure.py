@@ -25,16 +25,23 @@ from rrfast.reference import accumulate_dtype
 class RadiusResult(NamedTuple):
     """What `radius(..., full_output=True)` returns; radii in units of `scale`.
 
+    `rival` is the class on the other side of the boundary that the radius is the way to, as far as
+    the method sees: what the prediction changes to. Of "fast" it is the class that overtakes first,
+    of "grad" the runner-up at x, of the others the class that was predicted at `upper`, the nearest
+    step that was seen to flip. At a tie it is the class that ties with the prediction. The lowest
+    index among equals; -1 where no radius was found.
+
     Where a logit or a gradient is NaN, or logits have overflowed, the radius is NaN, and so is the
     bracket where one is searched for.
-    With several temperatures radius, lower, upper and found are [T, B], and the passes are those of
-    all temperatures together.
+    With several temperatures radius, lower, upper, rival and found are [T, B], and the passes are
+    those of all temperatures together.
     """
 
     radius: Tensor  #: [B], larger = more to be trusted; infinity if not found, or NaN
     lower: Tensor  #: [B], the largest radius seen to keep the prediction; 0 if none was tried
     upper: Tensor  #: [B], the smallest radius seen to flip it; infinity if none did
     prediction: Tensor  #: [B] int64
+    rival: Tensor  #: [B] int64, the class on the other side; -1 if not found
     found: Tensor  #: [B] bool: a finite radius was found
     forwards: float  #: of the model per sample; a pass over a part of the batch counts as a part
     backwards: float  #: likewise
@@ -50,11 +57,13 @@ class Measured(NamedTuple):
 
     def result(self) -> RadiusResult:
         """With what an estimate leaves out filled in."""
-        r, prediction, lower, upper = self.estimate
-        found = r.isfinite() if upper is None else upper.isfinite()
+        r, prediction, rival, lower, upper = self.estimate
+        found = r.isfinite() if upper is None else r.isfinite() & upper.isfinite()
+        rival = rival.masked_fill(~found, -1)
         lower = torch.zeros_like(r) if lower is None else lower
         upper = torch.full_like(r, math.inf) if upper is None else upper
-        return RadiusResult(r, lower, upper, prediction, found, self.forwards, self.backwards)
+        passes = self.forwards, self.backwards
+        return RadiusResult(r, lower, upper, prediction, rival, found, *passes)
 
     def clone(self) -> Measured:
         """In memory of its own."""
@@ -79,7 +88,9 @@ class Measure:
         if x.shape[0] == 0:
             shape = (len(self.estimators), 0) if self.grid else (0,)
             radius = x.new_empty(shape, dtype=accumulate_dtype(x.dtype))
-            return Measured(Estimate(radius, x.new_empty(0, dtype=torch.int64)), 0.0, 0.0)
+            prediction = x.new_empty(0, dtype=torch.int64)
+            rival = x.new_empty(shape, dtype=torch.int64)
+            return Measured(Estimate(radius, prediction, rival), 0.0, 0.0)
         options: Any = self.estimators[0]
         bounds, scale = (getattr(options, name, None) for name in ("bounds", "scale"))
         x = within(x, bounds, scale, model)
@@ -163,10 +174,11 @@ def _several(temperature: object) -> list[Any] | None:
 
 def _stacked(estimates: list[Estimate]) -> Estimate:
     """Estimates [B] as one of [T, B]; the prediction knows no temperature."""
-    radii, predictions, lowers, uppers = zip(*estimates, strict=True)
+    radii, predictions, rivals, lowers, uppers = zip(*estimates, strict=True)
     return Estimate(
         torch.stack(radii),
         predictions[0],
+        torch.stack(rivals),
         None if lowers[0] is None else torch.stack(lowers),
         None if uppers[0] is None else torch.stack(uppers),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from rrfast import ops
 from rrfast.checks import check_count, check_number, check_r_min
 from rrfast.engine import Clean, Engine
-from rrfast.radius.boundary import differs, distance_between, of_samples
+from rrfast.radius.boundary import distance_between, flipped_to, of_samples
 from rrfast.radius.estimate import Estimate
 from rrfast.reference import accumulate_dtype, per_channel
 
@@ -86,9 +86,10 @@ class PGD:
         lower = lower.masked_fill(tie, 0.0).masked_fill(undefined, math.nan)
         upper = torch.full_like(clean.margin, math.inf)
         upper = upper.masked_fill(tie, 0.0).masked_fill(undefined, math.nan)
-        nearest, radius = upper.clone(), 2 * lower
+        nearest, radius, rival = upper.clone(), 2 * lower, clean.runner_up
         for _ in range(self.radii):
-            logits, distance = self._attack(engine, x, clean, radius, bounds, scale)
+            logits, distance, other = self._attack(engine, x, clean, radius, bounds, scale)
+            rival = torch.where(distance < nearest, other, rival)
             nearest = nearest.minimum(distance)
             # An iterate that flips nearer than where the attack once failed narrows no bracket.
             radius = torch.where((lower < distance) & (distance < radius), distance, radius)
@@ -98,7 +99,7 @@ class PGD:
         undefined = lower.isnan()  # or a gradient, and the iterates after it
         nearest = nearest.masked_fill(undefined & (nearest.isinf() | tie), math.nan)
         lower = torch.where(failed | undefined, lower, 0.0)
-        return Estimate(nearest, clean.prediction, lower, nearest.clone())
+        return Estimate(nearest, clean.prediction, rival, lower, nearest.clone())
 
     def _attack(
         self,
@@ -108,13 +109,17 @@ class PGD:
         radius: Tensor,
         bounds: Tensor | None,
         scale: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Logits of an iterate that flips if there is one; distance of the nearest, or infinity."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of an iterate that flips if there is one; the nearest's distance and prediction.
+
+        The distance is infinite where none flips.
+        """
         r = radius.to(accumulate_dtype(x.dtype))
         reach = of_samples(r, x) * (1.0 if scale is None else per_channel(scale, x))
         least, most = (x - reach).to(x.dtype), (x + reach).to(x.dtype)
         z, gradient, last = x, clean.grad, clean.logits
         flipped, nearest = torch.zeros_like(r, dtype=torch.bool), torch.full_like(r, math.inf)
+        rival = clean.prediction
         for step in range(self.steps):
             z, _ = ops.fgsm_step(z, gradient, self.step_size * r, bounds, scale)
             z = torch.clamp(z, least, most)
@@ -128,7 +133,9 @@ class PGD:
             else:
                 logits = engine.forward(z)
             last = torch.where(flipped[:, None], last, logits)
-            flips = differs(logits, clean.prediction)
-            nearest = torch.where(flips, nearest.minimum(distance_between(x, z, scale)), nearest)
+            other, distance = flipped_to(logits, clean.prediction), distance_between(x, z, scale)
+            flips = other >= 0
+            rival = torch.where(flips & (distance < nearest), other, rival)
+            nearest = torch.where(flips, nearest.minimum(distance), nearest)
             flipped = flipped | flips
-        return last, nearest.to(radius.dtype)
+        return last, nearest.to(radius.dtype), rival

@@ -79,7 +79,7 @@ class Refined:
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         clean = engine.record(x)
-        prediction, margin, _ = ops.direction_seed(clean.logits)
+        prediction, margin, _, runner_up = ops.direction_seed(clean.logits)
         classes = contenders(clean.logits, prediction, self.classes)
         plane = nearest_plane(clean, x, prediction, classes, bounds, scale)
 
@@ -87,14 +87,14 @@ class Refined:
         first = torch.where((plane.distance > 0) & plane.distance.isfinite(), plane.distance, START)
         state = before_probes(margin, first.to(margin.dtype))
         best: Ray | None = None
-        flipped_at = state[1]
+        flipped_at, flipped_to = state[1].clone(), runner_up
         for _ in range(self.rounds):
             at = state[5].to(aim.dtype, copy=True)
             z, direction = ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale)
-            recorded = engine.record(z)
-            ops.search_step_(recorded.logits, prediction, state)
+            recorded, rival = engine.record(z), runner_up.clone()
+            ops.search_step_(recorded.logits, prediction, state, rival=rival)
+            flipped_to = torch.where(state[1] < flipped_at, rival, flipped_to)
             flipped_at = _smaller(state[1], flipped_at)
-            rival = recorded.logits.scatter(1, prediction[:, None], -math.inf).argmax(dim=1)
             normal, gap = linearised(recorded, prediction, rival, last=True)
 
             way = _inner(normal, z - x)
@@ -116,12 +116,13 @@ class Refined:
         state[5] = torch.where(state[1] == math.inf, BEYOND * state[5], state[5])
         for _ in range(self.final_search):
             probe = ops.perturb(x, direction, state[5].to(aim.dtype), bounds, scale)
-            ops.search_step_(engine.forward(probe), prediction, state)
+            ops.search_step_(engine.forward(probe), prediction, state, rival=rival)
+            flipped_to = torch.where(state[1] < flipped_at, rival, flipped_to)
             flipped_at = _smaller(state[1], flipped_at)
         crossing = torch.where(state[1] == math.inf, math.inf, state[5])
         radius = crossing.minimum(flipped_at)
         lower = torch.where(state[0] > radius, 0.0, state[0])
-        return Estimate(radius, prediction, lower, flipped_at)
+        return Estimate(radius, prediction, flipped_to, lower, flipped_at)
 
 
 class Ray(NamedTuple):

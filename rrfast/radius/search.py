@@ -88,18 +88,18 @@ class Search:
         first = ops.plane_distance(x, clean.grad, clean.margin.to(step_dtype), bounds, scale)
         first = torch.where((first > 0) & first.isfinite(), first, START)
         state = before_probes(clean.margin, first.to(clean.margin.dtype))
+        rival = clean.runner_up
         probe, direction = ops.fgsm_step(x, clean.grad, state[5].to(step_dtype), bounds, scale)
         for tried in range(1, self.budget):
-            ops.search_step_(engine.forward(probe), clean.prediction, state)
+            ops.search_step_(engine.forward(probe), clean.prediction, state, rival=rival)
             if tried < self.budget - 1:
                 probe = ops.perturb(x, direction, state[5].to(step_dtype), bounds, scale)
 
         if self.tol is not None:
-            self._tail(engine, x, direction, clean.prediction, state, bounds, scale)
+            self._tail(engine, x, direction, clean.prediction, state, rival, bounds, scale)
         lower, upper, radius = state[0], state[1], state[5]
-        return Estimate(
-            torch.where(upper == math.inf, math.inf, radius), clean.prediction, lower, upper
-        )
+        radius = torch.where(upper == math.inf, math.inf, radius)
+        return Estimate(radius, clean.prediction, rival, lower, upper)
 
     def _tail(
         self,
@@ -108,6 +108,7 @@ class Search:
         direction: Tensor,
         prediction: Tensor,
         state: Tensor,
+        rival: Tensor,
         bounds: Tensor | None,
         scale: Tensor | None,
     ) -> None:
@@ -124,15 +125,15 @@ class Search:
             rows = wide.nonzero().squeeze(1)
             if len(rows) == 0:
                 return
-            part = state[:, rows].contiguous()
+            part, others = state[:, rows].contiguous(), rival[rows]
             low, high = part[0], part[1]
             part[5] = part[5].clamp(low + nudge * high, high - nudge * high)
             if rounds >= PATIENCE:
                 part[5] = (low + high) / 2
             radius = part[5].to(accumulate_dtype(x.dtype))
             probe = ops.perturb(x[rows], direction[rows], radius, bounds, scale)
-            ops.search_step_(engine.forward(probe), prediction[rows], part, nudge)
-            state[:, rows] = part
+            ops.search_step_(engine.forward(probe), prediction[rows], part, nudge, others)
+            state[:, rows], rival[rows] = part, others
             rounds += 1
 
 

@@ -44,6 +44,7 @@ from rrfast.scores.score import Score
 from rrfast.scores.tuning import GridScores, Tuned, score_grid, tune, tune_apart
 
 __all__ = [
+    "DEFAULT",
     "EPSILONS",
     "MSR",
     "NORMS",
@@ -84,3 +85,5 @@ SCORES: dict[str, Score] = {
     "odin": ODIN(),
     **{f"radius_{method}": Radius(method) for method in METHODS},
 }
+#: What a `SelectiveClassifier` and `rrfast score` take unless told otherwise; docs/radius says why.
+DEFAULT = "msr"

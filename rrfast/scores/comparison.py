@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,16 +10,17 @@ from torch import Tensor
 
 from rrfast.checks import check_labels, check_once, describe
 from rrfast.engine import Engine
-from rrfast.metrics import METRICS, Interval
-from rrfast.metrics.paired import PAIRED, check_resampling, paired_bootstrap
+from rrfast.metrics import METRICS
+from rrfast.metrics.paired import check_resampling
 from rrfast.progress import batches_bar
 from rrfast.scores import SCORES
-from rrfast.scores.comparison_report import HIGHER, Comparison, Row, passes
+from rrfast.scores.comparison_report import Comparison, Row, passes
 from rrfast.scores.cost import Cost, costs_of
 from rrfast.scores.labelled import labelled
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.named import named
 from rrfast.scores.score import Point, Score
+from rrfast.scores.standing import HIGHER, Candidate, Standing, standings, to_take
 from rrfast.scores.tuning import best_of, grid_points
 
 if TYPE_CHECKING:
@@ -148,13 +148,13 @@ def compare(
         values = {name: found[0] for name, found in test.values.items()}
         batch, correct = test.batch, test.correct
     costs, noise = costs_of(model, batch, {n: t.score for n, t in tuned.items()}, timing)
-    rows, confidence = _rows(tuned, values, correct, costs, metric, draws, level, seed)
-    # Of equal passes the one with less to tune; `min` takes the first, in the order given.
-    standing = {row.name: row for row in rows if not (row.beaten or row.nan)}
-    name = min(
-        (name for name in contestants if name in standing),
-        key=lambda name: (passes(standing[name]), len(contestants[name].grids)),
+    rows = _rows(tuned, standings(values, correct, metric, draws, level, seed), costs, metric)
+    standing = {row.name: row for row in rows}
+    name = to_take(
+        Candidate(name, row.beaten or row.nan > 0, passes(row), len(contestants[name].grids))
+        for name, row in ((name, standing[name]) for name in contestants)
     )
+    confidence = torch.stack([values[row.name] for row in rows])
     return Comparison(
         rows, name, metric, level, draws, len(tuning), len(batch), noise, confidence, correct
     )
@@ -325,46 +325,25 @@ def _tuned(
 
 def _rows(
     tuned: Mapping[str, _Tuned],
-    values: Mapping[str, Tensor],
-    correct: Tensor,
+    stand: Mapping[str, Standing],
     costs: Mapping[str, Cost],
     metric: str,
-    draws: int,
-    level: float,
-    seed: int,
-) -> tuple[list[Row], Tensor]:
-    """Each score's numbers and differences, the best first, and what it gave in this order."""
-    nan = {name: int(value.isnan().sum()) for name, value in values.items()}
-    ranked = [name for name in values if not nan[name]]
-    found = paired_bootstrap([values[name] for name in ranked], correct, draws, level, seed)
-    msr = ranked.index("msr")
-    rows = []
-    for name in values:
-        numbers = dict.fromkeys(PAIRED, math.nan)
-        less = dict.fromkeys(PAIRED, Interval(math.nan, math.nan, math.nan))
-        beaten = False
-        if name in ranked:
-            i = ranked.index(name)
-            numbers = {m: METRICS[m](values[name], correct) for m in PAIRED}
-            less = {
-                m: Interval(*(float(t[i, msr]) for t in (d.difference, d.low, d.high)))
-                for m, d in found.items()
-            }
-            worse = found[metric].high[i] < 0 if metric in HIGHER else found[metric].low[i] > 0
-            beaten = bool(worse.any())
-        rows.append(
-            Row(
-                name,
-                tuned[name].score,
-                tuned[name].point,
-                **numbers,
-                less_msr=less,
-                beaten=beaten,
-                **costs[name]._asdict(),
-                nan=nan[name],
-            )
+) -> list[Row]:
+    """Each score's numbers and differences, the best first."""
+    rows = [
+        Row(
+            name,
+            tuned[name].score,
+            tuned[name].point,
+            **own.value,
+            less_msr=own.less_msr,
+            beaten=own.beaten,
+            **costs[name]._asdict(),
+            nan=own.nan,
         )
+        for name, own in stand.items()
+    ]
     sign = -1 if metric in HIGHER else 1
     # NaN last; of equals the cheapest first.
     rows.sort(key=lambda row: (row.nan > 0, sign * getattr(row, metric), passes(row)))
-    return rows, torch.stack([values[row.name] for row in rows])
+    return rows

@@ -13,14 +13,14 @@ from rich.console import Console
 from torch import Tensor
 
 from rrfast.metrics import Interval, risk_coverage_curve
+from rrfast.metrics.paired import PAIRED
 from rrfast.scores.score import Score
+from rrfast.scores.standing import BEATEN, TAKE, Line, Told, interval, sentence, table
 from rrfast.tables import COLUMNS, Block, markdown, number, settings, terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Metrics of which more is better; of the others less is.
-HIGHER = frozenset({"auroc"})
 #: Of so few errors, or right predictions, an interval is said to be rough.
 FEW = 20
 #: Columns of a terminal.
@@ -97,19 +97,8 @@ class Comparison:
                 f"Nothing to compare: of {n} predictions tested all are {kind}; {row.name} is the "
                 "cheapest score."
             )
-        label = " ".join(COLUMNS[self.metric][0].split())
-        most = "highest" if self.metric in HIGHER else "lowest"
-        value = self._number(getattr(row, self.metric), self.metric)
-        if row is first:
-            cheaper = any(passes(other) < passes(row) for other in self.table)
-            why = "every cheaper score is worse beyond the noise" if cheaper else "none is cheaper"
-            return f"Take {row.name} ({_cost(row)}): it has the {most} {label}, {value}, and {why}."
-        leader = self._number(getattr(first, self.metric), self.metric)
-        return (
-            f"Take {row.name} ({_cost(row)}): the cheapest score that no other beats beyond the "
-            f"noise. Its {label} is {value}; the {most} is {leader}, of {first.name} "
-            f"({_cost(first)})."
-        )
+        cheaper = any(passes(other) < passes(row) for other in self.table)
+        return sentence(self._told(row), self._told(first), self.metric, cheaper=cheaper)
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -142,7 +131,7 @@ class Comparison:
             ) from error
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         ax = figure.subplots()
-        colours, start = iter(_COLOURS), 1.0
+        colours, start, lines = iter(_COLOURS), 1.0, []
         for i, row in enumerate(self.table):
             if row.nan or not self._drawn(row):
                 continue
@@ -153,7 +142,7 @@ class Comparison:
             shown = curve.coverage * len(self.correct) >= min(FEW, len(self.correct))
             risky = shown & (curve.risk > 0)
             start = min([start, *curve.coverage[risky].tolist()[:1]])
-            ax.plot(
+            lines += ax.plot(
                 (100 * curve.coverage[shown]).tolist(),
                 (100 * curve.risk[shown]).tolist(),
                 color=colour,
@@ -168,7 +157,8 @@ class Comparison:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25, lw=0.6)
         title = f"{' '.join(COLUMNS[self.metric][0].split())}; the score to take is thick"
-        ax.legend(title=title, frameon=False, fontsize=9, title_fontsize=9)
+        # Given by hand: matplotlib would pass over a name that begins with an underscore.
+        ax.legend(handles=lines, title=title, frameon=False, fontsize=9, title_fontsize=9)
         return figure
 
     def _drawn(self, row: Row) -> bool:
@@ -178,47 +168,41 @@ class Comparison:
 
     def _blocks(self) -> Iterator[Block]:
         n, errors = len(self.correct), int((~self.correct).sum())
-        others = [name for name in ("aurc", "auroc", "fpr_at_tpr", "augrc") if name != self.metric]
-        shown = (self.metric, *others)
-        heads = [COLUMNS[name][0] for name in shown]
-        chosen = {(i, 1) for i, row in enumerate(self.table) if row.name == self.name}
-        yield Block(
+        others = [name for name in PAIRED if name != self.metric]
+        yield table(
             f"{n} images tested, {errors} of them wrong; tuned on {self.tuned_on} others",
-            ["", "score", heads[0], "less MSR", *heads[1:], "F", "B", "ms"],
             [
-                [
-                    self._mark(row),
+                Line(
                     row.name,
-                    self._number(getattr(row, self.metric), self.metric),
+                    self._mark(row),
+                    {name: self._number(getattr(row, name), name) for name in PAIRED},
                     self._interval(row, self.metric),
-                    *(self._number(getattr(row, name), name) for name in others),
-                    f"{row.forwards:.3g}",
-                    f"{row.backwards:.3g}",
-                    "–" if math.isnan(row.milliseconds) else f"{row.milliseconds:.2g}",
-                ]
+                    row.forwards,
+                    row.backwards,
+                    row.milliseconds,
+                )
                 for row in self.table
             ],
-            2,
-            frozenset(chosen),
+            self.metric,
         )
         yield Block(
             "The other metrics less MSR's",
-            ["", "score", *heads[1:]],
+            ["", "score", *(COLUMNS[name][0] for name in others)],
             [
                 [self._mark(row), row.name, *(self._interval(row, name) for name in others)]
                 for row in self.table
             ],
             2,
-            frozenset(chosen),
+            frozenset((i, 1) for i, row in enumerate(self.table) if row.name == self.name),
         )
 
     def _notes(self) -> Iterator[str]:
         label = COLUMNS[self.metric][0].split()[0]
         yield (
-            f"→ the score to take; ✗ another score is better beyond the noise, in {label}. In "
-            f"brackets {self.level:.0%} intervals that hold for all pairs of scores at once, from "
-            f"{self.draws} test sets drawn again from this one. F and B are forwards and backwards "
-            "of the model per image."
+            f"{TAKE} the score to take; {BEATEN} another score is better beyond the noise, in "
+            f"{label}. In brackets {self.level:.0%} intervals that hold for all pairs of scores at "
+            f"once, from {self.draws} test sets drawn again from this one. F and B are forwards "
+            "and backwards of the model per image."
         )
         tuned = [
             f"{row.name} {settings(row.hyperparameters)}"
@@ -247,26 +231,21 @@ class Comparison:
             )
 
     def _mark(self, row: Row) -> str:
-        return "→" if row.name == self.name else "✗" if row.beaten else ""
+        return TAKE if row.name == self.name else BEATEN if row.beaten else ""
+
+    def _told(self, row: Row) -> Told:
+        value = self._number(getattr(row, self.metric), self.metric)
+        return Told(row.name, value, row.forwards, row.backwards)
 
     def _interval(self, row: Row, metric: str) -> str:
-        found = row.less_msr[metric]
-        if row.name == "msr" or not math.isfinite(found.low):
-            return "–"
-        ends = (self._number(end, metric, sign="+") for end in (found.low, found.high))
-        return f"[{', '.join(ends)}]"
+        return "–" if row.name == "msr" else interval(row.less_msr[metric], metric)
 
     @staticmethod
-    def _number(value: float, metric: str, sign: str = "") -> str:
+    def _number(value: float, metric: str) -> str:
         _, factor, digits = COLUMNS[metric]
-        return number(None if math.isnan(value) else value, factor, digits, sign)
+        return number(None if math.isnan(value) else value, factor, digits)
 
 
 def passes(row: Row) -> float:
     """What a score costs: a backward to the input takes about as long as a forward."""
     return row.forwards + row.backwards
-
-
-def _cost(row: Row) -> str:
-    backwards = f" + {row.backwards:.3g} B" if row.backwards else ""
-    return f"{row.forwards:.3g} F{backwards} per image"

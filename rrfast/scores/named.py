@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
+from rrfast.checks import meant
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.preprocessed import Preprocessed
 from rrfast.scores.score import Score
@@ -32,9 +32,9 @@ def named(name: str, scores: Mapping[str, Score]) -> Score:
     """
     base = name.removesuffix(STEP)
     if base not in scores:
-        close = difflib.get_close_matches(base, scores, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"score must be one of {', '.join(scores)}, got {name!r}{meant}")
+        raise ValueError(
+            f"score must be one of {', '.join(scores)}, got {name!r}{meant(base, scores)}"
+        )
     score = scores[base]
     if base == name:
         return score

@@ -63,25 +63,33 @@ class Radius(Score):
         names = {known.name for known in dataclasses.fields(METHODS[self.method])}  # type: ignore[arg-type]
         return {"temperature": TEMPERATURES} if "temperature" in names else {}
 
+    @property
+    def identity(self) -> str:
+        """As `Score.identity`, with the defaults of the method."""
+        return f"{super().identity} by {self._configured(self.temperature)!r}"
+
     def measure(self, model: Model, x: Tensor, points: Sequence[Point]) -> Scored:
         """As `Score.measure`."""
         scores = [self.at(**point) for point in points]
         if len(points) > 1 and all(set(point) == {"temperature"} for point in points):
-            measured = self._configured([score.temperature for score in scores])(model, x)
-            return _scored([measured], measured.estimate.radius)
-        each = [score._configured(score.temperature)(model, x) for score in scores]
-        return _scored(each, torch.stack([measured.estimate.radius for measured in each]))
+            return _scored([self._configured([score.temperature for score in scores])(model, x)])
+        return _scored([score._configured(score.temperature)(model, x) for score in scores])
 
     def _configured(self, temperature: object) -> Measure:
         own = {} if temperature is None else {"temperature": temperature}
         return configured(self.method, METHODS, {**self.options, **own})
 
 
-def _scored(measured: Sequence[Measured], values: Tensor) -> Scored:
+def _scored(measured: Sequence[Measured]) -> Scored:
+    """Points in the order of what was measured of them, each alone or all at once."""
+    results = [one.result() for one in measured]
+    values, rivals = ([getattr(result, name) for result in results] for name in ("radius", "rival"))
+    together = values[0].dim() == 2
     return Scored(
-        values,
-        measured[0].estimate.prediction,
-        sum(one.forwards for one in measured),
-        sum(one.backwards for one in measured),
+        values[0] if together else torch.stack(values),
+        results[0].prediction,
+        sum(result.forwards for result in results),
+        sum(result.backwards for result in results),
         measured[0].classes,
+        rivals[0] if together else torch.stack(rivals),
     )

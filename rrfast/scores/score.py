@@ -29,6 +29,9 @@ class Scored(NamedTuple):
     forwards: float  #: of the model per sample, for all points together
     backwards: float  #: likewise
     classes: int | None = None  #: K, the model's; None where the score does not say
+    #: [P, B] int64, the class that the prediction changes to; -1 where the score is of no change.
+    #: None of a score that knows nothing of it.
+    rival: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,15 @@ class Score(ABC):
     def fitted(self) -> bool:
         """Whether the score can be used; False for one that `fit` has yet to show data."""
         return True
+
+    @property
+    def identity(self) -> str:
+        """All that its values depend on beside the model and the data, and what it is tuned over.
+
+        Its options, those that nobody gave too: what was kept of a score of another identity is of
+        another score.
+        """
+        return f"{self!r} over {dict(self.grids)}"
 
     def fit(self, model: Model, loader: Iterable[Any]) -> Self:  # noqa: ARG002
         """The score fitted to labelled data, a new object; itself if it learns nothing.

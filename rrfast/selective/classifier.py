@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from rrfast.checks import check_path, describe, is_number
 from rrfast.digest import digest_of
 from rrfast.engine import check_input
-from rrfast.scores import SCORES, Score, tune
+from rrfast.scores import DEFAULT, SCORES, Score, tune
 from rrfast.scores.labelled import labelled, right_of
+from rrfast.scores.score import Scored
 from rrfast.selective.bound import check_fraction
 from rrfast.selective.guarantee import guaranteed_risk
 from rrfast.selective.score_state import Unpacked, pack, unpack
@@ -62,7 +63,8 @@ class SelectiveClassifier(nn.Module):
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
         score: A `rrfast.scores.Score`, fitted if it needs to be, or a name in
-            `rrfast.scores.SCORES`.
+            `rrfast.scores.SCORES`. MSR unless told otherwise: `rrfast.compare` says what finds the
+            errors of a model of yours better.
 
     Attributes:
         model: As given.
@@ -87,7 +89,7 @@ class SelectiveClassifier(nn.Module):
 
     threshold: Tensor
 
-    def __init__(self, model: nn.Module, score: Score | str = "radius_fast") -> None:
+    def __init__(self, model: nn.Module, score: Score | str = DEFAULT) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {describe(model)}")
@@ -114,7 +116,10 @@ class SelectiveClassifier(nn.Module):
 
         Cost: of the score.
         """
-        scored = self.score.measure(self.model, check_input(x), ({},))
+        return self.selection(self.score.measure(self.model, check_input(x), ({},)))
+
+    def selection(self, scored: Scored) -> Selection:
+        """What the classifier says of inputs that its score was measured of, at one point."""
         confidence = scored.values[0]
         # A comparison with NaN is False on either side.
         return Selection(scored.prediction, confidence, confidence.double() >= self.threshold)
@@ -273,7 +278,7 @@ class SelectiveClassifier(nn.Module):
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], model: nn.Module, score: Score | str = "radius_fast"
+        cls, path: str | os.PathLike[str], model: nn.Module, score: Score | str = DEFAULT
     ) -> Self:
         """The classifier that `save` wrote.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """A bar over all steps; where output is no terminal, a line per epoch in its place."""
+    """A bar over all steps; where output is no terminal, a line per epoch in its place.
+
+    The line ends with the time since this process began to train, as hours:minutes:seconds.
+    """
 
     def __init__(self, console: Console, epochs: int, steps: int) -> None:
         self._console = console
@@ -31,6 +35,7 @@ class Bar:
         )
         self._task = self._progress.add_task("", total=epochs * steps, state="")
         self._validated = ""
+        self._begun = time.perf_counter()
         self._started: tuple[float, int] | None = None  #: when, and at which step of all
 
     def __enter__(self) -> Self:
@@ -71,8 +76,10 @@ class Bar:
         # What validating takes is no step's cost.
         self._started = None
         if not self._console.is_terminal:
+            seconds = round(time.perf_counter() - self._begun)
             self._console.print(
                 f"epoch {int(row['epoch']) + 1} of {self._epochs}: loss {row['loss']:.4f}, "
-                f"{row['ms_per_step']:.3g} ms/step{self._validated}",
+                f"{row['ms_per_step']:.3g} ms/step{self._validated}, {timedelta(seconds=seconds)}",
                 highlight=False,
+                soft_wrap=True,  # one line, whatever its length
             )

@@ -98,8 +98,8 @@ class Plan:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Inside, the global generators of the CPU are seeded; after it, they are as they were."""
+def globally_seeded(seed: int) -> Iterator[None]:
+    """Inside, torch's, NumPy's and Python's generators are seeded; after it, as they were."""
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  # where the transforms of others draw
@@ -127,7 +127,7 @@ class _Reads(Dataset[tuple[Tensor, int] | Exception]):
         return len(self._data)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | Exception:
-        with _seeded(stream(self._seed, READ, self._epoch, index)):
+        with globally_seeded(stream(self._seed, READ, self._epoch, index)):
             try:
                 return self._data[index]
             except (OSError, ValueError) as error:

@@ -19,10 +19,11 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from rrfast import engine, torch_file, whole_file
-from rrfast.checks import check_folder, check_labels, describe
+from rrfast.checks import check_folder, check_labels, describe, make_folder
 from rrfast.lock import alone
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
+from rrfast.objectives.objective import ignored_label
 from rrfast.train.bar import Bar
 from rrfast.train.batches import STEP, Data, Loader, Plan, Share, length, stream
 from rrfast.train.identity import FORMAT, Identity, identity
@@ -86,7 +87,8 @@ def fit(
         model: Maps [B, ...] to logits [B, K], K the number of classes plus what the objective asks
             for (`OpenMix`: 1). Trained in place, and moved to the device of the training.
         train: Images to train on: an `rrfast.data.Split`, or a data set with `y`, the labels [n],
-            such as `rrfast.data.ImageFolder`.
+            such as `rrfast.data.ImageFolder`. Each has a label: leave out those that a criterion's
+            `ignore_index` stands for.
         training: The settings.
         objective: Default: `rrfast.RAT()`.
         validation: Images of which accuracy and AURC are taken after every epoch; None for none.
@@ -98,7 +100,8 @@ def fit(
         beside: Further files for `out`, their text by name, written when a training begins.
         fabric: The processes and devices; default: those `torchrun` started, or this one, on CUDA
             where there is some, with `training.precision`.
-        console: For the progress bar; default standard output.
+        console: For the progress bar; default standard output. Where that is no terminal, a line
+            per epoch.
 
     Returns:
         Fitted(model, history, best_epoch).
@@ -196,6 +199,23 @@ def _check_fits(objective: Objective, training: Training, fabric: Fabric) -> Non
         )
 
 
+def _check_all_labelled(objective: Objective, train: Data, classes: int) -> None:
+    """Raise a ValueError of images whose label is no class, but one that the criterion leaves out.
+
+    A batch of them has no mean; and shares of a batch, on processes or accumulated, count alike
+    however many of their images do.
+    """
+    ignored = ignored_label(getattr(objective, "criterion", None))
+    if ignored is None or 0 <= ignored < classes or not isinstance(train.y, Tensor):
+        return
+    left_out = int((train.y == ignored).sum())
+    if left_out:
+        raise ValueError(
+            f"train must be images with labels, and {left_out} have {ignored}, which "
+            "objective.criterion leaves out: leave these images out of train"
+        )
+
+
 def is_first_process() -> bool:
     """Whether this process is the one that writes and prints."""
     group = torch.distributed
@@ -241,6 +261,7 @@ class _Run:
         logits = self._logits("train", self.loader)
         self._try_criterion(logits)
         classes = logits.shape[1] - objective.extra_classes
+        _check_all_labelled(objective, train, classes)
         check_labels("train.y", train.y, classes)
         if self.validator is not None and validation is not None:
             self._logits("validation", self.validator.loader)
@@ -300,14 +321,14 @@ class _Run:
                 raise ValueError("resume needs out, the folder with the checkpoint")
             yield
             return
-        check_folder(self.out)
+        check_folder("out", self.out)
         if self.training.tensorboard:
             _summary_writer()  # not after an epoch of hours
         with contextlib.ExitStack() as held:
             refused: OSError | None = None
             if self.fabric.is_global_zero:
                 try:
-                    self.out.mkdir(parents=True, exist_ok=True)
+                    make_folder("out", self.out)
                     held.enter_context(alone(self.out / "train.lock", self.out))
                 except OSError as error:
                     refused = error

@@ -17,15 +17,18 @@ from rrfast.checks import is_number, meant
 from rrfast.data import Split
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.models.load import runs_foreign_code
+from rrfast.named_function import FORMS, named_function, parameters_of, takes_any
 from rrfast.objectives import OBJECTIVES, Objective
-from rrfast.train.batches import Data
+from rrfast.train.batches import Data, globally_seeded
 from rrfast.train.fit import Fitted, fit
+from rrfast.train.own_data import check_task, runs_foreign_data
 from rrfast.train.recipe_file import Options, Recipe, dump_recipe, load_recipe
 from rrfast.train.tasks import NOISE, OUTLIERS, TASKS, Task
 
 T = TypeVar("T")
-#: Options of the cross-entropy, for every objective with a `criterion`, and its names for them.
-CRITERION = {"label_smoothing": "label_smoothing", "class_weights": "weight"}
+_TRUST = "If you know it, or the training is your own, say so with --trust (in Python trust=True)"
+#: Options of the cross-entropy, for every objective with a `criterion`, and their defaults.
+CRITERION: Options = {"label_smoothing": 0.0, "class_weights": None}
 #: In the folder of a training: its recipe, with every default.
 RECIPE = "recipe.yaml"
 
@@ -46,21 +49,22 @@ def make_task(recipe: Recipe) -> Task:
 
 
 def named_task(data: Options, seed: int) -> Task:
-    """The data that `name` and options in `data` say; the seed where they give none."""
-    return _by_name("data", TASKS, data, seed=seed)
+    """The data that `name` and options in `data` say; the seed where they give none.
+
+    A function of yours draws from torch's, NumPy's and Python's global generators what the seed
+    decides, and leaves them as they were.
+    """
+    name = data.get("name")
+    if not runs_foreign_data(name):
+        return _by_name("data", TASKS, data, seed=seed)
+    with globally_seeded(seed):
+        found = _by_name("data", {name: named_function("data", name)}, data, seed=seed)
+    return check_task(name, found)
 
 
 def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     """The objective, told how many epochs there are, and its noise the images to train on."""
     options = dict(recipe.objective)
-    check_name("objective", OBJECTIVES, options.get("name"))
-    objective = OBJECTIVES[options["name"]]
-    criterion: Options = {}
-    if "criterion" in inspect.signature(objective).parameters:
-        criterion = {name: options.pop(key) for key, name in CRITERION.items() if key in options}
-    if criterion:
-        _check_criterion(criterion)
-        options["criterion"] = nn.CrossEntropyLoss(**criterion)
     if isinstance(options.get("outliers"), Mapping):
         options["outliers"] = _by_name(
             "objective.outliers", OUTLIERS, options["outliers"], seed=recipe.training.seed
@@ -75,26 +79,28 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     return _by_name("objective", OBJECTIVES, options, epochs=recipe.training.epochs)
 
 
-def _check_criterion(options: Options) -> None:
-    """Raise where torch would smooth nothing without a word, or weigh a class below 0."""
-    smoothing = options.get("label_smoothing", 0.0)
+def _criterion(given: Options) -> nn.CrossEntropyLoss:
+    """The cross-entropy by its options.
+
+    Raises:
+        ValueError: torch would smooth nothing without a word, or weigh a class below 0.
+    """
+    smoothing, weights = (given.get(name, plain) for name, plain in CRITERION.items())
     if not (is_number(smoothing) and 0 <= smoothing <= 1):
         raise ValueError(
             f"objective.label_smoothing must be a number between 0 and 1, got {smoothing!r}"
         )
-    if "weight" not in options:
-        return
+    if weights is None:
+        return nn.CrossEntropyLoss(label_smoothing=smoothing)
     try:
-        weight = torch.tensor(options["weight"], dtype=torch.float32)
+        weight = torch.tensor(weights, dtype=torch.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"objective.class_weights must be a number for each logit, got {options['weight']!r}"
+            f"objective.class_weights must be a number for each logit, got {weights!r}"
         ) from error
     if not bool(((weight >= 0) & weight.isfinite()).all()):
-        raise ValueError(
-            f"objective.class_weights must be finite and at least 0, got {options['weight']!r}"
-        )
-    options["weight"] = weight
+        raise ValueError(f"objective.class_weights must be finite and at least 0, got {weights!r}")
+    return nn.CrossEntropyLoss(weight, label_smoothing=smoothing)
 
 
 def make_model(recipe: Recipe) -> nn.Module:
@@ -122,37 +128,68 @@ def _extra_classes(recipe: Recipe) -> int:
 def check_name(what: str, functions: Mapping[str, object], name: object) -> None:
     """Raise a ValueError unless it names one of them."""
     if not isinstance(name, str) or name not in functions:
+        own = f", {FORMS}" if functions is TASKS else ""
         raise ValueError(
-            f"{what}.name must be one of {', '.join(functions)}, got {name!r}"
+            f"{what}.name must be one of {', '.join(functions)}{own}, got {name!r}"
             f"{meant(name, functions)}"
         )
 
 
+def options_of(function: Callable[..., object]) -> dict[str, object]:
+    """The options a recipe can give a function that it names, and their defaults.
+
+    The `criterion` of an objective is given by those of `CRITERION`. What a function takes as
+    `**options` is not here.
+
+    Returns:
+        By name; `inspect.Parameter.empty` of one without a default.
+    """
+    # What the name says already is none: at is a RAT of mode "at".
+    said = getattr(function, "keywords", {})
+    found: dict[str, object] = {}
+    for name, parameter in parameters_of(function).items():
+        if name == "criterion" and _has_criterion(function):
+            found |= CRITERION
+        elif name not in said:
+            found[name] = parameter.default
+    return found
+
+
+def _has_criterion(function: Callable[..., object]) -> bool:
+    known = any(function is objective for objective in OBJECTIVES.values())
+    return known and "criterion" in parameters_of(function)
+
+
 def _by_name(
-    what: str, functions: Mapping[str, Callable[..., T]], options: Options, **plain: object
+    what: str,
+    functions: Mapping[str, Callable[..., T]],
+    options: Options,
+    **plain: object,
 ) -> T:
     """Call the function that `options` name with the rest of them; `plain` where it takes that."""
     options = dict(options)
     name = options.pop("name", None)
     check_name(what, functions, name)
     function = functions[name]
-    known = dict(inspect.signature(function).parameters)
-    for option in getattr(function, "keywords", {}):
-        del known[option]  # what the name says already: at is a RAT of mode "at"
+    known = options_of(function)
     unknown = [option for option in options if option not in known]
-    if unknown:
+    if unknown and not takes_any(function):
         raise ValueError(
-            f"{what}: {name} has the options {', '.join(known)}, and not {', '.join(unknown)}"
-            f"{meant(unknown[0], known)}"
+            f"{what}: {name} has the options {', '.join(known) or 'none'}, and not "
+            f"{', '.join(unknown)}{meant(unknown[0], known)}"
         )
     missing = [
         option
-        for option, parameter in known.items()
-        if parameter.default is parameter.empty and option not in options and option not in plain
+        for option, default in known.items()
+        if default is inspect.Parameter.empty and option not in options and option not in plain
     ]
     if missing:
         raise ValueError(f"{what}: {name} needs {', '.join(missing)}")
-    return function(**{k: v for k, v in plain.items() if k in known} | options)
+    taken = {name: value for name, value in plain.items() if name in parameters_of(function)}
+    if _has_criterion(function):
+        given = {option: options.pop(option) for option in CRITERION if option in options}
+        taken |= {"criterion": _criterion(given)} if given else {}
+    return function(**taken | options)
 
 
 # ------------------------------------------------------------------------------------ the training
@@ -171,7 +208,8 @@ def train(
         recipe: From `load_recipe`.
         out: Folder for the results, see `fit`; recipe.yaml is there too, with every default.
         resume: Continue what is there.
-        console: For the progress bar; default standard output.
+        console: For the progress bar; default standard output. Where that is no terminal, a line
+            per epoch.
 
     Returns:
         Fitted(model, history, best_epoch).
@@ -247,8 +285,17 @@ def check_own_model(recipe: Recipe, path: Path) -> None:
     if runs_foreign_code(recipe.model.name):
         raise ValueError(
             f"{path} names the model {recipe.model.name!r}, which is neither of rrfast nor of "
-            "pytorchcv, torchvision or timm: to build it is to run that code. If you know it, or "
-            "the training is your own, say so with --trust (in Python trust=True)"
+            f"pytorchcv, torchvision or timm: to build it is to run that code. {_TRUST}"
+        )
+
+
+def check_own_data(recipe: Recipe, path: Path) -> None:
+    """Raise a ValueError if to make the data that the file names is to run somebody's code."""
+    name = recipe.data.get("name")
+    if runs_foreign_data(name):
+        raise ValueError(
+            f"{path} names the data {name!r}, which are none of rrfast's: to make them is to run "
+            f"that code. {_TRUST}"
         )
 
 

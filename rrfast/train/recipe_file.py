@@ -164,7 +164,9 @@ def _change(tree: Any, change: str) -> None:
     if path and path[0] in VARIANTS:
         path = ["variants", *path]
     for key in path:
-        tree = tree.setdefault(key, {}) if isinstance(tree, dict) else None
+        if isinstance(tree, dict) and tree.get(key) is None:
+            tree[key] = {}  # what is not there, or null: `augment` of a recipe that was written
+        tree = tree[key] if isinstance(tree, dict) else None
     if not equals or not isinstance(tree, dict):
         raise ValueError(f"a change must be like training.epochs=3, got {change!r}")
     if not value.strip():
@@ -221,6 +223,8 @@ def _explained(said: str, tree: Any, whole: Any) -> str:
         return f"{at} must be one of {', '.join(choices)}, got {value!r}{meant(value, choices)}"
     if found := re.fullmatch("Expected `(.*)`, got `.*`", problem):
         wanted = " or ".join(_KINDS.get(name, name) for name in found[1].split(" | "))
+        if known:
+            wanted = wanted.replace("a mapping", f"a mapping with {', '.join(known)}")
         return f"{at or 'it'} must be {wanted}, got {textwrap.shorten(repr(value), 80)}"
     # Of a `__post_init__`, whose sentences begin with the entry.
     return f"{at}.{problem}"

@@ -36,8 +36,10 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         _make_plain(self)
-        check_count("augment.padding", self.padding, least=0)
-        _check_bool("augment.flip", self.flip)
+        check_count("padding", self.padding, least=0)
+        if self.padding >= 2**16:
+            raise ValueError(f"padding must be less than 2**16, got {self.padding}")
+        _check_bool("flip", self.flip)
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count
+from rrfast.checks import check_count, check_path, check_seed, is_number
 from rrfast.data import (
     EMNIST_CLASSES,
     Cifar,
@@ -30,14 +30,23 @@ from rrfast.data import (
     synthetic,
 )
 from rrfast.data.folder import ImageFolder
+from rrfast.draws import seeded
 from rrfast.train.batches import Data, stream
+
+Images = TypeVar("Images", Split, ImageFolder)
 
 #: What the random numbers are for, beside those of `rrfast.train.batches`.
 _TRAIN = 106
 
 
 class Task(NamedTuple):
-    """What a model is trained for."""
+    """What a model is trained for; what a function returns that `data:` of a recipe names.
+
+    Each part is an `rrfast.data.Split` of x, float32 [n, ...], all of one shape and finite, images
+    in [0, 1], and y, labels [n] from 0 to `classes` - 1. Or it is a data set that is read image by
+    image: with `y`, all labels [n] without an image being read, a length, and for an index an image
+    and its label, both a tuple. No image may be in two parts.
+    """
 
     train: Data
     validation: Data | None  #: to choose weights and settings on
@@ -50,7 +59,8 @@ class Task(NamedTuple):
 def digits_task(
     seed: int = 0, *, noise: float = 0.15, train: int = 400, validation: int = 200
 ) -> Task:
-    """`rrfast.data.digits`."""
+    """`rrfast.data.digits`: `train` images to train on, drawn at random from all 1797."""
+    check_count("train", train, least=0)
     return Task(*digits(seed, noise=noise, train=train, validation=validation), classes=10)
 
 
@@ -64,7 +74,8 @@ def synthetic_task(
     size: int = 32,
     difficulty: float = 0.85,
 ) -> Task:
-    """`rrfast.data.synthetic`."""
+    """`rrfast.data.synthetic`: `train` images to train on, made by the seed."""
+    check_count("train", train, least=0)
     data = synthetic(
         seed,
         train=train,
@@ -100,7 +111,9 @@ def cifar100_task(
     Args:
         folder: With the binary release.
         seed: Decides which test images validate, and which images are trained on.
-        train: How many are trained on, drawn at random; the more of them hold the fewer. None: all.
+        train: How many are trained on, drawn at random by the seed, whatever their labels (so no
+            class is sure of its share), in the order they have; the more of them hold the fewer.
+            None: all.
         validation: How many; 0 for none.
         fine: The 100 classes, or the 20 groups.
     """
@@ -155,16 +168,17 @@ def _with_validation(
     *,
     released: bool = False,
 ) -> Task:
+    check_seed("seed", seed)
     check_count("validation", validation, least=0)
     images = len(data.test.y)
     if validation >= images:
         raise ValueError(
             f"validation must leave some of the {images} test images to test on, got {validation}"
         )
-    order = torch.randperm(images, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(images, generator=seeded(seed))
     held, rest = order[:validation], order[validation:]
     return Task(
-        data.train if train is None else _share(data.train, train, seed),
+        _share("train", data.train, train, seed),
         Split(data.test.x[held], data.test.y[held]) if validation else None,
         Split(data.test.x[rest], data.test.y[rest]),
         classes,
@@ -172,20 +186,50 @@ def _with_validation(
     )
 
 
-def _share(data: Split, train: int, seed: int) -> Split:
-    """So many of the images to train on, in their order."""
-    check_count("train", train)
-    if train > len(data.y):
-        raise ValueError(f"train must be at most the {len(data.y)} images there are, got {train}")
-    generator = torch.Generator().manual_seed(stream(seed, _TRAIN))
-    places = torch.randperm(len(data.y), generator=generator)[:train].sort().values
+def _share(name: str, data: Images, n: int | None, seed: int) -> Images:
+    """So many of the images to train on, as `cifar100_task` draws them; `name` is the option."""
+    if n is None:
+        return data
+    check_count(name, n, least=0)
+    if n > len(data.y):
+        raise ValueError(f"{name} must be at most the {len(data.y)} images there are, got {n}")
+    # Of every seed that torch takes; a stream has none below 0.
+    generator = torch.Generator().manual_seed(stream(seed % 2**64, _TRAIN))
+    places = torch.randperm(len(data.y), generator=generator)[:n].sort().values
+    if isinstance(data, ImageFolder):
+        return data.part(places)
     return Split(data.x[places], data.y[places])
 
 
 def image_folder_task(
-    train: str, validation: str | None = None, test: str | None = None, *, size: int = 224
+    train: str,
+    validation: str | None = None,
+    test: str | None = None,
+    seed: int = 0,
+    *,
+    size: int = 224,
+    train_images: int | None = None,
 ) -> Task:
-    """`rrfast.data.image_folder`: one folder per split, with the same classes."""
+    """`rrfast.data.image_folder`: one folder per split, with the same classes.
+
+    Args:
+        train: The folder of images to train on.
+        validation: The folder of those to validate on; None for none.
+        test: The folder of those to test on; None for none.
+        seed: Decides which images are trained on.
+        size: Side of the images, in pixels.
+        train_images: How many of `train` are trained on, as `train` of `cifar100_task`, since here
+            that is the folder. None: all.
+    """
+    check_seed("seed", seed)
+    if is_number(train):
+        raise TypeError(
+            f"train must be the folder of images to train on, got {train}; for so many of its "
+            f"images say train_images={train}"
+        )
+    for name, root in (("validation", validation), ("test", test)):
+        if root is not None:
+            check_path(name, root)
     folders = {
         name: image_folder(root, size=size)
         for name, root in (("train", train), ("validation", validation), ("test", test))
@@ -200,7 +244,8 @@ def image_folder_task(
                 f"{', '.join(sorted(set(classes) ^ set(folder.classes))[:5])}"
             )
     parts: list[ImageFolder | None] = [folders.get(n) for n in ("train", "validation", "test")]
-    return Task(folders["train"], parts[1], parts[2], len(classes))
+    trained = _share("train_images", folders["train"], train_images, seed)
+    return Task(trained, parts[1], parts[2], len(classes))
 
 
 #: What `data: {name: ...}` may name; the options are the function's arguments.

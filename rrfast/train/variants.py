@@ -181,7 +181,8 @@ def train_variants(
         names: Of `VARIANTS`.
         seeds: Of the trainings; all variants of a seed, then the next.
         mixup: As of `variant`.
-        console: For the bar; default standard output.
+        console: For the bar; default standard output. Where that is no terminal, a line with the
+            name of each training and one for each of its epochs.
 
     Yields:
         A `Run` after each training.
@@ -191,27 +192,12 @@ def train_variants(
             objective, or a folder that is there, does not fit: before the first training. Else as
             `rrfast.train.train`.
     """
-    for name in names:
-        check_variant(name)
-        if list(names).count(name) > 1:
-            raise ValueError(f"variants must be named once each, and {name} is there twice")
-    if not names or not seeds:
-        raise ValueError("variants and seeds must hold at least one each, got none")
-    # All that can be known to fail, before the first training and not after hours of others.
-    _check_taken(recipe, names)
-    task = _task(recipe, seeds[0])
-    outliers = _textures(task) if recipe.data.get("name") in TEXTURED else None
     console = console or Console()
     first = os.environ.get("RANK", "0") == "0"
-    for name in names:
-        if first:
-            console.print(_told(recipe, variant(recipe, name, 0, mixup=mixup, outliers=outliers)))
-        prepare(variant(recipe, name, seeds[0], mixup=mixup, outliers=outliers), task)
-        for folder in Path(out).glob(f"{name}_*"):
-            number = folder.name.removeprefix(f"{name}_")
-            if number.isdecimal() and int(number) in seeds:
-                one = variant(recipe, name, int(number), mixup=mixup, outliers=outliers)
-                prepare(one, task, folder)
+    outliers = _check(recipe, Path(out), names, seeds, mixup)
+    for name in names if first else ():
+        one = variant(recipe, name, 0, mixup=mixup, outliers=outliers)
+        console.print(f"{name}: {_told(recipe, one)}", highlight=False, markup=False)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -220,18 +206,48 @@ def train_variants(
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, disable=not (first and console.is_terminal)
-    ) as progress:
+    shown = first and console.is_terminal
+    with Progress(*columns, console=console, disable=not shown) as progress:
         bar = progress.add_task("", total=len(seeds) * len(names))
         for seed in seeds:
             for name in names:
                 folder = Path(out) / f"{name}_{seed}"
                 progress.update(bar, description=folder.name)
                 one = variant(recipe, name, seed, mixup=mixup, outliers=outliers)
-                train(one, folder, resume=True, console=Console(quiet=True))
+                if first and not console.is_terminal:
+                    console.print(f"{folder.name}:", highlight=False, markup=False)
+                # On a terminal, two bars at once would be one too many.
+                inner = Console(quiet=True) if console.is_terminal else console
+                train(one, folder, resume=True, console=inner)
                 yield Run(name, seed, folder, _task(recipe, seed))
                 progress.advance(bar)
+
+
+def _check(
+    recipe: Recipe, out: Path, names: Sequence[str], seeds: Sequence[int], mixup: float | None
+) -> dict[str, Any] | None:
+    """All that can be known to fail, before the first training and not after hours of others.
+
+    Returns:
+        The outliers that OpenMix has where the recipe names none.
+    """
+    for name in names:
+        check_variant(name)
+        if list(names).count(name) > 1:
+            raise ValueError(f"variants must be named once each, and {name} is there twice")
+    if not names or not seeds:
+        raise ValueError("variants and seeds must hold at least one each, got none")
+    _check_taken(recipe, names)
+    task = _task(recipe, seeds[0])
+    outliers = _textures(task) if recipe.data.get("name") in TEXTURED else None
+    for name in names:
+        prepare(variant(recipe, name, seeds[0], mixup=mixup, outliers=outliers), task)
+        for folder in out.glob(f"{name}_*"):
+            number = folder.name.removeprefix(f"{name}_")
+            if number.isdecimal() and int(number) in seeds:
+                one = variant(recipe, name, int(number), mixup=mixup, outliers=outliers)
+                prepare(one, task, folder)
+    return outliers
 
 
 def _told(recipe: Recipe, one: Recipe) -> str:
@@ -239,7 +255,7 @@ def _told(recipe: Recipe, one: Recipe) -> str:
     options = [f"{key} {value}" for key, value in one.objective.items() if key != "name"]
     theirs, ours = msgspec.to_builtins(recipe.training), msgspec.to_builtins(one.training)
     changed = [f"{key} {ours[key]}" for key in ours if key != "seed" and ours[key] != theirs[key]]
-    told = f"{one.objective['name']}: {', '.join(options) or 'no options'}"
+    told = ", ".join(options) or "no options"
     return told + (f"; in training {', '.join(changed)}" if changed else "")
 
 
@@ -253,7 +269,7 @@ def _textures(task: Task) -> dict[str, Any] | None:
     """Outliers of the shape of the images, where they are square."""
     if isinstance(task.train, ImageFolder):
         return {"name": "textures", "size": task.train.size}
-    if not isinstance(task.train, Split):
+    if not isinstance(task.train, Split) or task.train.x.dim() != 4:
         return None
     _, channels, height, width = task.train.x.shape
     if height != width:

@@ -66,13 +66,15 @@ def add_parser(
         "--data",
         nargs="+",
         metavar="NAME KEY=VALUE",
-        help="for a model that is no training's folder, such as cifar10 folder=data",
+        help="for a model that is no training's folder: cifar10 folder=data, or FILE.py:FUNCTION",
     )
     command.add_argument("--weights", metavar="W", help="a state_dict; of a folder last or best")
     command.add_argument("--classes", type=positive, metavar="K", help="logits of the model")
     command.add_argument("--normalize", metavar="NAME", help="in front of the model: cifar10, ...")
     command.add_argument(
-        "--trust", action="store_true", help="run code that a training's folder names as its model"
+        "--trust",
+        action="store_true",
+        help="run code that a training's folder names, as its model or its data",
     )
     command.add_argument(
         "--draws", type=int, default=1000, metavar="N", help="of the bootstrap; 0 for none (1000)"

@@ -23,7 +23,7 @@ from rrfast.evaluate.distal.appraisal import (
     noise,
 )
 from rrfast.evaluate.distal.figures import figures
-from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, notes
+from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
 from rrfast.evaluate.division import chosen, divide
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
@@ -188,6 +188,7 @@ def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 STUDY = Study(
     "distal",
     lambda result: f"Distal examples: {', '.join(result['data'])}",
+    conventions,
     blocks,
     notes,
     figures,

@@ -73,8 +73,8 @@ def _errors(title: str, rows: list[Row]) -> Block:
     return Block(title, ["training", *head], cells, 1)
 
 
-def notes(result: dict[str, Any]) -> list[str]:
-    """What the numbers are, and what they say of the article's claim."""
+def conventions(result: dict[str, Any]) -> list[str]:
+    """What has to be known to read the tables."""
     rows, options = result["runs"], result["options"]
     images = " or ".join(str(n) for n in sorted({row["images"] for row in rows}))
     held = sorted({row["held"] for row in rows})
@@ -106,7 +106,12 @@ def notes(result: dict[str, Any]) -> list[str]:
             f"Of a training with one seed: in brackets the 95 % interval over {options['draws']} "
             "sets of images drawn again from these."
         )
-    return [*lines, *_claim(rows)]
+    return lines
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What the numbers say of the article's claim."""
+    return list(_claim(result["runs"]))
 
 
 def _claim(rows: list[Row]) -> Iterator[str]:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rrfast.data import corrupt
 from rrfast.evaluate.division import Division, Part
-from rrfast.metrics import METRICS, auroc, bootstrap, paired_bootstrap, risk_coverage_curve
+from rrfast.metrics import METRICS, auroc, bootstrap, risk_coverage_curve
 from rrfast.scores import MSR, SCORES, TEMPERATURES, Radius, Score, tune
+from rrfast.scores.cost import costs_of
 from rrfast.scores.named import named
 from rrfast.scores.score import Point
+from rrfast.scores.standing import standings
 from rrfast.tables import SHOWN
 from rrfast.train.batches import stream
 
@@ -28,6 +33,8 @@ COVERAGES = tuple(i / 100 for i in range(1, 101))
 EDGES = tuple(10 ** (i / 20) for i in range(-160, 61))
 #: Passes per image, forwards and backwards, up to which a score is asked at every temperature.
 SWEPT = 50
+#: Images at a time when times are taken.
+TIMED = 100
 #: What the random numbers of a corruption are for, beside those of `rrfast.train.batches`.
 _CORRUPT = 102
 
@@ -108,20 +115,20 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
         options: What is asked.
 
     Returns:
-        `hyperparameters`, `validation_aurc`, `images`, `errors`, `nan`, `forwards` and `backwards`
-        per image, every metric of `METRICS`, `intervals` of the four that are shown, `less_msr`
-        (metrics less MSR's, each with its paired interval), `temperature` (AURC at each T), `above`
-        (AUROC among predictions above each probability), `risk` at `COVERAGES`, and for a radius
-        `histogram`. Metrics are NaN where a score is.
+        `hyperparameters`, `validation_aurc`, `images`, `errors`, `nan`, `forwards`, `backwards` and
+        `milliseconds` per image, those `beside_msr` in the same turns, every metric of `METRICS`,
+        `intervals` of the four that are shown, `temperature` (AURC at each T), `above` (AUROC among
+        predictions above each probability), `risk` at `COVERAGES`, for a radius `histogram`, and
+        `values`, the score itself, `packed`. Metrics are NaN where a score is.
 
     Cost: of `tune` on the validation part; of the score on the test part, and for `sensitivity`
-    once more at each temperature, as `Score.measure` shares it.
+    once more at each temperature, as `Score.measure` shares it; and a few turns on one batch.
     """
     score, point, validation_aurc = tuned(name, on, options)
-    one, _ = next(on.division.test.batches(1, on.device))
-    cost = score.measure(on.model, one, ({},))
+    few, _ = next(on.division.test.batches(min(TIMED, options.batch), on.device))
+    costs, _ = costs_of(on.model, few, {"msr": MSR(), name: score}, timing=True)
     points = [dict(point)]
-    cheap = cost.forwards + cost.backwards <= SWEPT
+    cheap = costs[name].forwards + costs[name].backwards <= SWEPT
     if options.sensitivity and cheap and "temperature" in point:
         points += [{**point, "temperature": t} for t in TEMPERATURES if t != point["temperature"]]
     parts = [
@@ -136,11 +143,10 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
         "images": len(correct),
         "errors": int((~correct).sum()),
         "nan": int(value.isnan().sum()),
-        "forwards": cost.forwards,
-        "backwards": cost.backwards,
+        **costs[name]._asdict(),
+        "beside_msr": costs["msr"].milliseconds,
         **{metric: _metric(metric, value, correct) for metric in METRICS},
         "intervals": _intervals(value, correct, options.draws),
-        "less_msr": _less_msr(value, on, options.draws),
         "temperature": {
             str(p["temperature"]): _metric("aurc", v, correct)
             for p, v in zip(points, values, strict=True)
@@ -148,6 +154,7 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
         },
         "above": {str(p): _above(value, on, p) for p in ABOVE},
         "risk": _risk(value, correct),
+        "values": packed(value),
     }
     if isinstance(score, Radius):
         said["histogram"] = {
@@ -168,16 +175,71 @@ def _intervals(score: Tensor, correct: Tensor, draws: int) -> dict[str, list[flo
     return {name: [interval.low, interval.high] for name, interval in found.items()}
 
 
-def _less_msr(score: Tensor, on: Ground, draws: int) -> dict[str, list[float]]:
-    """The difference to MSR, and the ends of its interval, of each metric that is paired."""
+def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:
+    """Milliseconds per image of each score, as if measured at once; None where that is not known.
+
+    The speed of a machine drifts, so each score was measured in turns with MSR. What is compared is
+    its time in units of MSR's, and the median of MSR's times is what all are multiplied with.
+
+    Example:
+        >>> one = {"milliseconds": 1.0, "beside_msr": 1.0}
+        >>> slow = {"milliseconds": 8.0, "beside_msr": 4.0}  # the machine was
+        >>> on_one_clock([one, slow, one])
+        [1.0, 2.0, 1.0]
+    """
+    floors = [own["beside_msr"] for own in said if own["beside_msr"]]
+    floor = statistics.median(floors) if floors else None
+    return [
+        floor * own["milliseconds"] / own["beside_msr"]
+        if floor and own["milliseconds"] and own["beside_msr"]
+        else None
+        for own in said
+    ]
+
+
+def packed(values: Tensor) -> str:
+    """Float64 as text, to the bit: as numbers a JSON file has no infinity.
+
+    Example:
+        >>> unpacked(packed(torch.tensor([0.1, math.inf])))
+        tensor([0.1000,    inf], dtype=torch.float64)
+    """
+    return base64.b64encode(values.double().numpy().astype("<f8").tobytes()).decode()
+
+
+def unpacked(text: str) -> Tensor:
+    """What `packed` was given."""
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64))
+
+
+def standing(values: Mapping[str, Tensor], on: Ground, draws: int) -> dict[str, dict[str, Any]]:
+    """How the scores of one model on one division stand, by the rules of `rrfast.compare`.
+
+    Args:
+        values: [n] of each on the test part, NaN where it is.
+        on: What the model got wrong there.
+        draws: Of the bootstrap.
+
+    Returns:
+        Of each `less_msr`: of the metrics that are paired the difference to MSR and the ends of its
+        interval; and `behind`: by other score, how far its AURC is above the other's at least. Both
+        hold for all pairs of scores at once, MSR among them though nobody asked for it; they are
+        empty where there are none: of fewer than two draws, errors or right predictions, and for a
+        score that is NaN.
+
+    Cost: of `rrfast.metrics.paired_bootstrap`.
+    """
     errors = int((~on.correct).sum())
-    rarer = min(errors, len(on.correct) - errors)
-    if draws < 2 or rarer < 2 or score.isnan().any() or on.msr.isnan().any():
-        return {}
-    found = paired_bootstrap([score, on.msr], on.correct, draws)
+    if draws < 2 or min(errors, len(on.correct) - errors) < 2 or bool(on.msr.isnan().any()):
+        return {name: {"less_msr": {}, "behind": {}} for name in values}
+    found = standings({"msr": on.msr} | dict(values), on.correct, "aurc", draws)
     return {
-        name: [float(t[0, 1]) for t in (pair.difference, pair.low, pair.high)]
-        for name, pair in found.items()
+        name: {
+            "less_msr": {} if own.nan else {m: list(d) for m, d in own.less_msr.items()},
+            "behind": own.behind,
+        }
+        for name in values
+        for own in [found[name]]
     }
 
 

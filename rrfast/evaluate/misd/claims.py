@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from rrfast.evaluate.cell import difference
 from rrfast.evaluate.summary import (
     Paired,
     Row,
@@ -18,7 +19,7 @@ from rrfast.evaluate.summary import (
     spread,
 )
 from rrfast.scores.named import STEP
-from rrfast.tables import Block, number
+from rrfast.tables import Block
 from rrfast.train.variant_names import VARIANTS
 
 #: The radius that is compared, the first of these that there is.
@@ -27,7 +28,8 @@ RADII = ("radius_fast", "radius_search", "radius_bs", "radius_grad")
 BASELINES = ("msr", "msr+eps", "odin", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps")
 #: Errors above a probability, over all seeds together, from which on an AUROC is looked at.
 ENOUGH = 20
-MARKS = {-1: "✓", 0: "·", 1: "✗"}
+#: Of a verdict of -1, 0 and 1.
+MARKS = "✓·✗"
 LEGEND = (
     "Comparisons: the radius less the other of the same run, mean ± standard error over runs, "
     "lower is better in all of them. ✓ confirmed and ✗ contradicted: 0 is outside the 95 % "
@@ -101,8 +103,18 @@ def _swing(row: Row) -> float | None:
 
 def _under_corruption(row: Row) -> float | None:
     """§5.6, Fig. 4."""
-    values = [row["corruptions"][kind]["auroc"] for kind in row.get("corruptions", ())]
-    return None if not values or None in values else 1 - sum(values) / len(values)
+    mean = under_corruption("auroc")(row)
+    return None if mean is None else 1 - mean
+
+
+def under_corruption(metric: str) -> Value:
+    """The mean of a metric over the corruptions of a row; None where there are none."""
+
+    def value(row: Row) -> float | None:
+        values = [found[metric] for found in row.get("corruptions", {}).values()]
+        return None if not values or None in values else sum(values) / len(values)
+
+    return value
 
 
 def _loss(threshold: str | None) -> Value:
@@ -161,7 +173,10 @@ def claim_blocks(result: dict[str, Any]) -> Iterator[Block]:
     found = list(comparisons(result))
     for claim in dict.fromkeys(c.claim.sentence for c in found):
         own = [c for c in found if c.claim.sentence == claim]
-        cells = {(c.other, c.training): _cell(c.found, c.claim) for c in own}
+        cells = {
+            (c.other, c.training): difference(c.found, MARKS, c.claim.factor, c.claim.digits)
+            for c in own
+        }
         others = list(dict.fromkeys(c.other for c in own))
         table = [[o, *(cells.get((o, t), "–") for t in trainings)] for o in others]
         head = ["than", *(training.replace(" ", "\n", 1) for training in trainings)]
@@ -203,21 +218,14 @@ def _trained(rows: list[Row]) -> Iterator[Block]:
     found = list(_versus(rows))
     ours = list(dict.fromkeys(v.ours for v in found))
     others = list(dict.fromkeys(v.other for v in found))
-    cells = {(v.ours, v.other): _cell(v.found, TRAINED) for v in found}
+    cells = {
+        (v.ours, v.other): difference(v.found, MARKS, TRAINED.factor, TRAINED.digits) for v in found
+    }
     scores = {v.other: v.score for v in found}
     table = [[f"{o}, {scores[o]}", *(cells.get((t, o), "–") for t in ours)] for o in others]
     if table:
         head = ["than", *(f"{training},\n{_radius(rows)}" for training in ours)]
         yield Block(f"{TRAINED.sentence} ({TRAINED.unit})", head, table, 1)
-
-
-def _cell(found: Paired, claim: Claim) -> str:
-    if math.isnan(found.mean):
-        return "–"
-    mean = number(found.mean, claim.factor, claim.digits, sign="+")
-    error = found.standard_error
-    spread = "" if math.isnan(error) else f" ± {number(error, claim.factor, claim.digits)}"
-    return f"{MARKS[found.verdict]} {mean}{spread}"
 
 
 def sentences(result: dict[str, Any]) -> Iterator[str]:

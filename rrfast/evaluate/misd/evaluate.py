@@ -15,29 +15,39 @@ from rich.console import Console
 from rrfast.checks import check_count, check_once
 from rrfast.data import CORRUPTIONS, cifar10c
 from rrfast.evaluate.division import PROTOCOLS, SPLITS, Division, Part, divide
-from rrfast.evaluate.kept import Kept
-from rrfast.evaluate.misd.appraisal import Ground, Options, again, appraise, corrupted, ground
+from rrfast.evaluate.kept import Kept, of_score
+from rrfast.evaluate.misd.appraisal import (
+    Ground,
+    Options,
+    again,
+    appraise,
+    corrupted,
+    ground,
+    on_one_clock,
+    standing,
+    unpacked,
+)
 from rrfast.evaluate.misd.figures import figures
-from rrfast.evaluate.misd.tables import blocks, notes
+from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
+from rrfast.evaluate.misd.tables import blocks, conventions, notes
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.metrics import METRICS
-from rrfast.scores import SCORES
+from rrfast.scores import SCORES, Radius
 from rrfast.scores.named import named
 from rrfast.tables import SHOWN, settings
 from rrfast.train.tasks import Task
 
+#: The scores of the logits, at the temperature that is tuned; and some of them after ODIN's step.
+_LOGITS = tuple(name for name in SCORES if not name.startswith("radius"))
+_STEPPED = ("msr+eps", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps")
 #: Sets of scores by name: RAT's Tables 2 and 3; and those that a few passes give.
 SETS = {
     "paper": ("msr+eps", "odin", "doctor_alpha+eps", "relu+eps", "radius_fast", "radius_bs"),
-    "quick": (
-        *("msr", "msr+eps", "odin", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps"),
-        *("max_logit", "margin", "entropy", "energy"),
-        *("radius_grad", "radius_fast", "radius_search"),
-    ),
+    "quick": (*_LOGITS, *_STEPPED, "radius_grad", "radius_fast", "radius_search"),
     "all": (
-        *(name for name in SCORES if not name.startswith("radius")),
-        *("msr+eps", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps"),
+        *_LOGITS,
+        *_STEPPED,
         *(name for name in SCORES if name.startswith("radius")),
     ),
 }
@@ -86,8 +96,10 @@ def evaluate(
     Returns:
         What evaluation.json holds: `command`, `date`, `device`, `versions`, `options`, `data`,
         `scores`, and `runs`: a row per model, division and score, as
-        `rrfast.evaluate.misd.appraisal.appraise` says it, None for NaN; with `corruptions` also
-        the metrics under each of them.
+        `rrfast.evaluate.misd.appraisal.appraise` and `standing` say it, None for NaN; `network`,
+        what `rrfast.evaluate.misd.network` says of the model, its `train_accuracy` and with a
+        radius among the scores its `gradient_auroc`; with `corruptions` also the metrics under
+        each of them.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -178,25 +190,32 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             "data must have a validation split to tune on, and has none; protocol='rat', which is "
             "--tuning rat, tunes on a fifth of the test split"
         )
-    rows = []
+    rows: list[dict[str, Any]] = []
     for split, division in enumerate(divide(task, asked.protocol, subject.seed)):
         on = ground(bench.model, division, subject.seed, bench.device, asked.options.batch)
+        network = _network(split, on, task, asked, kept)
         with warnings.catch_warnings():
             # Of draws without an error, which the bootstrap leaves out; the notes say so.
             warnings.simplefilter("ignore", RuntimeWarning)
+            said = {}
             for score in asked.scores:
-                said = kept.get(f"{split} {score}", partial(appraise, score, on, asked.options))
-                rows.append(
-                    {
-                        "training": subject.training,
-                        "outliers": subject.outliers,
-                        "seed": subject.seed,
-                        "split": split,
-                        "score": score,
-                        **said,
-                    }
-                )
+                key = f"{split} {of_score(score)}"
+                said[score] = dict(kept.get(key, partial(appraise, score, on, asked.options)))
                 bench.advance()
+        values = {score: unpacked(own.pop("values")) for score, own in said.items()}
+        for own, milliseconds in zip(said.values(), on_one_clock([*said.values()]), strict=True):
+            own["milliseconds"] = milliseconds
+            del own["beside_msr"]
+        key = f"{split} {' '.join(map(of_score, said))}: standing"
+        stand = kept.get(key, partial(standing, values, on, asked.options.draws))
+        who = {
+            "training": subject.training,
+            "outliers": subject.outliers,
+            "seed": subject.seed,
+            "split": split,
+            "network": network,
+        }
+        rows += [{**who, "score": score, **own, **stand[score]} for score, own in said.items()]
         if asked.corruptions and split == 0:
             for row in rows:
                 row["corruptions"] = {}
@@ -206,6 +225,17 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
                     row["corruptions"][kind] = found[row["score"]]
                 bench.advance()
     return rows
+
+
+def _network(
+    split: int, on: Ground, task: Task, asked: _Asked, kept: Kept
+) -> dict[str, float | None]:
+    """What is said of a model itself; of its gradients where they are asked for anyway."""
+    batch = asked.options.batch
+    facts = {"train_accuracy": partial(train_accuracy, on, task.train, batch)}
+    if any(isinstance(named(name, SCORES), Radius) for name in asked.scores):
+        facts["gradient_auroc"] = partial(gradient_auroc, on, batch)
+    return {name: kept.get(f"{split} {name}", make) for name, make in facts.items()}
 
 
 def _under(
@@ -219,7 +249,9 @@ def _under(
     """Every score under one corruption, those that are not known yet in one go."""
     # CIFAR-10-C's files are other images than those made here.
     made_by = "" if isinstance(asked.corruptions, bool) else f" {Path(asked.corruptions).resolve()}"
-    keys = {row["score"]: f"{row['score']} {kind} {asked.severity}{made_by}" for row in rows}
+    keys = {
+        row["score"]: f"{of_score(row['score'])} {kind} {asked.severity}{made_by}" for row in rows
+    }
     missing = [row for row in rows if not kept.has(keys[row["score"]])]
     if missing:
         made = _released(kind, on.division, task, asked)
@@ -256,6 +288,7 @@ def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 STUDY = Study(
     "evaluation",
     lambda result: f"Misclassification detection: {', '.join(result['data'])}",
+    conventions,
     blocks,
     notes,
     figures,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from rrfast.evaluate.drawing import Drawing, legend, panels, trainings
 from rrfast.evaluate.misd.appraisal import COVERAGES, EDGES
 from rrfast.evaluate.summary import Row, Value, at, of, per_run, spread
 from rrfast.scores.named import STEP
+from rrfast.tables import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,20 +28,36 @@ class Style(NamedTuple):
     marker: str
 
 
-#: Okabe and Ito's colours, told apart by the colour-blind: the radii warm, all else cold or grey.
+#: The radii warm, all else cold or grey; told apart by lines and markers too, for the colour-blind.
 STYLES = {
     "radius_fast": Style("#D55E00", "-", "o"),
-    "radius_bs": Style("#E69F00", "-", "s"),
     "radius_search": Style("#E69F00", "--", "D"),
+    "radius_bs": Style("#E69F00", "-", "s"),
+    "radius_refined": Style("#A52A2A", "-.", "h"),
     "radius_grad": Style("#CC79A7", "--", "v"),
+    "radius_deepfool": Style("#CC79A7", "-.", "<"),
+    "radius_pgd": Style("#D55E00", "-.", ">"),
+    "radius_fab": Style("#A52A2A", "--", "p"),
     "msr": Style("#000000", "-", "x"),
-    "msr+eps": Style("#7F7F7F", "--", "+"),
     "odin": Style("#0072B2", "-", "^"),
-    "doctor_alpha+eps": Style("#56B4E9", "-.", "P"),
-    "relu+eps": Style("#009E73", ":", "X"),
+    "doctor_alpha": Style("#56B4E9", "-.", "P"),
+    "doctor_beta": Style("#56B4E9", "-", "d"),
+    "relu": Style("#009E73", "-.", "X"),
+    "entropy": Style("#009E73", "-", "*"),
+    "margin": Style("#7F7F7F", "--", "1"),
+    "max_logit": Style("#5D3A9B", "-", "2"),
+    "max_logit_pnorm": Style("#5D3A9B", "--", "3"),
+    "energy": Style("#0072B2", "--", "4"),
 }
+#: The line of a score after ODIN's step, in the colour of the score.
+STEPPED = ":"
+#: More lines than these are drawn without their bands, which would hide them.
+BANDS = 9
 #: Which radius the histograms are of, the first of these that there is.
-DRAWN = ("radius_bs", "radius_search", "radius_fast", "radius_grad")
+DRAWN = (
+    *("radius_bs", "radius_search", "radius_fast", "radius_grad"),
+    *("radius_refined", "radius_deepfool", "radius_pgd", "radius_fab"),
+)
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
@@ -53,12 +70,14 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     score = next((name for name in DRAWN if of(rows, score=name)), None)
     if score is not None:
         divisions = len({row["split"] for row in rows})
+        others = [name for name in _drawn(rows) if name in DRAWN and name != score]
+        beside = f" ({', '.join(others)}: not drawn)" * bool(others)
         divided = f" and {divisions} divisions, in which images recur" if divisions > 1 else ""
         yield Drawing(
             "radius",
             "Radii of right and wrong predictions",
-            f"RAT Fig. 2. {score}, all seeds together{divided}; bars: share of the group per bin; "
-            "lines: medians of the seeds, averaged.",
+            f"RAT Fig. 2. {score}{beside}, all seeds together{divided}; bars: share of the group "
+            "per bin; lines: medians of the seeds, averaged.",
             radius_histograms(of(rows, score=score)),
         )
     yield Drawing(
@@ -68,12 +87,20 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         "a line is its AURC.",
         risk_coverage(rows),
     )
+    if "msr" in {row["score"] for row in rows} and len(_drawn(rows)) > 1:
+        yield Drawing(
+            "risk_less_msr",
+            "Risk less MSR's against coverage",
+            "The figure before, looked at closely: errors among the accepted less those with MSR, "
+            "points, mean over seeds; below 0 a score is better than MSR at that coverage.",
+            risk_less_msr(rows),
+        )
     if any(row["temperature"] for row in rows):
         yield Drawing(
             "temperature",
             "AURC against temperature",
             "RAT Fig. 3. AURC × 1000 on the test part at every T of RAT B.1, eps as tuned; mean "
-            "over seeds, and one standard deviation.",
+            f"over seeds{_spread_said([row for row in rows if row['temperature']])}.",
             temperature(rows),
         )
     if any(row.get("corruptions") for row in rows):
@@ -89,29 +116,31 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         "above",
         "Among confident predictions",
         "RAT Fig. B.1. AUROC among predictions whose softmax probability p is above a threshold; "
-        "mean over seeds, where every seed has errors left.",
+        f"mean over seeds{_spread_said(rows)}, where every seed has errors left.",
         above(rows),
     )
 
 
-def _drawn(rows: Sequence[Row]) -> list[str]:
-    """The scores with a style, in its order."""
-    return _ordered({row["score"] for row in rows})
-
-
-def _ordered(there: Container[str]) -> list[str]:
-    found = [name if name in there else name.removesuffix(STEP) for name in STYLES]
-    return [name for name in dict.fromkeys(found) if name in there]
+def _drawn(rows: Sequence[Row]) -> dict[str, Style]:
+    """Every score with its style: the radii first."""
+    there = dict.fromkeys(row["score"] for row in rows)
+    order = [end for name in STYLES for end in (name, f"{name}{STEP}") if end in there]
+    return {name: _style(name) for name in dict.fromkeys([*order, *there])}
 
 
 def _style(name: str) -> Style:
-    """That of a score with input pre-processing is its own without it, where it has no other."""
-    return STYLES[name if name in STYLES else f"{name}{STEP}"]
+    style = STYLES.get(name.removesuffix(STEP)) or Style("#7F7F7F", "-.", "+")
+    return style._replace(line=STEPPED) if name.endswith(STEP) else style
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, rows: Sequence[Row]) -> None:
     """Every score that any panel has: a training without errors may have none of them."""
-    legend(figure, [end for name in STYLES for end in (name, name.removesuffix(STEP))])
+    legend(figure, list(_drawn(rows)))
+
+
+def _spread_said(rows: Sequence[Row]) -> str:
+    """What a figure with bands has to say of them."""
+    return ", and one standard deviation" * (len(_drawn(rows)) <= BANDS)
 
 
 def radius_histograms(rows: Sequence[Row]) -> Figure:
@@ -156,37 +185,74 @@ def risk_coverage(rows: Sequence[Row]) -> Figure:
     """Errors among the accepted, against how many are accepted."""
     figure, grid = panels(trainings(rows))
     for training, ax in grid:
-        for name in _drawn(rows):
-            own = of(rows, training=training, score=name)
-            if own:
-                means = [100 * spread(own, at("risk", i)).mean for i in range(len(COVERAGES))]
-                style = _style(name)
-                coverage = [100 * c for c in COVERAGES]
-                ax.plot(coverage, means, color=style.colour, ls=style.line, lw=1.4, label=name)
+        for name, style in _drawn(rows).items():
+            means = _risks(of(rows, training=training, score=name))
+            ax.plot(_COVERED, means, color=style.colour, ls=style.line, lw=1.4, label=name)
     # The axes share it, and it would end at the top of those that are drawn.
     ax.set_ylim(bottom=0)
-    _legend(figure)
+    _legend(figure, rows)
     figure.supxlabel("coverage, %", fontsize=10)
     figure.supylabel("errors among the accepted, %", fontsize=10)
     return figure
 
 
+def risk_less_msr(rows: Sequence[Row]) -> Figure:
+    """The same, less MSR's: where lines of good scores lie on each other, these do not."""
+    from matplotlib.ticker import NullLocator
+
+    figure, grid = panels(trainings(rows))
+    for training, ax in grid:
+        msr = _risks(of(rows, training=training, score="msr"))
+        ax.axhline(0, color=STYLES["msr"].colour, lw=1.4, label="msr")
+        for name, style in _drawn(rows).items():
+            if name != "msr":
+                means = _risks(of(rows, training=training, score=name))
+                less = [one - other for one, other in zip(means, msr, strict=True)]
+                ax.plot(_COVERED, less, color=style.colour, ls=style.line, lw=1.4, label=name)
+    # Linear about 0, and logarithmic beyond: a score that is far off does not flatten the others.
+    ax.set_yscale("symlog", linthresh=0.2, linscale=1)
+    low, high = ax.get_ylim()
+    ends = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+    shown = [tick for end in ends for tick in (-end, end) if low <= tick <= high]
+    ax.set_yticks(
+        [0, *shown], ["0", *(number(tick, 1, 1 if abs(tick) < 1 else 0, "+") for tick in shown)]
+    )
+    ax.yaxis.set_minor_locator(NullLocator())
+    _legend(figure, rows)
+    figure.supxlabel("coverage, %", fontsize=10)
+    figure.supylabel("errors less MSR's, points; log scale from ± 0.2", fontsize=10)
+    return figure
+
+
+_COVERED = [100 * coverage for coverage in COVERAGES]
+
+
+def _risks(rows: Sequence[Row]) -> list[float]:
+    """Per cent, the mean over runs at each coverage; NaN where there is no row."""
+    return [100 * spread(rows, at("risk", i)).mean for i in range(len(COVERAGES))]
+
+
 def temperature(rows: Sequence[Row]) -> Figure:
     """Fig. 3: how much a score depends on its temperature."""
-    figure, grid = panels(trainings([row for row in rows if row["temperature"]]))
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    rows = [row for row in rows if row["temperature"]]
+    figure, grid = panels(trainings(rows))
     for training, ax in grid:
         for name in _drawn(rows):
-            own = [row for row in of(rows, training=training, score=name) if row["temperature"]]
+            own = of(rows, training=training, score=name)
             if own:
                 places = sorted(own[0]["temperature"], key=float)
                 values = [at("temperature", t) for t in places]
-                _band(ax, [float(t) for t in places], own, values, 1000.0, name)
+                _band(ax, [float(t) for t in places], own, values, 1000.0, name, rows)
         ax.set_xscale("log")
         ax.set_yscale("log")
-        for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            axis(lambda value, _: f"{value:g}")
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    _legend(figure)
+        # At 1, 2 and 5 of every decade: more labels than these stand on each other.
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+    _legend(figure, rows)
     figure.supxlabel("temperature T, log scale", fontsize=10)
     figure.supylabel("AURC × 1000, log scale", fontsize=10)
     return figure
@@ -197,34 +263,39 @@ def corruptions(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row.get("corruptions")]
-    kinds = list(rows[0]["corruptions"])
-    figure = Figure(figsize=(10, 6), layout="constrained")
+    kinds, names = list(rows[0]["corruptions"]), _drawn(rows)
+    # A marker wants a sixteenth of an inch beside the others.
+    wide = max(10.0, 1.0 + len(kinds) * len(names) / 16)
+    figure = Figure(figsize=(wide, 6), layout="constrained")
     pair = figure.subplots(2, 1, sharex=True)
     named = (("auroc", "AUROC, %"), ("fpr_at_tpr", "FPR95, %"))
     for ax, (metric, label) in zip(pair, named, strict=True):
-        names = _drawn(rows)
-        for i, name in enumerate(names):
+        for i, (name, style) in enumerate(names.items()):
             own = of(rows, score=name)
             found = [spread(own, at("corruptions", kind, metric)) for kind in kinds]
             # Side by side, so that no marker hides another.
-            places = [j + 0.6 * ((i + 0.5) / len(names) - 0.5) for j in range(len(kinds))]
+            places = [j + 0.8 * ((i + 0.5) / len(names) - 0.5) for j in range(len(kinds))]
             ax.errorbar(
                 places,
                 [100 * f.mean for f in found],
                 [0 if math.isnan(f.std) else 100 * f.std for f in found],
-                fmt=_style(name).marker,
-                color=_style(name).colour,
+                fmt=style.marker,
+                color=style.colour,
+                mfc="none" if style.line == STEPPED else style.colour,
                 ms=5,
                 lw=0.8,
                 label=name,
             )
         ax.set_ylabel(label)
         ax.grid(alpha=0.25, lw=0.6, axis="y")
+        ax.set_xlim(-0.5, len(kinds) - 0.5)
+        for j in range(1, len(kinds)):
+            ax.axvline(j - 0.5, color="#7F7F7F", lw=0.4, alpha=0.5)
         ax.spines[["top", "right"]].set_visible(False)
     pair[1].set_xticks(
         range(len(kinds)), [kind.replace("_", " ") for kind in kinds], rotation=35, ha="right"
     )
-    _legend(figure)
+    _legend(figure, rows)
     return figure
 
 
@@ -244,12 +315,12 @@ def above(rows: Sequence[Row]) -> Figure:
             if known:
                 ticks |= {_nines(float(p)): p if float(p) else "all" for p in known}
                 values = [at("above", p, "auroc") for p in known]
-                _band(ax, [_nines(float(p)) for p in known], own, values, 100.0, name)
+                _band(ax, [_nines(float(p)) for p in known], own, values, 100.0, name, rows)
     # Of a band, what is above 100 % says nothing.
     ax.set_ylim(top=min(ax.get_ylim()[1], 101))
     shown = {place: label for place, label in ticks.items() if label in SHOWN_TICKS}
     ax.set_xticks(list(shown), list(shown.values()))
-    _legend(figure)
+    _legend(figure, rows)
     figure.supxlabel("predictions with p above, log scale of 1 − p", fontsize=10)
     figure.supylabel("AUROC, %", fontsize=10)
     return figure
@@ -265,16 +336,30 @@ def _nines(probability: float) -> float:
 
 
 def _band(
-    ax: Axes, x: list[float], rows: Sequence[Row], values: Sequence[Value], factor: float, name: str
+    ax: Axes,
+    x: list[float],
+    rows: Sequence[Row],
+    values: Sequence[Value],
+    factor: float,
+    name: str,
+    beside: Sequence[Row],
 ) -> None:
-    """Mean over runs, and one standard deviation."""
+    """Mean over runs, and one standard deviation where few scores are beside it."""
     style = _style(name)
     found = [spread(rows, value) for value in values]
     means = [factor * f.mean for f in found]
     ax.plot(
-        x, means, color=style.colour, ls=style.line, marker=style.marker, ms=4, lw=1.4, label=name
+        x,
+        means,
+        color=style.colour,
+        ls=style.line,
+        marker=style.marker,
+        mfc="none" if style.line == STEPPED else style.colour,
+        ms=4,
+        lw=1.4,
+        label=name,
     )
-    if len(per_run(rows, values[0])) > 1:
+    if len(_drawn(beside)) <= BANDS and len(per_run(rows, values[0])) > 1:
         low = [factor * (f.mean - f.std) for f in found]
         high = [factor * (f.mean + f.std) for f in found]
         ax.fill_between(x, low, high, color=style.colour, alpha=0.12, lw=0)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rrfast.evaluate.cell import cell, leading
 from rrfast.evaluate.division import PROTOCOLS
-from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences
-from rrfast.evaluate.summary import Row, at, of, spread
-from rrfast.tables import COLUMNS, CONVENTION, SHOWN, Block
+from rrfast.evaluate.misd.choice import choice, choices, first_block, less_msr
+from rrfast.evaluate.misd.choice import conventions as choice_conventions
+from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences, under_corruption
+from rrfast.evaluate.summary import Row, Value, at, of, spread
+from rrfast.evaluate.trained import LEGEND as TRAINED
+from rrfast.evaluate.trained import Line, trained
+from rrfast.tables import BETTER, COLUMNS, CONVENTION, SHOWN, Block
 from rrfast.train.variant_names import VARIANTS
 
 #: What RAT's Table 2 has a row for: training, and scores of which the first that is there is taken.
@@ -27,6 +32,20 @@ PAPER = (
     ("rat", ("radius_bs", "radius_search", "radius_fast")),
     ("rat", ("msr+eps", "msr")),
 )
+#: What a row says of its network, as printed.
+NETWORK = {
+    "train_accuracy": "on training\nimages %",
+    "gradient_auroc": "AUROC of small\ngradients %",
+}
+#: What these are.
+GRADIENTS = (
+    "Accuracy on training images: of as many of them as are tested on at most, not augmented. "
+    "AUROC of small gradients: of minus the L1 norm of the gradient of the margin, by itself; "
+    "below 50 % right predictions have the larger gradients, and a radius is a margin "
+    "divided by them."
+)
+#: Hyper-parameters as papers write them; others by their names.
+SYMBOLS = {"temperature": "T"}
 
 
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
@@ -34,16 +53,24 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
     rows = result["runs"]
     trainings = list(dict.fromkeys(row["training"] for row in rows))
     scores = list(dict.fromkeys(row["score"] for row in rows))
+    if len(trainings) == 1:
+        yield first_block(rows, trainings[0])
+    else:
+        yield from choices(rows, trainings)
     paper = _paper(rows)
     if paper is not None:
         yield paper
-    if len(trainings) == 1:
-        each = [(score, of(rows, score=score)) for score in scores]
-        cells = [[s, *_cells(own), _less_msr(own), *_passes(own)] for s, own in each]
-        head = ["score", *(COLUMNS[name][0] for name in SHOWN), "AURC less\nMSR's", "F", "B"]
-        yield Block(f"Errors found: {trainings[0]}", head, cells, 1)
-        yield from claim_blocks(result)
-        return
+    yield from _by_training(rows, trainings, scores) if len(trainings) > 1 else ()
+    yield _networks(rows)
+    yield from _trained(rows, "", at)
+    corrupted = [row for row in rows if row.get("corruptions")]
+    yield from _trained(corrupted, ", mean over the corruptions", under_corruption)
+    yield from claim_blocks(result)
+    yield from _chosen(rows, trainings, scores)
+
+
+def _by_training(rows: list[Row], trainings: list[str], scores: list[str]) -> Iterator[Block]:
+    yield from less_msr(rows, trainings)
     for name in SHOWN[:3]:
         heading, factor, digits = COLUMNS[name]
         cells = [
@@ -57,14 +84,66 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
         )
         title = f"{' '.join(heading.split())} by score and training, the best of each training bold"
         yield Block(title, ["score", *(t.replace(" ", "\n", 1) for t in trainings)], cells, 1, best)
-    # The same for all scores, so of any one of them.
-    accuracy = [
-        _cell(of(rows, score=scores[0], training=t), "accuracy", 100.0, 2) for t in trainings
+
+
+def _chosen(rows: list[Row], trainings: list[str], scores: list[str]) -> Iterator[Block]:
+    """The hyper-parameters that every score was tested with."""
+    cells = [
+        [score, *(_settings(of(rows, score=score, training=t)) for t in trainings)]
+        for score in scores
     ]
-    outliers = [str(of(rows, training=t)[0]["outliers"] or "–") for t in trainings]
-    cells = [list(cells) for cells in zip(trainings, accuracy, outliers, strict=True)]
-    yield Block("Trainings", ["training", "accuracy\n%", "outliers\nseen"], cells, 1)
-    yield from claim_blocks(result)
+    cells = [line for line in cells if set(line[1:]) != {"–"}]
+    if cells:
+        runs = max(len(of(rows, score=scores[0], training=t)) for t in trainings)
+        title = "Hyper-parameters, as tuned" + ", in brackets on how many runs" * (runs > 1)
+        yield Block(title, ["score", *trainings], cells, len(trainings) + 1)
+
+
+def _settings(rows: list[Row]) -> str:
+    """Each value with the number of runs that have it."""
+    names = dict.fromkeys(name for row in rows for name in row["hyperparameters"])
+    said = []
+    for name in names:
+        values = Counter(row["hyperparameters"][name] for row in rows)
+        # None is below all numbers: of MaxLogitPNorm it is MSR.
+        ordered = sorted(values, key=lambda value: -math.inf if value is None else value)
+        counts = [
+            f"{'None' if value is None else f'{value:g}'}" + f" ({values[value]})" * (len(rows) > 1)
+            for value in ordered
+        ]
+        said.append(f"{SYMBOLS.get(name, name)} {', '.join(counts)}")
+    return "; ".join(said) or "–"
+
+
+def _networks(rows: list[Row]) -> Block:
+    """What is the same for all scores, so of any one of them."""
+    cells = []
+    for training in dict.fromkeys(row["training"] for row in rows):
+        own = of(rows, training=training)
+        own = of(own, score=own[0]["score"])
+        # Not in results of earlier versions, nor without a radius.
+        facts = [
+            cell(own, at("network", key))
+            if all(key in row.get("network", ()) for row in own)
+            else "–"
+            for key in NETWORK
+        ]
+        accuracy = _cell(own, "accuracy", 100.0, 2)
+        cells.append([training, accuracy, *facts, str(own[0]["outliers"] or "–")])
+    head = ["training", "accuracy\n%", *NETWORK.values(), "outliers\nseen"]
+    return Block("Trainings", head, cells, 1)
+
+
+def _trained(rows: list[Row], where: str, value: Callable[[str], Value]) -> Iterator[Block]:
+    """Trainings against each other, score by score."""
+    scores = list(dict.fromkeys(row["score"] for row in rows))
+    each = [((score,), of(rows, score=score)) for score in scores]
+    aurc = [Line(words, own, value("aurc"), *COLUMNS["aurc"][1:]) for words, own in each]
+    yield from trained(f"AURC × 1000 under the same score{where}", ["score"], aurc)
+    points = [Line(words, own, value("auroc"), higher=True) for words, own in each]
+    if each:
+        points.append(Line(("accuracy",), each[0][1], value("accuracy"), higher=True))
+    yield from trained(f"AUROC and accuracy, points{where}", ["score"], points)
 
 
 def _best(rows: list[Row], scores: list[str], training: str, name: str) -> list[int]:
@@ -93,26 +172,16 @@ def _cells(rows: list[Row]) -> list[str]:
     return [_cell(rows, name, *COLUMNS[name][1:]) for name in SHOWN]
 
 
-def _less_msr(rows: list[Row]) -> str:
-    """A dash where a run has no difference: made before there were any, or without a bootstrap."""
-    if not rows or not all(row.get("less_msr") for row in rows):
-        return "–"
-    interval = rows[0]["less_msr"]["aurc"][1:]
-    return cell(rows, at("less_msr", "aurc", 0), *COLUMNS["aurc"][1:], interval)
-
-
-def _passes(rows: list[Row]) -> list[str]:
-    return [f"{spread(rows, at(name)).mean:.4g}" for name in ("forwards", "backwards")]
-
-
 def _cell(rows: list[Row], name: str, factor: float, digits: int) -> str:
     interval = rows[0]["intervals"].get(name) if rows else None
     return cell(rows, at(name), factor, digits, interval)
 
 
-def notes(result: dict[str, Any]) -> list[str]:
-    """What the numbers are, and what they say of the paper's claims."""
+def conventions(result: dict[str, Any]) -> list[str]:
+    """What has to be known to read the tables; of one training the score to take before it."""
     rows, options = result["runs"], result["options"]
+    trainings = list(dict.fromkeys(row["training"] for row in rows))
+    sentence = choice(rows).sentence if len(trainings) == 1 else ""
     pairs = {(row["training"], row["seed"]) for row in rows}
     seeds = sorted(set(Counter(training for training, _ in pairs).values()))
     splits = {row["split"] for row in rows}
@@ -136,22 +205,28 @@ def notes(result: dict[str, Any]) -> list[str]:
     errors = [errors for errors, _ in counts.values()]
     images = sorted({images for _, images in counts.values()})
     most = " to ".join(str(n) for n in sorted({min(errors), max(errors)}))
+    names = dict.fromkeys(name for row in rows for name in row["hyperparameters"])
+    symbols = f" ({', '.join(SYMBOLS.get(name, name) for name in names)})" if names else ""
     tested = (
         f"{', '.join(result['data'])}: {' or '.join(map(str, images))} test images, of which "
-        f"{most} are errors; hyper-parameters (T, eps) by AURC, {PROTOCOLS[options['protocol']]}."
+        f"{most} are errors; hyper-parameters{symbols} by AURC, {PROTOCOLS[options['protocol']]}."
     )
-    if options["draws"] and len({row["training"] for row in rows}) == 1:
-        several.append(
-            "AURC less MSR's (×1000) on the same images; an interval of it is paired, and each is "
-            "for itself: `rrfast.compare` has those that hold for all scores at once."
-        )
-    lines = [
-        CONVENTION,
-        *several,
+    return [
+        *([sentence] if sentence else []),
         tested,
+        *several,
+        *choice_conventions(rows, options["draws"]),
+        *([LEGEND] if any(True for _ in claim_blocks(result)) else []),
+        *([TRAINED] if len({row["training"] for row in rows}) > 1 else []),
+        *([GRADIENTS] if any("network" in row for row in rows) else []),
+        f"{CONVENTION} {BETTER}",
     ]
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What is not there, and what the numbers say of the paper's claims."""
+    rows = result["runs"]
     undefined = sorted({f"{row['score']} ({row['training']})" for row in rows if row["nan"]})
-    if undefined:
-        lines.append(f"NaN on some images, and so no metric: {', '.join(undefined)}.")
+    lines = [f"NaN on some images, and so no metric: {', '.join(undefined)}."] if undefined else []
     said = list(sentences(result))
-    return lines + ([LEGEND, "Claims of RAT §5 and B.4:", *said] if said else [])
+    return lines + (["Claims of RAT §5 and B.4:", *said] if said else [])

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rrfast.evaluate.cell import difference
 from rrfast.evaluate.ood.appraisal import ACCEPTED
 from rrfast.evaluate.summary import Paired, Row, Value, at, counted, of, paired, runs_of
-from rrfast.tables import Block, number
+from rrfast.tables import Block
 from rrfast.train.variant_names import VARIANTS
 
-MARKS = {-1: "✓", 0: "·", 1: "✗"}
+#: Of a verdict of -1, 0 and 1.
+MARKS = "✓·✗"
 LEGEND = (
     "Comparisons: differences of the same run, mean ± standard error over seeds, lower confirms "
     "the claim in all of them. ✓ confirmed and ✗ contradicted: 0 is outside the 95 % interval of "
@@ -208,22 +210,16 @@ def claim_blocks(result: dict[str, Any]) -> Iterator[Block]:
     for sentence in dict.fromkeys(c.claim.sentence for c in found):
         own = [c for c in found if c.claim.sentence == sentence]
         columns = list(dict.fromkeys(c.column for c in own))
-        cells = {(c.row, c.column): _cell(c.found, c.claim) for c in own}
+        cells = {
+            (c.row, c.column): difference(c.found, MARKS, c.claim.factor, c.claim.digits)
+            for c in own
+        }
         table = [
             [row, *(cells.get((row, column), "–") for column in columns)]
             for row in dict.fromkeys(c.row for c in own)
         ]
         unit = f" ({own[0].claim.unit})" if own[0].claim.unit else ""
         yield Block(f"{sentence}{unit}", ["", *columns], table, 1)
-
-
-def _cell(found: Paired, claim: Claim) -> str:
-    if math.isnan(found.mean):
-        return "–"
-    mean = number(found.mean, claim.factor, claim.digits, sign="+")
-    error = found.standard_error
-    spread = "" if math.isnan(error) else f" ± {number(error, claim.factor, claim.digits)}"
-    return f"{MARKS[found.verdict]} {mean}{spread}"
 
 
 def sentences(result: dict[str, Any]) -> Iterator[str]:

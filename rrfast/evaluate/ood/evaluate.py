@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from rrfast.checks import check_count, check_once
-from rrfast.evaluate.kept import Kept
+from rrfast.evaluate.kept import Kept, of_score
 from rrfast.evaluate.misd import SETS as MISD_SETS
 from rrfast.evaluate.ood.appraisal import (
     METRICS,
@@ -28,7 +28,7 @@ from rrfast.evaluate.ood.appraisal import (
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.figures import figures
 from rrfast.evaluate.ood.outside import OUTSIDE, is_own, known
-from rrfast.evaluate.ood.tables import blocks, notes
+from rrfast.evaluate.ood.tables import blocks, conventions, notes
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.scores import SCORES
@@ -201,7 +201,7 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     for score in asked.scores:
         chosen[score] = _tuned(score, asked.validation, on, kept)
         point = chosen[score]["hyperparameters"]
-        key = f"{score} {point}, {on.images} images: inside"
+        key = f"{of_score(score)} {point}, {on.images} images: inside"
         said = kept.get(key, partial(within, score, point, on))
         rows.append(
             {**who, "kind": "inside", "score": score, "set": "inside"} | chosen[score] | said
@@ -247,7 +247,8 @@ def _check_known(data: str, on: Ground, asked: _Asked) -> None:
 def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any]:
     try:
         found: dict[str, Any] = kept.get(
-            f"{score}: tuned on {_told(validation, on)}", partial(tuned, score, validation, on)
+            f"{of_score(score)}: tuned on {_told(validation, on)}",
+            partial(tuned, score, validation, on),
         )
     except ValueError as error:
         raise ValueError(
@@ -260,7 +261,8 @@ def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any
 def _apart(
     score: str, point: Point, name: str, on: Ground, kept: Kept, draws: int
 ) -> dict[str, Any]:
-    key = f"{score} {point}, {on.images} images: against {_told(name, on)}, {draws} draws"
+    images = f"{on.images} images: against {_told(name, on)}"
+    key = f"{of_score(score)} {point}, {images}, {draws} draws"
     with warnings.catch_warnings():
         # Of draws with one side alone, which the bootstrap leaves out: of a few images, there are.
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -300,7 +302,7 @@ def _transferred(
 ) -> Iterator[dict[str, Any]]:
     """ODIN Table 3: a set, with ODIN as it was chosen on each of the others."""
     keys = {
-        str(point): f"odin {point}, {on.images} images: FPR against {_told(name, on)}"
+        str(point): f"{of_score('odin')} {point}, {on.images} images: FPR against {_told(name, on)}"
         for point in chosen.values()
     }
     # Most sets choose one of few points, and a point is asked once.
@@ -348,6 +350,7 @@ def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 STUDY = Study(
     "ood",
     lambda result: f"Out-of-distribution detection: {', '.join(result['data'])}",
+    conventions,
     blocks,
     notes,
     figures,

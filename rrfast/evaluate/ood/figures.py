@@ -52,8 +52,8 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     yield Drawing(
         "accepted",
         "Right among accepted and rejected test images",
-        "ODIN Fig. 11. Solid: accuracy among the test images that a score accepts; dashed: among "
-        "the others; mean over seeds.",
+        "ODIN Fig. 11. Accuracy among the test images that a score accepts, and among the others; "
+        "mean over seeds.",
         accepted(of(rows, kind="inside")),
     )
     diagnosed = [row for row in sets if "diagnostics" in row]
@@ -71,7 +71,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         yield Drawing(
             "distance",
             "FPR95 against distance",
-            f"ODIN Fig. 2. A point is a set, mean over seeds; {_drawn(scored)}.",
+            "ODIN Fig. 2. A marker is a set, a colour a score; mean over seeds.",
             distance(sets, scored),
         )
 
@@ -127,16 +127,15 @@ def confidence(rows: Sequence[Row]) -> Figure:
 
 
 def accepted(rows: Sequence[Row]) -> Figure:
-    """A panel for each training, two lines for each score."""
-    # Two lines each: those of a second round of colours could not be told apart.
-    styles = _styles([*dict.fromkeys(row["score"] for row in rows)][: len(COLOURS)])
-    figure, grid = panels(trainings(rows))
-    for training, ax in grid:
-        for score, (colour, _) in styles.items():
+    """Two panels for each training, of the accepted and of the rejected; a line for each score."""
+    styles = _styles([row["score"] for row in rows])
+    kinds = [(training, key) for training in trainings(rows) for key in ("accepted", "rejected")]
+    figure, grid = panels([f"{training}: {key}" for training, key in kinds], share="col", wide=2)
+    for (training, key), (_, ax) in zip(kinds, grid, strict=True):
+        for score, (colour, dashes) in styles.items():
             own = of(rows, training=training, score=score)
-            for key, dashes, label in (("accepted", "-", score), ("rejected", "--", None)):
-                means = [100 * spread(own, at(key, i)).mean for i in range(len(ACCEPTED))]
-                ax.plot(ACCEPTED, means, color=colour, ls=dashes, lw=1.4, label=label)
+            means = [100 * spread(own, at(key, i)).mean for i in range(len(ACCEPTED))]
+            ax.plot(ACCEPTED, means, color=colour, ls=dashes, lw=1.4, label=score)
     legend(figure)
     figure.supxlabel("test images accepted (TPR), %", fontsize=10)
     figure.supylabel("accuracy, %", fontsize=10)
@@ -184,37 +183,22 @@ def explained(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _compared(scored: Sequence[Row]) -> list[str]:
-    """ODIN and MSR; where neither is there, the first score."""
-    scores = list(dict.fromkeys(row["score"] for row in scored))
-    return [name for name in ("odin", "msr") if name in scores] or scores[:1]
-
-
-def _drawn(scored: Sequence[Row]) -> str:
-    return ", ".join(
-        f"{mark}: {name}" for mark, name in zip(("filled", "open"), _compared(scored), strict=False)
-    )
-
-
 def distance(sets: Sequence[Row], scored: Sequence[Row]) -> Figure:
-    """A panel for each training: FPR95 of one or two scores by MMD."""
+    """A panel for each training: FPR95 by MMD, a marker per set in the colour of each score."""
     names = [name for name in dict.fromkeys(row["set"] for row in sets) if name != "inside"]
+    styles = _styles([row["score"] for row in scored])
     figure, grid = panels(trainings(sets))
     for training, ax in grid:
         for i, name in enumerate(names):
             far = spread(of(sets, training=training, set=name), at("distances", "mmd")).mean
-            for score, filled in zip(_compared(scored), (True, False), strict=False):
+            marker = MARKERS[i % len(MARKERS)]
+            ax.plot([], [], marker, color="#7F7F7F", ms=6, ls="", label=name)
+            for score, (colour, _) in styles.items():
                 own = of(scored, training=training, set=name, score=score)
-                ax.plot(
-                    [far],
-                    [100 * spread(own, at("fpr")).mean],
-                    MARKERS[i % len(MARKERS)],
-                    color=COLOURS[i % len(COLOURS)],
-                    mfc=COLOURS[i % len(COLOURS)] if filled else "none",
-                    ms=7,
-                    ls="",
-                    label=name if filled else None,
-                )
+                fpr = 100 * spread(own, at("fpr")).mean
+                ax.plot([far], [fpr], marker, color=colour, mfc="none", ms=6, ls="")
+        for score, (colour, _) in styles.items():
+            ax.plot([], [], color=colour, lw=4, label=score)
     legend(figure)
     figure.supxlabel("MMD² from the test images", fontsize=10)
     figure.supylabel("FPR95, %", fontsize=10)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.attacks import PGD
-from rrfast.checks import check_number
+from rrfast.checks import check_number, meant
 from rrfast.data import (
     Split,
     gaussian_noise,
@@ -31,7 +30,8 @@ from rrfast.data.folder import image_files
 from rrfast.evaluate.division import Part
 from rrfast.evaluate.fingerprint import of_data, of_files
 from rrfast.train.batches import Data, length, stream
-from rrfast.train.recipe import named_task
+from rrfast.train.own_data import runs_foreign_data
+from rrfast.train.recipe import check_name, named_task
 from rrfast.train.recipe_file import parse_options
 from rrfast.train.tasks import TASKS
 
@@ -39,7 +39,8 @@ from rrfast.train.tasks import TASKS
 NOISE_EPS, SAMPLE_EPS = 0.3, 0.1
 #: Steps of both attacks, each of eps / 40.
 NOISE_STEPS, SAMPLE_STEPS, STEP = 200, 80, 1 / 40
-#: Data that are several sets under one name, by an option: waves, letters or digits, folders.
+#: Data that are several sets under one name, by an option: waves, letters or digits, folders. So is
+#: what a function of yours makes.
 SEVERAL = ("synthetic", "emnist", "image_folder")
 
 
@@ -101,9 +102,9 @@ def known(name: str, role: str = "against") -> tuple[str, Any]:
     """
     kind, _, argument = name.partition(":")
     if kind not in OUTSIDE:
-        close = difflib.get_close_matches(kind, OUTSIDE, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"{role} must be of {', '.join(OUTSIDE)}, got {name!r}{meant}")
+        raise ValueError(
+            f"{role} must be of {', '.join(OUTSIDE)}, got {name!r}{meant(kind, OUTSIDE)}"
+        )
     try:
         return kind, OUTSIDE[kind].parse(argument)
     except ValueError as error:
@@ -124,7 +125,8 @@ def is_own(name: str, data: str, test: Data) -> bool:
     kind, argument = known(name)
     if kind != "task" or argument["name"] != data.partition(" ")[0]:
         return False
-    return argument["name"] not in SEVERAL or _images_of(argument) == of_data(test)
+    several = argument["name"] in SEVERAL or runs_foreign_data(argument["name"])
+    return not several or _images_of(argument) == of_data(test)
 
 
 def evenly(n: int, most: int) -> Tensor:
@@ -176,8 +178,9 @@ def _eps(argument: str, default: float) -> float:
 
 def _task(argument: str) -> dict[str, Any]:
     words = shlex.split(argument)
-    if not words or words[0] not in TASKS:
-        raise ValueError(f"data must be one of {', '.join(TASKS)}, got {argument!r}")
+    name = words[0] if words else ""
+    if not runs_foreign_data(name):
+        check_name("data", TASKS, name)
     return parse_options(words)
 
 

@@ -13,6 +13,8 @@ from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.ood.diagnosis import NEAREST
 from rrfast.evaluate.ood.outside import OUTSIDE
 from rrfast.evaluate.summary import Row, Value, at, of, spread
+from rrfast.evaluate.trained import LEGEND as TRAINED
+from rrfast.evaluate.trained import Line, trained
 from rrfast.tables import Block, number, settings
 
 #: Metric: as printed, factor, digits, whether higher is better.
@@ -29,7 +31,8 @@ CONVENTION = (
     "What is inside is the positive class: FPR95 is the share of a set that is accepted at the "
     "first threshold that accepts 95 % of the test images, detection error the mean of that share "
     "and of that of the test images rejected there; AUPR are average precisions, of the test "
-    "images (in) and of the set (out). MMC: mean of the largest softmax probability at T = 1."
+    "images (in) and of the set (out). MMC: mean of the largest softmax probability at T = 1. "
+    "AUROC and AUPR: higher is better; FPR95, detection error, and the MMC of a set: lower."
 )
 
 
@@ -54,6 +57,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
     away = [row for row in of(rows, kind="set") if "distances" in row]
     if away:
         yield _distances(away)
+    yield from _trained(scored)
     yield from claim_blocks(result)
 
 
@@ -164,6 +168,19 @@ def _distances(rows: list[Row]) -> Block:
     )
 
 
+def _trained(rows: list[Row]) -> Iterator[Block]:
+    """Trainings against each other, set by set and score by score."""
+    each = [
+        ((name, score), of(rows, set=name, score=score))
+        for name in _values(rows, "set")
+        for score in _values(rows, "score")
+    ]
+    for metric in ("fpr", "auroc"):
+        heading, factor, digits, higher = COLUMNS[metric]
+        lines = [Line(words, own, at(metric), factor, digits, higher) for words, own in each]
+        yield from trained(f"{' '.join(heading.split())}, points", ["against", "score"], lines)
+
+
 def _said(name: str) -> str:
     kind, argument = name.partition(":")[::2]
     return f"{kind}{f' of {argument}' * bool(argument)}, {OUTSIDE[kind].said}"
@@ -199,8 +216,8 @@ def _cell(rows: list[Row], value: Value, factor: float, digits: int, metric: str
     return mean
 
 
-def notes(result: dict[str, Any]) -> list[str]:
-    """What the numbers are, and what they say of the papers' claims."""
+def conventions(result: dict[str, Any]) -> list[str]:
+    """What has to be known to read the tables."""
     rows, options = result["runs"], result["options"]
     inside = of(rows, kind="inside")
     seeds = Counter(training for training, _ in {(r["training"], r["seed"]) for r in inside})
@@ -241,6 +258,16 @@ def notes(result: dict[str, Any]) -> list[str]:
         )
     if options["diagnostics"]:
         lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
+    if any(True for _ in claim_blocks(result)):
+        lines.append(LEGEND)
+    if len(seeds) > 1:
+        lines.append(TRAINED)
+    return lines
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What is not there, and what the numbers say of the papers' claims."""
+    rows, lines = result["runs"], []
     undefined = {
         f"{row.get('score', 'the confidence')} ({row['training']}) on {row['set']}"
         for row in rows
@@ -253,5 +280,5 @@ def notes(result: dict[str, Any]) -> list[str]:
         lines.append(f"Images of no class were in the training of {', '.join(seen)}.")
     said = list(sentences(result))
     return lines + (
-        [LEGEND, "Claims of ODIN §4, §5 and App. F, and of ACET's Table 1:", *said] if said else []
+        ["Claims of ODIN §4, §5 and App. F, and of ACET's Table 1:", *said] if said else []
     )

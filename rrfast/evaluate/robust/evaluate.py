@@ -25,10 +25,9 @@ from rrfast.evaluate.robust.standing import (
     misled,
     packed,
     standing,
-    stepped,
     unpacked,
 )
-from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, notes
+from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, notes
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.metrics import accuracy
@@ -196,30 +195,31 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     part = chosen(bench.task.test, asked.images)
     n = len(part.places)
 
-    def known(name: str, eps: float, find: Callable[[], Tensor]) -> Tensor:
-        steps = f" {asked.steps}" * (name in ATTACKS and stepped(name))
-        text = bench.kept.get(f"{name}{steps} {eps!r} {n}", lambda: packed(find()))
+    def known(told: str, find: Callable[[], Tensor]) -> Tensor:
+        text = bench.kept.get(f"{told} {n}", lambda: packed(find()))
         bench.advance()
         return unpacked(text, n)
 
-    right = known(CLEAN, 0.0, partial(correct, bench.model, part, asked.batch, bench.device))
+    right = known(CLEAN, partial(correct, bench.model, part, asked.batch, bench.device))
     on = Ground(bench.model, part, right, bench.subject.seed, bench.device)
     signs = bench.kept.get(f"signs {n}", partial(doubts, on, asked.batch))
     find = partial(correlation, on, asked.eps, asked.batch)
     together = bench.kept.get(f"r of the incorrect rate {asked.eps!r} {n}", find)
     rows = [_row(bench, CLEAN, 0.0, right, asked.draws) | {"doubts": signs, "r": together}]
     worst, followed = right.clone(), right.clone()
-    by_gradients = [name for name in asked.attacks if name not in OTHERS]
+    by_gradients = {}
     for name, eps in asked.pairs():
         attack = made(name, eps, asked.steps)
-        stood = known(name, eps, partial(standing, attack, on, asked.batch))
+        # With its options, those that nobody gave too.
+        stood = known(f"{name} {attack!r}", partial(standing, attack, on, asked.batch))
         rows.append(_row(bench, name, eps, stood, asked.draws))
         if name in asked.attacks and eps == asked.eps:
             worst &= stood
-            if name in by_gradients:
+            if name not in OTHERS:
+                by_gradients[name] = attack
                 followed &= stood
     if by_gradients:
-        key = f"Square after {' '.join(by_gradients)} {asked.steps} {asked.eps!r} {n}"
+        key = f"Square after {by_gradients} {asked.eps!r} {n}"
         square = partial(misled, on, followed, asked.eps, asked.batch)
         rows[0]["doubts"] = signs + bench.kept.get(key, square)
     return [*rows, _row(bench, WORST, asked.eps, worst, asked.draws)]
@@ -252,6 +252,7 @@ def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 STUDY = Study(
     "robust",
     lambda result: f"Accuracy under attack: {', '.join(result['data'])}",
+    conventions,
     blocks,
     notes,
     figures,

@@ -138,8 +138,8 @@ def _curve(result: dict[str, Any]) -> Iterator[Block]:
             yield Block(title, ["training", *map(radius, radii)], cells, 1)
 
 
-def notes(result: dict[str, Any]) -> list[str]:
-    """What the numbers are, and what they say."""
+def conventions(result: dict[str, Any]) -> list[str]:
+    """What has to be known to read the tables."""
     rows = result["runs"]
     images = " or ".join(str(n) for n in sorted({row["images"] for row in rows}))
     what = (
@@ -148,6 +148,12 @@ def notes(result: dict[str, Any]) -> list[str]:
         "attack of the table."
     )
     lines = [what, *fewer(result), *_runs(result)]
+    if any(compared(result, checkpoint) for checkpoint in checkpoints(result)):
+        lines.append(
+            "Differences: mean ± standard error over seeds. ✓ above and ✗ below: 0 is outside the "
+            "95 % interval of Student's t, as it is in one of twenty comparisons without a "
+            "difference; · undecided, as a single training seed always is."
+        )
     if "autoattack" in result["attacks"]:
         lines.append(
             "AA (ours) is rrfast's own implementation of the attacks of AutoAttack, and not the "
@@ -158,8 +164,12 @@ def notes(result: dict[str, Any]) -> list[str]:
             "The best checkpoint is best.pt, with the lowest AURC on the validation split; the "
             "paper's is the most accurate there under PGD-20."
         )
+    return lines
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What the numbers say."""
     return [
-        *lines,
         *_side_by_side(result),
         *_overestimated(result),
         *_together(result),
@@ -199,13 +209,7 @@ def _side_by_side(result: dict[str, Any]) -> Iterator[str]:
                 f"{label(name, result)}, {weights(checkpoint)}, against {other}: "
                 f"{'; '.join(parts)}."
             )
-    if said:
-        yield (
-            "Differences: mean ± standard error over seeds. ✓ above and ✗ below: 0 is outside the "
-            "95 % interval of Student's t, as it is in one of twenty comparisons without a "
-            "difference; · undecided, as a single training seed always is."
-        )
-        yield from said
+    yield from said
 
 
 def _overestimated(result: dict[str, Any]) -> Iterator[str]:

@@ -1,0 +1,265 @@
+"""The study on Fashion-MNIST: what is asked of the trainings, and what is kept of the answers.
+
+    python docs/evaluate/fashion/study.py             writes README.md from the JSON files beside it
+    python docs/evaluate/fashion/study.py FOLDER      first evaluates what is trained in FOLDER/runs
+
+The second reads FOLDER/runs/REGIME/VARIANT_SEED, as the commands of README.md leave it, passes over
+trainings that are not over, and does nothing twice: run it again when there are more. A network
+takes half a minute of one core, and a minute and a half where corruptions are asked of it too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from answers import answers
+from figure import figure
+from regimes import REGIMES, VARIANTS
+from tables import Study, blocks, summary
+
+from rrfast.evaluate import study as evaluation
+from rrfast.evaluate.studies import STUDIES
+from rrfast.results import write_figure
+from rrfast.tables import markdown
+from rrfast.train import load_recipe
+
+HERE = Path(__file__).parent
+SCORES = (
+    *("msr", "doctor_alpha", "doctor_beta", "max_logit", "max_logit_pnorm", "msr+eps"),
+    *("radius_grad", "radius_fast"),
+)
+#: Asked of the images under corruption and of those of no class, of these trainings and seeds.
+FEW_SCORES = ("msr", "radius_fast")
+FEW_VARIANTS = ("standard", "at", "rat")
+FEW_SEEDS = 3
+#: What is of no class: digits of scikit-learn, scaled to 28 x 28; and patches of photographs.
+OUTSIDE = ("task:digits noise=0", "photos_crop")
+METRICS = ("aurc", "auroc", "fpr_at_tpr", "augrc", "accuracy")
+
+
+# ---------------------------------------------------------------------------------- what is asked
+
+
+def finished(regime: Path) -> list[Path]:
+    """The trainings in a folder that have gone through their last epoch, variant by variant."""
+    found = []
+    for log in sorted(regime.glob("*/log.csv")):
+        epochs = load_recipe(log.parent / "recipe.yaml").training.epochs
+        with log.open(encoding="utf-8", newline="") as file:
+            gone = [int(row["epoch"]) for row in csv.DictReader(file)]
+        if gone[-1:] == [epochs - 1] and (log.parent / "last.pt").is_file():
+            found.append(log.parent)
+    return sorted(found, key=lambda training: VARIANTS.index(training.name.rpartition("_")[0]))
+
+
+def is_among_few(training: Path) -> bool:
+    """Whether corruptions and images of no class are asked of it."""
+    variant, _, seed = training.name.rpartition("_")
+    return variant in FEW_VARIANTS and int(seed) < FEW_SEEDS
+
+
+def commands(folder: Path, name: str) -> Iterator[list[str]]:
+    """The three evaluations of a regime, as `rrfast` takes them in `folder`."""
+    regime = folder / "runs" / name
+    trainings = finished(regime)
+    few = [training for training in trainings if is_among_few(training)]
+    whole = len(trainings) == len(list(regime.glob("*/recipe.yaml")))
+    options = ["--draws", "0", "--device", "cpu"]
+
+    def command(chosen: Sequence[Path], out: str, scores: Sequence[str], *more: str) -> list[str]:
+        sources = [regime] if whole and chosen is trainings else chosen
+        models = [str(source.relative_to(folder)) for source in sources]
+        asked = ["--scores", ",".join(scores), *more, *options, "--out", f"evaluated/{out}"]
+        return ["evaluate", *models, *asked]
+
+    if trainings:
+        yield command(trainings, name, SCORES, "--no-sensitivity")
+    if few:
+        corrupted = ("--no-sensitivity", "--corruptions")
+        yield command(few, f"{name}-corruptions", FEW_SCORES, *corrupted)
+        outside = ("--against", ",".join(OUTSIDE), "--images", "2000", "--no-diagnostics")
+        yield command(few, name, FEW_SCORES, "--protocol", "ood", *outside)
+
+
+# ----------------------------------------------------------------------------------- what is kept
+
+
+def kept(folder: Path, name: str) -> dict[str, Any]:
+    """Of the evaluations of a regime what the page is made from: a row per network and score."""
+    out = folder / "evaluated"
+    main = _read(out / name / "evaluation.json")
+    assert main is not None, f"{name} is not evaluated"
+    corrupted = _by_network(_read(out / f"{name}-corruptions" / "evaluation.json"))
+    outside = _by_network(_read(out / name / "ood.json"))
+    rows = []
+    for run in main["runs"]:
+        network = (run["training"], run["seed"], run["score"])
+        row = {key: run[key] for key in ("training", "seed", "split", "score", "data", "network")}
+        row |= {key: run[key] for key in ("validation_aurc", *METRICS)}
+        if network in corrupted:
+            [found] = corrupted[network]
+            row["corruptions"] = found["corruptions"]
+        if network in outside:
+            row["outside"] = {
+                found["set"]: {key: found[key] for key in ("auroc", "fpr")}
+                for found in outside[network]
+            }
+        rows.append(_rounded(row))
+    head = {key: main[key] for key in ("date", "device", "versions")}
+    return {"regime": name, **head, "images": main["runs"][0]["images"], "rows": rows}
+
+
+def keep(folder: Path, name: str) -> None:
+    """Write it, and the tables of the evaluations, beside this file."""
+    text = json.dumps(kept(folder, name)).replace('{"training"', '\n{"training"')
+    (HERE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    (HERE / f"{name}.md").write_text(evaluated(folder, name), encoding="utf-8")
+
+
+def evaluated(folder: Path, name: str) -> str:
+    """Those of `rrfast evaluate`, without the figures, one evaluation after the other."""
+    out = folder / "evaluated"
+    results = (
+        ("misd", _read(out / name / "evaluation.json")),
+        ("misd", _read(out / f"{name}-corruptions" / "evaluation.json")),
+        ("ood", _read(out / name / "ood.json")),
+    )
+    return "\n".join(evaluation.page(STUDIES[study], result) for study, result in results if result)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _by_network(result: dict[str, Any] | None) -> dict[tuple[str, int, str], list[dict[str, Any]]]:
+    found: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    for run in result["runs"] if result else ():
+        if run.get("kind", "score") == "score":
+            found.setdefault((run["training"], run["seed"], run["score"]), []).append(run)
+    return found
+
+
+def _rounded(value: Any) -> Any:
+    """To six digits after the point, of which tables show five at most."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
+
+
+# -------------------------------------------------------------------------------------------- page
+
+
+CONVENTION = (
+    "Mean ± standard error over seeds; the difference is paired by seed, ✓ better and ✗ worse "
+    "beyond the noise of Student's t at 95 %, · undecided. The radius is `radius_fast`."
+)
+INTRODUCTION = """
+A small CNN (three strided convolutions with BatchNorm) and a ResNet-20 on real images, from few
+epochs to the point where training accuracy is 100 %, by eight objectives, over five seeds (the
+ResNet three). A regime is written as training images × epochs; ε is the step of RAT, AT and
+ReverseAT in units of [0, 1]. Temperature and step of every score are chosen by AURC on 2,000 images
+of the test split, and the other 8,000 are tested on; each seed has another division.
+
+All numbers are the mean ± standard error over seeds. Differences are paired by seed; ✓ better and ✗
+worse: 0 is outside the 95 % interval of Student's t, as it is in one of twenty comparisons without
+a difference; · is undecided, "(noise)" in a sentence. Lower AURC is better, and higher AUROC and
+accuracy. Every sentence and table of this page is made from the JSON files beside it: a sentence
+says yes where all comparisons do, and no where none does.
+"""
+COMMANDS = """
+The last line runs `rrfast evaluate` on every training that is over, does nothing twice, and writes
+this page. Corruptions (severity 3) and images of no class are asked of the first three seeds of
+Standard, AT and RAT. The tables of `rrfast evaluate`, its commands below them:
+"""
+
+
+def page(results: Sequence[dict[str, Any]]) -> str:
+    """All of README.md."""
+    study = Study(results)
+    trained = [regime for regime in REGIMES if regime.name in {r["regime"] for r in results}]
+    where = "; ".join(sorted({f"{r['device']}, torch {r['versions']['torch']}" for r in results}))
+    dates = sorted(result["date"] for result in results)
+    commands = "\n".join(f"{regime.command}" for regime in REGIMES)
+    missing = [f"{r.name}" for r in REGIMES if r not in trained]
+    open_ = f"Not trained, or not evaluated, yet: {', '.join(missing)}." if missing else ""
+    each = "\n".join(f"* {answer}" for answer in answers(study))
+    full = ", ".join(f"[{regime.name}]({regime.name}.md)" for regime in trained)
+    return f"""# Fashion-MNIST, the reference study
+
+{INTRODUCTION.strip()}
+
+{open_}
+
+## What came out
+
+{each}
+
+![AURC by regime, and what goes with it](fashion.png)
+
+Left: MSR filled, the radius hollow. Right: a point for each network, above the line MSR wins.
+
+{markdown(blocks(study))}
+
+## The commands
+
+```text
+{commands}
+python docs/evaluate/fashion/study.py .
+```
+
+{COMMANDS.strip()} {full}.
+
+{where}; {dates[0]} to {dates[-1]}. Written by `python docs/evaluate/fashion/study.py`.
+"""
+
+
+def load(folder: Path) -> list[dict[str, Any]]:
+    """The results that are in a folder, in the order of `REGIMES`."""
+    paths = [folder / f"{regime.name}.json" for regime in REGIMES]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+
+
+def write(folder: Path) -> None:
+    """README.md, its figure, and summary.md, which the project's README.md shows."""
+    results = load(folder)
+    (folder / "README.md").write_text(page(results), encoding="utf-8")
+    (folder / "summary.md").write_text(shown(results), encoding="utf-8")
+    write_figure(folder / "fashion.png", figure(Study(results)), dpi=100)
+
+
+def shown(results: Sequence[dict[str, Any]]) -> str:
+    """All of summary.md."""
+    table = markdown([summary(Study(results))]).partition("\n\n")[2]
+    return f"{table}\n\n{CONVENTION}\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="with runs/, for evaluated/")
+    parser.add_argument("regimes", nargs="*", help="names of folders in runs/ (all that are there)")
+    arguments = parser.parse_args()
+    known = [regime.name for regime in REGIMES]
+    strange = sorted(set(arguments.regimes) - set(known))
+    if strange:
+        parser.error(f"regimes must be of {', '.join(known)}, got {strange[0]}")
+    for name in (arguments.regimes or known) if arguments.folder else ():
+        asked = list(commands(arguments.folder, name))
+        for command in asked:
+            print("rrfast", *command, flush=True)
+            subprocess.run(
+                [sys.executable, "-m", "rrfast", *command], cwd=arguments.folder, check=True
+            )
+        if asked:
+            keep(arguments.folder, name)
+    write(HERE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""docs/evaluate/fashion: the page is made from the committed numbers, and says what they say."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("matplotlib")
+
+from rrfast.data import CORRUPTIONS
+from rrfast.train import VARIANTS, dump_recipe, load_recipe
+
+FOLDER = Path(__file__).parents[1] / "docs" / "evaluate" / "fashion"
+MODULES = ("regimes", "predict", "tables", "answers", "figure", "study")
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield importlib.import_module("study")
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def result(
+    regime: str, better: float, rat: float, *, gradient: float = 0.5, seeds: int = 4
+) -> dict[str, Any]:
+    """The radius is better than MSR by so much of AURC x 1000, and RAT than Standard and AT."""
+    rows = [
+        {
+            "training": training,
+            "seed": seed,
+            "split": 0,
+            "score": score,
+            "data": regime.partition("-1e")[0],
+            "network": {"train_accuracy": 0.95, "gradient_auroc": gradient + seed / 1000},
+            "validation_aurc": 0.02 - better * (score == "radius_fast") / 1000,
+            "aurc": (20 + seed - better * (score == "radius_fast") * (1 + seed / 50)) / 1000
+            - rat * (training == "RAT") * (1 + seed / 100) / 1000,
+            "accuracy": 0.9,
+        }
+        for training in ("Standard", "AT", "RAT")
+        for score in ("msr", "radius_grad", "radius_fast")
+        for seed in range(seeds)
+    ]
+    head = {"regime": regime, "device": "CPU", "date": "2026-01-01", "versions": {"torch": "2"}}
+    return {**head, "images": 8000, "rows": rows}
+
+
+def answer(study: ModuleType, results: list[dict[str, Any]], begins: str) -> str:
+    [found] = [
+        line for line in study.page(results).splitlines() if line.startswith(f"* **{begins}")
+    ]
+    return str(found)
+
+
+def test_the_page_is_made_from_the_committed_results(study: ModuleType) -> None:
+    results = study.load(FOLDER)
+    assert results
+    written = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert study.page(results) == written, "run python docs/evaluate/fashion/study.py"
+    assert study.shown(results) == (FOLDER / "summary.md").read_text(encoding="utf-8")
+    for path in FOLDER.iterdir():
+        assert path.is_dir() or path.stat().st_size < 300_000, path.name
+    for each in results:
+        names = {(row["training"], row["seed"]) for row in each["rows"]}
+        assert len(each["rows"]) == len(names) * len(study.SCORES)
+        corrupted = [row["corruptions"] for row in each["rows"] if "corruptions" in row]
+        assert all(list(kinds) == list(CORRUPTIONS) for kinds in corrupted)
+
+
+def test_every_command_trains_what_the_study_reads(study: ModuleType) -> None:
+    """Recipes with their changes are right, and folders are called as the page looks for them."""
+    assert len({regime.name for regime in study.REGIMES}) == len(study.REGIMES)
+    for regime in study.REGIMES:
+        words = shlex.split(regime.command)
+        recipe = load_recipe(words[2], words[words.index("--set") + 1 :])
+        assert recipe.data["train"] == regime.images
+        assert recipe.training.epochs == regime.epochs
+        assert recipe.objective["eps"] == float(regime.eps)
+        assert (recipe.training.augment is not None) == (regime.kind == "augment")
+        assert set(words[words.index("--variants") + 1].split(",")) <= VARIANTS.keys()
+        assert words[words.index("--out") + 1] == f"runs/{regime.name}"
+
+
+def test_trainings_that_are_not_over_are_passed_over(study: ModuleType, tmp_path: Path) -> None:
+    recipe = dump_recipe(load_recipe("fashion_rat", ["training.epochs=2"]))
+    name = study.REGIMES[2].name
+    for training, epochs in {"rat_0": 2, "standard_0": 2, "at_0": 1, "mixup_7": 2}.items():
+        folder = tmp_path / "runs" / name / training
+        folder.mkdir(parents=True)
+        (folder / "recipe.yaml").write_text(recipe)
+        (folder / "log.csv").write_text("epoch,loss\n" + "".join(f"{i},1\n" for i in range(epochs)))
+        if training != "at_0":
+            (folder / "last.pt").touch()
+    found = [path.name for path in study.finished(tmp_path / "runs" / name)]
+    assert found == ["standard_0", "rat_0", "mixup_7"]
+    main, corrupted, outside = study.commands(tmp_path, name)
+    models = [f"runs/{name}/{training}" for training in found]
+    assert main[1:4] == models
+    assert corrupted[1:4] == outside[1:4] == [*models[:2], "--scores"]
+    assert not list(study.commands(tmp_path, "another"))
+    (tmp_path / "runs" / name / "at_0").rename(tmp_path / "elsewhere")
+    assert next(study.commands(tmp_path, name))[1:3] == [f"runs/{name}", "--scores"]
+
+
+def test_the_sentences_follow_the_numbers(study: ModuleType) -> None:
+    """The radius better by 2, RAT by 3; then the turn of both; then one of each."""
+    radius, helps = (
+        "Does the radius find errors better",
+        "Does RAT help, and where, with `msr`?",
+    )
+    better = [result("12000-8-1e-2", 2, 3)]
+    said = answer(study, better, radius)
+    assert "Yes: better beyond noise in 3 of 3, worse in 0, undecided in 0." in said
+    assert "12,000 × 8, Standard −2.06 ± 0.03" in said
+    said = answer(study, better, helps)
+    assert "Yes: better beyond noise in 1 of 1" in said
+    assert "12,000 × 8, ε = 0.01 −3.04 ± 0.02" in said
+    worse = [result("12000-8-1e-2", -2, -3)]
+    assert "No: better beyond noise in 0 of 3, worse in 3" in answer(study, worse, radius)
+    assert "No: better beyond noise in 0 of 1, worse in 1" in answer(study, worse, helps)
+    both = [*worse, result("60000-30-1e-2", 2, 3)]
+    assert "In part: better beyond noise in 3 of 6, worse in 3" in answer(study, both, radius)
+    alone = [result("12000-8-1e-2", 2, 3, seeds=1)]
+    assert "Undecided: better beyond noise in 0 of 3" in answer(study, alone, radius)
+    # What was not trained is not spoken of.
+    page = study.page(better)
+    assert "best ε" not in page
+    assert "60,000 × 30" not in page
+    assert "corruption?" not in page
+    smaller = result("12000-8-1e-3", 2, 5)
+    smaller["rows"] = [row for row in smaller["rows"] if row["training"] != "Standard"]
+    eps = [*better, smaller]
+    found = answer(study, eps, "How does the best ε of RAT move")
+    assert "12,000 × 8 the smaller (+2.03 ± 0.01)" in found
+
+
+def test_what_tells_the_winner(study: ModuleType) -> None:
+    """Where right predictions have small gradients the radius wins: told in regimes not seen."""
+    import predict
+    import tables
+
+    gains = {"4000-24": -2.0, "12000-8": 1.0, "60000-3": -1.0, "60000-30": 2.0}
+    results = [result(f"{name}-1e-2", d, 0, gradient=0.5 + d / 20) for name, d in gains.items()]
+    found = predict.networks(tables.Study(results).rows, "radius_fast")
+    assert len(found) == 4 * 3 * 4
+    always, gradient, learned, seen = predict.predictions(found)
+    assert always.right == pytest.approx(0.5)
+    assert always.lost == pytest.approx(np.mean([1 / (1 + min(one.gain, 0)) - 1 for one in found]))
+    assert gradient.right == seen.right == 1
+    assert gradient.lost == seen.lost == 0
+    assert gradient.pearson < -0.9
+    assert np.isnan(learned.pearson)
+    one = [network for network in found if network.group == found[0].group]
+    assert np.isnan(predict.predictions(one)[1].right)  # no other regime to learn from

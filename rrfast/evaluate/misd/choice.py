@@ -1,0 +1,201 @@
+"""Which score to take on a training: the table and the sentence of `rrfast.compare`, over its runs.
+
+A run is one seed on one division of the test images, and `rrfast.scores.standing` says how scores
+stand in it. Over several runs a score is beaten where one other score is better beyond the mean of
+their intervals (which is at least as wide as the interval of the mean: what test images do to one
+run, they do to the others at most as much), and, with several seeds, beyond the 95 % interval of
+Student's t over them too: what the choice of test images explains is no difference, nor is what
+the choice of a seed explains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from rrfast.evaluate.cell import cell, difference
+from rrfast.evaluate.summary import Row, at, of, paired, runs_of, spread
+from rrfast.metrics import Interval
+from rrfast.metrics.paired import PAIRED
+from rrfast.scores.standing import (
+    BEATEN,
+    TAKE,
+    Candidate,
+    Line,
+    Told,
+    interval,
+    sentence,
+    table,
+    to_take,
+)
+from rrfast.tables import COLUMNS, Block, number
+
+#: What decides; what tunes too.
+METRIC = "aurc"
+_AURC = at(METRIC)
+#: For a difference that is below 0, neither, and above it.
+_MARKS = "✓·✗"
+
+
+class Entry(NamedTuple):
+    """A score on the runs of one training."""
+
+    rows: list[Row]
+    mean: float  #: AURC
+    less_msr: str  #: as a table has it, less a mark for what it decides
+    forwards: float
+    backwards: float
+    candidate: Candidate
+
+    @property
+    def told(self) -> Told:
+        """As a sentence has it."""
+        value = number(None if math.isnan(self.mean) else self.mean, *COLUMNS[METRIC][1:])
+        return Told(self.candidate.name, value, self.forwards, self.backwards)
+
+
+class Choice(NamedTuple):
+    """The scores of one training, the best first, and which of them to take."""
+
+    entries: list[Entry]
+    taken: Entry | None  #: None where nothing tells them apart: no bootstrap, no error
+
+    @property
+    def sentence(self) -> str:
+        """Which score to take, and why; nothing where that is not known."""
+        if self.taken is None:
+            return ""
+        passes = self.taken.candidate.passes
+        cheaper = any(entry.candidate.passes < passes for entry in self.entries)
+        return sentence(self.taken.told, self.entries[0].told, METRIC, cheaper=cheaper)
+
+
+def choice(rows: Sequence[Row]) -> Choice:
+    """What the runs of one training say.
+
+    Args:
+        rows: Of `rrfast.evaluate.misd.evaluate`, of one training.
+    """
+    scores = {name: of(rows, score=name) for name in dict.fromkeys(row["score"] for row in rows)}
+    entries = [_entry(name, scores) for name in scores]
+    known = [entry for entry in entries if not math.isnan(entry.mean)]
+    entries.sort(key=lambda each: (math.isnan(each.mean), each.mean, each.candidate.passes))
+    asked = all(row.get("behind") for row in rows if not row["nan"])
+    if not known or not asked or not any(0 < row["errors"] < row["images"] for row in rows):
+        return Choice(entries, None)
+    name = to_take(entry.candidate for entry in known)
+    return Choice(entries, next(each for each in entries if each.candidate.name == name))
+
+
+def _entry(name: str, scores: dict[str, list[Row]]) -> Entry:
+    rows = scores[name]
+    forwards, backwards = (spread(rows, at(key)).mean for key in ("forwards", "backwards"))
+    beaten = any(_is_behind(rows, theirs, other) for other, theirs in scores.items())
+    tuned = len(rows[0]["hyperparameters"])
+    candidate = Candidate(name, beaten, forwards + backwards, tuned)
+    less = _less_msr(rows, scores.get("msr", []))
+    return Entry(rows, spread(rows, _AURC).mean, less, forwards, backwards, candidate)
+
+
+def _is_behind(rows: list[Row], theirs: list[Row], other: str) -> bool:
+    """Whether the other score is better beyond the noise of images, and of seeds."""
+    by = spread(rows, lambda row: row.get("behind", {}).get(other)).mean
+    if not by > 0:  # also where it is not known
+        return False
+    return len({row["seed"] for row in rows}) < 2 or paired(rows, theirs, _AURC).verdict > 0
+
+
+def _less_msr(rows: list[Row], msr: list[Row]) -> str:
+    """Of one run the interval, of several the mean ± standard error; a dash where there is none."""
+    if not rows or rows[0]["score"] == "msr":
+        return "–"
+    if len(rows) == 1 and rows[0].get("less_msr"):
+        ends = (math.nan if end is None else end for end in rows[0]["less_msr"][METRIC])
+        return interval(Interval(*ends), METRIC)
+    if not msr and all(row.get("less_msr") for row in rows):
+        msr = [row | {METRIC: row[METRIC] - row["less_msr"][METRIC][0]} for row in rows]
+    if runs_of(msr) != runs_of(rows):
+        return "–"
+    return difference(paired(rows, msr, _AURC), ("", "", ""), *COLUMNS[METRIC][1:]).strip()
+
+
+# ------------------------------------------------------------------------------------- as printed
+
+
+def first_block(rows: Sequence[Row], training: str) -> Block:
+    """Every score on one training, as `rrfast.compare` has it."""
+    found = choice(of(rows, training=training))
+    lines = [_line(entry, found.taken) for entry in found.entries]
+    return table(f"Which score finds the errors: {training}", lines, METRIC)
+
+
+def _line(entry: Entry, taken: Entry | None) -> Line:
+    name, beaten, *_ = entry.candidate
+    mark = "" if taken is None else TAKE if entry is taken else BEATEN if beaten else ""
+    value = {
+        metric: cell(
+            entry.rows, at(metric), *COLUMNS[metric][1:], entry.rows[0]["intervals"].get(metric)
+        )
+        for metric in PAIRED
+    }
+    milliseconds = spread(entry.rows, lambda row: row.get("milliseconds")).mean
+    return Line(name, mark, value, entry.less_msr, entry.forwards, entry.backwards, milliseconds)
+
+
+def choices(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
+    """The score to take on each of several trainings, beside the one with the lowest AURC."""
+    cells = []
+    for training in trainings:
+        found = choice(of(rows, training=training))
+        if found.taken is not None:
+            taken, first = found.taken, found.entries[0]
+            cells.append([training, *_in_short(taken), *_in_short(first)])
+    if cells:
+        label = COLUMNS[METRIC][0]
+        head = ["take", label, "less MSR", "F", "B", "lowest\nAURC", label, "less MSR", "F", "B"]
+        yield Block("The score to take, by training", ["training", *head], cells, 2)
+
+
+def _in_short(entry: Entry) -> list[str]:
+    name, value, forwards, backwards = entry.told
+    return [name, value, entry.less_msr, f"{forwards:.3g}", f"{backwards:.3g}"]
+
+
+def less_msr(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
+    """AURC less MSR's of every score on every training."""
+    scores = [name for name in dict.fromkeys(row["score"] for row in rows) if name != "msr"]
+    cells = [[name, *(_marked(rows, name, training) for training in trainings)] for name in scores]
+    if any(set(line[1:]) != {"–"} for line in cells):
+        head = ["score", *(training.replace(" ", "\n", 1) for training in trainings)]
+        label = " ".join(COLUMNS[METRIC][0].split())
+        yield Block(f"{label} less MSR's by score and training", head, cells, 1)
+
+
+def _marked(rows: Sequence[Row], name: str, training: str) -> str:
+    own, msr = (of(rows, score=score, training=training) for score in (name, "msr"))
+    if len(own) > 1 and runs_of(own) == runs_of(msr):
+        return difference(paired(own, msr, _AURC), _MARKS, *COLUMNS[METRIC][1:])
+    return _less_msr(own, msr)
+
+
+def conventions(rows: Sequence[Row], draws: int) -> Iterator[str]:
+    """What the marks and differences of these tables mean."""
+    decided = any(row.get("behind") for row in rows)
+    seeds = len({row["seed"] for row in rows}) > 1
+    if decided:
+        t = ", and over seeds beyond the 95 % interval of Student's t too" * seeds
+        yield (
+            f"{TAKE} the score to take: the cheapest that no other beats beyond the noise. "
+            f"{BEATEN} another score is better beyond the noise, in AURC: beyond the 95 % "
+            f"intervals that hold for all pairs of scores at once, from {draws} test sets drawn "
+            f"again from this one{t}."
+        )
+    one = "of a single run the interval in brackets, which holds for all pairs of scores at once"
+    t = "over seeds the paired mean ± standard error, ✓ lower and ✗ higher by Student's t"
+    parts = [t] * seeds + [one] * decided
+    if parts:
+        yield f"less MSR: AURC less that of MSR on the same images, × 1000; {'; '.join(parts)}."
+    timed = any(row.get("milliseconds") is not None for row in rows)
+    ms = "; ms, a rough time per image, on this machine as busy as it was" * timed
+    yield f"F and B are forwards and backwards of the model per image{ms}."

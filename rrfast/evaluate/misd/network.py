@@ -1,0 +1,55 @@
+"""What the tables say of a network itself: what it knows by heart, and its gradients."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from rrfast.engine import Engine, logits
+from rrfast.evaluate.division import chosen
+from rrfast.metrics import auroc
+
+if TYPE_CHECKING:
+    from rrfast.evaluate.misd.appraisal import Ground
+    from rrfast.train.batches import Data
+
+
+def train_accuracy(on: Ground, train: Data, batch: int) -> float:
+    """Of as many training images as there are test images at most, as they are.
+
+    Args:
+        on: The network.
+        train: The images that it was trained on.
+        batch: Images per forward.
+
+    Cost: 1 forward per image.
+    """
+    learned = chosen(train, len(on.correct))
+    right = [
+        (logits(on.model, x).argmax(dim=1) == y).cpu() for x, y in learned.batches(batch, on.device)
+    ]
+    return torch.cat(right).double().mean().item()
+
+
+def gradient_auroc(on: Ground, batch: int) -> float:
+    """AUROC of minus ||grad_x (h_y - h_2)||_1 for right predictions, on the test part.
+
+    A radius is a margin over that norm: below 1/2, dividing by it makes the margin rank worse.
+    NaN without a right prediction or an error, or where a gradient is NaN.
+
+    Args:
+        on: The network, its data, and what it got wrong.
+        batch: Images per forward.
+
+    Cost: 1 forward and 1 backward per image.
+    """
+    norms = []
+    for x, _ in on.division.test.batches(batch, on.device):
+        with Engine(on.model) as engine:
+            gradient = engine.forward_backward(x, temperature=0.0).grad
+        norms.append(gradient.flatten(1).double().norm(1, dim=1).cpu())
+    norm, errors = torch.cat(norms), int((~on.correct).sum())
+    both = 0 < errors < len(norm) and not bool(norm.isnan().any())
+    return auroc(-norm, on.correct) if both else math.nan

@@ -1,0 +1,63 @@
+"""One HTML file that needs no other: styles and pictures are in it, and nothing in it runs."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import IO
+
+from rrfast.checks import make_folder
+from rrfast.whole_file import write
+
+
+def write_page(out: Path, template: str, **content: object) -> None:
+    """Write `out`, whole or not at all; its folder is made.
+
+    All text of `content` is escaped. The page is written as it is made: of what a generator in
+    `content` yields, one item is in memory at a time.
+
+    Args:
+        out: The file.
+        template: A file beside this one that extends page.html.
+        content: What the template asks for.
+
+    Raises:
+        OSError: `out` cannot be written.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    room = Environment(
+        loader=PackageLoader("rrfast", "evaluate"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def save(file: IO[bytes]) -> None:
+        for piece in room.get_template(template).generate(**content):
+            # A command or a path can hold bytes that are no UTF-8.
+            file.write(piece.encode("utf-8", "backslashreplace"))
+
+    make_folder("the folder of out", out.parent)
+    write(out, save)
+
+
+def require_jinja(who: str) -> None:
+    """Raise an ImportError that names the remedy."""
+    try:
+        import jinja2  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{who} needs jinja2, which does not import: {error}. Install it with: pip install "
+            "jinja2"
+        ) from error
+
+
+def data_url(kind: str, data: bytes) -> str:
+    """A picture as a page holds it.
+
+    Args:
+        kind: As MIME names it after image/, such as png.
+        data: The content of a file.
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

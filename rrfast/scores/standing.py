@@ -1,0 +1,192 @@
+"""Several scores on the same answers: how far each is from MSR, and which of them to take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from rrfast.metrics import METRICS, Interval
+from rrfast.metrics.paired import PAIRED, paired_bootstrap
+from rrfast.tables import COLUMNS, Block, number
+
+#: Metrics of which more is better; of the others less is.
+HIGHER = frozenset({"auroc"})
+#: Before a name in a table.
+TAKE, BEATEN = "→", "✗"
+
+
+class Standing(NamedTuple):
+    """A score among others on one test set; NaN where the score is NaN on a sample."""
+
+    value: dict[str, float]  #: each metric of `PAIRED`
+    less_msr: dict[str, Interval]  #: likewise, this score's less MSR's
+    #: By other score, how far this one is behind it in the metric that decides: the nearer end of
+    #: the interval of their difference. Above 0 the other is better beyond the noise.
+    behind: dict[str, float]
+    nan: int  #: samples on which the score is NaN
+
+    @property
+    def beaten(self) -> bool:
+        """Whether another score is better beyond the noise."""
+        return any(by > 0 for by in self.behind.values())
+
+
+def standings(
+    values: Mapping[str, Tensor],
+    correct: Tensor,
+    metric: str,
+    draws: int,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Standing]:
+    """How every score stands, with intervals that hold for all pairs of them at once.
+
+    Args:
+        values: [n] of each score, "msr" among them and a number on every sample.
+        correct: [n] bool.
+        metric: What decides.
+        draws: As the others, of `rrfast.metrics.paired_bootstrap`.
+        level: Of the intervals.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: As `rrfast.metrics.paired_bootstrap`.
+    """
+    nan = {name: int(value.isnan().sum()) for name, value in values.items()}
+    ranked = [name for name in values if not nan[name]]
+    found = paired_bootstrap([values[name] for name in ranked], correct, draws, level, seed)
+    msr, decided = ranked.index("msr"), found[metric]
+    nearer = -decided.high if metric in HIGHER else decided.low
+    undefined = Standing(
+        dict.fromkeys(PAIRED, math.nan),
+        dict.fromkeys(PAIRED, Interval(math.nan, math.nan, math.nan)),
+        {},
+        0,
+    )
+    stand = {name: undefined._replace(nan=count) for name, count in nan.items()}
+    for i, name in enumerate(ranked):
+        stand[name] = Standing(
+            {m: METRICS[m](values[name], correct) for m in PAIRED},
+            {
+                m: Interval(*(float(t[i, msr]) for t in (d.difference, d.low, d.high)))
+                for m, d in found.items()
+            },
+            {other: float(nearer[i, j]) for j, other in enumerate(ranked) if j != i},
+            0,
+        )
+    return stand
+
+
+class Candidate(NamedTuple):
+    """What decides whether a score is taken."""
+
+    name: str
+    beaten: bool  #: another is better beyond the noise
+    passes: float  #: forwards and backwards: a backward to the input takes about a forward's time
+    tuned: int  #: hyper-parameters
+
+
+def to_take(candidates: Iterable[Candidate]) -> str:
+    """The cheapest score that no other beats; of equal passes the one with less to tune.
+
+    Then the first. There is one: the best is beaten by none.
+
+    Example:
+        >>> to_take([Candidate("a", True, 1, 0), Candidate("b", False, 3, 1)])
+        'b'
+    """
+    standing = [each for each in candidates if not each.beaten]
+    return min(standing, key=lambda each: (each.passes, each.tuned)).name
+
+
+class Told(NamedTuple):
+    """A score as a sentence has it."""
+
+    name: str
+    value: str  #: of the metric that decides
+    forwards: float
+    backwards: float
+
+    @property
+    def cost(self) -> str:
+        """Its passes."""
+        backwards = f" + {self.backwards:.3g} B" if self.backwards else ""
+        return f"{self.forwards:.3g} F{backwards} per image"
+
+
+def sentence(taken: Told, first: Told, metric: str, *, cheaper: bool) -> str:
+    """Which score to take, and why.
+
+    Args:
+        taken: The score to take.
+        first: The one with the best number.
+        metric: What decides.
+        cheaper: Whether there is a score of fewer passes than `taken`.
+    """
+    label = " ".join(COLUMNS[metric][0].split())
+    most = "highest" if metric in HIGHER else "lowest"
+    if taken.name == first.name:
+        why = "every cheaper score is worse beyond the noise" if cheaper else "none is cheaper"
+        return (
+            f"Take {taken.name} ({taken.cost}): it has the {most} {label}, {taken.value}, and "
+            f"{why}."
+        )
+    return (
+        f"Take {taken.name} ({taken.cost}): the cheapest score that no other beats beyond the "
+        f"noise. Its {label} is {taken.value}; the {most} is {first.value}, of {first.name} "
+        f"({first.cost})."
+    )
+
+
+def interval(found: Interval, metric: str) -> str:
+    """The ends of a difference's interval in a cell; a dash where it has none.
+
+    Example:
+        >>> interval(Interval(0.01, -0.002, 0.022), "aurc")
+        '[−2.00, +22.00]'
+    """
+    if not math.isfinite(found.low):
+        return "–"
+    _, factor, digits = COLUMNS[metric]
+    return f"[{', '.join(number(end, factor, digits, '+') for end in (found.low, found.high))}]"
+
+
+class Line(NamedTuple):
+    """A score's row in the table: what it is, and its cells as they are printed."""
+
+    name: str
+    mark: str  #: `TAKE`, `BEATEN` or nothing
+    value: Mapping[str, str]  #: of each metric of `PAIRED`
+    less_msr: str  #: in the metric that decides
+    forwards: float
+    backwards: float
+    milliseconds: float  #: per image; NaN where no time was taken
+
+
+def table(title: str, lines: Iterable[Line], metric: str) -> Block:
+    """Scores with their numbers and what they take, in the order they come."""
+    lines = list(lines)
+    others = [name for name in PAIRED if name != metric]
+    return Block(
+        title,
+        [
+            *("", "score", COLUMNS[metric][0], "less MSR"),
+            *(COLUMNS[name][0] for name in others),
+            *("F", "B", "ms"),
+        ],
+        [
+            [
+                *(line.mark, line.name, line.value[metric], line.less_msr),
+                *(line.value[name] for name in others),
+                f"{line.forwards:.3g}",
+                f"{line.backwards:.3g}",
+                "–" if math.isnan(line.milliseconds) else f"{line.milliseconds:.2g}",
+            ]
+            for line in lines
+        ],
+        2,
+        frozenset((i, 1) for i, line in enumerate(lines) if line.mark == TAKE),
+    )
