@@ -218,12 +218,14 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     folders = sorted(path.name for path in tmp_path.iterdir())
     assert folders == ["openmix_0", "openmix_1", "standard_0", "standard_1"]
     lines = capsys.readouterr().out.splitlines()
-    # No terminal: a line per training, then one per epoch.
+    # What each is; then, on no terminal, a line per training and one per epoch.
+    assert lines[0] == "standard: no options"
+    assert lines[1].startswith("openmix: outliers {'name': 'textures', 'size': 8, 'channels': 1}")
     for name in folders:
         begin = lines.index(f"{name}:")
         assert lines[begin + 1].startswith("epoch 1 of 1: loss ")
         assert lines[begin + 2] == f"Written: {tmp_path / name}"
-    assert len(lines) == 3 * len(folders)
+    assert len(lines) == 2 + 3 * len(folders)
     model, recipe = load_trained(tmp_path / "openmix_1")
     assert recipe.objective["outliers"] == {"name": "textures", "size": 8, "channels": 1}
     assert recipe.training.seed == 1
