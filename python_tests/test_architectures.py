@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast.data import digits
-from rrfast.models import lenet, load_model, preresnet20
+from rrfast.models import lenet, load_model, preresnet20, resnet18
 from rrfast.models.he_normal import he_normal_
 
 Array = npt.NDArray[np.float64]
@@ -116,6 +116,20 @@ def test_preresnet_against_the_loop(size: int) -> None:
         assert np.abs(got - expected).max() <= 20 * 576 * np.finfo(float).eps * largest
 
 
+def test_resnet18_against_imagenet_s_with_another_first_layer() -> None:
+    pytest.importorskip("pytorchcv")
+    model = unlike_at_the_start(resnet18(classes=7, channels=2, seed=1))
+    other = load_model("pytorchcv:resnet18", classes=7).double()
+    first = nn.Sequential(nn.Conv2d(2, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+    other.features.init_block = first.double()
+    other.features.final_pool = nn.AdaptiveAvgPool2d(1)
+    mine, theirs = model.state_dict(), other.state_dict()
+    assert [v.shape for v in mine.values()] == [v.shape for v in theirs.values()]
+    other.load_state_dict(dict(zip(theirs, mine.values(), strict=True)))
+    x = torch.rand(2, 2, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(model(x), other.eval()(x), rtol=1e-12, atol=0)
+
+
 def test_what_is_in_them() -> None:
     """By hand: weights and biases of the layers, and two numbers per channel of a BatchNorm."""
     hidden = {28: 64 * 7 * 7, 8: 64 * 2 * 2, 30: 64 * 8 * 8}
@@ -126,15 +140,16 @@ def test_what_is_in_them() -> None:
     norms = 2 * (6 * 16 + (16 + 5 * 32) + (32 + 5 * 64) + 64)
     assert parameters(preresnet20()) == convs + norms + 65 * 10 == 269_722
     assert parameters(lenet()) == 3_274_634
+    assert parameters(resnet18()) == 11_173_962
     nets = (lenet(), preresnet20())
     assert not any(isinstance(m, nn.Conv2d) and m.bias is not None for m in nets[1].modules())
     assert all(m.momentum == 0.01 for m in nets[1].modules() if isinstance(m, nn.BatchNorm2d))
     assert all(net.training for net in nets)
 
 
-@pytest.mark.parametrize("name", ["lenet", "preresnet20"])
+@pytest.mark.parametrize("name", ["lenet", "preresnet20", "resnet18"])
 def test_by_name(name: str) -> None:
-    build: Any = {"lenet": lenet, "preresnet20": preresnet20}[name]
+    build: Any = {"lenet": lenet, "preresnet20": preresnet20, "resnet18": resnet18}[name]
     state = torch.get_rng_state()
     model = load_model(f"rrfast.models:{name}", classes=7, seed=3)
     same, other = build(classes=7, seed=3), build(classes=7, seed=4)

@@ -33,6 +33,7 @@ from rrfast.train.schedule import make_optimizer, make_schedule
 # The name of the function hides that of its module.
 fit_module = __import__("sys").modules[fit_function.__module__]
 CLASSES = 4
+STEPS = {"schedule": "steps"}
 
 
 def images(n: int = 48, seed: int = 1) -> Split:
@@ -245,12 +246,11 @@ def test_accumulated_batches_are_one(n: int, objective: Objective) -> None:
     assert models[0][1] == pytest.approx(models[1][1], abs=1e-6)
 
 
-def rates(epochs: int, steps: int, warmup: float | None) -> list[float]:
-    training = settings(epochs=epochs, warmup_epochs=warmup, learning_rate=0.3)
+def rates(training: Training, steps: int) -> list[float]:
     optimizer = make_optimizer(network(), training)
     schedule = make_schedule(optimizer, training, steps)
     seen = []
-    for _ in range(epochs * steps + 1):
+    for _ in range(training.epochs * steps + 1):
         seen.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
@@ -279,10 +279,63 @@ def test_the_rate_rises_and_falls_as_said(
         0.3 * (1 + math.cos(math.pi * step / (whole - rise))) / 2
         for step in range(whole - rise + 1)
     ]
-    seen = rates(epochs, steps, epochs_of_warmup)
+    training = settings(epochs=epochs, warmup_epochs=epochs_of_warmup, learning_rate=0.3)
+    seen = rates(training, steps)
     # The schedule multiplies its way down: an error of some eps per step.
     assert seen == pytest.approx(expected, abs=1e-14)
     assert seen[-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("milestones", "expected"),
+    [
+        ((3, 5), [1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
+        ((1,), [1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]),
+        ((7, 9), [1] * 7),
+        ((), [1] * 7),
+        (None, [0.1**epoch for epoch in range(7)]),
+    ],
+)
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_the_rate_falls_at_milestones(
+    milestones: tuple[int, ...] | None, expected: list[float], warmup: int
+) -> None:
+    """Of each epoch's last step: the warm-up is over there, and moves no milestone."""
+    training = settings(
+        epochs=7, warmup_epochs=warmup, schedule="steps", milestones=milestones, learning_rate=1
+    )
+    seen = rates(training, steps=4)
+    expected[0] = 1 if warmup == 0 else 0.8
+    assert seen[3:28:4] == pytest.approx(expected, rel=1e-12)
+    assert seen[4 * warmup : 28 : 4] == pytest.approx(
+        [1.0, *expected[1:]][warmup:], rel=1e-12
+    )  # and of its first step
+
+
+def test_weight_decay_on_weights_alone() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
+    before = [p.detach().clone() for p in model.parameters()]
+    training = settings(
+        optimizer="sgd", learning_rate=0.5, weight_decay=0.1, weight_decay_on="weights", momentum=0
+    )
+    optimizer = make_optimizer(model, training)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for parameter, old in zip(model.parameters(), before, strict=True):
+        torch.testing.assert_close(parameter.detach(), old * (0.95 if old.ndim > 1 else 1))
+
+
+def test_adam_has_its_weight_decay_in_the_gradient() -> None:
+    """Adam's first step is the rate times the sign of the gradient, decay and all."""
+    model = nn.Linear(1, 2, bias=False)
+    old = torch.tensor([[2.0], [-1.0]])
+    model.load_state_dict({"weight": old})
+    training = settings(optimizer="adam", learning_rate=1e-3, weight_decay=0.1)
+    optimizer = make_optimizer(model, training)
+    model.weight.grad = torch.zeros_like(old)
+    optimizer.step()
+    torch.testing.assert_close(model.weight.detach(), old - 1e-3 * old.sign(), atol=1e-7, rtol=0)
 
 
 def test_sgd_steps_at_the_rates_of_the_schedule(tmp_path: Path) -> None:
@@ -833,7 +886,15 @@ def test_a_disk_that_is_full_leaves_what_was_there(
         ({"clip_norm": -1.0}, "clip_norm must be finite and at least 0"),
         ({"clip_norm": 0}, "clip_norm must be greater than 0, or None for no limit"),
         ({"validation_score": "mrs"}, "validation_score must be one of .*, got 'mrs'"),
-        ({"optimizer": "adam"}, "optimizer must be 'sgd' or 'adamw', got 'adam'"),
+        ({"optimizer": "lion"}, "optimizer must be 'sgd' or 'adam' or 'adamw', got 'lion'"),
+        ({"schedule": "step"}, "schedule must be 'cosine' or 'steps', got 'step'"),
+        ({"milestones": (3,)}, "milestones and milestone_factor are of schedule='steps', got 'cos"),
+        ({"milestone_factor": 0.5}, "milestones and milestone_factor are of schedule='steps'"),
+        ({**STEPS, "milestones": (3, 3)}, r"milestones must rise, from at least 1, got \(3, 3\)"),
+        ({**STEPS, "milestones": (0, 3)}, r"milestones must rise, from at least 1, got \(0, 3\)"),
+        ({**STEPS, "milestones": (1.5,)}, r"milestones must be a tuple of integers or None, got"),
+        ({**STEPS, "milestones": 3}, r"milestones must be a tuple of integers or None, got int 3"),
+        ({**STEPS, "milestone_factor": 2}, "milestone_factor must be at most 1, got 2"),
         ({"epochs": 1.5}, "epochs must be an integer, got float 1.5"),
         ({"epochs": "3"}, "epochs must be an integer, got str '3'"),
         ({"batch_size": None}, "batch_size must be an integer, got NoneType None"),

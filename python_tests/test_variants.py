@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ from rrfast.objectives.adversarial import Adversarial
 from rrfast.train import VARIANTS, load_recipe, load_trained, train_variants, variant
 from rrfast.train.recipe import make_objective
 
+QUIET = Console(quiet=True)
 TEXTURES = {"name": "textures", "n": 10, "size": 8, "channels": 1}
 
 
@@ -140,11 +142,64 @@ def test_weight_is_of_its_objective() -> None:
             assert "weight" not in variant(recipe, name, 0, outliers=TEXTURES).objective
 
 
+def test_what_a_variant_has_of_its_own() -> None:
+    changes = ["regmixup.alpha=10", "standard.training.learning_rate=0.1", "rat.eps=0.2"]
+    recipe = load_recipe("digits_rat", changes)
+    assert variant(recipe, "regmixup", 0).objective == {"name": "regmixup", "alpha": 10}
+    assert variant(recipe, "rat", 0).objective["eps"] == 0.2
+    assert variant(recipe, "at", 0).objective["eps"] == recipe.objective["eps"] == 0.1
+    assert variant(recipe, "standard", 0).training.learning_rate == 0.1
+    assert variant(recipe, "rat", 0).training.learning_rate == recipe.training.learning_rate
+    assert variant(recipe, "rat", 0).variants == {}
+
+
+def test_mixup_has_no_end_without_mixup() -> None:
+    recipe = load_recipe("digits_rat", ["objective.mixup=1.0", "objective.mixup_off_epochs=10"])
+    assert variant(recipe, "rat_mixup", 0).objective["mixup_off_epochs"] == 10
+    assert "mixup_off_epochs" not in variant(recipe, "mixup", 0).objective
+    told = load_recipe("digits_rat", ["mixup.mixup_off_epochs=3"])
+    assert variant(told, "mixup", 0).objective["mixup_off_epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (["objective.alpha=10"], "that of mixup is its own: say mixup.alpha=10"),
+        (["objective.alpah=10"], "neither rat nor what is compared has the option alpah"),
+        (["mixup.alhpa=10"], "mixup has the options alpha, .* and not alhpa; did you mean alpha?"),
+        (["mixup.training.epoch=3"], "variants.mixup.training: it has no entry epoch; .* epochs"),
+        (["mixup.training=3"], "variants.mixup.training must be a mapping, got 3"),
+    ],
+)
+def test_an_option_that_none_takes(changes: list[str], sentence: str, tmp_path: Path) -> None:
+    recipe = load_recipe("digits_rat", changes)
+    with pytest.raises(ValueError, match=sentence):
+        next(train_variants(recipe, tmp_path, ["standard", "mixup"], [0], console=QUIET))
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_are_printed_before_the_trainings(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    changes = ["training.epochs=1", "data.train=64", "mixup.training.learning_rate=0.01"]
+    recipe = load_recipe("digits_rat", changes)
+    next(train_variants(recipe, tmp_path, ["rat", "mixup"], [0], console=console))
+    assert console.file.getvalue().splitlines()[:2] == [
+        "rat: eps 0.1",
+        "mixup: alpha 1.0; in training learning_rate 0.01",
+    ]
+
+
+def test_openmix_is_told_its_outliers_on_cifar() -> None:
+    recipe = load_recipe("cifar10_rat", ["model.name=rrfast.data:synthetic_cnn"])
+    with pytest.raises(ValueError, match=r"say which, such as openmix\.outliers="):
+        variant(recipe, "openmix", 0)
+
+
 def test_bad_input() -> None:
     recipe = load_recipe("digits_rat")
     with pytest.raises(ValueError, match=r"variant must be one of standard, .*, got 'cutmix'"):
         variant(recipe, "cutmix", 0)
-    with pytest.raises(ValueError, match="openmix needs outliers"):
+    with pytest.raises(ValueError, match="openmix needs outliers, and the recipe has none"):
         variant(recipe, "openmix", 0)
     with pytest.raises(
         ValueError, match="variants must be named once each, and rat is there twice"
@@ -163,12 +218,14 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     folders = sorted(path.name for path in tmp_path.iterdir())
     assert folders == ["openmix_0", "openmix_1", "standard_0", "standard_1"]
     lines = capsys.readouterr().out.splitlines()
-    # No terminal: a line per training, then one per epoch.
+    # What each is; then, on no terminal, a line per training and one per epoch.
+    assert lines[0] == "standard: no options"
+    assert lines[1].startswith("openmix: outliers {'name': 'textures', 'size': 8, 'channels': 1}")
     for name in folders:
         begin = lines.index(f"{name}:")
         assert lines[begin + 1].startswith("epoch 1 of 1: loss ")
         assert lines[begin + 2] == f"Written: {tmp_path / name}"
-    assert len(lines) == 3 * len(folders)
+    assert len(lines) == 2 + 3 * len(folders)
     model, recipe = load_trained(tmp_path / "openmix_1")
     assert recipe.objective["outliers"] == {"name": "textures", "size": 8, "channels": 1}
     assert recipe.training.seed == 1

@@ -16,7 +16,7 @@ from rrfast.train.own_data import runs_foreign_data
 from rrfast.train.recipe import check_own_data, check_own_model, named_task, options_of
 from rrfast.train.recipe_file import Recipe, load_recipe
 from rrfast.train.tasks import TASKS, Task
-from rrfast.train.variants import ENDINGS, VARIANTS
+from rrfast.train.variant_names import ENDINGS, VARIANTS
 
 #: Options of data that say which of one lot of images are trained on, chosen on and tested on.
 _DIVIDING = ("seed", "train", "validation")

@@ -9,7 +9,7 @@ from rrfast.evaluate.cell import difference
 from rrfast.evaluate.drawing import trainings
 from rrfast.evaluate.summary import Paired, Row, Value, of, paired, runs_of
 from rrfast.tables import Block
-from rrfast.train.variants import VARIANTS
+from rrfast.train.variant_names import VARIANTS
 
 #: What all are compared with, where it is there; else the first training.
 BASELINE = VARIANTS["standard"]

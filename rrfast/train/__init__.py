@@ -23,7 +23,8 @@ from rrfast.train.recipe import Trained, load_trained, train
 from rrfast.train.recipe_file import Recipe, dump_recipe, load_recipe, parse_options, recipes
 from rrfast.train.settings import Augment, Training
 from rrfast.train.tasks import OUTLIERS, TASKS, Task
-from rrfast.train.variants import VARIANTS, Run, train_variants, variant
+from rrfast.train.variant_names import VARIANTS
+from rrfast.train.variants import Run, train_variants, variant
 
 if TYPE_CHECKING:
     from rrfast.train.precision import AutocastPrecision

@@ -17,7 +17,9 @@ from ruamel.yaml.error import YAMLError
 
 from rrfast.checks import meant
 from rrfast.train.settings import Training
+from rrfast.train.variant_names import VARIANTS, check_variant
 
+T = typing.TypeVar("T")
 Options = dict[str, Any]
 #: Lists and mappings within each other, and entries at one depth: no recipe comes near.
 DEPTH, WIDTH = 50, 100_000
@@ -53,12 +55,19 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             for openmix `outliers`: a `name` of `OUTLIERS` and the arguments of its function, and
             for ceda and acet `noise`: a `name` of `NOISE`.
         training: All the rest.
+        variants: What a variant of `rrfast.train.train_variants` has of its own: options of its
+            objective, and under `training` settings. A training that is alone uses none of it.
     """
 
     model: Model
     data: Options
     objective: Options
     training: Training
+    variants: dict[str, Options] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.variants:
+            check_variant(name)
 
 
 def recipes() -> list[str]:
@@ -75,8 +84,9 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
 
     Args:
         source: Path of a YAML file, or the name of a recipe that comes with rrfast, see `recipes`.
-        changes: As "training.epochs=3" or "objective.eps=1e-2"; the value is YAML. One in which
-            YAML would find a comment, such as "runs/net #7.pt", is text as it stands.
+        changes: As "training.epochs=3", "objective.eps=1e-2" or, of a variant alone,
+            "regmixup.alpha=10"; the value is YAML. One in which YAML would find a comment, such as
+            "runs/net #7.pt", is text as it stands.
 
     Raises:
         FileNotFoundError: There is no such file, and no such recipe.
@@ -99,10 +109,22 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     tree = _yaml(text, f"recipe {source}")
     for change in changes:
         _change(tree, change)
+    return _converted(tree, Recipe, f"recipe {source}")
+
+
+def changed_training(training: Training, changes: Options, what: str) -> Training:
+    """The settings with some of them others; `what` names these in the ValueError of wrong ones."""
+    tree = msgspec.to_builtins(training)
+    if not isinstance(changes, dict):
+        raise ValueError(f"{what} must be a mapping, got {changes!r}")
+    return _converted(tree | changes, Training, what)
+
+
+def _converted(tree: Any, kind: type[T], what: str) -> T:
     try:
-        return msgspec.convert(tree, Recipe)
+        return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:
-        raise ValueError(f"recipe {source}: {_explained(str(error), tree)}") from error
+        raise ValueError(f"{what}: {_explained(str(error), tree, kind)}") from error
 
 
 def _yaml(text: str, what: str) -> Any:
@@ -139,6 +161,8 @@ def _check_nesting(tree: Any, what: str) -> None:
 def _change(tree: Any, change: str) -> None:
     keys, equals, value = change.partition("=")
     *path, last = keys.split(".")
+    if path and path[0] in VARIANTS:
+        path = ["variants", *path]
     for key in path:
         if isinstance(tree, dict) and tree.get(key) is None:
             tree[key] = {}  # what is not there, or null: `augment` of a recipe that was written
@@ -178,13 +202,13 @@ _KINDS = {
 }
 
 
-def _explained(said: str, tree: Any) -> str:
+def _explained(said: str, tree: Any, whole: Any) -> str:
     """The error of msgspec as a sentence: which entry, what it can be, what came."""
     if found := re.fullmatch(r"Expected `str`.* - at `key` in `\$\.?(.*)`", said):
         return f"the entries of {found[1] or 'it'} must have names that are text"
     problem, _, where = said.partition(" - at `$")
     keys = [key for key in where.strip("`").split(".") if key]
-    kind, value = typing.cast("Any", Recipe), tree
+    kind, value = whole, tree
     for key in keys:
         kind, value = _entries(kind)[key], value[key]
     at = ".".join(keys)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from types import NoneType
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -47,13 +48,20 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Attributes:
         epochs: Passes over the training images.
         batch_size: Images per step, over all processes and accumulated batches together.
-        optimizer: "sgd" or "adamw".
-        learning_rate: At the end of the warm-up; a cosine takes it to 0 at the end.
+        optimizer: "sgd", "adam" (its weight decay is an L2 term of the loss) or "adamw".
+        learning_rate: At the end of the warm-up, from where `schedule` lowers it.
         momentum: Of SGD.
         nesterov: Of SGD.
-        weight_decay: Of the optimizer, on every parameter.
+        weight_decay: Of the optimizer.
+        weight_decay_on: "all" parameters, or "weights": not biases, nor what BatchNorm learns (no
+            parameter with fewer than two dimensions).
         warmup_epochs: Epochs over which the learning rate rises linearly from (almost) 0, step by
             step; a fraction of one will do. None: a tenth of them, at most 5.
+        schedule: "cosine": the learning rate falls to 0 along a cosine, step by step; "steps": it
+            is multiplied by `milestone_factor` at each of the `milestones`.
+        milestones: Of "steps": numbers of epochs, counted from the start of the training, that are
+            over when the rate is lowered; None: after every epoch.
+        milestone_factor: Of "steps": at most 1.
         accumulate: Batches that a process divides its share of a step into, one after the other,
             where the whole does not fit into memory. What an objective draws for a batch (the share
             of Mixup), it draws for each of them.
@@ -76,12 +84,16 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     epochs: int
     batch_size: int = 128
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4
+    weight_decay_on: Literal["all", "weights"] = "all"
     warmup_epochs: float | None = None
+    schedule: Literal["cosine", "steps"] = "cosine"
+    milestones: tuple[int, ...] | None = None
+    milestone_factor: float = 0.1
     accumulate: int = 1
     clip_norm: float | None = None
     precision: str = "32-true"
@@ -102,11 +114,35 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         self._check_integers()
         for name in ("nesterov", "channels_last", "tensorboard"):
             _check_bool(name, getattr(self, name))
-        if self.optimizer not in ("sgd", "adamw"):
-            raise ValueError(f"optimizer must be 'sgd' or 'adamw', got {self.optimizer!r}")
+        self._check_choices()
+        self._check_numbers()
+        self._check_schedule()
         if not isinstance(self.augment, (Augment, NoneType)):
             raise TypeError(f"augment must be an Augment or None, got {describe(self.augment)}")
-        for name in ("learning_rate", "momentum", "weight_decay", "warmup_epochs", "clip_norm"):
+        # A fitted score would need labelled data of its own at every epoch.
+        ready = [name for name, score in SCORES.items() if score.fitted]
+        if self.validation_score not in ready:
+            raise ValueError(
+                f"validation_score must be one of {', '.join(ready)}, got {self.validation_score!r}"
+            )
+
+    def _check_choices(self) -> None:
+        for name, choices in get_type_hints(Training).items():
+            if get_origin(choices) is Literal and getattr(self, name) not in get_args(choices):
+                raise ValueError(
+                    f"{name} must be {' or '.join(map(repr, get_args(choices)))}, "
+                    f"got {getattr(self, name)!r}"
+                )
+
+    def _check_numbers(self) -> None:
+        for name in (
+            "learning_rate",
+            "momentum",
+            "weight_decay",
+            "warmup_epochs",
+            "milestone_factor",
+            "clip_norm",
+        ):
             value = getattr(self, name)
             if value is None and name in ("warmup_epochs", "clip_norm"):
                 continue
@@ -114,14 +150,24 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise TypeError(f"{name} must be a number, got {describe(value)}")
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be finite and at least 0, got {value}")
+        if self.milestone_factor > 1:
+            raise ValueError(f"milestone_factor must be at most 1, got {self.milestone_factor}")
         if self.clip_norm == 0:
             raise ValueError("clip_norm must be greater than 0, or None for no limit, got 0")
-        # A fitted score would need labelled data of its own at every epoch.
-        ready = [name for name, score in SCORES.items() if score.fitted]
-        if self.validation_score not in ready:
+
+    def _check_schedule(self) -> None:
+        if self.schedule == "cosine" and (self.milestones, self.milestone_factor) != (None, 0.1):
             raise ValueError(
-                f"validation_score must be one of {', '.join(ready)}, got {self.validation_score!r}"
+                "milestones and milestone_factor are of schedule='steps', got 'cosine'"
             )
+        if self.milestones is None:
+            return
+        if type(self.milestones) is not tuple or not all(map(is_integer, self.milestones)):
+            raise TypeError(
+                f"milestones must be a tuple of integers or None, got {describe(self.milestones)}"
+            )
+        if not all(a < b for a, b in pairwise((0, *self.milestones))):
+            raise ValueError(f"milestones must rise, from at least 1, got {self.milestones}")
 
     def _check_integers(self) -> None:
         least = {

@@ -16,35 +16,13 @@ from rrfast.checks import meant
 from rrfast.data import ImageFolder, Split
 from rrfast.objectives import OBJECTIVES
 from rrfast.train.recipe import CRITERION, check_name, make_task, prepare, train
-from rrfast.train.recipe_file import Recipe
-from rrfast.train.tasks import Task
+from rrfast.train.recipe_file import Recipe, changed_training
+from rrfast.train.tasks import OUTLIERS, Task
+from rrfast.train.variant_names import ENDINGS, check_variant
 
-#: What can be compared, and how it is printed: an objective, or one with an option of `ENDINGS`.
-VARIANTS = {
-    "standard": "Standard",
-    "mixup": "Mixup",
-    "regmixup": "RegMixup",
-    "openmix": "OpenMix",
-    "at": "AT",
-    "at_mixup": "AT + Mixup",
-    "reverse_at": "ReverseAT",
-    "reverse_at_mixup": "ReverseAT + Mixup",
-    "rat": "RAT",
-    "rat_mixup": "RAT + Mixup",
-    "pgd_at": "PGD-AT",
-    "gairat": "GAIRAT",
-    "mail": "MAIL",
-    "wmmr": "WMMR",
-    "ewat": "EWAT",
-    "mail_margin": "MAIL + reweighting",
-    "wmmr_margin": "WMMR + reweighting",
-    "ceda": "CEDA",
-    "acet": "ACET",
-    "ccat": "CCAT",
-}
-#: The end of a variant's name, and the option of its objective that is set there and nowhere else:
-#: the alpha of Mixup in the first term, the tau of IRAT's margin reweighting.
-ENDINGS = {"_mixup": "mixup", "_margin": "tau"}
+#: Data on which OpenMix mixes with textures unless it is told otherwise. On CIFAR the papers have
+#: the 300K Random Images, and on ImageNet Places365: there it is told.
+TEXTURED = ("digits", "synthetic", "mnist", "fashion_mnist", "emnist")
 
 
 class Run(NamedTuple):
@@ -70,7 +48,10 @@ def variant(
     smoothing wherever there is a criterion. `alpha` and `weight` do not: they are other numbers in
     each objective that has one, but for the `weight` of the noise, CEDA's and ACET's. Nor, to or
     from ACET and CCAT, does what their attacks are: with other steps on another loss; and ACET's
-    eps is around noise.
+    eps is around noise. Nor, to Mixup, the epochs at the end that RAT trains without it.
+
+    What the recipe says under `variants` of this one comes before all that, settings of the
+    training too.
 
     Args:
         recipe: Its objective's name and mode are not used.
@@ -82,14 +63,15 @@ def variant(
         outliers: Of openmix, as `objective.outliers` of a recipe; None: those of the recipe.
 
     Raises:
-        ValueError: There is no such variant, or openmix has no outliers.
+        ValueError: There is no such variant, or openmix has no outliers; what the recipe says under
+            `variants` is no setting of a training.
 
     Example:
         >>> from rrfast.train import load_recipe
         >>> variant(load_recipe("digits_rat"), "at_mixup", seed=3).objective
         {'name': 'at', 'eps': 0.1, 'mixup': 1.0}
     """
-    _check_variant(name)
+    check_variant(name)
     check_name("objective", OBJECTIVES, recipe.objective.get("name"))
     ending = _ending(name)
     base = name.removesuffix(ending)
@@ -97,7 +79,7 @@ def variant(
         own = recipe.objective.get("alpha" if recipe.objective["name"] == "mixup" else "mixup")
         mixup = 1.0 if own is None else own
     chosen = _kept(recipe.objective, base)
-    if ending != "_mixup" and name != "mixup":
+    if ending != "_mixup":
         chosen.pop("mixup_off_epochs", None)
     if ending == "_mixup":
         chosen["mixup"] = mixup
@@ -108,22 +90,23 @@ def variant(
         chosen["alpha"] = mixup
     elif name == "openmix":
         chosen.setdefault("outliers", outliers)
-        if chosen["outliers"] is None:
-            raise ValueError("openmix needs outliers, and the recipe's objective has none")
     elif name in ("ceda", "acet"):
         chosen.setdefault("noise", {"name": "smoothed_noise"})
+    changes = dict(recipe.variants.get(name, {}))
+    settings = changes.pop("training", {})
+    chosen |= changes
+    if name == "openmix" and chosen["outliers"] is None:
+        raise ValueError(
+            "openmix needs outliers, and the recipe has none: say which, such as "
+            f"openmix.outliers={{name: random_images, path: ...}}, of {', '.join(OUTLIERS)}"
+        )
+    training = changed_training(recipe.training, settings, f"variants.{name}.training")
     return msgspec.structs.replace(
         recipe,
         objective={"name": base, **chosen},
-        training=msgspec.structs.replace(recipe.training, seed=seed),
+        training=msgspec.structs.replace(training, seed=seed),
+        variants={},
     )
-
-
-def _check_variant(name: str) -> None:
-    if name not in VARIANTS:
-        raise ValueError(
-            f"variant must be one of {', '.join(VARIANTS)}, got {name!r}{meant(name, VARIANTS)}"
-        )
 
 
 def _ending(name: str) -> str:
@@ -132,9 +115,7 @@ def _ending(name: str) -> str:
 
 def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
     """The options of a recipe's objective that another objective takes."""
-    known = {*inspect.signature(OBJECTIVES[name]).parameters}
-    if "criterion" in known:
-        known |= {*CRITERION}
+    known = _options(name)
     # A variant's name says what the mode is, and whether there is Mixup or margin reweighting.
     known -= {"name", "mode", *ENDINGS.values()}
     if name != options["name"]:
@@ -149,21 +130,32 @@ def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key in known}
 
 
-def _check_taken(options: dict[str, Any], names: Sequence[str]) -> None:
+def _check_taken(recipe: Recipe, names: Sequence[str]) -> None:
     """Raise a ValueError of an option that none would take: it would be left out without a word."""
-    own: Any = options.get("name")
+    own: Any = recipe.objective.get("name")
     check_name("objective", OBJECTIVES, own)
-    bases = [name.removesuffix(_ending(name)) for name in names]
-    known = {"name", *ENDINGS.values()}
-    for base in (own, *bases):
-        parameters = inspect.signature(OBJECTIVES[base]).parameters
-        known |= {*parameters} | ({*CRITERION} if "criterion" in parameters else set())
-    unknown = [option for option in options if option not in known]
-    if unknown:
+    taken = {"name", "mode", *ENDINGS.values(), *_options(own)}
+    for name in names:
+        taken |= {*_kept(recipe.objective, name.removesuffix(_ending(name)))}
+    left = [option for option in recipe.objective if option not in taken]
+    if not left:
+        return
+    others = [name for name in names if left[0] in _options(name.removesuffix(_ending(name)))]
+    if others:
         raise ValueError(
-            f"objective: neither {own} nor what is compared has the option {unknown[0]}"
-            f"{meant(unknown[0], known)}"
+            f"objective: {own} has no option {left[0]}, and that of {others[0]} is its own: say "
+            f"{others[0]}.{left[0]}={recipe.objective[left[0]]}"
         )
+    raise ValueError(
+        f"objective: neither {own} nor what is compared has the option {left[0]}"
+        f"{meant(left[0], taken)}"
+    )
+
+
+def _options(name: str) -> set[str]:
+    """Of an objective: the names of what a recipe may say of it."""
+    parameters = {*inspect.signature(OBJECTIVES[name]).parameters}
+    return parameters | ({*CRITERION} if "criterion" in parameters else set())
 
 
 def train_variants(
@@ -178,9 +170,10 @@ def train_variants(
     """Train every variant with every seed, each in its folder out/VARIANT_SEED.
 
     For a seed all of them see the same images and begin with the same weights, but for OpenMix,
-    whose model has a logit more. What is over is not
-    done again, and what was stopped goes on. OpenMix mixes with the recipe's outliers, or with
-    textures made here where it has none; CEDA and ACET have noise of the images trained on.
+    whose model has a logit more. What is over is not done again, and what was stopped goes on. The
+    settings of each are printed first. OpenMix mixes with the recipe's outliers; on data of which
+    the literature has no set of outliers, with textures made here where the recipe names none. CEDA
+    and ACET have noise of the images trained on.
 
     Args:
         recipe: Model, data and settings, and the options of the objectives.
@@ -199,24 +192,12 @@ def train_variants(
             objective, or a folder that is there, does not fit: before the first training. Else as
             `rrfast.train.train`.
     """
-    for name in names:
-        _check_variant(name)
-        if list(names).count(name) > 1:
-            raise ValueError(f"variants must be named once each, and {name} is there twice")
-    if not names or not seeds:
-        raise ValueError("variants and seeds must hold at least one each, got none")
-    # All that can be known to fail, before the first training and not after hours of others.
-    _check_taken(recipe.objective, names)
-    task = _task(recipe, seeds[0])
-    outliers = _textures(task)
-    for name in names:
-        prepare(variant(recipe, name, seeds[0], mixup=mixup, outliers=outliers), task)
-        for folder in Path(out).glob(f"{name}_*"):
-            number = folder.name.removeprefix(f"{name}_")
-            if number.isdecimal() and int(number) in seeds:
-                one = variant(recipe, name, int(number), mixup=mixup, outliers=outliers)
-                prepare(one, task, folder)
     console = console or Console()
+    first = os.environ.get("RANK", "0") == "0"
+    outliers = _check(recipe, Path(out), names, seeds, mixup)
+    for name in names if first else ():
+        one = variant(recipe, name, 0, mixup=mixup, outliers=outliers)
+        console.print(f"{name}: {_told(recipe, one)}", highlight=False, markup=False)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -225,8 +206,7 @@ def train_variants(
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    first = os.environ.get("RANK", "0") == "0"
-    shown = console.is_terminal and first
+    shown = first and console.is_terminal
     with Progress(*columns, console=console, disable=not shown) as progress:
         bar = progress.add_task("", total=len(seeds) * len(names))
         for seed in seeds:
@@ -241,6 +221,42 @@ def train_variants(
                 train(one, folder, resume=True, console=inner)
                 yield Run(name, seed, folder, _task(recipe, seed))
                 progress.advance(bar)
+
+
+def _check(
+    recipe: Recipe, out: Path, names: Sequence[str], seeds: Sequence[int], mixup: float | None
+) -> dict[str, Any] | None:
+    """All that can be known to fail, before the first training and not after hours of others.
+
+    Returns:
+        The outliers that OpenMix has where the recipe names none.
+    """
+    for name in names:
+        check_variant(name)
+        if list(names).count(name) > 1:
+            raise ValueError(f"variants must be named once each, and {name} is there twice")
+    if not names or not seeds:
+        raise ValueError("variants and seeds must hold at least one each, got none")
+    _check_taken(recipe, names)
+    task = _task(recipe, seeds[0])
+    outliers = _textures(task) if recipe.data.get("name") in TEXTURED else None
+    for name in names:
+        prepare(variant(recipe, name, seeds[0], mixup=mixup, outliers=outliers), task)
+        for folder in out.glob(f"{name}_*"):
+            number = folder.name.removeprefix(f"{name}_")
+            if number.isdecimal() and int(number) in seeds:
+                one = variant(recipe, name, int(number), mixup=mixup, outliers=outliers)
+                prepare(one, task, folder)
+    return outliers
+
+
+def _told(recipe: Recipe, one: Recipe) -> str:
+    """A variant's objective, and what of its training is not the recipe's, in a line."""
+    options = [f"{key} {value}" for key, value in one.objective.items() if key != "name"]
+    theirs, ours = msgspec.to_builtins(recipe.training), msgspec.to_builtins(one.training)
+    changed = [f"{key} {ours[key]}" for key in ours if key != "seed" and ours[key] != theirs[key]]
+    told = ", ".join(options) or "no options"
+    return told + (f"; in training {', '.join(changed)}" if changed else "")
 
 
 def _task(recipe: Recipe, seed: int) -> Task:

@@ -20,7 +20,7 @@ from rrfast.evaluate.summary import (
 )
 from rrfast.scores.named import STEP
 from rrfast.tables import Block
-from rrfast.train.variants import VARIANTS
+from rrfast.train.variant_names import VARIANTS
 
 #: The radius that is compared, the first of these that there is.
 RADII = ("radius_fast", "radius_search", "radius_bs", "radius_grad")

@@ -16,7 +16,7 @@ from rrfast.evaluate.summary import Row, Value, at, of, spread
 from rrfast.evaluate.trained import LEGEND as TRAINED
 from rrfast.evaluate.trained import Line, trained
 from rrfast.tables import BETTER, COLUMNS, CONVENTION, SHOWN, Block
-from rrfast.train.variants import VARIANTS
+from rrfast.train.variant_names import VARIANTS
 
 #: What RAT's Table 2 has a row for: training, and scores of which the first that is there is taken.
 PAPER = (

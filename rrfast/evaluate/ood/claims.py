@@ -12,7 +12,7 @@ from rrfast.evaluate.cell import difference
 from rrfast.evaluate.ood.appraisal import ACCEPTED
 from rrfast.evaluate.summary import Paired, Row, Value, at, counted, of, paired, runs_of
 from rrfast.tables import Block
-from rrfast.train.variants import VARIANTS
+from rrfast.train.variant_names import VARIANTS
 
 #: Of a verdict of -1, 0 and 1.
 MARKS = "✓·✗"
