@@ -24,6 +24,7 @@ pytest.importorskip("sklearn")
 from rrfast import cli
 from rrfast.data import Split
 from rrfast.data.cifar import Cifar
+from rrfast.evaluate.subject import _outliers
 from rrfast.models import FirstClasses, load_model
 from rrfast.objectives import ACET, CCAT, MAIL, OBJECTIVES, RAT, OpenMix, Standard
 from rrfast.train import (
@@ -315,6 +316,28 @@ def test_a_file_that_is_no_image(
     assert code == 2
     assert err.startswith(f"rrfast: {folders}/train/dog/3.png cannot be read as an image: ")
     assert len(err.splitlines()) == 1
+
+
+def test_outliers_from_files(folders: Path) -> None:
+    """Drawn by the seed of the step, whoever reads them; how many there are is written down."""
+    changes = ["objective={name: openmix, outliers: {name: image_folder, size: 8}}"]
+    changes += [f"objective.outliers.folder={folders}/train", "training.epochs=1"]
+    recipes = [in_folders(folders, *changes, f"training.workers={n}") for n in (0, 2)]
+    alone, together = (
+        train(recipe, folders / f"out{i}", console=QUIET) for i, recipe in enumerate(recipes)
+    )
+    for mine, theirs in zip(alone.model.parameters(), together.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    model, recipe = load_trained(folders / "out0")
+    assert isinstance(model, FirstClasses)
+    assert recipe.objective["outliers"]["n"] == 12
+    assert _outliers(recipe) == 12
+    assert _outliers(recipes[0]) is None
+    train(recipe, folders / "out0", resume=True, console=QUIET)
+    (folders / "train" / "cat" / "0.png").unlink()
+    sentence = "folder must have n=12 images below it, .* has 11"
+    with pytest.raises(ValueError, match=sentence):
+        train(recipe, folders / "out0", resume=True, console=QUIET)
 
 
 def test_fewer_images_of_a_folder(folders: Path) -> None:
