@@ -211,7 +211,7 @@ def test_a_drawn_file_that_is_no_image(folder, workers):
 
 
 def test_no_folder_of_images(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"folder must be a folder of images, got .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"must be a folder of images, got .*nowhere"):
         folder_images(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"there is no \.png, .* below .*empty"):

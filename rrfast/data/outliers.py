@@ -29,6 +29,8 @@ class ImageFiles:
     Attributes:
         root: The folder.
         files: Paths of the images below it.
+        size: Side of the images, in pixels.
+        shorter: Shorter side of an image before the crop, in pixels.
         shape: (n, 3, size, size).
     """
 
@@ -40,23 +42,21 @@ class ImageFiles:
     ) -> None:
         self.root = root
         self.files = files
+        self.size = size
+        self.shorter = shorter
         self.shape = (len(files), 3, size, size)
-        self._read = partial(read_bytes, size=size, shorter=shorter)
         self._workers = workers
 
     def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """The images of these rows [B]: [B, 3, H, W]."""
         files = [self.root / self.files[row] for row in rows]
-        result = np.empty((len(files), *self.shape[1:]), np.uint8)
-        if self._workers:
-            # Threads will do: Pillow decodes and scales without holding the interpreter's lock.
-            with ThreadPoolExecutor(self._workers) as pool:
-                images = pool.map(self._read, files)
-                for place, image in enumerate(images):
-                    result[place] = image
-        else:
-            for place, file in enumerate(files):
-                result[place] = self._read(file)
+        read = partial(read_bytes, size=self.size, shorter=self.shorter)
+        # Threads will do: Pillow decodes and scales without holding the interpreter's lock.
+        with ThreadPoolExecutor(self._workers or 1) as pool:
+            images = (pool.map if self._workers else map)(read, files)
+            result = np.empty((len(files), *self.shape[1:]), np.uint8)
+            for place, image in enumerate(images):
+                result[place] = image
         return result
 
 
