@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from rrfast.data import Outliers, random_images, random_textures
+from rrfast.data import Outliers, folder_images, random_images, random_textures
+from rrfast.data.folder import image_folder
 
 N = 20
 NAME = "300K_random_images.npy"
@@ -142,6 +143,84 @@ def test_a_file_of_no_images(file):
     np.save(file, np.zeros((0, 32, 32, 3), "u1"))
     with pytest.raises(ValueError, match=r"n at least 1|cannot be read"):
         random_images(file)
+
+
+# ------------------------------------------------------------------------------ images in a folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve photographs' worth of noise, of three shapes, in folders within folders."""
+    image = pytest.importorskip("PIL.Image")
+    generator = np.random.default_rng(0)
+    for i in range(12):
+        below = tmp_path / "places" / "ab"[i % 2] / "deep"
+        below.mkdir(parents=True, exist_ok=True)
+        shape = ((30, 20), (20, 30), (24, 24))[i % 3]
+        pixels = generator.integers(256, size=(*shape, 3), dtype=np.uint8)
+        image.fromarray(pixels).save(below / f"{i:02}.{('png', 'JPG')[i % 2]}")
+    (tmp_path / "places" / "a" / "list.txt").write_text("no image")
+    return tmp_path / "places"
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_folder_is_drawn_from_as_an_image_folder_is_read(folder, workers):
+    outliers = folder_images(folder, size=14, workers=workers)
+    assert len(outliers) == 12
+    torch.manual_seed(1)
+    x = outliers(torch.zeros(20, 3, 14, 14))
+    torch.manual_seed(1)
+    rows = torch.randint(12, (1, 20))[0].tolist()
+    # The same files, with the class above them that `image_folder` wants.
+    read = {f"{part}/deep/{file}": image for part in "ab" for file, image in files(folder / part)}
+    names = sorted(read)
+    assert torch.equal(x, torch.stack([read[names[row]] for row in rows]))
+    assert len({*rows}) > 8
+
+
+def files(part):
+    data = image_folder(part, size=14)
+    return [(Path(name).name, data[i][0]) for i, name in enumerate(data.files)]
+
+
+def test_a_folder_is_read_where_it_is_drawn_and_nowhere_else(folder, monkeypatch):
+    from rrfast.data import outliers as module
+
+    opened = []
+
+    def reading(file, **options):
+        opened.append(file.name)
+        return np.zeros((3, 8, 8), np.uint8)
+
+    monkeypatch.setattr(module, "read_bytes", reading)
+    outliers = folder_images(folder, size=8)
+    assert opened == []
+    torch.manual_seed(0)
+    outliers(torch.zeros(5, 3, 8, 8))
+    torch.manual_seed(0)
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.*") if p.suffix != ".txt")
+    assert opened == [Path(names[row]).name for row in torch.randint(12, (1, 5))[0]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_drawn_file_that_is_no_image(folder, workers):
+    for file in folder.rglob("*.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"\d\d\.png cannot be read as an image: "):
+        folder_images(folder, size=8, workers=workers)(torch.zeros(20, 3, 8, 8))
+
+
+def test_no_folder_of_images(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"must be a folder of images, got .*nowhere"):
+        folder_images(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"there is no \.png, .* below .*empty"):
+        folder_images(tmp_path / "empty")
+    for wrong in ({"size": 0}, {"size": 8, "shorter": 7}, {"workers": -1}):
+        with pytest.raises(ValueError, match=f"{[*wrong][-1]} must be an integer of at least"):
+            folder_images(folder, **wrong)
+    with pytest.raises(ValueError, match=r"x must have shape \[B, 3, 8, 8\], as the outliers have"):
+        folder_images(folder, size=8)(torch.zeros(2, 3, 9, 9))
 
 
 # -------------------------------------------------------------------------------------- the draws

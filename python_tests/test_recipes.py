@@ -22,10 +22,21 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")
 
 from rrfast import cli
-from rrfast.data import Split
+from rrfast.data import Outliers, Split
 from rrfast.data.cifar import Cifar
+from rrfast.evaluate.subject import _outliers
 from rrfast.models import FirstClasses, load_model
-from rrfast.objectives import ACET, CCAT, MAIL, OBJECTIVES, RAT, OpenMix, Standard
+from rrfast.objectives import (
+    ACET,
+    CCAT,
+    MAIL,
+    OBJECTIVES,
+    RAT,
+    Mixup,
+    OpenMix,
+    RegMixup,
+    Standard,
+)
 from rrfast.train import (
     Augment,
     Recipe,
@@ -61,15 +72,31 @@ def command(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int
 # ---------------------------------------------------------------------------- those that come along
 
 
+@pytest.fixture
+def outliers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Random images in place of those that do not come along, and where they were to be."""
+    read = []
+
+    def release(path: str, *, size: int = 32, **_: object) -> Outliers:
+        read.append(path)
+        return Outliers(torch.rand(5, 3, size, size))
+
+    monkeypatch.setattr(tasks, "random_images", release)
+    monkeypatch.setattr(tasks, "folder_images", release)
+    return read
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_recipes_parse_and_their_objectives_build(name: str) -> None:
+def test_recipes_parse_and_their_objectives_build(name: str, outliers: list[str]) -> None:
     recipe = load_recipe(name)
     objective: Any = make_objective(recipe, Split(torch.rand(2, 1, 8, 8), torch.zeros(2).long()))
     kinds = {"rat": RAT, "mail": MAIL, "acet": ACET, "ccat": CCAT, "standard": Standard}
+    kinds |= {"mixup": Mixup, "regmixup": RegMixup, "openmix": OpenMix}
     assert type(objective) is kinds[recipe.objective["name"]]
     for option, value in recipe.objective.items():
-        if option not in ("name", "noise"):
+        if option not in ("name", "noise", "outliers"):
             assert getattr(objective, option) == value
+    assert len(outliers) == ("outliers" in recipe.objective)
     if "epochs" in vars(objective):
         assert objective.epochs == recipe.training.epochs
 
@@ -102,6 +129,69 @@ def test_the_paper_s_numbers(name: str, epochs: int, batch: int, rate: float, al
     objective = make_objective(recipe)
     assert isinstance(objective, RAT)
     assert (objective.mode, objective.steps, objective.mixup) == ("rat", 1, alpha)
+
+
+#: In `path` or `folder` of a recipe's outliers.
+RANDOM_IMAGES, PLACES = "data/300K_random_images.npy", "data/places365/train"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "places"),
+    [
+        ("cifar10_rat", {"alpha": 20.0}, RANDOM_IMAGES),
+        ("cifar100_rat", {"alpha": 10.0}, RANDOM_IMAGES),
+        ("imagenet_rat", {}, PLACES),
+    ],
+)
+def test_what_rat_compares_with(
+    name: str, options: dict[str, float], places: str, outliers: list[str]
+) -> None:
+    """Tables 2, B.2 and 3: each has its own paper's options, and the recipe's training."""
+    recipe = load_recipe(name)
+    assert variant(recipe, "regmixup", 0).objective == {"name": "regmixup", **options}
+    openmix = variant(recipe, "openmix", 0)
+    objective = make_objective(openmix)
+    assert isinstance(objective, OpenMix)
+    assert (objective.alpha, objective.weight) == (10, 1)
+    assert outliers == [places]
+    mixup = make_objective(variant(recipe, "mixup", 0))
+    assert isinstance(mixup, Mixup)
+    assert (mixup.alpha, mixup.mixup_off_epochs) == (recipe.objective["mixup"], 0)
+    for one in ("standard", "mixup", "regmixup", "openmix", "rat_mixup"):
+        assert variant(recipe, one, 0).training == recipe.training
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "rate", "decay", "alpha"),
+    [
+        ("cifar10_openmix", 128, 0.1, 5e-4, 10),
+        ("cifar100_openmix", 128, 0.1, 5e-4, 10),
+        ("imagenet_openmix", 6 * 256, 0.1 * 6, 1e-4, 10),
+        ("cifar10_regmixup", 128, 0.1, 5e-4, 20),
+        ("cifar100_regmixup", 128, 0.1, 5e-4, 10),
+        ("imagenet_regmixup", 1024, 0.4, 1e-4, 10),
+        ("cifar10_mixup", 128, 0.1, 1e-4, 1),
+        ("cifar100_mixup", 128, 0.1, 1e-4, 1),
+        ("imagenet_mixup", 1024, 0.4, 1e-4, 0.2),
+    ],
+)
+def test_the_baselines_own_numbers(
+    name: str, batch: int, rate: float, decay: float, alpha: float, outliers: list[str]
+) -> None:
+    """Of half the loss, as RegMixup is released, SGD takes twice the rate and half the decay."""
+    recipe = load_recipe(name)
+    training = recipe.training
+    half = 0.5 if name.endswith("regmixup") else 1
+    assert (training.optimizer, training.momentum, training.batch_size) == ("sgd", 0.9, batch)
+    assert training.learning_rate == pytest.approx(rate * half, rel=1e-12)
+    assert training.weight_decay == decay / half
+    assert training.nesterov == (name in ("cifar10_regmixup", "cifar100_regmixup"))
+    objective: Any = make_objective(recipe)
+    assert objective.alpha == alpha
+    assert getattr(objective, "weight", 1) == 1
+    assert getattr(objective, "mixup_off_epochs", 0) == 0
+    places = PLACES if name.startswith("imagenet") else RANDOM_IMAGES
+    assert outliers == ([places] if name.endswith("openmix") else [])
 
 
 @pytest.mark.parametrize(
@@ -163,6 +253,11 @@ def test_odin_s_numbers(data: str) -> None:
         ("cifar10_densenet_odin", {0: 0.1, 149: 0.1, 150: 0.01, 225: 1e-3, 299: 1e-3}),
         ("cifar100_wrn_odin", {0: 0.1, 99: 0.1, 100: 0.01, 149: 0.01, 150: 1e-3, 199: 1e-3}),
         ("cifar10_ccat", {0: 0.075, 1: 0.075 * 0.95, 74: 0.075 * 0.95**74, 199: 0.075 * 0.95**199}),
+        ("cifar10_openmix", {0: 0.1, 99: 0.1, 100: 0.01, 149: 0.01, 150: 1e-3, 199: 1e-3}),
+        ("cifar100_regmixup", {0: 0.05, 149: 0.05, 150: 5e-3, 249: 5e-3, 250: 5e-4, 349: 5e-4}),
+        ("cifar10_mixup", {0: 0.1, 59: 0.1, 60: 0.01, 119: 0.01, 120: 1e-3, 180: 1e-4, 199: 1e-4}),
+        ("imagenet_openmix", {5: 0.6, 29: 0.6, 30: 0.06, 60: 6e-3, 79: 6e-3, 80: 6e-4, 89: 6e-4}),
+        ("imagenet_mixup", {5: 0.4, 29: 0.4, 30: 0.04, 60: 4e-3, 79: 4e-3, 80: 4e-4, 89: 4e-4}),
         ("cifar10_rat", {5: 0.2, 499: 0.1 * (1 + math.cos(math.pi * 494 / 495))}),
     ],
 )
@@ -211,9 +306,9 @@ RELEASES = {
     "name", [name for name in NAMES if load_recipe(name).data["name"] in RELEASES]
 )
 def test_three_steps_with_the_network_of_the_recipe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, outliers: list[str]
 ) -> None:
-    """On random images of the shape of the release."""
+    """On random images of the shape of the release, and random outliers of their shape."""
     pytest.importorskip("pytorchcv")
     data = load_recipe(name).data["name"]
     shape, classes = RELEASES[data]
@@ -226,18 +321,19 @@ def test_three_steps_with_the_network_of_the_recipe(
 
     def release(folder: str | None, *_: object) -> Cifar:
         read.append(folder)
-        return Cifar(split(12), split(6))
+        return Cifar(split(6), split(4))
 
     monkeypatch.setattr(tasks, data, release)
     changes = ["data.validation=2", "data.folder=here", "training.epochs=1"]
-    changes += ["training.batch_size=4", "training.warmup_epochs=0"]
+    changes += ["training.batch_size=2", "training.warmup_epochs=0"]
     recipe = load_recipe(name, changes)
     known = {"steps": 1, "warmup": 0, "mixup_off_epochs": 0}
     shorter = {key: known.get(key, value) for key, value in recipe.objective.items()}
     fitted = train(msgspec.structs.replace(recipe, objective=shorter), tmp_path, console=QUIET)
     assert read == ["here"]
     assert math.isfinite(fitted.history[0]["loss"])
-    assert fitted.model(split(2).x).shape == (2, classes)
+    assert len(outliers) == ("outliers" in recipe.objective)
+    assert fitted.model(split(2).x).shape == (2, classes + len(outliers))
     if recipe.model.normalize is not None:
         assert fitted.model[0].std.tolist() == pytest.approx([0.2023, 0.1994, 0.2010])
 
@@ -315,6 +411,32 @@ def test_a_file_that_is_no_image(
     assert code == 2
     assert err.startswith(f"rrfast: {folders}/train/dog/3.png cannot be read as an image: ")
     assert len(err.splitlines()) == 1
+
+
+def test_outliers_from_files(folders: Path) -> None:
+    """Drawn by the seed of the step, whoever reads them; how many there are is written down."""
+    changes = ["objective={name: openmix, outliers: {name: image_folder, size: 8}}"]
+    changes += [f"objective.outliers.folder={folders}/train", "training.epochs=1"]
+    recipes = [in_folders(folders, *changes, f"training.workers={n}") for n in (0, 2)]
+    alone, together = (
+        train(recipe, folders / f"out{i}", console=QUIET) for i, recipe in enumerate(recipes)
+    )
+    for mine, theirs in zip(alone.model.parameters(), together.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    model, recipe = load_trained(folders / "out0")
+    assert isinstance(model, FirstClasses)
+    assert recipe.objective["outliers"]["n"] == 12
+    assert _outliers(recipe) == 12
+    assert _outliers(recipes[0]) is None
+    # Workers are free.
+    faster = msgspec.structs.replace(
+        recipe, training=msgspec.structs.replace(recipe.training, workers=2)
+    )
+    assert len(train(faster, folders / "out0", resume=True, console=QUIET).history) == 1
+    (folders / "train" / "cat" / "0.png").unlink()
+    sentence = "folder must have n=12 images below it, .* has 11"
+    with pytest.raises(ValueError, match=sentence):
+        train(recipe, folders / "out0", resume=True, console=QUIET)
 
 
 def test_fewer_images_of_a_folder(folders: Path) -> None:
@@ -662,7 +784,7 @@ def test_files_that_are_no_recipes(tmp_path: Path, capsys: pytest.CaptureFixture
         (
             tmp_path / "none.yaml",
             1,
-            "recipe must be a file, or one of cifar100_rat, cifar10_acet, ci",
+            f"recipe must be a file, or one of {', '.join(NAMES)}, got",
         ),
         (tmp_path, 1, "recipe must be a file, or one of"),
         ("../recipes/digits_rat", 1, "recipe must be a file, or one of"),

@@ -190,9 +190,11 @@ def test_settings_are_printed_before_the_trainings(tmp_path: Path) -> None:
 
 
 def test_openmix_is_told_its_outliers_on_cifar() -> None:
-    recipe = load_recipe("cifar10_rat", ["model.name=rrfast.data:synthetic_cnn"])
     with pytest.raises(ValueError, match=r"say which, such as openmix\.outliers="):
-        variant(recipe, "openmix", 0)
+        variant(load_recipe("cifar10_acet"), "openmix", 0)
+    recipe = load_recipe("cifar10_rat", ["openmix.outliers.path=here.npy"])
+    named = {"name": "random_images", "path": "here.npy"}
+    assert variant(recipe, "openmix", 0).objective == {"name": "openmix", "outliers": named}
 
 
 def test_bad_input() -> None:

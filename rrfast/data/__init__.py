@@ -4,9 +4,9 @@ Without a download: `digits` is real, `synthetic` any size. From files you have:
 `cifar100` read the binary releases, `cifar10c` the corrupted test images, `mnist`, `fashion_mnist`
 and `emnist` the idx files, `svhn` the .mat files, `image_folder` a folder per class. `augment`
 crops and flips a batch on its device. `corrupt` puts images of any task under the 15 corruptions of
-CIFAR-10-C. `random_images` and `random_textures` are images of no class, which `Outliers` draws
-batches from; `SmoothedNoise` makes batches of noise from training images. `random_crops`, `resized`
-and `sample_photos` are natural images of another kind.
+CIFAR-10-C. `random_images`, `folder_images` and `random_textures` are images of no class, which
+`Outliers` draws batches from; `SmoothedNoise` makes batches of noise from training images.
+`random_crops`, `resized` and `sample_photos` are natural images of another kind.
 """
 
 from rrfast.data.augment import augment
@@ -17,7 +17,7 @@ from rrfast.data.digits import Digits, Split, digits, digits_cnn
 from rrfast.data.folder import ImageFolder, image_folder
 from rrfast.data.idx import EMNIST_CLASSES, Mnist, emnist, fashion_mnist, mnist
 from rrfast.data.noise import gaussian_noise, uniform_noise
-from rrfast.data.outliers import Outliers, random_images, random_textures
+from rrfast.data.outliers import Outliers, folder_images, random_images, random_textures
 from rrfast.data.patches import random_crops, resized, sample_photos
 from rrfast.data.smoothed_noise import SmoothedNoise, smoothed_noise
 from rrfast.data.svhn import Svhn, svhn
@@ -45,6 +45,7 @@ __all__ = [
     "digits_cnn",
     "emnist",
     "fashion_mnist",
+    "folder_images",
     "gaussian_noise",
     "image_folder",
     "mnist",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -74,7 +75,15 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
 def read_image(
     file: Path, *, channels: int = 3, size: int | None = None, shorter: int | None = None
 ) -> Tensor:
-    """One image of a file, [C, H, W] float32 in [0, 1].
+    """One image of a file, [C, H, W] float32 in [0, 1]: the bytes of `read_bytes` over 255."""
+    pixels = read_bytes(file, channels=channels, size=size, shorter=shorter)
+    return torch.from_numpy(pixels).to(torch.float32) / 255
+
+
+def read_bytes(
+    file: Path, *, channels: int = 3, size: int | None = None, shorter: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """One image of a file, [C, H, W].
 
     What has more pixels than `PIL.Image.MAX_IMAGE_PIXELS` (89 million, unless you set another
     number, or None) is refused before it is decoded: a file of a few kilobytes can hold gigabytes.
@@ -110,8 +119,7 @@ def read_image(
             pixels = np.array(converted)
     except Exception as error:  # Pillow's decoders raise anything: AVIF's a RuntimeError
         raise ValueError(f"{file} cannot be read as an image: {error}") from error
-    x = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
-    return x.to(torch.float32) / 255
+    return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
 
 
 def require_pillow(who: str) -> None:

@@ -1,8 +1,10 @@
-"""Images of no class, to be mixed into a training: released ones, or textures made here."""
+"""Images of no class, to be mixed into a training: released, in files, or textures made here."""
 
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,49 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rrfast.checks import check_count, check_floating, check_path, describe
+from rrfast.data.folder import SUFFIXES, image_files, read_bytes, require_pillow
 from rrfast.data.npy import npy_array
 from rrfast.draws import own_draws, seeded
 
 SOURCE = "https://github.com/hendrycks/outlier-exposure"
 FILE = "300K_random_images.npy"
+
+
+class ImageFiles:
+    """Images in files as an array of bytes [n, 3, H, W] of which an index reads its rows.
+
+    Attributes:
+        root: The folder.
+        files: Paths of the images below it.
+        size: Side of the images, in pixels.
+        shorter: Shorter side of an image before the crop, in pixels.
+        shape: (n, 3, size, size).
+    """
+
+    ndim = 4
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self, root: Path, files: list[str], *, size: int, shorter: int, workers: int
+    ) -> None:
+        self.root = root
+        self.files = files
+        self.size = size
+        self.shorter = shorter
+        self.shape = (len(files), 3, size, size)
+        self._workers = workers
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """The images of these rows [B]: [B, 3, H, W]."""
+        files = [self.root / self.files[row] for row in rows]
+        read = partial(read_bytes, size=self.size, shorter=self.shorter)
+        # Threads will do: Pillow decodes and scales without holding the interpreter's lock.
+        with ThreadPoolExecutor(self._workers or 1) as pool:
+            images = (pool.map if self._workers else map)(read, files)
+            result = np.empty((len(files), *self.shape[1:]), np.uint8)
+            for place, image in enumerate(images):
+                result[place] = image
+        return result
 
 
 class Outliers:
@@ -31,7 +71,7 @@ class Outliers:
     Args:
         images: [n, C, H, W]: a tensor of bytes or of floating point in [0, 1], or a NumPy array of
             bytes, a memory map among them, of which only the drawn rows are ever read. It is kept,
-            not copied; a tensor may lie on any device.
+            not copied; a tensor may lie on any device. Images in files are `folder_images`.
 
     Attributes:
         images: As given.
@@ -46,8 +86,8 @@ class Outliers:
         torch.Size([4, 1, 8, 8])
     """
 
-    def __init__(self, images: Tensor | npt.NDArray[np.uint8]) -> None:
-        if isinstance(images, np.ndarray):
+    def __init__(self, images: Tensor | npt.NDArray[np.uint8] | ImageFiles) -> None:
+        if isinstance(images, (np.ndarray, ImageFiles)):
             if images.dtype != np.uint8:
                 raise TypeError(f"images must be uint8 as an array, got {_described(images)}")
         elif not isinstance(images, Tensor):
@@ -160,6 +200,61 @@ def random_images(path: str | os.PathLike[str]) -> Outliers:
     return Outliers(images.transpose(0, 3, 1, 2))
 
 
+def folder_images(
+    folder: str | os.PathLike[str],
+    *,
+    size: int = 224,
+    shorter: int | None = None,
+    workers: int = 0,
+) -> Outliers:
+    """All images below a folder, such as Places365, which OpenMix has beside ImageNet.
+
+    Only the drawn ones are read, each time anew, scaled and cropped as `image_folder` does it.
+
+    Args:
+        folder: With *.png, *.jpg and *.jpeg at any depth; how they are grouped does not count.
+        size: Side of the images, in pixels: that of the images they are mixed with.
+        shorter: Shorter side before the crop, in pixels, at least `size`; None is 8/7 of `size`.
+        workers: Threads that read a batch together; 0: the caller's own. What is drawn does not
+            depend on it.
+
+    Returns:
+        `Outliers` of [n, 3, size, size] bytes. A drawn file that cannot be read as an image raises
+        a ValueError that names it.
+
+    Raises:
+        FileNotFoundError: `folder` is none, or has no image.
+        ImportError: Pillow is not installed.
+        TypeError: `folder` is no path.
+        ValueError: `size`, `shorter` or `workers` is no integer, or too small.
+
+    Cost: The names of all files are kept, and none of their pixels.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (60, 40)).save(f"{folder}/1.jpg")
+        ...     folder_images(folder, size=32)(torch.rand(4, 3, 32, 32)).shape
+        torch.Size([4, 3, 32, 32])
+    """
+    check_path("folder", folder)
+    check_count("size", size)
+    shorter = size * 8 // 7 if shorter is None else shorter
+    check_count("shorter", shorter, least=size)
+    check_count("workers", workers, least=0)
+    require_pillow("rrfast.data.folder_images")
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"folder must be a folder of images, got {root}")
+    files = image_files(root)
+    if not files:
+        raise FileNotFoundError(
+            f"folder must have an image, and there is no {', '.join(SUFFIXES)} below {root}"
+        )
+    return Outliers(ImageFiles(root, files, size=size, shorter=shorter, workers=workers))
+
+
 def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0) -> Tensor:
     """Outliers made of nothing but noise at several scales, for tasks that have no others.
 
@@ -208,7 +303,7 @@ def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0)
     return x.sub_(mean).mul_(contrast / deviation).add_(0.5).clamp_(0, 1)
 
 
-def _described(images: Tensor | npt.NDArray[Any]) -> str:
+def _described(images: Tensor | npt.NDArray[Any] | ImageFiles) -> str:
     if isinstance(images, Tensor):
         return describe(images)
     return f"a {images.dtype} array of shape {list(images.shape)}"

@@ -29,7 +29,8 @@ class Subject(NamedTuple):
     seed: int
     load: Callable[[], tuple[nn.Module, Task]]
     data: str = ""  #: what it is tested on, as it is printed
-    outliers: int = 0  #: images beside the task's that its training has seen
+    #: Images beside the task's that its training has seen; None where its recipe does not say.
+    outliers: int | None = 0
     #: Of a training's weights, those that `load` gives, "last" or "best"; else "given".
     checkpoint: str = "last"
     #: What `load` would be for each of the weights that its folder has, "last" and "best".
@@ -231,9 +232,11 @@ def _objective(recipe: Recipe) -> str:
     return VARIANTS.get(name, name)
 
 
-def _outliers(recipe: Recipe) -> int:
+def _outliers(recipe: Recipe) -> int | None:
     outliers = recipe.objective.get("outliers")
     if not isinstance(outliers, dict):
         return 0
+    if outliers.get("name") == "image_folder":
+        return outliers.get("n")  # which the training wrote down
     # The release of random_images; opening it here would need the file.
     return 300_000 if outliers.get("name") == "random_images" else int(outliers.get("n", 10_000))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rrfast.checks import plain
 from rrfast.data import ImageFolder, Split
+from rrfast.data.outliers import ImageFiles
 from rrfast.digest import digest_of
 from rrfast.train.batches import length
 
@@ -98,16 +99,17 @@ def _of_data(data: Data, where: str, told: _Told) -> dict[str, str]:
     if isinstance(data, Split):
         return parts | {"pixels": _short(digest_of([("x", data.x)]))}
     if isinstance(data, ImageFolder):
-        # Not the contents, which take an epoch to read, nor the time, which a copy changes.
-        files = hashlib.sha256()
-        for name in data.files:
-            files.update(f"{name} {(data.root / name).stat().st_size}\n".encode())
-        return parts | {
-            "files": _short(files.hexdigest()),
-            "size": f"{data.size} of {data.shorter}",
-        }
+        return parts | _of_files(data)
     told.unseen.append(f"{where}, whose images are read by {_name(type(data))}")
     return parts
+
+
+def _of_files(images: ImageFolder | ImageFiles) -> dict[str, str]:
+    # Not the contents, which take an epoch to read, nor the time, which a copy changes.
+    files = hashlib.sha256()
+    for name in images.files:
+        files.update(f"{name} {(images.root / name).stat().st_size}\n".encode())
+    return {"files": _short(files.hexdigest()), "size": f"{images.size} of {images.shorter}"}
 
 
 class _Told:
@@ -117,6 +119,7 @@ class _Told:
         self.unseen: list[str] = []
         self._kinds: tuple[tuple[Any, Callable[[Any, str, Above], str]], ...] = (
             ((Tensor, np.ndarray), self._array),
+            (ImageFiles, self._files),
             ((list, tuple), self._items),
             (Mapping, self._mapping),
             (functools.partial, self._partial),
@@ -143,6 +146,9 @@ class _Told:
             return "itself"
         tell = next(tell for kinds, tell in self._kinds if isinstance(value, kinds))
         return _short(tell(value, where, (*above, id(value))))
+
+    def _files(self, value: ImageFiles, where: str, above: Above) -> str:
+        return f"{len(value.files)} images ({self._named(_of_files(value), where, above)})"
 
     def _items(self, value: Sequence[object], where: str, above: Above) -> str:
         return f"[{', '.join(self.of(item, where, above) for item in value)}]"

@@ -67,7 +67,11 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     options = dict(recipe.objective)
     if isinstance(options.get("outliers"), Mapping):
         options["outliers"] = _by_name(
-            "objective.outliers", OUTLIERS, options["outliers"], seed=recipe.training.seed
+            "objective.outliers",
+            OUTLIERS,
+            options["outliers"],
+            seed=recipe.training.seed,
+            workers=recipe.training.workers,
         )
     if isinstance(options.get("noise"), Mapping):
         if not isinstance(train, Split):
@@ -253,7 +257,7 @@ def prepare(
         resumed: A folder whose training, where there is one, must be of this recipe.
 
     Returns:
-        The recipe with its number of classes, the model, the objective.
+        The recipe with its numbers of classes and of outliers, the model, the objective.
 
     Raises:
         OSError, TypeError, ValueError: As the parts of the recipe raise them; `resumed` holds a
@@ -262,12 +266,24 @@ def prepare(
     objective = make_objective(recipe, task.train)
     classes = task.classes if recipe.model.classes is None else recipe.model.classes
     named = msgspec.structs.replace(recipe.model, classes=classes)
-    recipe = msgspec.structs.replace(recipe, model=named)
+    recipe = msgspec.structs.replace(
+        recipe, model=named, objective=_counted(recipe.objective, objective)
+    )
     if resumed is not None:
         written = Path(resumed, RECIPE)
         if written.is_file() and Path(resumed, "checkpoint.pt").is_file():
             _check_same(recipe, load_recipe(written), written)
     return recipe, make_model(recipe), objective
+
+
+def _counted(options: Options, objective: Any) -> Options:
+    """An objective's options, with the number of outliers where they are as many as there are."""
+    outliers = options.get("outliers")
+    if not isinstance(outliers, Mapping):
+        return options
+    if options_of(OUTLIERS[outliers["name"]]).get("n", 0) is not None:
+        return options
+    return options | {"outliers": {**outliers, "n": len(objective.outliers)}}
 
 
 def _check_same(here: Recipe, there: Recipe, path: Path) -> None:

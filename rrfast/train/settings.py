@@ -77,7 +77,8 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         checkpoint_steps: Steps after which the state is saved also within an epoch; None: only at
             the end of every epoch.
         tensorboard: Write events for TensorBoard beside log.csv.
-        workers: Processes that read images from files; 0: the training's own.
+        workers: Processes that read images from files, and threads of each process that read
+            outliers; 0: the training's own.
         threads: CPU threads of torch; None leaves them. The last bits of a sum depend on it.
         seed: Decides the order of the images, augmentation and what an objective draws.
     """

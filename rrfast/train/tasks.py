@@ -22,6 +22,7 @@ from rrfast.data import (
     digits,
     emnist,
     fashion_mnist,
+    folder_images,
     image_folder,
     mnist,
     random_images,
@@ -267,6 +268,33 @@ def random_images_outliers(path: str) -> Outliers:
     return random_images(path)
 
 
+def image_folder_outliers(
+    folder: str,
+    workers: int = 0,
+    *,
+    n: int | None = None,
+    size: int = 224,
+    shorter: int | None = None,
+) -> Outliers:
+    """`rrfast.data.folder_images`.
+
+    Args:
+        folder: As there.
+        workers: As there; those of the training.
+        n: How many images there must be, since what is drawn depends on it; None: as many as there
+            are, which `train` writes down.
+        size: As there.
+        shorter: As there.
+    """
+    outliers = folder_images(folder, size=size, shorter=shorter, workers=workers)
+    if n is not None and len(outliers) != n:
+        raise ValueError(
+            f"folder must have n={n} images below it, as in the training that wrote this down, "
+            f"and {folder} has {len(outliers)}"
+        )
+    return outliers
+
+
 def textures_outliers(
     seed: int = 0, *, n: int = 10_000, size: int = 32, channels: int = 3
 ) -> Outliers:
@@ -277,6 +305,7 @@ def textures_outliers(
 #: What `objective: {outliers: {name: ...}}` may name.
 OUTLIERS: dict[str, Callable[..., Outliers]] = {
     "random_images": random_images_outliers,
+    "image_folder": image_folder_outliers,
     "textures": textures_outliers,
 }
 

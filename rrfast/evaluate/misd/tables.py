@@ -129,9 +129,13 @@ def _networks(rows: list[Row]) -> Block:
             for key in NETWORK
         ]
         accuracy = _cell(own, "accuracy", 100.0, 2)
-        cells.append([training, accuracy, *facts, str(own[0]["outliers"] or "–")])
+        cells.append([training, accuracy, *facts, _seen(own[0]["outliers"])])
     head = ["training", "accuracy\n%", *NETWORK.values(), "outliers\nseen"]
     return Block("Trainings", head, cells, 1)
+
+
+def _seen(outliers: int | None) -> str:
+    return "not known" if outliers is None else str(outliers or "–")
 
 
 def _trained(rows: list[Row], where: str, value: Callable[[str], Value]) -> Iterator[Block]:
@@ -161,7 +165,7 @@ def _paper(rows: list[Row]) -> Block | None:
         if score is None:
             continue
         own = of(of_training, score=score)
-        cells.append([VARIANTS[name], score, *_cells(own), str(own[0]["outliers"] or "–")])
+        cells.append([VARIANTS[name], score, *_cells(own), _seen(own[0]["outliers"])])
     if len({cell[0] for cell in cells}) < 2:
         return None
     head = ["training", "score", *(COLUMNS[name][0] for name in SHOWN), "outliers\nseen"]

@@ -275,7 +275,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     }
     if undefined:
         lines.append(f"NaN on some images, and so no metric: {', '.join(sorted(undefined))}.")
-    seen = sorted({row["training"] for row in rows if row["outliers"]})
+    seen = sorted({row["training"] for row in rows if row["outliers"] != 0})
     if seen:
         lines.append(f"Images of no class were in the training of {', '.join(seen)}.")
     said = list(sentences(result))
