@@ -159,6 +159,19 @@ def test_a_set_is_images_of_the_shape_from_a_seed(
     assert not torch.equal(first, other)
 
 
+def test_other_data_in_colour_are_grey_by_the_mean_of_channels(
+    model: nn.Module, task: Task
+) -> None:
+    """ACET's grey CIFAR-10; photographs of a folder stay as Pillow makes them grey."""
+    name = "synthetic train=10 validation=10 test=9 size=8"
+    found = made(f"task:{name}", _wanted(model, task))
+    colour = TASKS["synthetic"](0, train=10, validation=10, test=9, size=8).test.x
+    grey = colour.double().mean(dim=1).float()
+    assert colour.shape[1] == 3
+    near = (found[:, None, 0] - grey[None]).abs().amax(dim=(2, 3)).amin(dim=1)
+    assert bool((near <= 1e-6).all())
+
+
 def test_a_set_with_fewer_images_is_all_of_them(
     model: nn.Module, task: Task, folder: Path, tmp_path: Path
 ) -> None:

@@ -115,7 +115,7 @@ def confidence_scaling(
 
 
 def scaled_up(x: Tensor, log_alpha: Tensor, box: Tensor | None) -> Tensor:
-    """The input times alpha, put back into a box of `rrfast.ops.channel_bounds`; alpha is e^80 at most."""
+    """The input times alpha, which is e^80 at most, put back into a box of `channel_bounds`."""
     alpha = log_alpha.clamp(max=LAST).exp().view(-1, *[1] * (x.dim() - 1))
     z = (x * alpha).to(x.dtype)
     if box is None:
