@@ -95,9 +95,29 @@ def test_acet_is_above_ceda_and_goes_up_with_the_steps() -> None:
     assert ACET(negative, eps=0, steps=2)(model, x, y) == ceda
 
 
+def test_restarts_are_those_of_the_attack() -> None:
+    """Of several random starts the most confident point, sample by sample."""
+    model, (x, y) = network(), batch(32)
+    options: dict[str, Any] = {"eps": 0.3, "steps": 2, "step_size": 0.2, "start": "uniform"}
+
+    def loss(restarts: int) -> float:
+        torch.manual_seed(5)
+        return ACET(negative, **options, restarts=restarts)(model, x, y).item()
+
+    losses = [loss(restarts) for restarts in (1, 2, 8)]
+    assert losses[0] < losses[1] < losses[2]
+    watched = Watched()
+    ACET(negative, steps=3, restarts=2).backward(watched, x, y)
+    # The noise itself, twice three steps and a last point, and the training step.
+    assert watched.passes == [(False, 32)] * 9 + [(True, 64)]
+    with pytest.raises(ValueError, match="restarts"):
+        ACET(negative, start="input", restarts=2)
+
+
 def test_the_defaults_are_the_paper_s() -> None:
     attack = ACET(negative)._attack
     assert (attack.eps, attack.steps, attack.start) == (0.3, 40, "uniform_norm")
+    assert attack.restarts == 1
     assert attack.step_size * attack.eps == pytest.approx(0.0075, rel=1e-15)
     assert (attack.loss, attack.keep, attack.origin) == ("confidence", "loss", True)
 

@@ -169,6 +169,15 @@ def test_grey_of_files_is_pillows(make: Callable[..., Tensor], folder: Path) -> 
     )
 
 
+def test_grey_of_files_by_the_mean(folder: Path) -> None:
+    x = resized(folder, (1, 16, 16), grey="mean")
+    colour = resized(folder, (3, 16, 16))
+    # As above; and what is grey in the file stays as it is.
+    torch.testing.assert_close(x[:, 0], colour.mean(dim=1), rtol=0, atol=4 * 2**-24)
+    with pytest.raises(ValueError, match="grey must be one of luminance, mean, got 'L'"):
+        resized(folder, (1, 16, 16), grey="L")
+
+
 @pytest.mark.parametrize("make", MAKERS)
 def test_grey_and_colour_of_tensors(make: Callable[..., Tensor]) -> None:
     colour = torch.rand(3, 4, 4)
@@ -178,6 +187,9 @@ def test_grey_and_colour_of_tensors(make: Callable[..., Tensor]) -> None:
     # Three weights, three products and two sums are rounded, all of numbers up to 1.
     assert (grey - expected).abs().max() <= 4 * torch.finfo(torch.float32).eps
     assert torch.equal(make([colour[:1]], (3, 4, 4))[0], colour[:1].expand(3, 4, 4))
+    mean = resized([colour], (1, 4, 4), grey="mean")[0, 0].double()
+    assert (mean - colour.double().mean(dim=0)).abs().max() <= 4 * torch.finfo(torch.float32).eps
+    assert resized(torch.ones(1, 3, 9, 9), (1, 9, 9), grey="mean").max() <= 1
     two = torch.rand(2, 4, 4, dtype=torch.float64)
     assert torch.equal(make([two], (2, 4, 4))[0], two.float())
     raw = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)

@@ -72,6 +72,53 @@ def test_in_the_box_there_may_be_none(relu: nn.Module, noise: Tensor) -> None:
     assert bool((found.confidence >= ones - 1e-12).all())
 
 
+def test_in_the_box_hardly_any_is_missed() -> None:
+    """Against thousands of factors: a search that doubles walks over 1 to 5 of 100."""
+    missed = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).double()
+        with torch.no_grad():
+            model[2].weight.mul_(20)
+        x = torch.rand(300, 64, dtype=torch.float64)
+        last = (1 / x).amax(dim=1).log()
+        factors = (torch.linspace(0, 1, 2000, dtype=torch.float64)[:, None] * last).exp()
+        dense = torch.stack([confidence(model, (a[:, None] * x).clamp(0, 1)) for a in factors])
+        # Half of them come that far somewhere on the way.
+        wanted = dense.amax(dim=0).median().item()
+        found = confidence_scaling(model, x, wanted, bounds=(0, 1), budget=48)
+        reached = (dense >= wanted).any(dim=0)
+        missed.append((reached & ~found.found).double().mean().item())
+        # What is found is there.
+        at = confidence(model, (found.upper[:, None] * x).clamp(0, 1))[found.found]
+        assert bool((at >= wanted - 1e-9).all())
+        at = confidence(model, (found.lower[:, None] * x).clamp(0, 1))
+        assert bool(((at < wanted + 1e-9) | (found.upper == 1)).all())
+        assert bool(
+            ((found.lower <= found.alpha) & (found.alpha <= found.upper))[found.found].all()
+        )
+    assert max(missed) <= 0.01, missed
+
+
+def test_in_the_box_the_first_crossing_is_bracketed() -> None:
+    """Two pixels and odds that are known: up to where the first is full, then down again."""
+    model = nn.Linear(2, 2, bias=False).double()
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[4.0, -3.0], [0.0, 0.0]]))
+    x = torch.tensor([[0.5, 0.05], [0.5, 0.05], [0.0, 0.05], [0.0, 0.0]], dtype=torch.float64)
+    # Odds (4 / 2 - 3 / 20) alpha until alpha is 2, that is 3.7, then down to 4 - 3; or 3 at last.
+    wanted = 1 / (1 + math.exp(-2.9))
+    found = confidence_scaling(model, x, wanted, bounds=(0, 1))
+    assert found.found.tolist() == [True, True, True, False]
+    roots = torch.tensor([2.9 / 1.85, 2.9 / 1.85, 2.9 / 3 * 20], dtype=torch.float64)
+    torch.testing.assert_close(found.alpha[:3], roots, rtol=1e-3, atol=0)
+    assert bool(((found.lower < found.alpha) & (found.alpha < found.upper))[:3].all())
+    assert found.confidence[3].item() == pytest.approx(0.5)
+    # Below zero, where the box ends elsewhere.
+    found = confidence_scaling(model, -x[:1] / 10, wanted, bounds=(-1, 0.2))
+    assert found.alpha.item() == pytest.approx(2.9 / 0.185, rel=1e-3)
+
+
 def test_far_roots_are_found() -> None:
     """ACET's model of MNIST has a median of 3e15."""
     model = nn.Linear(N, 2, bias=False).double()
@@ -85,13 +132,15 @@ def test_far_roots_are_found() -> None:
 
 def test_nan_empty_and_waiting(relu: nn.Module, noise: Tensor) -> None:
     noise[0, 0] = math.nan
-    found = confidence_scaling(relu, noise[:2])
-    assert bool(found.alpha[0].isnan())
-    assert bool(found.alpha[1].isfinite())
-    assert confidence_scaling(relu, noise[:0]).alpha.shape == (0,)
-    with Calls() as calls:
-        confidence_scaling(relu, noise)
-    assert calls.waiting == set()
+    for box in (None, (0.0, 1e6)):
+        found = confidence_scaling(relu, noise[:2], bounds=box)
+        assert bool(found.alpha[0].isnan())
+        assert not bool(found.found[0])
+        assert bool(found.alpha[1].isfinite())
+        assert confidence_scaling(relu, noise[:0], bounds=box).alpha.shape == (0,)
+        with Calls() as calls:
+            confidence_scaling(relu, noise, bounds=box)
+        assert calls.waiting == set()
 
 
 def test_errors(relu: nn.Module, noise: Tensor) -> None:

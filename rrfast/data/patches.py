@@ -17,8 +17,8 @@ from rrfast.draws import seeded
 
 #: A folder, or images [C, h, w].
 Images = str | os.PathLike[str] | Sequence[Tensor] | Tensor
-#: Weights of red, green and blue in grey, Pillow's.
-GREY = (0.299, 0.587, 0.114)
+#: Weights of red, green and blue in grey: Pillow's, and ACET's.
+GREYS = {"luminance": (0.299, 0.587, 0.114), "mean": (1 / 3, 1 / 3, 1 / 3)}
 #: Sides of a patch of `sample_photos` that is scaled down, in sides of the result.
 SCALE = 4
 
@@ -74,6 +74,7 @@ def resized(
     shape: Sequence[int],
     n: int | None = None,
     *,
+    grey: str = "luminance",
     seed: int = 0,
 ) -> Tensor:
     """Every image as a whole, scaled to H x W whatever its proportions.
@@ -86,6 +87,8 @@ def resized(
         images: As those of `random_crops`.
         shape: Likewise.
         n: Images, drawn without replacement; None for all of them.
+        grey: What colour becomes where C is 1: "luminance", as in `random_crops`, or "mean", that
+            of the three channels, which is not rounded.
         seed: Any integer. Global random state is neither used nor changed.
 
     Returns:
@@ -93,15 +96,18 @@ def resized(
 
     Raises:
         FileNotFoundError, ImportError, TypeError, ValueError: As `random_crops`, but for the size;
-            ValueError too where there are not n images.
+            ValueError too where there are not n images, or `grey` is none of the two.
 
-    Source: ODIN §4.2 (1) and (2). How it scaled is not said there.
+    Source: ODIN §4.2 (1) and (2). How it scaled is not said there. The mean: ACET's released code,
+    whose grey CIFAR-10 is scaled first, to bytes, which is the same but for that rounding.
 
     Example:
         >>> resized([torch.rand(3, 40, 60), torch.rand(3, 33, 32)], (3, 32, 32)).shape
         torch.Size([2, 3, 32, 32])
     """
-    photos = _Photos(images, shape)
+    if grey not in GREYS:
+        raise ValueError(f"grey must be one of {', '.join(GREYS)}, got {grey!r}")
+    photos = _Photos(images, shape, grey)
     generator = seeded(seed)
     counts = _patches_of_each(len(photos), n, generator)
     if n is not None and n > len(photos):
@@ -158,8 +164,8 @@ def sample_photos(shape: Sequence[int], n: int, *, crop: bool = True, seed: int 
 class _Photos:
     """Images of any size with the channels of a shape, read when they are asked for."""
 
-    def __init__(self, images: Images, shape: Sequence[int]) -> None:
-        self.shape = batch_shape(1, shape)[1:]
+    def __init__(self, images: Images, shape: Sequence[int], grey: str = "luminance") -> None:
+        self.shape, self.grey = batch_shape(1, shape)[1:], grey
         if not isinstance(images, (str, os.PathLike, Sequence, Tensor)):
             raise TypeError(f"images must be a folder or images [C, h, w], got {describe(images)}")
         self.images: Sequence[Path | Tensor] | Tensor
@@ -181,7 +187,9 @@ class _Photos:
         """[C, h, w] float32 in [0, 1], on the CPU."""
         image, channels = self.images[index], self.shape[0]
         if isinstance(image, Path):
-            return read_image(image, channels=channels)
+            # Pillow has the luminance alone.
+            in_colour = channels == 1 and self.grey != "luminance"
+            return self._as_wanted(read_image(image, channels=3 if in_colour else channels))
         if not isinstance(image, Tensor) or not (
             image.dtype == torch.uint8 or image.is_floating_point()
         ):
@@ -207,12 +215,17 @@ class _Photos:
                 f"{self.name(index)} must have pixels in [0, 1], and has them from {low:g} to "
                 f"{high:g}"
             )
+        return self._as_wanted(pixels)
+
+    def _as_wanted(self, pixels: Tensor) -> Tensor:
+        """With the channels of the shape."""
+        channels = self.shape[0]
         if channels == 1 and len(pixels) == 3:
             # At most 1: rounded to float32, the weights add up to 1 in any order.
-            grey = torch.tensor(GREY, device="cpu", dtype=torch.float32)
+            weights = torch.tensor(GREYS[self.grey], device="cpu", dtype=torch.float32)
             # Autocast would leave the pixels 8 bits.
             with torch.autocast("cpu", enabled=False):
-                return torch.einsum("c,chw->hw", grey, pixels)[None]
+                return torch.einsum("c,chw->hw", weights, pixels)[None]
         return pixels.expand(channels, -1, -1)
 
 

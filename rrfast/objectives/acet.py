@@ -24,10 +24,10 @@ class ACET(CEDA):
 
     with |.| the L-infinity norm; without the maximum it is `CEDA`, whose docstring says what the
     released code divides by and adds. The maximum is that of PGD on the confidence, in eval mode:
-    of all iterates, the random start and z itself the one that is most confident.
+    of all iterates, the random starts and z itself the one that is most confident.
 
-    Cost: one forward and one backward of twice the batch, and of the noise alone `steps` + 2
-    forwards and `steps` backwards without gradients of the weights.
+    Cost: one forward and one backward of twice the batch, and of the noise alone 1 + `restarts`
+    (`steps` + 1) forwards and `restarts` `steps` backwards without gradients of the weights.
 
     Source: Hein, Andriushchenko & Bitterwolf (2019), Eq. 3 and appendix F; errata 19.
 
@@ -40,6 +40,8 @@ class ACET(CEDA):
         bounds: The box for u, see `rrfast.ops.channel_bounds`; None for none. The noise must lie in
             it, see `rrfast.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for the noise's own.
+        restarts: The most confident point of so many attacks, each from a start of its own: 1 with
+            "input". The paper has "potentially a few", its released code one.
 
     Example:
         >>> import torch
@@ -55,6 +57,7 @@ class ACET(CEDA):
     start: str = "uniform_norm"
     bounds: ops.Bounds | None = (0.0, 1.0)
     scale: ops.Scale | None = None
+    restarts: int = 1
     _attack: PGD = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +69,7 @@ class ACET(CEDA):
             loss="confidence",
             start=self.start,
             keep="loss",
+            restarts=self.restarts,
             origin=True,
             bounds=self.bounds,
             scale=self.scale,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from rrfast.cli.argument_types import comma_separated, positive_or_all
+from rrfast.cli.argument_types import comma_separated, positive, positive_or_all
 
 if TYPE_CHECKING:
     from rrfast.evaluate import Subject
@@ -37,7 +37,10 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         "--no-diagnostics",
         action="store_false",
         dest="diagnostics",
-        help="without logits, gradients and distances",
+        help="without logits, gradients, distances and noise that is scaled up",
+    )
+    group.add_argument(
+        "--trials", type=positive, metavar="N", help="noise images that are scaled up (10000)"
     )
 
 

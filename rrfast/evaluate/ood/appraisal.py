@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from rrfast.evaluate.division import Division, Part, divide
 from rrfast.evaluate.ood.outside import Wanted, evenly, looked_at, made
-from rrfast.evaluate.ood.scaling import confidence_scaling
 from rrfast.metrics import (
     aupr_error,
     aupr_success,
@@ -45,8 +44,6 @@ ACCEPTED = (50, 60, 70, 80, 85, 90, 95, 98, 99)
 RATES = tuple(i / 100 for i in range(101))
 #: Edges of the bins in which confidences are counted: ACET's App. H has them from 0 to 1.
 EDGES = tuple(i / 50 for i in range(51))
-#: The confidences that scaled noise is to reach, without a box and in [0, 1] (ACET Table 2).
-SURE, SURE_IN_BOX = 0.999, 0.95
 #: Training images by which others are told from them.
 LOOKED_AT = 100
 #: What the random numbers are for, beside those of `rrfast.train.batches`: another draw to tune on
@@ -277,32 +274,6 @@ def sure(against: str | None, on: Ground) -> dict[str, Any]:
         return said | {"error": 1 - correct.double().mean().item()}
     both = joined(inside, value)
     return said | {metric: _metric(metric, *both) for metric in ("auroc", "fpr")}
-
-
-def scaled(on: Ground) -> dict[str, Any]:
-    """How far uniform noise has to be scaled up until the model is sure of it.
-
-    Returns:
-        `alpha`, the median factor that reaches `SURE`, infinite where half of the images reach it
-        at none; `overconfident`, the share of images that reach `SURE_IN_BOX` at some factor, put
-        back into [0, 1]; `nan`, images with NaN logits at a factor, which count as not reaching it.
-
-    Cost: 64 forwards.
-
-    Source: ACET Theorem 3.1, App. B and F, Table 2.
-    """
-    free, boxed = [], []
-    for noise in on.to_test("uniform").split(on.batch):
-        x = noise.to(on.device)
-        free.append(confidence_scaling(on.model, x, SURE).alpha.cpu())
-        boxed.append(confidence_scaling(on.model, x, SURE_IN_BOX, bounds=(0, 1)).found.cpu())
-    alpha = torch.cat(free)
-    ordered = alpha.nan_to_num(nan=math.inf).sort().values
-    return {
-        "alpha": ordered[(len(ordered) - 1) // 2].item(),
-        "overconfident": torch.cat(boxed).double().mean().item(),
-        "nan": int(alpha.isnan().sum()),
-    }
 
 
 def transferred(points: Sequence[Point], against: str, on: Ground) -> list[float]:

@@ -19,7 +19,6 @@ from rrfast.evaluate.ood.appraisal import (
     METRICS,
     Ground,
     apart,
-    scaled,
     sure,
     transferred,
     tuned,
@@ -28,6 +27,7 @@ from rrfast.evaluate.ood.appraisal import (
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.figures import figures
 from rrfast.evaluate.ood.outside import OUTSIDE, is_own, known
+from rrfast.evaluate.ood.scaled_noise import TRIALS, scaled
 from rrfast.evaluate.ood.tables import blocks, conventions, notes
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
@@ -62,6 +62,7 @@ def evaluate(
     images: int | None = None,
     transfer: bool = False,
     diagnostics: bool = True,
+    trials: int = TRIALS,
     draws: int = 1000,
     batch: int = 500,
     device: torch.device | str | None = None,
@@ -88,6 +89,7 @@ def evaluate(
         transfer: Also ODIN tuned on every set in turn (Table 3), on draws of their own.
         diagnostics: Also what ODIN §4.4 and §5 look at, logits, gradients and distances; and how
             far noise has to be scaled up (ACET Table 2).
+        trials: Noise images that are scaled up.
         draws: Of the bootstrap for the intervals; 0 for none.
         batch: Images per forward.
         device: Default CUDA where there is some.
@@ -101,17 +103,17 @@ def evaluate(
         * "score": a score on a set, as `appraisal.tuned` and `appraisal.apart` say it;
         * "inside": a score on the test images, as `appraisal.within`;
         * "set": a set, and "inside" as one, as `appraisal.sure` and `diagnosis` say it;
-        * "scaling": uniform noise, as `appraisal.scaled`, with `diagnostics`;
+        * "scaling": uniform noise, as `scaled_noise.scaled`, with `diagnostics`;
         * "transfer": ODIN on a `set`, `tuned` on another: `fpr`, and `baseline`, that of MSR.
 
     Raises:
         ImportError: matplotlib is not installed; scikit-learn or Pillow, where a set needs them.
         OSError: `out` cannot be written.
         ValueError: There is no subject, score or set; an unknown one, or one twice; a set that is
-            tuned on too; `transfer` without ODIN; `draws` is no integer from 0 on, `batch` from 1
-            on, `images` from 2 to the number of test images; data without a validation or a test
-            split; a set without an image, or of the model's own data; a model that is
-            NaN on the images that every score is tuned on.
+            tuned on too; `transfer` without ODIN; `draws` is no integer from 0 on, `batch` or
+            `trials` from 1 on, `images` from 2 to the number of test images; data without a
+            validation or a test split; a set without an image, or of the model's own data; a model
+            that is NaN on the images that every score is tuned on.
 
     Source: ODIN (Liang et al. 2018) §4, §5, App. A, E, F; ACET (Hein et al. 2019) Table 1, App. F
     to H; errata 19, 20.
@@ -119,10 +121,19 @@ def evaluate(
     _check(scores, against, validation, transfer)
     check_count("draws", draws, least=0)
     check_count("batch", batch)
+    check_count("trials", trials)
     if images is not None:
         check_count("images", images, least=2)
     asked = _Asked(
-        tuple(scores), tuple(against), validation, images, transfer, diagnostics, draws, batch
+        tuple(scores),
+        tuple(against),
+        validation,
+        images,
+        transfer,
+        diagnostics,
+        trials,
+        draws,
+        batch,
     )
     return conduct(
         STUDY,
@@ -134,6 +145,7 @@ def evaluate(
             "images": images,
             "transfer": transfer,
             "diagnostics": diagnostics,
+            "trials": trials,
             "draws": draws,
             "batch": batch,
         },
@@ -178,6 +190,7 @@ class _Asked(NamedTuple):
     images: int | None
     transfer: bool
     diagnostics: bool
+    trials: int
     draws: int
     batch: int
 
@@ -229,8 +242,8 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             rows += [{**who, "kind": "transfer"} | row for row in found]
             bench.advance()
     if asked.diagnostics:
-        key = f"{_told('uniform', on)}, {on.images} images: scaling"
-        rows.append({**who, "kind": "scaling"} | kept.get(key, partial(scaled, on)))
+        key = f"{asked.trials} images of uniform noise scaled up"
+        rows.append({**who, "kind": "scaling"} | kept.get(key, partial(scaled, on, asked.trials)))
     return rows
 
 

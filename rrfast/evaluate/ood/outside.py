@@ -225,17 +225,21 @@ def _resize(folder: Path, wanted: Wanted) -> Tensor:
 
 
 def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
-    """The test images of another task, grey or in colour, and of the size, as they are here."""
+    """The test images of another task, grey or in colour, and of the size, as they are here.
+
+    Grey is the mean of the channels, as in ACET's grey CIFAR-10.
+    """
     test = named_task(options, 0).test
     if test is None:
         raise ValueError(f"{options['name']} must have a test split, and has none")
     images = test.x if isinstance(test, Split) else looked_at(test, wanted.n)
-    return _at_most(images, len(images), wanted)
+    return _at_most(images, len(images), wanted, grey="mean")
 
 
-def _at_most(images: Path | Tensor, there: int, wanted: Wanted) -> Tensor:
+def _at_most(images: Path | Tensor, there: int, wanted: Wanted, grey: str = "luminance") -> Tensor:
     """So many as are wanted, or all there are: no image is there twice."""
-    return resized(images, wanted.shape, min(wanted.n, there) or None, seed=wanted.seed)
+    n = min(wanted.n, there) or None
+    return resized(images, wanted.shape, n, grey=grey, seed=wanted.seed)
 
 
 def _files_of(folder: Path) -> str:
@@ -244,6 +248,11 @@ def _files_of(folder: Path) -> str:
 
 def _images_of(options: dict[str, Any]) -> str:
     return of_data(named_task(options, 0).test)
+
+
+def _grey_images_of(options: dict[str, Any]) -> str:
+    # How they are made grey tells them from those of older versions.
+    return f"{_images_of(options)} grey by mean"
 
 
 def _adversarial_noise(eps: float, wanted: Wanted) -> Tensor:
@@ -309,5 +318,5 @@ OUTSIDE: dict[str, Outside] = {
     "photos_resize": Outside(_nothing, _photos_resize, "larger patches of them, scaled down"),
     "crop": Outside(_folder, _crop, "a patch of every image of a folder", _files_of),
     "resize": Outside(_folder, _resize, "the images of a folder, scaled", _files_of),
-    "task": Outside(_task, _other_task, "test images of other data, scaled", _images_of),
+    "task": Outside(_task, _other_task, "test images of other data, scaled", _grey_images_of),
 }

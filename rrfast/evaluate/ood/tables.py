@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rrfast.evaluate.cell import leading
-from rrfast.evaluate.ood.appraisal import SURE, SURE_IN_BOX
 from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.ood.diagnosis import NEAREST
 from rrfast.evaluate.ood.outside import OUTSIDE
+from rrfast.evaluate.ood.scaled_noise import SURE, SURE_IN_BOX
 from rrfast.evaluate.summary import Row, Value, at, of, spread
 from rrfast.evaluate.trained import LEGEND as TRAINED
 from rrfast.evaluate.trained import Line, trained
@@ -115,8 +115,17 @@ def _scaling(rows: list[Row]) -> Block:
     for training in _values(rows, "training"):
         own = of(rows, training=training)
         alphas = ", ".join("∞" if row["alpha"] is None else f"{row['alpha']:.3g}" for row in own)
-        cells.append([training, alphas, _cell(own, at("overconfident"), 100.0, 1)])
-    head = ["training", "median α (each seed)", "over-confident\nin [0, 1] %"]
+        shares = [
+            _cell(own, at(key), 100.0, 1) if all(key in row for row in own) else "–"
+            for key in ("overconfident", "overconfident_at_alpha")
+        ]
+        cells.append([training, alphas, *shares])
+    head = [
+        "training",
+        "median α (each seed)",
+        "over-confident\nin [0, 1] %",
+        "so at its own\nα of row 1 %",
+    ]
     return Block("As ACET's Table 2: uniform noise scaled up", head, cells, 1)
 
 
@@ -250,11 +259,15 @@ def conventions(result: dict[str, Any]) -> list[str]:
     lines.append(
         f"Sets: {'; '.join(_said(name) for name in (result['validation'], *result['against']))}."
     )
-    if of(rows, kind="scaling"):
+    scaling = of(rows, kind="scaling")
+    if scaling:
+        trials = sorted({row["trials"] for row in scaling if "trials" in row})
+        counted = f" ({' or '.join(f'{n:,}' for n in trials)} images)" if trials else ""
         lines.append(
-            "α: the least factor found by a root search at which uniform noise has a confidence of "
-            f"{SURE:.1%}; over-confident: the share that some factor brings to {SURE_IN_BOX:.0%} "
-            "when it is clipped to [0, 1]."
+            f"α: the least factor found by a root search at which uniform noise{counted} has a "
+            f"confidence of {SURE:.1%}; over-confident: the share that some factor brings to "
+            f"{SURE_IN_BOX:.0%} when it is clipped to [0, 1], and beside it the share that the "
+            "image's own α brings there."
         )
     if options["diagnostics"]:
         lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
