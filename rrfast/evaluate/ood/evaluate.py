@@ -262,7 +262,8 @@ def _apart(
     score: str, point: Point, name: str, on: Ground, kept: Kept, draws: int
 ) -> dict[str, Any]:
     images = f"{on.images} images: against {_told(name, on)}"
-    key = f"{of_score(score)} {point}, {images}, {draws} draws"
+    # With the metrics by name: what was kept before there was one of them does not have it.
+    key = f"{of_score(score)} {point}, {images}, {draws} draws: {', '.join(METRICS)}"
     with warnings.catch_warnings():
         # Of draws with one side alone, which the bootstrap leaves out: of a few images, there are.
         warnings.simplefilter("ignore", RuntimeWarning)

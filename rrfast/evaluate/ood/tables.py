@@ -21,6 +21,7 @@ from rrfast.tables import Block, number, settings
 COLUMNS = {
     "fpr": ("FPR95\n%", 100.0, 1, False),
     "detection_error": ("detection\nerror %", 100.0, 1, False),
+    "least_error": ("least\nerror %", 100.0, 1, False),
     "auroc": ("AUROC\n%", 100.0, 1, True),
     "aupr_in": ("AUPR\nin %", 100.0, 1, True),
     "aupr_out": ("AUPR\nout %", 100.0, 1, True),
@@ -30,9 +31,11 @@ COLUMNS = {
 CONVENTION = (
     "What is inside is the positive class: FPR95 is the share of a set that is accepted at the "
     "first threshold that accepts 95 % of the test images, detection error the mean of that share "
-    "and of that of the test images rejected there; AUPR are average precisions, of the test "
-    "images (in) and of the set (out). MMC: mean of the largest softmax probability at T = 1. "
-    "AUROC and AUPR: higher is better; FPR95, detection error, and the MMC of a set: lower."
+    "and of that of the test images rejected there (ODIN §4.3), least error the lowest such mean "
+    "of all thresholds (ODIN's released code, and most of its Table 2: errata 30); AUPR are "
+    "average precisions, of the test images (in) and of the set (out). MMC: mean of the largest "
+    "softmax probability at T = 1. AUROC and AUPR: higher is better; FPR95, both errors, and the "
+    "MMC of a set: lower."
 )
 
 
@@ -68,7 +71,7 @@ def _as_odin(rows: list[Row], trainings: Sequence[str]) -> Block:
             own = of(rows, training=training, set=name)
             both = [of(own, score=score) for score in ("msr", "odin")]
             pairs = (
-                " / ".join(_mean(part, at(metric), factor, digits) for part in both)
+                " / ".join(_mean(part, _measured(metric), factor, digits) for part in both)
                 for metric, (_, factor, digits, _) in COLUMNS.items()
             )
             cells.append([training, name, *pairs])
@@ -84,7 +87,7 @@ def _every_score(rows: list[Row], training: str) -> Block:
         own = of(rows, set=name)
         scores = _values(own, "score")
         for j, (metric, (_, _, _, higher)) in enumerate(COLUMNS.items(), 2):
-            means = [spread(of(own, score=score), at(metric)).mean for score in scores]
+            means = [spread(of(own, score=score), _measured(metric)).mean for score in scores]
             best |= {(len(cells) + i, j) for i in leading(means, lowest=not higher)}
         cells += [[name, score, *_cells(of(own, score=score))] for score in scores]
     head = ["against", "score", *(head for head, *_ in COLUMNS.values())]
@@ -193,9 +196,14 @@ def _values(rows: Sequence[Row], key: str) -> list[str]:
 
 def _cells(rows: list[Row]) -> list[str]:
     return [
-        _cell(rows, at(name), factor, digits, name)
+        _cell(rows, _measured(name), factor, digits, name)
         for name, (_, factor, digits, _) in COLUMNS.items()
     ]
+
+
+def _measured(metric: str) -> Value:
+    """A metric of a row; None in a result from before there was this metric."""
+    return lambda row: row.get(metric)
 
 
 def _mean(rows: list[Row], value: Value, factor: float, digits: int) -> str:
