@@ -37,7 +37,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         "--no-diagnostics",
         action="store_false",
         dest="diagnostics",
-        help="without logits, gradients and distances",
+        help="without logits, gradients, distances, and ODIN at fixed T and eps",
     )
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from rrfast.evaluate.cell import leading
 from rrfast.evaluate.ood.appraisal import SURE, SURE_IN_BOX
 from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.ood.diagnosis import NEAREST
+from rrfast.evaluate.ood.effects import FIXED, HOT, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE
 from rrfast.evaluate.summary import Row, Value, at, of, spread
 from rrfast.evaluate.trained import LEGEND as TRAINED
 from rrfast.evaluate.trained import Line, trained
+from rrfast.scores.score import Point
 from rrfast.tables import Block, number, settings
 
 #: Metric: as printed, factor, digits, whether higher is better.
@@ -56,6 +59,10 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
         transfer = of(rows, kind="transfer", training=training)
         if transfer:
             yield _transfer(transfer, training, [result["validation"], *result["against"]])
+    for training in trainings:
+        effect = of(rows, kind="effect", training=training)
+        if effect:
+            yield _effects(effect, training)
     yield _chosen(of(rows, kind="inside"))
     away = [row for row in of(rows, kind="set") if "distances" in row]
     if away:
@@ -132,6 +139,25 @@ def _transfer(rows: list[Row], training: str, columns: Sequence[str]) -> Block:
         cells.append([name, baseline, *found])
     head = ["against", "MSR", *(f"tuned on\n{column}" for column in columns)]
     return Block(f"As ODIN's Table 3, FPR95 % of ODIN: {training}", head, cells, 1)
+
+
+def _effects(rows: list[Row], training: str) -> Block:
+    """ODIN at the same points everywhere, and with the step that is tuned at T = 1000."""
+    cells = []
+    for name in _values(rows, "set"):
+        own = of(rows, set=name)
+        at_points = [
+            *(_mean(own, partial(_fpr_at, point), 100.0, 1) for point in FIXED),
+            _mean(own, lambda row: _fpr_at(row["step"], row), 100.0, 1),
+        ]
+        cells.append([name, *at_points])
+    heads = [f"T = {point['temperature']:g}\nε = {point['eps']:g}" for point in FIXED]
+    title = f"As ODIN's Fig. 3 and 4, FPR95 % of ODIN at fixed points: {training}"
+    return Block(title, ["against", *heads, f"T = {HOT:g}\nε tuned"], cells, 1)
+
+
+def _fpr_at(point: Point, row: Row) -> float | None:
+    return fpr_at(row["table"], point)
 
 
 def _chosen(rows: list[Row]) -> Block:
