@@ -44,11 +44,13 @@ from rrfast.evaluate.ood.appraisal import (
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.diagnostics import gradient_norm, separation
 from rrfast.evaluate.ood.distance import mmd
+from rrfast.evaluate.ood.effects import PAPER, best_step, effect_points, effects, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, made
 from rrfast.evaluate.ood.scaled_noise import TRIALS, scaled
 from rrfast.evaluate.summary import of
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
+from rrfast.scores.tuning import grid_points
 from rrfast.tables import number
 from rrfast.train import TASKS, Task
 
@@ -295,6 +297,7 @@ def test_a_row_is_what_the_metrics_give(on: Ground, model: nn.Module, task: Task
     is_inside = torch.tensor([True] * IMAGES + [False] * IMAGES)
     assert said["fpr"] == fpr_at_tpr(value, is_inside, positive="correct")
     assert said["detection_error"] == detection_error(value, is_inside, convention="odin")
+    assert said["least_error"] == detection_error(value, is_inside)
     assert said["auroc"] == auroc(value, is_inside)
     assert said["aupr_in"] == aupr_success(value, is_inside)
     assert said["aupr_out"] == aupr_error(value, is_inside)
@@ -302,6 +305,13 @@ def test_a_row_is_what_the_metrics_give(on: Ground, model: nn.Module, task: Task
     # By hand: the highest threshold that accepts 95 % of the inside.
     threshold = inside.sort(descending=True).values[math.ceil(0.95 * IMAGES) - 1]
     assert said["fpr"] == (outside >= threshold).double().mean().item()
+    # As ODIN's released code: of all thresholds, the one with the fewest wrong verdicts.
+    both = [
+        ((inside < t).double().mean() + (outside >= t).double().mean()).item() / 2
+        for t in value.tolist()
+    ]
+    assert said["least_error"] == pytest.approx(min(both), abs=1e-15)
+    assert said["least_error"] < said["detection_error"]
     low, high = said["intervals"]["auroc"]
     assert low <= said["auroc"] <= high
     assert apart("odin", point, "uniform", on, 0)["intervals"] == {}
@@ -309,7 +319,7 @@ def test_a_row_is_what_the_metrics_give(on: Ground, model: nn.Module, task: Task
         correct = model(x).argmax(dim=1) == y
         p = model(x).double().softmax(dim=1).amax(dim=1)
         q = model(on.to_test("uniform")).double().softmax(dim=1).amax(dim=1)
-    assert torch.equal(on.inside("odin", point)[1], correct)
+    assert torch.equal(on.inside("odin", (point,))[1], correct)
     unsure, own = sure("uniform", on), sure(None, on)
     assert own["error"] == 1 - correct.double().mean().item()
     # A softmax and a sigmoid of its log-odds, a few roundings apart.
@@ -329,10 +339,13 @@ def test_tuning_is_that_of_the_validation_split(
     monkeypatch.setattr(appraisal, "ODIN_GRIDS", ODIN_GRIDS)
     by_hand = tune_apart(ODIN(), model, [task.validation.x], [outside], grids=ODIN_GRIDS)
     said = tuned("odin", "textures", on)
-    assert said == {
-        "hyperparameters": by_hand.best.point,
-        "validation_fpr": by_hand.best.metric,
-    }
+    assert said["hyperparameters"] == by_hand.best.point
+    assert said["validation_fpr"] == by_hand.best.metric
+    table = said["table"]
+    assert list(table) == ["temperature", "eps", "fpr"]
+    assert [*zip(*table.values(), strict=True)] == [
+        (row.point["temperature"], row.point["eps"], row.metric) for row in by_hand.table
+    ]
     # RelU is fitted on one half and tuned on the other.
     fit, tune = ((p.data.x[p.places], p.data.y[p.places]) for p in on.division.halves(3))
     relu = tune_apart(RelU().fit(model, [fit]), model, [tune], [outside])
@@ -341,6 +354,19 @@ def test_tuning_is_that_of_the_validation_split(
     assert said["validation_fpr"] == relu.best.metric
     # The draws that are tuned on are not those that are tested on.
     assert not torch.equal(on.to_test("textures")[:40], outside[:40])
+
+
+def test_a_result_without_a_metric_that_came_later_is_a_page(
+    evaluated: tuple[Path, dict[str, Any]],
+) -> None:
+    old = copy.deepcopy(evaluated[1])
+    for row in of(old["runs"], kind="score"):
+        del row["least_error"], row["intervals"]["least_error"]
+    for block in tables.blocks(old):
+        for i, head in enumerate(block.head):
+            if head == "least\nerror %":
+                assert {row[i] for row in block.rows} <= {"–", "– / –"}
+    assert "least error" in "".join(tables.conventions(old))
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -409,9 +435,42 @@ def test_diagnoses(on: Ground, model: nn.Module) -> None:
     assert far["mmd"] == mmd(x, on.to_test("uniform"))
     same = torch.zeros(3, 1, 2, 2)
     assert math.isnan(distances(same, same)["mmd"])
+    # Fig. 5 (f, g): one of its images, in the middle of one of the batches, and nearest to all.
+    with torch.no_grad():
+        each = [model(z) for z in x.split(7)]
+    middles = [u.median().item() for u, _ in map(separation, each)]
+    nearest = min(middles, key=lambda u: abs(u - u1.double().median().item()))
+    assert separation(torch.tensor([said["outputs"]])).u1.item() == pytest.approx(nearest)
     # One image is a set too, and one of NaN none.
     assert diagnose(model, [x[:1]])["nan"] == 0
     assert diagnose(model, [x[:1] * math.nan]) == {"nan": 1}
+
+
+def test_the_temperature_alone_and_the_step_alone(on: Ground, model: nn.Module) -> None:
+    """At every point of Fig. 3 and 4 what the score itself gives, on the images that are tested."""
+    points = effect_points(grid_points(ODIN(), ODIN_GRIDS))
+    pairs = {(p["temperature"], p["eps"]) for p in points}
+    assert len(points) == len(pairs) == 50
+    for eps in ODIN_GRIDS["eps"]:
+        assert {(1.0, eps), (1000.0, eps)} <= pairs
+    assert {(t, 0.0) for t in ODIN_GRIDS["temperature"]} <= pairs
+    assert (1000.0, 0.0014) in pairs
+    said = effects("photos_crop", [*points[::7], PAPER], on)
+    x = torch.cat([x for x, _ in on.division.test.batches(100, CPU)])
+    for t, eps, fpr in zip(*said["table"].values(), strict=True):
+        inside, outside = (ODIN(t, eps)(model, z) for z in (x, on.to_test("photos_crop")))
+        value = torch.cat([inside, outside])
+        assert fpr == fpr_at_tpr(value, torch.arange(len(value)) < len(x), positive="correct")
+    # Fig. 10: of each threshold the share above it.
+    inside, outside = (ODIN()(model, z).sigmoid() for z in (x, on.to_test("photos_crop")))
+    found = said["thresholds"]
+    assert (found["low"], found["high"]) == (inside.min().item(), inside.max().item())
+    delta = np.linspace(found["low"], found["high"], len(found["tpr"]))
+    for shares, values in ((found["tpr"], inside), (found["fpr"], outside)):
+        # Off the ends, where a rounding of the threshold decides over the image that it is.
+        for d, share in [*zip(delta, shares, strict=True)][1:-1]:
+            assert share == (values > d).double().mean().item()
+    assert found["tpr"][-1] == 0
 
 
 # -------------------------------------------------------------------------------- what is written
@@ -472,6 +531,8 @@ def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path)
         "set": 3 * 4,
         "scaling": 3,
         "transfer": 3 * 9,
+        "tuning": 3 * 2,
+        "effect": 3 * 3,
     }
     with (out / "ood.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -490,6 +551,7 @@ def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path)
         "As ODIN's Table 2: MSR / ODIN",
         "As ACET's Table 1: MSR of every training",
         "As ODIN's Table 3, FPR95 % of ODIN: Standard",
+        "As ODIN's Fig. 3 and 4, FPR95 % of ODIN at fixed points: Standard",
         "ODIN accepts less of what is outside than MSR (FPR95 %)",
         "How far the sets are",
         "As ACET's Table 2: uniform noise scaled up",
@@ -503,7 +565,11 @@ def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path)
     names = {path.stem for path in out.glob("*.png")}
     assert names == {
         *("roc_standard", "roc_mine", "roc_trainings", "confidence", "accepted", "distance"),
-        *("diagnostics_standard", "diagnostics_mine"),
+        *(
+            f"{kind}_{training}"
+            for kind in ("diagnostics", "outputs", "effects", "thresholds")
+            for training in ("standard", "mine")
+        ),
     }
     report([out], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
@@ -523,7 +589,8 @@ def test_what_is_done_is_not_done_again(
     out = tmp_path / "out"
     shutil.copytree(evaluated[0], out)
     module, done = ood.evaluate.__globals__, []
-    for name in ("apart", "sure", "tuned", "within", "transferred", "diagnose", "distances"):
+    asked = ("apart", "sure", "tuned", "within", "transferred", "effects", "diagnose", "distances")
+    for name in asked:
 
         def counted(*args: Any, real: Any = module[name], name: str = name) -> Any:
             done.append(name if name != "apart" else (*args[:1], *args[2:3]))
@@ -548,7 +615,7 @@ def test_what_is_done_is_not_done_again(
     done.clear()
     _evaluate(subjects, out, images=30)
     assert "tuned" not in done
-    assert {"sure", "within", "diagnose", "distances", ("msr", "noise")} <= set(done)
+    assert {"sure", "within", "effects", "diagnose", "distances", ("msr", "noise")} <= set(done)
     # Another set to tune on; the scores that are as they are stay where they were.
     done.clear()
     _evaluate(subjects, out, validation="photos_resize")
@@ -563,7 +630,7 @@ def test_what_is_done_is_not_done_again(
     # Batches decide how an attack is drawn.
     done.clear()
     _evaluate(subjects, out, batch=20)
-    assert len(done) == len(SCORES) * (2 + len(SETS)) + 3 * (1 + len(SETS)) - 1
+    assert len(done) == len(SCORES) * (2 + len(SETS)) + 3 * (1 + len(SETS)) - 1 + len(SETS)
 
 
 class _Sometimes(nn.Module):
@@ -633,7 +700,8 @@ def test_the_best_of_each_set_is_bold(evaluated: tuple[Path, dict[str, Any]]) ->
     """The lowest FPR and detection error, and the highest of the others."""
     scored = of(evaluated[1]["runs"], kind="score", training="mine")
     [block] = [b for b in tables.blocks(evaluated[1]) if b.title.endswith("bold: mine")]
-    best = {"fpr": min, "detection_error": min, "auroc": max, "aupr_in": max, "aupr_out": max}
+    best = {"fpr": min, "detection_error": min, "least_error": min}
+    best |= {"auroc": max, "aupr_in": max, "aupr_out": max}
     expected = set()
     for i, (name, score, *_) in enumerate(block.rows):
         for j, (metric, better) in enumerate(best.items(), 2):
@@ -746,6 +814,32 @@ def test_the_order_of_trainings() -> None:
     assert {c.found.verdict for c in claims.comparisons({"runs": one})} == {0}
 
 
+def test_the_parts_of_odin_are_claims_of_their_own() -> None:
+    """T by itself takes 20 points, a step 10 more, whatever tuning chose over both together."""
+    rows: list[dict[str, Any]] = []
+    for seed in range(3):
+        who = {"training": "mine", "seed": seed, "split": 0, "score": "odin"}
+        tuning = {"temperature": [1.0, 1e3, 1e3], "eps": [0.004, 0.0, 0.002], "fpr": [0, 0.5, 0.4]}
+        assert best_step(tuning) == {"temperature": 1e3, "eps": 0.002}
+        for name in ("uniform", "adversarial_noise:0.3"):
+            wobble = 0.01 * seed
+            fpr = [0.8 + wobble, 0.6 + 2 * wobble, 0.5 + wobble, None]
+            table = {"temperature": [1.0, 1e3, 1e3, 1e3], "eps": [0.0, 0.0, 0.002, 0.004]}
+            effect = {"table": table | {"fpr": fpr}, "step": best_step(tuning)}
+            rows.append({**who, "kind": "effect", "set": name} | effect)
+    found = {c.claim: c for c in claims.comparisons({"runs": rows})}
+    assert set(found) == {claims.HOTTER, claims.STEPS}
+    assert {c.row for c in found.values()} == {"uniform"}
+    assert found[claims.HOTTER].found.mean == pytest.approx(-0.19)
+    assert found[claims.STEPS].found.mean == pytest.approx(-0.11)
+    assert {c.found.verdict for c in found.values()} == {-1}
+    # A step at which a score is NaN decides nothing.
+    nothing = [{**row, "step": {"temperature": 1e3, "eps": 0.004}} for row in rows]
+    [steps] = [c for c in claims.comparisons({"runs": nothing}) if c.claim == claims.STEPS]
+    assert math.isnan(steps.found.mean)
+    assert steps.found.verdict == 0
+
+
 def test_odin_against_msr_is_of_the_same_seeds(evaluated: tuple[Path, dict[str, Any]]) -> None:
     rows = evaluated[1]["runs"]
     found = [c for c in claims.comparisons(evaluated[1]) if c.claim == claims.BETTER["auroc"]]
@@ -792,6 +886,21 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
         assert figure.get_supylabel() or all(ax.get_ylabel() for ax in axes)
     assert [ax.get_title() for ax in drawn["confidence"].axes] == ["inside", *SETS]
     assert len(drawn["diagnostics_mine"].axes) == len(figures.EXPLAINED)
+    # Each set, and what is tuned on, by the step at T = 1000.
+    [panel] = [ax for ax in drawn["effects_standard"].axes if ax.get_title() == "T = 1000"]
+    lines = {line.get_label(): line for line in panel.get_lines()}
+    assert set(lines) == {"textures", *SETS}
+    own = of(rows, kind="effect", training="Standard", set="noise")
+    for eps, height in zip(*lines["noise"].get_data(), strict=True):
+        point = {"temperature": 1000.0, "eps": eps}
+        means = [fpr_at(row["table"], point) for row in own]
+        assert height == pytest.approx(100 * sum(means) / 2)
+    assert [*lines["noise"].get_xdata()] == [0.0, 0.0014, 0.004]
+    assert [*lines["textures"].get_xdata()] == [0.0, 0.004]
+    [panel] = drawn["thresholds_mine"].axes
+    assert {line.get_label() for line in panel.get_lines()} >= {"inside", *SETS}
+    assert [ax.get_title() for ax in drawn["outputs_mine"].axes] == ["inside", *SETS]
+    assert all(len(ax.patches) == 10 for ax in drawn["outputs_mine"].axes)
     # Every score, however many.
     many = [f"score {i}" for i in range(12)]
     rows = [

@@ -1,4 +1,4 @@
-"""U1, U2 and the gradient of ODIN's score, against literal formulas."""
+"""U1, U2 and the gradient of ODIN's score, against literal formulas; Proposition 1."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ pytest.importorskip("lightning_fabric")
 
 from rrfast.data import digits_cnn
 from rrfast.evaluate.ood.diagnostics import conditional_mean, gradient_norm, separation
+from rrfast.metrics import detection_error
+from rrfast.scores import MSR, ODIN
 
 
 def test_separation_is_two_moments() -> None:
@@ -91,3 +93,57 @@ def test_bad_input() -> None:
         conditional_mean(torch.rand(1), torch.tensor([math.inf]))
     with pytest.raises(ValueError, match="bins must be an integer of at least 1"):
         conditional_mean(torch.rand(1), torch.rand(1), bins=0)
+
+
+def test_proposition_1_the_detection_error_has_a_limit_in_t() -> None:
+    """ODIN App. C: without a step P_e(T) goes to c, which U1 alone decides (errata 34).
+
+    On a finite set it does not come near it but is it, from the T on at which no two images whose
+    order matters are still ordered by U2.
+    """
+    generator = torch.Generator().manual_seed(4)
+    # Outside one class stands out from seven equal ones; inside a second is near, as cat is to dog.
+    h = torch.randn(2, 400, 8, generator=generator, dtype=torch.float64)
+    h[0] *= 3
+    h[0, :, 0] += 8
+    h[1, :, 0] += 6
+    inside, both = torch.arange(800) < 400, h.flatten(0, 1)
+    u1 = separation(both).u1
+
+    def error(score: torch.Tensor) -> float:
+        return detection_error(score, inside, convention="odin")
+
+    temperatures = [10.0**i for i in range(8)]
+    found = [error(MSR(t).of_logits(both)) for t in temperatures]
+    c = error(u1)
+    assert found[0] - c > 0.02
+    assert found[-4:] == [c] * 4
+    # Its alpha* accepts 95 % of what is inside: the first threshold that does.
+    alpha = u1[:400].sort(descending=True).values[379]
+    assert c == 0.05 / 2 + (u1[400:] >= alpha).double().mean().item() / 2
+    # T (N - 1/S) -> (N - 1) U1, with what is left falling as 1/T.
+    rest = [
+        (t * (8 - 1 / (both / t).softmax(dim=1).amax(dim=1)) - 7 * u1).abs().max().item()
+        for t in temperatures[2:5]
+    ]
+    assert rest[0] / rest[1] == pytest.approx(10, rel=0.1)
+    assert rest[1] / rest[2] == pytest.approx(10, rel=0.01)
+
+
+def test_proposition_1_says_nothing_where_a_step_is_taken() -> None:
+    """The limit is that of eps = 0: with a step, it is that of U1 where the step ends."""
+    model = digits_cnn(0).double().eval()
+    x = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    score = ODIN(temperature=1e6, eps=0.01)(model, x)
+    leaf = x.clone().requires_grad_(True)
+    [grad] = torch.autograd.grad(separation_of(model, leaf).sum(), leaf)
+    with torch.no_grad():
+        moved = separation(model(x + 0.01 * grad.sign())).u1
+        assert torch.equal(score.argsort(), moved.argsort())
+        assert not torch.equal(score.argsort(), separation(model(x)).u1.argsort())
+
+
+def separation_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """U1 with a gradient."""
+    h: torch.Tensor = model(x)
+    return h.amax(dim=1) - h.mean(dim=1)

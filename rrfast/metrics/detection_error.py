@@ -53,7 +53,7 @@ def detection_error(
             weights that are not one per score, finite, >= 0 and somewhere positive, `tpr`
             outside (0, 1], or another `convention`.
 
-    Source: ODIN §4 (detection error); errata 11.
+    Source: ODIN §4.3; errata 11, 30.
 
     Example:
         At the threshold 0.5 one right prediction of four is lost; at 0.8 half of the errors too.

@@ -37,7 +37,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         "--no-diagnostics",
         action="store_false",
         dest="diagnostics",
-        help="without logits, gradients, distances and noise that is scaled up",
+        help="without logits, gradients, distances, ODIN at fixed T and eps, and noise scaled up",
     )
     group.add_argument(
         "--trials", type=positive, metavar="N", help="noise images that are scaled up (10000)"

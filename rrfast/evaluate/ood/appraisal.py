@@ -30,10 +30,12 @@ from rrfast.scores.tuning import best_apart, grid_points, grid_values
 from rrfast.train.batches import Data, length, stream
 from rrfast.train.tasks import Task
 
-#: ODIN §4.3, with what is inside in the place of right predictions.
+#: ODIN §4.3, with what is inside in the place of right predictions; the detection error as its
+#: formula has it, and the least one over all thresholds, as most of its Table 2 (errata 30).
 METRICS: dict[str, Metric] = {
     "fpr": partial(fpr_at_tpr, positive="correct"),
     "detection_error": partial(detection_error, convention="odin"),
+    "least_error": partial(detection_error, convention="rat"),
     "auroc": auroc,
     "aupr_in": aupr_success,
     "aupr_out": aupr_error,
@@ -91,7 +93,8 @@ class Ground:
         self._sets: dict[int, tuple[str, Tensor]] = {}
         self._fitted: dict[str, Score] = {}
         self._grids: dict[str, tuple[Score, list[Point], Tensor]] = {}
-        self._inside: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}
+        self._inside: dict[tuple[str, str], Tensor] = {}
+        self._right: dict[str, Tensor] = {}
 
     def to_tune(self, name: str) -> Tensor:
         """A set as it is tuned on: as many images as the validation split."""
@@ -122,6 +125,10 @@ class Ground:
             self._fitted[name] = score
         return self._fitted[name].at(**point)
 
+    def points(self, name: str) -> list[Point]:
+        """What a score is tuned over: ODIN its paper's grid, others their own."""
+        return grid_points(self.score(name, {}), ODIN_GRIDS if name == "odin" else None)
+
     def grid(self, name: str) -> tuple[Score, list[Point], Tensor]:
         """A score, the points it is tuned over, and its values there on what is inside.
 
@@ -131,23 +138,30 @@ class Ground:
             score, part = self.score(name, {}), self.division.validation
             if not named(name, SCORES).fitted:
                 _, part = self.division.halves(self.seed)
-            points = grid_points(score, ODIN_GRIDS if name == "odin" else None)
+            points = self.points(name)
             batches = part.batches(self.batch, self.device)
             values = grid_values(score, self.model, batches, points, "inside")
             self._grids[name] = score, points, values
         return self._grids[name]
 
-    def inside(self, name: str, point: Point) -> tuple[Tensor, Tensor]:
-        """A score on the test images [n], once for all sets, and where the model is right."""
-        key = name, str(sorted(point.items()))
-        if key not in self._inside:
-            score, values, right = self.score(name, point), [], []
+    def inside(self, name: str, points: Sequence[Point]) -> tuple[Tensor, Tensor]:
+        """A score on the test images at several points [P, n], and where the model is right [n].
+
+        Each point once for all sets, and those that are new together.
+        """
+        keys = [(name, str(sorted(point.items()))) for point in points]
+        missing = {
+            key: point for key, point in zip(keys, points, strict=True) if key not in self._inside
+        }
+        if missing:
+            score, values, right = self.score(name, {}), [], []
             for x, y in self.division.test.batches(self.batch, self.device):
-                scored = score.measure(self.model, x, ({},))
-                values.append(scored.values[0].cpu())
+                scored = score.measure(self.model, x, [*missing.values()])
+                values.append(scored.values.cpu())
                 right.append((scored.prediction == y).cpu())
-            self._inside[key] = torch.cat(values), torch.cat(right)
-        return self._inside[key]
+            self._inside |= zip(missing, torch.cat(values, dim=1), strict=True)
+            self._right[name] = torch.cat(right)
+        return torch.stack([self._inside[key] for key in keys]), self._right[name]
 
     def outside(self, name: str, points: Sequence[Point], against: str) -> Tensor:
         """A score on a set, at several points: [P, n], on the CPU."""
@@ -171,7 +185,8 @@ def tuned(name: str, validation: str, on: Ground) -> dict[str, Any]:
     """The hyper-parameters that tell the validation split best from a set; no other is read.
 
     Returns:
-        `hyperparameters`, and `validation_fpr`, the FPR at 95 % TPR there.
+        `hyperparameters`, and `validation_fpr`, the FPR at 95 % TPR there; `table`: every point
+        that was looked at, as `side_by_side`.
 
     Cost: of `score_grid` on the set; on the validation split once for all sets.
 
@@ -181,8 +196,22 @@ def tuned(name: str, validation: str, on: Ground) -> dict[str, Any]:
     outside = grid_values(
         score, on.model, on.to_tune(validation).split(on.batch), points, "outside"
     )
-    best = best_apart(score, points, inside, outside).best
-    return {"hyperparameters": dict(best.point), "validation_fpr": best.metric}
+    found = best_apart(score, points, inside, outside)
+    return {
+        "hyperparameters": dict(found.best.point),
+        "validation_fpr": found.best.metric,
+        "table": side_by_side(points, [row.metric for row in found.table]),
+    }
+
+
+def side_by_side(points: Sequence[Point], fpr: Sequence[float]) -> dict[str, list[Any]]:
+    """A list for each hyper-parameter, and `fpr`, NaN where the score is.
+
+    Example:
+        >>> side_by_side([{"temperature": 1.0}, {"temperature": 2.0}], [0.5, 0.4])
+        {'temperature': [1.0, 2.0], 'fpr': [0.5, 0.4]}
+    """
+    return {**{name: [p[name] for p in points] for name in points[0]}, "fpr": [*fpr]}
 
 
 def within(name: str, point: Point, on: Ground) -> dict[str, Any]:
@@ -193,7 +222,7 @@ def within(name: str, point: Point, on: Ground) -> dict[str, Any]:
         among the images that the score accepts where it accepts at least each of `ACCEPTED` per
         cent of them, and `rejected`: among the others, NaN where there is none (ODIN Fig. 11).
     """
-    value, correct = on.inside(name, point)
+    [value], correct = on.inside(name, (point,))
     one, _ = next(on.division.test.batches(1, on.device))
     cost = on.score(name, point).measure(on.model, one, ({},))
     accepted, rejected = accuracies(value, correct)
@@ -238,7 +267,7 @@ def apart(name: str, point: Point, against: str, on: Ground, draws: int) -> dict
         Every metric of `METRICS`, `intervals` of them, `nan`, `mean_outside`, and `roc`: the true
         positive rate at `RATES`. Metrics are NaN where a score is.
     """
-    inside, _ = on.inside(name, point)
+    [inside], _ = on.inside(name, (point,))
     [outside] = on.outside(name, (point,), against)
     value, known = joined(inside, outside)
     return {
@@ -259,7 +288,7 @@ def sure(against: str | None, on: Ground) -> dict[str, Any]:
 
     Source: ACET Table 1, App. F and H.
     """
-    inside, correct = on.inside("msr", {})
+    [inside], correct = on.inside("msr", ({},))
     # Not the log-odds' own mean: the paper's is that of the probability.
     value = inside if against is None else on.outside("msr", ({},), against)[0]
     confidence = value.sigmoid()
@@ -278,11 +307,12 @@ def sure(against: str | None, on: Ground) -> dict[str, Any]:
 
 def transferred(points: Sequence[Point], against: str, on: Ground) -> list[float]:
     """The FPR of ODIN on a set, at each of several points (ODIN Table 3)."""
-    outside = on.outside("odin", points, against)
-    return [
-        _metric("fpr", *joined(on.inside("odin", point)[0], values))
-        for point, values in zip(points, outside, strict=True)
-    ]
+    return fprs(on.inside("odin", points)[0], on.outside("odin", points, against))
+
+
+def fprs(inside: Tensor, outside: Tensor) -> list[float]:
+    """The FPR of each of several scores of two sets: [P, n], [P, m]; NaN where one is."""
+    return [_metric("fpr", *joined(*both)) for both in zip(inside, outside, strict=True)]
 
 
 def joined(inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 
 from rrfast.evaluate.cell import difference
 from rrfast.evaluate.ood.appraisal import ACCEPTED
+from rrfast.evaluate.ood.effects import COLD, HOT, fpr_at
 from rrfast.evaluate.summary import Paired, Row, Value, at, counted, of, paired, runs_of
 from rrfast.tables import Block
 from rrfast.train.variant_names import VARIANTS
@@ -61,6 +62,13 @@ BETTER = {
     "fpr": Claim("ODIN accepts less of what is outside than MSR", "FPR95 %"),
     "auroc": Claim("ODIN tells more apart than MSR", "100 − AUROC %"),
 }
+HOTTER = Claim(
+    "A high temperature by itself helps: T = 1000 less T = 1, both without a step", "FPR95 %"
+)
+STEPS = Claim(
+    "A step helps further: at T = 1000, the step that is best on the validation set less none",
+    "FPR95 %",
+)
 SURER = Claim("CEDA and ACET are less sure of what is outside", "mean confidence %")
 APART = Claim("CEDA and ACET tell more apart by MSR", "100 − AUROC %")
 DEVIATES = Claim(
@@ -82,6 +90,7 @@ def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
     """
     rows: list[Row] = result["runs"]
     yield from _odin(rows)
+    yield from _parts(rows)
     yield from _trained(rows)
     yield from _explained(rows)
     yield from _harder(rows)
@@ -94,6 +103,26 @@ def _odin(rows: Sequence[Row]) -> Iterator[Comparison]:
         for name, training in _pairs(scored):
             own = of(scored, set=name, training=training)
             found = _paired(of(own, score="odin"), of(own, score="msr"), _loss(metric))
+            if found is not None:
+                yield Comparison(claim, name, training, found)
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[Comparison]:
+    """ODIN Fig. 3 and 4: the temperature alone, and what the step adds."""
+    asked = _unattacked(of(rows, kind="effect"))
+    cold, hot = ({"temperature": t, "eps": 0.0} for t in (COLD, HOT))
+    for claim in (HOTTER, STEPS):
+        for name, training in _pairs(asked):
+            own = of(asked, set=name, training=training)
+            pairs = [(hot, cold) if claim is HOTTER else (row["step"], hot) for row in own]
+            better, worse = (
+                [
+                    {**row, "found": fpr_at(row["table"], pair[i])}
+                    for row, pair in zip(own, pairs, strict=True)
+                ]
+                for i in (0, 1)
+            )
+            found = _paired(better, worse, at("found"))
             if found is not None:
                 yield Comparison(claim, name, training, found)
 

@@ -24,7 +24,7 @@ NEAREST = 2000
 
 
 def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
-    """The numbers of ODIN's Fig. 5 and 7 to 9, of one set.
+    """The numbers of ODIN's Fig. 5 and 7 to 9, and logits as of its Fig. 5 (f, g), of one set.
 
     Args:
         model: As of `gradient_norm`.
@@ -33,24 +33,29 @@ def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
     Returns:
         Histograms `u1`, and `norm` (of the gradient at T = 1000); `u2_given_u1`, `norm_given_s`
         (at T = 1000) and `norm_given_s1` (at T = 1), as `conditional_mean`; the means `u1_mean`,
-        `u2_mean` and `norm_mean`; `nan`, images with a number that is not finite, which are left
-        out. Without any other image, the last alone.
+        `u2_mean` and `norm_mean`; `outputs`, the logits of one image, whose U1 is in the middle of
+        a batch, and of these the nearest to that of the set; `nan`, images with a number that is
+        not finite, which are left out. Without any other image, the last alone.
 
     Cost: 3 forwards, 2 backwards.
     """
-    parts = []
+    parts, middle = [], []
     for x in batches:
         with Engine(model) as engine:
             logits = engine.forward(x)
-        parts.append(
-            torch.stack(
-                [
-                    *separation(logits),
-                    *(MSR(t).of_logits(logits).sigmoid() for t in (HIGH, ONE)),
-                    *(gradient_norm(model, x, t) for t in (HIGH, ONE)),
-                ]
-            ).cpu()
-        )
+        part = torch.stack(
+            [
+                *separation(logits),
+                *(MSR(t).of_logits(logits).sigmoid() for t in (HIGH, ONE)),
+                *(gradient_norm(model, x, t) for t in (HIGH, ONE)),
+            ]
+        ).cpu()
+        parts.append(part)
+        # One image a batch: the logits of all would be large where classes are many.
+        places = part.isfinite().all(dim=0).nonzero().flatten()
+        if len(places):
+            place = places[part[0, places].median(dim=0).indices]
+            middle.append((part[0, place].item(), logits[place].tolist()))
     found = torch.cat(parts, dim=1)
     finite = found.isfinite().all(dim=0)
     said: dict[str, Any] = {"nan": int((~finite).sum())}
@@ -66,6 +71,7 @@ def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
         "u1_mean": u1.mean().item(),
         "u2_mean": u2.mean().item(),
         "norm_mean": norm.mean().item(),
+        "outputs": min(middle, key=lambda one: abs(one[0] - u1.median().item()))[1],
     }
 
 

@@ -25,6 +25,7 @@ from rrfast.evaluate.ood.appraisal import (
     within,
 )
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
+from rrfast.evaluate.ood.effects import best_step, effect_points, effects
 from rrfast.evaluate.ood.figures import figures
 from rrfast.evaluate.ood.outside import OUTSIDE, is_own, known
 from rrfast.evaluate.ood.scaled_noise import TRIALS, scaled
@@ -87,8 +88,9 @@ def evaluate(
             their own.
         images: Test images, and images of each set, or as many as a set has; None: all test images.
         transfer: Also ODIN tuned on every set in turn (Table 3), on draws of their own.
-        diagnostics: Also what ODIN §4.4 and §5 look at, logits, gradients and distances; and how
-            far noise has to be scaled up (ACET Table 2).
+        diagnostics: Also what ODIN §4.4, §5 and App. F look at: logits, gradients and distances,
+            and ODIN, where it is among the scores, at fixed T and eps; and how far noise has to be
+            scaled up (ACET Table 2).
         trials: Noise images that are scaled up.
         draws: Of the bootstrap for the intervals; 0 for none.
         batch: Images per forward.
@@ -102,6 +104,9 @@ def evaluate(
 
         * "score": a score on a set, as `appraisal.tuned` and `appraisal.apart` say it;
         * "inside": a score on the test images, as `appraisal.within`;
+        * "tuning": a score on the validation set, the `table` of `appraisal.tuned`;
+        * "effect": ODIN at fixed points on a set, as `effects.effects`, with `diagnostics`; `step`:
+          the point that is best on the validation set at T = 1000;
         * "set": a set, and "inside" as one, as `appraisal.sure` and `diagnosis` say it;
         * "scaling": uniform noise, as `scaled_noise.scaled`, with `diagnostics`;
         * "transfer": ODIN on a `set`, `tuned` on another: `fpr`, and `baseline`, that of MSR.
@@ -140,7 +145,9 @@ def evaluate(
         subjects,
         out,
         partial(_appraised, asked=asked),
-        steps=(len(scores) + 1) * (len(against) + 1) + transfer * (2 * len(against) + 1),
+        steps=(len(scores) + 1) * (len(against) + 1)
+        + transfer * (2 * len(against) + 1)
+        + (diagnostics and "odin" in scores) * len(against),
         options={
             "images": images,
             "transfer": transfer,
@@ -210,15 +217,20 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
         "split": 0,
     }
     rows: list[dict[str, Any]] = []
-    chosen = {}
+    chosen, tables = {}, {}
     for score in asked.scores:
-        chosen[score] = _tuned(score, asked.validation, on, kept)
-        point = chosen[score]["hyperparameters"]
+        found = _tuned(score, asked.validation, on, kept)
+        chosen[score] = {key: found[key] for key in ("hyperparameters", "validation_fpr")}
+        tables[score] = found["table"]
+        point = found["hyperparameters"]
         key = f"{of_score(score)} {point}, {on.images} images: inside"
         said = kept.get(key, partial(within, score, point, on))
         rows.append(
             {**who, "kind": "inside", "score": score, "set": "inside"} | chosen[score] | said
         )
+        if point:
+            where = {"kind": "tuning", "score": score, "set": asked.validation}
+            rows.append({**who, **where, "table": tables[score]})
         bench.advance()
     everywhere = {}
     for name in (asked.validation, *asked.against) if asked.transfer else ():
@@ -238,8 +250,13 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             )
             bench.advance()
         if asked.transfer:
-            found = _transferred(set_name, everywhere, on, kept)
-            rows += [{**who, "kind": "transfer"} | row for row in found]
+            each = _transferred(set_name, everywhere, on, kept)
+            rows += [{**who, "kind": "transfer"} | row for row in each]
+            bench.advance()
+        if asked.diagnostics and "odin" in asked.scores:
+            said = _effects(set_name, on, kept)
+            where = {"kind": "effect", "score": "odin", "set": set_name}
+            rows.append({**who, **where, "step": best_step(tables["odin"])} | said)
             bench.advance()
     if asked.diagnostics:
         key = f"{asked.trials} images of uniform noise scaled up"
@@ -260,7 +277,7 @@ def _check_known(data: str, on: Ground, asked: _Asked) -> None:
 def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any]:
     try:
         found: dict[str, Any] = kept.get(
-            f"{of_score(score)}: tuned on {_told(validation, on)}",
+            f"{of_score(score)}: every point on {_told(validation, on)}",
             partial(tuned, score, validation, on),
         )
     except ValueError as error:
@@ -275,11 +292,19 @@ def _apart(
     score: str, point: Point, name: str, on: Ground, kept: Kept, draws: int
 ) -> dict[str, Any]:
     images = f"{on.images} images: against {_told(name, on)}"
-    key = f"{of_score(score)} {point}, {images}, {draws} draws"
+    # With the metrics by name: what was kept before there was one of them does not have it.
+    key = f"{of_score(score)} {point}, {images}, {draws} draws: {', '.join(METRICS)}"
     with warnings.catch_warnings():
         # Of draws with one side alone, which the bootstrap leaves out: of a few images, there are.
         warnings.simplefilter("ignore", RuntimeWarning)
         said: dict[str, Any] = kept.get(key, partial(apart, score, point, name, on, draws))
+    return said
+
+
+def _effects(name: str, on: Ground, kept: Kept) -> dict[str, Any]:
+    points = effect_points(on.points("odin"))
+    key = f"{of_score('odin')} at {len(points)} points, {on.images} images: effects against"
+    said: dict[str, Any] = kept.get(f"{key} {_told(name, on)}", partial(effects, name, points, on))
     return said
 
 
@@ -291,7 +316,7 @@ def _set(name: str | None, on: Ground, kept: Kept, diagnostics: bool) -> dict[st
         return said
     said = said | {
         "diagnostics": kept.get(
-            f"{key}: diagnostics", lambda: diagnose(on.model, _images(name, on))
+            f"{key}: diagnostics and outputs", lambda: diagnose(on.model, _images(name, on))
         )
     }
     if name is None:

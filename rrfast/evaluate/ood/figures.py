@@ -1,4 +1,4 @@
-"""The figures of an evaluation: ODIN's Fig. 1, 2, 5, 7 to 9 and 11, ACET's App. G and H."""
+"""The figures of an evaluation: ODIN's Fig. 1 to 5 and 7 to 11, ACET's App. G and H."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, trainings
 from rrfast.evaluate.ood.appraisal import ACCEPTED, EDGES, RATES
+from rrfast.evaluate.ood.effects import COLD, HOT, PAPER, THRESHOLDS
 from rrfast.evaluate.summary import Row, at, of, spread
 
 if TYPE_CHECKING:
@@ -67,6 +68,38 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "moment of the largest logit less the others; gradient: L1 norm of that of log S.",
             explained(first),
         )
+        if any("outputs" in row["diagnostics"] for row in first):
+            yield Drawing(
+                f"outputs_{_file(training)}",
+                f"The outputs of each class: {training}",
+                f"ODIN Fig. 5 (f, g), of seed {first[0]['seed']}. Logits of one image of each set, "
+                "with a U1 that is in the middle of those of the set.",
+                outputs(first),
+            )
+    for training in names:
+        effect, tuning = (
+            [row for row in of(rows, kind=kind, training=training) if row["score"] == "odin"]
+            for kind in ("effect", "tuning")
+        )
+        if tuning:
+            yield Drawing(
+                f"effects_{_file(training)}",
+                f"What the temperature and the step do: {training}",
+                "ODIN Fig. 3 and 4. FPR95 of ODIN on each set, by T without a step, and by the "
+                f"step at T = {COLD:g} and {HOT:g}; mean over seeds. The thick line is what "
+                "tuning looks at: the validation split against the set that is tuned on.",
+                effects(effect, tuning),
+            )
+        if effect:
+            first = of(effect, seed=min(row["seed"] for row in effect))
+            yield Drawing(
+                f"thresholds_{_file(training)}",
+                f"What is accepted, by the threshold: {training}",
+                f"ODIN Fig. 10, of seed {first[0]['seed']}, at T = {PAPER['temperature']:g} and "
+                f"ε = {PAPER['eps']:g}. The share of the test images (TPR, thick) and of each set "
+                "(FPR) above a threshold on the softmax score; dotted, that of 95 % TPR.",
+                thresholds(first),
+            )
     if any("distances" in row for row in sets):
         yield Drawing(
             "distance",
@@ -180,6 +213,84 @@ def explained(rows: Sequence[Row]) -> Figure:
         # The range of S at a high temperature is small, and its numbers long.
         ax.locator_params(axis="x", nbins=4)
     legend(figure)
+    return figure
+
+
+def outputs(rows: Sequence[Row]) -> Figure:
+    """A panel for each set, a bar for each class."""
+    from matplotlib.ticker import MaxNLocator
+
+    found = {row["set"]: row["diagnostics"].get("outputs") for row in rows}
+    figure, grid = panels([name for name, logits in found.items() if logits], 2.6)
+    for name, ax in grid:
+        ax.bar(range(len(found[name])), found[name], color=COLOURS[1])
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # a class is a whole number
+    figure.supxlabel("class", fontsize=10)
+    figure.supylabel("logit", fontsize=10)
+    return figure
+
+
+#: Panels of the effects: the axis, and what is fixed.
+EFFECTS = {
+    "ε = 0": ("temperature", {"eps": 0.0}),
+    f"T = {COLD:g}": ("eps", {"temperature": COLD}),
+    f"T = {HOT:g}": ("eps", {"temperature": HOT}),
+}
+
+
+def effects(effect: Sequence[Row], tuning: Sequence[Row]) -> Figure:
+    """A panel for each of `EFFECTS`, a line for each set; that of the validation set is thick."""
+    every = [*tuning, *effect]
+    styles = _styles([row["set"] for row in every])
+    figure, grid = panels(list(EFFECTS), share=False)
+    for title, ax in grid:
+        axis, fixed = EFFECTS[title]
+        for name, (colour, dashes) in styles.items():
+            own = of(every, set=name)
+            table = own[0]["table"]
+            there = [
+                (table[axis][i], 100 * spread(own, at("table", "fpr", i)).mean)
+                for i in range(len(table["fpr"]))
+                if all(table[key][i] == value for key, value in fixed.items())
+            ]
+            wide = 2.4 if own[0]["kind"] == "tuning" else 1.2
+            x, y = zip(*sorted(there), strict=True)
+            ax.plot(x, y, marker=".", color=colour, ls=dashes, lw=wide, label=name)
+        if axis == "temperature":
+            ax.set_xscale("log")
+        else:
+            ax.locator_params(axis="x", nbins=5)
+        ax.set_xlabel({"temperature": "T, log scale", "eps": "ε"}[axis])
+        ax.set_ylabel("FPR95, %")
+        ax.set_ylim(-2, 102)
+    legend(figure)
+    return figure
+
+
+def thresholds(rows: Sequence[Row]) -> Figure:
+    """One panel: the share above each threshold, of the test images and of each set."""
+    figure, grid = panels([""])
+    [(_, ax)] = grid
+    styles = _styles(["inside", *(row["set"] for row in rows)])
+    known = [row for row in rows if "tpr" in row["thresholds"]]
+    for row in known:
+        found = row["thresholds"]
+        step = (found["high"] - found["low"]) / (THRESHOLDS - 1)
+        delta = [found["low"] + i * step for i in range(THRESHOLDS)]
+        if row is known[0]:
+            colour, dashes = styles["inside"]
+            tpr = [100 * share for share in found["tpr"]]
+            ax.plot(delta, tpr, color=colour, ls=dashes, lw=2.4, label="inside")
+            last = max((d for d, share in zip(delta, tpr, strict=True) if share >= 95), default=0)
+            ax.axvline(last, color="#7F7F7F", lw=0.8, ls=":")
+        colour, dashes = styles[row["set"]]
+        fpr = [100 * share for share in found["fpr"]]
+        ax.plot(delta, fpr, color=colour, ls=dashes, lw=1.2, label=row["set"])
+    ax.locator_params(axis="x", nbins=5)
+    ax.set_ylim(-2, 102)
+    legend(figure)
+    figure.supxlabel("threshold δ on the softmax score", fontsize=10)
+    figure.supylabel("accepted, %", fontsize=10)
     return figure
 
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from rrfast.evaluate.cell import leading
 from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.ood.diagnosis import NEAREST
+from rrfast.evaluate.ood.effects import FIXED, HOT, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE
 from rrfast.evaluate.ood.scaled_noise import SURE, SURE_IN_BOX
 from rrfast.evaluate.summary import Row, Value, at, of, spread
 from rrfast.evaluate.trained import LEGEND as TRAINED
 from rrfast.evaluate.trained import Line, trained
+from rrfast.scores.score import Point
 from rrfast.tables import Block, number, settings
 
 #: Metric: as printed, factor, digits, whether higher is better.
 COLUMNS = {
     "fpr": ("FPR95\n%", 100.0, 1, False),
     "detection_error": ("detection\nerror %", 100.0, 1, False),
+    "least_error": ("least\nerror %", 100.0, 1, False),
     "auroc": ("AUROC\n%", 100.0, 1, True),
     "aupr_in": ("AUPR\nin %", 100.0, 1, True),
     "aupr_out": ("AUPR\nout %", 100.0, 1, True),
@@ -30,9 +34,11 @@ COLUMNS = {
 CONVENTION = (
     "What is inside is the positive class: FPR95 is the share of a set that is accepted at the "
     "first threshold that accepts 95 % of the test images, detection error the mean of that share "
-    "and of that of the test images rejected there; AUPR are average precisions, of the test "
-    "images (in) and of the set (out). MMC: mean of the largest softmax probability at T = 1. "
-    "AUROC and AUPR: higher is better; FPR95, detection error, and the MMC of a set: lower."
+    "and of that of the test images rejected there (ODIN §4.3), least error the lowest such mean "
+    "of all thresholds (ODIN's released code, and most of its Table 2: errata 30); AUPR are "
+    "average precisions, of the test images (in) and of the set (out). MMC: mean of the largest "
+    "softmax probability at T = 1. AUROC and AUPR: higher is better; FPR95, both errors, and the "
+    "MMC of a set: lower."
 )
 
 
@@ -53,6 +59,10 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
         transfer = of(rows, kind="transfer", training=training)
         if transfer:
             yield _transfer(transfer, training, [result["validation"], *result["against"]])
+    for training in trainings:
+        effect = of(rows, kind="effect", training=training)
+        if effect:
+            yield _effects(effect, training)
     yield _chosen(of(rows, kind="inside"))
     away = [row for row in of(rows, kind="set") if "distances" in row]
     if away:
@@ -68,7 +78,7 @@ def _as_odin(rows: list[Row], trainings: Sequence[str]) -> Block:
             own = of(rows, training=training, set=name)
             both = [of(own, score=score) for score in ("msr", "odin")]
             pairs = (
-                " / ".join(_mean(part, at(metric), factor, digits) for part in both)
+                " / ".join(_mean(part, _measured(metric), factor, digits) for part in both)
                 for metric, (_, factor, digits, _) in COLUMNS.items()
             )
             cells.append([training, name, *pairs])
@@ -84,7 +94,7 @@ def _every_score(rows: list[Row], training: str) -> Block:
         own = of(rows, set=name)
         scores = _values(own, "score")
         for j, (metric, (_, _, _, higher)) in enumerate(COLUMNS.items(), 2):
-            means = [spread(of(own, score=score), at(metric)).mean for score in scores]
+            means = [spread(of(own, score=score), _measured(metric)).mean for score in scores]
             best |= {(len(cells) + i, j) for i in leading(means, lowest=not higher)}
         cells += [[name, score, *_cells(of(own, score=score))] for score in scores]
     head = ["against", "score", *(head for head, *_ in COLUMNS.values())]
@@ -138,6 +148,25 @@ def _transfer(rows: list[Row], training: str, columns: Sequence[str]) -> Block:
         cells.append([name, baseline, *found])
     head = ["against", "MSR", *(f"tuned on\n{column}" for column in columns)]
     return Block(f"As ODIN's Table 3, FPR95 % of ODIN: {training}", head, cells, 1)
+
+
+def _effects(rows: list[Row], training: str) -> Block:
+    """ODIN at the same points everywhere, and with the step that is tuned at T = 1000."""
+    cells = []
+    for name in _values(rows, "set"):
+        own = of(rows, set=name)
+        at_points = [
+            *(_mean(own, partial(_fpr_at, point), 100.0, 1) for point in FIXED),
+            _mean(own, lambda row: _fpr_at(row["step"], row), 100.0, 1),
+        ]
+        cells.append([name, *at_points])
+    heads = [f"T = {point['temperature']:g}\nε = {point['eps']:g}" for point in FIXED]
+    title = f"As ODIN's Fig. 3 and 4, FPR95 % of ODIN at fixed points: {training}"
+    return Block(title, ["against", *heads, f"T = {HOT:g}\nε tuned"], cells, 1)
+
+
+def _fpr_at(point: Point, row: Row) -> float | None:
+    return fpr_at(row["table"], point)
 
 
 def _chosen(rows: list[Row]) -> Block:
@@ -202,9 +231,14 @@ def _values(rows: Sequence[Row], key: str) -> list[str]:
 
 def _cells(rows: list[Row]) -> list[str]:
     return [
-        _cell(rows, at(name), factor, digits, name)
+        _cell(rows, _measured(name), factor, digits, name)
         for name, (_, factor, digits, _) in COLUMNS.items()
     ]
+
+
+def _measured(metric: str) -> Value:
+    """A metric of a row; None in a result from before there was this metric."""
+    return lambda row: row.get(metric)
 
 
 def _mean(rows: list[Row], value: Value, factor: float, digits: int) -> str:
