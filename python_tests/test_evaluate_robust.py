@@ -40,7 +40,7 @@ from rrfast.evaluate.robust.standing import (
     stepped,
     unpacked,
 )
-from rrfast.train import TASKS, Task, dump_recipe, load_recipe
+from rrfast.train import TASKS, Task, Training, ValidationAttack, dump_recipe, load_recipe
 
 CPU = torch.device("cpu")
 QUIET = Console(quiet=True)
@@ -77,6 +77,7 @@ def found(weights: dict[str, Tensor]) -> list[Subject]:
             0,
             "last",
             {"last": lambda: (weak, task), "best": lambda: (strong, task)},
+            Training(epochs=1, validation_attack=ValidationAttack(eps=EPS) if shift else None).best,
         )
 
     return [subject(name, seed, 2 * i) for i, name in enumerate(("AT", "RAT")) for seed in (0, 1)]
@@ -242,7 +243,8 @@ def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
         "Accuracy under attack %, eps = 0.1, last checkpoint",
         "Accuracy under attack %, eps = 0.1, best checkpoint",
         "Accuracy less that of another training, points, best checkpoint",
-        "The best checkpoint is best.pt",
+        "The best checkpoint of AT is best.pt, with the lowest AURC on the validation split; the p",
+        "The best checkpoint of RAT is best.pt, with the highest accuracy under PGD-20 with eps =",
         "Accuracy under PGD-3 %, by eps, last checkpoint",
         "Mean ± standard deviation over 2 training seeds.",
     ):

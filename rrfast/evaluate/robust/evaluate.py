@@ -83,7 +83,8 @@ def evaluate(
 
     Returns:
         What robust.json holds: as `rrfast.evaluate.study.conduct`, with `attacks`, `baseline`, and
-        `runs`: a row per model, checkpoint, attack and radius, with `accuracy`, its `interval`,
+        `runs`: a row per model, checkpoint, attack and radius, with `best`, by what the best
+        checkpoint was chosen, `accuracy`, its `interval`,
         `images` and `stood`, the bits of `rrfast.evaluate.robust.standing.packed`; "clean" and
         "worst" are attacks there, and "clean" has `doubts`, the sentences of
         `rrfast.attacks.sanity` and, where an attack by gradients has several steps, of
@@ -232,6 +233,7 @@ def _row(bench: Bench, name: str, eps: float, stood: Tensor, draws: int) -> dict
         "seed": bench.subject.seed,
         "split": 0,
         "checkpoint": bench.subject.checkpoint,
+        "best": bench.subject.best,
         "attack": name,
         "eps": eps,
         "images": len(stood),
