@@ -9,9 +9,11 @@ import math
 import re
 import shutil
 import statistics
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -661,3 +663,48 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "--scores is an option of the protocol misd" in capsys.readouterr().err
     assert cli.main([*spec, *asked, "--checkpoints", "best"]) == 2
     assert "checkpoints must be there for every model" in capsys.readouterr().err
+
+
+def test_the_published_package_is_asked_for_before_anything_else(
+    found: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "autoattack", None)
+    with pytest.raises(ImportError, match="the package autoattack is not installed"):
+        robust.evaluate(found, tmp_path, attacks=["autoattack_package"], console=QUIET)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_published_package_is_a_column(
+    found: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a stand-in that moves nothing: as many stand it as are right."""
+
+    class AutoAttack:
+        def __init__(self, model: object, **options: Any) -> None:
+            assert (options["norm"], options["eps"], options["version"]) == (
+                "Linf",
+                EPS,
+                "standard",
+            )
+
+        def run_standard_evaluation(self, x: Tensor, y: Tensor, bs: int) -> Tensor:
+            return x.clone()
+
+    package = ModuleType("autoattack")
+    package.AutoAttack = AutoAttack  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "autoattack", package)
+    result = robust.evaluate(
+        found[:1],
+        tmp_path,
+        attacks=["autoattack_package"],
+        eps=EPS,
+        images=IMAGES,
+        draws=0,
+        console=QUIET,
+    )
+    clean, attacked, _ = result["runs"]
+    assert attacked["attack"] == "autoattack_package"
+    assert attacked["stood"] == clean["stood"]
+    page = (tmp_path / "robust.md").read_text()
+    assert "| training | Clean | AA | Worst case |" in page
+    assert "AA is the standard version of the published package autoattack." in page

@@ -30,6 +30,7 @@ LABELS = {
     "fab_t": "FAB-T",
     "square": "Square",
     "autoattack": "AA (ours)",
+    "autoattack_package": "AA",
     WORST: "Worst case",
 }
 MARKS = "✗·✓"
@@ -161,6 +162,8 @@ def conventions(result: dict[str, Any]) -> list[str]:
             "AA (ours) is rrfast's own implementation of the attacks of AutoAttack, and not the "
             "published package."
         )
+    if "autoattack_package" in result["attacks"]:
+        lines.append("AA is the standard version of the published package autoattack.")
     return lines + _chosen(result)
 
 
@@ -207,7 +210,9 @@ def _side_by_side(result: dict[str, Any]) -> Iterator[str]:
 
     IRAT's Table 1: what raises MAIL under PGD lowers it under AutoAttack.
     """
-    names = [n for n in (CLEAN, "pgd", "autoattack", WORST) if n in columns(result)]
+    names = [
+        n for n in (CLEAN, "pgd", "autoattack", "autoattack_package", WORST) if n in columns(result)
+    ]
     said = []
     for checkpoint in checkpoints(result):
         found = compared(result, checkpoint)
