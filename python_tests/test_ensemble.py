@@ -210,6 +210,7 @@ def test_registry_makes_attacks() -> None:
     for name, make in ATTACKS.items():
         assert isinstance(make(eps=0.3), Attack), name
         assert make(eps=0.3).eps == 0.3
+    assert isinstance(ATTACKS["autoattack_package"](), AutoAttackPackage)
 
 
 # --------------------------------------------------------------------------------------------- FAB

@@ -9,9 +9,11 @@ import math
 import re
 import shutil
 import statistics
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -40,7 +42,7 @@ from rrfast.evaluate.robust.standing import (
     stepped,
     unpacked,
 )
-from rrfast.train import TASKS, Task, dump_recipe, load_recipe
+from rrfast.train import TASKS, Task, Training, ValidationAttack, dump_recipe, load_recipe
 
 CPU = torch.device("cpu")
 QUIET = Console(quiet=True)
@@ -77,6 +79,7 @@ def found(weights: dict[str, Tensor]) -> list[Subject]:
             0,
             "last",
             {"last": lambda: (weak, task), "best": lambda: (strong, task)},
+            Training(epochs=1, validation_attack=ValidationAttack(eps=EPS) if shift else None).best,
         )
 
     return [subject(name, seed, 2 * i) for i, name in enumerate(("AT", "RAT")) for seed in (0, 1)]
@@ -242,7 +245,8 @@ def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
         "Accuracy under attack %, eps = 0.1, last checkpoint",
         "Accuracy under attack %, eps = 0.1, best checkpoint",
         "Accuracy less that of another training, points, best checkpoint",
-        "The best checkpoint is best.pt",
+        "The best checkpoint of AT is best.pt, with the lowest AURC on the validation split; the p",
+        "The best checkpoint of RAT is best.pt, with the highest accuracy under PGD-20 with eps =",
         "Accuracy under PGD-3 %, by eps, last checkpoint",
         "Mean ± standard deviation over 2 training seeds.",
     ):
@@ -659,3 +663,48 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "--scores is an option of the protocol misd" in capsys.readouterr().err
     assert cli.main([*spec, *asked, "--checkpoints", "best"]) == 2
     assert "checkpoints must be there for every model" in capsys.readouterr().err
+
+
+def test_the_published_package_is_asked_for_before_anything_else(
+    found: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "autoattack", None)
+    with pytest.raises(ImportError, match="the package autoattack is not installed"):
+        robust.evaluate(found, tmp_path, attacks=["autoattack_package"], console=QUIET)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_published_package_is_a_column(
+    found: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a stand-in that moves nothing: as many stand it as are right."""
+
+    class AutoAttack:
+        def __init__(self, model: object, **options: Any) -> None:
+            assert (options["norm"], options["eps"], options["version"]) == (
+                "Linf",
+                EPS,
+                "standard",
+            )
+
+        def run_standard_evaluation(self, x: Tensor, y: Tensor, bs: int) -> Tensor:
+            return x.clone()
+
+    package = ModuleType("autoattack")
+    package.AutoAttack = AutoAttack  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "autoattack", package)
+    result = robust.evaluate(
+        found[:1],
+        tmp_path,
+        attacks=["autoattack_package"],
+        eps=EPS,
+        images=IMAGES,
+        draws=0,
+        console=QUIET,
+    )
+    clean, attacked, _ = result["runs"]
+    assert attacked["attack"] == "autoattack_package"
+    assert attacked["stood"] == clean["stood"]
+    page = (tmp_path / "robust.md").read_text()
+    assert "| training | Clean | AA | Worst case |" in page
+    assert "AA is the standard version of the published package autoattack." in page

@@ -80,12 +80,15 @@ def literal_weights(objective: Reweighted, h: Tensor, y: Tensor, iterates: list[
             w.append(objective.offset - sum(p_k * math.log(p_k) for p_k in p))
         elif isinstance(objective, MAIL):
             m = literal_margin(p, label, objective.tau, objective.similarity)
-            w.append(objective.factor / (1 + math.exp(-objective.gamma * (m - objective.beta))))
+            power = -objective.gamma * (m - objective.beta)
+            if objective.printed:
+                power = objective.gamma * (m + objective.beta)
+            w.append(objective.factor / (1 + math.exp(power)))
         else:
             assert isinstance(objective, WMMR)
             m = literal_margin(p, label, objective.tau, objective.similarity)
             alpha = objective.alpha if objective.tau is None else 1
-            w.append(objective.factor * math.exp(alpha * m))
+            w.append(objective.factor * math.exp((-alpha if objective.printed else alpha) * m))
     weights = torch.tensor(w, dtype=torch.float64)
     if getattr(objective, "normalize", isinstance(objective, GAIRAT)):
         weights = weights / weights.mean()
@@ -102,6 +105,9 @@ MADE: dict[str, Callable[..., Reweighted]] = {
     "mail_without_similarity": lambda **options: MAIL(tau=3, similarity=False, **options),
     "wmmr": WMMR,
     "wmmr_margin": lambda **options: WMMR(tau=2, **options),
+    "mail_printed": lambda **options: MAIL(tau=2, printed=True, **options),
+    "wmmr_printed": lambda **options: WMMR(printed=True, **options),
+    "wmmr_margin_printed": lambda **options: WMMR(tau=2, printed=True, **options),
     "ewat": EWAT,
     "ewat_options": lambda **options: EWAT(offset=1.0, normalize=False, **options),
 }
@@ -278,6 +284,32 @@ def test_mail_is_the_printed_forms_in_their_signs() -> None:
     w = MAIL().of_margin(m)
     torch.testing.assert_close(w, torch.sigmoid(-10 * (-m + 0.5)))
     torch.testing.assert_close(w, torch.sigmoid(10 * (m + -0.5)))
+
+
+def test_of_right_samples_only_the_printed_signs_meet_the_paper_s_aim() -> None:
+    """Errata 16: one margin, -0.2, between two classes and among four; the latter shall weigh more.
+
+    Of wrong samples it is the other way round.
+    """
+    y = torch.zeros(1, dtype=torch.int64)
+    both = [
+        torch.tensor([p], dtype=torch.float64).log() for p in ([0.6, 0.4], [0.4, 0.2, 0.2, 0.2])
+    ]
+    assert [MAIL().margin(h, y).item() for h in both] == pytest.approx([-0.2, -0.2])
+
+    def weights(make: type[MAIL | WMMR], printed: bool) -> list[float]:
+        objective = make(tau=2, printed=printed)
+        return [round(objective.weights(h, y, []).item(), 4) for h in both]
+
+    assert weights(MAIL, False) == [0.0067, 0.0023]
+    assert weights(MAIL, True) == [0.0601, 0.1691]
+    assert weights(WMMR, False) == [2.6850, 2.4119]
+    assert weights(WMMR, True) == [3.3520, 3.7316]
+    m = torch.tensor([-0.5, 0.5], dtype=torch.float64)
+    for make in (MAIL, WMMR):
+        ours, theirs = make().of_margin(m), make(printed=True).of_margin(m)
+        assert ours[0] < ours[1]
+        assert theirs[0] > theirs[1]
 
 
 @pytest.mark.parametrize("objective", [GAIRAT(shift=-300.0), GAIRAT(), EWAT(), EWAT(offset=1.0)])

@@ -69,7 +69,7 @@ ATTACKS: dict[str, Callable[[nn.Module, Tensor, Tensor], object]] = {
     **{
         name: _attack(make(eps=0.1))
         for name, make in attacks.ATTACKS.items()
-        if name not in ("autoattack", "square", "fab_t", "apgd_t")
+        if name not in ("autoattack", "autoattack_package", "square", "fab_t", "apgd_t")
     },
     "square": _attack(attacks.Square(queries=3)),
     "apgd_t": _attack(attacks.APGD(loss="dlr", targets=2, steps=2)),

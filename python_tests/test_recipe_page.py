@@ -24,7 +24,7 @@ from rrfast import cli
 from rrfast.models import load_model
 from rrfast.models.normalize import STATISTICS
 from rrfast.objectives import OBJECTIVES
-from rrfast.train import Augment, Training, load_trained
+from rrfast.train import Augment, Training, ValidationAttack, load_trained
 from rrfast.train.recipe import options_of
 from rrfast.train.recipe_file import Model
 from rrfast.train.tasks import NOISE, OUTLIERS, TASKS
@@ -125,8 +125,9 @@ def test_every_key_with_its_default(heading: str, struct: type[msgspec.Struct]) 
     }
     same(written, defaults(struct))
     if struct is Training:
-        [augment] = re.findall(r"`(\{.*\})`", keys["augment"][1])
-        assert read(augment) == defaults(Augment)
+        for name, inner in (("augment", Augment), ("validation_attack", ValidationAttack)):
+            [written] = re.findall(r"`(\{.*\})`", keys[name][1])
+            same(read(written), defaults(inner))
     else:
         assert {*re.findall(r"`(\w+)`", keys["normalize"][1])} == {*STATISTICS, "null"}
 

@@ -213,6 +213,11 @@ def test_irat_s_numbers(name: str, rate: float, decay: float, tau: float) -> Non
     assert (objective.eps, objective.steps, objective.step_size) == (8 / 255, 10, 0.25)
     assert (objective.gamma, objective.beta, objective.factor) == (10, 0.5, 3)
     assert (objective.tau, objective.warmup, objective.similarity) == (tau, 75, True)
+    # Appendix E; and from the first weights on.
+    attack = training.validation_attack
+    assert attack is not None
+    assert (attack.eps, attack.steps, attack.step_size) == (8 / 255, 20, 0.25)
+    assert (attack.first, attack.every) == (objective.warmup, 1)
 
 
 @pytest.mark.parametrize(

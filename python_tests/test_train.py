@@ -20,11 +20,20 @@ from torch import Tensor, nn
 
 pytest.importorskip("lightning_fabric")
 
+from rrfast.attacks import PGD
 from rrfast.data import Split
 from rrfast.metrics import aurc
 from rrfast.objectives import RAT, Mixup, Objective, OpenMix, Standard
 from rrfast.scores import SCORES
-from rrfast.train import Augment, Fitted, NonFiniteLossError, Training, fit, make_fabric
+from rrfast.train import (
+    Augment,
+    Fitted,
+    NonFiniteLossError,
+    Training,
+    ValidationAttack,
+    fit,
+    make_fabric,
+)
 from rrfast.train import fit as fit_function
 from rrfast.train.batches import Loader, Plan
 from rrfast.train.precision import AutocastPrecision
@@ -899,6 +908,7 @@ def test_a_disk_that_is_full_leaves_what_was_there(
         ({"epochs": "3"}, "epochs must be an integer, got str '3'"),
         ({"batch_size": None}, "batch_size must be an integer, got NoneType None"),
         ({"augment": {"padding": 2}}, "augment must be an Augment or None, got dict"),
+        ({"validation_attack": "pgd"}, "validation_attack must be a ValidationAttack or None, got"),
     ],
 )
 def test_wrong_settings(options: dict[str, Any], sentence: str) -> None:
@@ -940,6 +950,70 @@ def test_best_is_the_epoch_of_the_lowest_aurc(tmp_path: Path, score: str) -> Non
     assert fitted.model.training is False
     last = torch.load(tmp_path / "last.pt")
     assert all(map(torch.equal, last.values(), weights(fitted.model)))
+
+
+def test_best_is_the_epoch_most_accurate_under_the_attack(tmp_path: Path) -> None:
+    """As IRAT selects; here another epoch than the lowest AURC's, resumed in between."""
+    validation = images(60, seed=9)
+    attack = ValidationAttack(eps=0.1, first=1, every=2)
+    training = settings(epochs=7, validation_batch=17, learning_rate=0.3, validation_attack=attack)
+    options = {"validation": validation, "training": training}
+    fitted = quiet(network(), out=tmp_path / "whole", **options)
+    column = [row["validation_attacked"] for row in fitted.history]
+    assert [not math.isnan(share) for share in column] == [False, True] * 3 + [True]
+    looked = [share for share in column if not math.isnan(share)]
+    assert fitted.best_epoch == column.index(max(looked))
+    aurcs = [row["validation_aurc"] for row in fitted.history]
+    assert fitted.best_epoch != aurcs.index(min(aurcs))
+    model = network().eval()
+    model.load_state_dict(torch.load(tmp_path / "whole" / "best.pt"))
+    wrong = PGD(0.1, 20)(model, validation.x, validation.y).wrong
+    assert 1 - wrong.double().mean() == pytest.approx(max(looked), abs=1e-12)
+
+    def stop(row: dict[str, float]) -> None:
+        if row["epoch"] == 4:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rrfast.train.bar.Bar.end_of_epoch", lambda _, row: stop(row))
+        with pytest.raises(KeyboardInterrupt):
+            quiet(network(), out=tmp_path / "cut", **options)
+    again = quiet(network(), out=tmp_path / "cut", resume=True, **options)
+    assert again.best_epoch == fitted.best_epoch
+    best = [torch.load(tmp_path / name / "best.pt") for name in ("whole", "cut")]
+    assert all(map(torch.equal, best[0].values(), best[1].values()))
+
+
+@pytest.mark.parametrize(
+    ("validation", "sentence"),
+    [
+        (None, "validation must be given: training.validation_attack is on its images"),
+        (
+            Split(images(9).x - 1, images(9).y),
+            r"validation.x must lie within bounds=\(0.0, 1.0\)",
+        ),
+    ],
+)
+def test_an_attack_needs_images_to_validate_on(validation: Split | None, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        quiet(
+            network(),
+            validation=validation,
+            training=settings(validation_attack=ValidationAttack()),
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"eps": 0}, "eps must be finite and greater than 0, got 0"),
+        ({"every": 0}, "every must be an integer of at least 1, got 0"),
+        ({"first": 1.5}, "first must be an integer of at least 0, got 1.5"),
+    ],
+)
+def test_a_wrong_attack(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        ValidationAttack(**options)
 
 
 def test_a_score_of_nan_is_never_best(tmp_path: Path) -> None:

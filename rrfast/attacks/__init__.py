@@ -5,8 +5,9 @@ are misclassified; `attack.run(engine, x, y)` is the same inside another loop. `
 a new one is a file and a line here. What they climb is in `LOSSES`, where they begin in `STARTS`.
 `Distal` and `distal_examples` need no labels: the most confident points near images of noise.
 
-    >>> sorted(ATTACKS)
-    ['apgd_ce', 'apgd_dlr', 'apgd_t', 'autoattack', 'cw_pgd', 'fab_t', 'fgsm', 'pgd', 'square']
+    >>> sorted(ATTACKS)  # doctest: +NORMALIZE_WHITESPACE
+    ['apgd_ce', 'apgd_dlr', 'apgd_t', 'autoattack', 'autoattack_package', 'cw_pgd', 'fab_t',
+     'fgsm', 'pgd', 'square']
     >>> ATTACKS["fgsm"](eps=0.1).steps
     1
 """
@@ -60,4 +61,5 @@ ATTACKS: dict[str, Callable[..., Attack]] = {
     "fab_t": FAB,
     "square": Square,
     "autoattack": autoattack,
+    "autoattack_package": AutoAttackPackage,
 }

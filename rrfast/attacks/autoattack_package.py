@@ -88,7 +88,7 @@ class AutoAttackPackage(Attack):
         if len(x) == 0:
             return nothing(x)
         assert labels is not None  # `Attack` has looked
-        package = _package()
+        package = the_package()
         custom = {} if isinstance(self.version, str) else {"attacks_to_run": list(self.version)}
         with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
             attack = package.AutoAttack(
@@ -107,7 +107,8 @@ class AutoAttackPackage(Attack):
         return unseen(x).or_better(judged(z, logits, labels, cw(logits, labels)))
 
 
-def _package() -> Any:
+def the_package() -> Any:
+    """The module `autoattack`; or an ImportError that names the remedy."""
     try:
         import autoattack
     except ImportError as error:

@@ -35,6 +35,7 @@ class Subject(NamedTuple):
     checkpoint: str = "last"
     #: What `load` would be for each of the weights that its folder has, "last" and "best".
     checkpoints: Mapping[str, Callable[[], tuple[nn.Module, Task]]] = {}
+    best: str = ""  #: what the "best" ones have on the validation split, see `Training.best`
 
     def at(self, checkpoint: str) -> Subject:
         """The same training, by its "last" weights or by its "best" ones.
@@ -107,6 +108,7 @@ def subjects(
                     _outliers(recipe),
                     "last" if weights is None else str(weights),
                     _checkpoints(Path(source), chosen, seed, trust),
+                    recipe.training.best,
                 )
             )
         elif data is None:

@@ -12,7 +12,8 @@ def incorrect_rate_correlation(logits: Tensor, labels: Tensor) -> Tensor:
     """Pearson's r of the incorrect rate 1 - p_y and the similarity c of `MarginWeighted`.
 
     Args:
-        logits: [n, K], K >= 2, of a whole data set: the paper's are at x^, of a WRN-34-10.
+        logits: [n, K], K >= 2, of a whole data set. The paper's are of a WRN-34-10 with standard
+            adversarial training, and Eq. 23 is of x, the images as they are.
         labels: y, [n] int64.
 
     Returns:

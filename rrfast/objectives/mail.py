@@ -20,7 +20,8 @@ class MAIL(MarginWeighted):
     with m of `MarginWeighted`, or m~ with `tau`: "Ours + MAIL" of IRAT. So a worse margin never has
     a smaller weight. In the printed symbols (errata 15): Eq. 16, sigmoid(-gamma (m~ + beta)), is
     this for a margin of the other sign, p_y - max p_k; Alg. 1, sigmoid(gamma (m~ + beta)), is this
-    with beta = -0.5, the bias of the released code, whose slope is gamma.
+    with beta = -0.5, the bias of the released code, whose slope is gamma. `printed=True` is Eq. 16
+    with its own signs.
 
     Cost: `steps` + 1 forwards and backwards.
 
@@ -30,7 +31,7 @@ class MAIL(MarginWeighted):
     Attributes:
         eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
         warmup, epochs: See `Reweighted`.
-        tau, similarity, factor, detach: See `MarginWeighted`.
+        tau, similarity, factor, printed, detach: See `MarginWeighted`.
         gamma: > 0, 10 in the paper.
         beta: Margin at which the sigmoid is one half, >= 0; 0.5 in the paper.
 
@@ -50,5 +51,7 @@ class MAIL(MarginWeighted):
         check_number("beta", self.beta, zero=True)
 
     def of_margin(self, margin: Tensor) -> Tensor:
-        """sigmoid(gamma (m - beta)); see `MarginWeighted`."""
+        """sigmoid(gamma (m - beta)), printed sigmoid(-gamma (m + beta)); see `MarginWeighted`."""
+        if self.printed:
+            return torch.sigmoid(-self.gamma * (margin + self.beta))
         return torch.sigmoid(self.gamma * (margin - self.beta))

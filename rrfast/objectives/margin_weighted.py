@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rrfast import ops, reference
-from rrfast.checks import check_count, check_number
+from rrfast.checks import check_count, check_number, describe
 from rrfast.objectives.reweighted import Reweighted
 
 
@@ -35,6 +35,10 @@ class MarginWeighted(Reweighted):
         similarity: Whether c is in m~; False: the ablation of Tables 4 and 7.
         factor: What all weights are multiplied with, > 0: the M of Alg. 1, 3 there and in MAIL's
             released code. It is not the M of Eq. 12, a mask (errata 18).
+        printed: Whether weights have the signs of Eq. 15 and 16 as they are printed, by which they
+            nowhere grow with m or m~, and so a wrong sample weighs less than a right one; of two
+            right samples with one margin the one nearer to many classes weighs more, as the paper
+            wants and as the default does not give (errata 15, 16).
         detach: Whether weights are constants of the step. False: the gradient flows through them,
             as in WMMR's released code.
     """
@@ -42,6 +46,7 @@ class MarginWeighted(Reweighted):
     tau: int | None = None
     similarity: bool = True
     factor: float = 3.0
+    printed: bool = False
     detach: bool = True
 
     def __post_init__(self) -> None:
@@ -49,6 +54,8 @@ class MarginWeighted(Reweighted):
         if self.tau is not None:
             check_count("tau", self.tau, least=2)
         check_number("factor", self.factor)
+        if not isinstance(self.printed, bool):
+            raise TypeError(f"printed must be True or False, got {describe(self.printed)}")
 
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
         """m, or m~ with `tau`: [B], accumulation dtype.
@@ -75,7 +82,10 @@ class MarginWeighted(Reweighted):
 
     @abstractmethod
     def of_margin(self, margin: Tensor) -> Tensor:
-        """The weight, less `factor`, that a margin [B] has: [B], nowhere falling."""
+        """The weight, less `factor`, that a margin [B] has: [B], nowhere falling.
+
+        With `printed` nowhere rising.
+        """
 
     def weights(self, logits: Tensor, y: Tensor, iterates: Sequence[Tensor]) -> Tensor:
         """The weights [B]; see `Reweighted`. PGD's iterates are not looked at."""

@@ -19,9 +19,10 @@ class WMMR(MarginWeighted):
 
     with m and m~ of `MarginWeighted`; the latter is "Ours + WMMR" of IRAT, which leaves alpha out,
     because tau stands in its place (3.4). So a worse margin never has a smaller weight: Eq. 15,
-    exp(-m~), is printed for a margin of the other sign (errata 15). The released code of WMMR has
-    no factor, lets the gradient flow through the weights (`detach=False`), and attacks the weighted
-    loss in train mode; here the attack is on the loss as it is, in eval mode.
+    exp(-m~), is printed for a margin of the other sign (errata 15), and `printed=True` is that. The
+    released code of WMMR has no factor, lets the gradient flow through the weights
+    (`detach=False`), and attacks the weighted loss in train mode; here the attack is on the loss as
+    it is, in eval mode.
 
     Cost: `steps` + 1 forwards and backwards.
 
@@ -31,7 +32,7 @@ class WMMR(MarginWeighted):
     Attributes:
         eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
         warmup, epochs: See `Reweighted`.
-        tau, similarity, factor, detach: See `MarginWeighted`.
+        tau, similarity, factor, printed, detach: See `MarginWeighted`.
         alpha: > 0, 2 in the paper; none other with `tau`, where it has no use.
 
     Example:
@@ -53,5 +54,6 @@ class WMMR(MarginWeighted):
             )
 
     def of_margin(self, margin: Tensor) -> Tensor:
-        """exp(alpha m), or exp(m~); see `MarginWeighted`."""
-        return torch.exp(margin if self.tau is not None else self.alpha * margin)
+        """exp(alpha m), or exp(m~); printed the inverse; see `MarginWeighted`."""
+        slope = 1.0 if self.tau is not None else self.alpha
+        return torch.exp(-slope * margin if self.printed else slope * margin)

@@ -21,7 +21,7 @@ except ImportError as error:
 from rrfast.train.fit import Fitted, NonFiniteLossError, fit, is_first_process, make_fabric
 from rrfast.train.recipe import Trained, load_trained, train
 from rrfast.train.recipe_file import Recipe, dump_recipe, load_recipe, parse_options, recipes
-from rrfast.train.settings import Augment, Training
+from rrfast.train.settings import Augment, Training, ValidationAttack
 from rrfast.train.tasks import OUTLIERS, TASKS, Task
 from rrfast.train.variant_names import VARIANTS
 from rrfast.train.variants import Run, train_variants, variant
@@ -42,6 +42,7 @@ __all__ = [
     "Task",
     "Trained",
     "Training",
+    "ValidationAttack",
     "dump_recipe",
     "fit",
     "is_first_process",

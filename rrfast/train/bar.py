@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import timedelta
 from types import TracebackType
@@ -73,6 +74,9 @@ class Bar:
                 f", validation: {100 * row['validation_accuracy']:.2f} % right, "
                 f"AURC {1000 * row['validation_aurc']:.2f}"
             )
+            if not math.isnan(row.get("validation_attacked", math.nan)):
+                attacked = 100 * row["validation_attacked"]
+                self._validated += f", {attacked:.2f} % right under attack"
         # What validating takes is no step's cost.
         self._started = None
         if not self._console.is_terminal:

@@ -48,7 +48,7 @@ class Fitted(NamedTuple):
 
     model: nn.Module  #: with the weights of the last step, in eval mode, on the training's device
     history: list[dict[str, float]]  #: a row per epoch, as log.csv
-    best_epoch: int | None  #: with the lowest AURC on the validation split; None without one
+    best_epoch: int | None  #: of the weights that are best on the validation split; None without
 
 
 class Progress(msgspec.Struct):
@@ -60,7 +60,7 @@ class Progress(msgspec.Struct):
     seconds: float = 0.0  #: spent in those
     history: list[dict[str, Any]] = []  #: numbers; an epoch stays the integer it is
     best_epoch: int | None = None
-    best_aurc: float = math.inf
+    least: float = math.inf  #: what the best epoch has the least of: AURC, or errors under attack
 
 
 def fit(
@@ -95,7 +95,8 @@ def fit(
         out: Folder for what the training leaves, made where it is missing; None: nothing is
             written. checkpoint.pt has the whole state after the last whole epoch, or after
             `checkpoint_steps`; log.csv a row per epoch; best.pt the weights (a state_dict) with the
-            lowest AURC, last.pt those at the end. A file is there whole or not at all.
+            lowest AURC, or with `training.validation_attack` the highest accuracy after it, the
+            first of equals; last.pt those at the end. A file is there whole or not at all.
         resume: Continue from out/checkpoint.pt where there is one.
         beside: Further files for `out`, their text by name, written when a training begins.
         fabric: The processes and devices; default: those `torchrun` started, or this one, on CUDA
@@ -114,8 +115,9 @@ def fit(
         TypeError, ValueError: An argument has another type or value than said here; labels do not
             fit the logits; the checkpoint is truncated, of another model or of other settings.
 
-    Cost: per step that of the objective; the loss is looked at after every step on a CPU, and after
-        every 50th on a GPU, so that the device does not wait.
+    Cost: per step that of the objective, per epoch that of `validation_score` and, where it looks,
+        of `validation_attack` on the validation images; the loss is looked at after every step on a
+        CPU, and after every 50th on a GPU, so that the device does not wait.
 
     Example:
         >>> from rrfast.data import digits, digits_cnn
@@ -257,6 +259,10 @@ class _Run:
         optimizer = make_optimizer(model, training)
         self.model, self.optimizer = fabric.setup(model, optimizer)
         self.schedule = make_schedule(optimizer, training, self.plan.steps)
+        if validation is None and training.validation_attack is not None:
+            raise ValueError(
+                "validation must be given: training.validation_attack is on its images"
+            )
         self.validator = None if validation is None else Validator(validation, training, fabric)
         logits = self._logits("train", self.loader)
         self._try_criterion(logits)
@@ -461,11 +467,16 @@ class _Run:
         }
         best = False
         if self.validator is not None:
-            accuracy, aurc = self.validator(self.classifier)
-            row |= {"validation_accuracy": accuracy, "validation_aurc": aurc}
-            best = aurc < progress.best_aurc
+            attack = self.training.validation_attack
+            looks = attack is not None and attack.looks(progress.epoch, self.training.epochs)
+            found = self.validator(self.classifier, attacked=looks)
+            row |= {"validation_accuracy": found.accuracy, "validation_aurc": found.aurc}
+            if attack is not None:
+                row["validation_attacked"] = found.attacked
+            least = found.aurc if attack is None else 1 - found.attacked
+            best = least < progress.least  # never of NaN
             if best:
-                progress.best_aurc, progress.best_epoch = aurc, progress.epoch
+                progress.least, progress.best_epoch = least, progress.epoch
         progress.history.append(row)
         progress.epoch += 1
         progress.step, progress.loss, progress.seconds = 0, 0.0, 0.0
@@ -616,7 +627,7 @@ def _log_events(folder: Path, row: dict[str, float]) -> None:
     # What a killed training wrote from this epoch on is dropped by purge_step.
     with _summary_writer()(str(folder), purge_step=epoch) as events:
         for name, value in row.items():
-            if name != "epoch":
+            if name != "epoch" and not math.isnan(value):
                 events.add_scalar(name, value, epoch)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rrfast.train.settings import Training
 
 #: Of what a checkpoint says of its training; another one is another version of rrfast's.
-FORMAT = 2
+FORMAT = 3
 #: Settings that are free: how often it is saved, and how fast it reads.
 FREE = ("checkpoint_steps", "workers", "tensorboard", "threads")
 #: Characters of a description; what is longer is told by its digest.

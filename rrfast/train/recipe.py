@@ -325,7 +325,8 @@ def load_trained(folder: Path | str, weights: str = "last", *, trust: bool = Fal
 
     Args:
         folder: Where `train` left it.
-        weights: "last", or "best": those with the lowest AURC on the validation split.
+        weights: "last", or "best": those with the lowest AURC on the validation split, or what its
+            `training.validation_attack` makes the best.
         trust: Whatever model the recipe names may be built.
 
     Raises:

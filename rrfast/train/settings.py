@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from rrfast.checks import check_count, describe, is_integer, is_number, plain
+from rrfast.checks import check_count, check_number, describe, is_integer, is_number, plain
 
 
 def _make_plain(settings: msgspec.Struct) -> None:
@@ -42,6 +42,44 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_bool("flip", self.flip)
 
 
+class ValidationAttack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """PGD on the validation images: those weights are best that are most accurate after it.
+
+    It climbs the cross-entropy from the image itself, within [0, 1], and an image stands it that no
+    iterate makes wrong: `pgd` of `rrfast evaluate --protocol robust`, with other steps.
+
+    Cost: at every look, `steps` + 1 forwards and `steps` backwards for each image that is right.
+
+    Attributes:
+        eps: Radius of the ball, in units of the inputs.
+        steps: IRAT's are 20.
+        step_size: Of a step, in units of `eps`.
+        every: Epochs from one look to the next; there is one after the last epoch in any case.
+        first: The epoch of the first look, counted from 0: as many are over before it begins.
+            With the number of an objective's warm-up, no weights of the warm-up are best.
+    """
+
+    eps: float = 8 / 255
+    steps: int = 20
+    step_size: float = 0.25
+    every: int = 1
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        _make_plain(self)
+        for name in ("eps", "step_size"):
+            check_number(name, getattr(self, name))
+        check_count("steps", self.steps)
+        check_count("every", self.every)
+        check_count("first", self.first, least=0)
+
+    def looks(self, epoch: int, epochs: int) -> bool:
+        """Whether it is run after an epoch, counted from 0, of so many."""
+        return epoch == epochs - 1 or (
+            epoch >= self.first and (epoch - self.first) % self.every == 0
+        )
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a training goes; the part `training:` of a recipe.
 
@@ -72,7 +110,10 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         channels_last: Keep weights and images in that layout: faster convolutions on many machines.
         augment: Crops and flips; None for none.
         validation_score: The score in `rrfast.scores.SCORES` whose AURC on the validation split
-            says which weights are best.
+            says which weights are best: those with the lowest, unless there is a
+            `validation_attack`.
+        validation_attack: PGD on the validation split: best are the weights that are most accurate
+            after it, as in IRAT. None: no attack, and the lowest AURC.
         validation_batch: Images per forward there.
         checkpoint_steps: Steps after which the state is saved also within an epoch; None: only at
             the end of every epoch.
@@ -101,6 +142,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     channels_last: bool = False
     augment: Augment | None = None
     validation_score: str = "msr"
+    validation_attack: ValidationAttack | None = None
     validation_batch: int = 500
     checkpoint_steps: int | None = None
     tensorboard: bool = False
@@ -118,14 +160,27 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         self._check_choices()
         self._check_numbers()
         self._check_schedule()
-        if not isinstance(self.augment, (Augment, NoneType)):
-            raise TypeError(f"augment must be an Augment or None, got {describe(self.augment)}")
+        for name, kind in (("augment", Augment), ("validation_attack", ValidationAttack)):
+            value = getattr(self, name)
+            if not isinstance(value, (kind, NoneType)):
+                article = "an" if kind is Augment else "a"
+                raise TypeError(
+                    f"{name} must be {article} {kind.__name__} or None, got {describe(value)}"
+                )
         # A fitted score would need labelled data of its own at every epoch.
         ready = [name for name, score in SCORES.items() if score.fitted]
         if self.validation_score not in ready:
             raise ValueError(
                 f"validation_score must be one of {', '.join(ready)}, got {self.validation_score!r}"
             )
+
+    @property
+    def best(self) -> str:
+        """What best.pt has on the validation split, in words."""
+        attack = self.validation_attack
+        if attack is None:
+            return "the lowest AURC"
+        return f"the highest accuracy under PGD-{attack.steps} with eps = {attack.eps:g}"
 
     def _check_choices(self) -> None:
         for name, choices in get_type_hints(Training).items():

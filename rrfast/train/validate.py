@@ -1,13 +1,17 @@
-"""How good the model is by now: accuracy and AURC on images it is not trained on."""
+"""How good the model is by now, on images it is not trained on: accuracy, AURC, under attack."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from rrfast import engine
+from rrfast.attacks import PGD
+from rrfast.box import within
+from rrfast.data import Split
 from rrfast.metrics import aurc
 from rrfast.scores import SCORES
 from rrfast.train.batches import Loader, Share, length
@@ -24,6 +28,7 @@ class Validation(NamedTuple):
 
     accuracy: float
     aurc: float  #: of `Training.validation_score`; NaN where a score is
+    attacked: float  #: accuracy after `Training.validation_attack`; NaN where it was not run
 
 
 class Validator:
@@ -32,6 +37,12 @@ class Validator:
     def __init__(self, data: Data, training: Training, fabric: Fabric) -> None:
         self._fabric = fabric
         self._score = SCORES[training.validation_score]
+        self._attack: PGD | None = None
+        if training.validation_attack is not None:
+            asked = training.validation_attack
+            self._attack = PGD(asked.eps, asked.steps, asked.step_size)
+            if isinstance(data, Split):  # those of a folder lie in the box
+                within(data.x, self._attack.bounds, None, None, name="validation.x")
         self._images = length(data)
         if self._images == 0:
             raise ValueError("validation must hold at least one image, got none")
@@ -47,17 +58,28 @@ class Validator:
             for step, places in enumerate(mine.split(training.validation_batch))
         ]
 
-    def __call__(self, model: nn.Module) -> Validation:
-        """Cost: of the score, and 1 forward per image."""
-        scores, correct = [], []
+    def __call__(self, model: nn.Module, *, attacked: bool = False) -> Validation:
+        """Cost: of the score, and 1 forward per image; of the attack, for each that is right."""
+        scores, correct, stood = [], [], []
         for [(x, y)] in self.loader(self._shares):
             scores.append(self._score(model, x).double())
-            correct.append(engine.logits(model, x).argmax(dim=1) == y)
+            logits = engine.logits(model, x)
+            correct.append(logits.argmax(dim=1) == y)
+            if attacked:
+                stood.append(self._stands(model, x, y, correct[-1] & ~logits.isnan().any(dim=1)))
         score, right = self._all(torch.cat(scores)), self._all(torch.cat(correct))
         return Validation(
             accuracy=float(right.double().mean()),
-            aurc=float("nan") if score.isnan().any() else aurc(score, right),
+            aurc=math.nan if score.isnan().any() else aurc(score, right),
+            attacked=float(self._all(torch.cat(stood)).double().mean()) if stood else math.nan,
         )
+
+    def _stands(self, model: nn.Module, x: Tensor, y: Tensor, right: Tensor) -> Tensor:
+        """[B] bool: right as it is, and after the attack, which is on those alone."""
+        assert self._attack is not None
+        left = right.clone()
+        left[right] = ~self._attack(model, x[right], y[right]).wrong
+        return left
 
     def _all(self, part: Tensor) -> Tensor:
         """The parts of all processes, in the order of the images, on the CPU."""

@@ -20,7 +20,8 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         "--attacks",
         type=comma_separated,
         metavar="A,B",
-        help="names of rrfast.attacks.ATTACKS (fgsm, pgd, cw_pgd, apgd_ce, autoattack)",
+        help="names of rrfast.attacks.ATTACKS (fgsm, pgd, cw_pgd, apgd_ce, autoattack); "
+        "autoattack_package is the published one",
     )
     group.add_argument(
         "--eps", type=ratio, metavar="E", help="radius of the attacks (8/255; distal 0.03)"

@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from rrfast.attacks import ATTACKS
+from rrfast.attacks.autoattack_package import the_package
 from rrfast.checks import check_count, check_number, check_once
 from rrfast.evaluate.division import chosen
 from rrfast.evaluate.interval import interval
@@ -65,7 +66,8 @@ def evaluate(
         out: Folder for robust.json, robust.csv (a row per model, checkpoint and attack), robust.md
             and the figures.
         attacks: Names in `rrfast.attacks.ATTACKS`; default those of the paper, of which
-            AutoAttack takes some 10,000 passes for an image that stands it.
+            AutoAttack takes some 10,000 passes for an image that stands it. "autoattack_package" is
+            the published one, as the paper's is.
         eps: Radius of the ball, in units of the inputs in [0, 1].
         steps: K of PGD and CW-PGD; the paper's is 100. Other attacks have their own defaults.
         curve: Further radii, for PGD alone.
@@ -83,7 +85,8 @@ def evaluate(
 
     Returns:
         What robust.json holds: as `rrfast.evaluate.study.conduct`, with `attacks`, `baseline`, and
-        `runs`: a row per model, checkpoint, attack and radius, with `accuracy`, its `interval`,
+        `runs`: a row per model, checkpoint, attack and radius, with `best`, by what the best
+        checkpoint was chosen, `accuracy`, its `interval`,
         `images` and `stood`, the bits of `rrfast.evaluate.robust.standing.packed`; "clean" and
         "worst" are attacks there, and "clean" has `doubts`, the sentences of
         `rrfast.attacks.sanity` and, where an attack by gradients has several steps, of
@@ -91,7 +94,7 @@ def evaluate(
         under PGD-10.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: matplotlib is not installed; or the package autoattack, where it is asked for.
         OSError: `out` cannot be written.
         ValueError: There is no subject, an unknown attack or one twice, one without labels, a
             number out of range, a checkpoint that is not there, a baseline that is no training,
@@ -126,10 +129,11 @@ def evaluate(
     )
 
 
-#: How many classes an attack needs, where it is more than two: its loss has so many logits.
-CLASSES = {"apgd_dlr": 3, "apgd_t": 4, "autoattack": 4}
+#: How many classes an attack needs, where it is more than two: its loss has so many logits, and the
+#: package aims at nine wrong classes, whether there are as many or not.
+CLASSES = {"apgd_dlr": 3, "apgd_t": 4, "autoattack": 4, "autoattack_package": 10}
 #: Attacks that do not follow gradients to where they lead: one step of them, or Square as well.
-OTHERS = ("fgsm", "square", "autoattack")
+OTHERS = ("fgsm", "square", "autoattack", "autoattack_package")
 
 
 def _check(
@@ -155,6 +159,8 @@ def _check(
         check_count("images", images)
     check_count("draws", draws, least=0)
     check_count("batch", batch)
+    if "autoattack_package" in attacks:
+        the_package()
     for name in attacks:
         if not made(name, eps, steps).labelled:
             raise ValueError(f"attacks must be on labels, got {name!r}")
@@ -232,6 +238,7 @@ def _row(bench: Bench, name: str, eps: float, stood: Tensor, draws: int) -> dict
         "seed": bench.subject.seed,
         "split": 0,
         "checkpoint": bench.subject.checkpoint,
+        "best": bench.subject.best,
         "attack": name,
         "eps": eps,
         "images": len(stood),

@@ -30,12 +30,15 @@ LABELS = {
     "fab_t": "FAB-T",
     "square": "Square",
     "autoattack": "AA (ours)",
+    "autoattack_package": "AA",
     WORST: "Worst case",
 }
 MARKS = "✗·✓"
 #: What the name of a training ends with that IRAT's margin reweighting was added to.
 ADDED = " + reweighting"
 ACCURACY = at("accuracy")
+#: `Training.best` without an attack.
+AURC = "the lowest AURC"
 
 
 def columns(result: dict[str, Any]) -> list[str]:
@@ -159,11 +162,23 @@ def conventions(result: dict[str, Any]) -> list[str]:
             "AA (ours) is rrfast's own implementation of the attacks of AutoAttack, and not the "
             "published package."
         )
-    if "best" in checkpoints(result):
-        lines.append(
-            "The best checkpoint is best.pt, with the lowest AURC on the validation split; the "
-            "paper's is the most accurate there under PGD-20."
-        )
+    if "autoattack_package" in result["attacks"]:
+        lines.append("AA is the standard version of the published package autoattack.")
+    return lines + _chosen(result)
+
+
+def _chosen(result: dict[str, Any]) -> list[str]:
+    """What the best checkpoints have, and which training's they are where they differ in that."""
+    by: dict[str, dict[str, None]] = {}
+    for row in of(result["runs"], checkpoint="best"):
+        # A result without it is older than the other criterion.
+        by.setdefault(row.get("best") or AURC, {})[row["training"]] = None
+    lines = []
+    for best, whose in by.items():
+        which = f" of {', '.join(whose)}" if len(by) > 1 else ""
+        line = f"The best checkpoint{which} is best.pt, with {best} on the validation split"
+        line += "; the paper's is the most accurate there under PGD-20" * (best == AURC)
+        lines.append(f"{line}.")
     return lines
 
 
@@ -195,7 +210,9 @@ def _side_by_side(result: dict[str, Any]) -> Iterator[str]:
 
     IRAT's Table 1: what raises MAIL under PGD lowers it under AutoAttack.
     """
-    names = [n for n in (CLEAN, "pgd", "autoattack", WORST) if n in columns(result)]
+    names = [
+        n for n in (CLEAN, "pgd", "autoattack", "autoattack_package", WORST) if n in columns(result)
+    ]
     said = []
     for checkpoint in checkpoints(result):
         found = compared(result, checkpoint)
