@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rrfast.evaluate.division import Division, Part, divide
 from rrfast.engine import logits
+from rrfast.evaluate.division import Division, Part, divide
 from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, known, looked_at, made
 from rrfast.evaluate.ood.resisted import resisted
 from rrfast.metrics import (

@@ -68,7 +68,7 @@ class Outside(NamedTuple):
     said: str  #: what it is, for the notes of a table
     #: From the argument, what tells its images from others of that name.
     stamp: Callable[[Any], str] = lambda _: ""
-    #: Whether it is the images inside, one by one, that were attacked to be taken for other classes.
+    #: Whether it is the images inside, one by one, attacked to be taken for other classes.
     attacked: bool = False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import torch
 from torch import Tensor
 
 from rrfast.evaluate.summary import Row
@@ -31,6 +30,7 @@ def resisted(logits: Tensor, labels: Tensor) -> Tensor:
     Source: ACET's released code, which the paper does not mention; errata 37.
 
     Example:
+        >>> import torch
         >>> h = torch.tensor([[0.0, 3.0], [0.0, 1e-3], [3.0, 0.0]])
         >>> resisted(h, torch.tensor([1, 1, 1]))
         tensor([ True, False, False])
