@@ -168,6 +168,27 @@ def test_what_implements_a_paper_is_there(path: Path) -> None:
         load_recipe(recipe)
 
 
+#: Equations, tables and figures that a paper has; a row says "Eq. 1, 2", "Fig. 9 to 12" and so on.
+NUMBERED = {"acet": {"Eq.": 13, "Table": 2, "Fig.": 12}}
+
+
+@pytest.mark.parametrize("paper", NUMBERED)
+def test_every_part_of_a_paper_has_its_row_and_no_cell_is_empty(paper: str) -> None:
+    text = (ROOT / "docs" / "papers" / f"{paper}.md").read_text(encoding="utf-8")
+    part = text.split("\n## What is implemented\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("|")]
+    assert {len(cells) for cells in rows} == {4}
+    assert all(cell.strip() for cells in rows for cell in cells)
+    for kind, count in NUMBERED[paper].items():
+        found: set[int] = set()
+        for cells in rows:
+            for listed in re.findall(rf"{re.escape(kind)} (\d+(?:(?:, | to )\d+)*)", cells[0]):
+                for some in listed.split(", "):
+                    ends = [int(number) for number in some.split(" to ")]
+                    found |= {*range(ends[0], ends[-1] + 1)}
+        assert found >= {*range(1, count + 1)}, f"{paper}.md has no row for every {kind}"
+
+
 def test_the_table_of_scores() -> None:
     """Names, what is searched, and the passes on ten linear classes; DeepFool needs one step."""
     model, x = nn.Linear(4, 10).double(), torch.randn(3, 4, dtype=torch.float64)

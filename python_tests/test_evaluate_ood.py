@@ -331,6 +331,83 @@ def test_a_row_is_what_the_metrics_give(on: Ground, model: nn.Module, task: Task
     assert unsure["auroc"] == auroc(msr, is_inside)
 
 
+def test_attacks_that_were_resisted_do_not_count(model: nn.Module, task: Task) -> None:
+    """As ACET's code has it: a class more, of 1.01 / K, is behind those of the model."""
+    on = Ground(model, task, 3, 200, 100, CPU)
+    said = sure("adversarial_samples", on)
+    y = task.test.y[evenly(len(task.test.y), 200)]
+    with torch.no_grad():
+        p = model(on.to_test("adversarial_samples")).double().softmax(dim=1)
+    with_rejection = torch.cat([p, torch.full((200, 1), 1.01 / 10).double()], dim=1)
+    wrong = with_rejection.argmax(dim=1) != y
+    assert 0 < int(wrong.sum()) < 200
+    other, confidence = said["not_resisted"], p.amax(dim=1)
+    assert other["images"] == int(wrong.sum())
+    assert said["mmc"] == pytest.approx(confidence.mean().item(), rel=1e-6)
+    assert other["mmc"] == pytest.approx(confidence[wrong].mean().item(), rel=1e-6)
+    assert other["mmc"] != pytest.approx(said["mmc"], rel=1e-3)
+    inside, _ = on.inside("msr", {})
+    value = torch.cat([inside, MSR()(model, on.to_test("adversarial_samples"))[wrong]])
+    known_ = torch.arange(len(value)) < 200
+    assert other["auroc"] == auroc(value, known_)
+    assert other["fpr"] == fpr_at_tpr(value, known_, positive="correct")
+    assert other["roc"] == rates(value, known_)
+    assert "not_resisted" not in sure("uniform", on)
+    # Uniform confidence names class 0, and resists nothing by that.
+    flat = copy.deepcopy(model)
+    for parameter in flat[-1].parameters():
+        nn.init.zeros_(parameter)
+    nothing = Ground(flat, task, 3, 200, 100, CPU)
+    assert sure("adversarial_samples", nothing)["not_resisted"]["images"] == 200
+    # All of them resisted, there is nothing to tell apart.
+    with torch.no_grad():
+        own = task._replace(test=Split(task.test.x, model(task.test.x).argmax(dim=1)))
+    other = sure("adversarial_samples:1e-9", Ground(model, own, 3, 200, 100, CPU))["not_resisted"]
+    assert other.pop("images") == 0
+    assert all(math.isnan(v) for name, v in other.items() if name != "roc")
+
+
+def test_the_ends_of_the_confidence_are_kept(on: Ground, model: nn.Module, task: Task) -> None:
+    """ACET App. C: what a model is surest of outside, and least sure of inside."""
+    x = task.test.x[evenly(len(task.test.y), IMAGES)]
+    for name, images, key in ((None, x, "least_sure"), ("noise", on.to_test("noise"), "surest")):
+        said = sure(name, on)
+        with torch.no_grad():
+            p = model(images).double().softmax(dim=1).amax(dim=1)
+        assert said["highest"] == pytest.approx(p.max().item(), rel=1e-6)
+        assert said["lowest"] == pytest.approx(p.min().item(), rel=1e-6)
+        order = p.argsort(descending=name is not None)[:10]
+        torch.testing.assert_close(p[said[key]], p[order], rtol=1e-6, atol=0)
+
+
+def test_attacked_test_images_are_in_the_tables_twice(
+    model: nn.Module, task: Task, tmp_path: Path
+) -> None:
+    asked = {"against": ("adversarial_samples", "uniform"), "scores": ("msr",), "images": 20}
+    subjects = [Subject(name, 0, lambda: (model, task), "digits") for name in ("one", "two")]
+    result = _evaluate(subjects, tmp_path, **asked, diagnostics=False, draws=0)
+    block = next(b for b in tables.blocks(result) if "ACET's Table 1" in b.title)
+    row = of(result["runs"], kind="set", set="adversarial_samples", training="one")[0]
+    cells = {cells[0]: cells[3:] for cells in block.rows if cells[1] == "one"}
+    for name, numbers in (
+        ("adversarial_samples", row),
+        ("adversarial_samples, not resisted", row["not_resisted"]),
+    ):
+        assert cells[name] == [
+            number(numbers[k], 1.0, 3) for k in ("mmc", "highest", "auroc", "fpr")
+        ]
+    assert "These are the Adv. Samples of ACET's Table 1" in (tmp_path / "ood.md").read_text()
+    drawn = {d.name: d.figure for d in figures.figures(result)}
+    titles = [ax.get_title() for ax in drawn["roc_trainings"].axes]
+    assert titles == ["adversarial_samples", "uniform", "adversarial_samples, not resisted"]
+    # Older results say nothing of it.
+    for run in result["runs"]:
+        for key in ("not_resisted", "highest"):
+            run.pop(key, None)
+    block = next(b for b in tables.blocks(result) if "ACET's Table 1" in b.title)
+    assert {cells[4] for cells in block.rows} == {"–"}
+
+
 def test_tuning_is_that_of_the_validation_split(
     on: Ground, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -919,7 +996,7 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
 def test_tables_say_a_dash_for_what_is_not_there(evaluated: tuple[Path, dict[str, Any]]) -> None:
     acet = next(b for b in tables.blocks(evaluated[1]) if "ACET" in b.title)
     inside = [row for row in acet.rows if row[0] == "inside"]
-    assert all(row[2] != "–" and row[4:] == ["–", "–"] for row in inside)
+    assert all(row[2] != "–" and row[5:] == ["–", "–"] for row in inside)
     assert all(row[2] == "–" and "–" not in row[3:] for row in acet.rows if row[0] != "inside")
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rrfast.engine import logits
 from rrfast.evaluate.division import Division, Part, divide
-from rrfast.evaluate.ood.outside import Wanted, evenly, looked_at, made
+from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, known, looked_at, made
+from rrfast.evaluate.ood.resisted import resisted
 from rrfast.metrics import (
     aupr_error,
     aupr_success,
@@ -46,6 +48,8 @@ ACCEPTED = (50, 60, 70, 80, 85, 90, 95, 98, 99)
 RATES = tuple(i / 100 for i in range(101))
 #: Edges of the bins in which confidences are counted: ACET's App. H has them from 0 to 1.
 EDGES = tuple(i / 50 for i in range(51))
+#: Images that a model is most, or least, sure of whose places are kept (ACET Fig. 2 and 3).
+EXTREMES = 10
 #: Training images by which others are told from them.
 LOOKED_AT = 100
 #: What the random numbers are for, beside those of `rrfast.train.batches`: another draw to tune on
@@ -174,6 +178,17 @@ class Ground:
             dim=1,
         )
 
+    def resisted(self, against: str) -> Tensor:
+        """Of a set of attacked test images, where the model is right nevertheless: [n] bool."""
+        images = self.to_test(against).split(self.batch)
+        labelled = self.division.test.batches(self.batch, self.device)
+        return torch.cat(
+            [
+                resisted(logits(self.model, x.to(self.device)), y).cpu()
+                for x, (_, y) in zip(images, labelled, strict=True)
+            ]
+        )
+
 
 def _digest(data: Data) -> str:
     """What tells training images from others: their number, and some of them."""
@@ -283,26 +298,56 @@ def sure(against: str | None, on: Ground) -> dict[str, Any]:
     """How sure the model is of a set, by its largest softmax probability; None for the inside.
 
     Returns:
-        `mmc`, its mean; `confidences`, how many are in the bins of `EDGES`; `nan`; of a set,
-        `auroc` and `fpr` of telling it from the inside by that; of the inside, the model's `error`.
+        `mmc`, its mean; `highest` and `lowest` of any image; `confidences`, how many are in the
+        bins of `EDGES`; `nan`. Of a set, `auroc` and `fpr` of telling it from the inside by that,
+        and `surest`, places of images in the order of their confidence, the most sure first. Of the
+        inside, the model's `error`, and `least_sure`. Of attacked test images also `not_resisted`:
+        `images`, `mmc`, `highest`, `lowest`, `auroc`, `fpr` and `roc` of those alone that the model
+        is wrong about, as the paper's (errata 37), NaN where there is none.
 
-    Source: ACET Table 1, App. F and H.
+    Source: ACET Table 1, App. C, F and H.
     """
     [inside], correct = on.inside("msr", ({},))
     # Not the log-odds' own mean: the paper's is that of the probability.
     value = inside if against is None else on.outside("msr", ({},), against)[0]
     confidence = value.sigmoid()
-    counted = confidence[~confidence.isnan()]
-    place = torch.bucketize(counted, torch.tensor(EDGES[1:-1], dtype=counted.dtype), right=True)
-    said = {
-        "mmc": confidence.mean().item(),
+    place = torch.bucketize(
+        confidence[~confidence.isnan()],
+        torch.tensor(EDGES[1:-1], dtype=confidence.dtype),
+        right=True,
+    )
+    said = _of_confidence(value) | {
         "confidences": torch.bincount(place, minlength=len(EDGES) - 1).tolist(),
         "nan": int(value.isnan().sum()),
     }
     if against is None:
-        return said | {"error": 1 - correct.double().mean().item()}
-    both = joined(inside, value)
-    return said | {metric: _metric(metric, *both) for metric in ("auroc", "fpr")}
+        least = _in_order(value, descending=False)
+        return said | {"error": 1 - correct.double().mean().item(), "least_sure": least}
+    said |= _told_apart(inside, value) | {"surest": _in_order(value, descending=True)}
+    if not OUTSIDE[known(against)[0]].attacked:
+        return said
+    value = value[~on.resisted(against)]
+    apart = _told_apart(inside, value) | {"roc": rates(*joined(inside, value))}
+    return said | {"not_resisted": {"images": len(value), **_of_confidence(value), **apart}}
+
+
+def _of_confidence(value: Tensor) -> dict[str, float]:
+    confidence = value.sigmoid()
+    counted = confidence[~confidence.isnan()]
+    ends = [counted.amax().item(), counted.amin().item()] if len(counted) else [math.nan] * 2
+    return {"mmc": confidence.mean().item(), "highest": ends[0], "lowest": ends[1]}
+
+
+def _told_apart(inside: Tensor, outside: Tensor) -> dict[str, float]:
+    both = joined(inside, outside)
+    return {metric: _metric(metric, *both) for metric in ("auroc", "fpr")}
+
+
+def _in_order(value: Tensor, *, descending: bool) -> list[int]:
+    """At most `EXTREMES` places, without those that are NaN."""
+    order = value.argsort(descending=descending, stable=True)
+    places: list[int] = order[~value[order].isnan()][:EXTREMES].tolist()
+    return places
 
 
 def transferred(points: Sequence[Point], against: str, on: Ground) -> list[float]:

@@ -11,6 +11,7 @@ import torch
 from rrfast.evaluate.cell import difference
 from rrfast.evaluate.ood.appraisal import ACCEPTED
 from rrfast.evaluate.ood.effects import COLD, HOT, fpr_at
+from rrfast.evaluate.ood.resisted import kind_of, with_not_resisted
 from rrfast.evaluate.summary import Paired, Row, Value, at, counted, of, paired, runs_of
 from rrfast.tables import Block
 from rrfast.train.variant_names import VARIANTS
@@ -129,12 +130,12 @@ def _parts(rows: Sequence[Row]) -> Iterator[Comparison]:
 
 def _trained(rows: Sequence[Row]) -> Iterator[Comparison]:
     """ACET Table 1, where all its trainings are there."""
-    sets = of(rows, kind="set")
+    sets = list(with_not_resisted(of(rows, kind="set")))
     if not {PLAIN, CEDA, ACET} <= {row["training"] for row in sets}:
         return
     for claim, value in ((SURER, at("mmc")), (APART, _loss("auroc"))):
         for name in _names(sets):
-            for ours, other in ORDER.get(name.partition(":")[0], ELSEWHERE):
+            for ours, other in ORDER.get(kind_of(name), ELSEWHERE):
                 own = of(sets, set=name)
                 found = _paired(of(own, training=ours), of(own, training=other), value)
                 if found is not None:
@@ -179,7 +180,7 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 
 def _unattacked(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row["set"].partition(":")[0] not in ATTACKS]
+    return [row for row in rows if kind_of(row["set"]) not in ATTACKS]
 
 
 def _pairs(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
@@ -265,5 +266,5 @@ def _group(found: Comparison) -> str:
     """A training for ODIN; for ACET the kind of a set, of which the paper says different things."""
     if found.claim not in (SURER, APART):
         return found.column
-    kind = found.row.partition(":")[0]
+    kind = kind_of(found.row)
     return kind.replace("_", " ") if kind in ORDER else "other sets"

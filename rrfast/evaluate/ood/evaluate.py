@@ -311,7 +311,7 @@ def _effects(name: str, on: Ground, kept: Kept) -> dict[str, Any]:
 def _set(name: str | None, on: Ground, kept: Kept, diagnostics: bool) -> dict[str, Any]:
     """What is said of a set whatever the score; None for the inside."""
     key = f"{'inside' if name is None else _told(name, on)}, {on.images} images"
-    said: dict[str, Any] = kept.get(f"{key}: confidence", partial(sure, name, on))
+    said: dict[str, Any] = kept.get(f"{key}: how sure", partial(sure, name, on))
     if not diagnostics:
         return said
     said = said | {

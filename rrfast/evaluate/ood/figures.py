@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, trainings
 from rrfast.evaluate.ood.appraisal import ACCEPTED, EDGES, RATES
 from rrfast.evaluate.ood.effects import COLD, HOT, PAPER, THRESHOLDS
+from rrfast.evaluate.ood.resisted import WITHOUT, with_not_resisted
 from rrfast.evaluate.summary import Row, at, of, spread
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "ROC curves of MSR by training",
             "ACET App. G. Test images accepted against images of the set accepted, mean over "
             "seeds.",
-            roc(of(scored, score="msr"), "training"),
+            roc([*of(scored, score="msr"), *_not_resisted(sets)], "training"),
         )
     yield Drawing(
         "confidence",
@@ -107,6 +108,11 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "ODIN Fig. 2. A marker is a set, a colour a score; mean over seeds.",
             distance(sets, scored),
         )
+
+
+def _not_resisted(sets: Sequence[Row]) -> list[Row]:
+    """The set as the paper has it, in a panel of its own."""
+    return [row for row in with_not_resisted(sets) if row["set"].endswith(WITHOUT)]
 
 
 def _file(training: str) -> str:

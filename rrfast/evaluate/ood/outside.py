@@ -68,6 +68,8 @@ class Outside(NamedTuple):
     said: str  #: what it is, for the notes of a table
     #: From the argument, what tells its images from others of that name.
     stamp: Callable[[Any], str] = lambda _: ""
+    #: Whether it is the images inside, one by one, attacked to be taken for other classes.
+    attacked: bool = False
 
 
 def made(name: str, wanted: Wanted) -> Tensor:
@@ -313,6 +315,7 @@ OUTSIDE: dict[str, Outside] = {
         _adversarial_samples,
         f"PGD on the cross-entropy of the label in {SAMPLE_STEPS} steps of eps / 40 from the test "
         f"images, eps {SAMPLE_EPS} unless it says another",
+        attacked=True,
     ),
     "photos_crop": Outside(_nothing, _photos_crop, "patches of two photographs"),
     "photos_resize": Outside(_nothing, _photos_resize, "larger patches of them, scaled down"),

@@ -13,6 +13,7 @@ from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.ood.diagnosis import NEAREST
 from rrfast.evaluate.ood.effects import FIXED, HOT, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE
+from rrfast.evaluate.ood.resisted import LEAST, with_not_resisted
 from rrfast.evaluate.ood.scaled_noise import SURE, SURE_IN_BOX
 from rrfast.evaluate.summary import Row, Value, at, of, spread
 from rrfast.evaluate.trained import LEGEND as TRAINED
@@ -51,7 +52,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
         yield _as_odin(scored, trainings)
     for training in trainings:
         yield _every_score(of(scored, training=training), training)
-    yield _as_acet(of(rows, kind="set"), trainings)
+    yield _as_acet(list(with_not_resisted(of(rows, kind="set"))), trainings)
     scaling = of(rows, kind="scaling")
     if scaling:
         yield _scaling(scaling)
@@ -114,8 +115,10 @@ def _as_acet(rows: list[Row], trainings: Sequence[str]) -> Block:
                 else [_cell(own, at(metric), 1.0, 3) for metric in ("auroc", "fpr")]
             )
             error = _cell(own, at("error"), 100.0, 2) if name == "inside" else "–"
-            cells.append([name, training, error, _cell(own, at("mmc"), 1.0, 3), *rest])
-    head = ["images", "training", "test error\n%", "MMC", "AUROC", "FPR95"]
+            highest = _cell(own, at("highest"), 1.0, 3) if _have("highest", own) else "–"
+            mmc = _cell(own, at("mmc"), 1.0, 3)
+            cells.append([name, training, error, mmc, highest, *rest])
+    head = ["images", "training", "test error\n%", "MMC", "highest", "AUROC", "FPR95"]
     return Block("As ACET's Table 1: MSR of every training", head, cells, 2)
 
 
@@ -126,7 +129,7 @@ def _scaling(rows: list[Row]) -> Block:
         own = of(rows, training=training)
         alphas = ", ".join("∞" if row["alpha"] is None else f"{row['alpha']:.3g}" for row in own)
         shares = [
-            _cell(own, at(key), 100.0, 1) if all(key in row for row in own) else "–"
+            _cell(own, at(key), 100.0, 1) if _have(key, own) else "–"
             for key in ("overconfident", "overconfident_at_alpha")
         ]
         cells.append([training, alphas, *shares])
@@ -224,6 +227,11 @@ def _said(name: str) -> str:
     return f"{kind}{f' of {argument}' * bool(argument)}, {OUTSIDE[kind].said}"
 
 
+def _have(key: str, rows: Sequence[Row]) -> bool:
+    """Whether it was asked when the rows were made: reports read older ones too."""
+    return all(key in row for row in rows)
+
+
 def _values(rows: Sequence[Row], key: str) -> list[str]:
     """Each once, in the order they come."""
     return list(dict.fromkeys(row[key] for row in rows))
@@ -302,6 +310,13 @@ def conventions(result: dict[str, Any]) -> list[str]:
             f"confidence of {SURE:.1%}; over-confident: the share that some factor brings to "
             f"{SURE_IN_BOX:.0%} when it is clipped to [0, 1], and beside it the share that the "
             "image's own α brings there."
+        )
+    attacked = [row for row in of(rows, kind="set") if "not_resisted" in row]
+    if attacked:
+        lines.append(
+            "Not resisted: attacked test images alone of which the model is wrong, or right with a "
+            f"confidence below {LEAST} / classes. These are the Adv. Samples of ACET's Table 1, by "
+            "its released code; the others here are all attacked images."
         )
     if options["diagnostics"]:
         lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
