@@ -33,7 +33,7 @@ def smoothed(
     of it lies beyond the border is shared out among the pixels that there are, so that a constant
     stays one at images of any size. With `border="article"` it is the layer of the article's code:
     2 ceil(sigma) + 1 pixels wide, the Gaussian wrapped round within these, and the image mirrored
-    at its border. That smooths less: at sigma = 2, uniform noise of 32 x 32 has a deviation of 0.062
+    at its border. That smooths less: at sigma = 2 uniform noise of 32 x 32 has a deviation of 0.062
     after it, and of 0.044 with the whole reach.
 
     Args:
