@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from torch import Tensor, nn
 from waiting import Calls
 
-from rrfast.attacks import LOSSES, STARTS, Ball, Distal, Square, distal_examples, distal_noise
+from rrfast.attacks import (
+    DISTAL,
+    LOSSES,
+    STARTS,
+    Ball,
+    Distal,
+    Square,
+    distal_examples,
+    distal_noise,
+)
 from rrfast.attacks.smoothing import DEVIATIONS, SLOPES, smoothed
 from rrfast.engine import Engine
 from rrfast.scores import MSR
@@ -50,6 +61,58 @@ def test_smoothing_is_the_literal_loop() -> None:
     found = smoothed(v, deviation=sigma, slope=gamma)
     for image, s, g, expected in zip(v, sigma, gamma, found, strict=True):
         torch.testing.assert_close(literal_smoothing(image, float(s), float(g)), expected)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.01, 1.37, 2.0])
+def test_the_article_s_layer(sigma: float) -> None:
+    """An impulse of 2 ceil(sigma) + 1 pixels under scipy's filter, on images that are mirrored."""
+    reach = math.ceil(sigma)
+    impulse = np.zeros((2 * reach + 1, 2 * reach + 1))
+    impulse[reach, reach] = 1
+    kernel = torch.from_numpy(scipy.ndimage.gaussian_filter(impulse, sigma))
+    v = torch.rand(2, *SHAPE, dtype=torch.float64)
+    padded = nn.functional.pad(v, [reach] * 4, mode="reflect")
+    expected = nn.functional.conv2d(padded, kernel.expand(2, 1, -1, -1), groups=2)
+    one = torch.ones(2, dtype=torch.float64)
+    found = smoothed(v, deviation=sigma * one, slope=one, border="article")
+    torch.testing.assert_close(found, torch.sigmoid(expected - 0.5))
+
+
+def test_the_article_s_layer_smooths_less() -> None:
+    """Of uniform noise, whose standard deviation is 1 / sqrt(12), at sigma = 2, of 32 x 32."""
+    v = torch.rand(40, 1, 32, 32, dtype=torch.float64)
+    one = torch.ones(40, dtype=torch.float64)
+    for border, std in (("article", 0.062), ("shared", 0.044)):
+        found = torch.logit(smoothed(v, deviation=2 * one, slope=one, border=border))  # type: ignore[arg-type]
+        assert float(found.std()) == pytest.approx(std, abs=2e-3)
+    with pytest.raises(ValueError, match="noise must have lines of at least 3 pixels, got 2"):
+        smoothed(v[..., :2], border="article")
+    with pytest.raises(ValueError, match="border must be one of shared, article, got 'zero'"):
+        distal_noise(2, SHAPE, border="zero")  # type: ignore[arg-type]
+
+
+def test_the_article_s_attack_is_the_literal_loop(model: nn.Module) -> None:
+    """Ten steps of 0.005 at eps 0.03, momentum 0.9, no backtracking, the best of the iterates."""
+    model, attack = model.double(), DISTAL["article"]()
+    assert (attack.eps, attack.steps, attack.momentum) == (0.03, 10, 0.9)
+    assert (attack.backtracking, attack.origin, attack.start) == (None, False, "article")
+    x = distal_noise(6, SHAPE, seed=1, smooth=True, border="article").double()
+    starts = STARTS["article"](Ball(x, 0.03, (0, 1)), torch.Generator().manual_seed(5))
+    found = attack(model, x, generator=torch.Generator().manual_seed(5))
+    for image, start, end in zip(x, starts, found.x, strict=True):
+        z, velocity, best, at = start.clone(), torch.zeros_like(image), None, -math.inf
+        for step in range(11):
+            probe = z.clone().requires_grad_()
+            top = model(probe[None]).softmax(1).amax()
+            if top.item() > at:
+                best, at = z, top.item()
+            if step < 10:
+                (g,) = torch.autograd.grad(top, probe)
+                velocity = 0.9 * velocity + 0.1 * g.sign()
+                z = z + 0.005 * velocity
+                z = torch.minimum(torch.maximum(z, image - 0.03), image + 0.03).clamp(0, 1)
+        assert best is not None
+        torch.testing.assert_close(end, best, rtol=0, atol=1e-12)
 
 
 def test_every_sample_has_a_sigma_and_a_gamma_of_its_own() -> None:

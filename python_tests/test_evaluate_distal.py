@@ -20,7 +20,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from rrfast import cli
-from rrfast.attacks import Distal, distal_examples, distal_noise
+from rrfast.attacks import DISTAL, Distal, distal_examples, distal_noise
 from rrfast.data import Split, digits_cnn
 from rrfast.evaluate import Subject, distal, report
 from rrfast.evaluate.distal import figures, tables
@@ -104,6 +104,31 @@ def test_noise_is_that_of_distal_examples(found: list[Subject]) -> None:
         # The attack compares float32 odds below 8, of logits in batches of one size.
         assert bool((said["after"] >= said["before"] - 8 * 2**-23).all())
         assert float((said["after"] > said["before"]).double().mean()) > 0.5
+
+
+def test_the_article_s_attack_and_smoothing(found: list[Subject], tmp_path: Path) -> None:
+    """Where it is asked for; and nothing that was kept of the other is used."""
+    asked = ASKED | {"eps": 0.03, "noise": 5, "images": 5, "draws": 0}
+    odds = {}
+    for name in ("rrfast", "article"):
+        result = distal.evaluate(found[:1], tmp_path, distal_attack=name, console=QUIET, **asked)
+        odds[name] = result["runs"][0]["noise"]["distal smoothed"]["mean"]
+    page = (tmp_path / "distal.md").read_text()
+    assert "by the attack and the smoothing of the article's code, 10 steps" in page
+    model, _ = found[0].load()
+    again = distal_examples(
+        model,
+        5,
+        (1, 8, 8),
+        attack=DISTAL["article"](),
+        smooth=True,
+        border="article",
+        batch=25,
+    )
+    assert odds["article"] == pytest.approx(float(again.confidence.sigmoid().mean()), rel=1e-12)
+    assert odds["article"] != odds["rrfast"]
+    with pytest.raises(ValueError, match="distal_attack must be one of rrfast, article, got 'pgd'"):
+        distal.evaluate(found, tmp_path, distal_attack="pgd", console=QUIET)
 
 
 def test_what_is_wrong_is_attacked_too(found: list[Subject]) -> None:

@@ -34,8 +34,8 @@ from rrfast.evaluate.robust import figures, tables
 from rrfast.evaluate.robust.standing import (
     Ground,
     correct,
-    correlation,
     made,
+    margins,
     misled,
     packed,
     standing,
@@ -122,17 +122,34 @@ def test_r_is_that_of_all_images_as_they_are_and_after_pgd(weights: dict[str, Te
         return statistics.correlation(rates, similarities)
 
     ((x, y),) = part.batches(IMAGES, CPU)
-    clean, attacked = correlation(on, EPS, IMAGES)
+    found = margins(on, EPS, IMAGES)
+    clean, attacked = found["r"]
     assert clean == pytest.approx(literal(x, y), rel=1e-5)  # the logits are float32
     moved = PGD(eps=EPS, steps=10)(model, x, y).x
     # Another start and another iterate: not the same images, but like them.
     assert attacked == pytest.approx(literal(moved, y), abs=0.05)
     assert attacked != clean
+    for part, h in zip(found["points"], (model(x), model(moved)), strict=True):
+        p = h.double().softmax(dim=1).tolist()
+        true = [row[label] for row, label in zip(p, y.tolist(), strict=True)]
+        best = [
+            max(value for k, value in enumerate(row) if k != label)
+            for row, label in zip(p, y.tolist(), strict=True)
+        ]
+        if part is found["points"][0]:
+            assert part["true"] == pytest.approx(true, abs=1e-4)
+            assert part["margin"] == pytest.approx(
+                [a - b for a, b in zip(best, true, strict=True)], abs=2e-4
+            )
+        assert len(part["similarity"]) == min(IMAGES, 200)
+    unsure, sure = found["examples"]
+    assert max(unsure["p"]) < max(sure["p"])
+    assert unsure["similarity"] > sure["similarity"]
     nothing = nn.Linear(64, 10)
     nn.init.zeros_(nothing.weight)
     nn.init.zeros_(nothing.bias)
     undefined = on._replace(model=nn.Sequential(nn.Flatten(), nothing))
-    assert correlation(undefined, EPS, IMAGES) == [None, None]
+    assert margins(undefined, EPS, IMAGES)["r"] == [None, None]
 
 
 def test_the_images_are_the_same_for_all_and_nested() -> None:
@@ -663,6 +680,31 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "--scores is an option of the protocol misd" in capsys.readouterr().err
     assert cli.main([*spec, *asked, "--checkpoints", "best"]) == 2
     assert "checkpoints must be there for every model" in capsys.readouterr().err
+
+
+def test_irat_s_figures_are_of_plain_adversarial_training(
+    found: list[Subject], tmp_path: Path
+) -> None:
+    result = robust.evaluate(
+        [found[0]._replace(training="PGD-AT"), found[2]],
+        tmp_path,
+        attacks=["fgsm"],
+        eps=EPS,
+        images=IMAGES,
+        draws=0,
+        console=QUIET,
+    )
+    assert ["pictured" in row for row in result["runs"]] == [True] + [False] * 5
+    page = (tmp_path / "robust.md").read_text()
+    for name, said in (("margins", 2), ("similarity", 4), ("examples", 3)):
+        assert f"IRAT Fig. {said}." in page
+        assert (tmp_path / f"robust_{name}.png").stat().st_size > 1000
+    points = result["runs"][0]["pictured"]["points"][0]
+    right = sum(margin < 0 for margin in points["margin"])
+    assert right == round(IMAGES * result["runs"][0]["accuracy"])
+    [drawn] = [d for d in figures.figures(result) if d.name == "robust_margins"]
+    dots = [len(each.get_offsets()) for each in drawn.figure.axes[0].collections]
+    assert dots == [right, IMAGES - right]
 
 
 def test_the_published_package_is_asked_for_before_anything_else(

@@ -19,7 +19,13 @@ from rrfast.attacks.apgd import APGD
 from rrfast.attacks.attack import Attack, Attacked
 from rrfast.attacks.autoattack_package import AutoAttackPackage
 from rrfast.attacks.ball import Ball
-from rrfast.attacks.distal import Distal, DistalExamples, distal_examples, distal_noise
+from rrfast.attacks.distal import (
+    DISTAL,
+    Distal,
+    DistalExamples,
+    distal_examples,
+    distal_noise,
+)
 from rrfast.attacks.ensemble import Ensemble, autoattack
 from rrfast.attacks.fab import FAB
 from rrfast.attacks.loss import LOSSES, Loss
@@ -31,6 +37,7 @@ from rrfast.attacks.start import STARTS
 __all__ = [
     "APGD",
     "ATTACKS",
+    "DISTAL",
     "FAB",
     "LOSSES",
     "PGD",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from rrfast.attacks.attack import Attack
 from rrfast.attacks.loss import Loss, confidence
 from rrfast.attacks.pgd import PGD, Keep
-from rrfast.attacks.smoothing import smoothed
+from rrfast.attacks.smoothing import Border, smoothed
 from rrfast.checks import check_count, describe
 from rrfast.draws import seeded
 from rrfast.engine import Engine
@@ -44,15 +45,18 @@ class Distal(PGD):
     Attributes:
         eps: The papers also have 0.3.
         steps: ACET's and CCAT's in training. CCAT tests with
-            `Distal(steps=1000, step_size=1 / 30, backtracking=1.1, restarts=10)`.
+            `Distal(steps=1000, step_size=1 / 30, backtracking=1.1, restarts=10)`. The article's own
+            attack is `rrfast.attacks.DISTAL["article"]()`, with 10.
         step_size: CCAT's 0.005 at eps = 0.03.
-        start: "uniform_norm", or "smoothed" (the article's Listing 1).
+        start: "uniform_norm"; "smoothed", the article's Listing 1 in units of the ball; "article",
+            the listing as its code has it.
         loss, keep, restarts, origin, momentum, backtracking, bounds, scale: As of `PGD`.
 
     Cost per restart: `steps` + 1 forwards, `steps` backwards; one forward more, once.
 
-    Source: The distal article, Eq. (1); Hein et al. (2019); Stutz et al. (2020), App. B; errata 19
-    and 21.
+    Source: The distal article, Eq. (1), and the code it names, which climbs max p in place of its
+    logarithm: the same signs, until p rounds to 1. Hein et al. (2019); Stutz et al. (2020), App. B;
+    errata 19, 21 and 40.
 
     Example:
         >>> model, noise = torch.nn.Linear(4, 3), torch.rand(8, 4)
@@ -72,7 +76,22 @@ class Distal(PGD):
     backtracking: float | None = 1.5
 
 
-def distal_noise(n: int, shape: Sequence[int], *, smooth: bool = False, seed: int = 0) -> Tensor:
+#: The attack by name: ours, and the article's, whose code takes 10 steps of 0.005 with momentum and
+#: without backtracking, from a perturbation smoothed as Listing 1 has it, and keeps the best.
+DISTAL: dict[str, Callable[..., Distal]] = {
+    "rrfast": Distal,
+    "article": partial(Distal, steps=10, start="article", origin=False, backtracking=None),
+}
+
+
+def distal_noise(
+    n: int,
+    shape: Sequence[int],
+    *,
+    smooth: bool = False,
+    border: Border = "shared",
+    seed: int = 0,
+) -> Tensor:
     """Noise images: every value uniform in [0, 1), and smoothed where that is asked for.
 
     The article's Listing 1 smooths the perturbation that an attack starts from, not the image. As
@@ -86,6 +105,7 @@ def distal_noise(n: int, shape: Sequence[int], *, smooth: bool = False, seed: in
         shape: Of one image, such as [C, H, W].
         smooth: As `rrfast.attacks.smoothing.smoothed`, each image with a sigma and a gamma of its
             own; the listing draws them once for a batch.
+        border: Of the smoothing: "shared", or "article" for its layer, see there.
         seed: Any integer. Global random state is neither used nor changed.
 
     Returns:
@@ -102,7 +122,7 @@ def distal_noise(n: int, shape: Sequence[int], *, smooth: bool = False, seed: in
         >>> distal_noise(100, (3, 32, 32), smooth=True).shape
         torch.Size([100, 3, 32, 32])
     """
-    return _noise(n, shape, smooth, seeded(seed))
+    return _noise(n, shape, smooth, border, seeded(seed))
 
 
 def distal_examples(
@@ -112,6 +132,7 @@ def distal_examples(
     *,
     attack: Attack | None = None,
     smooth: bool = False,
+    border: Border = "shared",
     seed: int = 0,
     batch: int = 250,
 ) -> DistalExamples:
@@ -123,6 +144,7 @@ def distal_examples(
         shape: Of one image, such as [C, H, W].
         attack: On the confidence; None: `Distal()`.
         smooth: As of `distal_noise`.
+        border: As of `distal_noise`.
         seed: Of the noise, as of `distal_noise`, and of the attack's starts, which also depend on
             `batch` and on the device.
         batch: Images at once, at least 1.
@@ -154,7 +176,7 @@ def distal_examples(
     check_count("batch", batch)
     drawn = seeded(seed)
     device = device_of(model) or torch.device("cpu")
-    noise = _noise(n, shape, smooth, drawn).to(device)
+    noise = _noise(n, shape, smooth, border, drawn).to(device)
     # Not the seed of the noise: on a CPU the starts would be the noise again.
     starts = torch.Generator(device)
     starts.manual_seed(int(torch.randint(2**62, (), generator=drawn, device="cpu")))
@@ -169,8 +191,12 @@ def distal_examples(
     return DistalExamples(found, after, noise, before)
 
 
-def _noise(n: int, shape: Sequence[int], smooth: bool, generator: torch.Generator) -> Tensor:
+def _noise(
+    n: int, shape: Sequence[int], smooth: bool, border: Border, generator: torch.Generator
+) -> Tensor:
     check_count("n", n)
+    if border not in get_args(Border):
+        raise ValueError(f"border must be one of {', '.join(get_args(Border))}, got {border!r}")
     if not isinstance(shape, Sequence):
         raise TypeError(f"shape must be lengths, such as [C, H, W], got {describe(shape)}")
     if len(shape) == 0:
@@ -178,4 +204,4 @@ def _noise(n: int, shape: Sequence[int], smooth: bool, generator: torch.Generato
     for length in shape:
         check_count("every length in shape", length)
     noise = torch.rand((n, *shape), generator=generator, device="cpu", dtype=torch.float32)
-    return smoothed(noise, generator) if smooth else noise
+    return smoothed(noise, generator, border=border) if smooth else noise

@@ -42,7 +42,7 @@ class PGD(Attack):
         steps: >= 1.
         step_size: In units of eps, > 0.
         loss: In `LOSSES`, or a function as they are: "ce", "cw", "confidence", "other".
-        start: In `STARTS`: "input", "uniform", "uniform_norm", "gaussian", "smoothed".
+        start: In `STARTS`: "input", "uniform", "uniform_norm", "gaussian", "smoothed", "article".
         keep: Which iterate is the result. "error": one that is wrong before any that is not, and of
             both the one with the largest loss. "loss": the one with the largest loss. "last": the
             last, as in adversarial training, whose loss costs a forward more; `run` leaves it out,

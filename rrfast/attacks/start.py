@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rrfast.attacks.ball import Ball
-from rrfast.attacks.smoothing import smoothed
+from rrfast.attacks.smoothing import DEVIATIONS, SLOPES, smoothed
 from rrfast.checks import check_count
 
 #: From the ball and a generator, a point in it.
@@ -60,6 +60,21 @@ def smooth(ball: Ball, generator: torch.Generator | None) -> Tensor:
     return ball.anywhere(2 * smoothed(noise, generator) - 1)
 
 
+def article(ball: Ball, generator: torch.Generator | None) -> Tensor:
+    """As the distal article's code: `uniform_norm`, and Listing 1 of that in the input's own units.
+
+    One sigma and one gamma for the batch. What comes out is nearly a constant between 0 and eps.
+    """
+    perturbation = uniform_norm(ball, generator) - ball.x
+    drawn = torch.rand(2, 1, generator=generator, device=ball.x.device, dtype=torch.float32)
+    sigma, gamma = (
+        (low + (high - low) * share).expand(len(ball.x))
+        for (low, high), share in zip((DEVIATIONS, SLOPES), drawn, strict=True)
+    )
+    moved = smoothed(perturbation, deviation=sigma, slope=gamma, border="article")
+    return ball.nearest(ball.x + moved.to(ball.x.dtype))
+
+
 def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """[B, ...] in [-1, 1]."""
     return _undrawn(x).uniform_(-1, 1, generator=generator)
@@ -92,4 +107,5 @@ STARTS: dict[str, Start] = {
     "uniform_norm": uniform_norm,
     "gaussian": gaussian,
     "smoothed": smooth,
+    "article": article,
 }

@@ -19,6 +19,11 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--restarts", type=positive, metavar="N", help="of every attack (1)")
     group.add_argument("--noise", type=positive, metavar="N", help="noise images of a kind (1000)")
     group.add_argument(
+        "--distal-attack",
+        choices=("rrfast", "article"),
+        help="on noise: ours, or the article's 10 steps and its smoothing (rrfast)",
+    )
+    group.add_argument(
         "--tpr",
         type=ratio,
         metavar="P",

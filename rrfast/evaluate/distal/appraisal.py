@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.attacks import PGD, Distal, distal_examples
+from rrfast.attacks import DISTAL, PGD, Distal, distal_examples
 from rrfast.engine import Engine
 from rrfast.evaluate.division import Part
 from rrfast.evaluate.interval import interval
@@ -53,6 +53,8 @@ class Options:
         tpr: Share of the right predictions of the validation split that pass.
         draws: Of the bootstrap for the intervals; 0 for none.
         batch: Images at once.
+        distal_attack: On noise, in `rrfast.attacks.DISTAL`: "rrfast", or "article" with the steps
+            of the article, and its layer where noise is smoothed.
     """
 
     eps: float = 0.03
@@ -63,6 +65,7 @@ class Options:
     tpr: float = 0.99
     draws: int = 1000
     batch: int = 500
+    distal_attack: str = "rrfast"
 
     def attack(self, name: str) -> PGD:
         """The attacks of CCAT: "ce" on the cross-entropy, "other" on the best wrong class.
@@ -86,6 +89,8 @@ class Options:
 
     def distal(self, kind: str) -> Distal:
         """The attack on noise, from smoothed perturbations where the noise is."""
+        if self.distal_attack == "article":
+            return DISTAL["article"](self.eps, restarts=self.restarts)
         start = "smoothed" if kind == "smoothed" else "uniform_norm"
         return Distal(self.eps, self.steps, start=start, restarts=self.restarts)
 
@@ -129,6 +134,7 @@ def noise(model: nn.Module, kind: str, shape: Sequence[int], options: Options) -
         shape,
         attack=options.distal(kind),
         smooth=kind == "smoothed",
+        border="article" if options.distal_attack == "article" else "shared",
         batch=options.batch,
     )
     return {"before": found.before.cpu(), "after": found.confidence.cpu()}

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from rrfast.attacks import DISTAL
 from rrfast.checks import check_count, check_number, check_once
 from rrfast.evaluate.distal.appraisal import (
     Confidences,
@@ -47,6 +48,7 @@ def evaluate(
     checkpoints: Sequence[str] = (),
     draws: int = 1000,
     batch: int = 500,
+    distal_attack: str = "rrfast",
     device: torch.device | str | None = None,
     command: str = "",
     console: Console | None = None,
@@ -72,6 +74,8 @@ def evaluate(
         checkpoints: As of `rrfast.evaluate.robust.evaluate`.
         draws: Of the bootstrap for the intervals of single runs; 0 for none.
         batch: Images at once. The draws of an attack depend on it, but what is kept is used again.
+        distal_attack: "rrfast", or "article": on noise the 10 steps of its code and its smoothing,
+            whatever `steps` is, see `rrfast.attacks.DISTAL`.
         device: Default CUDA where there is some.
         command: What the results are to say made them.
         console: Where to print; default standard output.
@@ -91,7 +95,7 @@ def evaluate(
 
     Source: The distal article; Stutz et al. (2020), §5; errata 21.
     """
-    options = Options(eps, steps, restarts, noise, images, tpr, draws, batch)
+    options = Options(eps, steps, restarts, noise, images, tpr, draws, batch, distal_attack)
     _check(options)
     check_once("checkpoints", checkpoints)
     if checkpoints:
@@ -113,6 +117,10 @@ def evaluate(
 def _check(options: Options) -> None:
     """Raise before hours of work rather than after."""
     check_number("eps", options.eps)
+    if options.distal_attack not in DISTAL:
+        raise ValueError(
+            f"distal_attack must be one of {', '.join(DISTAL)}, got {options.distal_attack!r}"
+        )
     for name in ("steps", "restarts", "noise", "batch"):
         check_count(name, getattr(options, name))
     if options.images is not None:
@@ -141,7 +149,8 @@ def _appraised(bench: Bench, options: Options) -> list[dict[str, Any]]:
     noises: dict[str, Tensor] = {}
     for kind in KINDS:
         make = partial(noise, model, kind, shape, options)
-        found = known(f"{kind} {options.noise}", make)
+        whose = " article" * (options.distal_attack == "article")
+        found = known(f"{kind} {options.noise}{whose}", make)
         noises |= {kind: found["before"], f"distal {kind}": found["after"]}
     attacks = {}
     for name in ATTACKS:

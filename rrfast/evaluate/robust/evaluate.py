@@ -20,9 +20,9 @@ from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.standing import (
     Ground,
     correct,
-    correlation,
     doubts,
     made,
+    margins,
     misled,
     packed,
     standing,
@@ -32,7 +32,10 @@ from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, not
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.metrics import accuracy
+from rrfast.train.variant_names import VARIANTS
 
+#: What IRAT calls Standard, of which its Fig. 2 to 4 are.
+STANDARD = VARIANTS["pgd_at"]
 #: The columns of IRAT's tables.
 PAPER = ("fgsm", "pgd", "cw_pgd", "apgd_ce", "autoattack")
 
@@ -90,8 +93,8 @@ def evaluate(
         `images` and `stood`, the bits of `rrfast.evaluate.robust.standing.packed`; "clean" and
         "worst" are attacks there, and "clean" has `doubts`, the sentences of
         `rrfast.attacks.sanity` and, where an attack by gradients has several steps, of
-        `rrfast.attacks.beyond_gradients`, and `r`, IRAT's of Eq. 23 over one batch, as it is and
-        under PGD-10.
+        `rrfast.attacks.beyond_gradients`, and `r`, IRAT's of Eq. 23, as they are and under
+        PGD-10; of plain adversarial training also `pictured`, what its Fig. 2 to 4 show.
 
     Raises:
         ImportError: matplotlib is not installed; or the package autoattack, where it is asked for.
@@ -209,9 +212,11 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     right = known(CLEAN, partial(correct, bench.model, part, asked.batch, bench.device))
     on = Ground(bench.model, part, right, bench.subject.seed, bench.device)
     signs = bench.kept.get(f"signs {n}", partial(doubts, on, asked.batch))
-    find = partial(correlation, on, asked.eps, asked.batch)
-    together = bench.kept.get(f"r of the incorrect rate {asked.eps!r} {n}", find)
-    rows = [_row(bench, CLEAN, 0.0, right, asked.draws) | {"doubts": signs, "r": together}]
+    measure = partial(margins, on, asked.eps, asked.batch)
+    found = bench.kept.get(f"margins {asked.eps!r} {n}", measure)
+    rows = [_row(bench, CLEAN, 0.0, right, asked.draws) | {"doubts": signs, "r": found["r"]}]
+    if bench.subject.training == STANDARD:
+        rows[0]["pictured"] = {name: found[name] for name in ("points", "examples")}
     worst, followed = right.clone(), right.clone()
     by_gradients = {}
     for name, eps in asked.pairs():

@@ -17,6 +17,7 @@ from rrfast.evaluate.robust.tables import (
     under,
 )
 from rrfast.evaluate.summary import of, spread
+from rrfast.tables import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +44,68 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "Mean over seeds, and one standard deviation. At 0 the images as they are.",
             curve(result),
         )
+
+    pictured = [row for row in of(result["runs"], attack=CLEAN) if "pictured" in row]
+    if pictured:
+        yield from _of_margins(pictured[0])
+
+
+def _of_margins(row: dict[str, Any]) -> Iterator[Drawing]:
+    """IRAT's Fig. 2 to 4, of one network."""
+    whose = f"{row['training']}, seed {row['seed']}, {weights(row['checkpoint'])}."
+    points, examples = row["pictured"]["points"], row["pictured"]["examples"]
+    for name, figure, title, x, y in (
+        ("robust_margins", 2, "Margin against the label's probability", "true", "margin"),
+        ("robust_similarity", 4, "Similarity against the incorrect rate", "rate", "similarity"),
+    ):
+        yield Drawing(name, title, f"IRAT Fig. {figure}. {whose}", _scatter(points, x, y))
+    yield Drawing(
+        "robust_examples",
+        "Probabilities and similarity of an unsure and of a sure prediction",
+        f"IRAT Fig. 3. The label is red. {whose}",
+        _bars(examples),
+    )
+
+
+#: Axes of the scatters.
+AXES = {
+    "true": "p_y",
+    "margin": "margin m (Eq. 4)",
+    "rate": "1 − p_y",
+    "similarity": "similarity c (Eq. 11)",
+}
+
+
+def _scatter(points: list[dict[str, list[float]]], x: str, y: str) -> Figure:
+    figure, grid = panels(["as they are", "after PGD-10"])
+    for part, (_, ax) in zip(points, grid, strict=True):
+        lines = zip(part["true"], part["margin"], part["similarity"], strict=True)
+        known = [line for line in lines if None not in line]
+        for right, colour in ((True, COLOURS[1]), (False, COLOURS[5])):
+            own = [line for line in known if (line[1] < 0) == right]
+            values = {
+                "true": [p for p, _, _ in own],
+                "margin": [m for _, m, _ in own],
+                "rate": [1 - p for p, _, _ in own],
+                "similarity": [c for _, _, c in own],
+            }
+            name = "right" if right else "wrong"
+            ax.scatter(values[x], values[y], s=8, color=colour, label=name, lw=0)
+        ax.set_xlabel(AXES[x], fontsize=10)
+    legend(figure)
+    figure.supylabel(AXES[y], fontsize=10)
+    return figure
+
+
+def _bars(examples: list[dict[str, Any]]) -> Figure:
+    figure, grid = panels([f"c = {number(e['similarity'], 1.0, 2)}" for e in examples])
+    for example, (_, ax) in zip(examples, grid, strict=True):
+        colours = [COLOURS[2 if k == example["y"] else 1] for k in range(len(example["p"]))]
+        heights = [math.nan if p is None else p for p in example["p"]]
+        ax.bar(range(len(heights)), heights, color=colours)
+        ax.set_xlabel("class", fontsize=10)
+    figure.supylabel("probability", fontsize=10)
+    return figure
 
 
 def attacks(result: dict[str, Any]) -> Figure:

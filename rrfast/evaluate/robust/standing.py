@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rrfast import ops
 from rrfast.attacks import ATTACKS, PGD, Square, beyond_gradients, sanity
 from rrfast.engine import logits
 from rrfast.evaluate.division import Part
@@ -115,13 +117,49 @@ def misled(on: Ground, stood: Tensor, eps: float, batch: int) -> list[str]:
     return beyond_gradients(~left, after)
 
 
-def correlation(on: Ground, eps: float, batch: int) -> list[float | None]:
-    """IRAT's r of 1 - p_y and c (Eq. 23): of the images as they are, and after PGD-10.
+#: Images whose points a figure shows.
+SHOWN = 200
 
-    None where it is undefined, as where c is the same for all of them.
+
+def margins(on: Ground, eps: float, batch: int) -> dict[str, Any]:
+    """What IRAT's margin is made of: of the images as they are, and after PGD-10.
+
+    Returns:
+        `r` of 1 - p_y and c for both (Eq. 23), None where it is undefined, as where c is the same
+        for all; `points`, for both the `true` probability p_y, the `margin` m and the `similarity`
+        c of the first `SHOWN` images; `examples`, the least and the most certain of those as they
+        are: all probabilities `p`, the label `y` and c. Rounded to four digits, but for r.
 
     Cost: 12 forwards and 10 backwards for each image.
     """
+    *both, labels = _as_they_are_and_attacked(on, eps, batch)
+    r = [incorrect_rate_correlation(h, labels) for h in both]
+    shown, points = slice(SHOWN), []
+    for h in both:
+        p = h[shown].double().softmax(dim=1)
+        margin, _, similarity, _ = ops.probability_margin(h[shown].double(), labels[shown])
+        true = p.gather(1, labels[shown, None]).squeeze(1)
+        columns = {"true": true, "margin": margin, "similarity": similarity}
+        points.append({name: _rounded(column) for name, column in columns.items()})
+    p = both[0][shown].double().softmax(dim=1)
+    sure = p.amax(dim=1)
+    examples = [
+        {"p": _rounded(p[i]), "y": int(labels[i]), "similarity": points[0]["similarity"][i]}
+        for i in (int(sure.argmin()), int(sure.argmax()))
+    ]
+    return {
+        "r": [None if value.isnan() else value.item() for value in r],
+        "points": points,
+        "examples": examples,
+    }
+
+
+def _rounded(values: Tensor) -> list[float | None]:
+    return [None if math.isnan(value) else round(value, 4) for value in values.tolist()]
+
+
+def _as_they_are_and_attacked(on: Ground, eps: float, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of the images as they are, after PGD-10, and the labels."""
     generator = torch.Generator(on.device).manual_seed(stream(on.seed, _ATTACK))
     attack = PGD(eps=eps, steps=10, keep="last")
     clean, attacked, labels = [], [], []
@@ -130,8 +168,7 @@ def correlation(on: Ground, eps: float, batch: int) -> list[float | None]:
         clean.append(logits(on.model, x))
         attacked.append(logits(on.model, moved))
         labels.append(y)
-    found = (incorrect_rate_correlation(torch.cat(h), torch.cat(labels)) for h in (clean, attacked))
-    return [None if r.isnan() else r.item() for r in found]
+    return torch.cat(clean), torch.cat(attacked), torch.cat(labels)
 
 
 def packed(standing: Tensor) -> str:
