@@ -68,6 +68,8 @@ class Outside(NamedTuple):
     said: str  #: what it is, for the notes of a table
     #: From the argument, what tells its images from others of that name.
     stamp: Callable[[Any], str] = lambda _: ""
+    #: Whether its images are there, so many and no more, and are not made.
+    collection: bool = False
 
 
 def made(name: str, wanted: Wanted) -> Tensor:
@@ -111,6 +113,16 @@ def known(name: str, role: str = "against") -> tuple[str, Any]:
         raise ValueError(f"{role} must be right behind the colon of {name!r}: {error}") from error
 
 
+def is_collection(name: str) -> bool:
+    """Whether the images of a set are there and are not made.
+
+    Example:
+        >>> is_collection("task:digits"), is_collection("gaussian")
+        (True, False)
+    """
+    return OUTSIDE[known(name)[0]].collection
+
+
 def is_own(name: str, data: str, test: Data) -> bool:
     """Whether a set is of the data that a model knows.
 
@@ -120,7 +132,7 @@ def is_own(name: str, data: str, test: Data) -> bool:
     Args:
         name: As of `made`.
         data: The model's, as `rrfast.evaluate.Subject` has it: its name, and options.
-        test: Its test images.
+        test: All of its test set.
     """
     kind, argument = known(name)
     if kind != "task" or argument["name"] != data.partition(" ")[0]:
@@ -225,8 +237,11 @@ def _resize(folder: Path, wanted: Wanted) -> Tensor:
 
 
 def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
-    """The test images of another task, grey or in colour, and of the size, as they are here."""
-    test = named_task(options, 0).test
+    """The test images of another task, grey or in colour, and of the size, as they are here.
+
+    All of a release: none of them is kept to validate on, where nothing is trained on them.
+    """
+    test = named_task(options, 0).undivided().test
     if test is None:
         raise ValueError(f"{options['name']} must have a test split, and has none")
     images = test.x if isinstance(test, Split) else looked_at(test, wanted.n)
@@ -243,7 +258,7 @@ def _files_of(folder: Path) -> str:
 
 
 def _images_of(options: dict[str, Any]) -> str:
-    return of_data(named_task(options, 0).test)
+    return of_data(named_task(options, 0).undivided().test)
 
 
 def _adversarial_noise(eps: float, wanted: Wanted) -> Tensor:
@@ -308,6 +323,6 @@ OUTSIDE: dict[str, Outside] = {
     "photos_crop": Outside(_nothing, _photos_crop, "patches of two photographs"),
     "photos_resize": Outside(_nothing, _photos_resize, "larger patches of them, scaled down"),
     "crop": Outside(_folder, _crop, "a patch of every image of a folder", _files_of),
-    "resize": Outside(_folder, _resize, "the images of a folder, scaled", _files_of),
-    "task": Outside(_task, _other_task, "test images of other data, scaled", _images_of),
+    "resize": Outside(_folder, _resize, "the images of a folder, scaled", _files_of, True),
+    "task": Outside(_task, _other_task, "test images of other data, scaled", _images_of, True),
 }

@@ -36,6 +36,18 @@ CONVENTION = (
 )
 
 
+#: What the rows say of how the test set of a release is divided, with a number of images.
+SPLITS = {
+    "shared": (
+        "All of the test set is inside, as in the papers: {} of these images are also the "
+        "validation split that hyper-parameters are chosen on; last weights were chosen on none."
+    ),
+    "left_out": (
+        "Not among the test images of best weights: {} of the test set that these were chosen on."
+    ),
+}
+
+
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
     """Every table that there are rows for."""
     rows = result["runs"]
@@ -237,6 +249,10 @@ def conventions(result: dict[str, Any]) -> list[str]:
         f"{', '.join(result['data'])}: {images} test images, and as many of each set; "
         f"hyper-parameters by FPR95 of the validation split against {result['validation']}."
     )
+    for key, sentence in SPLITS.items():
+        held = sorted({row[key] for row in inside if row.get(key)})
+        if held:
+            lines.append(sentence.format(" or ".join(map(str, held))))
     # A set's images are those whose confidence is in a histogram, or is NaN.
     fewest = min(row["images"] for row in inside)
     fewer = {

@@ -159,6 +159,12 @@ def conventions(result: dict[str, Any]) -> list[str]:
             "AA (ours) is rrfast's own implementation of the attacks of AutoAttack, and not the "
             "published package."
         )
+    left_out = sorted({row["left_out"] for row in rows if row.get("left_out")})
+    if left_out:
+        lines.append(
+            f"Not among the test images of the best checkpoint: {' or '.join(map(str, left_out))} "
+            "of the test set that it was chosen on. The last one is tested on images of all of it."
+        )
     if "best" in checkpoints(result):
         lines.append(
             "The best checkpoint is best.pt, with the lowest AURC on the validation split; the "
