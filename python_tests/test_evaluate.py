@@ -475,7 +475,7 @@ def test_three_divisions_of_one_test_set(trainings: Path, tmp_path: Path) -> Non
     assert rows == [(0, tested), (1, tested), (2, tested)]
     page = (tmp_path / "evaluation.md").read_text()
     assert "over 3 divisions of one test set" in page
-    assert "tuned on 20% of the test split" in page
+    assert "tuned on 20% of the whole test set" in page
 
 
 def test_a_single_run_has_intervals(trainings: Path, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def _of_task(settings: Settings) -> tuple[Tensor, Tensor]:
     from rrfast.train.recipe import named_task
     from rrfast.train.recipe_file import parse_options
 
-    test = named_task(parse_options(shlex.split(settings.data)), settings.seed).test
+    test = named_task(parse_options(shlex.split(settings.data)), settings.seed).undivided().test
     if test is None:
         raise ValueError(f"data must have a test split, and {settings.data} has none")
     part = chosen(test, settings.samples)

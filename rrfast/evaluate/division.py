@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SHARE, SPLITS = 0.2, 3
 PROTOCOLS = {
     "heldout": "tuned on the validation split, tested on the whole test split",
-    "rat": f"tuned on {SHARE:.0%} of the test split, tested on the rest, {SPLITS} random divisions",
+    "rat": f"tuned on {SHARE:.0%} of the whole test set, tested on the rest, {SPLITS} random "
+    "divisions, the same for all models",
 }
 #: What the random numbers are for, beside those of `rrfast.train.batches`.
 _DIVIDE, _HALVE, _CHOOSE = 100, 101, 103
@@ -60,15 +61,17 @@ class Division(NamedTuple):
         return Part(data, fit), Part(data, tune)
 
 
-def divide(task: Task, protocol: str, seed: int) -> list[Division]:
+def divide(task: Task, protocol: str, seed: int = 0) -> list[Division]:
     """A task's divisions.
 
     Args:
         task: With a test split; for "heldout" also with one to validate on.
         protocol: "heldout": the validation split tunes, the whole test split tests. "rat": a random
-            fifth of the test split tunes, the rest tests, and that three times (RAT §5.1); the
-            validation split is not used.
-        seed: Of the random divisions.
+            fifth of the test set tunes, the rest tests, and that three times (RAT §5.1). That is
+            all of the test set, also what a training held out of it to validate on: of CIFAR's
+            10,000 images 2,000 and 8,000.
+        seed: Of the random divisions. Models are tested on the same images with the same seed,
+            whatever that of their trainings.
 
     Returns:
         One division, or three.
@@ -90,17 +93,39 @@ def divide(task: Task, protocol: str, seed: int) -> list[Division]:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     if task.test is None:
         raise ValueError("data must have a test split, and has none")
-    whole = torch.arange(length(task.test))
     if protocol == "heldout":
         if task.validation is None:
             raise ValueError("data must have a validation split to tune on, and has none")
         return [_checked(Division(Part.whole(task.validation), Part.whole(task.test)))]
+    test = task.undivided().test
+    assert test is not None  # of a task with a test split
+    whole = torch.arange(length(test))
     size = round(SHARE * len(whole))
     orders = [_shuffled(whole, seed, _DIVIDE, split) for split in range(SPLITS)]
     return [
-        _checked(Division(Part(task.test, order[:size]), Part(task.test, order[size:].sort()[0])))
+        _checked(Division(Part(test, order[:size]), Part(test, order[size:].sort()[0])))
         for order in orders
     ]
+
+
+def tested_on(task: Task, checkpoint: str) -> tuple[Data, int]:
+    """The test images that nothing of a model was chosen on, and how many are left out for that.
+
+    Args:
+        task: With a test split.
+        checkpoint: As of `rrfast.evaluate.Subject`. "best" weights were chosen on the validation
+            split, which is left out where it is a part of the test set; others on nothing.
+
+    Raises:
+        ValueError: There is no test split.
+    """
+    if task.test is None:
+        raise ValueError("data must have a test split, and has none")
+    whole = task.undivided().test
+    assert whole is not None  # of a task with a test split
+    if checkpoint == "best":
+        return task.test, length(whole) - length(task.test)
+    return whole, 0
 
 
 def chosen(data: Data, images: int | None) -> Part:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from rrfast.checks import is_integer
 from rrfast.evaluate.given_model import GivenModel, check_source, given_model
 from rrfast.named_function import named_function
 from rrfast.train.own_data import runs_foreign_data
@@ -180,9 +181,11 @@ def _divided(data: dict[str, Any], seed: int) -> dict[str, Any]:
         known = options_of(named_function("data", data["name"]))
         return known | {"seed": seed} | {k: v for k, v in data.items() if k != "name"}
     known = options_of(TASKS[data["name"]])
-    if "test" in known:  # each part is drawn by itself, whatever the sizes of the others
-        return {"seed": data.get("seed", seed)} if "seed" in known else {}
     options = known | {"seed": seed} | data
+    # Else each part is drawn by itself, whatever the sizes of the others.
+    held_out = isinstance(options.get("test"), str) and is_integer(options.get("validation"))
+    if "test" in known and not held_out:
+        return {"seed": options["seed"]} if "seed" in known else {}
     return {key: options[key] for key in _DIVIDING if isinstance(options.get(key), int)}
 
 

@@ -67,6 +67,7 @@ def check_task(spec: str, task: object) -> Task:
                 f"{shape}"
             )
     _check_released(of, task)
+    _check_places(of, task.places)
     return task._replace(classes=int(task.classes), **parts)
 
 
@@ -127,3 +128,19 @@ def _check_released(of: str, task: Task) -> None:
             f"released {of} must be None, or int64 [{images}], the place of each test image in "
             f"CIFAR-10's test split, from 0 to {CIFAR10_TEST - 1}, got {describe(released)}"
         )
+
+
+def _check_places(of: str, places: object) -> None:
+    """Of other images than are there they are no fault: `Task.undivided` passes them over."""
+    if places is None:
+        return
+    pair = places if isinstance(places, tuple) else ()
+    tensors = [each for each in pair if isinstance(each, Tensor) and each.dtype == torch.int64]
+    if len(pair) != 2 or len(tensors) != 2 or any(each.dim() != 1 for each in tensors):
+        raise TypeError(
+            f"places {of} must be None, or two int64 tensors [m] and [n], the places of the "
+            f"validation and of the test images in one test set, got {describe(places)}"
+        )
+    both = torch.cat(tensors)
+    if len(both.unique()) != len(both):
+        raise ValueError(f"places {of} must be of different images, and some are there twice")

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, check_path, check_seed, is_number
+from rrfast.checks import check_count, check_path, check_seed, is_integer, is_number
 from rrfast.data import (
     EMNIST_CLASSES,
     Cifar,
@@ -32,7 +32,7 @@ from rrfast.data import (
 )
 from rrfast.data.folder import ImageFolder
 from rrfast.draws import seeded
-from rrfast.train.batches import Data, stream
+from rrfast.train.batches import Data, length, stream
 
 Images = TypeVar("Images", Split, ImageFolder)
 
@@ -55,6 +55,28 @@ class Task(NamedTuple):
     classes: int
     #: [n] places of the test images in CIFAR-10's test split, which CIFAR-10-C follows.
     released: Tensor | None = None
+    #: Where images to validate on were held out of a test set: the places there, int64, of the
+    #: validation images [m] and of the test images [n].
+    places: tuple[Tensor, Tensor] | None = None
+
+    def undivided(self) -> Task:
+        """The task with all of its test set to test on, in its order, and none to validate on.
+
+        So tests on a release are on the same images, whichever of them a seed held out. The task
+        as it is where `places` is None, or is of other parts than are there.
+        """
+        if self.places is None or self.test is None:
+            return self
+        held = 0 if self.validation is None else length(self.validation)
+        if [held, length(self.test)] != [len(each) for each in self.places]:
+            return self
+        parts = [part for part in (self.validation, self.test) if part is not None]
+        there, order = torch.cat(self.places).sort()
+        released = None
+        if self.released is not None and torch.equal(self.released, self.places[1]):
+            released = there
+        whole = _joined(parts, order)
+        return self._replace(validation=None, test=whole, released=released, places=None)
 
 
 def digits_task(
@@ -106,8 +128,8 @@ def cifar100_task(
 ) -> Task:
     """`rrfast.data.cifar100`, with images of the test split to validate on.
 
-    The paper validates on a random fifth of the test images and tests on the rest (RAT §5.1), so
-    that all training images are trained on.
+    As the paper, which takes a fifth of the test images to tune on (RAT §5.1), so that all training
+    images are trained on. Which of them are held out is in `Task.places`.
 
     Args:
         folder: With the binary release.
@@ -170,20 +192,49 @@ def _with_validation(
     released: bool = False,
 ) -> Task:
     check_seed("seed", seed)
-    check_count("validation", validation, least=0)
     images = len(data.test.y)
+    held, rest = _held_out(images, validation, seed)
+    return Task(
+        _share("train", data.train, train, seed),
+        _part(data.test, held) if validation else None,
+        _part(data.test, rest),
+        classes,
+        rest if released else None,
+        (held, rest),
+    )
+
+
+def _held_out(images: int, validation: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Places among the test images of those to validate on, drawn by the seed, and of the rest."""
+    check_count("validation", validation, least=0)
     if validation >= images:
         raise ValueError(
             f"validation must leave some of the {images} test images to test on, got {validation}"
         )
     order = torch.randperm(images, generator=seeded(seed))
-    held, rest = order[:validation], order[validation:]
-    return Task(
-        _share("train", data.train, train, seed),
-        Split(data.test.x[held], data.test.y[held]) if validation else None,
-        Split(data.test.x[rest], data.test.y[rest]),
-        classes,
-        rest if released else None,
+    return order[:validation], order[validation:]
+
+
+def _part(data: Images, places: Tensor) -> Images:
+    if isinstance(data, ImageFolder):
+        return data.part(places)
+    return Split(data.x[places], data.y[places])
+
+
+def _joined(parts: list[Data], order: Tensor) -> Data:
+    """Parts of a test set, one behind the other and then in an order."""
+    y = torch.cat([part.y for part in parts])[order]
+    splits = [part for part in parts if isinstance(part, Split)]
+    if len(splits) == len(parts):
+        return Split(torch.cat([split.x for split in splits])[order], y)
+    folders = [part for part in parts if isinstance(part, ImageFolder)]
+    if len(folders) == len(parts) and len({folder.root for folder in folders}) == 1:
+        one, files = folders[0], [file for folder in folders for file in folder.files]
+        files = [files[place] for place in order.tolist()]
+        return ImageFolder(one.root, one.classes, files, y, size=one.size, shorter=one.shorter)
+    raise ValueError(
+        "places must be None, or of validation and test images that are an rrfast.data.Split each, "
+        f"or of one rrfast.data.image_folder, got {' and '.join(type(p).__name__ for p in parts)}"
     )
 
 
@@ -196,15 +247,12 @@ def _share(name: str, data: Images, n: int | None, seed: int) -> Images:
         raise ValueError(f"{name} must be at most the {len(data.y)} images there are, got {n}")
     # Of every seed that torch takes; a stream has none below 0.
     generator = torch.Generator().manual_seed(stream(seed % 2**64, _TRAIN))
-    places = torch.randperm(len(data.y), generator=generator)[:n].sort().values
-    if isinstance(data, ImageFolder):
-        return data.part(places)
-    return Split(data.x[places], data.y[places])
+    return _part(data, torch.randperm(len(data.y), generator=generator)[:n].sort().values)
 
 
 def image_folder_task(
     train: str,
-    validation: str | None = None,
+    validation: str | int | None = None,
     test: str | None = None,
     seed: int = 0,
     *,
@@ -215,9 +263,10 @@ def image_folder_task(
 
     Args:
         train: The folder of images to train on.
-        validation: The folder of those to validate on; None for none.
+        validation: The folder of those to validate on; None for none. Or so many of the images of
+            `test`, drawn at random by the seed, and the rest is tested on, as of `cifar100_task`.
         test: The folder of those to test on; None for none.
-        seed: Decides which images are trained on.
+        seed: Decides which images are trained on, and which of `test` are validated on.
         size: Side of the images, in pixels.
         train_images: How many of `train` are trained on, as `train` of `cifar100_task`, since here
             that is the folder. None: all.
@@ -228,14 +277,17 @@ def image_folder_task(
             f"train must be the folder of images to train on, got {train}; for so many of its "
             f"images say train_images={train}"
         )
-    for name, root in (("validation", validation), ("test", test)):
-        if root is not None:
-            check_path(name, root)
-    folders = {
-        name: image_folder(root, size=size)
-        for name, root in (("train", train), ("validation", validation), ("test", test))
-        if root is not None
-    }
+    count = validation if is_integer(validation) else None  # of the images of test
+    if count is not None and test is None:
+        raise ValueError(
+            f"validation must be a folder where none is given for test, got {validation}: so many "
+            "images would be held out of those of test"
+        )
+    roots = {"train": train, "validation": None if is_integer(validation) else validation}
+    given = {k: root for k, root in (roots | {"test": test}).items() if root is not None}
+    for name, root in given.items():
+        check_path(name, root)
+    folders = {name: image_folder(str(root), size=size) for name, root in given.items()}
     classes = folders["train"].classes
     for name, folder in folders.items():
         if folder.classes != classes:
@@ -244,9 +296,13 @@ def image_folder_task(
                 f"{len(folder.classes)} in {folder.root}; only one of them has "
                 f"{', '.join(sorted(set(classes) ^ set(folder.classes))[:5])}"
             )
-    parts: list[ImageFolder | None] = [folders.get(n) for n in ("train", "validation", "test")]
     trained = _share("train_images", folders["train"], train_images, seed)
-    return Task(trained, parts[1], parts[2], len(classes))
+    held, rest = folders.get("validation"), folders.get("test")
+    if rest is None or count is None:
+        return Task(trained, held, rest, len(classes))
+    places = _held_out(len(rest), count, seed)
+    held, rest = (_part(rest, each) for each in places)
+    return Task(trained, held if count else None, rest, len(classes), None, places)
 
 
 #: What `data: {name: ...}` may name; the options are the function's arguments.

@@ -24,7 +24,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tuning",
         choices=("heldout", "rat"),
-        help="on the validation split, or on a fifth of the test split, three times (heldout)",
+        help="on the validation split, or on a fifth of the whole test set, three times (heldout)",
     )
     group.add_argument(
         "--corruptions",

@@ -36,6 +36,7 @@ from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius
 from rrfast.scores.named import named
 from rrfast.tables import SHOWN, settings
+from rrfast.train.batches import length
 from rrfast.train.tasks import Task
 
 #: The scores of the logits, at the temperature that is tuned; and some of them after ODIN's step.
@@ -81,7 +82,9 @@ def evaluate(
         scores: Names as of `rrfast.scores.named`: those of `SCORES`, and "msr+eps" and the like
             with input pre-processing.
         protocol: "heldout": a validation split that is not the test set. "rat": a fifth of the
-            test set, three times (RAT §5.1).
+            test set, three times, the same images for all models (RAT §5.1); what a training held
+            out of the test set to validate on is of it too. Where its best weights are asked, the
+            table says that they were chosen on these.
         corruptions: Also the test images under the 15 corruptions of CIFAR-10-C (RAT §5.6): True
             makes them, a folder has CIFAR-10-C's files for models trained on CIFAR-10. With the
             protocol "rat", of the first division.
@@ -98,7 +101,8 @@ def evaluate(
         `scores`, and `runs`: a row per model, division and score, as
         `rrfast.evaluate.misd.appraisal.appraise` and `standing` say it, None for NaN; `network`,
         what `rrfast.evaluate.misd.network` says of the model, its `train_accuracy` and with a
-        radius among the scores its `gradient_auroc`; with `corruptions` also the metrics under
+        radius among the scores its `gradient_auroc`; `chosen_on`, how many of the images that are
+        tuned and tested on its weights were chosen on; with `corruptions` also the metrics under
         each of them.
 
     Raises:
@@ -126,7 +130,11 @@ def evaluate(
         partial(_appraised, asked=asked),
         steps=divisions * len(scores) + len(CORRUPTIONS) * bool(corruptions),
         options=asked.told(),
-        depends={"protocol": protocol, **asdict(asked.options)},
+        depends={
+            "protocol": protocol,
+            **asdict(asked.options),
+            **({"drawn": _DRAWN} if protocol == "rat" else {}),
+        },
         asked={"scores": list(scores)},
         device=device,
         command=command,
@@ -153,6 +161,11 @@ def _check(
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     check_count("draws", draws, least=0)
     check_count("batch", batch)
+
+
+#: The protocol "rat" draws with this seed, whatever that of the training, so that all models are
+#: tuned and tested on the same images.
+_DRAWN = 0
 
 
 class _Asked(NamedTuple):
@@ -190,9 +203,12 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             "data must have a validation split to tune on, and has none; protocol='rat', which is "
             "--tuning rat, tunes on a fifth of the test split"
         )
+    seed = _DRAWN if asked.protocol == "rat" else subject.seed
+    chosen_on = _chosen_on(subject, task) if asked.protocol == "rat" else 0
+    task = task.undivided() if asked.protocol == "rat" else task
     rows: list[dict[str, Any]] = []
-    for split, division in enumerate(divide(task, asked.protocol, subject.seed)):
-        on = ground(bench.model, division, subject.seed, bench.device, asked.options.batch)
+    for split, division in enumerate(divide(task, asked.protocol, seed)):
+        on = ground(bench.model, division, seed, bench.device, asked.options.batch)
         network = _network(split, on, task, asked, kept)
         with warnings.catch_warnings():
             # Of draws without an error, which the bootstrap leaves out; the notes say so.
@@ -213,6 +229,7 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             "outliers": subject.outliers,
             "seed": subject.seed,
             "split": split,
+            "chosen_on": chosen_on,
             "network": network,
         }
         rows += [{**who, "score": score, **own, **stand[score]} for score, own in said.items()]
@@ -225,6 +242,13 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
                     row["corruptions"][kind] = found[row["score"]]
                 bench.advance()
     return rows
+
+
+def _chosen_on(subject: Subject, task: Task) -> int:
+    """How many images of the whole test set the weights of a model were chosen on."""
+    if subject.checkpoint != "best" or task.validation is None or task.undivided() is task:
+        return 0
+    return length(task.validation)
 
 
 def _network(

@@ -218,6 +218,7 @@ def conventions(result: dict[str, Any]) -> list[str]:
     return [
         *([sentence] if sentence else []),
         tested,
+        *_chosen_on(rows),
         *several,
         *choice_conventions(rows, options["draws"]),
         *([LEGEND] if any(True for _ in claim_blocks(result)) else []),
@@ -225,6 +226,17 @@ def conventions(result: dict[str, Any]) -> list[str]:
         *([GRADIENTS] if any("network" in row for row in rows) else []),
         f"{CONVENTION} {BETTER}",
     ]
+
+
+def _chosen_on(rows: list[Row]) -> Iterator[str]:
+    """Whose weights were chosen on images that are tuned and tested on; () in earlier results."""
+    chosen = {row["training"]: row["chosen_on"] for row in rows if row.get("chosen_on")}
+    if chosen:
+        counts = " or ".join(map(str, sorted(set(chosen.values()))))
+        yield (
+            f"The best weights of {', '.join(chosen)} were chosen on {counts} images of "
+            "this test set, so that their numbers are too good; with last weights nothing was."
+        )
 
 
 def notes(result: dict[str, Any]) -> list[str]:

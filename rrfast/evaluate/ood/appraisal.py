@@ -12,8 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.engine import logits
-from rrfast.evaluate.division import Division, Part, divide
-from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, known, looked_at, made
+from rrfast.evaluate.division import Division, Part, divide, tested_on
+from rrfast.evaluate.ood.outside import (
+    OUTSIDE,
+    Wanted,
+    evenly,
+    is_collection,
+    known,
+    looked_at,
+    made,
+)
 from rrfast.evaluate.ood.resisted import resisted
 from rrfast.metrics import (
     aupr_error,
@@ -64,9 +72,10 @@ class Ground:
         model: On the device.
         task: With splits to validate and to test on.
         seed: Of everything that is drawn.
-        images: Inside and of each set; None: as many as the test split has.
+        images: Inside and of each set; None: all of the test set, as `tested_on` gives it.
         batch: Images per forward.
         device: Where.
+        checkpoint: As of `rrfast.evaluate.Subject`.
 
     Raises:
         ValueError: A split is missing or too small, or has fewer than `images`.
@@ -80,17 +89,24 @@ class Ground:
         images: int | None,
         batch: int,
         device: torch.device,
+        checkpoint: str = "last",
     ) -> None:
-        [self.division] = divide(task, "heldout", seed)
-        whole = self.division.test
-        available = len(whole.places)
+        [self.division] = divide(task, "heldout")
+        test, self.left_out = self.division.test.data, 0
+        if images is None:
+            test, self.left_out = tested_on(task, checkpoint)
+        whole = task.undivided().test
+        self._most = 0 if whole is None else length(whole)
+        #: Images that are tested on and that hyper-parameters are chosen on too.
+        self.shared = length(test) - length(self.division.test.data)
+        available = length(test)
         if images is not None and not 2 <= images <= available:
             raise ValueError(
                 f"images must be from 2 to the number of test images, {available}, got {images}"
             )
         self.images = images or available
-        places = whole.places[evenly(available, self.images)]
-        self.division = Division(self.division.validation, Part(whole.data, places))
+        part = Part(test, evenly(available, self.images))
+        self.division = Division(self.division.validation, part)
         self.model, self.task, self.seed = model, task, seed
         self.batch, self.device = batch, device
         self.trained_on = _digest(task.train)
@@ -101,17 +117,26 @@ class Ground:
         self._right: dict[str, Tensor] = {}
 
     def to_tune(self, name: str) -> Tensor:
-        """A set as it is tuned on: as many images as the validation split."""
-        return self._set(name, _TUNE, self.division.validation)
+        """A set as it is tuned on, whatever `images`: see `to_tune_on`."""
+        return self._set(name, _TUNE, self.division.validation, self.to_tune_on(name))
+
+    def to_tune_on(self, name: str) -> int:
+        """How many images of a set are tuned on at most: as many as the validation split has.
+
+        Of images that there are, all, as ODIN has it of iSUN's 8,925; no more than the validation
+        or the test set has, or a large folder would not fit into memory.
+        """
+        n = len(self.division.validation.places)
+        return max(n, self._most) if is_collection(name) else n
 
     def to_test(self, name: str) -> Tensor:
         """A set as it is tested on: another draw of it."""
-        return self._set(name, _TEST, self.division.test)
+        return self._set(name, _TEST, self.division.test, self.images)
 
-    def _set(self, name: str, use: int, inside: Part) -> Tensor:
+    def _set(self, name: str, use: int, inside: Part, n: int) -> Tensor:
         # The last one alone: they are large, and asked for one after the other.
         if self._sets.get(use, ("",))[0] != name:
-            n, shape = len(inside.places), tuple(inside.data[0][0].shape)
+            shape = tuple(inside.data[0][0].shape)
             seed = stream(self.seed, use)
             train, model, device = self.task.train, self.model, self.device
             wanted = Wanted(n, shape, seed, train, inside, model, device, self.batch)

@@ -27,7 +27,7 @@ from rrfast.evaluate.ood.appraisal import (
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.effects import best_step, effect_points, effects
 from rrfast.evaluate.ood.figures import figures
-from rrfast.evaluate.ood.outside import OUTSIDE, is_own, known
+from rrfast.evaluate.ood.outside import OUTSIDE, is_collection, is_own, known
 from rrfast.evaluate.ood.scaled_noise import TRIALS, scaled
 from rrfast.evaluate.ood.tables import blocks, conventions, notes
 from rrfast.evaluate.study import Bench, Study, conduct
@@ -86,7 +86,10 @@ def evaluate(
         validation: The set that is tuned on, none of `against`.
         scores: Names as of `rrfast.scores.named`. ODIN is tuned over its paper's grid, others over
             their own.
-        images: Test images, and images of each set, or as many as a set has; None: all test images.
+        images: Test images, and images of each set, or as many as a set has; None: all test images,
+            of CIFAR 10,000. Those that a training held out of the test set to validate on are of it
+            too, though the inside that is tuned on; but not where its best weights are asked. The
+            table says both. What is tuned on is the same whatever `images`.
         transfer: Also ODIN tuned on every set in turn (Table 3), on draws of their own.
         diagnostics: Also what ODIN §4.4, §5 and App. F look at: logits, gradients and distances,
             and ODIN, where it is among the scores, at fixed T and eps; and how far noise has to be
@@ -208,7 +211,15 @@ class _Asked(NamedTuple):
 def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     """The rows of one model."""
     subject, kept = bench.subject, bench.kept
-    on = Ground(bench.model, bench.task, subject.seed, asked.images, asked.batch, bench.device)
+    on = Ground(
+        bench.model,
+        bench.task,
+        subject.seed,
+        asked.images,
+        asked.batch,
+        bench.device,
+        subject.checkpoint,
+    )
     _check_known(subject.data, on, asked)
     who = {
         "training": subject.training,
@@ -225,9 +236,9 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
         point = found["hyperparameters"]
         key = f"{of_score(score)} {point}, {on.images} images: inside"
         said = kept.get(key, partial(within, score, point, on))
-        rows.append(
-            {**who, "kind": "inside", "score": score, "set": "inside"} | chosen[score] | said
-        )
+        held = {"shared": on.shared, "left_out": on.left_out}
+        inside = {**who, "kind": "inside", "score": score, "set": "inside", **held}
+        rows.append(inside | chosen[score] | said)
         if point:
             where = {"kind": "tuning", "score": score, "set": asked.validation}
             rows.append({**who, **where, "table": tables[score]})
@@ -266,20 +277,22 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
 
 def _check_known(data: str, on: Ground, asked: _Asked) -> None:
     """Raise where what the model knows is to be what it does not."""
+    own = on.task.undivided().test
+    assert own is not None  # `divide` has looked
     for role, names in (("validation", (asked.validation,)), ("against", asked.against)):
         for name in names:
-            if is_own(name, data, on.division.test.data):
+            if is_own(name, data, own):
                 raise ValueError(
                     f"{role} must be other data than the model's own, {data}, got {name!r}"
                 )
 
 
 def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any]:
+    key = f"{of_score(score)}: every point on {_told(validation, on)}"
+    if is_collection(validation):
+        key += f", {on.to_tune_on(validation)} images"
     try:
-        found: dict[str, Any] = kept.get(
-            f"{of_score(score)}: every point on {_told(validation, on)}",
-            partial(tuned, score, validation, on),
-        )
+        found: dict[str, Any] = kept.get(key, partial(tuned, score, validation, on))
     except ValueError as error:
         raise ValueError(
             f"{score} cannot be tuned on the validation split against {validation}: {error}. What "

@@ -70,6 +70,8 @@ class Outside(NamedTuple):
     stamp: Callable[[Any], str] = lambda _: ""
     #: Whether it is the images inside, one by one, attacked to be taken for other classes.
     attacked: bool = False
+    #: Whether its images are there, so many and no more, and are not made.
+    collection: bool = False
 
 
 def made(name: str, wanted: Wanted) -> Tensor:
@@ -113,6 +115,16 @@ def known(name: str, role: str = "against") -> tuple[str, Any]:
         raise ValueError(f"{role} must be right behind the colon of {name!r}: {error}") from error
 
 
+def is_collection(name: str) -> bool:
+    """Whether the images of a set are there and are not made.
+
+    Example:
+        >>> is_collection("task:digits"), is_collection("gaussian")
+        (True, False)
+    """
+    return OUTSIDE[known(name)[0]].collection
+
+
 def is_own(name: str, data: str, test: Data) -> bool:
     """Whether a set is of the data that a model knows.
 
@@ -122,7 +134,7 @@ def is_own(name: str, data: str, test: Data) -> bool:
     Args:
         name: As of `made`.
         data: The model's, as `rrfast.evaluate.Subject` has it: its name, and options.
-        test: Its test images.
+        test: All of its test set.
     """
     kind, argument = known(name)
     if kind != "task" or argument["name"] != data.partition(" ")[0]:
@@ -229,9 +241,10 @@ def _resize(folder: Path, wanted: Wanted) -> Tensor:
 def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
     """The test images of another task, grey or in colour, and of the size, as they are here.
 
-    Grey is the mean of the channels, as in ACET's grey CIFAR-10.
+    All of a release: none of them is kept to validate on, where nothing is trained on them. Grey is
+    the mean of the channels, as in ACET's grey CIFAR-10.
     """
-    test = named_task(options, 0).test
+    test = named_task(options, 0).undivided().test
     if test is None:
         raise ValueError(f"{options['name']} must have a test split, and has none")
     images = test.x if isinstance(test, Split) else looked_at(test, wanted.n)
@@ -249,7 +262,7 @@ def _files_of(folder: Path) -> str:
 
 
 def _images_of(options: dict[str, Any]) -> str:
-    return of_data(named_task(options, 0).test)
+    return of_data(named_task(options, 0).undivided().test)
 
 
 def _grey_images_of(options: dict[str, Any]) -> str:
@@ -320,6 +333,10 @@ OUTSIDE: dict[str, Outside] = {
     "photos_crop": Outside(_nothing, _photos_crop, "patches of two photographs"),
     "photos_resize": Outside(_nothing, _photos_resize, "larger patches of them, scaled down"),
     "crop": Outside(_folder, _crop, "a patch of every image of a folder", _files_of),
-    "resize": Outside(_folder, _resize, "the images of a folder, scaled", _files_of),
-    "task": Outside(_task, _other_task, "test images of other data, scaled", _grey_images_of),
+    "resize": Outside(
+        _folder, _resize, "the images of a folder, scaled", _files_of, collection=True
+    ),
+    "task": Outside(
+        _task, _other_task, "test images of other data, scaled", _grey_images_of, collection=True
+    ),
 }

@@ -43,6 +43,18 @@ CONVENTION = (
 )
 
 
+#: What the rows say of how the test set of a release is divided, with a number of images.
+SPLITS = {
+    "shared": (
+        "All of the test set is inside, as in the papers: {} of these images are also the "
+        "validation split that hyper-parameters are chosen on; last weights were chosen on none."
+    ),
+    "left_out": (
+        "Not among the test images of best weights: {} of the test set that these were chosen on."
+    ),
+}
+
+
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
     """Every table that there are rows for."""
     rows = result["runs"]
@@ -288,6 +300,10 @@ def conventions(result: dict[str, Any]) -> list[str]:
         f"{', '.join(result['data'])}: {images} test images, and as many of each set; "
         f"hyper-parameters by FPR95 of the validation split against {result['validation']}."
     )
+    for key, sentence in SPLITS.items():
+        held = sorted({row[key] for row in inside if row.get(key)})
+        if held:
+            lines.append(sentence.format(" or ".join(map(str, held))))
     # A set's images are those whose confidence is in a histogram, or is NaN.
     fewest = min(row["images"] for row in inside)
     fewer = {
@@ -301,6 +317,19 @@ def conventions(result: dict[str, Any]) -> list[str]:
     lines.append(
         f"Sets: {'; '.join(_said(name) for name in (result['validation'], *result['against']))}."
     )
+    lines += _of_acet(rows)
+    if options["diagnostics"]:
+        lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
+    if any(True for _ in claim_blocks(result)):
+        lines.append(LEGEND)
+    if len(seeds) > 1:
+        lines.append(TRAINED)
+    return lines
+
+
+def _of_acet(rows: Sequence[Row]) -> list[str]:
+    """What has to be known of noise that is scaled up, and of attacked images."""
+    lines = []
     scaling = of(rows, kind="scaling")
     if scaling:
         trials = sorted({row["trials"] for row in scaling if "trials" in row})
@@ -318,12 +347,6 @@ def conventions(result: dict[str, Any]) -> list[str]:
             f"confidence below {LEAST} / classes. These are the Adv. Samples of ACET's Table 1, by "
             "its released code; the others here are all attacked images."
         )
-    if options["diagnostics"]:
-        lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
-    if any(True for _ in claim_blocks(result)):
-        lines.append(LEGEND)
-    if len(seeds) > 1:
-        lines.append(TRAINED)
     return lines
 
 

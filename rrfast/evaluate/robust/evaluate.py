@@ -14,7 +14,7 @@ from torch import Tensor
 from rrfast.attacks import ATTACKS
 from rrfast.attacks.autoattack_package import the_package
 from rrfast.checks import check_count, check_number, check_once
-from rrfast.evaluate.division import chosen
+from rrfast.evaluate.division import chosen, tested_on
 from rrfast.evaluate.interval import interval
 from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.standing import (
@@ -32,6 +32,7 @@ from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, not
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.metrics import accuracy
+from rrfast.train.batches import length
 from rrfast.train.variant_names import VARIANTS
 
 #: What IRAT calls Standard, of which its Fig. 2 to 4 are.
@@ -75,7 +76,9 @@ def evaluate(
         steps: K of PGD and CW-PGD; the paper's is 100. Other attacks have their own defaults.
         curve: Further radii, for PGD alone.
         images: How many test images, chosen at random, the same for all models of one test set;
-            None for all, as in the paper.
+            None for all, as in the paper. Those that a training held out of the test set to
+            validate on are of it too, CIFAR's 10,000 are all: last weights were chosen on none. Of
+            best weights they are left out, and the table says so.
         checkpoints: "last" and "best" weights of trainings' folders, each in tables of its own;
             () for those that the subjects are.
         baseline: A training that all are compared with; None: MAIL where it is, else the first of
@@ -193,21 +196,22 @@ class _Asked(NamedTuple):
 
 def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     """The rows of one model: clean, every attack, and the worst case of those of the table."""
-    if bench.task.test is None:
-        raise ValueError("data must have a test split, and has none")
     for name in asked.attacks:
         if bench.task.classes < CLASSES.get(name, 2):
             raise ValueError(
                 f"attacks must fit {bench.task.classes} classes, and {name} needs "
                 f"{CLASSES[name]}: leave it out"
             )
-    part = chosen(bench.task.test, asked.images)
-    n = len(part.places)
+    test, left_out = tested_on(bench.task, bench.subject.checkpoint)
+    part = chosen(test, asked.images)
+    images = len(part.places)
+    # Of a part of the test set other images were chosen than of all of it.
+    n = f"{images}" if test is bench.task.test else f"{images} of {length(test)}"
 
     def known(told: str, find: Callable[[], Tensor]) -> Tensor:
         text = bench.kept.get(f"{told} {n}", lambda: packed(find()))
         bench.advance()
-        return unpacked(text, n)
+        return unpacked(text, images)
 
     right = known(CLEAN, partial(correct, bench.model, part, asked.batch, bench.device))
     on = Ground(bench.model, part, right, bench.subject.seed, bench.device)
@@ -215,6 +219,7 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     measure = partial(margins, on, asked.eps, asked.batch)
     found = bench.kept.get(f"margins {asked.eps!r} {n}", measure)
     rows = [_row(bench, CLEAN, 0.0, right, asked.draws) | {"doubts": signs, "r": found["r"]}]
+    rows[0] |= {"left_out": left_out} if left_out else {}
     if bench.subject.training == STANDARD:
         rows[0]["pictured"] = {name: found[name] for name in ("points", "examples")}
     worst, followed = right.clone(), right.clone()

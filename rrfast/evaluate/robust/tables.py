@@ -164,6 +164,12 @@ def conventions(result: dict[str, Any]) -> list[str]:
         )
     if "autoattack_package" in result["attacks"]:
         lines.append("AA is the standard version of the published package autoattack.")
+    left_out = sorted({row["left_out"] for row in rows if row.get("left_out")})
+    if left_out:
+        lines.append(
+            f"Not among the test images of the best checkpoint: {' or '.join(map(str, left_out))} "
+            "of the test set that it was chosen on. The last one is tested on images of all of it."
+        )
     return lines + _chosen(result)
 
 
