@@ -10,7 +10,6 @@ import json
 import math
 import pkgutil
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,10 @@ import torch
 from torch import nn
 
 import rrfast
-from rrfast import cli
 from rrfast.metrics import METRICS, convention
 from rrfast.metrics.convention import _SENTENCES
 from rrfast.radius import METHODS
 from rrfast.scores import DEFAULT, SCORES, score_grid
-from rrfast.scores.named import named
 from rrfast.train import load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -243,34 +240,3 @@ def test_the_table_of_conventions() -> None:
     for metric, name, positive in rows:
         said = {"errors": "errors positive", "right": "right predictions positive"}.get(positive)
         assert said is None or said in convention(metric, name)
-
-
-def commands_of(text: str) -> list[list[str]]:
-    """The words of every `rrfast ...`, of code fences and of the text."""
-    fenced = [body.replace("\\\n", " ") for _, body in FENCE.findall(text)]
-    lines = [line for body in fenced for line in body.splitlines() if line.startswith("rrfast ")]
-    plain = re.findall(r"`(rrfast [a-z]+ [^`]*)`", FENCE.sub("", text))
-    return [shlex.split(command)[1:] for command in [*lines, *plain]]
-
-
-@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
-def test_the_commands_of_a_paper_s_page_are_understood(path: Path) -> None:
-    """As far as that goes without data: options, recipes with their changes, variants, scores."""
-    pytest.importorskip("lightning_fabric")
-    from rrfast.evaluate import misd
-    from rrfast.train.variants import variant
-
-    parser = cli._parser()
-    commands = commands_of(path.read_text(encoding="utf-8"))
-    assert commands
-    for words in commands:
-        if len(words) < 2 or words[1].startswith("--"):
-            continue  # an option that is spoken of
-        arguments = parser.parse_args(words)
-        if words[0] in ("train", "ablate"):
-            recipe = load_recipe(arguments.recipe, arguments.changes)
-            for name in getattr(arguments, "variants", None) or ():
-                assert variant(recipe, name, seed=0).objective["name"]
-        elif words[0] == "evaluate" and arguments.protocol == "misd" and "scores" in arguments:
-            for name in misd.SETS.get(arguments.scores) or arguments.scores.split(","):
-                assert named(name, SCORES)
