@@ -388,7 +388,7 @@ def test_no_image_left_is_a_row_of_zero(tmp_path: Path, read: Any, right: bool) 
     x = torch.linspace(0.1, 0.9, 5)[:, None, None, None].expand(5, 1, 4, 4).contiguous()
     data = read(x, y if right else (y + 1) % 5)
     subject = Subject("Bright", 0, lambda: (Bright(), Task(data, data, data, 5)), "grey")
-    names = [name for name in ATTACKS if made(name, 0.9, 2).labelled]
+    names = [name for name in ATTACKS if name != "autoattack_package"]  # may not be there
     asked = {"eps": 0.9, "steps": 2, "draws": 0, "batch": 2, "console": QUIET}
     first = robust.evaluate([subject], tmp_path, attacks=names, **asked)["runs"]
     assert [row["attack"] for row in first] == ["clean", *names, "worst"]

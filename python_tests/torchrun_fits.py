@@ -36,11 +36,17 @@ from rrfast.objectives import (
     Standard,
     inner_maximization,
 )
-from rrfast.train import NonFiniteLossError, Training, fit
+from rrfast.train import NonFiniteLossError, Training, ValidationAttack, fit
 
 CLASSES = 4
 TRAINING = Training(
-    epochs=2, batch_size=16, learning_rate=0.05, warmup_epochs=1, precision="64-true", threads=1
+    epochs=2,
+    batch_size=16,
+    learning_rate=0.05,
+    warmup_epochs=1,
+    precision="64-true",
+    threads=1,
+    validation_attack=ValidationAttack(eps=0.1, steps=2),
 )
 
 
