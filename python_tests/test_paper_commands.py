@@ -41,7 +41,7 @@ def commands(page: Path) -> list[list[str]]:
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     shown = "".join(block for language, block in blocks if language != "python")
-    lines = shown.replace("\\\n", " ").splitlines()
+    lines = shown.replace("\\\n", "").splitlines()
     found = [shlex.split(line, comments=True) for line in lines]
     return [words[words.index("rrfast") :] for words in found if "rrfast" in words]
 
