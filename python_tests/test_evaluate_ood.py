@@ -346,7 +346,7 @@ def test_attacks_that_were_resisted_do_not_count(model: nn.Module, task: Task) -
     assert said["mmc"] == pytest.approx(confidence.mean().item(), rel=1e-6)
     assert other["mmc"] == pytest.approx(confidence[wrong].mean().item(), rel=1e-6)
     assert other["mmc"] != pytest.approx(said["mmc"], rel=1e-3)
-    inside, _ = on.inside("msr", {})
+    [inside], _ = on.inside("msr", ({},))
     value = torch.cat([inside, MSR()(model, on.to_test("adversarial_samples"))[wrong]])
     known_ = torch.arange(len(value)) < 200
     assert other["auroc"] == auroc(value, known_)
