@@ -418,7 +418,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("label", [0, 1])
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "autoattack_package"])
 def test_nan_is_no_error_for_any_label(name: str, label: int) -> None:
     """Off x all logits are NaN, whose argmax is class 0; and then at x too."""
     x, y = torch.rand(B, 3, 2, 2), torch.full((B,), label)

@@ -217,7 +217,7 @@ MAKERS = {
 #: What needs files, with the same test beside its others; networks; and what holds images.
 ELSEWHERE = {
     *("cifar10", "cifar100", "cifar10c", "emnist", "fashion_mnist", "image_folder", "mnist"),
-    *("svhn", "random_images", "digits_cnn", "synthetic_cnn"),
+    *("svhn", "random_images", "folder_images", "digits_cnn", "synthetic_cnn"),
     *("Cifar", "Digits", "ImageFolder", "Mnist", "Split", "Svhn", "Synthetic"),
 }
 

@@ -582,11 +582,15 @@ training: {epochs: 1, batch_size: 20}
     ("text", "changes", "sentence"),
     [
         ("model: [", [], "is no YAML: "),
-        ("", [], "mine.yaml: it must be a mapping with model, data, objective, training, got None"),
+        (
+            "",
+            [],
+            "yaml: it must be a mapping with model, data, objective, training, variants, got None",
+        ),
         (
             "- model",
             [],
-            "it must be a mapping with model, data, objective, training, got ['model']",
+            "it must be a mapping with model, data, objective, training, variants, got ['model']",
         ),
         # A recursion in Python has an end; aliases need a dozen lines for a million entries.
         ("[" * 5000, [], "mine.yaml must not be nested deeper than 50"),
@@ -668,7 +672,7 @@ training: {epochs: 1, batch_size: 20}
         (
             DIGITS,
             ["objective={name: openmix, outliers: {name: texture}}"],
-            "objective.outliers.name must be one of random_images, textures, got 'texture'; did",
+            "outliers.name must be one of random_images, image_folder, textures, got 'texture'; did",
         ),
         (
             DIGITS,
