@@ -672,7 +672,7 @@ training: {epochs: 1, batch_size: 20}
         (
             DIGITS,
             ["objective={name: openmix, outliers: {name: texture}}"],
-            "outliers.name must be one of random_images, image_folder, textures, got 'texture'; did",
+            "outliers.name must be one of random_images, image_folder, textures, got 'texture'",
         ),
         (
             DIGITS,
