@@ -157,8 +157,9 @@ def _rounded(value: Any) -> Any:
 
 
 CONVENTION = (
-    "Mean ± standard error over seeds; the difference is paired by seed, ✓ better and ✗ worse "
-    "beyond the noise of Student's t at 95 %, · undecided. The radius is `radius_fast`."
+    "Mean ± standard error over seeds, of one seed without; the difference is paired by seed, ✓ "
+    "better and ✗ worse beyond the noise of Student's t at 95 %, · undecided. The radius is "
+    "`radius_fast`."
 )
 INTRODUCTION = """
 A small CNN (three strided convolutions with BatchNorm) and a ResNet-20 on real images, from few
