@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast.data import digits
-from rrfast.models import lenet, load_model, preresnet20, resnet18
+from rrfast.models import fashion_cnn, lenet, load_model, preresnet20, resnet18
 from rrfast.models.he_normal import he_normal_
 
 Array = npt.NDArray[np.float64]
@@ -219,3 +219,11 @@ def test_the_initial_weights() -> None:
 def test_bad_arguments(build: Any, arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         build(**arguments)
+
+
+@pytest.mark.parametrize("build", [fashion_cnn, lenet, preresnet20, resnet18])
+def test_a_seed_that_is_none(build: Any) -> None:
+    with pytest.raises(TypeError, match=r"seed must be an integer, got 0\.5"):
+        build(seed=0.5)
+    with pytest.raises(ValueError, match=r"seed must be from -2\*\*63 to 2\*\*64 - 1, got"):
+        build(seed=2**64)

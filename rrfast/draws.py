@@ -1,6 +1,9 @@
-"""What the processes of a distributed training draw at random: each its own part of one whole."""
+"""What is drawn at random: by a seed, or by processes that draw each its own part of one whole."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -38,3 +41,17 @@ def seeded(seed: int) -> torch.Generator:
     """
     check_seed("seed", seed)
     return torch.Generator("cpu").manual_seed(int(seed))
+
+
+@contextlib.contextmanager
+def weights_by(seed: int) -> Iterator[None]:
+    """Inside, the weights of new layers are decided by the seed; global random state comes back.
+
+    Raises:
+        TypeError, ValueError: As `seeded`.
+    """
+    check_seed("seed", seed)
+    with torch.random.fork_rng(devices=[]):
+        # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
+        torch.default_generator.manual_seed(int(seed))
+        yield

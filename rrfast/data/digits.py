@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.checks import check_number, check_seed, is_integer
-from rrfast.draws import seeded
+from rrfast.draws import seeded, weights_by
 
 
 class Split(NamedTuple):
@@ -110,10 +110,7 @@ def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
         >>> digits_cnn()(torch.rand(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
-    check_seed("seed", seed)
-    with torch.random.fork_rng(devices=[]):
-        # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
-        torch.default_generator.manual_seed(int(seed))
+    with weights_by(seed):
         return nn.Sequential(
             nn.Conv2d(1, 16, 3, padding=1, bias=False),
             nn.BatchNorm2d(16),

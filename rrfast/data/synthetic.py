@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rrfast.checks import check_count, check_seed, describe, is_integer, is_number
 from rrfast.data.digits import Split
-from rrfast.draws import seeded
+from rrfast.draws import seeded, weights_by
 
 #: Textures per class, and waves per texture.
 TEXTURES, WAVES = 3, 6
@@ -173,10 +173,7 @@ def synthetic_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
         >>> synthetic_cnn()(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
-    check_seed("seed", seed)
-    with torch.random.fork_rng(devices=[]):
-        # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
-        torch.default_generator.manual_seed(int(seed))
+    with weights_by(seed):
         layers: list[nn.Module] = []
         for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
             layers += [

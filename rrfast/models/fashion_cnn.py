@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from rrfast.checks import check_count
+from rrfast.draws import weights_by
 
 #: Channels of the three convolutions, each of which halves the image.
 WIDTHS = (32, 64, 128)
@@ -32,14 +32,13 @@ def fashion_cnn(classes: int = 10, channels: int = 1, *, seed: int = 0) -> nn.Se
         ValueError: An argument is no integer that large.
 
     Example:
+        >>> import torch
         >>> fashion_cnn()(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
     check_count("classes", classes, least=2)
     check_count("channels", channels)
-    with torch.random.fork_rng(devices=[]):
-        # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
-        torch.default_generator.manual_seed(seed)
+    with weights_by(seed):
         layers: list[nn.Module] = []
         inputs = channels
         for width in WIDTHS:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-from rrfast.checks import check_count, check_seed
+from rrfast.checks import check_count
+from rrfast.draws import weights_by
 from rrfast.models.he_normal import he_normal_
 
 
@@ -44,12 +44,9 @@ def lenet(classes: int = 10, channels: int = 1, size: int = 28, *, seed: int = 0
     """
     check_count("classes", classes, least=2)
     check_count("channels", channels)
-    check_seed("seed", seed)
     check_count("size", size)
     side = -(-size // 4)  # rounded up, as half of the half is
-    with torch.random.fork_rng(devices=[]):
-        # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
-        torch.default_generator.manual_seed(seed)
+    with weights_by(seed):
         model = nn.Sequential(
             nn.Conv2d(channels, 32, 5, padding=2),
             nn.ReLU(),

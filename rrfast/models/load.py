@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from rrfast import torch_file
 from rrfast.checks import check_count, check_seed, meant
+from rrfast.draws import weights_by
 from rrfast.named_function import FORMS, named_function, parameters_of, takes_any
 
 #: Modules whose models are this library's; one that ends in .py would be a file.
@@ -80,6 +80,7 @@ def load_model(
     https://github.com/Impression2805/OpenMix, model/resnet.py.
 
     Example:
+        >>> import torch
         >>> sum(p.numel() for p in load_model("rrfast.data:synthetic_cnn").parameters())
         24346
         >>> load_model("rrfast.data:synthetic_cnn", classes=100)(torch.rand(2, 3, 32, 32)).shape
@@ -106,9 +107,7 @@ def load_model(
         arguments[keyword] = int(classes)
     if source not in _ZOOS and "seed" in parameters_of(build):
         arguments["seed"] = seed  # it may well seed itself
-    with torch.random.fork_rng(devices=[]):
-        # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
-        torch.default_generator.manual_seed(seed)
+    with weights_by(seed):
         model = build(**arguments)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model {spec!r} must return an nn.Module, got {type(model).__name__}")

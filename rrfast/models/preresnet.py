@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrfast.checks import check_count, check_seed
+from rrfast.checks import check_count
+from rrfast.draws import weights_by
 from rrfast.models.he_normal import he_normal_
 
 #: Of the three groups of units.
@@ -108,13 +108,11 @@ def preresnet20(classes: int = 10, channels: int = 3, *, seed: int = 0) -> PreRe
     "Identity Mappings in Deep Residual Networks".
 
     Example:
+        >>> import torch
         >>> preresnet20(classes=100)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 100])
     """
     check_count("classes", classes, least=2)
     check_count("channels", channels)
-    check_seed("seed", seed)
-    with torch.random.fork_rng(devices=[]):
-        # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
-        torch.default_generator.manual_seed(seed)
+    with weights_by(seed):
         return he_normal_(PreResNet(classes, channels))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rrfast.checks import check_count, check_seed
+from rrfast.checks import check_count
+from rrfast.draws import weights_by
 
 #: Of the four groups of two units.
 WIDTHS = (64, 128, 256, 512)
@@ -59,15 +59,13 @@ def resnet18(classes: int = 10, channels: int = 3, *, seed: int = 0) -> nn.Seque
     Learning for Image Recognition".
 
     Example:
+        >>> import torch
         >>> resnet18(classes=100)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 100])
     """
     check_count("classes", classes, least=2)
     check_count("channels", channels)
-    check_seed("seed", seed)
-    with torch.random.fork_rng(devices=[]):
-        # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
-        torch.default_generator.manual_seed(seed)
+    with weights_by(seed):
         first, inputs = WIDTHS[0], WIDTHS[0]
         layers: list[nn.Module] = [
             nn.Conv2d(channels, first, 3, padding=1, bias=False),
