@@ -169,6 +169,7 @@ def test_mixup_has_no_end_without_mixup() -> None:
         (["mixup.alhpa=10"], "mixup has the options alpha, .* and not alhpa; did you mean alpha?"),
         (["mixup.training.epoch=3"], "variants.mixup.training: it has no entry epoch; .* epochs"),
         (["mixup.training=3"], "variants.mixup.training must be a mapping, got 3"),
+        (["mixup.training.seed=-1"], "variants.mixup.training: seed must be at least 0, got -1"),
     ],
 )
 def test_an_option_that_none_takes(changes: list[str], sentence: str, tmp_path: Path) -> None:
@@ -176,6 +177,23 @@ def test_an_option_that_none_takes(changes: list[str], sentence: str, tmp_path: 
     with pytest.raises(ValueError, match=sentence):
         next(train_variants(recipe, tmp_path, ["standard", "mixup"], [0], console=QUIET))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            "variants.foo.alpha=1",
+            r"recipe digits_rat: variant must be one of standard, .* got 'foo'",
+        ),
+        ("regmixp.alpha=1", "has no entry regmixp; it has model, .*; did you mean regmixup?"),
+        ("mixup=null", "an entry of variants must be a mapping, got"),
+        ("variants.mixup=3", "an entry of variants must be a mapping, got"),
+    ],
+)
+def test_what_is_no_variant(change: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        load_recipe("digits_rat", [change])
 
 
 def test_settings_are_printed_before_the_trainings(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def _check_nesting(tree: Any, what: str) -> None:
 def _change(tree: Any, change: str) -> None:
     keys, equals, value = change.partition("=")
     *path, last = keys.split(".")
-    if path and path[0] in VARIANTS:
+    if [*path, last][0] in VARIANTS:
         path = ["variants", *path]
     for key in path:
         if isinstance(tree, dict) and tree.get(key) is None:
@@ -207,14 +207,16 @@ def _explained(said: str, tree: Any, whole: Any) -> str:
     if found := re.fullmatch(r"Expected `str`.* - at `key` in `\$\.?(.*)`", said):
         return f"the entries of {found[1] or 'it'} must have names that are text"
     problem, _, where = said.partition(" - at `$")
-    keys = [key for key in where.strip("`").split(".") if key]
+    # Of a value in a mapping of free names it says that alone, and not which.
+    where, free, _ = where.strip("`").partition("[...]")
+    keys = [key for key in where.split(".") if key]
     kind, value = whole, tree
     for key in keys:
         kind, value = _entries(kind)[key], value[key]
-    at = ".".join(keys)
+    at = "an entry of " * bool(free) + ".".join(keys)
     known = _entries(kind)
     if found := re.fullmatch("Object contains unknown field `(.*)`", problem):
-        has = f"it has {', '.join(known)}{meant(found[1], known)}"
+        has = f"it has {', '.join(known)}{meant(found[1], [*known, *(() if at else VARIANTS)])}"
         return f"{at or 'it'} has no entry {found[1]}; {has}"
     if found := re.fullmatch("Object missing required field `(.*)`", problem):
         return f"{at or 'it'} must have an entry {found[1]}"
@@ -227,7 +229,7 @@ def _explained(said: str, tree: Any, whole: Any) -> str:
             wanted = wanted.replace("a mapping", f"a mapping with {', '.join(known)}")
         return f"{at or 'it'} must be {wanted}, got {textwrap.shorten(repr(value), 80)}"
     # Of a `__post_init__`, whose sentences begin with the entry.
-    return f"{at}.{problem}"
+    return f"{at}.{problem}" if at else problem
 
 
 def _entries(kind: Any) -> dict[str, Any]:
