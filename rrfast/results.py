@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: Significant digits of the numbers of a curve: a figure shows three or four.
+DIGITS = 5
+
+
 @contextlib.contextmanager
 def results_in(folder: Path, stem: str) -> Iterator[None]:
     """Make the folder, and keep other runs that write STEM.json from it meanwhile.
@@ -35,10 +39,33 @@ def results_in(folder: Path, stem: str) -> Iterator[None]:
 def write_json(path: Path, result: dict[str, Any], *, compact: bool = False) -> None:
     """Write `result`; NaN and infinity are no JSON, and become null.
 
-    With `compact`, on one line: for what only programs read, megabytes of it.
+    With `compact`, on one line without spaces: for what only programs read, megabytes of it.
     """
-    text = json.dumps(plain(result), indent=None if compact else 1, allow_nan=False)
+    if compact:
+        text = json.dumps(plain(result), separators=(",", ":"), allow_nan=False)
+    else:
+        text = json.dumps(plain(result), indent=1, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def shortened(value: Any) -> Any:
+    """`value` with the numbers of every list in it to `DIGITS` significant digits.
+
+    A list is a curve, a histogram or an interval, and half of a result's bytes would be digits of
+    these that no figure shows. A number by itself stays as it is.
+
+    Example:
+        >>> shortened({"auroc": 2 / 3, "roc": [2 / 3, 1, None], "bins": [{"edges": [1e5 / 3]}]})
+        {'auroc': 0.6666666666666666, 'roc': [0.66667, 1, None], 'bins': [{'edges': [33333.0]}]}
+    """
+    if isinstance(value, dict):
+        return {key: shortened(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [
+            float(f"{item:.{DIGITS}g}") if isinstance(item, float) else shortened(item)
+            for item in value
+        ]
+    return value
 
 
 def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:

@@ -23,7 +23,7 @@ from rrfast.evaluate.kept import Kept, identity
 from rrfast.evaluate.subject import Subject
 from rrfast.evaluate.table import harmless
 from rrfast.machine import machine
-from rrfast.results import require_matplotlib, results_in, write_figure, write_json
+from rrfast.results import require_matplotlib, results_in, shortened, write_figure, write_json
 from rrfast.tables import Block, plain
 from rrfast.whole_file import remove_partial, write_text
 
@@ -121,7 +121,7 @@ def conduct(
             "options": options,
             "data": list(dict.fromkeys(subject.data for subject in subjects)),
             **(asked or {}),
-            "runs": runs,
+            "runs": shortened(runs),  # before the page, which the file alone gives again
         }
         _write(study, result, out, console)
     return result

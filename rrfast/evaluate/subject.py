@@ -17,7 +17,7 @@ from rrfast.train.own_data import runs_foreign_data
 from rrfast.train.recipe import check_own_data, check_own_model, named_task, options_of
 from rrfast.train.recipe_file import Recipe, load_recipe
 from rrfast.train.tasks import TASKS, Task
-from rrfast.train.variant_names import ENDINGS, VARIANTS
+from rrfast.train.variant_names import ENDINGS, PRINTED, VARIANTS
 
 #: Options of data that say which of one lot of images are trained on, chosen on and tested on.
 _DIVIDING = ("seed", "train", "validation")
@@ -234,7 +234,7 @@ def _objective(recipe: Recipe) -> str:
     objective = recipe.objective
     name = str(objective.get("mode") or objective.get("name", ""))
     name += "".join(end for end, option in ENDINGS.items() if objective.get(option))
-    return VARIANTS.get(name, name)
+    return VARIANTS.get(name, name) + PRINTED * bool(objective.get("printed"))
 
 
 def _outliers(recipe: Recipe) -> int | None:
