@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -69,9 +70,16 @@ def shortened(value: Any) -> Any:
 
 
 def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:
-    """Write `figure` as PNG, its text as it is."""
+    """Write `figure` as PNG, its text as it is; of 256 colours, with a third of the bytes."""
+    from PIL import Image  # which matplotlib needs too
+
     as_written(figure)
-    write(path, lambda file: figure.savefig(file, dpi=dpi, format="png"))
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=dpi, format="png")
+    with Image.open(drawn) as image:
+        # Of Pillow's ways the one whose colours are nowhere far off, and whose white is white.
+        palette = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+    write(path, lambda file: palette.save(file, format="png", optimize=True))
 
 
 def as_written(figure: Figure) -> None:
