@@ -36,7 +36,7 @@ def test_what_is_committed_is_small(path: Path) -> None:
         assert file.stat().st_size < most, file.name
 
 
-@pytest.mark.parametrize("paper", ["acet", "irat", "odin"])
+@pytest.mark.parametrize("paper", ["acet", "distal", "irat", "odin"])
 def test_what_a_paper_s_page_says_of_fashion_mnist_is_in_the_files(paper: str) -> None:
     """Every number of a column that is "ours: Fashion-MNIST", or of a table that is."""
     text = (DOCS / "papers" / f"{paper}.md").read_text(encoding="utf-8")
