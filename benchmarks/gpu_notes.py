@@ -28,10 +28,10 @@ from benchmarks.roofline import GPU, Census, census
 from rrfast import _native, ops
 from rrfast.bench import contestants
 from rrfast.data import digits_cnn
+from rrfast.methods import METHODS
 from rrfast.models import load_model
 from rrfast.objectives import RAT, Standard
-from rrfast.radius import METHODS
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 from rrfast.tables import Block, markdown
 
 HERE = Path(__file__).parent

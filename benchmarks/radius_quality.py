@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 import rrfast
 from benchmarks.__main__ import slug
+from rrfast._machine import machine
 from rrfast.data import digits, digits_cnn, synthetic
 from rrfast.engine import Engine
-from rrfast.machine import machine
 from rrfast.metrics import aurc
 from rrfast.models import load_model
 

@@ -15,7 +15,7 @@ from rrfast.attacks import APGD, ATTACKS, LOSSES, PGD, STARTS, Attacked, Ball
 from rrfast.attacks.attack import unseen
 from rrfast.attacks.loss import UNLABELLED, ascent
 from rrfast.engine import Engine
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 B, N, K = 16, 12, 4
 

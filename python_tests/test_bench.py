@@ -27,7 +27,7 @@ from rrfast.bench.pareto import SETTINGS, settings_of
 from rrfast.bench.speed import rows_of
 from rrfast.bench.subject import load
 from rrfast.data import synthetic_cnn
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
 
 QUICK = bench.Settings(methods=("fast", "grad"), batch=(2, 4), samples=6, seconds=1e-3, size=16)
 QUIET = Console(quiet=True)

@@ -358,14 +358,14 @@ def test_the_bar_waits(monkeypatch: pytest.MonkeyPatch):
     """A terminal sees nothing of what takes less than two seconds."""
     from rich.progress import Progress
 
-    from rrfast import progress
+    from rrfast import _progress
 
     started: list[float] = []
     clock = iter([0.0, 1.0, 1.9, 2.1])
     monkeypatch.setenv("FORCE_COLOR", "1")  # what makes a terminal of any stream
-    monkeypatch.setattr(progress, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(_progress, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(Progress, "start", lambda self: started.append(self.tasks[0].completed))
-    with progress.batches_bar(range(3), True, after=2.0) as advance:
+    with _progress.batches_bar(range(3), True, after=2.0) as advance:
         for _ in range(3):
             advance(10, 1)
     assert started == [3]

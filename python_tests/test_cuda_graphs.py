@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import rrfast
 from rrfast import RadiusEstimator
-from rrfast.graphs import LIMIT, PATIENCE, CaptureError
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
+from rrfast.methods.cuda_graphs import LIMIT, PATIENCE, CaptureError
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),

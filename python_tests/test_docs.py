@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 import rrfast
+from rrfast.methods import METHODS
 from rrfast.metrics import METRICS, convention
 from rrfast.metrics.convention import _SENTENCES
-from rrfast.radius import METHODS
 from rrfast.scores import DEFAULT, SCORES, score_grid
 from rrfast.train import load_recipe
 

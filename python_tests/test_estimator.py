@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import rrfast
 from rrfast import RadiusEstimator
 from rrfast import estimator as module
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -231,7 +231,7 @@ def test_a_bar_where_there_is_a_terminal(monkeypatch: pytest.MonkeyPatch, sized:
         (False, True, False),
     ):
         console = functools.partial(Console, file=screen, force_terminal=terminal, width=80)
-        monkeypatch.setattr("rrfast.progress.Console", console)
+        monkeypatch.setattr("rrfast._progress.Console", console)
         screen.truncate(0)
         estimator.score(parts if sized else (part for part in parts), progress=progress)
         assert ("images/s" in screen.getvalue()) == seen

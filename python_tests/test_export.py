@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from rrfast import engine
 from rrfast.data import digits, digits_cnn
+from rrfast.methods import METHODS
 from rrfast.models import load_model
-from rrfast.radius import METHODS
 from rrfast.scores import (
     MSR,
     ODIN,

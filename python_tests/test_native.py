@@ -11,7 +11,7 @@ import torch
 
 import rrfast
 from rrfast import _native
-from rrfast._schema import OPS
+from rrfast.ops import OPS
 
 LIBRARIES = _native.load()
 

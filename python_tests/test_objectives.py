@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from waiting import Calls
 
 import rrfast
-from rrfast import reading
+from rrfast import _reading
 from rrfast.objectives import (
     ACET,
     CCAT,
@@ -360,7 +360,7 @@ def test_nothing_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch
     There a GPU would not be waited for.
     """
     objective, model, pair = MADE[name](), network(), batch()
-    monkeypatch.setattr(reading, "is_on_host", lambda _: False)  # as a GPU's tensors are not
+    monkeypatch.setattr(_reading, "is_on_host", lambda _: False)  # as a GPU's tensors are not
     objective.backward(model, *pair)
     with Calls() as calls:
         objective.backward(model, *pair)

@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import Tensor
 
 import rrfast
-from rrfast.lock import alone
+from rrfast._lock import alone
 from rrfast.models import load_model
 from rrfast.scores import SCORES, DoctorAlpha, Preprocessed, RelU
 

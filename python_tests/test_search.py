@@ -13,7 +13,7 @@ import rrfast
 from rrfast import ops
 from rrfast.data import digits, digits_cnn
 from rrfast.engine import Engine
-from rrfast.radius import Search
+from rrfast.methods import Search
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import rrfast
 from rrfast import RadiusEstimator
 from rrfast.data import digits, digits_cnn
 from rrfast.engine import Engine
-from rrfast.speed import Prepared, prepared
+from rrfast.engine.prepared import Prepared, prepared
 
 LAYOUT = {"memory_format": torch.channels_last}
 FOLD = {"fold_batchnorm": True}

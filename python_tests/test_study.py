@@ -18,13 +18,13 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from rrfast import cli
+from rrfast._lock import alone
 from rrfast.data import image_folder
 from rrfast.evaluate import Subject
 from rrfast.evaluate.fingerprint import of_data, of_files
 from rrfast.evaluate.kept import Kept
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.summary import Paired, at, paired
-from rrfast.lock import alone
 from rrfast.models import FirstClasses
 from rrfast.train import TASKS
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rrfast import _native
-from rrfast._schema import OPS
+from rrfast.ops import OPS
 
 
 def config() -> dict[str, Any]:

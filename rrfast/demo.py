@@ -24,13 +24,13 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import rrfast
+from rrfast._files import write_text
+from rrfast._machine import processor
 from rrfast.data import digits, digits_cnn
-from rrfast.machine import processor
 from rrfast.metrics import METRICS
 from rrfast.results import results_in, write_figure, write_json
 from rrfast.scores import SCORES
 from rrfast.tables import SHOWN, number
-from rrfast.whole_file import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_seed
+from rrfast._checks import check_seed
 
 
 def own_draws(n: int, batch: int) -> Tensor:

@@ -9,14 +9,14 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import describe
+from rrfast._checks import describe
+from rrfast._progress import batches_bar
 from rrfast.engine import Model, check_input
-from rrfast.graphs import CudaGraph, Graphs
-from rrfast.inside import device_of
-from rrfast.progress import batches_bar
-from rrfast.radius import METHODS, RadiusResult
-from rrfast.radius.measure import configured
-from rrfast.speed import prepared
+from rrfast.engine.modules_inside import device_of
+from rrfast.engine.prepared import prepared
+from rrfast.methods import Method, RadiusResult
+from rrfast.methods.cuda_graphs import CudaGraph, Graphs
+from rrfast.methods.registry import configured
 
 __all__ = ["RadiusEstimator"]
 
@@ -38,7 +38,7 @@ class RadiusEstimator(nn.Module):
             and the method can be captured, and a model that cannot be warns once and runs as it is;
             True: the first call, or a RuntimeError; False: never. Costs four calls' time, and the
             memory of one call, held. The model's Python, such as hooks, runs at the capture only.
-            See `rrfast.graphs.Graphs`.
+            See `rrfast.methods.cuda_graphs.Graphs`.
         dtype: `torch.bfloat16` or `torch.float16` runs the model under autocast, and the rest in
             float32. Logits keep 8 or 11 bits, and radii move by as much as their differences do:
             `rrfast bench --speed` says what that does to the ranking on your model. float16 is
@@ -78,7 +78,7 @@ class RadiusEstimator(nn.Module):
     def __init__(
         self,
         model: Model,
-        method: str = "fast",
+        method: str | Method = "fast",
         *,
         cuda_graph: CudaGraph = "auto",
         dtype: torch.dtype | None = None,
@@ -91,7 +91,7 @@ class RadiusEstimator(nn.Module):
         if not callable(model):
             raise TypeError(f"model must be callable, got {type(model).__name__}")
         self.method, self.options = method, options
-        self._measure = configured(method, METHODS, options)
+        self._measure = configured(method, options)
         self._graphs = Graphs(cuda_graph)
         self._memory_format = memory_format
         self.model = prepared(

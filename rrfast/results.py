@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrfast.checks import make_folder
-from rrfast.lock import alone
-from rrfast.whole_file import remove_partial, write, write_text
+from rrfast._checks import make_folder
+from rrfast._files import remove_partial, write, write_text
+from rrfast._lock import alone
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import rrfast
+from rrfast._machine import machine
 from rrfast.data import digits, digits_cnn
-from rrfast.machine import machine
 
 
 def main() -> None:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast._checks import check_count, check_number
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, TargetedLoss, check_loss
 from rrfast.attacks.start import STARTS, check_restarts, check_start
-from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
-from rrfast.radius.boundary import contenders
+from rrfast.methods.boundary import contenders
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast._checks import check_dense, check_per_sample
 from rrfast.attacks.loss import Loss, ascent
-from rrfast.box import within
-from rrfast.checks import check_dense, check_per_sample
 from rrfast.engine import Engine, check_input
-from rrfast.radius.boundary import of_samples
-from rrfast.reference import accumulate_dtype
+from rrfast.engine.box import within
+from rrfast.methods.boundary import of_samples
+from rrfast.ops import accumulate_dtype
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -131,7 +131,8 @@ class Attack(ABC):
 
         Args:
             model: Maps [B, ...] to logits [B, K]. Runs in eval mode, and is left as it was.
-            x: [B, ...], floating point, within `bounds`; see `rrfast.box.within`. Not modified.
+            x: [B, ...], floating point, within `bounds`, as `rrfast.engine.box.within`
+                has it. Not modified.
             labels: [B] int64, classes of the model; not needed by an attack on the confidence.
             generator: Of random starts, on the device of x; None: that device's own.
 

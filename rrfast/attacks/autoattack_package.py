@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_count, check_number, describe
 from rrfast.attacks.attack import Attack, Attacked, judged, nothing, unseen
 from rrfast.attacks.loss import cw
-from rrfast.checks import check_count, check_number, describe
 from rrfast.engine import Engine, output_logits
-from rrfast.untouched import output_of
+from rrfast.engine.in_place import output_of
 
 #: What the package calls its ensembles, and its attacks in L-infinity.
 VERSIONS = ("standard", "plus", "rand")

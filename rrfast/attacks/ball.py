@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.box import faces, rounded_inside
-from rrfast.reference import accumulate_dtype, per_channel
+from rrfast.engine.box import faces, rounded_inside
+from rrfast.ops import accumulate_dtype, per_channel
 
 
 class Ball:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_count, describe
 from rrfast.attacks.attack import Attack
 from rrfast.attacks.loss import Loss, confidence
 from rrfast.attacks.pgd import PGD, Keep
 from rrfast.attacks.smoothing import Border, smoothed
-from rrfast.checks import check_count, describe
 from rrfast.draws import seeded
 from rrfast.engine import Engine
-from rrfast.inside import device_of
+from rrfast.engine.modules_inside import device_of
 
 if TYPE_CHECKING:
     from rrfast.engine import Model

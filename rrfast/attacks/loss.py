@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 #: Of logits [B, K] and labels [B], or None where it has no use for them: [B], differentiable.
 Loss = Callable[[Tensor, Tensor | None], Tensor]

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 #: What is done where the Gaussian reaches beyond an image.
 Border = Literal["shared", "article"]

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_count
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.smoothing import DEVIATIONS, SLOPES, smoothed
-from rrfast.checks import check_count
 
 #: From the ball and a generator, a point in it.
 Start = Callable[[Ball, torch.Generator | None], Tensor]

@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rrfast import tables
+from rrfast._files import write_text
+from rrfast._machine import machine
 from rrfast.bench import figures, report
 from rrfast.bench.pareto import pareto
 from rrfast.bench.settings import Settings
 from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
 from rrfast.bench.throughput import throughput, worth
-from rrfast.machine import machine
 from rrfast.results import require_matplotlib, results_in, write_json
-from rrfast.whole_file import write_text
 
 
 def run(

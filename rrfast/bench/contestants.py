@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
-from rrfast.radius import RadiusResult
+from rrfast.methods import RadiusResult
 
 #: Radii that the released code tries.
 ITERATIONS = 24

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from rrfast.checks import check_count, check_number, check_once, meant
-from rrfast.named_function import FORMS
-from rrfast.radius import METHODS
+from rrfast._checks import check_count, check_number, check_once, meant
+from rrfast._named_function import FORMS
+from rrfast.methods import METHODS
 
 DTYPES = {
     "float32": torch.float32,
@@ -51,7 +51,7 @@ class Settings:
         model: A specification, see `rrfast.models.load_model`.
         weights: A file with a state_dict; None for random weights, of which only speed means
             something.
-        methods: Names in `rrfast.radius.METHODS`; None for all of them.
+        methods: Names in `rrfast.methods.METHODS`; None for all of them.
         batch: Batch sizes to time.
         dtype: "float32" is plain; "bfloat16" and "float16" are autocast, with inputs in float32.
         device: "cpu", "cuda", "cuda:1"; None for CUDA where there is some.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import engine
-from rrfast.checks import check_labels
+from rrfast._checks import check_labels
 from rrfast.data import digits, synthetic
 from rrfast.data.npy import npz_rows
 from rrfast.models import load_model

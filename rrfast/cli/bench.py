@@ -11,8 +11,8 @@ from typing import Any
 
 from rrfast import bench
 from rrfast.cli.argument_types import comma_separated, positive
+from rrfast.methods import METHODS
 from rrfast.models import SPECIFICATIONS
-from rrfast.radius import METHODS
 
 
 def add_parser(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrfast.checks import check_count, describe
+from rrfast._checks import check_count, describe
 
 
 def augment(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rrfast.checks import check_path, describe
+from rrfast._checks import check_path, describe
 from rrfast.data.digits import Split
 
 SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rrfast.checks import check_path, describe, is_integer
+from rrfast._checks import check_path, describe, is_integer
 from rrfast.data.digits import Split
 from rrfast.data.npy import npy_array
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_number, check_seed, is_integer
+from rrfast._checks import check_number, check_seed, is_integer
 from rrfast.draws import seeded, weights_by
 
 

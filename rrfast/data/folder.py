@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rrfast.checks import check_count, check_path
+from rrfast._checks import check_count, check_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image

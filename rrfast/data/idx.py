@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rrfast.checks import check_path
+from rrfast._checks import check_path
 from rrfast.data.digits import Split
 
 #: Height and width.

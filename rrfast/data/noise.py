@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, describe
+from rrfast._checks import check_count, describe
 from rrfast.draws import seeded
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrfast.checks import check_count, check_floating, check_path, describe
+from rrfast._checks import check_count, check_floating, check_path, describe
 from rrfast.data.folder import SUFFIXES, image_files, read_bytes, require_pillow
 from rrfast.data.npy import npy_array
 from rrfast.draws import own_draws, seeded

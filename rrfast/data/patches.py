@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrfast.checks import check_count, describe
+from rrfast._checks import check_count, describe
 from rrfast.data.folder import SUFFIXES, image_files, read_image, require_pillow
 from rrfast.data.noise import batch_shape
 from rrfast.draws import seeded

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count
+from rrfast._checks import check_count
 from rrfast.data.outliers import Outliers
 from rrfast.draws import own_draws, own_generator, seeded
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_count, check_seed, describe, is_integer, is_number
+from rrfast._checks import check_count, check_seed, describe, is_integer, is_number
 from rrfast.data.digits import Split
 from rrfast.draws import seeded, weights_by
 

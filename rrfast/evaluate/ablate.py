@@ -14,12 +14,13 @@ import torch
 from rich.console import Console
 
 from rrfast import engine, tables
-from rrfast.checks import check_number
+from rrfast._checks import check_number
+from rrfast._files import write_text
+from rrfast._machine import machine
 from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.division import Part
 from rrfast.evaluate.misd.claims import MARKS
 from rrfast.evaluate.summary import Paired, at, counted, of, paired, spread
-from rrfast.machine import machine
 from rrfast.metrics import METRICS
 from rrfast.results import plain, require_matplotlib, results_in, write_figure, write_json
 from rrfast.scores import SCORES
@@ -28,7 +29,6 @@ from rrfast.train.recipe import load_trained, make_task
 from rrfast.train.recipe_file import Recipe
 from rrfast.train.tasks import Task
 from rrfast.train.variants import train_variants
-from rrfast.whole_file import write_text
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from rrfast import engine
-from rrfast.checks import check_count
+from rrfast._checks import check_count
 from rrfast.data import image_folder
 from rrfast.data.folder import require_pillow
 from rrfast.evaluate.inputs import Shape

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from rrfast.checks import is_number
+from rrfast._checks import is_number
 from rrfast.evaluate.division import Part
 from rrfast.evaluate.inputs import Shape
 from rrfast.scores import SCORES, Score

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rrfast.checks import check_count
+from rrfast._checks import check_count
 from rrfast.data.folder import SUFFIXES, image_files, read_image, require_pillow
 from rrfast.data.npy import memory_map
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from rrfast._machine import machine
 from rrfast.evaluate import sealed
 from rrfast.evaluate.fingerprint import of_data
-from rrfast.machine import machine
 from rrfast.results import plain
 from rrfast.scores import SCORES
 from rrfast.scores.named import named

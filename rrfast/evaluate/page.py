@@ -6,8 +6,8 @@ import base64
 from pathlib import Path
 from typing import IO
 
-from rrfast.checks import make_folder
-from rrfast.whole_file import write
+from rrfast._checks import make_folder
+from rrfast._files import write
 
 
 def write_page(out: Path, template: str, **content: object) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rrfast.checks import make_folder
+from rrfast._checks import make_folder
+from rrfast._files import remove_partial
+from rrfast._lock import alone
 from rrfast.evaluate import sealed
-from rrfast.lock import alone
-from rrfast.whole_file import remove_partial
 
 
 class Row(NamedTuple):

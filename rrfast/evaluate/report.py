@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from rrfast._files import write_text
 from rrfast.bench import report as bench
 from rrfast.evaluate.ablate import blocks as ablation_blocks
 from rrfast.evaluate.ablate import conventions as ablation_conventions
@@ -23,7 +24,6 @@ from rrfast.evaluate.studies import STUDIES
 from rrfast.evaluate.study import Study, write_page
 from rrfast.results import as_written, require_matplotlib
 from rrfast.tables import Block
-from rrfast.whole_file import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from rrfast.checks import check_count
+from rrfast._checks import check_count
+from rrfast._machine import machine
 from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.gallery import Gallery
 from rrfast.evaluate.given_gallery import GivenGallery
@@ -29,7 +30,6 @@ from rrfast.evaluate.parts import Parts, Row, differing
 from rrfast.evaluate.processes import processes
 from rrfast.evaluate.score_parts import Job, score_parts
 from rrfast.evaluate.table import require_format, write_rows
-from rrfast.machine import machine
 from rrfast.models import Normalize
 from rrfast.results import write_json
 from rrfast.scores import DEFAULT, SCORES, Score

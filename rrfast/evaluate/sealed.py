@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rrfast.whole_file import write as write_whole
+from rrfast._files import write as write_whole
 
 
 def write(path: Path, content: Any) -> None:

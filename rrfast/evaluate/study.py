@@ -15,17 +15,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rrfast import tables
-from rrfast.checks import make_folder
+from rrfast._checks import make_folder
+from rrfast._files import remove_partial, write_text
+from rrfast._machine import machine
 from rrfast.engine import logits
 from rrfast.evaluate.device import chosen_device
 from rrfast.evaluate.division import Part
 from rrfast.evaluate.kept import Kept, identity
 from rrfast.evaluate.subject import Subject
 from rrfast.evaluate.table import harmless
-from rrfast.machine import machine
 from rrfast.results import require_matplotlib, results_in, write_figure, write_json
 from rrfast.tables import Block, plain
-from rrfast.whole_file import remove_partial, write_text
 
 if TYPE_CHECKING:
     from torch import nn

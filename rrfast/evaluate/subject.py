@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from rrfast.checks import is_integer
+from rrfast._checks import is_integer
+from rrfast._named_function import named_function
 from rrfast.evaluate.given_model import GivenModel, check_source, given_model
-from rrfast.named_function import named_function
 from rrfast.train.own_data import runs_foreign_data
 from rrfast.train.recipe import check_own_data, check_own_model, named_task, options_of
 from rrfast.train.recipe_file import Recipe, load_recipe

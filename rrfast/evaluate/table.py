@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from rrfast._files import write
 from rrfast.evaluate.parts import Row
-from rrfast.whole_file import write
 
 FORMATS = (".csv", ".parquet")
 #: What a spreadsheet takes for the beginning of a formula, in their wide forms too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from rrfast.checks import is_number
+from rrfast._checks import is_number
 from rrfast.metrics._ranking import check_score
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count
+from rrfast._checks import check_count
 from rrfast.metrics._ranking import check
 
 #: What is drawn, in the order of `_of_draws`.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from rrfast.checks import is_number
+from rrfast._checks import is_number
 from rrfast.metrics._ranking import check
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from rrfast.checks import check_count
+from rrfast._checks import check_count
 from rrfast.draws import weights_by
 
 #: Channels of the three convolutions, each of which halves the image.

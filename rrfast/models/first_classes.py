@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rrfast.checks import check_count, check_logits
+from rrfast._checks import check_count, check_logits
 from rrfast.engine import output_logits
 
 

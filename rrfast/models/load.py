@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from rrfast import torch_file
-from rrfast.checks import check_count, check_seed, meant
+from rrfast import _torch_file
+from rrfast._checks import check_count, check_seed, meant
+from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
 from rrfast.draws import weights_by
-from rrfast.named_function import FORMS, named_function, parameters_of, takes_any
 
 #: Modules whose models are this library's; one that ends in .py would be a file.
 _OWN = re.compile(r"rrfast\.(data|models)(\.\w+)*(?<!\.py)")
@@ -133,7 +133,7 @@ def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"weights must be a file with a state_dict, got {str(path)!r}")
     try:
-        model.load_state_dict(torch_file.load(path))
+        model.load_state_dict(_torch_file.load(path))
     except OSError:
         raise
     except Exception as error:  # what is in a file may be anything, and raise anything

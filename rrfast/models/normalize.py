@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_floating, describe, is_number, meant
+from rrfast._checks import check_floating, describe, is_number, meant
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on

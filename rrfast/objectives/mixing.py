@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, check_number, describe, is_integer
+from rrfast._checks import check_count, check_number, describe, is_integer
 from rrfast.objectives.objective import loss_of
 
 if TYPE_CHECKING:

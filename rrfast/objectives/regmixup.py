@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from rrfast.checks import check_number
+from rrfast._checks import check_number
 from rrfast.objectives.mixing import Mixing
 from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of
 

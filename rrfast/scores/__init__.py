@@ -26,7 +26,7 @@ used. The radius is a score too, once per method. `rrfast.compare` says which of
 
 from __future__ import annotations
 
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
 from rrfast.scores.doctor import DoctorAlpha, DoctorBeta
 from rrfast.scores.energy import Energy
 from rrfast.scores.entropy import Entropy

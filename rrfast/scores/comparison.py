@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_labels, check_once, describe
+from rrfast._checks import check_labels, check_once, describe
+from rrfast._progress import batches_bar
 from rrfast.engine import Engine
 from rrfast.metrics import METRICS
 from rrfast.metrics.paired import check_resampling
-from rrfast.progress import batches_bar
 from rrfast.scores import SCORES
 from rrfast.scores.comparison_report import Comparison, Row, passes
 from rrfast.scores.cost import Cost, costs_of

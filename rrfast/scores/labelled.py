@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from rrfast import engine
-from rrfast.checks import check_labels, describe
+from rrfast._checks import check_labels, describe
 from rrfast.engine import Model, check_input
-from rrfast.inside import device_of
+from rrfast.engine.modules_inside import device_of
 
 if TYPE_CHECKING:
     from rrfast.scores.score import Scored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rrfast.checks import meant
+from rrfast._checks import meant
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.preprocessed import Preprocessed
 from rrfast.scores.score import Score

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.checks import describe
+from rrfast._checks import describe
 from rrfast.engine import check_input
-from rrfast.inside import device_of
+from rrfast.engine.modules_inside import device_of
 from rrfast.metrics import aurc, fpr_at_tpr
 from rrfast.scores.labelled import labelled, right_of
 from rrfast.scores.score import Point, Score

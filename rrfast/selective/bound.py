@@ -8,7 +8,7 @@ from typing import TypeGuard
 
 import torch
 
-from rrfast.checks import check_count, describe, is_number
+from rrfast._checks import check_count, describe, is_number
 
 
 def risk_bound(errors: int, accepted: int, confidence: float = 0.95) -> float:

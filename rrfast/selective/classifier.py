@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_path, describe, is_number
-from rrfast.digest import digest_of
+from rrfast._checks import check_path, describe, is_number
+from rrfast._digest import digest_of
 from rrfast.engine import check_input
 from rrfast.scores import DEFAULT, SCORES, Score, tune
 from rrfast.scores.labelled import labelled, right_of

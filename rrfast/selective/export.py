@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rrfast import _schema, reference
-from rrfast.checks import describe
+from rrfast import ops
+from rrfast._checks import describe
 from rrfast.engine import check_input
 from rrfast.scores import Radius
 from rrfast.selective.classifier import SelectiveClassifier
@@ -106,7 +106,7 @@ def export(
         raise ValueError(f"x must be [B, ...] with something in place of ..., got {describe(x)}")
     with torch.inference_mode(False), torch.no_grad():
         # Two samples: torch.export takes a size of one for a constant.
-        example = x.new_zeros((2, *x.shape[1:])).to(memory_format=reference.memory_format(x))
+        example = x.new_zeros((2, *x.shape[1:])).to(memory_format=ops.memory_format(x))
         # An error is the score's own sentence, and what is computed once (RelU's D) is computed.
         with warnings.catch_warnings():
             # Of the numbers, which are zeros here: they may well be without a gradient.
@@ -140,7 +140,7 @@ def _traced(classifier: SelectiveClassifier, x: Tensor, portable: bool) -> torch
     fake_x = mode.from_tensor(x, symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes))
     fake = {name: mode.from_tensor(t.detach(), static_shapes=True) for name, t in held.items()}
 
-    layout = reference.memory_format(x)
+    layout = ops.memory_format(x)
 
     def select(weights: dict[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
         # As the example lies: what views were recorded is right for that layout alone.
@@ -153,8 +153,7 @@ def _traced(classifier: SelectiveClassifier, x: Tensor, portable: bool) -> torch
 
 
 def _reference_of_ops() -> dict[Any, Callable[..., Any]]:
-    ops = torch.ops.rrfast
-    return {getattr(ops, op).default: getattr(reference, op) for op in _schema.OPS}
+    return {getattr(torch.ops.rrfast, op).default: plain for op, plain in ops.OPS.items()}
 
 
 def _holding(traced: torch.fx.GraphModule, held: dict[str, Tensor]) -> torch.fx.GraphModule:

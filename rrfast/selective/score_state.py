@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from rrfast import scores
-from rrfast.checks import describe
+from rrfast._checks import describe
 from rrfast.scores import Score
 
 #: Of the header. A change that older readers would misread takes the next number.

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrfast import torch_file
-from rrfast.digest import digest_of
-from rrfast.whole_file import write
+from rrfast import _torch_file
+from rrfast._digest import digest_of
+from rrfast._files import write
 
 #: Ending of the files that are safetensors.
 SAFETENSORS = ".safetensors"
@@ -31,7 +31,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         TypeError: Likewise, and something in `state` is no tensor.
     """
     if path.suffix != SAFETENSORS:
-        torch_file.save(path, state)
+        _torch_file.save(path, state)
         return
     safetensors = _safetensors(path)
     tensors: dict[str, Tensor] = {}
@@ -61,7 +61,7 @@ def read_state(path: Path) -> dict[str, Any]:
         ValueError: It is damaged, truncated, or another kind of file.
     """
     if path.suffix != SAFETENSORS:
-        return torch_file.load(path)
+        return _torch_file.load(path)
     safetensors = _safetensors(path)
     content = path.read_bytes()
     try:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrfast.checks import describe, is_number
+from rrfast._checks import describe, is_number
 from rrfast.metrics._ranking import check, check_score
 
 

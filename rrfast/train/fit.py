@@ -18,9 +18,9 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from rrfast import engine, torch_file, whole_file
-from rrfast.checks import check_folder, check_labels, describe, make_folder
-from rrfast.lock import alone
+from rrfast import _files, _torch_file, engine
+from rrfast._checks import check_folder, check_labels, describe, make_folder
+from rrfast._lock import alone
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
 from rrfast.objectives.objective import ignored_label
@@ -364,14 +364,14 @@ class _Run:
 
     @staticmethod
     def _prepare(out: Path, beside: Mapping[str, str], begun: bool) -> None:
-        whole_file.remove_partial(out)
+        _files.remove_partial(out)
         if begun:
             return
         # Of a training whose checkpoint somebody deleted.
         for weights in ("best.pt", "last.pt"):
             (out / weights).unlink(missing_ok=True)
         for name, text in beside.items():
-            whole_file.write_text(out / name, text)
+            _files.write_text(out / name, text)
 
     def go(self) -> Fitted:
         """From where it is to the end."""
@@ -520,7 +520,7 @@ class _Run:
             if not own.isfinite():
                 # Made again from its number, as it was.
                 batches = next(self.loader([share]))
-                torch_file.save(
+                _torch_file.save(
                     path,
                     {
                         "epoch": epoch,
@@ -584,7 +584,7 @@ class _Run:
 
     def _save(self) -> None:
         if self.out is not None and self.fabric.is_global_zero:
-            torch_file.save(
+            _torch_file.save(
                 self.out / "checkpoint.pt",
                 {
                     "format": FORMAT,
@@ -601,7 +601,7 @@ class _Run:
 
     def _save_weights(self, name: str) -> None:
         if self.out is not None and self.fabric.is_global_zero:
-            torch_file.save(self.out / name, self.bare.state_dict())
+            _torch_file.save(self.out / name, self.bare.state_dict())
 
     def _log(self) -> None:
         """The whole history: a file that fits the checkpoint, however often it was resumed."""
@@ -612,7 +612,7 @@ class _Run:
         writer = csv.DictWriter(text, history[0])
         writer.writeheader()
         writer.writerows(history)
-        whole_file.write_text(self.out / "log.csv", text.getvalue())
+        _files.write_text(self.out / "log.csv", text.getvalue())
         if self.training.tensorboard:
             _log_events(self.out / "tensorboard", history[-1])
 
@@ -646,7 +646,7 @@ def _summary_writer() -> Any:
 def _checkpoint(path: Path) -> dict[str, Any]:
     """What `_Run._save` wrote."""
     try:
-        state = torch_file.load(path)
+        state = _torch_file.load(path)
     except ValueError as error:
         raise ValueError(f"{error}. Delete it to begin anew") from error
     parts = {"model", "optimizer", "schedule", "scaler", "progress"}

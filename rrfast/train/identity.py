@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import plain
+from rrfast._checks import plain
+from rrfast._digest import digest_of
 from rrfast.data import ImageFolder, Split
 from rrfast.data.outliers import ImageFiles
-from rrfast.digest import digest_of
 from rrfast.train.batches import length
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, check_dense, check_labels, describe
+from rrfast._checks import check_count, check_dense, check_labels, describe
 from rrfast.data import Split
 from rrfast.train.tasks import TASKS, Task
 

@@ -12,12 +12,12 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from rrfast import torch_file
-from rrfast.checks import is_number, meant
+from rrfast import _torch_file
+from rrfast._checks import is_number, meant
+from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
 from rrfast.data import Split
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.models.load import runs_foreign_code
-from rrfast.named_function import FORMS, named_function, parameters_of, takes_any
 from rrfast.objectives import OBJECTIVES, Objective
 from rrfast.train.batches import Data, globally_seeded
 from rrfast.train.fit import Fitted, fit
@@ -346,7 +346,7 @@ def load_trained(folder: Path | str, weights: str = "last", *, trust: bool = Fal
     recipe = load_recipe(folder / RECIPE)
     if not trust:
         check_own_model(recipe, folder / RECIPE)
-    state = torch_file.load(path)
+    state = _torch_file.load(path)
     # All weights are in the file: those it began with may be elsewhere by now.
     model = make_model(
         msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, weights=None))

@@ -15,7 +15,7 @@ import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from rrfast.checks import meant
+from rrfast._checks import meant
 from rrfast.train.settings import Training
 from rrfast.train.variant_names import VARIANTS, check_variant
 

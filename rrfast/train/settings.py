@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from rrfast.checks import check_count, check_number, describe, is_integer, is_number, plain
+from rrfast._checks import check_count, check_number, describe, is_integer, is_number, plain
 
 
 def _make_plain(settings: msgspec.Struct) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, check_path, check_seed, is_integer, is_number
+from rrfast._checks import check_count, check_path, check_seed, is_integer, is_number
 from rrfast.data import (
     EMNIST_CLASSES,
     Cifar,

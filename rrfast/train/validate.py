@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from rrfast import engine
 from rrfast.attacks import PGD
-from rrfast.box import within
 from rrfast.data import Split
+from rrfast.engine.box import within
 from rrfast.metrics import aurc
 from rrfast.scores import SCORES
 from rrfast.train.batches import Loader, Share, length

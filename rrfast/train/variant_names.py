@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rrfast.checks import meant
+from rrfast._checks import meant
 
 #: What can be compared, and how it is printed: an objective, or one with an option of `ENDINGS`.
 VARIANTS = {

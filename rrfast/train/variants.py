@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rrfast.checks import meant
+from rrfast._checks import meant
 from rrfast.data import ImageFolder, Split
 from rrfast.objectives import OBJECTIVES
 from rrfast.train.recipe import CRITERION, check_name, make_task, prepare, train

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_floating, check_seed, describe, is_integer
+from rrfast._checks import check_floating, check_seed, describe, is_integer
 from rrfast.data.cifar10c import SEVERITIES
 from rrfast.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
 from rrfast.data.corruptions.digital import (

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrfast.checks import describe
+from rrfast._checks import describe
 from rrfast.data.corruptions.displaced import displaced
 from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.linear_filter import gaussian_filtered

@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from rrfast._checks import check_count, check_number, check_once
 from rrfast.attacks import DISTAL
-from rrfast.checks import check_count, check_number, check_once
 from rrfast.evaluate.distal.appraisal import (
     Confidences,
     Options,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from rrfast.checks import check_count, check_once
+from rrfast._checks import check_count, check_once
 from rrfast.data import CORRUPTIONS, cifar10c
 from rrfast.evaluate.division import PROTOCOLS, SPLITS, Division, Part, divide
 from rrfast.evaluate.kept import Kept, of_score

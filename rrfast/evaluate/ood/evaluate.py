@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from rrfast.checks import check_count, check_once
+from rrfast._checks import check_count, check_once
 from rrfast.evaluate.kept import Kept, of_score
 from rrfast.evaluate.misd import SETS as MISD_SETS
 from rrfast.evaluate.ood.appraisal import (

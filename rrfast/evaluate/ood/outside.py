@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rrfast._checks import check_number, meant
 from rrfast.attacks import PGD
-from rrfast.checks import check_number, meant
 from rrfast.data import (
     Split,
     gaussian_noise,

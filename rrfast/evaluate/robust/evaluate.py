@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from rrfast._checks import check_count, check_number, check_once
 from rrfast.attacks import ATTACKS
 from rrfast.attacks.autoattack_package import the_package
-from rrfast.checks import check_count, check_number, check_once
 from rrfast.evaluate.division import chosen, tested_on
 from rrfast.evaluate.interval import interval
 from rrfast.evaluate.robust.figures import figures
