@@ -451,7 +451,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "aim",
     [
         {"coverage": 0.7},
-        {"tpr": 0.5},
+        {"reject_errors": 0.5},
         {"target_risk": 0.2},
         {"target_risk": 0.5, "confidence": 0.9},
     ],
@@ -534,7 +534,7 @@ def test_a_threshold_holds_for_its_own_shape(on_a_folder: Path, tmp_path: Path) 
     np.save(tmp_path / "x.npy", np.zeros((2, 3, 16, 16), dtype=np.uint8))
     match = r"was chosen on images of shape \[3, 8, 8\], and those to be scored have \[3, 16, 16\]"
     for source, size in ((on_a_folder / "held", {"size": 16}), (tmp_path / "x.npy", {})):
-        for aim in ({"coverage": 0.5}, {"tpr": 0.5}, {"target_risk": 0.5}):
+        for aim in ({"coverage": 0.5}, {"reject_errors": 0.5}, {"target_risk": 0.5}):
             with pytest.raises(ValueError, match=f"the threshold for {next(iter(aim))} {match}"):
                 quiet(run, source, out, trust=True, **aim, **size)
     model, _ = load_trained(run, trust=True)

@@ -28,9 +28,9 @@ from rrfast.selective import (
     NoThresholdError,
     SelectiveClassifier,
     coverage_threshold,
+    error_threshold,
     guaranteed_risk,
     risk_threshold,
-    tpr_threshold,
 )
 
 
@@ -75,7 +75,7 @@ class Series:
 def test_a_series_with_an_index_of_its_own() -> None:
     values, right = [0.1, 0.4, 0.6, 0.9], [False, True, False, True]
     assert coverage_threshold(Series(values), 0.5) == 0.6
-    assert tpr_threshold(Series(values), right, 0.5) == tpr_threshold(values, right, 0.5)
+    assert error_threshold(Series(values), right, 0.5) == error_threshold(values, right, 0.5)
     assert risk_threshold(Series(values), right, 0.34) == 0.4
 
 
@@ -84,7 +84,7 @@ def test_shares_of_numpy_are_their_values() -> None:
     score = torch.arange(100_000, dtype=torch.float64)
     for share in (np.float16(0.5), np.float32(0.5), np.float64(0.5)):
         assert coverage_threshold(score, share) == 50_000
-        assert tpr_threshold(score, score < 0, share) > 49_999
+        assert error_threshold(score, score < 0, share) > 49_999
         assert risk_threshold(score, score >= 50_000, share) == 0
         assert guaranteed_risk(score, score >= 1000, share).coverage == 1
 
@@ -93,16 +93,18 @@ def test_tpr_counts_errors() -> None:
     score = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5])
     correct = torch.tensor([False, True, False, True, False])
     for tpr, rejected in ((0.33, 1), (1 / 3, 1), (0.34, 3), (2 / 3, 3), (0.67, 5), (1.0, 5)):
-        assert (score < tpr_threshold(score, correct, tpr)).sum() == rejected
+        assert (score < error_threshold(score, correct, tpr)).sum() == rejected
     with pytest.raises(ValueError, match="there is nothing to reject"):
-        tpr_threshold([0.1], [True], 0.5)
+        error_threshold([0.1], [True], 0.5)
 
 
 def test_an_error_of_infinite_radius_cannot_be_rejected() -> None:
     score, correct = [0.1, 0.2, math.inf, math.inf], [False, True, True, False]
-    assert 0.1 < tpr_threshold(score, correct, 0.5) < 0.2
-    with pytest.raises(ValueError, match=r"share tpr=0.6 of the 2 errors: 1 of them score infinit"):
-        tpr_threshold(score, correct, 0.6)
+    assert 0.1 < error_threshold(score, correct, 0.5) < 0.2
+    with pytest.raises(
+        ValueError, match=r"share reject_errors=0.6 of the 2 errors: 1 of them score infinit"
+    ):
+        error_threshold(score, correct, 0.6)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +114,8 @@ def test_an_error_of_infinite_radius_cannot_be_rejected() -> None:
 def test_the_rejected_are_rejected_in_every_dtype(dtype: torch.dtype) -> None:
     score = torch.tensor([1, 2, 3, 4]).to(dtype)
     correct = torch.tensor([False, True, False, True])
-    threshold = tpr_threshold(score, correct, 0.5)
-    largest = tpr_threshold(score, ~correct, 1.0)  # an error is the most confident of all
+    threshold = error_threshold(score, correct, 0.5)
+    largest = error_threshold(score, ~correct, 1.0)  # an error is the most confident of all
     for compared in (score, score.double()):
         assert (compared >= threshold).tolist() == [False, True, True, True]
         assert not (compared >= largest).any()
@@ -124,7 +126,7 @@ def test_the_rejected_are_rejected_in_every_dtype(dtype: torch.dtype) -> None:
 def test_arrays_that_descend() -> None:
     score, right = np.array([0.1, 0.4, 0.6, 0.9])[::-1], np.array([True, False, True, False])[::-1]
     assert coverage_threshold(score, 0.5) == 0.6
-    assert tpr_threshold(score, right, 0.5) > 0.4
+    assert error_threshold(score, right, 0.5) > 0.4
     assert risk_threshold(score, ~right, 0.5) == 0.1
     assert guaranteed_risk(score, np.ones(4, dtype=bool)[::-1], 0.99).coverage == 1
     assert false_acceptance(score, 0.6) == 0.5
@@ -132,7 +134,7 @@ def test_arrays_that_descend() -> None:
     assert thresholded_error(score, right, 0.6) == 0.5
 
 
-@pytest.mark.parametrize("aim", [{"coverage": 0.5}, {"tpr": 0.9}, {"target_risk": 0.05}])
+@pytest.mark.parametrize("aim", [{"coverage": 0.5}, {"reject_errors": 0.9}, {"target_risk": 0.05}])
 def test_rounding_does_not_decide(trained: nn.Module, data: Any, aim: dict[str, float]) -> None:
     """The threshold is halfway between two scores, and accepts what it is to accept."""
     classifier = SelectiveClassifier(trained, "msr").fit(batches(data.validation), **aim)
@@ -140,14 +142,16 @@ def test_rounding_does_not_decide(trained: nn.Module, data: Any, aim: dict[str, 
     correct = classifier(data.validation.x).prediction == data.validation.y
     exact = {
         "coverage": lambda: coverage_threshold(score, 0.5),
-        "tpr": lambda: tpr_threshold(score, correct, 0.9),
+        "reject_errors": lambda: error_threshold(score, correct, 0.9),
         "target_risk": lambda: risk_threshold(score, correct, 0.05),
     }[next(iter(aim))]()
     threshold, accepted = float(classifier.threshold), score >= exact
     assert torch.equal(score >= threshold, accepted)
     least, most = float(score[accepted].min()), float(score[~accepted].max())
     assert threshold == pytest.approx((least + most) / 2, abs=1e-15)
-    assert least - threshold > 1e-3 * (least - most)  # the exact one of "tpr" is next to `most`
+    assert least - threshold > 1e-3 * (
+        least - most
+    )  # the exact one of "reject_errors" is next to `most`
     assert threshold - most > 1e-3 * (least - most)
 
 
@@ -184,7 +188,7 @@ def test_the_aims_are_met(trained: nn.Module, data: Any) -> None:
     accept, correct = classifier.fit(loader, coverage=0.7) and accepted()
     assert accept.sum() == 140
     assert classifier.provenance["coverage"] == pytest.approx(0.7)
-    accept, correct = classifier.fit(loader, tpr=0.8) and accepted()
+    accept, correct = classifier.fit(loader, reject_errors=0.8) and accepted()
     assert (~accept & ~correct).sum() >= 0.8 * (~correct).sum()
     assert (~accept & ~correct).sum() - 1 < 0.8 * (~correct).sum()
     accept, correct = classifier.fit(loader, target_risk=0.01) and accepted()
@@ -203,7 +207,11 @@ def test_the_aims_are_met(trained: nn.Module, data: Any) -> None:
 def test_aims_of_numpy_are_kept(trained: nn.Module, data: Any, tmp_path: Path) -> None:
     """What is fitted can be saved, and what is no number is refused before anything is scored."""
     third = np.float32(1 / 3)
-    for aim in ({"coverage": third}, {"tpr": third}, {"target_risk": third, "confidence": third}):
+    for aim in (
+        {"coverage": third},
+        {"reject_errors": third},
+        {"target_risk": third, "confidence": third},
+    ):
         plain = {name: float(value) for name, value in aim.items()}
         fitted = [
             SelectiveClassifier(trained, "msr").fit(batches(data.validation), **options)
@@ -519,7 +527,9 @@ def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path: Path, form: str
     model = nn.Linear(3, 2)
     x = torch.rand(40, 3)
     y = torch.where(torch.arange(40) % 4 == 0, 0, model(x).argmax(1))
-    classifier = SelectiveClassifier(model, ODIN(temperature=2.0, eps=0.5)).fit([(x, y)], tpr=0.7)
+    classifier = SelectiveClassifier(model, ODIN(temperature=2.0, eps=0.5)).fit(
+        [(x, y)], reject_errors=0.7
+    )
     path = tmp_path / f"classifier.{form}"
     if form == "safetensors":
         save_file = pytest.importorskip("safetensors.torch").save_file
@@ -616,7 +626,7 @@ def test_built_without_memory_and_loaded(trained: nn.Module, data: Any) -> None:
     ("aims", "sentence"),
     [
         ({"coverage": 1.5}, "coverage must be above 0 and at most 1, got 1.5"),
-        ({"tpr": 0.0}, "tpr must be above 0 and at most 1, got 0.0"),
+        ({"reject_errors": 0.0}, "reject_errors must be above 0 and at most 1, got 0.0"),
         ({"target_risk": 2}, "target_risk must be a number from 0 to 1, got float 2.0"),
         ({"target_risk": 0.1, "confidence": 1.0}, "confidence must be "),
         ({"target_risk": 0.0, "confidence": 0.9}, "target_risk must be "),
@@ -640,9 +650,11 @@ def test_an_aim_is_checked_before_the_scoring(aims: dict[str, float], sentence: 
         (lambda: SelectiveClassifier(nn.Identity(), 3), TypeError, "score must be a rrfast.scores"),
         (lambda: SelectiveClassifier(nn.Identity(), RelU()), ValueError, "score must be fitted"),
         (
-            lambda: SelectiveClassifier(nn.Identity(), MSR()).fit([], coverage=0.5, tpr=0.5),
+            lambda: SelectiveClassifier(nn.Identity(), MSR()).fit(
+                [], coverage=0.5, reject_errors=0.5
+            ),
             ValueError,
-            "exactly one of target_risk, coverage and tpr, got coverage, tpr",
+            "exactly one of target_risk, coverage and reject_errors, got coverage",
         ),
         (
             lambda: SelectiveClassifier(nn.Identity(), MSR()).fit([], coverage=0.5, confidence=0.9),

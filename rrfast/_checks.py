@@ -310,3 +310,26 @@ def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
     """
     close = difflib.get_close_matches(str(name), list(known), n=most)
     return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def check_fraction(name: str, value: object) -> TypeGuard[float]:
+    """Raise unless `value` is a number in (0, 1)."""
+    if not is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
+    return True
+
+
+def check_risk(name: str, value: object) -> None:
+    """Raise a ValueError unless `value` is a number from 0 to 1."""
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, got {describe(value)}")
+
+
+def check_share(name: str, value: object) -> None:
+    """Raise unless `value` is a number above 0 and at most 1."""
+    if not is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")

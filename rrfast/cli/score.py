@@ -58,7 +58,12 @@ def add_parser(
     add = chosen.add_argument
     add("--threshold", type=float, metavar="T", help="accept from this score on")
     add("--coverage", type=float, metavar="C", help="this share, of the training's validation data")
-    add("--tpr", type=float, metavar="R", help="reject this share of the errors among them")
+    add(
+        "--reject-errors",
+        type=float,
+        metavar="R",
+        help="reject this share of the errors among them",
+    )
     add("--target-risk", type=float, metavar="R", help="at most this share of the accepted wrong")
     add("--confidence", type=float, metavar="P", help="the latter with this probability")
     add("--classifier", metavar="FILE", help="state_dict of a SelectiveClassifier, with weights")

@@ -20,7 +20,7 @@ from rrfast.train.recipe import RECIPE, check_own_data, make_task
 from rrfast.train.recipe_file import Recipe
 from rrfast.train.tasks import TASKS
 
-AIMS = ("coverage", "tpr", "target_risk")
+AIMS = ("coverage", "reject_errors", "target_risk")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class GivenThreshold:
 
     Attributes:
         threshold: Accept from this score on.
-        coverage, tpr, target_risk, confidence: As of `SelectiveClassifier.fit`, on the validation
-            split of the training that the model is from.
+        coverage, reject_errors, target_risk, confidence: As of `SelectiveClassifier.fit`, on the
+            validation split of the training that the model is from.
         classifier: A file with the state_dict of a `SelectiveClassifier`.
 
     Raises:
@@ -40,7 +40,7 @@ class GivenThreshold:
 
     threshold: float | None = None
     coverage: float | None = None
-    tpr: float | None = None
+    reject_errors: float | None = None
     target_risk: float | None = None
     confidence: float | None = None
     classifier: str | Path | None = None

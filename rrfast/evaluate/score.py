@@ -63,7 +63,7 @@ def score(
     score: Score | str | None = None,
     threshold: float | None = None,
     coverage: float | None = None,
-    tpr: float | None = None,
+    reject_errors: float | None = None,
     target_risk: float | None = None,
     confidence: float | None = None,
     classifier: str | Path | None = None,
@@ -118,9 +118,9 @@ def score(
             it must be the kind: its hyper-parameters are the file's.
         threshold: Accept from this score on.
         coverage: As of `SelectiveClassifier.fit`, on the validation split of the training that the
-            model is from. At most one of `threshold`, `coverage`, `tpr`, `target_risk` and
-            `classifier` is given. A run that goes on keeps the threshold that it began with.
-        tpr: Likewise.
+            model is from. At most one of `threshold`, `coverage`, `reject_errors`, `target_risk`
+            and `classifier` is given. A run that goes on keeps the threshold that it began with.
+        reject_errors: Likewise.
         target_risk: Likewise.
         confidence: Likewise, for `target_risk`; it does not hold for weights "best", which were
             chosen on the same split, and the result says so.
@@ -194,7 +194,7 @@ def score(
     given = GivenThreshold(
         threshold=threshold,
         coverage=coverage,
-        tpr=tpr,
+        reject_errors=reject_errors,
         target_risk=target_risk,
         confidence=confidence,
         classifier=classifier,

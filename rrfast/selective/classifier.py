@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast._checks import check_path, describe, is_number
+from rrfast._checks import (
+    check_fraction,
+    check_one_of,
+    check_path,
+    check_risk,
+    check_share,
+    describe,
+    is_number,
+)
 from rrfast._digest import digest_of
 from rrfast.engine import check_input
 from rrfast.scores import DEFAULT, SCORES, Score, tune
 from rrfast.scores.labelled import labelled, right_of
 from rrfast.scores.score import Scored
-from rrfast.selective.bound import check_fraction
 from rrfast.selective.guarantee import guaranteed_risk
 from rrfast.selective.score_state import Unpacked, pack, unpack
 from rrfast.selective.state_file import read_state, write_state
 from rrfast.selective.threshold import (
-    check_risk,
-    check_share,
     coverage_threshold,
+    error_threshold,
     risk_threshold,
-    tpr_threshold,
     with_room,
 )
 
@@ -94,8 +99,7 @@ class SelectiveClassifier(nn.Module):
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {describe(model)}")
         if isinstance(score, str):
-            if score not in SCORES:
-                raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
+            check_one_of("score", score, SCORES)
             score = SCORES[score]
         if not isinstance(score, Score):
             raise TypeError(f"score must be a rrfast.scores.Score or a name, got {describe(score)}")
@@ -130,7 +134,7 @@ class SelectiveClassifier(nn.Module):
         *,
         target_risk: float | None = None,
         coverage: float | None = None,
-        tpr: float | None = None,
+        reject_errors: float | None = None,
         confidence: float | None = None,
         tune_on: Iterable[Any] | None = None,
     ) -> Self:
@@ -142,7 +146,7 @@ class SelectiveClassifier(nn.Module):
             probability over the draw of the data, whatever the data
             (`rrfast.selective.guaranteed_risk`); without it, among the samples seen.
         coverage: at least this share is accepted.
-        tpr: at least this share of the errors is rejected.
+        reject_errors: at least this share of the errors is rejected.
 
         Of the samples that are seen the aim decides which are accepted. The threshold is halfway
         between the least confident of them and the most confident of the others, so that rounding
@@ -155,7 +159,7 @@ class SelectiveClassifier(nn.Module):
                 fitted or tuned on, or what is promised does not hold.
             target_risk: In (0, 1).
             coverage: In (0, 1].
-            tpr: In (0, 1].
+            reject_errors: In (0, 1].
             confidence: In (0, 1), for `target_risk`; None for no guarantee.
             tune_on: Other labelled data of the same form, on which the score's hyper-parameters
                 (`Score.grids`: T, eps) are chosen by AURC first; None leaves them.
@@ -172,11 +176,11 @@ class SelectiveClassifier(nn.Module):
 
         Source: Geifman & El-Yaniv (2017), for the guaranteed risk.
         """
-        aims = {"target_risk": target_risk, "coverage": coverage, "tpr": tpr}
+        aims = {"target_risk": target_risk, "coverage": coverage, "reject_errors": reject_errors}
         given = {name: _number(name, value) for name, value in aims.items() if value is not None}
         if len(given) != 1:
             raise ValueError(
-                "fit needs exactly one of target_risk, coverage and tpr, got "
+                "fit needs exactly one of target_risk, coverage and reject_errors, got "
                 f"{', '.join(given) or 'none'}"
             )
         if confidence is not None:
@@ -335,7 +339,7 @@ def _chosen(
     *,
     target_risk: float | None = None,
     coverage: float | None = None,
-    tpr: float | None = None,
+    reject_errors: float | None = None,
     confidence: float | None = None,
 ) -> tuple[float, float | None]:
     """The threshold for the one aim that is given, and the bound where there is one."""
@@ -347,8 +351,8 @@ def _chosen(
     elif coverage is not None:
         threshold = coverage_threshold(values, coverage)
     else:
-        assert tpr is not None
-        threshold = tpr_threshold(values, correct, tpr)
+        assert reject_errors is not None
+        threshold = error_threshold(values, correct, reject_errors)
     return with_room(values, threshold), None
 
 
