@@ -150,7 +150,7 @@ def test_captures_in_two_threads() -> None:
 def test_capture_while_a_loader_pins_memory() -> None:
     model, x = cuda_model(), images(200)
     loader = DataLoader(TensorDataset(x, torch.arange(200)), batch_size=16, pin_memory=True)
-    radius = RadiusEstimator(model).score(loader)  # captures at the third batch
+    radius = RadiusEstimator(model).predict(loader)  # captures at the third batch
     expected = [rrfast.radius(model, part.cuda()) for part in x.split(16)]
     assert torch.equal(radius, torch.cat(expected).cpu())
 

@@ -50,7 +50,7 @@ from rrfast.evaluate.summary import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize
 from rrfast.scores import ODIN, SCORES, TEMPERATURES, Preprocessed, Radius, RelU, Score
-from rrfast.scores.named import named
+from rrfast.scores.registry import score_named
 from rrfast.tables import Block, markdown, settings
 from rrfast.train import TASKS, Task, dump_recipe, load_recipe, train_variants
 
@@ -233,12 +233,12 @@ def test_radii_are_counted(on: Any) -> None:
 
 
 def test_scores_by_name() -> None:
-    assert named("relu+eps", SCORES).grids.keys() == {"temperature", "eps"}
-    assert isinstance(named("msr+eps", SCORES), Preprocessed)
+    assert score_named("relu+eps").grids.keys() == {"temperature", "eps"}
+    assert isinstance(score_named("msr+eps"), Preprocessed)
     with pytest.raises(ValueError, match=r"got 'radius_fats'; did you mean radius_fast\?"):
-        named("radius_fats", SCORES)
+        score_named("radius_fats")
     with pytest.raises(ValueError, match="goes behind a score of the logits"):
-        named("radius_fast+eps", SCORES)
+        score_named("radius_fast+eps")
 
 
 def test_relu_is_fitted_on_one_half_and_tuned_on_the_other(on: Any) -> None:

@@ -480,13 +480,14 @@ def test_transfer(evaluated: tuple[Path, dict[str, Any]], on: Ground, task: Task
 
 
 def test_the_inside_is_asked_once_for_all_sets(on: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, asked = appraisal.grid_values, []
+    real, asked = appraisal.predict, []
 
-    def counted(*args: Any) -> Tensor:
-        asked.append(args[-1])
-        return real(*args)
+    def counted(model: Any, loader: Any, *args: Any, **options: Any) -> Any:
+        batches = list(loader)
+        asked.append("outside" if isinstance(batches[0], Tensor) else "inside")
+        return real(model, batches, *args, **options)
 
-    monkeypatch.setattr(appraisal, "grid_values", counted)
+    monkeypatch.setattr(appraisal, "predict", counted)
     for name in SETS:
         tuned("odin", name, on)
     assert sorted(asked) == ["inside", *["outside"] * len(SETS)]

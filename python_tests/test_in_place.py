@@ -75,7 +75,7 @@ DOORS: dict[str, Door] = {
     **{f"radius {m}": lambda f, x, _, m=m: rrfast.radius(f, x, method=m) for m in METHODS},
     "radius at two temperatures": lambda f, x, _: rrfast.radius(f, x, temperature=[1.0, 2.0]),
     "RadiusEstimator": lambda f, x, _: rrfast.RadiusEstimator(f)(x),
-    "RadiusEstimator.score": lambda f, x, _: rrfast.RadiusEstimator(f).score([x]),
+    "RadiusEstimator.predict": lambda f, x, _: rrfast.RadiusEstimator(f).predict([x]),
     "logits": lambda f, x, _: engine.logits(f, x),
     "MSR": lambda f, x, _: scores.MSR()(f, x),
     "ODIN": lambda f, x, _: scores.ODIN()(f, x),

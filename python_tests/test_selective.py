@@ -647,7 +647,11 @@ def test_an_aim_is_checked_before_the_scoring(aims: dict[str, float], sentence: 
     [
         (lambda: SelectiveClassifier(lambda x: x), TypeError, "model must be a torch.nn.Module"),
         (lambda: SelectiveClassifier(nn.Identity(), "mrs"), ValueError, "score must be one of"),
-        (lambda: SelectiveClassifier(nn.Identity(), 3), TypeError, "score must be a rrfast.scores"),
+        (
+            lambda: SelectiveClassifier(nn.Identity(), 3),
+            TypeError,
+            "score must be a name, a rrfast",
+        ),
         (lambda: SelectiveClassifier(nn.Identity(), RelU()), ValueError, "score must be fitted"),
         (
             lambda: SelectiveClassifier(nn.Identity(), MSR()).fit(

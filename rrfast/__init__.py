@@ -15,6 +15,7 @@ from rrfast._radius import radius
 from rrfast.estimator import RadiusEstimator
 from rrfast.methods import RadiusResult
 from rrfast.objectives import RAT
+from rrfast.scores import predict
 from rrfast.scores.comparison import compare
 from rrfast.selective import SelectiveClassifier
 
@@ -49,6 +50,7 @@ __all__ = [
     "models",
     "objectives",
     "ops",
+    "predict",
     "radius",
     "reference",
     "scores",

@@ -17,6 +17,7 @@ from rrfast.engine.prepared import prepared
 from rrfast.methods import Method, RadiusResult
 from rrfast.methods.cuda_graphs import CudaGraph, Graphs
 from rrfast.methods.registry import configured
+from rrfast.scores.batches import input_of
 
 __all__ = ["RadiusEstimator"]
 
@@ -71,7 +72,7 @@ class RadiusEstimator(nn.Module):
         )
         >>> estimator(torch.rand(8, 4)).shape
         torch.Size([8])
-        >>> estimator.score(torch.rand(20, 4).split(8)).shape
+        >>> estimator.predict(torch.rand(20, 4).split(8)).shape
         torch.Size([20])
     """
 
@@ -140,14 +141,14 @@ class RadiusEstimator(nn.Module):
         return measured.result() if full_output else measured.estimate.radius
 
     @overload
-    def score(
+    def predict(
         self, loader: Iterable[Any], *, full_output: Literal[False] = ..., progress: bool = ...
     ) -> Tensor: ...
     @overload
-    def score(
+    def predict(
         self, loader: Iterable[Any], *, full_output: Literal[True], progress: bool = ...
     ) -> RadiusResult: ...
-    def score(
+    def predict(
         self, loader: Iterable[Any], *, full_output: bool = False, progress: bool = True
     ) -> Tensor | RadiusResult:
         """The radii of all batches of a loader, in its order, on the CPU.
@@ -174,7 +175,7 @@ class RadiusEstimator(nn.Module):
         Example:
             >>> data = torch.utils.data.TensorDataset(torch.rand(10, 4), torch.arange(10))
             >>> loader = torch.utils.data.DataLoader(data, batch_size=4)
-            >>> RadiusEstimator(nn.Linear(4, 3), "grad").score(loader).shape
+            >>> RadiusEstimator(nn.Linear(4, 3), "grad").predict(loader).shape
             torch.Size([10])
         """
         if isinstance(loader, Tensor):
@@ -187,7 +188,7 @@ class RadiusEstimator(nn.Module):
         pending: deque[_OnItsWay] = deque()
         with batches_bar(loader, progress) as advance:
             for batch in loader:
-                x = _input_of(batch)
+                x = input_of("loader", batch)
                 x = x if device is None else x.to(device, non_blocking=True)
                 pending.append(_sent(self(x, full_output=True)))
                 if len(pending) > 1:
@@ -256,14 +257,3 @@ def _joined(results: list[RadiusResult]) -> RadiusResult:
         return sum(value * size for value, size in zip(values, sizes, strict=True)) / samples
 
     return RadiusResult._make(joined(values) for values in zip(*results, strict=True))
-
-
-def _input_of(batch: object) -> Tensor:
-    x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-    if not isinstance(x, Tensor):
-        hint = "; give (batch['image'] for batch in loader)" if isinstance(x, dict) else ""
-        raise TypeError(
-            "loader must yield tensors, or tuples or lists that begin with one, got "
-            f"{describe(batch)}{hint}"
-        )
-    return x

@@ -15,8 +15,7 @@ from rrfast._machine import machine
 from rrfast.evaluate import sealed
 from rrfast.evaluate.fingerprint import of_data
 from rrfast.results import plain
-from rrfast.scores import SCORES
-from rrfast.scores.named import named
+from rrfast.scores.registry import score_named
 from rrfast.selective.classifier import weights_hash
 from rrfast.train.tasks import Task
 
@@ -75,13 +74,13 @@ def of_score(name: str) -> str:
     """What the name of a part has for a score: its name, and what tells its options from others.
 
     Raises:
-        ValueError: As `rrfast.scores.named.named`.
+        ValueError: As `rrfast.scores.score_named`.
 
     Example:
         >>> of_score("msr")
         'msr 1a8fc8f11c5a'
     """
-    told = named(name, SCORES).identity
+    told = score_named(name).identity
     return f"{name} {hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 

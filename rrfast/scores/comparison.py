@@ -14,11 +14,11 @@ from rrfast.engine import Engine
 from rrfast.metrics import METRICS
 from rrfast.metrics.paired import check_resampling
 from rrfast.scores import SCORES
+from rrfast.scores.batches import labelled
 from rrfast.scores.comparison_report import Comparison, Row, passes
 from rrfast.scores.cost import Cost, costs_of
-from rrfast.scores.labelled import labelled
 from rrfast.scores.logit_score import LogitScore
-from rrfast.scores.named import named
+from rrfast.scores.registry import as_score
 from rrfast.scores.score import Point, Score
 from rrfast.scores.standing import HIGHER, Candidate, Standing, standings, to_take
 from rrfast.scores.tuning import best_of, grid_points
@@ -77,7 +77,7 @@ def compare(
         loader: Yields (x [B, ...], y [B]), data that the model was not trained on. It is read once,
             so it may be a generator, shuffle and augment. A sample that it holds twice may fall
             into both halves.
-        scores: Names as of `rrfast.scores.named.named` ("msr+eps" is MSR with input
+        scores: Names as of `rrfast.scores.score_named` ("msr+eps" is MSR with input
             pre-processing), scores, fitted ones too, or a mapping of such with names of your own.
             MSR is compared whether or not it is among them.
         tune_on: Other labelled data to tune on, of the same form; then all of `loader` tests.
@@ -165,21 +165,14 @@ def _contestants(scores: object) -> dict[str, Score]:
     if isinstance(scores, str) or not isinstance(scores, (Sequence, Mapping)):
         raise TypeError(f"scores must be several names or scores, got {describe(scores)}")
     given = list(scores.items()) if isinstance(scores, Mapping) else [(None, s) for s in scores]
-    for _, score in given:
-        if not isinstance(score, (str, Score)):
-            raise TypeError(
-                f"scores must hold rrfast.scores.Score or names of them, got {describe(score)}"
-            )
     known = {repr(score): name for name, score in SCORES.items()}
+    meant = [as_score(score) for _, score in given]
     names = [
-        name or (score if isinstance(score, str) else known.get(repr(score), repr(score)))
-        for name, score in given
+        name or known.get(repr(score), told if isinstance(told, str) else repr(score))
+        for score, (name, told) in zip(meant, given, strict=True)
     ]
     check_once("scores", names)
-    found = {
-        name: named(score, SCORES) if isinstance(score, str) else score
-        for name, (_, score) in zip(names, given, strict=True)
-    }
+    found = dict(zip(names, meant, strict=True))
     if repr(found.get("msr", SCORES["msr"])) != repr(SCORES["msr"]):
         raise ValueError(f"scores must mean MSR by the name msr, got {describe(found['msr'])}")
     return {"msr": SCORES["msr"], **found}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from rrfast._checks import (
     check_fraction,
-    check_one_of,
     check_path,
     check_risk,
     check_share,
@@ -23,8 +22,10 @@ from rrfast._checks import (
 )
 from rrfast._digest import digest_of
 from rrfast.engine import check_input
-from rrfast.scores import DEFAULT, SCORES, Score, tune
-from rrfast.scores.labelled import labelled, right_of
+from rrfast.methods import Method
+from rrfast.scores import DEFAULT, Score, as_score, tune
+from rrfast.scores.batches import labelled
+from rrfast.scores.predict import predict
 from rrfast.scores.score import Scored
 from rrfast.selective.guarantee import guaranteed_risk
 from rrfast.selective.score_state import Unpacked, pack, unpack
@@ -67,9 +68,9 @@ class SelectiveClassifier(nn.Module):
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
-        score: A `rrfast.scores.Score`, fitted if it needs to be, or a name in
-            `rrfast.scores.SCORES`. MSR unless told otherwise: `rrfast.compare` says what finds the
-            errors of a model of yours better.
+        score: A `rrfast.scores.Score`, fitted if it needs to be, a name in
+            `rrfast.scores.SCORES`, or a method of the radius. MSR unless told otherwise:
+            `rrfast.compare` says what finds the errors of a model of yours better.
 
     Attributes:
         model: As given.
@@ -94,15 +95,11 @@ class SelectiveClassifier(nn.Module):
 
     threshold: Tensor
 
-    def __init__(self, model: nn.Module, score: Score | str = DEFAULT) -> None:
+    def __init__(self, model: nn.Module, score: str | Score | Method = DEFAULT) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {describe(model)}")
-        if isinstance(score, str):
-            check_one_of("score", score, SCORES)
-            score = SCORES[score]
-        if not isinstance(score, Score):
-            raise TypeError(f"score must be a rrfast.scores.Score or a name, got {describe(score)}")
+        score = as_score(score)
         if not score.fitted:
             raise ValueError(
                 f"score must be fitted first: give {type(score).__name__}().fit(model, loader)"
@@ -192,14 +189,10 @@ class SelectiveClassifier(nn.Module):
         for name, value in given.items():  # before the scoring, which may take hours
             check_risk(name, value) if name == "target_risk" else check_share(name, value)
         score = self.score if tune_on is None else tune(self.score, self.model, tune_on).score
-        parts, right = [], []
         shapes: set[tuple[int, ...]] = set()
-        for x, y in labelled(self.model, loader):
-            shapes.add(tuple(x.shape[1:]))
-            scored = score.measure(self.model, x, ({},))
-            parts.append(scored.values[0].double().cpu())
-            right.append(right_of(scored, self.model, x, y))
-        values, correct = torch.cat(parts), torch.cat(right)
+        seen = _noting_shapes(labelled(self.model, loader), shapes)
+        found = predict(self.model, seen, score, progress=False)
+        values, correct = found.confidence.double(), found.correct
         threshold, bound = _chosen(values, correct, confidence=confidence, **given)
         accepted = values >= threshold
         self.score = score
@@ -282,7 +275,7 @@ class SelectiveClassifier(nn.Module):
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], model: nn.Module, score: Score | str = DEFAULT
+        cls, path: str | os.PathLike[str], model: nn.Module, score: str | Score | Method = DEFAULT
     ) -> Self:
         """The classifier that `save` wrote.
 
@@ -312,6 +305,15 @@ class SelectiveClassifier(nn.Module):
     def extra_repr(self) -> str:
         """The score and the threshold."""
         return f"score={self.score!r}, threshold={float(self.threshold):.6g}"
+
+
+def _noting_shapes(
+    batches: Iterable[tuple[Tensor, Tensor]], shapes: set[tuple[int, ...]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches as they come; `shapes` gets those of single inputs."""
+    for x, y in batches:
+        shapes.add(tuple(x.shape[1:]))
+        yield x, y
 
 
 def _check_threshold(given: object, packed: float | None) -> None:

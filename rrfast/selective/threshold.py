@@ -102,7 +102,8 @@ def error_threshold(score: object, correct: object, reject_errors: float) -> flo
     if wrong[rejected - 1] == math.inf:
         raise ValueError(
             f"no threshold rejects a share reject_errors={reject_errors:g} of the {len(wrong)} "
-            f"errors: {int((wrong == math.inf).sum())} of them score infinity, which nothing is above"
+            f"errors: {int((wrong == math.inf).sum())} of them score infinity, which nothing is "
+            "above"
         )
     return just_above(wrong[rejected - 1])
 

@@ -22,7 +22,7 @@ from rrfast.metrics import (
     roc_curve,
     thresholded_error,
 )
-from rrfast.scores import MSR
+from rrfast.scores import MSR, predict
 from rrfast.train.batches import stream
 
 #: Edges of the bins in which log-odds are counted; what is beyond is in the outermost.
@@ -97,12 +97,8 @@ class Options:
 
 def asked(model: nn.Module, part: Part, options: Options, device: torch.device) -> Confidences:
     """On images as they are. Cost: 1 forward per image."""
-    odds, right = [], []
-    for x, y in part.batches(options.batch, device):
-        scored = MSR().measure(model, x, ({},))
-        odds.append(scored.values[0])
-        right.append(scored.prediction == y)
-    return Confidences(torch.cat(odds).cpu(), torch.cat(right).cpu())
+    found = predict(model, part.batches(options.batch, device), MSR(), progress=False)
+    return Confidences(found.confidence, found.correct)
 
 
 def attacked(

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from rrfast.data import corrupt
 from rrfast.evaluate.division import Division, Part
 from rrfast.metrics import METRICS, auroc, bootstrap, risk_coverage_curve
-from rrfast.scores import MSR, SCORES, TEMPERATURES, Radius, Score, tune
+from rrfast.scores import MSR, TEMPERATURES, Radius, Score, predict, tune
 from rrfast.scores.cost import costs_of
-from rrfast.scores.named import named
+from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.scores.standing import standings
 from rrfast.tables import SHOWN
@@ -75,12 +75,8 @@ def ground(
     model: nn.Module, division: Division, seed: int, device: torch.device, batch: int
 ) -> Ground:
     """Cost: 1 forward per image of the test part."""
-    odds, correct = [], []
-    for x, y in division.test.batches(batch, device):
-        scored = MSR().measure(model, x, ({},))
-        odds.append(scored.values[0].cpu())
-        correct.append((scored.prediction == y).cpu())
-    return Ground(model, division, torch.cat(correct), torch.cat(odds), seed, device)
+    found = predict(model, division.test.batches(batch, device), MSR(), progress=False)
+    return Ground(model, division, found.correct, found.confidence, seed, device)
 
 
 def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]:
@@ -89,7 +85,7 @@ def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]
     Only the validation part is read: half of it fits a score that has to be fitted, and the other
     half tunes it; all of it tunes the others.
     """
-    score, part = named(name, SCORES), on.division.validation
+    score, part = score_named(name), on.division.validation
     if not score.fitted:
         fit, part = on.division.halves(on.seed)
         score = score.fit(on.model, fit.batches(options.batch, on.device))
@@ -99,7 +95,7 @@ def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]
 
 def again(name: str, point: Point, on: Ground, options: Options) -> Score:
     """The score that `tuned` gave, from what it said of it."""
-    score = named(name, SCORES)
+    score = score_named(name)
     if not score.fitted:
         fit, _ = on.division.halves(on.seed)
         score = score.fit(on.model, fit.batches(options.batch, on.device))
@@ -110,7 +106,7 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
     """Everything that the tables and figures say of one score on one division.
 
     Args:
-        name: As `rrfast.scores.named`.
+        name: As `rrfast.scores.score_named`.
         on: The model, its data, and what it got wrong.
         options: What is asked.
 
@@ -131,11 +127,8 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
     cheap = costs[name].forwards + costs[name].backwards <= SWEPT
     if options.sensitivity and cheap and "temperature" in point:
         points += [{**point, "temperature": t} for t in TEMPERATURES if t != point["temperature"]]
-    parts = [
-        score.measure(on.model, x, points).values.cpu()
-        for x, _ in on.division.test.batches(options.batch, on.device)
-    ]
-    values = torch.cat(parts, dim=1)
+    batches = on.division.test.batches(options.batch, on.device)
+    values = predict(on.model, batches, score, points=points, progress=False).confidence
     value, correct = values[0], on.correct
     said: dict[str, Any] = {
         "hyperparameters": dict(point),

@@ -18,7 +18,7 @@ from rrfast.evaluate.summary import (
     runs_of,
     spread,
 )
-from rrfast.scores.named import STEP
+from rrfast.scores.registry import STEP
 from rrfast.tables import Block
 from rrfast.train.variant_names import VARIANTS
 

@@ -34,7 +34,7 @@ from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius
-from rrfast.scores.named import named
+from rrfast.scores.registry import score_named
 from rrfast.tables import SHOWN, settings
 from rrfast.train.batches import length
 from rrfast.train.tasks import Task
@@ -79,8 +79,8 @@ def evaluate(
         subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
         out: Folder for evaluation.json, evaluation.csv (a row per model, division and score, with
             every metric and its interval), evaluation.md and the figures.
-        scores: Names as of `rrfast.scores.named`: those of `SCORES`, and "msr+eps" and the like
-            with input pre-processing.
+        scores: Names as of `rrfast.scores.score_named`: those of `SCORES`, and "msr+eps" and the
+            like with input pre-processing.
         protocol: "heldout": a validation split that is not the test set. "rat": a fifth of the
             test set, three times, the same images for all models (RAT §5.1); what a training held
             out of the test set to validate on is of it too. Where its best weights are asked, the
@@ -153,7 +153,7 @@ def _check(
     if not scores:
         raise ValueError("scores must hold at least one name, got none")
     for name in scores:
-        named(name, SCORES)
+        score_named(name)
     check_once("scores", scores)
     if severity not in range(1, 6):
         raise ValueError(f"severity must be from 1 to 5, got {severity!r}")
@@ -257,7 +257,7 @@ def _network(
     """What is said of a model itself; of its gradients where they are asked for anyway."""
     batch = asked.options.batch
     facts = {"train_accuracy": partial(train_accuracy, on, task.train, batch)}
-    if any(isinstance(named(name, SCORES), Radius) for name in asked.scores):
+    if any(isinstance(score_named(name), Radius) for name in asked.scores):
         facts["gradient_auroc"] = partial(gradient_auroc, on, batch)
     return {name: kept.get(f"{split} {name}", make) for name, make in facts.items()}
 

@@ -12,7 +12,7 @@ import torch
 from rrfast.evaluate.drawing import Drawing, legend, panels, trainings
 from rrfast.evaluate.misd.appraisal import COVERAGES, EDGES
 from rrfast.evaluate.summary import Row, Value, at, of, per_run, spread
-from rrfast.scores.named import STEP
+from rrfast.scores.registry import STEP
 from rrfast.tables import number
 
 if TYPE_CHECKING:

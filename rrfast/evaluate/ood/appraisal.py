@@ -33,10 +33,10 @@ from rrfast.metrics import (
     roc_curve,
 )
 from rrfast.metrics.registry import Metric
-from rrfast.scores import ODIN_GRIDS, SCORES, Score
-from rrfast.scores.named import named
+from rrfast.scores import ODIN_GRIDS, Score, predict
+from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
-from rrfast.scores.tuning import best_apart, grid_points, grid_values
+from rrfast.scores.tuning import best_apart, grid_points
 from rrfast.train.batches import Data, length, stream
 from rrfast.train.tasks import Task
 
@@ -147,7 +147,7 @@ class Ground:
     def score(self, name: str, point: Point) -> Score:
         """A score at a point, fitted on half of the validation part if it has to be (RAT B.1)."""
         if name not in self._fitted:
-            score = named(name, SCORES)
+            score = score_named(name)
             if not score.fitted:
                 fit, _ = self.division.halves(self.seed)
                 score = score.fit(self.model, fit.batches(self.batch, self.device))
@@ -165,11 +165,11 @@ class Ground:
         """
         if name not in self._grids:
             score, part = self.score(name, {}), self.division.validation
-            if not named(name, SCORES).fitted:
+            if not score_named(name).fitted:
                 _, part = self.division.halves(self.seed)
             points = self.points(name)
             batches = part.batches(self.batch, self.device)
-            values = grid_values(score, self.model, batches, points, "inside")
+            values = predict(self.model, batches, score, points=points, progress=False).confidence
             self._grids[name] = score, points, values
         return self._grids[name]
 
@@ -183,25 +183,18 @@ class Ground:
             key: point for key, point in zip(keys, points, strict=True) if key not in self._inside
         }
         if missing:
-            score, values, right = self.score(name, {}), [], []
-            for x, y in self.division.test.batches(self.batch, self.device):
-                scored = score.measure(self.model, x, [*missing.values()])
-                values.append(scored.values.cpu())
-                right.append((scored.prediction == y).cpu())
-            self._inside |= zip(missing, torch.cat(values, dim=1), strict=True)
-            self._right[name] = torch.cat(right)
+            batches = self.division.test.batches(self.batch, self.device)
+            asked = [*missing.values()]
+            found = predict(self.model, batches, self.score(name, {}), points=asked, progress=False)
+            self._inside |= zip(missing, found.confidence, strict=True)
+            self._right[name] = found.correct
         return torch.stack([self._inside[key] for key in keys]), self._right[name]
 
     def outside(self, name: str, points: Sequence[Point], against: str) -> Tensor:
         """A score on a set, at several points: [P, n], on the CPU."""
+        batches = self.to_test(against).split(self.batch)
         score = self.score(name, {})
-        return torch.cat(
-            [
-                score.measure(self.model, x.to(self.device), points).values.cpu()
-                for x in self.to_test(against).split(self.batch)
-            ],
-            dim=1,
-        )
+        return predict(self.model, batches, score, points=points, progress=False).confidence
 
     def resisted(self, against: str) -> Tensor:
         """Of a set of attacked test images, where the model is right nevertheless: [n] bool."""
@@ -233,9 +226,8 @@ def tuned(name: str, validation: str, on: Ground) -> dict[str, Any]:
     Source: ODIN §4.4.
     """
     score, points, inside = on.grid(name)
-    outside = grid_values(
-        score, on.model, on.to_tune(validation).split(on.batch), points, "outside"
-    )
+    batches = on.to_tune(validation).split(on.batch)
+    outside = predict(on.model, batches, score, points=points, progress=False).confidence
     found = best_apart(score, points, inside, outside)
     return {
         "hyperparameters": dict(found.best.point),

@@ -32,8 +32,7 @@ from rrfast.evaluate.ood.scaled_noise import TRIALS, scaled
 from rrfast.evaluate.ood.tables import blocks, conventions, notes
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
-from rrfast.scores import SCORES
-from rrfast.scores.named import named
+from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.tables import settings
 
@@ -84,8 +83,8 @@ def evaluate(
             and 0.1, another one behind a colon), "photos_crop", "photos_resize", "crop:FOLDER",
             "resize:FOLDER", "task:NAME KEY=VALUE".
         validation: The set that is tuned on, none of `against`.
-        scores: Names as of `rrfast.scores.named`. ODIN is tuned over its paper's grid, others over
-            their own.
+        scores: Names as of `rrfast.scores.score_named`. ODIN is tuned over its paper's grid, others
+            over their own.
         images: Test images, and images of each set, or as many as a set has; None: all test images,
             of CIFAR 10,000. Those that a training held out of the test set to validate on are of it
             too, though the inside that is tuned on; but not where its best weights are asked. The
@@ -175,7 +174,7 @@ def _check(scores: Sequence[str], against: Sequence[str], validation: str, trans
             raise ValueError(f"{name} must hold at least one name, got none")
         check_once(name, values)
     for score in scores:
-        named(score, SCORES)
+        score_named(score)
     tuned_on = known(validation, "validation")
     sets = [known(name) for name in against]
     for name, one in zip(against, sets, strict=True):
