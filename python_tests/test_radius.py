@@ -671,7 +671,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"method": "faster"},
         ValueError,
-        "method must be one of 'fast', 'bs', 'search', 'refined', .* got 'faster'",
+        "method must be one of fast, bs, search, refined, .* got 'faster'; did you mean fast",
     ),
     (
         {"budget": 10},

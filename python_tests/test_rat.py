@@ -273,7 +273,7 @@ def test_outputs_with_logits() -> None:
         (
             {"mode": "mixup"},
             ValueError,
-            "mode must be one of 'rat', 'at', 'reverse_at', got 'mixup'",
+            "mode must be one of rat, at, reverse_at, got 'mixup'",
         ),
         ({"mode": ["at"]}, ValueError, r"mode must be one of .*, got \['at'\]"),
         ({"batch_norm": "none"}, ValueError, "batch_norm must be 'both' or 'clean', got 'none'"),

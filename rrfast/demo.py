@@ -24,6 +24,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import rrfast
+from rrfast._checks import check_one_of
 from rrfast._files import write_text
 from rrfast._machine import processor
 from rrfast.data import digits, digits_cnn
@@ -255,8 +256,7 @@ def train(
         >>> model.training
         False
     """
-    if training not in TRAININGS:
-        raise ValueError(f"training must be one of {', '.join(TRAININGS)}, got {training!r}")
+    check_one_of("training", training, TRAININGS)
     x, y = data.train
     model = digits_cnn(seed)
     objective = rrfast.RAT(eps=settings.eps)

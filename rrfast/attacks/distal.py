@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, describe
+from rrfast._checks import check_count, check_one_of, describe
 from rrfast.attacks.attack import Attack
 from rrfast.attacks.loss import Loss, confidence
 from rrfast.attacks.pgd import PGD, Keep
@@ -195,8 +195,7 @@ def _noise(
     n: int, shape: Sequence[int], smooth: bool, border: Border, generator: torch.Generator
 ) -> Tensor:
     check_count("n", n)
-    if border not in get_args(Border):
-        raise ValueError(f"border must be one of {', '.join(get_args(Border))}, got {border!r}")
+    check_one_of("border", border, get_args(Border))
     if not isinstance(shape, Sequence):
         raise TypeError(f"shape must be lengths, such as [C, H, W], got {describe(shape)}")
     if len(shape) == 0:

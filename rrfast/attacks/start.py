@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count
+from rrfast._checks import check_count, check_one_of
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.smoothing import DEVIATIONS, SLOPES, smoothed
 
@@ -87,8 +87,7 @@ def _undrawn(x: Tensor) -> Tensor:
 
 def check_start(start: object) -> None:
     """Raise a ValueError unless `start` is in `STARTS`."""
-    if not isinstance(start, str) or start not in STARTS:
-        raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
+    check_one_of("start", start, STARTS)
 
 
 def check_restarts(restarts: object, start: str) -> None:

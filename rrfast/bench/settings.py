@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from rrfast._checks import check_count, check_number, check_once, meant
+from rrfast._checks import check_count, check_number, check_once, check_one_of, meant
 from rrfast._named_function import FORMS
 from rrfast.methods import METHODS
 
@@ -21,11 +20,6 @@ DTYPES = {
 
 #: Pixels of all synthetic images together: 48 GiB of them.
 MOST_PIXELS = 2**32
-
-
-def _check_one_of(name: str, value: str, known: Iterable[str]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be among {', '.join(known)}, got {value!r}")
 
 
 def _check_task(data: str) -> None:
@@ -83,9 +77,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for method in self.methods or ():
-            _check_one_of("methods", method, METHODS)
+            check_one_of("methods", method, METHODS)
         for dtype in self.dtype:
-            _check_one_of("dtype", dtype, DTYPES)
+            check_one_of("dtype", dtype, DTYPES)
         for name in ("methods", "batch", "dtype"):
             if getattr(self, name) == ():
                 raise ValueError(f"{name} must name at least one, got none")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rrfast._checks import check_path, describe, is_integer
+from rrfast._checks import check_one_of, check_path, describe, is_integer
 from rrfast.data.digits import Split
 from rrfast.data.npy import npy_array
 
@@ -80,8 +80,7 @@ def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> 
     """
     check_path("folder", folder)
     names = CORRUPTIONS + EXTRA_CORRUPTIONS
-    if corruption not in names:
-        raise ValueError(f"corruption must be one of {', '.join(names)}, got {corruption!r}")
+    check_one_of("corruption", corruption, names)
     if not is_integer(severity):
         raise TypeError(f"severity must be an integer, got {describe(severity)}")
     if not 1 <= severity <= SEVERITIES:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rrfast._checks import check_path
+from rrfast._checks import check_one_of, check_path
 from rrfast.data.digits import Split
 
 #: Height and width.
@@ -170,8 +170,7 @@ def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Mnist:
         Traceback (most recent call last):
         FileNotFoundError: no-such-folder is no folder: .../emnist-dataset
     """
-    if split not in EMNIST_CLASSES:
-        raise ValueError(f"split must be one of {', '.join(EMNIST_CLASSES)}, got {split!r}")
+    check_one_of("split", split, EMNIST_CLASSES)
     release = Release(
         name="EMNIST",
         source="https://www.nist.gov/itl/products-and-services/emnist-dataset",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrfast._checks import check_count, describe
+from rrfast._checks import check_count, check_one_of, describe
 from rrfast.data.folder import SUFFIXES, image_files, read_image, require_pillow
 from rrfast.data.noise import batch_shape
 from rrfast.draws import seeded
@@ -105,8 +105,7 @@ def resized(
         >>> resized([torch.rand(3, 40, 60), torch.rand(3, 33, 32)], (3, 32, 32)).shape
         torch.Size([2, 3, 32, 32])
     """
-    if grey not in GREYS:
-        raise ValueError(f"grey must be one of {', '.join(GREYS)}, got {grey!r}")
+    check_one_of("grey", grey, GREYS)
     photos = _Photos(images, shape, grey)
     generator = seeded(seed)
     counts = _patches_of_each(len(photos), n, generator)

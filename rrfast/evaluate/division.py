@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_one_of
 from rrfast.train.batches import Data, Loader, Share, length, stream
 from rrfast.train.settings import Training
 from rrfast.train.tasks import Task
@@ -89,8 +90,7 @@ def divide(task: Task, protocol: str, seed: int = 0) -> list[Division]:
         >>> [(len(d.validation.places), len(d.test.places)) for d in divide(task, "heldout", 0)]
         [(200, 1197)]
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    check_one_of("protocol", protocol, PROTOCOLS)
     if task.test is None:
         raise ValueError("data must have a test split, and has none")
     if protocol == "heldout":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
+from rrfast._checks import check_one_of
+
 #: What a score is asked to detect; "errors" everywhere, unless a convention says otherwise.
 Positive = Literal["errors", "correct"]
 
@@ -34,8 +36,7 @@ def convention(metric: str | Callable[..., float], name: str = "rat") -> str:
         'right predictions positive; FPR where TPR is nearest to tpr'
     """
     key = metric if isinstance(metric, str) else metric.__name__
-    if key not in _SENTENCES:
-        raise ValueError(f"metric must be one of {', '.join(_SENTENCES)}, got {key!r}")
+    check_one_of("metric", key, _SENTENCES)
     return _SENTENCES[key][known(key, name)]
 
 

@@ -12,6 +12,7 @@ from rrfast._checks import (
     check_device,
     check_logits,
     check_number,
+    check_one_of,
     check_per_sample,
     check_same,
     describe,
@@ -76,8 +77,7 @@ _op = define(
 
 def check_mode(mode: object) -> None:
     """Raise a ValueError unless `mode` is a `Mode`."""
-    if not isinstance(mode, str) or mode not in _SIGNS:
-        raise ValueError(f"mode must be one of {', '.join(map(repr, _SIGNS))}, got {mode!r}")
+    check_one_of("mode", mode, _SIGNS)
 
 
 def rat_perturb(

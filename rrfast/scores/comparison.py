@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_labels, check_once, describe
+from rrfast._checks import check_labels, check_once, check_one_of, describe
 from rrfast._progress import batches_bar
 from rrfast.engine import Engine
 from rrfast.metrics import METRICS
@@ -124,8 +124,7 @@ def compare(
         True
     """
     contestants = _contestants(scores)
-    if metric not in DECIDING:
-        raise ValueError(f"metric must be one of {', '.join(DECIDING)}, got {metric!r}")
+    check_one_of("metric", metric, DECIDING)
     check_resampling(draws, level)
     if tune_on is loader:
         raise ValueError("tune_on must be other data than loader: what tunes does not test")

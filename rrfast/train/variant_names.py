@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rrfast._checks import meant
+from rrfast._checks import check_one_of
 
 #: What can be compared, and how it is printed: an objective, or one with an option of `ENDINGS`.
 VARIANTS = {
@@ -34,7 +34,4 @@ ENDINGS = {"_mixup": "mixup", "_margin": "tau"}
 
 def check_variant(name: str) -> None:
     """Raise a ValueError unless it names one of `VARIANTS`."""
-    if name not in VARIANTS:
-        raise ValueError(
-            f"variant must be one of {', '.join(VARIANTS)}, got {name!r}{meant(name, VARIANTS)}"
-        )
+    check_one_of("variant", name, VARIANTS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_floating, check_seed, describe, is_integer
+from rrfast._checks import check_floating, check_one_of, check_seed, describe, is_integer
 from rrfast.data.cifar10c import SEVERITIES
 from rrfast.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
 from rrfast.data.corruptions.digital import (
@@ -175,8 +175,7 @@ def _check_images(x: object) -> None:
 
 
 def _check_choice(corruption: object, severity: object, seed: object) -> None:
-    if not isinstance(corruption, str) or corruption not in TABLE:
-        raise ValueError(f"corruption must be one of {', '.join(TABLE)}, got {corruption!r}")
+    check_one_of("corruption", corruption, TABLE)
     if not is_integer(severity):
         raise TypeError(f"severity must be an integer, got {describe(severity)}")
     if not 1 <= severity <= SEVERITIES:

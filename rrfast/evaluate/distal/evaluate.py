@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from rrfast._checks import check_count, check_number, check_once
+from rrfast._checks import check_count, check_number, check_once, check_one_of
 from rrfast.attacks import DISTAL
 from rrfast.evaluate.distal.appraisal import (
     Confidences,
@@ -117,10 +117,7 @@ def evaluate(
 def _check(options: Options) -> None:
     """Raise before hours of work rather than after."""
     check_number("eps", options.eps)
-    if options.distal_attack not in DISTAL:
-        raise ValueError(
-            f"distal_attack must be one of {', '.join(DISTAL)}, got {options.distal_attack!r}"
-        )
+    check_one_of("distal_attack", options.distal_attack, DISTAL)
     for name in ("steps", "restarts", "noise", "batch"):
         check_count(name, getattr(options, name))
     if options.images is not None:

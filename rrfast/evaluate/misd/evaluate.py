@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from rrfast._checks import check_count, check_once
+from rrfast._checks import check_count, check_once, check_one_of
 from rrfast.data import CORRUPTIONS, cifar10c
 from rrfast.evaluate.division import PROTOCOLS, SPLITS, Division, Part, divide
 from rrfast.evaluate.kept import Kept, of_score
@@ -157,8 +157,7 @@ def _check(
     check_once("scores", scores)
     if severity not in range(1, 6):
         raise ValueError(f"severity must be from 1 to 5, got {severity!r}")
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    check_one_of("protocol", protocol, PROTOCOLS)
     check_count("draws", draws, least=0)
     check_count("batch", batch)
 

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from rrfast._checks import check_count, check_number, check_once
+from rrfast._checks import check_count, check_number, check_once, check_one_of
 from rrfast.attacks import ATTACKS
 from rrfast.attacks.autoattack_package import the_package
 from rrfast.evaluate.division import chosen, tested_on
@@ -117,8 +117,8 @@ def evaluate(
     if checkpoints:
         subjects = [subject.at(name) for name in checkpoints for subject in subjects]
     names = list(dict.fromkeys(subject.training for subject in subjects))
-    if baseline is not None and baseline not in names:
-        raise ValueError(f"baseline must be one of {', '.join(names)}, got {baseline!r}")
+    if baseline is not None:
+        check_one_of("baseline", baseline, names)
     asked = _Asked(tuple(attacks), eps, steps, tuple(sorted(set(curve))), images, draws, batch)
     return conduct(
         STUDY,
