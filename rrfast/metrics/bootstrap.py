@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from rrfast.draws import seeded
-from rrfast.metrics._ranking import Ranking, rank
+from rrfast.metrics.ranking import Ranking, rank
 from rrfast.metrics.registry import Metric, find
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_count
-from rrfast.metrics._ranking import check
+from rrfast.metrics.ranking import check
 
 #: What is drawn, in the order of `_of_draws`.
 PAIRED = ("aurc", "auroc", "fpr_at_tpr", "augrc")

@@ -9,7 +9,7 @@ import math
 from typing import NamedTuple
 
 from rrfast._checks import check_count, check_fraction
-from rrfast.metrics._ranking import check
+from rrfast.metrics.ranking import check
 from rrfast.selective.threshold import just_above
 
 #: The fewest and the most thresholds that are looked at, and samples for each in between. Few, as

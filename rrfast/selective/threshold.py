@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_risk, check_share
-from rrfast.metrics._ranking import check, check_score
+from rrfast.metrics.ranking import check, check_score
 
 
 def just_above(value: Tensor) -> float:
