@@ -20,7 +20,7 @@ from torch import nn
 import rrfast
 from rrfast.methods import METHODS
 from rrfast.metrics import METRICS, convention
-from rrfast.metrics.convention import _SENTENCES
+from rrfast.metrics.conventions import _SENTENCES
 from rrfast.scores import DEFAULT, SCORES, score_grid
 from rrfast.train import load_recipe
 

@@ -30,7 +30,7 @@ from rrfast.attacks.ensemble import Ensemble, autoattack
 from rrfast.attacks.fab import FAB
 from rrfast.attacks.loss import LOSSES, Loss
 from rrfast.attacks.pgd import PGD
-from rrfast.attacks.sanity import beyond_gradients, sanity
+from rrfast.attacks.sanity_checks import beyond_gradients, sanity
 from rrfast.attacks.square import Square
 from rrfast.attacks.start import STARTS
 

@@ -29,13 +29,13 @@ scores, and `RankingAccumulator` collects batches, shards and processes.
     True
 """
 
-from rrfast.metrics.bootstrap import Interval, bootstrap
-from rrfast.metrics.convention import convention
+from rrfast.metrics.conventions import convention
 from rrfast.metrics.paired import Differences, paired_bootstrap
 from rrfast.metrics.precision_recall import aupr_error, aupr_success
 from rrfast.metrics.ranking import Ranking, rank
 from rrfast.metrics.ranking_accumulator import RankingAccumulator
 from rrfast.metrics.registry import METRICS
+from rrfast.metrics.resampling import Interval, bootstrap
 from rrfast.metrics.risk_coverage import (
     RiskCoverageCurve,
     augrc,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rrfast.metrics.convention import Positive, conventions
+from rrfast.metrics.conventions import Positive, conventions
 from rrfast.metrics.ranking import Ranking, rank, sweep
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.metrics.convention import conventions, known
+from rrfast.metrics.conventions import conventions, known
 from rrfast.metrics.ranking import Ranking, check, fraction, rank
 
 

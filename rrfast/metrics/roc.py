@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.metrics.convention import Positive, conventions, known
+from rrfast.metrics.conventions import Positive, conventions, known
 from rrfast.metrics.ranking import fraction, rank, sweep
 
 

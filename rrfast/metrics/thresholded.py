@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import is_number
-from rrfast.metrics.convention import conventions
+from rrfast.metrics.conventions import conventions
 from rrfast.metrics.ranking import check, check_score, fraction, rank
 
 

@@ -37,7 +37,7 @@ from rrfast.scores.max_logit import MaxLogit
 from rrfast.scores.max_logit_pnorm import MaxLogitPNorm
 from rrfast.scores.msr import MSR
 from rrfast.scores.odin import ODIN
-from rrfast.scores.predict import Predictions, predict
+from rrfast.scores.predictions import Predictions, predict
 from rrfast.scores.preprocessed import Preprocessed
 from rrfast.scores.radius import Radius
 from rrfast.scores.registry import DEFAULT, SCORES, as_score, score_named

@@ -15,7 +15,7 @@ from rrfast._checks import describe
 from rrfast.engine import check_input
 from rrfast.metrics import aurc, fpr_at_tpr
 from rrfast.scores.batches import labelled, unlabelled
-from rrfast.scores.predict import predict
+from rrfast.scores.predictions import predict
 from rrfast.scores.score import Point, Score
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Classifiers that reject: thresholds, and what they promise."""
 
 from rrfast.selective.classifier import Selection, SelectiveClassifier
-from rrfast.selective.export import export
+from rrfast.selective.exported import export
 from rrfast.selective.guarantee import Guarantee, NoThresholdError, guaranteed_risk, risk_bound
 from rrfast.selective.threshold import coverage_threshold, error_threshold, risk_threshold
 

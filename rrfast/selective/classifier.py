@@ -25,7 +25,7 @@ from rrfast.engine import check_input
 from rrfast.methods import Method
 from rrfast.scores import DEFAULT, Score, as_score, tune
 from rrfast.scores.batches import labelled
-from rrfast.scores.predict import predict
+from rrfast.scores.predictions import predict
 from rrfast.scores.score import Scored
 from rrfast.selective.guarantee import guaranteed_risk
 from rrfast.selective.score_state import Unpacked, pack, unpack

@@ -18,7 +18,7 @@ except ImportError as error:
         "Install them with: pip install 'rrfast[train]'"
     ) from error
 
-from rrfast.train.fit import Fitted, NonFiniteLossError, fit, is_first_process, make_fabric
+from rrfast.train.loop import Fitted, NonFiniteLossError, fit, is_first_process, make_fabric
 from rrfast.train.recipe import Trained, load_trained, train
 from rrfast.train.recipe_file import Recipe, dump_recipe, load_recipe, parse_options, recipes
 from rrfast.train.settings import Augment, Training, ValidationAttack

@@ -20,7 +20,7 @@ from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.models.load import runs_foreign_code
 from rrfast.objectives import OBJECTIVES, Objective
 from rrfast.train.batches import Data, globally_seeded
-from rrfast.train.fit import Fitted, fit
+from rrfast.train.loop import Fitted, fit
 from rrfast.train.own_data import check_task, runs_foreign_data
 from rrfast.train.recipe_file import Options, Recipe, dump_recipe, load_recipe
 from rrfast.train.tasks import NOISE, OUTLIERS, TASKS, Task

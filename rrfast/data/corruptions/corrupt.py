@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_floating, check_one_of, check_seed, describe, is_integer
-from rrfast.data.cifar10c import SEVERITIES
+from rrfast.data.cifar_c import SEVERITIES
 from rrfast.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
 from rrfast.data.corruptions.digital import (
     contrast,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast._checks import check_count, check_seed, describe, is_integer, is_number
-from rrfast.data.digits import Split
+from rrfast.data.scikit_digits import Split
 from rrfast.draws import seeded, weights_by
 
 #: Textures per class, and waves per texture.

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from rrfast._checks import check_one_of, check_path, describe, is_integer
-from rrfast.data.digits import Split
 from rrfast.data.npy import npy_array
+from rrfast.data.scikit_digits import Split
 
 SOURCE = "https://zenodo.org/records/2535967"
 ARCHIVE, FOLDER = "CIFAR-10-C.tar", "CIFAR-10-C"
