@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Share of the test set that `protocol="rat"` tunes on, and how many random divisions it takes.
 SHARE, SPLITS = 0.2, 3
+#: The seed of these divisions, whatever that of a training: all models have the same images.
+DRAWN = 0
 PROTOCOLS = {
     "heldout": "tuned on the validation split, tested on the whole test split",
     "rat": f"tuned on {SHARE:.0%} of the whole test set, tested on the rest, {SPLITS} random "
@@ -61,7 +63,7 @@ class Division(NamedTuple):
         return Part(data, fit), Part(data, tune)
 
 
-def divide(task: Task, protocol: str, seed: int = 0) -> list[Division]:
+def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
     """A task's divisions.
 
     Args:
@@ -69,7 +71,7 @@ def divide(task: Task, protocol: str, seed: int = 0) -> list[Division]:
         protocol: "heldout": the validation split tunes, the whole test split tests. "rat": a random
             fifth of the test set tunes, the rest tests, and that three times (RAT §5.1). That is
             all of the test set, also what a training held out of it to validate on: of CIFAR's
-            10,000 images 2,000 and 8,000.
+            10,000 images 2,000 and 8,000. None: nothing tunes, the whole test split tests.
         seed: Of the random divisions. Models are tested on the same images with the same seed,
             whatever that of their trainings.
 
@@ -89,19 +91,22 @@ def divide(task: Task, protocol: str, seed: int = 0) -> list[Division]:
         >>> [(len(d.validation.places), len(d.test.places)) for d in divide(task, "heldout", 0)]
         [(200, 1197)]
     """
-    if protocol not in PROTOCOLS:
+    if protocol is not None and protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     if task.test is None:
         raise ValueError("data must have a test split, and has none")
+    if protocol is None:
+        whole = Part.whole(task.test)
+        return [Division(whole._replace(places=whole.places[:0]), whole)]
     if protocol == "heldout":
         if task.validation is None:
             raise ValueError("data must have a validation split to tune on, and has none")
         return [_checked(Division(Part.whole(task.validation), Part.whole(task.test)))]
     test = task.undivided().test
     assert test is not None  # of a task with a test split
-    whole = torch.arange(length(test))
-    size = round(SHARE * len(whole))
-    orders = [_shuffled(whole, seed, _DIVIDE, split) for split in range(SPLITS)]
+    every = torch.arange(length(test))
+    size = round(SHARE * len(every))
+    orders = [_shuffled(every, seed, _DIVIDE, split) for split in range(SPLITS)]
     return [
         _checked(Division(Part(test, order[:size]), Part(test, order[size:].sort()[0])))
         for order in orders

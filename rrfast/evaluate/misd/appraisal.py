@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.data import corrupt
-from rrfast.evaluate.division import Division, Part
+from rrfast.evaluate.division import DRAWN, Division, Part, divide
 from rrfast.metrics import METRICS, auroc, bootstrap, risk_coverage_curve
 from rrfast.scores import MSR, SCORES, TEMPERATURES, Radius, Score, tune
 from rrfast.scores.cost import costs_of
@@ -24,6 +23,7 @@ from rrfast.scores.score import Point
 from rrfast.scores.standing import standings
 from rrfast.tables import SHOWN
 from rrfast.train.batches import stream
+from rrfast.train.tasks import Task
 
 #: Fig. B.1 looks at predictions whose softmax probability is above each of these.
 ABOVE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -83,6 +83,23 @@ def ground(
     return Ground(model, division, torch.cat(correct), torch.cat(odds), seed, device)
 
 
+def grounds(
+    model: nn.Module,
+    task: Task,
+    protocol: str | None,
+    seed: int,
+    device: torch.device,
+    batch: int,
+) -> Iterator[Ground]:
+    """A model on each division of its data: see `divide` and `ground`.
+
+    With "rat" all that is drawn has the seed `DRAWN`, whatever that of the training.
+    """
+    drawn = DRAWN if protocol == "rat" else seed
+    for division in divide(task, protocol, drawn):
+        yield ground(model, division, drawn, device, batch)
+
+
 def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]:
     """The score as it goes to the test part, its hyper-parameters, and its AURC where it was tuned.
 
@@ -131,11 +148,7 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
     cheap = costs[name].forwards + costs[name].backwards <= SWEPT
     if options.sensitivity and cheap and "temperature" in point:
         points += [{**point, "temperature": t} for t in TEMPERATURES if t != point["temperature"]]
-    parts = [
-        score.measure(on.model, x, points).values.cpu()
-        for x, _ in on.division.test.batches(options.batch, on.device)
-    ]
-    values = torch.cat(parts, dim=1)
+    values = measured(score, on, options, points)
     value, correct = values[0], on.correct
     said: dict[str, Any] = {
         "hyperparameters": dict(point),
@@ -162,6 +175,20 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
             "wrong": _histogram(value[~correct]),
         }
     return said
+
+
+def measured(score: Score, on: Ground, options: Options, points: Sequence[Point] = ({},)) -> Tensor:
+    """The score of the test part at P points, by default as it is: [P, n], on the CPU."""
+    parts = [
+        score.measure(on.model, x, points).values.cpu()
+        for x, _ in on.division.test.batches(options.batch, on.device)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def shown(score: Tensor, correct: Tensor) -> dict[str, float]:
+    """The metrics that every table shows, NaN where a score is."""
+    return {name: _metric(name, score, correct) for name in SHOWN}
 
 
 def _metric(name: str, score: Tensor, correct: Tensor) -> float:
@@ -320,9 +347,4 @@ def corrupted(
             if j == 0:
                 right.append((scored.prediction == y).cpu())
     correct = torch.cat(right)
-    measure = partial(_metrics, SHOWN, correct)
-    return {name: measure(torch.cat(parts)) for name, parts in values.items()}
-
-
-def _metrics(names: Sequence[str], correct: Tensor, score: Tensor) -> dict[str, float]:
-    return {name: _metric(name, score, correct) for name in names}
+    return {name: shown(torch.cat(parts), correct) for name, parts in values.items()}
