@@ -41,7 +41,7 @@ INLINE = r"`(rrfast (?:(?:train|ablate|evaluate) [^-`]|bench --model )[^`]*)`"
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of each, from `rrfast` on: of its code blocks, whatever launches it; then others."""
+    """The words of each, from `rrfast` on: first of code blocks, whatever launches it there."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     shown = "".join(block for language, block in blocks if language != "python")
