@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.train.batches import Data, Loader, Share, length, stream
+from rrfast.train.batches import Data, Loader, Share, length
 from rrfast.train.settings import Training
+from rrfast.train.streams import Stream, stream
 from rrfast.train.tasks import Task
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ PROTOCOLS = {
     "rat": f"tuned on {SHARE:.0%} of the whole test set, tested on the rest, {SPLITS} random "
     "divisions, the same for all models",
 }
-#: What the random numbers are for, beside those of `rrfast.train.batches`.
-_DIVIDE, _HALVE, _CHOOSE = 100, 101, 103
 
 
 class Part(NamedTuple):
@@ -59,7 +58,7 @@ class Division(NamedTuple):
     def halves(self, seed: int) -> tuple[Part, Part]:
         """The validation part in two: to fit RelU on, and to tune it on (RAT B.1)."""
         data, places = self.validation
-        fit, tune = _shuffled(places, seed, _HALVE).tensor_split(2)
+        fit, tune = _shuffled(places, seed, Stream.HALVE).tensor_split(2)
         return Part(data, fit), Part(data, tune)
 
 
@@ -106,7 +105,7 @@ def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
     assert test is not None  # of a task with a test split
     every = torch.arange(length(test))
     size = round(SHARE * len(every))
-    orders = [_shuffled(every, seed, _DIVIDE, split) for split in range(SPLITS)]
+    orders = [_shuffled(every, seed, Stream.DIVIDE, split) for split in range(SPLITS)]
     return [
         _checked(Division(Part(test, order[:size]), Part(test, order[size:].sort()[0])))
         for order in orders
@@ -141,7 +140,7 @@ def chosen(data: Data, images: int | None) -> Part:
     places = torch.arange(length(data))
     if images is None or images >= len(places):
         return Part(data, places)
-    return Part(data, _shuffled(places, 0, _CHOOSE)[:images].sort().values)
+    return Part(data, _shuffled(places, 0, Stream.CHOOSE)[:images].sort().values)
 
 
 def _checked(division: Division) -> Division:
@@ -153,6 +152,6 @@ def _checked(division: Division) -> Division:
     return division
 
 
-def _shuffled(places: Tensor, seed: int, *key: int) -> Tensor:
-    generator = torch.Generator().manual_seed(stream(seed, *key))
+def _shuffled(places: Tensor, seed: int, use: Stream, *key: int) -> Tensor:
+    generator = torch.Generator().manual_seed(stream(seed, use, *key))
     return places[torch.randperm(len(places), generator=generator)]

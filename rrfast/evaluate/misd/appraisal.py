@@ -22,7 +22,7 @@ from rrfast.scores.named import named
 from rrfast.scores.score import Point
 from rrfast.scores.standing import standings
 from rrfast.tables import SHOWN
-from rrfast.train.batches import stream
+from rrfast.train.streams import Stream, stream
 from rrfast.train.tasks import Task
 
 #: Fig. B.1 looks at predictions whose softmax probability is above each of these.
@@ -35,8 +35,6 @@ EDGES = tuple(10 ** (i / 20) for i in range(-160, 61))
 SWEPT = 50
 #: Images at a time when times are taken.
 TIMED = 100
-#: What the random numbers of a corruption are for, beside those of `rrfast.train.batches`.
-_CORRUPT = 102
 
 
 @dataclass(frozen=True)
@@ -340,7 +338,9 @@ def corrupted(
     for i, (clean, y) in enumerate(part.batches(options.batch, on.device)):
         x = clean
         if made is None:
-            x = corrupt(clean.cpu(), kind, severity, seed=stream(on.seed, _CORRUPT, i)).to(y.device)
+            x = corrupt(clean.cpu(), kind, severity, seed=stream(on.seed, Stream.CORRUPT, i)).to(
+                y.device
+            )
         for j, (name, score) in enumerate(scores.items()):
             scored = score.measure(on.model, x, ({},))
             values[name].append(scored.values[0].cpu())

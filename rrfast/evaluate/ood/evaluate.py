@@ -36,6 +36,7 @@ from rrfast.scores import SCORES
 from rrfast.scores.named import named
 from rrfast.scores.score import Point
 from rrfast.tables import settings
+from rrfast.train.streams import Stream
 
 #: Sets of scores by name: ODIN's Table 2; and those that few passes give.
 SETS = {
@@ -159,8 +160,9 @@ def evaluate(
             "draws": draws,
             "batch": batch,
         },
-        # The rest is in the names of the parts. How noise is drawn for an attack goes by batches.
-        depends={"batch": batch},
+        # The rest is in the names of the parts. How noise is drawn for an attack goes by batches,
+        # and by the numbers of its streams, which have not always been these.
+        depends={"batch": batch, "streams": [int(Stream.OUTSIDE_TUNED), int(Stream.SCALED_NOISE)]},
         asked={"scores": list(scores), "against": list(against), "validation": validation},
         device=device,
         command=command,
