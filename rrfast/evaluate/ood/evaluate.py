@@ -88,9 +88,11 @@ def evaluate(
         scores: Names as of `rrfast.scores.named`. ODIN is tuned over its paper's grid, others over
             their own.
         images: Test images, and images of each set, or as many as a set has; None: all test images,
-            of CIFAR 10,000. Those that a training held out of the test set to validate on are of it
-            too, though the inside that is tuned on; but not where its best weights are asked. The
-            table says both. What is tuned on is the same whatever `images`.
+            of CIFAR 10,000, as the papers have it. Those that were held out of the test set to
+            validate on are of it too, though T, eps and what is fitted were chosen on them as the
+            inside; but not where best weights are asked, which were chosen on them as well. With a
+            number they are not. The table says which. What is tuned on is the same whatever
+            `images`.
         transfer: Also ODIN tuned on every set in turn (Table 3), on draws of their own.
         diagnostics: Also what ODIN §4.4, §5 and App. F look at: logits, gradients and distances,
             and ODIN, where it is among the scores, at fixed T and eps; and how far noise has to be
@@ -238,7 +240,7 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
         point = found["hyperparameters"]
         key = f"{of_score(score)} {point}, {on.images} images: inside"
         said = kept.get(key, partial(within, score, point, on))
-        held = {"shared": on.shared, "left_out": on.left_out}
+        held = {"shared": on.shared, "left_out": on.left_out, "checkpoint": subject.checkpoint}
         inside = {**who, "kind": "inside", "score": score, "set": "inside", **held}
         rows.append(inside | chosen[score] | said)
         if point:
