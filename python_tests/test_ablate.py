@@ -18,7 +18,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from rrfast import cli
-from rrfast.evaluate import ablate, report
+from rrfast.evaluate import ablate, misd, report, subjects
 from rrfast.evaluate.ablate import (
     COLUMNS,
     OBJECTIVES,
@@ -123,7 +123,7 @@ def test_the_compared_objectives() -> None:
             assert isinstance(objective, RAT)
             assert (objective.mode, objective.eps, objective.mixup) == (name, 0.1, alpha)
         if alpha is not None:
-            # The end without Mixup is RAT's, and none of Mixup's own.
+            # An end without Mixup is in no paper: RAT's recipe has it as released, Mixup's has not.
             off = 0 if name == "standard" else 3
             assert (objective.mixup_off_epochs, objective.epochs) == (off, 40)
     assert variant(recipe, "at", seed=4).training.seed == 4
@@ -275,6 +275,57 @@ def test_alpha_0_is_without_mixup(
     assert sorted(path.name for path in (out / "trainings").iterdir()) == sorted(
         f"{name}_0" for name in OBJECTIVES
     )
+
+
+def test_t_is_tuned_on_the_images_that_evaluate_tunes_on(
+    ablation: tuple[Path, dict[str, Any], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RAT's Table 5: the numbers of `rrfast evaluate --tuning rat`, on its three divisions."""
+    for name in OBJECTIVES:
+        shutil.copytree(ablation[0] / "trainings" / f"{name}_0", tmp_path / f"trainings/{name}_0")
+    asked = ["--mixup", "0", "--score", "radius_fast", "--tuning", "rat"]
+    arguments = ["ablate", "digits_rat", "--seeds", "1", *asked]
+    assert cli.main([*arguments, "--out", str(tmp_path), "--set", *CHANGES]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Score: radius_fast, T by AURC, tuned on 20% of the whole test set" in said
+    assert "Mean ± standard deviation over 3 divisions of the test set of one training." in said
+    assert "of 3 divisions" in said
+    result = json.loads((tmp_path / "ablation.json").read_text())
+    assert result["command"].startswith(f"rrfast {' '.join(arguments)} --set")
+    there = misd.evaluate(
+        subjects([tmp_path / "trainings" / "rat_0"]),
+        tmp_path / "misd",
+        scores=("radius_fast", "msr"),
+        protocol="rat",
+        draws=0,
+        sensitivity=False,
+        console=Console(quiet=True),
+    )
+    own = [row for row in result["runs"] if row["objective"] == "rat"]
+    radius, msr = (
+        [row for row in there["runs"] if row["score"] == score] for score in ("radius_fast", "msr")
+    )
+    assert [row["split"] for row in own] == [0, 1, 2]
+    for key in ("hyperparameters", "auroc", "aurc", "fpr_at_tpr", "accuracy"):
+        assert [row[key] for row in own] == [row[key] for row in radius]
+    assert [row["msr_aurc"] for row in own] == [row["aurc"] for row in msr]
+    medians = [row["histogram"]["right"]["median"] for row in radius]
+    assert [row["radius_right"] for row in own] == pytest.approx(medians)
+    summary = next(row for row in result["summary"] if row["objective"] == "rat")
+    spread = torch.tensor([row["aurc"] for row in radius], dtype=torch.float64).std()
+    assert summary["aurc"]["std"] == pytest.approx(spread.item())
+
+
+def test_what_cannot_be_asked_is_said_before_the_first_training(tmp_path: Path) -> None:
+    recipe = load_recipe("digits_rat", CHANGES)
+    with pytest.raises(ValueError, match=r"score must be a radius, of radius_fast, .* got 'msr'"):
+        ablate(recipe, tmp_path / "out", score="msr")
+    with pytest.raises(ValueError, match="protocol must be one of heldout, rat, got 'test'"):
+        ablate(recipe, tmp_path / "out", protocol="test")
+    none = load_recipe("digits_rat", [*CHANGES, "data.validation=0"])
+    with pytest.raises(ValueError, match="data must have a validation split to tune on"):
+        ablate(none, tmp_path / "out", protocol="heldout")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -91,7 +92,7 @@ def test_markdown_and_figures(smoke):
 
 def test_worth_is_what_the_library_computes(tmp_path):
     result = bench.run(QUICK, tmp_path, QUIET)
-    model, x, y = load(QUICK)
+    model, x, y, *_ = load(QUICK)
     rows = {row["method"]: row for row in result["worth"]}
     found = rrfast.radius(model, x, method="grad", full_output=True)
     reference = rrfast.radius(model, x, method="bs")
@@ -297,6 +298,90 @@ def test_own_data(tmp_path):
     result = bench.run(settings, tmp_path / "out", QUIET)
     assert all(row["aurc"] is None for row in result["worth"])
     assert load(replace(settings, data=str(tmp_path / "labelled.npz"))).y.tolist() == list(range(6))
+
+
+# ------------------------------------------------------------------------------------- a training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training's folder: of images with a difficulty of their own, normalised."""
+    pytest.importorskip("lightning_fabric")
+    from rrfast.train import load_recipe, train
+
+    changes = ["training.epochs=1", "training.seed=3", "model.normalize=cifar10"]
+    changes += ["data={name: synthetic, train: 64, validation: 20, test: 60, difficulty: 0.3}"]
+    folder = tmp_path_factory.mktemp("trainings") / "rat_3"
+    train(load_recipe("synthetic_rat", changes), folder, console=QUIET)
+    return folder
+
+
+def test_a_training_comes_with_its_normalisation_and_its_data(trained, tmp_path):
+    from rrfast.train import load_trained
+    from rrfast.train.recipe import make_task
+
+    settings = replace(QUICK, model=str(trained), samples=30)
+    subject = load(settings)
+    model, recipe = load_trained(trained)
+    test = make_task(recipe).test
+    same = {x.numpy().tobytes(): int(y) for x, y in zip(test.x, test.y, strict=True)}
+    assert [same[x.numpy().tobytes()] for x in subject.x] == subject.y.tolist()
+    with torch.no_grad():
+        assert torch.equal(subject.model(subject.x), model(subject.x))
+    others = load(replace(settings, data="synthetic difficulty=0.9"))
+    assert not torch.equal(others.x, subject.x)
+    assert torch.equal(next(others.model.parameters()), next(subject.model.parameters()))
+    result = bench.run(settings, tmp_path, QUIET)
+    page = (tmp_path / "bench.md").read_text(encoding="utf-8")
+    assert "with weights last, 30 images of synthetic train=64" in page
+    assert "random weights" not in page
+    assert result["command"].startswith(f"rrfast bench --model {trained} --methods")
+
+
+def test_table_4_has_the_numbers_of_evaluate(trained, tmp_path):
+    from rrfast.evaluate import misd, subjects
+
+    settings = replace(QUICK, model=str(trained), methods=("fast", "grad"), tuning="rat")
+    result = bench.run(settings, tmp_path / "bench", QUIET)
+    expected = misd.evaluate(
+        subjects([trained]),
+        tmp_path / "misd",
+        scores=("msr", "radius_fast", "radius_grad"),
+        protocol="rat",
+        draws=0,
+        sensitivity=False,
+        batch=4,
+        console=QUIET,
+    )
+    rows = {(row["method"], row["split"]): row for row in result["tuned"]}
+    assert len(rows) == len(result["tuned"]) == len(expected["runs"]) == 9
+    for run in expected["runs"]:
+        row = rows[run["score"].removeprefix("radius_"), run["split"]]
+        assert row["temperature"] == run["hyperparameters"].get("temperature")
+        for name in ("images", "errors", "auroc", "fpr_at_tpr", "aurc", "accuracy"):
+            assert row[name] == run[name]
+    aurc = torch.tensor([1000 * rows["fast", split]["aurc"] for split in range(3)])
+    temperatures = " ".join(f"{rows['fast', split]['temperature']:g}" for split in range(3))
+    page = (tmp_path / "bench" / "bench.md").read_text(encoding="utf-8")
+    assert f"| fast | {temperatures} | " in page
+    assert f"{aurc.double().mean():.2f} ± {aurc.double().std():.2f}" in page
+    assert "images, T tuned on 20% of the whole test set" in page
+
+
+def test_what_a_training_is_not_measured_on(trained, tmp_path):
+    with pytest.raises(ValueError, match="normalize must not be given for the folder of a trai"):
+        load(replace(QUICK, model=str(trained), normalize="cifar10"))
+    (tmp_path / "all").mkdir()
+    for name in ("rat_3", "rat_4"):
+        shutil.copytree(trained, tmp_path / "all" / name)
+    with pytest.raises(ValueError, match=r"must be the folder of one training, and .* holds 2"):
+        load(replace(QUICK, model=str(tmp_path / "all")))
+    with pytest.raises(ValueError, match="data must have images to tune on and others to test on"):
+        replace(QUICK, data="some.npz", tuning="rat")
+    with pytest.raises(ValueError, match="tuning must be among heldout, rat, got 'test'"):
+        replace(QUICK, tuning="test")
+    with pytest.raises(ValueError, match=r"quoted as in a shell, got .*: No closing quotation"):
+        replace(QUICK, data="digits 'noise=1")
 
 
 # -------------------------------------------------------------------------------- wrong arguments

@@ -189,6 +189,49 @@ def test_every_part_of_a_paper_has_its_row_and_no_cell_is_empty(paper: str) -> N
         assert found >= {*range(1, count + 1)}, f"{paper}.md has no row for every {kind}"
 
 
+#: What may cite the errata.
+CITING = ("README.md", "docs/**/*.md", "rrfast/**/*.py", "rrfast/**/*.yaml", "python_tests/**/*.py")
+CITING += ("csrc/**/*.h", "csrc/**/*.c*", "benchmarks/**/*.py", "examples/**/*.py", "CHANGELOG.md")
+#: Numbers, alone, in a list or from one to another.
+NUMBERS = r"\d+(?:(?:,? and |, | to )\d+)*"
+
+
+def numbers_of(listed: str) -> set[int]:
+    """What "3, 5 to 7 and 9" names."""
+    ends = [[int(n) for n in one.split(" to ")] for one in re.split(r",? and |, ", listed)]
+    return {n for one in ends for n in range(one[0], one[-1] + 1)}
+
+
+def cited_in(path: Path) -> set[int]:
+    """The rows of the errata that a file names, in whichever of the forms that are in use."""
+    numbers: list[str] = []
+    for paragraph in path.read_text(encoding="utf-8").split("\n\n"):
+        text = " ".join(paragraph.split())
+        numbers += re.findall(rf"[Ee]rrata:? ({NUMBERS})", text)
+        numbers += re.findall(rf"errata\.md\), rows? ({NUMBERS})", text)
+        numbers += re.findall(rf"[Rr]ows? ({NUMBERS}) (?:of|are in) \[errata", text)
+        if path.name == "errata.md":
+            numbers += re.findall(rf"\brows? ({NUMBERS})", text)
+        # A list: the link, then a number and what it says, and so on, with semicolons between.
+        for listed in re.findall(r"\[[Ee]rrata(?:\.md)?\]\([^)]*\): (.*)", text):
+            numbers += re.findall(rf"(?:^|; )(?:row )?({NUMBERS}),", listed)
+    return {number for listed in numbers for number in numbers_of(listed)}
+
+
+def test_errata_are_numbered_without_a_gap_and_every_number_that_is_cited_is_there() -> None:
+    page = (ROOT / "docs" / "errata.md").read_text(encoding="utf-8")
+    rows = [int(number) for number in re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)]
+    assert sorted(rows) == [*range(1, len(rows) + 1)]
+    # What stands above a table is about the rows below it.
+    for part in re.split(r"^Rows? (?=\d)", page, flags=re.MULTILINE)[1:]:
+        below = {int(number) for number in re.findall(r"^\| (\d+) \|", part, flags=re.MULTILINE)}
+        assert below == numbers_of(re.findall(NUMBERS, part)[0]), part[:60]
+    cited = {path: cited_in(path) for pattern in CITING for path in ROOT.glob(pattern)}
+    assert {str(path): found - {*rows} for path, found in cited.items() if found - {*rows}} == {}
+    papers = set().union(*(cited[path] for path in PAPERS))
+    assert papers == {*rows}  # each is on the page of its paper
+
+
 def test_the_table_of_scores() -> None:
     """Names, what is searched, and the passes on ten linear classes; DeepFool needs one step."""
     model, x = nn.Linear(4, 10).double(), torch.randn(3, 4, dtype=torch.float64)

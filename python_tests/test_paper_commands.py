@@ -36,12 +36,18 @@ PAGES = sorted(path for path in FOLDER.glob("*.md") if path.stem != "README")
 IMAGES = Split(torch.rand(2, 1, 8, 8), torch.zeros(2).long())
 
 
+#: In the text and in tables: a command with what it is to be done to, and not the name of one.
+INLINE = r"`(rrfast (?:(?:train|ablate|evaluate) [^-`]|bench --model )[^`]*)`"
+
+
 def commands(page: Path) -> list[list[str]]:
-    """The words of each, of its code blocks: from `rrfast` on, whatever launches it."""
+    """The words of each, from `rrfast` on: first of code blocks, whatever launches it there."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     shown = "".join(block for language, block in blocks if language != "python")
     lines = shown.replace("\\\n", "").splitlines()
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines += [" ".join(line.split()) for line in re.findall(INLINE, prose)]
     found = [shlex.split(line, comments=True) for line in lines]
     return [words[words.index("rrfast") :] for words in found if "rrfast" in words]
 
@@ -115,7 +121,9 @@ def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Checked:
     for protocol in ("misd", "ood", "robust", "distal"):
         module = importlib.import_module(f"rrfast.evaluate.{protocol}.evaluate")
         monkeypatch.setattr(module, "conduct", lambda *_, **__: {})
-    monkeypatch.setattr(bench, "run", lambda *_, **__: None)
+    monkeypatch.setattr(
+        bench, "run", lambda settings, _: instead.subjects([settings.model], data=None)
+    )
     some = Outliers(torch.rand(3, 1, 8, 8))
     for name in ("random_images", "folder_images"):
         monkeypatch.setattr(tasks, name, lambda *_, **__: some)
@@ -168,6 +176,8 @@ def test_every_change_that_a_page_speaks_of(page: Path, checked: Checked) -> Non
         "rrfast evaluate a.py:net --protocol ood --attacks pgd",
         "rrfast evaluate a.py:net --protocol robust --attacks pdg",
         "rrfast evaluate a.py:net --protocol misd --severity 6",
+        "rrfast bench --model nowhere --tuning rat",
+        "rrfast ablate cifar10_rat --score msr",
     ],
 )
 def test_what_is_no_command_is_seen(line: str, checked: Checked) -> None:

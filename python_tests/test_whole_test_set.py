@@ -234,20 +234,34 @@ def test_attacks_are_on_the_whole_but_for_what_best_weights_were_chosen_on(
 
 
 def test_all_images_are_inside_but_for_what_best_weights_were_chosen_on(
-    trained: Path, tmp_path: Path
+    trained: Path, cifar10: dict[str, Any], tmp_path: Path
 ) -> None:
+    """And the page says which of them T was chosen on, and whether the weights were."""
     last, _ = subjects([trained], trust=True)
-    asked: dict[str, Any] = {"scores": ("msr",), "against": ("uniform",), "draws": 0}
+    [hand] = by_hand(trained, cifar10)
+    asked: dict[str, Any] = {"against": ("uniform",), "draws": 0}
     asked |= {"diagnostics": False, "console": QUIET}
     pages = []
-    for subject, images in ((last, TEST), (last.at("best"), TEST - HELD)):
+    for subject, images, scores in (
+        (last, TEST, ("msr", "entropy")),
+        (last.at("best"), TEST - HELD, ("msr",)),
+        (hand, TEST, ("msr",)),
+    ):
         out = tmp_path / subject.checkpoint
-        result = ood.evaluate([subject], out, **asked)
-        assert [row["images"] for row in result["runs"] if row["kind"] == "inside"] == [images]
-        pages.append((out / "ood.md").read_text())
-    assert f"{HELD} of these images are also the validation split that hyper-param" in pages[0]
+        result = ood.evaluate([subject], out, scores=scores, **asked)
+        inside = [row["images"] for row in result["runs"] if row["kind"] == "inside"]
+        assert inside == [images] * len(scores)
+        pages.append(" ".join((out / "ood.md").read_text().split()))
+    both = f"{HELD} of these images are the validation split too, on which"
+    assert f"{both} entropy was tuned: to these they are not new" in pages[0]
+    assert f"{both} none of these scores has anything to choose" in pages[2]
     assert f"Not among the test images of best weights: {HELD} of the test set" in pages[1]
-    assert "Not among" not in pages[0]
+    assert ["Not among" in page for page in pages] == [False, True, False]
+    assert ["Last weights were chosen on none" in page for page in pages] == [True, False, False]
+    assert ["chosen on is not known" in page for page in pages] == [False, False, True]
+    # With a number of images those that are tuned on are not among them.
+    ood.evaluate([last], tmp_path / "few", scores=("entropy",), images=500, **asked)
+    assert "the validation split too" not in (tmp_path / "few" / "ood.md").read_text()
 
 
 def test_what_is_tuned_on_is_the_same_for_few_test_images(

@@ -56,7 +56,7 @@ class Distal(PGD):
 
     Source: The distal article, Eq. (1), and the code it names, which climbs max p in place of its
     logarithm: the same signs, until p rounds to 1. Hein et al. (2019); Stutz et al. (2020), App. B;
-    errata 19, 21 and 40.
+    errata 19, 21 and 39.
 
     Example:
         >>> model, noise = torch.nn.Linear(4, 3), torch.rand(8, 4)

@@ -54,7 +54,7 @@ def smoothed(
     Source: The distal article, Listing 1, whose sigma and gamma are those of a batch. Its layer is
     not printed; `border="article"` is as in the code that the article names, in which the kernel is
     an impulse of that width under scipy.ndimage.gaussian_filter: it folds at the ends of the array
-    what lies beyond. Errata 40.
+    what lies beyond. Errata 39.
 
     Example:
         >>> smoothed(torch.full((1, 1, 4, 4), 0.5))[0, 0, 0]

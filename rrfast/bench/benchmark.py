@@ -20,6 +20,7 @@ from rrfast.bench.settings import Settings
 from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
 from rrfast.bench.throughput import throughput, worth
+from rrfast.bench.tuned import tuned
 from rrfast.results import require_matplotlib, results_in, write_json
 
 
@@ -38,7 +39,7 @@ def run(
     Returns:
         What `bench.json` holds: `command`, `date`, `device`, `versions`, `settings`, `complete`,
         and the rows of `throughput` (one per batch size, dtype and contestant), `worth` (one per
-        dtype and contestant), and where asked for `speed` and `pareto`.
+        dtype and contestant), and where asked for `tuned`, `speed` and `pareto`.
 
     Raises:
         BlockingIOError: Another benchmark is writing into `out`.
@@ -63,7 +64,12 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
     result: dict[str, Any] = {
         "command": settings.command(),
         **machine(subject.x.device),
-        "settings": {**asdict(settings), "methods": settings.contestants()},
+        "settings": {
+            **asdict(settings),
+            "methods": settings.contestants(),
+            "data": subject.data,
+            "weights": settings.weights if subject.checkpoint == "given" else subject.checkpoint,
+        },
         "complete": False,
         "seconds": 0.0,
         "throughput": [],
@@ -108,6 +114,8 @@ def _measure(
             rows, outcomes = throughput(subject, settings, batch, part(f"batch {batch}:"))
             result["throughput"] += rows
         result["worth"] = worth(subject, settings, outcomes, part(""))
+        if settings.tuning:
+            result["tuned"] = tuned(subject, settings, part("T tuned:"))
         if settings.speed:
             result["speed"] = speed(subject, settings, part("speed:"))
         if settings.pareto:

@@ -18,17 +18,19 @@ from rrfast._checks import check_number
 from rrfast._files import write_text
 from rrfast._machine import machine
 from rrfast.evaluate.device import chosen_device
-from rrfast.evaluate.division import Part
+from rrfast.evaluate.division import PROTOCOLS, SPLITS, Part, divide
+from rrfast.evaluate.misd.appraisal import Options, grounds, measured, shown, tuned
 from rrfast.evaluate.misd.claims import MARKS
 from rrfast.evaluate.summary import Paired, at, counted, of, paired, spread
 from rrfast.metrics import METRICS
 from rrfast.results import plain, require_matplotlib, results_in, write_figure, write_json
-from rrfast.scores import SCORES
-from rrfast.tables import BETTER, CONVENTION, SHOWN, Block, number
+from rrfast.scores import SCORES, Radius
+from rrfast.scores.registry import score_named
+from rrfast.scores.score import Point
+from rrfast.tables import BETTER, CONVENTION, Block, number
 from rrfast.train.recipe import load_trained, make_task
 from rrfast.train.recipe_file import Recipe
-from rrfast.train.tasks import Task
-from rrfast.train.variants import train_variants
+from rrfast.train.variants import Run, train_variants
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 #: The objectives that are compared, and how they are printed.
 OBJECTIVES = {"standard": "Standard", "at": "AT", "reverse_at": "ReverseAT", "rat": "RAT"}
-#: The score of the table: the radius to four digits, in a quarter of the passes of RR-BS.
+#: The score of the tables by default: the radius to four digits, in a quarter of RR-BS's passes.
 SCORE = "radius_search"
 #: What comes with every row: name, as printed, factor, digits; a table each.
 FOUND = {
@@ -61,6 +63,8 @@ def ablate(
     *,
     seeds: Sequence[int] = range(5),
     mixup: float = 1.0,
+    score: str = SCORE,
+    protocol: str | None = None,
     command: str = "",
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -82,43 +86,60 @@ def ablate(
         out: Folder for ablation.json, ablation.md, ablation.png and the trainings.
         seeds: Of the trainings; also of the data, where the recipe gives them none.
         mixup: The alpha of Mixup in the rows that have it; 0: there are no such rows.
+        score: A radius in `rrfast.scores.SCORES`; the paper's is "radius_bs".
+        protocol: How its temperature is tuned, as of `rrfast.evaluate.misd.evaluate`: "rat" on a
+            fifth of the whole test set, three times, as the paper does; "heldout" on the validation
+            split. None: not at all, T = 1 on the whole test split.
         command: What the results are to say made them.
         console: Where to print; default standard output.
 
     Returns:
         What ablation.json holds: `command`, `date`, `device`, `versions`, `recipe`, `runs` (a row
-        per seed, objective and mixup), `summary` (mean and standard deviation over seeds) and
+        per seed, objective, mixup and division), `summary` (mean and standard deviation over seeds;
+        of a single one, over its divisions) and
         `paired` (RAT less each of the others on the same seed: mean, standard error, wins).
 
     Raises:
         BlockingIOError: Another run is writing into `out`.
         ImportError: matplotlib is not installed.
-        TypeError, ValueError: There is no seed, `mixup` is below 0, the data have no test split, or
-            the recipe's options do not fit; all of it before the first training.
+        TypeError, ValueError: There is no seed, `mixup` is below 0, `score` is no radius, the data
+            have not the splits that `protocol` needs, or the recipe's options do not fit; all of it
+            before the first training.
 
     Source: RAT Tables 1 and 5; errata 11 to 13.
     """
     require_matplotlib("ablate")
     check_number("mixup", mixup, zero=True)
-    if make_task(recipe).test is None:
-        raise ValueError("recipe must have data with a test split")
+    if not isinstance(score_named(score), Radius):
+        radii = [name for name, one in SCORES.items() if isinstance(one, Radius)]
+        raise ValueError(f"score must be a radius, of {', '.join(radii)}, got {score!r}")
+    divide(make_task(recipe), protocol)
+    asked = _Asked(mixup, score, protocol)
     console = console or Console()
     out = Path(out)
     # Under torchrun the first process holds the folder for all.
     first = os.environ.get("RANK", "0") == "0"
     with results_in(out, "ablation") if first else contextlib.nullcontext():
-        return _ablate(recipe, out, seeds, mixup, command, console)
+        return _ablate(recipe, out, seeds, asked, command, console)
+
+
+class _Asked(NamedTuple):
+    """What is asked of every seed."""
+
+    mixup: float
+    score: str
+    protocol: str | None
 
 
 def _ablate(
     recipe: Recipe,
     out: Path,
     seeds: Sequence[int],
-    mixup: float,
+    asked: _Asked,
     command: str,
     console: Console,
 ) -> dict[str, Any]:
-    runs = list(_runs(recipe, out, seeds, mixup, console))
+    runs = list(_runs(recipe, out, seeds, asked, console))
     # As it will be read again: None for NaN.
     result: dict[str, Any] = plain(
         {
@@ -126,8 +147,7 @@ def _ablate(
             **machine(chosen_device(None)),
             "recipe": msgspec.to_builtins(recipe),
             "seeds": list(seeds),
-            "mixup": mixup,
-            "score": SCORE,
+            **asked._asdict(),
             "summary": _summary(runs),
             "paired": _paired(runs),
             "runs": runs,
@@ -146,22 +166,23 @@ def _ablate(
 
 
 def _runs(
-    recipe: Recipe, out: Path, seeds: Sequence[int], mixup: float, console: Console
+    recipe: Recipe, out: Path, seeds: Sequence[int], asked: _Asked, console: Console
 ) -> Iterator[dict[str, Any]]:
     compared = {
         variant_of(objective, mixed): {"objective": objective, "mixup": mixed}
-        for mixed in ([False, True] if mixup else [False])
+        for mixed in ([False, True] if asked.mixup else [False])
         for objective in OBJECTIVES
     }
+    alpha = asked.mixup or None
     done = train_variants(
-        recipe, out / "trainings", list(compared), seeds, mixup=mixup or None, console=console
+        recipe, out / "trainings", list(compared), seeds, mixup=alpha, console=console
     )
     for run in done:
-        found = _evaluate(run.folder, run.task)
-        if not console.is_terminal:
-            worth = f"AURC {1000 * found['aurc']:.2f}, {100 * found['accuracy']:.2f} % right"
-            console.print(f"{run.folder.name}: {worth}", highlight=False)
-        yield {"seed": run.seed, **compared[run.variant], **found}
+        for found in _evaluated(run, asked):
+            if not console.is_terminal:
+                worth = f"AURC {1000 * found['aurc']:.2f}, {100 * found['accuracy']:.2f} % right"
+                console.print(f"{run.folder.name}: {worth}", highlight=False)
+            yield {"seed": run.seed, **compared[run.variant], **found}
 
 
 def variant_of(objective: str, mixed: bool) -> str:
@@ -171,32 +192,35 @@ def variant_of(objective: str, mixed: bool) -> str:
     return "mixup" if objective == "standard" else f"{objective}_mixup"
 
 
-def _evaluate(folder: Path, task: Task) -> dict[str, float]:
-    """The metrics of the last weights on the test split."""
-    assert task.test is not None  # looked at before the first training
+def _evaluated(run: Run, asked: _Asked) -> Iterator[dict[str, Any]]:
+    """The metrics of the last weights on the test part of every division."""
     # The recipe is the one that was given: its code ran in the training.
-    model, recipe = load_trained(folder, trust=True)
-    model.to(chosen_device(None))
-    how = (recipe.training.validation_batch, chosen_device(None), recipe.training.workers)
-    radius, msr, correct = [], [], []
-    for x, y in Part.whole(task.test).batches(*how):
-        radius.append(SCORES[SCORE](model, x))
-        msr.append(SCORES["msr"](model, x))
-        correct.append(engine.logits(model, x).argmax(dim=1) == y)
-    score, right = torch.cat(radius), torch.cat(correct)
+    model, recipe = load_trained(run.folder, trust=True)
+    device, batch = chosen_device(None), recipe.training.validation_batch
+    model.to(device)
     # Without augmentation: of what RAT's sign is decided by, at the end of the training.
     trained = [
-        engine.logits(model, x).argmax(1) == y for x, y in Part.whole(task.train).batches(*how)
+        engine.logits(model, x).argmax(1) == y
+        for x, y in Part.whole(run.task.train).batches(batch, device, recipe.training.workers)
     ]
-    of_right, of_wrong = _median(score[right]), _median(score[~right])
-    return {
-        **{name: METRICS[name](score, right) for name in SHOWN},
-        "training_accuracy": torch.cat(trained).double().mean().item(),
-        "radius_right": of_right,
-        "radius_wrong": of_wrong,
-        "radius_ratio": of_right / of_wrong,
-        "msr_aurc": METRICS["aurc"](torch.cat(msr), right),
-    }
+    options = Options(batch=batch)
+    for split, on in enumerate(grounds(model, run.task, asked.protocol, run.seed, device, batch)):
+        score = score_named(asked.score)
+        point: Point = {}
+        if asked.protocol is not None:
+            score, point, _ = tuned(asked.score, on, options)
+        value, right = measured(score, on, options)[0], on.correct
+        of_right, of_wrong = _median(value[right]), _median(value[~right])
+        yield {
+            "split": split,
+            "hyperparameters": dict(point),
+            **shown(value, right),
+            "training_accuracy": torch.cat(trained).double().mean().item(),
+            "radius_right": of_right,
+            "radius_wrong": of_wrong,
+            "radius_ratio": of_right / of_wrong,
+            "msr_aurc": METRICS["aurc"](on.msr, right),
+        }
 
 
 def _median(values: Tensor) -> float:
@@ -228,9 +252,9 @@ def _less(
     runs: list[dict[str, Any]], mixed: bool, one: str, other: str, column: str = "aurc"
 ) -> Paired:
     """A column of one objective less that of another on the same seed."""
-    # Each training is tested on all of its test split: one division.
+    # Results of before have one division, and do not say so.
     rows, less = (
-        [run | {"split": 0} for run in of(runs, objective=objective, mixup=mixed)]
+        [{"split": 0} | run for run in of(runs, objective=objective, mixup=mixed)]
         for objective in (one, other)
     )
     return paired(rows, less, at(column))
@@ -286,15 +310,19 @@ def _cell(both: dict[str, float | None], factor: float, digits: int) -> str:
 def conventions(result: dict[str, Any]) -> list[str]:
     """What has to be known to read the tables."""
     recipe = result["recipe"]
-    seeds = len(result["seeds"])
-    seeds_said = f"{seeds} seed{'s' * (seeds > 1)}"
+    seeds, protocol = len(result["seeds"]), result.get("protocol")
+    over = f"{seeds} seed{'s' * (seeds > 1)}"
+    if protocol == "rat":
+        each = f"{SPLITS} divisions of the test set"
+        over = f"{over}, each the mean of {each}" if seeds > 1 else f"{each} of one training"
     mixup = f"Mixup alpha {result['mixup']:g}" if result["mixup"] else "without Mixup"
     setting = (
-        f"Mean ± standard deviation over {seeds_said}. {recipe['model']['name']} on "
+        f"Mean ± standard deviation over {over}. {recipe['model']['name']} on "
         f"{recipe['data']}; {recipe['objective']}, {mixup}; "
         f"{recipe['training']['epochs']} epochs for each."
     )
-    return [f"Score: {result['score']}. {CONVENTION} {BETTER}", setting]
+    tuned_on = f", T by AURC, {PROTOCOLS[protocol]}" if protocol else ""
+    return [f"Score: {result['score']}{tuned_on}. {CONVENTION} {BETTER}", setting]
 
 
 def notes(result: dict[str, Any]) -> list[str]:
@@ -302,13 +330,15 @@ def notes(result: dict[str, Any]) -> list[str]:
     lines = [
         "AURC × 1000, RAT less the other on the same seed, mean ± standard error:",
     ]
+    # Divisions of one training are no repetitions of it.
+    runs = "seeds" if len(result["seeds"]) > 1 or result.get("protocol") != "rat" else "divisions"
     for row in result["paired"]:
         error = row["standard_error"]
         spread = "" if error is None else f" ± {number(error, 1000, 2)}"
         lines.append(
             f"  {_named(row['other'], row['mixup']):<19}"
             f"{number(row['mean'], 1000, 2, '+')}{spread}, lower on {row['lower']} of "
-            f"{row['seeds']} seeds"
+            f"{row['seeds']} {runs}"
         )
     return lines + list(claims(result))
 

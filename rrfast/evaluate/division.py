@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_one_of
-from rrfast.train.batches import Data, Loader, Share, length, stream
+from rrfast.train.batches import Data, Loader, Share, length
 from rrfast.train.settings import Training
+from rrfast.train.streams import Stream, stream
 from rrfast.train.tasks import Task
 
 if TYPE_CHECKING:
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 #: Share of the test set that `protocol="rat"` tunes on, and how many random divisions it takes.
 SHARE, SPLITS = 0.2, 3
+#: The seed of these divisions, whatever that of a training: all models have the same images.
+DRAWN = 0
 PROTOCOLS = {
     "heldout": "tuned on the validation split, tested on the whole test split",
     "rat": f"tuned on {SHARE:.0%} of the whole test set, tested on the rest, {SPLITS} random "
     "divisions, the same for all models",
 }
-#: What the random numbers are for, beside those of `rrfast.train.batches`.
-_DIVIDE, _HALVE, _CHOOSE = 100, 101, 103
 
 
 class Part(NamedTuple):
@@ -58,11 +59,11 @@ class Division(NamedTuple):
     def halves(self, seed: int) -> tuple[Part, Part]:
         """The validation part in two: to fit RelU on, and to tune it on (RAT B.1)."""
         data, places = self.validation
-        fit, tune = _shuffled(places, seed, _HALVE).tensor_split(2)
+        fit, tune = _shuffled(places, seed, Stream.HALVE).tensor_split(2)
         return Part(data, fit), Part(data, tune)
 
 
-def divide(task: Task, protocol: str, seed: int = 0) -> list[Division]:
+def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
     """A task's divisions.
 
     Args:
@@ -70,7 +71,7 @@ def divide(task: Task, protocol: str, seed: int = 0) -> list[Division]:
         protocol: "heldout": the validation split tunes, the whole test split tests. "rat": a random
             fifth of the test set tunes, the rest tests, and that three times (RAT §5.1). That is
             all of the test set, also what a training held out of it to validate on: of CIFAR's
-            10,000 images 2,000 and 8,000.
+            10,000 images 2,000 and 8,000. None: nothing tunes, the whole test split tests.
         seed: Of the random divisions. Models are tested on the same images with the same seed,
             whatever that of their trainings.
 
@@ -90,18 +91,22 @@ def divide(task: Task, protocol: str, seed: int = 0) -> list[Division]:
         >>> [(len(d.validation.places), len(d.test.places)) for d in divide(task, "heldout", 0)]
         [(200, 1197)]
     """
-    check_one_of("protocol", protocol, PROTOCOLS)
+    if protocol is not None:
+        check_one_of("protocol", protocol, PROTOCOLS)
     if task.test is None:
         raise ValueError("data must have a test split, and has none")
+    if protocol is None:
+        whole = Part.whole(task.test)
+        return [Division(whole._replace(places=whole.places[:0]), whole)]
     if protocol == "heldout":
         if task.validation is None:
             raise ValueError("data must have a validation split to tune on, and has none")
         return [_checked(Division(Part.whole(task.validation), Part.whole(task.test)))]
     test = task.undivided().test
     assert test is not None  # of a task with a test split
-    whole = torch.arange(length(test))
-    size = round(SHARE * len(whole))
-    orders = [_shuffled(whole, seed, _DIVIDE, split) for split in range(SPLITS)]
+    every = torch.arange(length(test))
+    size = round(SHARE * len(every))
+    orders = [_shuffled(every, seed, Stream.DIVIDE, split) for split in range(SPLITS)]
     return [
         _checked(Division(Part(test, order[:size]), Part(test, order[size:].sort()[0])))
         for order in orders
@@ -114,7 +119,8 @@ def tested_on(task: Task, checkpoint: str) -> tuple[Data, int]:
     Args:
         task: With a test split.
         checkpoint: As of `rrfast.evaluate.Subject`. "best" weights were chosen on the validation
-            split, which is left out where it is a part of the test set; others on nothing.
+            split, which is left out where it is a part of the test set; last ones on nothing; and
+            what a model named by hand was chosen on is not known.
 
     Raises:
         ValueError: There is no test split.
@@ -136,7 +142,7 @@ def chosen(data: Data, images: int | None) -> Part:
     places = torch.arange(length(data))
     if images is None or images >= len(places):
         return Part(data, places)
-    return Part(data, _shuffled(places, 0, _CHOOSE)[:images].sort().values)
+    return Part(data, _shuffled(places, 0, Stream.CHOOSE)[:images].sort().values)
 
 
 def _checked(division: Division) -> Division:
@@ -148,6 +154,6 @@ def _checked(division: Division) -> Division:
     return division
 
 
-def _shuffled(places: Tensor, seed: int, *key: int) -> Tensor:
-    generator = torch.Generator().manual_seed(stream(seed, *key))
+def _shuffled(places: Tensor, seed: int, use: Stream, *key: int) -> Tensor:
+    generator = torch.Generator().manual_seed(stream(seed, use, *key))
     return places[torch.randperm(len(places), generator=generator)]

@@ -14,9 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from rrfast.data import Split, augment
 from rrfast.train.settings import Training
-
-#: What a stream of random numbers is for.
-ORDER, STEP, AUGMENT, READ = range(4)
+from rrfast.train.streams import Stream, stream
 
 
 class Images(Protocol):
@@ -32,11 +30,6 @@ class Images(Protocol):
 
 
 Data = Split | Images
-
-
-def stream(seed: int, *key: int) -> int:
-    """A seed of 63 bits for every key, independent of those of all other keys."""
-    return int(np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def length(data: Data) -> int:
@@ -87,7 +80,7 @@ class Plan:
 
     def epoch(self, epoch: int, first: int = 0) -> list[Share]:
         """The steps of an epoch, from `first` on."""
-        generator = torch.Generator().manual_seed(stream(self._seed, ORDER, epoch))
+        generator = torch.Generator().manual_seed(stream(self._seed, Stream.ORDER, epoch))
         order = torch.randperm(self._images, generator=generator)
         shares = []
         for step, size in enumerate(self._sizes()):
@@ -127,7 +120,7 @@ class _Reads(Dataset[tuple[Tensor, int] | Exception]):
         return len(self._data)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | Exception:
-        with globally_seeded(stream(self._seed, READ, self._epoch, index)):
+        with globally_seeded(stream(self._seed, Stream.READ, self._epoch, index)):
             try:
                 return self._data[index]
             except (OSError, ValueError) as error:
@@ -167,7 +160,7 @@ class Loader:
         for share in shares:
             generator = torch.Generator(self._device)
             generator.manual_seed(
-                stream(self._training.seed, AUGMENT, share.epoch, share.step, self._rank)
+                stream(self._training.seed, Stream.AUGMENT, share.epoch, share.step, self._rank)
             )
             yield [self._prepare(*next(batches), generator) for _ in share.places]
 

@@ -25,10 +25,11 @@ from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
 from rrfast.objectives.objective import ignored_label
 from rrfast.train.bar import Bar
-from rrfast.train.batches import STEP, Data, Loader, Plan, Share, length, stream
+from rrfast.train.batches import Data, Loader, Plan, Share, length
 from rrfast.train.identity import FORMAT, Identity, identity
 from rrfast.train.schedule import make_optimizer, make_schedule
 from rrfast.train.settings import Training
+from rrfast.train.streams import Stream, stream
 from rrfast.train.validate import Validator
 
 if TYPE_CHECKING:
@@ -451,11 +452,13 @@ class _Run:
         The same on the CPU of all processes, for what they draw together; another on each GPU, for
         dropout.
         """
-        seed = stream(self.training.seed, STEP, share.epoch, share.step)
+        seed = stream(self.training.seed, Stream.STEP, share.epoch, share.step)
         torch.default_generator.manual_seed(seed)
         if self.fabric.device.type == "cuda":
             rank = self.fabric.global_rank
-            torch.cuda.manual_seed(stream(self.training.seed, STEP, share.epoch, share.step, rank))
+            torch.cuda.manual_seed(
+                stream(self.training.seed, Stream.STEP, share.epoch, share.step, rank)
+            )
 
     def _end_of_epoch(self) -> None:
         progress = self.progress

@@ -32,12 +32,10 @@ from rrfast.data import (
 )
 from rrfast.data.folder import ImageFolder
 from rrfast.draws import seeded
-from rrfast.train.batches import Data, length, stream
+from rrfast.train.batches import Data, length
+from rrfast.train.streams import Stream, stream
 
 Images = TypeVar("Images", Split, ImageFolder)
-
-#: What the random numbers are for, beside those of `rrfast.train.batches`.
-_TRAIN = 106
 
 
 class Task(NamedTuple):
@@ -246,7 +244,7 @@ def _share(name: str, data: Images, n: int | None, seed: int) -> Images:
     if n > len(data.y):
         raise ValueError(f"{name} must be at most the {len(data.y)} images there are, got {n}")
     # Of every seed that torch takes; a stream has none below 0.
-    generator = torch.Generator().manual_seed(stream(seed % 2**64, _TRAIN))
+    generator = torch.Generator().manual_seed(stream(seed % 2**64, Stream.SHARE))
     return _part(data, torch.randperm(len(data.y), generator=generator)[:n].sort().values)
 
 

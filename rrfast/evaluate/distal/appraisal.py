@@ -23,14 +23,12 @@ from rrfast.metrics import (
     thresholded_error,
 )
 from rrfast.scores import MSR, predict
-from rrfast.train.batches import stream
+from rrfast.train.streams import Stream, stream
 
 #: Edges of the bins in which log-odds are counted; what is beyond is in the outermost.
 EDGES = tuple(i / 2 for i in range(-8, 49))
 #: Shares of the test images that pass, at which the curves are kept.
 SHARES = tuple(i / 100 for i in range(1, 101))
-#: What the random numbers are for, beside those of `rrfast.evaluate.division`.
-_ATTACK = 105
 
 
 class Confidences(NamedTuple):
@@ -109,7 +107,7 @@ def attacked(
     Cost: of the attack, and 1 forward per image.
     """
     attack, odds, right = options.attack(name), [], []
-    generator = torch.Generator(device).manual_seed(stream(seed, _ATTACK))
+    generator = torch.Generator(device).manual_seed(stream(seed, Stream.DISTAL))
     for x, y in part.batches(options.batch, device):
         found = attack(model, x, y, generator=generator).x
         with Engine(model) as engine:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.data import corrupt
-from rrfast.evaluate.division import Division, Part
+from rrfast.evaluate.division import DRAWN, Division, Part, divide
 from rrfast.metrics import METRICS, auroc, bootstrap, risk_coverage_curve
 from rrfast.scores import MSR, TEMPERATURES, Radius, Score, predict, tune
 from rrfast.scores.cost import costs_of
@@ -23,7 +22,8 @@ from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.scores.standing import standings
 from rrfast.tables import SHOWN
-from rrfast.train.batches import stream
+from rrfast.train.streams import Stream, stream
+from rrfast.train.tasks import Task
 
 #: Fig. B.1 looks at predictions whose softmax probability is above each of these.
 ABOVE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -35,8 +35,6 @@ EDGES = tuple(10 ** (i / 20) for i in range(-160, 61))
 SWEPT = 50
 #: Images at a time when times are taken.
 TIMED = 100
-#: What the random numbers of a corruption are for, beside those of `rrfast.train.batches`.
-_CORRUPT = 102
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,23 @@ def ground(
     """Cost: 1 forward per image of the test part."""
     found = predict(model, division.test.batches(batch, device), MSR(), progress=False)
     return Ground(model, division, found.correct, found.confidence, seed, device)
+
+
+def grounds(
+    model: nn.Module,
+    task: Task,
+    protocol: str | None,
+    seed: int,
+    device: torch.device,
+    batch: int,
+) -> Iterator[Ground]:
+    """A model on each division of its data: see `divide` and `ground`.
+
+    With "rat" all that is drawn has the seed `DRAWN`, whatever that of the training.
+    """
+    drawn = DRAWN if protocol == "rat" else seed
+    for division in divide(task, protocol, drawn):
+        yield ground(model, division, drawn, device, batch)
 
 
 def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]:
@@ -127,8 +142,7 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
     cheap = costs[name].forwards + costs[name].backwards <= SWEPT
     if options.sensitivity and cheap and "temperature" in point:
         points += [{**point, "temperature": t} for t in TEMPERATURES if t != point["temperature"]]
-    batches = on.division.test.batches(options.batch, on.device)
-    values = predict(on.model, batches, score, points=points, progress=False).confidence
+    values = measured(score, on, options, points)
     value, correct = values[0], on.correct
     said: dict[str, Any] = {
         "hyperparameters": dict(point),
@@ -155,6 +169,17 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
             "wrong": _histogram(value[~correct]),
         }
     return said
+
+
+def measured(score: Score, on: Ground, options: Options, points: Sequence[Point] = ({},)) -> Tensor:
+    """The score of the test part at P points, by default as it is: [P, n], on the CPU."""
+    batches = on.division.test.batches(options.batch, on.device)
+    return predict(on.model, batches, score, points=points, progress=False).confidence
+
+
+def shown(score: Tensor, correct: Tensor) -> dict[str, float]:
+    """The metrics that every table shows, NaN where a score is."""
+    return {name: _metric(name, score, correct) for name in SHOWN}
 
 
 def _metric(name: str, score: Tensor, correct: Tensor) -> float:
@@ -306,16 +331,13 @@ def corrupted(
     for i, (clean, y) in enumerate(part.batches(options.batch, on.device)):
         x = clean
         if made is None:
-            x = corrupt(clean.cpu(), kind, severity, seed=stream(on.seed, _CORRUPT, i)).to(y.device)
+            x = corrupt(clean.cpu(), kind, severity, seed=stream(on.seed, Stream.CORRUPT, i)).to(
+                y.device
+            )
         for j, (name, score) in enumerate(scores.items()):
             scored = score.measure(on.model, x, ({},))
             values[name].append(scored.values[0].cpu())
             if j == 0:
                 right.append((scored.prediction == y).cpu())
     correct = torch.cat(right)
-    measure = partial(_metrics, SHOWN, correct)
-    return {name: measure(torch.cat(parts)) for name, parts in values.items()}
-
-
-def _metrics(names: Sequence[str], correct: Tensor, score: Tensor) -> dict[str, float]:
-    return {name: _metric(name, score, correct) for name in names}
+    return {name: shown(torch.cat(parts), correct) for name, parts in values.items()}

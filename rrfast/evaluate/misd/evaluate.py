@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rrfast._checks import check_count, check_once, check_one_of
 from rrfast.data import CORRUPTIONS, cifar10c
-from rrfast.evaluate.division import PROTOCOLS, SPLITS, Division, Part, divide
+from rrfast.evaluate.division import DRAWN, PROTOCOLS, SPLITS, Division, Part, tested_on
 from rrfast.evaluate.kept import Kept, of_score
 from rrfast.evaluate.misd.appraisal import (
     Ground,
@@ -22,7 +22,7 @@ from rrfast.evaluate.misd.appraisal import (
     again,
     appraise,
     corrupted,
-    ground,
+    grounds,
     on_one_clock,
     standing,
     unpacked,
@@ -36,7 +36,6 @@ from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius
 from rrfast.scores.registry import score_named
 from rrfast.tables import SHOWN, settings
-from rrfast.train.batches import length
 from rrfast.train.tasks import Task
 
 #: The scores of the logits, at the temperature that is tuned; and some of them after ODIN's step.
@@ -133,7 +132,7 @@ def evaluate(
         depends={
             "protocol": protocol,
             **asdict(asked.options),
-            **({"drawn": _DRAWN} if protocol == "rat" else {}),
+            **({"drawn": DRAWN} if protocol == "rat" else {}),
         },
         asked={"scores": list(scores)},
         device=device,
@@ -160,11 +159,6 @@ def _check(
     check_one_of("protocol", protocol, PROTOCOLS)
     check_count("draws", draws, least=0)
     check_count("batch", batch)
-
-
-#: The protocol "rat" draws with this seed, whatever that of the training, so that all models are
-#: tuned and tested on the same images.
-_DRAWN = 0
 
 
 class _Asked(NamedTuple):
@@ -202,12 +196,11 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             "data must have a validation split to tune on, and has none; protocol='rat', which is "
             "--tuning rat, tunes on a fifth of the test split"
         )
-    seed = _DRAWN if asked.protocol == "rat" else subject.seed
-    chosen_on = _chosen_on(subject, task) if asked.protocol == "rat" else 0
+    chosen_on = tested_on(task, subject.checkpoint)[1] if asked.protocol == "rat" else 0
     task = task.undivided() if asked.protocol == "rat" else task
     rows: list[dict[str, Any]] = []
-    for split, division in enumerate(divide(task, asked.protocol, seed)):
-        on = ground(bench.model, division, seed, bench.device, asked.options.batch)
+    how = (asked.protocol, subject.seed, bench.device, asked.options.batch)
+    for split, on in enumerate(grounds(bench.model, task, *how)):
         network = _network(split, on, task, asked, kept)
         with warnings.catch_warnings():
             # Of draws without an error, which the bootstrap leaves out; the notes say so.
@@ -241,13 +234,6 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
                     row["corruptions"][kind] = found[row["score"]]
                 bench.advance()
     return rows
-
-
-def _chosen_on(subject: Subject, task: Task) -> int:
-    """How many images of the whole test set the weights of a model were chosen on."""
-    if subject.checkpoint != "best" or task.validation is None or task.undivided() is task:
-        return 0
-    return length(task.validation)
 
 
 def _network(

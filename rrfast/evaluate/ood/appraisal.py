@@ -37,7 +37,8 @@ from rrfast.scores import ODIN_GRIDS, Score, predict
 from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.scores.tuning import best_apart, grid_points
-from rrfast.train.batches import Data, length, stream
+from rrfast.train.batches import Data, length
+from rrfast.train.streams import Stream, stream
 from rrfast.train.tasks import Task
 
 #: ODIN §4.3, with what is inside in the place of right predictions; the detection error as its
@@ -60,9 +61,6 @@ EDGES = tuple(i / 50 for i in range(51))
 EXTREMES = 10
 #: Training images by which others are told from them.
 LOOKED_AT = 100
-#: What the random numbers are for, beside those of `rrfast.train.batches`: another draw to tune on
-#: than to test on.
-_TUNE, _TEST = 103, 104
 
 
 class Ground:
@@ -118,7 +116,9 @@ class Ground:
 
     def to_tune(self, name: str) -> Tensor:
         """A set as it is tuned on, whatever `images`: see `to_tune_on`."""
-        return self._set(name, _TUNE, self.division.validation, self.to_tune_on(name))
+        return self._set(
+            name, Stream.OUTSIDE_TUNED, self.division.validation, self.to_tune_on(name)
+        )
 
     def to_tune_on(self, name: str) -> int:
         """How many images of a set are tuned on at most: as many as the validation split has.
@@ -131,9 +131,9 @@ class Ground:
 
     def to_test(self, name: str) -> Tensor:
         """A set as it is tested on: another draw of it."""
-        return self._set(name, _TEST, self.division.test, self.images)
+        return self._set(name, Stream.OUTSIDE_TESTED, self.division.test, self.images)
 
-    def _set(self, name: str, use: int, inside: Part, n: int) -> Tensor:
+    def _set(self, name: str, use: Stream, inside: Part, n: int) -> Tensor:
         # The last one alone: they are large, and asked for one after the other.
         if self._sets.get(use, ("",))[0] != name:
             shape = tuple(inside.data[0][0].shape)

@@ -35,6 +35,7 @@ from rrfast.evaluate.subject import Subject
 from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.tables import settings
+from rrfast.train.streams import Stream
 
 #: Sets of scores by name: ODIN's Table 2; and those that few passes give.
 SETS = {
@@ -86,9 +87,11 @@ def evaluate(
         scores: Names as of `rrfast.scores.score_named`. ODIN is tuned over its paper's grid, others
             over their own.
         images: Test images, and images of each set, or as many as a set has; None: all test images,
-            of CIFAR 10,000. Those that a training held out of the test set to validate on are of it
-            too, though the inside that is tuned on; but not where its best weights are asked. The
-            table says both. What is tuned on is the same whatever `images`.
+            of CIFAR 10,000, as the papers have it. Those that were held out of the test set to
+            validate on are of it too, though T, eps and what is fitted were chosen on them as the
+            inside; but not where best weights are asked, which were chosen on them as well. With a
+            number they are not. The table says which. What is tuned on is the same whatever
+            `images`.
         transfer: Also ODIN tuned on every set in turn (Table 3), on draws of their own.
         diagnostics: Also what ODIN §4.4, §5 and App. F look at: logits, gradients and distances,
             and ODIN, where it is among the scores, at fixed T and eps; and how far noise has to be
@@ -158,8 +161,9 @@ def evaluate(
             "draws": draws,
             "batch": batch,
         },
-        # The rest is in the names of the parts. How noise is drawn for an attack goes by batches.
-        depends={"batch": batch},
+        # The rest is in the names of the parts. How noise is drawn for an attack goes by batches,
+        # and by the numbers of its streams, which have not always been these.
+        depends={"batch": batch, "streams": [int(Stream.OUTSIDE_TUNED), int(Stream.SCALED_NOISE)]},
         asked={"scores": list(scores), "against": list(against), "validation": validation},
         device=device,
         command=command,
@@ -235,7 +239,7 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
         point = found["hyperparameters"]
         key = f"{of_score(score)} {point}, {on.images} images: inside"
         said = kept.get(key, partial(within, score, point, on))
-        held = {"shared": on.shared, "left_out": on.left_out}
+        held = {"shared": on.shared, "left_out": on.left_out, "checkpoint": subject.checkpoint}
         inside = {**who, "kind": "inside", "score": score, "set": "inside", **held}
         rows.append(inside | chosen[score] | said)
         if point:

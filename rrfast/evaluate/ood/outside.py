@@ -29,10 +29,11 @@ from rrfast.data import (
 from rrfast.data.folder import image_files
 from rrfast.evaluate.division import Part
 from rrfast.evaluate.fingerprint import of_data, of_files
-from rrfast.train.batches import Data, length, stream
+from rrfast.train.batches import Data, length
 from rrfast.train.own_data import runs_foreign_data
 from rrfast.train.recipe import check_name, named_task
 from rrfast.train.recipe_file import parse_options
+from rrfast.train.streams import Stream, stream
 from rrfast.train.tasks import TASKS
 
 #: Radius of ACET's adversarial noise; and of its adversarial samples, 0.3 on MNIST.
@@ -309,7 +310,9 @@ def _pgd(eps: float, steps: int, loss: str) -> PGD:
 
 
 def _generator(wanted: Wanted, batch: int) -> torch.Generator:
-    return torch.Generator(wanted.device).manual_seed(stream(wanted.seed, batch))
+    return torch.Generator(wanted.device).manual_seed(
+        stream(wanted.seed, Stream.OUTSIDE_ATTACKED, batch)
+    )
 
 
 OUTSIDE: dict[str, Outside] = {

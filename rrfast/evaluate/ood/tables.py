@@ -43,18 +43,6 @@ CONVENTION = (
 )
 
 
-#: What the rows say of how the test set of a release is divided, with a number of images.
-SPLITS = {
-    "shared": (
-        "All of the test set is inside, as in the papers: {} of these images are also the "
-        "validation split that hyper-parameters are chosen on; last weights were chosen on none."
-    ),
-    "left_out": (
-        "Not among the test images of best weights: {} of the test set that these were chosen on."
-    ),
-}
-
-
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
     """Every table that there are rows for."""
     rows = result["runs"]
@@ -300,10 +288,7 @@ def conventions(result: dict[str, Any]) -> list[str]:
         f"{', '.join(result['data'])}: {images} test images, and as many of each set; "
         f"hyper-parameters by FPR95 of the validation split against {result['validation']}."
     )
-    for key, sentence in SPLITS.items():
-        held = sorted({row[key] for row in inside if row.get(key)})
-        if held:
-            lines.append(sentence.format(" or ".join(map(str, held))))
+    lines += _held_out(inside)
     # A set's images are those whose confidence is in a histogram, or is NaN.
     fewest = min(row["images"] for row in inside)
     fewer = {
@@ -325,6 +310,38 @@ def conventions(result: dict[str, Any]) -> list[str]:
     if len(seeds) > 1:
         lines.append(TRAINED)
     return lines
+
+
+def _held_out(inside: Sequence[Row]) -> Iterator[str]:
+    """Which test images scores were tuned on or weights chosen on, where a release is divided."""
+    both = [row for row in inside if row.get("shared")]
+    if both:
+        tuned = list(dict.fromkeys(row["score"] for row in both if row["hyperparameters"]))
+        chosen = (
+            f"on which {', '.join(tuned)} {'was' if len(tuned) == 1 else 'were'} tuned: to these "
+            "they are not new"
+            if tuned
+            else "on which none of these scores has anything to choose"
+        )
+        yield (
+            f"All of the test set is inside, as in the papers. {_counts(both, 'shared')} of these "
+            f"images are the validation split too, {chosen}; --images N is without them."
+        )
+        if any(row.get("checkpoint") != "given" for row in both):
+            yield "Last weights were chosen on none of the test set."
+        given = dict.fromkeys(row["training"] for row in both if row.get("checkpoint") == "given")
+        if given:
+            yield f"What the weights of {', '.join(given)} were chosen on is not known here."
+    best = [row for row in inside if row.get("left_out")]
+    if best:
+        yield (
+            f"Not among the test images of best weights: {_counts(best, 'left_out')} of the test "
+            "set that these were chosen on."
+        )
+
+
+def _counts(rows: Sequence[Row], key: str) -> str:
+    return " or ".join(map(str, sorted({row[key] for row in rows})))
 
 
 def _of_acet(rows: Sequence[Row]) -> list[str]:

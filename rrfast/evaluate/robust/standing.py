@@ -14,13 +14,11 @@ from rrfast.attacks import ATTACKS, PGD, Square, beyond_gradients, sanity
 from rrfast.engine import logits
 from rrfast.evaluate.division import Part
 from rrfast.objectives import incorrect_rate_correlation
-from rrfast.train.batches import stream
+from rrfast.train.streams import Stream, stream
 
 if TYPE_CHECKING:
     from rrfast.attacks import Attack
 
-#: What the random numbers are for, beside those of `rrfast.evaluate.division`.
-_ATTACK = 104
 #: Forwards of the Square that looks for what gradients do not show: a PGD of so many steps has
 #: twice as many passes.
 QUERIES = 100
@@ -74,7 +72,7 @@ def standing(attack: Attack, on: Ground, batch: int) -> Tensor:
     Cost: of the attack, for each image that is right.
     """
     right = on.right.nonzero().squeeze(1)
-    generator = torch.Generator(on.device).manual_seed(stream(on.seed, _ATTACK))
+    generator = torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK))
     wrong = [
         attack(on.model, x, y, generator=generator).wrong
         for x, y in Part(on.part.data, on.part.places[right]).batches(batch, on.device)
@@ -160,7 +158,7 @@ def _rounded(values: Tensor) -> list[float | None]:
 
 def _as_they_are_and_attacked(on: Ground, eps: float, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     """Logits of the images as they are, after PGD-10, and the labels."""
-    generator = torch.Generator(on.device).manual_seed(stream(on.seed, _ATTACK))
+    generator = torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK))
     attack = PGD(eps=eps, steps=10, keep="last")
     clean, attacked, labels = [], [], []
     for x, y in on.part.batches(batch, on.device):
