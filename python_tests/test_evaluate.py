@@ -28,8 +28,8 @@ import rrfast.scores.entropy
 from rrfast import cli
 from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits, digits_cnn
+from rrfast.data.splits import Division, Part, divide
 from rrfast.evaluate import Subject, drawing, misd, report, subjects
-from rrfast.evaluate.division import Division, Part, divide
 from rrfast.evaluate.misd import choice, claims, figures, tables
 from rrfast.evaluate.misd.appraisal import (
     COVERAGES,

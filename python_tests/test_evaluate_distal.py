@@ -22,6 +22,7 @@ pytest.importorskip("matplotlib")
 from rrfast import cli
 from rrfast.attacks import DISTAL, Distal, distal_examples, distal_noise
 from rrfast.data import Split, digits_cnn
+from rrfast.data.splits import Part, chosen
 from rrfast.evaluate import Subject, distal, report
 from rrfast.evaluate.distal import figures, tables
 from rrfast.evaluate.distal.appraisal import (
@@ -35,7 +36,6 @@ from rrfast.evaluate.distal.appraisal import (
     noise,
 )
 from rrfast.evaluate.distal.evaluate import _listed, _tensor
-from rrfast.evaluate.division import Part, chosen
 from rrfast.metrics import acceptance_threshold, false_acceptance
 from rrfast.results import plain
 from rrfast.scores import MSR

@@ -27,8 +27,8 @@ from PIL import Image
 
 from rrfast import cli
 from rrfast.data import Split, smoothed_noise
+from rrfast.data.splits import Part
 from rrfast.evaluate import Subject, ood, report
-from rrfast.evaluate.division import Part
 from rrfast.evaluate.ood import appraisal, claims, figures, tables
 from rrfast.evaluate.ood.appraisal import (
     ACCEPTED,

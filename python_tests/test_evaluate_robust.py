@@ -28,8 +28,8 @@ pytest.importorskip("matplotlib")
 from rrfast import cli
 from rrfast.attacks import ATTACKS, PGD, Attacked
 from rrfast.data import Split, digits_cnn
+from rrfast.data.splits import chosen
 from rrfast.evaluate import Subject, report, robust, subjects
-from rrfast.evaluate.division import chosen
 from rrfast.evaluate.robust import figures, tables
 from rrfast.evaluate.robust.standing import (
     Ground,

@@ -23,9 +23,9 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from rrfast import cli
-from rrfast.evaluate import Scoring, gallery, score
-from rrfast.evaluate.inputs import FolderImages
-from rrfast.evaluate.parts import Parts, Row
+from rrfast.inference import Scoring, gallery, score
+from rrfast.inference.inputs import FolderImages
+from rrfast.inference.parts import Parts, Row
 
 #: The brighter of two halves of the range is class 1; the farther from the middle, the surer. White
 #: has no score.

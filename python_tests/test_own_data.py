@@ -15,9 +15,9 @@ pytest.importorskip("lightning_fabric")
 
 from rrfast import cli
 from rrfast.data import Split
+from rrfast.data.own_data import check_task, runs_foreign_data
 from rrfast.evaluate import subjects
 from rrfast.train import Task, load_recipe, train
-from rrfast.train.own_data import check_task, runs_foreign_data
 from rrfast.train.recipe import make_task, named_task
 
 MINE = """

@@ -32,10 +32,10 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from rrfast import cli
-from rrfast.evaluate import Scoring, inputs, score
-from rrfast.evaluate.parts import Parts, Row
-from rrfast.evaluate.processes import _portable
-from rrfast.evaluate.table import write_rows
+from rrfast._processes import _portable
+from rrfast.inference import Scoring, inputs, score
+from rrfast.inference.parts import Parts, Row
+from rrfast.inference.table_file import write_rows
 
 #: NaN logits for what is nearly white; an error or a kill at the pass and in the process told.
 MODEL = """
@@ -744,7 +744,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any
         def stop(*_: Any) -> Iterator[Row]:
             raise KeyboardInterrupt
 
-        patch.setattr("rrfast.evaluate.score_parts._rows", stop)
+        patch.setattr("rrfast.inference.score_parts._rows", stop)
         with pytest.raises(KeyboardInterrupt):
             quiet(*arguments, **options)
 
@@ -1042,7 +1042,7 @@ def test_what_is_missing_is_said_before_the_work(
 
 
 def test_no_validation_split(nets: str, tmp_path: Path) -> None:
-    from rrfast.evaluate import given_threshold
+    from rrfast.inference import given_threshold
     from rrfast.train import load_recipe
 
     recipe = load_recipe("digits_rat")

@@ -12,7 +12,7 @@ import rrfast
 
 pytest.importorskip("lightning_fabric")
 
-from rrfast.train.streams import Stream, stream
+from rrfast._seeds import Stream, stream
 
 
 def test_no_two_uses_share_a_stream() -> None:

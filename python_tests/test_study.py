@@ -20,8 +20,8 @@ from PIL import Image
 from rrfast import cli
 from rrfast._lock import alone
 from rrfast.data import image_folder
+from rrfast.data.fingerprint import of_data, of_files
 from rrfast.evaluate import Subject
-from rrfast.evaluate.fingerprint import of_data, of_files
 from rrfast.evaluate.kept import Kept
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.summary import Paired, at, paired

@@ -18,8 +18,8 @@ from PIL import Image
 
 from rrfast.data import Split
 from rrfast.data.cifar import Cifar
+from rrfast.data.splits import Part, divide
 from rrfast.evaluate import Subject, misd, ood, robust, subjects
-from rrfast.evaluate.division import Part, divide
 from rrfast.evaluate.misd.evaluate import _released
 from rrfast.evaluate.ood.appraisal import Ground, tuned
 from rrfast.train import dump_recipe, load_recipe, tasks, train

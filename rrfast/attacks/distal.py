@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_count, check_one_of, describe
+from rrfast._seeds import seeded
 from rrfast.attacks.attack import Attack
 from rrfast.attacks.loss import Loss, confidence
 from rrfast.attacks.pgd import PGD, Keep
 from rrfast.attacks.smoothing import Border, smoothed
-from rrfast.draws import seeded
 from rrfast.engine import Engine
 from rrfast.engine.modules_inside import device_of
 

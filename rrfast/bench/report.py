@@ -110,8 +110,8 @@ def _images(result: dict[str, Any]) -> tuple[int, dict[tuple[str, str], float | 
 def _tuned(result: dict[str, Any]) -> Block:
     """RAT's Table 4."""
     # Here, because it is an extra.
+    from rrfast.data.splits import PROTOCOLS
     from rrfast.evaluate.cell import cell
-    from rrfast.evaluate.division import PROTOCOLS
     from rrfast.evaluate.summary import at, of
 
     rows = result["tuned"]

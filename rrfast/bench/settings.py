@@ -18,7 +18,7 @@ DTYPES = {
     "float16": torch.float16,
 }
 
-#: As `rrfast.evaluate.division.PROTOCOLS`, which is in an extra.
+#: As `rrfast.data.splits.PROTOCOLS`, which is in an extra.
 TUNINGS = ("heldout", "rat")
 #: Pixels of all synthetic images together: 48 GiB of them.
 MOST_PIXELS = 2**32
@@ -41,8 +41,8 @@ def words_of(data: str) -> list[str]:
 def _check_task(data: str) -> None:
     """Raise unless it begins with the name of data that a recipe can have."""
     # Here, because it is an extra.
-    from rrfast.train.own_data import runs_foreign_data
-    from rrfast.train.tasks import TASKS
+    from rrfast.data.own_data import runs_foreign_data
+    from rrfast.data.tasks import TASKS
 
     words = words_of(data)
     name = words[0] if words else ""

@@ -18,7 +18,7 @@ from rrfast.models import Normalize, load_model
 
 if TYPE_CHECKING:
     from rrfast.bench.settings import Settings
-    from rrfast.train.tasks import Task
+    from rrfast.data.tasks import Task
 
 #: Images whose batch statistics a model with random weights gets.
 SETTLED_ON = 64
@@ -142,7 +142,7 @@ def _images(settings: Settings, given: _Given) -> tuple[Tensor, Tensor | None]:
 
 def _of_task(task: Task, given: _Given, samples: int) -> tuple[Tensor, Tensor]:
     """Test images at random, as they may be sorted by class; none that weights were chosen on."""
-    from rrfast.evaluate.division import chosen, tested_on
+    from rrfast.data.splits import chosen, tested_on
 
     if task.test is None:
         raise ValueError(f"data must have a test split, and {given.data} has none")

@@ -30,7 +30,7 @@ def tuned(
     Source: RAT §5.1, §5.4, Table 4.
     """
     # Here, because they are an extra.
-    from rrfast.evaluate.division import tested_on
+    from rrfast.data.splits import tested_on
     from rrfast.evaluate.misd import appraisal
 
     task, options = subject.task, appraisal.Options(batch=max(settings.batch))

@@ -71,8 +71,8 @@ def add_parser(
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the table of `rrfast.evaluate.score`; 1 if an image could not be scored."""
-    from rrfast.evaluate import score
+    """Write the table of `rrfast.inference.score`; 1 if an image could not be scored."""
+    from rrfast.inference import score
 
     given = vars(arguments).copy()
     for name in ("command", "run", "typed"):

@@ -19,7 +19,8 @@ from rrfast.data.noise import gaussian_noise, uniform_noise
 from rrfast.data.noise_images import SmoothedNoise, smoothed_noise
 from rrfast.data.outliers import Outliers, folder_images, random_images, random_textures
 from rrfast.data.patches import random_crops, resized, sample_photos
-from rrfast.data.scikit_digits import Digits, Split, digits, digits_cnn
+from rrfast.data.scikit_digits import Digits, digits, digits_cnn
+from rrfast.data.split import Split
 from rrfast.data.svhn_files import Svhn, svhn
 from rrfast.data.synthetic_task import Synthetic, synthetic, synthetic_cnn
 

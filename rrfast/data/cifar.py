@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from rrfast._checks import check_path, describe
-from rrfast.data.scikit_digits import Split
+from rrfast.data.split import Split
 
 SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 #: Channels, height and width; a file holds all of red, then green, then blue, row by row.

@@ -12,7 +12,7 @@ import torch
 
 from rrfast._checks import check_one_of, check_path, describe, is_integer
 from rrfast.data.npy import npy_array
-from rrfast.data.scikit_digits import Split
+from rrfast.data.split import Split
 
 SOURCE = "https://zenodo.org/records/2535967"
 ARCHIVE, FOLDER = "CIFAR-10-C.tar", "CIFAR-10-C"

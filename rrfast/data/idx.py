@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from rrfast._checks import check_one_of, check_path
-from rrfast.data.scikit_digits import Split
+from rrfast.data.split import Split
 
 #: Height and width.
 IMAGE = (28, 28)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_count, describe
-from rrfast.draws import seeded
+from rrfast._seeds import seeded
 
 
 def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_count
+from rrfast._seeds import own_draws, own_generator, seeded
 from rrfast.data.outliers import Outliers
-from rrfast.draws import own_draws, own_generator, seeded
 
 #: Pixels of the filter to each side of its centre: a kernel of 15 x 15.
 REACH = 7

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rrfast._checks import check_count, check_floating, check_path, describe
+from rrfast._seeds import own_draws, seeded
 from rrfast.data.folder import SUFFIXES, image_files, read_bytes, require_pillow
 from rrfast.data.npy import npy_array
-from rrfast.draws import own_draws, seeded
 
 SOURCE = "https://github.com/hendrycks/outlier-exposure"
 FILE = "300K_random_images.npy"

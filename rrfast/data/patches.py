@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rrfast._checks import check_count, check_one_of, describe
+from rrfast._seeds import seeded
 from rrfast.data.folder import SUFFIXES, image_files, read_image, require_pillow
 from rrfast.data.noise import batch_shape
-from rrfast.draws import seeded
 
 #: A folder, or images [C, h, w].
 Images = str | os.PathLike[str] | Sequence[Tensor] | Tensor

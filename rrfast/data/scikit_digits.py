@@ -8,14 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rrfast._checks import check_number, check_seed, is_integer
-from rrfast.draws import seeded, weights_by
-
-
-class Split(NamedTuple):
-    """Images and their labels."""
-
-    x: Tensor  #: [n, channels, height, width] float32 in [0, 1]
-    y: Tensor  #: [n] int64, from 0
+from rrfast._seeds import seeded, weights_by
+from rrfast.data.split import Split
 
 
 class Digits(NamedTuple):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from rrfast._checks import check_path
-from rrfast.data.scikit_digits import Split
+from rrfast.data.split import Split
 
 SOURCE = "http://ufldl.stanford.edu/housenumbers"
 #: Height, width and channels; the number of the image comes last in the file.

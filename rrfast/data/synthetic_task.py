@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rrfast._checks import check_count, check_seed, describe, is_integer, is_number
-from rrfast.data.scikit_digits import Split
-from rrfast.draws import seeded, weights_by
+from rrfast._seeds import seeded, weights_by
+from rrfast.data.split import Split
 
 #: Textures per class, and waves per texture.
 TEXTURES, WAVES = 3, 6

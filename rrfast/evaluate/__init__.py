@@ -1,13 +1,11 @@
-"""Tables and figures of the papers, made from trainings; and scores of images without labels."""
+"""Tables and figures of the papers, made from trainings."""
 
 from rrfast.evaluate import distal, misd, ood, robust
 from rrfast.evaluate.ablate import ablate
 from rrfast.evaluate.report import report
-from rrfast.evaluate.score import Scoring, score
 from rrfast.evaluate.subject import Subject, subjects
 
 __all__ = [
-    "Scoring",
     "Subject",
     "ablate",
     "distal",
@@ -15,6 +13,5 @@ __all__ = [
     "ood",
     "report",
     "robust",
-    "score",
     "subjects",
 ]

@@ -9,16 +9,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import torch
 from rich.console import Console
 
 from rrfast import engine, tables
 from rrfast._checks import check_number
+from rrfast._device import chosen_device
 from rrfast._files import write_text
 from rrfast._machine import machine
-from rrfast.evaluate.device import chosen_device
-from rrfast.evaluate.division import PROTOCOLS, SPLITS, Part, divide
+from rrfast.data.splits import PROTOCOLS, SPLITS, Part, divide
 from rrfast.evaluate.misd.appraisal import Options, grounds, measured, shown, tuned
 from rrfast.evaluate.misd.claims import MARKS
 from rrfast.evaluate.summary import Paired, at, counted, of, paired, spread
@@ -28,12 +27,12 @@ from rrfast.scores import SCORES, Radius
 from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.tables import BETTER, CONVENTION, Block, number
-from rrfast.train.recipe import load_trained, make_task
-from rrfast.train.recipe_file import Recipe
-from rrfast.train.variants import Run, train_variants
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from rrfast.train.recipe_file import Recipe
+    from rrfast.train.variants import Run
 
 
 #: The objectives that are compared, and how they are printed.
@@ -113,6 +112,8 @@ def ablate(
     if not isinstance(score_named(score), Radius):
         radii = [name for name, one in SCORES.items() if isinstance(one, Radius)]
         raise ValueError(f"score must be a radius, of {', '.join(radii)}, got {score!r}")
+    from rrfast.train.recipe import make_task  # an extra, which `rrfast report` needs not
+
     divide(make_task(recipe), protocol)
     asked = _Asked(mixup, score, protocol)
     console = console or Console()
@@ -139,6 +140,8 @@ def _ablate(
     command: str,
     console: Console,
 ) -> dict[str, Any]:
+    import msgspec
+
     runs = list(_runs(recipe, out, seeds, asked, console))
     # As it will be read again: None for NaN.
     result: dict[str, Any] = plain(
@@ -173,6 +176,8 @@ def _runs(
         for mixed in ([False, True] if asked.mixup else [False])
         for objective in OBJECTIVES
     }
+    from rrfast.train.variants import train_variants
+
     alpha = asked.mixup or None
     done = train_variants(
         recipe, out / "trainings", list(compared), seeds, mixup=alpha, console=console
@@ -195,6 +200,8 @@ def variant_of(objective: str, mixed: bool) -> str:
 def _evaluated(run: Run, asked: _Asked) -> Iterator[dict[str, Any]]:
     """The metrics of the last weights on the test part of every division."""
     # The recipe is the one that was given: its code ran in the training.
+    from rrfast.train.recipe import load_trained
+
     model, recipe = load_trained(run.folder, trust=True)
     device, batch = chosen_device(None), recipe.training.validation_batch
     model.to(device)

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from rrfast import _sealed
 from rrfast._machine import machine
-from rrfast.evaluate import sealed
-from rrfast.evaluate.fingerprint import of_data
+from rrfast.data.fingerprint import of_data
+from rrfast.data.tasks import Task
 from rrfast.results import plain
 from rrfast.scores.registry import score_named
 from rrfast.selective.classifier import weights_hash
-from rrfast.train.tasks import Task
 
 
 class Kept:
@@ -51,7 +51,7 @@ class Kept:
         self._path = Path(folder) / f"{stem}_{name}.json"
         self._state: dict[str, Any] = {"identity": plain(identity), "known": {}}
         if self._path.is_file():
-            self._state = sealed.read(self._path)
+            self._state = _sealed.read(self._path)
 
     def has(self, key: str) -> bool:
         """Whether the part is known."""
@@ -67,7 +67,7 @@ class Kept:
         """Keep these too."""
         # As they will be read again: without NaN.
         self._state["known"] |= plain(entries)
-        sealed.write(self._path, self._state)
+        _sealed.write(self._path, self._state)
 
 
 def of_score(name: str) -> str:

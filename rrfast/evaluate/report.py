@@ -10,16 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from rrfast._files import write_text
+from rrfast._page import data_url, require_jinja
+from rrfast._page import write_page as write_html
 from rrfast.bench import report as bench
 from rrfast.evaluate.ablate import blocks as ablation_blocks
 from rrfast.evaluate.ablate import conventions as ablation_conventions
 from rrfast.evaluate.ablate import notes as ablation_notes
 from rrfast.evaluate.ablate import write_page as write_ablation_page
-from rrfast.evaluate.page import data_url, require_jinja
-from rrfast.evaluate.page import write_page as write_html
 from rrfast.evaluate.studies import STUDIES
 from rrfast.evaluate.study import Study, write_page
 from rrfast.results import as_written, require_matplotlib
@@ -37,13 +35,8 @@ class Picture(NamedTuple):
     source: str  #: a data: URL
 
 
-class _Head(msgspec.Struct):
-    """What a page says of every result."""
-
-    command: str
-    device: str
-    date: str
-    versions: dict[str, str]
+#: What a page says of every result.
+_HEAD = {"command": str, "device": str, "date": str, "versions": dict}
 
 
 class Section(NamedTuple):
@@ -118,7 +111,8 @@ def _section(folder: Path, name: str, kind: _Kind, page: bool) -> Section:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     try:
-        msgspec.convert(result, _Head)
+        if not all(isinstance(result[name], kind_) for name, kind_ in _HEAD.items()):
+            raise TypeError(f"{', '.join(_HEAD)} say of it what they are not")
         section = kind.section(folder, result)
         if page:
             kind.write(folder, result)

@@ -16,22 +16,22 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from rrfast import tables
 from rrfast._checks import make_folder
+from rrfast._device import chosen_device
 from rrfast._files import remove_partial, write_text
 from rrfast._machine import machine
+from rrfast.data.splits import Part
 from rrfast.engine import logits
-from rrfast.evaluate.device import chosen_device
-from rrfast.evaluate.division import Part
 from rrfast.evaluate.kept import Kept, identity
 from rrfast.evaluate.subject import Subject
-from rrfast.evaluate.table import harmless
+from rrfast.inference.table_file import harmless
 from rrfast.results import require_matplotlib, results_in, write_figure, write_json
 from rrfast.tables import Block, plain
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from rrfast.data.tasks import Task
     from rrfast.evaluate.drawing import Drawing
-    from rrfast.train.tasks import Task
 
 Result = dict[str, Any]
 

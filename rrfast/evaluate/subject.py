@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
 from rrfast._checks import is_integer
 from rrfast._named_function import named_function
-from rrfast.evaluate.given_model import GivenModel, check_source, given_model
-from rrfast.train.own_data import runs_foreign_data
-from rrfast.train.recipe import check_own_data, check_own_model, named_task, options_of
-from rrfast.train.recipe_file import Recipe, load_recipe
-from rrfast.train.tasks import TASKS, Task
-from rrfast.train.variant_names import ENDINGS, VARIANTS
+from rrfast.data.own_data import runs_foreign_data
+from rrfast.data.tasks import TASKS, Task
+from rrfast.inference.given_model import GivenModel, check_source, given_model
+from rrfast.objectives.variant_names import ENDINGS, VARIANTS
+
+if TYPE_CHECKING:
+    from rrfast.train.recipe_file import Recipe
 
 #: Options of data that say which of one lot of images are trained on, chosen on and tested on.
 _DIVIDING = ("seed", "train", "validation")
@@ -87,6 +88,10 @@ def subjects(
             otherwise than it did, so that it may have seen those it is tested on.
     """
     found = []
+    # Here, and in other functions: what reads recipes is an extra, which `rrfast report` needs not.
+    from rrfast.train.recipe import check_own_data, check_own_model
+    from rrfast.train.recipe_file import load_recipe
+
     sources = [each for source in sources for each in _trainings(source)]
     for source in sources:
         check_source(source)
@@ -177,6 +182,8 @@ def _divided(data: dict[str, Any], seed: int) -> dict[str, Any]:
 
     Of a function of yours any option may.
     """
+    from rrfast.train.recipe import options_of
+
     if runs_foreign_data(data["name"]):
         known = options_of(named_function("data", data["name"]))
         return known | {"seed": seed} | {k: v for k, v in data.items() if k != "name"}
@@ -193,6 +200,8 @@ def _trainings(source: str | Path) -> list[str | Path]:
     """The trainings in a folder that is none itself; anything else as it is."""
     if not Path(source).is_dir() or (Path(source) / "recipe.yaml").is_file():
         return [source]
+    from rrfast.train.recipe_file import load_recipe
+
     labels = list(VARIANTS.values())
 
     def place(folder: Path) -> tuple[int, str]:
@@ -211,6 +220,8 @@ def _trainings(source: str | Path) -> list[str | Path]:
 def _load(
     given: Callable[[], GivenModel], data: dict[str, Any], seed: int
 ) -> tuple[nn.Module, Task]:
+    from rrfast.train.recipe import named_task
+
     return given().model, named_task(data, seed)
 
 

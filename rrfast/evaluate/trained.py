@@ -8,8 +8,8 @@ from typing import NamedTuple
 from rrfast.evaluate.cell import difference
 from rrfast.evaluate.drawing import trainings
 from rrfast.evaluate.summary import Paired, Row, Value, of, paired, runs_of
+from rrfast.objectives.variant_names import VARIANTS
 from rrfast.tables import Block
-from rrfast.train.variant_names import VARIANTS
 
 #: What all are compared with, where it is there; else the first training.
 BASELINE = VARIANTS["standard"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from rrfast.draws import seeded
+from rrfast._seeds import seeded
 from rrfast.metrics.ranking import Ranking, rank
 from rrfast.metrics.registry import Metric, find
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from rrfast._checks import check_count
-from rrfast.draws import weights_by
+from rrfast._seeds import weights_by
 
 #: Channels of the three convolutions, each of which halves the image.
 WIDTHS = (32, 64, 128)

@@ -15,7 +15,7 @@ from torch import nn
 from rrfast import _torch_file
 from rrfast._checks import check_count, check_seed, meant
 from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
-from rrfast.draws import weights_by
+from rrfast._seeds import weights_by
 
 #: Modules whose models are this library's; one that ends in .py would be a file.
 _OWN = re.compile(r"rrfast\.(data|models)(\.\w+)*(?<!\.py)")

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrfast._checks import check_count
-from rrfast.draws import weights_by
+from rrfast._seeds import weights_by
 from rrfast.models.he_normal import he_normal_
 
 #: Of the three groups of units.

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rrfast._checks import check_count
-from rrfast.draws import weights_by
+from rrfast._seeds import weights_by
 
 #: Of the four groups of two units.
 WIDTHS = (64, 128, 256, 512)

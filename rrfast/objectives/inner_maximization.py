@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from rrfast.draws import own_generator
+from rrfast._seeds import own_generator
 from rrfast.engine import Engine, check_input
 from rrfast.engine.box import within
 

@@ -18,12 +18,12 @@ except ImportError as error:
         "Install them with: pip install 'rrfast[train]'"
     ) from error
 
+from rrfast.data.tasks import OUTLIERS, TASKS, Task
+from rrfast.objectives.variant_names import VARIANTS
 from rrfast.train.loop import Fitted, NonFiniteLossError, fit, is_first_process, make_fabric
 from rrfast.train.recipe import Trained, load_trained, train
 from rrfast.train.recipe_file import Recipe, dump_recipe, load_recipe, parse_options, recipes
 from rrfast.train.settings import Augment, Training, ValidationAttack
-from rrfast.train.tasks import OUTLIERS, TASKS, Task
-from rrfast.train.variant_names import VARIANTS
 from rrfast.train.variants import Run, train_variants, variant
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from rrfast._checks import plain
 from rrfast._digest import digest_of
 from rrfast.data import ImageFolder, Split
+from rrfast.data.loader import length
 from rrfast.data.outliers import ImageFiles
-from rrfast.train.batches import length
 
 if TYPE_CHECKING:
+    from rrfast.data.loader import Data
     from rrfast.objectives import Objective
-    from rrfast.train.batches import Data
     from rrfast.train.settings import Training
 
 #: Of what a checkpoint says of its training; another one is another version of rrfast's.

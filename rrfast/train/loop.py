@@ -21,15 +21,16 @@ from torch import Tensor, nn
 from rrfast import _files, _torch_file, engine
 from rrfast._checks import check_folder, check_labels, describe, make_folder
 from rrfast._lock import alone
+from rrfast._seeds import Stream, stream
+from rrfast.data.loader import Data, length
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
 from rrfast.objectives.objective import ignored_label
 from rrfast.train.bar import Bar
-from rrfast.train.batches import Data, Loader, Plan, Share, length
+from rrfast.train.batches import Loader, Plan, Share
 from rrfast.train.identity import FORMAT, Identity, identity
 from rrfast.train.schedule import make_optimizer, make_schedule
 from rrfast.train.settings import Training
-from rrfast.train.streams import Stream, stream
 from rrfast.train.validate import Validator
 
 if TYPE_CHECKING:

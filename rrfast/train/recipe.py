@@ -15,15 +15,16 @@ from torch import nn
 from rrfast import _torch_file
 from rrfast._checks import is_number, meant
 from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
+from rrfast._seeds import globally_seeded
 from rrfast.data import Split
+from rrfast.data.loader import Data
+from rrfast.data.own_data import check_task, runs_foreign_data
+from rrfast.data.tasks import NOISE, OUTLIERS, TASKS, Task
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.models.load import runs_foreign_code
 from rrfast.objectives import OBJECTIVES, Objective
-from rrfast.train.batches import Data, globally_seeded
 from rrfast.train.loop import Fitted, fit
-from rrfast.train.own_data import check_task, runs_foreign_data
 from rrfast.train.recipe_file import Options, Recipe, dump_recipe, load_recipe
-from rrfast.train.tasks import NOISE, OUTLIERS, TASKS, Task
 
 T = TypeVar("T")
 _TRUST = "If you know it, or the training is your own, say so with --trust (in Python trust=True)"

@@ -16,8 +16,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from rrfast._checks import meant
+from rrfast.objectives.variant_names import VARIANTS, check_variant
 from rrfast.train.settings import Training
-from rrfast.train.variant_names import VARIANTS, check_variant
 
 T = typing.TypeVar("T")
 Options = dict[str, Any]

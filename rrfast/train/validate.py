@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from rrfast import engine
 from rrfast.attacks import PGD
 from rrfast.data import Split
+from rrfast.data.loader import length
 from rrfast.engine.box import within
 from rrfast.metrics import aurc
 from rrfast.scores import SCORES
-from rrfast.train.batches import Loader, Share, length
+from rrfast.train.batches import Loader, Share
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from rrfast.train.batches import Data
+    from rrfast.data.loader import Data
     from rrfast.train.settings import Training
 
 

@@ -14,11 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from rrfast._checks import meant
 from rrfast.data import ImageFolder, Split
+from rrfast.data.tasks import OUTLIERS, Task
 from rrfast.objectives import OBJECTIVES
+from rrfast.objectives.variant_names import ENDINGS, check_variant
 from rrfast.train.recipe import CRITERION, check_name, make_task, prepare, train
 from rrfast.train.recipe_file import Recipe, changed_training
-from rrfast.train.tasks import OUTLIERS, Task
-from rrfast.train.variant_names import ENDINGS, check_variant
 
 #: Data on which OpenMix mixes with textures unless it is told otherwise. On CIFAR the papers have
 #: the 300K Random Images, and on ImageNet Places365: there it is told.

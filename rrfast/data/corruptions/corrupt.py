@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_floating, check_one_of, check_seed, describe, is_integer
+from rrfast._seeds import seeded
 from rrfast.data.cifar_c import SEVERITIES
 from rrfast.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
 from rrfast.data.corruptions.digital import (
@@ -19,7 +20,6 @@ from rrfast.data.corruptions.digital import (
 from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.noise import gaussian_noise, impulse_noise, shot_noise
 from rrfast.data.corruptions.weather import brightness, fog, frost, snow
-from rrfast.draws import seeded
 
 #: Least height and width, in pixels. Every corruption still does something there.
 LEAST_SIDE = 8

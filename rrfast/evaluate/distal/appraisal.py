@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rrfast._seeds import Stream, stream
 from rrfast.attacks import DISTAL, PGD, Distal, distal_examples
+from rrfast.data.splits import Part
 from rrfast.engine import Engine
-from rrfast.evaluate.division import Part
 from rrfast.evaluate.interval import interval
 from rrfast.metrics import (
     acceptance_threshold,
@@ -23,7 +24,6 @@ from rrfast.metrics import (
     thresholded_error,
 )
 from rrfast.scores import MSR, predict
-from rrfast.train.streams import Stream, stream
 
 #: Edges of the bins in which log-odds are counted; what is beyond is in the outermost.
 EDGES = tuple(i / 2 for i in range(-8, 49))

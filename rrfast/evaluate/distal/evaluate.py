@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rrfast._checks import check_count, check_number, check_once, check_one_of
 from rrfast.attacks import DISTAL
+from rrfast.data.splits import chosen, divide
 from rrfast.evaluate.distal.appraisal import (
     Confidences,
     Options,
@@ -25,7 +26,6 @@ from rrfast.evaluate.distal.appraisal import (
 )
 from rrfast.evaluate.distal.figures import figures
 from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
-from rrfast.evaluate.division import chosen, divide
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.results import plain

@@ -18,9 +18,9 @@ from rrfast.evaluate.summary import (
     runs_of,
     spread,
 )
+from rrfast.objectives.variant_names import VARIANTS
 from rrfast.scores.registry import STEP
 from rrfast.tables import Block
-from rrfast.train.variant_names import VARIANTS
 
 #: The radius that is compared, the first of these that there is.
 RADII = ("radius_fast", "radius_search", "radius_bs", "radius_grad")

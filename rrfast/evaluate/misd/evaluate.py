@@ -14,7 +14,8 @@ from rich.console import Console
 
 from rrfast._checks import check_count, check_once, check_one_of
 from rrfast.data import CORRUPTIONS, cifar10c
-from rrfast.evaluate.division import DRAWN, PROTOCOLS, SPLITS, Division, Part, tested_on
+from rrfast.data.splits import DRAWN, PROTOCOLS, SPLITS, Division, Part, tested_on
+from rrfast.data.tasks import Task
 from rrfast.evaluate.kept import Kept, of_score
 from rrfast.evaluate.misd.appraisal import (
     Ground,
@@ -36,7 +37,6 @@ from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius
 from rrfast.scores.registry import score_named
 from rrfast.tables import SHOWN, settings
-from rrfast.train.tasks import Task
 
 #: The scores of the logits, at the temperature that is tuned; and some of them after ODIN's step.
 _LOGITS = tuple(name for name in SCORES if not name.startswith("radius"))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rrfast.data.splits import chosen
 from rrfast.engine import Engine, logits
-from rrfast.evaluate.division import chosen
 from rrfast.metrics import auroc
 
 if TYPE_CHECKING:
+    from rrfast.data.loader import Data
     from rrfast.evaluate.misd.appraisal import Ground
-    from rrfast.train.batches import Data
 
 
 def train_accuracy(on: Ground, train: Data, batch: int) -> float:

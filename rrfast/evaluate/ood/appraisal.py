@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rrfast._seeds import Stream, stream
+from rrfast.data.loader import Data, length
+from rrfast.data.splits import Division, Part, divide, tested_on
+from rrfast.data.tasks import Task
 from rrfast.engine import logits
-from rrfast.evaluate.division import Division, Part, divide, tested_on
 from rrfast.evaluate.ood.outside import (
     OUTSIDE,
     Wanted,
@@ -37,9 +40,6 @@ from rrfast.scores import ODIN_GRIDS, Score, predict
 from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.scores.tuning import best_apart, grid_points
-from rrfast.train.batches import Data, length
-from rrfast.train.streams import Stream, stream
-from rrfast.train.tasks import Task
 
 #: ODIN §4.3, with what is inside in the place of right predictions; the detection error as its
 #: formula has it, and the least one over all thresholds, as most of its Table 2 (errata 30).

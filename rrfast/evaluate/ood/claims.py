@@ -13,8 +13,8 @@ from rrfast.evaluate.ood.appraisal import ACCEPTED
 from rrfast.evaluate.ood.effects import COLD, HOT, fpr_at
 from rrfast.evaluate.ood.resisted import kind_of, with_not_resisted
 from rrfast.evaluate.summary import Paired, Row, Value, at, counted, of, paired, runs_of
+from rrfast.objectives.variant_names import VARIANTS
 from rrfast.tables import Block
-from rrfast.train.variant_names import VARIANTS
 
 #: Of a verdict of -1, 0 and 1.
 MARKS = "✓·✗"

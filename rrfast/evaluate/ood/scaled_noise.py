@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from rrfast import ops
+from rrfast._seeds import Stream, stream
 from rrfast.attacks.loss import confidence
 from rrfast.data import uniform_noise
 from rrfast.engine import logits
 from rrfast.evaluate.ood.appraisal import Ground
 from rrfast.evaluate.ood.scaling import confidence_scaling, scaled_up
-from rrfast.train.streams import Stream, stream
 
 #: The confidences that scaled noise is to reach, without a box and in it.
 SURE, SURE_IN_BOX, BOX = 0.999, 0.95, (0.0, 1.0)

@@ -14,7 +14,8 @@ from torch import Tensor
 from rrfast._checks import check_count, check_number, check_once, check_one_of
 from rrfast.attacks import ATTACKS
 from rrfast.attacks.autoattack_package import the_package
-from rrfast.evaluate.division import chosen, tested_on
+from rrfast.data.loader import length
+from rrfast.data.splits import chosen, tested_on
 from rrfast.evaluate.interval import interval
 from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.standing import (
@@ -32,8 +33,7 @@ from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, not
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.metrics import accuracy
-from rrfast.train.batches import length
-from rrfast.train.variant_names import VARIANTS
+from rrfast.objectives.variant_names import VARIANTS
 
 #: What IRAT calls Standard, of which its Fig. 2 to 4 are.
 STANDARD = VARIANTS["pgd_at"]

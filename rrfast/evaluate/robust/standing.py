@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import ops
+from rrfast._seeds import Stream, stream
 from rrfast.attacks import ATTACKS, PGD, Square, beyond_gradients, sanity
+from rrfast.data.splits import Part
 from rrfast.engine import logits
-from rrfast.evaluate.division import Part
 from rrfast.objectives import incorrect_rate_correlation
-from rrfast.train.streams import Stream, stream
 
 if TYPE_CHECKING:
     from rrfast.attacks import Attack

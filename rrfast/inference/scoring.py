@@ -14,22 +14,22 @@ from rich.console import Console
 from torch import nn
 
 from rrfast._checks import check_count
+from rrfast._device import chosen_device
 from rrfast._machine import machine
-from rrfast.evaluate.device import chosen_device
-from rrfast.evaluate.gallery import Gallery
-from rrfast.evaluate.given_gallery import GivenGallery
-from rrfast.evaluate.given_model import given_model
-from rrfast.evaluate.given_threshold import (
+from rrfast._processes import processes
+from rrfast.inference.gallery import Gallery
+from rrfast.inference.given_gallery import GivenGallery
+from rrfast.inference.given_model import given_model
+from rrfast.inference.given_threshold import (
     GivenThreshold,
     load_classifier,
     score_name,
     training_size,
 )
-from rrfast.evaluate.inputs import Shape, first_shape, open_images
-from rrfast.evaluate.parts import Parts, Row, differing
-from rrfast.evaluate.processes import processes
-from rrfast.evaluate.score_parts import Job, score_parts
-from rrfast.evaluate.table import require_format, write_rows
+from rrfast.inference.inputs import Shape, first_shape, open_images
+from rrfast.inference.parts import Parts, Row, differing
+from rrfast.inference.score_parts import Job, score_parts
+from rrfast.inference.table_file import require_format, write_rows
 from rrfast.models import Normalize
 from rrfast.results import write_json
 from rrfast.scores import DEFAULT, SCORES, Score
@@ -106,10 +106,9 @@ def score(
     how it was chosen.
 
     Args:
-        model: As `rrfast.evaluate.given_model.given_model` takes it: the folder of a training, or a
-            specification.
-        source: As `rrfast.evaluate.inputs.open_images` takes it: a folder or a .npy file.
-        out: Ends in .csv or .parquet (`rrfast.evaluate.table`); its folder is made.
+        model: The folder of a training, or a specification of `rrfast.models.load_model`.
+        source: As `rrfast.inference.inputs.open_images` takes it: a folder or a .npy file.
+        out: Ends in .csv or .parquet (`rrfast.inference.table_file`); its folder is made.
         weights: As of `given_model`.
         classes: As of `given_model`.
         normalize: As of `given_model`.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rrfast.data import ImageFolder, Split
-from rrfast.train.batches import Data
+from rrfast.data.loader import Data
 
 
 def of_files(root: Path, names: Iterable[str]) -> str:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from rrfast.evaluate.inputs import Images
-from rrfast.evaluate.page import data_url, write_page
-from rrfast.evaluate.parts import Row
+from rrfast._page import data_url, write_page
+from rrfast.inference.inputs import Images
+from rrfast.inference.parts import Row
 
 #: Longer side of a thumbnail in pixels: twice what a card is wide, for screens with fine pixels.
 SIDE = 320

@@ -18,7 +18,7 @@ def write_page(out: Path, template: str, **content: object) -> None:
 
     Args:
         out: The file.
-        template: A file beside this one that extends page.html.
+        template: A file in rrfast/pages that extends page.html.
         content: What the template asks for.
 
     Raises:
@@ -27,7 +27,7 @@ def write_page(out: Path, template: str, **content: object) -> None:
     from jinja2 import Environment, PackageLoader
 
     room = Environment(
-        loader=PackageLoader("rrfast", "evaluate"),
+        loader=PackageLoader("rrfast", "pages"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

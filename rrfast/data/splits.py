@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_one_of
-from rrfast.train.batches import Data, Loader, Share, length
-from rrfast.train.settings import Training
-from rrfast.train.streams import Stream, stream
-from rrfast.train.tasks import Task
+from rrfast._seeds import Stream, stream
+from rrfast.data.loader import Data, length, read
+from rrfast.data.tasks import Task
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -43,11 +42,11 @@ class Part(NamedTuple):
         self, size: int, device: torch.device, workers: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """(x, y) on a device, images as they are, no batch empty; each can be asked for again."""
-        loader = Loader(self.data, Training(epochs=1, workers=workers), device, 0)
         # Of no places, `split` makes one part of none.
         parts = self.places.split(size) if len(self.places) else ()
-        for (batch,) in loader([Share(0, i, (part,)) for i, part in enumerate(parts)]):
-            yield batch
+        pin_memory = device.type == "cuda"
+        for x, y in read(self.data, parts, workers=workers, pin_memory=pin_memory):
+            yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
 
 
 class Division(NamedTuple):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rrfast._checks import check_count, check_dense, check_labels, describe
 from rrfast.data import Split
-from rrfast.train.tasks import TASKS, Task
+from rrfast.data.tasks import TASKS, Task
 
 #: Images of the split that CIFAR-10-C corrupts.
 CIFAR10_TEST = 10_000

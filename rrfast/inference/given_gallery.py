@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from rrfast import engine
 from rrfast._checks import check_count
+from rrfast._page import require_jinja
 from rrfast.data import image_folder
 from rrfast.data.folder import require_pillow
-from rrfast.evaluate.inputs import Shape
-from rrfast.evaluate.page import require_jinja
+from rrfast.inference.inputs import Shape
 from rrfast.selective import SelectiveClassifier
-from rrfast.train.recipe_file import Recipe
+
+if TYPE_CHECKING:
+    from rrfast.train.recipe_file import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class GivenGallery:
 
     Attributes:
         out: An HTML file; None for none.
-        shown: How many images of a section are shown, as `rrfast.evaluate.gallery.Gallery` has it.
+        shown: How many images of a section are shown, as `rrfast.inference.gallery.Gallery` has it.
         class_names: The names of the classes, in the order of the logits; or a file of them in
             UTF-8, a line each. None for those of a training on a folder of images: its sub-folders.
 

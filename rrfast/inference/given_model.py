@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
 from rrfast.models import SPECIFICATIONS, Normalize, load_model
-from rrfast.train.recipe import load_trained
-from rrfast.train.recipe_file import Recipe
+
+if TYPE_CHECKING:
+    from rrfast.train.recipe_file import Recipe
 
 
 def check_source(source: str | Path) -> None:
@@ -65,6 +66,10 @@ def given_model(
                     f"{name} must not be given for the folder of a training, whose recipe says it, "
                     f"got {value!r} for {source}"
                 )
+        from rrfast.train.recipe import (
+            load_trained,  # an extra, which a specification does not need
+        )
+
         kind = "last" if weights is None else str(weights)
         return GivenModel(*load_trained(source, kind, trust=trust))
     check_source(source)

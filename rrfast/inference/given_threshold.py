@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from rrfast._checks import is_number
-from rrfast.evaluate.division import Part
-from rrfast.evaluate.inputs import Shape
+from rrfast.data.splits import Part
+from rrfast.data.tasks import TASKS
+from rrfast.inference.inputs import Shape
 from rrfast.scores import SCORES, Score
 from rrfast.selective import SelectiveClassifier
-from rrfast.train.recipe import RECIPE, check_own_data, make_task
-from rrfast.train.recipe_file import Recipe
-from rrfast.train.tasks import TASKS
+
+if TYPE_CHECKING:
+    from rrfast.train.recipe_file import Recipe
 
 AIMS = ("coverage", "reject_errors", "target_risk")
 
@@ -69,6 +70,8 @@ class GivenThreshold:
         Nor are data made that the folder names as somebody's code, unless `trust` says so.
         """
         if self.aim and recipe is not None and not trust:
+            from rrfast.train.recipe import RECIPE, check_own_data
+
             check_own_data(recipe, folder / RECIPE)
         if self.aim and recipe is None:
             raise ValueError(
@@ -215,6 +218,8 @@ def _fit(
     shape: Shape | None,
 ) -> str:
     """Fit, and say how."""
+    from rrfast.train.recipe import make_task
+
     validation = make_task(recipe).validation
     if validation is None:
         raise ValueError(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_count, check_path, check_seed, is_integer, is_number
+from rrfast._seeds import Stream, seeded, stream
 from rrfast.data import (
     EMNIST_CLASSES,
     Cifar,
@@ -31,9 +32,7 @@ from rrfast.data import (
     synthetic,
 )
 from rrfast.data.folder import ImageFolder
-from rrfast.draws import seeded
-from rrfast.train.batches import Data, length
-from rrfast.train.streams import Stream, stream
+from rrfast.data.loader import Data, length
 
 Images = TypeVar("Images", Split, ImageFolder)
 

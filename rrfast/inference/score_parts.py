@@ -13,14 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
-from rrfast.evaluate.inputs import Images, Read, Reads, Shape, collate
-from rrfast.evaluate.parts import Parts, Row
-from rrfast.evaluate.processes import Processes
+from rrfast._processes import Processes
+from rrfast.inference.inputs import Images, Read, Reads, Shape, collate
+from rrfast.inference.parts import Parts, Row
 from rrfast.selective import SelectiveClassifier
-from rrfast.train.recipe_file import Recipe
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
+
+    from rrfast.train.recipe_file import Recipe
 
 NAN = "the model's score is NaN: a logit or a gradient is, or has overflowed"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from rrfast._files import write
-from rrfast.evaluate.parts import Row
+from rrfast.inference.parts import Row
 
 FORMATS = (".csv", ".parquet")
 #: What a spreadsheet takes for the beginning of a formula, in their wide forms too.

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rrfast import _sealed
 from rrfast._checks import make_folder
 from rrfast._files import remove_partial
 from rrfast._lock import alone
-from rrfast.evaluate import sealed
 
 
 class Row(NamedTuple):
@@ -74,7 +74,7 @@ class Parts:
         if self.folder.is_symlink() or (self.folder.exists() and not self.folder.is_dir()):
             raise NotADirectoryError(f"{self.folder} must be a folder or not be there: delete it")
         if self._manifest.is_file():
-            there = sealed.read(self._manifest)
+            there = _sealed.read(self._manifest)
             # As JSON has it: lists for tuples.
             name = differing(json.loads(json.dumps(pinned)), there["pinned"])
             if name is not None:
@@ -89,7 +89,7 @@ class Parts:
         chosen = choose()
         self.remove()
         make_folder("the folder for parts of out", self.folder)
-        sealed.write(self._manifest, {"pinned": pinned, "chosen": chosen})
+        _sealed.write(self._manifest, {"pinned": pinned, "chosen": chosen})
         return chosen
 
     def missing(self) -> list[int]:
@@ -98,7 +98,7 @@ class Parts:
 
     def write(self, part: int, rows: Iterable[Row]) -> None:
         """The rows of one part, whole or not at all."""
-        sealed.write(self._file(part), [list(row) for row in rows])
+        _sealed.write(self._file(part), [list(row) for row in rows])
 
     def rows(self) -> Iterator[list[Row]]:
         """All rows, part by part.
@@ -108,7 +108,7 @@ class Parts:
         """
         for part in range(len(self)):
             file = self._file(part)
-            rows = [Row(*row) for row in sealed.read(file)]
+            rows = [Row(*row) for row in _sealed.read(file)]
             if len(rows) != len(self.places(part)):
                 raise ValueError(
                     f"{file} must have {len(self.places(part))} rows, and has {len(rows)}: delete "
