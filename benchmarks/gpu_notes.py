@@ -26,13 +26,13 @@ from benchmarks.contest import FEWER_IMAGES, IMAGES, LOGITS, Images, Logits
 from benchmarks.cubins import Kernel, Resources
 from benchmarks.roofline import GPU, Census, census
 from rrfast import _native, ops
+from rrfast._tables import Block, markdown
 from rrfast.bench import contestants
 from rrfast.data import digits_cnn
 from rrfast.methods import METHODS
 from rrfast.models import load_model
 from rrfast.objectives import RAT, Standard
 from rrfast.ops import accumulate_dtype
-from rrfast.tables import Block, markdown
 
 HERE = Path(__file__).parent
 NOTES = HERE / "GPU.md"

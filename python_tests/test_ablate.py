@@ -18,7 +18,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from rrfast import cli
-from rrfast.evaluate import ablate, misd, report, subjects
+from rrfast.evaluate import ablate, misd, subjects
 from rrfast.evaluate.ablate import (
     COLUMNS,
     OBJECTIVES,
@@ -31,6 +31,7 @@ from rrfast.evaluate.ablate import (
 )
 from rrfast.metrics import aurc
 from rrfast.objectives import RAT, Mixup, Standard
+from rrfast.report import report
 from rrfast.scores import SCORES
 from rrfast.train import load_recipe, load_trained, variant
 from rrfast.train.recipe import make_objective, make_task

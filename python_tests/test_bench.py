@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 
 import rrfast
-from rrfast import bench, cli, turns
+from rrfast import _turns, bench, cli
 from rrfast.bench import contestants, quality
 from rrfast.bench.pareto import SETTINGS, settings_of
 from rrfast.bench.speed import rows_of
@@ -160,14 +160,14 @@ def test_turns():
         time.sleep(seconds)
         return name
 
-    timed = turns.Turns(
+    timed = _turns.Turns(
         lambda: sleep("floor", 0.01),
         {name: lambda n=name, s=s: sleep(n, s) for name, s in slept.items()},
         seconds=0.05,
         device=torch.device("cpu"),
     ).take()
     assert timed["one"].first == "one"
-    assert len(timed["one"].own) == len(timed["one"].floor) >= turns.LEAST
+    assert len(timed["one"].own) == len(timed["one"].floor) >= _turns.LEAST
     assert timed["two"].seconds() >= 0.02
     # Everyone runs right after the floor, in turns.
     assert calls[:7] == ["floor", "floor", "one", "floor", "two", "floor", "one"]
@@ -178,7 +178,7 @@ def test_turns_of_the_slow_and_of_the_broken():
     def broken():
         raise RuntimeError("out of memory\nand so on")
 
-    timed = turns.Turns(
+    timed = _turns.Turns(
         lambda: None,
         {"slow": lambda: time.sleep(0.02), "broken": broken},
         seconds=1e-3,

@@ -26,10 +26,11 @@ pytest.importorskip("matplotlib")
 import rrfast
 import rrfast.scores.entropy
 from rrfast import cli
+from rrfast._tables import Block, markdown, settings
 from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits, digits_cnn
 from rrfast.data.splits import Division, Part, divide
-from rrfast.evaluate import Subject, drawing, misd, report, subjects
+from rrfast.evaluate import Subject, drawing, misd, subjects
 from rrfast.evaluate.misd import choice, claims, figures, tables
 from rrfast.evaluate.misd.appraisal import (
     COVERAGES,
@@ -49,9 +50,9 @@ from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.summary import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize
+from rrfast.report import report
 from rrfast.scores import ODIN, SCORES, TEMPERATURES, Preprocessed, Radius, RelU, Score
 from rrfast.scores.registry import score_named
-from rrfast.tables import Block, markdown, settings
 from rrfast.train import TASKS, Task, dump_recipe, load_recipe, train_variants
 
 CPU = torch.device("cpu")

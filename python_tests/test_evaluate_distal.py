@@ -20,10 +20,11 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from rrfast import cli
+from rrfast._results import plain
 from rrfast.attacks import DISTAL, Distal, distal_examples, distal_noise
 from rrfast.data import Split, digits_cnn
 from rrfast.data.splits import Part, chosen
-from rrfast.evaluate import Subject, distal, report
+from rrfast.evaluate import Subject, distal
 from rrfast.evaluate.distal import figures, tables
 from rrfast.evaluate.distal.appraisal import (
     EDGES,
@@ -37,7 +38,7 @@ from rrfast.evaluate.distal.appraisal import (
 )
 from rrfast.evaluate.distal.evaluate import _listed, _tensor
 from rrfast.metrics import acceptance_threshold, false_acceptance
-from rrfast.results import plain
+from rrfast.report import report
 from rrfast.scores import MSR
 from rrfast.train import TASKS
 

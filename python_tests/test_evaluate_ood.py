@@ -26,9 +26,10 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from rrfast import cli
+from rrfast._tables import number
 from rrfast.data import Split, smoothed_noise
 from rrfast.data.splits import Part
-from rrfast.evaluate import Subject, ood, report
+from rrfast.evaluate import Subject, ood
 from rrfast.evaluate.ood import appraisal, claims, figures, tables
 from rrfast.evaluate.ood.appraisal import (
     ACCEPTED,
@@ -49,9 +50,9 @@ from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, 
 from rrfast.evaluate.ood.scaled_noise import TRIALS, scaled
 from rrfast.evaluate.summary import of
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
+from rrfast.report import report
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
 from rrfast.scores.tuning import grid_points
-from rrfast.tables import number
 from rrfast.train import TASKS, Task
 
 CPU = torch.device("cpu")

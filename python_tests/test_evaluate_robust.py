@@ -29,7 +29,7 @@ from rrfast import cli
 from rrfast.attacks import ATTACKS, PGD, Attacked
 from rrfast.data import Split, digits_cnn
 from rrfast.data.splits import chosen
-from rrfast.evaluate import Subject, report, robust, subjects
+from rrfast.evaluate import Subject, robust, subjects
 from rrfast.evaluate.robust import figures, tables
 from rrfast.evaluate.robust.standing import (
     Ground,
@@ -42,6 +42,7 @@ from rrfast.evaluate.robust.standing import (
     stepped,
     unpacked,
 )
+from rrfast.report import report
 from rrfast.train import TASKS, Task, Training, ValidationAttack, dump_recipe, load_recipe
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ import pytest
 
 from rrfast import cli, demo
 from rrfast._lock import alone
-from rrfast.results import results_in
+from rrfast._results import results_in
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

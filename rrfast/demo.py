@@ -27,11 +27,11 @@ import rrfast
 from rrfast._checks import check_one_of
 from rrfast._files import write_text
 from rrfast._machine import processor
+from rrfast._results import results_in, write_figure, write_json
+from rrfast._tables import SHOWN, number
 from rrfast.data import digits, digits_cnn
 from rrfast.metrics import METRICS
-from rrfast.results import results_in, write_figure, write_json
 from rrfast.scores import SCORES
-from rrfast.tables import SHOWN, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

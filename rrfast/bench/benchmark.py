@@ -11,9 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rrfast import tables
+from rrfast import _tables
 from rrfast._files import write_text
 from rrfast._machine import machine
+from rrfast._results import require_matplotlib, results_in, write_json
 from rrfast.bench import figures, report
 from rrfast.bench.pareto import pareto
 from rrfast.bench.settings import Settings
@@ -21,7 +22,6 @@ from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
 from rrfast.bench.throughput import throughput, worth
 from rrfast.bench.tuned import tuned
-from rrfast.results import require_matplotlib, results_in, write_json
 
 
 def run(
@@ -84,7 +84,7 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
         if result["throughput"]:
             written = _write(result, out)
             console.print(report.notes(result), highlight=False, markup=False)
-            console.print(tables.terminal(report.blocks(result)))
+            console.print(_tables.terminal(report.blocks(result)))
             what = "Written" if result["complete"] else "Incomplete, but written"
             console.print(f"\n{what} to {out}: {', '.join(written)}", highlight=False)
     return result

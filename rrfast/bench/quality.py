@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rrfast._tables import SHOWN
 from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.metrics import METRICS
-from rrfast.tables import SHOWN
 
 
 def in_batches(

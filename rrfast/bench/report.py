@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from rrfast import tables
-from rrfast.tables import BETTER, COLUMNS, CONVENTION, Block, number
+from rrfast import _tables
+from rrfast._tables import BETTER, COLUMNS, CONVENTION, Block, number
 
 CLEARER = {"msr": "MSR"}
 
@@ -28,8 +28,8 @@ def blocks(result: dict[str, Any]) -> Iterable[Block]:
 
 def markdown(result: dict[str, Any]) -> str:
     """All of them as a page."""
-    title = f"# rrfast bench: {tables.plain(result['settings']['model'])}"
-    return "\n\n".join([title, notes(result), tables.markdown(blocks(result))]) + "\n"
+    title = f"# rrfast bench: {_tables.plain(result['settings']['model'])}"
+    return "\n\n".join([title, notes(result), _tables.markdown(blocks(result))]) + "\n"
 
 
 def notes(result: dict[str, Any]) -> str:

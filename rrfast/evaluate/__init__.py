@@ -2,7 +2,6 @@
 
 from rrfast.evaluate import distal, misd, ood, robust
 from rrfast.evaluate.ablate import ablate
-from rrfast.evaluate.report import report
 from rrfast.evaluate.subject import Subject, subjects
 
 __all__ = [
@@ -11,7 +10,6 @@ __all__ = [
     "distal",
     "misd",
     "ood",
-    "report",
     "robust",
     "subjects",
 ]

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from rich.console import Console
 
-from rrfast import engine, tables
+from rrfast import _tables, engine
 from rrfast._checks import check_number
 from rrfast._device import chosen_device
 from rrfast._files import write_text
 from rrfast._machine import machine
+from rrfast._results import plain, require_matplotlib, results_in, write_figure, write_json
+from rrfast._tables import BETTER, CONVENTION, Block, number
 from rrfast.data.splits import PROTOCOLS, SPLITS, Part, divide
 from rrfast.evaluate.misd.appraisal import Options, grounds, measured, shown, tuned
 from rrfast.evaluate.misd.claims import MARKS
 from rrfast.evaluate.summary import Paired, at, counted, of, paired, spread
 from rrfast.metrics import METRICS
-from rrfast.results import plain, require_matplotlib, results_in, write_figure, write_json
 from rrfast.scores import SCORES, Radius
 from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
-from rrfast.tables import BETTER, CONVENTION, Block, number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -157,7 +157,7 @@ def _ablate(
         }
     )
     console.print("\n".join(conventions(result)), highlight=False, markup=False)
-    console.print(tables.terminal(blocks(result)))
+    console.print(_tables.terminal(blocks(result)))
     console.print("\n".join(notes(result)), highlight=False, markup=False)
     write_json(out / "ablation.json", result)
     written = ["ablation.json", *write_page(out, result)]
@@ -426,10 +426,11 @@ def _markdown(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     threads = result["recipe"]["training"]["threads"] or result["threads"]
     return (
-        f"# rrfast ablate\n\n{tables.listed(conventions(result))}\n\n"
-        f"{tables.markdown(blocks(result))}\n\n{tables.preformatted(notes(result))}\n\n"
-        f"![AURC and radii](ablation.png)\n\n{tables.code(result['command'])}, {result['device']}, "
-        f"{threads} thread{'s' * (threads > 1)}; {versions}; {result['date']}.\n"
+        f"# rrfast ablate\n\n{_tables.listed(conventions(result))}\n\n"
+        f"{_tables.markdown(blocks(result))}\n\n{_tables.preformatted(notes(result))}\n\n"
+        f"![AURC and radii](ablation.png)\n\n{_tables.code(result['command'])}, "
+        f"{result['device']}, {threads} thread{'s' * (threads > 1)}; {versions}; "
+        f"{result['date']}.\n"
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rrfast._tables import number
 from rrfast.evaluate.summary import Paired, Row, Value, spread
-from rrfast.tables import number
 
 
 def cell(

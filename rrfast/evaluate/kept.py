@@ -13,9 +13,9 @@ from torch import nn
 
 from rrfast import _sealed
 from rrfast._machine import machine
+from rrfast._results import plain
 from rrfast.data.fingerprint import of_data
 from rrfast.data.tasks import Task
-from rrfast.results import plain
 from rrfast.scores.registry import score_named
 from rrfast.selective.classifier import weights_hash
 

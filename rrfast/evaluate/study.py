@@ -14,18 +14,18 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rrfast import tables
+from rrfast import _tables
 from rrfast._checks import make_folder
 from rrfast._device import chosen_device
 from rrfast._files import remove_partial, write_text
 from rrfast._machine import machine
+from rrfast._results import require_matplotlib, results_in, write_figure, write_json
+from rrfast._tables import Block, plain
 from rrfast.data.splits import Part
 from rrfast.engine import logits
 from rrfast.evaluate.kept import Kept, identity
 from rrfast.evaluate.subject import Subject
 from rrfast.inference.table_file import harmless
-from rrfast.results import require_matplotlib, results_in, write_figure, write_json
-from rrfast.tables import Block, plain
 
 if TYPE_CHECKING:
     from torch import nn
@@ -201,7 +201,7 @@ def _write(study: Study, result: Result, out: Path, console: Console) -> None:
     write_text(out / files[1], table.getvalue())
     files += write_page(study, out, result)
     console.print("\n".join(study.conventions(result)), highlight=False, markup=False)
-    console.print(tables.terminal(study.blocks(result)))
+    console.print(_tables.terminal(study.blocks(result)))
     console.print("\n".join(study.notes(result)), highlight=False, markup=False)
     console.print(f"\nWritten to {out}: {', '.join(files)}", highlight=False, markup=False)
 
@@ -223,10 +223,10 @@ def page(study: Study, result: Result, drawings: Sequence[Drawing] = ()) -> str:
         for d in drawings
     )
     notes = study.notes(result)
-    said = f"{tables.preformatted(notes)}\n\n" if notes else ""
+    said = f"{_tables.preformatted(notes)}\n\n" if notes else ""
     return (
-        f"# rrfast evaluate\n\n{tables.listed(study.conventions(result))}\n\n"
-        f"{tables.markdown(study.blocks(result))}\n\n{said}{pictures}"
-        f"{tables.code(result['command'])}, {result['device']}, {result['threads']} "
+        f"# rrfast evaluate\n\n{_tables.listed(study.conventions(result))}\n\n"
+        f"{_tables.markdown(study.blocks(result))}\n\n{said}{pictures}"
+        f"{_tables.code(result['command'])}, {result['device']}, {result['threads']} "
         f"thread{'s' * (result['threads'] > 1)}; {versions}; {result['date']}.\n"
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from rrfast._tables import Block
 from rrfast.evaluate.cell import difference
 from rrfast.evaluate.drawing import trainings
 from rrfast.evaluate.summary import Paired, Row, Value, of, paired, runs_of
 from rrfast.objectives.variant_names import VARIANTS
-from rrfast.tables import Block
 
 #: What all are compared with, where it is there; else the first training.
 BASELINE = VARIANTS["standard"]

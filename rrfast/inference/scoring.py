@@ -17,6 +17,7 @@ from rrfast._checks import check_count
 from rrfast._device import chosen_device
 from rrfast._machine import machine
 from rrfast._processes import processes
+from rrfast._results import write_json
 from rrfast.inference.gallery import Gallery
 from rrfast.inference.given_gallery import GivenGallery
 from rrfast.inference.given_model import given_model
@@ -31,7 +32,6 @@ from rrfast.inference.parts import Parts, Row, differing
 from rrfast.inference.score_parts import Job, score_parts
 from rrfast.inference.table_file import require_format, write_rows
 from rrfast.models import Normalize
-from rrfast.results import write_json
 from rrfast.scores import DEFAULT, SCORES, Score
 from rrfast.selective import SelectiveClassifier
 from rrfast.selective.classifier import weights_hash

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 from torch import Tensor
 
+from rrfast._tables import COLUMNS, Block, markdown, number, settings, terminal
 from rrfast.metrics import Interval, risk_coverage_curve
 from rrfast.metrics.paired import PAIRED
 from rrfast.scores.score import Score
 from rrfast.scores.standing import BEATEN, TAKE, Line, Told, interval, sentence, table
-from rrfast.tables import COLUMNS, Block, markdown, number, settings, terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from rrfast._turns import Timed, Turns
 from rrfast.scores.score import Score
-from rrfast.turns import Timed, Turns
 
 if TYPE_CHECKING:
     from rrfast.engine import Model

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from rrfast._tables import COLUMNS, Block, number
 from rrfast.metrics import METRICS, Interval
 from rrfast.metrics.paired import PAIRED, paired_bootstrap
-from rrfast.tables import COLUMNS, Block, number
 
 #: Metrics of which more is better; of the others less is.
 HIGHER = frozenset({"auroc"})

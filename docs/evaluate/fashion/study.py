@@ -24,10 +24,10 @@ from figure import figure
 from regimes import REGIMES, VARIANTS
 from tables import Study, blocks, summary
 
+from rrfast._results import write_figure
+from rrfast._tables import markdown
 from rrfast.evaluate import study as evaluation
 from rrfast.evaluate.studies import STUDIES
-from rrfast.results import write_figure
-from rrfast.tables import markdown
 from rrfast.train import load_recipe
 
 HERE = Path(__file__).parent

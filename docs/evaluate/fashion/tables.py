@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from predict import Prediction, networks, predictions
 from regimes import REGIMES
 
+from rrfast._tables import Block, number
 from rrfast.evaluate.cell import difference
 from rrfast.evaluate.misd.claims import under_corruption
 from rrfast.evaluate.summary import Paired, Row, Value, at, of, spread
 from rrfast.evaluate.trained import less
-from rrfast.tables import Block, number
 
 #: The radius that the sentences speak of; what stands beside it in the tables.
 RADIUS = "radius_fast"

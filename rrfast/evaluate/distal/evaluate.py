@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from rrfast._checks import check_count, check_number, check_once, check_one_of
+from rrfast._results import plain
 from rrfast.attacks import DISTAL
 from rrfast.data.splits import chosen, divide
 from rrfast.evaluate.distal.appraisal import (
@@ -28,7 +29,6 @@ from rrfast.evaluate.distal.figures import figures
 from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
-from rrfast.results import plain
 
 #: Noise that is attacked.
 KINDS = ("uniform", "smoothed")

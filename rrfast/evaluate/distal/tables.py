@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from rrfast._tables import Block, number
 from rrfast.evaluate.cell import cell, difference, leading
 from rrfast.evaluate.drawing import trainings, weights
 from rrfast.evaluate.summary import Row, at, fewer, of, paired, runs_of, spread
-from rrfast.tables import Block, number
 
 #: Noise as it is and moved, as the rows call it; and as it is printed.
 NOISE = {

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast._seeds import Stream, stream
+from rrfast._tables import SHOWN
 from rrfast.data import corrupt
 from rrfast.data.splits import DRAWN, Division, Part, divide
 from rrfast.data.tasks import Task
@@ -23,7 +24,6 @@ from rrfast.scores.cost import costs_of
 from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.scores.standing import standings
-from rrfast.tables import SHOWN
 
 #: Fig. B.1 looks at predictions whose softmax probability is above each of these.
 ABOVE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from rrfast._tables import COLUMNS, Block, number
 from rrfast.evaluate.cell import cell, difference
 from rrfast.evaluate.summary import Row, at, of, paired, runs_of, spread
 from rrfast.metrics import Interval
@@ -29,7 +30,6 @@ from rrfast.scores.standing import (
     table,
     to_take,
 )
-from rrfast.tables import COLUMNS, Block, number
 
 #: What decides; what tunes too.
 METRIC = "aurc"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from rrfast._tables import Block
 from rrfast.evaluate.cell import difference
 from rrfast.evaluate.summary import (
     Paired,
@@ -20,7 +21,6 @@ from rrfast.evaluate.summary import (
 )
 from rrfast.objectives.variant_names import VARIANTS
 from rrfast.scores.registry import STEP
-from rrfast.tables import Block
 
 #: The radius that is compared, the first of these that there is.
 RADII = ("radius_fast", "radius_search", "radius_bs", "radius_grad")

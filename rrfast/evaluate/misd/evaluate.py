@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from rrfast._checks import check_count, check_once, check_one_of
+from rrfast._tables import SHOWN, settings
 from rrfast.data import CORRUPTIONS, cifar10c
 from rrfast.data.splits import DRAWN, PROTOCOLS, SPLITS, Division, Part, tested_on
 from rrfast.data.tasks import Task
@@ -36,7 +37,6 @@ from rrfast.evaluate.subject import Subject
 from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius
 from rrfast.scores.registry import score_named
-from rrfast.tables import SHOWN, settings
 
 #: The scores of the logits, at the temperature that is tuned; and some of them after ODIN's step.
 _LOGITS = tuple(name for name in SCORES if not name.startswith("radius"))

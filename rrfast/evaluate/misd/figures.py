@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from rrfast._tables import number
 from rrfast.evaluate.drawing import Drawing, legend, panels, trainings
 from rrfast.evaluate.misd.appraisal import COVERAGES, EDGES
 from rrfast.evaluate.summary import Row, Value, at, of, per_run, spread
 from rrfast.scores.registry import STEP
-from rrfast.tables import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

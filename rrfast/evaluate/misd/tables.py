@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rrfast._tables import BETTER, COLUMNS, CONVENTION, SHOWN, Block
 from rrfast.data.splits import PROTOCOLS
 from rrfast.evaluate.cell import cell, leading
 from rrfast.evaluate.misd.choice import choice, choices, first_block, less_msr
@@ -16,7 +17,6 @@ from rrfast.evaluate.summary import Row, Value, at, of, spread
 from rrfast.evaluate.trained import LEGEND as TRAINED
 from rrfast.evaluate.trained import Line, trained
 from rrfast.objectives.variant_names import VARIANTS
-from rrfast.tables import BETTER, COLUMNS, CONVENTION, SHOWN, Block
 
 #: What RAT's Table 2 has a row for: training, and scores of which the first that is there is taken.
 PAPER = (

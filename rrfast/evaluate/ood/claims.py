@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rrfast._tables import Block
 from rrfast.evaluate.cell import difference
 from rrfast.evaluate.ood.appraisal import ACCEPTED
 from rrfast.evaluate.ood.effects import COLD, HOT, fpr_at
 from rrfast.evaluate.ood.resisted import kind_of, with_not_resisted
 from rrfast.evaluate.summary import Paired, Row, Value, at, counted, of, paired, runs_of
 from rrfast.objectives.variant_names import VARIANTS
-from rrfast.tables import Block
 
 #: Of a verdict of -1, 0 and 1.
 MARKS = "✓·✗"

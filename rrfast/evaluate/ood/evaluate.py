@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rrfast._checks import check_count, check_once
 from rrfast._seeds import Stream
+from rrfast._tables import settings
 from rrfast.evaluate.kept import Kept, of_score
 from rrfast.evaluate.misd import SETS as MISD_SETS
 from rrfast.evaluate.ood.appraisal import (
@@ -35,7 +36,6 @@ from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
-from rrfast.tables import settings
 
 #: Sets of scores by name: ODIN's Table 2; and those that few passes give.
 SETS = {

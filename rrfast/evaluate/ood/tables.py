@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from rrfast._tables import Block, number, settings
 from rrfast.evaluate.cell import leading
 from rrfast.evaluate.ood.claims import LEGEND, claim_blocks, sentences
 from rrfast.evaluate.ood.diagnosis import NEAREST
@@ -19,7 +20,6 @@ from rrfast.evaluate.summary import Row, Value, at, of, spread
 from rrfast.evaluate.trained import LEGEND as TRAINED
 from rrfast.evaluate.trained import Line, trained
 from rrfast.scores.score import Point
-from rrfast.tables import Block, number, settings
 
 #: Metric: as printed, factor, digits, whether higher is better.
 COLUMNS = {

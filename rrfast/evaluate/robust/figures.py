@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from rrfast._tables import number
 from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, trainings, weights
 from rrfast.evaluate.robust.tables import (
     ACCURACY,
@@ -17,7 +18,6 @@ from rrfast.evaluate.robust.tables import (
     under,
 )
 from rrfast.evaluate.summary import of, spread
-from rrfast.tables import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

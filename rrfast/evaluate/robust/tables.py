@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rrfast._tables import Block, number
 from rrfast.evaluate.cell import cell, difference, leading
 from rrfast.evaluate.drawing import trainings, weights
 from rrfast.evaluate.summary import Paired, Row, at, fewer, of, paired, runs_of, spread
-from rrfast.tables import Block, number
 
 #: What stands in the place of an attack: none, and all of them.
 CLEAN, WORST = "clean", "worst"

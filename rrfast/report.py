@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rrfast._files import write_text
 from rrfast._page import data_url, require_jinja
 from rrfast._page import write_page as write_html
+from rrfast._results import as_written, require_matplotlib
+from rrfast._tables import Block
 from rrfast.bench import report as bench
 from rrfast.evaluate.ablate import blocks as ablation_blocks
 from rrfast.evaluate.ablate import conventions as ablation_conventions
@@ -20,8 +22,6 @@ from rrfast.evaluate.ablate import notes as ablation_notes
 from rrfast.evaluate.ablate import write_page as write_ablation_page
 from rrfast.evaluate.studies import STUDIES
 from rrfast.evaluate.study import Study, write_page
-from rrfast.results import as_written, require_matplotlib
-from rrfast.tables import Block
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
