@@ -16,11 +16,11 @@ import rrfast
 
 ROOT = Path(rrfast.__file__).parent
 #: From the ground up: a room uses those before it, and none behind it.
-ROOMS = (
-    ("private", "ops", "reference", "engine", "methods", "metrics", "scores", "estimator")
-    + ("attacks", "objectives", "data", "models", "selective", "train", "inference")
-    + ("evaluate", "bench", "report", "demo", "cli", "__main__")
-)
+ROOMS = [
+    *("private", "ops", "reference", "engine", "methods", "metrics", "scores", "estimator"),
+    *("attacks", "objectives", "data", "models", "selective", "train", "inference"),
+    *("evaluate", "bench", "report", "demo", "cli", "__main__"),
+]
 
 
 def modules() -> Iterator[tuple[str, Path]]:
