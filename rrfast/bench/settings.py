@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rrfast.checks import check_count, check_number, check_once, meant
+from rrfast.checks import check_count, check_number, check_once, meant, words_of
 from rrfast.named_function import FORMS
 from rrfast.radius import METHODS
 
@@ -30,27 +30,13 @@ def _check_one_of(name: str, value: str, known: Iterable[str]) -> None:
         raise ValueError(f"{name} must be among {', '.join(known)}, got {value!r}")
 
 
-def words_of(data: str) -> list[str]:
-    """A name and its options, as a shell would have them.
-
-    Raises:
-        ValueError: A quote is not closed.
-    """
-    try:
-        return shlex.split(data)
-    except ValueError as error:
-        raise ValueError(
-            f"data must be a name and its options, quoted as in a shell, got {data!r}: {error}"
-        ) from error
-
-
 def _check_task(data: str) -> None:
     """Raise unless it begins with the name of data that a recipe can have."""
     # Here, because it is an extra.
     from rrfast.train.own_data import runs_foreign_data
     from rrfast.train.tasks import TASKS
 
-    words = words_of(data)
+    words = words_of("data", data)
     name = words[0] if words else ""
     if name not in TASKS and not runs_foreign_data(name):
         raise ValueError(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast.attacks import PGD
-from rrfast.checks import check_number, meant
+from rrfast.checks import check_number, meant, words_of
 from rrfast.data import (
     Split,
     gaussian_noise,
@@ -192,7 +191,7 @@ def _eps(argument: str, default: float) -> float:
 
 
 def _task(argument: str) -> dict[str, Any]:
-    words = shlex.split(argument)
+    words = words_of("task", argument)
     name = words[0] if words else ""
     if not runs_foreign_data(name):
         check_name("data", TASKS, name)
