@@ -324,7 +324,7 @@ def test_what_cannot_be_asked_is_said_before_the_first_training(tmp_path: Path) 
     with pytest.raises(ValueError, match="protocol must be one of heldout, rat, got 'test'"):
         ablate(recipe, tmp_path / "out", protocol="test")
     none = load_recipe("digits_rat", [*CHANGES, "data.validation=0"])
-    with pytest.raises(ValueError, match="data must have a validation split to tune on"):
+    with pytest.raises(ValueError, match="validation part must hold at least two images"):
         ablate(none, tmp_path / "out", protocol="heldout")
     assert not (tmp_path / "out").exists()
 

@@ -228,6 +228,7 @@ def test_names_of_sets(tmp_path: Path) -> None:
         ("gaussian:2", "it takes nothing, got '2'"),
         ("crop", "it must be a folder that exists, got ''"),
         ("resize:nowhere", "it must be a folder that exists, got 'nowhere'"),
+        ("task:svhn folder='a b", "task must be .* quoted as in a shell, .* No closing quotation"),
         ("task:cifar", r"data\.name must be one of digits.* got 'cifar'"),
         ("adversarial_noise:x", "eps must be a number, got 'x'"),
         ("adversarial_noise:-1", "eps must be finite and greater than 0, got -1"),

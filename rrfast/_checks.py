@@ -8,6 +8,7 @@ import errno
 import math
 import numbers
 import os
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -292,6 +293,24 @@ def check_seed(name: str, value: object) -> None:
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if not -(2**63) <= int(value) < 2**64:
         raise ValueError(f"{name} must be from -2**63 to 2**64 - 1, got {value}")
+
+
+def words_of(name: str, text: str) -> list[str]:
+    """A name and its options, as a shell would have them.
+
+    Raises:
+        ValueError: A quote is not closed.
+
+    Example:
+        >>> words_of("data", "cifar10 'folder=my data'")
+        ['cifar10', 'folder=my data']
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be a name and its options, quoted as in a shell, got {text!r}: {error}"
+        ) from error
 
 
 def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:

@@ -26,6 +26,11 @@ class Attacked(NamedTuple):
     Where the loss is NaN, a point is no error, whatever the label: it is never kept over one that
     has a number, and x is the result where there is none. Whether x itself has a prediction must
     be looked at apart.
+
+    Where the logit of a class that is not the label overflows to infinity, what runs predicts that
+    class: the point is an error, of loss infinity, and not left out as the radius does it, or a
+    model would be the more robust the sooner it overflows. The confidence is NaN there, and FAB,
+    which walks as the radius of that name, keeps no such point.
     """
 
     x: Tensor  #: [B, ...], in the ball and the box

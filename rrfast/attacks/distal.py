@@ -17,6 +17,7 @@ from rrfast.attacks.loss import Loss, confidence
 from rrfast.attacks.pgd import PGD, Keep
 from rrfast.attacks.smoothing import Border, smoothed
 from rrfast.engine import Engine
+from rrfast.engine.box import within
 from rrfast.engine.modules_inside import device_of
 
 if TYPE_CHECKING:
@@ -152,11 +153,12 @@ def distal_examples(
     Returns:
         `DistalExamples`, on the device of the model's first parameter (else on the CPU).
         Confidences are log-odds, as `rrfast.scores.MSR`: `sigmoid` gives the probability. NaN where
-        a logit is.
+        a logit is or has overflowed.
 
     Raises:
         TypeError: `shape` or `seed` as `distal_noise`, or `attack` is none.
-        ValueError: As `distal_noise`; `batch` is no integer of at least 1; `attack` needs labels.
+        ValueError: As `distal_noise`; `batch` is no integer of at least 1; `attack` needs labels;
+            the noise does not lie within the bounds of `attack`.
 
     Cost: of the attack, and 2 forwards per image.
 
@@ -177,6 +179,7 @@ def distal_examples(
     drawn = seeded(seed)
     device = device_of(model) or torch.device("cpu")
     noise = _noise(n, shape, smooth, border, drawn).to(device)
+    noise = within(noise, attack.bounds, attack.scale, None, name="noise")
     # Not the seed of the noise: on a CPU the starts would be the noise again.
     starts = torch.Generator(device)
     starts.manual_seed(int(torch.randint(2**62, (), generator=drawn, device="cpu")))

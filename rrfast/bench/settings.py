@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 
-from rrfast._checks import check_count, check_number, check_once, check_one_of, meant
+from rrfast._checks import check_count, check_number, check_once, check_one_of, meant, words_of
 from rrfast._named_function import FORMS
+from rrfast.data.own_data import runs_foreign_data
+from rrfast.data.splits import PROTOCOLS
+from rrfast.data.tasks import TASKS
 from rrfast.methods import METHODS
 
 DTYPES = {
@@ -18,33 +21,15 @@ DTYPES = {
     "float16": torch.float16,
 }
 
-#: As `rrfast.data.splits.PROTOCOLS`, which is in an extra.
-TUNINGS = ("heldout", "rat")
+#: How T is tuned.
+TUNINGS = tuple(PROTOCOLS)
 #: Pixels of all synthetic images together: 48 GiB of them.
 MOST_PIXELS = 2**32
 
 
-def words_of(data: str) -> list[str]:
-    """A name and its options, as a shell would have them.
-
-    Raises:
-        ValueError: A quote is not closed.
-    """
-    try:
-        return shlex.split(data)
-    except ValueError as error:
-        raise ValueError(
-            f"data must be a name and its options, quoted as in a shell, got {data!r}: {error}"
-        ) from error
-
-
 def _check_task(data: str) -> None:
     """Raise unless it begins with the name of data that a recipe can have."""
-    # Here, because it is an extra.
-    from rrfast.data.own_data import runs_foreign_data
-    from rrfast.data.tasks import TASKS
-
-    words = words_of(data)
+    words = words_of("data", data)
     name = words[0] if words else ""
     if name not in TASKS and not runs_foreign_data(name):
         raise ValueError(

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import engine
-from rrfast._checks import check_labels
-from rrfast.bench.settings import words_of
+from rrfast._checks import check_labels, words_of
 from rrfast.data import digits, synthetic
 from rrfast.data.npy import npz_rows
 from rrfast.models import Normalize, load_model
@@ -125,7 +124,7 @@ def _specified(settings: Settings) -> _Given:
 def _options(data: str) -> dict[str, Any]:
     from rrfast.train.recipe_file import parse_options
 
-    return parse_options(words_of(data))
+    return parse_options(words_of("data", data))
 
 
 def _images(settings: Settings, given: _Given) -> tuple[Tensor, Tensor | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from rrfast._checks import check_count, describe
 
@@ -64,8 +63,15 @@ def augment(
     if flip:
         mirrored = torch.randint(2, (batch, 1), generator=generator, device=x.device).bool()
         column = torch.where(mirrored, width - 1 - column, column)
-    rows, columns = place[0] + row, place[1] + column  # [B, H], [B, W]
-    pixel = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]  # [B, H, W]
+    # Of the image itself, whose padding is not made: it would grow with the square of its width.
+    rows, columns = place[0] + row - padding, place[1] + column - padding  # [B, H], [B, W]
+    pixel = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+    outside = _beyond(rows, height)[:, :, None] | _beyond(columns, width)[:, None, :]  # [B, H, W]
     # One index per pixel that all channels share: four times as fast as indexing with four tensors.
     index = pixel.flatten(1)[:, None].expand(batch, channels, height * width)
-    return F.pad(x, (padding,) * 4).flatten(2).gather(2, index).reshape(x.shape)
+    moved = x.flatten(2).gather(2, index).reshape(x.shape)
+    return moved.masked_fill_(outside[:, None], 0)
+
+
+def _beyond(places: Tensor, side: int) -> Tensor:
+    return (places < 0) | (places >= side)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast._checks import check_number, meant
+from rrfast._checks import check_number, meant, words_of
 from rrfast._seeds import Stream, stream
 from rrfast.attacks import PGD
 from rrfast.data import (
@@ -194,7 +193,7 @@ def _task(argument: str) -> dict[str, Any]:
     from rrfast.train.recipe import check_name
     from rrfast.train.recipe_file import parse_options
 
-    words = shlex.split(argument)
+    words = words_of("task", argument)
     name = words[0] if words else ""
     if not runs_foreign_data(name):
         check_name("data", TASKS, name)
