@@ -22,7 +22,7 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")
 
 from rrfast import cli
-from rrfast.data import Outliers, Split
+from rrfast.data import Outliers, Split, tasks
 from rrfast.data.cifar import Cifar
 from rrfast.evaluate.subject import _outliers
 from rrfast.models import FirstClasses, load_model
@@ -46,7 +46,6 @@ from rrfast.train import (
     load_trained,
     parse_options,
     recipes,
-    tasks,
     train,
     variant,
 )
