@@ -64,7 +64,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
         effect = of(rows, kind="effect", training=training)
         if effect:
             yield _effects(effect, training)
-    yield _chosen(of(rows, kind="inside"))
+    yield from _chosen(of(rows, kind="inside"))
     away = [row for row in of(rows, kind="set") if "distances" in row]
     if away:
         yield _distances(away)
@@ -172,7 +172,8 @@ def _fpr_at(point: Point, row: Row) -> float | None:
     return fpr_at(row["table"], point)
 
 
-def _chosen(rows: list[Row]) -> Block:
+def _chosen(rows: list[Row]) -> Iterator[Block]:
+    """Of the scores that have any."""
     cells = []
     for training in _values(rows, "training"):
         for score in _values(rows, "score"):
@@ -188,7 +189,8 @@ def _chosen(rows: list[Row]) -> Block:
                 passes = [f"{spread(own, at(key)).mean:.4g}" for key in ("forwards", "backwards")]
                 cells.append([training, score, said, fpr, *passes])
     head = ["training", "score", "chosen (seeds)", "FPR95 % there", "F", "B"]
-    return Block("Hyper-parameters", head, cells, 3)
+    if cells:
+        yield Block("Hyper-parameters", head, cells, 3)
 
 
 def _distances(rows: list[Row]) -> Block:
@@ -284,9 +286,10 @@ def conventions(result: dict[str, Any]) -> list[str]:
             "from this one."
         )
     images = " or ".join(map(str, sorted({row["images"] for row in inside})))
+    tuned = any(row["hyperparameters"] for row in inside)
+    by = f"; hyper-parameters by FPR95 of the validation split against {result['validation']}"
     lines.append(
-        f"{', '.join(result['data'])}: {images} test images, and as many of each set; "
-        f"hyper-parameters by FPR95 of the validation split against {result['validation']}."
+        f"{', '.join(result['data'])}: {images} test images, and as many of each set{by * tuned}."
     )
     lines += _held_out(inside)
     # A set's images are those whose confidence is in a histogram, or is NaN.
@@ -299,9 +302,8 @@ def conventions(result: dict[str, Any]) -> list[str]:
     if fewer:
         listed = ", ".join(f"{name} {n}" for name, n in fewer.items())
         lines.append(f"Fewer images, all that there are: {listed}.")
-    lines.append(
-        f"Sets: {'; '.join(_said(name) for name in (result['validation'], *result['against']))}."
-    )
+    sets = [*([result["validation"]] if tuned else []), *result["against"]]
+    lines.append(f"Sets: {'; '.join(map(_said, sets))}.")
     lines += _of_acet(rows)
     if options["diagnostics"]:
         lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")

@@ -15,6 +15,8 @@ from rrfast._tables import Block, number
 from rrfast.evaluate.cell import cell, difference, leading
 from rrfast.evaluate.drawing import trainings, weights
 from rrfast.evaluate.summary import Paired, Row, at, fewer, of, paired, runs_of, spread
+from rrfast.objectives.variant_names import PRINTED
+from rrfast.tables import Block, number
 
 #: What stands in the place of an attack: none, and all of them.
 CLEAN, WORST = "clean", "worst"
@@ -113,11 +115,12 @@ def compared(result: dict[str, Any], checkpoint: str) -> dict[tuple[str, str, st
     """One training less another with the same seeds, by both and the attack.
 
     Every training less the baseline, and one that IRAT's margin was added to less what it was added
-    to: the arrows of IRAT's Tables 1 and 2.
+    to: the arrows of IRAT's Tables 1 and 2. One with the printed signs less the same with ours.
     """
     order, found = trainings(of(result["runs"], checkpoint=checkpoint)), {}
     pairs = [(t, result["baseline"]) for t in order]
-    pairs += [(t, t.removesuffix(ADDED)) for t in order if t.endswith(ADDED)]
+    for end in (ADDED, PRINTED):
+        pairs += [(t, t.removesuffix(end)) for t in order if t.endswith(end)]
     for ours, theirs in dict.fromkeys(pairs):
         for name in columns(result):
             rows = under(result, checkpoint, name)
