@@ -45,12 +45,11 @@ template <class T>
 cudaError_t fgsm_step(const T* x, const T* grad, const accumulate_t<T>* step,
                       const Channels<accumulate_t<T>>& channels, index_t samples, index_t elements,
                       T* perturbed, std::int8_t* direction, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, direction, [&](auto width) {
+    return for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, direction, [&](auto width) {
         const Tiles tiles = Tiles::over<width>(samples, elements);
-        fgsm_step_kernel<T, width><<<tiles.blocks(), kThreads, 0, stream>>>(
-            x, grad, step, channels, elements, tiles, perturbed, direction);
+        return launch(fgsm_step_kernel<T, width>, tiles.blocks(), kThreads, stream, x, grad, step,
+                      channels, elements, tiles, perturbed, direction);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                        \

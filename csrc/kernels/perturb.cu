@@ -36,12 +36,11 @@ template <class T>
 cudaError_t perturb(const T* x, const std::int8_t* direction, const accumulate_t<T>* step,
                     const Channels<accumulate_t<T>>& channels, index_t samples, index_t elements,
                     T* perturbed, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(elements, {x, perturbed}, direction, [&](auto width) {
+    return for_width<kVectorWidth<T>>(elements, {x, perturbed}, direction, [&](auto width) {
         const Tiles tiles = Tiles::over<width>(samples, elements);
-        perturb_kernel<T, width><<<tiles.blocks(), kThreads, 0, stream>>>(
-            x, direction, step, channels, elements, tiles, perturbed);
+        return launch(perturb_kernel<T, width>, tiles.blocks(), kThreads, stream, x, direction,
+                      step, channels, elements, tiles, perturbed);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                      \

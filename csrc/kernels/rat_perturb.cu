@@ -52,24 +52,22 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 cudaError_t rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
                         bool* correct, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
         const RowGrid grid(samples, classes);
-        rat_correct_kernel<T, width>
-            <<<grid.blocks, grid.threads, 0, stream>>>(logits, labels, samples, classes, correct);
+        return launch(rat_correct_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
+                      labels, samples, classes, correct);
     });
-    return cudaGetLastError();
 }
 
 template <class T>
 cudaError_t rat_perturb(const T* x, const T* grad, const bool* correct, accumulate_t<T> eps_correct,
                         accumulate_t<T> eps_wrong, const Channels<accumulate_t<T>>& channels,
                         index_t samples, index_t elements, T* perturbed, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, nullptr, [&](auto width) {
         const Tiles tiles = Tiles::over<width>(samples, elements);
-        rat_perturb_kernel<T, width><<<tiles.blocks(), kThreads, 0, stream>>>(
-            x, grad, correct, eps_correct, eps_wrong, channels, elements, tiles, perturbed);
+        return launch(rat_perturb_kernel<T, width>, tiles.blocks(), kThreads, stream, x, grad,
+                      correct, eps_correct, eps_wrong, channels, elements, tiles, perturbed);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                     \

@@ -1,13 +1,12 @@
 // Vectors of elements, and how a grid walks over [B, N] tensors sample by sample.
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <type_traits>
 
+#include "device.cuh"
 #include "launch.h"
 
 namespace rrfast::cuda {
@@ -21,33 +20,29 @@ struct alignas(sizeof(T) * Width) Vector {
     T element[Width];
 };
 
-// A whole vector is loaded as a built-in type, by an intrinsic: that stays one access, where one of
-// a struct may come apart.
+// What no thread writes while the kernel runs. A whole vector is loaded as a built-in type, by an
+// intrinsic: that stays one access, where one of a struct may come apart.
 template <class T, int Width>
 __device__ __forceinline__ Vector<T, Width> load(const T* __restrict__ source) {
+    watch::reads_constant(source, sizeof(Vector<T, Width>));
     if constexpr (sizeof(Vector<T, Width>) == sizeof(uint4)) {
         return bit_cast<Vector<T, Width>>(__ldg(reinterpret_cast<const uint4*>(source)));
     }
     return *reinterpret_cast<const Vector<T, Width>*>(source);
 }
-// What this thread has stored itself: `load` may use a cache that does not see a kernel's own
-// stores.
+// What this thread has stored itself.
 template <class T, int Width>
 __device__ __forceinline__ Vector<T, Width> load_own(const T* source) {
+    watch::reads_own(source, sizeof(Vector<T, Width>));
     if constexpr (sizeof(Vector<T, Width>) == sizeof(uint4)) {
-        // The intrinsics do not tell the compiler to keep the order of stores and loads.
-        uint4 words;
-        asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
-                     : "l"(__cvta_generic_to_global(source))
-                     : "memory");
-        return bit_cast<Vector<T, Width>>(words);
+        return bit_cast<Vector<T, Width>>(load_uncached(reinterpret_cast<const uint4*>(source)));
     }
     return *reinterpret_cast<const Vector<T, Width>*>(source);
 }
 template <class T, int Width>
 __device__ __forceinline__ void store(T* __restrict__ target, const Vector<T, Width>& vector) {
     *reinterpret_cast<Vector<T, Width>*>(target) = vector;
+    watch::writes(target, sizeof(Vector<T, Width>));
 }
 
 template <class T>
@@ -149,14 +144,14 @@ __device__ __forceinline__ void for_each_vector_by_channel(const Tiles& tiles, i
 // Calls launch(Width), a compile-time constant: whole vectors if every sample of every tensor
 // starts on a vector's boundary, single elements if not.
 template <int Vector, class T, class Launch>
-void for_width(index_t elements, std::initializer_list<const T*> tensors,
-               const std::int8_t* direction, const Launch& launch) {
+cudaError_t for_width(index_t elements, std::initializer_list<const T*> tensors,
+                      const std::int8_t* direction, const Launch& launch) {
     bool vectors = elements % Vector == 0 && is_aligned(direction, Vector);
     for (const T* tensor : tensors) {
         vectors = vectors && is_aligned(tensor, Vector);
     }
-    vectors ? launch(std::integral_constant<int, Vector>{})
-            : launch(std::integral_constant<int, 1>{});
+    return vectors ? launch(std::integral_constant<int, Vector>{})
+                   : launch(std::integral_constant<int, 1>{});
 }
 
 template <class T>
