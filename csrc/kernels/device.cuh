@@ -37,6 +37,10 @@ V* shared_array() {
 }
 
 inline uint4 load_uncached(const uint4* source) { return *source; }
+template <class Word>
+void store_word(Word* target, Word word) {
+    *target = word;
+}
 
 #else
 
@@ -66,6 +70,21 @@ __device__ __forceinline__ uint4 load_uncached(const uint4* source) {
                  : "l"(__cvta_generic_to_global(source))
                  : "memory");
     return words;
+}
+
+// A word of 16, 8, 4, 2 or 1 bytes in one access: the compiler splits the store of a struct where
+// it sees it in pieces, in a loop that is unrolled.
+template <class Word>
+__device__ __forceinline__ void store_word(Word* target, Word word) {
+    *target = word;
+}
+__device__ __forceinline__ void store_word(uint4* target, uint4 word) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(target)),
+                 "r"(word.x), "r"(word.y), "r"(word.z), "r"(word.w));
+}
+__device__ __forceinline__ void store_word(uint2* target, uint2 word) {
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(target)),
+                 "r"(word.x), "r"(word.y));
 }
 
 #endif

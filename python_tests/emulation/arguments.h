@@ -125,7 +125,7 @@ struct Images {
 };
 inline Images images(Draw& draw) {
     const index_t samples = draw.of<index_t>({1, 1, 2, 3, 5, 17});
-    switch (draw.below(6)) {
+    switch (draw.below(7)) {
         case 0:
             return {samples, draw.of<index_t>({1, 2, 3, 5, 300}), 1, false};
         case 1:
@@ -134,7 +134,9 @@ inline Images images(Draw& draw) {
             return {samples, draw.of<index_t>({1024, 4096, 8192, 16384, 16383, 16385}), 1, false};
         case 3:
             return {samples, 1 + draw.below(9), 7 * (1 + draw.below(9)), draw.chance(0.4)};
-        case 4:
+        case 4:  // vectors fill a sample, and not a plane
+            return {samples, 4, draw.of<index_t>({1025, 2049, 2050}), draw.chance(0.2)};
+        case 5:
             return {samples, 3, draw.of<index_t>({1024, 4096, 784}), draw.chance(0.4)};
         default:
             return {samples, 3, (1 + draw.below(40)) * (1 + draw.below(40)), draw.chance(0.4)};

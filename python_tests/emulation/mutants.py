@@ -99,15 +99,15 @@ MUTANTS = (
     Mutant(
         "an element beyond the sample's end",
         "vec.cuh",
-        "if (offset < elements) {",
-        "if (offset <= elements) {",
+        "first + a * round < count",
+        "first + a * round <= count",
         "perturb",
     ),
     Mutant(
         "an offset of 32 bits",
         "vec.cuh",
-        "body(sample, offset);",
-        "body(sample, static_cast<std::int32_t>(offset));",
+        "const index_t own = corner + first;",
+        "const index_t own = static_cast<std::int32_t>(corner + first);",
         "perturb",
         huge=True,
     ),
@@ -149,6 +149,27 @@ MUTANTS = (
         "either(ranks_above(b.value, a.value) ||\n"
         "       (b.value == a.value && b.index > a.index), b, a)",
         "bisection_step",
+    ),
+    Mutant(
+        "every tile is a full one",
+        "vec.cuh",
+        "rest < kRounds * round ? static_cast<int>(rest) : kRounds * round;",
+        "kRounds * round;",
+        "perturb",
+    ),
+    Mutant(
+        "the first channel's plane for all",
+        "vec.cuh",
+        "channels.at(channel);",
+        "channels.at(0);",
+        "fgsm_step",
+    ),
+    Mutant(
+        "planes that vectors do not fill",
+        "vec.cuh",
+        " && channels.inner % Width == 0;",
+        ";",
+        "rat_perturb",
     ),
     Mutant(
         "a channel too far",

@@ -7,6 +7,9 @@
 struct __half {
     std::uint16_t bits;
 };
+struct __half2 {
+    __half x, y;
+};
 
 inline __half __ushort_as_half(std::uint16_t bits) { return {bits}; }
 inline std::uint16_t __half_as_ushort(__half value) { return value.bits; }
@@ -24,4 +27,7 @@ inline __half __float2half_rn(float value) {
     __half result;
     std::memcpy(&result.bits, &half, sizeof(half));
     return result;
+}
+inline __half2 __floats2half2_rn(float x, float y) {
+    return {__float2half_rn(x), __float2half_rn(y)};
 }
