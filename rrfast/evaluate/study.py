@@ -26,7 +26,6 @@ from rrfast.engine import logits
 from rrfast.evaluate.kept import Kept, identity
 from rrfast.evaluate.subject import Subject
 from rrfast.inference.table_file import harmless
-from rrfast.tables import Block, plain
 
 if TYPE_CHECKING:
     from torch import nn

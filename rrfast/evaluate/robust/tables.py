@@ -16,7 +16,6 @@ from rrfast.evaluate.cell import cell, difference, leading
 from rrfast.evaluate.drawing import trainings, weights
 from rrfast.evaluate.summary import Paired, Row, at, fewer, of, paired, runs_of, spread
 from rrfast.objectives.variant_names import PRINTED
-from rrfast.tables import Block, number
 
 #: What stands in the place of an attack: none, and all of them.
 CLEAN, WORST = "clean", "worst"
