@@ -651,7 +651,9 @@ def test_without_safetensors(
 ) -> None:
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     for act in (SelectiveClassifier(trained).save, lambda p: SelectiveClassifier.load(p, trained)):
-        with pytest.raises(ImportError, match=r"ends in \.safetensors, and safetensors is not"):
+        with pytest.raises(
+            ImportError, match=r"ends in \.safetensors and needs safetensors, .* ending$"
+        ):
             act(tmp_path / "it.safetensors")
     assert not list(tmp_path.iterdir())
 

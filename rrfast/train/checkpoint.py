@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from rrfast import _torch_file
+from rrfast._errors import first_line
 from rrfast.train.identity import FORMAT, Identity
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Checkpoint:
             if not (0 <= epoch <= self.epochs and 0 <= step < self.steps):
                 raise ValueError(f"it is in epoch {epoch}, step {step}, of which there is none")
         except Exception as error:  # of a file that somebody else has written it can be anything
-            first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
+            first = first_line(error)
             raise ValueError(
                 f"{path} is of another model, or not as it was written: {first.rstrip('.')}. "
                 "Resume it with the model it was begun with, or give another folder"

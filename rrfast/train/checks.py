@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rrfast import engine
 from rrfast._checks import describe
+from rrfast._errors import first_line
 from rrfast.data.loader import Data
 from rrfast.objectives import Objective
 from rrfast.objectives.objective import ignored_label
@@ -75,7 +76,7 @@ def first_logits(name: str, model: nn.Module, loader: Loader) -> Tensor:
     try:
         return engine.logits(model, x)
     except RuntimeError as error:
-        first = str(error).split("\n", maxsplit=1)[0]
+        first = first_line(error)
         raise ValueError(
             f"model must take images of shape {list(x.shape[1:])}, as {name} has them: {first}"
         ) from error
@@ -91,7 +92,7 @@ def try_criterion(objective: Objective, logits: Tensor) -> None:
     try:
         loss = criterion(logits, torch.zeros(1, dtype=torch.int64, device=logits.device))
     except (RuntimeError, TypeError) as error:
-        first = str(error).split("\n", maxsplit=1)[0]
+        first = first_line(error)
         raise ValueError(
             f"objective.criterion must take logits {list(logits.shape)} and labels [1]: {first}"
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rrfast import _files
+from rrfast._errors import missing
 
 
 def write_log(out: Path, history: list[dict[str, Any]], *, tensorboard: bool) -> None:
@@ -36,8 +37,5 @@ def summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ImportError(
-            f"training.tensorboard needs TensorBoard: {error}. Install it with: "
-            "pip install tensorboard"
-        ) from error
+        raise missing("training.tensorboard", "TensorBoard", error) from error
     return SummaryWriter
