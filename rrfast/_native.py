@@ -1,4 +1,4 @@
-"""Finds and loads the compiled libraries, and records what became of each.
+"""Loads the compiled libraries and records the outcome of each.
 
 The ops exist without them: `_schema` defines every op with its reference. A library only adds the
 faster kernels of one device.

@@ -1,4 +1,4 @@
-"""Bars: what goes on, how much of it is done, and how long it takes."""
+"""Progress bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results as files, whole or not there: JSON without NaN, and figures where matplotlib is."""
+"""Result files, written whole or not at all: JSON without NaN, and figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rrfast report`: one HTML file, which needs no other, with every table and figure."""
+"""`rrfast report`: one self-contained HTML page with every table and figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of what a recipe can be compared with."""
+"""Names of trainings that are compared, as commands take them and as tables print them."""
 
 from __future__ import annotations
 
