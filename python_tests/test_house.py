@@ -112,7 +112,7 @@ HIDDEN = {
 ONCE = {
     r"from rich\.progress": ("_progress.py", "demo.py", "evaluate/"),
     r"Install (it|them) with": ("_errors.py", "demo.py"),
-    r"str\(error\)\.(split|partition)": ("_errors.py", "evaluate/"),
+    r"str\(error\)\.(split\([^)]|splitlines|partition)": ("_errors.py", "evaluate/"),
 }
 
 

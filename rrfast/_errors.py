@@ -19,6 +19,7 @@ def require(who: str, module: str, package: str | None = None) -> None:
         ImportError: a table needs Absent, which does not import: No module named 'absent'...
     """
     try:
+        importlib.import_module(module.partition(".")[0])  # a part may be there from before
         importlib.import_module(module)
     except ImportError as error:
         raise missing(who, package or module, error) from error
