@@ -108,6 +108,23 @@ HIDDEN = {
 }
 
 
+#: What is written once: in which file, and where else for now.
+ONCE = {
+    r"from rich\.progress": ("_progress.py", "demo.py", "evaluate/"),
+    r"Install (it|them) with": ("_errors.py", "demo.py"),
+    r"str\(error\)\.(split\([^)]|splitlines|partition)": ("_errors.py", "evaluate/"),
+}
+
+
+@pytest.mark.parametrize("what", ONCE)
+def test_written_once(what: str) -> None:
+    """Bars, the remedy of what is not installed, and the first line of an error."""
+    inside = {str(path.relative_to(ROOT)) for path in ROOT.rglob("*.py")}
+    found = {name for name in inside if re.search(what, (ROOT / name).read_text())}
+    assert ONCE[what][0] in found
+    assert not [name for name in found if not name.startswith(ONCE[what])]
+
+
 def test_every_room_is_an_attribute() -> None:
     """Loaded when asked for, in a fresh process."""
     rooms = [name for name in rrfast.__all__ if (ROOT / name / "__init__.py").is_file()]

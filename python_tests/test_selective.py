@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import random
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import engine
+from rrfast._digest import digest_of
 from rrfast.data import digits, digits_cnn
 from rrfast.metrics import acceptance_threshold, false_acceptance, thresholded_error
 from rrfast.scores import MSR, ODIN, SCORES, DoctorAlpha, Entropy, Preprocessed, Radius, RelU
@@ -32,6 +32,7 @@ from rrfast.selective import (
     guaranteed_risk,
     risk_threshold,
 )
+from rrfast.selective.score_state import FORMAT
 
 
 @pytest.fixture(scope="module")
@@ -451,12 +452,16 @@ def test_a_score_of_one_s_own(trained: nn.Module, data: Any) -> None:
         SelectiveClassifier(trained, "msr").load_state_dict(state)
 
 
-def of_header(header: object, data: bytes = b"") -> Tensor:
-    if isinstance(header, dict):
-        header = {"format": 2, **header}
-    text = json.dumps(header).encode()
-    content = len(text).to_bytes(8, "little") + text + data
-    return torch.tensor(list(content + hashlib.sha256(content).digest()), dtype=torch.uint8)
+def uint8(text: str) -> Tensor:
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def of(content: object) -> Tensor:
+    """A state whose digest is right, whatever else is wrong with it."""
+    if isinstance(content, dict):
+        content = {"format": FORMAT, "threshold": None, **content}
+        content["sha256"] = digest_of([("text", uint8(json.dumps(content)))])
+    return uint8(json.dumps(content))
 
 
 MSR_STATE = {"score": "MSR", "ours": True, "fields": {}}
@@ -467,25 +472,29 @@ MSR_STATE = {"score": "MSR", "ours": True, "fields": {}}
     [
         ({"score": 3}, r"expected a uint8 tensor of shape \[n\], got dict"),
         (torch.zeros(3), "expected a uint8 tensor"),
-        (torch.zeros(3, dtype=torch.uint8), "it ends after 3 bytes"),
-        (torch.full((40,), 7, dtype=torch.uint8), "it ends after 40 bytes"),
-        (torch.zeros(40, dtype=torch.uint8), "its bytes are not those that its SHA-256 was made"),
-        (of_header(math.nan), "its header names no format"),
-        (of_header([]), "its header names no format"),
-        (of_header({"format": 1}), "the state is of format 1, and this version of rrfast reads"),
-        (of_header({}), "damaged or of something else: 'score'"),
-        (of_header({"score": 3, "provenance": {}}), "it holds no score"),
-        (of_header({"score": MSR_STATE, "provenance": 3}), "it holds no score"),
+        (torch.zeros(3, dtype=torch.uint8), "damaged or of something else: "),
         (
-            of_header({"score": {**MSR_STATE, "score": "MRS"}, "provenance": {}}),
+            torch.full((40,), 255, dtype=torch.uint8),
+            "damaged or of something else: .* can't decode",
+        ),
+        (uint8("[" * 100_000), "damaged or of something else: maximum recursion"),
+        (uint8(f'{{"format": {FORMAT}}}'), "are not those that its SHA-256 was made"),
+        (of(math.nan), "its text names no format"),
+        (of([]), "its text names no format"),
+        (of({"format": 2}), "the state is of format 2, and this version of rrfast reads"),
+        (of({}), "damaged or of something else: 'score'"),
+        (of({"score": 3, "provenance": {}}), "it holds no score"),
+        (of({"score": MSR_STATE, "provenance": 3}), "it holds no score"),
+        (
+            of({"score": {**MSR_STATE, "score": "MRS"}, "provenance": {}}),
             "the score MRS, which this version of rrfast does not have; it has .*MSR",
         ),
         (
-            of_header({"score": {**MSR_STATE, "score": "Score"}, "provenance": {}}),
+            of({"score": {**MSR_STATE, "score": "Score"}, "provenance": {}}),
             "damaged or of something else: Can't instantiate abstract class",
         ),
         (
-            of_header(
+            of(
                 {
                     "score": {**MSR_STATE, "fields": {"temperature": -1.0}},
                     "provenance": {},
@@ -494,7 +503,7 @@ MSR_STATE = {"score": "MSR", "ours": True, "fields": {}}
             "damaged or of something else: temperature must be finite",
         ),
         (
-            of_header({"score": {**MSR_STATE, "score": "RelU"}, "provenance": {}}),
+            of({"score": {**MSR_STATE, "score": "RelU"}, "provenance": {}}),
             "its score was never fitted",
         ),
     ],
@@ -508,13 +517,58 @@ def test_a_state_of_something_else(trained: nn.Module, state: object, sentence: 
     assert classifier.threshold.isnan()  # nothing was loaded
 
 
-def test_truncated_states_are_refused(trained: nn.Module, data: Any) -> None:
-    """Wherever it ends; a byte less is a tensor less than whole."""
-    classifier = SelectiveClassifier(trained, made("Preprocessed(RelU)", trained, data))
+def test_a_text_that_ends_early_is_refused(trained: nn.Module) -> None:
+    classifier = SelectiveClassifier(trained, "odin")
     extra = classifier.get_extra_state()
-    for length in [*range(0, 600, 7), len(extra) - 1]:
+    for length in [*range(0, len(extra), 7), len(extra) - 1]:
         with pytest.raises(ValueError, match="must be what its state_dict"):
             classifier.set_extra_state(extra[:length])
+    classifier.set_extra_state(extra)
+
+
+def test_tensors_that_are_not_the_score_s_are_refused(trained: nn.Module, data: Any) -> None:
+    """Fewer, more, in another order, or with another number, dtype or shape."""
+    state = SelectiveClassifier(trained, made("Preprocessed(RelU)", trained, data)).state_dict()
+    one, two = [name for name in state if name.startswith("score_tensors.")][:2]
+    first = state[one].clone()
+    first.view(torch.uint8).flatten()[3] ^= 1
+    for change in (
+        {one: None},
+        {one: 3},
+        {one: first},
+        {one: state[one].double()},
+        {one: state[one][None]},
+        {one: state[two], two: state[one]},
+        {"score_tensors.9": state[one]},
+    ):
+        bad = {name: value for name, value in {**state, **change}.items() if value is not None}
+        other = SelectiveClassifier(trained, "odin")
+        with pytest.raises(ValueError, match="must be what its state_dict"):
+            other.load_state_dict(bad)
+        assert other.score is SCORES["odin"]
+        assert other.threshold.isnan()
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*score_tensors\.0"):
+        SelectiveClassifier(trained).load_state_dict(
+            {name: value for name, value in state.items() if name != "_extra_state"}
+        )
+
+
+def test_the_state_is_text_and_tensors(trained: nn.Module) -> None:
+    """JSON that anybody reads, and copies of tensors that tools for checkpoints find."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+
+    bounds = torch.stack([torch.zeros(2), torch.ones(2)])
+    score = Radius("grad", options={"bounds": (bounds[0], bounds[1])})  # in one memory
+    state = SelectiveClassifier(trained, score).state_dict()
+    text = json.loads(bytes(state["_extra_state"].tolist()))
+    assert (text["format"], text["score"]["score"]) == (FORMAT, "Radius")
+    assert torch.equal(state["score_tensors.1"], torch.ones(2))
+    inside = nn.ModuleList([nn.Identity(), SelectiveClassifier(trained, score)])
+    again = nn.ModuleList([nn.Identity(), SelectiveClassifier(digits_cnn(), "msr")])
+    set_model_state_dict(again, get_model_state_dict(inside))
+    state["score_tensors.1"].zero_()  # nobody's but the state's
+    bounds.zero_()
+    assert torch.equal(again[1].score.options["bounds"][1], torch.ones(2))
 
 
 @pytest.mark.parametrize("form", ["pt", "safetensors"])
@@ -597,7 +651,9 @@ def test_without_safetensors(
 ) -> None:
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     for act in (SelectiveClassifier(trained).save, lambda p: SelectiveClassifier.load(p, trained)):
-        with pytest.raises(ImportError, match=r"ends in \.safetensors, and safetensors is not"):
+        with pytest.raises(
+            ImportError, match=r"ends in \.safetensors and needs safetensors, .* ending$"
+        ):
             act(tmp_path / "it.safetensors")
     assert not list(tmp_path.iterdir())
 

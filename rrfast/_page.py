@@ -42,17 +42,6 @@ def write_page(out: Path, template: str, **content: object) -> None:
     write(out, save)
 
 
-def require_jinja(who: str) -> None:
-    """Raise an ImportError that names the remedy."""
-    try:
-        import jinja2  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"{who} needs jinja2, which does not import: {error}. Install it with: pip install "
-            "jinja2"
-        ) from error
-
-
 def data_url(kind: str, data: bytes) -> str:
     """A picture as a page holds it.
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import torch.distributed
 
+from rrfast._errors import first_line
+
 T = TypeVar("T")
 
 #: How long one waits for another. Gloo's own half an hour is less than a share of a large input may
@@ -72,7 +74,7 @@ class Processes:
         except RuntimeError as error:
             raise ChildProcessError(
                 "another process ended without a word; what is done is kept, and the same command "
-                f"goes on with it ({str(error).splitlines()[0]})"
+                f"goes on with it ({first_line(error)})"
             ) from error
         return values
 

@@ -1,4 +1,4 @@
-"""Progress bars on stderr."""
+"""Progress bars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,39 @@ from time import perf_counter
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def bars(
+    console: Console, state: str = "", *, shown: bool = True, transient: bool = False
+) -> Progress:
+    """Bars with the time they took and the time that is left, where `console` is a terminal.
+
+    Args:
+        console: Where they are drawn.
+        state: What stands behind a bar, such as "{task.completed} of {task.total}".
+        shown: False for none.
+        transient: Whether they leave nothing behind.
+    """
+    behind = [TextColumn(state)] if state else []
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *behind,
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=transient,
+        disable=not (shown and console.is_terminal),
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrfast._checks import make_folder
+from rrfast._errors import require
 from rrfast._files import remove_partial, write, write_text
 from rrfast._lock import alone
 
@@ -108,9 +109,4 @@ def plain(value: Any) -> Any:
 
 def require_matplotlib(command: str) -> None:
     """Raise an ImportError that names the remedy, before minutes of work rather than after."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"rrfast {command} needs matplotlib: {error}. Install it with: pip install matplotlib"
-        ) from error
+    require(f"rrfast {command}", "matplotlib.figure", "matplotlib")

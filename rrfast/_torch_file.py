@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import torch
 
+from rrfast._errors import first_line
 from rrfast._files import write
 
 
@@ -56,7 +57,7 @@ def load(path: Path) -> dict[str, Any]:
             _check_records(file)
             state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # bytes that are no such file can raise anything
-            first = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+            first = first_line(error)
             if isinstance(error, pickle.UnpicklingError):
                 # Torch's sentence goes on with how to run the code that is in the file.
                 first = "it holds more than tensors and numbers, or is cut off"

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from rrfast._errors import first_line
+
 #: Runs of everyone that is quick enough for it.
 LEAST = 3
 #: A first run of so many times the time there is for each is not repeated.
@@ -134,5 +136,4 @@ class Turns:
 
 def in_a_line(error: Exception) -> str:
     """What an error is and says first; the rest of torch's messages is a trace."""
-    first, _, _ = str(error).partition("\n")
-    return f"{type(error).__name__}: {first}"
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rrfast._errors import require
 from rrfast._files import write_text
-from rrfast._page import data_url, require_jinja
+from rrfast._page import data_url
 from rrfast._page import write_page as write_html
 from rrfast._results import as_written, require_matplotlib
 from rrfast._tables import Block
@@ -81,7 +82,7 @@ def report(
         OSError: `out` cannot be written.
         ValueError: A file of results is no JSON, or not what the command leaves.
     """
-    require_jinja("report")
+    require("rrfast report", "jinja2")
     require_matplotlib("report")
     by_folder = [
         (folder, each) for folder in folders for each in _sections(Path(folder), pages=pages)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_count, check_number, describe
+from rrfast._errors import missing
 from rrfast.attacks.attack import Attack, Attacked, judged, nothing, unseen
 from rrfast.attacks.loss import cw
 from rrfast.engine import Engine, output_logits
@@ -112,10 +113,12 @@ def the_package() -> Any:
     try:
         import autoattack
     except ImportError as error:
-        raise ImportError(
-            "the package autoattack is not installed, and not on the Python Package Index: "
-            "pip install git+https://github.com/fra31/auto-attack; or take "
-            "rrfast.attacks.autoattack, which needs no package"
+        raise missing(
+            "rrfast.attacks.AutoAttackPackage",
+            "the package autoattack, which is not on the Python Package Index",
+            error,
+            "git+https://github.com/fra31/auto-attack",
+            "or take rrfast.attacks.autoattack, which needs no package",
         ) from error
     return autoattack
 

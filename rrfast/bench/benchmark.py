@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rrfast import _tables
 from rrfast._files import write_text
 from rrfast._machine import machine
+from rrfast._progress import bars
 from rrfast._results import require_matplotlib, results_in, write_json
 from rrfast.bench import figures, report
 from rrfast.bench.pareto import pareto
@@ -93,20 +93,13 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
 def _measure(
     subject: Subject, settings: Settings, result: dict[str, Any], console: Console
 ) -> None:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
+    with bars(console, transient=True) as progress:
 
         def part(title: str) -> Callable[[str, float], object]:
-            task = bars.add_task(title, total=1.0)
+            task = progress.add_task(title, total=1.0)
 
             def show(label: str, done: float) -> None:
-                bars.update(task, description=f"{title} {label}".strip(), completed=done)
+                progress.update(task, description=f"{title} {label}".strip(), completed=done)
 
             return show
 

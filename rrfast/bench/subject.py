@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rrfast import engine
 from rrfast._checks import check_labels, words_of
+from rrfast._errors import first_line
 from rrfast.data import digits, synthetic
 from rrfast.data.npy import npz_rows
 from rrfast.models import Normalize, load_model
@@ -61,10 +62,9 @@ def load(settings: Settings) -> Subject:
                 _settle(model, x[:SETTLED_ON])
             logits = engine.logits(model.eval(), x[:2])
     except RuntimeError as error:
-        shape, (first, _, _) = list(x.shape[1:]), str(error).partition("\n")
         raise ValueError(
             f"model {settings.model!r} does not take the images of {given.data}, of shape "
-            f"{shape}: {first}"
+            f"{list(x.shape[1:])}: {first_line(error)}"
         ) from error
     if y is not None:
         check_labels(f"y of {given.data}", y, logits.shape[1])

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rrfast._checks import check_count, check_floating, check_path, describe
+from rrfast._errors import require
 from rrfast._seeds import own_draws, seeded
-from rrfast.data.folder import SUFFIXES, image_files, read_bytes, require_pillow
+from rrfast.data.folder import SUFFIXES, image_files, read_bytes
 from rrfast.data.npy import npy_array
 
 SOURCE = "https://github.com/hendrycks/outlier-exposure"
@@ -243,7 +244,7 @@ def folder_images(
     shorter = size * 8 // 7 if shorter is None else shorter
     check_count("shorter", shorter, least=size)
     check_count("workers", workers, least=0)
-    require_pillow("rrfast.data.folder_images")
+    require("rrfast.data.folder_images", "PIL.Image", "Pillow")
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"folder must be a folder of images, got {root}")

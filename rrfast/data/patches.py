@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rrfast._checks import check_count, check_one_of, describe
+from rrfast._errors import require
 from rrfast._seeds import seeded
-from rrfast.data.folder import SUFFIXES, image_files, read_image, require_pillow
+from rrfast.data.folder import SUFFIXES, image_files, read_image
 from rrfast.data.noise import batch_shape
 
 #: A folder, or images [C, h, w].
@@ -146,14 +147,10 @@ def sample_photos(shape: Sequence[int], n: int, *, crop: bool = True, seed: int 
     if not isinstance(crop, bool):
         raise TypeError(f"crop must be a bool, got {describe(crop)}")
     check_count("n", n)
-    require_pillow("rrfast.data.sample_photos")
-    try:
-        from sklearn.datasets import load_sample_images
-    except ImportError as error:
-        raise ImportError(
-            "rrfast.data.sample_photos needs scikit-learn, which does not import: "
-            f"{error}. Install it with: pip install scikit-learn"
-        ) from error
+    require("rrfast.data.sample_photos", "PIL.Image", "Pillow")
+    require("rrfast.data.sample_photos", "sklearn.datasets", "scikit-learn")
+    from sklearn.datasets import load_sample_images
+
     photos = [
         torch.tensor(image, device="cpu").permute(2, 0, 1) for image in load_sample_images().images
     ]
@@ -233,7 +230,7 @@ def _files(root: Path, channels: int) -> list[Path]:
         raise FileNotFoundError(f"images must be a folder that exists, got {root}")
     if channels not in (1, 3):
         raise ValueError(f"channels in shape must be 1 or 3 for a folder, got {channels}")
-    require_pillow("a folder of images")
+    require("a folder of images", "PIL.Image", "Pillow")
     files = [root / file for file in image_files(root)]
     if not files:
         raise FileNotFoundError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast._checks import check_number, check_seed, is_integer
+from rrfast._errors import require
 from rrfast._seeds import seeded, weights_by
 from rrfast.data.split import Split
 
@@ -76,14 +77,10 @@ def digits(
 
 
 def _load() -> tuple[Tensor, Tensor]:
-    try:
-        # Here, because it is an extra, and takes longer to import than the rest of rrfast.
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError(
-            "rrfast.data.digits needs scikit-learn, which does not import: "
-            f"{error}. Install it with: pip install scikit-learn"
-        ) from error
+    require("rrfast.data.digits", "sklearn.datasets", "scikit-learn")
+    # Here, because it is an extra, and takes longer to import than the rest of rrfast.
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     x = torch.tensor(bunch.images, device="cpu", dtype=torch.float32).unsqueeze(1) / 16
     return x, torch.tensor(bunch.target, device="cpu", dtype=torch.int64)

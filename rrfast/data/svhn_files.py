@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from rrfast._checks import check_path
+from rrfast._errors import require
 from rrfast.data.split import Split
 
 SOURCE = "http://ufldl.stanford.edu/housenumbers"
@@ -107,13 +108,9 @@ def _split(file: Path) -> Split:
 
 def _content(file: Path) -> dict[str, npt.NDArray[Any]]:
     """X and y of a .mat file."""
-    try:
-        from scipy.io import loadmat, whosmat
-    except ImportError as error:
-        raise ImportError(
-            f"rrfast.data.svhn needs SciPy, which does not import: {error}. Install it with: pip "
-            "install scipy"
-        ) from error
+    require("rrfast.data.svhn", "scipy.io", "SciPy")
+    from scipy.io import loadmat, whosmat
+
     if not file.is_file():
         raise FileNotFoundError(f"{file.name} of SVHN is not in {file.parent}. {_from_where()}")
     try:

@@ -11,9 +11,8 @@ import torch
 
 from rrfast import engine
 from rrfast._checks import check_count
-from rrfast._page import require_jinja
+from rrfast._errors import require
 from rrfast.data import image_folder
-from rrfast.data.folder import require_pillow
 from rrfast.inference.inputs import Shape
 from rrfast.selective import SelectiveClassifier
 
@@ -50,8 +49,8 @@ class GivenGallery:
     def require(self) -> None:
         """Raise an ImportError before hours of work if a gallery is asked for and not possible."""
         if self.out is not None:
-            require_pillow("a gallery")
-            require_jinja("a gallery")
+            require("a gallery", "PIL.Image", "Pillow")
+            require("a gallery", "jinja2")
 
     def names(
         self, classifier: SelectiveClassifier, shape: Shape | None, recipe: Recipe | None

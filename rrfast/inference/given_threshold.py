@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from rrfast._checks import is_number
+from rrfast._errors import first_line
 from rrfast.data.splits import Part
 from rrfast.data.tasks import TASKS
 from rrfast.inference.inputs import Shape
@@ -157,7 +158,7 @@ def load_classifier(
     try:
         classifier = SelectiveClassifier.load(path, model, **built)
     except RuntimeError as error:
-        first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
+        first = first_line(error)
         raise ValueError(f"classifier must be of this model, but {path} is not: {first}") from error
     if score is not None:
         # Loading has replaced it: the threshold is that of the file's score alone.

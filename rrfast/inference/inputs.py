@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rrfast._checks import check_count
-from rrfast.data.folder import SUFFIXES, image_files, read_image, require_pillow
+from rrfast._errors import require
+from rrfast.data.folder import SUFFIXES, image_files, read_image
 from rrfast.data.npy import memory_map
 
 Shape = tuple[int, ...]
@@ -161,7 +162,7 @@ def open_images(
             raise ValueError(f"channels must be 1 or 3 for a folder of images, got {channels}")
         if size is not None:
             check_count("size", size)
-        require_pillow("a folder of images")
+        require("a folder of images", "PIL.Image", "Pillow")
         files = image_files(path)
         if not files:
             raise FileNotFoundError(f"input has no image: no {', '.join(SUFFIXES)} below {path}")

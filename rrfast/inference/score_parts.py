@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
 from rrfast._processes import Processes
+from rrfast._progress import bars
 from rrfast.inference.inputs import Images, Read, Reads, Shape, collate
 from rrfast.inference.parts import Parts, Row
 from rrfast.selective import SelectiveClassifier
@@ -109,15 +109,8 @@ class _Bar:
     """Images, images per second and the time left, of the first process."""
 
     def __init__(self, console: Console, group: Processes, images: int) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed} of {task.total} images{task.fields[rate]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal or group.rank != 0,
-        )
+        state = "{task.completed} of {task.total} images{task.fields[rate]}"
+        self._progress = bars(console, state, shown=group.rank == 0)
         name = f"process 1 of {group.world}" if group.world > 1 else "score"
         self._task = self._progress.add_task(name, total=images, rate="")
         self._since = time.perf_counter()

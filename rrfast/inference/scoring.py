@@ -15,6 +15,7 @@ from torch import nn
 
 from rrfast._checks import check_count
 from rrfast._device import chosen_device
+from rrfast._errors import first_line
 from rrfast._machine import machine
 from rrfast._processes import processes
 from rrfast._results import write_json
@@ -337,10 +338,9 @@ def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:
     try:
         classifier(x)
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        first = str(error).split("\n", maxsplit=1)[0]
         raise ValueError(
             f"the model, with the score {classifier.score!r}, must take images of shape "
-            f"{list(shape)}, as the first of the input is, and does not: {first}"
+            f"{list(shape)}, as the first of the input is, and does not: {first_line(error)}"
         ) from error
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from rrfast._errors import require
 from rrfast._files import write
 from rrfast.inference.parts import Row
 
@@ -27,13 +28,7 @@ def require_format(out: Path) -> None:
     if out.suffix not in FORMATS:
         raise ValueError(f"out must end in {' or '.join(FORMATS)}, got {out}")
     if out.suffix == ".parquet":
-        try:
-            import pyarrow.parquet  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                f"a .parquet file needs pyarrow, which does not import: {error}. Install it with: "
-                "pip install pyarrow"
-            ) from error
+        require("a .parquet file", "pyarrow.parquet", "pyarrow")
 
 
 def write_rows(out: Path, column: str, parts: Iterable[list[Row]]) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from rrfast import _torch_file
 from rrfast._checks import check_count, check_seed, meant
+from rrfast._errors import first_line, require
 from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
 from rrfast._seeds import weights_by
 
@@ -137,7 +138,7 @@ def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
     except OSError:
         raise
     except Exception as error:  # what is in a file may be anything, and raise anything
-        first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
+        first = first_line(error)
         raise ValueError(
             f"weights must be a state_dict of {spec!r}, but {str(path)!r} is not: {first}"
         ) from error
@@ -235,13 +236,8 @@ _ZOOS = {"pytorchcv": _pytorchcv, "torchvision": _torchvision, "timm": _timm}
 
 
 def _imported(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"a model of {package} needs that package: {error}. Install it with: "
-            f"pip install {package}"
-        ) from error
+    require(f"a model of {package}", module, package)
+    return importlib.import_module(module)
 
 
 def _unknown(zoo: str, name: str, known: list[str]) -> str:

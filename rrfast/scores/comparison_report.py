@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 from torch import Tensor
 
+from rrfast._errors import require
 from rrfast._tables import COLUMNS, Block, markdown, number, settings, terminal
 from rrfast.metrics import Interval, risk_coverage_curve
 from rrfast.metrics.paired import PAIRED
@@ -123,12 +124,9 @@ class Comparison:
         Raises:
             ImportError: matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError(
-                "plot needs matplotlib; install it with: pip install matplotlib"
-            ) from error
+        require("plot", "matplotlib.figure", "matplotlib")
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         ax = figure.subplots()
         colours, start, lines = iter(_COLOURS), 1.0, []

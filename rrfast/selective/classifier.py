@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -28,7 +29,7 @@ from rrfast.scores.batches import labelled
 from rrfast.scores.predictions import predict
 from rrfast.scores.score import Scored
 from rrfast.selective.guarantee import guaranteed_risk
-from rrfast.selective.score_state import Unpacked, pack, unpack
+from rrfast.selective.score_state import Unpacked, pack, tensors_of, unpack
 from rrfast.selective.state_file import read_state, write_state
 from rrfast.selective.threshold import (
     coverage_threshold,
@@ -39,6 +40,10 @@ from rrfast.selective.threshold import (
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
+
+
+#: Before the number of a score's tensor in a state_dict.
+TENSORS = "score_tensors."
 
 
 class Selection(NamedTuple):
@@ -61,10 +66,10 @@ class SelectiveClassifier(nn.Module):
 
     `load_state_dict` brings back the very score, whatever score the classifier was built with: its
     kind, hyper-parameters, a score within `Preprocessed`, `options` of a radius, tensors, and what
-    RelU has seen, bit for bit and on the device of the threshold. They are bytes in `_extra_state`;
-    RelU's are N K numbers, copied in every `state_dict()`. A class of yours that is not among
-    `rrfast.scores` is found in the score that the classifier was built with. `save` and `load` do
-    the same with a file.
+    RelU has seen, bit for bit and on the device of the threshold. `_extra_state` is their text, in
+    JSON, and `score_tensors.0` and so on are the tensors; RelU's are N K numbers, copied in every
+    `state_dict()`. A class of yours that is not among `rrfast.scores` is found in the score that
+    the classifier was built with. `save` and `load` do the same with a file.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
@@ -222,32 +227,46 @@ class SelectiveClassifier(nn.Module):
         self.threshold = nothing if threshold.is_meta else threshold.to(device)
         return self
 
-    def get_extra_state(self) -> Tensor:
-        """Score and provenance for `state_dict`: bytes in a tensor, as safetensors asks.
+    @property
+    def score_tensors(self) -> SimpleNamespace:
+        """The tensors of the score, by the names that they have in `state_dict`."""
+        return SimpleNamespace(**tensors_of(self.score))
 
-        The threshold is in them once more, and a SHA-256 of all of it: `load_state_dict` compares.
+    def get_extra_state(self) -> Tensor:
+        """Score, provenance and threshold for `state_dict`, as JSON in uint8: safetensors asks it.
+
+        The SHA-256 of all of it and of the score's tensors is in it: `load_state_dict` compares.
         """
         threshold = None if self.threshold.is_meta else float(self.threshold)
-        return pack(self.score, self.provenance, threshold)
+        return pack(self.score, self.provenance, threshold)[0]
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """What `get_extra_state` gave: the score and the provenance.
+    def set_extra_state(self, state: object) -> None:
+        """What `get_extra_state` gave, of a score without tensors; or what `unpack` made of it.
 
         Raises:
             ValueError: It is damaged or something else, or its score is of a class that neither
                 rrfast nor the score of this classifier has.
         """
-        self.score, self.provenance, _ = self._unpacked(state)
+        unpacked = state if isinstance(state, Unpacked) else self._unpacked(state, {})
+        self.score, self.provenance, _ = unpacked
 
-    def _unpacked(self, state: object) -> Unpacked:
+    def _unpacked(self, text: object, tensors: dict[str, Tensor]) -> Unpacked:
         device = self.threshold.device
-        return unpack(state, self.score, None if device.type == "meta" else device)
+        return unpack(text, tensors, self.score, None if device.type == "meta" else device)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, tensor in vars(self.score_tensors).items():
+            destination[f"{prefix}{TENSORS}{name}"] = tensor
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         # Read before the threshold is: with one score and another's threshold it would accept.
-        if f"{prefix}_extra_state" in state_dict:
-            packed = self._unpacked(state_dict[f"{prefix}_extra_state"])
-            _check_threshold(state_dict.get(f"{prefix}threshold"), packed.threshold)
+        extra, start = f"{prefix}_extra_state", f"{prefix}{TENSORS}"
+        if extra in state_dict:
+            names = [name for name in state_dict if name.startswith(start)]
+            tensors = {name.removeprefix(start): state_dict.pop(name) for name in names}
+            state_dict[extra] = self._unpacked(state_dict[extra], tensors)
+            _check_threshold(state_dict.get(f"{prefix}threshold"), state_dict[extra].threshold)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rrfast import _torch_file
 from rrfast._digest import digest_of
+from rrfast._errors import first_line, missing
 from rrfast._files import write
 
 #: Ending of the files that are safetensors.
@@ -71,7 +72,7 @@ def read_state(path: Path) -> dict[str, Any]:
         if written not in (None, digest_of(sorted(state.items()))):
             raise ValueError(f"its tensors are not those that {DIGEST} was made of")
     except Exception as error:  # bytes that are no such file can raise anything
-        first = str(error).split("\n", maxsplit=1)[0]
+        first = first_line(error)
         raise ValueError(
             f"{path} cannot be read as a state_dict ({first}): it is damaged, truncated or another "
             "file"
@@ -83,8 +84,10 @@ def _safetensors(path: Path) -> ModuleType:
     try:
         import safetensors.torch
     except ImportError as error:
-        raise ImportError(
-            f"{path} ends in .safetensors, and safetensors is not installed: {error}. Install it "
-            "with: pip install safetensors; or give a path of another ending"
+        raise missing(
+            f"{path} ends in .safetensors and",
+            "safetensors",
+            error,
+            instead="or give a path of another ending",
         ) from error
     return safetensors.torch

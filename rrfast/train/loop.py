@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import math
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from rrfast import _files, _torch_file, engine
-from rrfast._checks import check_folder, check_labels, describe, make_folder
+from rrfast import _files, _torch_file
+from rrfast._checks import check_folder, check_labels, make_folder
 from rrfast._lock import alone
 from rrfast._seeds import Stream, stream
 from rrfast.data.loader import Data, length
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
-from rrfast.objectives.objective import ignored_label
 from rrfast.train.bar import Bar
 from rrfast.train.batches import Loader, Plan, Share
-from rrfast.train.identity import FORMAT, Identity, identity
+from rrfast.train.checkpoint import Checkpoint, Progress
+from rrfast.train.checks import (
+    check_all_labelled,
+    check_given,
+    check_settings,
+    first_logits,
+    try_criterion,
+)
+from rrfast.train.fabric import make_fabric
+from rrfast.train.identity import identity
+from rrfast.train.log import summary_writer, write_log
+from rrfast.train.nonfinite import Losses
 from rrfast.train.schedule import make_optimizer, make_schedule
 from rrfast.train.settings import Training
 from rrfast.train.validate import Validator
@@ -37,13 +43,6 @@ if TYPE_CHECKING:
     # Fabric takes seconds to import, with all that it looks at, and only a training needs it.
     from lightning_fabric import Fabric
 
-#: Steps between two looks at the loss where a look waits for the device.
-LOOK = 50
-
-
-class NonFiniteLossError(ArithmeticError):
-    """Loss or weights were NaN or infinite; the message says where, and where the batch is."""
-
 
 class Fitted(NamedTuple):
     """What a training gives."""
@@ -51,18 +50,6 @@ class Fitted(NamedTuple):
     model: nn.Module  #: with the weights of the last step, in eval mode, on the training's device
     history: list[dict[str, float]]  #: a row per epoch, as log.csv
     best_epoch: int | None  #: of the weights that are best on the validation split; None without
-
-
-class Progress(msgspec.Struct):
-    """How far a training has come, beside weights and optimizer; a part of every checkpoint."""
-
-    epoch: int = 0  #: that is going on, or comes next
-    step: int = 0  #: steps of it that are done
-    loss: float = 0.0  #: summed over those
-    seconds: float = 0.0  #: spent in those
-    history: list[dict[str, Any]] = []  #: numbers; an epoch stays the integer it is
-    best_epoch: int | None = None
-    least: float = math.inf  #: what the best epoch has the least of: AURC, or errors under attack
 
 
 def fit(
@@ -133,16 +120,7 @@ def fit(
         ['epoch', 'learning_rate', 'loss', 'ms_per_step', 'validation_accuracy', 'validation_aurc']
     """
     objective = RAT() if objective is None else objective
-    if not isinstance(objective, Objective):
-        raise TypeError(
-            f"objective must be an Objective, such as rrfast.RAT(), got {describe(objective)}"
-        )
-    for name, data in (("train", train), ("validation", validation)):
-        if data is not None and not hasattr(data, "y"):
-            raise TypeError(
-                f"{name} must be an rrfast.data.Split(x, y), or a data set with y, its labels, got "
-                f"{describe(data)}"
-            )
+    check_given(objective, train=train, validation=validation)
     out = None if out is None else Path(out)
     fabric = fabric or make_fabric(training)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
@@ -160,70 +138,6 @@ def fit(
         with run.alone(resume):
             run.begin(resume, beside or {})
             return run.go()
-
-
-def make_fabric(training: Training) -> Fabric:
-    """The processes that `torchrun` started, or this one; on CUDA where there is some."""
-    from lightning_fabric import Fabric
-
-    from rrfast.train.precision import precision_options
-
-    if torch.distributed.is_torchelastic_launched():
-        import os
-
-        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        fabric = Fabric(
-            devices=local,
-            num_nodes=world // local,
-            strategy="ddp",
-            **precision_options(training.precision),
-        )
-    else:
-        fabric = Fabric(devices=1, **precision_options(training.precision))
-    fabric.launch()
-    return fabric
-
-
-def _check_fits(objective: Objective, training: Training, fabric: Fabric) -> None:
-    """Raise unless the three say the same."""
-    from lightning_fabric.plugins import MixedPrecision
-
-    from rrfast.train.precision import AutocastPrecision
-
-    epochs = getattr(objective, "epochs", None)
-    if epochs not in (None, training.epochs):
-        raise ValueError(
-            f"objective.epochs must be those of the training, {training.epochs}, got {epochs}"
-        )
-    precision = fabric.strategy.precision
-    if isinstance(precision, MixedPrecision) and not isinstance(precision, AutocastPrecision):
-        raise ValueError(
-            "fabric must not round the images, as its own mixed precision does; make it with "
-            "rrfast.train.make_fabric, or with plugins=[rrfast.train.AutocastPrecision(...)]"
-        )
-
-
-def _check_all_labelled(objective: Objective, train: Data, classes: int) -> None:
-    """Raise a ValueError of images whose label is no class, but one that the criterion leaves out.
-
-    A batch of them has no mean; and shares of a batch, on processes or accumulated, count alike
-    however many of their images do.
-    """
-    ignored = ignored_label(getattr(objective, "criterion", None))
-    if ignored is None or 0 <= ignored < classes or not isinstance(train.y, Tensor):
-        return
-    left_out = int((train.y == ignored).sum())
-    if left_out:
-        raise ValueError(
-            f"train must be images with labels, and {left_out} have {ignored}, which "
-            "objective.criterion leaves out: leave these images out of train"
-        )
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that writes and prints."""
-    group = torch.distributed
-    return not group.is_initialized() or group.get_rank() == 0
 
 
 @contextlib.contextmanager
@@ -252,7 +166,7 @@ class _Run:
     ) -> None:
         self.training, self.objective, self.out, self.fabric = training, objective, out, fabric
         self._given = (training, objective, train, validation)
-        _check_fits(objective, training, fabric)
+        check_settings(objective, training, fabric)
         if training.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bare = model
@@ -266,13 +180,13 @@ class _Run:
                 "validation must be given: training.validation_attack is on its images"
             )
         self.validator = None if validation is None else Validator(validation, training, fabric)
-        logits = self._logits("train", self.loader)
-        self._try_criterion(logits)
+        logits = first_logits("train", self.model, self.loader)
+        try_criterion(objective, logits)
         classes = logits.shape[1] - objective.extra_classes
-        _check_all_labelled(objective, train, classes)
+        check_all_labelled(objective, train, classes)
         check_labels("train.y", train.y, classes)
         if self.validator is not None and validation is not None:
-            self._logits("validation", self.validator.loader)
+            first_logits("validation", self.model, self.validator.loader)
             check_labels("validation.y", validation.y, classes)
         #: The model as it is used: without what the objective alone needs.
         self.classifier: nn.Module = self.model
@@ -284,40 +198,8 @@ class _Run:
             training.epochs,
             self.plan.steps,
         )
-        #: Losses on the device that have not been looked at, of the steps just before.
-        self.losses: list[Tensor] = []
-        self.look = LOOK if fabric.device.type == "cuda" else 1
-
-    def _logits(self, name: str, loader: Loader) -> Tensor:
-        """Of the first image, to see that the model takes it."""
-        (x, _), *_ = next(loader([Share(0, 0, (torch.zeros(1, dtype=torch.int64),))]))
-        try:
-            return engine.logits(self.model, x)
-        except RuntimeError as error:
-            first = str(error).split("\n", maxsplit=1)[0]
-            raise ValueError(
-                f"model must take images of shape {list(x.shape[1:])}, as {name} has them: {first}"
-            ) from error
-
-    def _try_criterion(self, logits: Tensor) -> None:
-        """As a step will call it: a wrong number of class weights is found before the training."""
-        criterion = getattr(self.objective, "criterion", None)
-        if criterion is None:
-            return
-        if isinstance(criterion, nn.Module):
-            criterion.to(self.fabric.device)  # the weights of its classes
-        try:
-            loss = criterion(logits, torch.zeros(1, dtype=torch.int64, device=logits.device))
-        except (RuntimeError, TypeError) as error:
-            first = str(error).split("\n", maxsplit=1)[0]
-            raise ValueError(
-                f"objective.criterion must take logits {list(logits.shape)} and labels [1]: {first}"
-            ) from error
-        if not isinstance(loss, Tensor) or loss.dim() != 0:
-            raise ValueError(
-                "objective.criterion must return a scalar, the mean over the batch, got "
-                f"{describe(loss)}"
-            )
+        self.losses = Losses(model, self.plan, self.loader, fabric, out)
+        self.checkpoint: Checkpoint | None = None
 
     # ------------------------------------------------------------------------------------ the loop
 
@@ -331,7 +213,7 @@ class _Run:
             return
         check_folder("out", self.out)
         if self.training.tensorboard:
-            _summary_writer()  # not after an epoch of hours
+            summary_writer()  # not after an epoch of hours
         with contextlib.ExitStack() as held:
             refused: OSError | None = None
             if self.fabric.is_global_zero:
@@ -357,12 +239,21 @@ class _Run:
             )
         # Of the first process alone: the sizes of a million files are asked for once.
         told = identity(*self._given) if self.fabric.is_global_zero else None
-        self.identity: Identity = self.fabric.broadcast(told)  # type: ignore[assignment]
+        self.checkpoint = Checkpoint(
+            path,
+            self.fabric.broadcast(told),  # type: ignore[arg-type]
+            self.fabric,
+            self.plan.steps,
+            self.training.epochs,
+            self.bare,
+            self.optimizer,
+            self.schedule,
+        )
         if self.fabric.is_global_zero:
             self._prepare(self.out, beside, begun=path.exists())
         self.fabric.barrier()
         if path.exists():
-            self._restore(path)
+            self.progress = self.checkpoint.restored()
 
     @staticmethod
     def _prepare(out: Path, beside: Mapping[str, str], begun: bool) -> None:
@@ -396,13 +287,11 @@ class _Run:
             self.bar.advance(progress.epoch, progress.step, mean)
             often = self.training.checkpoint_steps
             if often and progress.step % often == 0 and progress.step < self.plan.steps:
-                self._check(share)
-                self._check_weights(share)
+                self._look(share)
                 progress.seconds += time.perf_counter() - started
                 self._save()
                 started = time.perf_counter()
-        self._check(share)
-        self._check_weights(share)
+        self._look(share)
         progress.seconds += time.perf_counter() - started
         self._end_of_epoch()
 
@@ -424,10 +313,8 @@ class _Run:
                         no_sync=quiet,
                     )
                 )
-        self.losses.append(torch.stack(losses).mean())
         self.progress.step += 1
-        if len(self.losses) == self.look:
-            self._check(share)
+        self.progress.loss += self.losses.add(torch.stack(losses).mean(), share)
         if self.training.clip_norm is not None:
             # What is not finite is left to the loss, or to the scaler of 16-bit training: to find
             # it here is to wait for the device in every step.
@@ -439,6 +326,11 @@ class _Run:
             )
         self.optimizer.step()
         self.schedule.step()
+
+    def _look(self, last: Share) -> None:
+        """Before anything is kept of the steps up to `last`."""
+        self.progress.loss += self.losses.looked_at(last)
+        self.losses.check_weights(last)
 
     def _backward(self, loss: Tensor) -> None:
         # Of `AutocastPrecision`, which has the scaler of 16 bits.
@@ -493,179 +385,14 @@ class _Run:
         self._save()
         self.bar.end_of_epoch(row)
 
-    # --------------------------------------------------------------------------- non-finite losses
-
-    def _check(self, last: Share) -> None:
-        """Look at the losses up to that of `last`; the one place where the device is waited for."""
-        if not self.losses:
-            return
-        losses = torch.stack(self.losses).float()
-        # The same on all processes. It reduces in place, and `losses` are this process's own.
-        mean = torch.as_tensor(self.fabric.all_reduce(losses.clone())).tolist()
-        self.losses.clear()
-        bad = next((i for i, loss in enumerate(mean) if not math.isfinite(loss)), None)
-        if bad is not None:
-            step = last.step - (len(mean) - 1 - bad)
-            self._stop(last.epoch, step, f"the loss was {mean[bad]}", losses[bad])
-        self.progress.loss += sum(mean)
-
-    def _check_weights(self, last: Share) -> None:
-        """Before they are kept: no loss has seen what the step of `last` made of them."""
-        finite = torch.stack([p.detach().isfinite().all() for p in self.bare.parameters()]).all()
-        if not finite:
-            said = "the loss was finite and the weights after it are not"
-            self._stop(last.epoch, last.step, said, torch.tensor(math.nan))
-
-    def _stop(self, epoch: int, step: int, said: str, own: Tensor) -> None:
-        share = self.plan.epoch(epoch)[step]
-        where = "nowhere, since there is no folder to write to (out)"
-        if self.out is not None:
-            path = self.out / f"nonfinite_{self.fabric.global_rank}.pt"
-            if not own.isfinite():
-                # Made again from its number, as it was.
-                batches = next(self.loader([share]))
-                _torch_file.save(
-                    path,
-                    {
-                        "epoch": epoch,
-                        "step": step,
-                        "places": torch.cat(share.places),
-                        "x": torch.cat([x for x, _ in batches]).cpu(),
-                        "y": torch.cat([y for _, y in batches]).cpu(),
-                        "loss": float(own),
-                    },
-                )
-            where = f"in {self.out / 'nonfinite_*.pt'}, a file per process that saw it"
-        # The first process to fail ends the others, which may still be writing theirs.
-        self.fabric.barrier()
-        raise NonFiniteLossError(
-            f"{said} in epoch {epoch}, step {step} (from 0); its batch is {where}. "
-            "A lower learning rate, a longer warm-up or clip_norm may help"
-        )
-
-    # ------------------------------------------------------------------------------------ the files
-
-    def _restore(self, path: Path) -> None:
-        state = _checkpoint(path)
-        differing = self.identity.differences(state["identity"])
-        if differing:
-            raise ValueError(
-                f"{path} is of another training: {'; '.join(differing)}. Resume it with its own "
-                "settings, or give another folder"
-            )
-        there, world = state["steps"], state["world"]
-        if there != self.plan.steps:
-            # The learning rate is that of a step's number, and so is what a step sees.
-            raise ValueError(
-                f"{path} is of a training with {there} steps an epoch, processes: {world}; here "
-                f"are {self.plan.steps}, processes: {self.fabric.world_size}. The end of an epoch "
-                "is cut to equal shares. Resume it with that number of processes, or give another "
-                "folder"
-            )
-        if self.identity.unseen and self.fabric.is_global_zero:
-            warnings.warn(
-                f"{path} is resumed without knowing whether these are what it was begun with: "
-                f"{'; '.join(self.identity.unseen)}",
-                RuntimeWarning,
-                stacklevel=5,
-            )
-        try:
-            self.bare.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.schedule.load_state_dict(state["schedule"])
-            if self._scaler is not None:
-                self._scaler.load_state_dict(state["scaler"])
-            self.progress = msgspec.convert(state["progress"], Progress)
-            epoch, step = self.progress.epoch, self.progress.step
-            if not (0 <= epoch <= self.training.epochs and 0 <= step < self.plan.steps):
-                raise ValueError(f"it is in epoch {epoch}, step {step}, of which there is none")
-        except Exception as error:  # of a file that somebody else has written it can be anything
-            first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
-            raise ValueError(
-                f"{path} is of another model, or not as it was written: {first.rstrip('.')}. "
-                "Resume it with the model it was begun with, or give another folder"
-            ) from error
-
     def _save(self) -> None:
-        if self.out is not None and self.fabric.is_global_zero:
-            _torch_file.save(
-                self.out / "checkpoint.pt",
-                {
-                    "format": FORMAT,
-                    "identity": self.identity.parts,
-                    "steps": self.plan.steps,
-                    "world": self.fabric.world_size,
-                    "model": self.bare.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "schedule": self.schedule.state_dict(),
-                    "scaler": None if self._scaler is None else self._scaler.state_dict(),
-                    "progress": msgspec.to_builtins(self.progress),
-                },
-            )
+        if self.checkpoint is not None and self.fabric.is_global_zero:
+            self.checkpoint.save(self.progress)
 
     def _save_weights(self, name: str) -> None:
         if self.out is not None and self.fabric.is_global_zero:
             _torch_file.save(self.out / name, self.bare.state_dict())
 
     def _log(self) -> None:
-        """The whole history: a file that fits the checkpoint, however often it was resumed."""
-        if self.out is None or not self.fabric.is_global_zero:
-            return
-        history = self.progress.history
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, history[0])
-        writer.writeheader()
-        writer.writerows(history)
-        _files.write_text(self.out / "log.csv", text.getvalue())
-        if self.training.tensorboard:
-            _log_events(self.out / "tensorboard", history[-1])
-
-    @property
-    def _scaler(self) -> torch.amp.GradScaler | None:
-        """Of 16-bit training."""
-        return getattr(self.fabric.strategy.precision, "scaler", None)
-
-
-def _log_events(folder: Path, row: dict[str, float]) -> None:
-    epoch = int(row["epoch"])
-    # What a killed training wrote from this epoch on is dropped by purge_step.
-    with _summary_writer()(str(folder), purge_step=epoch) as events:
-        for name, value in row.items():
-            if name != "epoch" and not math.isnan(value):
-                events.add_scalar(name, value, epoch)
-
-
-def _summary_writer() -> Any:
-    """TensorBoard's; or an ImportError that names the remedy."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError(
-            f"training.tensorboard needs TensorBoard: {error}. Install it with: "
-            "pip install tensorboard"
-        ) from error
-    return SummaryWriter
-
-
-def _checkpoint(path: Path) -> dict[str, Any]:
-    """What `_Run._save` wrote."""
-    try:
-        state = _torch_file.load(path)
-    except ValueError as error:
-        raise ValueError(f"{error}. Delete it to begin anew") from error
-    parts = {"model", "optimizer", "schedule", "scaler", "progress"}
-    missing = {part for part in parts if not isinstance(state.get(part), dict)}
-    missing -= {"scaler"} if "scaler" in state else set()  # None but for 16 bits
-    if state.get("format") == FORMAT:
-        missing |= {"steps", "world"} - set(state)
-        told = state.get("identity")
-        if not isinstance(told, dict) or not all(isinstance(part, dict) for part in told.values()):
-            missing.add("identity")
-    if missing:
-        raise ValueError(f"{path} is no checkpoint of a training: it lacks {sorted(missing)}")
-    if state.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is of another version of rrfast, which told less or more of its training: "
-            "resume it with that version, or give another folder"
-        )
-    return state
+        if self.out is not None and self.fabric.is_global_zero:
+            write_log(self.out, self.progress.history, tensorboard=self.training.tensorboard)

@@ -14,6 +14,7 @@ from torch import nn
 
 from rrfast import _torch_file
 from rrfast._checks import is_number, meant
+from rrfast._errors import first_line
 from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
 from rrfast._seeds import globally_seeded
 from rrfast.data import Split
@@ -355,7 +356,7 @@ def load_trained(folder: Path | str, weights: str = "last", *, trust: bool = Fal
     try:
         model.load_state_dict(state)
     except Exception as error:  # of entries that are no weights it can be anything
-        first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
+        first = first_line(error)
         raise ValueError(f"{path} is not of the model in {folder / RECIPE}: {first}") from error
     if _extra_classes(recipe) and recipe.model.classes:
         model = FirstClasses(model, recipe.model.classes)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rrfast._checks import meant
+from rrfast._progress import bars
 from rrfast.data import ImageFolder, Split
 from rrfast.data.tasks import OUTLIERS, Task
 from rrfast.objectives import OBJECTIVES
@@ -198,16 +198,7 @@ def train_variants(
     for name in names if first else ():
         one = variant(recipe, name, 0, mixup=mixup, outliers=outliers)
         console.print(f"{name}: {_told(recipe, one)}", highlight=False, markup=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed} of {task.total}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    shown = first and console.is_terminal
-    with Progress(*columns, console=console, disable=not shown) as progress:
+    with bars(console, "{task.completed} of {task.total}", shown=first) as progress:
         bar = progress.add_task("", total=len(seeds) * len(names))
         for seed in seeds:
             for name in names:
