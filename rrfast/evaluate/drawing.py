@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rrfast.evaluate.summary import Row
@@ -21,12 +21,17 @@ LINES = ("-", "--", "-.", ":")
 
 
 class Drawing(NamedTuple):
-    """A figure, and what it shows."""
+    """A figure that is drawn when it is asked for, and what it shows."""
 
     name: str  #: of its file
     title: str
     caption: str
-    figure: Figure
+    draw: Callable[[], Figure]
+
+    @property
+    def figure(self) -> Figure:
+        """It, drawn anew."""
+        return self.draw()
 
 
 def panels(

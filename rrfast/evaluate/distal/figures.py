@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,14 +45,14 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             f"Confidence on images and on noise{said}",
             "Share of each kind of input per bin of half a unit of log-odds, all seeds together, "
             "the outermost bins with what is beyond them; grey: the thresholds of the seeds.",
-            confidences(rows),
+            partial(confidences, rows),
         )
         yield Drawing(
             f"distal_roc{end}",
             f"What passes with the test images{said}",
             "Share of the test images that pass against the share of noise that passes with them, "
             "mean over seeds; the higher the better.",
-            roc(rows),
+            partial(roc, rows),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -78,14 +79,14 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "Radii of right and wrong predictions",
             f"RAT Fig. 2. {score}{beside}, all seeds together{divided}; bars: share of the group "
             "per bin; lines: medians of the seeds, averaged.",
-            radius_histograms(of(rows, score=score)),
+            partial(radius_histograms, of(rows, score=score)),
         )
     yield Drawing(
         "risk_coverage",
         "Risk against coverage",
         "Errors among the accepted, per cent, mean over seeds; lower is better, and the area under "
         "a line is its AURC.",
-        risk_coverage(rows),
+        partial(risk_coverage, rows),
     )
     if "msr" in {row["score"] for row in rows} and len(_drawn(rows)) > 1:
         yield Drawing(
@@ -93,7 +94,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "Risk less MSR's against coverage",
             "The figure before, looked at closely: errors among the accepted less those with MSR, "
             "points, mean over seeds; below 0 a score is better than MSR at that coverage.",
-            risk_less_msr(rows),
+            partial(risk_less_msr, rows),
         )
     if any(row["temperature"] for row in rows):
         yield Drawing(
@@ -101,7 +102,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "AURC against temperature",
             "RAT Fig. 3. AURC × 1000 on the test part at every T of RAT B.1, eps as tuned; mean "
             f"over seeds{_spread_said([row for row in rows if row['temperature']])}.",
-            temperature(rows),
+            partial(temperature, rows),
         )
     if any(row.get("corruptions") for row in rows):
         for training in trainings(rows):
@@ -110,14 +111,14 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
                 f"Under corruption: {training}",
                 f"RAT Fig. 4. Severity {result['options']['severity']}; tuned on clean images; "
                 "mean over seeds, and one standard deviation.",
-                corruptions(of(rows, training=training)),
+                partial(corruptions, of(rows, training=training)),
             )
     yield Drawing(
         "above",
         "Among confident predictions",
         "RAT Fig. B.1. AUROC among predictions whose softmax probability p is above a threshold; "
         f"mean over seeds{_spread_said(rows)}, where every seed has errors left.",
-        above(rows),
+        partial(above, rows),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, trainings
@@ -34,7 +35,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             f"ROC curves: {training}",
             "ODIN Fig. 1. Test images accepted against images of the set accepted, mean over "
             "seeds.",
-            roc(of(scored, training=training), "score"),
+            partial(roc, of(scored, training=training), "score"),
         )
     if "msr" in result["scores"] and len(names) > 1:
         yield Drawing(
@@ -42,21 +43,21 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "ROC curves of MSR by training",
             "ACET App. G. Test images accepted against images of the set accepted, mean over "
             "seeds.",
-            roc([*of(scored, score="msr"), *_not_resisted(sets)], "training"),
+            partial(roc, [*of(scored, score="msr"), *_not_resisted(sets)], "training"),
         )
     yield Drawing(
         "confidence",
         "How sure the trainings are",
         "ACET App. H. Largest softmax probability of the test images and of each set, all seeds "
         "together, log scale.",
-        confidence(sets),
+        partial(confidence, sets),
     )
     yield Drawing(
         "accepted",
         "Right among accepted and rejected test images",
         "ODIN Fig. 11. Accuracy among the test images that a score accepts, and among the others; "
         "mean over seeds.",
-        accepted(of(rows, kind="inside")),
+        partial(accepted, of(rows, kind="inside")),
     )
     diagnosed = [row for row in sets if "diagnostics" in row]
     for training in names if diagnosed else ():
@@ -67,7 +68,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             f"Logits and gradients: {training}",
             f"ODIN Fig. 5 and 7 to 9, of seed {first[0]['seed']}. U1 and U2: first and second "
             "moment of the largest logit less the others; gradient: L1 norm of that of log S.",
-            explained(first),
+            partial(explained, first),
         )
         if any("outputs" in row["diagnostics"] for row in first):
             yield Drawing(
@@ -75,7 +76,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
                 f"The outputs of each class: {training}",
                 f"ODIN Fig. 5 (f, g), of seed {first[0]['seed']}. Logits of one image of each set, "
                 "with a U1 that is in the middle of those of the set.",
-                outputs(first),
+                partial(outputs, first),
             )
     for training in names:
         effect, tuning = (
@@ -89,7 +90,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
                 "ODIN Fig. 3 and 4. FPR95 of ODIN on each set, by T without a step, and by the "
                 f"step at T = {COLD:g} and {HOT:g}; mean over seeds. The thick line is what "
                 "tuning looks at: the validation split against the set that is tuned on.",
-                effects(effect, tuning),
+                partial(effects, effect, tuning),
             )
         if effect:
             first = of(effect, seed=min(row["seed"] for row in effect))
@@ -99,14 +100,14 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
                 f"ODIN Fig. 10, of seed {first[0]['seed']}, at T = {PAPER['temperature']:g} and "
                 f"ε = {PAPER['eps']:g}. The share of the test images (TPR, thick) and of each set "
                 "(FPR) above a threshold on the softmax score; dotted, that of 95 % TPR.",
-                thresholds(first),
+                partial(thresholds, first),
             )
     if any("distances" in row for row in sets):
         yield Drawing(
             "distance",
             "FPR95 against distance",
             "ODIN Fig. 2. A marker is a set, a colour a score; mean over seeds.",
-            distance(sets, scored),
+            partial(distance, sets, scored),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rrfast._tables import number
@@ -34,7 +35,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         "Accuracy under each attack",
         f"IRAT Tables 1 and 5. eps = {radius(result['options']['eps'])}; mean over seeds, and one "
         "standard deviation.",
-        attacks(result),
+        partial(attacks, result),
     )
     radii = {row["eps"] for row in of(result["runs"], attack="pgd")}
     if radii - ({result["options"]["eps"]} if "pgd" in result["attacks"] else set()):
@@ -42,7 +43,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "robust_curve",
             f"Accuracy under {label('pgd', result)} against eps",
             "Mean over seeds, and one standard deviation. At 0 the images as they are.",
-            curve(result),
+            partial(curve, result),
         )
 
     pictured = [row for row in of(result["runs"], attack=CLEAN) if "pictured" in row]
@@ -58,12 +59,12 @@ def _of_margins(row: dict[str, Any]) -> Iterator[Drawing]:
         ("robust_margins", 2, "Margin against the label's probability", "true", "margin"),
         ("robust_similarity", 4, "Similarity against the incorrect rate", "rate", "similarity"),
     ):
-        yield Drawing(name, title, f"IRAT Fig. {figure}. {whose}", _scatter(points, x, y))
+        yield Drawing(name, title, f"IRAT Fig. {figure}. {whose}", partial(_scatter, points, x, y))
     yield Drawing(
         "robust_examples",
         "Probabilities and similarity of an unsure and of a sure prediction",
         f"IRAT Fig. 3. The label is red. {whose}",
-        _bars(examples),
+        partial(_bars, examples),
     )
 
 
