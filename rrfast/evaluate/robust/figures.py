@@ -8,17 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rrfast._tables import number
-from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, trainings, weights
+from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, weights
 from rrfast.evaluate.robust.tables import (
     ACCURACY,
     CLEAN,
-    checkpoints,
     columns,
+    curve_radii,
+    heading,
     label,
     radius,
     under,
 )
-from rrfast.evaluate.summary import of, spread
+from rrfast.evaluate.observations import of, spread, values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,8 +38,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         "standard deviation.",
         partial(attacks, result),
     )
-    radii = {row["eps"] for row in of(result["runs"], attack="pgd")}
-    if radii - ({result["options"]["eps"]} if "pgd" in result["attacks"] else set()):
+    if curve_radii(result):
         yield Drawing(
             "robust_curve",
             f"Accuracy under {label('pgd', result)} against eps",
@@ -113,8 +113,8 @@ def attacks(result: dict[str, Any]) -> Figure:
     """A group of bars for each attack, a bar for each training."""
     from matplotlib.figure import Figure
 
-    order, names = trainings(result["runs"]), columns(result)
-    there = checkpoints(result)
+    order, names = values(result["runs"], "training"), columns(result)
+    there = values(result["runs"], "checkpoint")
     figure = Figure(
         figsize=(max(6.0, 1.5 + 0.2 * len(names) * (len(order) + 1)), 0.6 + 3 * len(there)),
         layout="constrained",
@@ -144,19 +144,17 @@ def attacks(result: dict[str, Any]) -> Figure:
         ax.grid(alpha=0.25, lw=0.6, axis="y")
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[-1].set_xticks(
-        range(len(names)), [label(name, result).replace(" ", "\n") for name in names]
-    )
+    axes[-1].set_xticks(range(len(names)), [heading(name, result) for name in names])
     legend(figure)
     return figure
 
 
 def curve(result: dict[str, Any]) -> Figure:
     """A line for each training, a panel for each checkpoint."""
-    figure, grid = panels([weights(checkpoint) for checkpoint in checkpoints(result)])
-    for checkpoint, (_, ax) in zip(checkpoints(result), grid, strict=True):
+    figure, grid = panels([weights(checkpoint) for checkpoint in values(result["runs"], "checkpoint")])
+    for checkpoint, (_, ax) in zip(values(result["runs"], "checkpoint"), grid, strict=True):
         rows = of(result["runs"], checkpoint=checkpoint)
-        for i, training in enumerate(trainings(rows)):
+        for i, training in enumerate(values(rows, "training")):
             own = of(rows, training=training)
             by_radius = {0.0: of(own, attack=CLEAN)} | {
                 eps: of(own, attack="pgd", eps=eps)
