@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rrfast import demo
-from rrfast.evaluate.ablate import _markdown as ablation_page
+from rrfast.evaluate.ablation import STUDY as ABLATION
 from rrfast.evaluate.studies import STUDIES
 from rrfast.evaluate.study import page
 
@@ -18,9 +18,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     **{
         study.stem: lambda result, study=study: page(study, result, list(study.figures(result)))
-        for study in STUDIES.values()
+        for study in (*STUDIES.values(), ABLATION)
     },
-    "ablation": ablation_page,
     "demo": demo._markdown,
 }
 FILES = [path for stem in PAGES for path in sorted(DOCS.rglob(f"{stem}.json"))]

@@ -1,4 +1,4 @@
-"""What results say of a claim: a comparison of the same runs, its verdict, and how both are told."""
+"""What results say of a claim: a comparison of the same runs, and how it is told."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rrfast.objectives.variant_names import VARIANTS
 
 #: How a verdict is reached.
 RULE = (
-    "0 is outside the 95 % interval of Student's t, as it is in one of twenty comparisons without a "
-    "difference; · undecided, as a single training seed always is"
+    "0 is outside the 95 % interval of Student's t, as it is in one of twenty comparisons without "
+    "a difference; · undecided"
 )
 
 
@@ -123,7 +123,7 @@ def claim_blocks(found: Iterable[Comparison], corner: str = "") -> Iterator[Bloc
         yield difference_block(own[0].claim.title, [corner], own)
 
 
-# ------------------------------------------------------------------------ trainings against each other
+# -------------------------------------------------------------------- trainings against each other
 
 #: What all are compared with, where it is there; else the first training.
 BASELINE = VARIANTS["standard"]
@@ -131,7 +131,8 @@ BASELINE = VARIANTS["standard"]
 RIVALS = tuple((VARIANTS[f"rat{end}"], VARIANTS[f"at{end}"]) for end in ("", "_mixup"))
 TRAINED = (
     "Trainings against each other: one less the other with the same seed, data and score, mean ± "
-    f"standard error over the seeds that both have. ✓ better and ✗ worse: {RULE}."
+    f"standard error over the seeds that both have. ✓ better and ✗ worse: {RULE}, as a single seed "
+    "always is."
 )
 
 

@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
+
 Row = dict[str, Any]
 #: What is averaged: a number of a row, None or NaN where it is undefined.
 Value = Callable[[Row], "float | None"]
@@ -52,7 +54,7 @@ class Paired(NamedTuple):
         return -1 if self.mean < 0 else 1
 
 
-# -------------------------------------------------------------------------- which rows, which number
+# ------------------------------------------------------------------------ which rows, which number
 
 
 def of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
@@ -124,17 +126,18 @@ def spread(rows: Sequence[Row], value: Value) -> Spread:
     return _spread(per_run(rows, value))
 
 
-def curve(rows: Sequence[Row], *path: str | int) -> list[Spread]:
-    """`spread` at every place of the lists that stand under a path; of no rows none."""
-    lists = [at(*path)(row) for row in rows]
-    return [spread(rows, at(*path, i)) for i in range(len(lists[0]))] if lists else []
+def curve(rows: Sequence[Row], numbers: Iterable[Value]) -> tuple[list[float], list[float]]:
+    """Means and standard deviations, as `spread` has them, of one number after the other."""
+    v = torch.tensor([per_run(rows, value) for value in numbers], dtype=torch.float64)
+    mean = v.mean(dim=-1)
+    std = v.std(dim=-1) if v.shape[-1] > 1 else torch.full_like(mean, math.nan)
+    return mean.tolist(), std.tolist()
 
 
 def _spread(numbers: Sequence[float]) -> Spread:
-    n = len(numbers)
-    mean = sum(numbers) / n if n else math.nan
-    squares = sum((number - mean) ** 2 for number in numbers)
-    return Spread(mean, math.sqrt(squares / (n - 1)) if n > 1 else math.nan, n)
+    v = torch.tensor(numbers, dtype=torch.float64)
+    std = v.std().item() if len(v) > 1 else math.nan
+    return Spread(v.mean().item(), std, len(v))
 
 
 def runs_of(rows: Sequence[Row]) -> set[tuple[str, int, int]]:
@@ -182,17 +185,16 @@ def _ordered(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row["seed"], row.get("split", 0)))
 
 
-# ------------------------------------------------------------------------------------- in a sentence
+# ----------------------------------------------------------------------------------- in a sentence
 
 
-def seeds_said(rows: Sequence[Row], draws: int, drawn: str, ending: str = "") -> Iterator[str]:
+def seeds_said(rows: Sequence[Row], draws: int, drawn: str) -> Iterator[str]:
     """Sentences on what stands behind a mean: seeds, divisions, or test sets drawn again.
 
     Args:
         rows: Of all trainings.
         draws: Of the bootstrap; 0: there are no intervals.
         drawn: What was drawn again, such as "test sets drawn again from this one".
-        ending: Of the sentence on the draws.
     """
     counts = {len(values(own, "seed")) for own in grouped(rows, "training").values()}
     several = " or ".join(str(n) for n in sorted(counts) if n > 1)
@@ -202,7 +204,7 @@ def seeds_said(rows: Sequence[Row], draws: int, drawn: str, ending: str = "") ->
         yield f"Mean ± standard deviation over {several} training seeds{each}."
     if min(counts) > 1 or (divisions == 1 and not draws):
         return
-    said = f"in brackets the 95 % interval over {draws} {drawn}{ending}."
+    said = f"in brackets the 95 % interval over {draws} {drawn}."
     if divisions > 1:
         said = f"mean ± standard deviation over {divisions} divisions of one test set."
     yield f"Of a training with one seed: {said}" if several else said[0].upper() + said[1:]

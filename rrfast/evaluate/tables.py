@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rrfast._tables import Block, number
+from rrfast._tables import COLUMNS, Block, number
 from rrfast.evaluate.observations import Paired, Row, Spread, Value, at, grouped, of, spread
 
 #: A number of a row: its name, its path, or what finds it.
@@ -27,6 +27,11 @@ class Column(NamedTuple):
     where: Mapping[str, Any] = {}  #: what else the rows of the column have
     mean: bool = False  #: the mean alone
     interval_digits: int | None = None  #: with an interval; default `digits`
+
+    @property
+    def title(self) -> str:
+        """The heading on one line."""
+        return " ".join(self.heading.split())
 
     def spread(self, rows: Sequence[Row]) -> Spread:
         """The number over the runs of a line."""
@@ -56,17 +61,22 @@ class Table(NamedTuple):
     """A line for each group of rows, and its columns."""
 
     title: str
-    index: Mapping[str, str]  #: keys that tell the lines apart, and their headings
+    keys: Mapping[str, str]  #: that tell the lines apart, and their headings
     columns: Sequence[Column | Words]
-    within: int = 0  #: so many of the index have a best of their own
-    words: int = 0  #: columns of words at the left, beside the index
+    within: int = 0  #: lines that agree in so many of the keys have a best of their own
+    words: int = 0  #: columns of words at the left, beside the keys
 
     def block(self, rows: Iterable[Row]) -> Block:
         """The table of these rows, in the order of `grouped`."""
-        lines = grouped(rows, *self.index)
-        cells = [[*map(str, key), *(c.cell(own) for c in self.columns)] for key, own in lines.items()]
+        return self.of_lines(grouped(rows, *self.keys))
+
+    def of_lines(self, lines: Mapping[tuple[Any, ...], Sequence[Row]]) -> Block:
+        """The table with these lines, by the values of their keys."""
+        cells = [
+            [*map(str, key), *(c.cell(own) for c in self.columns)] for key, own in lines.items()
+        ]
         best = set()
-        for j, column in enumerate(self.columns, len(self.index)):
+        for j, column in enumerate(self.columns, len(self.keys)):
             if isinstance(column, Column) and column.higher is not None:
                 groups: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
                 for i, (key, own) in enumerate(lines.items()):
@@ -74,8 +84,14 @@ class Table(NamedTuple):
                 for group in groups.values():
                     means = [mean for _, mean in group]
                     best |= {(group[k][0], j) for k in leading(means, lowest=not column.higher)}
-        head = [*self.index.values(), *(column.heading for column in self.columns)]
-        return Block(self.title, head, cells, len(self.index) + self.words, frozenset(best))
+        head = [*self.keys.values(), *(column.heading for column in self.columns)]
+        return Block(self.title, head, cells, len(self.keys) + self.words, frozenset(best))
+
+
+def metric(name: str) -> Column:
+    """The column of a metric of `rrfast.metrics`, as it is called and printed everywhere."""
+    heading, factor, digits = COLUMNS[name]
+    return Column(heading, name, factor, digits)
 
 
 def broken(name: str) -> str:
@@ -154,5 +170,5 @@ def _interval(row: Row, what: What) -> Sequence[float] | None:
     if callable(what):
         return None
     path = (what,) if isinstance(what, str) else what
-    found = at(*path[:-1], "intervals", path[-1])(row)
-    return found  # type: ignore[return-value]
+    ends: Any = at(*path[:-1], "intervals", path[-1])(row)
+    return ends or None

@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rrfast._tables import number
-from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, weights
+from rrfast.evaluate.drawing import COLOURS, Drawing, legend, line, panels, styles, weights
+from rrfast.evaluate.observations import grouped, of, spread, values
 from rrfast.evaluate.robust.tables import (
     ACCURACY,
     CLEAN,
@@ -19,7 +20,6 @@ from rrfast.evaluate.robust.tables import (
     radius,
     under,
 )
-from rrfast.evaluate.observations import of, spread, values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "robust_curve",
             f"Accuracy under {label('pgd', result)} against eps",
             "Mean over seeds, and one standard deviation. At 0 the images as they are.",
-            partial(curve, result),
+            partial(by_radius, result),
         )
 
     pictured = [row for row in of(result["runs"], attack=CLEAN) if "pictured" in row]
@@ -78,7 +78,8 @@ AXES = {
 
 
 def _scatter(points: list[dict[str, list[float]]], x: str, y: str) -> Figure:
-    figure, grid = panels(["as they are", "after PGD-10"])
+    titles = ["as they are", "after PGD-10"]
+    figure, grid = panels(titles, x=AXES[x], y=AXES[y])
     for part, (_, ax) in zip(points, grid, strict=True):
         lines = zip(part["true"], part["margin"], part["similarity"], strict=True)
         known = [line for line in lines if None not in line]
@@ -92,20 +93,17 @@ def _scatter(points: list[dict[str, list[float]]], x: str, y: str) -> Figure:
             }
             name = "right" if right else "wrong"
             ax.scatter(values[x], values[y], s=8, color=colour, label=name, lw=0)
-        ax.set_xlabel(AXES[x], fontsize=10)
     legend(figure)
-    figure.supylabel(AXES[y], fontsize=10)
     return figure
 
 
 def _bars(examples: list[dict[str, Any]]) -> Figure:
-    figure, grid = panels([f"c = {number(e['similarity'], 1.0, 2)}" for e in examples])
+    titles = [f"c = {number(example['similarity'], 1.0, 2)}" for example in examples]
+    figure, grid = panels(titles, x="class", y="probability")
     for example, (_, ax) in zip(examples, grid, strict=True):
         colours = [COLOURS[2 if k == example["y"] else 1] for k in range(len(example["p"]))]
         heights = [math.nan if p is None else p for p in example["p"]]
         ax.bar(range(len(heights)), heights, color=colours)
-        ax.set_xlabel("class", fontsize=10)
-    figure.supylabel("probability", fontsize=10)
     return figure
 
 
@@ -149,28 +147,20 @@ def attacks(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def curve(result: dict[str, Any]) -> Figure:
+def by_radius(result: dict[str, Any]) -> Figure:
     """A line for each training, a panel for each checkpoint."""
-    figure, grid = panels([weights(checkpoint) for checkpoint in values(result["runs"], "checkpoint")])
-    for checkpoint, (_, ax) in zip(values(result["runs"], "checkpoint"), grid, strict=True):
+    there = values(result["runs"], "checkpoint")
+    titles = [weights(checkpoint) for checkpoint in there]
+    figure, grid = panels(titles, x="eps", y="accuracy, %")
+    looks = styles(values(result["runs"], "training"))
+    for checkpoint, (_, ax) in zip(there, grid, strict=True):
         rows = of(result["runs"], checkpoint=checkpoint)
-        for i, training in enumerate(values(rows, "training")):
-            own = of(rows, training=training)
-            by_radius = {0.0: of(own, attack=CLEAN)} | {
-                eps: of(own, attack="pgd", eps=eps)
-                for eps in sorted({row["eps"] for row in of(own, attack="pgd")})
-            }
-            found = [spread(part, ACCURACY) for part in by_radius.values()]
-            x, means = list(by_radius), [100 * f.mean for f in found]
-            colour, line = COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)]
-            ax.plot(x, means, marker="o", ms=4, lw=1.4, label=training, color=colour, ls=line)
-            if not math.isnan(found[0].std):
-                low = [100 * (f.mean - f.std) for f in found]
-                high = [100 * (f.mean + f.std) for f in found]
-                ax.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
-            ax.set_xticks(x, [radius(eps) for eps in x])
+        radii = {0.0: CLEAN} | dict.fromkeys(sorted(values(of(rows, attack="pgd"), "eps")), "pgd")
+        for (training,), own in grouped(rows, "training").items():
+            found = [spread(of(own, attack=name, eps=e), ACCURACY) for e, name in radii.items()]
+            both = [f.mean for f in found], [f.std for f in found]
+            line(ax, [*radii], both, looks[training], training, band=True, marker="o", ms=4)
+        ax.set_xticks([*radii], [radius(eps) for eps in radii])
         ax.set_ylim(bottom=0)
     legend(figure)
-    figure.supxlabel("eps", fontsize=10)
-    figure.supylabel("accuracy, %", fontsize=10)
     return figure

@@ -151,7 +151,8 @@ def conventions(result: dict[str, Any]) -> list[str]:
     lines = [what, *fewer_images(result), *seeds]
     if any(differences(result, checkpoint) for checkpoint in values(rows, "checkpoint")):
         lines.append(
-            f"Differences: mean ± standard error over seeds. ✓ above and ✗ below: {RULE}."
+            f"Differences: mean ± standard error over seeds. ✓ above and ✗ below: {RULE}, as a "
+            "single training seed always is."
         )
     if "autoattack" in result["attacks"]:
         lines.append(
