@@ -20,7 +20,7 @@ PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
         study.stem: lambda result, study=study: page(study, result, list(study.figures(result)))
         for study in (*STUDIES.values(), ABLATION)
     },
-    "demo": demo._markdown,
+    "demo": demo.page,
 }
 FILES = [path for stem in PAGES for path in sorted(DOCS.rglob(f"{stem}.json"))]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from rrfast._tables import BETTER, CONVENTION, Block
 from rrfast.data.splits import PROTOCOLS, SPLITS
-from rrfast.evaluate.claims import Claim, Comparison, compared, counted, known
+from rrfast.evaluate.claims import Claim, Comparison, compared, counted, known, lower_on
 from rrfast.evaluate.drawing import COLOURS, Drawing
 from rrfast.evaluate.observations import Paired, Row, at, grouped, of, paired, spread, values
 from rrfast.evaluate.study import Study
-from rrfast.evaluate.tables import Column, Table, difference, mark_of
+from rrfast.evaluate.tables import Column, Table, mark_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,9 +131,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     runs = "seeds" if len(result["seeds"]) > 1 or result.get("protocol") != "rat" else "divisions"
     lines = ["AURC × 1000, RAT less the other on the same seed, mean ± standard error:"]
     for mixed, other, found in _less(result["runs"]):
-        less = difference(found, 1000.0, 2, higher=None)
-        lower = f"lower on {found.lower} of {found.runs} {runs}"
-        lines.append(f"  {named(other, mixed):<19}{less}, {lower}")
+        lines.append(f"  {named(other, mixed):<19}{lower_on(found, runs)}")
     return lines + list(claims(result["runs"]))
 
 

@@ -86,6 +86,17 @@ def counted(found: Iterable[Comparison]) -> str:
     )
 
 
+def lower_on(found: Paired, runs: str = "seeds") -> str:
+    """A difference of AURC, × 1000, and on how many runs it is below 0.
+
+    Example:
+        >>> lower_on(Paired(-0.0026, 0.0002, 10, 10))
+        '−2.60 ± 0.20, lower on 10 of 10 seeds'
+    """
+    less = difference(found, 1000.0, 2, higher=None)
+    return f"{less}, lower on {found.lower} of {found.runs} {runs}"
+
+
 def by_claim(found: Iterable[Comparison]) -> dict[str, list[Comparison]]:
     """Comparisons by the sentence of their claim, in the order they come."""
     claims: dict[str, list[Comparison]] = {}

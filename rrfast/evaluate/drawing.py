@@ -28,6 +28,10 @@ class Style(NamedTuple):
     marker: str = ""
 
 
+#: Of predictions.
+RIGHT_AND_WRONG = {"right": Style("#0072B2"), "wrong": Style("#D55E00", "--")}
+
+
 def styles(names: Iterable[str]) -> dict[str, Style]:
     """A style for each, in the order they come."""
     return {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rrfast._tables import number
 from rrfast.evaluate.drawing import (
+    RIGHT_AND_WRONG,
     Drawing,
     Style,
     counted,
@@ -143,9 +144,6 @@ def _spread_said(rows: Sequence[Row]) -> str:
     return ", and one standard deviation" * (len(_drawn(rows)) <= BANDS)
 
 
-GROUPS = {"right": Style("#0072B2", "-"), "wrong": Style("#D55E00", "--")}
-
-
 def radius_histograms(rows: Sequence[Row]) -> Figure:
     """Fig. 2: how far right and wrong predictions are from the boundary."""
     x, y = f"radius ({rows[0]['score']}), log scale", "share of its group per bin, %"
@@ -153,7 +151,7 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
     used: list[float] = []
     for training, ax in grid:
         own = of(rows, training=training)
-        for group, style in GROUPS.items():
+        for group, style in RIGHT_AND_WRONG.items():
             found = [row["histogram"][group] for row in own]
             counts = counted(one["counts"] for one in found)
             total = sum(counts) + sum(one["outside"] for one in found)
