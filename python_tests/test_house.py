@@ -133,6 +133,20 @@ def test_every_room_is_an_attribute() -> None:
     assert run.stdout.split() == [f"rrfast.{name}" for name in rooms]
 
 
+def test_the_import_loads_what_it_needs() -> None:
+    """Progress bars, statistics, figures and training come when they are asked for."""
+    heavy = {"rich", "scipy", "sklearn", "matplotlib", "PIL", "msgspec", "lightning_fabric"}
+    heavy |= {"torch._dynamo", "urllib.request", "rrfast.objectives", "rrfast.scores"}
+    code = f"""
+import sys, torch
+before = set(sys.modules)
+import rrfast
+print({heavy} & set(sys.modules) - before)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
 WITHOUT = """
 import importlib.abc, sys
 class Absent(importlib.abc.MetaPathFinder):

@@ -6,18 +6,12 @@ loss = rrfast.RAT(eps=1e-3).backward(model, x, y)    # one line in an existing t
 
 import importlib
 from importlib.metadata import version as _version
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rrfast import methods, ops, reference
 from rrfast._config import config
 from rrfast._radius import radius
-from rrfast.estimator import RadiusEstimator
 from rrfast.methods import RadiusResult
-from rrfast.objectives import RAT
-from rrfast.scores import predict
-from rrfast.scores.comparison import compare
-from rrfast.selective import SelectiveClassifier
 
 if TYPE_CHECKING:
     from rrfast import (
@@ -25,6 +19,7 @@ if TYPE_CHECKING:
         bench,
         data,
         evaluate,
+        inference,
         metrics,
         models,
         objectives,
@@ -32,6 +27,11 @@ if TYPE_CHECKING:
         selective,
         train,
     )
+    from rrfast.estimator import RadiusEstimator
+    from rrfast.objectives import RAT
+    from rrfast.scores import predict
+    from rrfast.scores.comparison import compare
+    from rrfast.selective import SelectiveClassifier
 
 __version__ = _version("rrfast")
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "config",
     "data",
     "evaluate",
+    "inference",
     "methods",
     "metrics",
     "models",
@@ -59,11 +60,26 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """The sub-packages, each loaded when it is asked for."""
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+#: Where the names are that are loaded when they are asked for, beside the sub-packages.
+_ELSEWHERE = {
+    "RAT": "rrfast.objectives",
+    "RadiusEstimator": "rrfast.estimator",
+    "SelectiveClassifier": "rrfast.selective",
+    "compare": "rrfast.scores.comparison",
+    "predict": "rrfast.scores",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What most programs do not need, loaded when it is asked for."""
+    if name in _ELSEWHERE:
+        found = getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    elif name in __all__:
+        found = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -14,8 +14,6 @@ import sys
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import torch
 
@@ -155,6 +153,9 @@ def _complaint(failed: dict[str, Status]) -> str:
 
 def _reinstall() -> str:
     """The command that builds this install anew for this torch."""
+    from urllib.parse import urlsplit  # here, because it takes a fifth of rrfast's own import
+    from urllib.request import url2pathname
+
     try:
         record = importlib.metadata.distribution("rrfast").read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:
