@@ -1008,7 +1008,14 @@ def test_tables_say_a_dash_for_what_is_not_there(evaluated: tuple[Path, dict[str
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    spec = ["evaluate", "rrfast.data:digits_cnn", "--data", "digits", "train=100", "validation=60"]
+    spec = [
+        "evaluate",
+        "rrfast.models:digits_cnn",
+        "--data",
+        "digits",
+        "train=100",
+        "validation=60",
+    ]
     options = [
         "--protocol",
         "ood",

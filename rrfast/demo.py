@@ -29,8 +29,9 @@ from rrfast._files import write_text
 from rrfast._machine import processor
 from rrfast._results import results_in, write_figure, write_json
 from rrfast._tables import SHOWN, number
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
 from rrfast.metrics import METRICS
+from rrfast.models import digits_cnn
 from rrfast.scores import SCORES
 
 if TYPE_CHECKING:
