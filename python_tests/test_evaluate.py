@@ -47,7 +47,7 @@ from rrfast.evaluate.misd.appraisal import (
 )
 from rrfast.evaluate.misd.evaluate import _released
 from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
-from rrfast.evaluate.summary import at, paired, spread
+from rrfast.evaluate.observations import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize, digits_cnn
 from rrfast.report import report
@@ -526,6 +526,13 @@ def test_names_of_trainings(tmp_path: Path) -> None:
     assert [s.training for s in subjects(steps)] == ["eps_1", "eps_2"]
     turned = _training(tmp_path / "turned", "objective.mode=reverse_at", "objective.mixup=1.0")
     assert [s.training for s in subjects([turned])] == ["ReverseAT + Mixup"]
+    # IRAT's signs as printed are a training of their own beside ours, and come last.
+    for signs in ("false", "true"):
+        text = dump_recipe(load_recipe("digits_irat", [f"objective.printed={signs}"]))
+        (tmp_path / "signs" / signs).mkdir(parents=True)
+        (tmp_path / "signs" / signs / "recipe.yaml").write_text(text)
+    names = [s.training for s in subjects([tmp_path / "signs"])]
+    assert names == ["MAIL + reweighting", "MAIL + reweighting (as printed)"]
 
 
 def test_other_data_of_a_training_tests_on_no_image_that_it_was_trained_on(tmp_path: Path) -> None:
@@ -758,12 +765,12 @@ def test_what_is_said_of_the_claims() -> None:
         "It suffers less from over-confidence",
     }
     assert {c.found.verdict for c in found} == {-1}
-    assert [c.other for c in found if "on T" in c.claim.sentence] == ["odin"]  # MSR has no T
+    assert [c.row for c in found if "on T" in c.claim.sentence] == [("odin",)]  # MSR has no T
     # Three errors above 0.99 are too few to say anything.
     assert {c.claim.unit for c in found if "over-conf" in c.claim.sentence} == {
         "AUROC % lost where p is above 0.9"
     }
-    lost = next(c for c in found if "over-conf" in c.claim.sentence and c.other == "msr")
+    lost = next(c for c in found if "over-conf" in c.claim.sentence and c.row == ("msr",))
     assert lost.found.mean == pytest.approx(0.051 - 0.1)
     swing = next(c for c in found if "on T" in c.claim.sentence)
     assert swing.found.mean == pytest.approx(1.101 - 2.0)
@@ -773,7 +780,7 @@ def test_what_is_said_of_the_claims() -> None:
     turn = {"radius_fast": "msr", "msr": "radius_fast", "odin": "odin"}
     worse = [{**row, "score": turn[row["score"]]} for row in better]
     verdicts = {
-        (c.claim.sentence, c.other): c.found.verdict for c in claims.comparisons({"runs": worse})
+        (c.claim.sentence, *c.row): c.found.verdict for c in claims.comparisons({"runs": worse})
     }
     assert verdicts["The radius finds errors better", "msr"] == 1
     assert "(the paper: all): Standard 0." in "\n".join(claims.sentences({"runs": worse}))
@@ -1021,21 +1028,30 @@ def test_a_bar_in_a_name_ends_no_cell() -> None:
     assert page.splitlines()[2:] == ["| a\\|b | n |", "| --- | --: |", "| **c\\|d** | 1 |"]
 
 
-def test_the_page_of_committed_results(tmp_path: Path) -> None:
-    """An ablation and a benchmark beside an evaluation."""
-    root = Path(__file__).parents[1]
-    if not (root / "docs" / "ablate").is_dir():
+#: What `rrfast bench` has left in the repository.
+BENCHMARKS = sorted(Path(__file__).parents[1].glob("benchmarks/results/*/bench-*"))
+
+
+@pytest.mark.parametrize("folder", BENCHMARKS, ids=lambda path: path.name)
+def test_the_page_of_a_committed_benchmark(folder: Path, tmp_path: Path) -> None:
+    """It is written from memory, and again from a file that has no infinity."""
+    result = json.loads((folder / "bench.json").read_text())
+    assert bench.markdown(result) == (folder / "bench.md").read_text()
+    report([folder], tmp_path / "page.html")
+    assert "Speed and worth" in (tmp_path / "page.html").read_text()
+
+
+def test_a_picture_that_is_a_link_is_in_no_report(tmp_path: Path) -> None:
+    """The page is handed on: it must not hold what a link in a folder of others leads to."""
+    folder, [given, *_] = tmp_path / "given", BENCHMARKS or [None]
+    if given is None:
         pytest.skip("the repository's results are not here")
-    out = tmp_path / "page.html"
-    report([root / "docs/ablate/digits", *root.glob("benchmarks/results/*/bench-digits")], out)
-    page = _Page()
-    page.feed(out.read_text())
-    assert "What each part of RAT does: digits" in page.text
-    assert "Speed and worth" in page.text
-    # A benchmark's page is written from memory, and again from a file that has no infinity.
-    for folder in root.glob("benchmarks/results/*/bench-*"):
-        result = json.loads((folder / "bench.json").read_text())
-        assert bench.markdown(result) == (folder / "bench.md").read_text()
+    folder.mkdir()
+    (folder / "bench.json").write_text((given / "bench.json").read_text())
+    (folder / "throughput.png").symlink_to(tmp_path / "mine.png")
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"throughput\.png must be a picture, and is a link"):
+        report([folder], tmp_path / "report.html")
 
 
 # --------------------------------------------------------------------------------- the commands

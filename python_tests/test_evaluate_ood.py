@@ -30,6 +30,8 @@ from rrfast._tables import number
 from rrfast.data import Split, smoothed_noise
 from rrfast.data.splits import Part
 from rrfast.evaluate import Subject, ood
+from rrfast.evaluate.claims import verdicts
+from rrfast.evaluate.observations import of
 from rrfast.evaluate.ood import appraisal, claims, figures, tables
 from rrfast.evaluate.ood.appraisal import (
     ACCEPTED,
@@ -48,7 +50,6 @@ from rrfast.evaluate.ood.distance import mmd
 from rrfast.evaluate.ood.effects import PAPER, best_step, effect_points, effects, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, made
 from rrfast.evaluate.ood.scaled_noise import TRIALS, scaled
-from rrfast.evaluate.summary import of
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.report import report
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
@@ -870,7 +871,7 @@ def test_the_order_of_trainings() -> None:
     ]
     found = list(claims.comparisons({"runs": rows}))
     assert {c.found.verdict for c in found} == {-1}
-    order = {(c.row, c.column) for c in found if c.claim == claims.SURER}
+    order = {(*c.row, c.column) for c in found if c.claim == claims.SURER}
     plain, ceda = (f"ACET less\n{other}" for other in ("Standard", "CEDA"))
     assert order == {
         ("noise", "CEDA less\nStandard"),
@@ -881,7 +882,7 @@ def test_the_order_of_trainings() -> None:
         ("uniform", plain),
         ("uniform", ceda),
     }
-    said = "\n".join(claims.sentences({"runs": rows}))
+    said = "\n".join(verdicts(claims.comparisons({"runs": rows})))
     assert (
         "less sure of what is outside; adversarial noise: confirmed in 2, contradicted in 0" in said
     )
@@ -909,7 +910,7 @@ def test_the_parts_of_odin_are_claims_of_their_own() -> None:
             rows.append({**who, "kind": "effect", "set": name} | effect)
     found = {c.claim: c for c in claims.comparisons({"runs": rows})}
     assert set(found) == {claims.HOTTER, claims.STEPS}
-    assert {c.row for c in found.values()} == {"uniform"}
+    assert {c.row for c in found.values()} == {("uniform",)}
     assert found[claims.HOTTER].found.mean == pytest.approx(-0.19)
     assert found[claims.STEPS].found.mean == pytest.approx(-0.11)
     assert {c.found.verdict for c in found.values()} == {-1}
@@ -923,11 +924,11 @@ def test_the_parts_of_odin_are_claims_of_their_own() -> None:
 def test_odin_against_msr_is_of_the_same_seeds(evaluated: tuple[Path, dict[str, Any]]) -> None:
     rows = evaluated[1]["runs"]
     found = [c for c in claims.comparisons(evaluated[1]) if c.claim == claims.BETTER["auroc"]]
-    assert {(c.row, c.column) for c in found} == {
+    assert {(*c.row, c.column) for c in found} == {
         (s, t) for s in SETS for t in ("Standard", "mine")
     }
     for comparison in found:
-        own = of(rows, kind="score", set=comparison.row, training=comparison.column)
+        own = of(rows, kind="score", set=comparison.row[0], training=comparison.column)
         auc = {(r["score"], r["seed"]): r["auroc"] for r in own}
         seeds = {r["seed"] for r in own}
         mean = sum(auc["msr", s] - auc["odin", s] for s in seeds) / len(seeds)
@@ -1001,6 +1002,21 @@ def test_tables_say_a_dash_for_what_is_not_there(evaluated: tuple[Path, dict[str
     inside = [row for row in acet.rows if row[0] == "inside"]
     assert all(row[2] != "–" and row[5:] == ["–", "–"] for row in inside)
     assert all(row[2] == "–" and "–" not in row[3:] for row in acet.rows if row[0] != "inside")
+
+
+def test_of_scores_without_hyper_parameters_none_are_spoken_of(
+    evaluated: tuple[Path, dict[str, Any]],
+) -> None:
+    """As ACET's tables, which are of MSR alone: no empty table, and no set that chose nothing."""
+    result = evaluated[1]
+    assert "Hyper-parameters" in {block.title for block in tables.blocks(result)}
+    assert any("hyper-parameters" in line for line in tables.conventions(result))
+    rows = [row for row in result["runs"] if row.get("score", "msr") == "msr"]
+    alone = result | {"runs": rows, "scores": ["msr"]}
+    assert "Hyper-parameters" not in {block.title for block in tables.blocks(alone)}
+    said = " ".join(tables.conventions(alone))
+    assert "hyper-parameters" not in said
+    assert "textures" not in said
 
 
 # ----------------------------------------------------------------------------------- the command

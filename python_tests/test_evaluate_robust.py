@@ -469,10 +469,9 @@ def test_pgd_and_autoattack_side_by_side() -> None:
         },
         "MAIL",
     )
-    found = tables.compared(result, "last")
-    verdicts = {
-        name: found["MAIL + reweighting", "MAIL", name].verdict for name in tables.columns(result)
-    }
+    found = tables.differences(result, "last")
+    assert {one.row for one in found} == {("MAIL + reweighting", "MAIL")}
+    verdicts = {one.group: one.found.verdict for one in found}
     assert verdicts == {"clean": 0, "pgd": 1, "autoattack": -1, "worst": -1}
     lines = tables.notes(result)
     assert "PGD-100, last checkpoint, against MAIL: above MAIL + reweighting." in lines
@@ -505,16 +504,25 @@ def test_r_is_said_over_seeds(evaluated: tuple[Path, dict[str, Any]]) -> None:
 def test_what_the_margin_adds_is_told_from_what_it_is_added_to() -> None:
     row = {"clean": 0.9, "pgd": 0.5, "worst": 0.5}
     better = {"clean": 0.9, "pgd": 0.6, "worst": 0.6}
+    printed = "WMMR + reweighting (as printed)"
     result = said(
-        {"MAIL": row, "WMMR": row, "WMMR + reweighting": better, "GAIRAT + reweighting": row},
+        {
+            "MAIL": row,
+            "WMMR": row,
+            "WMMR + reweighting": better,
+            "GAIRAT + reweighting": row,
+            printed: row,
+        },
         "MAIL",
     )
-    pairs = {pair[:2] for pair in tables.compared(result, "last")}
+    pairs = {one.row for one in tables.differences(result, "last")}
     assert pairs == {
         ("WMMR", "MAIL"),
         ("WMMR + reweighting", "MAIL"),
         ("GAIRAT + reweighting", "MAIL"),
         ("WMMR + reweighting", "WMMR"),
+        (printed, "MAIL"),
+        (printed, "WMMR + reweighting"),
     }
     assert "PGD-100, last checkpoint, against WMMR: above WMMR + reweighting." in tables.notes(
         result
@@ -621,7 +629,7 @@ def test_autoattack_is_on_what_is_right(
 def test_trainings_of_other_seeds_are_not_compared() -> None:
     result = said({"A": {"clean": 0.9, "pgd": 0.5, "worst": 0.5}} | {"B": {"clean": 0.8}}, "A")
     result["runs"] = [r for r in result["runs"] if r["training"] == "A" or r["seed"] < 2]
-    assert tables.compared(result, "last") == {}
+    assert tables.differences(result, "last") == []
 
 
 def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:

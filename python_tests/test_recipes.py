@@ -328,7 +328,7 @@ def test_three_steps_with_the_network_of_the_recipe(
         return Cifar(split(6), split(4))
 
     monkeypatch.setattr(tasks, data, release)
-    changes = ["data.validation=2", "data.folder=here", "training.epochs=1"]
+    changes = ["data.train=null", "data.validation=2", "data.folder=here", "training.epochs=1"]
     changes += ["training.batch_size=2", "training.warmup_epochs=0"]
     recipe = load_recipe(name, changes)
     known = {"steps": 1, "warmup": 0, "mixup_off_epochs": 0}

@@ -23,8 +23,8 @@ from rrfast.data import image_folder
 from rrfast.data.fingerprint import of_data, of_files
 from rrfast.evaluate import Subject
 from rrfast.evaluate.kept import Kept
+from rrfast.evaluate.observations import Paired, at, paired
 from rrfast.evaluate.study import Bench, Study, conduct
-from rrfast.evaluate.summary import Paired, at, paired
 from rrfast.models import FirstClasses
 from rrfast.train import TASKS
 

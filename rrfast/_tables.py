@@ -68,22 +68,24 @@ def terminal(blocks: Iterable[Block]) -> Group:
 
 def markdown(blocks: Iterable[Block]) -> str:
     """All of them for a page, each under its title."""
-    parts = []
-    for block in blocks:
-        # A bar would end its cell.
-        head = [plain(name).replace("|", "\\|") for name in block.head]
-        rows = [[plain(cell).replace("|", "\\|") for cell in row] for row in block.rows]
-        lines = [
-            head,
-            ["---" if i < block.words else "--:" for i in range(len(block.head))],
-            *(
-                [f"**{cell}**" if (i, j) in block.best else cell for j, cell in enumerate(row)]
-                for i, row in enumerate(rows)
-            ),
-        ]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        parts += [f"## {plain(block.title)}", table]
+    parts = (f"## {plain(block.title)}\n\n{markdown_table(block)}" for block in blocks)
     return "\n\n".join(parts)
+
+
+def markdown_table(block: Block) -> str:
+    """One for a page, without its title."""
+    # A bar would end its cell.
+    head = [plain(name).replace("|", "\\|") for name in block.head]
+    rows = [[plain(cell).replace("|", "\\|") for cell in row] for row in block.rows]
+    lines = [
+        head,
+        ["---" if i < block.words else "--:" for i in range(len(block.head))],
+        *(
+            [f"**{cell}**" if (i, j) in block.best else cell for j, cell in enumerate(row)]
+            for i, row in enumerate(rows)
+        ),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def listed(lines: Iterable[str]) -> str:

@@ -17,10 +17,7 @@ from rrfast._page import write_page as write_html
 from rrfast._results import as_written, require_matplotlib
 from rrfast._tables import Block
 from rrfast.bench import report as bench
-from rrfast.evaluate.ablate import blocks as ablation_blocks
-from rrfast.evaluate.ablate import conventions as ablation_conventions
-from rrfast.evaluate.ablate import notes as ablation_notes
-from rrfast.evaluate.ablate import write_page as write_ablation_page
+from rrfast.evaluate.ablation import STUDY as ABLATION
 from rrfast.evaluate.studies import STUDIES
 from rrfast.evaluate.study import Study, write_page
 
@@ -112,8 +109,9 @@ def _section(folder: Path, name: str, kind: _Kind, page: bool) -> Section:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     try:
-        if not all(isinstance(result[name], kind_) for name, kind_ in _HEAD.items()):
-            raise TypeError(f"{', '.join(_HEAD)} say of it what they are not")
+        for entry, expected in _HEAD.items():
+            if not isinstance(result.get(entry), expected):
+                raise TypeError(f"`{entry}` must be there, and a {expected.__name__}")
         section = kind.section(folder, result)
         if page:
             kind.write(folder, result)
@@ -135,17 +133,6 @@ def _study(study: Study, folder: Path, result: dict[str, Any]) -> Section:
         list(study.blocks(result)),
         study.notes(result),
         [Picture(d.title, d.caption, _svg(d.figure)) for d in study.figures(result)],
-    )
-
-
-def _ablation(folder: Path, result: dict[str, Any]) -> Section:
-    return Section(
-        f"What each part of RAT does: {result['recipe']['data']['name']}",
-        result,
-        ablation_conventions(result),
-        list(ablation_blocks(result)),
-        ablation_notes(result),
-        [_png(folder / "ablation.png", "AURC and radii", "RAT Tables 1 and 5.")],
     )
 
 
@@ -181,9 +168,8 @@ def _write_bench_page(folder: Path, result: dict[str, Any]) -> None:
 _KINDS: dict[str, _Kind] = {
     **{
         f"{study.stem}.json": _Kind(partial(_study, study), partial(write_page, study))
-        for study in STUDIES.values()
+        for study in (*STUDIES.values(), ABLATION)
     },
-    "ablation.json": _Kind(_ablation, write_ablation_page),
     "bench.json": _Kind(_bench, _write_bench_page),
 }
 

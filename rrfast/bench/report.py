@@ -111,8 +111,8 @@ def _tuned(result: dict[str, Any]) -> Block:
     """RAT's Table 4."""
     # Here, because it is an extra.
     from rrfast.data.splits import PROTOCOLS
-    from rrfast.evaluate.cell import cell
-    from rrfast.evaluate.summary import at, of
+    from rrfast.evaluate.observations import at, of, spread
+    from rrfast.evaluate.tables import cell
 
     rows = result["tuned"]
     largest, images = _images(result)
@@ -126,7 +126,7 @@ def _tuned(result: dict[str, Any]) -> Block:
                 CLEARER.get(method, method),
                 "–" if None in chosen else " ".join(f"{t:g}" for t in chosen),
                 *(
-                    cell(own, at(name), factor, digits)
+                    cell(spread(own, at(name)), factor, digits)
                     for name, (_, factor, digits) in shown.items()
                 ),
                 _figures(images.get((method, "float32"))),

@@ -19,7 +19,7 @@ from rrfast._checks import make_folder
 from rrfast._device import chosen_device
 from rrfast._files import remove_partial, write_text
 from rrfast._machine import machine
-from rrfast._results import require_matplotlib, results_in, write_figure, write_json
+from rrfast._results import require_matplotlib, results_in, shortened, write_figure, write_json
 from rrfast._tables import Block, plain
 from rrfast.data.splits import Part
 from rrfast.engine import logits
@@ -37,7 +37,7 @@ Result = dict[str, Any]
 
 
 class Study(NamedTuple):
-    """A kind of evaluation: how its result is written and read."""
+    """A kind of results: how they are written and read."""
 
     stem: str  #: of its files: STEM.json, STEM.csv, STEM.md
     title: Callable[[Result], str]  #: of its section in a report
@@ -45,7 +45,9 @@ class Study(NamedTuple):
     blocks: Callable[[Result], Iterator[Block]]  #: every table
     notes: Callable[[Result], list[str]]  #: what the numbers say
     figures: Callable[[Result], Iterator[Drawing]]
-    cells: Callable[[list[dict[str, Any]]], Iterable[Sequence[Any]]]  #: the CSV file, head first
+    #: The CSV file, head first; None: there is none.
+    cells: Callable[[list[dict[str, Any]]], Iterable[Sequence[Any]]] | None = None
+    command: str = "evaluate"  #: what makes them
 
 
 class Bench(NamedTuple):
@@ -121,7 +123,7 @@ def conduct(
             "options": options,
             "data": list(dict.fromkeys(subject.data for subject in subjects)),
             **(asked or {}),
-            "runs": runs,
+            "runs": shortened(runs),  # before the page, which the file alone gives again
         }
         _write(study, result, out, console)
     return result
@@ -194,12 +196,20 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
 
 
 def _write(study: Study, result: Result, out: Path, console: Console) -> None:
-    files = [f"{study.stem}.{kind}" for kind in ("json", "csv")]
+    files = [f"{study.stem}.json"]
     write_json(out / files[0], result, compact=True)
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows(map(harmless, study.cells(result["runs"])))
-    write_text(out / files[1], table.getvalue())
-    files += write_page(study, out, result)
+    if study.cells is not None:
+        table = io.StringIO(newline="")
+        csv.writer(table).writerows(map(harmless, study.cells(result["runs"])))
+        files.append(f"{study.stem}.csv")
+        write_text(out / files[1], table.getvalue())
+    print_result(study, result, out, files + write_page(study, out, result), console)
+
+
+def print_result(
+    study: Study, result: Result, out: Path, files: Sequence[str], console: Console
+) -> None:
+    """Print what the page says, and which files there are."""
     console.print("\n".join(study.conventions(result)), highlight=False, markup=False)
     console.print(_tables.terminal(study.blocks(result)))
     console.print("\n".join(study.notes(result)), highlight=False, markup=False)
@@ -223,10 +233,13 @@ def page(study: Study, result: Result, drawings: Sequence[Drawing] = ()) -> str:
         for d in drawings
     )
     notes = study.notes(result)
+    # A recipe may have had fewer.
+    recipe = result.get("recipe") or {"training": {"threads": 0}}
+    threads = recipe["training"]["threads"] or result["threads"]
     said = f"{_tables.preformatted(notes)}\n\n" if notes else ""
     return (
-        f"# rrfast evaluate\n\n{_tables.listed(study.conventions(result))}\n\n"
+        f"# rrfast {study.command}\n\n{_tables.listed(study.conventions(result))}\n\n"
         f"{_tables.markdown(study.blocks(result))}\n\n{said}{pictures}"
-        f"{_tables.code(result['command'])}, {result['device']}, {result['threads']} "
-        f"thread{'s' * (result['threads'] > 1)}; {versions}; {result['date']}.\n"
+        f"{_tables.code(result['command'])}, {result['device']}, {threads} "
+        f"thread{'s' * (threads > 1)}; {versions}; {result['date']}.\n"
     )

@@ -10,7 +10,7 @@ from tables import AURC, BY_HEART, RADIUS, Against, Study, predicted
 
 from rrfast._tables import number
 from rrfast.evaluate.misd.claims import under_corruption
-from rrfast.evaluate.summary import Paired, Value, at, spread
+from rrfast.evaluate.observations import Paired, Value, at, spread
 
 #: Comparisons up to which a sentence names each.
 MANY = 12

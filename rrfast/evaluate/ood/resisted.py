@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
-from rrfast.evaluate.summary import Row
+from rrfast.evaluate.observations import Row
 from rrfast.ops import accumulate_dtype
 
 #: Of 1 / K: the probability from which on the label is predicted, and not named by chance.
