@@ -16,6 +16,7 @@ GPU_WHEELS ?= pytest pluggy iniconfig pygments packaging pytest-benchmark py-cpu
     hypothesis sortedcontainers scipy scikit-learn joblib threadpoolctl msgspec ruamel.yaml jinja2 markupsafe \
     matplotlib contourpy cycler fonttools kiwisolver pillow pyparsing python-dateutil six pybind11 ninja narwhals fsspec \
     lightning-fabric lightning-utilities pytorchcv==0.0.74
+PARALLEL ?= -n auto --dist loadfile -p no:benchmark
 BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
 COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/* python_tests/*.cpp python_tests/emulation/* \
@@ -30,8 +31,9 @@ help:
 demo: $(VENV)/.demo ## install, train on digits, print the table, draw the figure: three minutes
 	$(BIN)/rrfast demo
 
-test: $(VENV)/.test ## install, then every test and doctest: a quarter of an hour
-	$(BIN)/python -m pytest $(ARGS)
+# By file: what a file trains or evaluates for its tests, it makes once. `PARALLEL=` for one process on all threads.
+test: $(VENV)/.test ## install, then every test and doctest, a process per core: a quarter of an hour
+	$(if $(PARALLEL),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 readme: ## put the committed results into README.md and docs/radius
 	$(PYTHON) docs/readme.py

@@ -28,9 +28,8 @@ from benchmarks.roofline import GPU, Census, census
 from rrfast import _native, ops
 from rrfast._tables import Block, markdown
 from rrfast.bench import contestants
-from rrfast.data import digits_cnn
 from rrfast.methods import METHODS
-from rrfast.models import load_model
+from rrfast.models import digits_cnn, load_model
 from rrfast.objectives import RAT, Standard
 from rrfast.ops import accumulate_dtype
 

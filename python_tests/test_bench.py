@@ -27,8 +27,8 @@ from rrfast.bench import contestants, quality
 from rrfast.bench.pareto import SETTINGS, settings_of
 from rrfast.bench.speed import rows_of
 from rrfast.bench.subject import load
-from rrfast.data import synthetic_cnn
 from rrfast.methods import METHODS
+from rrfast.models import synthetic_cnn
 
 QUICK = bench.Settings(methods=("fast", "grad"), batch=(2, 4), samples=6, seconds=1e-3, size=16)
 QUIET = Console(quiet=True)
@@ -499,8 +499,10 @@ def test_data_that_a_recipe_can_name(tmp_path, monkeypatch):
         load(replace(settings, samples=61))
     with pytest.raises(ValueError, match=r"must have a test split, and mine\.py:f n=4 test=f"):
         load(replace(settings, data="mine.py:f n=4 test=false"))
-    loud = load(replace(QUICK, model="rrfast.data:digits_cnn", data="digits noise=0.9", samples=9))
-    plain = load(replace(QUICK, model="rrfast.data:digits_cnn", data="digits", samples=9))
+    loud = load(
+        replace(QUICK, model="rrfast.models:digits_cnn", data="digits noise=0.9", samples=9)
+    )
+    plain = load(replace(QUICK, model="rrfast.models:digits_cnn", data="digits", samples=9))
     assert loud.x.std() > plain.x.std()
 
 

@@ -14,7 +14,8 @@ import torch
 from rich.console import Console
 
 from rrfast import cli, demo
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
+from rrfast.models import digits_cnn
 
 QUICK = replace(demo.SMOKE, epochs=1)
 

@@ -28,7 +28,7 @@ import rrfast.scores.entropy
 from rrfast import cli
 from rrfast._tables import Block, markdown, settings
 from rrfast.bench import report as bench
-from rrfast.data import CORRUPTIONS, Split, corrupt, digits, digits_cnn
+from rrfast.data import CORRUPTIONS, Split, corrupt, digits
 from rrfast.data.splits import Division, Part, divide
 from rrfast.evaluate import Subject, drawing, misd, subjects
 from rrfast.evaluate.misd import choice, claims, figures, tables
@@ -49,7 +49,7 @@ from rrfast.evaluate.misd.evaluate import _released
 from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.observations import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
-from rrfast.models import Normalize
+from rrfast.models import Normalize, digits_cnn
 from rrfast.report import report
 from rrfast.scores import ODIN, SCORES, TEMPERATURES, Preprocessed, Radius, RelU, Score
 from rrfast.scores.registry import score_named
@@ -571,7 +571,7 @@ def test_what_is_evaluated(
     with pytest.raises(ValueError, match="models must differ in training or seed"):
         subjects([trainings / "rat_0", trainings / "rat_0"])
     with pytest.raises(ValueError, match="data must be named for a model"):
-        subjects(["rrfast.data:digits_cnn"])
+        subjects(["rrfast.models:digits_cnn"])
     for nothing in ("nofolder", tmp_path / "no" / "last.pt"):
         with pytest.raises(ValueError, match=r"' is neither a folder nor a model: give the folder"):
             subjects([nothing])
@@ -596,7 +596,7 @@ def test_what_is_evaluated(
         misd.evaluate(found, tmp_path / "nothing")
     monkeypatch.delenv("WORLD_SIZE")
     assert not (tmp_path / "nothing").exists()
-    [one] = subjects(["rrfast.data:digits_cnn"], data={"name": "digits", "noise": 0.0})
+    [one] = subjects(["rrfast.models:digits_cnn"], data={"name": "digits", "noise": 0.0})
     model, task = one.load()
     assert (model.training, one.data) == (False, "digits noise=0.0")
     assert task.test.x.shape == (1197, 1, 8, 8)
@@ -1075,13 +1075,13 @@ def test_the_commands(trainings: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
     assert cli.main(["evaluate", str(trainings / "rat_0"), "--scores", "mrs"]) == 2
     assert "did you mean msr?" in capsys.readouterr().err
-    assert cli.main(["evaluate", "rrfast.data:digits_cnn", "--out", str(out)]) == 2
+    assert cli.main(["evaluate", "rrfast.models:digits_cnn", "--out", str(out)]) == 2
     assert "data must be named" in capsys.readouterr().err
     assert cli.main(["evaluate", str(trainings / "rat_0"), "--severity", "6"]) == 2
     assert "severity must be from 1 to 5" in capsys.readouterr().err
     assert cli.main(["report", str(trainings)]) == 1
     assert "has no results" in capsys.readouterr().err
     data = ["--data", "digits", "train=100", "--tuning", "rat", "--scores", "msr", "--draws", "0"]
-    spec = ["evaluate", "rrfast.data:digits_cnn", *data, "--out", str(tmp_path / "spec")]
+    spec = ["evaluate", "rrfast.models:digits_cnn", *data, "--out", str(tmp_path / "spec")]
     assert cli.main(spec) == 0
     assert "digits train=100" in capsys.readouterr().out

@@ -22,7 +22,7 @@ pytest.importorskip("matplotlib")
 from rrfast import cli
 from rrfast._results import plain
 from rrfast.attacks import DISTAL, Distal, distal_examples, distal_noise
-from rrfast.data import Split, digits_cnn
+from rrfast.data import Split
 from rrfast.data.splits import Part, chosen
 from rrfast.evaluate import Subject, distal
 from rrfast.evaluate.distal import figures, tables
@@ -38,6 +38,7 @@ from rrfast.evaluate.distal.appraisal import (
 )
 from rrfast.evaluate.distal.evaluate import _listed, _tensor
 from rrfast.metrics import acceptance_threshold, false_acceptance
+from rrfast.models import digits_cnn
 from rrfast.report import report
 from rrfast.scores import MSR
 from rrfast.train import TASKS
@@ -405,7 +406,7 @@ def test_errors_say_what_is_expected(found: list[Subject], tmp_path: Path) -> No
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = ["evaluate", "rrfast.data:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
+    spec = ["evaluate", "rrfast.models:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
     asked_ = ["--protocol", "distal", "--eps", "0.1", "--steps", "2", "--noise", "12"]
     assert cli.main([*spec, *asked_, "--images", "20", "--tpr", "0.995", "--draws", "10"]) == 0
     assert "FPR of noise at 99.5 % TPR %" in capsys.readouterr().out

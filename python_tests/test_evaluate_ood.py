@@ -1024,7 +1024,14 @@ def test_of_scores_without_hyper_parameters_none_are_spoken_of(
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    spec = ["evaluate", "rrfast.data:digits_cnn", "--data", "digits", "train=100", "validation=60"]
+    spec = [
+        "evaluate",
+        "rrfast.models:digits_cnn",
+        "--data",
+        "digits",
+        "train=100",
+        "validation=60",
+    ]
     options = [
         "--protocol",
         "ood",

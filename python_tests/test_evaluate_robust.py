@@ -27,7 +27,7 @@ pytest.importorskip("matplotlib")
 
 from rrfast import cli
 from rrfast.attacks import ATTACKS, PGD, Attacked
-from rrfast.data import Split, digits_cnn
+from rrfast.data import Split
 from rrfast.data.splits import chosen
 from rrfast.evaluate import Subject, robust, subjects
 from rrfast.evaluate.robust import figures, tables
@@ -42,6 +42,7 @@ from rrfast.evaluate.robust.standing import (
     stepped,
     unpacked,
 )
+from rrfast.models import digits_cnn
 from rrfast.report import report
 from rrfast.train import TASKS, Task, Training, ValidationAttack, dump_recipe, load_recipe
 
@@ -420,7 +421,7 @@ def test_checkpoints(weights: dict[str, Tensor], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="RAT, seed 0, has last, got 'best'"):
         robust.evaluate([two], tmp_path / "out", checkpoints=("last", "best"))
     assert not (tmp_path / "out").exists()
-    [spec] = subjects(["rrfast.data:digits_cnn"], data={"name": "digits"})
+    [spec] = subjects(["rrfast.models:digits_cnn"], data={"name": "digits"})
     with pytest.raises(ValueError, match="it is no training's folder, got 'last'"):
         spec.at("last")
 
@@ -677,7 +678,7 @@ def test_errors_say_what_is_expected(found: list[Subject], tmp_path: Path) -> No
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = ["evaluate", "rrfast.data:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
+    spec = ["evaluate", "rrfast.models:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
     asked = ["--protocol", "robust", "--attacks", "fgsm,pgd", "--eps", "8/255", "--steps", "2"]
     assert cli.main([*spec, *asked, "--images", "20", "--curve", "0.1,1/4", "--draws", "0"]) == 0
     printed = capsys.readouterr().out

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
-from rrfast.data import Split, digits, digits_cnn
+from rrfast.data import Split, digits
 from rrfast.engine import Engine, Model
 from rrfast.methods import METHODS, Estimate
+from rrfast.models import digits_cnn
 from rrfast.objectives import OBJECTIVES, Standard
 from rrfast.scores import SCORES, LogitScore, Score
 from rrfast.scores.score import Point, Scored

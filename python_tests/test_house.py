@@ -96,15 +96,11 @@ def test_every_module_is_reached_by_its_name() -> None:
 
 #: Modules whose package has a function of the same name, to be mended.
 HIDDEN = {
-    "rrfast.data.corruptions.corrupt",
     "rrfast.evaluate.ablate",
     "rrfast.evaluate.distal.evaluate",
     "rrfast.evaluate.misd.evaluate",
     "rrfast.evaluate.ood.evaluate",
     "rrfast.evaluate.robust.evaluate",
-    "rrfast.models.fashion_cnn",
-    "rrfast.models.lenet",
-    "rrfast.models.resnet18",
 }
 
 
@@ -163,7 +159,7 @@ def test_score_and_report_need_no_training_extra(tmp_path: Path) -> None:
 import numpy as np
 from rrfast.data import digits
 np.save(r"{tmp_path}/x.npy", digits().test.x[:3].numpy())
-assert main(["score", "rrfast.data:digits_cnn", r"{tmp_path}/x.npy", "--threshold", "2",
+assert main(["score", "rrfast.models:digits_cnn", r"{tmp_path}/x.npy", "--threshold", "2",
              "--out", r"{tmp_path}/scores.csv"]) == 0
 results = r"{Path(__file__).parents[1]}/docs/evaluate/digits-distal"
 assert main(["report", results, "--out", r"{tmp_path}/report.html"]) == 0

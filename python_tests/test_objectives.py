@@ -7,9 +7,11 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import networks
 import pytest
 import torch
 from torch import Tensor, nn
@@ -40,17 +42,11 @@ from rrfast.objectives.mixing import Mixing, neighbours
 CLASSES = 4
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, CLASSES + 1)
-    ).double()
+network = partial(networks.convolutional, CLASSES + 1)
 
 
 def batch(samples: int = 32) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(samples, 1, 8, 8, generator=generator, dtype=torch.float64)
-    return x, torch.randint(CLASSES, (samples,), generator=generator)
+    return networks.batch((samples, 1, 8, 8), CLASSES)
 
 
 def negative(x: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def rows():
     return Task(Split(x, (x[:, 0] > 0.5).long()), None, None, 2)
 """
 RECIPE = """
-model: {{name: "rrfast.data:digits_cnn"}}
+model: {{name: "rrfast.models:digits_cnn"}}
 data: {{name: "{name}", level: 0.25}}
 objective: {{name: rat, eps: 0.01}}
 training: {{epochs: 1, batch_size: 8, warmup_epochs: 0}}

@@ -493,7 +493,7 @@ def on_a_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("on a folder")
     (folder / "net.py").write_text(
         "from pathlib import Path\n"
-        "from rrfast.data import synthetic_cnn\n"
+        "from rrfast.models import synthetic_cnn\n"
         "def build(classes, seed):\n"
         "    Path(__file__).with_name('ran').touch()\n"
         "    return synthetic_cnn(classes=classes, seed=seed)\n",

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from rrfast import engine
 from rrfast._digest import digest_of
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
 from rrfast.metrics import acceptance_threshold, false_acceptance, thresholded_error
+from rrfast.models import digits_cnn
 from rrfast.scores import MSR, ODIN, SCORES, DoctorAlpha, Entropy, Preprocessed, Radius, RelU
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.score import Score

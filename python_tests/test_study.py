@@ -155,7 +155,7 @@ def test_two_runs_that_agree_decide_nothing() -> None:
 def test_options_that_say_two_things_or_another_protocols(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = ["rrfast.data:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
+    model = ["rrfast.models:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
     code = cli.main(["evaluate", *model, "--protocol", "misd", "--no-diagnostics"])
     assert code == 2
     assert "--no-diagnostics is an option of the protocol ood" in capsys.readouterr().err

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import rrfast
-from rrfast.data import digits_cnn
 from rrfast.metrics import aurc, fpr_at_tpr
+from rrfast.models import digits_cnn
 from rrfast.scores import (
     EPSILONS,
     MSR,

@@ -29,7 +29,7 @@ def named_function(what: str, spec: str, *, known: str = FORMS) -> Callable[...,
         ValueError: It has no such function.
 
     Example:
-        >>> named_function("model", "rrfast.data:digits_cnn").__name__
+        >>> named_function("model", "rrfast.models:digits_cnn").__name__
         'digits_cnn'
         >>> named_function("data", "rrfast.data:digit")
         Traceback (most recent call last):

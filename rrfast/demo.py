@@ -25,13 +25,14 @@ from rrfast._files import write_text
 from rrfast._machine import machine
 from rrfast._results import results_in, write_figure, write_json
 from rrfast._tables import SHOWN, Block, markdown_table, terminal
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
 from rrfast.evaluate.claims import lower_on
 from rrfast.evaluate.drawing import RIGHT_AND_WRONG as GROUPS
 from rrfast.evaluate.drawing import histogram, panels
 from rrfast.evaluate.observations import Paired, Row, at, grouped, of, paired
 from rrfast.evaluate.tables import Column, Table
 from rrfast.metrics import METRICS
+from rrfast.models import digits_cnn
 from rrfast.scores import SCORES
 
 if TYPE_CHECKING:

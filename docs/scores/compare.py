@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 
 import rrfast
 from rrfast._machine import machine
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
+from rrfast.models import digits_cnn
 
 
 def main() -> None:

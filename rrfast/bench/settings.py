@@ -69,7 +69,7 @@ class Settings:
             `samples` alone. None: not.
     """
 
-    model: str = "rrfast.data:synthetic_cnn"
+    model: str = "rrfast.models:synthetic_cnn"
     weights: str | None = None
     normalize: str | None = None
     trust: bool = False

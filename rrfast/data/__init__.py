@@ -19,10 +19,10 @@ from rrfast.data.noise import gaussian_noise, uniform_noise
 from rrfast.data.noise_images import SmoothedNoise, smoothed_noise
 from rrfast.data.outliers import Outliers, folder_images, random_images, random_textures
 from rrfast.data.patches import random_crops, resized, sample_photos
-from rrfast.data.scikit_digits import Digits, digits, digits_cnn
+from rrfast.data.scikit_digits import Digits, digits
 from rrfast.data.split import Split
 from rrfast.data.svhn_files import Svhn, svhn
-from rrfast.data.synthetic_task import Synthetic, synthetic, synthetic_cnn
+from rrfast.data.synthetic_task import Synthetic, synthetic
 
 __all__ = [
     "CORRUPTIONS",
@@ -43,7 +43,6 @@ __all__ = [
     "cifar100",
     "corrupt",
     "digits",
-    "digits_cnn",
     "emnist",
     "fashion_mnist",
     "folder_images",
@@ -58,6 +57,5 @@ __all__ = [
     "smoothed_noise",
     "svhn",
     "synthetic",
-    "synthetic_cnn",
     "uniform_noise",
 ]

@@ -1,15 +1,15 @@
-"""scikit-learn's handwritten digits, which need no download, and a small CNN for them."""
+"""scikit-learn's handwritten digits, which need no download."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rrfast._checks import check_number, check_seed, is_integer
 from rrfast._errors import require
-from rrfast._seeds import seeded, weights_by
+from rrfast._seeds import seeded
 from rrfast.data.split import Split
 
 
@@ -27,8 +27,8 @@ def digits(
     """The 1797 digits of scikit-learn as a task with errors worth detecting.
 
     Clean and with most images for training, a small CNN gets nearly all of them right, and there
-    is nothing to detect. With Gaussian pixel noise and 400 images to train on, `digits_cnn` is
-    wrong on 4 to 6 per cent of the 1197 left for testing.
+    is nothing to detect. With Gaussian pixel noise and 400 images to train on,
+    `rrfast.models.digits_cnn` is wrong on 4 to 6 per cent of the 1197 left for testing.
 
     The seed decides both the split and the noise; every seed is another draw of the task. Global
     random state is neither used nor changed.
@@ -84,35 +84,3 @@ def _load() -> tuple[Tensor, Tensor]:
     bunch = load_digits()
     x = torch.tensor(bunch.images, device="cpu", dtype=torch.float32).unsqueeze(1) / 16
     return x, torch.tensor(bunch.target, device="cpu", dtype=torch.int64)
-
-
-def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
-    """A small CNN for `digits`: two 3x3 convolutions with BatchNorm, two linear layers.
-
-    Args:
-        seed: Decides the initial weights. Global random state is left as it was.
-        classes: Logits per image.
-
-    Returns:
-        A module in training mode, [n, 1, 8, 8] to logits [n, classes], with 13,754 parameters for
-        ten of them.
-
-    Example:
-        >>> digits_cnn()(torch.rand(2, 1, 8, 8)).shape
-        torch.Size([2, 10])
-    """
-    with weights_by(seed):
-        return nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1, bias=False),
-            nn.BatchNorm2d(16),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(128, 64),
-            nn.ReLU(),
-            nn.Linear(64, classes),
-        )

@@ -6,10 +6,10 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rrfast._checks import check_count, check_seed, describe, is_integer, is_number
-from rrfast._seeds import seeded, weights_by
+from rrfast._seeds import seeded
 from rrfast.data.split import Split
 
 #: Textures per class, and waves per texture.
@@ -157,30 +157,3 @@ def _somewhere(textures: Tensor, label: Tensor, generator: torch.Generator) -> T
 def _integers(least: int, end: int, n: int, generator: torch.Generator) -> Tensor:
     """[n] int64 from `least` to below `end`."""
     return torch.randint(least, end, (n,), generator=generator, device="cpu")
-
-
-def synthetic_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
-    """A small CNN for `synthetic`: three convolutions with BatchNorm, global pooling, one linear.
-
-    Args:
-        seed: Decides the initial weights. Global random state is left as it was.
-        classes: Logits per image.
-
-    Returns:
-        A module in training mode, [n, 3, H, W] to logits [n, classes].
-
-    Example:
-        >>> synthetic_cnn()(torch.rand(2, 3, 32, 32)).shape
-        torch.Size([2, 10])
-    """
-    with weights_by(seed):
-        layers: list[nn.Module] = []
-        for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
-            layers += [
-                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-                nn.BatchNorm2d(outputs),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
-        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)]
-        return nn.Sequential(*layers)

@@ -55,7 +55,7 @@ def given_model(
             `classes` or `normalize` is given with a folder, whose recipe says both.
 
     Example:
-        >>> given = given_model("rrfast.data:digits_cnn")
+        >>> given = given_model("rrfast.models:digits_cnn")
         >>> given.model.training, given.recipe
         (False, None)
     """

@@ -172,7 +172,7 @@ def score(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.save(f"{folder}/x.npy", digits().test.x[:3].numpy())
         ...     done = score(
-        ...         "rrfast.data:digits_cnn", f"{folder}/x.npy", f"{folder}/scores.csv",
+        ...         "rrfast.models:digits_cnn", f"{folder}/x.npy", f"{folder}/scores.csv",
         ...         threshold=2.0, console=Console(quiet=True),
         ...     )
         ...     print(Path(folder, "scores.csv").read_text().splitlines()[0])

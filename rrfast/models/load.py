@@ -41,7 +41,7 @@ def load_model(
     pytorchcv:NAME              pytorchcv:resnet20_cifar10, pytorchcv:wrn28_10_cifar10
     torchvision:NAME            torchvision:resnet50
     timm:NAME                   timm:convnext_tiny
-    importable.module:function  rrfast.data:synthetic_cnn; `classes` and `seed` if it takes them
+    importable.module:function  rrfast.models:synthetic_cnn; `classes` and `seed` if it takes them
     path/to/file.py:function    nets/mine.py:build; likewise
     ==========================  ============================================================
 
@@ -82,9 +82,9 @@ def load_model(
 
     Example:
         >>> import torch
-        >>> sum(p.numel() for p in load_model("rrfast.data:synthetic_cnn").parameters())
+        >>> sum(p.numel() for p in load_model("rrfast.models:synthetic_cnn").parameters())
         24346
-        >>> load_model("rrfast.data:synthetic_cnn", classes=100)(torch.rand(2, 3, 32, 32)).shape
+        >>> load_model("rrfast.models:synthetic_cnn", classes=100)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 100])
     """
     source, colon, name = spec.rpartition(":")
@@ -121,7 +121,7 @@ def runs_foreign_code(spec: str) -> bool:
     """Whether to build the model is to run code that is neither rrfast's nor a zoo's.
 
     Example:
-        >>> runs_foreign_code("rrfast.data:digits_cnn"), runs_foreign_code("timm:convnext_tiny")
+        >>> runs_foreign_code("rrfast.models:digits_cnn"), runs_foreign_code("timm:convnext_tiny")
         (False, False)
         >>> runs_foreign_code("nets/mine.py:build"), runs_foreign_code("os:abort")
         (True, True)

@@ -114,7 +114,8 @@ def compare(
         batch; and the logits where a score has to be fitted. No other inputs.
 
     Example:
-        >>> from rrfast.data import digits, digits_cnn
+        >>> from rrfast.data import digits
+        >>> from rrfast.models import digits_cnn
         >>> test = digits().test
         >>> loader = zip(test.x.split(200), test.y.split(200))
         >>> result = compare(digits_cnn(), loader, ["max_logit", "radius_grad"], draws=100)

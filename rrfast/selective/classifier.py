@@ -88,7 +88,8 @@ class SelectiveClassifier(nn.Module):
         ValueError: `score` is no known name, or must be fitted first.
 
     Example:
-        >>> from rrfast.data import digits, digits_cnn
+        >>> from rrfast.data import digits
+        >>> from rrfast.models import digits_cnn
         >>> data = digits()
         >>> classifier = SelectiveClassifier(digits_cnn(), "radius_grad")
         >>> loader = zip(data.validation.x.split(100), data.validation.y.split(100))

@@ -76,7 +76,8 @@ def export(
     Source: ours; RAT §3, errata 3 and 4 through the score.
 
     Example:
-        >>> from rrfast.data import digits, digits_cnn
+        >>> from rrfast.data import digits
+        >>> from rrfast.models import digits_cnn
         >>> data = digits()
         >>> classifier = SelectiveClassifier(digits_cnn(), "radius_grad")
         >>> loader = zip(data.validation.x.split(100), data.validation.y.split(100))

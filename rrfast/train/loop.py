@@ -109,7 +109,8 @@ def fit(
         CPU, and after every 50th on a GPU, so that the device does not wait.
 
     Example:
-        >>> from rrfast.data import digits, digits_cnn
+        >>> from rrfast.data import digits
+        >>> from rrfast.models import digits_cnn
         >>> train, validation, test = digits()
         >>> settings = Training(epochs=1, optimizer="adamw", learning_rate=3e-3, warmup_epochs=0.5)
         >>> console = Console(quiet=True)

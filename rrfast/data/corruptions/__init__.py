@@ -2,9 +2,9 @@
 
 `corrupt` takes a batch through one of them. The corruptions lie by families in `noise`, `blur`,
 `weather` and `digital`: each is a function of the batch, its draws and its strengths, which
-`corrupt.TABLE` has for the five severities. Another one is a function and a row of that table.
+`table.TABLE` has for the five severities. Another one is a function and a row of that table.
 """
 
-from rrfast.data.corruptions.corrupt import corrupt
+from rrfast.data.corruptions.table import corrupt
 
 __all__ = ["corrupt"]

@@ -1,4 +1,4 @@
-"""Linear filters: kernels from points in the plane, and their convolution with a batch."""
+"""Linear filters and displacements: values made of those around them, with mirrored borders."""
 
 from __future__ import annotations
 
@@ -56,3 +56,24 @@ def gaussian_filtered(x: Tensor, deviation: float) -> Tensor:
     weight = torch.exp(-0.5 * (steps / deviation).square())
     weight = weight / weight.sum()
     return filtered(filtered(x, weight[None, :, None]), weight[None, None])
+
+
+def displaced(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Every pixel takes the value that the image has `row` and `column` pixels from it.
+
+    Args:
+        x: [n, C, H, W].
+        row: Displacement in pixels, down; broadcasts to [n, H, W].
+        column: In pixels, to the right; as `row`.
+
+    Returns:
+        [n, C, H, W]: the values between pixels are bilinear, those beyond the border mirrored.
+    """
+    n, _, height, width = x.shape
+    places = []
+    for steps, side, along in ((column, width, (1, 1, -1)), (row, height, (1, -1, 1))):
+        place = torch.arange(side, dtype=x.dtype, device=x.device).view(along) + steps
+        # grid_sample counts from -1, the centre of the first pixel, to 1, that of the last.
+        places.append((place * (2 / (side - 1)) - 1).expand(n, height, width))
+    grid = torch.stack(places, dim=-1)
+    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=True)
