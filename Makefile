@@ -18,9 +18,10 @@ GPU_WHEELS ?= pytest pluggy iniconfig pygments packaging pytest-benchmark py-cpu
     lightning-fabric lightning-utilities pytorchcv==0.0.74
 BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
 COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
-CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/* python_tests/*.cpp benchmarks/*.cpp))
+CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/* python_tests/*.cpp python_tests/emulation/* \
+    python_tests/emulation/include/* benchmarks/*.cpp))
 
-.PHONY: help demo test readme lint bench gpu wheels abi clean
+.PHONY: help demo test readme lint bench emulate gpu wheels abi clean
 .DELETE_ON_ERROR:
 
 help:
@@ -43,6 +44,9 @@ lint: $(VENV)/.test ## ruff, mypy --strict, clang-format
 
 bench: $(VENV)/.test ## every op against eager torch and torch.compile, into benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
+
+emulate: $(VENV)/.test ## every CUDA kernel on the CPU, thread by thread, and mutants of them: three minutes; SANITIZE=1
+	$(BIN)/python python_tests/emulation $(if $(SANITIZE),--sanitize) $(ARGS)
 
 gpu: ## on a GPU machine with torch, nvcc and no network: build, CUDA tests, benchmarks into OUT=
 	PYTHON=$(PYTHON) bash benchmarks/gpu.sh

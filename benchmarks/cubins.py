@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ class Loop(NamedTuple):
     instructions: int  #: of all its paths
     halves: int  #: those that an SM issues at half the rate, see `HALF_RATE`
     loads: int  #: of 16 bytes
+    in_flight: int  #: most bytes that a thread has asked of memory and not used yet
 
     @property
     def slots(self) -> int:
@@ -50,6 +51,7 @@ class Kernel(NamedTuple):
     opcodes: Counter[str]
     calls: Counter[str]
     loops: tuple[Loop, ...]  #: in the order in which they stand
+    in_flight: int  #: most bytes that a thread has asked of memory and not used yet
 
     def __str__(self) -> str:
         return f"{self.name}<{self.dtype}, {self.width}> for {self.architecture}"
@@ -60,12 +62,10 @@ class Kernel(NamedTuple):
 
     def accesses(self, kind: str) -> Counter[int]:
         """How many global loads ("LDG") or stores ("STG") there are, by bytes."""
-        sizes = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
         found: Counter[int] = Counter()
         for opcode, n in self.opcodes.items():
-            first, *rest = opcode.split(".")  # LDG.E.128.CONSTANT, STG.E, LDG.E.U8
-            if first == kind:
-                found[next((sizes[part] for part in rest if part in sizes), 4)] += n
+            if opcode.split(".", 1)[0] == kind:
+                found[size_of(opcode)] += n
         return found
 
 
@@ -80,6 +80,37 @@ class Resources(NamedTuple):
     stack: int  #: bytes a thread has outside registers: spills and arrays
     shared: int  #: bytes of a block
     local: int  #: bytes
+
+
+def size_of(opcode: str) -> int:
+    """Bytes that a load or a store moves: LDG.E.128.CONSTANT, STG.E, LDG.E.U8."""
+    sizes = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
+    return next((sizes[part] for part in opcode.split(".") if part in sizes), 4)
+
+
+def most_in_flight(code: Sequence[tuple[str, str]], targets: Container[int] = ()) -> int:
+    """The most bytes that a thread has asked of memory before it uses the first of them.
+
+    Whoever reads a register waits for the load into it, and for all that went out before. Where
+    paths come together, at `targets`, nothing is taken to be under way.
+    """
+    waiting: list[tuple[range, int]] = []  # registers of a load, and its bytes
+    most = 0
+    for place, (opcode, operands) in enumerate(code):
+        if place in targets:
+            waiting = []
+        used = {int(register) for register in re.findall(r"\bR(\d+)\b", operands)}
+        for last in reversed(range(len(waiting))):
+            if not used.isdisjoint(waiting[last][0]):
+                waiting = waiting[last + 1 :]
+                break
+        if opcode.startswith("LDG"):
+            first = re.search(r"\bR(\d+)\b", operands)
+            assert first, operands
+            count = max(size_of(opcode) // 4, 1)
+            waiting.append((range(int(first[1]), int(first[1]) + count), size_of(opcode)))
+            most = max(most, sum(size for _, size in waiting))
+    return most
 
 
 def tool(name: str) -> str | None:
@@ -178,6 +209,7 @@ def parse(listing: str) -> Iterator[Kernel]:
                 operand.strip(" `();") for opcode, operand in code if opcode.startswith("CALL")
             ),
             tuple(_loops(code, labels)),
+            most_in_flight(code, set(labels.values())),
         )
 
 
@@ -194,4 +226,5 @@ def _loops(code: Sequence[tuple[str, str]], labels: Mapping[str, int]) -> Iterat
     for begin, end, loads in sorted(spans):
         if not any(begin <= b and e <= end and (b, e) != (begin, end) for b, e, _ in spans):
             halves = sum(bool(HALF_RATE.match(name)) for name, _ in code[begin : end + 1])
-            yield Loop(end + 1 - begin, halves, loads)
+            flying = most_in_flight(code[begin : end + 1], {at - begin for at in labels.values()})
+            yield Loop(end + 1 - begin, halves, loads, flying)

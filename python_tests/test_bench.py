@@ -378,7 +378,7 @@ def test_what_a_training_is_not_measured_on(trained, tmp_path):
         load(replace(QUICK, model=str(tmp_path / "all")))
     with pytest.raises(ValueError, match="data must have images to tune on and others to test on"):
         replace(QUICK, data="some.npz", tuning="rat")
-    with pytest.raises(ValueError, match="tuning must be among heldout, rat, got 'test'"):
+    with pytest.raises(ValueError, match="tuning must be one of heldout, rat, got 'test'"):
         replace(QUICK, tuning="test")
     with pytest.raises(ValueError, match=r"quoted as in a shell, got .*: No closing quotation"):
         replace(QUICK, data="digits 'noise=1")

@@ -58,6 +58,11 @@ DIVISION_SUBROUTINES = {
 }
 ROOT_SUBROUTINES = {"sqrt_rn_f32_slowpath", "dsqrt_rn_f64_mediumpath_v1"}
 
+#: Bytes that a thread of a kernel over elements asks of memory before it looks at the first. Of an
+#: SM's 1024 threads (`REGISTERS`) 360 then have under way what Little's law wants of an H200, which
+#: is 23 KB: 4.3 TB/s by 132 SMs, times 700 ns.
+IN_FLIGHT = 64
+
 #: What each of 1024 threads can have of the 65,536 registers of an SM. Half of the threads it can
 #: hold, each with one 16-byte load under way, are 16 KiB: what it takes to hide the latency of an
 #: H100's memory (25 GB/s per SM times 650 ns). The row kernels promise the same by their
@@ -161,6 +166,22 @@ def test_nothing_goes_through_local_memory(kernels: list[Kernel]) -> None:
 def test_vector_kernels_move_16_bytes_at_a_time(kernels: list[Kernel]) -> None:
     vectors = [kernel for kernel in kernels if kernel.width > 1]
     assert [complaint for kernel in vectors for complaint in vector_complaints(kernel)] == []
+
+
+def test_kernels_over_elements_have_loads_under_way(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        if kernel.name in ELEMENTWISE and kernel.width > 1:
+            assert kernel.in_flight >= IN_FLIGHT, kernel
+            assert max(loop.in_flight for loop in kernel.loops) >= IN_FLIGHT, kernel
+
+
+def test_bytes_in_flight_are_counted_until_one_is_used() -> None:
+    load = [("LDG.E.128", f"R{4 * i}, desc[UR4][R40.64]") for i in range(1, 4)]
+    use = [("FADD", "R1, R9, R2")]  # of the second load
+    assert cubins.most_in_flight(load) == 48
+    assert cubins.most_in_flight([*load[:2], *use, load[2]]) == 32
+    assert cubins.most_in_flight([*load, *use, ("LDG.E", "R30, desc[UR4][R40.64]")]) == 48
+    assert cubins.most_in_flight(load, {2}) == 32  # where two paths meet
 
 
 def test_a_kernel_without_vectors_would_be_found_out(kernels: list[Kernel]) -> None:

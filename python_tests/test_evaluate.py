@@ -526,6 +526,13 @@ def test_names_of_trainings(tmp_path: Path) -> None:
     assert [s.training for s in subjects(steps)] == ["eps_1", "eps_2"]
     turned = _training(tmp_path / "turned", "objective.mode=reverse_at", "objective.mixup=1.0")
     assert [s.training for s in subjects([turned])] == ["ReverseAT + Mixup"]
+    # IRAT's signs as printed are a training of their own beside ours, and come last.
+    for signs in ("false", "true"):
+        text = dump_recipe(load_recipe("digits_irat", [f"objective.printed={signs}"]))
+        (tmp_path / "signs" / signs).mkdir(parents=True)
+        (tmp_path / "signs" / signs / "recipe.yaml").write_text(text)
+    names = [s.training for s in subjects([tmp_path / "signs"])]
+    assert names == ["MAIL + reweighting", "MAIL + reweighting (as printed)"]
 
 
 def test_other_data_of_a_training_tests_on_no_image_that_it_was_trained_on(tmp_path: Path) -> None:

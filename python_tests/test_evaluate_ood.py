@@ -1004,6 +1004,21 @@ def test_tables_say_a_dash_for_what_is_not_there(evaluated: tuple[Path, dict[str
     assert all(row[2] == "–" and "–" not in row[3:] for row in acet.rows if row[0] != "inside")
 
 
+def test_of_scores_without_hyper_parameters_none_are_spoken_of(
+    evaluated: tuple[Path, dict[str, Any]],
+) -> None:
+    """As ACET's tables, which are of MSR alone: no empty table, and no set that chose nothing."""
+    result = evaluated[1]
+    assert "Hyper-parameters" in {block.title for block in tables.blocks(result)}
+    assert any("hyper-parameters" in line for line in tables.conventions(result))
+    rows = [row for row in result["runs"] if row.get("score", "msr") == "msr"]
+    alone = result | {"runs": rows, "scores": ["msr"]}
+    assert "Hyper-parameters" not in {block.title for block in tables.blocks(alone)}
+    said = " ".join(tables.conventions(alone))
+    assert "hyper-parameters" not in said
+    assert "textures" not in said
+
+
 # ----------------------------------------------------------------------------------- the command
 
 

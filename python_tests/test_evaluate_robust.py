@@ -503,8 +503,15 @@ def test_r_is_said_over_seeds(evaluated: tuple[Path, dict[str, Any]]) -> None:
 def test_what_the_margin_adds_is_told_from_what_it_is_added_to() -> None:
     row = {"clean": 0.9, "pgd": 0.5, "worst": 0.5}
     better = {"clean": 0.9, "pgd": 0.6, "worst": 0.6}
+    printed = "WMMR + reweighting (as printed)"
     result = said(
-        {"MAIL": row, "WMMR": row, "WMMR + reweighting": better, "GAIRAT + reweighting": row},
+        {
+            "MAIL": row,
+            "WMMR": row,
+            "WMMR + reweighting": better,
+            "GAIRAT + reweighting": row,
+            printed: row,
+        },
         "MAIL",
     )
     pairs = {one.row for one in tables.differences(result, "last")}
@@ -513,6 +520,8 @@ def test_what_the_margin_adds_is_told_from_what_it_is_added_to() -> None:
         ("WMMR + reweighting", "MAIL"),
         ("GAIRAT + reweighting", "MAIL"),
         ("WMMR + reweighting", "WMMR"),
+        (printed, "MAIL"),
+        (printed, "WMMR + reweighting"),
     }
     assert "PGD-100, last checkpoint, against WMMR: above WMMR + reweighting." in tables.notes(
         result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -142,3 +143,12 @@ assert main(["score", r"{tmp_path}", "x.npy", "--out", "y.csv"]) == 1
     assert "pip install 'rrfast[train]'" in run.stderr
     assert (tmp_path / "scores.csv").is_file()
     assert (tmp_path / "report.html").is_file()
+
+
+def test_the_walks_name_files_that_are_there() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    named = re.findall(r"[\w/]+\.(?:py|cuh?|h)\b", page)
+    assert len(named) > 40
+    for name in named:
+        base = ROOT.parent if name.startswith(("csrc/", "python_tests/")) else ROOT
+        assert (base / name).is_file(), name

@@ -22,12 +22,12 @@ pytest.importorskip("sklearn")
 import rrfast.evaluate
 import rrfast.train
 from rrfast import bench, cli
-from rrfast.data import Outliers, Split
+from rrfast.data import Outliers, Split, tasks
 from rrfast.data.tasks import TASKS
 from rrfast.evaluate.subject import Subject
 from rrfast.models import load_model
 from rrfast.objectives.variant_names import check_variant
-from rrfast.train import Recipe, load_recipe, recipes, tasks, variant
+from rrfast.train import Recipe, load_recipe, recipes, variant
 from rrfast.train.recipe import make_objective, options_of
 from rrfast.train.variants import TEXTURED, _check_taken
 

@@ -22,7 +22,7 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")
 
 from rrfast import cli
-from rrfast.data import Outliers, Split
+from rrfast.data import Outliers, Split, tasks
 from rrfast.data.cifar import Cifar
 from rrfast.evaluate.subject import _outliers
 from rrfast.models import FirstClasses, load_model
@@ -46,7 +46,6 @@ from rrfast.train import (
     load_trained,
     parse_options,
     recipes,
-    tasks,
     train,
     variant,
 )
@@ -329,7 +328,7 @@ def test_three_steps_with_the_network_of_the_recipe(
         return Cifar(split(6), split(4))
 
     monkeypatch.setattr(tasks, data, release)
-    changes = ["data.validation=2", "data.folder=here", "training.epochs=1"]
+    changes = ["data.train=null", "data.validation=2", "data.folder=here", "training.epochs=1"]
     changes += ["training.batch_size=2", "training.warmup_epochs=0"]
     recipe = load_recipe(name, changes)
     known = {"steps": 1, "warmup": 0, "mixup_off_epochs": 0}

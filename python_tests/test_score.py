@@ -967,7 +967,11 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"device": "cuda:99"}, ValueError, "device must be one that is here, got cuda:99, and t"),
         ({"threshold": math.nan}, ValueError, "threshold must be a number, got NaN"),
         ({"threshold": "1"}, TypeError, "threshold must be a number, got '1'"),
-        ({"threshold": 1, "tpr": 0.5}, ValueError, "at most one of threshold, .* is possible, got"),
+        (
+            {"threshold": 1, "reject_errors": 0.5},
+            ValueError,
+            "at most one of threshold, .* is possible, got",
+        ),
         ({"confidence": 0.9}, ValueError, "confidence needs target_risk"),
         ({"coverage": 0.9}, ValueError, "coverage needs the validation split of a training: the"),
         ({"classifier": "nowhere.pt"}, FileNotFoundError, "classifier must be a file that Sele"),
@@ -1044,12 +1048,13 @@ def test_what_is_missing_is_said_before_the_work(
 def test_no_validation_split(nets: str, tmp_path: Path) -> None:
     from rrfast.inference import given_threshold
     from rrfast.train import load_recipe
+    from rrfast.train.recipe import make_task
 
     recipe = load_recipe("digits_rat")
-    task = given_threshold.make_task(recipe)._replace(validation=None)
+    task = make_task(recipe)._replace(validation=None)
     given = given_threshold.GivenThreshold(coverage=0.5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(given_threshold, "make_task", lambda _: task)
+        patch.setattr("rrfast.train.recipe.make_task", lambda _: task)
         classifier = rrfast.SelectiveClassifier(load_model(f"{nets}:gray"))
         with pytest.raises(ValueError, match="coverage needs a validation split, and the data of"):
             given.choose(classifier, recipe, "last", None)

@@ -16,13 +16,13 @@ pytest.importorskip("PIL")
 
 from PIL import Image
 
-from rrfast.data import Split
+from rrfast.data import Split, tasks
 from rrfast.data.cifar import Cifar
 from rrfast.data.splits import Part, divide
 from rrfast.evaluate import Subject, misd, ood, robust, subjects
 from rrfast.evaluate.misd.evaluate import _released
 from rrfast.evaluate.ood.appraisal import Ground, tuned
-from rrfast.train import dump_recipe, load_recipe, tasks, train
+from rrfast.train import dump_recipe, load_recipe, train
 from rrfast.train.recipe import make_task
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Checks of arguments: a sentence that names the argument, what came, and what was expected."""
+"""Argument checks whose errors name the argument, what came, and what was expected."""
 
 from __future__ import annotations
 

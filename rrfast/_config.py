@@ -1,4 +1,4 @@
-"""What runs here: versions, hardware, and what answers each op on each device."""
+"""`rrfast.config()`: versions, hardware, and which kernel answers each op on each device."""
 
 from __future__ import annotations
 

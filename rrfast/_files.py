@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, then put in place in one step."""
+"""Atomic files: written beside their place, then moved there in one step."""
 
 from __future__ import annotations
 

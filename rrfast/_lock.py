@@ -1,4 +1,4 @@
-"""One process at a time writes into a folder."""
+"""File locks: one process at a time writes into a folder."""
 
 from __future__ import annotations
 

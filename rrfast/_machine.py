@@ -1,4 +1,4 @@
-"""Where and when it was measured."""
+"""A description of the machine, for the head of results."""
 
 from __future__ import annotations
 

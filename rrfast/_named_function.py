@@ -1,4 +1,4 @@
-"""Functions of yours by name, as a recipe or a command line gives them."""
+"""Functions named in a recipe or on a command line: `module:function` or `file.py:function`."""
 
 from __future__ import annotations
 

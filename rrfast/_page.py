@@ -1,4 +1,4 @@
-"""One HTML file that needs no other: styles and pictures are in it, and nothing in it runs."""
+"""Self-contained HTML pages: styles and pictures are inside, and no script."""
 
 from __future__ import annotations
 

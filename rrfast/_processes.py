@@ -1,4 +1,4 @@
-"""One process, or those that torchrun started: what one does alone, and how errors reach all."""
+"""Work shared by the processes that torchrun started, or done by one; errors reach all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bar on stderr for what goes batch by batch."""
+"""Progress bars on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the numbers of a tensor may be read: always from the CPU, once per model from a device.
+"""Reads of numbers from tensors: always from a CPU, and once per model from another device.
 
 To read a number from a GPU is to wait for it. So what is checked there is checked in the first call
 with a model, and what later calls do with a wrong number is said where it is checked.

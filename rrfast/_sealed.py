@@ -1,4 +1,4 @@
-"""JSON that tells whether it is as it was written: what is kept of long work, to go on with."""
+"""JSON files with a checksum, for intermediate results that a later run continues from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn at random: every use by a seed of its own, and by processes that share the work."""
+"""Random numbers: one stream per use, derived from a seed, and draws shared among processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that are read on a terminal and in Markdown: the same cells, written once."""
+"""Tables for the terminal and for Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contestants timed in turns, each against the floor that ran a moment before.
+"""Interleaved timing: each contestant is timed right after the bare forward it is compared with.
 
 The speed of a machine drifts by tens of per cent within a minute; the ratio of two times measured
 minutes apart says little. So they run round robin, and a turn is a run of the floor (the bare

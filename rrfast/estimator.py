@@ -1,4 +1,4 @@
-"""The robust radius as a module: configured once, fast on many batches."""
+"""`RadiusEstimator`: the robust radius as a module, configured once for many batches."""
 
 from __future__ import annotations
 

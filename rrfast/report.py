@@ -1,4 +1,4 @@
-"""`rrfast report`: one HTML file, which needs no other, with every table and figure."""
+"""`rrfast report`: one self-contained HTML page with every table and figure."""
 
 from __future__ import annotations
 
@@ -108,8 +108,9 @@ def _section(folder: Path, name: str, kind: _Kind, page: bool) -> Section:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     try:
-        if not all(isinstance(result[name], kind_) for name, kind_ in _HEAD.items()):
-            raise TypeError(f"{', '.join(_HEAD)} say of it what they are not")
+        for entry, expected in _HEAD.items():
+            if not isinstance(result.get(entry), expected):
+                raise TypeError(f"`{entry}` must be there, and a {expected.__name__}")
         section = kind.section(folder, result)
         if page:
             kind.write(folder, result)

@@ -36,12 +36,11 @@ template <class T>
 cudaError_t bisection_step_(const T* logits, const index_t* prediction, index_t samples,
                             index_t classes, accumulate_t<T>* lower, accumulate_t<T>* upper,
                             accumulate_t<T>* radius, index_t* rival, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
         const RowGrid grid(samples, classes);
-        bisection_step_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            logits, prediction, samples, classes, lower, upper, radius, rival);
+        return launch(bisection_step_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
+                      prediction, samples, classes, lower, upper, radius, rival);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                            \

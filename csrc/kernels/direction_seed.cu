@@ -71,13 +71,12 @@ template <class T>
 cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
                            index_t* prediction, accumulate_t<T>* margin, T* seed,
                            index_t* runner_up, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {logits, seed}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(classes, {logits, seed}, nullptr, [&](auto width) {
         const RowGrid grid(samples, classes);
-        direction_seed_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            logits, samples, classes, static_cast<accumulate_t<T>>(temperature), prediction, margin,
-            seed, runner_up);
+        return launch(direction_seed_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
+                      samples, classes, static_cast<accumulate_t<T>>(temperature), prediction,
+                      margin, seed, runner_up);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                   \

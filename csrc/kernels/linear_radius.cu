@@ -52,13 +52,12 @@ template <class T>
 cudaError_t linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
                           index_t classes, double alpha, accumulate_t<T>* radius, index_t* rival,
                           cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto width) {
         const RowGrid grid(samples, classes);
-        linear_radius_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            h0, h1, prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius,
-            rival);
+        return launch(linear_radius_kernel<T, width>, grid.blocks, grid.threads, stream, h0, h1,
+                      prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius,
+                      rival);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                          \

@@ -114,12 +114,11 @@ template <class T>
 cudaError_t plane_distance(const T* x, const T* normal, const accumulate_t<T>* gap,
                            const Channels<accumulate_t<T>>& channels, index_t samples,
                            index_t elements, accumulate_t<T>* distance, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(elements, {x, normal}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(elements, {x, normal}, nullptr, [&](auto width) {
         const RowGrid grid(samples, elements);
-        plane_distance_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            x, normal, gap, channels, samples, elements, distance);
+        return launch(plane_distance_kernel<T, width>, grid.blocks, grid.threads, stream, x, normal,
+                      gap, channels, samples, elements, distance);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                         \

@@ -50,12 +50,11 @@ cudaError_t probability_margin(const T* logits, const index_t* labels, index_t s
                                index_t classes, accumulate_t<T>* margin,
                                accumulate_t<T>* top2_ratio, accumulate_t<T>* similarity,
                                accumulate_t<T>* entropy, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
         const RowGrid grid(samples, classes);
-        probability_margin_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            logits, labels, samples, classes, margin, top2_ratio, similarity, entropy);
+        return launch(probability_margin_kernel<T, width>, grid.blocks, grid.threads, stream,
+                      logits, labels, samples, classes, margin, top2_ratio, similarity, entropy);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                     \

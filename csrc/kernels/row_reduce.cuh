@@ -3,8 +3,6 @@
 // leaves its result with all of them.
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include "vec.cuh"
 
 namespace rrfast::cuda {
@@ -78,13 +76,13 @@ __device__ __forceinline__ V row_reduce(V value, const Combine& combine) {
     value = warp_reduce(value, combine);
     if (blockDim.x > kWarp) {
         constexpr int warps = kRowThreads / kWarp;
-        __shared__ V partial[warps];
+        V* partial = shared_array<V, warps>();
         __syncthreads();  // the previous reduction's readers are done
         if (threadIdx.x % kWarp == 0) {
-            partial[threadIdx.x / kWarp] = value;
+            store_shared(&partial[threadIdx.x / kWarp], value);
         }
         __syncthreads();
-        value = partial[threadIdx.x % warps];
+        value = load_shared(&partial[threadIdx.x % warps]);
 #pragma unroll
         for (int mask = warps / 2; mask > 0; mask /= 2) {
             value = combine(value, shuffle_xor(value, mask));

@@ -48,13 +48,12 @@ template <class T>
 cudaError_t search_step_(const T* logits, const index_t* prediction, index_t samples,
                          index_t classes, double nudge, accumulate_t<T>* state, index_t* rival,
                          cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
         const RowGrid grid(samples, classes);
-        search_step_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            logits, prediction, samples, classes, static_cast<accumulate_t<T>>(nudge), state,
-            rival);
+        return launch(search_step_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
+                      prediction, samples, classes, static_cast<accumulate_t<T>>(nudge), state,
+                      rival);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                       \

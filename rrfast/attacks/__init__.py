@@ -1,4 +1,4 @@
-"""Attacks: the worst input near each given one, in the L-infinity ball.
+"""Adversarial attacks in the L-infinity ball.
 
 Contract: `attack(model, x, y)` gives an `Attacked`: the points, the loss there, and whether they
 are misclassified; `attack.run(engine, x, y)` is the same inside another loop. `ATTACKS` names them;

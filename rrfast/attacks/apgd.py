@@ -1,4 +1,4 @@
-"""APGD: PGD that finds its step size by itself, and returns to its best point when it does."""
+"""APGD: PGD with an automatic step size and restarts from the best point."""
 
 from __future__ import annotations
 

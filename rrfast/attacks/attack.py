@@ -1,4 +1,4 @@
-"""What every attack is: the worst point of a ball that it finds, for each sample of a batch."""
+"""The contract of an attack: the worst point it finds in a ball, for each sample of a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published AutoAttack, where its package is installed, as an attack like the others."""
+"""The published AutoAttack package as an attack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an attack may go: the L-infinity ball around the inputs, within the box."""
+"""The L-infinity ball around the inputs, cut by the box."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distal examples: noise images, in whose neighbourhood a network is as sure as it can be."""
+"""Distal examples: noise images moved to where the network is most confident."""
 
 from __future__ import annotations
 

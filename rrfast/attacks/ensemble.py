@@ -1,4 +1,4 @@
-"""Ensembles: one attack after the other, each on the samples that are still right."""
+"""Ensembles of attacks, each run on the samples that the ones before left right."""
 
 from __future__ import annotations
 

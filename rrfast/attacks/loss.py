@@ -1,4 +1,4 @@
-"""What an attack climbs: functions of a sample's logits, each larger the better the attack.
+"""Losses that attacks ascend.
 
 `LOSSES` names them; a new one is a function and a line there.
 """

@@ -1,4 +1,4 @@
-"""What makes an attack's result worth less than it seems: the signs AutoAttack is known to give."""
+"""Signs that an attack's result is worth less than it seems, as AutoAttack checks them."""
 
 from __future__ import annotations
 

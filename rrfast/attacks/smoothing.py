@@ -1,4 +1,4 @@
-"""Smooth noise of high contrast: what networks are sure of, though it shows nothing."""
+"""Smoothed noise of high contrast, on which networks are often confident."""
 
 from __future__ import annotations
 

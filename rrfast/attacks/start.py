@@ -1,4 +1,4 @@
-"""Where an attack begins: at the input, or at random around it.
+"""Starting points of attacks: the input itself, or random around it.
 
 `STARTS` names them; a new one is a function and a line there.
 """

@@ -1,4 +1,4 @@
-"""The benchmark from start to end: measure, keep what there is after every part, report."""
+"""A whole benchmark run: measured, kept after every part, reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What more passes buy: every method at several settings."""
+"""Methods at several settings: radius against passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a score is worth: how well it finds errors, and how near it is to RR-BS."""
+"""Quality of a score: errors found, and agreement with RR-BS."""
 
 from __future__ import annotations
 

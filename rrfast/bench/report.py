@@ -1,4 +1,4 @@
-"""The tables, on a terminal and in Markdown, and what has to be said about them."""
+"""Tables and notes of a benchmark."""
 
 from __future__ import annotations
 

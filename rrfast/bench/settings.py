@@ -1,4 +1,4 @@
-"""Everything that decides what `rrfast bench` measures."""
+"""The settings of `rrfast bench`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each option of `rrfast.RadiusEstimator` buys, and what it does to the ranking."""
+"""The speed options of `RadiusEstimator`: time saved, and change of the ranking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured: a model in eval mode, and the images it is measured on."""
+"""The model and the images of a benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main table: images per second of every contestant, and what its score is worth."""
+"""Throughput of every contestant, and the quality of its score."""
 
 from __future__ import annotations
 

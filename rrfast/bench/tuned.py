@@ -1,4 +1,4 @@
-"""What every method finds with its temperature tuned on other images: RAT's Table 4."""
+"""Methods with tuned temperature: RAT's Table 4."""
 
 from __future__ import annotations
 

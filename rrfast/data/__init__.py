@@ -1,4 +1,4 @@
-"""Data to train and test on, and the way from a batch of it to an augmented one.
+"""Data sets, corruptions and out-of-distribution images.
 
 Without a download: `digits` is real, `synthetic` any size. From files you have: `cifar10` and
 `cifar100` read the binary releases, `cifar10c` the corrupted test images, `mnist`, `fashion_mnist`

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their binary releases: rows of bytes, and no pickle to trust."""
+"""CIFAR-10 and CIFAR-100 from their binary releases, which hold no pickle."""
 
 from __future__ import annotations
 

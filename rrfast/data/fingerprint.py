@@ -1,4 +1,4 @@
-"""What tells images from others that stood in their place before."""
+"""Fingerprints of data sets, which tell whether the images are still the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that are nothing but noise, as out-of-distribution data (ODIN §4.2)."""
+"""Noise images as out-of-distribution data (ODIN §4.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of no class, to be mixed into a training: released, in files, or textures made here."""
+"""Outliers for training: released sets, folders of images, or generated textures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data of your own: what a function that `data:` names must return, and what is said otherwise."""
+"""Checks of data that a function of the user's own returns."""
 
 from __future__ import annotations
 

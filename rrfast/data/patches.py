@@ -1,4 +1,4 @@
-"""Natural images of another kind, cropped or scaled to a task, as out-of-distribution data."""
+"""Patches of natural images as out-of-distribution data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real data that needs no download: scikit-learn's handwritten digits, and a small CNN for them."""
+"""scikit-learn's handwritten digits, which need no download, and a small CNN for them."""
 
 from __future__ import annotations
 

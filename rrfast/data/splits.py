@@ -1,4 +1,4 @@
-"""Parts of a data set, and how a protocol divides a task into them."""
+"""Subsets of a data set, and the protocols by which a task is divided into them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A colour task made of waves: any number of images, in a second, with errors worth detecting."""
+"""A synthetic colour task made of waves: any number of images, with errors worth detecting."""
 
 from __future__ import annotations
 

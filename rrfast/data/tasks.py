@@ -1,4 +1,4 @@
-"""Data by name, as a recipe gives it: images to train on, to choose with, and to test on."""
+"""Tasks by name: images to train on, to validate on and to test on."""
 
 from __future__ import annotations
 

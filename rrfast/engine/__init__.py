@@ -1,4 +1,4 @@
-"""The one place that runs a model, and what it needs for that."""
+"""The engine: runs a model in eval mode with frozen parameters and counts passes."""
 
 from rrfast.engine.engine import (
     Clean,

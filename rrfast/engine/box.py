@@ -1,4 +1,4 @@
-"""Inputs and their box: what lies in it, what rounding took out of it, and what never was in it."""
+"""Checks that inputs lie in their box, and moves to its faces what rounding took out of it."""
 
 from __future__ import annotations
 

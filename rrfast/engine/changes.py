@@ -1,4 +1,4 @@
-"""Changes that last for a `with` block, undone whatever is raised in it, wherever."""
+"""Reversible changes: undone at the end of a `with` block, whatever interrupts it."""
 
 from __future__ import annotations
 

@@ -97,6 +97,7 @@ class Engine:
         self._samples = 0  # in the first forward
         self._frozen = Frozen()
         self._latest: Tensor | None = None
+        self._cudnn = True  # whether its recurrent networks may be used where a gradient is wanted
         self._shared: tuple[Tensor, Recorded] | None = None
 
     def __enter__(self) -> Self:
@@ -237,6 +238,8 @@ class Recorded:
 
         Cost: 1 backward. A model of `torch.compile` whose first backward ever was its graph's last
         gives up what it saved in every backward; each gradient after one then costs a forward too.
+        So does the first of a recurrent network on CUDA: cuDNN gives none of a forward in eval
+        mode, and from then on torch's own kernels record those of this engine.
 
         Args:
             seed: The cotangent, [B, K].
@@ -247,10 +250,15 @@ class Recorded:
         try:
             grad = input_gradient(self._graph, self._x, seed, retain_graph=not last)
         except RuntimeError as error:
-            if last or "donated buffers" not in str(error):
+            if self._cudnn and "RNN backward can only be called in training mode" in str(error):
+                self._engine._cudnn = False
+                self._graph = self._record()
+                grad = input_gradient(self._graph, self._x, seed, retain_graph=not last)
+            elif not last and "donated buffers" in str(error):
+                grad = input_gradient(self._graph, self._x, seed)
+                last = True
+            else:
                 raise
-            grad = input_gradient(self._graph, self._x, seed)
-            last = True
         self._engine.gradient = grad
         self._engine.backwards += 1
         self._engine.backward_samples += self._x.shape[0]
@@ -267,12 +275,23 @@ class Recorded:
         return latest is not output and bool(torch._C._is_alias_of(latest, output))  # type: ignore[attr-defined]
 
     def _record(self) -> Tensor:
-        with torch.enable_grad():
+        self._cudnn = self._engine._cudnn
+        with torch.enable_grad(), contextlib.nullcontext() if self._cudnn else _without_cudnn():
             logits = self._engine._logits(self._x)
         self._output = self._engine._latest
         if not logits.requires_grad:
             raise ValueError(_NO_GRADIENT)
         return logits
+
+
+@contextlib.contextmanager
+def _without_cudnn() -> Iterator[None]:
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
 
 
 _NO_GRADIENT = (

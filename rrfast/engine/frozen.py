@@ -1,4 +1,4 @@
-"""Modules in eval mode with frozen parameters, and back, whatever is raised."""
+"""Modules in eval mode with frozen parameters, restored afterwards whatever is raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's call, and whether it leaves its input as it was."""
+"""Detects models that change their input in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The modules that a callable runs, as far as they can be found in it."""
+"""Finds the modules that a callable runs."""
 
 from __future__ import annotations
 

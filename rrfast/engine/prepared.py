@@ -1,4 +1,4 @@
-"""A model as it runs faster: at 16 bits, channels-last, with folded BatchNorm, compiled."""
+"""Faster forms of a model: 16 bits, channels-last, folded BatchNorm, compiled."""
 
 from __future__ import annotations
 

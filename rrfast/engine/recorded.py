@@ -1,4 +1,4 @@
-"""Models that were recorded: `torch.export`, torch.fx, `torch.jit.trace`. One mode is in them."""
+"""Refuses models that were recorded in training mode (`torch.export`, torch.fx, `torch.jit`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules for which eval mode and frozen parameters are not enough, and what else is changed."""
+"""Modules that need more than eval mode and frozen parameters."""
 
 from __future__ import annotations
 

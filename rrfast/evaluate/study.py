@@ -19,7 +19,7 @@ from rrfast._checks import make_folder
 from rrfast._device import chosen_device
 from rrfast._files import remove_partial, write_text
 from rrfast._machine import machine
-from rrfast._results import require_matplotlib, results_in, write_figure, write_json
+from rrfast._results import require_matplotlib, results_in, shortened, write_figure, write_json
 from rrfast._tables import Block, plain
 from rrfast.data.splits import Part
 from rrfast.engine import logits
@@ -123,7 +123,7 @@ def conduct(
             "options": options,
             "data": list(dict.fromkeys(subject.data for subject in subjects)),
             **(asked or {}),
-            "runs": runs,
+            "runs": shortened(runs),  # before the page, which the file alone gives again
         }
         _write(study, result, out, console)
     return result

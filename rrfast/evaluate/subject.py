@@ -15,7 +15,7 @@ from rrfast._named_function import named_function
 from rrfast.data.own_data import runs_foreign_data
 from rrfast.data.tasks import TASKS, Task
 from rrfast.inference.given_model import GivenModel, check_source, given_model
-from rrfast.objectives.variant_names import ENDINGS, VARIANTS
+from rrfast.objectives.variant_names import ENDINGS, PRINTED, VARIANTS
 
 if TYPE_CHECKING:
     from rrfast.train.recipe_file import Recipe
@@ -245,7 +245,7 @@ def _objective(recipe: Recipe) -> str:
     objective = recipe.objective
     name = str(objective.get("mode") or objective.get("name", ""))
     name += "".join(end for end, option in ENDINGS.items() if objective.get(option))
-    return VARIANTS.get(name, name)
+    return VARIANTS.get(name, name) + PRINTED * bool(objective.get("printed"))
 
 
 def _outliers(recipe: Recipe) -> int | None:

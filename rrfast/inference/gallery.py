@@ -1,4 +1,4 @@
-"""A page of thumbnails, least trusted first: what `rrfast score --gallery` shows of its table."""
+"""The gallery of `rrfast score`: a page of thumbnails, least trusted first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gallery that a command is given: a file, how many images it shows, and names of classes."""
+"""The gallery options of `rrfast score`: file, number of images, class names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model that a command is given: the folder of a training, or a specification."""
+"""The model option of a command: a training's folder, or a specification."""
 
 from __future__ import annotations
 

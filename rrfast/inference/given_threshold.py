@@ -1,4 +1,4 @@
-"""The threshold that a command is given: a number, an aim on held-out data, or a classifier."""
+"""The threshold options of `rrfast score`: a number, an aim on held-out data, or a classifier."""
 
 from __future__ import annotations
 

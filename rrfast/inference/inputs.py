@@ -1,4 +1,4 @@
-"""Images without labels: a folder, searched to its depth, or the rows of a .npy file."""
+"""Unlabelled images: a folder with its sub-folders, or the rows of a .npy file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long work in parts: each is written whole or not at all, and only what is missing is done."""
+"""Resumable work in parts, each written whole or not at all."""
 
 from __future__ import annotations
 

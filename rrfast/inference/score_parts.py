@@ -1,4 +1,4 @@
-"""The parts of a table of scores that this process is to make."""
+"""The parts of a table of scores that one process makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the walks to the decision boundary share: where it seems to be, and how far they went."""
+"""Shared by DeepFool and FAB: the boundaries of the linearised model, and distances walked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captured CUDA graphs: a whole estimate, forward, backward, forward, launched as one."""
+"""CUDA graphs of whole estimates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Radii of a batch and the passes they took: what `radius` and `RadiusMethod` share."""
+"""Runs a method on a batch and counts its passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every method takes and gives."""
+"""The contract of a method: what it takes and returns."""
 
 from __future__ import annotations
 

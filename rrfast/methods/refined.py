@@ -1,4 +1,4 @@
-"""The radius along a direction that is aimed again at the boundary, and once more from there."""
+"""The radius along a ray that is aimed again at the boundary, several times."""
 
 from __future__ import annotations
 

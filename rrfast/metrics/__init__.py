@@ -1,4 +1,4 @@
-"""How well a confidence score finds a classifier's errors.
+"""Metrics of misclassification detection.
 
 Every metric is `metric(score, correct) -> float`: `score` [n], larger = more confident, and
 `correct` [n], True where the prediction is right. Errors are the positive class (errata 11), ties

@@ -1,4 +1,4 @@
-"""Which of the field's incompatible definitions a number follows, in a sentence to print."""
+"""The conventions of the field's metrics, each as a sentence to print beside the number."""
 
 from __future__ import annotations
 

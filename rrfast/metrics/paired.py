@@ -1,4 +1,4 @@
-"""Which differences between scores another test set would show too."""
+"""Paired bootstrap: differences between scores on the same answers."""
 
 from __future__ import annotations
 

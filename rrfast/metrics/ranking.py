@@ -1,4 +1,4 @@
-"""What every metric starts from: checked input, and errors and right answers counted per score."""
+"""Rankings: checked scores and answers, and the counts per score that all metrics start from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All metrics that need a score and answers and nothing more, by name."""
+"""Metrics by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a metric would move with another test set."""
+"""Bootstrap intervals of a metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Risk against coverage: the curve, its area, and points on it."""
+"""The risk-coverage curve, its area, and points on it."""
 
 from __future__ import annotations
 

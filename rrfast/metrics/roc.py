@@ -1,4 +1,4 @@
-"""Errors told from right predictions: the ROC curve, its area, and points on it."""
+"""The ROC curve, its area, and points on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a threshold accepts, and how wrong that is."""
+"""Metrics of the samples that a threshold accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models to train and measure: by name, and what is put before and behind them.
+"""Models by name, and layers before and behind them.
 
 `load_model` builds one of a zoo or of your own function. `Normalize` goes before it, so that inputs
 stay in [0, 1] and radii in pixels; `FirstClasses` behind it drops logits that only training needs.

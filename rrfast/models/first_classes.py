@@ -1,4 +1,4 @@
-"""A model without the logits that only its training needed."""
+"""A model cut to its first logits, without those that only training needed."""
 
 from __future__ import annotations
 

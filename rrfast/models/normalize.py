@@ -1,4 +1,4 @@
-"""The normalisation in front of a model, so that inputs and radii are in units of pixels."""
+"""Input normalisation as a first layer, so that radii are in units of pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ACET: low confidence on noise, and on all that is near it."""
+"""ACET: low confidence on noise and in its neighbourhood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adversarial training: on the worst that PGD finds, and on nothing else."""
+"""Adversarial training on PGD examples."""
 
 from __future__ import annotations
 

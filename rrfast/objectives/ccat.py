@@ -1,4 +1,4 @@
-"""CCAT: the further an adversarial example is from its image, the less sure of it."""
+"""CCAT: confidence that falls with the distance of an adversarial example from its image."""
 
 from __future__ import annotations
 

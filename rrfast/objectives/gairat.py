@@ -1,4 +1,4 @@
-"""GAIRAT: the sooner an attack succeeds, the more a sample counts."""
+"""GAIRAT: weights by the number of steps that an attack needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mixing of samples: every image with its neighbour in the batch, and their losses likewise."""
+"""Mixing of each sample with another one of the batch, and of their losses."""
 
 from __future__ import annotations
 

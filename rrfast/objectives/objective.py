@@ -1,4 +1,4 @@
-"""What every training objective is, and how its backward is run."""
+"""The contract of a training objective, and how its backward is run."""
 
 from __future__ import annotations
 

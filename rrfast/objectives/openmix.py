@@ -1,4 +1,4 @@
-"""OpenMix: a class of its own for what belongs to none, and images on the way there."""
+"""OpenMix: a class for outliers, and mixtures of images with them."""
 
 from __future__ import annotations
 

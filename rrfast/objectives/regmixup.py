@@ -1,4 +1,4 @@
-"""RegMixup: Mixup beside the batch as it is, not in its place."""
+"""RegMixup: Mixup as an additional term beside the plain loss."""
 
 from __future__ import annotations
 

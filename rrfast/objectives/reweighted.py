@@ -1,4 +1,4 @@
-"""Instance-reweighted adversarial training: some samples count for more than others."""
+"""Instance-reweighted adversarial training."""
 
 from __future__ import annotations
 

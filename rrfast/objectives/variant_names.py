@@ -1,4 +1,4 @@
-"""The names of what a recipe can be compared with."""
+"""Names of trainings that are compared, as commands take them and as tables print them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ VARIANTS = {
 #: The end of a variant's name, and the option of its objective that is set there and nowhere else:
 #: the alpha of Mixup in the first term, the tau of IRAT's margin reweighting.
 ENDINGS = {"_mixup": "mixup", "_margin": "tau"}
+#: What the printed name of a training ends with that has IRAT's signs of Eq. 15 or 16 as printed.
+PRINTED = " (as printed)"
 
 
 def check_variant(name: str) -> None:

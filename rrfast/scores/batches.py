@@ -1,4 +1,4 @@
-"""Batches of a loader, checked, where the model is."""
+"""Checked batches of a loader, on the model's device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which confidence should I take? Scores compared on labelled data of the user's own."""
+"""`rrfast.compare`: scores compared on labelled data of the user's own."""
 
 from __future__ import annotations
 

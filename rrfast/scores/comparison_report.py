@@ -1,4 +1,4 @@
-"""What a comparison of scores found: a sentence, tables, and a figure."""
+"""The result of `rrfast.compare`: a sentence, tables and a figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scores take: passes and time per image, of each alone."""
+"""The cost of scores: passes and time per image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A score of all inputs of a loader, batch by batch, and the labels that come with them."""
+"""`rrfast.predict`: a score of all inputs of a loader, with predictions and labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores by name: one line each; with ODIN's step before them; or a method of the radius."""
+"""Scores by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several scores on the same answers: how far each is from MSR, and which of them to take."""
+"""Several scores on the same answers: each against MSR, and which to take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hyper-parameters chosen on a labelled split, with the network run as rarely as can be."""
+"""Hyper-parameters tuned on a labelled split, with as few passes as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classifiers that reject: thresholds, and what they promise."""
+"""Selective classification: classifiers that reject, thresholds and guarantees."""
 
 from rrfast.selective.classifier import Selection, SelectiveClassifier
 from rrfast.selective.exported import export

@@ -1,4 +1,4 @@
-"""A classifier that rejects: model, score, temperature and threshold in one module."""
+"""`SelectiveClassifier`: model, score, temperature and threshold in one module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A classifier that rejects as one graph, the gradient of its score included."""
+"""Export of a selective classifier as one graph, with the gradient of its score."""
 
 from __future__ import annotations
 

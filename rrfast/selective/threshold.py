@@ -1,4 +1,4 @@
-"""Thresholds that accept a given share, catch a given share of the errors, or show a given risk."""
+"""Thresholds for a coverage, a share of the errors, or a risk."""
 
 from __future__ import annotations
 

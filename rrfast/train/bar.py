@@ -1,4 +1,4 @@
-"""The progress bar: epoch, loss, what a step costs, and the last validation."""
+"""The progress bar of a training."""
 
 from __future__ import annotations
 

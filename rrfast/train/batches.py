@@ -1,4 +1,4 @@
-"""Which images a step sees: decided by seed, epoch and step alone, so that it can be repeated."""
+"""The images of each training step, decided by seed, epoch and step alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training is: what must be the same for it to go on, and what of that is not seen."""
+"""The identity of a training: all that must be the same for it to be resumed."""
 
 from __future__ import annotations
 

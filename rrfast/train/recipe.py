@@ -1,4 +1,4 @@
-"""A training as a recipe says: what its names stand for, and the model that is left."""
+"""Recipes: data, model, objective and training by name, and the trained model."""
 
 from __future__ import annotations
 

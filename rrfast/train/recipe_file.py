@@ -1,4 +1,4 @@
-"""The file of a recipe: what it may hold, and what is said of one that holds something else."""
+"""The file format of recipes, and the errors of one that does not keep to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a training goes: everything but the model, the data and the objective."""
+"""The settings of a training: everything but model, data and objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good the model is by now, on images it is not trained on: accuracy, AURC, under attack."""
+"""Validation: accuracy, AURC and accuracy under attack on held-out images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe's training with other objectives and seeds: what the papers' tables compare."""
+"""One recipe trained with several objectives and seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The 15 common corruptions, made by us for images of any task.
+"""The 15 common corruptions of ImageNet-C, reimplemented for images of any task.
 
 `corrupt` takes a batch through one of them. The corruptions lie by families in `noise`, `blur`,
 `weather` and `digital`: each is a function of the batch, its draws and its strengths, which

@@ -1,4 +1,4 @@
-"""The common corruptions, made here: a table of strengths, and the way from a batch through it."""
+"""`corrupt`: the table of strengths, and a batch through one corruption."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
     ):
         for (training,), own in grouped(kinds.get(kind, []), "training").items():
             yield Table(f"{title}: {training}", AGAINST, columns).block(own)
-    yield _chosen(kinds["inside"])
+    yield from _chosen(kinds["inside"])
     if away := [row for row in sets if "distances" in row]:
         mmd = Column("MMD²", ("distances", "mmd"), 1.0, 3)
         energy = Column("energy\ndistance²", ("distances", "energy"), 1.0, 3)
@@ -128,7 +128,8 @@ def _fpr_at(point: Point, row: Row) -> float | None:
     return fpr_at(row["table"], point)
 
 
-def _chosen(rows: Sequence[Row]) -> Block:
+def _chosen(rows: Sequence[Row]) -> Iterator[Block]:
+    """Of the scores that have any."""
     columns: list[Column | Words] = [
         Words("chosen (seeds)", _points),
         Column("FPR95 % there", "validation_fpr", 100.0, 1),
@@ -136,7 +137,8 @@ def _chosen(rows: Sequence[Row]) -> Block:
         Words("B", partial(_passes, "backwards")),
     ]
     tuned = [row for row in rows if row["hyperparameters"]]
-    return Table("Hyper-parameters", TRAINING | SCORE, columns, words=1).block(tuned)
+    if tuned:
+        yield Table("Hyper-parameters", TRAINING | SCORE, columns, words=1).block(tuned)
 
 
 def _points(rows: Sequence[Row]) -> str:
@@ -172,9 +174,10 @@ def conventions(result: dict[str, Any]) -> list[str]:
     again = "test sets drawn again from this one"
     lines = [CONVENTION, *seeds_said(inside, options["draws"], again)]
     images = " or ".join(map(str, sorted({row["images"] for row in inside})))
+    tuned = any(row["hyperparameters"] for row in inside)
+    by = f"; hyper-parameters by FPR95 of the validation split against {result['validation']}"
     lines.append(
-        f"{', '.join(result['data'])}: {images} test images, and as many of each set; "
-        f"hyper-parameters by FPR95 of the validation split against {result['validation']}."
+        f"{', '.join(result['data'])}: {images} test images, and as many of each set{by * tuned}."
     )
     lines += _held_out(inside)
     # A set's images are those whose confidence is in a histogram, or is NaN.
@@ -187,9 +190,8 @@ def conventions(result: dict[str, Any]) -> list[str]:
     if fewer:
         listed = ", ".join(f"{name} {n}" for name, n in fewer.items())
         lines.append(f"Fewer images, all that there are: {listed}.")
-    lines.append(
-        f"Sets: {'; '.join(_said(name) for name in (result['validation'], *result['against']))}."
-    )
+    sets = [*([result["validation"]] if tuned else []), *result["against"]]
+    lines.append(f"Sets: {'; '.join(map(_said, sets))}.")
     lines += _of_acet(rows)
     if options["diagnostics"]:
         lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")

@@ -24,6 +24,7 @@ from rrfast.evaluate.observations import (
     values,
 )
 from rrfast.evaluate.tables import Column, Table
+from rrfast.objectives.variant_names import PRINTED
 
 #: What stands in the place of an attack: none, and all of them.
 CLEAN, WORST = "clean", "worst"
@@ -123,11 +124,12 @@ def differences(result: dict[str, Any], checkpoint: str) -> list[Comparison]:
     """One training less another with the same seeds, under every attack; `group` names it.
 
     Every training less the baseline, and one that IRAT's margin was added to less what it was added
-    to: the arrows of IRAT's Tables 1 and 2.
+    to: the arrows of IRAT's Tables 1 and 2. One with the printed signs less the same with ours.
     """
     order = values(of(result["runs"], checkpoint=checkpoint), "training")
     pairs = [(t, result["baseline"]) for t in order if t != result["baseline"]]
-    pairs += [(t, t.removesuffix(ADDED)) for t in order if t.endswith(ADDED)]
+    for end in (ADDED, PRINTED):
+        pairs += [(t, t.removesuffix(end)) for t in order if t.endswith(end)]
     found: list[Comparison] = []
     for pair in dict.fromkeys(pairs):
         for name in columns(result):

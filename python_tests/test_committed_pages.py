@@ -1,0 +1,59 @@
+"""docs/evaluate/fashion-*: a page is made from the numbers beside it, and docs/papers quotes it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("matplotlib")
+
+from rrfast.evaluate.studies import STUDIES
+from rrfast.evaluate.study import page
+
+DOCS = Path(__file__).parents[1] / "docs"
+BY_STEM = {study.stem: study for study in STUDIES.values()}
+RESULTS = sorted(DOCS.glob("evaluate/fashion-*/*.json"))
+NUMBER = re.compile(r"(?<![\d.])[−-]?\d+\.\d+")
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
+def test_a_page_is_made_from_its_numbers(path: Path) -> None:
+    study, result = BY_STEM[path.stem], json.loads(path.read_text(encoding="utf-8"))
+    drawn = list(study.figures(result))
+    written = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert page(study, result, drawn) == written, f"run rrfast report {path.parent} --pages"
+    assert {each.name for each in drawn} == {each.stem for each in path.parent.glob("*.png")}
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
+def test_what_is_committed_is_small(path: Path) -> None:
+    for file in path.parent.iterdir():
+        most = 150_000 if file.suffix == ".png" else 300_000
+        assert file.stat().st_size < most, file.name
+
+
+@pytest.mark.parametrize("paper", ["acet", "odin"])
+def test_what_a_paper_s_page_says_of_fashion_mnist_is_in_the_files(paper: str) -> None:
+    """Every number of a column that is "ours: Fashion-MNIST", or of a table that is."""
+    text = (DOCS / "papers" / f"{paper}.md").read_text(encoding="utf-8")
+    linked = sorted(set(re.findall(r"\.\./(evaluate/fashion-[\w-]+/\w+\.md)", text)))
+    assert linked
+    there = set()
+    for name in linked:
+        there |= {*NUMBER.findall((DOCS / name).read_text(encoding="utf-8"))}
+    quoted = []
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        head, _, *rows = (
+            [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
+        )
+        whole = head[0].startswith("ours: Fashion-MNIST")
+        columns = [
+            j for j, cell in enumerate(head) if whole or cell.startswith("ours: Fashion-MNIST")
+        ]
+        quoted += [n for row in rows for j in columns for n in NUMBER.findall(row[j])]
+    assert len(quoted) > 10
+    assert set(quoted) <= there, sorted(set(quoted) - there)

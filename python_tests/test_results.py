@@ -1,0 +1,54 @@
+"""rrfast._results: small files that show and say what large ones would."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from rrfast._results import shortened, write_figure, write_json
+from rrfast.evaluate.drawing import COLOURS
+
+
+def test_a_figure_is_small_and_looks_the_same(tmp_path: Path) -> None:
+    figure = Figure(figsize=(8, 5))
+    x = np.linspace(0, 1, 500)
+    for i, ax in enumerate(figure.subplots(2, 3).flatten()):
+        for j, colour in enumerate(COLOURS):
+            ax.plot(x, x ** (i + j / 4 + 0.3), color=colour, lw=1.3, label=f"$a_{j}")
+        ax.bar([0.2], [0.3], 0.1, color=COLOURS[i])
+        ax.legend(fontsize=6)
+    plain = io.BytesIO()
+    write_figure(tmp_path / "small.png", figure, dpi=100)
+    figure.savefig(plain, dpi=100, format="png")
+    small, large = Image.open(tmp_path / "small.png"), Image.open(plain)
+    assert (tmp_path / "small.png").stat().st_size < 0.5 * len(plain.getvalue())
+    seen, drawn = (np.asarray(image.convert("RGB")).astype(int) for image in (small, large))
+    assert seen.shape == drawn.shape
+    off = np.abs(seen - drawn).max(axis=2)
+    assert off[(drawn == 255).all(axis=2)].max() == 0  # white is white
+    assert off.mean() < 1
+    assert off.max() < 32
+    # And a colour of the legend is that one and no other.
+    known = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in COLOURS])
+    for i in range(6):
+        [bar] = np.unique(seen[(drawn == known[i]).all(axis=2)], axis=0)
+        assert np.abs(known - bar).sum(axis=1).argmin() == i
+
+
+def test_curves_are_short_and_numbers_are_whole(tmp_path: Path) -> None:
+    result = {"auroc": 2 / 3, "roc": [1 / 3, None, 2e-7 / 3], "rows": [{"eps": 8 / 255}], "n": [7]}
+    write_json(tmp_path / "short.json", shortened(result), compact=True)
+    text = (tmp_path / "short.json").read_text()
+    assert " " not in text
+    written = json.loads(text)
+    assert written == result | {"roc": [0.33333, None, 6.6667e-08]}
+    assert shortened(written) == written  # a page made again from its file is the same
