@@ -33,17 +33,8 @@ from rrfast.evaluate import Subject, ood
 from rrfast.evaluate.claims import verdicts
 from rrfast.evaluate.observations import of
 from rrfast.evaluate.ood import appraisal, claims, figures, tables
-from rrfast.evaluate.ood.appraisal import (
-    ACCEPTED,
-    EDGES,
-    RATES,
-    Ground,
-    accuracies,
-    apart,
-    rates,
-    sure,
-    tuned,
-)
+from rrfast.evaluate.ood.appraisal import Ground, apart, sure, tuned
+from rrfast.evaluate.ood.curves import ACCEPTED, EDGES, RATES, accuracies, rates
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.diagnostics import gradient_norm, separation
 from rrfast.evaluate.ood.distance import mmd

@@ -307,19 +307,7 @@ def _summary(runs: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _paired(runs: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
     """RAT minus standard on the same seed: mean, standard error over seeds, seeds where lower."""
-    found = {score: {m: _less(own, m) for m in SHOWN} for (score,), own in _by_score(runs)}
-    return {
-        score: {
-            metric: {
-                "mean": less.mean,
-                "standard_error": less.standard_error,
-                "lower": less.lower,
-                "seeds": less.runs,
-            }
-            for metric, less in metrics.items()
-        }
-        for score, metrics in found.items()
-    }
+    return {score: {m: _less(own, m).told for m in SHOWN} for (score,), own in _by_score(runs)}
 
 
 def _by_score(runs: Sequence[Row]) -> Iterable[tuple[tuple[Any, ...], list[Row]]]:

@@ -77,17 +77,7 @@ def summary(runs: Sequence[Row]) -> list[dict[str, Any]]:
 
 def paired_runs(runs: Sequence[Row]) -> list[dict[str, Any]]:
     """RAT less each of the others on the same seed."""
-    return [
-        {
-            "other": other,
-            "mixup": mixed,
-            "mean": found.mean,
-            "standard_error": found.standard_error,
-            "lower": found.lower,
-            "seeds": found.runs,
-        }
-        for mixed, other, found in _less(runs)
-    ]
+    return [{"other": other, "mixup": mixed} | found.told for mixed, other, found in _less(runs)]
 
 
 def _less(runs: Sequence[Row]) -> Iterator[tuple[bool, str, Paired]]:

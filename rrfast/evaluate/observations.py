@@ -37,6 +37,11 @@ class Paired(NamedTuple):
     runs: int
 
     @property
+    def told(self) -> dict[str, float]:
+        """As files have it."""
+        return dict(zip(("mean", "standard_error", "lower", "seeds"), self, strict=True))
+
+    @property
     def verdict(self) -> int:
         """-1: the 95 % interval of Student's t is below 0; +1: above; 0: neither.
 
@@ -95,12 +100,18 @@ def at(*path: str | int) -> Value:
     def value(row: Row) -> Any:
         found: Any = row
         for key in path:
-            found = found.get(key) if isinstance(found, dict) else found[key]
-            if found is None:
+            if found is None or found == []:
                 return None
+            found = found.get(key) if isinstance(found, dict) else found[key]
         return found
 
     return value
+
+
+def ends(names: Iterable[str], *path: str) -> dict[str, Value]:
+    """Lower and upper end of the intervals under a path, as a file of rows calls them."""
+    both = ("low", "high")
+    return {f"{name}_{end}": at(*path, name, i) for name in names for i, end in enumerate(both)}
 
 
 # ------------------------------------------------------------------------------------ over the runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ from rrfast._tables import Block, plain
 from rrfast.data.splits import Part
 from rrfast.engine import logits
 from rrfast.evaluate.kept import Kept, identity
+from rrfast.evaluate.observations import Row, of
 from rrfast.evaluate.subject import Subject
 from rrfast.inference.table_file import harmless
 
@@ -45,8 +46,9 @@ class Study(NamedTuple):
     blocks: Callable[[Result], Iterator[Block]]  #: every table
     notes: Callable[[Result], list[str]]  #: what the numbers say
     figures: Callable[[Result], Iterator[Drawing]]
-    #: The CSV file, head first; None: there is none.
-    cells: Callable[[list[dict[str, Any]]], Iterable[Sequence[Any]]] | None = None
+    #: Columns of the CSV file, which has a line for each row; none: there is no such file.
+    cells: Mapping[str, Callable[[Row], Any]] = {}
+    listed: Mapping[str, Any] = {}  #: what the rows have that are in it
     command: str = "evaluate"  #: what makes them
 
 
@@ -198,9 +200,13 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
 def _write(study: Study, result: Result, out: Path, console: Console) -> None:
     files = [f"{study.stem}.json"]
     write_json(out / files[0], result, compact=True)
-    if study.cells is not None:
+    if study.cells:
         table = io.StringIO(newline="")
-        csv.writer(table).writerows(map(harmless, study.cells(result["runs"])))
+        lines = (
+            [find(row) for find in study.cells.values()]
+            for row in of(result["runs"], **study.listed)
+        )
+        csv.writer(table).writerows(map(harmless, ([*study.cells], *lines)))
         files.append(f"{study.stem}.csv")
         write_text(out / files[1], table.getvalue())
     print_result(study, result, out, files + write_page(study, out, result), console)

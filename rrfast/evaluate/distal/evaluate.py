@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from rrfast.evaluate.distal.appraisal import (
 )
 from rrfast.evaluate.distal.figures import figures
 from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
+from rrfast.evaluate.observations import at
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 
@@ -180,17 +181,6 @@ def _tensor(values: Sequence[float | None]) -> Tensor:
     return torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64)
 
 
-def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """A row per model."""
-    columns = ["training", "seed", "checkpoint", "images", "probability", "accepted", "mean"]
-    of_noise = [(name, number) for name in NOISE for number in ("fpr", "auroc", "mean")]
-    of_errors = [(name, number) for name in ATTACKED for number in ("robust", "thresholded")]
-    pairs = [("noise", *pair) for pair in of_noise] + [("errors", *pair) for pair in of_errors]
-    yield columns + [f"{name} {number}".replace(" ", "_") for _, name, number in pairs]
-    for run in runs:
-        yield [run[c] for c in columns] + [run[kind][name][number] for kind, name, number in pairs]
-
-
 STUDY = Study(
     "distal",
     lambda result: f"Distal examples: {', '.join(result['data'])}",
@@ -198,5 +188,17 @@ STUDY = Study(
     blocks,
     notes,
     figures,
-    _cells,
+    {
+        **{name: at(name) for name in ("training", "seed", "checkpoint", "images")},
+        **{name: at(name) for name in ("probability", "accepted", "mean")},
+        **{
+            f"{name} {number}".replace(" ", "_"): at(kind, name, number)
+            for kind, names, numbers in (
+                ("noise", NOISE, ("fpr", "auroc", "mean")),
+                ("errors", ATTACKED, ("robust", "thresholded")),
+            )
+            for name in names
+            for number in numbers
+        },
+    },
 )

@@ -18,7 +18,8 @@ from rrfast._tables import SHOWN
 from rrfast.data import corrupt
 from rrfast.data.splits import DRAWN, Division, Part, divide
 from rrfast.data.tasks import Task
-from rrfast.metrics import METRICS, auroc, bootstrap, risk_coverage_curve
+from rrfast.evaluate.interval import intervals
+from rrfast.metrics import METRICS, auroc, risk_coverage_curve
 from rrfast.scores import MSR, TEMPERATURES, Radius, Score, predict, tune
 from rrfast.scores.cost import costs_of
 from rrfast.scores.registry import score_named
@@ -153,7 +154,7 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
         **costs[name]._asdict(),
         "beside_msr": costs["msr"].milliseconds,
         **{metric: _metric(metric, value, correct) for metric in METRICS},
-        "intervals": _intervals(value, correct, options.draws),
+        "intervals": intervals({m: m for m in SHOWN}, value, correct, options.draws),
         "temperature": {
             str(p["temperature"]): _metric("aurc", v, correct)
             for p, v in zip(points, values, strict=True)
@@ -184,13 +185,6 @@ def shown(score: Tensor, correct: Tensor) -> dict[str, float]:
 
 def _metric(name: str, score: Tensor, correct: Tensor) -> float:
     return math.nan if score.isnan().any() else METRICS[name](score, correct)
-
-
-def _intervals(score: Tensor, correct: Tensor, draws: int) -> dict[str, list[float]]:
-    if draws == 0 or score.isnan().any() or bool(correct.all()) or not bool(correct.any()):
-        return {}
-    found = {name: bootstrap(name, score, correct, draws) for name in SHOWN}
-    return {name: [interval.low, interval.high] for name, interval in found.items()}
 
 
 def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:

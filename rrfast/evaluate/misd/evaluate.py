@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from rrfast.evaluate.misd.appraisal import (
 from rrfast.evaluate.misd.figures import figures
 from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.misd.tables import blocks, conventions, notes
+from rrfast.evaluate.observations import at, ends
 from rrfast.evaluate.study import Bench, Study, conduct
 from rrfast.evaluate.subject import Subject
 from rrfast.metrics import METRICS
@@ -202,14 +202,11 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     how = (asked.protocol, subject.seed, bench.device, asked.options.batch)
     for split, on in enumerate(grounds(bench.model, task, *how)):
         network = _network(split, on, task, asked, kept)
-        with warnings.catch_warnings():
-            # Of draws without an error, which the bootstrap leaves out; the notes say so.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            said = {}
-            for score in asked.scores:
-                key = f"{split} {of_score(score)}"
-                said[score] = dict(kept.get(key, partial(appraise, score, on, asked.options)))
-                bench.advance()
+        said = {}
+        for score in asked.scores:
+            key = f"{split} {of_score(score)}"
+            said[score] = dict(kept.get(key, partial(appraise, score, on, asked.options)))
+            bench.advance()
         values = {score: unpacked(own.pop("values")) for score, own in said.items()}
         for own, milliseconds in zip(said.values(), on_one_clock([*said.values()]), strict=True):
             own["milliseconds"] = milliseconds
@@ -282,18 +279,6 @@ def _released(kind: str, division: Division, task: Task, asked: _Asked) -> Part 
     return Part(cifar10c(asked.corruptions, kind, asked.severity), places)
 
 
-def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """A row per model, division and score."""
-    plain_columns = ("training", "seed", "split", "score", "hyperparameters", "images", "errors")
-    columns = [*plain_columns, *METRICS, "forwards", "backwards"]
-    yield columns + [f"{metric}_{end}" for metric in SHOWN for end in ("low", "high")]
-    for run in runs:
-        cells = [run[column] for column in columns]
-        cells[4] = settings(run["hyperparameters"])
-        intervals = [run["intervals"].get(metric, ["", ""]) for metric in SHOWN]
-        yield cells + [end for interval in intervals for end in interval]
-
-
 STUDY = Study(
     "evaluation",
     lambda result: f"Misclassification detection: {', '.join(result['data'])}",
@@ -301,5 +286,10 @@ STUDY = Study(
     blocks,
     notes,
     figures,
-    _cells,
+    {
+        **{name: at(name) for name in ("training", "seed", "split", "score")},
+        "hyperparameters": lambda row: settings(row["hyperparameters"]),
+        **{name: at(name) for name in ("images", "errors", *METRICS, "forwards", "backwards")},
+        **ends(SHOWN, "intervals"),
+    },
 )

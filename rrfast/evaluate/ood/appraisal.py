@@ -16,6 +16,8 @@ from rrfast.data.loader import Data, length
 from rrfast.data.splits import Division, Part, divide, tested_on
 from rrfast.data.tasks import Task
 from rrfast.engine import logits
+from rrfast.evaluate.interval import intervals
+from rrfast.evaluate.ood.curves import EDGES, accuracies, rates
 from rrfast.evaluate.ood.outside import (
     OUTSIDE,
     Wanted,
@@ -30,10 +32,8 @@ from rrfast.metrics import (
     aupr_error,
     aupr_success,
     auroc,
-    bootstrap,
     detection_error,
     fpr_at_tpr,
-    roc_curve,
 )
 from rrfast.metrics.registry import Metric
 from rrfast.scores import ODIN_GRIDS, Score, predict
@@ -51,12 +51,6 @@ METRICS: dict[str, Metric] = {
     "aupr_in": aupr_success,
     "aupr_out": aupr_error,
 }
-#: Per cent of what is inside that is accepted, where the accuracy is asked (ODIN Fig. 11).
-ACCEPTED = (50, 60, 70, 80, 85, 90, 95, 98, 99)
-#: False positive rates at which the ROC curve is kept.
-RATES = tuple(i / 100 for i in range(101))
-#: Edges of the bins in which confidences are counted: ACET's App. H has them from 0 to 1.
-EDGES = tuple(i / 50 for i in range(51))
 #: Images that a model is most, or least, sure of whose places are kept (ACET Fig. 2 and 3).
 EXTREMES = 10
 #: Training images by which others are told from them.
@@ -269,29 +263,6 @@ def within(name: str, point: Point, on: Ground) -> dict[str, Any]:
     }
 
 
-def accuracies(value: Tensor, correct: Tensor) -> tuple[list[float], list[float]]:
-    """The accuracy of what is accepted, and of what is not, at each of `ACCEPTED`; ties together.
-
-    Example:
-        >>> value = torch.tensor([4.0, 3.0, 2.0, 1.0])
-        >>> accepted, rejected = accuracies(value, torch.tensor([True, True, False, True]))
-        >>> accepted[0], rejected[0], accepted[-1], rejected[-1]
-        (1.0, 0.5, 0.75, nan)
-    """
-    if value.isnan().any():
-        return [math.nan] * len(ACCEPTED), [math.nan] * len(ACCEPTED)
-    n = len(value)
-    # The least number that is at least p % of n, in integers.
-    least = torch.tensor([-(-p * n // 100) for p in ACCEPTED])
-    threshold = value.sort(descending=True).values[least - 1]
-    above = value >= threshold[:, None]
-    found = [
-        ((part & correct).sum(dim=1).double() / part.sum(dim=1)).tolist()
-        for part in (above, ~above)
-    ]
-    return found[0], found[1]
-
-
 def apart(name: str, point: Point, against: str, on: Ground, draws: int) -> dict[str, Any]:
     """How well a score tells the test images from a set.
 
@@ -304,7 +275,7 @@ def apart(name: str, point: Point, against: str, on: Ground, draws: int) -> dict
     value, known = joined(inside, outside)
     return {
         **{metric: _metric(metric, value, known) for metric in METRICS},
-        "intervals": _intervals(value, known, draws),
+        "intervals": intervals(METRICS, value, known, draws),
         "nan": int(value.isnan().sum()),
         "mean_outside": outside.double().mean().item(),
         "roc": rates(value, known),
@@ -383,34 +354,5 @@ def joined(inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([inside, outside]), known
 
 
-def rates(value: Tensor, known: Tensor) -> list[float]:
-    """The true positive rate at each of `RATES`, straight between thresholds, highest where equal.
-
-    Example:
-        >>> value, known = torch.tensor([2.0, 1.0]), torch.tensor([True, False])
-        >>> set(rates(value, known)), rates(torch.ones(2), known) == list(RATES)
-        ({1.0}, True)
-    """
-    if value.isnan().any():
-        return [math.nan] * len(RATES)
-    curve = roc_curve(value, known, positive="correct")
-    fpr, tpr = (torch.cat([x.new_zeros(1), x.cpu()]) for x in (curve.fpr, curve.tpr))
-    wanted = torch.tensor(RATES, dtype=fpr.dtype)
-    # The last threshold with no more than that, and the next.
-    before = torch.searchsorted(fpr, wanted, right=True) - 1
-    after = (before + 1).clamp(max=len(fpr) - 1)
-    width = fpr[after] - fpr[before]
-    share = torch.where(width > 0, (wanted - fpr[before]) / width, 0.0)
-    found: list[float] = torch.lerp(tpr[before], tpr[after], share).tolist()
-    return found
-
-
 def _metric(name: str, value: Tensor, known: Tensor) -> float:
     return math.nan if value.isnan().any() else METRICS[name](value, known)
-
-
-def _intervals(value: Tensor, known: Tensor, draws: int) -> dict[str, list[float]]:
-    if draws == 0 or value.isnan().any():
-        return {}
-    found = {name: bootstrap(metric, value, known, draws) for name, metric in METRICS.items()}
-    return {name: [interval.low, interval.high] for name, interval in found.items()}

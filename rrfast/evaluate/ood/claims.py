@@ -10,7 +10,7 @@ import torch
 
 from rrfast.evaluate.claims import RULE, Claim, Comparison, compared
 from rrfast.evaluate.observations import Row, Value, at, grouped, of, values
-from rrfast.evaluate.ood.appraisal import ACCEPTED
+from rrfast.evaluate.ood.curves import ACCEPTED
 from rrfast.evaluate.ood.effects import COLD, HOT, fpr_at
 from rrfast.evaluate.ood.resisted import kind_of, with_not_resisted
 from rrfast.objectives.variant_names import VARIANTS

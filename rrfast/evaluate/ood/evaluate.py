@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from rrfast._seeds import Stream
 from rrfast._tables import settings
 from rrfast.evaluate.kept import Kept, of_score
 from rrfast.evaluate.misd import SETS as MISD_SETS
+from rrfast.evaluate.observations import at, ends
 from rrfast.evaluate.ood.appraisal import (
     METRICS,
     Ground,
@@ -153,14 +153,8 @@ def evaluate(
         steps=(len(scores) + 1) * (len(against) + 1)
         + transfer * (2 * len(against) + 1)
         + (diagnostics and "odin" in scores) * len(against),
-        options={
-            "images": images,
-            "transfer": transfer,
-            "diagnostics": diagnostics,
-            "trials": trials,
-            "draws": draws,
-            "batch": batch,
-        },
+        # The others are entries of their own.
+        options=dict(list(asked._asdict().items())[3:]),
         # The rest is in the names of the parts. How noise is drawn for an attack goes by batches,
         # and by the numbers of its streams, which have not always been these.
         depends={"batch": batch, "streams": [int(Stream.OUTSIDE_TUNED), int(Stream.SCALED_NOISE)]},
@@ -310,11 +304,7 @@ def _apart(
     images = f"{on.images} images: against {_told(name, on)}"
     # With the metrics by name: what was kept before there was one of them does not have it.
     key = f"{of_score(score)} {point}, {images}, {draws} draws: {', '.join(METRICS)}"
-    with warnings.catch_warnings():
-        # Of draws with one side alone, which the bootstrap leaves out: of a few images, there are.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        said: dict[str, Any] = kept.get(key, partial(apart, score, point, name, on, draws))
-    return said
+    return kept.get(key, partial(apart, score, point, name, on, draws))  # type: ignore[no-any-return]
 
 
 def _effects(name: str, on: Ground, kept: Kept) -> dict[str, Any]:
@@ -388,19 +378,6 @@ def _told(name: str, on: Ground) -> str:
     return f"{kind if argument is None else f'{kind}:{argument}'} {stamp} beside {on.trained_on}"
 
 
-def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """A row per model, score and set."""
-    words = ("training", "seed", "score", "set", "hyperparameters", "validation_fpr", "nan")
-    columns = [*words, "mean_outside", *METRICS]
-    yield columns + [f"{metric}_{end}" for metric in METRICS for end in ("low", "high")]
-    for run in runs:
-        if run["kind"] == "score":
-            cells = [run[column] for column in columns]
-            cells[4] = settings(run["hyperparameters"])
-            intervals = [run["intervals"].get(metric, ["", ""]) for metric in METRICS]
-            yield cells + [end for interval in intervals for end in interval]
-
-
 STUDY = Study(
     "ood",
     lambda result: f"Out-of-distribution detection: {', '.join(result['data'])}",
@@ -408,5 +385,11 @@ STUDY = Study(
     blocks,
     notes,
     figures,
-    _cells,
+    {
+        **{name: at(name) for name in ("training", "seed", "score", "set")},
+        "hyperparameters": lambda row: settings(row["hyperparameters"]),
+        **{name: at(name) for name in ("validation_fpr", "nan", "mean_outside", *METRICS)},
+        **ends(METRICS, "intervals"),
+    },
+    {"kind": "score"},
 )

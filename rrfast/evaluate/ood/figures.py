@@ -20,7 +20,7 @@ from rrfast.evaluate.drawing import (
     styles,
 )
 from rrfast.evaluate.observations import Row, at, curve, grouped, of, spread, values
-from rrfast.evaluate.ood.appraisal import ACCEPTED, EDGES, RATES
+from rrfast.evaluate.ood.curves import ACCEPTED, EDGES, RATES
 from rrfast.evaluate.ood.effects import COLD, HOT, PAPER, THRESHOLDS
 from rrfast.evaluate.ood.resisted import WITHOUT, with_not_resisted
 

@@ -64,8 +64,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
     ):
         for (training,), own in grouped(kinds.get(kind, []), "training").items():
             yield Table(f"{title}: {training}", AGAINST, columns).block(own)
-    if tuned := [row for row in kinds["inside"] if row["hyperparameters"]]:
-        yield _chosen(tuned)
+    yield from _chosen(kinds["inside"])
     if away := [row for row in sets if "distances" in row]:
         mmd = Column("MMD²", ("distances", "mmd"), 1.0, 3)
         energy = Column("energy\ndistance²", ("distances", "energy"), 1.0, 3)
@@ -129,14 +128,17 @@ def _fpr_at(point: Point, row: Row) -> float | None:
     return fpr_at(row["table"], point)
 
 
-def _chosen(rows: Sequence[Row]) -> Block:
+def _chosen(rows: Sequence[Row]) -> Iterator[Block]:
+    """Of the scores that have any."""
     columns: list[Column | Words] = [
         Words("chosen (seeds)", _points),
         Column("FPR95 % there", "validation_fpr", 100.0, 1),
         Words("F", partial(_passes, "forwards")),
         Words("B", partial(_passes, "backwards")),
     ]
-    return Table("Hyper-parameters", TRAINING | SCORE, columns, words=1).block(rows)
+    tuned = [row for row in rows if row["hyperparameters"]]
+    if tuned:
+        yield Table("Hyper-parameters", TRAINING | SCORE, columns, words=1).block(tuned)
 
 
 def _points(rows: Sequence[Row]) -> str:

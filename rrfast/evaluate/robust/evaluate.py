@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from rrfast.attacks.autoattack_package import the_package
 from rrfast.data.loader import length
 from rrfast.data.splits import chosen, tested_on
 from rrfast.evaluate.interval import interval
+from rrfast.evaluate.observations import at
 from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.standing import (
     Ground,
@@ -258,14 +259,6 @@ def _row(bench: Bench, name: str, eps: float, stood: Tensor, draws: int) -> dict
     }
 
 
-def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """A row per model, checkpoint, attack and radius."""
-    columns = ["training", "seed", "checkpoint", "attack", "eps", "images", "accuracy"]
-    yield [*columns, "accuracy_low", "accuracy_high"]
-    for run in runs:
-        yield [*(run[column] for column in columns), *(run["interval"] or ["", ""])]
-
-
 STUDY = Study(
     "robust",
     lambda result: f"Accuracy under attack: {', '.join(result['data'])}",
@@ -273,5 +266,10 @@ STUDY = Study(
     blocks,
     notes,
     figures,
-    _cells,
+    {
+        **{name: at(name) for name in ("training", "seed", "checkpoint", "attack", "eps")},
+        **{name: at(name) for name in ("images", "accuracy")},
+        "accuracy_low": at("interval", 0),
+        "accuracy_high": at("interval", 1),
+    },
 )
