@@ -730,7 +730,7 @@ training: {epochs: 1, batch_size: 20}
         ),
         (DIGITS, ["objective={name: acet}"], "objective: acet needs noise"),
         (DIGITS, ["model.name=resnet"], "model must be one of pytorchcv:NAME"),
-        (DIGITS, ["model.name=rrfast.data:digit_cnn"], "did you mean digits_cnn"),
+        (DIGITS, ["model.name=rrfast.models:digit_cnn"], "did you mean digits_cnn"),
         (DIGITS, ["model.name=nowhere.py:build"], "model must name a file that exists, got 'now"),
         (DIGITS, ["model.weights=nowhere.pt"], "weights must be a file with a state_dict, got 'no"),
         (DIGITS, ["model.normalize=mnist"], "name must be one of cifar10, cifar100, imagenet, got"),
