@@ -163,7 +163,7 @@ def _check(
 
 
 class _Asked(NamedTuple):
-    """What is asked of every trained."""
+    """What is asked of every model."""
 
     scores: tuple[str, ...]
     protocol: str

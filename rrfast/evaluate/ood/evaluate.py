@@ -189,7 +189,7 @@ def _check(scores: Sequence[str], against: Sequence[str], validation: str, trans
 
 
 class _Asked(NamedTuple):
-    """What is asked of every trained."""
+    """What is asked of every model."""
 
     scores: tuple[str, ...]
     against: tuple[str, ...]

@@ -178,7 +178,7 @@ def _baseline(names: Sequence[str]) -> str:
 
 
 class _Asked(NamedTuple):
-    """What is asked of every trained."""
+    """What is asked of every model."""
 
     attacks: tuple[str, ...]
     eps: float
