@@ -602,7 +602,7 @@ def test_a_radius_above_that_of_the_table(found: list[TrainedModel], tmp_path: P
     assert (far["attack"], far["eps"]) == ("pgd", 0.2)
     assert far["accuracy"] < worst["accuracy"]
     assert [clean, fgsm, worst] == alone["runs"]
-    [line] = figures.curve(result).axes[0].get_lines()
+    [line] = figures.by_radius(result).axes[0].get_lines()
     assert line.get_xdata().tolist() == [0, 0.2]
     titles = {block.title: block.head for block in tables.blocks(result)}
     assert titles["Accuracy under PGD-3 %, by eps, last checkpoint"] == ["training", "0.2"]
