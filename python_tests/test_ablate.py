@@ -19,7 +19,7 @@ pytest.importorskip("matplotlib")
 
 from rrfast import cli
 from rrfast._results import write_figure
-from rrfast.evaluate import ablate, misd, subjects
+from rrfast.evaluate import ablate, misd, trained_models
 from rrfast.evaluate.ablate import variant_of
 from rrfast.evaluate.ablation import (
     COLUMNS,
@@ -278,7 +278,7 @@ def test_t_is_tuned_on_the_images_that_evaluate_tunes_on(
     result = json.loads((tmp_path / "ablation.json").read_text())
     assert result["command"].startswith(f"rrfast {' '.join(arguments)} --set")
     there = misd.evaluate(
-        subjects([tmp_path / "trainings" / "rat_0"]),
+        trained_models([tmp_path / "trainings" / "rat_0"]),
         tmp_path / "misd",
         scores=("radius_fast", "msr"),
         protocol="rat",

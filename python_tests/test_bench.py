@@ -339,12 +339,12 @@ def test_a_training_comes_with_its_normalisation_and_its_data(trained, tmp_path)
 
 
 def test_table_4_has_the_numbers_of_evaluate(trained, tmp_path):
-    from rrfast.evaluate import misd, subjects
+    from rrfast.evaluate import misd, trained_models
 
     settings = replace(QUICK, model=str(trained), methods=("fast", "grad"), tuning="rat")
     result = bench.run(settings, tmp_path / "bench", QUIET)
     expected = misd.evaluate(
-        subjects([trained]),
+        trained_models([trained]),
         tmp_path / "misd",
         scores=("msr", "radius_fast", "radius_grad"),
         protocol="rat",

@@ -30,7 +30,7 @@ from rrfast._tables import Block, markdown, settings
 from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits
 from rrfast.data.splits import Division, Part, divide
-from rrfast.evaluate import Subject, drawing, misd, subjects
+from rrfast.evaluate import TrainedModel, drawing, misd, trained_models
 from rrfast.evaluate.misd import choice, claims, figures, tables
 from rrfast.evaluate.misd.appraisal import (
     COVERAGES,
@@ -38,8 +38,8 @@ from rrfast.evaluate.misd.appraisal import (
     Options,
     _histogram,
     again,
-    appraise,
     corrupted,
+    evaluate_score,
     ground,
     standing,
     tuned,
@@ -76,7 +76,7 @@ def evaluated(
     out = tmp_path_factory.mktemp("evaluated")
     console = Console(record=True, width=140, file=io.StringIO())
     result = misd.evaluate(
-        subjects([trainings]),
+        trained_models([trainings]),
         out,
         scores=("msr", "odin", "relu+eps", "radius_fast"),
         draws=20,
@@ -159,7 +159,7 @@ def test_bad_divisions(tmp_path: Path) -> None:
         ValueError, match=r"data must have a validation split to tune on, and has none$"
     ):
         divide(task, "heldout", 0)
-    subject = Subject("mine", 0, lambda: (digits_cnn(), task))
+    subject = TrainedModel("mine", 0, lambda: (digits_cnn(), task))
     with pytest.raises(ValueError, match=r"mine, seed 0: data must .*; .* --tuning rat, tunes"):
         misd.evaluate([subject], tmp_path, console=QUIET)
     assert len(divide(task, "rat", 0)) == 3
@@ -180,7 +180,7 @@ def test_a_row_is_what_the_score_gives(on: Any) -> None:
         probability = on.model(x).double().softmax(dim=1).amax(dim=1)
     assert torch.equal(on.correct, correct)
     torch.testing.assert_close(on.probability, probability, rtol=1e-12, atol=0)
-    row = appraise("odin", on, OPTIONS)
+    row = evaluate_score("odin", on, OPTIONS)
     assert set(row["hyperparameters"]) == {"temperature", "eps"}
     score = ODIN(**row["hyperparameters"])(on.model, x)
     for metric, function in METRICS.items():
@@ -218,12 +218,12 @@ def test_what_is_said_of_a_network(on: Any, trainings: Path, tmp_path: Path) -> 
     assert train_accuracy(on, Split(x, y), 300) == on.correct.double().mean().item()
     for scores, keys in ((("msr",), ["train_accuracy"]), (("radius_grad",), list(tables.NETWORK))):
         options: dict[str, Any] = {"scores": scores, "draws": 0, "console": QUIET}
-        [row] = misd.evaluate(subjects([trainings / "rat_0"]), tmp_path, **options)["runs"]
+        [row] = misd.evaluate(trained_models([trainings / "rat_0"]), tmp_path, **options)["runs"]
         assert list(row["network"]) == keys
 
 
 def test_radii_are_counted(on: Any) -> None:
-    row = appraise("radius_fast", on, Options(draws=0, sensitivity=False))
+    row = evaluate_score("radius_fast", on, Options(draws=0, sensitivity=False))
     assert (row["intervals"], row["temperature"]) == ({}, {})
     x = on.division.test.data.x
     radius = SCORES["radius_fast"].at(**row["hyperparameters"])(on.model, x)
@@ -266,7 +266,7 @@ def test_a_score_of_nan_has_no_metric(on: Any) -> None:
     whole = torch.arange(len(task.test.y))
     division = Division(Part(task.validation, bright.nonzero()[:, 0]), Part(task.test, whole))
     basis = ground(Sometimes(), division, 0, CPU, 300)
-    row = appraise("msr", basis, OPTIONS)
+    row = evaluate_score("msr", basis, OPTIONS)
     assert row["nan"] > 0
     assert math.isnan(row["aurc"])
     assert math.isnan(row["risk"][0])
@@ -308,7 +308,7 @@ def test_corruptions_of_cifar10_are_those_of_its_test_images(tmp_path: Path) -> 
     assert y.tolist() == [5, 0]
     # Before any work, for data that are not CIFAR-10's.
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
-    other = Subject("other", 0, lambda: (model, task._replace(released=None)))
+    other = TrainedModel("other", 0, lambda: (model, task._replace(released=None)))
     with pytest.raises(ValueError, match="corruptions must be made here for this data"):
         misd.evaluate([other], tmp_path / "out", corruptions=tmp_path, console=QUIET)
     assert list((tmp_path / "out" / "parts").iterdir()) == []
@@ -362,17 +362,17 @@ def test_what_is_done_is_not_done_again(
     asked = {"draws": 20, "corruptions": True, "console": QUIET}
     done: list[str] = []
     module = misd.evaluate.__globals__
-    real = module["appraise"]
+    real = module["evaluate_score"]
     monkeypatch.setitem(
-        module, "appraise", lambda name, *rest: done.append(name) or real(name, *rest)
+        module, "evaluate_score", lambda name, *rest: done.append(name) or real(name, *rest)
     )
     scores = ("msr", "odin", "relu+eps", "radius_fast")
-    result = misd.evaluate(subjects([trainings]), out, scores=scores, **asked)
+    result = misd.evaluate(trained_models([trainings]), out, scores=scores, **asked)
     assert done == []
     assert result["runs"] == evaluated[1]["runs"]
     # One more score costs that score; another model is another question.
     pnorm = "max_logit_pnorm"  # one of its points is no number
-    more = misd.evaluate(subjects([trainings]), out, scores=(*scores, pnorm), **asked)
+    more = misd.evaluate(trained_models([trainings]), out, scores=(*scores, pnorm), **asked)
     assert done == [pnorm] * 4
     # How scores stand hangs on which there are, and so does the clock that their times are on.
     together = ("less_msr", "behind", "milliseconds")
@@ -391,7 +391,7 @@ def test_what_is_done_is_not_done_again(
         next(iter(state.values())).mul_(1.01)
         torch.save(state, path)
         misd.evaluate(
-            subjects([trainings / "rat_0"]), out, scores=("msr",), draws=20, console=QUIET
+            trained_models([trainings / "rat_0"]), out, scores=("msr",), draws=20, console=QUIET
         )
         assert done == [pnorm] * 4 + ["msr"]
     finally:
@@ -403,7 +403,7 @@ def test_a_score_of_other_options_is_another_score(
 ) -> None:
     """What is kept under a name is of its options: another step or another grid is asked again."""
     task = TASKS["digits"](seed=3, train=100, validation=60)
-    one = Subject("mine", 0, lambda: (digits_cnn(3).eval(), task))
+    one = TrainedModel("mine", 0, lambda: (digits_cnn(3).eval(), task))
 
     def row(name: str, score: Score | None = None) -> dict[str, Any]:
         if score is not None:
@@ -425,12 +425,12 @@ def test_what_the_weights_do_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     def rows(mean: float) -> list[dict[str, Any]]:
         model = nn.Sequential(Normalize([mean], [0.5]), net)
-        one = Subject("mine", 0, lambda: (model, task))
+        one = TrainedModel("mine", 0, lambda: (model, task))
         return misd.evaluate([one], tmp_path, scores=("msr",), draws=0, console=QUIET)["runs"]
 
     first, second = rows(0.0), rows(0.5)
     assert first[0]["aurc"] != second[0]["aurc"]
-    monkeypatch.setitem(misd.evaluate.__globals__, "appraise", pytest.fail)
+    monkeypatch.setitem(misd.evaluate.__globals__, "evaluate_score", pytest.fail)
     assert rows(0.5) == second
 
 
@@ -450,10 +450,10 @@ def test_a_folder_of_cifar10c_costs_the_corruptions_alone(
         return Split((task.test.x + shift).clamp(0, 1), task.test.y)
 
     monkeypatch.setitem(module, "cifar10c", made)
-    one = Subject("mine", 0, lambda: (digits_cnn(3).eval(), task))
+    one = TrainedModel("mine", 0, lambda: (digits_cnn(3).eval(), task))
     asked = {"scores": ("msr",), "draws": 0, "console": QUIET}
     [clean] = misd.evaluate([one], tmp_path, **asked)["runs"]
-    monkeypatch.setitem(module, "appraise", pytest.fail)
+    monkeypatch.setitem(module, "evaluate_score", pytest.fail)
     found = {}
     for folder in (tmp_path / "a", tmp_path / "b", True):
         [row] = misd.evaluate([one], tmp_path, corruptions=folder, **asked)["runs"]
@@ -464,7 +464,7 @@ def test_a_folder_of_cifar10c_costs_the_corruptions_alone(
 
 def test_three_divisions_of_one_test_set(trainings: Path, tmp_path: Path) -> None:
     result = misd.evaluate(
-        subjects([trainings / "rat_0"]),
+        trained_models([trainings / "rat_0"]),
         tmp_path,
         scores=("msr", "radius_grad"),
         protocol="rat",
@@ -481,7 +481,7 @@ def test_three_divisions_of_one_test_set(trainings: Path, tmp_path: Path) -> Non
 
 def test_a_single_run_has_intervals(trainings: Path, tmp_path: Path) -> None:
     misd.evaluate(
-        subjects([trainings / "rat_0"]),
+        trained_models([trainings / "rat_0"]),
         tmp_path,
         scores=("msr", "energy"),
         draws=50,
@@ -518,20 +518,20 @@ def test_names_of_trainings(tmp_path: Path) -> None:
     """Seeds of one training stay together, and a number that is no seed stays."""
     seeds = [_training(tmp_path / "a" / f"rat_{s}", f"training.seed={s}") for s in (0, 1)]
     other = _training(tmp_path / "b" / "large", "objective.eps=0.2")
-    assert [s.training for s in subjects([*seeds, other])] == ["rat", "rat", "large"]
+    assert [s.training for s in trained_models([*seeds, other])] == ["rat", "rat", "large"]
     same = [_training(tmp_path / "b" / f"rat_{s}", f"training.seed={s}") for s in (0, 1)]
-    found = [(s.training, s.seed) for s in subjects([*seeds, *same])]
+    found = [(s.training, s.seed) for s in trained_models([*seeds, *same])]
     assert found == [("a/rat", 0), ("a/rat", 1), ("b/rat", 0), ("b/rat", 1)]
     steps = [_training(tmp_path / f"eps_{n}", f"objective.eps=0.{n}") for n in (1, 2)]
-    assert [s.training for s in subjects(steps)] == ["eps_1", "eps_2"]
+    assert [s.training for s in trained_models(steps)] == ["eps_1", "eps_2"]
     turned = _training(tmp_path / "turned", "objective.mode=reverse_at", "objective.mixup=1.0")
-    assert [s.training for s in subjects([turned])] == ["ReverseAT + Mixup"]
+    assert [s.training for s in trained_models([turned])] == ["ReverseAT + Mixup"]
     # IRAT's signs as printed are a training of their own beside ours, and come last.
     for signs in ("false", "true"):
         text = dump_recipe(load_recipe("digits_irat", [f"objective.printed={signs}"]))
         (tmp_path / "signs" / signs).mkdir(parents=True)
         (tmp_path / "signs" / signs / "recipe.yaml").write_text(text)
-    names = [s.training for s in subjects([tmp_path / "signs"])]
+    names = [s.training for s in trained_models([tmp_path / "signs"])]
     assert names == ["MAIL + reweighting", "MAIL + reweighting (as printed)"]
 
 
@@ -539,22 +539,22 @@ def test_other_data_of_a_training_tests_on_no_image_that_it_was_trained_on(tmp_p
     """The seed and the sizes stay what they were, as they say which images those are."""
     folder = _training(tmp_path / "one", "data.seed=7", "data.train=100", "training.seed=1")
     for data in ({"name": "digits", "noise": 0.3}, {"name": "digits", "seed": 7, "train": 100}):
-        [one] = subjects([folder], data=data)
+        [one] = trained_models([folder], data=data)
         assert "seed=7" in one.data
         assert "train=100" in one.data
     for moved, value in (("seed", 1), ("train", 400), ("validation", 100)):
         with pytest.raises(
             ValueError, match=rf"data must leave {moved}=\d+ as it was .* got {value}"
         ):
-            subjects([folder], data={"name": "digits", moved: value})
-    [elsewhere] = subjects([folder], data={"name": "synthetic"})
+            trained_models([folder], data={"name": "digits", moved: value})
+    [elsewhere] = trained_models([folder], data={"name": "synthetic"})
     assert elsewhere.data == "synthetic"
 
 
 def test_what_is_evaluated(
     trainings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = subjects([trainings])
+    found = trained_models([trainings])
     assert [(s.training, s.seed) for s in found] == [
         ("Standard", 0),
         ("Standard", 1),
@@ -566,19 +566,19 @@ def test_what_is_evaluated(
     import shutil
 
     shutil.copytree(trainings / "rat_0", tmp_path / "larger_eps_0")
-    both = subjects([trainings / "rat_0", tmp_path / "larger_eps_0"])
+    both = trained_models([trainings / "rat_0", tmp_path / "larger_eps_0"])
     assert [s.training for s in both] == ["rat", "larger_eps"]
     with pytest.raises(ValueError, match="models must differ in training or seed"):
-        subjects([trainings / "rat_0", trainings / "rat_0"])
+        trained_models([trainings / "rat_0", trainings / "rat_0"])
     with pytest.raises(ValueError, match="data must be named for a model"):
-        subjects(["rrfast.models:digits_cnn"])
+        trained_models(["rrfast.models:digits_cnn"])
     for nothing in ("nofolder", tmp_path / "no" / "last.pt"):
         with pytest.raises(ValueError, match=r"' is neither a folder nor a model: give the folder"):
-            subjects([nothing])
+            trained_models([nothing])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty has no recipe\.yaml"):
-        subjects([tmp_path / "empty"])
-    with pytest.raises(ValueError, match="subjects must hold at least one"):
+        trained_models([tmp_path / "empty"])
+    with pytest.raises(ValueError, match="trained_models must hold at least one"):
         misd.evaluate([], tmp_path)
     for wrong, said in (
         ({"scores": ()}, "scores must hold at least one name"),
@@ -596,12 +596,12 @@ def test_what_is_evaluated(
         misd.evaluate(found, tmp_path / "nothing")
     monkeypatch.delenv("WORLD_SIZE")
     assert not (tmp_path / "nothing").exists()
-    [one] = subjects(["rrfast.models:digits_cnn"], data={"name": "digits", "noise": 0.0})
+    [one] = trained_models(["rrfast.models:digits_cnn"], data={"name": "digits", "noise": 0.0})
     model, task = one.load()
     assert (model.training, one.data) == (False, "digits noise=0.0")
     assert task.test.x.shape == (1197, 1, 8, 8)
     result = misd.evaluate(
-        [Subject("mine", 7, lambda: (model, task))],
+        [TrainedModel("mine", 7, lambda: (model, task))],
         tmp_path,
         scores=("msr",),
         draws=0,
@@ -616,7 +616,9 @@ def test_what_is_evaluated(
 def test_the_first_table_is_that_of_compare(on: Any) -> None:
     """The same intervals, the same choice and the same sentence, of scores with nothing to tune."""
     scores, draws = ("msr", "max_logit", "margin", "radius_grad"), 200
-    said = {name: appraise(name, on, Options(draws=draws, sensitivity=False)) for name in scores}
+    said = {
+        name: evaluate_score(name, on, Options(draws=draws, sensitivity=False)) for name in scores
+    }
     values = {name: unpacked(row.pop("values")) for name, row in said.items()}
     stand = standing(values, on, draws)
     who = {"training": "mine", "seed": 0, "split": 0, "outliers": 0}

@@ -24,7 +24,7 @@ import rrfast.train
 from rrfast import bench, cli
 from rrfast.data import Outliers, Split, tasks
 from rrfast.data.tasks import TASKS
-from rrfast.evaluate.subject import Subject
+from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.models import load_model
 from rrfast.objectives.variant_names import check_variant
 from rrfast.train import Recipe, load_recipe, recipes, variant
@@ -83,7 +83,7 @@ class Checked:
         for name in ("standard", "at", "reverse_at", "rat", "rat_mixup"):
             fits(variant(recipe, name, 0))
 
-    def subjects(self, models: list[str], **given: Any) -> list[Subject]:
+    def trained_models(self, models: list[str], **given: Any) -> list[TrainedModel]:
         """Those of trainings are where a command before has put them."""
         for model in models:
             where = Path(model)
@@ -92,7 +92,7 @@ class Checked:
         if given["data"] is not None:
             has_options(given["data"])
         both = dict.fromkeys(("last", "best"), never)
-        return [Subject(name, 0, never, checkpoints=both) for name in ("Standard", "MAIL")]
+        return [TrainedModel(name, 0, never, checkpoints=both) for name in ("Standard", "MAIL")]
 
 
 def never() -> Any:
@@ -116,13 +116,13 @@ def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Checked:
     instead = Checked()
     for name in ("train", "train_variants"):
         monkeypatch.setattr(rrfast.train, name, getattr(instead, name))
-    for name in ("ablate", "subjects"):
+    for name in ("ablate", "trained_models"):
         monkeypatch.setattr(rrfast.evaluate, name, getattr(instead, name))
     for protocol in ("misd", "ood", "robust", "distal"):
         module = importlib.import_module(f"rrfast.evaluate.{protocol}.evaluate")
-        monkeypatch.setattr(module, "conduct", lambda *_, **__: {})
+        monkeypatch.setattr(module, "run_study", lambda *_, **__: {})
     monkeypatch.setattr(
-        bench, "run", lambda settings, _: instead.subjects([settings.model], data=None)
+        bench, "run", lambda settings, _: instead.trained_models([settings.model], data=None)
     )
     some = Outliers(torch.rand(3, 1, 8, 8))
     for name in ("random_images", "folder_images"):

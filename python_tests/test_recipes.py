@@ -24,7 +24,7 @@ pytest.importorskip("sklearn")
 from rrfast import cli
 from rrfast.data import Outliers, Split, tasks
 from rrfast.data.cifar import Cifar
-from rrfast.evaluate.subject import _outliers
+from rrfast.evaluate.trained_model import _outliers
 from rrfast.models import FirstClasses, load_model
 from rrfast.objectives import (
     ACET,

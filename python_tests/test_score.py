@@ -553,7 +553,7 @@ def test_a_folder_runs_no_code_unasked(
     on_a_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By any door; a file that is named by hand runs."""
-    from rrfast.evaluate import subjects
+    from rrfast.evaluate import trained_models
     from rrfast.train import load_trained
 
     run, held, ran = on_a_folder / "run", on_a_folder / "held", on_a_folder / "ran"
@@ -569,7 +569,7 @@ def test_a_folder_runs_no_code_unasked(
         assert "net.py:build', which is neither of rrfast nor of pytorchcv, torchvision" in told
         assert "to build it is to run that code. If you know it, " in told
         assert "--trust" in told
-    for door in (load_trained, lambda folder: subjects([folder])):
+    for door in (load_trained, lambda folder: trained_models([folder])):
         with pytest.raises(ValueError, match=r"say so with --trust \(in Python trust=True\)"):
             door(run)
     assert not ran.exists()
@@ -578,7 +578,7 @@ def test_a_folder_runs_no_code_unasked(
     ran.unlink()
     assert cli.main([*evaluate, "--trust"]) == 0
     assert ran.exists()
-    [one] = subjects([f"{on_a_folder}/net.py:build"], data={"name": "digits"}, classes=10)
+    [one] = trained_models([f"{on_a_folder}/net.py:build"], data={"name": "digits"}, classes=10)
     assert one.training.endswith("net.py:build")
 
 

@@ -47,7 +47,7 @@ class Settings:
             its normalisation and, where `data` is None, its data. That needs `rrfast[train]`.
         weights: A file with a state_dict; None for random weights, of which only speed means
             something. Of a folder "last", which is what None is there, or "best".
-        normalize: As of `rrfast.evaluate.subjects`: of a specification alone.
+        normalize: As of `rrfast.evaluate.trained_models`: of a specification alone.
         trust: Likewise: of a folder alone.
         methods: Names in `rrfast.methods.METHODS`; None for all of them.
         batch: Batch sizes to time.

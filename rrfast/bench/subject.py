@@ -31,7 +31,7 @@ class Subject(NamedTuple):
     x: Tensor  #: [samples, ...] float32
     y: Tensor | None  #: [samples] int64, on the CPU; None where there are no labels
     data: str  #: as it is printed
-    checkpoint: str  #: as of `rrfast.evaluate.Subject`; of a specification "given"
+    checkpoint: str  #: as of `rrfast.evaluate.TrainedModel`; of a specification "given"
     seed: int  #: of its training, or of the settings
     task: Task | None  #: that x is of, where that is known
 
@@ -45,7 +45,7 @@ def load(settings: Settings) -> Subject:
     Raises:
         ImportError, OSError: Something is not installed, a file is not there.
         ValueError: The model is unknown, does not take the images, or there are too few of them;
-            or it is a folder, and as `rrfast.evaluate.subjects` and `given_model` have it.
+            or it is a folder, and as `rrfast.evaluate.trained_models` and `given_model` have it.
     """
     device = settings.torch_device()
     given = _trained(settings) if Path(settings.model).is_dir() else _specified(settings)
@@ -84,10 +84,10 @@ class _Given(NamedTuple):
 def _trained(settings: Settings) -> _Given:
     """The model of a training's folder, with its normalisation; and its data or those asked for."""
     # Here, because it is an extra.
-    from rrfast.evaluate.subject import subjects
+    from rrfast.evaluate.trained_model import trained_models
 
     named = None if settings.data is None or settings.npz else _options(settings.data)
-    found = subjects(
+    found = trained_models(
         [settings.model],
         data=named,
         weights=settings.weights,

@@ -2,14 +2,14 @@
 
 from rrfast.evaluate import distal, misd, ood, robust
 from rrfast.evaluate.ablate import ablate
-from rrfast.evaluate.subject import Subject, subjects
+from rrfast.evaluate.trained_model import TrainedModel, trained_models
 
 __all__ = [
-    "Subject",
+    "TrainedModel",
     "ablate",
     "distal",
     "misd",
     "ood",
     "robust",
-    "subjects",
+    "trained_models",
 ]

@@ -23,9 +23,9 @@ from rrfast._results import require_matplotlib, results_in, shortened, write_fig
 from rrfast._tables import Block, plain
 from rrfast.data.splits import Part
 from rrfast.engine import logits
-from rrfast.evaluate.kept import Kept, identity
+from rrfast.evaluate.cache import Cache, identity
 from rrfast.evaluate.observations import Row, of
-from rrfast.evaluate.subject import Subject
+from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.inference.table_file import harmless
 
 if TYPE_CHECKING:
@@ -52,22 +52,22 @@ class Study(NamedTuple):
     command: str = "evaluate"  #: what makes them
 
 
-class Bench(NamedTuple):
+class Context(NamedTuple):
     """A model to be evaluated, and what it takes."""
 
-    subject: Subject
+    trained: TrainedModel
     model: nn.Module  #: on the device
     task: Task
     device: torch.device
-    kept: Kept
+    cache: Cache
     advance: Callable[[], object]  #: a step of the progress bar
 
 
-def conduct(
+def run_study(
     study: Study,
-    subjects: Sequence[Subject],
+    trained_models: Sequence[TrainedModel],
     out: Path | str,
-    rows_of: Callable[[Bench], list[dict[str, Any]]],
+    rows_of: Callable[[Context], list[dict[str, Any]]],
     *,
     steps: int,
     options: dict[str, Any],
@@ -81,7 +81,7 @@ def conduct(
 
     Args:
         study: What is written.
-        subjects: Trained models with their data.
+        trained_models: Trained models with their data.
         out: Folder for it; what is done of a model is kept in out/parts.
         rows_of: Gives the rows of one model.
         steps: Of the progress bar, per model.
@@ -100,12 +100,12 @@ def conduct(
         BlockingIOError: Another run of the same study is writing into `out`.
         ImportError: matplotlib is not installed.
         OSError: `out` cannot be written.
-        ValueError: There is no subject, the device is not here, or torchrun has started several
-            processes; and what `rows_of` raises.
+        ValueError: There is no trained model, the device is not here, or torchrun has started
+            several processes; and what `rows_of` raises.
     """
     require_matplotlib("evaluate")
-    if not subjects:
-        raise ValueError("subjects must hold at least one trained model, got none")
+    if not trained_models:
+        raise ValueError("trained_models must hold at least one trained model, got none")
     world = os.environ.get("WORLD_SIZE", "1")
     if world != "1":
         raise ValueError(
@@ -118,12 +118,12 @@ def conduct(
             console.width = 140  # lines of a file may be longer than the 80 columns that rich takes
     out = Path(out)
     with results_in(out, study.stem):
-        runs = _ask(study, subjects, out / "parts", rows_of, steps, depends, where, console)
+        runs = _ask(study, trained_models, out / "parts", rows_of, steps, depends, where, console)
         result = {
             "command": command,
             **machine(where),
             "options": options,
-            "data": list(dict.fromkeys(subject.data for subject in subjects)),
+            "data": list(dict.fromkeys(trained.data for trained in trained_models)),
             **(asked or {}),
             "runs": shortened(runs),  # before the page, which the file alone gives again
         }
@@ -133,9 +133,9 @@ def conduct(
 
 def _ask(
     study: Study,
-    subjects: Sequence[Subject],
+    trained_models: Sequence[TrainedModel],
     parts: Path,
-    rows_of: Callable[[Bench], list[dict[str, Any]]],
+    rows_of: Callable[[Context], list[dict[str, Any]]],
     steps: int,
     depends: dict[str, Any],
     where: torch.device,
@@ -154,19 +154,19 @@ def _ask(
     )
     runs: list[dict[str, Any]] = []
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=steps * len(subjects))
-        for i, subject in enumerate(subjects):
-            title = f"{subject.training}, seed {subject.seed}"
-            title += ", best checkpoint" * (subject.checkpoint == "best")
+        bar = progress.add_task("", total=steps * len(trained_models))
+        for i, trained in enumerate(trained_models):
+            title = f"{trained.training}, seed {trained.seed}"
+            title += ", best checkpoint" * (trained.checkpoint == "best")
             progress.update(bar, description=title)
-            model, task = subject.load()
+            model, task = trained.load()
             model.to(where)
-            whose = identity(model, task, where) | depends | {"seed": subject.seed}
-            kept = Kept(parts, study.stem, whose)
+            whose = identity(model, task, where) | depends | {"seed": trained.seed}
+            cache = Cache(parts, study.stem, whose)
             _check_classes(title, model, task, where)
-            bench = Bench(subject, model, task, where, kept, partial(progress.advance, bar))
+            context = Context(trained, model, task, where, cache, partial(progress.advance, bar))
             try:
-                runs += [row | {"data": subject.data} for row in rows_of(bench)]
+                runs += [row | {"data": trained.data} for row in rows_of(context)]
             except ValueError as error:
                 raise ValueError(f"{title}: {error}") from error
             progress.update(bar, completed=steps * (i + 1))

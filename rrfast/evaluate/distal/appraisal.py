@@ -134,7 +134,7 @@ def noise(model: nn.Module, kind: str, shape: Sequence[int], options: Options) -
     return {"before": found.before.cpu(), "after": found.confidence.cpu()}
 
 
-def appraise(
+def evaluate_model(
     held: Confidences,
     test: Confidences,
     clean: Confidences,

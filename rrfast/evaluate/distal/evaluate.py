@@ -20,16 +20,16 @@ from rrfast.data.splits import chosen, divide
 from rrfast.evaluate.distal.appraisal import (
     Confidences,
     Options,
-    appraise,
     asked,
     attacked,
+    evaluate_model,
     noise,
 )
 from rrfast.evaluate.distal.figures import figures
 from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
 from rrfast.evaluate.observations import at
-from rrfast.evaluate.study import Bench, Study, conduct
-from rrfast.evaluate.subject import Subject
+from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.trained_model import TrainedModel
 
 #: Noise that is attacked.
 KINDS = ("uniform", "smoothed")
@@ -37,7 +37,7 @@ ATTACKS = ("ce", "other")
 
 
 def evaluate(
-    subjects: Sequence[Subject],
+    trained_models: Sequence[TrainedModel],
     out: Path | str,
     *,
     eps: float = 0.03,
@@ -63,7 +63,7 @@ def evaluate(
     cross-entropy and on the best wrong class. What the attacks found is kept in out/parts.
 
     Args:
-        subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
+        trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for distal.json, distal.csv (a row per model), distal.md and the figures.
         eps: Radius of all attacks, in units of the inputs in [0, 1]; ACET also has 0.3.
         steps: Of all attacks. CCAT tests with 1000, and 200 on the cross-entropy.
@@ -82,14 +82,14 @@ def evaluate(
         console: Where to print; default standard output.
 
     Returns:
-        What distal.json holds: as `rrfast.evaluate.study.conduct`, with `runs`: a row per model, as
-        `rrfast.evaluate.distal.appraisal.appraise` says it, None for NaN.
+        What distal.json holds: as `rrfast.evaluate.study.run_study`, with `runs`: a row per model,
+        as `rrfast.evaluate.distal.appraisal.evaluate_model` says it, None for NaN.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: `out` cannot be written.
-        ValueError: There is no subject, a number is out of range, a checkpoint is not there, data
-            have no test split or none to validate on; and as `conduct`.
+        ValueError: There is no trained model, a number is out of range, a checkpoint is not there,
+            data have no test split or none to validate on; and as `run_study`.
 
     Cost: 1 forward per image of the validation and the test split; of `Distal` for 2 `noise`
     images; of the two attacks for `images`.
@@ -100,12 +100,12 @@ def evaluate(
     _check(options)
     check_once("checkpoints", checkpoints)
     if checkpoints:
-        subjects = [subject.at(name) for name in checkpoints for subject in subjects]
-    return conduct(
+        trained_models = [trained.at(name) for name in checkpoints for trained in trained_models]
+    return run_study(
         STUDY,
-        subjects,
+        trained_models,
         out,
-        partial(_appraised, options=options),
+        partial(_evaluated, options=options),
         steps=len(KINDS) + len(ATTACKS),
         options={**asdict(options), "checkpoints": list(checkpoints)},
         depends={},
@@ -128,17 +128,17 @@ def _check(options: Options) -> None:
     check_count("draws", options.draws, least=0)
 
 
-def _appraised(bench: Bench, options: Options) -> list[dict[str, Any]]:
+def _evaluated(context: Context, options: Options) -> list[dict[str, Any]]:
     """The row of one model."""
-    [division] = divide(bench.task, "heldout", bench.subject.seed)
-    model, device, seed = bench.model, bench.device, bench.subject.seed
+    [division] = divide(context.task, "heldout", context.trained.seed)
+    model, device, seed = context.model, context.device, context.trained.seed
     part = chosen(division.test.data, options.images)
     shape = next(division.test.batches(1, device))[0].shape[1:]
     strength = f"{options.eps!r} {options.steps} {options.restarts}"
 
     def known(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        found = bench.kept.get(f"{key} {strength}", lambda: _listed(make()))
-        bench.advance()
+        found = context.cache.get(f"{key} {strength}", lambda: _listed(make()))
+        context.advance()
         return {name: _tensor(values) for name, values in found.items()}
 
     def after(name: str) -> dict[str, Tensor]:
@@ -157,13 +157,13 @@ def _appraised(bench: Bench, options: Options) -> list[dict[str, Any]]:
     held, test, clean = (
         asked(model, p, options, device) for p in (division.validation, division.test, part)
     )
-    said = appraise(held, test, clean, attacks, noises, options)
+    said = evaluate_model(held, test, clean, attacks, noises, options)
     return [
         {
-            "training": bench.subject.training,
+            "training": context.trained.training,
             "seed": seed,
             "split": 0,
-            "checkpoint": bench.subject.checkpoint,
+            "checkpoint": context.trained.checkpoint,
             "images": len(part.places),
             **plain(said),
         }

@@ -54,7 +54,7 @@ class Options:
     sensitivity: bool = True
 
 
-class Ground(NamedTuple):
+class EvaluationData(NamedTuple):
     """A model on a division of its data: what all scores are held against."""
 
     model: nn.Module
@@ -72,10 +72,10 @@ class Ground(NamedTuple):
 
 def ground(
     model: nn.Module, division: Division, seed: int, device: torch.device, batch: int
-) -> Ground:
+) -> EvaluationData:
     """Cost: 1 forward per image of the test part."""
     found = predict(model, division.test.batches(batch, device), MSR(), progress=False)
-    return Ground(model, division, found.correct, found.confidence, seed, device)
+    return EvaluationData(model, division, found.correct, found.confidence, seed, device)
 
 
 def grounds(
@@ -85,7 +85,7 @@ def grounds(
     seed: int,
     device: torch.device,
     batch: int,
-) -> Iterator[Ground]:
+) -> Iterator[EvaluationData]:
     """A model on each division of its data: see `divide` and `ground`.
 
     With "rat" all that is drawn has the seed `DRAWN`, whatever that of the training.
@@ -95,7 +95,7 @@ def grounds(
         yield ground(model, division, drawn, device, batch)
 
 
-def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]:
+def tuned(name: str, on: EvaluationData, options: Options) -> tuple[Score, Point, float]:
     """The score as it goes to the test part, its hyper-parameters, and its AURC where it was tuned.
 
     Only the validation part is read: half of it fits a score that has to be fitted, and the other
@@ -109,7 +109,7 @@ def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]
     return found.score, found.best.point, found.best.metric
 
 
-def again(name: str, point: Point, on: Ground, options: Options) -> Score:
+def again(name: str, point: Point, on: EvaluationData, options: Options) -> Score:
     """The score that `tuned` gave, from what it said of it."""
     score = score_named(name)
     if not score.fitted:
@@ -118,7 +118,7 @@ def again(name: str, point: Point, on: Ground, options: Options) -> Score:
     return score.at(**point)
 
 
-def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
+def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str, Any]:
     """Everything that the tables and figures say of one score on one division.
 
     Args:
@@ -172,7 +172,9 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
     return said
 
 
-def measured(score: Score, on: Ground, options: Options, points: Sequence[Point] = ({},)) -> Tensor:
+def measured(
+    score: Score, on: EvaluationData, options: Options, points: Sequence[Point] = ({},)
+) -> Tensor:
     """The score of the test part at P points, by default as it is: [P, n], on the CPU."""
     batches = on.division.test.batches(options.batch, on.device)
     return predict(on.model, batches, score, points=points, progress=False).confidence
@@ -224,7 +226,9 @@ def unpacked(text: str) -> Tensor:
     return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64))
 
 
-def standing(values: Mapping[str, Tensor], on: Ground, draws: int) -> dict[str, dict[str, Any]]:
+def standing(
+    values: Mapping[str, Tensor], on: EvaluationData, draws: int
+) -> dict[str, dict[str, Any]]:
     """How the scores of one model on one division stand, by the rules of `rrfast.compare`.
 
     Args:
@@ -255,7 +259,7 @@ def standing(values: Mapping[str, Tensor], on: Ground, draws: int) -> dict[str, 
     }
 
 
-def _above(score: Tensor, on: Ground, probability: float) -> dict[str, float]:
+def _above(score: Tensor, on: EvaluationData, probability: float) -> dict[str, float]:
     kept = on.probability > probability if probability else torch.ones_like(on.correct)
     correct = on.correct[kept]
     errors = int((~correct).sum())
@@ -302,7 +306,7 @@ def corrupted(
     kind: str,
     severity: int,
     scores: Mapping[str, Score],
-    on: Ground,
+    on: EvaluationData,
     options: Options,
     made: Part | None = None,
 ) -> dict[str, dict[str, float]]:

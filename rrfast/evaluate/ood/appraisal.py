@@ -57,7 +57,7 @@ EXTREMES = 10
 LOOKED_AT = 100
 
 
-class Ground:
+class EvaluationData:
     """A model, what it knows, and what it does not; nothing is made before it is needed.
 
     Args:
@@ -67,7 +67,7 @@ class Ground:
         images: Inside and of each set; None: all of the test set, as `tested_on` gives it.
         batch: Images per forward.
         device: Where.
-        checkpoint: As of `rrfast.evaluate.Subject`.
+        checkpoint: As of `rrfast.evaluate.TrainedModel`.
 
     Raises:
         ValueError: A split is missing or too small, or has fewer than `images`.
@@ -208,7 +208,7 @@ def _digest(data: Data) -> str:
     return f"{length(data)} {hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]}"
 
 
-def tuned(name: str, validation: str, on: Ground) -> dict[str, Any]:
+def tuned(name: str, validation: str, on: EvaluationData) -> dict[str, Any]:
     """The hyper-parameters that tell the validation split best from a set; no other is read.
 
     Returns:
@@ -240,7 +240,7 @@ def side_by_side(points: Sequence[Point], fpr: Sequence[float]) -> dict[str, lis
     return {**{name: [p[name] for p in points] for name in points[0]}, "fpr": [*fpr]}
 
 
-def within(name: str, point: Point, on: Ground) -> dict[str, Any]:
+def within(name: str, point: Point, on: EvaluationData) -> dict[str, Any]:
     """A score on the test images alone.
 
     Returns:
@@ -263,7 +263,7 @@ def within(name: str, point: Point, on: Ground) -> dict[str, Any]:
     }
 
 
-def apart(name: str, point: Point, against: str, on: Ground, draws: int) -> dict[str, Any]:
+def apart(name: str, point: Point, against: str, on: EvaluationData, draws: int) -> dict[str, Any]:
     """How well a score tells the test images from a set.
 
     Returns:
@@ -282,7 +282,7 @@ def apart(name: str, point: Point, against: str, on: Ground, draws: int) -> dict
     }
 
 
-def sure(against: str | None, on: Ground) -> dict[str, Any]:
+def sure(against: str | None, on: EvaluationData) -> dict[str, Any]:
     """How sure the model is of a set, by its largest softmax probability; None for the inside.
 
     Returns:
@@ -338,7 +338,7 @@ def _in_order(value: Tensor, *, descending: bool) -> list[int]:
     return places
 
 
-def transferred(points: Sequence[Point], against: str, on: Ground) -> list[float]:
+def transferred(points: Sequence[Point], against: str, on: EvaluationData) -> list[float]:
     """The FPR of ODIN on a set, at each of several points (ODIN Table 3)."""
     return fprs(on.inside("odin", points)[0], on.outside("odin", points, against))
 

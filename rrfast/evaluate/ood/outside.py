@@ -131,7 +131,7 @@ def is_own(name: str, data: str, test: Data) -> bool:
 
     Args:
         name: As of `made`.
-        data: The model's, as `rrfast.evaluate.Subject` has it: its name, and options.
+        data: The model's, as `rrfast.evaluate.TrainedModel` has it: its name, and options.
         test: All of its test set.
     """
     kind, argument = known(name)

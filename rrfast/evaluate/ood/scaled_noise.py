@@ -12,7 +12,7 @@ from rrfast._seeds import Stream, stream
 from rrfast.attacks.loss import confidence
 from rrfast.data import uniform_noise
 from rrfast.engine import logits
-from rrfast.evaluate.ood.appraisal import Ground
+from rrfast.evaluate.ood.appraisal import EvaluationData
 from rrfast.evaluate.ood.scaling import confidence_scaling, scaled_up
 
 #: The confidences that scaled noise is to reach, without a box and in it.
@@ -23,7 +23,7 @@ TRIALS = 10_000
 FORWARDS = 48
 
 
-def scaled(on: Ground, trials: int) -> dict[str, Any]:
+def scaled(on: EvaluationData, trials: int) -> dict[str, Any]:
     """How far uniform noise has to be scaled up until the model is sure of it.
 
     Args:

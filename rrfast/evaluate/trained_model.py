@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _DIVIDING = ("seed", "train", "validation")
 
 
-class Subject(NamedTuple):
+class TrainedModel(NamedTuple):
     """A trained model with its data, loaded when its turn comes."""
 
     training: str  #: how it was trained, as it is printed: what seeds are averaged over
@@ -39,7 +39,7 @@ class Subject(NamedTuple):
     checkpoints: Mapping[str, Callable[[], tuple[nn.Module, Task]]] = {}
     best: str = ""  #: what the "best" ones have on the validation split, see `Training.best`
 
-    def at(self, checkpoint: str) -> Subject:
+    def at(self, checkpoint: str) -> TrainedModel:
         """The same training, by its "last" weights or by its "best" ones.
 
         Raises:
@@ -54,7 +54,7 @@ class Subject(NamedTuple):
         return self._replace(load=self.checkpoints[checkpoint], checkpoint=checkpoint)
 
 
-def subjects(
+def trained_models(
     sources: Sequence[str | Path],
     *,
     data: dict[str, Any] | None = None,
@@ -62,7 +62,7 @@ def subjects(
     classes: int | None = None,
     normalize: str | None = None,
     trust: bool = False,
-) -> list[Subject]:
+) -> list[TrainedModel]:
     """What the command line names.
 
     Args:
@@ -106,7 +106,7 @@ def subjects(
                     check_own_data(recipe, written)
             chosen, seed = _chosen(source, recipe, data), recipe.training.seed
             found.append(
-                Subject(
+                TrainedModel(
                     _objective(recipe),
                     seed,
                     partial(_load, given, chosen, seed),
@@ -123,15 +123,15 @@ def subjects(
             )
         else:
             load = partial(_load, given, data, 0)
-            found.append(Subject(str(source), 0, load, _told(data), checkpoint="given"))
+            found.append(TrainedModel(str(source), 0, load, _told(data), checkpoint="given"))
     for parts in (1, 2):
         # All seeds of a name together, or one training would be two.
         unclear = {training for training, _ in _twice(found)}
         found = [
-            subject._replace(training=_called(Path(source), subject.seed, parts))
-            if subject.training in unclear and Path(source).is_dir()
-            else subject
-            for source, subject in zip(sources, found, strict=True)
+            trained._replace(training=_called(Path(source), trained.seed, parts))
+            if trained.training in unclear and Path(source).is_dir()
+            else trained
+            for source, trained in zip(sources, found, strict=True)
         ]
     again = _twice(found)
     if again:
@@ -142,7 +142,7 @@ def subjects(
     return found
 
 
-def _twice(found: Sequence[Subject]) -> list[tuple[str, int]]:
+def _twice(found: Sequence[TrainedModel]) -> list[tuple[str, int]]:
     """Names and seeds that more than one has."""
     return [key for key, n in Counter((s.training, s.seed) for s in found).items() if n > 1]
 

@@ -20,7 +20,7 @@ from rrfast.scores.registry import score_named
 from rrfast.selective.classifier import weights_hash
 
 
-class Kept:
+class Cache:
     """Parts of a result by name, written as they are made; a run that was stopped goes on.
 
     Each model and question has a file of its own, whatever it is called and beside whatever else it
@@ -37,9 +37,9 @@ class Kept:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     first = Kept(folder, "misd", {"weights": "a"}).get("x", lambda: {"n": 1})
-        ...     again = Kept(folder, "misd", {"weights": "a"}).get("x", lambda: 1 / 0)
-        ...     Kept(folder, "misd", {"weights": "b"}).has("x")
+        ...     first = Cache(folder, "misd", {"weights": "a"}).get("x", lambda: {"n": 1})
+        ...     again = Cache(folder, "misd", {"weights": "a"}).get("x", lambda: 1 / 0)
+        ...     Cache(folder, "misd", {"weights": "b"}).has("x")
         False
         >>> first == again
         True
