@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 TYPES = {"f": "float32", "d": "float64", "NS_8bfloat16E": "bfloat16", "NS_7float16E": "float16"}
 TOOLS = ("cuobjdump", "nvdisasm")
+#: Kernels that load a vector from each of two tensors for one of results.
+TWO_TENSORS = {"fgsm_step", "rat_perturb", "plane_distance", "linear_radius"}
 #: A line such as  /*01a0*/   @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
 #: Comparisons, selections and integers: 64 of them per cycle and SM, where of others it is 128.
 HALF_RATE = re.compile(
@@ -55,6 +57,10 @@ class Kernel(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}<{self.dtype}, {self.width}> for {self.architecture}"
+
+    def slots(self, loop: Loop) -> float:
+        """How many instructions at the full rate a loop takes as long as, for one element."""
+        return loop.slots / self.width / loop.loads * (2 if self.name in TWO_TENSORS else 1)
 
     def count(self, pattern: str) -> int:
         """Instructions whose opcode matches."""

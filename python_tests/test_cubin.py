@@ -58,9 +58,9 @@ DIVISION_SUBROUTINES = {
 }
 ROOT_SUBROUTINES = {"sqrt_rn_f32_slowpath", "dsqrt_rn_f64_mediumpath_v1"}
 
-#: Bytes that a thread of a kernel over elements asks of memory before it looks at the first. Of an
-#: SM's 1024 threads (`REGISTERS`) 360 then have under way what Little's law wants of an H200, which
-#: is 23 KB: 4.3 TB/s by 132 SMs, times 700 ns.
+#: Bytes that a thread asks of memory before it looks at the first of them. Of an
+#: SM's 1024 threads (`REGISTERS`) 360 then have under way what Little's law wants of an H200:
+#: 23 KB, its 4.3 TB/s by 132 SMs, times 700 ns.
 IN_FLIGHT = 64
 
 #: What each of 1024 threads can have of the 65,536 registers of an SM. Half of the threads it can
@@ -175,6 +175,14 @@ def test_kernels_over_elements_have_loads_under_way(kernels: list[Kernel]) -> No
             assert max(loop.in_flight for loop in kernel.loops) >= IN_FLIGHT, kernel
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", sorted(ROWS.keys() - {"plane_distance"}))
+def test_rows_come_with_loads_under_way(kernels: list[Kernel], name: str, dtype: str) -> None:
+    for kernel in kernels:
+        if (kernel.name, kernel.dtype) == (name, dtype) and kernel.width > 1:
+            assert kernel.loops[0].in_flight >= IN_FLIGHT, kernel  # the visit to memory
+
+
 def test_bytes_in_flight_are_counted_until_one_is_used() -> None:
     load = [("LDG.E.128", f"R{4 * i}, desc[UR4][R40.64]") for i in range(1, 4)]
     use = [("FADD", "R1, R9, R2")]  # of the second load
@@ -205,7 +213,7 @@ def test_loops_over_a_row_are_short_enough_for_the_memory_to_be_slower(
     for kernel in kernels:
         if (kernel.name, kernel.dtype) == (name, dtype) and kernel.width > 1:
             (loop,) = kernel.loops
-            issued = loop.slots / kernel.width / FIRST.instructions
+            issued = kernel.slots(loop) / FIRST.instructions
             assert issued < rows * BYTES[dtype] / (0.8 * FIRST.bandwidth), (str(kernel), loop)
 
 

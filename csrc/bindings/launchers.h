@@ -16,7 +16,7 @@ public:
     void direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
                         index_t* prediction, accumulate_t<T>* margin, T* seed,
                         index_t* runner_up) const {
-        if (samples * classes > 0) {
+        if (has_rows(samples, classes)) {
             check(cuda::direction_seed(logits, samples, classes, temperature, prediction, margin,
                                        seed, runner_up, stream_));
         }
@@ -44,7 +44,7 @@ public:
     template <class T, class A>
     void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
                        index_t classes, double alpha, A* radius, index_t* rival) const {
-        if (samples > 0) {
+        if (has_rows(samples, classes)) {
             check(cuda::linear_radius(h0, h1, prediction, samples, classes, alpha, radius, rival,
                                       stream_));
         }
@@ -53,7 +53,7 @@ public:
     template <class T, class A>
     void bisection_step_(const T* logits, const index_t* prediction, index_t samples,
                          index_t classes, A* lower, A* upper, A* radius, index_t* rival) const {
-        if (samples > 0) {
+        if (has_rows(samples, classes)) {
             check(cuda::bisection_step_(logits, prediction, samples, classes, lower, upper, radius,
                                         rival, stream_));
         }
@@ -62,7 +62,7 @@ public:
     template <class T, class A>
     void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
                       double nudge, A* state, index_t* rival) const {
-        if (samples > 0) {
+        if (has_rows(samples, classes)) {
             check(cuda::search_step_(logits, prediction, samples, classes, nudge, state, rival,
                                      stream_));
         }
@@ -71,7 +71,7 @@ public:
     template <class T>
     void rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
                      bool* correct) const {
-        if (samples > 0) {
+        if (has_rows(samples, classes)) {
             check(cuda::rat_correct(logits, labels, samples, classes, correct, stream_));
         }
     }
@@ -99,13 +99,19 @@ public:
     void probability_margin(const T* logits, const index_t* labels, index_t samples,
                             index_t classes, A* margin, A* top2_ratio, A* similarity,
                             A* entropy) const {
-        if (samples > 0) {
+        if (has_rows(samples, classes)) {
             check(cuda::probability_margin(logits, labels, samples, classes, margin, top2_ratio,
                                            similarity, entropy, stream_));
         }
     }
 
 private:
+    // The kernels count classes in 32 bits, of which one value is no class.
+    static bool has_rows(index_t samples, index_t classes) {
+        STD_TORCH_CHECK(classes < index_t(0xffffffff),
+                        "logits must have fewer than 2^32 - 1 classes on CUDA");
+        return samples > 0;
+    }
     static void check(cudaError_t status) {
         STD_TORCH_CHECK(status == cudaSuccess,
                         "CUDA kernel launch failed: ", cudaGetErrorString(status));

@@ -14,10 +14,11 @@ template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     rat_correct_kernel(const T* __restrict__ logits, const index_t* __restrict__ labels,
                        index_t samples, index_t classes, bool* __restrict__ correct) {
-    for_each_row(samples, [&](index_t sample) {
-        const auto best = row_argmax<Width>(logits + sample * classes, classes);
-        if (threadIdx.x == 0) {
-            correct[sample] = best.index == labels[sample];
+    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+        const index_t label = labels[sample];  // asked for now, it comes while the row does
+        const auto best = row_argmax<Width>(logits + sample * classes, count);
+        if (writes && threadIdx.x == 0) {
+            correct[sample] = best.index == label;
         }
     });
 }
@@ -58,7 +59,7 @@ template <class T>
 cudaError_t rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
                         bool* correct, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes);
+        const RowGrid grid(samples, classes, width);
         return launch(rat_correct_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
                       labels, samples, classes, correct);
     });
