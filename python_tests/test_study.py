@@ -50,13 +50,13 @@ def asked(out: Path, trained_models: list[TrainedModel]) -> tuple[list[dict[str,
     made: list[str] = []
 
     def rows_of(context: Context) -> list[dict[str, Any]]:
-        who = f"{context.subject.training} {context.subject.seed}"
+        who = f"{context.trained.training} {context.trained.seed}"
 
         def make() -> str:
             made.append(who)
             return who
 
-        return [{"said": context.kept.get("it", make)}]
+        return [{"said": context.cache.get("it", make)}]
 
     result = run_study(
         NOTHING, trained_models, out, rows_of, steps=1, options={}, depends={}, console=QUIET
