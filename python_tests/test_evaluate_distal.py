@@ -278,7 +278,7 @@ def test_what_is_done_is_not_done_again(
             patch.setitem(module, name, pytest.fail)
         again = distal.evaluate(found, out, **ASKED, console=QUIET)
         assert again["runs"] == result["runs"]
-        lower = distal.evaluate(found, out, **ASKED, tpr=0.5, console=QUIET)["runs"]
+        lower = distal.evaluate(found, out, **ASKED, keep_correct=0.5, console=QUIET)["runs"]
         assert all(
             a["threshold"] > b["threshold"] for a, b in zip(lower, again["runs"], strict=True)
         )
@@ -325,7 +325,14 @@ def row_of(training: str, seed: int, fpr: float) -> dict[str, Any]:
 
 
 def test_the_claim_of_the_article() -> None:
-    options = {"tpr": 0.995, "noise": 1000, "eps": 0.03, "steps": 40, "restarts": 2, "draws": 0}
+    options = {
+        "keep_correct": 0.995,
+        "noise": 1000,
+        "eps": 0.03,
+        "steps": 40,
+        "restarts": 2,
+        "draws": 0,
+    }
     options["images"] = 1000
     for lower, verdict in ((0.0, "confirmed"), (0.98, "undecided")):
         rows = [row_of("PGD-AT", s, 1.0 - 0.01 * s) for s in range(3)]
@@ -396,7 +403,7 @@ def test_errors_say_what_is_expected(found: list[TrainedModel], tmp_path: Path) 
         ({"steps": 0}, "steps must be an integer of at least 1"),
         ({"noise": 0}, "noise must be an integer of at least 1"),
         ({"images": 0}, "images must be an integer of at least 1"),
-        ({"tpr": 1.5}, "tpr must be above 0 and at most 1, got 1.5"),
+        ({"keep_correct": 1.5}, "keep_correct must be above 0 and at most 1, got 1.5"),
         ({"draws": -1}, "draws must be an integer of at least 0"),
         ({"checkpoints": ("best",)}, "checkpoints must be there for every model"),
     ):
@@ -408,10 +415,13 @@ def test_errors_say_what_is_expected(found: list[TrainedModel], tmp_path: Path) 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = ["evaluate", "rrfast.models:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
     asked_ = ["--protocol", "distal", "--eps", "0.1", "--steps", "2", "--noise", "12"]
-    assert cli.main([*spec, *asked_, "--images", "20", "--tpr", "0.995", "--draws", "10"]) == 0
+    assert (
+        cli.main([*spec, *asked_, "--images", "20", "--keep-correct", "0.995", "--draws", "10"])
+        == 0
+    )
     assert "FPR of noise at 99.5 % TPR %" in capsys.readouterr().out
     options = json.loads((tmp_path / "distal.json").read_text())["options"]
-    assert (options["tpr"], options["noise"], options["images"]) == (0.995, 12, 20)
+    assert (options["keep_correct"], options["noise"], options["images"]) == (0.995, 12, 20)
     assert cli.main([*spec, *asked_, "--curve", "0.1"]) == 2
     assert "--curve is an option of the protocol robust" in capsys.readouterr().err
 

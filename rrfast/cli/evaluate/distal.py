@@ -24,7 +24,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         help="on noise: ours, or the article's 10 steps and its smoothing (rrfast)",
     )
     group.add_argument(
-        "--tpr",
+        "--keep-correct",
         type=ratio,
         metavar="P",
         help="share of the right predictions of the validation split that pass (0.99)",

@@ -48,7 +48,7 @@ class Options:
         restarts: Of all attacks.
         noise: Noise images of each kind.
         images: Test images that are attacked; None for all.
-        tpr: Share of the right predictions of the validation split that pass.
+        keep_correct: Share of the right predictions of the validation split that pass.
         draws: Of the bootstrap for the intervals; 0 for none.
         batch: Images at once.
         distal_attack: On noise, in `rrfast.attacks.DISTAL`: "rrfast", or "article" with the steps
@@ -60,7 +60,7 @@ class Options:
     restarts: int = 1
     noise: int = 1000
     images: int | None = 1000
-    tpr: float = 0.99
+    keep_correct: float = 0.99
     draws: int = 1000
     batch: int = 500
     distal_attack: str = "rrfast"
@@ -150,7 +150,7 @@ def evaluate_model(
         clean: On the test images that are attacked.
         attacks: The same images after each attack.
         noises: Log-odds on noise, by name.
-        options: `tpr` and `draws` of them.
+        options: `keep_correct` and `draws` of them.
 
     Returns:
         `threshold` (log-odds), `probability` (its softmax probability), `held` (right predictions
@@ -161,7 +161,7 @@ def evaluate_model(
         `errors`, as they are, after each attack and in the worst of them, each `robust` at no
         threshold and `thresholded`. Numbers are NaN where a confidence is that they rank.
     """
-    threshold = acceptance_threshold(held.odds, held.right, options.tpr)
+    threshold = acceptance_threshold(held.odds, held.right, options.keep_correct)
     versions = {"clean": [], **{name: [found] for name, found in attacks.items()}}
     versions["worst"] = list(attacks.values())
     return {

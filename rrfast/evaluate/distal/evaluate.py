@@ -45,7 +45,7 @@ def evaluate(
     restarts: int = 1,
     noise: int = 1000,
     images: int | None = 1000,
-    tpr: float = 0.99,
+    keep_correct: float = 0.99,
     checkpoints: Sequence[str] = (),
     draws: int = 1000,
     batch: int = 500,
@@ -56,8 +56,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Ask every model how sure it is of noise and of attacked images, and write what it says.
 
-    The confidence is MSR, as log-odds. The threshold lets `tpr` of the right predictions of the
-    validation split pass, and no number is of that split. On noise: the share of images that pass,
+    The confidence is MSR, as log-odds. The threshold lets `keep_correct` of the right predictions
+    of the validation split pass, and no number is of that split. On noise: the share of images that pass,
     as they are and as distal examples, and how well they are told from the test split. On test
     images: the error rate among what passes, as they are and after CCAT's attacks on the
     cross-entropy and on the best wrong class. What the attacks found is kept in out/parts.
@@ -71,7 +71,7 @@ def evaluate(
             cross-entropy.
         noise: Noise images of each kind, uniform and smoothed: the same for all models.
         images: How many test images are attacked, chosen at random; None for all.
-        tpr: In (0, 1].
+        keep_correct: In (0, 1].
         checkpoints: As of `rrfast.evaluate.robust.evaluate`.
         draws: Of the bootstrap for the intervals of single runs; 0 for none.
         batch: Images at once. The draws of an attack depend on it, but what is kept is used again.
@@ -96,7 +96,9 @@ def evaluate(
 
     Source: The distal article; Stutz et al. (2020), §5; errata 21.
     """
-    options = Options(eps, steps, restarts, noise, images, tpr, draws, batch, distal_attack)
+    options = Options(
+        eps, steps, restarts, noise, images, keep_correct, draws, batch, distal_attack
+    )
     _check(options)
     check_once("checkpoints", checkpoints)
     if checkpoints:
@@ -123,8 +125,10 @@ def _check(options: Options) -> None:
         check_count(name, getattr(options, name))
     if options.images is not None:
         check_count("images", options.images)
-    if not 0 < options.tpr <= 1:
-        raise ValueError(f"tpr must be above 0 and at most 1, got {options.tpr!r}")
+    if not 0 < options.keep_correct <= 1:
+        raise ValueError(
+            f"keep_correct must be above 0 and at most 1, got {options.keep_correct!r}"
+        )
     check_count("draws", options.draws, least=0)
 
 

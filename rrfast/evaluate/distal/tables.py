@@ -39,7 +39,7 @@ RIVALS = ("PGD-AT", "AT")
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
     """Every table that there are rows for."""
     for checkpoint in values(result["runs"], "checkpoint"):
-        for table in _tables(_percent(result["options"]["tpr"]), weights(checkpoint)):
+        for table in _tables(_percent(result["options"]["keep_correct"]), weights(checkpoint)):
             yield table.block(of(result["runs"], checkpoint=checkpoint))
 
 
@@ -77,8 +77,8 @@ def conventions(result: dict[str, Any]) -> list[str]:
     ranks = " to ".join(str(n) for n in dict.fromkeys([held[0], held[-1]]))
     threshold = (
         f"{', '.join(result['data'])}: the confidence is the largest softmax probability; the "
-        f"threshold is the one that {_percent(options['tpr'])} of the {ranks} right predictions of "
-        "the validation split reach, of which no number is."
+        f"threshold is the one that {_percent(options['keep_correct'])} of the {ranks} right "
+        "predictions of the validation split reach, of which no number is."
     )
     noise = (
         f"Noise: {options['noise']} images of each kind; distal: each moved within eps = "
