@@ -57,9 +57,9 @@ def evaluate(
     """Ask every model how sure it is of noise and of attacked images, and write what it says.
 
     The confidence is MSR, as log-odds. The threshold lets `keep_correct` of the right predictions
-    of the validation split pass, and no number is of that split. On noise: the share of images that pass,
-    as they are and as distal examples, and how well they are told from the test split. On test
-    images: the error rate among what passes, as they are and after CCAT's attacks on the
+    of the validation split pass, and no number is of that split. On noise: the share of images that
+    pass, as they are and as distal examples, and how well they are told from the test split. On
+    test images: the error rate among what passes, as they are and after CCAT's attacks on the
     cross-entropy and on the best wrong class. What the attacks found is kept in out/parts.
 
     Args:
