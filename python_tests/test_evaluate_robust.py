@@ -721,7 +721,7 @@ def test_the_published_package_is_asked_for_before_anything_else(
     found: list[TrainedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "autoattack", None)
-    with pytest.raises(ImportError, match="the package autoattack is not installed"):
+    with pytest.raises(ImportError, match="needs the package autoattack, which does not import"):
         robust.evaluate(found, tmp_path, attacks=["autoattack_package"], console=QUIET)
     assert not list(tmp_path.iterdir())
 

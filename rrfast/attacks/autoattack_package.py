@@ -115,7 +115,7 @@ def the_package() -> Any:
     except ImportError as error:
         raise missing(
             "rrfast.attacks.AutoAttackPackage",
-            "the package autoattack, which is not on the Python Package Index",
+            "the package autoattack",
             error,
             "git+https://github.com/fra31/auto-attack",
             "or take rrfast.attacks.autoattack, which needs no package",

@@ -69,55 +69,66 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         "mean over seeds.",
         partial(accepted, of(rows, kind="inside")),
     )
-    diagnosed = [row for row in sets if "diagnostics" in row]
-    for training in names if diagnosed else ():
-        own = of(diagnosed, training=training)
-        first = of(own, seed=min(row["seed"] for row in own))
-        yield Drawing(
-            f"diagnostics_{_file(training)}",
-            f"Logits and gradients: {training}",
-            f"ODIN Fig. 5 and 7 to 9, of seed {first[0]['seed']}. U1 and U2: first and second "
-            "moment of the largest logit less the others; gradient: L1 norm of that of log S.",
-            partial(explained, first),
-        )
-        if any("outputs" in row["diagnostics"] for row in first):
-            yield Drawing(
-                f"outputs_{_file(training)}",
-                f"The outputs of each class: {training}",
-                f"ODIN Fig. 5 (f, g), of seed {first[0]['seed']}. Logits of one image of each set, "
-                "with a U1 that is in the middle of those of the set.",
-                partial(outputs, first),
-            )
     for training in names:
-        effect, tuning = (
-            [row for row in of(rows, kind=kind, training=training) if row["score"] == "odin"]
-            for kind in ("effect", "tuning")
-        )
-        if tuning:
-            yield Drawing(
-                f"effects_{_file(training)}",
-                f"What the temperature and the step do: {training}",
-                "ODIN Fig. 3 and 4. FPR95 of ODIN on each set, by T without a step, and by the "
-                f"step at T = {COLD:g} and {HOT:g}; mean over seeds. The thick line is what "
-                "tuning looks at: the validation split against the set that is tuned on.",
-                partial(effects, effect, tuning),
-            )
-        if effect:
-            first = of(effect, seed=min(row["seed"] for row in effect))
-            yield Drawing(
-                f"thresholds_{_file(training)}",
-                f"What is accepted, by the threshold: {training}",
-                f"ODIN Fig. 10, of seed {first[0]['seed']}, at T = {PAPER['temperature']:g} and "
-                f"ε = {PAPER['eps']:g}. The share of the test images (TPR, thick) and of each set "
-                "(FPR) above a threshold on the softmax score; dotted, that of 95 % TPR.",
-                partial(thresholds, first),
-            )
+        yield from _of_diagnostics(of(sets, training=training), training)
+    for training in names:
+        yield from _of_odin(of(rows, training=training), training)
     if any("distances" in row for row in sets):
         yield Drawing(
             "distance",
             "FPR95 against distance",
             "ODIN Fig. 2. A marker is a set, a colour a score; mean over seeds.",
             partial(distance, sets, scored),
+        )
+
+
+def _of_diagnostics(sets: Sequence[Row], training: str) -> Iterator[Drawing]:
+    """Of one training, the first seed of those that were asked."""
+    diagnosed = [row for row in sets if "diagnostics" in row]
+    if not diagnosed:
+        return
+    first = of(diagnosed, seed=min(row["seed"] for row in diagnosed))
+    yield Drawing(
+        f"diagnostics_{_file(training)}",
+        f"Logits and gradients: {training}",
+        f"ODIN Fig. 5 and 7 to 9, of seed {first[0]['seed']}. U1 and U2: first and second "
+        "moment of the largest logit less the others; gradient: L1 norm of that of log S.",
+        partial(explained, first),
+    )
+    if any("outputs" in row["diagnostics"] for row in first):
+        yield Drawing(
+            f"outputs_{_file(training)}",
+            f"The outputs of each class: {training}",
+            f"ODIN Fig. 5 (f, g), of seed {first[0]['seed']}. Logits of one image of each set, "
+            "with a U1 that is in the middle of those of the set.",
+            partial(outputs, first),
+        )
+
+
+def _of_odin(rows: Sequence[Row], training: str) -> Iterator[Drawing]:
+    """What its temperature and its step do on one training."""
+    effect, tuning = (
+        [row for row in of(rows, kind=kind) if row["score"] == "odin"]
+        for kind in ("effect", "tuning")
+    )
+    if tuning:
+        yield Drawing(
+            f"effects_{_file(training)}",
+            f"What the temperature and the step do: {training}",
+            "ODIN Fig. 3 and 4. FPR95 of ODIN on each set, by T without a step, and by the "
+            f"step at T = {COLD:g} and {HOT:g}; mean over seeds. The thick line is what "
+            "tuning looks at: the validation split against the set that is tuned on.",
+            partial(effects, effect, tuning),
+        )
+    if effect:
+        first = of(effect, seed=min(row["seed"] for row in effect))
+        yield Drawing(
+            f"thresholds_{_file(training)}",
+            f"What is accepted, by the threshold: {training}",
+            f"ODIN Fig. 10, of seed {first[0]['seed']}, at T = {PAPER['temperature']:g} and "
+            f"ε = {PAPER['eps']:g}. The share of the test images (TPR, thick) and of each set "
+            "(FPR) above a threshold on the softmax score; dotted, that of 95 % TPR.",
+            partial(thresholds, first),
         )
 
 
