@@ -16,11 +16,13 @@ GPU_WHEELS ?= pytest pluggy iniconfig pygments packaging pytest-benchmark py-cpu
     hypothesis sortedcontainers scipy scikit-learn joblib threadpoolctl msgspec ruamel.yaml jinja2 markupsafe \
     matplotlib contourpy cycler fonttools kiwisolver pillow pyparsing python-dateutil six pybind11 ninja narwhals fsspec \
     lightning-fabric lightning-utilities pytorchcv==0.0.74
+PARALLEL ?= -n auto --dist loadfile -p no:benchmark
 BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
 COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
-CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/* python_tests/*.cpp benchmarks/*.cpp))
+CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/* python_tests/*.cpp python_tests/emulation/* \
+    python_tests/emulation/include/* benchmarks/*.cpp))
 
-.PHONY: help demo test readme lint bench gpu wheels abi clean
+.PHONY: help demo test readme lint bench emulate gpu wheels abi clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,8 +31,9 @@ help:
 demo: $(VENV)/.demo ## install, train on digits, print the table, draw the figure: three minutes
 	$(BIN)/rrfast demo
 
-test: $(VENV)/.test ## install, then every test and doctest: a quarter of an hour
-	$(BIN)/python -m pytest $(ARGS)
+# By file: what a file trains or evaluates for its tests, it makes once. `PARALLEL=` for one process on all threads.
+test: $(VENV)/.test ## install, then every test and doctest, a process per core: a quarter of an hour
+	$(if $(PARALLEL),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 readme: ## put the committed results into README.md and docs/radius
 	$(PYTHON) docs/readme.py
@@ -43,6 +46,9 @@ lint: $(VENV)/.test ## ruff, mypy --strict, clang-format
 
 bench: $(VENV)/.test ## every op against eager torch and torch.compile, into benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
+
+emulate: $(VENV)/.test ## every CUDA kernel on the CPU, thread by thread, and mutants of them: three minutes; SANITIZE=1
+	$(BIN)/python python_tests/emulation $(if $(SANITIZE),--sanitize) $(ARGS)
 
 gpu: ## on a GPU machine with torch, nvcc and no network: build, CUDA tests, benchmarks into OUT=
 	PYTHON=$(PYTHON) bash benchmarks/gpu.sh

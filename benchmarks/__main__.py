@@ -84,7 +84,7 @@ def environment(device: str) -> Entry:
     import torch
 
     import rrfast
-    from rrfast.machine import processor
+    from rrfast._machine import processor
 
     cuda = device.startswith("cuda")
     return {

@@ -8,7 +8,7 @@ from contest import IMAGES, Images
 from torch import Tensor
 
 from rrfast import ops, reference
-from rrfast.reference import per_channel
+from rrfast.ops import per_channel
 
 
 def eager(

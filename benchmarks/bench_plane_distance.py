@@ -8,7 +8,7 @@ from contest import FEWER_IMAGES, Images
 from torch import Tensor
 
 from rrfast import ops, reference
-from rrfast.reference import per_channel
+from rrfast.ops import per_channel
 
 #: How far the plane is, as a part of the way across the box: Newton's method takes three passes.
 SHARE = 0.1

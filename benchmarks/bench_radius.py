@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
-from rrfast.data import digits_cnn
-from rrfast.models import load_model
+from rrfast.models import digits_cnn, load_model
 
 #: Forwards after the clean one; every method also needs one backward.
 PROBES = {"fast": 1, "bs": 24, "search": 5, "grad": 0}

@@ -15,7 +15,7 @@ from rrfast.models import load_model
 BATCH = 128
 #: A specification and the images it takes.
 MODELS = {
-    "digits_cnn": ("rrfast.data:digits_cnn", (1, 8, 8)),
+    "digits_cnn": ("rrfast.models:digits_cnn", (1, 8, 8)),
     "resnet20": ("pytorchcv:resnet20_cifar10", (3, 32, 32)),
 }
 #: Those that take a GPU.

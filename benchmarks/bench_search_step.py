@@ -8,7 +8,7 @@ from contest import LOGITS, Logits
 from torch import Tensor
 
 from rrfast import ops, reference
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 Step = Callable[..., None]
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 Run = Callable[[], Any]
 

@@ -13,12 +13,14 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 TYPES = {"f": "float32", "d": "float64", "NS_8bfloat16E": "bfloat16", "NS_7float16E": "float16"}
 TOOLS = ("cuobjdump", "nvdisasm")
+#: Kernels that load a vector from each of two tensors for one of results.
+TWO_TENSORS = {"fgsm_step", "rat_perturb", "plane_distance", "linear_radius"}
 #: A line such as  /*01a0*/   @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
 #: Comparisons, selections and integers: 64 of them per cycle and SM, where of others it is 128.
 HALF_RATE = re.compile(
@@ -33,6 +35,7 @@ class Loop(NamedTuple):
     instructions: int  #: of all its paths
     halves: int  #: those that an SM issues at half the rate, see `HALF_RATE`
     loads: int  #: of 16 bytes
+    in_flight: int  #: most bytes that a thread has asked of memory and not used yet
 
     @property
     def slots(self) -> int:
@@ -50,9 +53,14 @@ class Kernel(NamedTuple):
     opcodes: Counter[str]
     calls: Counter[str]
     loops: tuple[Loop, ...]  #: in the order in which they stand
+    in_flight: int  #: most bytes that a thread has asked of memory and not used yet
 
     def __str__(self) -> str:
         return f"{self.name}<{self.dtype}, {self.width}> for {self.architecture}"
+
+    def slots(self, loop: Loop) -> float:
+        """How many instructions at the full rate a loop takes as long as, for one element."""
+        return loop.slots / self.width / loop.loads * (2 if self.name in TWO_TENSORS else 1)
 
     def count(self, pattern: str) -> int:
         """Instructions whose opcode matches."""
@@ -60,12 +68,10 @@ class Kernel(NamedTuple):
 
     def accesses(self, kind: str) -> Counter[int]:
         """How many global loads ("LDG") or stores ("STG") there are, by bytes."""
-        sizes = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
         found: Counter[int] = Counter()
         for opcode, n in self.opcodes.items():
-            first, *rest = opcode.split(".")  # LDG.E.128.CONSTANT, STG.E, LDG.E.U8
-            if first == kind:
-                found[next((sizes[part] for part in rest if part in sizes), 4)] += n
+            if opcode.split(".", 1)[0] == kind:
+                found[size_of(opcode)] += n
         return found
 
 
@@ -80,6 +86,37 @@ class Resources(NamedTuple):
     stack: int  #: bytes a thread has outside registers: spills and arrays
     shared: int  #: bytes of a block
     local: int  #: bytes
+
+
+def size_of(opcode: str) -> int:
+    """Bytes that a load or a store moves: LDG.E.128.CONSTANT, STG.E, LDG.E.U8."""
+    sizes = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
+    return next((sizes[part] for part in opcode.split(".") if part in sizes), 4)
+
+
+def most_in_flight(code: Sequence[tuple[str, str]], targets: Container[int] = ()) -> int:
+    """The most bytes that a thread has asked of memory before it uses the first of them.
+
+    Whoever reads a register waits for the load into it, and for all that went out before. Where
+    paths come together, at `targets`, nothing is taken to be under way.
+    """
+    waiting: list[tuple[range, int]] = []  # registers of a load, and its bytes
+    most = 0
+    for place, (opcode, operands) in enumerate(code):
+        if place in targets:
+            waiting = []
+        used = {int(register) for register in re.findall(r"\bR(\d+)\b", operands)}
+        for last in reversed(range(len(waiting))):
+            if not used.isdisjoint(waiting[last][0]):
+                waiting = waiting[last + 1 :]
+                break
+        if opcode.startswith("LDG"):
+            first = re.search(r"\bR(\d+)\b", operands)
+            assert first, operands
+            count = max(size_of(opcode) // 4, 1)
+            waiting.append((range(int(first[1]), int(first[1]) + count), size_of(opcode)))
+            most = max(most, sum(size for _, size in waiting))
+    return most
 
 
 def tool(name: str) -> str | None:
@@ -178,6 +215,7 @@ def parse(listing: str) -> Iterator[Kernel]:
                 operand.strip(" `();") for opcode, operand in code if opcode.startswith("CALL")
             ),
             tuple(_loops(code, labels)),
+            most_in_flight(code, set(labels.values())),
         )
 
 
@@ -194,4 +232,5 @@ def _loops(code: Sequence[tuple[str, str]], labels: Mapping[str, int]) -> Iterat
     for begin, end, loads in sorted(spans):
         if not any(begin <= b and e <= end and (b, e) != (begin, end) for b, e, _ in spans):
             halves = sum(bool(HALF_RATE.match(name)) for name, _ in code[begin : end + 1])
-            yield Loop(end + 1 - begin, halves, loads)
+            flying = most_in_flight(code[begin : end + 1], {at - begin for at in labels.values()})
+            yield Loop(end + 1 - begin, halves, loads, flying)

@@ -26,13 +26,12 @@ from benchmarks.contest import FEWER_IMAGES, IMAGES, LOGITS, Images, Logits
 from benchmarks.cubins import Kernel, Resources
 from benchmarks.roofline import GPU, Census, census
 from rrfast import _native, ops
+from rrfast._tables import Block, markdown
 from rrfast.bench import contestants
-from rrfast.data import digits_cnn
-from rrfast.models import load_model
+from rrfast.methods import METHODS
+from rrfast.models import digits_cnn, load_model
 from rrfast.objectives import RAT, Standard
-from rrfast.radius import METHODS
-from rrfast.reference import accumulate_dtype
-from rrfast.tables import Block, markdown
+from rrfast.ops import accumulate_dtype
 
 HERE = Path(__file__).parent
 NOTES = HERE / "GPU.md"
@@ -368,6 +367,7 @@ def kernel_table(architecture: str = "sm_90") -> Block:
                 slashed(counts),
                 slashed(r.registers for _, r in of_types),
                 slashed(r.stack + r.local for _, r in of_types),
+                slashed(k.in_flight for k, _ in of_types),
                 slashed(k.accesses("LDG")[16] for k, _ in of_types),
                 slashed(k.accesses("STG")[16] for k, _ in of_types),
                 "–" if name in ELEMENTWISE else "; ".join(map(slashed, per_element(of_types))),
@@ -378,7 +378,8 @@ def kernel_table(architecture: str = "sm_90") -> Block:
             ]
         )
     head = [
-        *("kernel", "threads", "registers", "spilled bytes", "16-byte loads", "16-byte stores"),
+        *("kernel", "threads", "registers", "spilled bytes", "bytes in flight, a thread"),
+        *("16-byte loads", "16-byte stores"),
         "issue slots per element of each loop",
         *("warps of 64, small block", "warps of 64, large block"),
     ]
@@ -390,8 +391,7 @@ def per_element(of_types: Sequence[tuple[Kernel, Resources]]) -> Iterator[list[s
     loops = [kernel.loops for kernel, _ in of_types]
     for same in zip(*loops, strict=True):
         yield [
-            f"{loop.slots / kernel.width:.0f}"
-            for loop, (kernel, _) in zip(same, of_types, strict=True)
+            f"{kernel.slots(loop):.0f}" for loop, (kernel, _) in zip(same, of_types, strict=True)
         ]
 
 

@@ -34,15 +34,15 @@ from benchmarks.__main__ import slug
 from benchmarks.radius_step import clean_above
 from benchmarks.radius_tasks import TASKS, Case
 from rrfast import ops
+from rrfast._files import write_text
+from rrfast._machine import machine
+from rrfast._results import write_json
+from rrfast._tables import CONVENTION, Block, markdown, number
 from rrfast.data import Split
 from rrfast.engine import Engine, Model
-from rrfast.machine import machine
 from rrfast.metrics import METRICS
-from rrfast.results import write_json
 from rrfast.scores import SCORES, DoctorBeta, Radius, Score, tune
 from rrfast.scores.score import Point, Scored
-from rrfast.tables import CONVENTION, Block, markdown, number
-from rrfast.whole_file import write_text
 
 HERE = Path(__file__).parent
 COMMAND = "python -m benchmarks.radius_default"

@@ -30,11 +30,11 @@ from torch import Tensor, nn
 
 import rrfast
 from benchmarks.__main__ import slug
-from rrfast.data import digits, digits_cnn, synthetic
+from rrfast._machine import machine
+from rrfast.data import digits, synthetic
 from rrfast.engine import Engine
-from rrfast.machine import machine
 from rrfast.metrics import aurc
-from rrfast.models import load_model
+from rrfast.models import digits_cnn, load_model
 
 HERE = Path(__file__).parent
 #: Options of "search", the first its defaults.

@@ -30,7 +30,7 @@ import rrfast
 from benchmarks.__main__ import slug
 from examples.pretrained_gallery import SIDE, crops, network
 from rrfast import engine, ops
-from rrfast.machine import machine
+from rrfast._machine import machine
 
 HERE = Path(__file__).parent
 #: Images of a batch.

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from benchmarks.train_models import somewhere, train
 from rrfast import demo
-from rrfast.data import Split, digits, fashion_mnist, synthetic, synthetic_cnn
+from rrfast.data import Split, digits, fashion_mnist, synthetic
 from rrfast.engine import Model, output_logits
-from rrfast.models import fashion_cnn
+from rrfast.models import fashion_cnn, synthetic_cnn
 from rrfast.objectives import RAT, Objective
 
 FORTUNES = Path("/usr/share/games/fortunes")

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.__main__ import slug
 from benchmarks.bench_rat_step import BATCH, LARGE, make
-from rrfast.machine import machine
+from rrfast._machine import machine
 from rrfast.objectives import RAT, Mixup, OpenMix, RegMixup, Standard
 
 HERE = Path(__file__).parent

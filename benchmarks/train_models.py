@@ -4,7 +4,7 @@ For every seed a ResNet-20 of pytorchcv on `rrfast.data.synthetic(seed)` and `di
 `digits(seed)`, as state_dicts that `rrfast bench --weights` takes:
 
     FOLDER/resnet20_synthetic_0.pt    rrfast bench --model pytorchcv:resnet20_cifar10 --seed 0 ...
-    FOLDER/digits_cnn_0.pt            rrfast bench --model rrfast.data:digits_cnn --data digits ...
+    FOLDER/digits_cnn_0.pt            rrfast bench --model rrfast.models:digits_cnn --data digits ..
 
 A seed decides data, initial weights and batches. With one thread a run gives the same weights
 every time; with more, sums may differ in their last bits. FOLDER/models.json says what came out.

@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 import rrfast
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
+from rrfast.models import digits_cnn
 
 # Lightning's remarks on devices that it sees and on workers that 400 small images do not need.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import track
 
 import rrfast
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
+from rrfast.models import digits_cnn
 
 train, _, test = digits(seed=0)
 model = digits_cnn(seed=0)

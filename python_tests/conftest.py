@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
+from rrfast.models import digits_cnn
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)

@@ -18,16 +18,17 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from rrfast import cli
-from rrfast.evaluate import ablate, report
-from rrfast.evaluate.ablate import (
+from rrfast._results import write_figure
+from rrfast.evaluate import ablate, misd, trained_models
+from rrfast.evaluate.ablate import variant_of
+from rrfast.evaluate.ablation import (
     COLUMNS,
     OBJECTIVES,
-    _paired,
-    _summary,
     blocks,
     claims,
     figure,
-    variant_of,
+    paired_runs,
+    summary,
 )
 from rrfast.metrics import aurc
 from rrfast.objectives import RAT, Mixup, Standard
@@ -91,19 +92,6 @@ def test_what_is_done_is_not_done_again(ablation: tuple[Path, dict[str, Any], st
     assert again["runs"] == result["runs"]
 
 
-def test_a_picture_that_is_a_link_is_in_no_report(
-    ablation: tuple[Path, dict[str, Any], str], tmp_path: Path
-) -> None:
-    """The page is handed on: it must not hold what a link in a folder of others leads to."""
-    folder = tmp_path / "given"
-    shutil.copytree(ablation[0], folder)
-    (folder / "ablation.png").unlink()
-    (folder / "ablation.png").symlink_to(tmp_path / "mine.png")
-    (tmp_path / "mine.png").write_bytes(b"mine")
-    with pytest.raises(ValueError, match=r"ablation\.png must be a picture, and is a link"):
-        report([folder], tmp_path / "report.html")
-
-
 def test_the_compared_objectives() -> None:
     """Each row its own, also where the recipe says what is the default: that it is RAT."""
     changes = ["mixup_off_epochs=3", "label_smoothing=0.1", "mode=rat"]
@@ -123,7 +111,7 @@ def test_the_compared_objectives() -> None:
             assert isinstance(objective, RAT)
             assert (objective.mode, objective.eps, objective.mixup) == (name, 0.1, alpha)
         if alpha is not None:
-            # The end without Mixup is RAT's, and none of Mixup's own.
+            # An end without Mixup is in no paper: RAT's recipe has it as released, Mixup's has not.
             off = 0 if name == "standard" else 3
             assert (objective.mixup_off_epochs, objective.epochs) == (off, 40)
     assert variant(recipe, "at", seed=4).training.seed == 4
@@ -153,10 +141,9 @@ def test_statistics_and_claims() -> None:
         for mixup in (False, True)
         for objective in OBJECTIVES
     ]
-    summary = _summary(runs)
-    at = next(r for r in summary if (r["objective"], r["mixup"]) == ("at", False))
+    at = next(r for r in summary(runs) if (r["objective"], r["mixup"]) == ("at", False))
     assert at["aurc"] == {"mean": 2.5, "std": pytest.approx(math.sqrt(0.5))}
-    paired = {(r["other"], r["mixup"]): r for r in _paired(runs)}
+    paired = {(r["other"], r["mixup"]): r for r in paired_runs(runs)}
     assert paired["at", False]["mean"] == -1.5  # -1 and -2
     assert paired["at", False]["standard_error"] == pytest.approx(0.5)
     assert paired["at", False]["lower"] == 2
@@ -170,16 +157,14 @@ def test_what_is_undefined_is_not_drawn(
     result = json.loads((ablation[0] / "ablation.json").read_text())
     for run in result["runs"]:
         run["aurc"] = run["radius_wrong"] = None
-    for row in result["summary"]:
-        row["aurc"] = row["radius_wrong"] = {"mean": None, "std": None}
-    figure(result, tmp_path / "ablation.png")
+    write_figure(tmp_path / "ablation.png", figure(result))
     assert (tmp_path / "ablation.png").stat().st_size > 10_000
     assert all("–" in block.rows[0] for block in blocks(result))
 
 
 def claimed(runs: list[dict[str, Any]]) -> dict[str, str]:
     """What is said of each claim without Mixup."""
-    (rule, head, *lines) = claims({"runs": runs})
+    (rule, head, *lines) = claims(runs)
     assert rule.startswith("Claims of the paper, by the paired differences over seeds.")
     assert head == "Without Mixup:"
     return dict(line.strip().split(": confirmed", 1) for line in lines)
@@ -275,6 +260,57 @@ def test_alpha_0_is_without_mixup(
     assert sorted(path.name for path in (out / "trainings").iterdir()) == sorted(
         f"{name}_0" for name in OBJECTIVES
     )
+
+
+def test_t_is_tuned_on_the_images_that_evaluate_tunes_on(
+    ablation: tuple[Path, dict[str, Any], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RAT's Table 5: the numbers of `rrfast evaluate --tuning rat`, on its three divisions."""
+    for name in OBJECTIVES:
+        shutil.copytree(ablation[0] / "trainings" / f"{name}_0", tmp_path / f"trainings/{name}_0")
+    asked = ["--mixup", "0", "--score", "radius_fast", "--tuning", "rat"]
+    arguments = ["ablate", "digits_rat", "--seeds", "1", *asked]
+    assert cli.main([*arguments, "--out", str(tmp_path), "--set", *CHANGES]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Score: radius_fast, T by AURC, tuned on 20% of the whole test set" in said
+    assert "Mean ± standard deviation over 3 divisions of the test set of one training." in said
+    assert "of 3 divisions" in said
+    result = json.loads((tmp_path / "ablation.json").read_text())
+    assert result["command"].startswith(f"rrfast {' '.join(arguments)} --set")
+    there = misd.evaluate(
+        trained_models([tmp_path / "trainings" / "rat_0"]),
+        tmp_path / "misd",
+        scores=("radius_fast", "msr"),
+        protocol="rat",
+        draws=0,
+        sensitivity=False,
+        console=Console(quiet=True),
+    )
+    own = [row for row in result["runs"] if row["objective"] == "rat"]
+    radius, msr = (
+        [row for row in there["runs"] if row["score"] == score] for score in ("radius_fast", "msr")
+    )
+    assert [row["split"] for row in own] == [0, 1, 2]
+    for key in ("hyperparameters", "auroc", "aurc", "fpr_at_tpr", "accuracy"):
+        assert [row[key] for row in own] == [row[key] for row in radius]
+    assert [row["msr_aurc"] for row in own] == [row["aurc"] for row in msr]
+    medians = [row["histogram"]["right"]["median"] for row in radius]
+    assert [row["radius_right"] for row in own] == pytest.approx(medians)
+    summary = next(row for row in result["summary"] if row["objective"] == "rat")
+    spread = torch.tensor([row["aurc"] for row in radius], dtype=torch.float64).std()
+    assert summary["aurc"]["std"] == pytest.approx(spread.item())
+
+
+def test_what_cannot_be_asked_is_said_before_the_first_training(tmp_path: Path) -> None:
+    recipe = load_recipe("digits_rat", CHANGES)
+    with pytest.raises(ValueError, match=r"score must be a radius, of radius_fast, .* got 'msr'"):
+        ablate(recipe, tmp_path / "out", score="msr")
+    with pytest.raises(ValueError, match="protocol must be one of heldout, rat, got 'test'"):
+        ablate(recipe, tmp_path / "out", protocol="test")
+    none = load_recipe("digits_rat", [*CHANGES, "data.validation=0"])
+    with pytest.raises(ValueError, match="validation part must hold at least two images"):
+        ablate(none, tmp_path / "out", protocol="heldout")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

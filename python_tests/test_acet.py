@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import networks
 import pytest
 import torch
 from rich.console import Console
@@ -18,15 +20,11 @@ from rrfast.objectives import ACET, CEDA
 CLASSES = 4
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, CLASSES)).double()
+network = partial(networks.dense, CLASSES)
 
 
 def batch(samples: int = 8) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(samples, 6, generator=generator, dtype=torch.float64)
-    return x, torch.randint(CLASSES, (samples,), generator=generator)
+    return networks.batch((samples, 6), CLASSES)
 
 
 def negative(x: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from waiting import Calls
 
+import rrfast
 from rrfast.attacks import APGD, ATTACKS, LOSSES, PGD, STARTS, Attacked, Ball
 from rrfast.attacks.attack import unseen
 from rrfast.attacks.loss import UNLABELLED, ascent
 from rrfast.engine import Engine
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 B, N, K = 16, 12, 4
 
@@ -433,6 +434,43 @@ def test_nan_is_no_error_for_any_label(name: str, label: int) -> None:
         found = attack(model, x, y)
         assert torch.equal(found.x, x)
         assert not found.wrong.any()
+
+
+@pytest.mark.parametrize("name", sorted(SMALL.keys() - {"fab_t"}))
+def test_a_class_that_overflows_wins(name: str) -> None:
+    """Off x class 1 is infinite: what runs predicts it, so that it is an error of any other label.
+
+    The radius has no number there; if attacks had none, a model that overflows would be robust.
+    """
+    x, slope = torch.rand(B, 3, 2, 2), torch.randn(12, K) / 100
+    attack = ATTACKS[name](eps=0.1, **SMALL[name])
+    for label, wrong in ((0, True), (1, False)):
+        one = nn.functional.one_hot(torch.tensor(label), K)
+
+        def model(z: Tensor, one: Tensor = one) -> Tensor:
+            far = (z - x).abs().flatten(1).amax(1, keepdim=True) > 0
+            logits = one + z.flatten(1) @ slope
+            return torch.where(far & (torch.arange(K) == 1), math.inf, logits)
+
+        assert bool((attack(model, x, torch.full((B,), label)).wrong == wrong).all())
+
+
+def test_overflow_is_no_confidence() -> None:
+    """As of `rrfast.scores.MSR`; and no attack takes a point for it."""
+    inf = math.inf
+    h = torch.tensor([[inf, 0.0], [inf, inf], [-inf, -inf], [0.0, -inf], [1.0, 0.0]])
+    found = LOSSES["confidence"](h, None).double()
+    assert torch.equal(found.isnan(), torch.tensor([True, True, True, False, False]))
+    assert torch.equal(found.isnan(), rrfast.scores.MSR().of_logits(h).isnan())
+    x = torch.full((2, 4), 0.5)
+
+    def model(z: Tensor) -> Tensor:
+        far = (z - x).abs().amax(1, keepdim=True) > 0.05
+        return torch.cat([torch.where(far, inf, 20 * z.sum(1, keepdim=True)), z[:, :2]], dim=1)
+
+    reached = PGD(eps=0.1, steps=4, loss="confidence", keep="loss")(model, x)
+    assert bool(reached.loss.isfinite().all())
+    assert bool(((reached.x - x).abs() <= 0.05).all())
 
 
 def test_nan_is_below_every_number_before_errors() -> None:

@@ -120,6 +120,12 @@ def test_without_waiting_for_the_device(device):
         assert augment(torch.rand(8, 3, 8, 8), generator(device)).shape == (8, 3, 8, 8)
 
 
+def test_memory_does_not_grow_with_the_padding(device):
+    """Of 65535, the most that a recipe may say, padded images would be 17 GB each."""
+    x = 1 + torch.rand(500, 1, 4, 4, device=device)
+    assert not augment(x, generator(device), padding=65535).any()
+
+
 def test_gradients(device):
     x = torch.rand(4, 1, 5, 6, device=device, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(augment(x, generator(device), padding=2).sum(), x)

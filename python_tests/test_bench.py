@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -21,13 +22,13 @@ import torch
 from rich.console import Console
 
 import rrfast
-from rrfast import bench, cli, turns
+from rrfast import _turns, bench, cli
 from rrfast.bench import contestants, quality
 from rrfast.bench.pareto import SETTINGS, settings_of
 from rrfast.bench.speed import rows_of
 from rrfast.bench.subject import load
-from rrfast.data import synthetic_cnn
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
+from rrfast.models import synthetic_cnn
 
 QUICK = bench.Settings(methods=("fast", "grad"), batch=(2, 4), samples=6, seconds=1e-3, size=16)
 QUIET = Console(quiet=True)
@@ -91,7 +92,7 @@ def test_markdown_and_figures(smoke):
 
 def test_worth_is_what_the_library_computes(tmp_path):
     result = bench.run(QUICK, tmp_path, QUIET)
-    model, x, y = load(QUICK)
+    model, x, y, *_ = load(QUICK)
     rows = {row["method"]: row for row in result["worth"]}
     found = rrfast.radius(model, x, method="grad", full_output=True)
     reference = rrfast.radius(model, x, method="bs")
@@ -159,14 +160,14 @@ def test_turns():
         time.sleep(seconds)
         return name
 
-    timed = turns.Turns(
+    timed = _turns.Turns(
         lambda: sleep("floor", 0.01),
         {name: lambda n=name, s=s: sleep(n, s) for name, s in slept.items()},
         seconds=0.05,
         device=torch.device("cpu"),
     ).take()
     assert timed["one"].first == "one"
-    assert len(timed["one"].own) == len(timed["one"].floor) >= turns.LEAST
+    assert len(timed["one"].own) == len(timed["one"].floor) >= _turns.LEAST
     assert timed["two"].seconds() >= 0.02
     # Everyone runs right after the floor, in turns.
     assert calls[:7] == ["floor", "floor", "one", "floor", "two", "floor", "one"]
@@ -177,7 +178,7 @@ def test_turns_of_the_slow_and_of_the_broken():
     def broken():
         raise RuntimeError("out of memory\nand so on")
 
-    timed = turns.Turns(
+    timed = _turns.Turns(
         lambda: None,
         {"slow": lambda: time.sleep(0.02), "broken": broken},
         seconds=1e-3,
@@ -299,6 +300,90 @@ def test_own_data(tmp_path):
     assert load(replace(settings, data=str(tmp_path / "labelled.npz"))).y.tolist() == list(range(6))
 
 
+# ------------------------------------------------------------------------------------- a training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training's folder: of images with a difficulty of their own, normalised."""
+    pytest.importorskip("lightning_fabric")
+    from rrfast.train import load_recipe, train
+
+    changes = ["training.epochs=1", "training.seed=3", "model.normalize=cifar10"]
+    changes += ["data={name: synthetic, train: 64, validation: 20, test: 60, difficulty: 0.3}"]
+    folder = tmp_path_factory.mktemp("trainings") / "rat_3"
+    train(load_recipe("synthetic_rat", changes), folder, console=QUIET)
+    return folder
+
+
+def test_a_training_comes_with_its_normalisation_and_its_data(trained, tmp_path):
+    from rrfast.train import load_trained
+    from rrfast.train.recipe import make_task
+
+    settings = replace(QUICK, model=str(trained), samples=30)
+    subject = load(settings)
+    model, recipe = load_trained(trained)
+    test = make_task(recipe).test
+    same = {x.numpy().tobytes(): int(y) for x, y in zip(test.x, test.y, strict=True)}
+    assert [same[x.numpy().tobytes()] for x in subject.x] == subject.y.tolist()
+    with torch.no_grad():
+        assert torch.equal(subject.model(subject.x), model(subject.x))
+    others = load(replace(settings, data="synthetic difficulty=0.9"))
+    assert not torch.equal(others.x, subject.x)
+    assert torch.equal(next(others.model.parameters()), next(subject.model.parameters()))
+    result = bench.run(settings, tmp_path, QUIET)
+    page = (tmp_path / "bench.md").read_text(encoding="utf-8")
+    assert "with weights last, 30 images of synthetic train=64" in page
+    assert "random weights" not in page
+    assert result["command"].startswith(f"rrfast bench --model {trained} --methods")
+
+
+def test_table_4_has_the_numbers_of_evaluate(trained, tmp_path):
+    from rrfast.evaluate import misd, trained_models
+
+    settings = replace(QUICK, model=str(trained), methods=("fast", "grad"), tuning="rat")
+    result = bench.run(settings, tmp_path / "bench", QUIET)
+    expected = misd.evaluate(
+        trained_models([trained]),
+        tmp_path / "misd",
+        scores=("msr", "radius_fast", "radius_grad"),
+        protocol="rat",
+        draws=0,
+        sensitivity=False,
+        batch=4,
+        console=QUIET,
+    )
+    rows = {(row["method"], row["split"]): row for row in result["tuned"]}
+    assert len(rows) == len(result["tuned"]) == len(expected["runs"]) == 9
+    for run in expected["runs"]:
+        row = rows[run["score"].removeprefix("radius_"), run["split"]]
+        assert row["temperature"] == run["hyperparameters"].get("temperature")
+        for name in ("images", "errors", "auroc", "fpr_at_tpr", "aurc", "accuracy"):
+            assert row[name] == run[name]
+    aurc = torch.tensor([1000 * rows["fast", split]["aurc"] for split in range(3)])
+    temperatures = " ".join(f"{rows['fast', split]['temperature']:g}" for split in range(3))
+    page = (tmp_path / "bench" / "bench.md").read_text(encoding="utf-8")
+    assert f"| fast | {temperatures} | " in page
+    assert f"{aurc.double().mean():.2f} ± {aurc.double().std():.2f}" in page
+    assert "images, T tuned on 20% of the whole test set" in page
+
+
+def test_what_a_training_is_not_measured_on(trained, tmp_path):
+    with pytest.raises(ValueError, match="normalize must not be given for the folder of a trai"):
+        load(replace(QUICK, model=str(trained), normalize="cifar10"))
+    (tmp_path / "all").mkdir()
+    for name in ("rat_3", "rat_4"):
+        shutil.copytree(trained, tmp_path / "all" / name)
+    with pytest.raises(ValueError, match=r"must be the folder of one training, and .* holds 2"):
+        load(replace(QUICK, model=str(tmp_path / "all")))
+    with pytest.raises(ValueError, match="data must have images to tune on and others to test on"):
+        replace(QUICK, data="some.npz", tuning="rat")
+    with pytest.raises(ValueError, match="tuning must be one of heldout, rat, got 'test'"):
+        replace(QUICK, tuning="test")
+    with pytest.raises(ValueError, match=r"quoted as in a shell, got .*: No closing quotation"):
+        replace(QUICK, data="digits 'noise=1")
+
+
 # -------------------------------------------------------------------------------- wrong arguments
 
 
@@ -312,8 +397,8 @@ def test_own_data(tmp_path):
         (["--methods", "bs,bs"], 2, "methods must name each once, and bs is there twice"),
         (["--batch", "4", "4"], 2, "batch must name each once, and 4 is there twice"),
         (["--size", "99999999"], 2, "samples * size**2 must be at most 4294967296, got samples 16"),
-        (["--methods", "fast,quick"], 2, f"methods must be among {', '.join(METHODS)}, got"),
-        (["--dtype", "int8"], 2, "dtype must be among float32, bfloat16, float16, got 'int8'"),
+        (["--methods", "fast,quick"], 2, f"methods must be one of {', '.join(METHODS)}, got"),
+        (["--dtype", "int8"], 2, "dtype must be one of float32, bfloat16, float16, got 'int8'"),
         (["--device", "tpu"], 2, "device must be cpu, cuda or cuda:N, got 'tpu'"),
         (["--device", "cuda:99"], 2, "device must be one that is here"),
         (["--data", "cifar"], 2, "or a file NAME.npz, got 'cifar'; did you mean cifar10?"),
@@ -414,8 +499,10 @@ def test_data_that_a_recipe_can_name(tmp_path, monkeypatch):
         load(replace(settings, samples=61))
     with pytest.raises(ValueError, match=r"must have a test split, and mine\.py:f n=4 test=f"):
         load(replace(settings, data="mine.py:f n=4 test=false"))
-    loud = load(replace(QUICK, model="rrfast.data:digits_cnn", data="digits noise=0.9", samples=9))
-    plain = load(replace(QUICK, model="rrfast.data:digits_cnn", data="digits", samples=9))
+    loud = load(
+        replace(QUICK, model="rrfast.models:digits_cnn", data="digits noise=0.9", samples=9)
+    )
+    plain = load(replace(QUICK, model="rrfast.models:digits_cnn", data="digits", samples=9))
     assert loud.x.std() > plain.x.std()
 
 

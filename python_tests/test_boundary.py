@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from waiting import Calls
 
 import rrfast
-from rrfast import reading
-from rrfast.radius.boundary import contenders
+from rrfast import _reading
+from rrfast.methods.boundary import contenders
 
 FEATURES = 40
 WALKS = ("fab", "deepfool")
@@ -236,7 +236,7 @@ def test_fab_asks_the_device_for_nothing(
     trained: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No value comes to the host, and no shape depends on one, but for the box at first."""
-    monkeypatch.setattr(reading, "is_on_host", lambda _: False)  # as a GPU's tensors are not
+    monkeypatch.setattr(_reading, "is_on_host", lambda _: False)  # as a GPU's tensors are not
     for method, waits in (("fab", False), ("deepfool", True)):
         rrfast.radius(trained, images[:3], method=method, steps=2, bounds=(0, 1))
         with Calls() as calls:

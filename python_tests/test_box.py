@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from waiting import Calls
 
 import rrfast
-from rrfast import attacks, ops, reading, scores
+from rrfast import _reading, attacks, ops, scores
 from rrfast import objectives as training
-from rrfast.box import within
-from rrfast.radius import METHODS
+from rrfast.engine.box import within
+from rrfast.methods import METHODS
 
 Door = Callable[[nn.Module, Tensor, Any, Any], Any]
 
@@ -181,7 +181,7 @@ def test_on_a_device_the_first_call_looks_and_later_ones_are_nan(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A CPU that counts as a device: no number of a point outside, and no wait for it."""
-    monkeypatch.setattr(reading, "is_on_host", lambda _: False)
+    monkeypatch.setattr(_reading, "is_on_host", lambda _: False)
     model, outside = network(), images()
     outside[0, 1, 2, 3] = 1.5
     with pytest.raises(ValueError, match="must lie within bounds"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rrfast.checks import check_labels
+from rrfast._checks import check_labels
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.int64], ids=str)

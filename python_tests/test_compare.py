@@ -15,7 +15,7 @@ import rrfast
 from rrfast.metrics import METRICS
 from rrfast.scores import MSR, SCORES, Energy, RelU, Score, tune
 from rrfast.scores.comparison import COMPARED, DECIDING
-from rrfast.scores.named import named
+from rrfast.scores.registry import score_named
 from rrfast.scores.score import Scored
 
 QUIET: dict[str, Any] = {"timing": False, "progress": False}
@@ -300,7 +300,7 @@ BAD = {
     "no class": ([(torch.eye(3), torch.tensor([0, 3, 1]))], {}, "from 0 to 2, and has 3 in row 1"),
     "one name": (None, {"scores": "msr"}, "several names or scores, got str 'msr'"),
     "unknown": (None, {"scores": ["mrs"]}, "did you mean msr"),
-    "a class": (None, {"scores": [MSR]}, "rrfast.scores.Score or names of them"),
+    "a class": (None, {"scores": [MSR]}, "score must be a name, a rrfast.scores.Score or a method"),
     "twice": (None, {"scores": ["energy", Energy()]}, "energy is there twice"),
     "not MSR": (None, {"scores": {"msr": Energy()}}, "MSR by the name msr"),
     "metric": (None, {"metric": "fpr_at_tpr"}, "metric must be one of aurc, augrc, auroc"),
@@ -324,7 +324,7 @@ def test_bad_input_gets_a_sentence(case: str):
 
 def test_names_of_scores(network):
     model, x, y = network
-    scores = ["msr+eps", MSR(temperature=2.0), Energy(), named("odin", SCORES)]
+    scores = ["msr+eps", MSR(temperature=2.0), Energy(), score_named("odin")]
     result = rrfast.compare(model, batches(x, y), scores, **QUIET)
     assert {row.name for row in result.table} == {
         *("msr", "msr+eps", "MSR(temperature=2.0)", "energy", "odin")
@@ -358,14 +358,14 @@ def test_the_bar_waits(monkeypatch: pytest.MonkeyPatch):
     """A terminal sees nothing of what takes less than two seconds."""
     from rich.progress import Progress
 
-    from rrfast import progress
+    from rrfast import _progress
 
     started: list[float] = []
     clock = iter([0.0, 1.0, 1.9, 2.1])
     monkeypatch.setenv("FORCE_COLOR", "1")  # what makes a terminal of any stream
-    monkeypatch.setattr(progress, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(_progress, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(Progress, "start", lambda self: started.append(self.tasks[0].completed))
-    with progress.batches_bar(range(3), True, after=2.0) as advance:
+    with _progress.batches_bar(range(3), True, after=2.0) as advance:
         for _ in range(3):
             advance(10, 1)
     assert started == [3]

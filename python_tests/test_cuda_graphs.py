@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import rrfast
 from rrfast import RadiusEstimator
-from rrfast.graphs import LIMIT, PATIENCE, CaptureError
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
+from rrfast.methods.cuda_graphs import LIMIT, PATIENCE, CaptureError
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
@@ -150,7 +150,7 @@ def test_captures_in_two_threads() -> None:
 def test_capture_while_a_loader_pins_memory() -> None:
     model, x = cuda_model(), images(200)
     loader = DataLoader(TensorDataset(x, torch.arange(200)), batch_size=16, pin_memory=True)
-    radius = RadiusEstimator(model).score(loader)  # captures at the third batch
+    radius = RadiusEstimator(model).predict(loader)  # captures at the third batch
     expected = [rrfast.radius(model, part.cuda()) for part in x.split(16)]
     assert torch.equal(radius, torch.cat(expected).cpu())
 

@@ -14,7 +14,8 @@ import torch
 from rich.console import Console
 
 from rrfast import cli, demo
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
+from rrfast.models import digits_cnn
 
 QUICK = replace(demo.SMOKE, epochs=1)
 
@@ -48,7 +49,7 @@ def test_json(smoke):
     assert len(runs) == len(result["runs"]) == 2 * 2 * 4
     # The statistics are those of the runs beside them.
     for row in result["summary"]:
-        for column in demo.COLUMNS:
+        for column in (column.what for column in demo.COLUMNS):
             own = [runs[seed, row["training"], row["score"]][column] for seed in (0, 1)]
             assert row[column]["mean"] == pytest.approx(statistics.fmean(own))
             assert row[column]["std"] == pytest.approx(statistics.stdev(own))

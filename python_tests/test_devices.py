@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
 
 #: Methods whose host waits for the device, to compact the batch.
 WAITING = {"deepfool"}

@@ -301,4 +301,9 @@ def test_errors_say_what_is_expected(model: nn.Module) -> None:
         distal_noise(3, 5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch must be an integer of at least 1"):
         distal_examples(model, 3, SHAPE, batch=0)
+    for bounds in ((0.0, 0.5), (torch.tensor([0.2]), 1.0)):
+        with pytest.raises(ValueError, match=r"noise must lie within bounds=.*, got values from 0"):
+            distal_examples(model, 3, SHAPE, attack=Distal(bounds=bounds))
+    with pytest.raises(ValueError, match="bounds must have lower <= upper"):
+        distal_examples(model, 3, SHAPE, attack=Distal(bounds=torch.tensor([[1.0], [0.0]])))
     assert Distal().loss in LOSSES

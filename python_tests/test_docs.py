@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 import rrfast
+from rrfast.methods import METHODS
 from rrfast.metrics import METRICS, convention
-from rrfast.metrics.convention import _SENTENCES
-from rrfast.radius import METHODS
+from rrfast.metrics.conventions import _SENTENCES
 from rrfast.scores import DEFAULT, SCORES, score_grid
 from rrfast.train import load_recipe
 
@@ -168,25 +168,86 @@ def test_what_implements_a_paper_is_there(path: Path) -> None:
         load_recipe(recipe)
 
 
-#: Equations, tables and figures that a paper has; a row says "Eq. 1, 2", "Fig. 9 to 12" and so on.
-NUMBERED = {"acet": {"Eq.": 13, "Table": 2, "Fig.": 12}}
+#: What a paper has of each; a row says "Eq. 1, 2", "Fig. 9 to 12" and so on.
+NUMBERED = {
+    "rat": {"Eq.": 12, "Algorithm": 2, "Table": 5, "Fig.": 4},
+    "irat": {"Eq.": 23, "Algorithm": 1, "Table": 8, "Fig.": 4},
+    "acet": {"Eq.": 13, "Table": 2, "Fig.": 12},
+    "odin": {"Eq.": 4, "Table": 3, "Fig.": 11},
+}
+#: Those whose numbers have a letter.
+LETTERED = {"rat": ("Eq. B.1", "Table B.1", "Table B.2", "Fig. B.1", "C.2")}
 
 
-@pytest.mark.parametrize("paper", NUMBERED)
-def test_every_part_of_a_paper_has_its_row_and_no_cell_is_empty(paper: str) -> None:
-    text = (ROOT / "docs" / "papers" / f"{paper}.md").read_text(encoding="utf-8")
-    part = text.split("\n## What is implemented\n")[1].split("\n## ")[0]
-    rows = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("|")]
-    assert {len(cells) for cells in rows} == {4}
-    assert all(cell.strip() for cells in rows for cell in cells)
-    for kind, count in NUMBERED[paper].items():
-        found: set[int] = set()
-        for cells in rows:
-            for listed in re.findall(rf"{re.escape(kind)} (\d+(?:(?:, | to )\d+)*)", cells[0]):
-                for some in listed.split(", "):
-                    ends = [int(number) for number in some.split(" to ")]
-                    found |= {*range(ends[0], ends[-1] + 1)}
-        assert found >= {*range(1, count + 1)}, f"{paper}.md has no row for every {kind}"
+def rows_of_a_paper(page: str) -> list[list[str]]:
+    """The cells of every table whose first column is "in the paper"."""
+    rows: list[list[str]] = []
+    for table in re.findall(r"(?:^\|.*\|\n)+", page, flags=re.MULTILINE):
+        head, _, *lines = [
+            [cell.strip() for cell in line.strip("|\n").split(" | ")] for line in table.splitlines()
+        ]
+        if head[0] == "in the paper":
+            assert {len(cells) for cells in lines} == {len(head)}
+            rows += lines
+    return rows
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_every_part_of_a_paper_has_its_row_and_no_cell_is_empty(path: Path) -> None:
+    rows = rows_of_a_paper(path.read_text(encoding="utf-8"))
+    assert rows
+    assert all(cell for cells in rows for cell in cells)
+    names = " ".join(cells[0] for cells in rows)
+    for name in LETTERED.get(path.stem, ()):
+        assert name in names
+    for kind, count in NUMBERED.get(path.stem, {}).items():
+        plural = kind.removesuffix(".") + ("s?" if kind == "Table" else "")
+        listed = re.findall(rf"{plural}\.? ({NUMBERS})", names)
+        found = set().union(*map(numbers_of, listed))
+        assert found >= {*range(1, count + 1)}, f"{path.name} has no row for every {kind}"
+
+
+#: What may cite the errata.
+CITING = ("README.md", "docs/**/*.md", "rrfast/**/*.py", "rrfast/**/*.yaml", "python_tests/**/*.py")
+CITING += ("csrc/**/*.h", "csrc/**/*.c*", "benchmarks/**/*.py", "examples/**/*.py", "CHANGELOG.md")
+#: Numbers, alone, in a list or from one to another.
+NUMBERS = r"\d+(?:(?:,? and |, | to )\d+)*"
+
+
+def numbers_of(listed: str) -> set[int]:
+    """What "3, 5 to 7 and 9" names."""
+    ends = [[int(n) for n in one.split(" to ")] for one in re.split(r",? and |, ", listed)]
+    return {n for one in ends for n in range(one[0], one[-1] + 1)}
+
+
+def cited_in(path: Path) -> set[int]:
+    """The rows of the errata that a file names, in whichever of the forms that are in use."""
+    numbers: list[str] = []
+    for paragraph in path.read_text(encoding="utf-8").split("\n\n"):
+        text = " ".join(paragraph.split())
+        numbers += re.findall(rf"[Ee]rrata:? ({NUMBERS})", text)
+        numbers += re.findall(rf"errata\.md\), rows? ({NUMBERS})", text)
+        numbers += re.findall(rf"[Rr]ows? ({NUMBERS}) (?:of|are in) \[errata", text)
+        if path.name == "errata.md":
+            numbers += re.findall(rf"\brows? ({NUMBERS})", text)
+        # A list: the link, then a number and what it says, and so on, with semicolons between.
+        for listed in re.findall(r"\[[Ee]rrata(?:\.md)?\]\([^)]*\): (.*)", text):
+            numbers += re.findall(rf"(?:^|; )(?:row )?({NUMBERS}),", listed)
+    return {number for listed in numbers for number in numbers_of(listed)}
+
+
+def test_errata_are_numbered_without_a_gap_and_every_number_that_is_cited_is_there() -> None:
+    page = (ROOT / "docs" / "errata.md").read_text(encoding="utf-8")
+    rows = [int(number) for number in re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)]
+    assert sorted(rows) == [*range(1, len(rows) + 1)]
+    # What stands above a table is about the rows below it.
+    for part in re.split(r"^Rows? (?=\d)", page, flags=re.MULTILINE)[1:]:
+        below = {int(number) for number in re.findall(r"^\| (\d+) \|", part, flags=re.MULTILINE)}
+        assert below == numbers_of(re.findall(NUMBERS, part)[0]), part[:60]
+    cited = {path: cited_in(path) for pattern in CITING for path in ROOT.glob(pattern)}
+    assert {str(path): found - {*rows} for path, found in cited.items() if found - {*rows}} == {}
+    papers = set().union(*(cited[path] for path in PAPERS))
+    assert papers == {*rows}  # each is on the page of its paper
 
 
 def test_the_table_of_scores() -> None:

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import rrfast
 from rrfast import RadiusEstimator
 from rrfast import estimator as module
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -153,15 +153,15 @@ def test_score_is_the_radius_of_all_batches_in_order(
     loader = DataLoader(TensorDataset(*tensors), batch_size=8)  # the last has 6
     estimator = RadiusEstimator(model, method)
     expected = [rrfast.radius(model, part.to(device), method=method) for part in x.split(8)]
-    assert torch.equal(estimator.score(loader), torch.cat(expected).cpu())
-    assert torch.equal(estimator.score(x.split(8)), torch.cat(expected).cpu())
-    assert torch.equal(estimator.score(part for part in x.split(8)), torch.cat(expected).cpu())
+    assert torch.equal(estimator.predict(loader), torch.cat(expected).cpu())
+    assert torch.equal(estimator.predict(x.split(8)), torch.cat(expected).cpu())
+    assert torch.equal(estimator.predict(part for part in x.split(8)), torch.cat(expected).cpu())
 
 
 def test_score_with_all_that_is_known() -> None:
     model, x = convolutional(), images(10)
     estimator = RadiusEstimator(model, "bs", temperature=[0.5, 1.0], budget=6)
-    result = estimator.score(x.split(4), full_output=True)
+    result = estimator.predict(x.split(4), full_output=True)
     expected = [estimator(part, full_output=True) for part in x.split(4)]
     for field in ("radius", "lower", "upper", "rival", "found", "prediction"):
         parts = [getattr(part, field) for part in expected]
@@ -171,10 +171,10 @@ def test_score_with_all_that_is_known() -> None:
 
 def test_score_of_empty_batches_among_others() -> None:
     estimator, x = RadiusEstimator(convolutional()), images(6)
-    result = estimator.score([x[:0], x[:4], x[4:]], full_output=True)
+    result = estimator.predict([x[:0], x[:4], x[4:]], full_output=True)
     assert result.radius.shape == (6,)
     assert (result.forwards, result.backwards) == (2, 1)
-    assert estimator.score([x[:0]]).shape == (0,)
+    assert estimator.predict([x[:0]]).shape == (0,)
 
 
 def test_a_batch_is_waited_for_when_the_next_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_a_batch_is_waited_for_when_the_next_is_launched(monkeypatch: pytest.Mon
     monkeypatch.setattr(module._OnItsWay, "received", logged)
     estimator = RadiusEstimator(convolutional(), "grad")
     estimator.register_forward_hook(lambda *_: log.append("launched"))
-    estimator.score(images(9).split(3))
+    estimator.predict(images(9).split(3))
     assert log == ["launched", "launched", "received", "launched", "received", "received"]
 
 
@@ -202,7 +202,7 @@ def test_score_keeps_no_batch() -> None:
             alive.append(weakref.ref(x))
             yield x
 
-    RadiusEstimator(convolutional()).score(batches())
+    RadiusEstimator(convolutional()).predict(batches())
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_score_keeps_no_batch() -> None:
 )
 def test_mistakes_in_loaders(loader: Any, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
-        RadiusEstimator(convolutional()).score(loader)
+        RadiusEstimator(convolutional()).predict(loader)
 
 
 @pytest.mark.parametrize("sized", [True, False])
@@ -231,9 +231,9 @@ def test_a_bar_where_there_is_a_terminal(monkeypatch: pytest.MonkeyPatch, sized:
         (False, True, False),
     ):
         console = functools.partial(Console, file=screen, force_terminal=terminal, width=80)
-        monkeypatch.setattr("rrfast.progress.Console", console)
+        monkeypatch.setattr("rrfast._progress.Console", console)
         screen.truncate(0)
-        estimator.score(parts if sized else (part for part in parts), progress=progress)
+        estimator.predict(parts if sized else (part for part in parts), progress=progress)
         assert ("images/s" in screen.getvalue()) == seen
         assert ("/3" in screen.getvalue()) == (seen and sized)
 
@@ -259,7 +259,7 @@ def test_a_function_is_no_submodule() -> None:
     inner = convolutional().eval()
     estimator = RadiusEstimator(lambda x: 1 * inner(x))
     assert torch.equal(estimator(images(4)), rrfast.radius(inner, images(4)))
-    assert torch.equal(estimator.score([images(4)]), estimator(images(4)))
+    assert torch.equal(estimator.predict([images(4)]), estimator(images(4)))
     assert not estimator.state_dict()
     assert "model=<function" in repr(estimator)
 

@@ -26,10 +26,11 @@ pytest.importorskip("matplotlib")
 import rrfast
 import rrfast.scores.entropy
 from rrfast import cli
+from rrfast._tables import Block, markdown, settings
 from rrfast.bench import report as bench
-from rrfast.data import CORRUPTIONS, Split, corrupt, digits, digits_cnn
-from rrfast.evaluate import Subject, drawing, misd, report, subjects
-from rrfast.evaluate.division import Division, Part, divide
+from rrfast.data import CORRUPTIONS, Split, corrupt, digits
+from rrfast.data.splits import Division, Part, divide
+from rrfast.evaluate import TrainedModel, drawing, misd, trained_models
 from rrfast.evaluate.misd import choice, claims, figures, tables
 from rrfast.evaluate.misd.appraisal import (
     COVERAGES,
@@ -37,8 +38,8 @@ from rrfast.evaluate.misd.appraisal import (
     Options,
     _histogram,
     again,
-    appraise,
     corrupted,
+    evaluate_score,
     ground,
     standing,
     tuned,
@@ -46,12 +47,12 @@ from rrfast.evaluate.misd.appraisal import (
 )
 from rrfast.evaluate.misd.evaluate import _released
 from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
-from rrfast.evaluate.summary import at, paired, spread
+from rrfast.evaluate.observations import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
-from rrfast.models import Normalize
+from rrfast.models import Normalize, digits_cnn
+from rrfast.report import report
 from rrfast.scores import ODIN, SCORES, TEMPERATURES, Preprocessed, Radius, RelU, Score
-from rrfast.scores.named import named
-from rrfast.tables import Block, markdown, settings
+from rrfast.scores.registry import score_named
 from rrfast.train import TASKS, Task, dump_recipe, load_recipe, train_variants
 
 CPU = torch.device("cpu")
@@ -75,7 +76,7 @@ def evaluated(
     out = tmp_path_factory.mktemp("evaluated")
     console = Console(record=True, width=140, file=io.StringIO())
     result = misd.evaluate(
-        subjects([trainings]),
+        trained_models([trainings]),
         out,
         scores=("msr", "odin", "relu+eps", "radius_fast"),
         draws=20,
@@ -158,7 +159,7 @@ def test_bad_divisions(tmp_path: Path) -> None:
         ValueError, match=r"data must have a validation split to tune on, and has none$"
     ):
         divide(task, "heldout", 0)
-    subject = Subject("mine", 0, lambda: (digits_cnn(), task))
+    subject = TrainedModel("mine", 0, lambda: (digits_cnn(), task))
     with pytest.raises(ValueError, match=r"mine, seed 0: data must .*; .* --tuning rat, tunes"):
         misd.evaluate([subject], tmp_path, console=QUIET)
     assert len(divide(task, "rat", 0)) == 3
@@ -179,7 +180,7 @@ def test_a_row_is_what_the_score_gives(on: Any) -> None:
         probability = on.model(x).double().softmax(dim=1).amax(dim=1)
     assert torch.equal(on.correct, correct)
     torch.testing.assert_close(on.probability, probability, rtol=1e-12, atol=0)
-    row = appraise("odin", on, OPTIONS)
+    row = evaluate_score("odin", on, OPTIONS)
     assert set(row["hyperparameters"]) == {"temperature", "eps"}
     score = ODIN(**row["hyperparameters"])(on.model, x)
     for metric, function in METRICS.items():
@@ -217,12 +218,12 @@ def test_what_is_said_of_a_network(on: Any, trainings: Path, tmp_path: Path) -> 
     assert train_accuracy(on, Split(x, y), 300) == on.correct.double().mean().item()
     for scores, keys in ((("msr",), ["train_accuracy"]), (("radius_grad",), list(tables.NETWORK))):
         options: dict[str, Any] = {"scores": scores, "draws": 0, "console": QUIET}
-        [row] = misd.evaluate(subjects([trainings / "rat_0"]), tmp_path, **options)["runs"]
+        [row] = misd.evaluate(trained_models([trainings / "rat_0"]), tmp_path, **options)["runs"]
         assert list(row["network"]) == keys
 
 
 def test_radii_are_counted(on: Any) -> None:
-    row = appraise("radius_fast", on, Options(draws=0, sensitivity=False))
+    row = evaluate_score("radius_fast", on, Options(draws=0, sensitivity=False))
     assert (row["intervals"], row["temperature"]) == ({}, {})
     x = on.division.test.data.x
     radius = SCORES["radius_fast"].at(**row["hyperparameters"])(on.model, x)
@@ -233,12 +234,12 @@ def test_radii_are_counted(on: Any) -> None:
 
 
 def test_scores_by_name() -> None:
-    assert named("relu+eps", SCORES).grids.keys() == {"temperature", "eps"}
-    assert isinstance(named("msr+eps", SCORES), Preprocessed)
+    assert score_named("relu+eps").grids.keys() == {"temperature", "eps"}
+    assert isinstance(score_named("msr+eps"), Preprocessed)
     with pytest.raises(ValueError, match=r"got 'radius_fats'; did you mean radius_fast\?"):
-        named("radius_fats", SCORES)
+        score_named("radius_fats")
     with pytest.raises(ValueError, match="goes behind a score of the logits"):
-        named("radius_fast+eps", SCORES)
+        score_named("radius_fast+eps")
 
 
 def test_relu_is_fitted_on_one_half_and_tuned_on_the_other(on: Any) -> None:
@@ -265,7 +266,7 @@ def test_a_score_of_nan_has_no_metric(on: Any) -> None:
     whole = torch.arange(len(task.test.y))
     division = Division(Part(task.validation, bright.nonzero()[:, 0]), Part(task.test, whole))
     basis = ground(Sometimes(), division, 0, CPU, 300)
-    row = appraise("msr", basis, OPTIONS)
+    row = evaluate_score("msr", basis, OPTIONS)
     assert row["nan"] > 0
     assert math.isnan(row["aurc"])
     assert math.isnan(row["risk"][0])
@@ -307,7 +308,7 @@ def test_corruptions_of_cifar10_are_those_of_its_test_images(tmp_path: Path) -> 
     assert y.tolist() == [5, 0]
     # Before any work, for data that are not CIFAR-10's.
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
-    other = Subject("other", 0, lambda: (model, task._replace(released=None)))
+    other = TrainedModel("other", 0, lambda: (model, task._replace(released=None)))
     with pytest.raises(ValueError, match="corruptions must be made here for this data"):
         misd.evaluate([other], tmp_path / "out", corruptions=tmp_path, console=QUIET)
     assert list((tmp_path / "out" / "parts").iterdir()) == []
@@ -361,17 +362,17 @@ def test_what_is_done_is_not_done_again(
     asked = {"draws": 20, "corruptions": True, "console": QUIET}
     done: list[str] = []
     module = misd.evaluate.__globals__
-    real = module["appraise"]
+    real = module["evaluate_score"]
     monkeypatch.setitem(
-        module, "appraise", lambda name, *rest: done.append(name) or real(name, *rest)
+        module, "evaluate_score", lambda name, *rest: done.append(name) or real(name, *rest)
     )
     scores = ("msr", "odin", "relu+eps", "radius_fast")
-    result = misd.evaluate(subjects([trainings]), out, scores=scores, **asked)
+    result = misd.evaluate(trained_models([trainings]), out, scores=scores, **asked)
     assert done == []
     assert result["runs"] == evaluated[1]["runs"]
     # One more score costs that score; another model is another question.
     pnorm = "max_logit_pnorm"  # one of its points is no number
-    more = misd.evaluate(subjects([trainings]), out, scores=(*scores, pnorm), **asked)
+    more = misd.evaluate(trained_models([trainings]), out, scores=(*scores, pnorm), **asked)
     assert done == [pnorm] * 4
     # How scores stand hangs on which there are, and so does the clock that their times are on.
     together = ("less_msr", "behind", "milliseconds")
@@ -390,7 +391,7 @@ def test_what_is_done_is_not_done_again(
         next(iter(state.values())).mul_(1.01)
         torch.save(state, path)
         misd.evaluate(
-            subjects([trainings / "rat_0"]), out, scores=("msr",), draws=20, console=QUIET
+            trained_models([trainings / "rat_0"]), out, scores=("msr",), draws=20, console=QUIET
         )
         assert done == [pnorm] * 4 + ["msr"]
     finally:
@@ -402,7 +403,7 @@ def test_a_score_of_other_options_is_another_score(
 ) -> None:
     """What is kept under a name is of its options: another step or another grid is asked again."""
     task = TASKS["digits"](seed=3, train=100, validation=60)
-    one = Subject("mine", 0, lambda: (digits_cnn(3).eval(), task))
+    one = TrainedModel("mine", 0, lambda: (digits_cnn(3).eval(), task))
 
     def row(name: str, score: Score | None = None) -> dict[str, Any]:
         if score is not None:
@@ -424,12 +425,12 @@ def test_what_the_weights_do_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     def rows(mean: float) -> list[dict[str, Any]]:
         model = nn.Sequential(Normalize([mean], [0.5]), net)
-        one = Subject("mine", 0, lambda: (model, task))
+        one = TrainedModel("mine", 0, lambda: (model, task))
         return misd.evaluate([one], tmp_path, scores=("msr",), draws=0, console=QUIET)["runs"]
 
     first, second = rows(0.0), rows(0.5)
     assert first[0]["aurc"] != second[0]["aurc"]
-    monkeypatch.setitem(misd.evaluate.__globals__, "appraise", pytest.fail)
+    monkeypatch.setitem(misd.evaluate.__globals__, "evaluate_score", pytest.fail)
     assert rows(0.5) == second
 
 
@@ -449,10 +450,10 @@ def test_a_folder_of_cifar10c_costs_the_corruptions_alone(
         return Split((task.test.x + shift).clamp(0, 1), task.test.y)
 
     monkeypatch.setitem(module, "cifar10c", made)
-    one = Subject("mine", 0, lambda: (digits_cnn(3).eval(), task))
+    one = TrainedModel("mine", 0, lambda: (digits_cnn(3).eval(), task))
     asked = {"scores": ("msr",), "draws": 0, "console": QUIET}
     [clean] = misd.evaluate([one], tmp_path, **asked)["runs"]
-    monkeypatch.setitem(module, "appraise", pytest.fail)
+    monkeypatch.setitem(module, "evaluate_score", pytest.fail)
     found = {}
     for folder in (tmp_path / "a", tmp_path / "b", True):
         [row] = misd.evaluate([one], tmp_path, corruptions=folder, **asked)["runs"]
@@ -463,7 +464,7 @@ def test_a_folder_of_cifar10c_costs_the_corruptions_alone(
 
 def test_three_divisions_of_one_test_set(trainings: Path, tmp_path: Path) -> None:
     result = misd.evaluate(
-        subjects([trainings / "rat_0"]),
+        trained_models([trainings / "rat_0"]),
         tmp_path,
         scores=("msr", "radius_grad"),
         protocol="rat",
@@ -480,7 +481,7 @@ def test_three_divisions_of_one_test_set(trainings: Path, tmp_path: Path) -> Non
 
 def test_a_single_run_has_intervals(trainings: Path, tmp_path: Path) -> None:
     misd.evaluate(
-        subjects([trainings / "rat_0"]),
+        trained_models([trainings / "rat_0"]),
         tmp_path,
         scores=("msr", "energy"),
         draws=50,
@@ -517,20 +518,20 @@ def test_names_of_trainings(tmp_path: Path) -> None:
     """Seeds of one training stay together, and a number that is no seed stays."""
     seeds = [_training(tmp_path / "a" / f"rat_{s}", f"training.seed={s}") for s in (0, 1)]
     other = _training(tmp_path / "b" / "large", "objective.eps=0.2")
-    assert [s.training for s in subjects([*seeds, other])] == ["rat", "rat", "large"]
+    assert [s.training for s in trained_models([*seeds, other])] == ["rat", "rat", "large"]
     same = [_training(tmp_path / "b" / f"rat_{s}", f"training.seed={s}") for s in (0, 1)]
-    found = [(s.training, s.seed) for s in subjects([*seeds, *same])]
+    found = [(s.training, s.seed) for s in trained_models([*seeds, *same])]
     assert found == [("a/rat", 0), ("a/rat", 1), ("b/rat", 0), ("b/rat", 1)]
     steps = [_training(tmp_path / f"eps_{n}", f"objective.eps=0.{n}") for n in (1, 2)]
-    assert [s.training for s in subjects(steps)] == ["eps_1", "eps_2"]
+    assert [s.training for s in trained_models(steps)] == ["eps_1", "eps_2"]
     turned = _training(tmp_path / "turned", "objective.mode=reverse_at", "objective.mixup=1.0")
-    assert [s.training for s in subjects([turned])] == ["ReverseAT + Mixup"]
+    assert [s.training for s in trained_models([turned])] == ["ReverseAT + Mixup"]
     # IRAT's signs as printed are a training of their own beside ours, and come last.
     for signs in ("false", "true"):
         text = dump_recipe(load_recipe("digits_irat", [f"objective.printed={signs}"]))
         (tmp_path / "signs" / signs).mkdir(parents=True)
         (tmp_path / "signs" / signs / "recipe.yaml").write_text(text)
-    names = [s.training for s in subjects([tmp_path / "signs"])]
+    names = [s.training for s in trained_models([tmp_path / "signs"])]
     assert names == ["MAIL + reweighting", "MAIL + reweighting (as printed)"]
 
 
@@ -538,22 +539,22 @@ def test_other_data_of_a_training_tests_on_no_image_that_it_was_trained_on(tmp_p
     """The seed and the sizes stay what they were, as they say which images those are."""
     folder = _training(tmp_path / "one", "data.seed=7", "data.train=100", "training.seed=1")
     for data in ({"name": "digits", "noise": 0.3}, {"name": "digits", "seed": 7, "train": 100}):
-        [one] = subjects([folder], data=data)
+        [one] = trained_models([folder], data=data)
         assert "seed=7" in one.data
         assert "train=100" in one.data
     for moved, value in (("seed", 1), ("train", 400), ("validation", 100)):
         with pytest.raises(
             ValueError, match=rf"data must leave {moved}=\d+ as it was .* got {value}"
         ):
-            subjects([folder], data={"name": "digits", moved: value})
-    [elsewhere] = subjects([folder], data={"name": "synthetic"})
+            trained_models([folder], data={"name": "digits", moved: value})
+    [elsewhere] = trained_models([folder], data={"name": "synthetic"})
     assert elsewhere.data == "synthetic"
 
 
 def test_what_is_evaluated(
     trainings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = subjects([trainings])
+    found = trained_models([trainings])
     assert [(s.training, s.seed) for s in found] == [
         ("Standard", 0),
         ("Standard", 1),
@@ -565,19 +566,19 @@ def test_what_is_evaluated(
     import shutil
 
     shutil.copytree(trainings / "rat_0", tmp_path / "larger_eps_0")
-    both = subjects([trainings / "rat_0", tmp_path / "larger_eps_0"])
+    both = trained_models([trainings / "rat_0", tmp_path / "larger_eps_0"])
     assert [s.training for s in both] == ["rat", "larger_eps"]
     with pytest.raises(ValueError, match="models must differ in training or seed"):
-        subjects([trainings / "rat_0", trainings / "rat_0"])
+        trained_models([trainings / "rat_0", trainings / "rat_0"])
     with pytest.raises(ValueError, match="data must be named for a model"):
-        subjects(["rrfast.data:digits_cnn"])
+        trained_models(["rrfast.models:digits_cnn"])
     for nothing in ("nofolder", tmp_path / "no" / "last.pt"):
         with pytest.raises(ValueError, match=r"' is neither a folder nor a model: give the folder"):
-            subjects([nothing])
+            trained_models([nothing])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty has no recipe\.yaml"):
-        subjects([tmp_path / "empty"])
-    with pytest.raises(ValueError, match="subjects must hold at least one"):
+        trained_models([tmp_path / "empty"])
+    with pytest.raises(ValueError, match="trained_models must hold at least one"):
         misd.evaluate([], tmp_path)
     for wrong, said in (
         ({"scores": ()}, "scores must hold at least one name"),
@@ -595,12 +596,12 @@ def test_what_is_evaluated(
         misd.evaluate(found, tmp_path / "nothing")
     monkeypatch.delenv("WORLD_SIZE")
     assert not (tmp_path / "nothing").exists()
-    [one] = subjects(["rrfast.data:digits_cnn"], data={"name": "digits", "noise": 0.0})
+    [one] = trained_models(["rrfast.models:digits_cnn"], data={"name": "digits", "noise": 0.0})
     model, task = one.load()
     assert (model.training, one.data) == (False, "digits noise=0.0")
     assert task.test.x.shape == (1197, 1, 8, 8)
     result = misd.evaluate(
-        [Subject("mine", 7, lambda: (model, task))],
+        [TrainedModel("mine", 7, lambda: (model, task))],
         tmp_path,
         scores=("msr",),
         draws=0,
@@ -615,7 +616,9 @@ def test_what_is_evaluated(
 def test_the_first_table_is_that_of_compare(on: Any) -> None:
     """The same intervals, the same choice and the same sentence, of scores with nothing to tune."""
     scores, draws = ("msr", "max_logit", "margin", "radius_grad"), 200
-    said = {name: appraise(name, on, Options(draws=draws, sensitivity=False)) for name in scores}
+    said = {
+        name: evaluate_score(name, on, Options(draws=draws, sensitivity=False)) for name in scores
+    }
     values = {name: unpacked(row.pop("values")) for name, row in said.items()}
     stand = standing(values, on, draws)
     who = {"training": "mine", "seed": 0, "split": 0, "outliers": 0}
@@ -764,12 +767,12 @@ def test_what_is_said_of_the_claims() -> None:
         "It suffers less from over-confidence",
     }
     assert {c.found.verdict for c in found} == {-1}
-    assert [c.other for c in found if "on T" in c.claim.sentence] == ["odin"]  # MSR has no T
+    assert [c.row for c in found if "on T" in c.claim.sentence] == [("odin",)]  # MSR has no T
     # Three errors above 0.99 are too few to say anything.
     assert {c.claim.unit for c in found if "over-conf" in c.claim.sentence} == {
         "AUROC % lost where p is above 0.9"
     }
-    lost = next(c for c in found if "over-conf" in c.claim.sentence and c.other == "msr")
+    lost = next(c for c in found if "over-conf" in c.claim.sentence and c.row == ("msr",))
     assert lost.found.mean == pytest.approx(0.051 - 0.1)
     swing = next(c for c in found if "on T" in c.claim.sentence)
     assert swing.found.mean == pytest.approx(1.101 - 2.0)
@@ -779,7 +782,7 @@ def test_what_is_said_of_the_claims() -> None:
     turn = {"radius_fast": "msr", "msr": "radius_fast", "odin": "odin"}
     worse = [{**row, "score": turn[row["score"]]} for row in better]
     verdicts = {
-        (c.claim.sentence, c.other): c.found.verdict for c in claims.comparisons({"runs": worse})
+        (c.claim.sentence, *c.row): c.found.verdict for c in claims.comparisons({"runs": worse})
     }
     assert verdicts["The radius finds errors better", "msr"] == 1
     assert "(the paper: all): Standard 0." in "\n".join(claims.sentences({"runs": worse}))
@@ -1027,21 +1030,30 @@ def test_a_bar_in_a_name_ends_no_cell() -> None:
     assert page.splitlines()[2:] == ["| a\\|b | n |", "| --- | --: |", "| **c\\|d** | 1 |"]
 
 
-def test_the_page_of_committed_results(tmp_path: Path) -> None:
-    """An ablation and a benchmark beside an evaluation."""
-    root = Path(__file__).parents[1]
-    if not (root / "docs" / "ablate").is_dir():
+#: What `rrfast bench` has left in the repository.
+BENCHMARKS = sorted(Path(__file__).parents[1].glob("benchmarks/results/*/bench-*"))
+
+
+@pytest.mark.parametrize("folder", BENCHMARKS, ids=lambda path: path.name)
+def test_the_page_of_a_committed_benchmark(folder: Path, tmp_path: Path) -> None:
+    """It is written from memory, and again from a file that has no infinity."""
+    result = json.loads((folder / "bench.json").read_text())
+    assert bench.markdown(result) == (folder / "bench.md").read_text()
+    report([folder], tmp_path / "page.html")
+    assert "Speed and worth" in (tmp_path / "page.html").read_text()
+
+
+def test_a_picture_that_is_a_link_is_in_no_report(tmp_path: Path) -> None:
+    """The page is handed on: it must not hold what a link in a folder of others leads to."""
+    folder, [given, *_] = tmp_path / "given", BENCHMARKS or [None]
+    if given is None:
         pytest.skip("the repository's results are not here")
-    out = tmp_path / "page.html"
-    report([root / "docs/ablate/digits", *root.glob("benchmarks/results/*/bench-digits")], out)
-    page = _Page()
-    page.feed(out.read_text())
-    assert "What each part of RAT does: digits" in page.text
-    assert "Speed and worth" in page.text
-    # A benchmark's page is written from memory, and again from a file that has no infinity.
-    for folder in root.glob("benchmarks/results/*/bench-*"):
-        result = json.loads((folder / "bench.json").read_text())
-        assert bench.markdown(result) == (folder / "bench.md").read_text()
+    folder.mkdir()
+    (folder / "bench.json").write_text((given / "bench.json").read_text())
+    (folder / "throughput.png").symlink_to(tmp_path / "mine.png")
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"throughput\.png must be a picture, and is a link"):
+        report([folder], tmp_path / "report.html")
 
 
 # --------------------------------------------------------------------------------- the commands
@@ -1065,13 +1077,13 @@ def test_the_commands(trainings: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
     assert cli.main(["evaluate", str(trainings / "rat_0"), "--scores", "mrs"]) == 2
     assert "did you mean msr?" in capsys.readouterr().err
-    assert cli.main(["evaluate", "rrfast.data:digits_cnn", "--out", str(out)]) == 2
+    assert cli.main(["evaluate", "rrfast.models:digits_cnn", "--out", str(out)]) == 2
     assert "data must be named" in capsys.readouterr().err
     assert cli.main(["evaluate", str(trainings / "rat_0"), "--severity", "6"]) == 2
     assert "severity must be from 1 to 5" in capsys.readouterr().err
     assert cli.main(["report", str(trainings)]) == 1
     assert "has no results" in capsys.readouterr().err
     data = ["--data", "digits", "train=100", "--tuning", "rat", "--scores", "msr", "--draws", "0"]
-    spec = ["evaluate", "rrfast.data:digits_cnn", *data, "--out", str(tmp_path / "spec")]
+    spec = ["evaluate", "rrfast.models:digits_cnn", *data, "--out", str(tmp_path / "spec")]
     assert cli.main(spec) == 0
     assert "digits train=100" in capsys.readouterr().out

@@ -20,24 +20,26 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from rrfast import cli
+from rrfast._results import plain
 from rrfast.attacks import DISTAL, Distal, distal_examples, distal_noise
-from rrfast.data import Split, digits_cnn
-from rrfast.evaluate import Subject, distal, report
+from rrfast.data import Split
+from rrfast.data.splits import Part, chosen
+from rrfast.evaluate import TrainedModel, distal
 from rrfast.evaluate.distal import figures, tables
 from rrfast.evaluate.distal.appraisal import (
     EDGES,
     SHARES,
     Confidences,
     Options,
-    appraise,
     asked,
     attacked,
+    evaluate_model,
     noise,
 )
 from rrfast.evaluate.distal.evaluate import _listed, _tensor
-from rrfast.evaluate.division import Part, chosen
 from rrfast.metrics import acceptance_threshold, false_acceptance
-from rrfast.results import plain
+from rrfast.models import digits_cnn
+from rrfast.report import report
 from rrfast.scores import MSR
 from rrfast.train import TASKS
 
@@ -48,9 +50,9 @@ ASKED = {"eps": 0.1, "steps": 3, "noise": 30, "images": 40, "draws": 20, "batch"
 
 
 @pytest.fixture(scope="module")
-def found(weights: dict[str, Tensor]) -> list[Subject]:
+def found(weights: dict[str, Tensor]) -> list[TrainedModel]:
     """Two trainings with two seeds: the network of `conftest`, moved a little."""
-    subjects = []
+    trained_models = []
     for i, training in enumerate(("AT", "CCAT")):
         for seed in (0, 1):
             model, generator = digits_cnn(), torch.Generator().manual_seed(2 * i + seed)
@@ -58,13 +60,13 @@ def found(weights: dict[str, Tensor]) -> list[Subject]:
             model.load_state_dict({k: v * (1 + 0.03 * noise[k]) for k, v in weights.items()})
             task = TASKS["digits"](seed=seed)
             pair = (model.eval(), task)
-            subjects.append(Subject(training, seed, partial(copy, pair), "digits"))
-    return subjects
+            trained_models.append(TrainedModel(training, seed, partial(copy, pair), "digits"))
+    return trained_models
 
 
 @pytest.fixture(scope="module")
 def evaluated(
-    found: list[Subject], tmp_path_factory: pytest.TempPathFactory
+    found: list[TrainedModel], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("distal")
     return out, distal.evaluate(found, out, **ASKED, console=QUIET)
@@ -73,7 +75,7 @@ def evaluated(
 # --------------------------------------------------------------------------------- what is measured
 
 
-def test_the_attacks_are_those_of_the_papers(found: list[Subject]) -> None:
+def test_the_attacks_are_those_of_the_papers(found: list[TrainedModel]) -> None:
     ce, other = OPTIONS.attack("ce"), OPTIONS.attack("other")
     assert (ce.loss, ce.start, ce.keep, ce.origin) == ("ce", "uniform", "error", True)
     assert (other.loss, other.start, other.momentum) == ("other", "uniform_norm", 0.9)
@@ -90,7 +92,7 @@ def test_the_attacks_are_those_of_the_papers(found: list[Subject]) -> None:
     assert float(wrong[1].mean()) > float(wrong[0].mean())
 
 
-def test_noise_is_that_of_distal_examples(found: list[Subject]) -> None:
+def test_noise_is_that_of_distal_examples(found: list[TrainedModel]) -> None:
     model, _ = found[0].load()
     for kind, start in (("uniform", "uniform_norm"), ("smoothed", "smoothed")):
         said = noise(model, kind, (1, 8, 8), OPTIONS)
@@ -106,7 +108,7 @@ def test_noise_is_that_of_distal_examples(found: list[Subject]) -> None:
         assert float((said["after"] > said["before"]).double().mean()) > 0.5
 
 
-def test_the_article_s_attack_and_smoothing(found: list[Subject], tmp_path: Path) -> None:
+def test_the_article_s_attack_and_smoothing(found: list[TrainedModel], tmp_path: Path) -> None:
     """Where it is asked for; and nothing that was kept of the other is used."""
     asked = ASKED | {"eps": 0.03, "noise": 5, "images": 5, "draws": 0}
     odds = {}
@@ -131,7 +133,7 @@ def test_the_article_s_attack_and_smoothing(found: list[Subject], tmp_path: Path
         distal.evaluate(found, tmp_path, distal_attack="pgd", console=QUIET)
 
 
-def test_what_is_wrong_is_attacked_too(found: list[Subject]) -> None:
+def test_what_is_wrong_is_attacked_too(found: list[TrainedModel]) -> None:
     """A wrong image below the threshold may be made sure of it."""
     model, task = found[0].load()
     part = chosen(task.test, None)
@@ -155,7 +157,7 @@ def confidences(seed: int, n: int, nan: bool) -> Confidences:
 def test_a_row_is_the_literal_loop(nan: bool) -> None:
     held, test, clean, ce, other = (confidences(s, 50, nan and s > 0) for s in range(5))
     odds = confidences(5, 40, nan).odds
-    row = appraise(held, test, clean, {"ce": ce, "other": other}, {"uniform": odds}, OPTIONS)
+    row = evaluate_model(held, test, clean, {"ce": ce, "other": other}, {"uniform": odds}, OPTIONS)
     tau = acceptance_threshold(held.odds, held.right, 0.99)
     assert row["threshold"] == tau
     assert row["probability"] == pytest.approx(1 / (1 + math.exp(-tau)), rel=1e-15)
@@ -193,13 +195,13 @@ def test_a_row_is_the_literal_loop(nan: bool) -> None:
 
 
 def test_the_threshold_is_of_the_validation_split_alone(
-    found: list[Subject], tmp_path: Path
+    found: list[TrainedModel], tmp_path: Path
 ) -> None:
     """And what is reported is of none of it."""
     model, task = found[0].load()
 
     def row(task: Any, name: str) -> dict[str, Any]:
-        one = Subject("one", 0, lambda: (model, task), "digits")
+        one = TrainedModel("one", 0, lambda: (model, task), "digits")
         return distal.evaluate([one], tmp_path / name, **ASKED, console=QUIET)["runs"][0]
 
     real = row(task, "a")
@@ -265,7 +267,7 @@ def counted(done: list[str], real: Any, model: Any, name: str, *rest: Any) -> An
 
 def test_what_is_done_is_not_done_again(
     evaluated: tuple[Path, dict[str, Any]],
-    found: list[Subject],
+    found: list[TrainedModel],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Another share that is to pass costs no attack; another radius does."""
@@ -276,7 +278,7 @@ def test_what_is_done_is_not_done_again(
             patch.setitem(module, name, pytest.fail)
         again = distal.evaluate(found, out, **ASKED, console=QUIET)
         assert again["runs"] == result["runs"]
-        lower = distal.evaluate(found, out, **ASKED, tpr=0.5, console=QUIET)["runs"]
+        lower = distal.evaluate(found, out, **ASKED, keep_correct=0.5, console=QUIET)["runs"]
         assert all(
             a["threshold"] > b["threshold"] for a, b in zip(lower, again["runs"], strict=True)
         )
@@ -323,7 +325,14 @@ def row_of(training: str, seed: int, fpr: float) -> dict[str, Any]:
 
 
 def test_the_claim_of_the_article() -> None:
-    options = {"tpr": 0.995, "noise": 1000, "eps": 0.03, "steps": 40, "restarts": 2, "draws": 0}
+    options = {
+        "keep_correct": 0.995,
+        "noise": 1000,
+        "eps": 0.03,
+        "steps": 40,
+        "restarts": 2,
+        "draws": 0,
+    }
     options["images"] = 1000
     for lower, verdict in ((0.0, "confirmed"), (0.98, "undecided")):
         rows = [row_of("PGD-AT", s, 1.0 - 0.01 * s) for s in range(3)]
@@ -388,13 +397,13 @@ def test_undefined_numbers_are_drawn_and_printed(
 # --------------------------------------------------------------------------------- the commands
 
 
-def test_errors_say_what_is_expected(found: list[Subject], tmp_path: Path) -> None:
+def test_errors_say_what_is_expected(found: list[TrainedModel], tmp_path: Path) -> None:
     for wrong, words in (
         ({"eps": 0}, "eps must be finite and greater than 0"),
         ({"steps": 0}, "steps must be an integer of at least 1"),
         ({"noise": 0}, "noise must be an integer of at least 1"),
         ({"images": 0}, "images must be an integer of at least 1"),
-        ({"tpr": 1.5}, "tpr must be above 0 and at most 1, got 1.5"),
+        ({"keep_correct": 1.5}, "keep_correct must be above 0 and at most 1, got 1.5"),
         ({"draws": -1}, "draws must be an integer of at least 0"),
         ({"checkpoints": ("best",)}, "checkpoints must be there for every model"),
     ):
@@ -404,12 +413,15 @@ def test_errors_say_what_is_expected(found: list[Subject], tmp_path: Path) -> No
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = ["evaluate", "rrfast.data:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
+    spec = ["evaluate", "rrfast.models:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
     asked_ = ["--protocol", "distal", "--eps", "0.1", "--steps", "2", "--noise", "12"]
-    assert cli.main([*spec, *asked_, "--images", "20", "--tpr", "0.995", "--draws", "10"]) == 0
+    assert (
+        cli.main([*spec, *asked_, "--images", "20", "--keep-correct", "0.995", "--draws", "10"])
+        == 0
+    )
     assert "FPR of noise at 99.5 % TPR %" in capsys.readouterr().out
     options = json.loads((tmp_path / "distal.json").read_text())["options"]
-    assert (options["tpr"], options["noise"], options["images"]) == (0.995, 12, 20)
+    assert (options["keep_correct"], options["noise"], options["images"]) == (0.995, 12, 20)
     assert cli.main([*spec, *asked_, "--curve", "0.1"]) == 2
     assert "--curve is an option of the protocol robust" in capsys.readouterr().err
 
@@ -419,7 +431,7 @@ def test_without_a_threshold_nothing_is_said_to_pass() -> None:
     held, test = confidences(1, 50, nan=False), confidences(2, 50, nan=False)
     broken = held._replace(odds=torch.full_like(held.odds, math.nan))
     noises = {"uniform": confidences(3, 50, nan=False).odds}
-    row = appraise(broken, test, test, {}, noises, OPTIONS)
+    row = evaluate_model(broken, test, test, {}, noises, OPTIONS)
     assert math.isnan(row["threshold"])
     assert math.isnan(row["accepted"])
     assert math.isnan(row["noise"]["uniform"]["fpr"])

@@ -26,32 +26,25 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from rrfast import cli
+from rrfast._tables import number
 from rrfast.data import Split, smoothed_noise
-from rrfast.evaluate import Subject, ood, report
-from rrfast.evaluate.division import Part
+from rrfast.data.splits import Part
+from rrfast.evaluate import TrainedModel, ood
+from rrfast.evaluate.claims import verdicts
+from rrfast.evaluate.observations import of
 from rrfast.evaluate.ood import appraisal, claims, figures, tables
-from rrfast.evaluate.ood.appraisal import (
-    ACCEPTED,
-    EDGES,
-    RATES,
-    Ground,
-    accuracies,
-    apart,
-    rates,
-    sure,
-    tuned,
-)
+from rrfast.evaluate.ood.appraisal import EvaluationData, apart, sure, tuned
+from rrfast.evaluate.ood.curves import ACCEPTED, EDGES, RATES, accuracies, rates
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.diagnostics import gradient_norm, separation
 from rrfast.evaluate.ood.distance import mmd
 from rrfast.evaluate.ood.effects import PAPER, best_step, effect_points, effects, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, made
 from rrfast.evaluate.ood.scaled_noise import TRIALS, scaled
-from rrfast.evaluate.summary import of
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
+from rrfast.report import report
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
 from rrfast.scores.tuning import grid_points
-from rrfast.tables import number
 from rrfast.train import TASKS, Task
 
 CPU = torch.device("cpu")
@@ -95,8 +88,8 @@ def _few_points() -> Iterator[None]:
 
 
 @pytest.fixture
-def on(model: nn.Module, task: Task) -> Ground:
-    return Ground(model, task, 3, IMAGES, 100, CPU)
+def on(model: nn.Module, task: Task) -> EvaluationData:
+    return EvaluationData(model, task, 3, IMAGES, 100, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -108,19 +101,19 @@ def evaluated(
     return out, _evaluate(_subjects(model, task), out, transfer=True)
 
 
-def _subjects(model: nn.Module, task: Task) -> list[Subject]:
+def _subjects(model: nn.Module, task: Task) -> list[TrainedModel]:
     other = network(4)
     return [
-        Subject("Standard", 0, lambda: (model, task), "digits"),
-        Subject("Standard", 1, lambda: (other, task), "digits"),
-        Subject("mine", 0, lambda: (other, task), "digits"),
+        TrainedModel("Standard", 0, lambda: (model, task), "digits"),
+        TrainedModel("Standard", 1, lambda: (other, task), "digits"),
+        TrainedModel("mine", 0, lambda: (other, task), "digits"),
     ]
 
 
-def _evaluate(subjects: list[Subject], out: Path, **options: Any) -> dict[str, Any]:
+def _evaluate(trained_models: list[TrainedModel], out: Path, **options: Any) -> dict[str, Any]:
     asked = {"against": SETS, "scores": SCORES, "images": IMAGES, "draws": 10, "batch": 100}
     asked["trials"] = 30
-    return ood.evaluate(subjects, out, console=QUIET, **asked | options)
+    return ood.evaluate(trained_models, out, console=QUIET, **asked | options)
 
 
 def _wanted(model: nn.Module, task: Task, seed: int = 0, shape: tuple[int, ...] = (1, 8, 8)) -> Any:
@@ -179,7 +172,7 @@ def test_a_set_with_fewer_images_is_all_of_them(
 ) -> None:
     few = "task:synthetic train=10 validation=10 test=9 size=8"
     sets = (few, f"resize:{folder}", "uniform")
-    subject = Subject("mine", 0, lambda: (model, task), "digits")
+    subject = TrainedModel("mine", 0, lambda: (model, task), "digits")
     found = _evaluate([subject], tmp_path, against=sets, scores=("msr",), images=IMAGES)
     counted = {
         row["set"]: sum(row["confidences"]) + row["nan"]
@@ -227,6 +220,7 @@ def test_names_of_sets(tmp_path: Path) -> None:
         ("gaussian:2", "it takes nothing, got '2'"),
         ("crop", "it must be a folder that exists, got ''"),
         ("resize:nowhere", "it must be a folder that exists, got 'nowhere'"),
+        ("task:svhn folder='a b", "task must be .* quoted as in a shell, .* No closing quotation"),
         ("task:cifar", r"data\.name must be one of digits.* got 'cifar'"),
         ("adversarial_noise:x", "eps must be a number, got 'x'"),
         ("adversarial_noise:-1", "eps must be finite and greater than 0, got -1"),
@@ -288,7 +282,7 @@ def test_the_roc_curve_at_fixed_rates() -> None:
             assert found == pytest.approx(low[1] + share * (high[1] - low[1]), abs=1e-14)
 
 
-def test_a_row_is_what_the_metrics_give(on: Ground, model: nn.Module, task: Task) -> None:
+def test_a_row_is_what_the_metrics_give(on: EvaluationData, model: nn.Module, task: Task) -> None:
     point = {"temperature": 10.0, "eps": 0.002}
     said = apart("odin", point, "uniform", on, 20)
     x, y = (part[evenly(len(task.test.y), IMAGES)] for part in task.test)
@@ -333,7 +327,7 @@ def test_a_row_is_what_the_metrics_give(on: Ground, model: nn.Module, task: Task
 
 def test_attacks_that_were_resisted_do_not_count(model: nn.Module, task: Task) -> None:
     """As ACET's code has it: a class more, of 1.01 / K, is behind those of the model."""
-    on = Ground(model, task, 3, 200, 100, CPU)
+    on = EvaluationData(model, task, 3, 200, 100, CPU)
     said = sure("adversarial_samples", on)
     y = task.test.y[evenly(len(task.test.y), 200)]
     with torch.no_grad():
@@ -357,17 +351,21 @@ def test_attacks_that_were_resisted_do_not_count(model: nn.Module, task: Task) -
     flat = copy.deepcopy(model)
     for parameter in flat[-1].parameters():
         nn.init.zeros_(parameter)
-    nothing = Ground(flat, task, 3, 200, 100, CPU)
+    nothing = EvaluationData(flat, task, 3, 200, 100, CPU)
     assert sure("adversarial_samples", nothing)["not_resisted"]["images"] == 200
     # All of them resisted, there is nothing to tell apart.
     with torch.no_grad():
         own = task._replace(test=Split(task.test.x, model(task.test.x).argmax(dim=1)))
-    other = sure("adversarial_samples:1e-9", Ground(model, own, 3, 200, 100, CPU))["not_resisted"]
+    other = sure("adversarial_samples:1e-9", EvaluationData(model, own, 3, 200, 100, CPU))[
+        "not_resisted"
+    ]
     assert other.pop("images") == 0
     assert all(math.isnan(v) for name, v in other.items() if name != "roc")
 
 
-def test_the_ends_of_the_confidence_are_kept(on: Ground, model: nn.Module, task: Task) -> None:
+def test_the_ends_of_the_confidence_are_kept(
+    on: EvaluationData, model: nn.Module, task: Task
+) -> None:
     """ACET App. C: what a model is surest of outside, and least sure of inside."""
     x = task.test.x[evenly(len(task.test.y), IMAGES)]
     for name, images, key in ((None, x, "least_sure"), ("noise", on.to_test("noise"), "surest")):
@@ -384,8 +382,10 @@ def test_attacked_test_images_are_in_the_tables_twice(
     model: nn.Module, task: Task, tmp_path: Path
 ) -> None:
     asked = {"against": ("adversarial_samples", "uniform"), "scores": ("msr",), "images": 20}
-    subjects = [Subject(name, 0, lambda: (model, task), "digits") for name in ("one", "two")]
-    result = _evaluate(subjects, tmp_path, **asked, diagnostics=False, draws=0)
+    trained_models = [
+        TrainedModel(name, 0, lambda: (model, task), "digits") for name in ("one", "two")
+    ]
+    result = _evaluate(trained_models, tmp_path, **asked, diagnostics=False, draws=0)
     block = next(b for b in tables.blocks(result) if "ACET's Table 1" in b.title)
     row = of(result["runs"], kind="set", set="adversarial_samples", training="one")[0]
     cells = {cells[0]: cells[3:] for cells in block.rows if cells[1] == "one"}
@@ -409,7 +409,7 @@ def test_attacked_test_images_are_in_the_tables_twice(
 
 
 def test_tuning_is_that_of_the_validation_split(
-    on: Ground, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
+    on: EvaluationData, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outside = on.to_tune("textures")
     assert len(outside) == 60
@@ -448,11 +448,11 @@ def test_a_result_without_a_metric_that_came_later_is_a_page(
 
 @pytest.mark.parametrize("name", SCORES)
 def test_nothing_that_is_tested_on_is_seen(
-    name: str, on: Ground, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
+    name: str, on: EvaluationData, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Test images, their labels, and the sets to test on may be anything: the choice stays."""
     poisoned = Split(torch.full_like(task.test.x, math.nan), torch.full_like(task.test.y, -1))
-    blind = Ground(model, task._replace(test=poisoned), 3, IMAGES, 100, CPU)
+    blind = EvaluationData(model, task._replace(test=poisoned), 3, IMAGES, 100, CPU)
     real = appraisal.made
 
     def bad(set_name: str, wanted: Wanted) -> Tensor:
@@ -464,13 +464,13 @@ def test_nothing_that_is_tested_on_is_seen(
     assert tuned(name, "textures", blind) == tuned(name, "textures", on)
 
 
-def test_transfer(evaluated: tuple[Path, dict[str, Any]], on: Ground, task: Task) -> None:
+def test_transfer(evaluated: tuple[Path, dict[str, Any]], on: EvaluationData, task: Task) -> None:
     """Every pair of two sets, each as it is when it is the only one."""
     rows = [r for r in evaluated[1]["runs"] if r["kind"] == "transfer" and r["training"] == "mine"]
     pairs = {(r["tuned"], r["set"]) for r in rows}
     assert pairs == {(a, b) for a in ("textures", *SETS) for b in SETS if a != b}
     net = network(4)
-    alone = Ground(net, task, 0, IMAGES, 100, CPU)
+    alone = EvaluationData(net, task, 0, IMAGES, 100, CPU)
     for row in rows:
         if row["tuned"] in ("textures", "noise"):
             point = tuned("odin", row["tuned"], alone)["hyperparameters"]
@@ -479,20 +479,23 @@ def test_transfer(evaluated: tuple[Path, dict[str, Any]], on: Ground, task: Task
             assert row["baseline"] == apart("msr", {}, row["set"], alone, 0)["fpr"]
 
 
-def test_the_inside_is_asked_once_for_all_sets(on: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, asked = appraisal.grid_values, []
+def test_the_inside_is_asked_once_for_all_sets(
+    on: EvaluationData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = appraisal.predict, []
 
-    def counted(*args: Any) -> Tensor:
-        asked.append(args[-1])
-        return real(*args)
+    def counted(model: Any, loader: Any, *args: Any, **options: Any) -> Any:
+        batches = list(loader)
+        asked.append("outside" if isinstance(batches[0], Tensor) else "inside")
+        return real(model, batches, *args, **options)
 
-    monkeypatch.setattr(appraisal, "grid_values", counted)
+    monkeypatch.setattr(appraisal, "predict", counted)
     for name in SETS:
         tuned("odin", name, on)
     assert sorted(asked) == ["inside", *["outside"] * len(SETS)]
 
 
-def test_diagnoses(on: Ground, model: nn.Module) -> None:
+def test_diagnoses(on: EvaluationData, model: nn.Module) -> None:
     x = on.to_test("photos_crop")
     said = diagnose(model, x.split(7))
     with torch.no_grad():
@@ -523,7 +526,7 @@ def test_diagnoses(on: Ground, model: nn.Module) -> None:
     assert diagnose(model, [x[:1] * math.nan]) == {"nan": 1}
 
 
-def test_the_temperature_alone_and_the_step_alone(on: Ground, model: nn.Module) -> None:
+def test_the_temperature_alone_and_the_step_alone(on: EvaluationData, model: nn.Module) -> None:
     """At every point of Fig. 3 and 4 what the score itself gives, on the images that are tested."""
     points = effect_points(grid_points(ODIN(), ODIN_GRIDS))
     pairs = {(p["temperature"], p["eps"]) for p in points}
@@ -553,7 +556,7 @@ def test_the_temperature_alone_and_the_step_alone(on: Ground, model: nn.Module) 
 # -------------------------------------------------------------------------------- what is written
 
 
-def test_noise_is_scaled_until_the_model_is_sure(on: Ground) -> None:
+def test_noise_is_scaled_until_the_model_is_sure(on: EvaluationData) -> None:
     on.model = copy.deepcopy(on.model).double()  # surer than what was hardly trained
     with torch.no_grad():
         on.model[-1].weight.mul_(3)
@@ -675,38 +678,40 @@ def test_what_is_done_is_not_done_again(
 
         monkeypatch.setitem(module, name, counted)
     monkeypatch.setitem(module, "STUDY", ood.STUDY._replace(figures=lambda _: iter(())))
-    subjects = _subjects(model, task)
-    assert _evaluate(subjects, out, transfer=True)["runs"] == evaluated[1]["runs"]
+    trained_models = _subjects(model, task)
+    assert _evaluate(trained_models, out, transfer=True)["runs"] == evaluated[1]["runs"]
     assert done == []
     # One more set costs that set, one more score that score.
-    subjects = subjects[:1]
-    _evaluate(subjects, out, against=(*SETS, "photos_resize"), diagnostics=False)
+    trained_models = trained_models[:1]
+    _evaluate(trained_models, out, against=(*SETS, "photos_resize"), diagnostics=False)
     assert done == ["sure", *((name, "photos_resize") for name in SCORES)]
     done.clear()
-    _evaluate(subjects, out, scores=(*SCORES, "margin"))
+    _evaluate(trained_models, out, scores=(*SCORES, "margin"))
     assert done == ["tuned", "within", *(("margin", name) for name in SETS)]
     # Another number of draws: the metrics, and nothing else; of images: all but what is chosen.
     done.clear()
-    _evaluate(subjects, out, draws=0)
+    _evaluate(trained_models, out, draws=0)
     assert set(done) == {(score, name) for score in SCORES for name in SETS}
     done.clear()
-    _evaluate(subjects, out, images=30)
+    _evaluate(trained_models, out, images=30)
     assert "tuned" not in done
     assert {"sure", "within", "effects", "diagnose", "distances", ("msr", "noise")} <= set(done)
     # Another set to tune on; the scores that are as they are stay where they were.
     done.clear()
-    _evaluate(subjects, out, validation="photos_resize")
+    _evaluate(trained_models, out, validation="photos_resize")
     assert done[: len(SCORES)].count("tuned") > 0
     assert ("msr", "noise") not in done
     # Other training images, and other noise is made of them; what is inside stays.
     done.clear()
     train = Split(task.train.x.flip(0, 2), task.train.y)
-    _evaluate([Subject("Standard", 0, lambda: (model, task._replace(train=train)))], out, draws=0)
+    _evaluate(
+        [TrainedModel("Standard", 0, lambda: (model, task._replace(train=train)))], out, draws=0
+    )
     assert ("msr", "noise") in done
     assert "within" not in done
     # Batches decide how an attack is drawn.
     done.clear()
-    _evaluate(subjects, out, batch=20)
+    _evaluate(trained_models, out, batch=20)
     assert len(done) == len(SCORES) * (2 + len(SETS)) + 3 * (1 + len(SETS)) - 1 + len(SETS)
 
 
@@ -729,8 +734,8 @@ def test_nan_breaks_nothing(model: nn.Module, task: Task, tmp_path: Path) -> Non
         test=Split(bright, task.test.y),
         validation=Split(task.validation.x.clamp(min=0.3), task.validation.y),
     )
-    one = Subject("mine", 0, lambda: (_Sometimes(model), dark), "digits")
-    zero = Subject("mine", 1, lambda: (_Sometimes(model), dark), "digits")
+    one = TrainedModel("mine", 0, lambda: (_Sometimes(model), dark), "digits")
+    zero = TrainedModel("mine", 1, lambda: (_Sometimes(model), dark), "digits")
     sets = ("photos_crop", "uniform")
     result = _evaluate([one, zero], tmp_path, against=sets, validation="gaussian")
     by_set = {r["set"]: r for r in result["runs"] if r["kind"] == "score" and r["score"] == "msr"}
@@ -752,7 +757,8 @@ def test_a_model_that_is_nan_where_scores_are_tuned_is_named(
     with torch.no_grad():
         broken[-1].bias.fill_(math.nan)
     good, bad = (
-        Subject(name, 0, lambda m=m: (m, task)) for name, m in (("good", model), ("bad", broken))
+        TrainedModel(name, 0, lambda m=m: (m, task))
+        for name, m in (("good", model), ("bad", broken))
     )
     asked = {"against": ("uniform",), "scores": ("msr",), "diagnostics": False}
     with pytest.raises(
@@ -803,7 +809,7 @@ def test_trainings_are_held_against_each_other(evaluated: tuple[Path, dict[str, 
 
 
 def test_what_is_refused(model: nn.Module, task: Task, tmp_path: Path) -> None:
-    one = Subject("mine", 0, lambda: (model, task))
+    one = TrainedModel("mine", 0, lambda: (model, task))
     refused = partial(_evaluate, [one], tmp_path / "nothing")
     for wrong, said in (
         ({"validation": "noise"}, "validation must be another set .* and noise is both"),
@@ -830,7 +836,7 @@ def test_what_is_refused(model: nn.Module, task: Task, tmp_path: Path) -> None:
         ValueError, match="images must be from 2 to the number of test images, 1637"
     ):
         _evaluate([one], tmp_path, images=5000)
-    own = Subject("mine", 0, lambda: (model, task), "digits seed=3")
+    own = TrainedModel("mine", 0, lambda: (model, task), "digits seed=3")
     for wrong, said in (
         ({"against": ("task:digits",)}, "against must be other data than .* digits seed=3, got"),
         ({"validation": "task:digits noise=0"}, "validation must be other data than the model's"),
@@ -838,7 +844,9 @@ def test_what_is_refused(model: nn.Module, task: Task, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"mine, seed 0: {said}"):
             _evaluate([own], tmp_path, **wrong)
     with pytest.raises(ValueError, match="data must have a validation split"):
-        _evaluate([Subject("mine", 0, lambda: (model, task._replace(validation=None)))], tmp_path)
+        _evaluate(
+            [TrainedModel("mine", 0, lambda: (model, task._replace(validation=None)))], tmp_path
+        )
 
 
 # ------------------------------------------------------------------------------------ the claims
@@ -867,7 +875,7 @@ def test_the_order_of_trainings() -> None:
     ]
     found = list(claims.comparisons({"runs": rows}))
     assert {c.found.verdict for c in found} == {-1}
-    order = {(c.row, c.column) for c in found if c.claim == claims.SURER}
+    order = {(*c.row, c.column) for c in found if c.claim == claims.SURER}
     plain, ceda = (f"ACET less\n{other}" for other in ("Standard", "CEDA"))
     assert order == {
         ("noise", "CEDA less\nStandard"),
@@ -878,7 +886,7 @@ def test_the_order_of_trainings() -> None:
         ("uniform", plain),
         ("uniform", ceda),
     }
-    said = "\n".join(claims.sentences({"runs": rows}))
+    said = "\n".join(verdicts(claims.comparisons({"runs": rows})))
     assert (
         "less sure of what is outside; adversarial noise: confirmed in 2, contradicted in 0" in said
     )
@@ -906,7 +914,7 @@ def test_the_parts_of_odin_are_claims_of_their_own() -> None:
             rows.append({**who, "kind": "effect", "set": name} | effect)
     found = {c.claim: c for c in claims.comparisons({"runs": rows})}
     assert set(found) == {claims.HOTTER, claims.STEPS}
-    assert {c.row for c in found.values()} == {"uniform"}
+    assert {c.row for c in found.values()} == {("uniform",)}
     assert found[claims.HOTTER].found.mean == pytest.approx(-0.19)
     assert found[claims.STEPS].found.mean == pytest.approx(-0.11)
     assert {c.found.verdict for c in found.values()} == {-1}
@@ -920,11 +928,11 @@ def test_the_parts_of_odin_are_claims_of_their_own() -> None:
 def test_odin_against_msr_is_of_the_same_seeds(evaluated: tuple[Path, dict[str, Any]]) -> None:
     rows = evaluated[1]["runs"]
     found = [c for c in claims.comparisons(evaluated[1]) if c.claim == claims.BETTER["auroc"]]
-    assert {(c.row, c.column) for c in found} == {
+    assert {(*c.row, c.column) for c in found} == {
         (s, t) for s in SETS for t in ("Standard", "mine")
     }
     for comparison in found:
-        own = of(rows, kind="score", set=comparison.row, training=comparison.column)
+        own = of(rows, kind="score", set=comparison.row[0], training=comparison.column)
         auc = {(r["score"], r["seed"]): r["auroc"] for r in own}
         seeds = {r["seed"] for r in own}
         mean = sum(auc["msr", s] - auc["odin", s] for s in seeds) / len(seeds)
@@ -1020,7 +1028,14 @@ def test_of_scores_without_hyper_parameters_none_are_spoken_of(
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    spec = ["evaluate", "rrfast.data:digits_cnn", "--data", "digits", "train=100", "validation=60"]
+    spec = [
+        "evaluate",
+        "rrfast.models:digits_cnn",
+        "--data",
+        "digits",
+        "train=100",
+        "validation=60",
+    ]
     options = [
         "--protocol",
         "ood",

@@ -27,12 +27,12 @@ pytest.importorskip("matplotlib")
 
 from rrfast import cli
 from rrfast.attacks import ATTACKS, PGD, Attacked
-from rrfast.data import Split, digits_cnn
-from rrfast.evaluate import Subject, report, robust, subjects
-from rrfast.evaluate.division import chosen
+from rrfast.data import Split
+from rrfast.data.splits import chosen
+from rrfast.evaluate import TrainedModel, robust, trained_models
 from rrfast.evaluate.robust import figures, tables
 from rrfast.evaluate.robust.standing import (
-    Ground,
+    EvaluationData,
     correct,
     made,
     margins,
@@ -42,6 +42,8 @@ from rrfast.evaluate.robust.standing import (
     stepped,
     unpacked,
 )
+from rrfast.models import digits_cnn
+from rrfast.report import report
 from rrfast.train import TASKS, Task, Training, ValidationAttack, dump_recipe, load_recipe
 
 CPU = torch.device("cpu")
@@ -66,12 +68,12 @@ def _few_queries() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def found(weights: dict[str, Tensor]) -> list[Subject]:
+def found(weights: dict[str, Tensor]) -> list[TrainedModel]:
     task = TASKS["digits"](seed=0)
 
-    def subject(training: str, seed: int, shift: int) -> Subject:
+    def subject(training: str, seed: int, shift: int) -> TrainedModel:
         weak, strong = changed(weights, seed + shift), changed(weights, seed + shift + 3)
-        return Subject(
+        return TrainedModel(
             training,
             seed,
             lambda: (weak, task),
@@ -87,7 +89,7 @@ def found(weights: dict[str, Tensor]) -> list[Subject]:
 
 @pytest.fixture(scope="module")
 def evaluated(
-    found: list[Subject], tmp_path_factory: pytest.TempPathFactory
+    found: list[TrainedModel], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("robust")
     return out, robust.evaluate(
@@ -111,7 +113,7 @@ def test_r_is_that_of_all_images_as_they_are_and_after_pgd(weights: dict[str, Te
     model, task = changed(weights, 0), TASKS["digits"](seed=0)
     assert task.test is not None
     part = chosen(task.test, IMAGES)
-    on = Ground(model, part, torch.ones(IMAGES, dtype=torch.bool), 0, CPU)
+    on = EvaluationData(model, part, torch.ones(IMAGES, dtype=torch.bool), 0, CPU)
 
     def literal(x: Tensor, y: Tensor) -> float:
         rates, similarities = [], []
@@ -162,12 +164,12 @@ def test_the_images_are_the_same_for_all_and_nested() -> None:
         assert torch.equal(chosen(data, n).places, torch.arange(50))
 
 
-def test_standing_is_the_literal_loop(found: list[Subject]) -> None:
+def test_standing_is_the_literal_loop(found: list[TrainedModel]) -> None:
     model, task = found[0].load()
     part = chosen(task.test, 60)
     right = correct(model, part, 25, CPU)
     attack = PGD(eps=0.15, steps=3)
-    stood = standing(attack, Ground(model, part, right, 0, CPU), 25)
+    stood = standing(attack, EvaluationData(model, part, right, 0, CPU), 25)
     for place, r, s in zip(part.places, right, stood, strict=True):
         x, y = task.test.x[place][None], task.test.y[place][None]
         assert bool(r) == (int(model(x).argmax()) == int(y))
@@ -175,7 +177,7 @@ def test_standing_is_the_literal_loop(found: list[Subject]) -> None:
     assert 0 < int(stood.sum()) < int(right.sum()) < 60
 
 
-def test_only_what_is_right_is_attacked(found: list[Subject]) -> None:
+def test_only_what_is_right_is_attacked(found: list[TrainedModel]) -> None:
     """And what is wrong is no more right after an attack that finds nothing."""
     model, task = found[-1].load()
     part = chosen(task.test, 200)
@@ -187,12 +189,12 @@ def test_only_what_is_right_is_attacked(found: list[Subject]) -> None:
             assert torch.equal(model(x).argmax(1), labels)
             return Attacked(x, x.new_zeros(len(x)), torch.zeros(len(x), dtype=torch.bool))
 
-    assert torch.equal(standing(Nothing(), Ground(model, part, right, 0, CPU), 50), right)
+    assert torch.equal(standing(Nothing(), EvaluationData(model, part, right, 0, CPU), 50), right)
     nothing = torch.zeros(200, dtype=torch.bool)
-    assert torch.equal(standing(PGD(), Ground(model, part, nothing, 0, CPU), 50), nothing)
+    assert torch.equal(standing(PGD(), EvaluationData(model, part, nothing, 0, CPU), 50), nothing)
 
 
-def test_nan_is_wrong(found: list[Subject]) -> None:
+def test_nan_is_wrong(found: list[TrainedModel]) -> None:
     model, task = found[0].load()
 
     def broken(x: Tensor) -> Tensor:
@@ -221,7 +223,7 @@ def test_steps_are_of_pgd_where_they_are_open() -> None:
 # --------------------------------------------------------------------------------- what is written
 
 
-def test_rows(evaluated: tuple[Path, dict[str, Any]], found: list[Subject]) -> None:
+def test_rows(evaluated: tuple[Path, dict[str, Any]], found: list[TrainedModel]) -> None:
     rows = evaluated[1]["runs"]
     # Clean, FGSM, PGD, PGD at another radius, worst; PGD at its own is there once.
     assert len(rows) == 2 * 2 * 2 * 5
@@ -246,7 +248,7 @@ def test_rows(evaluated: tuple[Path, dict[str, Any]], found: list[Subject]) -> N
         model, task = subject.at(checkpoint).load()
         part = chosen(task.test, IMAGES)
         right = correct(model, part, IMAGES, CPU)
-        expected = standing(PGD(EPS, 3), Ground(model, part, right, 0, CPU), IMAGES)
+        expected = standing(PGD(EPS, 3), EvaluationData(model, part, right, 0, CPU), IMAGES)
         assert torch.equal(bits[checkpoint, "RAT", 0, "pgd", EPS], expected)
 
 
@@ -278,7 +280,7 @@ def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
         assert f"<h2>Accuracy under attack: digits ({folder})</h2>" in page_of.read_text()
 
 
-def test_a_name_is_text_wherever_it_is_written(found: list[Subject], tmp_path: Path) -> None:
+def test_a_name_is_text_wherever_it_is_written(found: list[TrainedModel], tmp_path: Path) -> None:
     """No HTML and no link in Markdown, no end of a code block, no formula in CSV or a figure, no
     HTML in HTML.
 
@@ -312,7 +314,7 @@ def test_a_name_is_text_wherever_it_is_written(found: list[Subject], tmp_path: P
 
 def test_what_is_done_is_not_done_again(
     evaluated: tuple[Path, dict[str, Any]],
-    found: list[Subject],
+    found: list[TrainedModel],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -387,7 +389,7 @@ def test_no_image_left_is_a_row_of_zero(tmp_path: Path, read: Any, right: bool) 
     y = torch.arange(5)
     x = torch.linspace(0.1, 0.9, 5)[:, None, None, None].expand(5, 1, 4, 4).contiguous()
     data = read(x, y if right else (y + 1) % 5)
-    subject = Subject("Bright", 0, lambda: (Bright(), Task(data, data, data, 5)), "grey")
+    subject = TrainedModel("Bright", 0, lambda: (Bright(), Task(data, data, data, 5)), "grey")
     names = [name for name in ATTACKS if name != "autoattack_package"]  # may not be there
     asked = {"eps": 0.9, "steps": 2, "draws": 0, "batch": 2, "console": QUIET}
     first = robust.evaluate([subject], tmp_path, attacks=names, **asked)["runs"]
@@ -408,18 +410,18 @@ def test_checkpoints(weights: dict[str, Tensor], tmp_path: Path) -> None:
             torch.save(
                 changed(weights, len(kind) * (kind == "best")).state_dict(), folder / f"{kind}.pt"
             )
-    one, two = (subjects([tmp_path / f"rat_{seed}"])[0] for seed in (0, 1))
+    one, two = (trained_models([tmp_path / f"rat_{seed}"])[0] for seed in (0, 1))
     for kind in ("last", "best"):
         model, task = one.at(kind).load()
         expected = changed(weights, len(kind) * (kind == "best")).state_dict()
         assert all(torch.equal(v, expected[k]) for k, v in model.state_dict().items())
         assert len(task.train.y) == 100
     assert one.at("best").checkpoint == "best"
-    assert subjects([tmp_path / "rat_0"], weights="best")[0].checkpoint == "best"
+    assert trained_models([tmp_path / "rat_0"], weights="best")[0].checkpoint == "best"
     with pytest.raises(ValueError, match="RAT, seed 0, has last, got 'best'"):
         robust.evaluate([two], tmp_path / "out", checkpoints=("last", "best"))
     assert not (tmp_path / "out").exists()
-    [spec] = subjects(["rrfast.data:digits_cnn"], data={"name": "digits"})
+    [spec] = trained_models(["rrfast.models:digits_cnn"], data={"name": "digits"})
     with pytest.raises(ValueError, match="it is no training's folder, got 'last'"):
         spec.at("last")
 
@@ -467,10 +469,9 @@ def test_pgd_and_autoattack_side_by_side() -> None:
         },
         "MAIL",
     )
-    found = tables.compared(result, "last")
-    verdicts = {
-        name: found["MAIL + reweighting", "MAIL", name].verdict for name in tables.columns(result)
-    }
+    found = tables.differences(result, "last")
+    assert {one.row for one in found} == {("MAIL + reweighting", "MAIL")}
+    verdicts = {one.group: one.found.verdict for one in found}
     assert verdicts == {"clean": 0, "pgd": 1, "autoattack": -1, "worst": -1}
     lines = tables.notes(result)
     assert "PGD-100, last checkpoint, against MAIL: above MAIL + reweighting." in lines
@@ -514,7 +515,7 @@ def test_what_the_margin_adds_is_told_from_what_it_is_added_to() -> None:
         },
         "MAIL",
     )
-    pairs = {pair[:2] for pair in tables.compared(result, "last")}
+    pairs = {one.row for one in tables.differences(result, "last")}
     assert pairs == {
         ("WMMR", "MAIL"),
         ("WMMR + reweighting", "MAIL"),
@@ -535,10 +536,10 @@ def test_one_step_that_beats_many_is_a_warning() -> None:
     assert [line[:12] for line in lines if "Warning" in line] == ["Warning: A, "]
 
 
-def test_what_gradients_do_not_show_is_a_warning(found: list[Subject], tmp_path: Path) -> None:
+def test_what_gradients_do_not_show_is_a_warning(found: list[TrainedModel], tmp_path: Path) -> None:
     model, task = found[0].load()
     sure = nn.Sequential(model, nn.Softmax(dim=1))
-    one = Subject("soft", 0, lambda: (sure, task), "digits")
+    one = TrainedModel("soft", 0, lambda: (sure, task), "digits")
     asked = {"attacks": ("fgsm",), "images": IMAGES, "draws": 0, "console": QUIET}
     for subjects_, warned in (([one], 1), (found[:1], 0)):
         lines = tables.notes(robust.evaluate(subjects_, tmp_path, **asked))
@@ -559,13 +560,13 @@ class Staircase(nn.Module):
 
 
 def test_what_queries_find_beyond_gradients_is_a_warning(
-    found: list[Subject], tmp_path: Path
+    found: list[TrainedModel], tmp_path: Path
 ) -> None:
     model, task = found[0].load()
-    flat = Subject("flat", 0, lambda: (Staircase(model), task), "digits")
+    flat = TrainedModel("flat", 0, lambda: (Staircase(model), task), "digits")
     asked = {"eps": EPS, "steps": 20, "images": IMAGES, "draws": 0, "console": QUIET}
 
-    def warned(subject: Subject, *attacks: str) -> list[str]:
+    def warned(subject: TrainedModel, *attacks: str) -> list[str]:
         lines = tables.notes(robust.evaluate([subject], tmp_path, attacks=attacks, **asked))
         return [line for line in lines if "that no attack by gradients did" in line]
 
@@ -577,7 +578,7 @@ def test_what_queries_find_beyond_gradients_is_a_warning(
 
 def test_a_model_of_no_images_has_no_such_warning(tmp_path: Path) -> None:
     data = Split(torch.rand(12, 5), torch.randint(3, (12,)))
-    subject = Subject("flat", 0, lambda: (nn.Linear(5, 3).eval(), Task(data, data, data, 3)))
+    subject = TrainedModel("flat", 0, lambda: (nn.Linear(5, 3).eval(), Task(data, data, data, 3)))
     asked = {"attacks": ("pgd",), "steps": 2, "draws": 0, "console": QUIET}
     rows = robust.evaluate([subject], tmp_path, **asked)["runs"]
     assert not any("Square" in sentence for sentence in rows[0]["doubts"])
@@ -585,7 +586,7 @@ def test_a_model_of_no_images_has_no_such_warning(tmp_path: Path) -> None:
 
 def test_what_was_asked_for_beyond_the_test_split_is_said(tmp_path: Path) -> None:
     data = Split(torch.rand(12, 5), torch.randint(3, (12,)))
-    subject = Subject("few", 0, lambda: (nn.Linear(5, 3).eval(), Task(data, data, data, 3)))
+    subject = TrainedModel("few", 0, lambda: (nn.Linear(5, 3).eval(), Task(data, data, data, 3)))
     asked = {"attacks": ("fgsm",), "draws": 0, "console": QUIET}
     for images, said_ in ((13, True), (12, False), (None, False)):
         robust.evaluate([subject], tmp_path, images=images, **asked)
@@ -593,7 +594,7 @@ def test_what_was_asked_for_beyond_the_test_split_is_said(tmp_path: Path) -> Non
         assert ("13 images were asked for; a test split of 12 has no more" in page) == said_
 
 
-def test_a_radius_above_that_of_the_table(found: list[Subject], tmp_path: Path) -> None:
+def test_a_radius_above_that_of_the_table(found: list[TrainedModel], tmp_path: Path) -> None:
     """It is on the curve, and in no other table, nor in the worst case."""
     asked = {"attacks": ("fgsm",), "eps": 0.05, "steps": 3, "images": IMAGES, "draws": 0}
     alone = robust.evaluate(found[:1], tmp_path / "alone", **asked, console=QUIET)
@@ -602,7 +603,7 @@ def test_a_radius_above_that_of_the_table(found: list[Subject], tmp_path: Path) 
     assert (far["attack"], far["eps"]) == ("pgd", 0.2)
     assert far["accuracy"] < worst["accuracy"]
     assert [clean, fgsm, worst] == alone["runs"]
-    [line] = figures.curve(result).axes[0].get_lines()
+    [line] = figures.by_radius(result).axes[0].get_lines()
     assert line.get_xdata().tolist() == [0, 0.2]
     titles = {block.title: block.head for block in tables.blocks(result)}
     assert titles["Accuracy under PGD-3 %, by eps, last checkpoint"] == ["training", "0.2"]
@@ -612,7 +613,7 @@ def test_a_radius_above_that_of_the_table(found: list[Subject], tmp_path: Path) 
 
 
 def test_autoattack_is_on_what_is_right(
-    found: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: list[TrainedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = {name: partial(ATTACKS[name], steps=2) for name in ("apgd_ce", "autoattack")}
     short["autoattack"] = partial(short["autoattack"], targets=2, queries=5)
@@ -628,7 +629,7 @@ def test_autoattack_is_on_what_is_right(
 def test_trainings_of_other_seeds_are_not_compared() -> None:
     result = said({"A": {"clean": 0.9, "pgd": 0.5, "worst": 0.5}} | {"B": {"clean": 0.8}}, "A")
     result["runs"] = [r for r in result["runs"] if r["training"] == "A" or r["seed"] < 2]
-    assert tables.compared(result, "last") == {}
+    assert tables.differences(result, "last") == []
 
 
 def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
@@ -660,7 +661,7 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
 # --------------------------------------------------------------------------------- the commands
 
 
-def test_errors_say_what_is_expected(found: list[Subject], tmp_path: Path) -> None:
+def test_errors_say_what_is_expected(found: list[TrainedModel], tmp_path: Path) -> None:
     for wrong, words in (
         ({"attacks": ()}, "attacks must hold at least one name"),
         ({"attacks": ("pgd", "pdg")}, r"attacks must be of .*fgsm.*, got 'pdg'"),
@@ -677,7 +678,7 @@ def test_errors_say_what_is_expected(found: list[Subject], tmp_path: Path) -> No
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = ["evaluate", "rrfast.data:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
+    spec = ["evaluate", "rrfast.models:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
     asked = ["--protocol", "robust", "--attacks", "fgsm,pgd", "--eps", "8/255", "--steps", "2"]
     assert cli.main([*spec, *asked, "--images", "20", "--curve", "0.1,1/4", "--draws", "0"]) == 0
     printed = capsys.readouterr().out
@@ -692,7 +693,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_irat_s_figures_are_of_plain_adversarial_training(
-    found: list[Subject], tmp_path: Path
+    found: list[TrainedModel], tmp_path: Path
 ) -> None:
     result = robust.evaluate(
         [found[0]._replace(training="PGD-AT"), found[2]],
@@ -717,16 +718,16 @@ def test_irat_s_figures_are_of_plain_adversarial_training(
 
 
 def test_the_published_package_is_asked_for_before_anything_else(
-    found: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: list[TrainedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "autoattack", None)
-    with pytest.raises(ImportError, match="the package autoattack is not installed"):
+    with pytest.raises(ImportError, match="needs the package autoattack, which does not import"):
         robust.evaluate(found, tmp_path, attacks=["autoattack_package"], console=QUIET)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_published_package_is_a_column(
-    found: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: list[TrainedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a stand-in that moves nothing: as many stand it as are right."""
 

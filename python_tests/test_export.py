@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import engine
-from rrfast.data import digits, digits_cnn
-from rrfast.models import load_model
-from rrfast.radius import METHODS
+from rrfast.data import digits
+from rrfast.methods import METHODS
+from rrfast.models import digits_cnn, load_model
 from rrfast.scores import (
     MSR,
     ODIN,

@@ -23,9 +23,9 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from rrfast import cli
-from rrfast.evaluate import Scoring, gallery, score
-from rrfast.evaluate.inputs import FolderImages
-from rrfast.evaluate.parts import Parts, Row
+from rrfast.inference import Scoring, gallery, score
+from rrfast.inference.inputs import FolderImages
+from rrfast.inference.parts import Parts, Row
 
 #: The brighter of two halves of the range is class 1; the farther from the middle, the surer. White
 #: has no score.
@@ -340,7 +340,7 @@ def test_a_training_on_a_folder_of_images_has_names(root: Path, tmp_path: Path) 
     for i in range(8):
         grey(root, f"{'dark' if i % 2 else 'bright'}/{i}.png", 30 + 180 * (1 - i % 2) + i)
     (tmp_path / "recipe.yaml").write_text(
-        "model: {name: 'rrfast.data:synthetic_cnn'}\n"
+        "model: {name: 'rrfast.models:synthetic_cnn'}\n"
         f"data: {{name: image_folder, train: '{root}', size: 8}}\n"
         "objective: {name: standard}\ntraining: {epochs: 1, batch_size: 4, threads: 1}\n",
         encoding="utf-8",

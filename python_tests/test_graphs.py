@@ -17,11 +17,11 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 import rrfast
-from rrfast import RadiusEstimator, graphs
+from rrfast import RadiusEstimator
 from rrfast.engine import Engine
-from rrfast.graphs import LIMIT, PATIENCE, CaptureError
-from rrfast.radius import METHODS, Estimate, Fast
-from rrfast.radius.measure import Measured
+from rrfast.methods import METHODS, Estimate, Fast, cuda_graphs
+from rrfast.methods.cuda_graphs import LIMIT, PATIENCE, CaptureError
+from rrfast.methods.measure import Measured
 
 
 class Pool:
@@ -42,8 +42,8 @@ class Pool:
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> type[Pool]:
-    monkeypatch.setattr(graphs, "Pool", Pool)
-    monkeypatch.setattr(graphs, "_obstacle", lambda *_: "")
+    monkeypatch.setattr(cuda_graphs, "Pool", Pool)
+    monkeypatch.setattr(cuda_graphs, "_obstacle", lambda *_: "")
     monkeypatch.setattr(Pool, "captures", [])
     return Pool
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
-from rrfast import attacks, engine, objectives, scores, untouched
-from rrfast.radius import METHODS
+from rrfast import attacks, engine, objectives, scores
+from rrfast.engine import in_place
+from rrfast.methods import METHODS
 
 
 def by_autograd(x: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ DOORS: dict[str, Door] = {
     **{f"radius {m}": lambda f, x, _, m=m: rrfast.radius(f, x, method=m) for m in METHODS},
     "radius at two temperatures": lambda f, x, _: rrfast.radius(f, x, temperature=[1.0, 2.0]),
     "RadiusEstimator": lambda f, x, _: rrfast.RadiusEstimator(f)(x),
-    "RadiusEstimator.score": lambda f, x, _: rrfast.RadiusEstimator(f).score([x]),
+    "RadiusEstimator.predict": lambda f, x, _: rrfast.RadiusEstimator(f).predict([x]),
     "logits": lambda f, x, _: engine.logits(f, x),
     "MSR": lambda f, x, _: scores.MSR()(f, x),
     "ODIN": lambda f, x, _: scores.ODIN()(f, x),
@@ -167,9 +168,9 @@ def test_nan_in_x_is_no_change() -> None:
 def test_once_for_a_model_the_numbers_are_compared(monkeypatch: Any) -> None:
     """And once in a call x is copied, whatever the call takes."""
     seen: list[str] = []
-    alike, copies = untouched._alike, untouched._copies
-    monkeypatch.setattr(untouched, "_alike", lambda *a: (seen.append("compared"), alike(*a))[1])
-    monkeypatch.setattr(untouched, "_copies", lambda x: (seen.append("copied"), copies(x))[1])
+    alike, copies = in_place._alike, in_place._copies
+    monkeypatch.setattr(in_place, "_alike", lambda *a: (seen.append("compared"), alike(*a))[1])
+    monkeypatch.setattr(in_place, "_copies", lambda x: (seen.append("copied"), copies(x))[1])
     model, (x, _) = Changing(lambda x: x), batch()
     rrfast.radius(model, x, method="bs")
     assert seen == ["copied", "compared"]

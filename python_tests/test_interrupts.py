@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
-from rrfast import engine
-from rrfast.engine import Engine
+from rrfast.engine import Engine, frozen
 
 PACKAGE = str(Path(rrfast.__file__).parent)
 #: More for a long run.
@@ -88,7 +87,7 @@ def flags(model: nn.Module) -> list[Any]:
         [sorted(vars(module)) for module in model.modules()],
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
-        len(engine._held),
+        len(frozen._held),
     ]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import networks
 import pytest
 import torch
 from torch import Tensor, nn
@@ -27,15 +29,11 @@ CLASSES = 4
 ATTACK: dict[str, Any] = {"eps": 0.1, "steps": 5, "start": "input"}
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, CLASSES)).double()
+network = partial(networks.dense, CLASSES)
 
 
 def batch(samples: int = 24) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(samples, 6, generator=generator, dtype=torch.float64)
-    return x, torch.randint(CLASSES, (samples,), generator=generator)
+    return networks.batch((samples, 6), CLASSES)
 
 
 def attacked(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:

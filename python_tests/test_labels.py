@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from waiting import Calls
 
 import rrfast
-from rrfast import attacks, reading, scores
+from rrfast import _reading, attacks, scores
 from rrfast import objectives as training
 from rrfast.scores.score import Point, Scored
 
@@ -142,12 +142,12 @@ def test_a_criterion_may_leave_labels_out(name: str) -> None:
 @pytest.mark.parametrize("name", [*ATTACKS, *OBJECTIVES])
 def test_a_device_is_waited_for_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU that counts as a device: looked at in the first call with a model alone."""
-    monkeypatch.setattr(reading, "is_on_host", lambda _: False)
+    monkeypatch.setattr(_reading, "is_on_host", lambda _: False)
     x, y = images(), torch.arange(8) % CLASSES
     with pytest.raises(ValueError, match="must be labels"):
         DOORS[name](network(), x, y + 1)
     model, looks = network(), []
-    monkeypatch.setattr(rrfast.engine, "check_labels", lambda *_: looks.append("attack"))
+    monkeypatch.setattr(rrfast.engine.engine, "check_labels", lambda *_: looks.append("attack"))
     monkeypatch.setattr(training.objective, "check_labels", lambda *_: looks.append("objective"))
     for _ in range(3):
         DOORS[name](model, x, y)

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from rrfast import cli, demo
-from rrfast.lock import alone
-from rrfast.results import results_in
+from rrfast._lock import alone
+from rrfast._results import results_in
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

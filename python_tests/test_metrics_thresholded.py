@@ -96,7 +96,7 @@ def test_a_float32_score_is_compared_as_it_is() -> None:
 
 def test_errors_say_what_is_expected() -> None:
     score, correct = torch.rand(3), torch.ones(3, dtype=torch.bool)
-    with pytest.raises(ValueError, match=r"tpr must be a fraction in \(0, 1\], got 0"):
+    with pytest.raises(ValueError, match=r"keep_correct must be a fraction in \(0, 1\], got 0"):
         acceptance_threshold(score, correct, 0)
     with pytest.raises(TypeError, match="correct must be boolean"):
         acceptance_threshold(score, correct.float())

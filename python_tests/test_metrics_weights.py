@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_metrics import CURVES, EVERY, draw, same, unhurried
 
 from rrfast.metrics import aurc, e_aurc, fpr_at_tpr, rank
-from rrfast.metrics.aurc import _reciprocals
+from rrfast.metrics.risk_coverage import _reciprocals
 
 WEIGHTED = EVERY | {
     "fpr_at_tpr openmix": functools.partial(fpr_at_tpr, convention="openmix"),

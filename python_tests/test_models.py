@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 import rrfast
-from rrfast.data import digits_cnn, synthetic_cnn
-from rrfast.models import FirstClasses, Normalize, load_model
+from rrfast.models import FirstClasses, Normalize, digits_cnn, load_model, synthetic_cnn
 from rrfast.models.load import runs_foreign_code
 from rrfast.models.normalize import STATISTICS
 
@@ -30,7 +29,7 @@ def parameters(model):
 
 
 def test_a_function_of_a_module():
-    model = load_model("rrfast.data:synthetic_cnn")
+    model = load_model("rrfast.models:synthetic_cnn")
     assert parameters(model) == parameters(synthetic_cnn())
 
 
@@ -45,7 +44,7 @@ def test_a_function_of_a_file(tmp_path):
 
 
 def test_a_seed_reaches_a_function_that_seeds_itself():
-    a, b, c = (load_model("rrfast.data:digits_cnn", seed=seed) for seed in (1, 1, 2))
+    a, b, c = (load_model("rrfast.models:digits_cnn", seed=seed) for seed in (1, 1, 2))
     assert torch.equal(a[0].weight, b[0].weight)
     assert not torch.equal(a[0].weight, c[0].weight)
 
@@ -54,24 +53,24 @@ def test_weights(tmp_path):
     path = tmp_path / "weights.pt"
     expected = synthetic_cnn(seed=7)
     torch.save(expected.state_dict(), path)
-    model = load_model("rrfast.data:synthetic_cnn", weights=path)
+    model = load_model("rrfast.models:synthetic_cnn", weights=path)
     assert torch.equal(model[0].weight, expected[0].weight)
     for state in (torch.nn.Linear(2, 2).state_dict(), [1]):
         torch.save(state, path)
         with pytest.raises(ValueError, match=r"weights must be a state_dict of .*synthetic_cnn"):
-            load_model("rrfast.data:synthetic_cnn", weights=path)
+            load_model("rrfast.models:synthetic_cnn", weights=path)
     path.write_text("no weights")
     with pytest.raises(ValueError, match=r"weights must be a state_dict of .*synthetic_cnn"):
-        load_model("rrfast.data:synthetic_cnn", weights=path)
+        load_model("rrfast.models:synthetic_cnn", weights=path)
     with pytest.raises(FileNotFoundError, match="weights must be a file"):
-        load_model("rrfast.data:synthetic_cnn", weights=tmp_path / "none.pt")
+        load_model("rrfast.models:synthetic_cnn", weights=tmp_path / "none.pt")
     torch.save({"x": torch.nn.Linear}, path)  # which only code of the file could bring back
     with pytest.raises(ValueError, match=r"weights must be a state_dict of .*synthetic_cnn"):
-        load_model("rrfast.data:synthetic_cnn", weights=path)
+        load_model("rrfast.models:synthetic_cnn", weights=path)
 
 
 @pytest.mark.parametrize(
-    "spec", ["rrfast.data:digits_cnn", "rrfast.models.lenet:lenet", "timm:x", "pytorchcv:y"]
+    "spec", ["rrfast.models:digits_cnn", "rrfast.models.small:lenet", "timm:x", "pytorchcv:y"]
 )
 def test_code_of_ours_and_of_the_zoos(spec):
     assert not runs_foreign_code(spec)
@@ -119,7 +118,7 @@ def test_damaged_weights_are_a_sentence(tmp_path):
         ("a:", ValueError, "model must be one of"),
         ("no_such_module:f", ImportError, "No module named 'no_such_module'. Known forms"),
         ("no/such/file.py:f", FileNotFoundError, "model must name a file that exists"),
-        ("rrfast.data:synthetic_cn", ValueError, "did you mean synthetic_cnn"),
+        ("rrfast.models:synthetic_cn", ValueError, "did you mean synthetic_cnn"),
         ("rrfast.data:zzz", ValueError, "which has no 'zzz'$"),
         ("rrfast.data:digits", TypeError, "must return an nn.Module, got Digits"),
     ],
@@ -172,11 +171,11 @@ def test_pytorchcv_unknown(name, sentence):
 
 @pytest.mark.parametrize("function", ["digits_cnn", "synthetic_cnn"])
 def test_classes_of_a_function(function):
-    model = load_model(f"rrfast.data:{function}", classes=7)
+    model = load_model(f"rrfast.models:{function}", classes=7)
     expected = {"digits_cnn": digits_cnn, "synthetic_cnn": synthetic_cnn}[function](classes=7)
     assert model[-1].out_features == 7
     assert torch.equal(model[-1].weight, expected[-1].weight)
-    assert load_model(f"rrfast.data:{function}")[-1].out_features == 10
+    assert load_model(f"rrfast.models:{function}")[-1].out_features == 10
 
 
 @pytest.mark.parametrize(
@@ -228,7 +227,7 @@ def test_options_that_the_function_does_not_take(options, sentence):
 @pytest.mark.parametrize("classes", [1, 0, 2.0, True, "10"])
 def test_classes_must_be_a_number_of_them(classes):
     with pytest.raises(ValueError, match="classes must be an integer of at least 2, got"):
-        load_model("rrfast.data:synthetic_cnn", classes=classes)
+        load_model("rrfast.models:synthetic_cnn", classes=classes)
 
 
 def test_classes_of_a_function_without_a_signature():

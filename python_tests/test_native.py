@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import rrfast
-from rrfast import _native
-from rrfast._schema import OPS
+from rrfast import _capability, _native
+from rrfast.ops import OPS
 
 LIBRARIES = _native.load()
 
@@ -84,6 +84,86 @@ def test_a_library_that_does_not_load_is_one_loud_warning(tmp_path: Path):
     assert f"{broken}/librrfast_cpu.so: file too short" in done.stderr
     assert f"torch {torch.__version__}" in done.stderr
     assert f"{sys.executable} -m pip install --no-build-isolation" in done.stderr
+
+
+@pytest.fixture
+def built_for_ampere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA library of a build for sm_80, which no loader would take, and a torch with CUDA."""
+    (tmp_path / "librrfast_cuda.so").write_bytes(b"no library")
+    monkeypatch.setattr(_native, "PACKAGE", tmp_path)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(_native, "build_info", lambda: {"cuda_architectures": ["80-real"]})
+    monkeypatch.setattr(_native, "describe_build", lambda: "a build for sm_80")
+
+
+T4, A100, A10 = (
+    _capability.Gpu("Tesla T4", (7, 5)),
+    _capability.Gpu("A100", (8, 0)),
+    _capability.Gpu("A10", (8, 6)),
+)
+
+
+@pytest.mark.parametrize("here", [[T4], [A100, T4]], ids=["alone", "beside-another"])
+def test_a_gpu_that_the_build_does_not_cover_is_one_warning_that_names_the_mend(
+    built_for_ampere: None, monkeypatch: pytest.MonkeyPatch, here: list[_capability.Gpu]
+):
+    monkeypatch.setattr(_capability, "of_machine", lambda: here)
+    monkeypatch.setattr(_capability, "of_process", lambda: here)
+    with pytest.warns(RuntimeWarning) as warned:
+        libraries = _native.load.__wrapped__()
+    assert libraries["cuda"].state == "uncovered"
+    (warning,) = warned
+    said = str(warning.message)
+    assert "built for 80-real, and not for Tesla T4 (sm_75)" in said
+    assert "RRFAST_CUDA_ARCHITECTURES='75-real;80-real'" in said
+    assert "CUDA_VISIBLE_DEVICES" in said
+
+
+@pytest.mark.parametrize(
+    ("machine", "process"),
+    [([], []), ([A100, A10], [A100, A10]), ([A100, T4], [A100])],
+    ids=["none", "covered", "hidden"],
+)
+def test_a_gpu_that_is_covered_or_hidden_stops_no_library(
+    built_for_ampere: None,
+    monkeypatch: pytest.MonkeyPatch,
+    machine: list[_capability.Gpu],
+    process: list[_capability.Gpu],
+):
+    monkeypatch.setattr(_capability, "of_machine", lambda: machine)
+    monkeypatch.setattr(_capability, "of_process", lambda: process)
+    status = _native._load("cuda")
+    assert (status.state, "file too short" in status.reason) == ("failed", True)  # it was tried
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "runs"),
+    [
+        (["80-real", "90-real", "100"], (7, 5), False),
+        (["80-real", "90-real", "100"], (8, 9), True),
+        (["80-real", "90-real", "100"], (10, 3), True),
+        (["80-real", "90-real", "100"], (12, 0), True),  # from PTX
+        (["86-real"], (8, 0), False),
+        (["80-virtual"], (9, 0), True),
+        (["90a-real"], (9, 0), True),
+        (["100a"], (10, 3), False),
+        (["100f"], (10, 3), True),
+        (["100f"], (12, 0), False),
+        (["native"], (7, 5), True),
+    ],
+)
+def test_what_code_for_an_architecture_runs_on(
+    architectures: list[str], capability: tuple[int, int], runs: bool
+):
+    assert _capability.covers(architectures, capability) == runs
+
+
+def test_without_nvml_no_gpu_is_known(monkeypatch: pytest.MonkeyPatch):
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(_capability.ctypes, "CDLL", missing)
+    assert _capability.of_machine() == []
 
 
 def test_python_m_rrfast_says_what_runs():

@@ -7,9 +7,11 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import networks
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from waiting import Calls
 
 import rrfast
-from rrfast import reading
+from rrfast import _reading
 from rrfast.objectives import (
     ACET,
     CCAT,
@@ -40,17 +42,11 @@ from rrfast.objectives.mixing import Mixing, neighbours
 CLASSES = 4
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, CLASSES + 1)
-    ).double()
+network = partial(networks.convolutional, CLASSES + 1)
 
 
 def batch(samples: int = 32) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(samples, 1, 8, 8, generator=generator, dtype=torch.float64)
-    return x, torch.randint(CLASSES, (samples,), generator=generator)
+    return networks.batch((samples, 1, 8, 8), CLASSES)
 
 
 def negative(x: Tensor) -> Tensor:
@@ -360,7 +356,7 @@ def test_nothing_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch
     There a GPU would not be waited for.
     """
     objective, model, pair = MADE[name](), network(), batch()
-    monkeypatch.setattr(reading, "is_on_host", lambda _: False)  # as a GPU's tensors are not
+    monkeypatch.setattr(_reading, "is_on_host", lambda _: False)  # as a GPU's tensors are not
     objective.backward(model, *pair)
     with Calls() as calls:
         objective.backward(model, *pair)

@@ -10,9 +10,9 @@ from torch import nn
 
 pytest.importorskip("lightning_fabric")
 
-from rrfast.data import digits_cnn
 from rrfast.evaluate.ood.diagnostics import conditional_mean, gradient_norm, separation
 from rrfast.metrics import detection_error
+from rrfast.models import digits_cnn
 from rrfast.scores import MSR, ODIN
 
 

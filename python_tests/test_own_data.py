@@ -15,9 +15,9 @@ pytest.importorskip("lightning_fabric")
 
 from rrfast import cli
 from rrfast.data import Split
-from rrfast.evaluate import subjects
+from rrfast.data.own_data import check_task, runs_foreign_data
+from rrfast.evaluate import trained_models
 from rrfast.train import Task, load_recipe, train
-from rrfast.train.own_data import check_task, runs_foreign_data
 from rrfast.train.recipe import make_task, named_task
 
 MINE = """
@@ -61,7 +61,7 @@ def rows():
     return Task(Split(x, (x[:, 0] > 0.5).long()), None, None, 2)
 """
 RECIPE = """
-model: {{name: "rrfast.data:digits_cnn"}}
+model: {{name: "rrfast.models:digits_cnn"}}
 data: {{name: "{name}", level: 0.25}}
 objective: {{name: rat, eps: 0.01}}
 training: {{epochs: 1, batch_size: 8, warmup_epochs: 0}}
@@ -133,11 +133,11 @@ def test_options_stay_what_they_were_in_the_training(here: Path) -> None:
     """Any of them may say which images are trained on."""
     train(load_recipe("recipe.yaml", ["training.seed=3"]), "run", console=QUIET)
     for name in ("mine.py:mine", "./mine.py:mine", str(here / "mine.py:mine")):
-        [same] = subjects(["run"], data={"name": name, "seed": 3, "read": False})
+        [same] = trained_models(["run"], data={"name": name, "seed": 3, "read": False})
         assert same.data == f"{name} level=0.25 seed=3 read=False"
         for option, was, value in (("level", 0.25, 0.5), ("seed", 3, 1), ("read", False, True)):
             with pytest.raises(ValueError, match=f"data must leave {option}={was} as it was"):
-                subjects(["run"], data={"name": name, option: value})
+                trained_models(["run"], data={"name": name, option: value})
     _, task = same.load()
     assert torch.equal(task.test.y, named_task({"name": "mine.py:mine", "level": 0.25}, 3).test.y)
 

@@ -22,13 +22,13 @@ pytest.importorskip("sklearn")
 import rrfast.evaluate
 import rrfast.train
 from rrfast import bench, cli
-from rrfast.data import Outliers, Split
-from rrfast.evaluate.subject import Subject
+from rrfast.data import Outliers, Split, tasks
+from rrfast.data.tasks import TASKS
+from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.models import load_model
-from rrfast.train import Recipe, load_recipe, recipes, tasks, variant
+from rrfast.objectives.variant_names import check_variant
+from rrfast.train import Recipe, load_recipe, recipes, variant
 from rrfast.train.recipe import make_objective, options_of
-from rrfast.train.tasks import TASKS
-from rrfast.train.variant_names import check_variant
 from rrfast.train.variants import TEXTURED, _check_taken
 
 FOLDER = Path(__file__).parents[1] / "docs" / "papers"
@@ -36,12 +36,18 @@ PAGES = sorted(path for path in FOLDER.glob("*.md") if path.stem != "README")
 IMAGES = Split(torch.rand(2, 1, 8, 8), torch.zeros(2).long())
 
 
+#: In the text and in tables: a command with what it is to be done to, and not the name of one.
+INLINE = r"`(rrfast (?:(?:train|ablate|evaluate) [^-`]|bench --model )[^`]*)`"
+
+
 def commands(page: Path) -> list[list[str]]:
-    """The words of each, of its code blocks: from `rrfast` on, whatever launches it."""
+    """The words of each, from `rrfast` on: first of code blocks, whatever launches it there."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     shown = "".join(block for language, block in blocks if language != "python")
     lines = shown.replace("\\\n", "").splitlines()
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines += [" ".join(line.split()) for line in re.findall(INLINE, prose)]
     found = [shlex.split(line, comments=True) for line in lines]
     return [words[words.index("rrfast") :] for words in found if "rrfast" in words]
 
@@ -77,7 +83,7 @@ class Checked:
         for name in ("standard", "at", "reverse_at", "rat", "rat_mixup"):
             fits(variant(recipe, name, 0))
 
-    def subjects(self, models: list[str], **given: Any) -> list[Subject]:
+    def trained_models(self, models: list[str], **given: Any) -> list[TrainedModel]:
         """Those of trainings are where a command before has put them."""
         for model in models:
             where = Path(model)
@@ -86,7 +92,7 @@ class Checked:
         if given["data"] is not None:
             has_options(given["data"])
         both = dict.fromkeys(("last", "best"), never)
-        return [Subject(name, 0, never, checkpoints=both) for name in ("Standard", "MAIL")]
+        return [TrainedModel(name, 0, never, checkpoints=both) for name in ("Standard", "MAIL")]
 
 
 def never() -> Any:
@@ -110,12 +116,14 @@ def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Checked:
     instead = Checked()
     for name in ("train", "train_variants"):
         monkeypatch.setattr(rrfast.train, name, getattr(instead, name))
-    for name in ("ablate", "subjects"):
+    for name in ("ablate", "trained_models"):
         monkeypatch.setattr(rrfast.evaluate, name, getattr(instead, name))
     for protocol in ("misd", "ood", "robust", "distal"):
         module = importlib.import_module(f"rrfast.evaluate.{protocol}.evaluate")
-        monkeypatch.setattr(module, "conduct", lambda *_, **__: {})
-    monkeypatch.setattr(bench, "run", lambda *_, **__: None)
+        monkeypatch.setattr(module, "run_study", lambda *_, **__: {})
+    monkeypatch.setattr(
+        bench, "run", lambda settings, _: instead.trained_models([settings.model], data=None)
+    )
     some = Outliers(torch.rand(3, 1, 8, 8))
     for name in ("random_images", "folder_images"):
         monkeypatch.setattr(tasks, name, lambda *_, **__: some)
@@ -168,6 +176,8 @@ def test_every_change_that_a_page_speaks_of(page: Path, checked: Checked) -> Non
         "rrfast evaluate a.py:net --protocol ood --attacks pgd",
         "rrfast evaluate a.py:net --protocol robust --attacks pdg",
         "rrfast evaluate a.py:net --protocol misd --severity 6",
+        "rrfast bench --model nowhere --tuning rat",
+        "rrfast ablate cifar10_rat --score msr",
     ],
 )
 def test_what_is_no_command_is_seen(line: str, checked: Checked) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import rrfast
-from rrfast.data import digits_cnn
+from rrfast.models import digits_cnn
 from rrfast.scores import (
     MSR,
     ODIN,

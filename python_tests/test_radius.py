@@ -19,8 +19,8 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 import rrfast
-from rrfast import engine
-from rrfast.radius import METHODS
+from rrfast.engine import Engine, frozen
+from rrfast.methods import METHODS
 
 PASSES = {
     "fast": (2, 1),
@@ -147,7 +147,7 @@ def test_the_model_and_the_input_are_left_as_they_were(method: str) -> None:
     before, pixels = snapshot(model), x.detach().clone()
     r = rrfast.radius(model, x, method=method)
     assert_same(before, snapshot(model))
-    assert not engine._held
+    assert not frozen._held
     assert torch.equal(x, pixels)
     assert x.requires_grad
     assert torch.equal(x.grad, torch.ones_like(x))
@@ -671,7 +671,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"method": "faster"},
         ValueError,
-        "method must be one of 'fast', 'bs', 'search', 'refined', .* got 'faster'",
+        "method must be one of fast, bs, search, refined, .* got 'faster'; did you mean fast",
     ),
     (
         {"budget": 10},
@@ -812,6 +812,58 @@ def test_reentrant_checkpoints_get_a_sentence(method: str) -> None:
 
     with pytest.raises(ValueError, match="model must be checkpointed with use_reentrant=False"):
         rrfast.radius(checkpointed, images(2), method=method)
+
+
+class AsOfCudnn(torch.autograd.Function):
+    """Tanh, with the backward of cuDNN's recurrent networks: none of a forward in eval mode."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.cudnn = torch.backends.cudnn.enabled
+        ctx.save_for_backward(x.tanh())
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        if ctx.cudnn:
+            raise RuntimeError("cudnn RNN backward can only be called in training mode")
+        (y,) = ctx.saved_tensors
+        return grad * (1 - y * y)
+
+
+def test_recurrent_networks_of_cudnn_are_recorded_without_it(method: str) -> None:
+    torch.manual_seed(0)
+    inner, outer = nn.Linear(300, 16), nn.Linear(16, 4)
+    x = images(3)
+
+    def recurrent(x: Tensor) -> Tensor:
+        return outer(AsOfCudnn.apply(inner(x.flatten(1))))
+
+    def plain(x: Tensor) -> Tensor:
+        return outer(inner(x.flatten(1)).tanh())
+
+    actual, expected = (rrfast.radius(f, x, method=method) for f in (recurrent, plain))
+    torch.testing.assert_close(actual, expected)
+    assert torch.backends.cudnn.enabled
+    with Engine(recurrent) as running:
+        for _ in range(3):
+            running.forward_backward(x, 1.0)
+    assert (running.forwards, running.backwards) == (4, 3)  # one more, once
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_recurrent_network_on_cuda_has_a_radius() -> None:
+    torch.manual_seed(0)
+    lstm, head = nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 4)
+    x = torch.rand(5, 10, 8)
+
+    def model(x: Tensor) -> Tensor:
+        return head(lstm(x)[0][:, -1])
+
+    expected = rrfast.radius(model, x)
+    lstm.cuda(), head.cuda()
+    actual = rrfast.radius(model, x.cuda()).cpu()
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("options", [{"method": "deepfool"}, {"method": "search", "tol": 1e-3}])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast import reference
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
 
 CLASSES = (2, 10, 1000)
 FEATURES = 40

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
 
 INF = math.inf
 #: Few passes, where the defaults are many.

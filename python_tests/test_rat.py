@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import types
+from functools import partial
 from typing import Any
 
+import networks
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,17 +18,11 @@ from benchmarks.step_memory import peak
 MODES = ("rat", "at", "reverse_at")
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4)
-    ).double()
+network = partial(networks.convolutional, 4)
 
 
-def batch() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(32, 1, 8, 8, generator=generator, dtype=torch.float64)
-    return x, torch.randint(4, (32,), generator=generator)
+def batch(samples: int = 32) -> tuple[Tensor, Tensor]:
+    return networks.batch((samples, 1, 8, 8), 4)
 
 
 def gradients(model: nn.Module) -> list[Tensor]:
@@ -273,7 +269,7 @@ def test_outputs_with_logits() -> None:
         (
             {"mode": "mixup"},
             ValueError,
-            "mode must be one of 'rat', 'at', 'reverse_at', got 'mixup'",
+            "mode must be one of rat, at, reverse_at, got 'mixup'",
         ),
         ({"mode": ["at"]}, ValueError, r"mode must be one of .*, got \['at'\]"),
         ({"batch_norm": "none"}, ValueError, "batch_norm must be 'both' or 'clean', got 'none'"),

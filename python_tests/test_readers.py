@@ -30,7 +30,7 @@ from rrfast.data import (
 
 # Modules that share their names with functions.
 CIFAR = importlib.import_module("rrfast.data.cifar")
-CIFAR10C = importlib.import_module("rrfast.data.cifar10c")
+CIFAR10C = importlib.import_module("rrfast.data.cifar_c")
 
 READERS = {"CIFAR10": cifar10, "CIFAR100": cifar100}
 

@@ -21,13 +21,13 @@ pytest.importorskip("sklearn")
 import rrfast.data
 import rrfast.models
 from rrfast import cli
+from rrfast.data.tasks import NOISE, OUTLIERS, TASKS
 from rrfast.models import load_model
 from rrfast.models.normalize import STATISTICS
 from rrfast.objectives import OBJECTIVES
 from rrfast.train import Augment, Training, ValidationAttack, load_trained
 from rrfast.train.recipe import options_of
 from rrfast.train.recipe_file import Model
-from rrfast.train.tasks import NOISE, OUTLIERS, TASKS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "recipe.md").read_text(encoding="utf-8")
 #: What an option is given where a recipe does not.

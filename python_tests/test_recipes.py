@@ -22,9 +22,9 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")
 
 from rrfast import cli
-from rrfast.data import Outliers, Split
+from rrfast.data import Outliers, Split, tasks
 from rrfast.data.cifar import Cifar
-from rrfast.evaluate.subject import _outliers
+from rrfast.evaluate.trained_model import _outliers
 from rrfast.models import FirstClasses, load_model
 from rrfast.objectives import (
     ACET,
@@ -46,7 +46,6 @@ from rrfast.train import (
     load_trained,
     parse_options,
     recipes,
-    tasks,
     train,
     variant,
 )
@@ -384,7 +383,7 @@ def folders(tmp_path: Path) -> Path:
 def in_folders(folders: Path, *changes: str) -> Recipe:
     recipe = folders / "recipe.yaml"
     recipe.write_text(
-        "model: {name: 'rrfast.data:synthetic_cnn', normalize: imagenet}\n"
+        "model: {name: 'rrfast.models:synthetic_cnn', normalize: imagenet}\n"
         f"data: {{name: image_folder, train: '{folders}/train', validation: '{folders}/val', "
         "size: 8}\n"
         "objective: {name: rat}\n"
@@ -553,7 +552,11 @@ def test_begun_already_and_of_another_recipe(
             "objective is {'name': 'rat', 'eps': 0.05}",
         ),
         ([*changes, "data.noise=0.2", "--resume"], 2, "is of another training: data is"),
-        ([*changes, "model.name=rrfast.data:synthetic_cnn", "--resume"], 2, "model is Model(name="),
+        (
+            [*changes, "model.name=rrfast.models:synthetic_cnn", "--resume"],
+            2,
+            "model is Model(name=",
+        ),
         ([*changes, "training.seed=3", "--resume"], 2, "training.seed is 0 there and 3 here"),
     ):
         found, _, err = command("digits_rat", "--out", out, *arguments, capsys=capsys)
@@ -571,7 +574,7 @@ def test_without_a_recipe_the_names(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 DIGITS = """
-model: {name: "rrfast.data:digits_cnn"}
+model: {name: "rrfast.models:digits_cnn"}
 data: {name: digits, train: 60, validation: 40}
 objective: {name: rat}
 training: {epochs: 1, batch_size: 20}
@@ -727,7 +730,7 @@ training: {epochs: 1, batch_size: 20}
         ),
         (DIGITS, ["objective={name: acet}"], "objective: acet needs noise"),
         (DIGITS, ["model.name=resnet"], "model must be one of pytorchcv:NAME"),
-        (DIGITS, ["model.name=rrfast.data:digit_cnn"], "did you mean digits_cnn"),
+        (DIGITS, ["model.name=rrfast.models:digit_cnn"], "did you mean digits_cnn"),
         (DIGITS, ["model.name=nowhere.py:build"], "model must name a file that exists, got 'now"),
         (DIGITS, ["model.weights=nowhere.pt"], "weights must be a file with a state_dict, got 'no"),
         (DIGITS, ["model.normalize=mnist"], "name must be one of cifar10, cifar100, imagenet, got"),
@@ -736,7 +739,7 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["model.classes=5"], "train.y must be labels of 5 classes, from 0 to 4"),
         (
             DIGITS,
-            ["model.name=rrfast.data:synthetic_cnn"],
+            ["model.name=rrfast.models:synthetic_cnn"],
             "model must take images of shape [1, 8, 8], as train has them: ",
         ),
         (DIGITS, ["training.batch_size=25", "training.accumulate=2"], "must be a multiple of 2"),
@@ -965,7 +968,7 @@ def test_every_objective_trains_from_a_recipe(tmp_path: Path, name: str) -> None
 
 
 def test_weights_to_begin_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = load_model("rrfast.data:digits_cnn", seed=5)
+    model = load_model("rrfast.models:digits_cnn", seed=5)
     path = tmp_path / "weights.pt"
     torch.save(model.state_dict(), path)
     changes = [*SHORT, f"model.weights={path}", "training.learning_rate=0", "training.epochs=1"]
@@ -977,12 +980,12 @@ def test_weights_to_begin_with(tmp_path: Path, capsys: pytest.CaptureFixture[str
     path.unlink()
     assert load_trained(tmp_path / "out").model(torch.rand(1, 1, 8, 8)).shape == (1, 10)
 
-    torch.save(load_model("rrfast.data:synthetic_cnn").state_dict(), path)
+    torch.save(load_model("rrfast.models:synthetic_cnn").state_dict(), path)
     code, _, err = command(
         "digits_rat", "--out", tmp_path / "new", "--set", *changes, capsys=capsys
     )
     assert code == 2
-    assert "weights must be a state_dict of 'rrfast.data:digits_cnn'" in err
+    assert "weights must be a state_dict of 'rrfast.models:digits_cnn'" in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "new").exists()
 
@@ -1000,6 +1003,6 @@ def test_load_trained_says_what_is_missing(
     (tmp_path / "recipe.yaml").write_bytes((trained[1] / "recipe.yaml").read_bytes())
     with pytest.raises(ValueError, match=r"last\.pt cannot be read as a file of torch.save"):
         load_trained(tmp_path)
-    torch.save(load_model("rrfast.data:synthetic_cnn").state_dict(), tmp_path / "last.pt")
+    torch.save(load_model("rrfast.models:synthetic_cnn").state_dict(), tmp_path / "last.pt")
     with pytest.raises(ValueError, match=r"last.pt is not of the model in .*recipe.yaml: Error"):
         load_trained(tmp_path)

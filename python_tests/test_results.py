@@ -1,4 +1,4 @@
-"""rrfast.results: small files that show and say what large ones would."""
+"""rrfast._results: small files that show and say what large ones would."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
 from PIL import Image
 
+from rrfast._results import shortened, write_figure, write_json
 from rrfast.evaluate.drawing import COLOURS
-from rrfast.results import shortened, write_figure, write_json
 
 
 def test_a_figure_is_small_and_looks_the_same(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast import RadiusEstimator, ops
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
 from rrfast.scores import MSR, Radius
 
 #: Few passes where the defaults take hundreds.

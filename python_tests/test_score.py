@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import Tensor
 
 import rrfast
-from rrfast.lock import alone
+from rrfast._lock import alone
 from rrfast.models import load_model
 from rrfast.scores import SCORES, DoctorAlpha, Preprocessed, RelU
 
@@ -32,10 +32,10 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from rrfast import cli
-from rrfast.evaluate import Scoring, inputs, score
-from rrfast.evaluate.parts import Parts, Row
-from rrfast.evaluate.processes import _portable
-from rrfast.evaluate.table import write_rows
+from rrfast._processes import _portable
+from rrfast.inference import Scoring, inputs, score
+from rrfast.inference.parts import Parts, Row
+from rrfast.inference.table_file import write_rows
 
 #: NaN logits for what is nearly white; an error or a kill at the pass and in the process told.
 MODEL = """
@@ -451,7 +451,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "aim",
     [
         {"coverage": 0.7},
-        {"tpr": 0.5},
+        {"reject_errors": 0.5},
         {"target_risk": 0.2},
         {"target_risk": 0.5, "confidence": 0.9},
     ],
@@ -493,7 +493,7 @@ def on_a_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("on a folder")
     (folder / "net.py").write_text(
         "from pathlib import Path\n"
-        "from rrfast.data import synthetic_cnn\n"
+        "from rrfast.models import synthetic_cnn\n"
         "def build(classes, seed):\n"
         "    Path(__file__).with_name('ran').touch()\n"
         "    return synthetic_cnn(classes=classes, seed=seed)\n",
@@ -534,7 +534,7 @@ def test_a_threshold_holds_for_its_own_shape(on_a_folder: Path, tmp_path: Path) 
     np.save(tmp_path / "x.npy", np.zeros((2, 3, 16, 16), dtype=np.uint8))
     match = r"was chosen on images of shape \[3, 8, 8\], and those to be scored have \[3, 16, 16\]"
     for source, size in ((on_a_folder / "held", {"size": 16}), (tmp_path / "x.npy", {})):
-        for aim in ({"coverage": 0.5}, {"tpr": 0.5}, {"target_risk": 0.5}):
+        for aim in ({"coverage": 0.5}, {"reject_errors": 0.5}, {"target_risk": 0.5}):
             with pytest.raises(ValueError, match=f"the threshold for {next(iter(aim))} {match}"):
                 quiet(run, source, out, trust=True, **aim, **size)
     model, _ = load_trained(run, trust=True)
@@ -553,7 +553,7 @@ def test_a_folder_runs_no_code_unasked(
     on_a_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By any door; a file that is named by hand runs."""
-    from rrfast.evaluate import subjects
+    from rrfast.evaluate import trained_models
     from rrfast.train import load_trained
 
     run, held, ran = on_a_folder / "run", on_a_folder / "held", on_a_folder / "ran"
@@ -569,7 +569,7 @@ def test_a_folder_runs_no_code_unasked(
         assert "net.py:build', which is neither of rrfast nor of pytorchcv, torchvision" in told
         assert "to build it is to run that code. If you know it, " in told
         assert "--trust" in told
-    for door in (load_trained, lambda folder: subjects([folder])):
+    for door in (load_trained, lambda folder: trained_models([folder])):
         with pytest.raises(ValueError, match=r"say so with --trust \(in Python trust=True\)"):
             door(run)
     assert not ran.exists()
@@ -578,7 +578,7 @@ def test_a_folder_runs_no_code_unasked(
     ran.unlink()
     assert cli.main([*evaluate, "--trust"]) == 0
     assert ran.exists()
-    [one] = subjects([f"{on_a_folder}/net.py:build"], data={"name": "digits"}, classes=10)
+    [one] = trained_models([f"{on_a_folder}/net.py:build"], data={"name": "digits"}, classes=10)
     assert one.training.endswith("net.py:build")
 
 
@@ -744,7 +744,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any
         def stop(*_: Any) -> Iterator[Row]:
             raise KeyboardInterrupt
 
-        patch.setattr("rrfast.evaluate.score_parts._rows", stop)
+        patch.setattr("rrfast.inference.score_parts._rows", stop)
         with pytest.raises(KeyboardInterrupt):
             quiet(*arguments, **options)
 
@@ -967,7 +967,11 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"device": "cuda:99"}, ValueError, "device must be one that is here, got cuda:99, and t"),
         ({"threshold": math.nan}, ValueError, "threshold must be a number, got NaN"),
         ({"threshold": "1"}, TypeError, "threshold must be a number, got '1'"),
-        ({"threshold": 1, "tpr": 0.5}, ValueError, "at most one of threshold, .* is possible, got"),
+        (
+            {"threshold": 1, "reject_errors": 0.5},
+            ValueError,
+            "at most one of threshold, .* is possible, got",
+        ),
         ({"confidence": 0.9}, ValueError, "confidence needs target_risk"),
         ({"coverage": 0.9}, ValueError, "coverage needs the validation split of a training: the"),
         ({"classifier": "nowhere.pt"}, FileNotFoundError, "classifier must be a file that Sele"),
@@ -1042,14 +1046,15 @@ def test_what_is_missing_is_said_before_the_work(
 
 
 def test_no_validation_split(nets: str, tmp_path: Path) -> None:
-    from rrfast.evaluate import given_threshold
+    from rrfast.inference import given_threshold
     from rrfast.train import load_recipe
+    from rrfast.train.recipe import make_task
 
     recipe = load_recipe("digits_rat")
-    task = given_threshold.make_task(recipe)._replace(validation=None)
+    task = make_task(recipe)._replace(validation=None)
     given = given_threshold.GivenThreshold(coverage=0.5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(given_threshold, "make_task", lambda _: task)
+        patch.setattr("rrfast.train.recipe.make_task", lambda _: task)
         classifier = rrfast.SelectiveClassifier(load_model(f"{nets}:gray"))
         with pytest.raises(ValueError, match="coverage needs a validation split, and the data of"):
             given.choose(classifier, recipe, "last", None)

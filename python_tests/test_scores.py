@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import rrfast
-from rrfast.data import digits_cnn
 from rrfast.engine import Engine
+from rrfast.models import digits_cnn
 from rrfast.scores import (
     EPSILONS,
     MSR,

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast import ops
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
 from rrfast.engine import Engine
-from rrfast.radius import Search
+from rrfast.methods import Search
+from rrfast.models import digits_cnn
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import random
@@ -19,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import engine
-from rrfast.data import digits, digits_cnn
+from rrfast._digest import digest_of
+from rrfast.data import digits
 from rrfast.metrics import acceptance_threshold, false_acceptance, thresholded_error
+from rrfast.models import digits_cnn
 from rrfast.scores import MSR, ODIN, SCORES, DoctorAlpha, Entropy, Preprocessed, Radius, RelU
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.score import Score
@@ -28,10 +29,11 @@ from rrfast.selective import (
     NoThresholdError,
     SelectiveClassifier,
     coverage_threshold,
+    error_threshold,
     guaranteed_risk,
     risk_threshold,
-    tpr_threshold,
 )
+from rrfast.selective.score_state import FORMAT
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ class Series:
 def test_a_series_with_an_index_of_its_own() -> None:
     values, right = [0.1, 0.4, 0.6, 0.9], [False, True, False, True]
     assert coverage_threshold(Series(values), 0.5) == 0.6
-    assert tpr_threshold(Series(values), right, 0.5) == tpr_threshold(values, right, 0.5)
+    assert error_threshold(Series(values), right, 0.5) == error_threshold(values, right, 0.5)
     assert risk_threshold(Series(values), right, 0.34) == 0.4
 
 
@@ -84,7 +86,7 @@ def test_shares_of_numpy_are_their_values() -> None:
     score = torch.arange(100_000, dtype=torch.float64)
     for share in (np.float16(0.5), np.float32(0.5), np.float64(0.5)):
         assert coverage_threshold(score, share) == 50_000
-        assert tpr_threshold(score, score < 0, share) > 49_999
+        assert error_threshold(score, score < 0, share) > 49_999
         assert risk_threshold(score, score >= 50_000, share) == 0
         assert guaranteed_risk(score, score >= 1000, share).coverage == 1
 
@@ -93,16 +95,18 @@ def test_tpr_counts_errors() -> None:
     score = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5])
     correct = torch.tensor([False, True, False, True, False])
     for tpr, rejected in ((0.33, 1), (1 / 3, 1), (0.34, 3), (2 / 3, 3), (0.67, 5), (1.0, 5)):
-        assert (score < tpr_threshold(score, correct, tpr)).sum() == rejected
+        assert (score < error_threshold(score, correct, tpr)).sum() == rejected
     with pytest.raises(ValueError, match="there is nothing to reject"):
-        tpr_threshold([0.1], [True], 0.5)
+        error_threshold([0.1], [True], 0.5)
 
 
 def test_an_error_of_infinite_radius_cannot_be_rejected() -> None:
     score, correct = [0.1, 0.2, math.inf, math.inf], [False, True, True, False]
-    assert 0.1 < tpr_threshold(score, correct, 0.5) < 0.2
-    with pytest.raises(ValueError, match=r"share tpr=0.6 of the 2 errors: 1 of them score infinit"):
-        tpr_threshold(score, correct, 0.6)
+    assert 0.1 < error_threshold(score, correct, 0.5) < 0.2
+    with pytest.raises(
+        ValueError, match=r"share reject_errors=0.6 of the 2 errors: 1 of them score infinit"
+    ):
+        error_threshold(score, correct, 0.6)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +116,8 @@ def test_an_error_of_infinite_radius_cannot_be_rejected() -> None:
 def test_the_rejected_are_rejected_in_every_dtype(dtype: torch.dtype) -> None:
     score = torch.tensor([1, 2, 3, 4]).to(dtype)
     correct = torch.tensor([False, True, False, True])
-    threshold = tpr_threshold(score, correct, 0.5)
-    largest = tpr_threshold(score, ~correct, 1.0)  # an error is the most confident of all
+    threshold = error_threshold(score, correct, 0.5)
+    largest = error_threshold(score, ~correct, 1.0)  # an error is the most confident of all
     for compared in (score, score.double()):
         assert (compared >= threshold).tolist() == [False, True, True, True]
         assert not (compared >= largest).any()
@@ -124,7 +128,7 @@ def test_the_rejected_are_rejected_in_every_dtype(dtype: torch.dtype) -> None:
 def test_arrays_that_descend() -> None:
     score, right = np.array([0.1, 0.4, 0.6, 0.9])[::-1], np.array([True, False, True, False])[::-1]
     assert coverage_threshold(score, 0.5) == 0.6
-    assert tpr_threshold(score, right, 0.5) > 0.4
+    assert error_threshold(score, right, 0.5) > 0.4
     assert risk_threshold(score, ~right, 0.5) == 0.1
     assert guaranteed_risk(score, np.ones(4, dtype=bool)[::-1], 0.99).coverage == 1
     assert false_acceptance(score, 0.6) == 0.5
@@ -132,7 +136,7 @@ def test_arrays_that_descend() -> None:
     assert thresholded_error(score, right, 0.6) == 0.5
 
 
-@pytest.mark.parametrize("aim", [{"coverage": 0.5}, {"tpr": 0.9}, {"target_risk": 0.05}])
+@pytest.mark.parametrize("aim", [{"coverage": 0.5}, {"reject_errors": 0.9}, {"target_risk": 0.05}])
 def test_rounding_does_not_decide(trained: nn.Module, data: Any, aim: dict[str, float]) -> None:
     """The threshold is halfway between two scores, and accepts what it is to accept."""
     classifier = SelectiveClassifier(trained, "msr").fit(batches(data.validation), **aim)
@@ -140,14 +144,16 @@ def test_rounding_does_not_decide(trained: nn.Module, data: Any, aim: dict[str, 
     correct = classifier(data.validation.x).prediction == data.validation.y
     exact = {
         "coverage": lambda: coverage_threshold(score, 0.5),
-        "tpr": lambda: tpr_threshold(score, correct, 0.9),
+        "reject_errors": lambda: error_threshold(score, correct, 0.9),
         "target_risk": lambda: risk_threshold(score, correct, 0.05),
     }[next(iter(aim))]()
     threshold, accepted = float(classifier.threshold), score >= exact
     assert torch.equal(score >= threshold, accepted)
     least, most = float(score[accepted].min()), float(score[~accepted].max())
     assert threshold == pytest.approx((least + most) / 2, abs=1e-15)
-    assert least - threshold > 1e-3 * (least - most)  # the exact one of "tpr" is next to `most`
+    assert least - threshold > 1e-3 * (
+        least - most
+    )  # the exact one of "reject_errors" is next to `most`
     assert threshold - most > 1e-3 * (least - most)
 
 
@@ -184,7 +190,7 @@ def test_the_aims_are_met(trained: nn.Module, data: Any) -> None:
     accept, correct = classifier.fit(loader, coverage=0.7) and accepted()
     assert accept.sum() == 140
     assert classifier.provenance["coverage"] == pytest.approx(0.7)
-    accept, correct = classifier.fit(loader, tpr=0.8) and accepted()
+    accept, correct = classifier.fit(loader, reject_errors=0.8) and accepted()
     assert (~accept & ~correct).sum() >= 0.8 * (~correct).sum()
     assert (~accept & ~correct).sum() - 1 < 0.8 * (~correct).sum()
     accept, correct = classifier.fit(loader, target_risk=0.01) and accepted()
@@ -203,7 +209,11 @@ def test_the_aims_are_met(trained: nn.Module, data: Any) -> None:
 def test_aims_of_numpy_are_kept(trained: nn.Module, data: Any, tmp_path: Path) -> None:
     """What is fitted can be saved, and what is no number is refused before anything is scored."""
     third = np.float32(1 / 3)
-    for aim in ({"coverage": third}, {"tpr": third}, {"target_risk": third, "confidence": third}):
+    for aim in (
+        {"coverage": third},
+        {"reject_errors": third},
+        {"target_risk": third, "confidence": third},
+    ):
         plain = {name: float(value) for name, value in aim.items()}
         fitted = [
             SelectiveClassifier(trained, "msr").fit(batches(data.validation), **options)
@@ -443,12 +453,16 @@ def test_a_score_of_one_s_own(trained: nn.Module, data: Any) -> None:
         SelectiveClassifier(trained, "msr").load_state_dict(state)
 
 
-def of_header(header: object, data: bytes = b"") -> Tensor:
-    if isinstance(header, dict):
-        header = {"format": 2, **header}
-    text = json.dumps(header).encode()
-    content = len(text).to_bytes(8, "little") + text + data
-    return torch.tensor(list(content + hashlib.sha256(content).digest()), dtype=torch.uint8)
+def uint8(text: str) -> Tensor:
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def of(content: object) -> Tensor:
+    """A state whose digest is right, whatever else is wrong with it."""
+    if isinstance(content, dict):
+        content = {"format": FORMAT, "threshold": None, **content}
+        content["sha256"] = digest_of([("text", uint8(json.dumps(content)))])
+    return uint8(json.dumps(content))
 
 
 MSR_STATE = {"score": "MSR", "ours": True, "fields": {}}
@@ -459,25 +473,29 @@ MSR_STATE = {"score": "MSR", "ours": True, "fields": {}}
     [
         ({"score": 3}, r"expected a uint8 tensor of shape \[n\], got dict"),
         (torch.zeros(3), "expected a uint8 tensor"),
-        (torch.zeros(3, dtype=torch.uint8), "it ends after 3 bytes"),
-        (torch.full((40,), 7, dtype=torch.uint8), "it ends after 40 bytes"),
-        (torch.zeros(40, dtype=torch.uint8), "its bytes are not those that its SHA-256 was made"),
-        (of_header(math.nan), "its header names no format"),
-        (of_header([]), "its header names no format"),
-        (of_header({"format": 1}), "the state is of format 1, and this version of rrfast reads"),
-        (of_header({}), "damaged or of something else: 'score'"),
-        (of_header({"score": 3, "provenance": {}}), "it holds no score"),
-        (of_header({"score": MSR_STATE, "provenance": 3}), "it holds no score"),
+        (torch.zeros(3, dtype=torch.uint8), "damaged or of something else: "),
         (
-            of_header({"score": {**MSR_STATE, "score": "MRS"}, "provenance": {}}),
+            torch.full((40,), 255, dtype=torch.uint8),
+            "damaged or of something else: .* can't decode",
+        ),
+        (uint8("[" * 100_000), "damaged or of something else: maximum recursion"),
+        (uint8(f'{{"format": {FORMAT}}}'), "are not those that its SHA-256 was made"),
+        (of(math.nan), "its text names no format"),
+        (of([]), "its text names no format"),
+        (of({"format": 2}), "the state is of format 2, and this version of rrfast reads"),
+        (of({}), "damaged or of something else: 'score'"),
+        (of({"score": 3, "provenance": {}}), "it holds no score"),
+        (of({"score": MSR_STATE, "provenance": 3}), "it holds no score"),
+        (
+            of({"score": {**MSR_STATE, "score": "MRS"}, "provenance": {}}),
             "the score MRS, which this version of rrfast does not have; it has .*MSR",
         ),
         (
-            of_header({"score": {**MSR_STATE, "score": "Score"}, "provenance": {}}),
+            of({"score": {**MSR_STATE, "score": "Score"}, "provenance": {}}),
             "damaged or of something else: Can't instantiate abstract class",
         ),
         (
-            of_header(
+            of(
                 {
                     "score": {**MSR_STATE, "fields": {"temperature": -1.0}},
                     "provenance": {},
@@ -486,7 +504,7 @@ MSR_STATE = {"score": "MSR", "ours": True, "fields": {}}
             "damaged or of something else: temperature must be finite",
         ),
         (
-            of_header({"score": {**MSR_STATE, "score": "RelU"}, "provenance": {}}),
+            of({"score": {**MSR_STATE, "score": "RelU"}, "provenance": {}}),
             "its score was never fitted",
         ),
     ],
@@ -500,13 +518,58 @@ def test_a_state_of_something_else(trained: nn.Module, state: object, sentence: 
     assert classifier.threshold.isnan()  # nothing was loaded
 
 
-def test_truncated_states_are_refused(trained: nn.Module, data: Any) -> None:
-    """Wherever it ends; a byte less is a tensor less than whole."""
-    classifier = SelectiveClassifier(trained, made("Preprocessed(RelU)", trained, data))
+def test_a_text_that_ends_early_is_refused(trained: nn.Module) -> None:
+    classifier = SelectiveClassifier(trained, "odin")
     extra = classifier.get_extra_state()
-    for length in [*range(0, 600, 7), len(extra) - 1]:
+    for length in [*range(0, len(extra), 7), len(extra) - 1]:
         with pytest.raises(ValueError, match="must be what its state_dict"):
             classifier.set_extra_state(extra[:length])
+    classifier.set_extra_state(extra)
+
+
+def test_tensors_that_are_not_the_score_s_are_refused(trained: nn.Module, data: Any) -> None:
+    """Fewer, more, in another order, or with another number, dtype or shape."""
+    state = SelectiveClassifier(trained, made("Preprocessed(RelU)", trained, data)).state_dict()
+    one, two = [name for name in state if name.startswith("score_tensors.")][:2]
+    first = state[one].clone()
+    first.view(torch.uint8).flatten()[3] ^= 1
+    for change in (
+        {one: None},
+        {one: 3},
+        {one: first},
+        {one: state[one].double()},
+        {one: state[one][None]},
+        {one: state[two], two: state[one]},
+        {"score_tensors.9": state[one]},
+    ):
+        bad = {name: value for name, value in {**state, **change}.items() if value is not None}
+        other = SelectiveClassifier(trained, "odin")
+        with pytest.raises(ValueError, match="must be what its state_dict"):
+            other.load_state_dict(bad)
+        assert other.score is SCORES["odin"]
+        assert other.threshold.isnan()
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*score_tensors\.0"):
+        SelectiveClassifier(trained).load_state_dict(
+            {name: value for name, value in state.items() if name != "_extra_state"}
+        )
+
+
+def test_the_state_is_text_and_tensors(trained: nn.Module) -> None:
+    """JSON that anybody reads, and copies of tensors that tools for checkpoints find."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+
+    bounds = torch.stack([torch.zeros(2), torch.ones(2)])
+    score = Radius("grad", options={"bounds": (bounds[0], bounds[1])})  # in one memory
+    state = SelectiveClassifier(trained, score).state_dict()
+    text = json.loads(bytes(state["_extra_state"].tolist()))
+    assert (text["format"], text["score"]["score"]) == (FORMAT, "Radius")
+    assert torch.equal(state["score_tensors.1"], torch.ones(2))
+    inside = nn.ModuleList([nn.Identity(), SelectiveClassifier(trained, score)])
+    again = nn.ModuleList([nn.Identity(), SelectiveClassifier(digits_cnn(), "msr")])
+    set_model_state_dict(again, get_model_state_dict(inside))
+    state["score_tensors.1"].zero_()  # nobody's but the state's
+    bounds.zero_()
+    assert torch.equal(again[1].score.options["bounds"][1], torch.ones(2))
 
 
 @pytest.mark.parametrize("form", ["pt", "safetensors"])
@@ -519,7 +582,9 @@ def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path: Path, form: str
     model = nn.Linear(3, 2)
     x = torch.rand(40, 3)
     y = torch.where(torch.arange(40) % 4 == 0, 0, model(x).argmax(1))
-    classifier = SelectiveClassifier(model, ODIN(temperature=2.0, eps=0.5)).fit([(x, y)], tpr=0.7)
+    classifier = SelectiveClassifier(model, ODIN(temperature=2.0, eps=0.5)).fit(
+        [(x, y)], reject_errors=0.7
+    )
     path = tmp_path / f"classifier.{form}"
     if form == "safetensors":
         save_file = pytest.importorskip("safetensors.torch").save_file
@@ -587,7 +652,9 @@ def test_without_safetensors(
 ) -> None:
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     for act in (SelectiveClassifier(trained).save, lambda p: SelectiveClassifier.load(p, trained)):
-        with pytest.raises(ImportError, match=r"ends in \.safetensors, and safetensors is not"):
+        with pytest.raises(
+            ImportError, match=r"ends in \.safetensors and needs safetensors, .* ending$"
+        ):
             act(tmp_path / "it.safetensors")
     assert not list(tmp_path.iterdir())
 
@@ -616,7 +683,7 @@ def test_built_without_memory_and_loaded(trained: nn.Module, data: Any) -> None:
     ("aims", "sentence"),
     [
         ({"coverage": 1.5}, "coverage must be above 0 and at most 1, got 1.5"),
-        ({"tpr": 0.0}, "tpr must be above 0 and at most 1, got 0.0"),
+        ({"reject_errors": 0.0}, "reject_errors must be above 0 and at most 1, got 0.0"),
         ({"target_risk": 2}, "target_risk must be a number from 0 to 1, got float 2.0"),
         ({"target_risk": 0.1, "confidence": 1.0}, "confidence must be "),
         ({"target_risk": 0.0, "confidence": 0.9}, "target_risk must be "),
@@ -637,12 +704,18 @@ def test_an_aim_is_checked_before_the_scoring(aims: dict[str, float], sentence: 
     [
         (lambda: SelectiveClassifier(lambda x: x), TypeError, "model must be a torch.nn.Module"),
         (lambda: SelectiveClassifier(nn.Identity(), "mrs"), ValueError, "score must be one of"),
-        (lambda: SelectiveClassifier(nn.Identity(), 3), TypeError, "score must be a rrfast.scores"),
+        (
+            lambda: SelectiveClassifier(nn.Identity(), 3),
+            TypeError,
+            "score must be a name, a rrfast",
+        ),
         (lambda: SelectiveClassifier(nn.Identity(), RelU()), ValueError, "score must be fitted"),
         (
-            lambda: SelectiveClassifier(nn.Identity(), MSR()).fit([], coverage=0.5, tpr=0.5),
+            lambda: SelectiveClassifier(nn.Identity(), MSR()).fit(
+                [], coverage=0.5, reject_errors=0.5
+            ),
             ValueError,
-            "exactly one of target_risk, coverage and tpr, got coverage, tpr",
+            "exactly one of target_risk, coverage and reject_errors, got coverage",
         ),
         (
             lambda: SelectiveClassifier(nn.Identity(), MSR()).fit([], coverage=0.5, confidence=0.9),

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast import RadiusEstimator
-from rrfast.data import digits, digits_cnn
+from rrfast.data import digits
 from rrfast.engine import Engine
-from rrfast.speed import Prepared, prepared
+from rrfast.engine.prepared import Prepared, prepared
+from rrfast.models import digits_cnn
 
 LAYOUT = {"memory_format": torch.channels_last}
 FOLD = {"fold_batchnorm": True}

@@ -18,13 +18,13 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from rrfast import cli
+from rrfast._lock import alone
 from rrfast.data import image_folder
-from rrfast.evaluate import Subject
-from rrfast.evaluate.fingerprint import of_data, of_files
-from rrfast.evaluate.kept import Kept
-from rrfast.evaluate.study import Bench, Study, conduct
-from rrfast.evaluate.summary import Paired, at, paired
-from rrfast.lock import alone
+from rrfast.data.fingerprint import of_data, of_files
+from rrfast.evaluate import TrainedModel
+from rrfast.evaluate.cache import Cache
+from rrfast.evaluate.observations import Paired, at, paired
+from rrfast.evaluate.study import Context, Study, run_study
 from rrfast.models import FirstClasses
 from rrfast.train import TASKS
 
@@ -36,7 +36,7 @@ NOTHING = Study(
     blocks=lambda _: iter(()),
     notes=lambda _: [],
     figures=lambda _: iter(()),
-    cells=lambda _: [],
+    cells={"data": lambda row: row["data"]},
 )
 
 
@@ -45,21 +45,21 @@ def small(classes: int = 10, pixels: int = 64) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(pixels, classes)).eval()
 
 
-def asked(out: Path, subjects: list[Subject]) -> tuple[list[dict[str, Any]], list[str]]:
+def asked(out: Path, trained_models: list[TrainedModel]) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows, and for whom they were made."""
     made: list[str] = []
 
-    def rows_of(bench: Bench) -> list[dict[str, Any]]:
-        who = f"{bench.subject.training} {bench.subject.seed}"
+    def rows_of(context: Context) -> list[dict[str, Any]]:
+        who = f"{context.trained.training} {context.trained.seed}"
 
         def make() -> str:
             made.append(who)
             return who
 
-        return [{"said": bench.kept.get("it", make)}]
+        return [{"said": context.cache.get("it", make)}]
 
-    result = conduct(
-        NOTHING, subjects, out, rows_of, steps=1, options={}, depends={}, console=QUIET
+    result = run_study(
+        NOTHING, trained_models, out, rows_of, steps=1, options={}, depends={}, console=QUIET
     )
     return result["runs"], made
 
@@ -69,8 +69,8 @@ def test_what_is_kept_is_of_the_model_and_the_seed_and_not_of_the_name(tmp_path:
     model, other = small(), small()
     nn.init.zeros_(other[1].bias)
 
-    def subject(name: str, seed: int, net: nn.Module) -> Subject:
-        return Subject(name, seed, lambda: (net, task), "digits")
+    def subject(name: str, seed: int, net: nn.Module) -> TrainedModel:
+        return TrainedModel(name, seed, lambda: (net, task), "digits")
 
     _, made = asked(tmp_path, [subject("one", 0, model)])
     assert made == ["one 0"]
@@ -87,19 +87,19 @@ def test_what_is_kept_is_of_the_model_and_the_seed_and_not_of_the_name(tmp_path:
 def test_two_of_one_study_in_one_folder(tmp_path: Path) -> None:
     """Of two studies each has files of its own."""
     task = TASKS["digits"](seed=0, train=100, validation=50)
-    subjects = [Subject("one", 0, lambda: (small(), task), "digits")]
+    trained_models = [TrainedModel("one", 0, lambda: (small(), task), "digits")]
     with alone(tmp_path / "nothing.lock", tmp_path):
         with pytest.raises(BlockingIOError, match="is being written by another run"):
-            asked(tmp_path, subjects)
+            asked(tmp_path, trained_models)
         assert [path.name for path in tmp_path.iterdir()] == ["nothing.lock"]
     with alone(tmp_path / "misd.lock", tmp_path):
-        asked(tmp_path, subjects)
+        asked(tmp_path, trained_models)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["nothing.csv", "nothing.json", "nothing.md", "parts"]
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    Kept(tmp_path, "x", {"a": 1}).put({"it": 1})
+    Cache(tmp_path, "x", {"a": 1}).put({"it": 1})
     [file] = tmp_path.iterdir()
     good = file.read_text()
     # Half of it, JSON of another kind, and another number than was measured.
@@ -107,21 +107,21 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         assert bad != good
         file.write_text(bad)
         with pytest.raises(ValueError, match=f"{file} is damaged .*: delete {file.name} and start"):
-            Kept(tmp_path, "x", {"a": 1})
+            Cache(tmp_path, "x", {"a": 1})
     file.write_text(good)
-    assert Kept(tmp_path, "x", {"a": 1}).get("it") == 1
+    assert Cache(tmp_path, "x", {"a": 1}).get("it") == 1
 
 
 def test_models_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     task = TASKS["digits"](seed=0, train=100, validation=50)
     with pytest.raises(ValueError, match="the model of few, seed 0 must have a logit for each of"):
-        asked(tmp_path, [Subject("few", 0, lambda: (small(5), task), "digits")])
+        asked(tmp_path, [TrainedModel("few", 0, lambda: (small(5), task), "digits")])
     with pytest.raises(ValueError, match=r"of many, .* of the 10 classes .* and no other, got 11"):
-        asked(tmp_path, [Subject("many", 0, lambda: (small(11), task), "digits")])
+        asked(tmp_path, [TrainedModel("many", 0, lambda: (small(11), task), "digits")])
     first = FirstClasses(small(11), 10)
-    asked(tmp_path, [Subject("first", 0, lambda: (first, task), "digits")])
+    asked(tmp_path, [TrainedModel("first", 0, lambda: (first, task), "digits")])
     with pytest.raises(ValueError, match=r"of large, seed 0 must take the images of its data, \[1"):
-        asked(tmp_path, [Subject("large", 0, lambda: (small(10, 99), task), "digits")])
+        asked(tmp_path, [TrainedModel("large", 0, lambda: (small(10, 99), task), "digits")])
 
 
 def test_other_pixels_in_the_same_files_are_other_data(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_two_runs_that_agree_decide_nothing() -> None:
 def test_options_that_say_two_things_or_another_protocols(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = ["rrfast.data:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
+    model = ["rrfast.models:digits_cnn", "--data", "digits", "--out", str(tmp_path)]
     code = cli.main(["evaluate", *model, "--protocol", "misd", "--no-diagnostics"])
     assert code == 2
     assert "--no-diagnostics is an option of the protocol ood" in capsys.readouterr().err

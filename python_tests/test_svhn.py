@@ -118,7 +118,7 @@ def test_no_mat_file(content: str, folder: Path) -> None:
 def test_more_images_than_the_release_has_are_not_unpacked(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("rrfast.data.svhn"), "MOST", N["train"] - 1)
+    monkeypatch.setattr(importlib.import_module("rrfast.data.svhn_files"), "MOST", N["train"] - 1)
     monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("it was unpacked"))
     with pytest.raises(ValueError, match=r"X has shape \[32, 32, 3, 11\], more than the 10 images"):
         svhn(folder)

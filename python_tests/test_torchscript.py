@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast import engine
+from rrfast.engine import frozen
+from rrfast.methods import METHODS
 from rrfast.objectives import AdversarialTraining
-from rrfast.radius import METHODS
 
 FEWER: dict[str, dict[str, Any]] = {"fab": {"steps": 10}, "pgd": {"steps": 4}}
 
@@ -59,7 +60,7 @@ def state(model: nn.Module) -> list[Any]:
         [getattr(module, "training", None) for module in model.modules()],
         [parameter.requires_grad for parameter in model.parameters()],
         [value.tolist() for value in model.state_dict().values()],
-        len(engine._held),
+        len(frozen._held),
     ]
 
 

@@ -34,13 +34,13 @@ from rrfast.train import (
     fit,
     make_fabric,
 )
-from rrfast.train import fit as fit_function
+from rrfast.train.bar import Bar
 from rrfast.train.batches import Loader, Plan
+from rrfast.train.checkpoint import Checkpoint
+from rrfast.train.nonfinite import Losses
 from rrfast.train.precision import AutocastPrecision
 from rrfast.train.schedule import make_optimizer, make_schedule
 
-# The name of the function hides that of its module.
-fit_module = __import__("sys").modules[fit_function.__module__]
 CLASSES = 4
 STEPS = {"schedule": "steps"}
 
@@ -498,13 +498,13 @@ def test_looking_seldom_names_the_same_step(
 
 def seldom(monkeypatch: pytest.MonkeyPatch, look: int) -> None:
     """Look at the loss as on a GPU."""
-    init = fit_module._Run.__init__
+    init = Losses.__init__
 
-    def waiting(self: Any, *arguments: Any) -> None:
+    def waiting(self: Losses, *arguments: Any) -> None:
         init(self, *arguments)
         self.look = look
 
-    monkeypatch.setattr(fit_module._Run, "__init__", waiting)
+    monkeypatch.setattr(Losses, "__init__", waiting)
 
 
 def test_looking_seldom_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1213,13 +1213,13 @@ def test_the_bar_shows_the_mean_of_the_losses_that_were_looked_at(
     """With the rate at 0 nothing changes: a mean over too many steps would be too low."""
     seldom(monkeypatch, look)
     shown: list[float] = []
-    advance = fit_module.Bar.advance
+    advance = Bar.advance
 
     def watched(self: Any, epoch: int, step: int, loss: float) -> None:
         shown.append(loss)
         advance(self, epoch, step, loss)
 
-    monkeypatch.setattr(fit_module.Bar, "advance", watched)
+    monkeypatch.setattr(Bar, "advance", watched)
     data = Split(images(1).x.expand(48, -1, -1, -1), images(1).y.expand(48))
     fitted = quiet(network(), data, training=settings(epochs=1, learning_rate=0, batch_size=8))
     known = [loss for loss in shown if not math.isnan(loss)]
@@ -1232,16 +1232,16 @@ def test_tensorboard_has_each_epoch_once(tmp_path: Path, monkeypatch: pytest.Mon
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    save, saved = fit_module._Run._save, 0
+    save, saved = Checkpoint.save, 0
 
-    def killed(self: Any) -> None:
+    def killed(self: Checkpoint, progress: Any) -> None:
         nonlocal saved
         saved += 1
         if saved == 2:
             raise KeyboardInterrupt
-        save(self)
+        save(self, progress)
 
-    monkeypatch.setattr(fit_module._Run, "_save", killed)
+    monkeypatch.setattr(Checkpoint, "save", killed)
     options = {"objective": Standard(), "training": settings(epochs=3, tensorboard=True)}
     with pytest.raises(KeyboardInterrupt):
         quiet(network(), out=tmp_path, **options)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 import rrfast
-from rrfast.graphs import _addresses
-from rrfast.inside import device_of, modules_of
+from rrfast.engine.modules_inside import device_of, modules_of
+from rrfast.methods.cuda_graphs import _addresses
 from rrfast.objectives import AdversarialTraining
 
 

@@ -151,16 +151,16 @@ def test_a_folder_of_another_run_is_refused_in_both(runs: Runs) -> None:
 MODEL = """
 import os, time
 from torch import nn
-from rrfast import torch_file
+from rrfast import _torch_file
 
 if os.environ["RANK"] == "1":
-    save = torch_file.save
+    save = _torch_file.save
 
     def slow(path, state):
         time.sleep(3)
         save(path, state)
 
-    torch_file.save = slow
+    _torch_file.save = slow
 
 class Poisoned(nn.Module):
     def __init__(self, classes):

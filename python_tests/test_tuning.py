@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import rrfast
-from rrfast.data import digits_cnn
 from rrfast.metrics import aurc, fpr_at_tpr
+from rrfast.models import digits_cnn
 from rrfast.scores import (
     EPSILONS,
     MSR,
@@ -207,7 +207,9 @@ def test_tune_apart_of_bad_input() -> None:
         tune_apart(MSR(), model, x, [])
     with pytest.raises(ValueError, match="inside must yield at least one input"):
         tune_apart(MSR(), model, [torch.rand(0, 4)], x)
-    with pytest.raises(TypeError, match="outside must yield tensors, or tuples of them, got"):
+    with pytest.raises(
+        TypeError, match="outside must yield tensors, or tuples or lists that begin with one, got"
+    ):
         tune_apart(MSR(), model, x, [["a"]])
     with pytest.raises(TypeError, match=r"score must be a rrfast\.scores\.Score"):
         tune_apart("msr", model, x, x)

@@ -14,7 +14,7 @@ pytest.importorskip("sklearn")
 
 from rrfast import cli
 from rrfast.data import Split
-from rrfast.evaluate.subject import _objective
+from rrfast.evaluate.trained_model import _objective
 from rrfast.objectives import (
     ACET,
     CCAT,

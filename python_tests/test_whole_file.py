@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from rrfast import torch_file, whole_file
+from rrfast import _files, _torch_file
 
 LARGE = 200_000
 
@@ -37,15 +37,15 @@ def no_file_above(size: int) -> Iterator[None]:
 
 
 SAVES: dict[str, Callable[[Path], None]] = {
-    "torch": lambda path: torch_file.save(path, {"new": torch.ones(LARGE)}),
-    "text": lambda path: whole_file.write_text(path, "new" * LARGE),
+    "torch": lambda path: _torch_file.save(path, {"new": torch.ones(LARGE)}),
+    "text": lambda path: _files.write_text(path, "new" * LARGE),
 }
 
 
 @pytest.mark.parametrize("kind", SAVES)
 def test_a_disk_that_is_full_is_said_and_nothing_is_lost(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "checkpoint.pt"
-    torch_file.save(path, {"old": torch.ones(3)})
+    _torch_file.save(path, {"old": torch.ones(3)})
     before = path.read_bytes()
     said = rf"{re.escape(str(path))} cannot be written: {os.strerror(errno.EFBIG)}\. What was ther"
     with no_file_above(LARGE // 2), pytest.raises(OSError, match=said) as told:
@@ -67,7 +67,7 @@ def test_a_folder_that_does_not_take_the_name(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="new is in place, and would not outlive a power failure: In"):
-        whole_file.write_text(tmp_path / "new", "new")
+        _files.write_text(tmp_path / "new", "new")
     assert (tmp_path / "new").read_text() == "new"
 
 
@@ -89,9 +89,9 @@ def test_a_disk_that_is_full_only_when_synced(
 
 def test_an_error_of_another_file_is_its_own(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="elsewhere"):
-        whole_file.write(tmp_path / "new", lambda _: (tmp_path / "elsewhere").read_bytes())
+        _files.write(tmp_path / "new", lambda _: (tmp_path / "elsewhere").read_bytes())
     with pytest.raises(FileNotFoundError, match="folder/new cannot be written: No such file or di"):
-        whole_file.write_text(tmp_path / "folder" / "new", "new")
+        _files.write_text(tmp_path / "folder" / "new", "new")
 
 
 def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
@@ -99,14 +99,14 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (tmp_path / "new.partial").symlink_to(victim)
-    whole_file.write_text(tmp_path / "new", "new")
+    _files.write_text(tmp_path / "new", "new")
     assert (victim.read_text(), (tmp_path / "new").read_text()) == ("mine", "new")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whole_file.secrets, "token_hex", lambda _: "drawn")
+        patch.setattr(_files.secrets, "token_hex", lambda _: "drawn")
         (tmp_path / "new.drawn.partial").symlink_to(victim)
         with pytest.raises(FileExistsError, match="new cannot be written: File exists"):
-            whole_file.write_text(tmp_path / "new", "other")
+            _files.write_text(tmp_path / "new", "other")
     assert (victim.read_text(), (tmp_path / "new").read_text()) == ("mine", "new")
     assert (tmp_path / "new.drawn.partial").is_symlink()  # not ours to remove
 
@@ -115,7 +115,7 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
 def test_permissions_are_as_umask_says(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        whole_file.write_text(tmp_path / "new", "new")
+        _files.write_text(tmp_path / "new", "new")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
@@ -134,7 +134,7 @@ def test_a_folder_that_cannot_be_opened_or_synced(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", refused)
-        whole_file.write_text(tmp_path / "new", "one")
+        _files.write_text(tmp_path / "new", "one")
     assert (tmp_path / "new").read_text() == "one"
 
     def invalid(descriptor: int) -> None:
@@ -143,7 +143,7 @@ def test_a_folder_that_cannot_be_opened_or_synced(
         synced(descriptor)
 
     monkeypatch.setattr(os, "fsync", invalid)
-    whole_file.write_text(tmp_path / "new", "two")
+    _files.write_text(tmp_path / "new", "two")
     assert (tmp_path / "new").read_text() == "two"
 
 
@@ -155,7 +155,7 @@ def test_every_changed_byte_is_found_or_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 3))
     state = network.state_dict()
-    torch_file.save(path, state)
+    _torch_file.save(path, state)
     content, draw = path.read_bytes(), random.Random(0)
     silent = found = 0
     with warnings.catch_warnings():
@@ -165,7 +165,7 @@ def test_every_changed_byte_is_found_or_changes_nothing(tmp_path: Path) -> None:
             flipped[place] ^= 1 << draw.randrange(8)
             path.write_bytes(flipped)
             try:
-                read = torch_file.load(path)
+                read = _torch_file.load(path)
             except ValueError as error:
                 assert f"{path} cannot be read as a file of torch.save" in str(error)  # noqa: PT017
                 found += 1
@@ -184,15 +184,15 @@ def test_a_file_without_sums_is_read(tmp_path: Path) -> None:
     torch.serialization.set_crc32_options(False)
     try:
         torch.save(state, tmp_path / "unsummed.pt")
-        torch_file.save(tmp_path / "ours.pt", state)
+        _torch_file.save(tmp_path / "ours.pt", state)
         assert torch.serialization.get_crc32_options() is False
     finally:
         torch.serialization.set_crc32_options(True)
     for name in ("old.pt", "unsummed.pt", "ours.pt"):
-        read = torch_file.load(tmp_path / name)
+        read = _torch_file.load(tmp_path / name)
         assert all(torch.equal(read[key], state[key]) for key in state)
     content = bytearray((tmp_path / "ours.pt").read_bytes())
     content[content.index(state["weight"].numpy().tobytes())] ^= 1
     (tmp_path / "ours.pt").write_bytes(content)
     with pytest.raises(ValueError, match=r"checksum of its record .*/data/0 does not fit"):
-        torch_file.load(tmp_path / "ours.pt")
+        _torch_file.load(tmp_path / "ours.pt")

@@ -16,13 +16,13 @@ pytest.importorskip("PIL")
 
 from PIL import Image
 
-from rrfast.data import Split
+from rrfast.data import Split, tasks
 from rrfast.data.cifar import Cifar
-from rrfast.evaluate import Subject, misd, ood, robust, subjects
-from rrfast.evaluate.division import Part, divide
+from rrfast.data.splits import Part, divide
+from rrfast.evaluate import TrainedModel, misd, ood, robust, trained_models
 from rrfast.evaluate.misd.evaluate import _released
-from rrfast.evaluate.ood.appraisal import Ground, tuned
-from rrfast.train import dump_recipe, load_recipe, tasks, train
+from rrfast.evaluate.ood.appraisal import EvaluationData, tuned
+from rrfast.train import dump_recipe, load_recipe, train
 from rrfast.train.recipe import make_task
 
 CPU = torch.device("cpu")
@@ -74,10 +74,12 @@ def trained(cifar10: dict[str, Any], tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def by_hand(trained: Path, data: dict[str, Any]) -> list[Subject]:
+def by_hand(trained: Path, data: dict[str, Any]) -> list[TrainedModel]:
     """The model of seed 1 as any other model is named."""
     weights = trained / "standard_1" / "last.pt"
-    return subjects([f"{trained.parent / 'net.py'}:build"], data=data, weights=weights, classes=10)
+    return trained_models(
+        [f"{trained.parent / 'net.py'}:build"], data=data, weights=weights, classes=10
+    )
 
 
 # --------------------------------------------------------------------------------------- the parts
@@ -179,11 +181,11 @@ def test_imagenet_rat_has_images_to_test_on(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "recipe.yaml").write_text(dump_recipe(small), encoding="utf-8")
     # Whatever else is tested on, what the training held out is held out.
-    subjects([folder], data={"name": "image_folder", "size": 9})
+    trained_models([folder], data={"name": "image_folder", "size": 9})
     with pytest.raises(ValueError, match="data must leave validation=4 as it was in the training"):
-        subjects([folder], data={"name": "image_folder", "validation": 2})
+        trained_models([folder], data={"name": "image_folder", "validation": 2})
     with pytest.raises(ValueError, match="data must leave seed=0 as it was in the training"):
-        subjects([folder], data={"name": "image_folder", "seed": 7})
+        trained_models([folder], data={"name": "image_folder", "seed": 7})
 
 
 # ------------------------------------------------------------------------------------- the reports
@@ -192,7 +194,7 @@ def test_imagenet_rat_has_images_to_test_on(tmp_path: Path) -> None:
 def test_a_training_and_a_model_by_hand_are_tuned_and_tested_on_the_same(
     trained: Path, cifar10: dict[str, Any], tmp_path: Path
 ) -> None:
-    found = subjects([trained], trust=True) + by_hand(trained, cifar10)
+    found = trained_models([trained], trust=True) + by_hand(trained, cifar10)
     asked: dict[str, Any] = {"scores": ("msr",), "sensitivity": False, "draws": 0}
     asked["console"] = QUIET
     result = misd.evaluate(found, tmp_path / "rat", protocol="rat", **asked)
@@ -221,7 +223,7 @@ def test_attacks_are_on_the_whole_but_for_what_best_weights_were_chosen_on(
     trained: Path, cifar10: dict[str, Any], tmp_path: Path, images: int | None
 ) -> None:
     asked: dict[str, Any] = {"attacks": ("fgsm",), "images": images, "draws": 0, "console": QUIET}
-    folders = subjects([trained], trust=True)
+    folders = trained_models([trained], trust=True)
     result = robust.evaluate(folders, tmp_path, checkpoints=("last", "best"), **asked)
     counted = {(row["checkpoint"], row["images"]) for row in result["runs"]}
     assert counted == {("last", images or TEST), ("best", images or TEST - HELD)}
@@ -234,20 +236,34 @@ def test_attacks_are_on_the_whole_but_for_what_best_weights_were_chosen_on(
 
 
 def test_all_images_are_inside_but_for_what_best_weights_were_chosen_on(
-    trained: Path, tmp_path: Path
+    trained: Path, cifar10: dict[str, Any], tmp_path: Path
 ) -> None:
-    last, _ = subjects([trained], trust=True)
-    asked: dict[str, Any] = {"scores": ("msr",), "against": ("uniform",), "draws": 0}
+    """And the page says which of them T was chosen on, and whether the weights were."""
+    last, _ = trained_models([trained], trust=True)
+    [hand] = by_hand(trained, cifar10)
+    asked: dict[str, Any] = {"against": ("uniform",), "draws": 0}
     asked |= {"diagnostics": False, "console": QUIET}
     pages = []
-    for subject, images in ((last, TEST), (last.at("best"), TEST - HELD)):
+    for subject, images, scores in (
+        (last, TEST, ("msr", "entropy")),
+        (last.at("best"), TEST - HELD, ("msr",)),
+        (hand, TEST, ("msr",)),
+    ):
         out = tmp_path / subject.checkpoint
-        result = ood.evaluate([subject], out, **asked)
-        assert [row["images"] for row in result["runs"] if row["kind"] == "inside"] == [images]
-        pages.append((out / "ood.md").read_text())
-    assert f"{HELD} of these images are also the validation split that hyper-param" in pages[0]
+        result = ood.evaluate([subject], out, scores=scores, **asked)
+        inside = [row["images"] for row in result["runs"] if row["kind"] == "inside"]
+        assert inside == [images] * len(scores)
+        pages.append(" ".join((out / "ood.md").read_text().split()))
+    both = f"{HELD} of these images are the validation split too, on which"
+    assert f"{both} entropy was tuned: to these they are not new" in pages[0]
+    assert f"{both} none of these scores has anything to choose" in pages[2]
     assert f"Not among the test images of best weights: {HELD} of the test set" in pages[1]
-    assert "Not among" not in pages[0]
+    assert ["Not among" in page for page in pages] == [False, True, False]
+    assert ["Last weights were chosen on none" in page for page in pages] == [True, False, False]
+    assert ["chosen on is not known" in page for page in pages] == [False, False, True]
+    # With a number of images those that are tuned on are not among them.
+    ood.evaluate([last], tmp_path / "few", scores=("entropy",), images=500, **asked)
+    assert "the validation split too" not in (tmp_path / "few" / "ood.md").read_text()
 
 
 def test_what_is_tuned_on_is_the_same_for_few_test_images(
@@ -260,7 +276,7 @@ def test_what_is_tuned_on_is_the_same_for_few_test_images(
     task = tasks.cifar10_task("here", validation=40)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 10)).eval()
-    few, whole = (Ground(model, task, 0, images, 50, CPU) for images in (30, None))
+    few, whole = (EvaluationData(model, task, 0, images, 50, CPU) for images in (30, None))
     folder = f"resize:{tmp_path}"
     assert (few.images, whole.images) == (30, 200)
     assert len(few.to_tune(folder)) == len(whole.to_tune(folder)) == 90

@@ -22,7 +22,7 @@ from test_radius import (
 from torch import Tensor, nn
 
 import rrfast
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from rrfast._lock import alone
 from rrfast.data import Outliers, Split
-from rrfast.lock import alone
 from rrfast.objectives import (
     ACET,
     CCAT,

@@ -4,15 +4,34 @@ r = rrfast.radius(model, x)                          # Tensor [B]; larger = more
 loss = rrfast.RAT(eps=1e-3).backward(model, x, y)    # one line in an existing training loop
 """
 
+import importlib
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
 
-from rrfast import attacks, data, metrics, objectives, ops, reference, scores
+from rrfast import methods, ops, reference
 from rrfast._config import config
-from rrfast.estimator import RadiusEstimator
-from rrfast.objectives import RAT
-from rrfast.radius import RadiusResult, radius
-from rrfast.scores.comparison import compare
-from rrfast.selective import SelectiveClassifier
+from rrfast._radius import radius
+from rrfast.methods import RadiusResult
+
+if TYPE_CHECKING:
+    from rrfast import (
+        attacks,
+        bench,
+        data,
+        evaluate,
+        inference,
+        metrics,
+        models,
+        objectives,
+        scores,
+        selective,
+        train,
+    )
+    from rrfast.estimator import RadiusEstimator
+    from rrfast.objectives import RAT
+    from rrfast.scores import predict
+    from rrfast.scores.comparison import compare
+    from rrfast.selective import SelectiveClassifier
 
 __version__ = _version("rrfast")
 __all__ = [
@@ -21,13 +40,47 @@ __all__ = [
     "RadiusResult",
     "SelectiveClassifier",
     "attacks",
+    "bench",
     "compare",
     "config",
     "data",
+    "evaluate",
+    "inference",
+    "methods",
     "metrics",
+    "models",
     "objectives",
     "ops",
+    "predict",
     "radius",
     "reference",
     "scores",
+    "selective",
+    "train",
 ]
+
+
+#: Where the names are that are loaded when they are asked for, beside the sub-packages.
+_ELSEWHERE = {
+    "RAT": "rrfast.objectives",
+    "RadiusEstimator": "rrfast.estimator",
+    "SelectiveClassifier": "rrfast.selective",
+    "compare": "rrfast.scores.comparison",
+    "predict": "rrfast.scores",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What most programs do not need, loaded when it is asked for."""
+    if name in _ELSEWHERE:
+        found = getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    elif name in __all__:
+        found = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

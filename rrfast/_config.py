@@ -1,4 +1,4 @@
-"""What runs here: versions, hardware, and what answers each op on each device."""
+"""`rrfast.config()`: versions, hardware, and which kernel answers each op on each device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rrfast import _native
-from rrfast._schema import OPS
+from rrfast.ops import OPS
 
 
 def config() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Finds and loads the compiled libraries, and records what became of each.
+"""Loads the compiled libraries and records the outcome of each.
 
 The ops exist without them: `_schema` defines every op with its reference. A library only adds the
 faster kernels of one device.
@@ -14,10 +14,10 @@ import sys
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import torch
+
+from rrfast import _capability
 
 PACKAGE = Path(__file__).parent
 
@@ -26,11 +26,12 @@ class Status(NamedTuple):
     """What became of one library.
 
     `absent`: this install does not have the file. `loaded`: its kernels are registered. `skipped`:
-    it is there, and this torch has no use for it. `failed`: it is there and could not be loaded;
-    `reason` is the loader's own error.
+    it is there, and this torch has no use for it. `uncovered`: it is there, and a GPU here is none
+    of those it was built for; of several GPUs all must be, since the kernels serve them together.
+    `failed`: it is there and could not be loaded; `reason` is the loader's own error.
     """
 
-    state: Literal["absent", "loaded", "skipped", "failed"]
+    state: Literal["absent", "loaded", "skipped", "uncovered", "failed"]
     reason: str = ""
 
 
@@ -42,14 +43,19 @@ def load() -> dict[str, Status]:
         The status of each library, by its device: `"cpu"`, `"cuda"`.
 
     Warns:
-        RuntimeWarning: A library is there and does not load; the reference then does its work.
+        RuntimeWarning: A library is there and does not load, or does not run on a GPU that is here;
+            the reference then does its work.
 
     Example:
         >>> sorted(load())
         ['cpu', 'cuda']
     """
     libraries = {"cpu": _load("cpu"), "cuda": _load("cuda")}
-    failed = {device: status for device, status in libraries.items() if status.state == "failed"}
+    failed = {
+        device: status
+        for device, status in libraries.items()
+        if status.state in ("failed", "uncovered")
+    }
     if failed:
         warnings.warn(_complaint(failed), RuntimeWarning, stacklevel=2)
     return libraries
@@ -101,11 +107,28 @@ def _load(device: str) -> Status:
         return Status("absent", _absence(device))
     if device == "cuda" and torch.version.cuda is None:
         return Status("skipped", f"torch {torch.__version__} is built without CUDA")
+    if device == "cuda" and (reason := _uncovered()):
+        return Status("uncovered", reason)
     try:
         torch.ops.load_library(library)
     except (OSError, RuntimeError) as error:
         return Status("failed", str(error.__cause__ or error))  # torch wraps the loader's own words
     return Status("loaded")
+
+
+def _uncovered() -> str:
+    """Which GPUs the kernels were not built for, and the mend; empty where they were for all."""
+    build: Any = build_info() or {}
+    architectures = build.get("cuda_architectures", [])
+    gpus = _capability.uncovered(architectures) if architectures else []
+    if not gpus:
+        return ""
+    own = sorted({"{}{}-real".format(*gpu.capability) for gpu in gpus})
+    return (
+        f"built for {', '.join(architectures)}, and not for {', '.join(map(str, gpus))}: build "
+        f"with RRFAST_CUDA_ARCHITECTURES='{';'.join([*own, *architectures])}', or leave the GPU "
+        "out by CUDA_VISIBLE_DEVICES"
+    )
 
 
 def _absence(device: str) -> str:
@@ -120,8 +143,8 @@ def _absence(device: str) -> str:
 def _complaint(failed: dict[str, Status]) -> str:
     errors = "\n".join(f"  librrfast_{name}.so: {status.reason}" for name, status in failed.items())
     return (
-        f"rrfast has {' and '.join(failed)} kernels that do not load, so the reference runs in "
-        f"their place: the same results, slower.\n{errors}\n"
+        f"rrfast has {' and '.join(failed)} kernels that do not run here, so the reference runs "
+        f"in their place: the same results, slower.\n{errors}\n"
         f"  here: torch {torch.__version__}, Python {sys.version.split()[0]}\n"
         f"  build: {describe_build()}\n"
         f"  to mend it: {_reinstall()}"
@@ -130,6 +153,9 @@ def _complaint(failed: dict[str, Status]) -> str:
 
 def _reinstall() -> str:
     """The command that builds this install anew for this torch."""
+    from urllib.parse import urlsplit  # here, because it takes a fifth of rrfast's own import
+    from urllib.request import url2pathname
+
     try:
         record = importlib.metadata.distribution("rrfast").read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:

@@ -7,35 +7,36 @@ epochs. The settings were chosen on other seeds (1000 and up) than those reporte
 from __future__ import annotations
 
 import math
-import platform
 import time
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 from torch import Tensor, nn
 
 import rrfast
-from rrfast.data import digits, digits_cnn
-from rrfast.machine import processor
+from rrfast._checks import check_one_of
+from rrfast._files import write_text
+from rrfast._machine import machine
+from rrfast._results import results_in, write_figure, write_json
+from rrfast._tables import SHOWN, Block, markdown_table, terminal
+from rrfast.data import digits
+from rrfast.evaluate.claims import lower_on
+from rrfast.evaluate.drawing import RIGHT_AND_WRONG as GROUPS
+from rrfast.evaluate.drawing import histogram, panels
+from rrfast.evaluate.observations import Paired, Row, at, grouped, of, paired
+from rrfast.evaluate.tables import Column, Table
 from rrfast.metrics import METRICS
-from rrfast.results import results_in, write_figure, write_json
+from rrfast.models import digits_cnn
 from rrfast.scores import SCORES
-from rrfast.tables import SHOWN, number
-from rrfast.whole_file import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from matplotlib.axes import Axes
+    from collections.abc import Callable, Iterable, Sequence
 
     from rrfast.data import Digits, Split
 
@@ -54,22 +55,14 @@ CONVENTION = (
 )
 
 
-class Column(NamedTuple):
-    """One quantity of the table, printed in `unit`, that is multiplied by `factor`."""
-
-    title: str
-    unit: str
-    factor: float
-    digits: int
-
-
-COLUMNS = {
-    "auroc": Column("AUROC ↑", "%", 100, 1),
-    "fpr_at_tpr": Column("FPR95 ↓", "%", 100, 1),
-    "aurc": Column("AURC ↓", "× 1000", 1000, 2),
-    "accuracy": Column("accuracy ↑", "%", 100, 1),
-    "images_per_second": Column("images/s ↑", "thousands", 1e-3, 1),
-}
+COLUMNS = [
+    Column("AUROC ↑,\n%", "auroc", 100.0, 1),
+    Column("FPR95 ↓,\n%", "fpr_at_tpr", 100.0, 1),
+    Column("AURC ↓,\n× 1000", "aurc", 1000.0, 2),
+    Column("accuracy ↑,\n%", "accuracy", 100.0, 1),
+    Column("images/s ↑,\nthousands", "images_per_second", 1e-3, 1),
+]
+TITLE = "Finding the errors on digits: mean ± standard deviation over seeds"
 
 
 @dataclass(frozen=True)
@@ -168,21 +161,22 @@ def _run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
         }
         for (seed, training, name), s in scored.items()
     ]
+    here = machine(torch.device("cpu"))
+    here["versions"] |= {name: version(name) for name in ("numpy", "scikit-learn")}
     result = {
         "command": f"rrfast demo --seeds {len(settings.seeds)} --epochs {settings.epochs}",
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        **here,
+        "threads": settings.threads,
         "seconds": round(time.perf_counter() - started, 1),
-        **_machine(),
         "settings": asdict(settings),
         "summary": _summary(runs),
         "paired": _paired(runs),
         "runs": runs,
     }
-    console.print(_table(result))
-    for line in _notes(result):
-        console.print(line, highlight=False)
+    console.print(terminal([_block(result)]))
+    console.print("\n".join(_notes(result)), highlight=False)
     write_json(out / "demo.json", result)
-    write_text(out / "demo.md", _markdown(result))
+    write_text(out / "demo.md", page(result))
     _figure(scored, out / "radius.png")
     console.print(f"\nWritten to {out}: demo.json, demo.md, radius.png", highlight=False)
     return result
@@ -255,8 +249,7 @@ def train(
         >>> model.training
         False
     """
-    if training not in TRAININGS:
-        raise ValueError(f"training must be one of {', '.join(TRAININGS)}, got {training!r}")
+    check_one_of("training", training, TRAININGS)
     x, y = data.train
     model = digits_cnn(seed)
     objective = rrfast.RAT(eps=settings.eps)
@@ -302,74 +295,35 @@ def _score(name: str, model: nn.Module, test: Split) -> Scored:
 # ---------------------------------------------------------------------------------- statistics
 
 
-def _summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _summary(runs: Sequence[Row]) -> list[dict[str, Any]]:
     """Mean and standard deviation (n - 1) over seeds, one row per training and score."""
-    rows = []
-    for training in TRAININGS:
-        for score in ROWS:
-            own = [r for r in runs if (r["training"], r["score"]) == (training, score)]
-            row: dict[str, Any] = {"training": training, "score": score}
-            for column in COLUMNS:
-                mean, std = _mean_std([r[column] for r in own])
-                row[column] = {"mean": mean, "std": std}
-            rows.append(row)
+    rows: list[dict[str, Any]] = []
+    for (training, score), own in grouped(runs, "training", "score").items():
+        found = {str(column.what): column.spread(own) for column in COLUMNS}
+        told = {name: {"mean": f.mean, "std": f.std} for name, f in found.items()}
+        rows.append({"training": training, "score": score} | told)
     return rows
 
 
-def _paired(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+def _paired(runs: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
     """RAT minus standard on the same seed: mean, standard error over seeds, seeds where lower."""
-    value = {(r["seed"], r["training"], r["score"]): r for r in runs}
-    seeds = sorted({r["seed"] for r in runs})
-    paired: dict[str, dict[str, dict[str, float]]] = {}
-    for score in ROWS:
-        paired[score] = {}
-        for metric in SHOWN:
-            differences = [
-                value[seed, "RAT", score][metric] - value[seed, "standard", score][metric]
-                for seed in seeds
-            ]
-            mean, std = _mean_std(differences)
-            paired[score][metric] = {
-                "mean": mean,
-                "standard_error": std / math.sqrt(len(seeds)),
-                "lower": sum(d < 0 for d in differences),
-                "seeds": len(seeds),
-            }
-    return paired
+    return {score: {m: _less(own, m).told for m in SHOWN} for (score,), own in _by_score(runs)}
 
 
-def _mean_std(values: Sequence[float]) -> tuple[float, float]:
-    # Not the statistics module: its stdev fails on NaN, which a seed without errors gives.
-    v = torch.tensor(values, dtype=torch.float64)
-    return v.mean().item(), v.std().item() if len(v) > 1 else math.nan
+def _by_score(runs: Sequence[Row]) -> Iterable[tuple[tuple[Any, ...], list[Row]]]:
+    return grouped(runs, "score").items()
+
+
+def _less(runs: Sequence[Row], metric: str) -> Paired:
+    return paired(of(runs, training="RAT"), of(runs, training="standard"), at(metric))
 
 
 # -------------------------------------------------------------------------------------- report
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    cells = [row["training"], ROWS[row["score"]]]
-    for name, column in COLUMNS.items():
-        mean, std = (f"{column.factor * row[name][k]:,.{column.digits}f}" for k in ("mean", "std"))
-        cells.append(mean if std == "nan" else f"{mean} ± {std}")
-    return cells
-
-
-def _table(result: dict[str, Any]) -> Table:
-    table = Table(
-        title="Finding the errors on digits: mean ± standard deviation over seeds",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-        show_edge=False,
-    )
-    for name in ("training", "score"):
-        table.add_column(name)
-    for column in COLUMNS.values():
-        table.add_column(f"{column.title}\n{column.unit}", justify="right", no_wrap=True)
-    for row in result["summary"]:
-        last = row["score"] == next(reversed(ROWS))
-        table.add_row(*_cells(row), end_section=last)
-    return table
+def _block(result: dict[str, Any]) -> Block:
+    rows = [run | {"score": ROWS[run["score"]]} for run in result["runs"]]
+    return Table(TITLE, {"training": "training", "score": "score"}, COLUMNS).block(rows)
 
 
 def _notes(result: dict[str, Any]) -> list[str]:
@@ -381,46 +335,27 @@ def _notes(result: dict[str, Any]) -> list[str]:
         f"for both trainings), {settings['epochs']} epochs, RAT eps {settings['eps']}; "
         f"{result['device']}, {threads}, {result['seconds']} s."
     )
-    notes = [
+    return [
         CONVENTION,
         setting,
         "AURC × 1000, RAT minus standard on the same seed, mean ± standard error:",
+        *(
+            f"  {ROWS[score]:<13}{lower_on(_less(own, 'aurc'))}"
+            for (score,), own in _by_score(result["runs"])
+        ),
     ]
-    for score, metrics in result["paired"].items():
-        d = metrics["aurc"]
-        error = "" if math.isnan(d["standard_error"]) else f" ± {1000 * d['standard_error']:.2f}"
-        mean = number(d["mean"], 1000, 2, "+")
-        notes.append(
-            f"  {ROWS[score]:<13}{mean}{error}, lower on {d['lower']} of {d['seeds']} seeds"
-        )
-    return notes
 
 
-def _markdown(result: dict[str, Any]) -> str:
-    head = ["training", "score", *(f"{column.title}, {column.unit}" for column in COLUMNS.values())]
-    lines = [head, ["---", "---", *["---:"] * len(COLUMNS)], *map(_cells, result["summary"])]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    convention, setting, paired, *differences = _notes(result)
+def page(result: dict[str, Any]) -> str:
+    """The table, and what it says, in Markdown."""
+    convention, setting, differences, *each = _notes(result)
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    bullets = "\n".join(f"* {' '.join(line.split())}" for line in differences)
+    bullets = "\n".join(f"* {' '.join(line.split())}" for line in each)
     return (
-        f"{table}\n\nMean ± standard deviation over seeds. {convention}\n{setting}\n\n"
-        f"{paired}\n\n{bullets}\n\n`{result['command']}`, {result['date']}; {versions}.\n"
+        f"{markdown_table(_block(result))}\n\nMean ± standard deviation over seeds. {convention}\n"
+        f"{setting}\n\n{differences}\n\n{bullets}\n\n`{result['command']}`, {result['date']}; "
+        f"{versions}.\n"
     )
-
-
-def _machine() -> dict[str, Any]:
-    config = rrfast.config()
-    names = ("torch", "numpy", "scikit-learn")
-    return {
-        "device": f"CPU ({processor()})",
-        "versions": {
-            "rrfast": rrfast.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in names},
-        },
-        "kernels": {op: answers["cpu"] for op, answers in config["ops"].items()},
-    }
 
 
 # -------------------------------------------------------------------------------------- figure
@@ -428,8 +363,6 @@ def _machine() -> dict[str, Any]:
 
 def _figure(scored: dict[tuple[int, str, str], Scored], path: Path) -> None:
     """Histograms of the radius of right and wrong predictions, the seeds pooled."""
-    from matplotlib.figure import Figure
-
     pooled = {}
     for training in TRAININGS:
         own = [s for (_, t, name), s in scored.items() if (t, name) == (training, DRAWN)]
@@ -441,51 +374,26 @@ def _figure(scored: dict[tuple[int, str, str], Scored], path: Path) -> None:
     every = torch.cat([radius for groups in pooled.values() for radius in groups.values()])
     drawn = every[every.isfinite() & (every > 0)].log10()
     low, high = (float(drawn.min()) - 1e-6, float(drawn.max()) + 1e-6) if len(drawn) else (0, 1)
-    edges = torch.logspace(low, high, 41, dtype=torch.float64).tolist()
+    edges = torch.logspace(low, high, 41, dtype=torch.float64)
 
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    axes = figure.subplots(1, len(TRAININGS), sharex=True, sharey=True)
-    for training, ax in zip(TRAININGS, axes, strict=True):
-        _histogram(ax, pooled[training], edges)
-        ax.set_title("RAT" if training == "RAT" else f"{training} training", fontsize=11)
-    axes[0].set_ylabel("share of its group per bin, %")
-    figure.supxlabel("robust radius (RR-BS, L∞; 1 is the full range of a pixel)", fontsize=10)
-    write_figure(path, figure)
-
-
-def _histogram(ax: Axes, groups: dict[str, Tensor], edges: list[float]) -> None:
-    # Blue and vermilion of Okabe and Ito, told apart by the colour-blind; line styles help in grey.
-    styles = {"right": ("#0072B2", "-"), "wrong": ("#D55E00", "--")}
-    for name, radius in groups.items():
-        if len(radius) == 0:
-            continue
-        colour, line = styles[name]
-        share = [100 / len(radius)] * len(radius)
-        median = float(radius.median())
-        label = f"{name}: {len(radius):,}\nmedian {median:.2g}"
-        outside = int((~radius.isfinite() | (radius <= 0)).sum())
-        if outside:
-            label += f"\n{outside} at 0 or ∞, not drawn"
-        values = radius.tolist()
-        ax.hist(values, edges, weights=share, color=colour, alpha=0.25)
-        ax.hist(
-            values,
-            edges,
-            weights=share,
-            histtype="step",
-            color=colour,
-            ls=line,
-            lw=1.3,
-            label=label,
-        )
-        ax.axvline(median, color=colour, ls=line, lw=1)
-    ax.set_xscale("log")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(
-        loc="upper left",
-        title="predictions",
-        alignment="left",
-        fontsize=9,
-        title_fontsize=9,
-        frameon=False,
+    x, y = (
+        "robust radius (RR-BS, L∞; 1 is the full range of a pixel)",
+        "share of its group per bin, %",
     )
+    titles = ["standard training", "RAT"]
+    figure, grid = panels(titles, x=x, y=y)
+    for training, (_, ax) in zip(TRAININGS, grid, strict=True):
+        for group, radius in pooled[training].items():
+            if len(radius):
+                counts = torch.histogram(radius, edges).hist
+                share = (100 * counts / len(radius)).tolist()
+                median = float(radius.median())
+                label = f"{group}: {len(radius):,}\nmedian {median:.2g}"
+                outside = int((~radius.isfinite() | (radius <= 0)).sum())
+                label += f"\n{outside} at 0 or ∞, not drawn" * bool(outside)
+                histogram(ax, edges.tolist(), share, GROUPS[group], label, median)
+        ax.set_xscale("log")
+        ax.legend(
+            loc="upper left", title="predictions", alignment="left", fontsize=9, frameon=False
+        )
+    write_figure(path, figure)

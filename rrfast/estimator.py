@@ -1,4 +1,4 @@
-"""The robust radius as a module: configured once, fast on many batches."""
+"""`RadiusEstimator`: the robust radius as a module, configured once for many batches."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import describe
+from rrfast._checks import describe
+from rrfast._progress import batches_bar
 from rrfast.engine import Model, check_input
-from rrfast.graphs import CudaGraph, Graphs
-from rrfast.inside import device_of
-from rrfast.progress import batches_bar
-from rrfast.radius import METHODS, RadiusResult
-from rrfast.radius.measure import configured
-from rrfast.speed import prepared
+from rrfast.engine.modules_inside import device_of
+from rrfast.engine.prepared import prepared
+from rrfast.methods import Method, RadiusResult
+from rrfast.methods.cuda_graphs import CudaGraph, Graphs
+from rrfast.methods.registry import configured
+from rrfast.scores.batches import input_of
 
 __all__ = ["RadiusEstimator"]
 
@@ -38,7 +39,7 @@ class RadiusEstimator(nn.Module):
             and the method can be captured, and a model that cannot be warns once and runs as it is;
             True: the first call, or a RuntimeError; False: never. Costs four calls' time, and the
             memory of one call, held. The model's Python, such as hooks, runs at the capture only.
-            See `rrfast.graphs.Graphs`.
+            See `rrfast.methods.cuda_graphs.Graphs`.
         dtype: `torch.bfloat16` or `torch.float16` runs the model under autocast, and the rest in
             float32. Logits keep 8 or 11 bits, and radii move by as much as their differences do:
             `rrfast bench --speed` says what that does to the ranking on your model. float16 is
@@ -71,14 +72,14 @@ class RadiusEstimator(nn.Module):
         )
         >>> estimator(torch.rand(8, 4)).shape
         torch.Size([8])
-        >>> estimator.score(torch.rand(20, 4).split(8)).shape
+        >>> estimator.predict(torch.rand(20, 4).split(8)).shape
         torch.Size([20])
     """
 
     def __init__(
         self,
         model: Model,
-        method: str = "fast",
+        method: str | Method = "fast",
         *,
         cuda_graph: CudaGraph = "auto",
         dtype: torch.dtype | None = None,
@@ -91,7 +92,7 @@ class RadiusEstimator(nn.Module):
         if not callable(model):
             raise TypeError(f"model must be callable, got {type(model).__name__}")
         self.method, self.options = method, options
-        self._measure = configured(method, METHODS, options)
+        self._measure = configured(method, options)
         self._graphs = Graphs(cuda_graph)
         self._memory_format = memory_format
         self.model = prepared(
@@ -140,14 +141,14 @@ class RadiusEstimator(nn.Module):
         return measured.result() if full_output else measured.estimate.radius
 
     @overload
-    def score(
+    def predict(
         self, loader: Iterable[Any], *, full_output: Literal[False] = ..., progress: bool = ...
     ) -> Tensor: ...
     @overload
-    def score(
+    def predict(
         self, loader: Iterable[Any], *, full_output: Literal[True], progress: bool = ...
     ) -> RadiusResult: ...
-    def score(
+    def predict(
         self, loader: Iterable[Any], *, full_output: bool = False, progress: bool = True
     ) -> Tensor | RadiusResult:
         """The radii of all batches of a loader, in its order, on the CPU.
@@ -174,7 +175,7 @@ class RadiusEstimator(nn.Module):
         Example:
             >>> data = torch.utils.data.TensorDataset(torch.rand(10, 4), torch.arange(10))
             >>> loader = torch.utils.data.DataLoader(data, batch_size=4)
-            >>> RadiusEstimator(nn.Linear(4, 3), "grad").score(loader).shape
+            >>> RadiusEstimator(nn.Linear(4, 3), "grad").predict(loader).shape
             torch.Size([10])
         """
         if isinstance(loader, Tensor):
@@ -187,7 +188,7 @@ class RadiusEstimator(nn.Module):
         pending: deque[_OnItsWay] = deque()
         with batches_bar(loader, progress) as advance:
             for batch in loader:
-                x = _input_of(batch)
+                x = input_of("loader", batch)
                 x = x if device is None else x.to(device, non_blocking=True)
                 pending.append(_sent(self(x, full_output=True)))
                 if len(pending) > 1:
@@ -256,14 +257,3 @@ def _joined(results: list[RadiusResult]) -> RadiusResult:
         return sum(value * size for value, size in zip(values, sizes, strict=True)) / samples
 
     return RadiusResult._make(joined(values) for values in zip(*results, strict=True))
-
-
-def _input_of(batch: object) -> Tensor:
-    x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-    if not isinstance(x, Tensor):
-        hint = "; give (batch['image'] for batch in loader)" if isinstance(x, dict) else ""
-        raise TypeError(
-            "loader must yield tensors, or tuples or lists that begin with one, got "
-            f"{describe(batch)}{hint}"
-        )
-    return x

@@ -1,6 +1,6 @@
 // The ops as torch calls them, for any backend: checks, layouts, outputs, element types. What is
 // left to a backend is to run a kernel over raw pointers. The checks here are the last line of
-// defence; rrfast/ops.py answers users in whole sentences.
+// defence; rrfast/ops answers users in whole sentences.
 #pragma once
 
 #include <tuple>

@@ -1,8 +1,7 @@
-// The ops on CUDA: the device of the input, torch's current stream, and the status of the launch.
+// The ops on CUDA: on the device of the input, on torch's current stream.
 #include <torch/csrc/stable/accelerator.h>
 
-#include "../kernels/launch.h"
-#include "ops.h"
+#include "launchers.h"
 
 // Exported by libtorch_cuda; torch's header shows it only to builds that have the CUDA toolkit's
 // torch.
@@ -12,114 +11,17 @@ extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(std::int32_t device
 namespace rrfast {
 namespace {
 
-class Cuda {
+class CurrentStream {
 public:
-    explicit Cuda(const Tensor& tensor) : guard_(tensor.get_device_index()) {
+    explicit CurrentStream(const Tensor& tensor) : guard_(tensor.get_device_index()) {
         void* stream = nullptr;
         TORCH_ERROR_CODE_CHECK(
             aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
         stream_ = static_cast<cudaStream_t>(stream);
     }
-
-    template <class T>
-    void direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
-                        index_t* prediction, accumulate_t<T>* margin, T* seed,
-                        index_t* runner_up) const {
-        if (samples * classes > 0) {
-            check(cuda::direction_seed(logits, samples, classes, temperature, prediction, margin,
-                                       seed, runner_up, stream_));
-        }
-    }
-
-    template <class T, class A>
-    void fgsm_step(const T* x, const T* grad, const A* step, const Channels<A>& channels,
-                   index_t samples, index_t elements, T* perturbed, std::int8_t* direction) const {
-        if (samples * elements > 0) {
-            check(cuda::fgsm_step(x, grad, step, channels, samples, elements, perturbed, direction,
-                                  stream_));
-        }
-    }
-
-    template <class T, class A>
-    void perturb(const T* x, const std::int8_t* direction, const A* step,
-                 const Channels<A>& channels, index_t samples, index_t elements,
-                 T* perturbed) const {
-        if (samples * elements > 0) {
-            check(
-                cuda::perturb(x, direction, step, channels, samples, elements, perturbed, stream_));
-        }
-    }
-
-    template <class T, class A>
-    void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
-                       index_t classes, double alpha, A* radius, index_t* rival) const {
-        if (samples > 0) {
-            check(cuda::linear_radius(h0, h1, prediction, samples, classes, alpha, radius, rival,
-                                      stream_));
-        }
-    }
-
-    template <class T, class A>
-    void bisection_step_(const T* logits, const index_t* prediction, index_t samples,
-                         index_t classes, A* lower, A* upper, A* radius, index_t* rival) const {
-        if (samples > 0) {
-            check(cuda::bisection_step_(logits, prediction, samples, classes, lower, upper, radius,
-                                        rival, stream_));
-        }
-    }
-
-    template <class T, class A>
-    void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
-                      double nudge, A* state, index_t* rival) const {
-        if (samples > 0) {
-            check(cuda::search_step_(logits, prediction, samples, classes, nudge, state, rival,
-                                     stream_));
-        }
-    }
-
-    template <class T>
-    void rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
-                     bool* correct) const {
-        if (samples > 0) {
-            check(cuda::rat_correct(logits, labels, samples, classes, correct, stream_));
-        }
-    }
-
-    template <class T, class A>
-    void rat_perturb(const T* x, const T* grad, const bool* correct, A eps_correct, A eps_wrong,
-                     const Channels<A>& channels, index_t samples, index_t elements,
-                     T* perturbed) const {
-        if (samples * elements > 0) {
-            check(cuda::rat_perturb(x, grad, correct, eps_correct, eps_wrong, channels, samples,
-                                    elements, perturbed, stream_));
-        }
-    }
-
-    template <class T, class A>
-    void plane_distance(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
-                        index_t samples, index_t elements, A* distance) const {
-        if (samples > 0) {
-            check(cuda::plane_distance(x, normal, gap, channels, samples, elements, distance,
-                                       stream_));
-        }
-    }
-
-    template <class T, class A>
-    void probability_margin(const T* logits, const index_t* labels, index_t samples,
-                            index_t classes, A* margin, A* top2_ratio, A* similarity,
-                            A* entropy) const {
-        if (samples > 0) {
-            check(cuda::probability_margin(logits, labels, samples, classes, margin, top2_ratio,
-                                           similarity, entropy, stream_));
-        }
-    }
+    operator cudaStream_t() const { return stream_; }
 
 private:
-    static void check(cudaError_t status) {
-        STD_TORCH_CHECK(status == cudaSuccess,
-                        "CUDA kernel launch failed: ", cudaGetErrorString(status));
-    }
-
     torch::stable::accelerator::DeviceGuard guard_;
     cudaStream_t stream_ = nullptr;
 };
@@ -128,5 +30,5 @@ private:
 }  // namespace rrfast
 
 STABLE_TORCH_LIBRARY_IMPL(rrfast, CUDA, library) {
-    rrfast::Ops<rrfast::Cuda>::register_all(library);
+    rrfast::Ops<rrfast::Launchers<rrfast::CurrentStream>>::register_all(library);
 }

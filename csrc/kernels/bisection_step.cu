@@ -14,12 +14,14 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                           accumulate_t<T>* __restrict__ upper, accumulate_t<T>* __restrict__ radius,
                           index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
-    for_each_row(samples, [&](index_t sample) {
-        const Candidate<A> best = row_argmax<Width>(logits + sample * classes, classes);
-        if (threadIdx.x == 0) {
-            const Bracket<A> bracket{lower[sample], upper[sample], radius[sample]};
+    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+        // Asked for now, they come while the row does.
+        const Bracket<A> bracket{lower[sample], upper[sample], radius[sample]};
+        const index_t y = prediction[sample];
+        const auto best = row_argmax<Width>(logits + sample * classes, count);
+        if (writes && threadIdx.x == 0) {
             const Bracket<A> next =
-                bisection_step(bracket, best.index != prediction[sample], is_undefined(best.value));
+                bisection_step(bracket, best.index != y, is_undefined(best.value));
             if (rival && shows_rival(bracket, next)) {
                 rival[sample] = best.index;
             }
@@ -36,12 +38,11 @@ template <class T>
 cudaError_t bisection_step_(const T* logits, const index_t* prediction, index_t samples,
                             index_t classes, accumulate_t<T>* lower, accumulate_t<T>* upper,
                             accumulate_t<T>* radius, index_t* rival, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes);
-        bisection_step_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            logits, prediction, samples, classes, lower, upper, radius, rival);
+    return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes, width);
+        return launch(bisection_step_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
+                      prediction, samples, classes, lower, upper, radius, rival);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                            \

@@ -12,29 +12,33 @@ namespace rrfast::cuda {
 namespace {
 
 template <class T, int Width>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     fgsm_step_kernel(const T* __restrict__ x, const T* __restrict__ grad,
                      const accumulate_t<T>* __restrict__ step, Channels<accumulate_t<T>> channels,
                      index_t elements, Tiles tiles, T* __restrict__ perturbed,
                      std::int8_t* __restrict__ direction) {
     using A = accumulate_t<T>;
-    for_each_vector_by_channel<Width>(
-        tiles, elements, channels, [&](index_t sample, index_t offset, auto next_channel) {
-            const index_t at = sample * elements + offset;
-            const A length = step[sample];
-            const auto origin = load<T, Width>(x + at);
-            const auto slope = load<T, Width>(grad + at);
-            Vector<T, Width> moved_to;
+    struct Loaded {
+        Word<T, Width> x, grad;
+    };
+    for_each_vector<Width, 2>(
+        tiles, elements, channels, [&](index_t sample) { return step[sample]; },
+        [&](index_t at) {
+            return Loaded{load_word<T, Width>(x + at), load_word<T, Width>(grad + at)};
+        },
+        [&](index_t at, const Loaded& loaded, A length, auto next_channel) {
+            const auto origin = bit_cast<Vector<T, Width>>(loaded.x);
+            const auto slope = bit_cast<Vector<T, Width>>(loaded.grad);
+            A moved_to[Width];
             Vector<std::int8_t, Width> sign;
 #pragma unroll
             for (int e = 0; e < Width; ++e) {
                 const Channel<A> channel = next_channel();
                 sign.element[e] = pack_sign(widen(slope.element[e]));
-                moved_to.element[e] =
-                    narrow<T>::from(moved(widen(origin.element[e]), length * channel.scale,
-                                          unpack_sign<A>(sign.element[e]), channel));
+                moved_to[e] = moved(widen(origin.element[e]), length * channel.scale,
+                                    unpack_sign<A>(sign.element[e]), channel);
             }
-            store(perturbed + at, moved_to);
+            store(perturbed + at, narrowed<T>(moved_to));
             store(direction + at, sign);
         });
 }
@@ -45,12 +49,11 @@ template <class T>
 cudaError_t fgsm_step(const T* x, const T* grad, const accumulate_t<T>* step,
                       const Channels<accumulate_t<T>>& channels, index_t samples, index_t elements,
                       T* perturbed, std::int8_t* direction, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, direction, [&](auto width) {
-        const Tiles tiles = Tiles::over<width>(samples, elements);
-        fgsm_step_kernel<T, width><<<tiles.blocks(), kThreads, 0, stream>>>(
-            x, grad, step, channels, elements, tiles, perturbed, direction);
+    return for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, direction, [&](auto width) {
+        const Tiles tiles = Tiles::over<width>(samples, elements, channels);
+        return launch(fgsm_step_kernel<T, width>, tiles.blocks(), kThreads, stream, x, grad, step,
+                      channels, elements, tiles, perturbed, direction);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                        \

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                          accumulate_t<T> alpha, accumulate_t<T>* __restrict__ radius,
                          index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
-    for_each_row(samples, [&](index_t sample) {
+    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
         const T* row0 = h0 + sample * classes;
         const T* row1 = h1 + sample * classes;
         const index_t top = prediction[sample];
@@ -23,23 +23,30 @@ __global__ void __launch_bounds__(kRowThreads, 2)
             top >= 0 && top < classes;  // a wrong index must not read outside the row
         const A top0 = known ? quarter_of_top(widen(row0[top])) : nan<A>();
         const A top1 = known ? quarter_of_top(widen(row1[top])) : nan<A>();
-        auto own = nobody<A, std::uint32_t>();
-        std::uint32_t count = 0;
-        for_each_class<Width>(classes, [&](index_t k) {
-            const auto clean = load<T, Width>(row0 + k);
-            const auto moved = load<T, Width>(row1 + k);
+        struct Loaded {
+            Word<T, Width> clean, moved;
+        };
+        auto own = nobody<A, RowIndex>();
+        RowIndex pushed = 0;
+        for_each_class<Width, kAhead<T> / 2>(
+            count,
+            [&](index_t k) {
+                return Loaded{load_word<T, Width>(row0 + k), load_word<T, Width>(row1 + k)};
+            },
+            [&](index_t k, const Loaded& loaded) {
+                const auto clean = bit_cast<Vector<T, Width>>(loaded.clean);
+                const auto moved = bit_cast<Vector<T, Width>>(loaded.moved);
 #pragma unroll
-            for (int e = 0; e < Width; ++e) {
-                const A step = crossing(top0 - quarter(widen(clean.element[e])),
-                                        top1 - quarter(widen(moved.element[e])), alpha);
-                take_first(own, {k + e == top ? infinity<A>() : step, count + e});
-            }
-            count += Width;
-        });
-        const Candidate<A> first =
-            row_reduce(in_row<Width>(own, nobody<A>()),
-                       [](const auto& a, const auto& b) { return first_of(a, b); });
-        if (threadIdx.x == 0) {
+                for (int e = 0; e < Width; ++e) {
+                    const A step = crossing(top0 - quarter(widen(clean.element[e])),
+                                            top1 - quarter(widen(moved.element[e])), alpha);
+                    take_first(own, {k + e == top ? infinity<A>() : step, pushed + e});
+                }
+                pushed += Width;
+            });
+        const auto first = row_reduce(in_row<Width>(own, nobody<A, RowIndex>()),
+                                      [](const auto& a, const auto& b) { return first_of(a, b); });
+        if (writes && threadIdx.x == 0) {
             radius[sample] = first.value;
             rival[sample] = rival_of(first);
         }
@@ -52,13 +59,12 @@ template <class T>
 cudaError_t linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
                           index_t classes, double alpha, accumulate_t<T>* radius, index_t* rival,
                           cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes);
-        linear_radius_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            h0, h1, prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius,
-            rival);
+    return for_width<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes, width);
+        return launch(linear_radius_kernel<T, width>, grid.blocks, grid.threads, stream, h0, h1,
+                      prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius,
+                      rival);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                          \

@@ -10,6 +10,7 @@
 #include <limits>
 
 #ifdef __CUDACC__
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #define RR_HD __host__ __device__ __forceinline__
 #else
@@ -89,7 +90,8 @@ RR_HD float widen(float16 v) {
 #endif
 }
 
-// Rounding to storage is to nearest, ties to even, as torch's own casts.
+// Rounding to storage is to nearest, ties to even, as torch's own casts. A pair of 16-bit values,
+// the first in the low half, is one instruction of a GPU.
 template <class T>
 struct narrow;
 
@@ -104,10 +106,19 @@ struct narrow<double> {
 template <>
 struct narrow<bfloat16> {
     static RR_HD bfloat16 from(float v) {
+#ifdef __CUDA_ARCH__
+        return {__bfloat16_as_ushort(__float2bfloat16_rn(v))};
+#else
         const std::uint32_t bits = bit_cast<std::uint32_t>(v);
         const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
         return {static_cast<std::uint16_t>(is_nan(v) ? 0x7fc0u : rounded)};
+#endif
     }
+#ifdef __CUDA_ARCH__
+    static __device__ __forceinline__ std::uint32_t pair(float first, float second) {
+        return bit_cast<std::uint32_t>(__floats2bfloat162_rn(first, second));
+    }
+#endif
 };
 template <>
 struct narrow<float16> {
@@ -129,6 +140,11 @@ struct narrow<float16> {
         return {static_cast<std::uint16_t>(half | ((bits >> 16) & 0x8000u))};
 #endif
     }
+#ifdef __CUDA_ARCH__
+    static __device__ __forceinline__ std::uint32_t pair(float first, float second) {
+        return bit_cast<std::uint32_t>(__floats2half2_rn(first, second));
+    }
+#endif
 };
 
 // -------------------------------------------------------------------------------------------------------
@@ -209,8 +225,8 @@ RR_HD bool ranks_equal(A v, A w) {
     return v == w || (is_nan(v) && is_nan(w));
 }
 
-// A class and its logit; between equals the lower index leads. A thread of the GPU counts the
-// classes that it visits in 32 bits, the size of its registers.
+// A class and its logit; between equals the lower index leads. The GPU counts classes in 32
+// bits, the size of its registers.
 template <class A, class Index = index_t>
 struct Candidate {
     A value;
@@ -222,8 +238,8 @@ template <class A, class Index = index_t>
 RR_HD Candidate<A, Index> no_candidate() {
     return {-infinity<A>(), kNoIndex<Index>};
 }
-template <class A>
-RR_HD bool leads(const Candidate<A>& a, const Candidate<A>& b) {
+template <class A, class Index>
+RR_HD bool leads(const Candidate<A, Index>& a, const Candidate<A, Index>& b) {
     return ranks_above(a.value, b.value) || (ranks_equal(a.value, b.value) && a.index < b.index);
 }
 // Chooses member by member: a choice between whole structs would take their addresses, and the
@@ -278,12 +294,12 @@ RR_HD void settle(Top2<A, Index>& top, Index count) {
         top.second.index = top.first.index == 0 ? 1 : 0;
     }
 }
-template <class A>
-RR_HD Top2<A> combine(const Top2<A>& a, const Top2<A>& b) {
+template <class A, class Index>
+RR_HD Top2<A, Index> combine(const Top2<A, Index>& a, const Top2<A, Index>& b) {
     const bool swap = leads(b.first, a.first);
-    const Candidate<A> first = either(swap, b.first, a.first);
-    const Candidate<A> beaten = either(swap, a.first, b.first);
-    const Candidate<A> second = either(swap, b.second, a.second);
+    const Candidate<A, Index> first = either(swap, b.first, a.first);
+    const Candidate<A, Index> beaten = either(swap, a.first, b.first);
+    const Candidate<A, Index> second = either(swap, b.second, a.second);
     return {first, either(leads(beaten, second), beaten, second)};
 }
 
@@ -490,8 +506,8 @@ RR_HD void take_first(Candidate<A, Index>& first, const Candidate<A, Index>& nex
     first = either((next.value < first.value) | is_nan(next.value), next, first);
 }
 // Of classes in any order.
-template <class A>
-RR_HD Candidate<A> first_of(const Candidate<A>& a, const Candidate<A>& b) {
+template <class A, class Index>
+RR_HD Candidate<A, Index> first_of(const Candidate<A, Index>& a, const Candidate<A, Index>& b) {
     const bool later = b.value == a.value && b.index < a.index;
     return either(b.value < a.value || later || is_nan(b.value), b, a);
 }

@@ -7,26 +7,32 @@ namespace rrfast::cuda {
 namespace {
 
 template <class T, int Width>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     perturb_kernel(const T* __restrict__ x, const std::int8_t* __restrict__ direction,
                    const accumulate_t<T>* __restrict__ step, Channels<accumulate_t<T>> channels,
                    index_t elements, Tiles tiles, T* __restrict__ perturbed) {
     using A = accumulate_t<T>;
-    for_each_vector_by_channel<Width>(
-        tiles, elements, channels, [&](index_t sample, index_t offset, auto next_channel) {
-            const index_t at = sample * elements + offset;
-            const A length = step[sample];
-            const auto origin = load<T, Width>(x + at);
-            const auto sign = load<std::int8_t, Width>(direction + at);
-            Vector<T, Width> moved_to;
+    struct Loaded {
+        Word<T, Width> x;
+        Word<std::int8_t, Width> direction;
+    };
+    for_each_vector<Width, 4>(
+        tiles, elements, channels, [&](index_t sample) { return step[sample]; },
+        [&](index_t at) {
+            return Loaded{load_word<T, Width>(x + at),
+                          load_word<std::int8_t, Width>(direction + at)};
+        },
+        [&](index_t at, const Loaded& loaded, A length, auto next_channel) {
+            const auto origin = bit_cast<Vector<T, Width>>(loaded.x);
+            const auto sign = bit_cast<Vector<std::int8_t, Width>>(loaded.direction);
+            A moved_to[Width];
 #pragma unroll
             for (int e = 0; e < Width; ++e) {
                 const Channel<A> channel = next_channel();
-                moved_to.element[e] =
-                    narrow<T>::from(moved(widen(origin.element[e]), length * channel.scale,
-                                          unpack_sign<A>(sign.element[e]), channel));
+                moved_to[e] = moved(widen(origin.element[e]), length * channel.scale,
+                                    unpack_sign<A>(sign.element[e]), channel);
             }
-            store(perturbed + at, moved_to);
+            store(perturbed + at, narrowed<T>(moved_to));
         });
 }
 
@@ -36,12 +42,11 @@ template <class T>
 cudaError_t perturb(const T* x, const std::int8_t* direction, const accumulate_t<T>* step,
                     const Channels<accumulate_t<T>>& channels, index_t samples, index_t elements,
                     T* perturbed, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(elements, {x, perturbed}, direction, [&](auto width) {
-        const Tiles tiles = Tiles::over<width>(samples, elements);
-        perturb_kernel<T, width><<<tiles.blocks(), kThreads, 0, stream>>>(
-            x, direction, step, channels, elements, tiles, perturbed);
+    return for_width<kVectorWidth<T>>(elements, {x, perturbed}, direction, [&](auto width) {
+        const Tiles tiles = Tiles::over<width>(samples, elements, channels);
+        return launch(perturb_kernel<T, width>, tiles.blocks(), kThreads, stream, x, direction,
+                      step, channels, elements, tiles, perturbed);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                      \

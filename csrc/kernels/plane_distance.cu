@@ -40,7 +40,7 @@ __device__ __forceinline__ FaceSums<A> operator+(const FaceSums<A>& a, const Fac
 }
 
 // The elements of a row that are this thread's. Of a vector the sums are plain.
-template <int Width, class T, class ChannelsFrom>
+template <int Width, int Ahead, class T, class ChannelsFrom>
 __device__ __forceinline__ FaceSums<accumulate_t<T>> faces_at(const T* __restrict__ x,
                                                               const T* __restrict__ normal,
                                                               index_t elements, bool boxed,
@@ -48,12 +48,19 @@ __device__ __forceinline__ FaceSums<accumulate_t<T>> faces_at(const T* __restric
                                                               const ChannelsFrom& channels_from) {
     using A = accumulate_t<T>;
     FaceSums<A> sums{{A(0), A(0)}, {A(0), A(0)}, infinity<A>()};
-    for_each_class<Width>(elements, [&](index_t at) {
-        const auto slope = load<T, Width>(normal + at);
-        Vector<T, Width> origin{};
+    struct Loaded {
+        Word<T, Width> normal, x;
+    };
+    const auto load_at = [&](index_t at) {
+        Loaded loaded{load_word<T, Width>(normal + at), {}};
         if (boxed) {
-            origin = load<T, Width>(x + at);
+            loaded.x = load_word<T, Width>(x + at);
         }
+        return loaded;
+    };
+    for_each_class<Width, Ahead>(elements, load_at, [&](index_t at, const Loaded& loaded) {
+        const auto slope = bit_cast<Vector<T, Width>>(loaded.normal);
+        const auto origin = bit_cast<Vector<T, Width>>(loaded.x);
         auto next_channel = channels_from(at);
         Faces<A> of_vector{A(0), A(0), infinity<A>()};
 #pragma unroll
@@ -80,20 +87,21 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     const bool boxed = channels.lower != nullptr;
     const Channel<A> first = channels.at(0);
     const A unit = channels.scale_stride == 0 ? first.scale : infinity<A>();
-    for_each_row(samples, [&](index_t sample) {
+    for_each_row(samples, elements, [&](index_t sample, index_t, bool writes) {
         const T* origin = x + sample * elements;
         const T* slope = normal + sample * elements;
         const A closing = gap[sample];
         Newton<A> newton{A(0), false};
         while (!newton.last) {  // the same bits in every thread of the row, so all leave together
-            const auto look = [&](const auto& channels_from) {
-                return faces_at<Width>(origin, slope, elements, boxed, closing > A(0), newton.step,
-                                       channels_from);
+            const auto look = [&](auto ahead, const auto& channels_from) {
+                return faces_at<Width, decltype(ahead)::value>(
+                    origin, slope, elements, boxed, closing > A(0), newton.step, channels_from);
             };
             FaceSums<A> sums =
                 channels.uniform()
-                    ? look([&](index_t) { return [&] { return first; }; })
-                    : look([&](index_t at) {
+                    ? look(std::integral_constant < int, Width == 1 && sizeof(A) == 4 ? 2 : 1 > {},
+                           [&](index_t) { return [&] { return first; }; })
+                    : look(std::integral_constant<int, 1>{}, [&](index_t at) {
                           return [cursor = ChannelCursor<A>(channels, at)]() mutable {
                               return cursor.next();
                           };
@@ -102,7 +110,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
             const Faces<A> faces{sums.spent.rounded(), sums.moving.rounded(), sums.nearest};
             newton = newton_step(faces, newton.step, closing, unit);
         }
-        if (threadIdx.x == 0) {
+        if (writes && threadIdx.x == 0) {
             distance[sample] = newton.step;
         }
     });
@@ -114,12 +122,11 @@ template <class T>
 cudaError_t plane_distance(const T* x, const T* normal, const accumulate_t<T>* gap,
                            const Channels<accumulate_t<T>>& channels, index_t samples,
                            index_t elements, accumulate_t<T>* distance, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(elements, {x, normal}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(elements, {x, normal}, nullptr, [&](auto width) {
         const RowGrid grid(samples, elements);
-        plane_distance_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            x, normal, gap, channels, samples, elements, distance);
+        return launch(plane_distance_kernel<T, width>, grid.blocks, grid.threads, stream, x, normal,
+                      gap, channels, samples, elements, distance);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                         \

@@ -18,23 +18,29 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                               accumulate_t<T>* __restrict__ similarity,
                               accumulate_t<T>* __restrict__ entropy) {
     using A = accumulate_t<T>;
-    for_each_row(samples, [&](index_t sample) {
+    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
         const T* row = logits + sample * classes;
         const index_t label = labels[sample];
+        const bool known =
+            label >= 0 && label < classes;  // a wrong index must not read outside the row
+        const auto own = [&] { return known ? widen(row[label]) : nan<A>(); };
+        // Asked for now, it comes while the row does; float64 has no registers left for it.
+        constexpr bool early = sizeof(A) < sizeof(double);
+        const A asked = early ? own() : A(0);
         Rivals<A> rivals = no_rivals<A>();
-        for_each_class<Width>(classes, [&](index_t k) {
-            const auto vector = load<T, Width>(row + k);
+        for_each_class<Width, sizeof(A) == sizeof(double) ? 1 : kAhead<T>>(
+            count, [&](index_t k) { return load_word<T, Width>(row + k); },
+            [&](index_t k, const Word<T, Width>& loaded) {
+                const auto vector = bit_cast<Vector<T, Width>>(loaded);
 #pragma unroll
-            for (int e = 0; e < Width; ++e) {
-                const A logit = k + e == label ? -infinity<A>() : widen(vector.element[e]);
-                rivals = combine(rivals, one_rival(logit));
-            }
-        });
+                for (int e = 0; e < Width; ++e) {
+                    const A logit = k + e == label ? -infinity<A>() : widen(vector.element[e]);
+                    rivals = combine(rivals, one_rival(logit));
+                }
+            });
         rivals = row_reduce(rivals, [](const auto& a, const auto& b) { return combine(a, b); });
-        if (threadIdx.x == 0) {
-            const bool known =
-                label >= 0 && label < classes;  // a wrong index must not read outside the row
-            const auto result = probability_margin_of(known ? widen(row[label]) : nan<A>(), rivals);
+        if (writes && threadIdx.x == 0) {
+            const auto result = probability_margin_of(early ? asked : own(), rivals);
             margin[sample] = result.margin;
             top2_ratio[sample] = result.top2_ratio;
             similarity[sample] = result.similarity;
@@ -50,12 +56,11 @@ cudaError_t probability_margin(const T* logits, const index_t* labels, index_t s
                                index_t classes, accumulate_t<T>* margin,
                                accumulate_t<T>* top2_ratio, accumulate_t<T>* similarity,
                                accumulate_t<T>* entropy, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes);
-        probability_margin_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            logits, labels, samples, classes, margin, top2_ratio, similarity, entropy);
+    return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes, width);
+        return launch(probability_margin_kernel<T, width>, grid.blocks, grid.threads, stream,
+                      logits, labels, samples, classes, margin, top2_ratio, similarity, entropy);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                     \

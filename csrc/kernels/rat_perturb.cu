@@ -14,36 +14,42 @@ template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     rat_correct_kernel(const T* __restrict__ logits, const index_t* __restrict__ labels,
                        index_t samples, index_t classes, bool* __restrict__ correct) {
-    for_each_row(samples, [&](index_t sample) {
-        const auto best = row_argmax<Width>(logits + sample * classes, classes);
-        if (threadIdx.x == 0) {
-            correct[sample] = best.index == labels[sample];
+    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+        const index_t label = labels[sample];  // asked for now, it comes while the row does
+        const auto best = row_argmax<Width>(logits + sample * classes, count);
+        if (writes && threadIdx.x == 0) {
+            correct[sample] = best.index == label;
         }
     });
 }
 
 template <class T, int Width>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     rat_perturb_kernel(const T* __restrict__ x, const T* __restrict__ grad,
                        const bool* __restrict__ correct, accumulate_t<T> eps_correct,
                        accumulate_t<T> eps_wrong, Channels<accumulate_t<T>> channels,
                        index_t elements, Tiles tiles, T* __restrict__ perturbed) {
     using A = accumulate_t<T>;
-    for_each_vector_by_channel<Width>(
-        tiles, elements, channels, [&](index_t sample, index_t offset, auto next_channel) {
-            const index_t at = sample * elements + offset;
-            const A eps = correct[sample] ? eps_correct : eps_wrong;
-            const auto origin = load<T, Width>(x + at);
-            const auto slope = load<T, Width>(grad + at);
-            Vector<T, Width> moved_to;
+    struct Loaded {
+        Word<T, Width> x, grad;
+    };
+    for_each_vector<Width, 2>(
+        tiles, elements, channels,
+        [&](index_t sample) { return correct[sample] ? eps_correct : eps_wrong; },
+        [&](index_t at) {
+            return Loaded{load_word<T, Width>(x + at), load_word<T, Width>(grad + at)};
+        },
+        [&](index_t at, const Loaded& loaded, A eps, auto next_channel) {
+            const auto origin = bit_cast<Vector<T, Width>>(loaded.x);
+            const auto slope = bit_cast<Vector<T, Width>>(loaded.grad);
+            A moved_to[Width];
 #pragma unroll
             for (int e = 0; e < Width; ++e) {
                 const Channel<A> channel = next_channel();
                 const A sign = sign_or_zero(widen(slope.element[e]));
-                moved_to.element[e] = narrow<T>::from(
-                    moved(widen(origin.element[e]), eps * channel.scale, sign, channel));
+                moved_to[e] = moved(widen(origin.element[e]), eps * channel.scale, sign, channel);
             }
-            store(perturbed + at, moved_to);
+            store(perturbed + at, narrowed<T>(moved_to));
         });
 }
 
@@ -52,24 +58,22 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 cudaError_t rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
                         bool* correct, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes);
-        rat_correct_kernel<T, width>
-            <<<grid.blocks, grid.threads, 0, stream>>>(logits, labels, samples, classes, correct);
+    return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes, width);
+        return launch(rat_correct_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
+                      labels, samples, classes, correct);
     });
-    return cudaGetLastError();
 }
 
 template <class T>
 cudaError_t rat_perturb(const T* x, const T* grad, const bool* correct, accumulate_t<T> eps_correct,
                         accumulate_t<T> eps_wrong, const Channels<accumulate_t<T>>& channels,
                         index_t samples, index_t elements, T* perturbed, cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, nullptr, [&](auto width) {
-        const Tiles tiles = Tiles::over<width>(samples, elements);
-        rat_perturb_kernel<T, width><<<tiles.blocks(), kThreads, 0, stream>>>(
-            x, grad, correct, eps_correct, eps_wrong, channels, elements, tiles, perturbed);
+    return for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, nullptr, [&](auto width) {
+        const Tiles tiles = Tiles::over<width>(samples, elements, channels);
+        return launch(rat_perturb_kernel<T, width>, tiles.blocks(), kThreads, stream, x, grad,
+                      correct, eps_correct, eps_wrong, channels, elements, tiles, perturbed);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                     \

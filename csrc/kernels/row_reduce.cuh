@@ -1,51 +1,81 @@
-// Reductions over the rows of [B, K] logits. A row belongs to a warp, or to a whole block when it
-// is long; either way the threads of a row walk over it with the same stride, and a reduction
-// leaves its result with all of them.
+// Reductions over the rows of [B, K] logits. A row belongs to a quarter of a warp, to a warp, or to
+// a whole block, as it is short or long; the threads of a row walk over it with the same stride,
+// and a reduction leaves its result with all of them.
+//
+// What decides the speed: how many bytes are on their way from memory at any time, for which a
+// thread asks for kAhead vectors before it looks at the first; and how many shuffles a row costs,
+// for which short rows have few threads and classes have indices of 32 bits.
 #pragma once
-
-#include <cuda_runtime.h>
 
 #include "vec.cuh"
 
 namespace rrfast::cuda {
 
 constexpr int kWarp = 32;
-constexpr int kRowThreads =
-    512;  // threads of a block: all on one row, or a warp on each of several
+constexpr int kLanes = 8;         // threads of a short row
+constexpr int kRowThreads = 512;  // threads of a block: all on one row, or several rows' on each
 constexpr index_t kWarpRowLimit = 1024;  // longest row that is left to a warp
+template <class T>
+constexpr int kAhead =
+    sizeof(T) == sizeof(double) ? 2 : 4;  // arithmetic bounds float64, not memory
+constexpr int kShortRow = 4;              // vectors of a thread
+
+using RowIndex = std::uint32_t;  // of a class in its row
 
 // The launch of a row kernel; blockDim = (threads of a row, rows of a block).
 struct RowGrid {
     dim3 blocks;
     dim3 threads;
 
-    RowGrid(index_t rows, index_t classes) {
-        const unsigned per_row = classes <= kWarpRowLimit ? kWarp : kRowThreads;
-        const unsigned per_block = classes <= kWarpRowLimit ? 4 : 1;
+    // A short row is one that kLanes threads take in kShortRow vectors of `width` elements each.
+    // There are none where rows take more or fewer turns than their neighbours in a warp: width 0.
+    RowGrid(index_t rows, index_t classes, int width = 0) {
+        const unsigned per_row = classes <= kLanes * kShortRow * width ? kLanes
+                                 : classes <= kWarpRowLimit            ? kWarp
+                                                                       : kRowThreads;
+        const unsigned per_block = per_row == kRowThreads ? 1 : 4 * kWarp / per_row;
         const index_t count = (rows + per_block - 1) / per_block;
         blocks = dim3(static_cast<unsigned>(count < INT32_MAX ? count : INT32_MAX));
         threads = dim3(per_row, per_block);
     }
 };
 
-// Calls body(row) for every row of this group of threads.
+// Calls body(row, classes, writes) for every row of this group of threads. All threads of a block
+// stay together, since they shuffle together: those that have no row any more name the last one, of
+// no classes, and must not write.
 template <class Body>
-__device__ __forceinline__ void for_each_row(index_t rows, const Body& body) {
+__device__ __forceinline__ void for_each_row(index_t rows, index_t classes, const Body& body) {
     const index_t stride = static_cast<index_t>(gridDim.x) * blockDim.y;
-    for (index_t row = static_cast<index_t>(blockIdx.x) * blockDim.y + threadIdx.y; row < rows;
-         row += stride) {
-        body(row);
+    for (index_t first = static_cast<index_t>(blockIdx.x) * blockDim.y; first < rows;
+         first += stride) {
+        const index_t row = first + threadIdx.y;
+        const bool writes = row < rows;
+        body(writes ? row : rows - 1, writes ? classes : 0, writes);
     }
 }
 
-// Calls body(k) for every k < classes that is this thread's: first of each vector of Width
-// elements.
-template <int Width, class Body>
-__device__ __forceinline__ void for_each_class(index_t classes, const Body& body) {
+// Calls take(k, loaded) for every vector of Width elements of the row that is this thread's, with
+// what load(k) gives; k is its first class. The loads of Ahead vectors go out together.
+template <int Width, int Ahead, class Load, class Take>
+__device__ __forceinline__ void for_each_class(index_t classes, const Load& load,
+                                               const Take& take) {
+    const index_t stride = static_cast<index_t>(blockDim.x) * Width;
 #pragma unroll 1
-    for (index_t k = static_cast<index_t>(threadIdx.x) * Width; k < classes;
-         k += static_cast<index_t>(blockDim.x) * Width) {
-        body(k);
+    for (index_t first = static_cast<index_t>(threadIdx.x) * Width; first < classes;
+         first += Ahead * stride) {
+        decltype(load(first)) loaded[Ahead];
+#pragma unroll
+        for (int a = 0; a < Ahead; ++a) {
+            if (first + a * stride < classes) {
+                loaded[a] = load(first + a * stride);
+            }
+        }
+#pragma unroll
+        for (int a = 0; a < Ahead; ++a) {
+            if (first + a * stride < classes) {
+                take(first + a * stride, loaded[a]);
+            }
+        }
     }
 }
 
@@ -63,10 +93,11 @@ __device__ __forceinline__ V shuffle_xor(V value, int mask) {
     return value;
 }
 
-template <class V, class Combine>
-__device__ __forceinline__ V warp_reduce(V value, const Combine& combine) {
+// Over groups of Last lanes that begin with groups of First, of which each has one value already.
+template <int First, int Last, class V, class Combine>
+__device__ __forceinline__ V reduce_lanes(V value, const Combine& combine) {
 #pragma unroll
-    for (int mask = kWarp / 2; mask > 0; mask /= 2) {
+    for (int mask = First; mask < Last; mask *= 2) {
         value = combine(value, shuffle_xor(value, mask));
     }
     return value;
@@ -75,20 +106,20 @@ __device__ __forceinline__ V warp_reduce(V value, const Combine& combine) {
 // The same bits in every thread of the row: the xor tree is symmetric and `combine` commutative.
 template <class V, class Combine>
 __device__ __forceinline__ V row_reduce(V value, const Combine& combine) {
-    value = warp_reduce(value, combine);
+    value = reduce_lanes<1, kLanes>(value, combine);
+    if (blockDim.x > kLanes) {
+        value = reduce_lanes<kLanes, kWarp>(value, combine);
+    }
     if (blockDim.x > kWarp) {
         constexpr int warps = kRowThreads / kWarp;
-        __shared__ V partial[warps];
+        V* partial = shared_array<V, warps>();
         __syncthreads();  // the previous reduction's readers are done
         if (threadIdx.x % kWarp == 0) {
-            partial[threadIdx.x / kWarp] = value;
+            store_shared(&partial[threadIdx.x / kWarp], value);
         }
         __syncthreads();
-        value = partial[threadIdx.x % warps];
-#pragma unroll
-        for (int mask = warps / 2; mask > 0; mask /= 2) {
-            value = combine(value, shuffle_xor(value, mask));
-        }
+        value = load_shared(&partial[threadIdx.x % warps]);
+        value = reduce_lanes<1, warps>(value, combine);
     }
     return value;
 }
@@ -96,12 +127,13 @@ __device__ __forceinline__ V row_reduce(V value, const Combine& combine) {
 // The classes of a row that are this thread's come in order, and it counts them. Their number among
 // all of the row, or `none`:
 template <int Width, class A>
-__device__ __forceinline__ Candidate<A> in_row(const Candidate<A, std::uint32_t>& own,
-                                               const Candidate<A>& none = no_candidate<A>()) {
-    if (own.index == kNoIndex<std::uint32_t>) {
+__device__ __forceinline__ Candidate<A, RowIndex> in_row(
+    const Candidate<A, RowIndex>& own,
+    const Candidate<A, RowIndex>& none = no_candidate<A, RowIndex>()) {
+    if (own.index == kNoIndex<RowIndex>) {
         return none;
     }
-    const index_t vector = threadIdx.x + static_cast<index_t>(own.index / Width) * blockDim.x;
+    const RowIndex vector = threadIdx.x + own.index / Width * blockDim.x;
     return {own.value, vector * Width + own.index % Width};
 }
 
@@ -109,24 +141,26 @@ __device__ __forceinline__ Candidate<A> in_row(const Candidate<A, std::uint32_t>
 template <int Width, class T, class Best>
 __device__ __forceinline__ void push_classes(Best& best, const T* __restrict__ row,
                                              index_t classes) {
-    std::uint32_t count = 0;
-    for_each_class<Width>(classes, [&](index_t k) {
-        const auto vector = load<T, Width>(row + k);
+    RowIndex count = 0;
+    for_each_class<Width, kAhead<T>>(
+        classes, [&](index_t k) { return load_word<T, Width>(row + k); },
+        [&](index_t, const Word<T, Width>& word) {
+            const auto vector = bit_cast<Vector<T, Width>>(word);
 #pragma unroll
-        for (int e = 0; e < Width; ++e) {
-            push(best, {widen(vector.element[e]), count + e});
-        }
-        count += Width;
-    });
+            for (int e = 0; e < Width; ++e) {
+                push(best, {widen(vector.element[e]), count + e});
+            }
+            count += Width;
+        });
     settle(best, count);
 }
 
 // The largest logit of a row and where it first stands.
 template <int Width, class T>
-__device__ __forceinline__ Candidate<accumulate_t<T>> row_argmax(const T* __restrict__ row,
-                                                                 index_t classes) {
+__device__ __forceinline__ Candidate<accumulate_t<T>, RowIndex> row_argmax(
+    const T* __restrict__ row, index_t classes) {
     using A = accumulate_t<T>;
-    auto best = no_candidate<A, std::uint32_t>();
+    auto best = no_candidate<A, RowIndex>();
     push_classes<Width>(best, row, classes);
     return row_reduce(in_row<Width>(best),
                       [](const auto& a, const auto& b) { return either(leads(b, a), b, a); });
@@ -134,12 +168,12 @@ __device__ __forceinline__ Candidate<accumulate_t<T>> row_argmax(const T* __rest
 
 // The two best classes of a row.
 template <int Width, class T>
-__device__ __forceinline__ Top2<accumulate_t<T>> row_top2(const T* __restrict__ row,
-                                                          index_t classes) {
+__device__ __forceinline__ Top2<accumulate_t<T>, RowIndex> row_top2(const T* __restrict__ row,
+                                                                    index_t classes) {
     using A = accumulate_t<T>;
-    auto top = empty_top2<A, std::uint32_t>();
+    auto top = empty_top2<A, RowIndex>();
     push_classes<Width>(top, row, classes);
-    return row_reduce(Top2<A>{in_row<Width>(top.first), in_row<Width>(top.second)},
+    return row_reduce(Top2<A, RowIndex>{in_row<Width>(top.first), in_row<Width>(top.second)},
                       [](const auto& a, const auto& b) { return combine(a, b); });
 }
 

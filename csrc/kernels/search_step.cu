@@ -14,19 +14,19 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                        index_t samples, index_t classes, accumulate_t<T> nudge,
                        accumulate_t<T>* __restrict__ state, index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
-    for_each_row(samples, [&](index_t sample) {
+    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
         const T* row = logits + sample * classes;
-        const Top2<A> top = row_top2<Width>(row, classes);
-        if (threadIdx.x == 0) {
-            const index_t y = prediction[sample];
+        // Asked for now, they come while the row does.
+        A* s = state + sample;  // [6, B]
+        const RootBracket<A> bracket{s[0],           s[samples],     s[2 * samples],
+                                     s[3 * samples], s[4 * samples], s[5 * samples]};
+        const index_t y = prediction[sample];
+        const bool known = y >= 0 && y < classes;  // a wrong index must not read outside the row
+        const A lead = known ? widen(row[y]) : nan<A>();
+        const auto top = row_top2<Width>(row, count);
+        if (writes && threadIdx.x == 0) {
             const bool flipped = top.first.index != y;
-            const bool known =
-                y >= 0 && y < classes;  // a wrong index must not read outside the row
-            const A lead = known ? widen(row[y]) : nan<A>();
-            const Candidate<A> other = either(flipped, top.first, top.second);
-            A* s = state + sample;  // [6, B]
-            const RootBracket<A> bracket{s[0],           s[samples],     s[2 * samples],
-                                         s[3 * samples], s[4 * samples], s[5 * samples]};
+            const auto other = either(flipped, top.first, top.second);
             const RootBracket<A> next = search_step(bracket, lead - other.value, flipped,
                                                     !known || is_undefined(top.first.value), nudge);
             if (rival && shows_rival(bracket, next)) {
@@ -48,13 +48,12 @@ template <class T>
 cudaError_t search_step_(const T* logits, const index_t* prediction, index_t samples,
                          index_t classes, double nudge, accumulate_t<T>* state, index_t* rival,
                          cudaStream_t stream) {
-    for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes);
-        search_step_kernel<T, width><<<grid.blocks, grid.threads, 0, stream>>>(
-            logits, prediction, samples, classes, static_cast<accumulate_t<T>>(nudge), state,
-            rival);
+    return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
+        const RowGrid grid(samples, classes, width);
+        return launch(search_step_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
+                      prediction, samples, classes, static_cast<accumulate_t<T>>(nudge), state,
+                      rival);
     });
-    return cudaGetLastError();
 }
 
 #define INSTANTIATE(T)                                                                       \

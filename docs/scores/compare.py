@@ -11,8 +11,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import rrfast
-from rrfast.data import digits, digits_cnn
-from rrfast.machine import machine
+from rrfast._machine import machine
+from rrfast.data import digits
+from rrfast.models import digits_cnn
 
 
 def main() -> None:

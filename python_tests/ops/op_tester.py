@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rrfast import _native, ops, reference
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 Case = tuple[Any, ...]
 

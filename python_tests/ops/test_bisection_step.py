@@ -10,7 +10,7 @@ from op_tester import CLASSES, Case, OpTester, logits, non_finite_logits
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 
 class TestBisectionStep(OpTester):

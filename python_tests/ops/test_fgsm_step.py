@@ -7,7 +7,7 @@ from op_tester import SHAPES, Case, OpTester, channels_last, inputs, with_non_fi
 from steps import box_and_scale
 
 from rrfast import ops
-from rrfast.reference import NAN_DIRECTION
+from rrfast.ops._step import NAN_DIRECTION
 
 
 class TestFgsmStep(OpTester):

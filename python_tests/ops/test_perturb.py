@@ -8,7 +8,7 @@ from steps import box_and_scale
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.reference import NAN_DIRECTION
+from rrfast.ops._step import NAN_DIRECTION
 
 
 def direction_like(x: Tensor) -> Tensor:

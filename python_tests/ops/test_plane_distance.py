@@ -10,7 +10,7 @@ from steps import box_and_scale
 from torch import Tensor
 
 from rrfast import ops, reference
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 
 def plane(dtype: torch.dtype, device: torch.device, shape: tuple[int, ...]) -> Case:

@@ -102,7 +102,7 @@ class TestRatPerturb(OpTester):
         yield (
             (x, x, h, y, 0.1, "mixup"),
             ValueError,
-            "mode must be one of 'rat', 'at', 'reverse_at', got 'mixup'",
+            "mode must be one of rat, at, reverse_at, got 'mixup'",
         )
 
 

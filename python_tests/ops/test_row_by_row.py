@@ -8,7 +8,7 @@ from op_tester import logits, non_finite_logits
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 #: Full tiles of the CPU's lanes in every type, and part of another.
 SAMPLES = 70

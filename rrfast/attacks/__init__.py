@@ -1,4 +1,4 @@
-"""Attacks: the worst input near each given one, in the L-infinity ball.
+"""Adversarial attacks in the L-infinity ball.
 
 Contract: `attack(model, x, y)` gives an `Attacked`: the points, the loss there, and whether they
 are misclassified; `attack.run(engine, x, y)` is the same inside another loop. `ATTACKS` names them;
@@ -30,7 +30,7 @@ from rrfast.attacks.ensemble import Ensemble, autoattack
 from rrfast.attacks.fab import FAB
 from rrfast.attacks.loss import LOSSES, Loss
 from rrfast.attacks.pgd import PGD
-from rrfast.attacks.sanity import beyond_gradients, sanity
+from rrfast.attacks.sanity_checks import beyond_gradients, sanity
 from rrfast.attacks.square import Square
 from rrfast.attacks.start import STARTS
 

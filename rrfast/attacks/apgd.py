@@ -1,4 +1,4 @@
-"""APGD: PGD that finds its step size by itself, and returns to its best point when it does."""
+"""APGD: PGD with an automatic step size and restarts from the best point."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast._checks import check_count, check_number
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, TargetedLoss, check_loss
 from rrfast.attacks.start import STARTS, check_restarts, check_start
-from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
-from rrfast.radius.boundary import contenders
+from rrfast.methods.boundary import contenders
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""What every attack is: the worst point of a ball that it finds, for each sample of a batch."""
+"""The contract of an attack: the worst point it finds in a ball, for each sample of a batch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast._checks import check_dense, check_per_sample
 from rrfast.attacks.loss import Loss, ascent
-from rrfast.box import within
-from rrfast.checks import check_dense, check_per_sample
 from rrfast.engine import Engine, check_input
-from rrfast.radius.boundary import of_samples
-from rrfast.reference import accumulate_dtype
+from rrfast.engine.box import within
+from rrfast.methods.boundary import of_samples
+from rrfast.ops import accumulate_dtype
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -26,6 +26,11 @@ class Attacked(NamedTuple):
     Where the loss is NaN, a point is no error, whatever the label: it is never kept over one that
     has a number, and x is the result where there is none. Whether x itself has a prediction must
     be looked at apart.
+
+    Where the logit of a class that is not the label overflows to infinity, what runs predicts that
+    class: the point is an error, of loss infinity, and not left out as the radius does it, or a
+    model would be the more robust the sooner it overflows. The confidence is NaN there, and FAB,
+    which walks as the radius of that name, keeps no such point.
     """
 
     x: Tensor  #: [B, ...], in the ball and the box
@@ -131,7 +136,8 @@ class Attack(ABC):
 
         Args:
             model: Maps [B, ...] to logits [B, K]. Runs in eval mode, and is left as it was.
-            x: [B, ...], floating point, within `bounds`; see `rrfast.box.within`. Not modified.
+            x: [B, ...], floating point, within `bounds`, as `rrfast.engine.box.within`
+                has it. Not modified.
             labels: [B] int64, classes of the model; not needed by an attack on the confidence.
             generator: Of random starts, on the device of x; None: that device's own.
 

@@ -1,4 +1,4 @@
-"""The published AutoAttack, where its package is installed, as an attack like the others."""
+"""The published AutoAttack package as an attack."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_count, check_number, describe
+from rrfast._errors import missing
 from rrfast.attacks.attack import Attack, Attacked, judged, nothing, unseen
 from rrfast.attacks.loss import cw
-from rrfast.checks import check_count, check_number, describe
 from rrfast.engine import Engine, output_logits
-from rrfast.untouched import output_of
+from rrfast.engine.in_place import output_of
 
 #: What the package calls its ensembles, and its attacks in L-infinity.
 VERSIONS = ("standard", "plus", "rand")
@@ -112,10 +113,12 @@ def the_package() -> Any:
     try:
         import autoattack
     except ImportError as error:
-        raise ImportError(
-            "the package autoattack is not installed, and not on the Python Package Index: "
-            "pip install git+https://github.com/fra31/auto-attack; or take "
-            "rrfast.attacks.autoattack, which needs no package"
+        raise missing(
+            "rrfast.attacks.AutoAttackPackage",
+            "the package autoattack",
+            error,
+            "git+https://github.com/fra31/auto-attack",
+            "or take rrfast.attacks.autoattack, which needs no package",
         ) from error
     return autoattack
 

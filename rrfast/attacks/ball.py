@@ -1,4 +1,4 @@
-"""Where an attack may go: the L-infinity ball around the inputs, within the box."""
+"""The L-infinity ball around the inputs, cut by the box."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.box import faces, rounded_inside
-from rrfast.reference import accumulate_dtype, per_channel
+from rrfast.engine.box import faces, rounded_inside
+from rrfast.ops import accumulate_dtype, per_channel
 
 
 class Ball:

@@ -1,4 +1,4 @@
-"""Distal examples: noise images, in whose neighbourhood a network is as sure as it can be."""
+"""Distal examples: noise images moved to where the network is most confident."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_count, check_one_of, describe
+from rrfast._seeds import seeded
 from rrfast.attacks.attack import Attack
 from rrfast.attacks.loss import Loss, confidence
 from rrfast.attacks.pgd import PGD, Keep
 from rrfast.attacks.smoothing import Border, smoothed
-from rrfast.checks import check_count, describe
-from rrfast.draws import seeded
 from rrfast.engine import Engine
-from rrfast.inside import device_of
+from rrfast.engine.box import within
+from rrfast.engine.modules_inside import device_of
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -56,7 +57,7 @@ class Distal(PGD):
 
     Source: The distal article, Eq. (1), and the code it names, which climbs max p in place of its
     logarithm: the same signs, until p rounds to 1. Hein et al. (2019); Stutz et al. (2020), App. B;
-    errata 19, 21 and 40.
+    errata 19, 21 and 39.
 
     Example:
         >>> model, noise = torch.nn.Linear(4, 3), torch.rand(8, 4)
@@ -152,11 +153,12 @@ def distal_examples(
     Returns:
         `DistalExamples`, on the device of the model's first parameter (else on the CPU).
         Confidences are log-odds, as `rrfast.scores.MSR`: `sigmoid` gives the probability. NaN where
-        a logit is.
+        a logit is or has overflowed.
 
     Raises:
         TypeError: `shape` or `seed` as `distal_noise`, or `attack` is none.
-        ValueError: As `distal_noise`; `batch` is no integer of at least 1; `attack` needs labels.
+        ValueError: As `distal_noise`; `batch` is no integer of at least 1; `attack` needs labels;
+            the noise does not lie within the bounds of `attack`.
 
     Cost: of the attack, and 2 forwards per image.
 
@@ -177,6 +179,7 @@ def distal_examples(
     drawn = seeded(seed)
     device = device_of(model) or torch.device("cpu")
     noise = _noise(n, shape, smooth, border, drawn).to(device)
+    noise = within(noise, attack.bounds, attack.scale, None, name="noise")
     # Not the seed of the noise: on a CPU the starts would be the noise again.
     starts = torch.Generator(device)
     starts.manual_seed(int(torch.randint(2**62, (), generator=drawn, device="cpu")))
@@ -195,8 +198,7 @@ def _noise(
     n: int, shape: Sequence[int], smooth: bool, border: Border, generator: torch.Generator
 ) -> Tensor:
     check_count("n", n)
-    if border not in get_args(Border):
-        raise ValueError(f"border must be one of {', '.join(get_args(Border))}, got {border!r}")
+    check_one_of("border", border, get_args(Border))
     if not isinstance(shape, Sequence):
         raise TypeError(f"shape must be lengths, such as [C, H, W], got {describe(shape)}")
     if len(shape) == 0:

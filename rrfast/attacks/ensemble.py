@@ -1,4 +1,4 @@
-"""Ensembles: one attack after the other, each on the samples that are still right."""
+"""Ensembles of attacks, each run on the samples that the ones before left right."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast._checks import describe
 from rrfast.attacks.apgd import APGD
 from rrfast.attacks.attack import Attack, Attacked, judged, nothing
 from rrfast.attacks.fab import FAB
 from rrfast.attacks.loss import cw
 from rrfast.attacks.square import Square
-from rrfast.checks import describe
 from rrfast.engine import Engine
 
 

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast._checks import check_number
 from rrfast.attacks.attack import Attack, Attacked, judged, nothing, pick, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import cw
-from rrfast.checks import check_number
 from rrfast.engine import Engine
-from rrfast.radius import fab
+from rrfast.methods import fab
 
 
 @dataclass(frozen=True, eq=False)
 class FAB(Attack):
-    """The nearest point that FAB finds, if it lies in the ball: `rrfast.radius.FAB` with an eps.
+    """The nearest point that FAB finds, if it lies in the ball: `rrfast.methods.FAB` with an eps.
 
     A walk leads away from the prediction at x, which is the label wherever there is anything to
     attack: a sample that is wrong at x stays there. The point that is found is moved to the nearest

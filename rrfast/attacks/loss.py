@@ -1,4 +1,4 @@
-"""What an attack climbs: functions of a sample's logits, each larger the better the attack.
+"""Losses that attacks ascend.
 
 `LOSSES` names them; a new one is a function and a line there.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype, is_undefined
 
 #: Of logits [B, K] and labels [B], or None where it has no use for them: [B], differentiable.
 Loss = Callable[[Tensor, Tensor | None], Tensor]
@@ -49,10 +49,15 @@ def confidence(logits: Tensor, labels: Tensor | None) -> Tensor:
 
     log max_k p_k, the L_pout of ACET and the objective of distal examples, is -log(1 + e^-this):
     the same order, and a gradient that points the same way, but does not vanish where p_y rounds
-    to 1 (errata 19, 21). Labels are not used.
+    to 1 (errata 19, 21). Labels are not used. NaN where the largest logit is infinite, as of the
+    radius and of scores: overflow is no confidence.
+
+    Example:
+        >>> confidence(torch.tensor([[1.0, 0.0], [math.inf, 0.0]]), None)
+        tensor([1., nan])
     """
     del labels
-    return -ce(logits, logits.argmax(dim=1))
+    return (-ce(logits, logits.argmax(dim=1))).masked_fill(is_undefined(logits), math.nan)
 
 
 def other(logits: Tensor, labels: Tensor | None) -> Tensor:
@@ -140,7 +145,8 @@ def check_loss(loss: object) -> None:
 def ascent(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """The loss of each sample [B], and its gradient with respect to the logits [B, K].
 
-    The gradient is of the dtype of the logits. The loss is NaN where a logit is.
+    The gradient is of the dtype of the logits. The loss is NaN where a logit is, or two infinite
+    ones are subtracted.
     """
     with torch.enable_grad():
         h = logits.detach().requires_grad_(True)
@@ -169,5 +175,5 @@ def _largest(h: Tensor, count: int, name: str) -> Tensor:
 
 
 def _ratio(ahead: Tensor, spread: Tensor) -> Tensor:
-    """With a spread of zero the numerator: 0/0 would be NaN, and so would its gradient."""
-    return ahead / torch.where(spread > 0, spread, 1.0)
+    """With a spread of zero or without end the numerator: 0/0 and inf/inf would be NaN."""
+    return ahead / torch.where((spread > 0) & spread.isfinite(), spread, 1.0)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast._checks import check_count, check_number
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss, check_loss
 from rrfast.attacks.start import STARTS, check_restarts, check_start
-from rrfast.checks import check_count, check_number
 from rrfast.engine import Engine
 
 #: Which of the iterates is the attack's result.

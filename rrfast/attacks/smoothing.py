@@ -1,4 +1,4 @@
-"""Smooth noise of high contrast: what networks are sure of, though it shows nothing."""
+"""Smoothed noise of high contrast, on which networks are often confident."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 #: What is done where the Gaussian reaches beyond an image.
 Border = Literal["shared", "article"]
@@ -54,7 +54,7 @@ def smoothed(
     Source: The distal article, Listing 1, whose sigma and gamma are those of a batch. Its layer is
     not printed; `border="article"` is as in the code that the article names, in which the kernel is
     an impulse of that width under scipy.ndimage.gaussian_filter: it folds at the ends of the array
-    what lies beyond. Errata 40.
+    what lies beyond. Errata 39.
 
     Example:
         >>> smoothed(torch.full((1, 1, 4, 4), 0.5))[0, 0, 0]

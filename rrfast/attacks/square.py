@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast._checks import check_count, check_number, describe
 from rrfast.attacks.attack import Attack, Attacked, judged, nothing, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import cw
-from rrfast.checks import check_count, check_number, describe
 from rrfast.engine import Engine
 
 #: Of 10 000 queries, those after which the share of the image that a square covers is halved, as

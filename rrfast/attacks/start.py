@@ -1,4 +1,4 @@
-"""Where an attack begins: at the input, or at random around it.
+"""Starting points of attacks: the input itself, or random around it.
 
 `STARTS` names them; a new one is a function and a line there.
 """
@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_count, check_one_of
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.smoothing import DEVIATIONS, SLOPES, smoothed
-from rrfast.checks import check_count
 
 #: From the ball and a generator, a point in it.
 Start = Callable[[Ball, torch.Generator | None], Tensor]
@@ -87,8 +87,7 @@ def _undrawn(x: Tensor) -> Tensor:
 
 def check_start(start: object) -> None:
     """Raise a ValueError unless `start` is in `STARTS`."""
-    if not isinstance(start, str) or start not in STARTS:
-        raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
+    check_one_of("start", start, STARTS)
 
 
 def check_restarts(restarts: object, start: str) -> None:

@@ -1,4 +1,4 @@
-"""`rrfast bench`: what every method costs on this machine, and what it is worth.
+"""`rrfast bench`: cost and quality of every method on this machine.
 
 The paper's Table 4 (AUROC, FPR95, AURC, images per second) for a model and data of your own, with
 passes, memory, agreement with RR-BS, and two rivals: MSR, and the loop of the released code.

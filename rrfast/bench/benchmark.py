@@ -1,4 +1,4 @@
-"""The benchmark from start to end: measure, keep what there is after every part, report."""
+"""A whole benchmark run: measured, kept after every part, reported."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rrfast import tables
+from rrfast import _tables
+from rrfast._files import write_text
+from rrfast._machine import machine
+from rrfast._progress import bars
+from rrfast._results import require_matplotlib, results_in, write_json
 from rrfast.bench import figures, report
 from rrfast.bench.pareto import pareto
 from rrfast.bench.settings import Settings
 from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
 from rrfast.bench.throughput import throughput, worth
-from rrfast.machine import machine
-from rrfast.results import require_matplotlib, results_in, write_json
-from rrfast.whole_file import write_text
+from rrfast.bench.tuned import tuned
 
 
 def run(
@@ -38,7 +39,7 @@ def run(
     Returns:
         What `bench.json` holds: `command`, `date`, `device`, `versions`, `settings`, `complete`,
         and the rows of `throughput` (one per batch size, dtype and contestant), `worth` (one per
-        dtype and contestant), and where asked for `speed` and `pareto`.
+        dtype and contestant), and where asked for `tuned`, `speed` and `pareto`.
 
     Raises:
         BlockingIOError: Another benchmark is writing into `out`.
@@ -63,7 +64,12 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
     result: dict[str, Any] = {
         "command": settings.command(),
         **machine(subject.x.device),
-        "settings": {**asdict(settings), "methods": settings.contestants()},
+        "settings": {
+            **asdict(settings),
+            "methods": settings.contestants(),
+            "data": subject.data,
+            "weights": settings.weights if subject.checkpoint == "given" else subject.checkpoint,
+        },
         "complete": False,
         "seconds": 0.0,
         "throughput": [],
@@ -78,7 +84,7 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
         if result["throughput"]:
             written = _write(result, out)
             console.print(report.notes(result), highlight=False, markup=False)
-            console.print(tables.terminal(report.blocks(result)))
+            console.print(_tables.terminal(report.blocks(result)))
             what = "Written" if result["complete"] else "Incomplete, but written"
             console.print(f"\n{what} to {out}: {', '.join(written)}", highlight=False)
     return result
@@ -87,20 +93,13 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
 def _measure(
     subject: Subject, settings: Settings, result: dict[str, Any], console: Console
 ) -> None:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
+    with bars(console, transient=True) as progress:
 
         def part(title: str) -> Callable[[str, float], object]:
-            task = bars.add_task(title, total=1.0)
+            task = progress.add_task(title, total=1.0)
 
             def show(label: str, done: float) -> None:
-                bars.update(task, description=f"{title} {label}".strip(), completed=done)
+                progress.update(task, description=f"{title} {label}".strip(), completed=done)
 
             return show
 
@@ -108,6 +107,8 @@ def _measure(
             rows, outcomes = throughput(subject, settings, batch, part(f"batch {batch}:"))
             result["throughput"] += rows
         result["worth"] = worth(subject, settings, outcomes, part(""))
+        if settings.tuning:
+            result["tuned"] = tuned(subject, settings, part("T tuned:"))
         if settings.speed:
             result["speed"] = speed(subject, settings, part("speed:"))
         if settings.pareto:

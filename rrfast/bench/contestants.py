@@ -1,4 +1,4 @@
-"""Who takes part: MSR, the loop of the released code, and every method of `rrfast.radius`."""
+"""The contestants of a benchmark: MSR, the released loop, and every method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
-from rrfast.radius import RadiusResult
+from rrfast.methods import RadiusResult
 
 #: Radii that the released code tries.
 ITERATIONS = 24

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rrfast.results import write_figure
+from rrfast._results import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

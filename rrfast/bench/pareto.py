@@ -1,4 +1,4 @@
-"""What more passes buy: every method at several settings."""
+"""Methods at several settings: radius against passes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rrfast.bench import contestants
 from rrfast.bench.quality import in_batches, metrics
 from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
-from rrfast.radius import METHODS
+from rrfast.methods import METHODS
 
 #: The option of each method that buys accuracy with passes, and its values. A method that is not
 #: here, or has no such option, is one point with its defaults.

@@ -1,4 +1,4 @@
-"""What a score is worth: how well it finds errors, and how near it is to RR-BS."""
+"""Quality of a score: errors found, and agreement with RR-BS."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rrfast._tables import SHOWN
 from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.metrics import METRICS
-from rrfast.tables import SHOWN
 
 
 def in_batches(

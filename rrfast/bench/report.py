@@ -1,4 +1,4 @@
-"""The tables, on a terminal and in Markdown, and what has to be said about them."""
+"""Tables and notes of a benchmark."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from rrfast import tables
-from rrfast.tables import BETTER, CONVENTION, Block, number
+from rrfast import _tables
+from rrfast._tables import BETTER, COLUMNS, CONVENTION, Block, number
 
 CLEARER = {"msr": "MSR"}
 
@@ -18,6 +18,8 @@ def blocks(result: dict[str, Any]) -> Iterable[Block]:
         yield _throughput(batch, [r for r in result["throughput"] if r["batch"] == batch])
     if result["worth"]:
         yield _worth(result)
+    if result.get("tuned"):
+        yield _tuned(result)
     if result.get("speed"):
         yield _speed(result["speed"])
     if result.get("pareto"):
@@ -26,8 +28,8 @@ def blocks(result: dict[str, Any]) -> Iterable[Block]:
 
 def markdown(result: dict[str, Any]) -> str:
     """All of them as a page."""
-    title = f"# rrfast bench: {tables.plain(result['settings']['model'])}"
-    return "\n\n".join([title, notes(result), tables.markdown(blocks(result))]) + "\n"
+    title = f"# rrfast bench: {_tables.plain(result['settings']['model'])}"
+    return "\n\n".join([title, notes(result), _tables.markdown(blocks(result))]) + "\n"
 
 
 def notes(result: dict[str, Any]) -> str:
@@ -53,6 +55,12 @@ def notes(result: dict[str, Any]) -> str:
     if not s["weights"]:
         lines.append(
             "With random weights only the speed means something: not the radii, nor what they find."
+        )
+    chosen_on = max((row["chosen_on"] for row in result.get("tuned", ())), default=0)
+    if chosen_on:
+        lines.append(
+            f"The best weights were chosen on {chosen_on} images of this test set, so that numbers "
+            "with T tuned are too good; with last weights nothing was."
         )
     reference = [op for op, kind in result["kernels"].items() if kind != "kernel"]
     if reference:
@@ -89,13 +97,49 @@ def _throughput(batch: int, rows: list[dict[str, Any]]) -> Block:
     return Block(f"Batch {batch}", head, cells, 2)
 
 
-def _worth(result: dict[str, Any]) -> Block:
+def _images(result: dict[str, Any]) -> tuple[int, dict[tuple[str, str], float | None]]:
+    """The largest batch, and images per second there by method and dtype."""
     largest = max(row["batch"] for row in result["throughput"])
-    images = {
+    return largest, {
         (row["method"], row["dtype"]): row.get("images_per_second")
         for row in result["throughput"]
         if row["batch"] == largest
     }
+
+
+def _tuned(result: dict[str, Any]) -> Block:
+    """RAT's Table 4."""
+    # Here, because it is an extra.
+    from rrfast.data.splits import PROTOCOLS
+    from rrfast.evaluate.observations import at, of, spread
+    from rrfast.evaluate.tables import cell
+
+    rows = result["tuned"]
+    largest, images = _images(result)
+    shown = {name: COLUMNS[name] for name in ("auroc", "fpr_at_tpr", "aurc")}
+    cells = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = of(rows, method=method)
+        chosen = [row["temperature"] for row in own]
+        cells.append(
+            [
+                CLEARER.get(method, method),
+                "–" if None in chosen else " ".join(f"{t:g}" for t in chosen),
+                *(
+                    cell(spread(own, at(name)), factor, digits)
+                    for name, (_, factor, digits) in shown.items()
+                ),
+                _figures(images.get((method, "float32"))),
+            ]
+        )
+    head = ["method", "T", *(label for label, _, _ in shown.values()), f"images/s\nat {largest}"]
+    counts = sorted({row["images"] for row in rows})
+    told = f"{' or '.join(map(str, counts))} images, T {PROTOCOLS[result['settings']['tuning']]}"
+    return Block(f"What it finds of {told}", head, cells, 1)
+
+
+def _worth(result: dict[str, Any]) -> Block:
+    largest, images = _images(result)
     head = ["method", "dtype", "AUROC\n%", "FPR95\n%", "AURC\n×1000", f"images/s\nat {largest}"]
     head += ["to bs:\nmedian", "\n95 %", "not\nfound"]
     cells = []

@@ -1,17 +1,19 @@
-"""Everything that decides what `rrfast bench` measures."""
+"""The settings of `rrfast bench`."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from rrfast.checks import check_count, check_number, check_once, meant
-from rrfast.named_function import FORMS
-from rrfast.radius import METHODS
+from rrfast._checks import check_count, check_number, check_once, check_one_of, meant, words_of
+from rrfast._named_function import FORMS
+from rrfast.data.own_data import runs_foreign_data
+from rrfast.data.splits import PROTOCOLS
+from rrfast.data.tasks import TASKS
+from rrfast.methods import METHODS
 
 DTYPES = {
     "float32": torch.float32,
@@ -19,22 +21,15 @@ DTYPES = {
     "float16": torch.float16,
 }
 
+#: How T is tuned.
+TUNINGS = tuple(PROTOCOLS)
 #: Pixels of all synthetic images together: 48 GiB of them.
 MOST_PIXELS = 2**32
 
 
-def _check_one_of(name: str, value: str, known: Iterable[str]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be among {', '.join(known)}, got {value!r}")
-
-
 def _check_task(data: str) -> None:
     """Raise unless it begins with the name of data that a recipe can have."""
-    # Here, because it is an extra.
-    from rrfast.train.own_data import runs_foreign_data
-    from rrfast.train.tasks import TASKS
-
-    words = shlex.split(data)
+    words = words_of("data", data)
     name = words[0] if words else ""
     if name not in TASKS and not runs_foreign_data(name):
         raise ValueError(
@@ -48,16 +43,20 @@ class Settings:
     """What to measure.
 
     Attributes:
-        model: A specification, see `rrfast.models.load_model`.
+        model: A specification, see `rrfast.models.load_model`; or the folder of a training, with
+            its normalisation and, where `data` is None, its data. That needs `rrfast[train]`.
         weights: A file with a state_dict; None for random weights, of which only speed means
-            something.
-        methods: Names in `rrfast.radius.METHODS`; None for all of them.
+            something. Of a folder "last", which is what None is there, or "best".
+        normalize: As of `rrfast.evaluate.trained_models`: of a specification alone.
+        trust: Likewise: of a folder alone.
+        methods: Names in `rrfast.methods.METHODS`; None for all of them.
         batch: Batch sizes to time.
         dtype: "float32" is plain; "bfloat16" and "float16" are autocast, with inputs in float32.
         device: "cpu", "cuda", "cuda:1"; None for CUDA where there is some.
-        data: "synthetic", "digits", or a file NAME.npz with x and, for the metrics, y. Or the test
-            images of other data that a recipe can name, its options behind the name, as in
-            "cifar10 folder=data/cifar-10-batches-bin"; that needs `rrfast[train]`.
+        data: "synthetic", which is what None is for a specification, "digits", or a file NAME.npz
+            with x and, for the metrics, y. Or the test images of other data that a recipe can name,
+            its options behind the name, as in "cifar10 folder=data/cifar-10-batches-bin"; that
+            needs `rrfast[train]`.
         size: Side of the images of plain "synthetic".
         samples: Images that the metrics, and what is compared, are taken over.
         seconds: Time to spend on every method at every batch size, and dtype; at least three runs,
@@ -65,27 +64,33 @@ class Settings:
         seed: Of the data, and of random weights.
         speed: Also measure what each option of `rrfast.RadiusEstimator` buys.
         pareto: Also sweep every method's own settings.
+        tuning: Also what each method finds with its temperature tuned by AURC, on images that it is
+            not asked about: "rat" or "heldout", as of `rrfast evaluate`. All test images are, not
+            `samples` alone. None: not.
     """
 
-    model: str = "rrfast.data:synthetic_cnn"
+    model: str = "rrfast.models:synthetic_cnn"
     weights: str | None = None
+    normalize: str | None = None
+    trust: bool = False
     methods: tuple[str, ...] | None = None
     batch: tuple[int, ...] = (16, 128)
     dtype: tuple[str, ...] = ("float32",)
     device: str | None = None
-    data: str = "synthetic"
+    data: str | None = None
     size: int = 32
     samples: int = 512
     seconds: float = 2.0
     seed: int = 0
     speed: bool = False
     pareto: bool = False
+    tuning: str | None = None
 
     def __post_init__(self) -> None:
         for method in self.methods or ():
-            _check_one_of("methods", method, METHODS)
+            check_one_of("methods", method, METHODS)
         for dtype in self.dtype:
-            _check_one_of("dtype", dtype, DTYPES)
+            check_one_of("dtype", dtype, DTYPES)
         for name in ("methods", "batch", "dtype"):
             if getattr(self, name) == ():
                 raise ValueError(f"{name} must name at least one, got none")
@@ -104,9 +109,24 @@ class Settings:
                 f"samples must be at least the largest batch, {max(self.batch)}, got {self.samples}"
             )
         check_number("seconds", self.seconds)
-        if self.data not in ("synthetic", "digits") and not self.data.endswith(".npz"):
-            _check_task(self.data)
+        self._check_data()
         self.torch_device()
+
+    def _check_data(self) -> None:
+        if self.data is not None and self.data not in ("synthetic", "digits") and not self.npz:
+            _check_task(self.data)
+        if self.tuning is not None:
+            check_one_of("tuning", self.tuning, TUNINGS)
+            if self.npz:
+                raise ValueError(
+                    f"data must have images to tune on and others to test on where tuning is "
+                    f"{self.tuning!r}: a training's, or what a recipe can name, got {self.data!r}"
+                )
+
+    @property
+    def npz(self) -> bool:
+        """Whether the data are a file of arrays."""
+        return self.data is not None and self.data.endswith(".npz")
 
     def contestants(self) -> tuple[str, ...]:
         """The methods asked for; all there are if none was named."""

@@ -1,4 +1,4 @@
-"""What each option of `rrfast.RadiusEstimator` buys, and what it does to the ranking."""
+"""The speed options of `RadiusEstimator`: time saved, and change of the ranking."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 import rrfast
+from rrfast._turns import Turns, in_a_line
 from rrfast.bench import contestants
 from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.bench.quality import in_batches, metrics, spearman
 from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
-from rrfast.turns import Turns, in_a_line
 
 METHODS = ("grad", "fast")
 #: The options of each row, for every device; CUDA graphs, on by default, only where they are named.

@@ -1,23 +1,24 @@
-"""What is measured: a model in eval mode, and the images it is measured on."""
+"""The model and the images of a benchmark."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rrfast import engine
-from rrfast.checks import check_labels
+from rrfast._checks import check_labels, words_of
+from rrfast._errors import first_line
 from rrfast.data import digits, synthetic
 from rrfast.data.npy import npz_rows
-from rrfast.models import load_model
+from rrfast.models import Normalize, load_model
 
 if TYPE_CHECKING:
     from rrfast.bench.settings import Settings
+    from rrfast.data.tasks import Task
 
 #: Images whose batch statistics a model with random weights gets.
 SETTLED_ON = 64
@@ -29,6 +30,10 @@ class Subject(NamedTuple):
     model: nn.Module  #: in eval mode
     x: Tensor  #: [samples, ...] float32
     y: Tensor | None  #: [samples] int64, on the CPU; None where there are no labels
+    data: str  #: as it is printed
+    checkpoint: str  #: as of `rrfast.evaluate.TrainedModel`; of a specification "given"
+    seed: int  #: of its training, or of the settings
+    task: Task | None  #: that x is of, where that is known
 
 
 def load(settings: Settings) -> Subject:
@@ -39,62 +44,111 @@ def load(settings: Settings) -> Subject:
 
     Raises:
         ImportError, OSError: Something is not installed, a file is not there.
-        ValueError: The model is unknown, does not take the images, or there are too few of them.
+        ValueError: The model is unknown, does not take the images, or there are too few of them;
+            or it is a folder, and as `rrfast.evaluate.trained_models` and `given_model` have it.
     """
     device = settings.torch_device()
-    x, y = _data(settings)
+    given = _trained(settings) if Path(settings.model).is_dir() else _specified(settings)
+    x, y = _images(settings, given)
     if len(x) < settings.samples:
         raise ValueError(
-            f"samples must be at most the {len(x)} images of {settings.data}, "
-            f"got {settings.samples}"
+            f"samples must be at most the {len(x)} images of {given.data}, got {settings.samples}"
         )
     x, y = x[: settings.samples].to(device), None if y is None else y[: settings.samples]
-    try:
-        model = load_model(settings.model, weights=settings.weights, seed=settings.seed).to(device)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    model = given.model.to(device)
     try:
         with torch.no_grad():
-            if settings.weights is None:
+            if given.checkpoint == "given" and settings.weights is None:
                 _settle(model, x[:SETTLED_ON])
             logits = engine.logits(model.eval(), x[:2])
     except RuntimeError as error:
-        shape, (first, _, _) = list(x.shape[1:]), str(error).partition("\n")
         raise ValueError(
-            f"model {settings.model!r} does not take the images of {settings.data}, of shape "
-            f"{shape}: {first}"
+            f"model {settings.model!r} does not take the images of {given.data}, of shape "
+            f"{list(x.shape[1:])}: {first_line(error)}"
         ) from error
     if y is not None:
-        check_labels(f"y of {settings.data}", y, logits.shape[1])
-    return Subject(model, x, y)
+        check_labels(f"y of {given.data}", y, logits.shape[1])
+    return Subject(model, x, y, *given[1:])
 
 
-def _data(settings: Settings) -> tuple[Tensor, Tensor | None]:
-    if settings.data == "digits":
-        return digits(settings.seed).test
-    if settings.data == "synthetic":
-        return synthetic(
-            settings.seed, train=0, validation=0, test=settings.samples, size=settings.size
-        ).test
-    if settings.data.endswith(".npz"):
-        return _npz(Path(settings.data), settings.samples)
-    return _of_task(settings)
+class _Given(NamedTuple):
+    """As of `Subject`."""
+
+    model: nn.Module
+    data: str
+    checkpoint: str
+    seed: int
+    task: Task | None
 
 
-def _of_task(settings: Settings) -> tuple[Tensor, Tensor]:
-    """Test images of data that a recipe could name, at random: they may be sorted by class."""
+def _trained(settings: Settings) -> _Given:
+    """The model of a training's folder, with its normalisation; and its data or those asked for."""
     # Here, because it is an extra.
-    from rrfast.evaluate.division import chosen
-    from rrfast.train.recipe import named_task
+    from rrfast.evaluate.trained_model import trained_models
+
+    named = None if settings.data is None or settings.npz else _options(settings.data)
+    found = trained_models(
+        [settings.model],
+        data=named,
+        weights=settings.weights,
+        normalize=settings.normalize,
+        trust=settings.trust,
+    )
+    if len(found) != 1:
+        raise ValueError(
+            f"model must be the folder of one training, and {settings.model} holds {len(found)}"
+        )
+    model, task = found[0].load()
+    data = settings.data if settings.data and settings.npz else found[0].data
+    return _Given(model, data, found[0].checkpoint, found[0].seed, task)
+
+
+def _specified(settings: Settings) -> _Given:
+    """A model by its specification; its data are a task where they have to be."""
+    data = settings.data or "synthetic"
+    plain = settings.npz or (data in ("synthetic", "digits") and settings.tuning is None)
+    try:
+        model = load_model(settings.model, weights=settings.weights, seed=settings.seed)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if settings.normalize is not None:
+        model = nn.Sequential(Normalize.of(settings.normalize), model)
+    task = None
+    if not plain:
+        from rrfast.train.recipe import named_task
+
+        task = named_task(_options(data), settings.seed)
+    return _Given(model, data, "given", settings.seed, task)
+
+
+def _options(data: str) -> dict[str, Any]:
     from rrfast.train.recipe_file import parse_options
 
-    test = named_task(parse_options(shlex.split(settings.data)), settings.seed).undivided().test
-    if test is None:
-        raise ValueError(f"data must have a test split, and {settings.data} has none")
-    part = chosen(test, settings.samples)
-    batches = list(part.batches(settings.samples, torch.device("cpu")))
+    return parse_options(words_of("data", data))
+
+
+def _images(settings: Settings, given: _Given) -> tuple[Tensor, Tensor | None]:
+    if settings.npz:
+        return _npz(Path(given.data), settings.samples)
+    if given.task is not None:
+        return _of_task(given.task, given, settings.samples)
+    if given.data == "digits":
+        return digits(settings.seed).test
+    return synthetic(
+        settings.seed, train=0, validation=0, test=settings.samples, size=settings.size
+    ).test
+
+
+def _of_task(task: Task, given: _Given, samples: int) -> tuple[Tensor, Tensor]:
+    """Test images at random, as they may be sorted by class; none that weights were chosen on."""
+    from rrfast.data.splits import chosen, tested_on
+
+    if task.test is None:
+        raise ValueError(f"data must have a test split, and {given.data} has none")
+    test, _ = tested_on(task, given.checkpoint)
+    batches = list(chosen(test, samples).batches(samples, torch.device("cpu")))
     if not batches:
-        raise ValueError(f"data must have test images, and {settings.data} has none")
+        raise ValueError(f"data must have test images, and {given.data} has none")
     return batches[0]
 
 

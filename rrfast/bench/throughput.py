@@ -1,4 +1,4 @@
-"""The main table: images per second of every contestant, and what its score is worth."""
+"""Throughput of every contestant, and the quality of its score."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from rrfast._turns import Turns
 from rrfast.bench import contestants
 from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.bench.quality import agreement, in_batches, metrics
 from rrfast.bench.settings import DTYPES, Settings
 from rrfast.bench.subject import Subject
-from rrfast.turns import Turns
 
 Row = dict[str, Any]
 #: Method and dtype.

@@ -11,8 +11,11 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from rrfast.__main__ import main as print_configuration
+from rich.console import Console
+
+from rrfast._config import config
 from rrfast.cli import ablate, bench, demo, evaluate, report, score, train
+from rrfast.cli.configuration import print_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.typed = shlex.join(["rrfast", *(sys.argv[1:] if argv is None else argv)])
     try:
         if arguments.command is None:
-            return print_configuration([])
+            print_configuration(config(), Console())
+            return 0
         code: int = arguments.run(arguments)
     except (ArithmeticError, ImportError, OSError, TypeError, ValueError) as error:
         print(f"rrfast: {error}", file=sys.stderr)

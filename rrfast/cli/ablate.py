@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rrfast.cli.argument_types import positive
 from rrfast.cli.recipe_changes import add_changes
+from rrfast.methods import METHODS
 
 
 def add_parser(
@@ -26,6 +27,20 @@ def add_parser(
     )
     command.add_argument("--seeds", type=positive, default=5, metavar="N", help="(5)")
     command.add_argument("--mixup", type=float, default=1.0, metavar="ALPHA", help="(1.0)")
+    radii = [f"radius_{method}" for method in METHODS]
+    command.add_argument(
+        "--score",
+        choices=radii,
+        default="radius_search",
+        metavar="RADIUS",
+        help=f"of {', '.join(radii)}; the paper's is radius_bs (radius_search)",
+    )
+    command.add_argument(
+        "--tuning",
+        choices=("heldout", "rat"),
+        help="tune its temperature: on the validation split, or on a fifth of the whole test set, "
+        "three times, as the paper (T = 1)",
+    )
     command.add_argument("--out", type=Path, metavar="DIR", help="(rrfast-ablate/RECIPE)")
     add_changes(command)
     return command
@@ -40,12 +55,16 @@ def run(arguments: argparse.Namespace) -> int:
     name = Path(arguments.recipe).stem
     command = ["rrfast", "ablate", arguments.recipe, "--seeds", str(arguments.seeds)]
     command += ["--mixup", f"{arguments.mixup:g}"] * (arguments.mixup != 1)
+    command += ["--score", arguments.score] * (arguments.score != "radius_search")
+    command += ["--tuning", arguments.tuning] * (arguments.tuning is not None)
     command += ["--set", *arguments.changes] * bool(arguments.changes)
     ablate(
         recipe,
         arguments.out or Path("rrfast-ablate", name),
         seeds=range(arguments.seeds),
         mixup=arguments.mixup,
+        score=arguments.score,
+        protocol=arguments.tuning,
         command=shlex.join(command),
     )
     return 0

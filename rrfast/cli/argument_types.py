@@ -1,4 +1,4 @@
-"""What an option may be: `type=` of `add_argument`, for more than one subcommand."""
+"""Types of command-line options that several subcommands share."""
 
 from __future__ import annotations
 

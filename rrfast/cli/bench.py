@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rrfast import bench
+from rrfast.bench.settings import TUNINGS
 from rrfast.cli.argument_types import comma_separated, positive
+from rrfast.methods import METHODS
 from rrfast.models import SPECIFICATIONS
-from rrfast.radius import METHODS
 
 
 def add_parser(
@@ -26,8 +27,15 @@ def add_parser(
         "code, say how well each finds errors, and write the tables, the numbers and figures.",
     )
     plain = bench.Settings()
-    command.add_argument("--model", metavar="SPEC", help=f"{SPECIFICATIONS} ({plain.model})")
-    command.add_argument("--weights", metavar="FILE", help="a state_dict (random weights)")
+    command.add_argument(
+        "--model",
+        metavar="SPEC",
+        help=f"a training's folder, or {SPECIFICATIONS} ({plain.model})",
+    )
+    command.add_argument(
+        "--weights", metavar="W", help="a state_dict (random weights); of a folder last or best"
+    )
+    command.add_argument("--normalize", metavar="NAME", help="in front of the model: cifar10, ...")
     command.add_argument(
         "--methods", type=_names, metavar="A,B", help=f"of {', '.join(METHODS)}; or all (all)"
     )
@@ -41,7 +49,7 @@ def add_parser(
         nargs="+",
         metavar="NAME KEY=VALUE",
         help="synthetic, digits, cifar10 folder=data and all that a recipe's data can be, or "
-        "FILE.npz with x, y (synthetic)",
+        "FILE.npz with x, y (a training's own; synthetic)",
     )
     command.add_argument("--size", type=positive, metavar="N", help="of plain synthetic (32)")
     command.add_argument("--samples", type=positive, metavar="N", help="images for metrics (512)")
@@ -49,6 +57,13 @@ def add_parser(
     command.add_argument("--seed", type=int, metavar="N", help="of data and random weights (0)")
     # None where not given: the settings decide then.
     flag = functools.partial(command.add_argument, action="store_true", default=None)
+    command.add_argument(
+        "--tuning",
+        choices=TUNINGS,
+        help="also with T tuned, as of rrfast evaluate: on the validation split, or on a fifth of "
+        "the whole test set, three times (the paper's Table 4)",
+    )
+    flag("--trust", help="run code that a training's folder names, as its model or its data")
     flag("--speed", help="also what each option of RadiusEstimator buys")
     flag("--pareto", help="also each method at several settings")
     command.add_argument("--smoke", action="store_true", help="seconds; numbers mean nothing")

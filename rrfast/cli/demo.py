@@ -6,7 +6,6 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from rrfast import demo
 from rrfast.cli.argument_types import positive
 
 
@@ -34,6 +33,8 @@ def add_parser(
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `rrfast.demo` with the settings of the options given."""
+    from rrfast import demo
+
     settings = demo.SMOKE if arguments.smoke else demo.Settings()
     if arguments.seeds is not None:
         settings = replace(settings, seeds=tuple(range(arguments.seeds)))

@@ -30,8 +30,8 @@ def add_parser(
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the page of `rrfast.evaluate.report`."""
-    from rrfast.evaluate import report as page
+    """Write the page of `rrfast.report`."""
+    from rrfast.report import report as page
 
     page(
         arguments.folders,

@@ -58,7 +58,12 @@ def add_parser(
     add = chosen.add_argument
     add("--threshold", type=float, metavar="T", help="accept from this score on")
     add("--coverage", type=float, metavar="C", help="this share, of the training's validation data")
-    add("--tpr", type=float, metavar="R", help="reject this share of the errors among them")
+    add(
+        "--reject-errors",
+        type=float,
+        metavar="R",
+        help="reject this share of the errors among them",
+    )
     add("--target-risk", type=float, metavar="R", help="at most this share of the accepted wrong")
     add("--confidence", type=float, metavar="P", help="the latter with this probability")
     add("--classifier", metavar="FILE", help="state_dict of a SelectiveClassifier, with weights")
@@ -66,8 +71,8 @@ def add_parser(
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the table of `rrfast.evaluate.score`; 1 if an image could not be scored."""
-    from rrfast.evaluate import score
+    """Write the table of `rrfast.inference.score`; 1 if an image could not be scored."""
+    from rrfast.inference import score
 
     given = vars(arguments).copy()
     for name in ("command", "run", "typed"):

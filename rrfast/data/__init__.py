@@ -1,4 +1,4 @@
-"""Data to train and test on, and the way from a batch of it to an augmented one.
+"""Data sets, corruptions and out-of-distribution images.
 
 Without a download: `digits` is real, `synthetic` any size. From files you have: `cifar10` and
 `cifar100` read the binary releases, `cifar10c` the corrupted test images, `mnist`, `fashion_mnist`
@@ -9,19 +9,20 @@ CIFAR-10-C. `random_images`, `folder_images` and `random_textures` are images of
 `random_crops`, `resized` and `sample_photos` are natural images of another kind.
 """
 
-from rrfast.data.augment import augment
+from rrfast.data.augmentation import augment
 from rrfast.data.cifar import Cifar, cifar10, cifar100
-from rrfast.data.cifar10c import CORRUPTIONS, EXTRA_CORRUPTIONS, cifar10c
+from rrfast.data.cifar_c import CORRUPTIONS, EXTRA_CORRUPTIONS, cifar10c
 from rrfast.data.corruptions import corrupt
-from rrfast.data.digits import Digits, Split, digits, digits_cnn
 from rrfast.data.folder import ImageFolder, image_folder
 from rrfast.data.idx import EMNIST_CLASSES, Mnist, emnist, fashion_mnist, mnist
 from rrfast.data.noise import gaussian_noise, uniform_noise
+from rrfast.data.noise_images import SmoothedNoise, smoothed_noise
 from rrfast.data.outliers import Outliers, folder_images, random_images, random_textures
 from rrfast.data.patches import random_crops, resized, sample_photos
-from rrfast.data.smoothed_noise import SmoothedNoise, smoothed_noise
-from rrfast.data.svhn import Svhn, svhn
-from rrfast.data.synthetic import Synthetic, synthetic, synthetic_cnn
+from rrfast.data.scikit_digits import Digits, digits
+from rrfast.data.split import Split
+from rrfast.data.svhn_files import Svhn, svhn
+from rrfast.data.synthetic_task import Synthetic, synthetic
 
 __all__ = [
     "CORRUPTIONS",
@@ -42,7 +43,6 @@ __all__ = [
     "cifar100",
     "corrupt",
     "digits",
-    "digits_cnn",
     "emnist",
     "fashion_mnist",
     "folder_images",
@@ -57,6 +57,5 @@ __all__ = [
     "smoothed_noise",
     "svhn",
     "synthetic",
-    "synthetic_cnn",
     "uniform_noise",
 ]

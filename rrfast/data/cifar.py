@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their binary releases: rows of bytes, and no pickle to trust."""
+"""CIFAR-10 and CIFAR-100 from their binary releases, which hold no pickle."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rrfast.checks import check_path, describe
-from rrfast.data.digits import Split
+from rrfast._checks import check_path, describe
+from rrfast.data.split import Split
 
 SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 #: Channels, height and width; a file holds all of red, then green, then blue, row by row.

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rrfast.checks import check_count, check_path
+from rrfast._checks import check_count, check_path
+from rrfast._errors import require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -122,17 +123,6 @@ def read_bytes(
     return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
 
 
-def require_pillow(who: str) -> None:
-    """Raise an ImportError that names the remedy."""
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"{who} needs Pillow, which does not import: {error}. Install it with: pip install "
-            "pillow"
-        ) from error
-
-
 def image_folder(
     root: str | os.PathLike[str], *, size: int = 224, shorter: int | None = None
 ) -> ImageFolder:
@@ -179,7 +169,7 @@ def image_folder(
     check_count("size", size)
     shorter = size * 8 // 7 if shorter is None else shorter
     check_count("shorter", shorter, least=size)
-    require_pillow("rrfast.data.image_folder")
+    require("rrfast.data.image_folder", "PIL.Image", "Pillow")
     path = Path(root)
     if not path.is_dir():
         raise FileNotFoundError(f"root must be a folder with a sub-folder per class, got {path}")

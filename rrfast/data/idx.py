@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rrfast.checks import check_path
-from rrfast.data.digits import Split
+from rrfast._checks import check_one_of, check_path
+from rrfast.data.split import Split
 
 #: Height and width.
 IMAGE = (28, 28)
@@ -170,8 +170,7 @@ def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Mnist:
         Traceback (most recent call last):
         FileNotFoundError: no-such-folder is no folder: .../emnist-dataset
     """
-    if split not in EMNIST_CLASSES:
-        raise ValueError(f"split must be one of {', '.join(EMNIST_CLASSES)}, got {split!r}")
+    check_one_of("split", split, EMNIST_CLASSES)
     release = Release(
         name="EMNIST",
         source="https://www.nist.gov/itl/products-and-services/emnist-dataset",

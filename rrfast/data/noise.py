@@ -1,4 +1,4 @@
-"""Images that are nothing but noise, as out-of-distribution data (ODIN §4.2)."""
+"""Noise images as out-of-distribution data (ODIN §4.2)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, describe
-from rrfast.draws import seeded
+from rrfast._checks import check_count, describe
+from rrfast._seeds import seeded
 
 
 def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:

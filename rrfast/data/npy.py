@@ -1,4 +1,4 @@
-"""Arrays of .npy and .npz files: nothing unpickled, and no more read than is asked for."""
+"""Arrays from .npy and .npz files, read row by row and never unpickled."""
 
 from __future__ import annotations
 

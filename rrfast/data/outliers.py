@@ -1,4 +1,4 @@
-"""Images of no class, to be mixed into a training: released, in files, or textures made here."""
+"""Outliers for training: released sets, folders of images, or generated textures."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrfast.checks import check_count, check_floating, check_path, describe
-from rrfast.data.folder import SUFFIXES, image_files, read_bytes, require_pillow
+from rrfast._checks import check_count, check_floating, check_path, describe
+from rrfast._errors import require
+from rrfast._seeds import own_draws, seeded
+from rrfast.data.folder import SUFFIXES, image_files, read_bytes
 from rrfast.data.npy import npy_array
-from rrfast.draws import own_draws, seeded
 
 SOURCE = "https://github.com/hendrycks/outlier-exposure"
 FILE = "300K_random_images.npy"
@@ -243,7 +244,7 @@ def folder_images(
     shorter = size * 8 // 7 if shorter is None else shorter
     check_count("shorter", shorter, least=size)
     check_count("workers", workers, least=0)
-    require_pillow("rrfast.data.folder_images")
+    require("rrfast.data.folder_images", "PIL.Image", "Pillow")
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"folder must be a folder of images, got {root}")

@@ -1,4 +1,4 @@
-"""Natural images of another kind, cropped or scaled to a task, as out-of-distribution data."""
+"""Patches of natural images as out-of-distribution data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrfast.checks import check_count, describe
-from rrfast.data.folder import SUFFIXES, image_files, read_image, require_pillow
+from rrfast._checks import check_count, check_one_of, describe
+from rrfast._errors import require
+from rrfast._seeds import seeded
+from rrfast.data.folder import SUFFIXES, image_files, read_image
 from rrfast.data.noise import batch_shape
-from rrfast.draws import seeded
 
 #: A folder, or images [C, h, w].
 Images = str | os.PathLike[str] | Sequence[Tensor] | Tensor
@@ -105,8 +106,7 @@ def resized(
         >>> resized([torch.rand(3, 40, 60), torch.rand(3, 33, 32)], (3, 32, 32)).shape
         torch.Size([2, 3, 32, 32])
     """
-    if grey not in GREYS:
-        raise ValueError(f"grey must be one of {', '.join(GREYS)}, got {grey!r}")
+    check_one_of("grey", grey, GREYS)
     photos = _Photos(images, shape, grey)
     generator = seeded(seed)
     counts = _patches_of_each(len(photos), n, generator)
@@ -147,14 +147,10 @@ def sample_photos(shape: Sequence[int], n: int, *, crop: bool = True, seed: int 
     if not isinstance(crop, bool):
         raise TypeError(f"crop must be a bool, got {describe(crop)}")
     check_count("n", n)
-    require_pillow("rrfast.data.sample_photos")
-    try:
-        from sklearn.datasets import load_sample_images
-    except ImportError as error:
-        raise ImportError(
-            "rrfast.data.sample_photos needs scikit-learn, which does not import: "
-            f"{error}. Install it with: pip install scikit-learn"
-        ) from error
+    require("rrfast.data.sample_photos", "PIL.Image", "Pillow")
+    require("rrfast.data.sample_photos", "sklearn.datasets", "scikit-learn")
+    from sklearn.datasets import load_sample_images
+
     photos = [
         torch.tensor(image, device="cpu").permute(2, 0, 1) for image in load_sample_images().images
     ]
@@ -234,7 +230,7 @@ def _files(root: Path, channels: int) -> list[Path]:
         raise FileNotFoundError(f"images must be a folder that exists, got {root}")
     if channels not in (1, 3):
         raise ValueError(f"channels in shape must be 1 or 3 for a folder, got {channels}")
-    require_pillow("a folder of images")
+    require("a folder of images", "PIL.Image", "Pillow")
     files = [root / file for file in image_files(root)]
     if not files:
         raise FileNotFoundError(

@@ -1,20 +1,15 @@
-"""Tables and figures of the papers, made from trainings; and scores of images without labels."""
+"""Tables and figures of the papers, made from trainings."""
 
 from rrfast.evaluate import distal, misd, ood, robust
 from rrfast.evaluate.ablate import ablate
-from rrfast.evaluate.report import report
-from rrfast.evaluate.score import Scoring, score
-from rrfast.evaluate.subject import Subject, subjects
+from rrfast.evaluate.trained_model import TrainedModel, trained_models
 
 __all__ = [
-    "Scoring",
-    "Subject",
+    "TrainedModel",
     "ablate",
     "distal",
     "misd",
     "ood",
-    "report",
     "robust",
-    "score",
-    "subjects",
+    "trained_models",
 ]

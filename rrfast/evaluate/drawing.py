@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from rrfast.evaluate.summary import Row
+from rrfast.evaluate.observations import Row, Value, curve, of, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,25 +20,53 @@ COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5
 LINES = ("-", "--", "-.", ":")
 
 
+class Style(NamedTuple):
+    """How one of several is drawn, told apart by lines and markers too, for the colour-blind."""
+
+    colour: str
+    line: str = "-"
+    marker: str = ""
+
+
+#: Of predictions.
+RIGHT_AND_WRONG = {"right": Style("#0072B2"), "wrong": Style("#D55E00", "--")}
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """A style for each, in the order they come."""
+    return {
+        name: Style(COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)])
+        for i, name in enumerate(dict.fromkeys(names))
+    }
+
+
 class Drawing(NamedTuple):
-    """A figure, and what it shows."""
+    """A figure that is drawn when it is asked for, and what it shows."""
 
     name: str  #: of its file
     title: str
     caption: str
-    figure: Figure
+    draw: Callable[[], Figure]
+
+    @property
+    def figure(self) -> Figure:
+        """It, drawn anew."""
+        return self.draw()
 
 
 def panels(
     titles: Sequence[str],
     height: float = 3.4,
     *,
+    x: str = "",
+    y: str = "",
     share: bool | Literal["col"] = True,
     wide: int = WIDE,
 ) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
     """A panel for each title, `wide` side by side at most.
 
-    On the same axes, or those of a column, where they share them.
+    On the same axes, or those of a column, where they share them; `x` and `y` are what all of their
+    axes say.
     """
     from matplotlib.figure import Figure
 
@@ -55,12 +83,96 @@ def panels(
         ax.grid(alpha=0.25, lw=0.6)
         # What a removed panel below would have shown.
         ax.tick_params(labelbottom=True)
+    figure.supxlabel(x, fontsize=10)
+    figure.supylabel(y, fontsize=10)
     return figure, iter(zip(titles, grid, strict=False))
 
 
-def trainings(rows: Sequence[Row]) -> list[str]:
-    """Their names, in the order they come."""
-    return list(dict.fromkeys(row["training"] for row in rows))
+def line(
+    ax: Axes,
+    x: Sequence[float],
+    found: tuple[Sequence[float], Sequence[float]],
+    style: Style,
+    label: str,
+    factor: float = 100.0,
+    *,
+    band: bool = False,
+    **more: Any,
+) -> None:
+    """Means at `x`, and with `band` one standard deviation around them where there is one.
+
+    Args:
+        ax: The panel.
+        x: Where.
+        found: Means and standard deviations, as of `curve`.
+        style: Of the line.
+        label: Of the legend.
+        factor: What the means are multiplied with.
+        band: Whether the deviation is drawn.
+        more: As of `Axes.plot`.
+    """
+    means, low, high = (
+        [factor * (mean + sign * (std if sign else 0)) for mean, std in zip(*found, strict=True)]
+        for sign in (0, -1, 1)
+    )
+    looks: dict[str, Any] = {
+        "color": style.colour,
+        "ls": style.line,
+        "lw": 1.4,
+        "label": label,
+    } | more
+    ax.plot(x, means, **looks)
+    if band and not all(map(math.isnan, low)):
+        ax.fill_between(x, low, high, color=style.colour, alpha=0.12, lw=0)
+
+
+def lines(
+    rows: Sequence[Row],
+    panel: str,
+    key: str,
+    looks: Mapping[str, Style],
+    places: Sequence[float],
+    numbers: Sequence[Value],
+    **axes: Any,
+) -> Figure:
+    """Curves of shares in per cent: a panel for each value of a key, a line for each of another.
+
+    Args:
+        rows: What was observed.
+        panel: The key of the panels.
+        key: The key of the lines.
+        looks: A style for each line.
+        places: Where the numbers of a line stand.
+        numbers: Along a line.
+        axes: As of `panels`.
+    """
+    figure, grid = panels(values(rows, panel), **axes)
+    for title, ax in grid:
+        own = of(rows, **{panel: title})
+        for name, style in looks.items():
+            line(ax, places, curve(of(own, **{key: name}), numbers), style, name)
+    legend(figure, list(looks))
+    return figure
+
+
+def histogram(
+    ax: Axes,
+    edges: Sequence[float],
+    share: Sequence[float],
+    style: Style,
+    label: str,
+    median: float | None = None,
+) -> None:
+    """The outline of a histogram; with a median it is filled, and a line at it."""
+    if median is not None:
+        ax.stairs(share, edges, color=style.colour, alpha=0.25, fill=True)
+        ax.axvline(median, color=style.colour, ls=style.line, lw=1)
+    ax.stairs(share, edges, color=style.colour, ls=style.line, lw=1.3, label=label)
+
+
+def counted(lists: Iterable[Sequence[int]]) -> list[int]:
+    """The counts of several histograms together, bin by bin."""
+    return [sum(counts) for counts in zip(*lists, strict=True)]
 
 
 def weights(checkpoint: str) -> str:

@@ -1,12 +1,14 @@
-"""The 95 % interval of a number of a single run."""
+"""The 95 % intervals of the numbers of a single run."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from rrfast.metrics import bootstrap
+from rrfast.metrics.registry import Metric
 
 
 def interval(metric: str, score: Tensor, correct: Tensor, draws: int) -> list[float]:
@@ -26,10 +28,17 @@ def interval(metric: str, score: Tensor, correct: Tensor, draws: int) -> list[fl
         >>> 0.8 < low < 0.9 < high < 1
         True
     """
+    return intervals({metric: metric}, score, correct, draws).get(metric, [])
+
+
+def intervals(
+    metrics: Mapping[str, str | Metric], score: Tensor, correct: Tensor, draws: int
+) -> dict[str, list[float]]:
+    """`interval` of several metrics by name; {} where there are none."""
     if draws == 0 or score.isnan().any() or bool(correct.all()) or not bool(correct.any()):
-        return []
+        return {}
     with warnings.catch_warnings():
-        # Of draws without an error, which the bootstrap leaves out; the notes say so.
+        # Of draws with one side alone, which the bootstrap leaves out; the notes say so.
         warnings.simplefilter("ignore", RuntimeWarning)
-        found = bootstrap(metric, score, correct, draws)
-    return [found.low, found.high]
+        found = {name: bootstrap(metric, score, correct, draws) for name, metric in metrics.items()}
+    return {name: [one.low, one.high] for name, one in found.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,30 +14,31 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rrfast import tables
-from rrfast.checks import make_folder
+from rrfast import _tables
+from rrfast._checks import make_folder
+from rrfast._device import chosen_device
+from rrfast._files import remove_partial, write_text
+from rrfast._machine import machine
+from rrfast._results import require_matplotlib, results_in, shortened, write_figure, write_json
+from rrfast._tables import Block, plain
+from rrfast.data.splits import Part
 from rrfast.engine import logits
-from rrfast.evaluate.device import chosen_device
-from rrfast.evaluate.division import Part
-from rrfast.evaluate.kept import Kept, identity
-from rrfast.evaluate.subject import Subject
-from rrfast.evaluate.table import harmless
-from rrfast.machine import machine
-from rrfast.results import require_matplotlib, results_in, shortened, write_figure, write_json
-from rrfast.tables import Block, plain
-from rrfast.whole_file import remove_partial, write_text
+from rrfast.evaluate.cache import Cache, identity
+from rrfast.evaluate.observations import Row, of
+from rrfast.evaluate.trained_model import TrainedModel
+from rrfast.inference.table_file import harmless
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from rrfast.data.tasks import Task
     from rrfast.evaluate.drawing import Drawing
-    from rrfast.train.tasks import Task
 
 Result = dict[str, Any]
 
 
 class Study(NamedTuple):
-    """A kind of evaluation: how its result is written and read."""
+    """A kind of results: how they are written and read."""
 
     stem: str  #: of its files: STEM.json, STEM.csv, STEM.md
     title: Callable[[Result], str]  #: of its section in a report
@@ -45,25 +46,28 @@ class Study(NamedTuple):
     blocks: Callable[[Result], Iterator[Block]]  #: every table
     notes: Callable[[Result], list[str]]  #: what the numbers say
     figures: Callable[[Result], Iterator[Drawing]]
-    cells: Callable[[list[dict[str, Any]]], Iterable[Sequence[Any]]]  #: the CSV file, head first
+    #: Columns of the CSV file, which has a line for each row; none: there is no such file.
+    cells: Mapping[str, Callable[[Row], Any]] = {}
+    listed: Mapping[str, Any] = {}  #: what the rows have that are in it
+    command: str = "evaluate"  #: what makes them
 
 
-class Bench(NamedTuple):
+class Context(NamedTuple):
     """A model to be evaluated, and what it takes."""
 
-    subject: Subject
+    trained: TrainedModel
     model: nn.Module  #: on the device
     task: Task
     device: torch.device
-    kept: Kept
+    cache: Cache
     advance: Callable[[], object]  #: a step of the progress bar
 
 
-def conduct(
+def run_study(
     study: Study,
-    subjects: Sequence[Subject],
+    trained_models: Sequence[TrainedModel],
     out: Path | str,
-    rows_of: Callable[[Bench], list[dict[str, Any]]],
+    rows_of: Callable[[Context], list[dict[str, Any]]],
     *,
     steps: int,
     options: dict[str, Any],
@@ -77,7 +81,7 @@ def conduct(
 
     Args:
         study: What is written.
-        subjects: Trained models with their data.
+        trained_models: Trained models with their data.
         out: Folder for it; what is done of a model is kept in out/parts.
         rows_of: Gives the rows of one model.
         steps: Of the progress bar, per model.
@@ -96,12 +100,12 @@ def conduct(
         BlockingIOError: Another run of the same study is writing into `out`.
         ImportError: matplotlib is not installed.
         OSError: `out` cannot be written.
-        ValueError: There is no subject, the device is not here, or torchrun has started several
-            processes; and what `rows_of` raises.
+        ValueError: There is no trained model, the device is not here, or torchrun has started
+            several processes; and what `rows_of` raises.
     """
     require_matplotlib("evaluate")
-    if not subjects:
-        raise ValueError("subjects must hold at least one trained model, got none")
+    if not trained_models:
+        raise ValueError("trained_models must hold at least one trained model, got none")
     world = os.environ.get("WORLD_SIZE", "1")
     if world != "1":
         raise ValueError(
@@ -114,12 +118,12 @@ def conduct(
             console.width = 140  # lines of a file may be longer than the 80 columns that rich takes
     out = Path(out)
     with results_in(out, study.stem):
-        runs = _ask(study, subjects, out / "parts", rows_of, steps, depends, where, console)
+        runs = _ask(study, trained_models, out / "parts", rows_of, steps, depends, where, console)
         result = {
             "command": command,
             **machine(where),
             "options": options,
-            "data": list(dict.fromkeys(subject.data for subject in subjects)),
+            "data": list(dict.fromkeys(trained.data for trained in trained_models)),
             **(asked or {}),
             "runs": shortened(runs),  # before the page, which the file alone gives again
         }
@@ -129,9 +133,9 @@ def conduct(
 
 def _ask(
     study: Study,
-    subjects: Sequence[Subject],
+    trained_models: Sequence[TrainedModel],
     parts: Path,
-    rows_of: Callable[[Bench], list[dict[str, Any]]],
+    rows_of: Callable[[Context], list[dict[str, Any]]],
     steps: int,
     depends: dict[str, Any],
     where: torch.device,
@@ -150,19 +154,19 @@ def _ask(
     )
     runs: list[dict[str, Any]] = []
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=steps * len(subjects))
-        for i, subject in enumerate(subjects):
-            title = f"{subject.training}, seed {subject.seed}"
-            title += ", best checkpoint" * (subject.checkpoint == "best")
+        bar = progress.add_task("", total=steps * len(trained_models))
+        for i, trained in enumerate(trained_models):
+            title = f"{trained.training}, seed {trained.seed}"
+            title += ", best checkpoint" * (trained.checkpoint == "best")
             progress.update(bar, description=title)
-            model, task = subject.load()
+            model, task = trained.load()
             model.to(where)
-            whose = identity(model, task, where) | depends | {"seed": subject.seed}
-            kept = Kept(parts, study.stem, whose)
+            whose = identity(model, task, where) | depends | {"seed": trained.seed}
+            cache = Cache(parts, study.stem, whose)
             _check_classes(title, model, task, where)
-            bench = Bench(subject, model, task, where, kept, partial(progress.advance, bar))
+            context = Context(trained, model, task, where, cache, partial(progress.advance, bar))
             try:
-                runs += [row | {"data": subject.data} for row in rows_of(bench)]
+                runs += [row | {"data": trained.data} for row in rows_of(context)]
             except ValueError as error:
                 raise ValueError(f"{title}: {error}") from error
             progress.update(bar, completed=steps * (i + 1))
@@ -194,14 +198,26 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
 
 
 def _write(study: Study, result: Result, out: Path, console: Console) -> None:
-    files = [f"{study.stem}.{kind}" for kind in ("json", "csv")]
+    files = [f"{study.stem}.json"]
     write_json(out / files[0], result, compact=True)
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows(map(harmless, study.cells(result["runs"])))
-    write_text(out / files[1], table.getvalue())
-    files += write_page(study, out, result)
+    if study.cells:
+        table = io.StringIO(newline="")
+        lines = (
+            [find(row) for find in study.cells.values()]
+            for row in of(result["runs"], **study.listed)
+        )
+        csv.writer(table).writerows(map(harmless, ([*study.cells], *lines)))
+        files.append(f"{study.stem}.csv")
+        write_text(out / files[1], table.getvalue())
+    print_result(study, result, out, files + write_page(study, out, result), console)
+
+
+def print_result(
+    study: Study, result: Result, out: Path, files: Sequence[str], console: Console
+) -> None:
+    """Print what the page says, and which files there are."""
     console.print("\n".join(study.conventions(result)), highlight=False, markup=False)
-    console.print(tables.terminal(study.blocks(result)))
+    console.print(_tables.terminal(study.blocks(result)))
     console.print("\n".join(study.notes(result)), highlight=False, markup=False)
     console.print(f"\nWritten to {out}: {', '.join(files)}", highlight=False, markup=False)
 
@@ -223,10 +239,13 @@ def page(study: Study, result: Result, drawings: Sequence[Drawing] = ()) -> str:
         for d in drawings
     )
     notes = study.notes(result)
-    said = f"{tables.preformatted(notes)}\n\n" if notes else ""
+    # A recipe may have had fewer.
+    recipe = result.get("recipe") or {"training": {"threads": 0}}
+    threads = recipe["training"]["threads"] or result["threads"]
+    said = f"{_tables.preformatted(notes)}\n\n" if notes else ""
     return (
-        f"# rrfast evaluate\n\n{tables.listed(study.conventions(result))}\n\n"
-        f"{tables.markdown(study.blocks(result))}\n\n{said}{pictures}"
-        f"{tables.code(result['command'])}, {result['device']}, {result['threads']} "
-        f"thread{'s' * (result['threads'] > 1)}; {versions}; {result['date']}.\n"
+        f"# rrfast {study.command}\n\n{_tables.listed(study.conventions(result))}\n\n"
+        f"{_tables.markdown(study.blocks(result))}\n\n{said}{pictures}"
+        f"{_tables.code(result['command'])}, {result['device']}, {threads} "
+        f"thread{'s' * (threads > 1)}; {versions}; {result['date']}.\n"
     )

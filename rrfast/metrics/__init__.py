@@ -1,4 +1,4 @@
-"""How well a confidence score finds a classifier's errors.
+"""Metrics of misclassification detection.
 
 Every metric is `metric(score, correct) -> float`: `score` [n], larger = more confident, and
 `correct` [n], True where the prediction is right. Errors are the positive class (errata 11), ties
@@ -29,29 +29,30 @@ scores, and `RankingAccumulator` collects batches, shards and processes.
     True
 """
 
-from rrfast.metrics._ranking import Ranking, rank
-from rrfast.metrics.acceptance_threshold import acceptance_threshold
-from rrfast.metrics.accuracy import accuracy
-from rrfast.metrics.augrc import augrc
-from rrfast.metrics.aupr_error import aupr_error
-from rrfast.metrics.aupr_success import aupr_success
-from rrfast.metrics.aurc import aurc
-from rrfast.metrics.auroc import auroc
-from rrfast.metrics.bootstrap import Interval, bootstrap
-from rrfast.metrics.convention import convention
-from rrfast.metrics.coverage_at_risk import coverage_at_risk
-from rrfast.metrics.detection_error import detection_error
-from rrfast.metrics.e_aurc import e_aurc
-from rrfast.metrics.false_acceptance import false_acceptance
-from rrfast.metrics.fpr_at_tpr import fpr_at_tpr
-from rrfast.metrics.mean_confidence import mean_confidence
+from rrfast.metrics.conventions import convention
 from rrfast.metrics.paired import Differences, paired_bootstrap
+from rrfast.metrics.precision_recall import aupr_error, aupr_success
+from rrfast.metrics.ranking import Ranking, rank
 from rrfast.metrics.ranking_accumulator import RankingAccumulator
 from rrfast.metrics.registry import METRICS
-from rrfast.metrics.risk_at_coverage import risk_at_coverage
-from rrfast.metrics.risk_coverage_curve import RiskCoverageCurve, risk_coverage_curve
-from rrfast.metrics.roc_curve import RocCurve, roc_curve
-from rrfast.metrics.thresholded_error import thresholded_error
+from rrfast.metrics.resampling import Interval, bootstrap
+from rrfast.metrics.risk_coverage import (
+    RiskCoverageCurve,
+    augrc,
+    aurc,
+    coverage_at_risk,
+    e_aurc,
+    risk_at_coverage,
+    risk_coverage_curve,
+)
+from rrfast.metrics.roc import RocCurve, auroc, detection_error, fpr_at_tpr, roc_curve
+from rrfast.metrics.thresholded import (
+    acceptance_threshold,
+    accuracy,
+    false_acceptance,
+    mean_confidence,
+    thresholded_error,
+)
 
 __all__ = [
     "METRICS",

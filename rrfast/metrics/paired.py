@@ -1,4 +1,4 @@
-"""Which differences between scores another test set would show too."""
+"""Paired bootstrap: differences between scores on the same answers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count
-from rrfast.metrics._ranking import check
+from rrfast._checks import check_count
+from rrfast.metrics.ranking import check
 
 #: What is drawn, in the order of `_of_draws`.
 PAIRED = ("aurc", "auroc", "fpr_at_tpr", "augrc")

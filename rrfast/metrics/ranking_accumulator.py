@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from rrfast.metrics._ranking import check, rank
+from rrfast.metrics.ranking import check, rank
 from rrfast.metrics.registry import METRICS, Metric, find
 
 

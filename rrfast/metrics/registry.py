@@ -1,19 +1,13 @@
-"""All metrics that need a score and answers and nothing more, by name."""
+"""Metrics by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from rrfast.metrics.accuracy import accuracy
-from rrfast.metrics.augrc import augrc
-from rrfast.metrics.aupr_error import aupr_error
-from rrfast.metrics.aupr_success import aupr_success
-from rrfast.metrics.aurc import aurc
-from rrfast.metrics.auroc import auroc
-from rrfast.metrics.detection_error import detection_error
-from rrfast.metrics.e_aurc import e_aurc
-from rrfast.metrics.fpr_at_tpr import fpr_at_tpr
-from rrfast.metrics.mean_confidence import mean_confidence
+from rrfast.metrics.precision_recall import aupr_error, aupr_success
+from rrfast.metrics.risk_coverage import augrc, aurc, e_aurc
+from rrfast.metrics.roc import auroc, detection_error, fpr_at_tpr
+from rrfast.metrics.thresholded import accuracy, mean_confidence
 
 #: `metric(score, correct) -> float`.
 Metric = Callable[[object, object], float]

@@ -1,10 +1,10 @@
-"""A model without the logits that only its training needed."""
+"""A model cut to its first logits, without those that only training needed."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rrfast.checks import check_count, check_logits
+from rrfast._checks import check_count, check_logits
 from rrfast.engine import output_logits
 
 

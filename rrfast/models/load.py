@@ -12,10 +12,11 @@ from typing import Any
 
 from torch import nn
 
-from rrfast import torch_file
-from rrfast.checks import check_count, check_seed, meant
-from rrfast.draws import weights_by
-from rrfast.named_function import FORMS, named_function, parameters_of, takes_any
+from rrfast import _torch_file
+from rrfast._checks import check_count, check_seed, meant
+from rrfast._errors import first_line, require
+from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
+from rrfast._seeds import weights_by
 
 #: Modules whose models are this library's; one that ends in .py would be a file.
 _OWN = re.compile(r"rrfast\.(data|models)(\.\w+)*(?<!\.py)")
@@ -40,7 +41,7 @@ def load_model(
     pytorchcv:NAME              pytorchcv:resnet20_cifar10, pytorchcv:wrn28_10_cifar10
     torchvision:NAME            torchvision:resnet50
     timm:NAME                   timm:convnext_tiny
-    importable.module:function  rrfast.data:synthetic_cnn; `classes` and `seed` if it takes them
+    importable.module:function  rrfast.models:synthetic_cnn; `classes` and `seed` if it takes them
     path/to/file.py:function    nets/mine.py:build; likewise
     ==========================  ============================================================
 
@@ -81,9 +82,9 @@ def load_model(
 
     Example:
         >>> import torch
-        >>> sum(p.numel() for p in load_model("rrfast.data:synthetic_cnn").parameters())
+        >>> sum(p.numel() for p in load_model("rrfast.models:synthetic_cnn").parameters())
         24346
-        >>> load_model("rrfast.data:synthetic_cnn", classes=100)(torch.rand(2, 3, 32, 32)).shape
+        >>> load_model("rrfast.models:synthetic_cnn", classes=100)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 100])
     """
     source, colon, name = spec.rpartition(":")
@@ -120,7 +121,7 @@ def runs_foreign_code(spec: str) -> bool:
     """Whether to build the model is to run code that is neither rrfast's nor a zoo's.
 
     Example:
-        >>> runs_foreign_code("rrfast.data:digits_cnn"), runs_foreign_code("timm:convnext_tiny")
+        >>> runs_foreign_code("rrfast.models:digits_cnn"), runs_foreign_code("timm:convnext_tiny")
         (False, False)
         >>> runs_foreign_code("nets/mine.py:build"), runs_foreign_code("os:abort")
         (True, True)
@@ -133,11 +134,11 @@ def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"weights must be a file with a state_dict, got {str(path)!r}")
     try:
-        model.load_state_dict(torch_file.load(path))
+        model.load_state_dict(_torch_file.load(path))
     except OSError:
         raise
     except Exception as error:  # what is in a file may be anything, and raise anything
-        first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
+        first = first_line(error)
         raise ValueError(
             f"weights must be a state_dict of {spec!r}, but {str(path)!r} is not: {first}"
         ) from error
@@ -235,13 +236,8 @@ _ZOOS = {"pytorchcv": _pytorchcv, "torchvision": _torchvision, "timm": _timm}
 
 
 def _imported(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"a model of {package} needs that package: {error}. Install it with: "
-            f"pip install {package}"
-        ) from error
+    require(f"a model of {package}", module, package)
+    return importlib.import_module(module)
 
 
 def _unknown(zoo: str, name: str, known: list[str]) -> str:

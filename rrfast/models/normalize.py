@@ -1,4 +1,4 @@
-"""The normalisation in front of a model, so that inputs and radii are in units of pixels."""
+"""Input normalisation as a first layer, so that radii are in units of pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_floating, describe, is_number, meant
+from rrfast._checks import check_floating, check_one_of, describe, is_number
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -108,11 +108,7 @@ class Normalize(nn.Module):
             >>> Normalize.of("imagenet")
             Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
         """
-        if not isinstance(name, str) or name not in STATISTICS:
-            raise ValueError(
-                f"name must be one of {', '.join(STATISTICS)}, got {name!r}"
-                f"{meant(name, STATISTICS)}"
-            )
+        check_one_of("name", name, STATISTICS)
         return cls(*STATISTICS[name])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""ACET: low confidence on noise, and on all that is near it."""
+"""ACET: low confidence on noise and in its neighbourhood."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ACET(CEDA):
         step_size: In units of eps, > 0; the paper's 0.0075 at eps 0.3.
         start: In `rrfast.attacks.STARTS`.
         bounds: The box for u, see `rrfast.ops.channel_bounds`; None for none. The noise must lie in
-            it, see `rrfast.box.within`.
+            it, see `rrfast.engine.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for the noise's own.
         restarts: The most confident point of so many attacks, each from a start of its own: 1 with
             "input". The paper has "potentially a few", its released code one.

@@ -1,4 +1,4 @@
-"""Adversarial training: on the worst that PGD finds, and on nothing else."""
+"""Adversarial training on PGD examples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Adversarial(Objective, ABC):
     PGD climbs `rrfast.attacks.loss.ce`, whose gradient points where that of the cross-entropy does.
     It runs in eval mode, as GAIRAT, MAIL and TRADES run it, whose BatchNorm then sees x^ alone;
     WMMR's released code attacks in train mode. A function of yours is attacked with the modules
-    that `rrfast.inside.modules_of` finds in it in eval mode.
+    that `rrfast.engine.modules_inside.modules_of` finds in it in eval mode.
 
     Attributes:
         eps: Radius of the L-infinity ball, in units of `scale`, >= 0.
@@ -34,7 +34,7 @@ class Adversarial(Objective, ABC):
         start: In `rrfast.attacks.STARTS`. "uniform" as Madry et al. and GAIRAT; MAIL and WMMR begin
             at "gaussian", within 0.001 of x.
         bounds: The box for x^, see `rrfast.ops.channel_bounds`; None for none. x must lie in it,
-            see `rrfast.box.within`; for normalised inputs give the box in their units.
+            see `rrfast.engine.box.within`; for normalised inputs give the box in their units.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own. With inputs
             normalised by `std`, 1 / std makes eps a pixel step.
     """

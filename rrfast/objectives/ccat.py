@@ -1,4 +1,4 @@
-"""CCAT: the further an adversarial example is from its image, the less sure of it."""
+"""CCAT: confidence that falls with the distance of an adversarial example from its image."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast._checks import check_number
 from rrfast.attacks import PGD
-from rrfast.box import within
-from rrfast.checks import check_number
+from rrfast.engine.box import within
 from rrfast.objectives.inner_maximization import worst
 from rrfast.objectives.objective import Objective, check_pair
-from rrfast.reference import accumulate_dtype, per_channel
+from rrfast.ops import accumulate_dtype, per_channel
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -56,7 +56,7 @@ class CCAT(Objective):
             point with a uniform norm, a Gaussian one, or the image; "gaussian" here is within 0.001
             of it.
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none. x must lie in it, see
-            `rrfast.box.within`.
+            `rrfast.engine.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
 
     Example:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_number, check_same
+from rrfast._checks import check_number, check_same
 from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 if TYPE_CHECKING:
     from rrfast.engine import Model

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rrfast import ops, reference
-from rrfast.checks import check_number
+from rrfast._checks import check_number
 from rrfast.objectives.reweighted import Reweighted, mean_one
 
 

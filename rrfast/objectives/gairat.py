@@ -1,4 +1,4 @@
-"""GAIRAT: the sooner an attack succeeds, the more a sample counts."""
+"""GAIRAT: weights by the number of steps that an attack needs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rrfast.checks import describe, is_number
+from rrfast._checks import describe, is_number
 from rrfast.objectives.reweighted import Reweighted, mean_one
-from rrfast.reference import accumulate_dtype
+from rrfast.ops import accumulate_dtype
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Why the similarity is in the reweighted margin: it goes with the incorrect rate."""
+"""The correlation of IRAT's similarity with the incorrect rate."""
 
 from __future__ import annotations
 

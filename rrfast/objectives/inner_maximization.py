@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from rrfast.box import within
-from rrfast.draws import own_generator
+from rrfast._seeds import own_generator
 from rrfast.engine import Engine, check_input
+from rrfast.engine.box import within
 
 if TYPE_CHECKING:
     from rrfast.attacks import PGD
@@ -35,7 +35,7 @@ def worst(
     Args:
         attack: What is run.
         model: Maps [B, ...] to logits [B, K].
-        x: [B, ...], within the bounds of the attack, as `rrfast.box.within` has it.
+        x: [B, ...], within the bounds of the attack, as `rrfast.engine.box.within` has it.
         y: Labels [B]; None for an attack without.
         each: As of `rrfast.attacks.PGD.run`.
         name: What a sentence calls x.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rrfast import ops, reference
-from rrfast.checks import check_count, check_number, describe
+from rrfast._checks import check_count, check_number, describe
 from rrfast.objectives.reweighted import Reweighted
 
 

@@ -1,4 +1,4 @@
-"""Mixing of samples: every image with its neighbour in the batch, and their losses likewise."""
+"""Mixing of each sample with another one of the batch, and of their losses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, check_number, describe, is_integer
+from rrfast._checks import check_count, check_number, describe, is_integer
 from rrfast.objectives.objective import loss_of
 
 if TYPE_CHECKING:

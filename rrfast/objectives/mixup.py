@@ -1,4 +1,4 @@
-"""Mixup: training on what lies between two images."""
+"""Mixup: training on convex combinations of two images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every training objective is, and how its backward is run."""
+"""The contract of a training objective, and how its backward is run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_batch, check_dense, check_labels, check_logits, describe
+from rrfast._checks import check_batch, check_dense, check_labels, check_logits, describe
+from rrfast._reading import may_read
 from rrfast.engine import output_logits
-from rrfast.reading import may_read
-from rrfast.untouched import output_of
+from rrfast.engine.in_place import output_of
 
 if TYPE_CHECKING:
     from rrfast.engine import Model

@@ -1,4 +1,4 @@
-"""OpenMix: a class of its own for what belongs to none, and images on the way there."""
+"""OpenMix: a class for outliers, and mixtures of images with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_number, check_same
+from rrfast._checks import check_number, check_same
 from rrfast.objectives.mixing import beta_share
 from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of
 

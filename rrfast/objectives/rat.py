@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rrfast import ops
-from rrfast.box import within
-from rrfast.changes import Changes
-from rrfast.checks import check_count, check_number
+from rrfast._checks import check_count, check_number
 from rrfast.engine import input_gradient
-from rrfast.inside import modules_of
+from rrfast.engine.box import within
+from rrfast.engine.changes import Changes
+from rrfast.engine.modules_inside import modules_of
 from rrfast.objectives.mixing import Mixing
 from rrfast.objectives.objective import (
     Backward,
@@ -81,14 +81,14 @@ class RAT(Objective):
         criterion: The loss of logits and labels, a scalar. Default: `cross_entropy`, the mean over
             the batch.
         bounds: The box for x', see `rrfast.ops.channel_bounds`; None for none, as released. x must
-            lie in it, see `rrfast.box.within`.
+            lie in it, see `rrfast.engine.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own. With inputs
             normalised by `std`, 1 / std makes eps a pixel step.
         batch_norm: "both": every pass updates the running statistics of BatchNorm, as released.
             "clean": only that of the first term does; the others normalise by their own batch and
             leave no trace, nor does what checkpointing computes again in `backward`. A
             normalisation of your own that is no torch BatchNorm is not seen, nor is a module that
-            `rrfast.inside.modules_of` does not find in a function of yours.
+            `rrfast.engine.modules_inside.modules_of` does not find in a function of yours.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)

@@ -1,4 +1,4 @@
-"""RegMixup: Mixup beside the batch as it is, not in its place."""
+"""RegMixup: Mixup as an additional term beside the plain loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from rrfast.checks import check_number
+from rrfast._checks import check_number
 from rrfast.objectives.mixing import Mixing
 from rrfast.objectives.objective import Criterion, Objective, check_pair, loss_of
 

@@ -1,4 +1,4 @@
-"""Instance-reweighted adversarial training: some samples count for more than others."""
+"""Instance-reweighted adversarial training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_count, describe, is_integer
+from rrfast._checks import check_count, describe, is_integer
 from rrfast.objectives.adversarial import Adversarial
 from rrfast.objectives.objective import check_pair, model_logits
 

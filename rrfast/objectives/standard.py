@@ -1,4 +1,4 @@
-"""Standard training: the loss of the batch as it is."""
+"""Standard training."""
 
 from __future__ import annotations
 

@@ -4,13 +4,14 @@ Every score is a frozen dataclass of its hyper-parameters, called as
 `score(model, x) -> Tensor [B]`, larger = more confident, detached, NaN where a logit is NaN.
 `SCORES` names one of each with its paper's defaults; `dataclasses.replace` changes them, and
 `tune` chooses them on labelled data from the `grids` that a score declares. A new score is a file
-and a line here.
+and a line in `registry.py`.
 
 Scores of the logits are computed in float64, in forms that rank as the papers' formulas do and do
 not tie where the softmax saturates: MSR and ODIN are log-odds, entropy, DOCTOR and RelU negative
 logarithms. `of_logits` takes logits that are already there, and `Preprocessed(score, eps)` puts
 ODIN's step in the input before any of them. RelU learns from data: `fit` gives one that can be
-used. The radius is a score too, once per method. `rrfast.compare` says which of them to take.
+used. The radius is a score too, once per method. `predict` measures a whole loader, and
+`rrfast.compare` says which score to take.
 
     >>> import torch
     >>> model, x = torch.nn.Linear(4, 3), torch.rand(2, 4)
@@ -26,7 +27,6 @@ used. The radius is a score too, once per method. `rrfast.compare` says which of
 
 from __future__ import annotations
 
-from rrfast.radius import METHODS
 from rrfast.scores.doctor import DoctorAlpha, DoctorBeta
 from rrfast.scores.energy import Energy
 from rrfast.scores.entropy import Entropy
@@ -37,8 +37,10 @@ from rrfast.scores.max_logit import MaxLogit
 from rrfast.scores.max_logit_pnorm import MaxLogitPNorm
 from rrfast.scores.msr import MSR
 from rrfast.scores.odin import ODIN
+from rrfast.scores.predictions import Predictions, predict
 from rrfast.scores.preprocessed import Preprocessed
 from rrfast.scores.radius import Radius
+from rrfast.scores.registry import DEFAULT, SCORES, as_score, score_named
 from rrfast.scores.relu import RelU
 from rrfast.scores.score import Score
 from rrfast.scores.tuning import GridScores, Tuned, score_grid, tune, tune_apart
@@ -61,29 +63,16 @@ __all__ = [
     "Margin",
     "MaxLogit",
     "MaxLogitPNorm",
+    "Predictions",
     "Preprocessed",
     "Radius",
     "RelU",
     "Score",
     "Tuned",
+    "as_score",
+    "predict",
     "score_grid",
+    "score_named",
     "tune",
     "tune_apart",
 ]
-
-#: One of each by name, with its paper's defaults.
-SCORES: dict[str, Score] = {
-    "msr": MSR(),
-    "max_logit": MaxLogit(),
-    "max_logit_pnorm": MaxLogitPNorm(),
-    "margin": Margin(),
-    "entropy": Entropy(),
-    "energy": Energy(),
-    "doctor_alpha": DoctorAlpha(),
-    "doctor_beta": DoctorBeta(),
-    "relu": RelU(),
-    "odin": ODIN(),
-    **{f"radius_{method}": Radius(method) for method in METHODS},
-}
-#: What a `SelectiveClassifier` and `rrfast score` take unless told otherwise; docs/radius says why.
-DEFAULT = "msr"

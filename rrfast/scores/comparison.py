@@ -1,4 +1,4 @@
-"""Which confidence should I take? Scores compared on labelled data of the user's own."""
+"""`rrfast.compare`: scores compared on labelled data of the user's own."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_labels, check_once, describe
+from rrfast._checks import check_labels, check_once, check_one_of, describe
+from rrfast._progress import batches_bar
 from rrfast.engine import Engine
 from rrfast.metrics import METRICS
 from rrfast.metrics.paired import check_resampling
-from rrfast.progress import batches_bar
 from rrfast.scores import SCORES
+from rrfast.scores.batches import labelled
 from rrfast.scores.comparison_report import Comparison, Row, passes
 from rrfast.scores.cost import Cost, costs_of
-from rrfast.scores.labelled import labelled
 from rrfast.scores.logit_score import LogitScore
-from rrfast.scores.named import named
+from rrfast.scores.registry import as_score
 from rrfast.scores.score import Point, Score
 from rrfast.scores.standing import HIGHER, Candidate, Standing, standings, to_take
 from rrfast.scores.tuning import best_of, grid_points
@@ -77,7 +77,7 @@ def compare(
         loader: Yields (x [B, ...], y [B]), data that the model was not trained on. It is read once,
             so it may be a generator, shuffle and augment. A sample that it holds twice may fall
             into both halves.
-        scores: Names as of `rrfast.scores.named.named` ("msr+eps" is MSR with input
+        scores: Names as of `rrfast.scores.score_named` ("msr+eps" is MSR with input
             pre-processing), scores, fitted ones too, or a mapping of such with names of your own.
             MSR is compared whether or not it is among them.
         tune_on: Other labelled data to tune on, of the same form; then all of `loader` tests.
@@ -114,7 +114,8 @@ def compare(
         batch; and the logits where a score has to be fitted. No other inputs.
 
     Example:
-        >>> from rrfast.data import digits, digits_cnn
+        >>> from rrfast.data import digits
+        >>> from rrfast.models import digits_cnn
         >>> test = digits().test
         >>> loader = zip(test.x.split(200), test.y.split(200))
         >>> result = compare(digits_cnn(), loader, ["max_logit", "radius_grad"], draws=100)
@@ -124,8 +125,7 @@ def compare(
         True
     """
     contestants = _contestants(scores)
-    if metric not in DECIDING:
-        raise ValueError(f"metric must be one of {', '.join(DECIDING)}, got {metric!r}")
+    check_one_of("metric", metric, DECIDING)
     check_resampling(draws, level)
     if tune_on is loader:
         raise ValueError("tune_on must be other data than loader: what tunes does not test")
@@ -165,21 +165,14 @@ def _contestants(scores: object) -> dict[str, Score]:
     if isinstance(scores, str) or not isinstance(scores, (Sequence, Mapping)):
         raise TypeError(f"scores must be several names or scores, got {describe(scores)}")
     given = list(scores.items()) if isinstance(scores, Mapping) else [(None, s) for s in scores]
-    for _, score in given:
-        if not isinstance(score, (str, Score)):
-            raise TypeError(
-                f"scores must hold rrfast.scores.Score or names of them, got {describe(score)}"
-            )
     known = {repr(score): name for name, score in SCORES.items()}
+    meant = [as_score(score) for _, score in given]
     names = [
-        name or (score if isinstance(score, str) else known.get(repr(score), repr(score)))
-        for name, score in given
+        name or known.get(repr(score), told if isinstance(told, str) else repr(score))
+        for score, (name, told) in zip(meant, given, strict=True)
     ]
     check_once("scores", names)
-    found = {
-        name: named(score, SCORES) if isinstance(score, str) else score
-        for name, (_, score) in zip(names, given, strict=True)
-    }
+    found = dict(zip(names, meant, strict=True))
     if repr(found.get("msr", SCORES["msr"])) != repr(SCORES["msr"]):
         raise ValueError(f"scores must mean MSR by the name msr, got {describe(found['msr'])}")
     return {"msr": SCORES["msr"], **found}

@@ -1,4 +1,4 @@
-"""What a comparison of scores found: a sentence, tables, and a figure."""
+"""The result of `rrfast.compare`: a sentence, tables and a figure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 from torch import Tensor
 
+from rrfast._errors import require
+from rrfast._tables import COLUMNS, Block, markdown, number, settings, terminal
 from rrfast.metrics import Interval, risk_coverage_curve
 from rrfast.metrics.paired import PAIRED
 from rrfast.scores.score import Score
 from rrfast.scores.standing import BEATEN, TAKE, Line, Told, interval, sentence, table
-from rrfast.tables import COLUMNS, Block, markdown, number, settings, terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,12 +124,9 @@ class Comparison:
         Raises:
             ImportError: matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError(
-                "plot needs matplotlib; install it with: pip install matplotlib"
-            ) from error
+        require("plot", "matplotlib.figure", "matplotlib")
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         ax = figure.subplots()
         colours, start, lines = iter(_COLOURS), 1.0, []

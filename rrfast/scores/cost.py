@@ -1,4 +1,4 @@
-"""What scores take: passes and time per image, of each alone."""
+"""The cost of scores: passes and time per image."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from rrfast._turns import Timed, Turns
 from rrfast.scores.score import Score
-from rrfast.turns import Timed, Turns
 
 if TYPE_CHECKING:
     from rrfast.engine import Model

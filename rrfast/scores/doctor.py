@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_number
+from rrfast._checks import check_number
 from rrfast.scores.grids import TEMPERATURES
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.one_against_rest import one_against_rest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rrfast.checks import check_number
+from rrfast._checks import check_number
 from rrfast.scores.grids import TEMPERATURES
 from rrfast.scores.logit_score import LogitScore
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_number
+from rrfast._checks import check_number
 from rrfast.scores.grids import TEMPERATURES
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.one_against_rest import OneAgainstRest, one_against_rest

@@ -1,4 +1,4 @@
-"""The values of hyper-parameters that are searched, in their papers' order.
+"""The hyper-parameter grids of the papers.
 
 A search that finds several points equally good takes the first of them.
 """

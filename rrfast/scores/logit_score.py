@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_logits
+from rrfast._checks import check_logits
 from rrfast.engine import Engine
 from rrfast.scores.score import Point, Score, Scored
 

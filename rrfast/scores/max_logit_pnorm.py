@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.checks import describe, is_number
+from rrfast._checks import describe, is_number
 from rrfast.scores.grids import NORMS
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.msr import MSR

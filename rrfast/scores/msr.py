@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_number
+from rrfast._checks import check_number
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.one_against_rest import one_against_rest
 

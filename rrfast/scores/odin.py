@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.radius.estimate import Compat
+from rrfast.methods.method import Compat
 from rrfast.scores.grids import EPSILONS, TEMPERATURES
 from rrfast.scores.msr import MSR
 from rrfast.scores.preprocessed import Preprocessed

@@ -1,4 +1,4 @@
-"""Softmax probabilities as the prediction against the rest, so that certainty does not round to 1.
+"""Log-odds of the prediction against the rest, which do not round to certainty.
 
 With p = softmax(h), y its argmax and u = 1 - p_y the mass of the rest,
 

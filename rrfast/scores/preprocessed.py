@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.box import within
-from rrfast.checks import check_number, describe
+from rrfast._checks import check_number, describe
 from rrfast.engine import Engine
-from rrfast.radius.estimate import Compat, check_compat
-from rrfast.reference import accumulate_dtype
+from rrfast.engine.box import within
+from rrfast.methods.method import Compat, check_compat
+from rrfast.ops import accumulate_dtype
 from rrfast.scores.grids import EPSILONS
 from rrfast.scores.logit_score import LogitScore, nothing_scored, usable
 from rrfast.scores.score import Point, Score, Scored

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rrfast.radius import METHODS
-from rrfast.radius.measure import Measure, Measured, configured
+from rrfast.methods import METHODS, Method
+from rrfast.methods.measure import Measure, Measured
+from rrfast.methods.registry import configured
 from rrfast.scores.grids import TEMPERATURES
 from rrfast.scores.score import Point, Score, Scored
 
@@ -32,7 +33,8 @@ class Radius(Score):
     Source: RAT §3; B.1: the radius has no other hyper-parameter than T.
 
     Attributes:
-        method: As of `rrfast.radius`.
+        method: As of `rrfast.radius`: a name, or one of `rrfast.methods`, which then stands here as
+            its name, and its options that are no defaults in `temperature` and `options`.
         temperature: T of the direction; None for the method's default, and where it has none.
         options: The others of `rrfast.radius`, by name.
 
@@ -47,11 +49,12 @@ class Radius(Score):
         tensor([0.5000])
     """
 
-    method: str = "fast"
+    method: str | Method = "fast"
     temperature: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._take_apart()
         if "temperature" in self.options:
             raise TypeError("options must not hold the temperature, which is a field of its own")
         if self._configured(self.temperature).grid:
@@ -60,7 +63,7 @@ class Radius(Score):
     @property
     def grids(self) -> dict[str, tuple[float, ...]]:
         """T as in RAT B.1, for the methods that have one."""
-        names = {known.name for known in dataclasses.fields(METHODS[self.method])}  # type: ignore[arg-type]
+        names = {known.name for known in dataclasses.fields(_kind(self.method))}
         return {"temperature": TEMPERATURES} if "temperature" in names else {}
 
     @property
@@ -77,7 +80,28 @@ class Radius(Score):
 
     def _configured(self, temperature: object) -> Measure:
         own = {} if temperature is None else {"temperature": temperature}
-        return configured(self.method, METHODS, {**self.options, **own})
+        return configured(self.method, {**self.options, **own})
+
+    def _take_apart(self) -> None:
+        """A method of `METHODS` as its name and options, by which a score is kept and compared."""
+        name = next((name for name, kind in METHODS.items() if kind is type(self.method)), None)
+        if name is None:
+            return
+        method: Any = self.method
+        changed = {
+            option.name: getattr(method, option.name)
+            for option in dataclasses.fields(method)
+            if getattr(method, option.name) is not option.default
+        }
+        own = {} if self.temperature is None else {"temperature": self.temperature}
+        options = {**changed, **self.options, **own}
+        object.__setattr__(self, "method", name)
+        object.__setattr__(self, "temperature", options.pop("temperature", None))
+        object.__setattr__(self, "options", options)
+
+
+def _kind(method: str | Method) -> Any:
+    return METHODS[method] if isinstance(method, str) else type(method)
 
 
 def _scored(measured: Sequence[Measured]) -> Scored:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_labels, check_number, is_number
+from rrfast._checks import check_labels, check_number, is_number
 from rrfast.engine import Engine
+from rrfast.scores.batches import labelled
 from rrfast.scores.grids import TEMPERATURES
-from rrfast.scores.labelled import labelled
 from rrfast.scores.logit_score import LogitScore, usable
 from rrfast.scores.one_against_rest import one_against_rest
 

@@ -1,4 +1,4 @@
-"""Several scores on the same answers: how far each is from MSR, and which of them to take."""
+"""Several scores on the same answers: each against MSR, and which to take."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from rrfast._tables import COLUMNS, Block, number
 from rrfast.metrics import METRICS, Interval
 from rrfast.metrics.paired import PAIRED, paired_bootstrap
-from rrfast.tables import COLUMNS, Block, number
 
 #: Metrics of which more is better; of the others less is.
 HIGHER = frozenset({"auroc"})

@@ -1,21 +1,21 @@
-"""Hyper-parameters chosen on a labelled split, with the network run as rarely as can be."""
+"""Hyper-parameters tuned on a labelled split, with as few passes as possible."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rrfast.checks import describe
+from rrfast._checks import describe
 from rrfast.engine import check_input
-from rrfast.inside import device_of
 from rrfast.metrics import aurc, fpr_at_tpr
-from rrfast.scores.labelled import labelled, right_of
+from rrfast.scores.batches import labelled, unlabelled
+from rrfast.scores.predictions import predict
 from rrfast.scores.score import Point, Score
 
 if TYPE_CHECKING:
@@ -136,12 +136,8 @@ def tune(
         (DoctorAlpha(temperature=0.2), 15)
     """
     points = grid_points(_checked(score))
-    parts, right = [], []
-    for x, y in labelled(model, loader):
-        scored = score.measure(model, x, points)
-        parts.append(scored.values.cpu())
-        right.append(right_of(scored, model, x, y))
-    return best_of(score, points, torch.cat(parts, dim=1), torch.cat(right), metric)
+    found = predict(model, labelled(model, loader), score, points=points, progress=False)
+    return best_of(score, points, found.confidence, found.correct, metric)
 
 
 def tune_apart(
@@ -189,36 +185,11 @@ def tune_apart(
         (210, True)
     """
     points = grid_points(_checked(score), grids)
-    values = {
-        name: grid_values(score, model, loader, points, name)
+    known, unknown = (
+        predict(model, unlabelled(name, loader), score, points=points, progress=False).confidence
         for name, loader in (("inside", inside), ("outside", outside))
-    }
-    return best_apart(score, points, values["inside"], values["outside"], metric)
-
-
-def grid_values(
-    score: Score,
-    model: Model,
-    loader: Iterable[Any],
-    points: Sequence[Point],
-    name: str = "loader",
-) -> Tensor:
-    """The score of all inputs at every point: [P, n], on the CPU.
-
-    Args:
-        score: Fitted, if it needs to be.
-        model: As of `Score.__call__`.
-        loader: Yields x [B, ...], or tuples that begin with it.
-        points: As `grid_points` gives them.
-        name: What errors call the loader.
-
-    Raises:
-        TypeError, ValueError: As `tune_apart`.
-    """
-    parts = [score.measure(model, x, points).values.cpu() for x in _inputs(name, model, loader)]
-    if not parts:
-        raise ValueError(f"{name} must yield at least one input, and it yielded none")
-    return torch.cat(parts, dim=1)
+    )
+    return best_apart(score, points, known, unknown, metric)
 
 
 def best_apart(
@@ -233,7 +204,7 @@ def best_apart(
     Args:
         score: That the values are of.
         points: P of them.
-        inside: [P, n], as `grid_values` gives them.
+        inside: [P, n], as `predict` gives them.
         outside: [P, m], likewise.
         metric: As of `tune_apart`.
 
@@ -242,18 +213,6 @@ def best_apart(
     """
     known = torch.arange(inside.shape[1] + outside.shape[1]) < inside.shape[1]
     return best_of(score, points, torch.cat([inside, outside], dim=1), known, metric)
-
-
-def _inputs(name: str, model: Model, loader: Iterable[Any]) -> Iterator[Tensor]:
-    """The inputs of each batch, where the model is; empty batches are left out."""
-    device = device_of(model)
-    for batch in loader:
-        x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name} must yield tensors, or tuples of them, got {describe(batch)}")
-        x = check_input(x)
-        if len(x):
-            yield x if device is None else x.to(device)
 
 
 def _checked(score: Score) -> Score:

@@ -1,10 +1,9 @@
-"""Classifiers that reject: thresholds, and what they promise."""
+"""Selective classification: classifiers that reject, thresholds and guarantees."""
 
-from rrfast.selective.bound import risk_bound
 from rrfast.selective.classifier import Selection, SelectiveClassifier
-from rrfast.selective.export import export
-from rrfast.selective.guarantee import Guarantee, NoThresholdError, guaranteed_risk
-from rrfast.selective.threshold import coverage_threshold, risk_threshold, tpr_threshold
+from rrfast.selective.exported import export
+from rrfast.selective.guarantee import Guarantee, NoThresholdError, guaranteed_risk, risk_bound
+from rrfast.selective.threshold import coverage_threshold, error_threshold, risk_threshold
 
 __all__ = [
     "Guarantee",
@@ -12,9 +11,9 @@ __all__ = [
     "Selection",
     "SelectiveClassifier",
     "coverage_threshold",
+    "error_threshold",
     "export",
     "guaranteed_risk",
     "risk_bound",
     "risk_threshold",
-    "tpr_threshold",
 ]

@@ -1,38 +1,49 @@
-"""A classifier that rejects: model, score, temperature and threshold in one module."""
+"""`SelectiveClassifier`: model, score, temperature and threshold in one module."""
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import check_path, describe, is_number
-from rrfast.digest import digest_of
-from rrfast.engine import check_input
-from rrfast.scores import DEFAULT, SCORES, Score, tune
-from rrfast.scores.labelled import labelled, right_of
-from rrfast.scores.score import Scored
-from rrfast.selective.bound import check_fraction
-from rrfast.selective.guarantee import guaranteed_risk
-from rrfast.selective.score_state import Unpacked, pack, unpack
-from rrfast.selective.state_file import read_state, write_state
-from rrfast.selective.threshold import (
+from rrfast._checks import (
+    check_fraction,
+    check_path,
     check_risk,
     check_share,
+    describe,
+    is_number,
+)
+from rrfast._digest import digest_of
+from rrfast.engine import check_input
+from rrfast.methods import Method
+from rrfast.scores import DEFAULT, Score, as_score, tune
+from rrfast.scores.batches import labelled
+from rrfast.scores.predictions import predict
+from rrfast.scores.score import Scored
+from rrfast.selective.guarantee import guaranteed_risk
+from rrfast.selective.score_state import Unpacked, pack, tensors_of, unpack
+from rrfast.selective.state_file import read_state, write_state
+from rrfast.selective.threshold import (
     coverage_threshold,
+    error_threshold,
     risk_threshold,
-    tpr_threshold,
     with_room,
 )
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
+
+
+#: Before the number of a score's tensor in a state_dict.
+TENSORS = "score_tensors."
 
 
 class Selection(NamedTuple):
@@ -55,16 +66,16 @@ class SelectiveClassifier(nn.Module):
 
     `load_state_dict` brings back the very score, whatever score the classifier was built with: its
     kind, hyper-parameters, a score within `Preprocessed`, `options` of a radius, tensors, and what
-    RelU has seen, bit for bit and on the device of the threshold. They are bytes in `_extra_state`;
-    RelU's are N K numbers, copied in every `state_dict()`. A class of yours that is not among
-    `rrfast.scores` is found in the score that the classifier was built with. `save` and `load` do
-    the same with a file.
+    RelU has seen, bit for bit and on the device of the threshold. `_extra_state` is their text, in
+    JSON, and `score_tensors.0` and so on are the tensors; RelU's are N K numbers, copied in every
+    `state_dict()`. A class of yours that is not among `rrfast.scores` is found in the score that
+    the classifier was built with. `save` and `load` do the same with a file.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
-        score: A `rrfast.scores.Score`, fitted if it needs to be, or a name in
-            `rrfast.scores.SCORES`. MSR unless told otherwise: `rrfast.compare` says what finds the
-            errors of a model of yours better.
+        score: A `rrfast.scores.Score`, fitted if it needs to be, a name in
+            `rrfast.scores.SCORES`, or a method of the radius. MSR unless told otherwise:
+            `rrfast.compare` says what finds the errors of a model of yours better.
 
     Attributes:
         model: As given.
@@ -77,7 +88,8 @@ class SelectiveClassifier(nn.Module):
         ValueError: `score` is no known name, or must be fitted first.
 
     Example:
-        >>> from rrfast.data import digits, digits_cnn
+        >>> from rrfast.data import digits
+        >>> from rrfast.models import digits_cnn
         >>> data = digits()
         >>> classifier = SelectiveClassifier(digits_cnn(), "radius_grad")
         >>> loader = zip(data.validation.x.split(100), data.validation.y.split(100))
@@ -89,16 +101,11 @@ class SelectiveClassifier(nn.Module):
 
     threshold: Tensor
 
-    def __init__(self, model: nn.Module, score: Score | str = DEFAULT) -> None:
+    def __init__(self, model: nn.Module, score: str | Score | Method = DEFAULT) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {describe(model)}")
-        if isinstance(score, str):
-            if score not in SCORES:
-                raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
-            score = SCORES[score]
-        if not isinstance(score, Score):
-            raise TypeError(f"score must be a rrfast.scores.Score or a name, got {describe(score)}")
+        score = as_score(score)
         if not score.fitted:
             raise ValueError(
                 f"score must be fitted first: give {type(score).__name__}().fit(model, loader)"
@@ -130,7 +137,7 @@ class SelectiveClassifier(nn.Module):
         *,
         target_risk: float | None = None,
         coverage: float | None = None,
-        tpr: float | None = None,
+        reject_errors: float | None = None,
         confidence: float | None = None,
         tune_on: Iterable[Any] | None = None,
     ) -> Self:
@@ -142,7 +149,7 @@ class SelectiveClassifier(nn.Module):
             probability over the draw of the data, whatever the data
             (`rrfast.selective.guaranteed_risk`); without it, among the samples seen.
         coverage: at least this share is accepted.
-        tpr: at least this share of the errors is rejected.
+        reject_errors: at least this share of the errors is rejected.
 
         Of the samples that are seen the aim decides which are accepted. The threshold is halfway
         between the least confident of them and the most confident of the others, so that rounding
@@ -155,7 +162,7 @@ class SelectiveClassifier(nn.Module):
                 fitted or tuned on, or what is promised does not hold.
             target_risk: In (0, 1).
             coverage: In (0, 1].
-            tpr: In (0, 1].
+            reject_errors: In (0, 1].
             confidence: In (0, 1), for `target_risk`; None for no guarantee.
             tune_on: Other labelled data of the same form, on which the score's hyper-parameters
                 (`Score.grids`: T, eps) are chosen by AURC first; None leaves them.
@@ -172,11 +179,11 @@ class SelectiveClassifier(nn.Module):
 
         Source: Geifman & El-Yaniv (2017), for the guaranteed risk.
         """
-        aims = {"target_risk": target_risk, "coverage": coverage, "tpr": tpr}
+        aims = {"target_risk": target_risk, "coverage": coverage, "reject_errors": reject_errors}
         given = {name: _number(name, value) for name, value in aims.items() if value is not None}
         if len(given) != 1:
             raise ValueError(
-                "fit needs exactly one of target_risk, coverage and tpr, got "
+                "fit needs exactly one of target_risk, coverage and reject_errors, got "
                 f"{', '.join(given) or 'none'}"
             )
         if confidence is not None:
@@ -188,14 +195,10 @@ class SelectiveClassifier(nn.Module):
         for name, value in given.items():  # before the scoring, which may take hours
             check_risk(name, value) if name == "target_risk" else check_share(name, value)
         score = self.score if tune_on is None else tune(self.score, self.model, tune_on).score
-        parts, right = [], []
         shapes: set[tuple[int, ...]] = set()
-        for x, y in labelled(self.model, loader):
-            shapes.add(tuple(x.shape[1:]))
-            scored = score.measure(self.model, x, ({},))
-            parts.append(scored.values[0].double().cpu())
-            right.append(right_of(scored, self.model, x, y))
-        values, correct = torch.cat(parts), torch.cat(right)
+        seen = _noting_shapes(labelled(self.model, loader), shapes)
+        found = predict(self.model, seen, score, progress=False)
+        values, correct = found.confidence.double(), found.correct
         threshold, bound = _chosen(values, correct, confidence=confidence, **given)
         accepted = values >= threshold
         self.score = score
@@ -225,32 +228,46 @@ class SelectiveClassifier(nn.Module):
         self.threshold = nothing if threshold.is_meta else threshold.to(device)
         return self
 
-    def get_extra_state(self) -> Tensor:
-        """Score and provenance for `state_dict`: bytes in a tensor, as safetensors asks.
+    @property
+    def score_tensors(self) -> SimpleNamespace:
+        """The tensors of the score, by the names that they have in `state_dict`."""
+        return SimpleNamespace(**tensors_of(self.score))
 
-        The threshold is in them once more, and a SHA-256 of all of it: `load_state_dict` compares.
+    def get_extra_state(self) -> Tensor:
+        """Score, provenance and threshold for `state_dict`, as JSON in uint8: safetensors asks it.
+
+        The SHA-256 of all of it and of the score's tensors is in it: `load_state_dict` compares.
         """
         threshold = None if self.threshold.is_meta else float(self.threshold)
-        return pack(self.score, self.provenance, threshold)
+        return pack(self.score, self.provenance, threshold)[0]
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """What `get_extra_state` gave: the score and the provenance.
+    def set_extra_state(self, state: object) -> None:
+        """What `get_extra_state` gave, of a score without tensors; or what `unpack` made of it.
 
         Raises:
             ValueError: It is damaged or something else, or its score is of a class that neither
                 rrfast nor the score of this classifier has.
         """
-        self.score, self.provenance, _ = self._unpacked(state)
+        unpacked = state if isinstance(state, Unpacked) else self._unpacked(state, {})
+        self.score, self.provenance, _ = unpacked
 
-    def _unpacked(self, state: object) -> Unpacked:
+    def _unpacked(self, text: object, tensors: dict[str, Tensor]) -> Unpacked:
         device = self.threshold.device
-        return unpack(state, self.score, None if device.type == "meta" else device)
+        return unpack(text, tensors, self.score, None if device.type == "meta" else device)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, tensor in vars(self.score_tensors).items():
+            destination[f"{prefix}{TENSORS}{name}"] = tensor
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         # Read before the threshold is: with one score and another's threshold it would accept.
-        if f"{prefix}_extra_state" in state_dict:
-            packed = self._unpacked(state_dict[f"{prefix}_extra_state"])
-            _check_threshold(state_dict.get(f"{prefix}threshold"), packed.threshold)
+        extra, start = f"{prefix}_extra_state", f"{prefix}{TENSORS}"
+        if extra in state_dict:
+            names = [name for name in state_dict if name.startswith(start)]
+            tensors = {name.removeprefix(start): state_dict.pop(name) for name in names}
+            state_dict[extra] = self._unpacked(state_dict[extra], tensors)
+            _check_threshold(state_dict.get(f"{prefix}threshold"), state_dict[extra].threshold)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -278,7 +295,7 @@ class SelectiveClassifier(nn.Module):
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], model: nn.Module, score: Score | str = DEFAULT
+        cls, path: str | os.PathLike[str], model: nn.Module, score: str | Score | Method = DEFAULT
     ) -> Self:
         """The classifier that `save` wrote.
 
@@ -310,6 +327,15 @@ class SelectiveClassifier(nn.Module):
         return f"score={self.score!r}, threshold={float(self.threshold):.6g}"
 
 
+def _noting_shapes(
+    batches: Iterable[tuple[Tensor, Tensor]], shapes: set[tuple[int, ...]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches as they come; `shapes` gets those of single inputs."""
+    for x, y in batches:
+        shapes.add(tuple(x.shape[1:]))
+        yield x, y
+
+
 def _check_threshold(given: object, packed: float | None) -> None:
     """Raise unless the threshold of a state is, bit for bit, the one its other bytes name."""
     if not isinstance(given, Tensor) or given.is_meta or packed is None:
@@ -335,7 +361,7 @@ def _chosen(
     *,
     target_risk: float | None = None,
     coverage: float | None = None,
-    tpr: float | None = None,
+    reject_errors: float | None = None,
     confidence: float | None = None,
 ) -> tuple[float, float | None]:
     """The threshold for the one aim that is given, and the bound where there is one."""
@@ -347,8 +373,8 @@ def _chosen(
     elif coverage is not None:
         threshold = coverage_threshold(values, coverage)
     else:
-        assert tpr is not None
-        threshold = tpr_threshold(values, correct, tpr)
+        assert reject_errors is not None
+        threshold = error_threshold(values, correct, reject_errors)
     return with_room(values, threshold), None
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrfast import torch_file
-from rrfast.digest import digest_of
-from rrfast.whole_file import write
+from rrfast import _torch_file
+from rrfast._digest import digest_of
+from rrfast._errors import first_line, missing
+from rrfast._files import write
 
 #: Ending of the files that are safetensors.
 SAFETENSORS = ".safetensors"
@@ -31,7 +32,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         TypeError: Likewise, and something in `state` is no tensor.
     """
     if path.suffix != SAFETENSORS:
-        torch_file.save(path, state)
+        _torch_file.save(path, state)
         return
     safetensors = _safetensors(path)
     tensors: dict[str, Tensor] = {}
@@ -61,7 +62,7 @@ def read_state(path: Path) -> dict[str, Any]:
         ValueError: It is damaged, truncated, or another kind of file.
     """
     if path.suffix != SAFETENSORS:
-        return torch_file.load(path)
+        return _torch_file.load(path)
     safetensors = _safetensors(path)
     content = path.read_bytes()
     try:
@@ -71,7 +72,7 @@ def read_state(path: Path) -> dict[str, Any]:
         if written not in (None, digest_of(sorted(state.items()))):
             raise ValueError(f"its tensors are not those that {DIGEST} was made of")
     except Exception as error:  # bytes that are no such file can raise anything
-        first = str(error).split("\n", maxsplit=1)[0]
+        first = first_line(error)
         raise ValueError(
             f"{path} cannot be read as a state_dict ({first}): it is damaged, truncated or another "
             "file"
@@ -83,8 +84,10 @@ def _safetensors(path: Path) -> ModuleType:
     try:
         import safetensors.torch
     except ImportError as error:
-        raise ImportError(
-            f"{path} ends in .safetensors, and safetensors is not installed: {error}. Install it "
-            "with: pip install safetensors; or give a path of another ending"
+        raise missing(
+            f"{path} ends in .safetensors and",
+            "safetensors",
+            error,
+            instead="or give a path of another ending",
         ) from error
     return safetensors.torch

@@ -1,4 +1,4 @@
-"""Thresholds that accept a given share, catch a given share of the errors, or show a given risk."""
+"""Thresholds for a coverage, a share of the errors, or a risk."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrfast.checks import describe, is_number
-from rrfast.metrics._ranking import check, check_score
+from rrfast._checks import check_risk, check_share
+from rrfast.metrics.ranking import check, check_score
 
 
 def just_above(value: Tensor) -> float:
@@ -73,36 +73,37 @@ def coverage_threshold(score: object, coverage: float) -> float:
     return float(s.sort(descending=True).values[accepted - 1])
 
 
-def tpr_threshold(score: object, correct: object, tpr: float) -> float:
-    """The lowest threshold that rejects at least a share `tpr` of the errors.
+def error_threshold(score: object, correct: object, reject_errors: float) -> float:
+    """The lowest threshold that rejects at least a share `reject_errors` of the errors.
 
     The lowest number of the scores' dtype that does; the next integer for integers.
 
     Args:
         score: [n] real numbers, larger = more confident; no NaN.
         correct: [n] booleans, True where the prediction is right.
-        tpr: In (0, 1].
+        reject_errors: In (0, 1].
 
     Raises:
         ValueError: There is no error to reject, or so many of them score infinity, which no
             threshold is above, that none rejects that share.
 
-    Source: RAT §5.1; errata 11: as FPR95, at the first score that reaches `tpr`.
+    Source: RAT §5.1; errata 11: as FPR95, at the first score that reaches `reject_errors`.
 
     Example:
-        >>> tpr_threshold([0.1, 0.4, 0.6, 0.9], [False, True, False, True], 0.5) > 0.1
+        >>> error_threshold([0.1, 0.4, 0.6, 0.9], [False, True, False, True], 0.5) > 0.1
         True
     """
-    check_share("tpr", tpr)
+    check_share("reject_errors", reject_errors)
     s, c = check(score, correct)
     wrong = s[~c].sort().values
     if len(wrong) == 0:
         raise ValueError("correct must have a wrong prediction, or there is nothing to reject")
-    rejected = max(1, math.ceil(float(tpr) * len(wrong) - 1e-9))
+    rejected = max(1, math.ceil(float(reject_errors) * len(wrong) - 1e-9))
     if wrong[rejected - 1] == math.inf:
         raise ValueError(
-            f"no threshold rejects a share tpr={tpr:g} of the {len(wrong)} errors: "
-            f"{int((wrong == math.inf).sum())} of them score infinity, which nothing is above"
+            f"no threshold rejects a share reject_errors={reject_errors:g} of the {len(wrong)} "
+            f"errors: {int((wrong == math.inf).sum())} of them score infinity, which nothing is "
+            "above"
         )
     return just_above(wrong[rejected - 1])
 
@@ -137,17 +138,3 @@ def risk_threshold(score: object, correct: object, risk: float) -> float:
             "confident of them are wrong"
         )
     return float(values[int(kept[0])])
-
-
-def check_risk(name: str, value: object) -> None:
-    """Raise a ValueError unless `value` is a number from 0 to 1."""
-    if not is_number(value) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1, got {describe(value)}")
-
-
-def check_share(name: str, value: object) -> None:
-    """Raise unless `value` is a number above 0 and at most 1."""
-    if not is_number(value):
-        raise TypeError(f"{name} must be a number, got {describe(value)}")
-    if not 0 < value <= 1:
-        raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")

@@ -6,6 +6,8 @@ Needs `pip install rrfast[train]`: Lightning Fabric, msgspec and ruamel.yaml.
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from rrfast._errors import missing
+
 try:
     import msgspec  # noqa: F401
     import ruamel.yaml  # noqa: F401
@@ -13,17 +15,21 @@ try:
     if find_spec("lightning_fabric") is None:  # not imported: that takes seconds
         raise ImportError("No module named 'lightning_fabric'")
 except ImportError as error:
-    raise ImportError(
-        f"rrfast.train needs Lightning Fabric, msgspec and ruamel.yaml: {error}. "
-        "Install them with: pip install 'rrfast[train]'"
+    raise missing(
+        "rrfast.train",
+        "Lightning Fabric, msgspec and ruamel.yaml",
+        error,
+        "'rrfast[train]'",
     ) from error
 
-from rrfast.train.fit import Fitted, NonFiniteLossError, fit, is_first_process, make_fabric
+from rrfast.data.tasks import OUTLIERS, TASKS, Task
+from rrfast.objectives.variant_names import VARIANTS
+from rrfast.train.fabric import is_first_process, make_fabric
+from rrfast.train.loop import Fitted, fit
+from rrfast.train.nonfinite import NonFiniteLossError
 from rrfast.train.recipe import Trained, load_trained, train
 from rrfast.train.recipe_file import Recipe, dump_recipe, load_recipe, parse_options, recipes
 from rrfast.train.settings import Augment, Training, ValidationAttack
-from rrfast.train.tasks import OUTLIERS, TASKS, Task
-from rrfast.train.variant_names import VARIANTS
 from rrfast.train.variants import Run, train_variants, variant
 
 if TYPE_CHECKING:

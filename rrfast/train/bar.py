@@ -1,4 +1,4 @@
-"""The progress bar: epoch, loss, what a step costs, and the last validation."""
+"""The progress bar of a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rrfast._progress import bars
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -24,16 +25,7 @@ class Bar:
     def __init__(self, console: Console, epochs: int, steps: int) -> None:
         self._console = console
         self._epochs, self._steps = epochs, steps
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._progress = bars(console, "{task.fields[state]}")
         self._task = self._progress.add_task("", total=epochs * steps, state="")
         self._validated = ""
         self._begun = time.perf_counter()

@@ -1,47 +1,17 @@
-"""Which images a step sees: decided by seed, epoch and step alone, so that it can be repeated."""
+"""The images of each training step, decided by seed, epoch and step alone."""
 
 from __future__ import annotations
 
-import contextlib
-import random
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
 
+from rrfast._seeds import Stream, stream
 from rrfast.data import Split, augment
+from rrfast.data.loader import Data, check_labels_there, read
 from rrfast.train.settings import Training
-
-#: What a stream of random numbers is for.
-ORDER, STEP, AUGMENT, READ = range(4)
-
-
-class Images(Protocol):
-    """A data set that is read image by image, such as `rrfast.data.ImageFolder`."""
-
-    y: Tensor  #: [n] int64, all labels, without an image being read
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def __getitem__(self, index: int, /) -> tuple[Tensor, int]:
-        """An image and its label."""
-
-
-Data = Split | Images
-
-
-def stream(seed: int, *key: int) -> int:
-    """A seed of 63 bits for every key, independent of those of all other keys."""
-    return int(np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def length(data: Data) -> int:
-    """Number of images."""
-    return len(data.y)
 
 
 class Share(NamedTuple):
@@ -87,7 +57,7 @@ class Plan:
 
     def epoch(self, epoch: int, first: int = 0) -> list[Share]:
         """The steps of an epoch, from `first` on."""
-        generator = torch.Generator().manual_seed(stream(self._seed, ORDER, epoch))
+        generator = torch.Generator().manual_seed(stream(self._seed, Stream.ORDER, epoch))
         order = torch.randperm(self._images, generator=generator)
         shares = []
         for step, size in enumerate(self._sizes()):
@@ -95,49 +65,6 @@ class Plan:
             share = batch.chunk(self._world)[self._rank]
             shares.append(Share(epoch, step, share.chunk(self._accumulate)))
         return shares[first:]
-
-
-@contextlib.contextmanager
-def globally_seeded(seed: int) -> Iterator[None]:
-    """Inside, torch's, NumPy's and Python's generators are seeded; after it, as they were."""
-    before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  # where the transforms of others draw
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        random.setstate(before[2])
-
-
-class _Reads(Dataset[tuple[Tensor, int] | Exception]):
-    """Images, or why one could not be read: a worker that raised would add its traceback.
-
-    What a data set draws at random for an image, it draws from the epoch and the image alone,
-    whoever reads it and after whatever else.
-    """
-
-    def __init__(self, data: Images, seed: int, epoch: int) -> None:
-        self._data = data
-        self._seed, self._epoch = seed, epoch
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int] | Exception:
-        with globally_seeded(stream(self._seed, READ, self._epoch, index)):
-            try:
-                return self._data[index]
-            except (OSError, ValueError) as error:
-                return error
-
-
-def _collate(items: list[tuple[Tensor, int] | Exception]) -> Any:
-    """A batch, or the first of its errors."""
-    error = next((item for item in items if isinstance(item, Exception)), None)
-    return default_collate(items) if error is None else error
 
 
 class Loader:
@@ -148,11 +75,7 @@ class Loader:
     """
 
     def __init__(self, data: Data, training: Training, device: torch.device, rank: int) -> None:
-        if isinstance(data, Split) and len(data.x) != len(data.y):
-            raise ValueError(
-                f"data must have a label per image, and has {len(data.x)} images and "
-                f"{len(data.y)} labels"
-            )
+        check_labels_there(data)
         self._data = data
         self._training = training
         self._device = device
@@ -163,32 +86,20 @@ class Loader:
     def __call__(self, shares: Sequence[Share]) -> Iterator[list[tuple[Tensor, Tensor]]]:
         """For each share its batches of (x, y)."""
         epoch = shares[0].epoch if shares else 0
-        batches = self._read([places for share in shares for places in share.places], epoch)
+        batches = read(
+            self._data,
+            [places for share in shares for places in share.places],
+            workers=self._training.workers,
+            seed=self._training.seed,
+            epoch=epoch,
+            pin_memory=self._device.type == "cuda",
+        )
         for share in shares:
             generator = torch.Generator(self._device)
             generator.manual_seed(
-                stream(self._training.seed, AUGMENT, share.epoch, share.step, self._rank)
+                stream(self._training.seed, Stream.AUGMENT, share.epoch, share.step, self._rank)
             )
             yield [self._prepare(*next(batches), generator) for _ in share.places]
-
-    def _read(self, places: Sequence[Tensor], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        data = self._data
-        if isinstance(data, Split):
-            for place in places:
-                here = place.to(data.y.device)
-                yield data.x[here], data.y[here].long()
-            return
-        loader: DataLoader[tuple[Tensor, int] | Exception] = DataLoader(
-            _Reads(data, self._training.seed, epoch),
-            collate_fn=_collate,
-            batch_sampler=[place.tolist() for place in places],
-            num_workers=self._training.workers,
-            pin_memory=self._device.type == "cuda",
-        )
-        for batch in loader:
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
 
     def _prepare(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         x = x.to(self._device, non_blocking=True)

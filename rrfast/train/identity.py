@@ -1,4 +1,4 @@
-"""What a training is: what must be the same for it to go on, and what of that is not seen."""
+"""The identity of a training: all that must be the same for it to be resumed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rrfast.checks import plain
+from rrfast._checks import plain
+from rrfast._digest import digest_of
 from rrfast.data import ImageFolder, Split
+from rrfast.data.loader import length
 from rrfast.data.outliers import ImageFiles
-from rrfast.digest import digest_of
-from rrfast.train.batches import length
 
 if TYPE_CHECKING:
+    from rrfast.data.loader import Data
     from rrfast.objectives import Objective
-    from rrfast.train.batches import Data
     from rrfast.train.settings import Training
 
 #: Of what a checkpoint says of its training; another one is another version of rrfast's.

@@ -1,4 +1,4 @@
-"""Mixed precision that leaves the images as they are."""
+"""Mixed precision that leaves the images in float32."""
 
 from __future__ import annotations
 

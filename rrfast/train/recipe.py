@@ -1,4 +1,4 @@
-"""A training as a recipe says: what its names stand for, and the model that is left."""
+"""Recipes: data, model, objective and training by name, and the trained model."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from rrfast import torch_file
-from rrfast.checks import is_number, meant
+from rrfast import _torch_file
+from rrfast._checks import is_number, meant
+from rrfast._errors import first_line
+from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
+from rrfast._seeds import globally_seeded
 from rrfast.data import Split
+from rrfast.data.loader import Data
+from rrfast.data.own_data import check_task, runs_foreign_data
+from rrfast.data.tasks import NOISE, OUTLIERS, TASKS, Task
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.models.load import runs_foreign_code
-from rrfast.named_function import FORMS, named_function, parameters_of, takes_any
 from rrfast.objectives import OBJECTIVES, Objective
-from rrfast.train.batches import Data, globally_seeded
-from rrfast.train.fit import Fitted, fit
-from rrfast.train.own_data import check_task, runs_foreign_data
+from rrfast.train.loop import Fitted, fit
 from rrfast.train.recipe_file import Options, Recipe, dump_recipe, load_recipe
-from rrfast.train.tasks import NOISE, OUTLIERS, TASKS, Task
 
 T = TypeVar("T")
 _TRUST = "If you know it, or the training is your own, say so with --trust (in Python trust=True)"
@@ -346,7 +348,7 @@ def load_trained(folder: Path | str, weights: str = "last", *, trust: bool = Fal
     recipe = load_recipe(folder / RECIPE)
     if not trust:
         check_own_model(recipe, folder / RECIPE)
-    state = torch_file.load(path)
+    state = _torch_file.load(path)
     # All weights are in the file: those it began with may be elsewhere by now.
     model = make_model(
         msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, weights=None))
@@ -354,7 +356,7 @@ def load_trained(folder: Path | str, weights: str = "last", *, trust: bool = Fal
     try:
         model.load_state_dict(state)
     except Exception as error:  # of entries that are no weights it can be anything
-        first = " ".join(str(error).split("\n")[:2]).replace("\t", "")
+        first = first_line(error)
         raise ValueError(f"{path} is not of the model in {folder / RECIPE}: {first}") from error
     if _extra_classes(recipe) and recipe.model.classes:
         model = FirstClasses(model, recipe.model.classes)

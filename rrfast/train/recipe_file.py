@@ -1,4 +1,4 @@
-"""The file of a recipe: what it may hold, and what is said of one that holds something else."""
+"""The file format of recipes, and the errors of one that does not keep to it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from rrfast.checks import meant
+from rrfast._checks import meant
+from rrfast.objectives.variant_names import VARIANTS, check_variant
 from rrfast.train.settings import Training
-from rrfast.train.variant_names import VARIANTS, check_variant
 
 T = typing.TypeVar("T")
 Options = dict[str, Any]

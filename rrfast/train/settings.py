@@ -1,4 +1,4 @@
-"""How a training goes: everything but the model, the data and the objective."""
+"""The settings of a training: everything but model, data and objective."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from rrfast.checks import check_count, check_number, describe, is_integer, is_number, plain
+from rrfast._checks import (
+    check_count,
+    check_number,
+    check_one_of,
+    describe,
+    is_integer,
+    is_number,
+    plain,
+)
 
 
 def _make_plain(settings: msgspec.Struct) -> None:
@@ -169,10 +177,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 )
         # A fitted score would need labelled data of its own at every epoch.
         ready = [name for name, score in SCORES.items() if score.fitted]
-        if self.validation_score not in ready:
-            raise ValueError(
-                f"validation_score must be one of {', '.join(ready)}, got {self.validation_score!r}"
-            )
+        check_one_of("validation_score", self.validation_score, ready)
 
     @property
     def best(self) -> str:

@@ -1,4 +1,4 @@
-"""How good the model is by now, on images it is not trained on: accuracy, AURC, under attack."""
+"""Validation: accuracy, AURC and accuracy under attack on held-out images."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from rrfast import engine
 from rrfast.attacks import PGD
-from rrfast.box import within
 from rrfast.data import Split
+from rrfast.data.loader import length
+from rrfast.engine.box import within
 from rrfast.metrics import aurc
 from rrfast.scores import SCORES
-from rrfast.train.batches import Loader, Share, length
+from rrfast.train.batches import Loader, Share
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from rrfast.train.batches import Data
+    from rrfast.data.loader import Data
     from rrfast.train.settings import Training
 
 

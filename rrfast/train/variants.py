@@ -1,4 +1,4 @@
-"""A recipe's training with other objectives and seeds: what the papers' tables compare."""
+"""One recipe trained with several objectives and seeds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rrfast.checks import meant
+from rrfast._checks import meant
+from rrfast._progress import bars
 from rrfast.data import ImageFolder, Split
+from rrfast.data.tasks import OUTLIERS, Task
 from rrfast.objectives import OBJECTIVES
+from rrfast.objectives.variant_names import ENDINGS, check_variant
 from rrfast.train.recipe import CRITERION, check_name, make_task, prepare, train
 from rrfast.train.recipe_file import Recipe, changed_training
-from rrfast.train.tasks import OUTLIERS, Task
-from rrfast.train.variant_names import ENDINGS, check_variant
 
 #: Data on which OpenMix mixes with textures unless it is told otherwise. On CIFAR the papers have
 #: the 300K Random Images, and on ImageNet Places365: there it is told.
@@ -198,16 +198,7 @@ def train_variants(
     for name in names if first else ():
         one = variant(recipe, name, 0, mixup=mixup, outliers=outliers)
         console.print(f"{name}: {_told(recipe, one)}", highlight=False, markup=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed} of {task.total}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    shown = first and console.is_terminal
-    with Progress(*columns, console=console, disable=not shown) as progress:
+    with bars(console, "{task.completed} of {task.total}", shown=first) as progress:
         bar = progress.add_task("", total=len(seeds) * len(names))
         for seed in seeds:
             for name in names:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from tables import AURC, BY_HEART, RADIUS, Against, Study, predicted
 
+from rrfast._tables import number
 from rrfast.evaluate.misd.claims import under_corruption
-from rrfast.evaluate.summary import Paired, Value, at, spread
-from rrfast.tables import number
+from rrfast.evaluate.observations import Paired, Value, at, spread
 
 #: Comparisons up to which a sentence names each.
 MANY = 12

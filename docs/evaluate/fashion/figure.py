@@ -9,7 +9,7 @@ from predict import networks
 from tables import RADIUS, Study
 
 from rrfast.evaluate.drawing import COLOURS
-from rrfast.evaluate.summary import at, spread
+from rrfast.evaluate.observations import at, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import pearsonr, spearmanr
 
-from rrfast.evaluate.summary import Row, of
+from rrfast.evaluate.observations import Row, of
 
 Numbers = npt.NDArray[np.float64]
 

@@ -24,10 +24,11 @@ from figure import figure
 from regimes import REGIMES, VARIANTS
 from tables import Study, blocks, summary
 
+from rrfast._results import write_figure
+from rrfast._tables import markdown
 from rrfast.evaluate import study as evaluation
+from rrfast.evaluate.misd.figures import radius_histograms
 from rrfast.evaluate.studies import STUDIES
-from rrfast.results import write_figure
-from rrfast.tables import markdown
 from rrfast.train import load_recipe
 
 HERE = Path(__file__).parent
@@ -41,6 +42,8 @@ FEW_VARIANTS = ("standard", "at", "rat")
 FEW_SEEDS = 3
 #: What is of no class: digits of scikit-learn, scaled to 28 x 28; and patches of photographs.
 OUTSIDE = ("task:digits noise=0", "photos_crop")
+#: The regime and the trainings whose radii are drawn, and the score.
+DRAWN = ("60000-30-1e-2", ("Standard", "RAT"), "radius_fast")
 METRICS = ("aurc", "auroc", "fpr_at_tpr", "augrc", "accuracy")
 
 
@@ -103,6 +106,8 @@ def kept(folder: Path, name: str) -> dict[str, Any]:
         network = (run["training"], run["seed"], run["score"])
         row = {key: run[key] for key in ("training", "seed", "split", "score", "data", "network")}
         row |= {key: run[key] for key in ("validation_aurc", *METRICS)}
+        if (name, run["score"]) == (DRAWN[0], DRAWN[2]) and run["training"] in DRAWN[1]:
+            row["histogram"] = run["histogram"]
         if network in corrupted:
             [found] = corrupted[network]
             row["corruptions"] = found["corruptions"]
@@ -228,11 +233,14 @@ def load(folder: Path) -> list[dict[str, Any]]:
 
 
 def write(folder: Path) -> None:
-    """README.md, its figure, and summary.md, which the project's README.md shows."""
+    """README.md, its figures, and summary.md, which the project's README.md shows."""
     results = load(folder)
     (folder / "README.md").write_text(page(results), encoding="utf-8")
     (folder / "summary.md").write_text(shown(results), encoding="utf-8")
     write_figure(folder / "fashion.png", figure(Study(results)), dpi=100)
+    drawn = [row for result in results for row in result["rows"] if "histogram" in row]
+    if drawn:
+        write_figure(folder / "radius.png", radius_histograms(drawn), dpi=100)
 
 
 def shown(results: Sequence[dict[str, Any]]) -> str:

@@ -10,19 +10,16 @@ from typing import Any, NamedTuple
 from predict import Prediction, networks, predictions
 from regimes import REGIMES
 
-from rrfast.evaluate.cell import difference
+from rrfast._tables import Block, number
 from rrfast.evaluate.misd.claims import under_corruption
-from rrfast.evaluate.summary import Paired, Row, Value, at, of, spread
-from rrfast.evaluate.trained import less
-from rrfast.tables import Block, number
+from rrfast.evaluate.observations import Paired, Row, Value, at, in_common, of, paired, spread
+from rrfast.evaluate.tables import difference
 
 #: The radius that the sentences speak of; what stands beside it in the tables.
 RADIUS = "radius_fast"
 RADII = ("radius_grad", RADIUS)
 #: Tables have AURC in thousandths.
 AURC = (1000.0, 2)
-#: Of a verdict of -1, 0 and 1, where lower is better, and where higher is.
-LOWER, HIGHER = "✓·✗", "✗·✓"
 #: Training accuracy from which on a network knows its images by heart.
 BY_HEART = 0.999
 
@@ -76,14 +73,14 @@ class Study:
     ) -> Paired | None:
         """One score less another, of the same networks."""
         one, other = (self.of(group, training, name, key) for name in (ours, theirs))
-        return less(one, other, value)
+        return _less(one, other, value)
 
     def training(
         self, group: str, ours: str, theirs: str, score: str, value: Value, key: str = "aurc"
     ) -> Paired | None:
         """One training less another, under the same score."""
         one, other = (self.of(group, name, score, key) for name in (ours, theirs))
-        return less(one, other, value)
+        return _less(one, other, value)
 
     def eps(self, group: str) -> list[str]:
         """As they stand in the names of trainings, from the largest on."""
@@ -184,7 +181,7 @@ def _trainings(study: Study) -> Block:
             n = " / ".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))
             cells.append(
                 [group, eps.split()[-1], n, *(_cell(one, *AURC) for one in found)]
-                + [_cell(one, 100.0, 2, HIGHER) for one in points]
+                + [_cell(one, 100.0, 2, higher=True) for one in points]
             )
     return Block("AURC × 1000 and accuracy (points) of one training less another", head, cells, 1)
 
@@ -221,7 +218,7 @@ def _corrupted(study: Study) -> Block:
                 cells.append(
                     [group, training, _mean(own[0], under_corruption("accuracy"))]
                     + [_mean(rows, auroc) for rows in own]
-                    + [_cell(radius, 100.0, 2, HIGHER)]
+                    + [_cell(radius, 100.0, 2, higher=True)]
                     + [
                         "–"
                         if training == "Standard"
@@ -253,7 +250,7 @@ def _outside(study: Study) -> Block:
                 cells.append(
                     [group, training, name.split()[0].removeprefix("task:")]
                     + [_mean(rows, value) for rows in own]
-                    + [_cell(radius, 100.0, 2, HIGHER)]
+                    + [_cell(radius, 100.0, 2, higher=True)]
                     + [
                         "–"
                         if training == "Standard"
@@ -261,7 +258,7 @@ def _outside(study: Study) -> Block:
                             study.training(group, training, "Standard", s, value, "outside"),
                             100.0,
                             2,
-                            HIGHER,
+                            higher=True,
                         )
                         for s in ("msr", RADIUS)
                     ]
@@ -288,6 +285,12 @@ def predicted(study: Study) -> list[Prediction]:
     return predictions(networks(study.rows, RADIUS))
 
 
+def _less(rows: Sequence[Row], others: Sequence[Row], value: Value) -> Paired | None:
+    """Over the runs that both have; None without any."""
+    ours, theirs = in_common(rows, others)
+    return paired(ours, theirs, value) if ours else None
+
+
 def _mean(rows: Sequence[Row], value: Value, factor: float = 100.0, digits: int = 2) -> str:
     """Mean ± standard error over seeds."""
     found = spread(rows, value)
@@ -300,5 +303,5 @@ def _known(value: float, factor: float, digits: int) -> str:
     return number(None if math.isnan(value) else value, factor, digits)
 
 
-def _cell(found: Paired | None, factor: float, digits: int, marks: str = LOWER) -> str:
-    return "–" if found is None else difference(found, marks, factor, digits)
+def _cell(found: Paired | None, factor: float, digits: int, *, higher: bool = False) -> str:
+    return "–" if found is None else difference(found, factor, digits, higher=higher)

@@ -15,7 +15,7 @@ from rrfast.cli.evaluate import distal, misd, ood, robust
 from rrfast.models import SPECIFICATIONS
 
 if TYPE_CHECKING:
-    from rrfast.evaluate import Subject
+    from rrfast.evaluate import TrainedModel
 
 
 class Evaluation(Protocol):
@@ -27,7 +27,7 @@ class Evaluation(Protocol):
     def add_arguments(self, group: argparse._ArgumentGroup, /) -> None:
         """Add its own options, without defaults: one that is not given is not there."""
 
-    def run(self, subjects: list[Subject], options: dict[str, Any], /) -> None:
+    def run(self, trained_models: list[TrainedModel], options: dict[str, Any], /) -> None:
         """Evaluate; `options` are those that were given, and the common ones."""
 
 
@@ -98,7 +98,7 @@ def add_parser(
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the protocol on the models."""
-    from rrfast.evaluate import subjects
+    from rrfast.evaluate import trained_models
     from rrfast.train import parse_options
 
     given = {name for name in arguments.owners if hasattr(arguments, name)}
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(
             "--weights and --checkpoints say both which weights are taken: give one of them"
         )
-    found = subjects(
+    found = trained_models(
         arguments.models,
         data=parse_options(arguments.data) if arguments.data else None,
         weights=arguments.weights,

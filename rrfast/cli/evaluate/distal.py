@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rrfast.cli.argument_types import positive, ratio
 
 if TYPE_CHECKING:
-    from rrfast.evaluate import Subject
+    from rrfast.evaluate import TrainedModel
 
 HELP = "noise and attacked images at a threshold of confidence (distal article, CCAT)"
 SHARED: tuple[str, ...] = ("eps", "steps", "images", "checkpoints")
@@ -24,15 +24,15 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         help="on noise: ours, or the article's 10 steps and its smoothing (rrfast)",
     )
     group.add_argument(
-        "--tpr",
+        "--keep-correct",
         type=ratio,
         metavar="P",
         help="share of the right predictions of the validation split that pass (0.99)",
     )
 
 
-def run(subjects: list[Subject], options: dict[str, Any]) -> None:
+def run(trained_models: list[TrainedModel], options: dict[str, Any]) -> None:
     """Run `rrfast.evaluate.distal` on the models."""
     from rrfast.evaluate import distal
 
-    distal.evaluate(subjects, **options)
+    distal.evaluate(trained_models, **options)

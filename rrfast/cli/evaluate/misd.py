@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rrfast.cli.argument_types import comma_separated, positive
 
 if TYPE_CHECKING:
-    from rrfast.evaluate import Subject
+    from rrfast.evaluate import TrainedModel
 
 HELP = "every score, tuned on a validation split, asked for the errors (RAT)"
 SHARED: tuple[str, ...] = ()
@@ -42,14 +42,14 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def run(subjects: list[Subject], options: dict[str, Any]) -> None:
+def run(trained_models: list[TrainedModel], options: dict[str, Any]) -> None:
     """Run `rrfast.evaluate.misd` on the models."""
     from rrfast.evaluate import misd
 
     scores = options.pop("scores", "quick")
     protocol = options.pop("tuning", "heldout")
     misd.evaluate(
-        subjects,
+        trained_models,
         scores=misd.SETS.get(scores) or comma_separated(scores),
         protocol=protocol,
         **options,

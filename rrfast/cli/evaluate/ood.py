@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rrfast.cli.argument_types import comma_separated, positive, positive_or_all
 
 if TYPE_CHECKING:
-    from rrfast.evaluate import Subject
+    from rrfast.evaluate import TrainedModel
 
 HELP = "every score, tuned on one out-distribution, held against others (ODIN, ACET)"
 SHARED: tuple[str, ...] = ("scores",)
@@ -44,11 +44,11 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def run(subjects: list[Subject], options: dict[str, Any]) -> None:
+def run(trained_models: list[TrainedModel], options: dict[str, Any]) -> None:
     """Run `rrfast.evaluate.ood` on the models."""
     from rrfast.evaluate import ood
 
     scores = options.pop("scores", "quick")
     if "against" in options:
         options["against"] = comma_separated(options["against"])
-    ood.evaluate(subjects, scores=ood.SETS.get(scores) or comma_separated(scores), **options)
+    ood.evaluate(trained_models, scores=ood.SETS.get(scores) or comma_separated(scores), **options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rrfast.cli.argument_types import comma_separated, positive, ratio, ratios
 
 if TYPE_CHECKING:
-    from rrfast.evaluate import Subject
+    from rrfast.evaluate import TrainedModel
 
 HELP = "accuracy under attacks, and in the worst case of them (IRAT)"
 SHARED: tuple[str, ...] = ("images",)
@@ -41,8 +41,8 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def run(subjects: list[Subject], options: dict[str, Any]) -> None:
+def run(trained_models: list[TrainedModel], options: dict[str, Any]) -> None:
     """Run `rrfast.evaluate.robust` on the models."""
     from rrfast.evaluate import robust
 
-    robust.evaluate(subjects, **options)
+    robust.evaluate(trained_models, **options)

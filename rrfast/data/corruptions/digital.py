@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrfast.checks import describe
-from rrfast.data.corruptions.displaced import displaced
+from rrfast._checks import describe
+from rrfast._errors import require
 from rrfast.data.corruptions.draws import Draws
-from rrfast.data.corruptions.linear_filter import gaussian_filtered
+from rrfast.data.corruptions.filters import displaced, gaussian_filtered
 
 #: Standard deviation of the Gaussian that makes an elastic deformation smooth, in image sides.
 SMOOTH = 0.08
@@ -57,13 +57,9 @@ def jpeg_compression(x: Tensor, draws: Draws, *, quality: int) -> Tensor:
         raise ValueError(
             f"x must have 1 channel or 3 for corruption 'jpeg_compression', got {describe(x)}"
         )
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            "corruption 'jpeg_compression' needs Pillow, which does not import: "
-            f"{error}. Install it with: pip install pillow"
-        ) from error
+    require("corruption 'jpeg_compression'", "PIL.Image", "Pillow")
+    from PIL import Image
+
     pixels = (255 * x).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
     result = np.empty_like(pixels)
     for image, decoded in zip(pixels, result, strict=True):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from rrfast.data.corruptions.blur import line
 from rrfast.data.corruptions.draws import Draws
-from rrfast.data.corruptions.linear_filter import filtered
+from rrfast.data.corruptions.filters import filtered
 
 #: Cells of the field that flakes come from, along the shorter side of the image.
 FLAKE_CELLS = 32

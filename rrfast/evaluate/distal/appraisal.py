@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rrfast._seeds import Stream, stream
 from rrfast.attacks import DISTAL, PGD, Distal, distal_examples
+from rrfast.data.splits import Part
 from rrfast.engine import Engine
-from rrfast.evaluate.division import Part
 from rrfast.evaluate.interval import interval
 from rrfast.metrics import (
     acceptance_threshold,
@@ -22,15 +23,12 @@ from rrfast.metrics import (
     roc_curve,
     thresholded_error,
 )
-from rrfast.scores import MSR
-from rrfast.train.batches import stream
+from rrfast.scores import MSR, predict
 
 #: Edges of the bins in which log-odds are counted; what is beyond is in the outermost.
 EDGES = tuple(i / 2 for i in range(-8, 49))
 #: Shares of the test images that pass, at which the curves are kept.
 SHARES = tuple(i / 100 for i in range(1, 101))
-#: What the random numbers are for, beside those of `rrfast.evaluate.division`.
-_ATTACK = 105
 
 
 class Confidences(NamedTuple):
@@ -50,7 +48,7 @@ class Options:
         restarts: Of all attacks.
         noise: Noise images of each kind.
         images: Test images that are attacked; None for all.
-        tpr: Share of the right predictions of the validation split that pass.
+        keep_correct: Share of the right predictions of the validation split that pass.
         draws: Of the bootstrap for the intervals; 0 for none.
         batch: Images at once.
         distal_attack: On noise, in `rrfast.attacks.DISTAL`: "rrfast", or "article" with the steps
@@ -62,7 +60,7 @@ class Options:
     restarts: int = 1
     noise: int = 1000
     images: int | None = 1000
-    tpr: float = 0.99
+    keep_correct: float = 0.99
     draws: int = 1000
     batch: int = 500
     distal_attack: str = "rrfast"
@@ -97,12 +95,8 @@ class Options:
 
 def asked(model: nn.Module, part: Part, options: Options, device: torch.device) -> Confidences:
     """On images as they are. Cost: 1 forward per image."""
-    odds, right = [], []
-    for x, y in part.batches(options.batch, device):
-        scored = MSR().measure(model, x, ({},))
-        odds.append(scored.values[0])
-        right.append(scored.prediction == y)
-    return Confidences(torch.cat(odds).cpu(), torch.cat(right).cpu())
+    found = predict(model, part.batches(options.batch, device), MSR(), progress=False)
+    return Confidences(found.confidence, found.correct)
 
 
 def attacked(
@@ -113,7 +107,7 @@ def attacked(
     Cost: of the attack, and 1 forward per image.
     """
     attack, odds, right = options.attack(name), [], []
-    generator = torch.Generator(device).manual_seed(stream(seed, _ATTACK))
+    generator = torch.Generator(device).manual_seed(stream(seed, Stream.DISTAL))
     for x, y in part.batches(options.batch, device):
         found = attack(model, x, y, generator=generator).x
         with Engine(model) as engine:
@@ -140,7 +134,7 @@ def noise(model: nn.Module, kind: str, shape: Sequence[int], options: Options) -
     return {"before": found.before.cpu(), "after": found.confidence.cpu()}
 
 
-def appraise(
+def evaluate_model(
     held: Confidences,
     test: Confidences,
     clean: Confidences,
@@ -156,7 +150,7 @@ def appraise(
         clean: On the test images that are attacked.
         attacks: The same images after each attack.
         noises: Log-odds on noise, by name.
-        options: `tpr` and `draws` of them.
+        options: `keep_correct` and `draws` of them.
 
     Returns:
         `threshold` (log-odds), `probability` (its softmax probability), `held` (right predictions
@@ -167,7 +161,7 @@ def appraise(
         `errors`, as they are, after each attack and in the worst of them, each `robust` at no
         threshold and `thresholded`. Numbers are NaN where a confidence is that they rank.
     """
-    threshold = acceptance_threshold(held.odds, held.right, options.tpr)
+    threshold = acceptance_threshold(held.odds, held.right, options.keep_correct)
     versions = {"clean": [], **{name: [found] for name, found in attacks.items()}}
     versions["worst"] = list(attacks.values())
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,22 +13,23 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from rrfast._checks import check_count, check_number, check_once, check_one_of
+from rrfast._results import plain
 from rrfast.attacks import DISTAL
-from rrfast.checks import check_count, check_number, check_once
+from rrfast.data.splits import chosen, divide
 from rrfast.evaluate.distal.appraisal import (
     Confidences,
     Options,
-    appraise,
     asked,
     attacked,
+    evaluate_model,
     noise,
 )
 from rrfast.evaluate.distal.figures import figures
 from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
-from rrfast.evaluate.division import chosen, divide
-from rrfast.evaluate.study import Bench, Study, conduct
-from rrfast.evaluate.subject import Subject
-from rrfast.results import plain
+from rrfast.evaluate.observations import at
+from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.trained_model import TrainedModel
 
 #: Noise that is attacked.
 KINDS = ("uniform", "smoothed")
@@ -36,7 +37,7 @@ ATTACKS = ("ce", "other")
 
 
 def evaluate(
-    subjects: Sequence[Subject],
+    trained_models: Sequence[TrainedModel],
     out: Path | str,
     *,
     eps: float = 0.03,
@@ -44,7 +45,7 @@ def evaluate(
     restarts: int = 1,
     noise: int = 1000,
     images: int | None = 1000,
-    tpr: float = 0.99,
+    keep_correct: float = 0.99,
     checkpoints: Sequence[str] = (),
     draws: int = 1000,
     batch: int = 500,
@@ -55,14 +56,14 @@ def evaluate(
 ) -> dict[str, Any]:
     """Ask every model how sure it is of noise and of attacked images, and write what it says.
 
-    The confidence is MSR, as log-odds. The threshold lets `tpr` of the right predictions of the
-    validation split pass, and no number is of that split. On noise: the share of images that pass,
-    as they are and as distal examples, and how well they are told from the test split. On test
-    images: the error rate among what passes, as they are and after CCAT's attacks on the
+    The confidence is MSR, as log-odds. The threshold lets `keep_correct` of the right predictions
+    of the validation split pass, and no number is of that split. On noise: the share of images that
+    pass, as they are and as distal examples, and how well they are told from the test split. On
+    test images: the error rate among what passes, as they are and after CCAT's attacks on the
     cross-entropy and on the best wrong class. What the attacks found is kept in out/parts.
 
     Args:
-        subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
+        trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for distal.json, distal.csv (a row per model), distal.md and the figures.
         eps: Radius of all attacks, in units of the inputs in [0, 1]; ACET also has 0.3.
         steps: Of all attacks. CCAT tests with 1000, and 200 on the cross-entropy.
@@ -70,7 +71,7 @@ def evaluate(
             cross-entropy.
         noise: Noise images of each kind, uniform and smoothed: the same for all models.
         images: How many test images are attacked, chosen at random; None for all.
-        tpr: In (0, 1].
+        keep_correct: In (0, 1].
         checkpoints: As of `rrfast.evaluate.robust.evaluate`.
         draws: Of the bootstrap for the intervals of single runs; 0 for none.
         batch: Images at once. The draws of an attack depend on it, but what is kept is used again.
@@ -81,30 +82,32 @@ def evaluate(
         console: Where to print; default standard output.
 
     Returns:
-        What distal.json holds: as `rrfast.evaluate.study.conduct`, with `runs`: a row per model, as
-        `rrfast.evaluate.distal.appraisal.appraise` says it, None for NaN.
+        What distal.json holds: as `rrfast.evaluate.study.run_study`, with `runs`: a row per model,
+        as `rrfast.evaluate.distal.appraisal.evaluate_model` says it, None for NaN.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: `out` cannot be written.
-        ValueError: There is no subject, a number is out of range, a checkpoint is not there, data
-            have no test split or none to validate on; and as `conduct`.
+        ValueError: There is no trained model, a number is out of range, a checkpoint is not there,
+            data have no test split or none to validate on; and as `run_study`.
 
     Cost: 1 forward per image of the validation and the test split; of `Distal` for 2 `noise`
     images; of the two attacks for `images`.
 
     Source: The distal article; Stutz et al. (2020), §5; errata 21.
     """
-    options = Options(eps, steps, restarts, noise, images, tpr, draws, batch, distal_attack)
+    options = Options(
+        eps, steps, restarts, noise, images, keep_correct, draws, batch, distal_attack
+    )
     _check(options)
     check_once("checkpoints", checkpoints)
     if checkpoints:
-        subjects = [subject.at(name) for name in checkpoints for subject in subjects]
-    return conduct(
+        trained_models = [trained.at(name) for name in checkpoints for trained in trained_models]
+    return run_study(
         STUDY,
-        subjects,
+        trained_models,
         out,
-        partial(_appraised, options=options),
+        partial(_evaluated, options=options),
         steps=len(KINDS) + len(ATTACKS),
         options={**asdict(options), "checkpoints": list(checkpoints)},
         depends={},
@@ -117,30 +120,29 @@ def evaluate(
 def _check(options: Options) -> None:
     """Raise before hours of work rather than after."""
     check_number("eps", options.eps)
-    if options.distal_attack not in DISTAL:
-        raise ValueError(
-            f"distal_attack must be one of {', '.join(DISTAL)}, got {options.distal_attack!r}"
-        )
+    check_one_of("distal_attack", options.distal_attack, DISTAL)
     for name in ("steps", "restarts", "noise", "batch"):
         check_count(name, getattr(options, name))
     if options.images is not None:
         check_count("images", options.images)
-    if not 0 < options.tpr <= 1:
-        raise ValueError(f"tpr must be above 0 and at most 1, got {options.tpr!r}")
+    if not 0 < options.keep_correct <= 1:
+        raise ValueError(
+            f"keep_correct must be above 0 and at most 1, got {options.keep_correct!r}"
+        )
     check_count("draws", options.draws, least=0)
 
 
-def _appraised(bench: Bench, options: Options) -> list[dict[str, Any]]:
+def _evaluated(context: Context, options: Options) -> list[dict[str, Any]]:
     """The row of one model."""
-    [division] = divide(bench.task, "heldout", bench.subject.seed)
-    model, device, seed = bench.model, bench.device, bench.subject.seed
+    [division] = divide(context.task, "heldout", context.trained.seed)
+    model, device, seed = context.model, context.device, context.trained.seed
     part = chosen(division.test.data, options.images)
     shape = next(division.test.batches(1, device))[0].shape[1:]
     strength = f"{options.eps!r} {options.steps} {options.restarts}"
 
     def known(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        found = bench.kept.get(f"{key} {strength}", lambda: _listed(make()))
-        bench.advance()
+        found = context.cache.get(f"{key} {strength}", lambda: _listed(make()))
+        context.advance()
         return {name: _tensor(values) for name, values in found.items()}
 
     def after(name: str) -> dict[str, Tensor]:
@@ -159,13 +161,13 @@ def _appraised(bench: Bench, options: Options) -> list[dict[str, Any]]:
     held, test, clean = (
         asked(model, p, options, device) for p in (division.validation, division.test, part)
     )
-    said = appraise(held, test, clean, attacks, noises, options)
+    said = evaluate_model(held, test, clean, attacks, noises, options)
     return [
         {
-            "training": bench.subject.training,
+            "training": context.trained.training,
             "seed": seed,
             "split": 0,
-            "checkpoint": bench.subject.checkpoint,
+            "checkpoint": context.trained.checkpoint,
             "images": len(part.places),
             **plain(said),
         }
@@ -183,17 +185,6 @@ def _tensor(values: Sequence[float | None]) -> Tensor:
     return torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64)
 
 
-def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """A row per model."""
-    columns = ["training", "seed", "checkpoint", "images", "probability", "accepted", "mean"]
-    of_noise = [(name, number) for name in NOISE for number in ("fpr", "auroc", "mean")]
-    of_errors = [(name, number) for name in ATTACKED for number in ("robust", "thresholded")]
-    pairs = [("noise", *pair) for pair in of_noise] + [("errors", *pair) for pair in of_errors]
-    yield columns + [f"{name} {number}".replace(" ", "_") for _, name, number in pairs]
-    for run in runs:
-        yield [run[c] for c in columns] + [run[kind][name][number] for kind, name, number in pairs]
-
-
 STUDY = Study(
     "distal",
     lambda result: f"Distal examples: {', '.join(result['data'])}",
@@ -201,5 +192,17 @@ STUDY = Study(
     blocks,
     notes,
     figures,
-    _cells,
+    {
+        **{name: at(name) for name in ("training", "seed", "checkpoint", "images")},
+        **{name: at(name) for name in ("probability", "accepted", "mean")},
+        **{
+            f"{name} {number}".replace(" ", "_"): at(kind, name, number)
+            for kind, names, numbers in (
+                ("noise", NOISE, ("fpr", "auroc", "mean")),
+                ("errors", ATTACKED, ("robust", "thresholded")),
+            )
+            for name in names
+            for number in numbers
+        },
+    },
 )

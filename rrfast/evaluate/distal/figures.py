@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from rrfast.evaluate.distal.appraisal import EDGES, SHARES
 from rrfast.evaluate.distal.tables import NOISE
-from rrfast.evaluate.drawing import Drawing, legend, panels, trainings, weights
-from rrfast.evaluate.summary import Row, at, of, spread
+from rrfast.evaluate.drawing import (
+    Drawing,
+    Style,
+    counted,
+    histogram,
+    legend,
+    panels,
+    weights,
+)
+from rrfast.evaluate.observations import Row, at, curve, of, values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 IMAGES = "test images"
-#: Colour and line of each kind of input.
+#: Of each kind of input.
 STYLES = {
-    IMAGES: ("#000000", "-"),
-    "uniform": ("#56B4E9", "--"),
-    "smoothed": ("#009E73", "--"),
-    "distal uniform": ("#0072B2", "-"),
-    "distal smoothed": ("#D55E00", "-"),
+    IMAGES: Style("#000000"),
+    "uniform": Style("#56B4E9", "--"),
+    "smoothed": Style("#009E73", "--"),
+    "distal uniform": Style("#0072B2"),
+    "distal smoothed": Style("#D55E00"),
 }
 #: Probabilities that have a tick on an axis of log-odds.
 TICKS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.999999)
@@ -35,8 +42,8 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    several = len({row["checkpoint"] for row in result["runs"]}) > 1
-    for checkpoint in dict.fromkeys(row["checkpoint"] for row in result["runs"]):
+    several = len(values(result["runs"], "checkpoint")) > 1
+    for checkpoint in values(result["runs"], "checkpoint"):
         rows = of(result["runs"], checkpoint=checkpoint)
         end, said = (f"_{checkpoint}", f", {weights(checkpoint)}") if several else ("", "")
         yield Drawing(
@@ -44,31 +51,31 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             f"Confidence on images and on noise{said}",
             "Share of each kind of input per bin of half a unit of log-odds, all seeds together, "
             "the outermost bins with what is beyond them; grey: the thresholds of the seeds.",
-            confidences(rows),
+            partial(confidences, rows),
         )
         yield Drawing(
             f"distal_roc{end}",
             f"What passes with the test images{said}",
             "Share of the test images that pass against the share of noise that passes with them, "
             "mean over seeds; the higher the better.",
-            roc(rows),
+            partial(roc, rows),
         )
 
 
 def confidences(rows: Sequence[Row]) -> Figure:
     """Histograms over the log-odds, a panel for each training."""
-    figure, grid = panels(trainings(rows))
+    x, y = "confidence p, on an axis of log-odds", "share of its kind per bin, %"
+    figure, grid = panels(values(rows, "training"), x=x, y=y)
     used: set[int] = set()
     for training, ax in grid:
         own = of(rows, training=training)
-        for name, (colour, line) in STYLES.items():
+        for name, style in STYLES.items():
             kinds = [row if name == IMAGES else row["noise"][name] for row in own]
-            counts = torch.tensor([kind["histogram"] for kind in kinds]).sum(0)
-            if not int(counts.sum()):
-                continue
-            used |= set(counts.nonzero().squeeze(1).tolist())
-            share = (100 * counts / counts.sum()).tolist()
-            ax.stairs(share, EDGES, color=colour, ls=line, lw=1.3, label=_label(name))
+            counts = counted(kind["histogram"] for kind in kinds)
+            if any(counts):
+                used |= {i for i, n in enumerate(counts) if n}
+                share = [100 * n / sum(counts) for n in counts]
+                histogram(ax, EDGES, share, style, _label(name))
         for row in own:
             if row["threshold"] is not None:
                 ax.axvline(row["threshold"], color="#7F7F7F", lw=1)
@@ -78,29 +85,26 @@ def confidences(rows: Sequence[Row]) -> Figure:
         figure.axes[0].set_xlim(EDGES[min(used)] - 0.5, EDGES[max(used) + 1] + 0.5)
     figure.axes[0].set_ylim(bottom=0)
     legend(figure)
-    figure.supxlabel("confidence p, on an axis of log-odds", fontsize=10)
-    figure.supylabel("share of its kind per bin, %", fontsize=10)
     return figure
 
 
 def roc(rows: Sequence[Row]) -> Figure:
     """Curves, a panel for each training."""
-    figure, grid = panels(trainings(rows))
+    x, y = "noise that passes, %", "test images that pass, %"
+    figure, grid = panels(values(rows, "training"), x=x, y=y)
+    # From the last test image on, only noise is let pass.
+    shares = [0.0, *(100 * share for share in SHARES), 100.0]
     for training, ax in grid:
         own = of(rows, training=training)
         for name in NOISE:
-            found = [spread(own, at("noise", name, "roc", i)).mean for i in range(len(SHARES))]
+            found, _ = curve(own, [at("noise", name, "roc", i) for i in range(len(SHARES))])
             if not any(map(math.isnan, found)):
-                colour, line = STYLES[name]
-                # From the last test image on, only noise is let pass.
-                x = [0.0, *(100 * f for f in found), 100.0]
-                y = [0.0, *(100 * s for s in SHARES), 100.0]
-                ax.plot(x, y, color=colour, ls=line, lw=1.4, label=_label(name))
+                colour, dashes, _ = STYLES[name]
+                passing = [0.0, *(100 * f for f in found), 100.0]
+                ax.plot(passing, shares, color=colour, ls=dashes, lw=1.4, label=_label(name))
         ax.set_xlim(-2, 102)
         ax.set_ylim(-2, 102)
     legend(figure)
-    figure.supxlabel("noise that passes, %", fontsize=10)
-    figure.supylabel("test images that pass, %", fontsize=10)
     return figure
 
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 import base64
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rrfast._seeds import Stream, stream
+from rrfast._tables import SHOWN
 from rrfast.data import corrupt
-from rrfast.evaluate.division import Division, Part
-from rrfast.metrics import METRICS, auroc, bootstrap, risk_coverage_curve
-from rrfast.scores import MSR, SCORES, TEMPERATURES, Radius, Score, tune
+from rrfast.data.splits import DRAWN, Division, Part, divide
+from rrfast.data.tasks import Task
+from rrfast.evaluate.interval import intervals
+from rrfast.metrics import METRICS, auroc, risk_coverage_curve
+from rrfast.scores import MSR, TEMPERATURES, Radius, Score, predict, tune
 from rrfast.scores.cost import costs_of
-from rrfast.scores.named import named
+from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.scores.standing import standings
-from rrfast.tables import SHOWN
-from rrfast.train.batches import stream
 
 #: Fig. B.1 looks at predictions whose softmax probability is above each of these.
 ABOVE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -35,8 +36,6 @@ EDGES = tuple(10 ** (i / 20) for i in range(-160, 61))
 SWEPT = 50
 #: Images at a time when times are taken.
 TIMED = 100
-#: What the random numbers of a corruption are for, beside those of `rrfast.train.batches`.
-_CORRUPT = 102
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Options:
     sensitivity: bool = True
 
 
-class Ground(NamedTuple):
+class EvaluationData(NamedTuple):
     """A model on a division of its data: what all scores are held against."""
 
     model: nn.Module
@@ -73,23 +72,36 @@ class Ground(NamedTuple):
 
 def ground(
     model: nn.Module, division: Division, seed: int, device: torch.device, batch: int
-) -> Ground:
+) -> EvaluationData:
     """Cost: 1 forward per image of the test part."""
-    odds, correct = [], []
-    for x, y in division.test.batches(batch, device):
-        scored = MSR().measure(model, x, ({},))
-        odds.append(scored.values[0].cpu())
-        correct.append((scored.prediction == y).cpu())
-    return Ground(model, division, torch.cat(correct), torch.cat(odds), seed, device)
+    found = predict(model, division.test.batches(batch, device), MSR(), progress=False)
+    return EvaluationData(model, division, found.correct, found.confidence, seed, device)
 
 
-def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]:
+def grounds(
+    model: nn.Module,
+    task: Task,
+    protocol: str | None,
+    seed: int,
+    device: torch.device,
+    batch: int,
+) -> Iterator[EvaluationData]:
+    """A model on each division of its data: see `divide` and `ground`.
+
+    With "rat" all that is drawn has the seed `DRAWN`, whatever that of the training.
+    """
+    drawn = DRAWN if protocol == "rat" else seed
+    for division in divide(task, protocol, drawn):
+        yield ground(model, division, drawn, device, batch)
+
+
+def tuned(name: str, on: EvaluationData, options: Options) -> tuple[Score, Point, float]:
     """The score as it goes to the test part, its hyper-parameters, and its AURC where it was tuned.
 
     Only the validation part is read: half of it fits a score that has to be fitted, and the other
     half tunes it; all of it tunes the others.
     """
-    score, part = named(name, SCORES), on.division.validation
+    score, part = score_named(name), on.division.validation
     if not score.fitted:
         fit, part = on.division.halves(on.seed)
         score = score.fit(on.model, fit.batches(options.batch, on.device))
@@ -97,20 +109,20 @@ def tuned(name: str, on: Ground, options: Options) -> tuple[Score, Point, float]
     return found.score, found.best.point, found.best.metric
 
 
-def again(name: str, point: Point, on: Ground, options: Options) -> Score:
+def again(name: str, point: Point, on: EvaluationData, options: Options) -> Score:
     """The score that `tuned` gave, from what it said of it."""
-    score = named(name, SCORES)
+    score = score_named(name)
     if not score.fitted:
         fit, _ = on.division.halves(on.seed)
         score = score.fit(on.model, fit.batches(options.batch, on.device))
     return score.at(**point)
 
 
-def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
+def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str, Any]:
     """Everything that the tables and figures say of one score on one division.
 
     Args:
-        name: As `rrfast.scores.named`.
+        name: As `rrfast.scores.score_named`.
         on: The model, its data, and what it got wrong.
         options: What is asked.
 
@@ -131,11 +143,7 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
     cheap = costs[name].forwards + costs[name].backwards <= SWEPT
     if options.sensitivity and cheap and "temperature" in point:
         points += [{**point, "temperature": t} for t in TEMPERATURES if t != point["temperature"]]
-    parts = [
-        score.measure(on.model, x, points).values.cpu()
-        for x, _ in on.division.test.batches(options.batch, on.device)
-    ]
-    values = torch.cat(parts, dim=1)
+    values = measured(score, on, options, points)
     value, correct = values[0], on.correct
     said: dict[str, Any] = {
         "hyperparameters": dict(point),
@@ -146,7 +154,7 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
         **costs[name]._asdict(),
         "beside_msr": costs["msr"].milliseconds,
         **{metric: _metric(metric, value, correct) for metric in METRICS},
-        "intervals": _intervals(value, correct, options.draws),
+        "intervals": intervals({m: m for m in SHOWN}, value, correct, options.draws),
         "temperature": {
             str(p["temperature"]): _metric("aurc", v, correct)
             for p, v in zip(points, values, strict=True)
@@ -164,15 +172,21 @@ def appraise(name: str, on: Ground, options: Options) -> dict[str, Any]:
     return said
 
 
+def measured(
+    score: Score, on: EvaluationData, options: Options, points: Sequence[Point] = ({},)
+) -> Tensor:
+    """The score of the test part at P points, by default as it is: [P, n], on the CPU."""
+    batches = on.division.test.batches(options.batch, on.device)
+    return predict(on.model, batches, score, points=points, progress=False).confidence
+
+
+def shown(score: Tensor, correct: Tensor) -> dict[str, float]:
+    """The metrics that every table shows, NaN where a score is."""
+    return {name: _metric(name, score, correct) for name in SHOWN}
+
+
 def _metric(name: str, score: Tensor, correct: Tensor) -> float:
     return math.nan if score.isnan().any() else METRICS[name](score, correct)
-
-
-def _intervals(score: Tensor, correct: Tensor, draws: int) -> dict[str, list[float]]:
-    if draws == 0 or score.isnan().any() or bool(correct.all()) or not bool(correct.any()):
-        return {}
-    found = {name: bootstrap(name, score, correct, draws) for name in SHOWN}
-    return {name: [interval.low, interval.high] for name, interval in found.items()}
 
 
 def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:
@@ -212,7 +226,9 @@ def unpacked(text: str) -> Tensor:
     return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64))
 
 
-def standing(values: Mapping[str, Tensor], on: Ground, draws: int) -> dict[str, dict[str, Any]]:
+def standing(
+    values: Mapping[str, Tensor], on: EvaluationData, draws: int
+) -> dict[str, dict[str, Any]]:
     """How the scores of one model on one division stand, by the rules of `rrfast.compare`.
 
     Args:
@@ -243,7 +259,7 @@ def standing(values: Mapping[str, Tensor], on: Ground, draws: int) -> dict[str, 
     }
 
 
-def _above(score: Tensor, on: Ground, probability: float) -> dict[str, float]:
+def _above(score: Tensor, on: EvaluationData, probability: float) -> dict[str, float]:
     kept = on.probability > probability if probability else torch.ones_like(on.correct)
     correct = on.correct[kept]
     errors = int((~correct).sum())
@@ -290,7 +306,7 @@ def corrupted(
     kind: str,
     severity: int,
     scores: Mapping[str, Score],
-    on: Ground,
+    on: EvaluationData,
     options: Options,
     made: Part | None = None,
 ) -> dict[str, dict[str, float]]:
@@ -313,16 +329,13 @@ def corrupted(
     for i, (clean, y) in enumerate(part.batches(options.batch, on.device)):
         x = clean
         if made is None:
-            x = corrupt(clean.cpu(), kind, severity, seed=stream(on.seed, _CORRUPT, i)).to(y.device)
+            x = corrupt(clean.cpu(), kind, severity, seed=stream(on.seed, Stream.CORRUPT, i)).to(
+                y.device
+            )
         for j, (name, score) in enumerate(scores.items()):
             scored = score.measure(on.model, x, ({},))
             values[name].append(scored.values[0].cpu())
             if j == 0:
                 right.append((scored.prediction == y).cpu())
     correct = torch.cat(right)
-    measure = partial(_metrics, SHOWN, correct)
-    return {name: measure(torch.cat(parts)) for name, parts in values.items()}
-
-
-def _metrics(names: Sequence[str], correct: Tensor, score: Tensor) -> dict[str, float]:
-    return {name: _metric(name, score, correct) for name in names}
+    return {name: shown(torch.cat(parts), correct) for name, parts in values.items()}

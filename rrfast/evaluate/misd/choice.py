@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from rrfast.evaluate.cell import cell, difference
-from rrfast.evaluate.summary import Row, at, of, paired, runs_of, spread
+from rrfast._tables import COLUMNS, Block, number
+from rrfast.evaluate.observations import Row, at, grouped, of, paired, runs_of, spread
+from rrfast.evaluate.tables import Table, Words, broken, difference, metric
 from rrfast.metrics import Interval
 from rrfast.metrics.paired import PAIRED
 from rrfast.scores.standing import (
@@ -29,13 +31,10 @@ from rrfast.scores.standing import (
     table,
     to_take,
 )
-from rrfast.tables import COLUMNS, Block, number
 
 #: What decides; what tunes too.
 METRIC = "aurc"
 _AURC = at(METRIC)
-#: For a difference that is below 0, neither, and above it.
-_MARKS = "✓·✗"
 
 
 class Entry(NamedTuple):
@@ -77,7 +76,7 @@ def choice(rows: Sequence[Row]) -> Choice:
     Args:
         rows: Of `rrfast.evaluate.misd.evaluate`, of one training.
     """
-    scores = {name: of(rows, score=name) for name in dict.fromkeys(row["score"] for row in rows)}
+    scores = {name: own for (name,), own in grouped(rows, "score").items()}
     entries = [_entry(name, scores) for name in scores]
     known = [entry for entry in entries if not math.isnan(entry.mean)]
     entries.sort(key=lambda each: (math.isnan(each.mean), each.mean, each.candidate.passes))
@@ -117,7 +116,7 @@ def _less_msr(rows: list[Row], msr: list[Row]) -> str:
         msr = [row | {METRIC: row[METRIC] - row["less_msr"][METRIC][0]} for row in rows]
     if runs_of(msr) != runs_of(rows):
         return "–"
-    return difference(paired(rows, msr, _AURC), ("", "", ""), *COLUMNS[METRIC][1:]).strip()
+    return difference(paired(rows, msr, _AURC), *COLUMNS[METRIC][1:], higher=None)
 
 
 # ------------------------------------------------------------------------------------- as printed
@@ -133,13 +132,8 @@ def first_block(rows: Sequence[Row], training: str) -> Block:
 def _line(entry: Entry, taken: Entry | None) -> Line:
     name, beaten, *_ = entry.candidate
     mark = "" if taken is None else TAKE if entry is taken else BEATEN if beaten else ""
-    value = {
-        metric: cell(
-            entry.rows, at(metric), *COLUMNS[metric][1:], entry.rows[0]["intervals"].get(metric)
-        )
-        for metric in PAIRED
-    }
-    milliseconds = spread(entry.rows, lambda row: row.get("milliseconds")).mean
+    value = {m: metric(m).cell(entry.rows) for m in PAIRED}
+    milliseconds = spread(entry.rows, at("milliseconds")).mean
     return Line(name, mark, value, entry.less_msr, entry.forwards, entry.backwards, milliseconds)
 
 
@@ -164,18 +158,22 @@ def _in_short(entry: Entry) -> list[str]:
 
 def less_msr(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
     """AURC less MSR's of every score on every training."""
-    scores = [name for name in dict.fromkeys(row["score"] for row in rows) if name != "msr"]
-    cells = [[name, *(_marked(rows, name, training) for training in trainings)] for name in scores]
-    if any(set(line[1:]) != {"–"} for line in cells):
-        head = ["score", *(training.replace(" ", "\n", 1) for training in trainings)]
-        label = " ".join(COLUMNS[METRIC][0].split())
-        yield Block(f"{label} less MSR's by score and training", head, cells, 1)
+    columns = [
+        Words(broken(t), partial(_marked, training=t, msr=of(rows, score="msr", training=t)))
+        for t in trainings
+    ]
+    label = metric(METRIC).title
+    others = [row for row in rows if row["score"] != "msr"]
+    table = Table(f"{label} less MSR's by score and training", {"score": "score"}, columns)
+    block = table.block(others)
+    if any(set(line[1:]) != {"–"} for line in block.rows):
+        yield block
 
 
-def _marked(rows: Sequence[Row], name: str, training: str) -> str:
-    own, msr = (of(rows, score=score, training=training) for score in (name, "msr"))
+def _marked(rows: Sequence[Row], training: str, msr: list[Row]) -> str:
+    own = of(rows, training=training)
     if len(own) > 1 and runs_of(own) == runs_of(msr):
-        return difference(paired(own, msr, _AURC), _MARKS, *COLUMNS[METRIC][1:])
+        return difference(paired(own, msr, _AURC), *COLUMNS[METRIC][1:])
     return _less_msr(own, msr)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,17 +11,19 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from rrfast.checks import check_count, check_once
+from rrfast._checks import check_count, check_once, check_one_of
+from rrfast._tables import SHOWN, settings
 from rrfast.data import CORRUPTIONS, cifar10c
-from rrfast.evaluate.division import PROTOCOLS, SPLITS, Division, Part, divide
-from rrfast.evaluate.kept import Kept, of_score
+from rrfast.data.splits import DRAWN, PROTOCOLS, SPLITS, Division, Part, tested_on
+from rrfast.data.tasks import Task
+from rrfast.evaluate.cache import Cache, of_score
 from rrfast.evaluate.misd.appraisal import (
-    Ground,
+    EvaluationData,
     Options,
     again,
-    appraise,
     corrupted,
-    ground,
+    evaluate_score,
+    grounds,
     on_one_clock,
     standing,
     unpacked,
@@ -30,14 +31,12 @@ from rrfast.evaluate.misd.appraisal import (
 from rrfast.evaluate.misd.figures import figures
 from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.misd.tables import blocks, conventions, notes
-from rrfast.evaluate.study import Bench, Study, conduct
-from rrfast.evaluate.subject import Subject
+from rrfast.evaluate.observations import at, ends
+from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius
-from rrfast.scores.named import named
-from rrfast.tables import SHOWN, settings
-from rrfast.train.batches import length
-from rrfast.train.tasks import Task
+from rrfast.scores.registry import score_named
 
 #: The scores of the logits, at the temperature that is tuned; and some of them after ODIN's step.
 _LOGITS = tuple(name for name in SCORES if not name.startswith("radius"))
@@ -55,7 +54,7 @@ SETS = {
 
 
 def evaluate(
-    subjects: Sequence[Subject],
+    trained_models: Sequence[TrainedModel],
     out: Path | str,
     *,
     scores: Sequence[str] = SETS["quick"],
@@ -76,11 +75,11 @@ def evaluate(
     again: more scores or models can be added, and a run that was stopped goes on.
 
     Args:
-        subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
+        trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for evaluation.json, evaluation.csv (a row per model, division and score, with
             every metric and its interval), evaluation.md and the figures.
-        scores: Names as of `rrfast.scores.named`: those of `SCORES`, and "msr+eps" and the like
-            with input pre-processing.
+        scores: Names as of `rrfast.scores.score_named`: those of `SCORES`, and "msr+eps" and the
+            like with input pre-processing.
         protocol: "heldout": a validation split that is not the test set. "rat": a fifth of the
             test set, three times, the same images for all models (RAT §5.1); what a training held
             out of the test set to validate on is of it too. Where its best weights are asked, the
@@ -99,18 +98,19 @@ def evaluate(
     Returns:
         What evaluation.json holds: `command`, `date`, `device`, `versions`, `options`, `data`,
         `scores`, and `runs`: a row per model, division and score, as
-        `rrfast.evaluate.misd.appraisal.appraise` and `standing` say it, None for NaN; `network`,
-        what `rrfast.evaluate.misd.network` says of the model, its `train_accuracy` and with a
-        radius among the scores its `gradient_auroc`; `chosen_on`, how many of the images that are
-        tuned and tested on its weights were chosen on; with `corruptions` also the metrics under
-        each of them.
+        `rrfast.evaluate.misd.appraisal.evaluate_score` and `standing` say it, None for NaN;
+        `network`, what `rrfast.evaluate.misd.network` says of the model, its `train_accuracy` and
+        with a radius among the scores its `gradient_auroc`; `chosen_on`, how many of the images
+        that are tuned and tested on its weights were chosen on; with `corruptions` also the metrics
+        under each of them.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: A file of CIFAR-10-C is missing, or `out` cannot be written.
-        ValueError: There is no subject or no score; an unknown score, or one twice; an unknown
-            protocol, severity or device; `draws` is no integer from 0 on, `batch` from 1 on; data
-            without the splits that the protocol needs; torchrun has started several processes.
+        ValueError: There is no trained model or no score; an unknown score, or one twice; an
+            unknown protocol, severity or device; `draws` is no integer from 0 on, `batch` from 1
+            on; data without the splits that the protocol needs; torchrun has started several
+            processes.
 
     Source: RAT §5, B.1, B.3 to B.5; errata 10 to 12.
     """
@@ -123,17 +123,17 @@ def evaluate(
         Options(batch=batch, draws=draws, sensitivity=sensitivity),
     )
     divisions = SPLITS if protocol == "rat" else 1
-    return conduct(
+    return run_study(
         STUDY,
-        subjects,
+        trained_models,
         out,
-        partial(_appraised, asked=asked),
+        partial(_evaluated, asked=asked),
         steps=divisions * len(scores) + len(CORRUPTIONS) * bool(corruptions),
         options=asked.told(),
         depends={
             "protocol": protocol,
             **asdict(asked.options),
-            **({"drawn": _DRAWN} if protocol == "rat" else {}),
+            **({"drawn": DRAWN} if protocol == "rat" else {}),
         },
         asked={"scores": list(scores)},
         device=device,
@@ -153,23 +153,17 @@ def _check(
     if not scores:
         raise ValueError("scores must hold at least one name, got none")
     for name in scores:
-        named(name, SCORES)
+        score_named(name)
     check_once("scores", scores)
     if severity not in range(1, 6):
         raise ValueError(f"severity must be from 1 to 5, got {severity!r}")
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    check_one_of("protocol", protocol, PROTOCOLS)
     check_count("draws", draws, least=0)
     check_count("batch", batch)
 
 
-#: The protocol "rat" draws with this seed, whatever that of the training, so that all models are
-#: tuned and tested on the same images.
-_DRAWN = 0
-
-
 class _Asked(NamedTuple):
-    """What is asked of every subject."""
+    """What is asked of every model."""
 
     scores: tuple[str, ...]
     protocol: str
@@ -190,9 +184,9 @@ class _Asked(NamedTuple):
 # -------------------------------------------------------------------------------------- one model
 
 
-def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
+def _evaluated(context: Context, asked: _Asked) -> list[dict[str, Any]]:
     """The rows of one model: a row per division and score."""
-    subject, task, kept = bench.subject, bench.task, bench.kept
+    trained, task, cache = context.trained, context.task, context.cache
     if not isinstance(asked.corruptions, bool) and task.released is None:
         raise ValueError(
             f"corruptions must be made here for this data, got the folder {asked.corruptions}: "
@@ -203,31 +197,27 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             "data must have a validation split to tune on, and has none; protocol='rat', which is "
             "--tuning rat, tunes on a fifth of the test split"
         )
-    seed = _DRAWN if asked.protocol == "rat" else subject.seed
-    chosen_on = _chosen_on(subject, task) if asked.protocol == "rat" else 0
+    chosen_on = tested_on(task, trained.checkpoint)[1] if asked.protocol == "rat" else 0
     task = task.undivided() if asked.protocol == "rat" else task
     rows: list[dict[str, Any]] = []
-    for split, division in enumerate(divide(task, asked.protocol, seed)):
-        on = ground(bench.model, division, seed, bench.device, asked.options.batch)
-        network = _network(split, on, task, asked, kept)
-        with warnings.catch_warnings():
-            # Of draws without an error, which the bootstrap leaves out; the notes say so.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            said = {}
-            for score in asked.scores:
-                key = f"{split} {of_score(score)}"
-                said[score] = dict(kept.get(key, partial(appraise, score, on, asked.options)))
-                bench.advance()
+    how = (asked.protocol, trained.seed, context.device, asked.options.batch)
+    for split, on in enumerate(grounds(context.model, task, *how)):
+        network = _network(split, on, task, asked, cache)
+        said = {}
+        for score in asked.scores:
+            key = f"{split} {of_score(score)}"
+            said[score] = dict(cache.get(key, partial(evaluate_score, score, on, asked.options)))
+            context.advance()
         values = {score: unpacked(own.pop("values")) for score, own in said.items()}
         for own, milliseconds in zip(said.values(), on_one_clock([*said.values()]), strict=True):
             own["milliseconds"] = milliseconds
             del own["beside_msr"]
         key = f"{split} {' '.join(map(of_score, said))}: standing"
-        stand = kept.get(key, partial(standing, values, on, asked.options.draws))
+        stand = cache.get(key, partial(standing, values, on, asked.options.draws))
         who = {
-            "training": subject.training,
-            "outliers": subject.outliers,
-            "seed": subject.seed,
+            "training": trained.training,
+            "outliers": trained.outliers,
+            "seed": trained.seed,
             "split": split,
             "chosen_on": chosen_on,
             "network": network,
@@ -237,38 +227,31 @@ def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
             for row in rows:
                 row["corruptions"] = {}
             for kind in CORRUPTIONS:
-                found = _under(kind, rows, on, task, asked, kept)
+                found = _under(kind, rows, on, task, asked, cache)
                 for row in rows:
                     row["corruptions"][kind] = found[row["score"]]
-                bench.advance()
+                context.advance()
     return rows
 
 
-def _chosen_on(subject: Subject, task: Task) -> int:
-    """How many images of the whole test set the weights of a model were chosen on."""
-    if subject.checkpoint != "best" or task.validation is None or task.undivided() is task:
-        return 0
-    return length(task.validation)
-
-
 def _network(
-    split: int, on: Ground, task: Task, asked: _Asked, kept: Kept
+    split: int, on: EvaluationData, task: Task, asked: _Asked, cache: Cache
 ) -> dict[str, float | None]:
     """What is said of a model itself; of its gradients where they are asked for anyway."""
     batch = asked.options.batch
     facts = {"train_accuracy": partial(train_accuracy, on, task.train, batch)}
-    if any(isinstance(named(name, SCORES), Radius) for name in asked.scores):
+    if any(isinstance(score_named(name), Radius) for name in asked.scores):
         facts["gradient_auroc"] = partial(gradient_auroc, on, batch)
-    return {name: kept.get(f"{split} {name}", make) for name, make in facts.items()}
+    return {name: cache.get(f"{split} {name}", make) for name, make in facts.items()}
 
 
 def _under(
     kind: str,
     rows: Sequence[dict[str, Any]],
-    on: Ground,
+    on: EvaluationData,
     task: Task,
     asked: _Asked,
-    kept: Kept,
+    cache: Cache,
 ) -> dict[str, Any]:
     """Every score under one corruption, those that are not known yet in one go."""
     # CIFAR-10-C's files are other images than those made here.
@@ -276,7 +259,7 @@ def _under(
     keys = {
         row["score"]: f"{of_score(row['score'])} {kind} {asked.severity}{made_by}" for row in rows
     }
-    missing = [row for row in rows if not kept.has(keys[row["score"]])]
+    missing = [row for row in rows if not cache.has(keys[row["score"]])]
     if missing:
         made = _released(kind, on.division, task, asked)
         scores = {
@@ -284,29 +267,17 @@ def _under(
             for row in missing
         }
         found = corrupted(kind, asked.severity, scores, on, asked.options, made)
-        kept.put({keys[score]: said for score, said in found.items()})
-    return {score: kept.get(key) for score, key in keys.items()}
+        cache.put({keys[score]: said for score, said in found.items()})
+    return {score: cache.get(key) for score, key in keys.items()}
 
 
 def _released(kind: str, division: Division, task: Task, asked: _Asked) -> Part | None:
     """CIFAR-10-C's images of the test part; None where they are made here."""
     if isinstance(asked.corruptions, bool):
         return None
-    assert task.released is not None  # `_appraised` has looked
+    assert task.released is not None  # `_evaluated` has looked
     places = task.released[division.test.places]
     return Part(cifar10c(asked.corruptions, kind, asked.severity), places)
-
-
-def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """A row per model, division and score."""
-    plain_columns = ("training", "seed", "split", "score", "hyperparameters", "images", "errors")
-    columns = [*plain_columns, *METRICS, "forwards", "backwards"]
-    yield columns + [f"{metric}_{end}" for metric in SHOWN for end in ("low", "high")]
-    for run in runs:
-        cells = [run[column] for column in columns]
-        cells[4] = settings(run["hyperparameters"])
-        intervals = [run["intervals"].get(metric, ["", ""]) for metric in SHOWN]
-        yield cells + [end for interval in intervals for end in interval]
 
 
 STUDY = Study(
@@ -316,5 +287,10 @@ STUDY = Study(
     blocks,
     notes,
     figures,
-    _cells,
+    {
+        **{name: at(name) for name in ("training", "seed", "split", "score")},
+        "hyperparameters": lambda row: settings(row["hyperparameters"]),
+        **{name: at(name) for name in ("images", "errors", *METRICS, "forwards", "backwards")},
+        **ends(SHOWN, "intervals"),
+    },
 )

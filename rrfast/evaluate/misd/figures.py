@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from rrfast.evaluate.drawing import Drawing, legend, panels, trainings
+from rrfast._tables import number
+from rrfast.evaluate.drawing import (
+    RIGHT_AND_WRONG,
+    Drawing,
+    Style,
+    counted,
+    histogram,
+    legend,
+    line,
+    lines,
+    panels,
+)
 from rrfast.evaluate.misd.appraisal import COVERAGES, EDGES
-from rrfast.evaluate.summary import Row, Value, at, of, per_run, spread
-from rrfast.scores.named import STEP
-from rrfast.tables import number
+from rrfast.evaluate.observations import Row, at, curve, grouped, of, spread, values
+from rrfast.scores.registry import STEP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-class Style(NamedTuple):
-    """How a score is drawn, in every figure."""
-
-    colour: str
-    line: str
-    marker: str
-
-
-#: The radii warm, all else cold or grey; told apart by lines and markers too, for the colour-blind.
+#: The radii warm, all else cold or grey.
 STYLES = {
     "radius_fast": Style("#D55E00", "-", "o"),
     "radius_search": Style("#E69F00", "--", "D"),
@@ -78,14 +78,14 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "Radii of right and wrong predictions",
             f"RAT Fig. 2. {score}{beside}, all seeds together{divided}; bars: share of the group "
             "per bin; lines: medians of the seeds, averaged.",
-            radius_histograms(of(rows, score=score)),
+            partial(radius_histograms, of(rows, score=score)),
         )
     yield Drawing(
         "risk_coverage",
         "Risk against coverage",
         "Errors among the accepted, per cent, mean over seeds; lower is better, and the area under "
         "a line is its AURC.",
-        risk_coverage(rows),
+        partial(risk_coverage, rows),
     )
     if "msr" in {row["score"] for row in rows} and len(_drawn(rows)) > 1:
         yield Drawing(
@@ -93,7 +93,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "Risk less MSR's against coverage",
             "The figure before, looked at closely: errors among the accepted less those with MSR, "
             "points, mean over seeds; below 0 a score is better than MSR at that coverage.",
-            risk_less_msr(rows),
+            partial(risk_less_msr, rows),
         )
     if any(row["temperature"] for row in rows):
         yield Drawing(
@@ -101,41 +101,42 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "AURC against temperature",
             "RAT Fig. 3. AURC × 1000 on the test part at every T of RAT B.1, eps as tuned; mean "
             f"over seeds{_spread_said([row for row in rows if row['temperature']])}.",
-            temperature(rows),
+            partial(temperature, rows),
         )
     if any(row.get("corruptions") for row in rows):
-        for training in trainings(rows):
+        for training in values(rows, "training"):
             yield Drawing(
                 f"corruptions_{training}".lower().replace(" + ", "_"),
                 f"Under corruption: {training}",
                 f"RAT Fig. 4. Severity {result['options']['severity']}; tuned on clean images; "
                 "mean over seeds, and one standard deviation.",
-                corruptions(of(rows, training=training)),
+                partial(corruptions, of(rows, training=training)),
             )
     yield Drawing(
         "above",
         "Among confident predictions",
         "RAT Fig. B.1. AUROC among predictions whose softmax probability p is above a threshold; "
         f"mean over seeds{_spread_said(rows)}, where every seed has errors left.",
-        above(rows),
+        partial(above, rows),
     )
 
 
 def _drawn(rows: Sequence[Row]) -> dict[str, Style]:
     """Every score with its style: the radii first."""
-    there = dict.fromkeys(row["score"] for row in rows)
+    there = values(rows, "score")
     order = [end for name in STYLES for end in (name, f"{name}{STEP}") if end in there]
     return {name: _style(name) for name in dict.fromkeys([*order, *there])}
+
+
+def _by_score(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """The rows of every score, in the order in which they are drawn."""
+    by = grouped(rows, "score")
+    return ((name, by[name,]) for name in _drawn(rows))
 
 
 def _style(name: str) -> Style:
     style = STYLES.get(name.removesuffix(STEP)) or Style("#7F7F7F", "-.", "+")
     return style._replace(line=STEPPED) if name.endswith(STEP) else style
-
-
-def _legend(figure: Figure, rows: Sequence[Row]) -> None:
-    """Every score that any panel has: a training without errors may have none of them."""
-    legend(figure, list(_drawn(rows)))
 
 
 def _spread_said(rows: Sequence[Row]) -> str:
@@ -145,54 +146,47 @@ def _spread_said(rows: Sequence[Row]) -> str:
 
 def radius_histograms(rows: Sequence[Row]) -> Figure:
     """Fig. 2: how far right and wrong predictions are from the boundary."""
-    figure, grid = panels(trainings(rows), 2.9)
-    centres = [math.sqrt(a * b) for a, b in itertools.pairwise(EDGES)]
-    # Pairs of bins: twenty to a decade are more than a few hundred images fill.
-    edges = EDGES[::2]
-    last: Axes | None = None
+    x, y = f"radius ({rows[0]['score']}), log scale", "share of its group per bin, %"
+    figure, grid = panels(values(rows, "training"), 2.9, x=x, y=y)
     used: list[float] = []
     for training, ax in grid:
         own = of(rows, training=training)
-        for group, colour, line in (("right", "#0072B2", "-"), ("wrong", "#D55E00", "--")):
-            counts = torch.tensor([row["histogram"][group]["counts"] for row in own]).sum(0)
-            total = int(counts.sum()) + sum(row["histogram"][group]["outside"] for row in own)
+        for group, style in RIGHT_AND_WRONG.items():
+            found = [row["histogram"][group] for row in own]
+            counts = counted(one["counts"] for one in found)
+            total = sum(counts) + sum(one["outside"] for one in found)
             if total == 0:
                 continue
-            share = (100 * counts / total).tolist()
             median = spread(own, at("histogram", group, "median")).mean
             label = f"{group}: {total:,}"
             # None where a seed's is infinite: then most of the group have no radius to find.
             label += f", median {median:.2g}" if math.isfinite(median) else ", median undefined"
-            ax.hist(centres, edges, weights=share, color=colour, alpha=0.25)
-            ax.hist(
-                centres, edges, weights=share, histtype="step", color=colour, ls=line, label=label
-            )
-            ax.axvline(median, color=colour, ls=line, lw=1)
-            used += [c for c, n in zip(centres, counts.tolist(), strict=True) if n]
+            # Pairs of bins: twenty to a decade are more than a few hundred images fill.
+            pairs = zip(counts[::2], counts[1::2], strict=True)
+            share = [100 * sum(pair) / total for pair in pairs]
+            histogram(ax, EDGES[::2], share, style, label, median)
+            used += [
+                e for n, *ends in zip(counts, EDGES, EDGES[1:], strict=False) if n for e in ends
+            ]
         ax.set_xscale("log")
         ax.legend(frameon=False, fontsize=8, loc="upper left")
-        last = ax
-    if last is not None and used:
-        last.set_xlim(min(used) / 1.3, max(used) * 1.3)
-        low, high = last.get_ylim()
-        last.set_ylim(low, 1.25 * high)  # room for the legend
-    figure.supxlabel(f"radius ({rows[0]['score']}), log scale", fontsize=10)
-    figure.supylabel("share of its group per bin, %", fontsize=10)
+    if used:
+        ax.set_xlim(min(used) / 1.3, max(used) * 1.3)
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, 1.25 * high)  # room for the legend
     return figure
+
+
+_COVERED = [100 * coverage for coverage in COVERAGES]
+_RISKS = [at("risk", i) for i in range(len(COVERAGES))]
 
 
 def risk_coverage(rows: Sequence[Row]) -> Figure:
     """Errors among the accepted, against how many are accepted."""
-    figure, grid = panels(trainings(rows))
-    for training, ax in grid:
-        for name, style in _drawn(rows).items():
-            means = _risks(of(rows, training=training, score=name))
-            ax.plot(_COVERED, means, color=style.colour, ls=style.line, lw=1.4, label=name)
+    labels = {"x": "coverage, %", "y": "errors among the accepted, %"}
+    figure = lines(rows, "training", "score", _drawn(rows), _COVERED, _RISKS, **labels)
     # The axes share it, and it would end at the top of those that are drawn.
-    ax.set_ylim(bottom=0)
-    _legend(figure, rows)
-    figure.supxlabel("coverage, %", fontsize=10)
-    figure.supylabel("errors among the accepted, %", fontsize=10)
+    figure.axes[-1].set_ylim(bottom=0)
     return figure
 
 
@@ -200,15 +194,15 @@ def risk_less_msr(rows: Sequence[Row]) -> Figure:
     """The same, less MSR's: where lines of good scores lie on each other, these do not."""
     from matplotlib.ticker import NullLocator
 
-    figure, grid = panels(trainings(rows))
+    y = "errors less MSR's, points; log scale from ± 0.2"
+    figure, grid = panels(values(rows, "training"), x="coverage, %", y=y)
     for training, ax in grid:
-        msr = _risks(of(rows, training=training, score="msr"))
-        ax.axhline(0, color=STYLES["msr"].colour, lw=1.4, label="msr")
+        own = of(rows, training=training)
+        msr, _ = curve(of(own, score="msr"), _RISKS)
         for name, style in _drawn(rows).items():
-            if name != "msr":
-                means = _risks(of(rows, training=training, score=name))
-                less = [one - other for one, other in zip(means, msr, strict=True)]
-                ax.plot(_COVERED, less, color=style.colour, ls=style.line, lw=1.4, label=name)
+            means, stds = curve(of(own, score=name), _RISKS)
+            less = [one - other for one, other in zip(means, msr, strict=True)]
+            line(ax, _COVERED, (less, stds), style, name)
     # Linear about 0, and logarithmic beyond: a score that is far off does not flatten the others.
     ax.set_yscale("symlog", linthresh=0.2, linscale=1)
     low, high = ax.get_ylim()
@@ -218,18 +212,8 @@ def risk_less_msr(rows: Sequence[Row]) -> Figure:
         [0, *shown], ["0", *(number(tick, 1, 1 if abs(tick) < 1 else 0, "+") for tick in shown)]
     )
     ax.yaxis.set_minor_locator(NullLocator())
-    _legend(figure, rows)
-    figure.supxlabel("coverage, %", fontsize=10)
-    figure.supylabel("errors less MSR's, points; log scale from ± 0.2", fontsize=10)
+    legend(figure, list(_drawn(rows)))
     return figure
-
-
-_COVERED = [100 * coverage for coverage in COVERAGES]
-
-
-def _risks(rows: Sequence[Row]) -> list[float]:
-    """Per cent, the mean over runs at each coverage; NaN where there is no row."""
-    return [100 * spread(rows, at("risk", i)).mean for i in range(len(COVERAGES))]
 
 
 def temperature(rows: Sequence[Row]) -> Figure:
@@ -237,14 +221,13 @@ def temperature(rows: Sequence[Row]) -> Figure:
     from matplotlib.ticker import LogLocator, NullLocator
 
     rows = [row for row in rows if row["temperature"]]
-    figure, grid = panels(trainings(rows))
+    x, y = "temperature T, log scale", "AURC × 1000, log scale"
+    figure, grid = panels(values(rows, "training"), x=x, y=y)
     for training, ax in grid:
-        for name in _drawn(rows):
-            own = of(rows, training=training, score=name)
-            if own:
-                places = sorted(own[0]["temperature"], key=float)
-                values = [at("temperature", t) for t in places]
-                _band(ax, [float(t) for t in places], own, values, 1000.0, name, rows)
+        for name, own in _by_score(of(rows, training=training)):
+            places = sorted(own[0]["temperature"], key=float)
+            found = curve(own, [at("temperature", t) for t in places])
+            _band(ax, [float(t) for t in places], found, 1000.0, name, rows)
         ax.set_xscale("log")
         ax.set_yscale("log")
         # At 1, 2 and 5 of every decade: more labels than these stand on each other.
@@ -252,9 +235,7 @@ def temperature(rows: Sequence[Row]) -> Figure:
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(lambda value, _: f"{value:g}")
-    _legend(figure, rows)
-    figure.supxlabel("temperature T, log scale", fontsize=10)
-    figure.supylabel("AURC × 1000, log scale", fontsize=10)
+    legend(figure, list(_drawn(rows)))
     return figure
 
 
@@ -272,13 +253,13 @@ def corruptions(rows: Sequence[Row]) -> Figure:
     for ax, (metric, label) in zip(pair, named, strict=True):
         for i, (name, style) in enumerate(names.items()):
             own = of(rows, score=name)
-            found = [spread(own, at("corruptions", kind, metric)) for kind in kinds]
+            means, stds = curve(own, [at("corruptions", kind, metric) for kind in kinds])
             # Side by side, so that no marker hides another.
             places = [j + 0.8 * ((i + 0.5) / len(names) - 0.5) for j in range(len(kinds))]
             ax.errorbar(
                 places,
-                [100 * f.mean for f in found],
-                [0 if math.isnan(f.std) else 100 * f.std for f in found],
+                [100 * mean for mean in means],
+                [0 if math.isnan(std) else 100 * std for std in stds],
                 fmt=style.marker,
                 color=style.colour,
                 mfc="none" if style.line == STEPPED else style.colour,
@@ -295,34 +276,29 @@ def corruptions(rows: Sequence[Row]) -> Figure:
     pair[1].set_xticks(
         range(len(kinds)), [kind.replace("_", " ") for kind in kinds], rotation=35, ha="right"
     )
-    _legend(figure, rows)
+    legend(figure, list(_drawn(rows)))
     return figure
 
 
 def above(rows: Sequence[Row]) -> Figure:
     """Fig. B.1: AUROC among predictions above a confidence."""
-    figure, grid = panels(trainings(rows))
+    x = "predictions with p above, log scale of 1 − p"
+    figure, grid = panels(values(rows, "training"), x=x, y="AUROC, %")
     ticks: dict[float, str] = {}
     for training, ax in grid:
-        for name in _drawn(rows):
-            own = of(rows, training=training, score=name)
+        for name, own in _by_score(of(rows, training=training)):
             # Up to the last threshold at which every seed has errors left.
-            known = [
-                p
-                for p in (own[0]["above"] if own else ())
-                if all(row["above"][p]["auroc"] is not None for row in own)
-            ]
+            auroc = {p: at("above", p, "auroc") for p in own[0]["above"]}
+            known = [p for p, value in auroc.items() if None not in map(value, own)]
             if known:
                 ticks |= {_nines(float(p)): p if float(p) else "all" for p in known}
-                values = [at("above", p, "auroc") for p in known]
-                _band(ax, [_nines(float(p)) for p in known], own, values, 100.0, name, rows)
+                found = curve(own, [auroc[p] for p in known])
+                _band(ax, [_nines(float(p)) for p in known], found, 100.0, name, rows)
     # Of a band, what is above 100 % says nothing.
     ax.set_ylim(top=min(ax.get_ylim()[1], 101))
     shown = {place: label for place, label in ticks.items() if label in SHOWN_TICKS}
     ax.set_xticks(list(shown), list(shown.values()))
-    _legend(figure, rows)
-    figure.supxlabel("predictions with p above, log scale of 1 − p", fontsize=10)
-    figure.supylabel("AUROC, %", fontsize=10)
+    legend(figure, list(_drawn(rows)))
     return figure
 
 
@@ -337,29 +313,14 @@ def _nines(probability: float) -> float:
 
 def _band(
     ax: Axes,
-    x: list[float],
-    rows: Sequence[Row],
-    values: Sequence[Value],
+    x: Sequence[float],
+    found: tuple[list[float], list[float]],
     factor: float,
     name: str,
     beside: Sequence[Row],
 ) -> None:
     """Mean over runs, and one standard deviation where few scores are beside it."""
     style = _style(name)
-    found = [spread(rows, value) for value in values]
-    means = [factor * f.mean for f in found]
-    ax.plot(
-        x,
-        means,
-        color=style.colour,
-        ls=style.line,
-        marker=style.marker,
-        mfc="none" if style.line == STEPPED else style.colour,
-        ms=4,
-        lw=1.4,
-        label=name,
-    )
-    if len(_drawn(beside)) <= BANDS and len(per_run(rows, values[0])) > 1:
-        low = [factor * (f.mean - f.std) for f in found]
-        high = [factor * (f.mean + f.std) for f in found]
-        ax.fill_between(x, low, high, color=style.colour, alpha=0.12, lw=0)
+    face = "none" if style.line == STEPPED else style.colour
+    few = len(_drawn(beside)) <= BANDS
+    line(ax, x, found, style, name, factor, band=few, marker=style.marker, mfc=face, ms=4)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rrfast.data.splits import chosen
 from rrfast.engine import Engine, logits
-from rrfast.evaluate.division import chosen
 from rrfast.metrics import auroc
 
 if TYPE_CHECKING:
-    from rrfast.evaluate.misd.appraisal import Ground
-    from rrfast.train.batches import Data
+    from rrfast.data.loader import Data
+    from rrfast.evaluate.misd.appraisal import EvaluationData
 
 
-def train_accuracy(on: Ground, train: Data, batch: int) -> float:
+def train_accuracy(on: EvaluationData, train: Data, batch: int) -> float:
     """Of as many training images as there are test images at most, as they are.
 
     Args:
@@ -33,7 +33,7 @@ def train_accuracy(on: Ground, train: Data, batch: int) -> float:
     return torch.cat(right).double().mean().item()
 
 
-def gradient_auroc(on: Ground, batch: int) -> float:
+def gradient_auroc(on: EvaluationData, batch: int) -> float:
     """AUROC of minus ||grad_x (h_y - h_2)||_1 for right predictions, on the test part.
 
     A radius is a margin over that norm: below 1/2, dividing by it makes the margin rank worse.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from rrfast.evaluate.cell import cell, leading
-from rrfast.evaluate.division import PROTOCOLS
+from rrfast._tables import BETTER, COLUMNS, CONVENTION, SHOWN, Block
+from rrfast.data.splits import PROTOCOLS
+from rrfast.evaluate.claims import TRAINED, Claim, Line, claim_blocks, trained
 from rrfast.evaluate.misd.choice import choice, choices, first_block, less_msr
 from rrfast.evaluate.misd.choice import conventions as choice_conventions
-from rrfast.evaluate.misd.claims import LEGEND, claim_blocks, sentences, under_corruption
-from rrfast.evaluate.summary import Row, Value, at, of, spread
-from rrfast.evaluate.trained import LEGEND as TRAINED
-from rrfast.evaluate.trained import Line, trained
-from rrfast.tables import BETTER, COLUMNS, CONVENTION, SHOWN, Block
-from rrfast.train.variant_names import VARIANTS
+from rrfast.evaluate.misd.claims import LEGEND, comparisons, sentences, under_corruption
+from rrfast.evaluate.observations import Row, Value, at, grouped, of, seeds_said, values
+from rrfast.evaluate.tables import Column, Table, Words, broken, metric
+from rrfast.objectives.variant_names import VARIANTS
 
 #: What RAT's Table 2 has a row for: training, and scores of which the first that is there is taken.
 PAPER = (
@@ -51,160 +51,104 @@ SYMBOLS = {"temperature": "T"}
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
     """Every table that there are rows for."""
     rows = result["runs"]
-    trainings = list(dict.fromkeys(row["training"] for row in rows))
-    scores = list(dict.fromkeys(row["score"] for row in rows))
+    trainings = values(rows, "training")
     if len(trainings) == 1:
         yield first_block(rows, trainings[0])
     else:
         yield from choices(rows, trainings)
-    paper = _paper(rows)
-    if paper is not None:
-        yield paper
-    yield from _by_training(rows, trainings, scores) if len(trainings) > 1 else ()
+    yield from _paper(rows)
+    if len(trainings) > 1:
+        yield from less_msr(rows, trainings)
+        for name in SHOWN[:3]:
+            column = metric(name)._replace(higher=name == "auroc")
+            columns = [column._replace(heading=broken(t), where={"training": t}) for t in trainings]
+            title = f"{column.title} by score and training, the best of each training bold"
+            yield Table(title, {"score": "score"}, columns).block(rows)
     yield _networks(rows)
     yield from _trained(rows, "", at)
     corrupted = [row for row in rows if row.get("corruptions")]
     yield from _trained(corrupted, ", mean over the corruptions", under_corruption)
-    yield from claim_blocks(result)
-    yield from _chosen(rows, trainings, scores)
+    yield from claim_blocks(comparisons(result), "than")
+    yield from _chosen(rows, trainings)
 
 
-def _by_training(rows: list[Row], trainings: list[str], scores: list[str]) -> Iterator[Block]:
-    yield from less_msr(rows, trainings)
-    for name in SHOWN[:3]:
-        heading, factor, digits = COLUMNS[name]
-        cells = [
-            [s, *(_cell(of(rows, score=s, training=t), name, factor, digits) for t in trainings)]
-            for s in scores
-        ]
-        best = frozenset(
-            (place, j)
-            for j, training in enumerate(trainings, 1)
-            for place in _best(rows, scores, training, name)
-        )
-        title = f"{' '.join(heading.split())} by score and training, the best of each training bold"
-        yield Block(title, ["score", *(t.replace(" ", "\n", 1) for t in trainings)], cells, 1, best)
-
-
-def _chosen(rows: list[Row], trainings: list[str], scores: list[str]) -> Iterator[Block]:
-    """The hyper-parameters that every score was tested with."""
-    cells = [
-        [score, *(_settings(of(rows, score=score, training=t)) for t in trainings)]
-        for score in scores
-    ]
-    cells = [line for line in cells if set(line[1:]) != {"–"}]
-    if cells:
-        runs = max(len(of(rows, score=scores[0], training=t)) for t in trainings)
-        title = "Hyper-parameters, as tuned" + ", in brackets on how many runs" * (runs > 1)
-        yield Block(title, ["score", *trainings], cells, len(trainings) + 1)
-
-
-def _settings(rows: list[Row]) -> str:
-    """Each value with the number of runs that have it."""
-    names = dict.fromkeys(name for row in rows for name in row["hyperparameters"])
-    said = []
-    for name in names:
-        values = Counter(row["hyperparameters"][name] for row in rows)
-        # None is below all numbers: of MaxLogitPNorm it is MSR.
-        ordered = sorted(values, key=lambda value: -math.inf if value is None else value)
-        counts = [
-            f"{'None' if value is None else f'{value:g}'}" + f" ({values[value]})" * (len(rows) > 1)
-            for value in ordered
-        ]
-        said.append(f"{SYMBOLS.get(name, name)} {', '.join(counts)}")
-    return "; ".join(said) or "–"
+def _paper(rows: list[Row]) -> Iterator[Block]:
+    by = grouped(rows, "training", "score")
+    lines: dict[tuple[Any, ...], list[Row]] = {}
+    for name, candidates in PAPER:
+        there = [(VARIANTS[name], score) for score in candidates if (VARIANTS[name], score) in by]
+        lines |= {key: by[key] for key in there[:1]}
+    if len({training for training, _ in lines}) > 1:
+        columns: list[Column | Words] = [*map(metric, SHOWN), SEEN]
+        keys = {"training": "training", "score": "score"}
+        yield Table("As RAT's Table 2", keys, columns).of_lines(lines)
 
 
 def _networks(rows: list[Row]) -> Block:
     """What is the same for all scores, so of any one of them."""
-    cells = []
-    for training in dict.fromkeys(row["training"] for row in rows):
-        own = of(rows, training=training)
-        own = of(own, score=own[0]["score"])
-        # Not in results of earlier versions, nor without a radius.
-        facts = [
-            cell(own, at("network", key))
-            if all(key in row.get("network", ()) for row in own)
-            else "–"
-            for key in NETWORK
-        ]
-        accuracy = _cell(own, "accuracy", 100.0, 2)
-        cells.append([training, accuracy, *facts, _seen(own[0]["outliers"])])
-    head = ["training", "accuracy\n%", *NETWORK.values(), "outliers\nseen"]
-    return Block("Trainings", head, cells, 1)
+    groups = grouped(rows, "training").values()
+    facts = [Column(head, ("network", name)) for name, head in NETWORK.items()]
+    columns: list[Column | Words] = [metric("accuracy"), *facts, SEEN]
+    any_one = [row for own in groups for row in of(own, score=own[0]["score"])]
+    return Table("Trainings", {"training": "training"}, columns).block(any_one)
 
 
-def _seen(outliers: int | None) -> str:
+def _seen(rows: Sequence[Row]) -> str:
+    outliers = rows[0]["outliers"]
     return "not known" if outliers is None else str(outliers or "–")
+
+
+SEEN = Words("outliers\nseen", _seen)
 
 
 def _trained(rows: list[Row], where: str, value: Callable[[str], Value]) -> Iterator[Block]:
     """Trainings against each other, score by score."""
-    scores = list(dict.fromkeys(row["score"] for row in rows))
-    each = [((score,), of(rows, score=score)) for score in scores]
-    aurc = [Line(words, own, value("aurc"), *COLUMNS["aurc"][1:]) for words, own in each]
+    each = grouped(rows, "score")
+    less = Claim("AURC", "× 1000", *COLUMNS["aurc"][1:])
+    aurc = [Line(words, own, value("aurc"), less) for words, own in each.items()]
     yield from trained(f"AURC × 1000 under the same score{where}", ["score"], aurc)
-    points = [Line(words, own, value("auroc"), higher=True) for words, own in each]
-    if each:
-        points.append(Line(("accuracy",), each[0][1], value("accuracy"), higher=True))
+    more = Claim("AUROC", "points", 100.0, 2, higher=True)
+    points = [Line(words, own, value("auroc"), more) for words, own in each.items()]
+    # It is the same for all scores.
+    first = list(each.values())[:1]
+    points += [Line(("accuracy",), own, value("accuracy"), more) for own in first]
     yield from trained(f"AUROC and accuracy, points{where}", ["score"], points)
 
 
-def _best(rows: list[Row], scores: list[str], training: str, name: str) -> list[int]:
-    """Places of the scores with the best mean; several where they tie."""
-    means = [spread(of(rows, score=s, training=training), at(name)).mean for s in scores]
-    return leading(means, lowest=name != "auroc")
+def _chosen(rows: list[Row], trainings: Sequence[str]) -> Iterator[Block]:
+    """The hyper-parameters that every score was tested with."""
+    tuned = [row for row in rows if row["hyperparameters"]]
+    if tuned:
+        runs = max(map(len, grouped(tuned, "score", "training").values()))
+        title = "Hyper-parameters, as tuned" + ", in brackets on how many runs" * (runs > 1)
+        columns = [Words(t, partial(_settings, training=t)) for t in trainings]
+        yield Table(title, {"score": "score"}, columns, words=len(trainings)).block(tuned)
 
 
-def _paper(rows: list[Row]) -> Block | None:
-    cells = []
-    for name, candidates in PAPER:
-        of_training = of(rows, training=VARIANTS[name])
-        there = {row["score"] for row in of_training}
-        score = next((score for score in candidates if score in there), None)
-        if score is None:
-            continue
-        own = of(of_training, score=score)
-        cells.append([VARIANTS[name], score, *_cells(own), _seen(own[0]["outliers"])])
-    if len({cell[0] for cell in cells}) < 2:
-        return None
-    head = ["training", "score", *(COLUMNS[name][0] for name in SHOWN), "outliers\nseen"]
-    return Block("As RAT's Table 2", head, cells, 2)
-
-
-def _cells(rows: list[Row]) -> list[str]:
-    return [_cell(rows, name, *COLUMNS[name][1:]) for name in SHOWN]
-
-
-def _cell(rows: list[Row], name: str, factor: float, digits: int) -> str:
-    interval = rows[0]["intervals"].get(name) if rows else None
-    return cell(rows, at(name), factor, digits, interval)
+def _settings(rows: Sequence[Row], training: str) -> str:
+    """Each value with the number of runs that have it."""
+    rows, said = of(rows, training=training), []
+    for name in dict.fromkeys(name for row in rows for name in row["hyperparameters"]):
+        counts = Counter(row["hyperparameters"][name] for row in rows)
+        # None is below all numbers: of MaxLogitPNorm it is MSR.
+        ordered = sorted(counts, key=lambda value: -math.inf if value is None else value)
+        told = [
+            f"{'None' if value is None else f'{value:g}'}" + f" ({counts[value]})" * (len(rows) > 1)
+            for value in ordered
+        ]
+        said.append(f"{SYMBOLS.get(name, name)} {', '.join(told)}")
+    return "; ".join(said) or "–"
 
 
 def conventions(result: dict[str, Any]) -> list[str]:
     """What has to be known to read the tables; of one training the score to take before it."""
     rows, options = result["runs"], result["options"]
-    trainings = list(dict.fromkeys(row["training"] for row in rows))
+    trainings = values(rows, "training")
     sentence = choice(rows).sentence if len(trainings) == 1 else ""
-    pairs = {(row["training"], row["seed"]) for row in rows}
-    seeds = sorted(set(Counter(training for training, _ in pairs).values()))
-    splits = {row["split"] for row in rows}
-    several = []
-    if seeds[-1] > 1:
-        counts_of = " or ".join(str(n) for n in seeds if n > 1)
-        each = f", each the mean over {len(splits)} divisions" * (len(splits) > 1)
-        several.append(f"Mean ± standard deviation over {counts_of} training seeds{each}.")
-    alone = "Of a training with one seed: " if seeds[-1] > 1 else ""
-    single = ""
-    if seeds[0] == 1 and len(splits) > 1:
-        single = f"mean ± standard deviation over {len(splits)} divisions of one test set."
-    elif seeds[0] == 1 and options["draws"]:
-        single = (
-            f"in brackets the 95 % interval over {options['draws']} test sets drawn again from "
-            "this one, those without an error or without a right prediction left out."
-        )
-    if single:
-        several.append(alone + single if alone else single[0].upper() + single[1:])
+    again = (
+        "test sets drawn again from this one, those without an error or without a right prediction "
+        "left out"
+    )
     counts = {(r["training"], r["seed"], r["split"]): (r["errors"], r["images"]) for r in rows}
     errors = [errors for errors, _ in counts.values()]
     images = sorted({images for _, images in counts.values()})
@@ -219,10 +163,10 @@ def conventions(result: dict[str, Any]) -> list[str]:
         *([sentence] if sentence else []),
         tested,
         *_chosen_on(rows),
-        *several,
+        *seeds_said(rows, options["draws"], again),
         *choice_conventions(rows, options["draws"]),
-        *([LEGEND] if any(True for _ in claim_blocks(result)) else []),
-        *([TRAINED] if len({row["training"] for row in rows}) > 1 else []),
+        *([LEGEND] if any(True for _ in comparisons(result)) else []),
+        *([TRAINED] if len(trainings) > 1 else []),
         *([GRADIENTS] if any("network" in row for row in rows) else []),
         f"{CONVENTION} {BETTER}",
     ]

@@ -11,8 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rrfast._seeds import Stream, stream
+from rrfast.data.loader import Data, length
+from rrfast.data.splits import Division, Part, divide, tested_on
+from rrfast.data.tasks import Task
 from rrfast.engine import logits
-from rrfast.evaluate.division import Division, Part, divide, tested_on
+from rrfast.evaluate.interval import intervals
+from rrfast.evaluate.ood.curves import EDGES, accuracies, rates
 from rrfast.evaluate.ood.outside import (
     OUTSIDE,
     Wanted,
@@ -27,18 +32,14 @@ from rrfast.metrics import (
     aupr_error,
     aupr_success,
     auroc,
-    bootstrap,
     detection_error,
     fpr_at_tpr,
-    roc_curve,
 )
 from rrfast.metrics.registry import Metric
-from rrfast.scores import ODIN_GRIDS, SCORES, Score
-from rrfast.scores.named import named
+from rrfast.scores import ODIN_GRIDS, Score, predict
+from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
-from rrfast.scores.tuning import best_apart, grid_points, grid_values
-from rrfast.train.batches import Data, length, stream
-from rrfast.train.tasks import Task
+from rrfast.scores.tuning import best_apart, grid_points
 
 #: ODIN §4.3, with what is inside in the place of right predictions; the detection error as its
 #: formula has it, and the least one over all thresholds, as most of its Table 2 (errata 30).
@@ -50,22 +51,13 @@ METRICS: dict[str, Metric] = {
     "aupr_in": aupr_success,
     "aupr_out": aupr_error,
 }
-#: Per cent of what is inside that is accepted, where the accuracy is asked (ODIN Fig. 11).
-ACCEPTED = (50, 60, 70, 80, 85, 90, 95, 98, 99)
-#: False positive rates at which the ROC curve is kept.
-RATES = tuple(i / 100 for i in range(101))
-#: Edges of the bins in which confidences are counted: ACET's App. H has them from 0 to 1.
-EDGES = tuple(i / 50 for i in range(51))
 #: Images that a model is most, or least, sure of whose places are kept (ACET Fig. 2 and 3).
 EXTREMES = 10
 #: Training images by which others are told from them.
 LOOKED_AT = 100
-#: What the random numbers are for, beside those of `rrfast.train.batches`: another draw to tune on
-#: than to test on.
-_TUNE, _TEST = 103, 104
 
 
-class Ground:
+class EvaluationData:
     """A model, what it knows, and what it does not; nothing is made before it is needed.
 
     Args:
@@ -75,7 +67,7 @@ class Ground:
         images: Inside and of each set; None: all of the test set, as `tested_on` gives it.
         batch: Images per forward.
         device: Where.
-        checkpoint: As of `rrfast.evaluate.Subject`.
+        checkpoint: As of `rrfast.evaluate.TrainedModel`.
 
     Raises:
         ValueError: A split is missing or too small, or has fewer than `images`.
@@ -118,7 +110,9 @@ class Ground:
 
     def to_tune(self, name: str) -> Tensor:
         """A set as it is tuned on, whatever `images`: see `to_tune_on`."""
-        return self._set(name, _TUNE, self.division.validation, self.to_tune_on(name))
+        return self._set(
+            name, Stream.OUTSIDE_TUNED, self.division.validation, self.to_tune_on(name)
+        )
 
     def to_tune_on(self, name: str) -> int:
         """How many images of a set are tuned on at most: as many as the validation split has.
@@ -131,9 +125,9 @@ class Ground:
 
     def to_test(self, name: str) -> Tensor:
         """A set as it is tested on: another draw of it."""
-        return self._set(name, _TEST, self.division.test, self.images)
+        return self._set(name, Stream.OUTSIDE_TESTED, self.division.test, self.images)
 
-    def _set(self, name: str, use: int, inside: Part, n: int) -> Tensor:
+    def _set(self, name: str, use: Stream, inside: Part, n: int) -> Tensor:
         # The last one alone: they are large, and asked for one after the other.
         if self._sets.get(use, ("",))[0] != name:
             shape = tuple(inside.data[0][0].shape)
@@ -147,7 +141,7 @@ class Ground:
     def score(self, name: str, point: Point) -> Score:
         """A score at a point, fitted on half of the validation part if it has to be (RAT B.1)."""
         if name not in self._fitted:
-            score = named(name, SCORES)
+            score = score_named(name)
             if not score.fitted:
                 fit, _ = self.division.halves(self.seed)
                 score = score.fit(self.model, fit.batches(self.batch, self.device))
@@ -165,11 +159,11 @@ class Ground:
         """
         if name not in self._grids:
             score, part = self.score(name, {}), self.division.validation
-            if not named(name, SCORES).fitted:
+            if not score_named(name).fitted:
                 _, part = self.division.halves(self.seed)
             points = self.points(name)
             batches = part.batches(self.batch, self.device)
-            values = grid_values(score, self.model, batches, points, "inside")
+            values = predict(self.model, batches, score, points=points, progress=False).confidence
             self._grids[name] = score, points, values
         return self._grids[name]
 
@@ -183,25 +177,18 @@ class Ground:
             key: point for key, point in zip(keys, points, strict=True) if key not in self._inside
         }
         if missing:
-            score, values, right = self.score(name, {}), [], []
-            for x, y in self.division.test.batches(self.batch, self.device):
-                scored = score.measure(self.model, x, [*missing.values()])
-                values.append(scored.values.cpu())
-                right.append((scored.prediction == y).cpu())
-            self._inside |= zip(missing, torch.cat(values, dim=1), strict=True)
-            self._right[name] = torch.cat(right)
+            batches = self.division.test.batches(self.batch, self.device)
+            asked = [*missing.values()]
+            found = predict(self.model, batches, self.score(name, {}), points=asked, progress=False)
+            self._inside |= zip(missing, found.confidence, strict=True)
+            self._right[name] = found.correct
         return torch.stack([self._inside[key] for key in keys]), self._right[name]
 
     def outside(self, name: str, points: Sequence[Point], against: str) -> Tensor:
         """A score on a set, at several points: [P, n], on the CPU."""
+        batches = self.to_test(against).split(self.batch)
         score = self.score(name, {})
-        return torch.cat(
-            [
-                score.measure(self.model, x.to(self.device), points).values.cpu()
-                for x in self.to_test(against).split(self.batch)
-            ],
-            dim=1,
-        )
+        return predict(self.model, batches, score, points=points, progress=False).confidence
 
     def resisted(self, against: str) -> Tensor:
         """Of a set of attacked test images, where the model is right nevertheless: [n] bool."""
@@ -221,7 +208,7 @@ def _digest(data: Data) -> str:
     return f"{length(data)} {hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]}"
 
 
-def tuned(name: str, validation: str, on: Ground) -> dict[str, Any]:
+def tuned(name: str, validation: str, on: EvaluationData) -> dict[str, Any]:
     """The hyper-parameters that tell the validation split best from a set; no other is read.
 
     Returns:
@@ -233,9 +220,8 @@ def tuned(name: str, validation: str, on: Ground) -> dict[str, Any]:
     Source: ODIN §4.4.
     """
     score, points, inside = on.grid(name)
-    outside = grid_values(
-        score, on.model, on.to_tune(validation).split(on.batch), points, "outside"
-    )
+    batches = on.to_tune(validation).split(on.batch)
+    outside = predict(on.model, batches, score, points=points, progress=False).confidence
     found = best_apart(score, points, inside, outside)
     return {
         "hyperparameters": dict(found.best.point),
@@ -254,7 +240,7 @@ def side_by_side(points: Sequence[Point], fpr: Sequence[float]) -> dict[str, lis
     return {**{name: [p[name] for p in points] for name in points[0]}, "fpr": [*fpr]}
 
 
-def within(name: str, point: Point, on: Ground) -> dict[str, Any]:
+def within(name: str, point: Point, on: EvaluationData) -> dict[str, Any]:
     """A score on the test images alone.
 
     Returns:
@@ -277,30 +263,7 @@ def within(name: str, point: Point, on: Ground) -> dict[str, Any]:
     }
 
 
-def accuracies(value: Tensor, correct: Tensor) -> tuple[list[float], list[float]]:
-    """The accuracy of what is accepted, and of what is not, at each of `ACCEPTED`; ties together.
-
-    Example:
-        >>> value = torch.tensor([4.0, 3.0, 2.0, 1.0])
-        >>> accepted, rejected = accuracies(value, torch.tensor([True, True, False, True]))
-        >>> accepted[0], rejected[0], accepted[-1], rejected[-1]
-        (1.0, 0.5, 0.75, nan)
-    """
-    if value.isnan().any():
-        return [math.nan] * len(ACCEPTED), [math.nan] * len(ACCEPTED)
-    n = len(value)
-    # The least number that is at least p % of n, in integers.
-    least = torch.tensor([-(-p * n // 100) for p in ACCEPTED])
-    threshold = value.sort(descending=True).values[least - 1]
-    above = value >= threshold[:, None]
-    found = [
-        ((part & correct).sum(dim=1).double() / part.sum(dim=1)).tolist()
-        for part in (above, ~above)
-    ]
-    return found[0], found[1]
-
-
-def apart(name: str, point: Point, against: str, on: Ground, draws: int) -> dict[str, Any]:
+def apart(name: str, point: Point, against: str, on: EvaluationData, draws: int) -> dict[str, Any]:
     """How well a score tells the test images from a set.
 
     Returns:
@@ -312,14 +275,14 @@ def apart(name: str, point: Point, against: str, on: Ground, draws: int) -> dict
     value, known = joined(inside, outside)
     return {
         **{metric: _metric(metric, value, known) for metric in METRICS},
-        "intervals": _intervals(value, known, draws),
+        "intervals": intervals(METRICS, value, known, draws),
         "nan": int(value.isnan().sum()),
         "mean_outside": outside.double().mean().item(),
         "roc": rates(value, known),
     }
 
 
-def sure(against: str | None, on: Ground) -> dict[str, Any]:
+def sure(against: str | None, on: EvaluationData) -> dict[str, Any]:
     """How sure the model is of a set, by its largest softmax probability; None for the inside.
 
     Returns:
@@ -375,7 +338,7 @@ def _in_order(value: Tensor, *, descending: bool) -> list[int]:
     return places
 
 
-def transferred(points: Sequence[Point], against: str, on: Ground) -> list[float]:
+def transferred(points: Sequence[Point], against: str, on: EvaluationData) -> list[float]:
     """The FPR of ODIN on a set, at each of several points (ODIN Table 3)."""
     return fprs(on.inside("odin", points)[0], on.outside("odin", points, against))
 
@@ -391,34 +354,5 @@ def joined(inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([inside, outside]), known
 
 
-def rates(value: Tensor, known: Tensor) -> list[float]:
-    """The true positive rate at each of `RATES`, straight between thresholds, highest where equal.
-
-    Example:
-        >>> value, known = torch.tensor([2.0, 1.0]), torch.tensor([True, False])
-        >>> set(rates(value, known)), rates(torch.ones(2), known) == list(RATES)
-        ({1.0}, True)
-    """
-    if value.isnan().any():
-        return [math.nan] * len(RATES)
-    curve = roc_curve(value, known, positive="correct")
-    fpr, tpr = (torch.cat([x.new_zeros(1), x.cpu()]) for x in (curve.fpr, curve.tpr))
-    wanted = torch.tensor(RATES, dtype=fpr.dtype)
-    # The last threshold with no more than that, and the next.
-    before = torch.searchsorted(fpr, wanted, right=True) - 1
-    after = (before + 1).clamp(max=len(fpr) - 1)
-    width = fpr[after] - fpr[before]
-    share = torch.where(width > 0, (wanted - fpr[before]) / width, 0.0)
-    found: list[float] = torch.lerp(tpr[before], tpr[after], share).tolist()
-    return found
-
-
 def _metric(name: str, value: Tensor, known: Tensor) -> float:
     return math.nan if value.isnan().any() else METRICS[name](value, known)
-
-
-def _intervals(value: Tensor, known: Tensor, draws: int) -> dict[str, list[float]]:
-    if draws == 0 or value.isnan().any():
-        return {}
-    found = {name: bootstrap(metric, value, known, draws) for name, metric in METRICS.items()}
-    return {name: [interval.low, interval.high] for name, interval in found.items()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, check_logits, check_number
+from rrfast._checks import check_count, check_logits, check_number
 from rrfast.engine import Engine, check_input
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from rrfast.checks import check_count, describe
+from rrfast._checks import check_count, describe
 
 #: Bins of the first of the two passes that find the median.
 BINS = 1 << 16

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrfast.evaluate.ood.appraisal import Ground, fprs, side_by_side
+from rrfast.evaluate.ood.appraisal import EvaluationData, fprs, side_by_side
 from rrfast.scores import ODIN
 from rrfast.scores.score import Point
 
@@ -70,7 +70,7 @@ def best_step(table: Mapping[str, Sequence[Any]]) -> Point:
     return {"temperature": HOT, "eps": min(at_hot)[1]}
 
 
-def effects(against: str, points: Sequence[Point], on: Ground) -> dict[str, Any]:
+def effects(against: str, points: Sequence[Point], on: EvaluationData) -> dict[str, Any]:
     """ODIN at fixed points on a set.
 
     Args:

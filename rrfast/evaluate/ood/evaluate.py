@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,12 +11,15 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from rrfast.checks import check_count, check_once
-from rrfast.evaluate.kept import Kept, of_score
+from rrfast._checks import check_count, check_once
+from rrfast._seeds import Stream
+from rrfast._tables import settings
+from rrfast.evaluate.cache import Cache, of_score
 from rrfast.evaluate.misd import SETS as MISD_SETS
+from rrfast.evaluate.observations import at, ends
 from rrfast.evaluate.ood.appraisal import (
     METRICS,
-    Ground,
+    EvaluationData,
     apart,
     sure,
     transferred,
@@ -30,12 +32,10 @@ from rrfast.evaluate.ood.figures import figures
 from rrfast.evaluate.ood.outside import OUTSIDE, is_collection, is_own, known
 from rrfast.evaluate.ood.scaled_noise import TRIALS, scaled
 from rrfast.evaluate.ood.tables import blocks, conventions, notes
-from rrfast.evaluate.study import Bench, Study, conduct
-from rrfast.evaluate.subject import Subject
-from rrfast.scores import SCORES
-from rrfast.scores.named import named
+from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.trained_model import TrainedModel
+from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
-from rrfast.tables import settings
 
 #: Sets of scores by name: ODIN's Table 2; and those that few passes give.
 SETS = {
@@ -54,7 +54,7 @@ AGAINST = (
 
 
 def evaluate(
-    subjects: Sequence[Subject],
+    trained_models: Sequence[TrainedModel],
     out: Path | str,
     *,
     against: Sequence[str] = AGAINST,
@@ -77,19 +77,21 @@ def evaluate(
     scores, sets or models can be added, and a run that was stopped goes on.
 
     Args:
-        subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
+        trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for ood.json, ood.csv (a row per model, score and set), ood.md and the figures.
         against: Names of sets, see `rrfast.evaluate.ood.OUTSIDE`: "gaussian", "uniform",
             "textures", "noise" (ACET's), "adversarial_noise" and "adversarial_samples" (of eps 0.3
             and 0.1, another one behind a colon), "photos_crop", "photos_resize", "crop:FOLDER",
             "resize:FOLDER", "task:NAME KEY=VALUE".
         validation: The set that is tuned on, none of `against`.
-        scores: Names as of `rrfast.scores.named`. ODIN is tuned over its paper's grid, others over
-            their own.
+        scores: Names as of `rrfast.scores.score_named`. ODIN is tuned over its paper's grid, others
+            over their own.
         images: Test images, and images of each set, or as many as a set has; None: all test images,
-            of CIFAR 10,000. Those that a training held out of the test set to validate on are of it
-            too, though the inside that is tuned on; but not where its best weights are asked. The
-            table says both. What is tuned on is the same whatever `images`.
+            of CIFAR 10,000, as the papers have it. Those that were held out of the test set to
+            validate on are of it too, though T, eps and what is fitted were chosen on them as the
+            inside; but not where best weights are asked, which were chosen on them as well. With a
+            number they are not. The table says which. What is tuned on is the same whatever
+            `images`.
         transfer: Also ODIN tuned on every set in turn (Table 3), on draws of their own.
         diagnostics: Also what ODIN §4.4, §5 and App. F look at: logits, gradients and distances,
             and ODIN, where it is among the scores, at fixed T and eps; and how far noise has to be
@@ -117,9 +119,9 @@ def evaluate(
     Raises:
         ImportError: matplotlib is not installed; scikit-learn or Pillow, where a set needs them.
         OSError: `out` cannot be written.
-        ValueError: There is no subject, score or set; an unknown one, or one twice; a set that is
-            tuned on too; `transfer` without ODIN; `draws` is no integer from 0 on, `batch` or
-            `trials` from 1 on, `images` from 2 to the number of test images; data without a
+        ValueError: There is no trained model, score or set; an unknown one, or one twice; a set
+            that is tuned on too; `transfer` without ODIN; `draws` is no integer from 0 on, `batch`
+            or `trials` from 1 on, `images` from 2 to the number of test images; data without a
             validation or a test split; a set without an image, or of the model's own data; a model
             that is NaN on the images that every score is tuned on.
 
@@ -143,24 +145,19 @@ def evaluate(
         draws,
         batch,
     )
-    return conduct(
+    return run_study(
         STUDY,
-        subjects,
+        trained_models,
         out,
-        partial(_appraised, asked=asked),
+        partial(_evaluated, asked=asked),
         steps=(len(scores) + 1) * (len(against) + 1)
         + transfer * (2 * len(against) + 1)
         + (diagnostics and "odin" in scores) * len(against),
-        options={
-            "images": images,
-            "transfer": transfer,
-            "diagnostics": diagnostics,
-            "trials": trials,
-            "draws": draws,
-            "batch": batch,
-        },
-        # The rest is in the names of the parts. How noise is drawn for an attack goes by batches.
-        depends={"batch": batch},
+        # The others are entries of their own.
+        options=dict(list(asked._asdict().items())[3:]),
+        # The rest is in the names of the parts. How noise is drawn for an attack goes by batches,
+        # and by the numbers of its streams, which have not always been these.
+        depends={"batch": batch, "streams": [int(Stream.OUTSIDE_TUNED), int(Stream.SCALED_NOISE)]},
         asked={"scores": list(scores), "against": list(against), "validation": validation},
         device=device,
         command=command,
@@ -175,7 +172,7 @@ def _check(scores: Sequence[str], against: Sequence[str], validation: str, trans
             raise ValueError(f"{name} must hold at least one name, got none")
         check_once(name, values)
     for score in scores:
-        named(score, SCORES)
+        score_named(score)
     tuned_on = known(validation, "validation")
     sets = [known(name) for name in against]
     for name, one in zip(against, sets, strict=True):
@@ -192,7 +189,7 @@ def _check(scores: Sequence[str], against: Sequence[str], validation: str, trans
 
 
 class _Asked(NamedTuple):
-    """What is asked of every subject."""
+    """What is asked of every model."""
 
     scores: tuple[str, ...]
     against: tuple[str, ...]
@@ -208,74 +205,78 @@ class _Asked(NamedTuple):
 # -------------------------------------------------------------------------------------- one model
 
 
-def _appraised(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
+def _evaluated(context: Context, asked: _Asked) -> list[dict[str, Any]]:
     """The rows of one model."""
-    subject, kept = bench.subject, bench.kept
-    on = Ground(
-        bench.model,
-        bench.task,
-        subject.seed,
+    trained, cache = context.trained, context.cache
+    on = EvaluationData(
+        context.model,
+        context.task,
+        trained.seed,
         asked.images,
         asked.batch,
-        bench.device,
-        subject.checkpoint,
+        context.device,
+        trained.checkpoint,
     )
-    _check_known(subject.data, on, asked)
+    _check_known(trained.data, on, asked)
     who = {
-        "training": subject.training,
-        "outliers": subject.outliers,
-        "seed": subject.seed,
+        "training": trained.training,
+        "outliers": trained.outliers,
+        "seed": trained.seed,
         "split": 0,
     }
     rows: list[dict[str, Any]] = []
     chosen, tables = {}, {}
     for score in asked.scores:
-        found = _tuned(score, asked.validation, on, kept)
+        found = _tuned(score, asked.validation, on, cache)
         chosen[score] = {key: found[key] for key in ("hyperparameters", "validation_fpr")}
         tables[score] = found["table"]
         point = found["hyperparameters"]
         key = f"{of_score(score)} {point}, {on.images} images: inside"
-        said = kept.get(key, partial(within, score, point, on))
-        held = {"shared": on.shared, "left_out": on.left_out}
+        said = cache.get(key, partial(within, score, point, on))
+        held = {
+            "shared": on.shared,
+            "left_out": on.left_out,
+            "checkpoint": trained.checkpoint,
+        }
         inside = {**who, "kind": "inside", "score": score, "set": "inside", **held}
         rows.append(inside | chosen[score] | said)
         if point:
             where = {"kind": "tuning", "score": score, "set": asked.validation}
             rows.append({**who, **where, "table": tables[score]})
-        bench.advance()
+        context.advance()
     everywhere = {}
     for name in (asked.validation, *asked.against) if asked.transfer else ():
-        everywhere[name] = _tuned("odin", name, on, kept)["hyperparameters"]
-        bench.advance()
+        everywhere[name] = _tuned("odin", name, on, cache)["hyperparameters"]
+        context.advance()
     for set_name in (None, *asked.against):
-        said = _set(set_name, on, kept, asked.diagnostics)
+        said = _set(set_name, on, cache, asked.diagnostics)
         rows.append({**who, "kind": "set", "set": set_name or "inside"} | said)
-        bench.advance()
+        context.advance()
         if set_name is None:
             continue
         for score in asked.scores:
             point = chosen[score]["hyperparameters"]
-            said = _apart(score, point, set_name, on, kept, asked.draws)
+            said = _apart(score, point, set_name, on, cache, asked.draws)
             rows.append(
                 {**who, "kind": "score", "score": score, "set": set_name} | chosen[score] | said
             )
-            bench.advance()
+            context.advance()
         if asked.transfer:
-            each = _transferred(set_name, everywhere, on, kept)
+            each = _transferred(set_name, everywhere, on, cache)
             rows += [{**who, "kind": "transfer"} | row for row in each]
-            bench.advance()
+            context.advance()
         if asked.diagnostics and "odin" in asked.scores:
-            said = _effects(set_name, on, kept)
+            said = _effects(set_name, on, cache)
             where = {"kind": "effect", "score": "odin", "set": set_name}
             rows.append({**who, **where, "step": best_step(tables["odin"])} | said)
-            bench.advance()
+            context.advance()
     if asked.diagnostics:
         key = f"{asked.trials} images of uniform noise scaled up"
-        rows.append({**who, "kind": "scaling"} | kept.get(key, partial(scaled, on, asked.trials)))
+        rows.append({**who, "kind": "scaling"} | cache.get(key, partial(scaled, on, asked.trials)))
     return rows
 
 
-def _check_known(data: str, on: Ground, asked: _Asked) -> None:
+def _check_known(data: str, on: EvaluationData, asked: _Asked) -> None:
     """Raise where what the model knows is to be what it does not."""
     own = on.task.undivided().test
     assert own is not None  # `divide` has looked
@@ -287,12 +288,12 @@ def _check_known(data: str, on: Ground, asked: _Asked) -> None:
                 )
 
 
-def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any]:
+def _tuned(score: str, validation: str, on: EvaluationData, cache: Cache) -> dict[str, Any]:
     key = f"{of_score(score)}: every point on {_told(validation, on)}"
     if is_collection(validation):
         key += f", {on.to_tune_on(validation)} images"
     try:
-        found: dict[str, Any] = kept.get(key, partial(tuned, score, validation, on))
+        found: dict[str, Any] = cache.get(key, partial(tuned, score, validation, on))
     except ValueError as error:
         raise ValueError(
             f"{score} cannot be tuned on the validation split against {validation}: {error}. What "
@@ -302,33 +303,29 @@ def _tuned(score: str, validation: str, on: Ground, kept: Kept) -> dict[str, Any
 
 
 def _apart(
-    score: str, point: Point, name: str, on: Ground, kept: Kept, draws: int
+    score: str, point: Point, name: str, on: EvaluationData, cache: Cache, draws: int
 ) -> dict[str, Any]:
     images = f"{on.images} images: against {_told(name, on)}"
     # With the metrics by name: what was kept before there was one of them does not have it.
     key = f"{of_score(score)} {point}, {images}, {draws} draws: {', '.join(METRICS)}"
-    with warnings.catch_warnings():
-        # Of draws with one side alone, which the bootstrap leaves out: of a few images, there are.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        said: dict[str, Any] = kept.get(key, partial(apart, score, point, name, on, draws))
-    return said
+    return cache.get(key, partial(apart, score, point, name, on, draws))  # type: ignore[no-any-return]
 
 
-def _effects(name: str, on: Ground, kept: Kept) -> dict[str, Any]:
+def _effects(name: str, on: EvaluationData, cache: Cache) -> dict[str, Any]:
     points = effect_points(on.points("odin"))
     key = f"{of_score('odin')} at {len(points)} points, {on.images} images: effects against"
-    said: dict[str, Any] = kept.get(f"{key} {_told(name, on)}", partial(effects, name, points, on))
+    said: dict[str, Any] = cache.get(f"{key} {_told(name, on)}", partial(effects, name, points, on))
     return said
 
 
-def _set(name: str | None, on: Ground, kept: Kept, diagnostics: bool) -> dict[str, Any]:
+def _set(name: str | None, on: EvaluationData, cache: Cache, diagnostics: bool) -> dict[str, Any]:
     """What is said of a set whatever the score; None for the inside."""
     key = f"{'inside' if name is None else _told(name, on)}, {on.images} images"
-    said: dict[str, Any] = kept.get(f"{key}: how sure", partial(sure, name, on))
+    said: dict[str, Any] = cache.get(f"{key}: how sure", partial(sure, name, on))
     if not diagnostics:
         return said
     said = said | {
-        "diagnostics": kept.get(
+        "diagnostics": cache.get(
             f"{key}: diagnostics and outputs", lambda: diagnose(on.model, _images(name, on))
         )
     }
@@ -338,10 +335,10 @@ def _set(name: str | None, on: Ground, kept: Kept, diagnostics: bool) -> dict[st
     def far() -> dict[str, float]:
         return distances(torch.cat(list(_images(None, on))), on.to_test(name).to(on.device))
 
-    return said | {"distances": kept.get(f"{key}: distances", far)}
+    return said | {"distances": cache.get(f"{key}: distances", far)}
 
 
-def _images(name: str | None, on: Ground) -> Iterator[Tensor]:
+def _images(name: str | None, on: EvaluationData) -> Iterator[Tensor]:
     """The test images, or those of a set, batch by batch, on the device."""
     if name is None:
         return (x for x, _ in on.division.test.batches(on.batch, on.device))
@@ -349,7 +346,7 @@ def _images(name: str | None, on: Ground) -> Iterator[Tensor]:
 
 
 def _transferred(
-    name: str, chosen: dict[str, Point], on: Ground, kept: Kept
+    name: str, chosen: dict[str, Point], on: EvaluationData, cache: Cache
 ) -> Iterator[dict[str, Any]]:
     """ODIN Table 3: a set, with ODIN as it was chosen on each of the others."""
     keys = {
@@ -357,11 +354,11 @@ def _transferred(
         for point in chosen.values()
     }
     # Most sets choose one of few points, and a point is asked once.
-    missing = {str(p): p for p in chosen.values() if not kept.has(keys[str(p)])}
+    missing = {str(p): p for p in chosen.values() if not cache.has(keys[str(p)])}
     if missing:
         found = transferred([*missing.values()], name, on)
-        kept.put({keys[p]: fpr for p, fpr in zip(missing, found, strict=True)})
-    baseline = _set(name, on, kept, diagnostics=False)["fpr"]
+        cache.put({keys[p]: fpr for p, fpr in zip(missing, found, strict=True)})
+    baseline = _set(name, on, cache, diagnostics=False)["fpr"]
     for other, point in chosen.items():
         if other != name:
             yield {
@@ -369,12 +366,12 @@ def _transferred(
                 "tuned": other,
                 "set": name,
                 "hyperparameters": point,
-                "fpr": kept.get(keys[str(point)]),
+                "fpr": cache.get(keys[str(point)]),
                 "baseline": baseline,
             }
 
 
-def _told(name: str, on: Ground) -> str:
+def _told(name: str, on: EvaluationData) -> str:
     """A set with all that its name leaves open: the whole path of a folder, the default of eps.
 
     Also what is in it, where that is not made here; and the training images, which noise is made
@@ -385,19 +382,6 @@ def _told(name: str, on: Ground) -> str:
     return f"{kind if argument is None else f'{kind}:{argument}'} {stamp} beside {on.trained_on}"
 
 
-def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """A row per model, score and set."""
-    words = ("training", "seed", "score", "set", "hyperparameters", "validation_fpr", "nan")
-    columns = [*words, "mean_outside", *METRICS]
-    yield columns + [f"{metric}_{end}" for metric in METRICS for end in ("low", "high")]
-    for run in runs:
-        if run["kind"] == "score":
-            cells = [run[column] for column in columns]
-            cells[4] = settings(run["hyperparameters"])
-            intervals = [run["intervals"].get(metric, ["", ""]) for metric in METRICS]
-            yield cells + [end for interval in intervals for end in interval]
-
-
 STUDY = Study(
     "ood",
     lambda result: f"Out-of-distribution detection: {', '.join(result['data'])}",
@@ -405,5 +389,11 @@ STUDY = Study(
     blocks,
     notes,
     figures,
-    _cells,
+    {
+        **{name: at(name) for name in ("training", "seed", "score", "set")},
+        "hyperparameters": lambda row: settings(row["hyperparameters"]),
+        **{name: at(name) for name in ("validation_fpr", "nan", "mean_outside", *METRICS)},
+        **ends(METRICS, "intervals"),
+    },
+    {"kind": "score"},
 )

@@ -5,13 +5,24 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, trainings
-from rrfast.evaluate.ood.appraisal import ACCEPTED, EDGES, RATES
+from rrfast.evaluate.drawing import (
+    COLOURS,
+    Drawing,
+    counted,
+    histogram,
+    legend,
+    line,
+    lines,
+    panels,
+    styles,
+)
+from rrfast.evaluate.observations import Row, at, curve, grouped, of, spread, values
+from rrfast.evaluate.ood.curves import ACCEPTED, EDGES, RATES
 from rrfast.evaluate.ood.effects import COLD, HOT, PAPER, THRESHOLDS
 from rrfast.evaluate.ood.resisted import WITHOUT, with_not_resisted
-from rrfast.evaluate.summary import Row, at, of, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,14 +38,14 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     """
     rows: list[Row] = result["runs"]
     scored, sets = of(rows, kind="score"), of(rows, kind="set")
-    names = trainings(rows)
+    names = values(rows, "training")
     for training in names:
         yield Drawing(
             f"roc_{_file(training)}",
             f"ROC curves: {training}",
             "ODIN Fig. 1. Test images accepted against images of the set accepted, mean over "
             "seeds.",
-            roc(of(scored, training=training), "score"),
+            partial(roc, of(scored, training=training), "score"),
         )
     if "msr" in result["scores"] and len(names) > 1:
         yield Drawing(
@@ -42,71 +53,82 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             "ROC curves of MSR by training",
             "ACET App. G. Test images accepted against images of the set accepted, mean over "
             "seeds.",
-            roc([*of(scored, score="msr"), *_not_resisted(sets)], "training"),
+            partial(roc, [*of(scored, score="msr"), *_not_resisted(sets)], "training"),
         )
     yield Drawing(
         "confidence",
         "How sure the trainings are",
         "ACET App. H. Largest softmax probability of the test images and of each set, all seeds "
         "together, log scale.",
-        confidence(sets),
+        partial(confidence, sets),
     )
     yield Drawing(
         "accepted",
         "Right among accepted and rejected test images",
         "ODIN Fig. 11. Accuracy among the test images that a score accepts, and among the others; "
         "mean over seeds.",
-        accepted(of(rows, kind="inside")),
+        partial(accepted, of(rows, kind="inside")),
     )
-    diagnosed = [row for row in sets if "diagnostics" in row]
-    for training in names if diagnosed else ():
-        own = of(diagnosed, training=training)
-        first = of(own, seed=min(row["seed"] for row in own))
-        yield Drawing(
-            f"diagnostics_{_file(training)}",
-            f"Logits and gradients: {training}",
-            f"ODIN Fig. 5 and 7 to 9, of seed {first[0]['seed']}. U1 and U2: first and second "
-            "moment of the largest logit less the others; gradient: L1 norm of that of log S.",
-            explained(first),
-        )
-        if any("outputs" in row["diagnostics"] for row in first):
-            yield Drawing(
-                f"outputs_{_file(training)}",
-                f"The outputs of each class: {training}",
-                f"ODIN Fig. 5 (f, g), of seed {first[0]['seed']}. Logits of one image of each set, "
-                "with a U1 that is in the middle of those of the set.",
-                outputs(first),
-            )
     for training in names:
-        effect, tuning = (
-            [row for row in of(rows, kind=kind, training=training) if row["score"] == "odin"]
-            for kind in ("effect", "tuning")
-        )
-        if tuning:
-            yield Drawing(
-                f"effects_{_file(training)}",
-                f"What the temperature and the step do: {training}",
-                "ODIN Fig. 3 and 4. FPR95 of ODIN on each set, by T without a step, and by the "
-                f"step at T = {COLD:g} and {HOT:g}; mean over seeds. The thick line is what "
-                "tuning looks at: the validation split against the set that is tuned on.",
-                effects(effect, tuning),
-            )
-        if effect:
-            first = of(effect, seed=min(row["seed"] for row in effect))
-            yield Drawing(
-                f"thresholds_{_file(training)}",
-                f"What is accepted, by the threshold: {training}",
-                f"ODIN Fig. 10, of seed {first[0]['seed']}, at T = {PAPER['temperature']:g} and "
-                f"ε = {PAPER['eps']:g}. The share of the test images (TPR, thick) and of each set "
-                "(FPR) above a threshold on the softmax score; dotted, that of 95 % TPR.",
-                thresholds(first),
-            )
+        yield from _of_diagnostics(of(sets, training=training), training)
+    for training in names:
+        yield from _of_odin(of(rows, training=training), training)
     if any("distances" in row for row in sets):
         yield Drawing(
             "distance",
             "FPR95 against distance",
             "ODIN Fig. 2. A marker is a set, a colour a score; mean over seeds.",
-            distance(sets, scored),
+            partial(distance, sets, scored),
+        )
+
+
+def _of_diagnostics(sets: Sequence[Row], training: str) -> Iterator[Drawing]:
+    """Of one training, the first seed of those that were asked."""
+    diagnosed = [row for row in sets if "diagnostics" in row]
+    if not diagnosed:
+        return
+    first = of(diagnosed, seed=min(row["seed"] for row in diagnosed))
+    yield Drawing(
+        f"diagnostics_{_file(training)}",
+        f"Logits and gradients: {training}",
+        f"ODIN Fig. 5 and 7 to 9, of seed {first[0]['seed']}. U1 and U2: first and second "
+        "moment of the largest logit less the others; gradient: L1 norm of that of log S.",
+        partial(explained, first),
+    )
+    if any("outputs" in row["diagnostics"] for row in first):
+        yield Drawing(
+            f"outputs_{_file(training)}",
+            f"The outputs of each class: {training}",
+            f"ODIN Fig. 5 (f, g), of seed {first[0]['seed']}. Logits of one image of each set, "
+            "with a U1 that is in the middle of those of the set.",
+            partial(outputs, first),
+        )
+
+
+def _of_odin(rows: Sequence[Row], training: str) -> Iterator[Drawing]:
+    """What its temperature and its step do on one training."""
+    effect, tuning = (
+        [row for row in of(rows, kind=kind) if row["score"] == "odin"]
+        for kind in ("effect", "tuning")
+    )
+    if tuning:
+        yield Drawing(
+            f"effects_{_file(training)}",
+            f"What the temperature and the step do: {training}",
+            "ODIN Fig. 3 and 4. FPR95 of ODIN on each set, by T without a step, and by the "
+            f"step at T = {COLD:g} and {HOT:g}; mean over seeds. The thick line is what "
+            "tuning looks at: the validation split against the set that is tuned on.",
+            partial(effects, effect, tuning),
+        )
+    if effect:
+        first = of(effect, seed=min(row["seed"] for row in effect))
+        yield Drawing(
+            f"thresholds_{_file(training)}",
+            f"What is accepted, by the threshold: {training}",
+            f"ODIN Fig. 10, of seed {first[0]['seed']}, at T = {PAPER['temperature']:g} and "
+            f"ε = {PAPER['eps']:g}. The share of the test images (TPR, thick) and of each set "
+            "(FPR) above a threshold on the softmax score; dotted, that of 95 % TPR.",
+            partial(thresholds, first),
         )
 
 
@@ -119,66 +141,45 @@ def _file(training: str) -> str:
     return re.sub(r"[^\w]+", "_", training.lower()).strip("_")
 
 
-def _styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and line of each, in the order they come."""
-    return {
-        name: (COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)])
-        for i, name in enumerate(dict.fromkeys(names))
-    }
-
-
 def roc(rows: Sequence[Row], key: str) -> Figure:
     """A panel for each set, a line for each value of `key`."""
-    styles = _styles([row[key] for row in rows])
-    figure, grid = panels(list(dict.fromkeys(row["set"] for row in rows)), 3.2)
-    for name, ax in grid:
-        for line, (colour, dashes) in styles.items():
-            own = of(rows, **{"set": name, key: line})
-            means = [100 * spread(own, at("roc", i)).mean for i in range(len(RATES))]
-            rates = [100 * rate for rate in RATES]
-            ax.plot(rates, means, color=colour, ls=dashes, lw=1.4, label=line)
+    x, numbers = [100 * rate for rate in RATES], [at("roc", i) for i in range(len(RATES))]
+    labels = {"x": "images of the set accepted, %", "y": "test images accepted, %"}
+    figure = lines(rows, "set", key, styles(values(rows, key)), x, numbers, height=3.2, **labels)
+    for ax in figure.axes:
         ax.axhline(95, color="#7F7F7F", lw=0.8, ls=":")
         ax.set_ylim(0, 101)
-    legend(figure)
-    figure.supxlabel("images of the set accepted, %", fontsize=10)
-    figure.supylabel("test images accepted, %", fontsize=10)
     return figure
 
 
 def confidence(rows: Sequence[Row]) -> Figure:
     """A panel for each set, a line for each training."""
-    styles = _styles(trainings(rows))
-    figure, grid = panels(list(dict.fromkeys(row["set"] for row in rows)), 2.8)
+    looks = styles(values(rows, "training"))
+    x, y = "largest softmax probability", "share of the set per bin, %, log scale"
+    figure, grid = panels(values(rows, "set"), 2.8, x=x, y=y)
     for name, ax in grid:
-        for training, (colour, dashes) in styles.items():
-            own = of(rows, set=name, training=training)
-            counts = [sum(row["confidences"][i] for row in own) for i in range(len(EDGES) - 1)]
-            total = max(sum(counts), 1)
-            share = [100 * n / total for n in counts]
-            ax.stairs(share, EDGES, color=colour, ls=dashes, lw=1.3, label=training)
+        for (training,), own in grouped(of(rows, set=name), "training").items():
+            counts = counted(row["confidences"] for row in own)
+            share = [100 * n / max(sum(counts), 1) for n in counts]
+            histogram(ax, EDGES, share, looks[training], training)
         ax.set_yscale("log")
         ax.set_xlim(0, 1)
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     legend(figure)
-    figure.supxlabel("largest softmax probability", fontsize=10)
-    figure.supylabel("share of the set per bin, %, log scale", fontsize=10)
     return figure
 
 
 def accepted(rows: Sequence[Row]) -> Figure:
     """Two panels for each training, of the accepted and of the rejected; a line for each score."""
-    styles = _styles([row["score"] for row in rows])
-    kinds = [(training, key) for training in trainings(rows) for key in ("accepted", "rejected")]
-    figure, grid = panels([f"{training}: {key}" for training, key in kinds], share="col", wide=2)
-    for (training, key), (_, ax) in zip(kinds, grid, strict=True):
-        for score, (colour, dashes) in styles.items():
-            own = of(rows, training=training, score=score)
-            means = [100 * spread(own, at(key, i)).mean for i in range(len(ACCEPTED))]
-            ax.plot(ACCEPTED, means, color=colour, ls=dashes, lw=1.4, label=score)
-    legend(figure)
-    figure.supxlabel("test images accepted (TPR), %", fontsize=10)
-    figure.supylabel("accuracy, %", fontsize=10)
-    return figure
+    parts = [
+        row | {"panel": f"{row['training']}: {part}", "right": row[part]}
+        for row in rows
+        for part in ("accepted", "rejected")
+    ]
+    parts = [row for own in grouped(parts, "training", "panel").values() for row in own]
+    looks, numbers = styles(values(rows, "score")), [at("right", i) for i in range(len(ACCEPTED))]
+    axes = {"x": "test images accepted (TPR), %", "y": "accuracy, %", "share": "col", "wide": 2}
+    return lines(parts, "panel", "score", looks, ACCEPTED, numbers, **axes)
 
 
 #: Panels of the diagnostics: a histogram, or a mean in bins, and the labels of the axes.
@@ -193,14 +194,14 @@ EXPLAINED = {
 
 def explained(rows: Sequence[Row]) -> Figure:
     """A panel for each diagnostic, a line for each set; those of the inside are thick."""
-    styles = _styles([row["set"] for row in rows])
+    looks = styles(values(rows, "set"))
     figure, grid = panels(list(EXPLAINED), share=False)
     for key, ax in grid:
         for row in rows:
             found = row["diagnostics"].get(key)
             if found is None:
                 continue
-            colour, dashes = styles[row["set"]]
+            colour, dashes, _ = looks[row["set"]]
             wide = 2.4 if row["set"] == "inside" else 1.2
             edges = found["edges"]
             middle = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
@@ -227,12 +228,11 @@ def outputs(rows: Sequence[Row]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     found = {row["set"]: row["diagnostics"].get("outputs") for row in rows}
-    figure, grid = panels([name for name, logits in found.items() if logits], 2.6)
+    titles = [name for name, logits in found.items() if logits]
+    figure, grid = panels(titles, 2.6, x="class", y="logit")
     for name, ax in grid:
         ax.bar(range(len(found[name])), found[name], color=COLOURS[1])
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # a class is a whole number
-    figure.supxlabel("class", fontsize=10)
-    figure.supylabel("logit", fontsize=10)
     return figure
 
 
@@ -247,21 +247,20 @@ EFFECTS = {
 def effects(effect: Sequence[Row], tuning: Sequence[Row]) -> Figure:
     """A panel for each of `EFFECTS`, a line for each set; that of the validation set is thick."""
     every = [*tuning, *effect]
-    styles = _styles([row["set"] for row in every])
+    looks = styles(values(every, "set"))
     figure, grid = panels(list(EFFECTS), share=False)
     for title, ax in grid:
         axis, fixed = EFFECTS[title]
-        for name, (colour, dashes) in styles.items():
+        for name, style in looks.items():
             own = of(every, set=name)
             table = own[0]["table"]
-            there = [
-                (table[axis][i], 100 * spread(own, at("table", "fpr", i)).mean)
+            there = {
+                table[axis][i]: at("table", "fpr", i)
                 for i in range(len(table["fpr"]))
                 if all(table[key][i] == value for key, value in fixed.items())
-            ]
-            wide = 2.4 if own[0]["kind"] == "tuning" else 1.2
-            x, y = zip(*sorted(there), strict=True)
-            ax.plot(x, y, marker=".", color=colour, ls=dashes, lw=wide, label=name)
+            }
+            x, wide = sorted(there), 2.4 if own[0]["kind"] == "tuning" else 1.2
+            line(ax, x, curve(own, [there[p] for p in x]), style, name, marker=".", lw=wide)
         if axis == "temperature":
             ax.set_xscale("log")
         else:
@@ -275,48 +274,45 @@ def effects(effect: Sequence[Row], tuning: Sequence[Row]) -> Figure:
 
 def thresholds(rows: Sequence[Row]) -> Figure:
     """One panel: the share above each threshold, of the test images and of each set."""
-    figure, grid = panels([""])
+    figure, grid = panels([""], x="threshold δ on the softmax score", y="accepted, %")
     [(_, ax)] = grid
-    styles = _styles(["inside", *(row["set"] for row in rows)])
+    looks = styles(["inside", *values(rows, "set")])
     known = [row for row in rows if "tpr" in row["thresholds"]]
     for row in known:
         found = row["thresholds"]
         step = (found["high"] - found["low"]) / (THRESHOLDS - 1)
         delta = [found["low"] + i * step for i in range(THRESHOLDS)]
         if row is known[0]:
-            colour, dashes = styles["inside"]
+            colour, dashes, _ = looks["inside"]
             tpr = [100 * share for share in found["tpr"]]
             ax.plot(delta, tpr, color=colour, ls=dashes, lw=2.4, label="inside")
             last = max((d for d, share in zip(delta, tpr, strict=True) if share >= 95), default=0)
             ax.axvline(last, color="#7F7F7F", lw=0.8, ls=":")
-        colour, dashes = styles[row["set"]]
+        colour, dashes, _ = looks[row["set"]]
         fpr = [100 * share for share in found["fpr"]]
         ax.plot(delta, fpr, color=colour, ls=dashes, lw=1.2, label=row["set"])
     ax.locator_params(axis="x", nbins=5)
     ax.set_ylim(-2, 102)
     legend(figure)
-    figure.supxlabel("threshold δ on the softmax score", fontsize=10)
-    figure.supylabel("accepted, %", fontsize=10)
     return figure
 
 
 def distance(sets: Sequence[Row], scored: Sequence[Row]) -> Figure:
     """A panel for each training: FPR95 by MMD, a marker per set in the colour of each score."""
-    names = [name for name in dict.fromkeys(row["set"] for row in sets) if name != "inside"]
-    styles = _styles([row["score"] for row in scored])
-    figure, grid = panels(trainings(sets))
+    names = [name for name in values(sets, "set") if name != "inside"]
+    looks = styles(values(scored, "score"))
+    x, y = "MMD² from the test images", "FPR95, %"
+    figure, grid = panels(values(sets, "training"), x=x, y=y)
     for training, ax in grid:
         for i, name in enumerate(names):
             far = spread(of(sets, training=training, set=name), at("distances", "mmd")).mean
             marker = MARKERS[i % len(MARKERS)]
             ax.plot([], [], marker, color="#7F7F7F", ms=6, ls="", label=name)
-            for score, (colour, _) in styles.items():
+            for score, (colour, *_) in looks.items():
                 own = of(scored, training=training, set=name, score=score)
                 fpr = 100 * spread(own, at("fpr")).mean
                 ax.plot([far], [fpr], marker, color=colour, mfc="none", ms=6, ls="")
-        for score, (colour, _) in styles.items():
+        for score, (colour, *_) in looks.items():
             ax.plot([], [], color=colour, lw=4, label=score)
     legend(figure)
-    figure.supxlabel("MMD² from the test images", fontsize=10)
-    figure.supylabel("FPR95, %", fontsize=10)
     return figure

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rrfast._checks import check_number, meant, words_of
+from rrfast._seeds import Stream, stream
 from rrfast.attacks import PGD
-from rrfast.checks import check_number, meant
 from rrfast.data import (
     Split,
     gaussian_noise,
@@ -26,14 +26,12 @@ from rrfast.data import (
     smoothed_noise,
     uniform_noise,
 )
+from rrfast.data.fingerprint import of_data, of_files
 from rrfast.data.folder import image_files
-from rrfast.evaluate.division import Part
-from rrfast.evaluate.fingerprint import of_data, of_files
-from rrfast.train.batches import Data, length, stream
-from rrfast.train.own_data import runs_foreign_data
-from rrfast.train.recipe import check_name, named_task
-from rrfast.train.recipe_file import parse_options
-from rrfast.train.tasks import TASKS
+from rrfast.data.loader import Data, length
+from rrfast.data.own_data import runs_foreign_data
+from rrfast.data.splits import Part
+from rrfast.data.tasks import TASKS
 
 #: Radius of ACET's adversarial noise; and of its adversarial samples, 0.3 on MNIST.
 NOISE_EPS, SAMPLE_EPS = 0.3, 0.1
@@ -133,7 +131,7 @@ def is_own(name: str, data: str, test: Data) -> bool:
 
     Args:
         name: As of `made`.
-        data: The model's, as `rrfast.evaluate.Subject` has it: its name, and options.
+        data: The model's, as `rrfast.evaluate.TrainedModel` has it: its name, and options.
         test: All of its test set.
     """
     kind, argument = known(name)
@@ -191,7 +189,11 @@ def _eps(argument: str, default: float) -> float:
 
 
 def _task(argument: str) -> dict[str, Any]:
-    words = shlex.split(argument)
+    # Here, and in other functions: what reads options is an extra, which `rrfast report` needs not.
+    from rrfast.train.recipe import check_name
+    from rrfast.train.recipe_file import parse_options
+
+    words = words_of("task", argument)
     name = words[0] if words else ""
     if not runs_foreign_data(name):
         check_name("data", TASKS, name)
@@ -244,7 +246,7 @@ def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
     All of a release: none of them is kept to validate on, where nothing is trained on them. Grey is
     the mean of the channels, as in ACET's grey CIFAR-10.
     """
-    test = named_task(options, 0).undivided().test
+    test = _test_images(options)
     if test is None:
         raise ValueError(f"{options['name']} must have a test split, and has none")
     images = test.x if isinstance(test, Split) else looked_at(test, wanted.n)
@@ -262,7 +264,13 @@ def _files_of(folder: Path) -> str:
 
 
 def _images_of(options: dict[str, Any]) -> str:
-    return of_data(named_task(options, 0).undivided().test)
+    return of_data(_test_images(options))
+
+
+def _test_images(options: dict[str, Any]) -> Data | None:
+    from rrfast.train.recipe import named_task
+
+    return named_task(options, 0).undivided().test
 
 
 def _grey_images_of(options: dict[str, Any]) -> str:
@@ -309,7 +317,9 @@ def _pgd(eps: float, steps: int, loss: str) -> PGD:
 
 
 def _generator(wanted: Wanted, batch: int) -> torch.Generator:
-    return torch.Generator(wanted.device).manual_seed(stream(wanted.seed, batch))
+    return torch.Generator(wanted.device).manual_seed(
+        stream(wanted.seed, Stream.OUTSIDE_ATTACKED, batch)
+    )
 
 
 OUTSIDE: dict[str, Outside] = {

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
-from rrfast.evaluate.summary import Row
-from rrfast.reference import accumulate_dtype
+from rrfast.evaluate.observations import Row
+from rrfast.ops import accumulate_dtype
 
 #: Of 1 / K: the probability from which on the label is predicted, and not named by chance.
 LEAST = 1.01

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from rrfast import ops
+from rrfast._seeds import Stream, stream
 from rrfast.attacks.loss import confidence
 from rrfast.data import uniform_noise
 from rrfast.engine import logits
-from rrfast.evaluate.ood.appraisal import Ground
+from rrfast.evaluate.ood.appraisal import EvaluationData
 from rrfast.evaluate.ood.scaling import confidence_scaling, scaled_up
-from rrfast.train.batches import stream
 
 #: The confidences that scaled noise is to reach, without a box and in it.
 SURE, SURE_IN_BOX, BOX = 0.999, 0.95, (0.0, 1.0)
@@ -21,11 +21,9 @@ SURE, SURE_IN_BOX, BOX = 0.999, 0.95, (0.0, 1.0)
 TRIALS = 10_000
 #: Forwards of the second: fewer than 1 of 100 images are missed by them, against 2,000 factors.
 FORWARDS = 48
-#: What the random numbers are for, beside those of `rrfast.evaluate.ood.appraisal`.
-_SCALE = 105
 
 
-def scaled(on: Ground, trials: int) -> dict[str, Any]:
+def scaled(on: EvaluationData, trials: int) -> dict[str, Any]:
     """How far uniform noise has to be scaled up until the model is sure of it.
 
     Args:
@@ -48,7 +46,7 @@ def scaled(on: Ground, trials: int) -> dict[str, Any]:
     alphas, boxed, at_alpha = [], [], []
     for i, start in enumerate(range(0, trials, on.batch)):
         n = min(on.batch, trials - start)
-        x = uniform_noise(n, shape, seed=stream(on.seed, _SCALE, i)).to(on.device)
+        x = uniform_noise(n, shape, seed=stream(on.seed, Stream.SCALED_NOISE, i)).to(on.device)
         alpha = confidence_scaling(on.model, x, SURE).alpha
         found = confidence_scaling(on.model, x, SURE_IN_BOX, bounds=BOX, budget=FORWARDS).found
         there = scaled_up(x, alpha.log(), ops.channel_bounds(BOX, x))

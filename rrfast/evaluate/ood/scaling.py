@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
+from rrfast._checks import check_budget, check_number
 from rrfast.attacks.loss import confidence as odds_of
-from rrfast.checks import check_budget, check_number
 from rrfast.engine import Engine, check_input
-from rrfast.radius.search import before_probes
-from rrfast.reference import accumulate_dtype, per_channel
+from rrfast.methods.search import before_probes
+from rrfast.ops import accumulate_dtype, per_channel
 
 if TYPE_CHECKING:
     from rrfast.engine import Model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +11,16 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from rrfast._checks import check_count, check_number, check_once, check_one_of
 from rrfast.attacks import ATTACKS
 from rrfast.attacks.autoattack_package import the_package
-from rrfast.checks import check_count, check_number, check_once
-from rrfast.evaluate.division import chosen, tested_on
+from rrfast.data.loader import length
+from rrfast.data.splits import chosen, tested_on
 from rrfast.evaluate.interval import interval
+from rrfast.evaluate.observations import at
 from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.standing import (
-    Ground,
+    EvaluationData,
     correct,
     doubts,
     made,
@@ -29,11 +31,10 @@ from rrfast.evaluate.robust.standing import (
     unpacked,
 )
 from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, notes
-from rrfast.evaluate.study import Bench, Study, conduct
-from rrfast.evaluate.subject import Subject
+from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.metrics import accuracy
-from rrfast.train.batches import length
-from rrfast.train.variant_names import VARIANTS
+from rrfast.objectives.variant_names import VARIANTS
 
 #: What IRAT calls Standard, of which its Fig. 2 to 4 are.
 STANDARD = VARIANTS["pgd_at"]
@@ -42,7 +43,7 @@ PAPER = ("fgsm", "pgd", "cw_pgd", "apgd_ce", "autoattack")
 
 
 def evaluate(
-    subjects: Sequence[Subject],
+    trained_models: Sequence[TrainedModel],
     out: Path | str,
     *,
     attacks: Sequence[str] = PAPER,
@@ -66,7 +67,7 @@ def evaluate(
     attack by attack, with the images that stood, so that attacks, radii and models can be added.
 
     Args:
-        subjects: Trained models with their data, see `rrfast.evaluate.subjects`.
+        trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for robust.json, robust.csv (a row per model, checkpoint and attack), robust.md
             and the figures.
         attacks: Names in `rrfast.attacks.ATTACKS`; default those of the paper, of which
@@ -80,7 +81,7 @@ def evaluate(
             validate on are of it too, CIFAR's 10,000 are all: last weights were chosen on none. Of
             best weights they are left out, and the table says so.
         checkpoints: "last" and "best" weights of trainings' folders, each in tables of its own;
-            () for those that the subjects are.
+            () for those that the trained_models are.
         baseline: A training that all are compared with; None: MAIL where it is, else the first of
             adversarial training, else the first.
         draws: Of the bootstrap for the intervals of single runs; 0 for none.
@@ -90,21 +91,20 @@ def evaluate(
         console: Where to print; default standard output.
 
     Returns:
-        What robust.json holds: as `rrfast.evaluate.study.conduct`, with `attacks`, `baseline`, and
-        `runs`: a row per model, checkpoint, attack and radius, with `best`, by what the best
-        checkpoint was chosen, `accuracy`, its `interval`,
-        `images` and `stood`, the bits of `rrfast.evaluate.robust.standing.packed`; "clean" and
-        "worst" are attacks there, and "clean" has `doubts`, the sentences of
-        `rrfast.attacks.sanity` and, where an attack by gradients has several steps, of
-        `rrfast.attacks.beyond_gradients`, and `r`, IRAT's of Eq. 23, as they are and under
-        PGD-10; of plain adversarial training also `pictured`, what its Fig. 2 to 4 show.
+        What robust.json holds: as `rrfast.evaluate.study.run_study`, with `attacks`, `baseline`,
+        and `runs`: a row per model, checkpoint, attack and radius, with `best`, by what the best
+        checkpoint was chosen, `accuracy`, its `interval`, `images` and `stood`, the bits of
+        `rrfast.evaluate.robust.standing.packed`; "clean" and "worst" are attacks there, and "clean"
+        has `doubts`, the sentences of `rrfast.attacks.sanity` and, where an attack by gradients has
+        several steps, of `rrfast.attacks.beyond_gradients`, and `r`, IRAT's of Eq. 23, as they are
+        and under PGD-10; of plain adversarial training also `pictured`, what its Fig. 2 to 4 show.
 
     Raises:
         ImportError: matplotlib is not installed; or the package autoattack, where it is asked for.
         OSError: `out` cannot be written.
-        ValueError: There is no subject, an unknown attack or one twice, one without labels, a
+        ValueError: There is no trained model, an unknown attack or one twice, one without labels, a
             number out of range, a checkpoint that is not there, a baseline that is no training,
-            data without a test split; and as `conduct`.
+            data without a test split; and as `run_study`.
 
     Cost: 13 forwards and 10 backwards per image; of each attack for each image that is right; 100
     forwards for each image of one batch that stands the attacks by gradients.
@@ -115,14 +115,14 @@ def evaluate(
     _check(attacks, eps, steps, curve, images, draws, batch)
     check_once("checkpoints", checkpoints)
     if checkpoints:
-        subjects = [subject.at(name) for name in checkpoints for subject in subjects]
-    names = list(dict.fromkeys(subject.training for subject in subjects))
-    if baseline is not None and baseline not in names:
-        raise ValueError(f"baseline must be one of {', '.join(names)}, got {baseline!r}")
+        trained_models = [trained.at(name) for name in checkpoints for trained in trained_models]
+    names = list(dict.fromkeys(trained.training for trained in trained_models))
+    if baseline is not None:
+        check_one_of("baseline", baseline, names)
     asked = _Asked(tuple(attacks), eps, steps, tuple(sorted(set(curve))), images, draws, batch)
-    return conduct(
+    return run_study(
         STUDY,
-        subjects,
+        trained_models,
         out,
         partial(_attacked, asked=asked),
         steps=1 + len(asked.pairs()),
@@ -178,7 +178,7 @@ def _baseline(names: Sequence[str]) -> str:
 
 
 class _Asked(NamedTuple):
-    """What is asked of every subject."""
+    """What is asked of every model."""
 
     attacks: tuple[str, ...]
     eps: float
@@ -194,33 +194,33 @@ class _Asked(NamedTuple):
         return list(dict.fromkeys([*table, *(("pgd", radius) for radius in self.curve)]))
 
 
-def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
+def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
     """The rows of one model: clean, every attack, and the worst case of those of the table."""
     for name in asked.attacks:
-        if bench.task.classes < CLASSES.get(name, 2):
+        if context.task.classes < CLASSES.get(name, 2):
             raise ValueError(
-                f"attacks must fit {bench.task.classes} classes, and {name} needs "
+                f"attacks must fit {context.task.classes} classes, and {name} needs "
                 f"{CLASSES[name]}: leave it out"
             )
-    test, left_out = tested_on(bench.task, bench.subject.checkpoint)
+    test, left_out = tested_on(context.task, context.trained.checkpoint)
     part = chosen(test, asked.images)
     images = len(part.places)
     # Of a part of the test set other images were chosen than of all of it.
-    n = f"{images}" if test is bench.task.test else f"{images} of {length(test)}"
+    n = f"{images}" if test is context.task.test else f"{images} of {length(test)}"
 
     def known(told: str, find: Callable[[], Tensor]) -> Tensor:
-        text = bench.kept.get(f"{told} {n}", lambda: packed(find()))
-        bench.advance()
+        text = context.cache.get(f"{told} {n}", lambda: packed(find()))
+        context.advance()
         return unpacked(text, images)
 
-    right = known(CLEAN, partial(correct, bench.model, part, asked.batch, bench.device))
-    on = Ground(bench.model, part, right, bench.subject.seed, bench.device)
-    signs = bench.kept.get(f"signs {n}", partial(doubts, on, asked.batch))
+    right = known(CLEAN, partial(correct, context.model, part, asked.batch, context.device))
+    on = EvaluationData(context.model, part, right, context.trained.seed, context.device)
+    signs = context.cache.get(f"signs {n}", partial(doubts, on, asked.batch))
     measure = partial(margins, on, asked.eps, asked.batch)
-    found = bench.kept.get(f"margins {asked.eps!r} {n}", measure)
-    rows = [_row(bench, CLEAN, 0.0, right, asked.draws) | {"doubts": signs, "r": found["r"]}]
+    found = context.cache.get(f"margins {asked.eps!r} {n}", measure)
+    rows = [_row(context, CLEAN, 0.0, right, asked.draws) | {"doubts": signs, "r": found["r"]}]
     rows[0] |= {"left_out": left_out} if left_out else {}
-    if bench.subject.training == STANDARD:
+    if context.trained.training == STANDARD:
         rows[0]["pictured"] = {name: found[name] for name in ("points", "examples")}
     worst, followed = right.clone(), right.clone()
     by_gradients = {}
@@ -228,7 +228,7 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
         attack = made(name, eps, asked.steps)
         # With its options, those that nobody gave too.
         stood = known(f"{name} {attack!r}", partial(standing, attack, on, asked.batch))
-        rows.append(_row(bench, name, eps, stood, asked.draws))
+        rows.append(_row(context, name, eps, stood, asked.draws))
         if name in asked.attacks and eps == asked.eps:
             worst &= stood
             if name not in OTHERS:
@@ -237,18 +237,18 @@ def _attacked(bench: Bench, asked: _Asked) -> list[dict[str, Any]]:
     if by_gradients:
         key = f"Square after {by_gradients} {asked.eps!r} {n}"
         square = partial(misled, on, followed, asked.eps, asked.batch)
-        rows[0]["doubts"] = signs + bench.kept.get(key, square)
-    return [*rows, _row(bench, WORST, asked.eps, worst, asked.draws)]
+        rows[0]["doubts"] = signs + context.cache.get(key, square)
+    return [*rows, _row(context, WORST, asked.eps, worst, asked.draws)]
 
 
-def _row(bench: Bench, name: str, eps: float, stood: Tensor, draws: int) -> dict[str, Any]:
+def _row(context: Context, name: str, eps: float, stood: Tensor, draws: int) -> dict[str, Any]:
     score = torch.zeros(len(stood))  # the accuracy needs none
     return {
-        "training": bench.subject.training,
-        "seed": bench.subject.seed,
+        "training": context.trained.training,
+        "seed": context.trained.seed,
         "split": 0,
-        "checkpoint": bench.subject.checkpoint,
-        "best": bench.subject.best,
+        "checkpoint": context.trained.checkpoint,
+        "best": context.trained.best,
         "attack": name,
         "eps": eps,
         "images": len(stood),
@@ -258,14 +258,6 @@ def _row(bench: Bench, name: str, eps: float, stood: Tensor, draws: int) -> dict
     }
 
 
-def _cells(runs: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """A row per model, checkpoint, attack and radius."""
-    columns = ["training", "seed", "checkpoint", "attack", "eps", "images", "accuracy"]
-    yield [*columns, "accuracy_low", "accuracy_high"]
-    for run in runs:
-        yield [*(run[column] for column in columns), *(run["interval"] or ["", ""])]
-
-
 STUDY = Study(
     "robust",
     lambda result: f"Accuracy under attack: {', '.join(result['data'])}",
@@ -273,5 +265,10 @@ STUDY = Study(
     blocks,
     notes,
     figures,
-    _cells,
+    {
+        **{name: at(name) for name in ("training", "seed", "checkpoint", "attack", "eps")},
+        **{name: at(name) for name in ("images", "accuracy")},
+        "accuracy_low": at("interval", 0),
+        "accuracy_high": at("interval", 1),
+    },
 )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rrfast.evaluate.drawing import COLOURS, LINES, Drawing, legend, panels, trainings, weights
+from rrfast._tables import number
+from rrfast.evaluate.drawing import COLOURS, Drawing, legend, line, panels, styles, weights
+from rrfast.evaluate.observations import grouped, of, spread, values
 from rrfast.evaluate.robust.tables import (
     ACCURACY,
     CLEAN,
-    checkpoints,
     columns,
+    curve_radii,
+    heading,
     label,
     radius,
     under,
 )
-from rrfast.evaluate.summary import of, spread
-from rrfast.tables import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,15 +36,14 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         "Accuracy under each attack",
         f"IRAT Tables 1 and 5. eps = {radius(result['options']['eps'])}; mean over seeds, and one "
         "standard deviation.",
-        attacks(result),
+        partial(attacks, result),
     )
-    radii = {row["eps"] for row in of(result["runs"], attack="pgd")}
-    if radii - ({result["options"]["eps"]} if "pgd" in result["attacks"] else set()):
+    if curve_radii(result):
         yield Drawing(
             "robust_curve",
             f"Accuracy under {label('pgd', result)} against eps",
             "Mean over seeds, and one standard deviation. At 0 the images as they are.",
-            curve(result),
+            partial(by_radius, result),
         )
 
     pictured = [row for row in of(result["runs"], attack=CLEAN) if "pictured" in row]
@@ -58,12 +59,12 @@ def _of_margins(row: dict[str, Any]) -> Iterator[Drawing]:
         ("robust_margins", 2, "Margin against the label's probability", "true", "margin"),
         ("robust_similarity", 4, "Similarity against the incorrect rate", "rate", "similarity"),
     ):
-        yield Drawing(name, title, f"IRAT Fig. {figure}. {whose}", _scatter(points, x, y))
+        yield Drawing(name, title, f"IRAT Fig. {figure}. {whose}", partial(_scatter, points, x, y))
     yield Drawing(
         "robust_examples",
         "Probabilities and similarity of an unsure and of a sure prediction",
         f"IRAT Fig. 3. The label is red. {whose}",
-        _bars(examples),
+        partial(_bars, examples),
     )
 
 
@@ -77,7 +78,8 @@ AXES = {
 
 
 def _scatter(points: list[dict[str, list[float]]], x: str, y: str) -> Figure:
-    figure, grid = panels(["as they are", "after PGD-10"])
+    titles = ["as they are", "after PGD-10"]
+    figure, grid = panels(titles, x=AXES[x], y=AXES[y])
     for part, (_, ax) in zip(points, grid, strict=True):
         lines = zip(part["true"], part["margin"], part["similarity"], strict=True)
         known = [line for line in lines if None not in line]
@@ -91,20 +93,17 @@ def _scatter(points: list[dict[str, list[float]]], x: str, y: str) -> Figure:
             }
             name = "right" if right else "wrong"
             ax.scatter(values[x], values[y], s=8, color=colour, label=name, lw=0)
-        ax.set_xlabel(AXES[x], fontsize=10)
     legend(figure)
-    figure.supylabel(AXES[y], fontsize=10)
     return figure
 
 
 def _bars(examples: list[dict[str, Any]]) -> Figure:
-    figure, grid = panels([f"c = {number(e['similarity'], 1.0, 2)}" for e in examples])
+    titles = [f"c = {number(example['similarity'], 1.0, 2)}" for example in examples]
+    figure, grid = panels(titles, x="class", y="probability")
     for example, (_, ax) in zip(examples, grid, strict=True):
         colours = [COLOURS[2 if k == example["y"] else 1] for k in range(len(example["p"]))]
         heights = [math.nan if p is None else p for p in example["p"]]
         ax.bar(range(len(heights)), heights, color=colours)
-        ax.set_xlabel("class", fontsize=10)
-    figure.supylabel("probability", fontsize=10)
     return figure
 
 
@@ -112,8 +111,8 @@ def attacks(result: dict[str, Any]) -> Figure:
     """A group of bars for each attack, a bar for each training."""
     from matplotlib.figure import Figure
 
-    order, names = trainings(result["runs"]), columns(result)
-    there = checkpoints(result)
+    order, names = values(result["runs"], "training"), columns(result)
+    there = values(result["runs"], "checkpoint")
     figure = Figure(
         figsize=(max(6.0, 1.5 + 0.2 * len(names) * (len(order) + 1)), 0.6 + 3 * len(there)),
         layout="constrained",
@@ -143,35 +142,25 @@ def attacks(result: dict[str, Any]) -> Figure:
         ax.grid(alpha=0.25, lw=0.6, axis="y")
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[-1].set_xticks(
-        range(len(names)), [label(name, result).replace(" ", "\n") for name in names]
-    )
+    axes[-1].set_xticks(range(len(names)), [heading(name, result) for name in names])
     legend(figure)
     return figure
 
 
-def curve(result: dict[str, Any]) -> Figure:
+def by_radius(result: dict[str, Any]) -> Figure:
     """A line for each training, a panel for each checkpoint."""
-    figure, grid = panels([weights(checkpoint) for checkpoint in checkpoints(result)])
-    for checkpoint, (_, ax) in zip(checkpoints(result), grid, strict=True):
+    there = values(result["runs"], "checkpoint")
+    titles = [weights(checkpoint) for checkpoint in there]
+    figure, grid = panels(titles, x="eps", y="accuracy, %")
+    looks = styles(values(result["runs"], "training"))
+    for checkpoint, (_, ax) in zip(there, grid, strict=True):
         rows = of(result["runs"], checkpoint=checkpoint)
-        for i, training in enumerate(trainings(rows)):
-            own = of(rows, training=training)
-            by_radius = {0.0: of(own, attack=CLEAN)} | {
-                eps: of(own, attack="pgd", eps=eps)
-                for eps in sorted({row["eps"] for row in of(own, attack="pgd")})
-            }
-            found = [spread(part, ACCURACY) for part in by_radius.values()]
-            x, means = list(by_radius), [100 * f.mean for f in found]
-            colour, line = COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)]
-            ax.plot(x, means, marker="o", ms=4, lw=1.4, label=training, color=colour, ls=line)
-            if not math.isnan(found[0].std):
-                low = [100 * (f.mean - f.std) for f in found]
-                high = [100 * (f.mean + f.std) for f in found]
-                ax.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
-            ax.set_xticks(x, [radius(eps) for eps in x])
+        radii = {0.0: CLEAN} | dict.fromkeys(sorted(values(of(rows, attack="pgd"), "eps")), "pgd")
+        for (training,), own in grouped(rows, "training").items():
+            found = [spread(of(own, attack=name, eps=e), ACCURACY) for e, name in radii.items()]
+            both = [f.mean for f in found], [f.std for f in found]
+            line(ax, [*radii], both, looks[training], training, band=True, marker="o", ms=4)
+        ax.set_xticks([*radii], [radius(eps) for eps in radii])
         ax.set_ylim(bottom=0)
     legend(figure)
-    figure.supxlabel("eps", fontsize=10)
-    figure.supylabel("accuracy, %", fontsize=10)
     return figure

@@ -10,23 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import ops
+from rrfast._seeds import Stream, stream
 from rrfast.attacks import ATTACKS, PGD, Square, beyond_gradients, sanity
+from rrfast.data.splits import Part
 from rrfast.engine import logits
-from rrfast.evaluate.division import Part
 from rrfast.objectives import incorrect_rate_correlation
-from rrfast.train.batches import stream
 
 if TYPE_CHECKING:
     from rrfast.attacks import Attack
 
-#: What the random numbers are for, beside those of `rrfast.evaluate.division`.
-_ATTACK = 104
 #: Forwards of the Square that looks for what gradients do not show: a PGD of so many steps has
 #: twice as many passes.
 QUERIES = 100
 
 
-class Ground(NamedTuple):
+class EvaluationData(NamedTuple):
     """A model and the images it is attacked on."""
 
     model: nn.Module
@@ -61,7 +59,7 @@ def stepped(name: str) -> bool:
     return getattr(factory, "func", factory) is PGD and "steps" not in bound
 
 
-def standing(attack: Attack, on: Ground, batch: int) -> Tensor:
+def standing(attack: Attack, on: EvaluationData, batch: int) -> Tensor:
     """[n] bool, on the CPU: right as they are, and after the attack.
 
     Only what is right is attacked: an error as it is needs no attack, and is in every ball.
@@ -74,7 +72,7 @@ def standing(attack: Attack, on: Ground, batch: int) -> Tensor:
     Cost: of the attack, for each image that is right.
     """
     right = on.right.nonzero().squeeze(1)
-    generator = torch.Generator(on.device).manual_seed(stream(on.seed, _ATTACK))
+    generator = torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK))
     wrong = [
         attack(on.model, x, y, generator=generator).wrong
         for x, y in Part(on.part.data, on.part.places[right]).batches(batch, on.device)
@@ -85,7 +83,7 @@ def standing(attack: Attack, on: Ground, batch: int) -> Tensor:
     return left
 
 
-def doubts(on: Ground, batch: int) -> list[str]:
+def doubts(on: EvaluationData, batch: int) -> list[str]:
     """What makes attacks by gradients worth less on this model, by one batch that it is right on.
 
     Cost: 2 forwards, 1 backward for each image of the batch.
@@ -95,7 +93,7 @@ def doubts(on: Ground, batch: int) -> list[str]:
     return [sentence for x, y in batches for sentence in sanity(on.model, x, y)]
 
 
-def misled(on: Ground, stood: Tensor, eps: float, batch: int) -> list[str]:
+def misled(on: EvaluationData, stood: Tensor, eps: float, batch: int) -> list[str]:
     """Whether a few queries find errors where attacks by gradients found none, by one batch.
 
     Nothing is said of inputs that are no images, which Square does not take.
@@ -121,7 +119,7 @@ def misled(on: Ground, stood: Tensor, eps: float, batch: int) -> list[str]:
 SHOWN = 200
 
 
-def margins(on: Ground, eps: float, batch: int) -> dict[str, Any]:
+def margins(on: EvaluationData, eps: float, batch: int) -> dict[str, Any]:
     """What IRAT's margin is made of: of the images as they are, and after PGD-10.
 
     Returns:
@@ -158,9 +156,11 @@ def _rounded(values: Tensor) -> list[float | None]:
     return [None if math.isnan(value) else round(value, 4) for value in values.tolist()]
 
 
-def _as_they_are_and_attacked(on: Ground, eps: float, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+def _as_they_are_and_attacked(
+    on: EvaluationData, eps: float, batch: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Logits of the images as they are, after PGD-10, and the labels."""
-    generator = torch.Generator(on.device).manual_seed(stream(on.seed, _ATTACK))
+    generator = torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK))
     attack = PGD(eps=eps, steps=10, keep="last")
     clean, attacked, labels = [], [], []
     for x, y in on.part.batches(batch, on.device):

@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rrfast.evaluate.cell import cell, difference, leading
-from rrfast.evaluate.drawing import trainings, weights
-from rrfast.evaluate.summary import Paired, Row, at, fewer, of, paired, runs_of, spread
-from rrfast.tables import Block, number
-from rrfast.train.variant_names import PRINTED
+from rrfast._tables import Block, number
+from rrfast.evaluate.claims import RULE, Claim, Comparison, compared, difference_block
+from rrfast.evaluate.drawing import weights
+from rrfast.evaluate.observations import (
+    Row,
+    at,
+    fewer_images,
+    grouped,
+    of,
+    seeds_said,
+    spread,
+    values,
+)
+from rrfast.evaluate.tables import Column, Table
+from rrfast.objectives.variant_names import PRINTED
 
 #: What stands in the place of an attack: none, and all of them.
 CLEAN, WORST = "clean", "worst"
@@ -34,7 +43,7 @@ LABELS = {
     "autoattack_package": "AA",
     WORST: "Worst case",
 }
-MARKS = "✗·✓"
+LESS = Claim("Accuracy less that of another training", "points", digits=2, higher=True)
 #: What the name of a training ends with that IRAT's margin reweighting was added to.
 ADDED = " + reweighting"
 ACCURACY = at("accuracy")
@@ -64,83 +73,70 @@ def radius(eps: float) -> str:
     return f"{steps}/255" if whole else f"{eps:g}"
 
 
-def checkpoints(result: dict[str, Any]) -> list[str]:
-    """Those that there are, in their order."""
-    return list(dict.fromkeys(row["checkpoint"] for row in result["runs"]))
+def heading(name: str, result: dict[str, Any]) -> str:
+    """An attack as a column is called: PGD-100 and the like break where it would be too wide."""
+    return label(name, result).replace(" ", "\n")
+
+
+def where(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """What the rows of a column have."""
+    return {"attack": name, "eps": 0.0 if name == CLEAN else result["options"]["eps"]}
 
 
 def under(result: dict[str, Any], checkpoint: str, name: str) -> list[Row]:
     """The rows of a column."""
-    eps = 0.0 if name == CLEAN else result["options"]["eps"]
-    return of(result["runs"], checkpoint=checkpoint, attack=name, eps=eps)
+    return of(result["runs"], checkpoint=checkpoint, **where(name, result))
+
+
+def curve_radii(result: dict[str, Any]) -> list[float]:
+    """Those of PGD; none where the only one is a column of its own."""
+    radii = sorted(values(of(result["runs"], attack="pgd"), "eps"))
+    alone = [result["options"]["eps"]] if "pgd" in result["attacks"] else []
+    return radii if set(radii) - set(alone) else []
 
 
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
     """Every table that there are rows for."""
-    names, eps = columns(result), radius(result["options"]["eps"])
-    # PGD-100 and the like break where the table would be too wide.
-    head = ["training", *(label(name, result).replace(" ", "\n") for name in names)]
-    for checkpoint in checkpoints(result):
-        order = trainings(of(result["runs"], checkpoint=checkpoint))
-        cells, best = [[training] for training in order], set()
-        for j, name in enumerate(names, 1):
-            own = [of(under(result, checkpoint, name), training=t) for t in order]
-            for line, rows in zip(cells, own, strict=True):
-                interval = rows[0]["interval"] if len(rows) == 1 else []
-                # A second digit is far within an interval, and seven columns fill a terminal.
-                digits = 1 if interval else 2
-                line.append(cell(rows, ACCURACY, digits=digits, interval=interval))
-            means = [spread(rows, ACCURACY).mean for rows in own]
-            best |= {(i, j) for i in leading(means)}
-        title = f"Accuracy under attack %, eps = {eps}, {weights(checkpoint)}"
-        yield Block(title, head, cells, 1, frozenset(best))
-    for checkpoint in checkpoints(result):
-        yield from _differences(result, checkpoint, head)
-    yield from _curve(result)
-
-
-def _differences(result: dict[str, Any], checkpoint: str, head: list[str]) -> Iterator[Block]:
-    found = compared(result, checkpoint)
-    cells = [
-        [*pair, *(difference(found[(*pair, name)], MARKS) for name in columns(result))]
-        for pair in dict.fromkeys((ours, theirs) for ours, theirs, _ in found)
+    rows = [row | {"intervals": {"accuracy": row["interval"]}} for row in result["runs"]]
+    eps, there = radius(result["options"]["eps"]), values(rows, "checkpoint")
+    by_attack = [
+        # A second digit is far within an interval, and seven columns fill a terminal.
+        Column(heading(name, result), "accuracy", 100.0, 2, True, where(name, result), False, 1)
+        for name in columns(result)
     ]
-    if cells:
-        title = f"Accuracy less that of another training, points, {weights(checkpoint)}"
-        yield Block(title, [head[0], "less", *head[1:]], cells, 2)
+    for checkpoint in there:
+        title = f"Accuracy under attack %, eps = {eps}, {weights(checkpoint)}"
+        table = Table(title, {"training": "training"}, by_attack)
+        yield table.block(of(rows, checkpoint=checkpoint))
+    for checkpoint in there:
+        if found := differences(result, checkpoint):
+            title = f"{LESS.sentence}, {LESS.unit}, {weights(checkpoint)}"
+            yield difference_block(title, ["training", "less"], found)
+    if radii := curve_radii(result):
+        by_radius = [Column(radius(eps), "accuracy", where={"eps": eps}) for eps in radii]
+        for checkpoint in there:
+            title = f"Accuracy under {label('pgd', result)} %, by eps, {weights(checkpoint)}"
+            table = Table(title, {"training": "training"}, by_radius)
+            yield table.block(of(rows, checkpoint=checkpoint, attack="pgd"))
 
 
-def compared(result: dict[str, Any], checkpoint: str) -> dict[tuple[str, str, str], Paired]:
-    """One training less another with the same seeds, by both and the attack.
+def differences(result: dict[str, Any], checkpoint: str) -> list[Comparison]:
+    """One training less another with the same seeds, under every attack; `group` names it.
 
     Every training less the baseline, and one that IRAT's margin was added to less what it was added
     to: the arrows of IRAT's Tables 1 and 2. One with the printed signs less the same with ours.
     """
-    order, found = trainings(of(result["runs"], checkpoint=checkpoint)), {}
-    pairs = [(t, result["baseline"]) for t in order]
+    order = values(of(result["runs"], checkpoint=checkpoint), "training")
+    pairs = [(t, result["baseline"]) for t in order if t != result["baseline"]]
     for end in (ADDED, PRINTED):
         pairs += [(t, t.removesuffix(end)) for t in order if t.endswith(end)]
-    for ours, theirs in dict.fromkeys(pairs):
+    found: list[Comparison] = []
+    for pair in dict.fromkeys(pairs):
         for name in columns(result):
             rows = under(result, checkpoint, name)
-            one, other = of(rows, training=ours), of(rows, training=theirs)
-            if ours != theirs and one and runs_of(one) == runs_of(other):
-                found[ours, theirs, name] = paired(one, other, ACCURACY)
+            both = of(rows, training=pair[0]), of(rows, training=pair[1])
+            found += compared(LESS, pair, heading(name, result), both, ACCURACY, group=name)
     return found
-
-
-def _curve(result: dict[str, Any]) -> Iterator[Block]:
-    for checkpoint in checkpoints(result):
-        rows = of(result["runs"], checkpoint=checkpoint, attack="pgd")
-        radii = sorted({row["eps"] for row in rows})
-        # One that is a column of its own needs no other table.
-        if set(radii) - ({result["options"]["eps"]} if "pgd" in result["attacks"] else set()):
-            cells = [
-                [t, *(cell(of(rows, training=t, eps=eps), ACCURACY) for eps in radii)]
-                for t in trainings(rows)
-            ]
-            title = f"Accuracy under {label('pgd', result)} %, by eps, {weights(checkpoint)}"
-            yield Block(title, ["training", *map(radius, radii)], cells, 1)
 
 
 def conventions(result: dict[str, Any]) -> list[str]:
@@ -152,12 +148,13 @@ def conventions(result: dict[str, Any]) -> list[str]:
         "are and after the attack, in per cent, higher is better; the worst case: after every "
         "attack of the table."
     )
-    lines = [what, *fewer(result), *_runs(result)]
-    if any(compared(result, checkpoint) for checkpoint in checkpoints(result)):
+    again = "test sets drawn again from this one"
+    seeds = seeds_said(rows, result["options"]["draws"], again)
+    lines = [what, *fewer_images(result), *seeds]
+    if any(differences(result, checkpoint) for checkpoint in values(rows, "checkpoint")):
         lines.append(
-            "Differences: mean ± standard error over seeds. ✓ above and ✗ below: 0 is outside the "
-            "95 % interval of Student's t, as it is in one of twenty comparisons without a "
-            "difference; · undecided, as a single training seed always is."
+            f"Differences: mean ± standard error over seeds. ✓ above and ✗ below: {RULE}, as a "
+            "single training seed always is."
         )
     if "autoattack" in result["attacks"]:
         lines.append(
@@ -200,55 +197,42 @@ def notes(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _runs(result: dict[str, Any]) -> Iterator[str]:
-    pairs = {(row["training"], row["seed"]) for row in result["runs"]}
-    seeds = sorted(set(Counter(training for training, _ in pairs).values()))
-    if seeds[-1] > 1:
-        counts = " or ".join(str(n) for n in seeds if n > 1)
-        yield f"Mean ± standard deviation over {counts} training seeds."
-    if seeds[0] == 1 and result["options"]["draws"]:
-        yield (
-            "Of a training with one seed: in brackets the 95 % interval over "
-            f"{result['options']['draws']} test sets drawn again from this one."
-        )
-
-
 def _side_by_side(result: dict[str, Any]) -> Iterator[str]:
     """Which trainings differ from the baseline under PGD, under AutoAttack, and in the worst case.
 
     IRAT's Table 1: what raises MAIL under PGD lowers it under AutoAttack.
     """
-    names = [
-        n for n in (CLEAN, "pgd", "autoattack", "autoattack_package", WORST) if n in columns(result)
-    ]
-    said = []
-    for checkpoint in checkpoints(result):
-        found = compared(result, checkpoint)
-        for name, other in itertools.product(names, dict.fromkeys(pair[1] for pair in found)):
-            own = {pair[0]: found[pair] for pair in found if pair[1:] == (other, name)}
-            parts = []
-            for verdict, word in ((1, "above"), (-1, "below"), (0, "undecided")):
-                listed = ", ".join(t for t, d in own.items() if d.verdict == verdict)
-                parts += [f"{word} {listed}"] * bool(listed)
-            said.append(
-                f"{label(name, result)}, {weights(checkpoint)}, against {other}: "
-                f"{'; '.join(parts)}."
-            )
-    yield from said
+    shown = (CLEAN, "pgd", "autoattack", "autoattack_package", WORST)
+    for checkpoint in values(result["runs"], "checkpoint"):
+        found = differences(result, checkpoint)
+        others = dict.fromkeys(one.row[1] for one in found)
+        for name, other in itertools.product(shown, others):
+            own = [one for one in found if (one.group, one.row[1]) == (name, other)]
+            told = {
+                word: ", ".join(one.row[0] for one in own if one.confirmed == verdict)
+                for verdict, word in ((1, "above"), (-1, "below"), (0, "undecided"))
+            }
+            if own:
+                parts = "; ".join(f"{word} {names}" for word, names in told.items() if names)
+                yield f"{label(name, result)}, {weights(checkpoint)}, against {other}: {parts}."
+
+
+def _means(result: dict[str, Any], checkpoint: str, name: str) -> dict[str, float]:
+    """The accuracy of every training in a column."""
+    groups = grouped(under(result, checkpoint, name), "training")
+    return {training: spread(own, ACCURACY).mean for (training,), own in groups.items()}
 
 
 def _overestimated(result: dict[str, Any]) -> Iterator[str]:
     """What PGD alone would report too much."""
     if "pgd" not in result["attacks"] or len(result["attacks"]) < 2:
         return
-    for checkpoint in checkpoints(result):
-        pgd, worst = (under(result, checkpoint, name) for name in ("pgd", WORST))
-        more = {
-            t: spread(of(pgd, training=t), ACCURACY).mean
-            - spread(of(worst, training=t), ACCURACY).mean
-            for t in trainings(pgd)
-        }
-        listed = ", ".join(f"{t} {number(value, 100.0, 2)}" for t, value in more.items())
+    for checkpoint in values(result["runs"], "checkpoint"):
+        worst = _means(result, checkpoint, WORST)
+        listed = ", ".join(
+            f"{training} {number(mean - worst[training], 100.0, 2)}"
+            for training, mean in _means(result, checkpoint, "pgd").items()
+        )
         yield (
             f"So many points of all images stand {label('pgd', result)} and not another attack "
             f"({weights(checkpoint)}): {listed}."
@@ -257,11 +241,11 @@ def _overestimated(result: dict[str, Any]) -> Iterator[str]:
 
 def _together(result: dict[str, Any]) -> Iterator[str]:
     """How IRAT's similarity c goes with the incorrect rate."""
-    for checkpoint in checkpoints(result):
+    for checkpoint in values(result["runs"], "checkpoint"):
         rows = [row for row in under(result, checkpoint, CLEAN) if "r" in row]
         said = []
-        for training in trainings(rows):
-            pairs = zip(*(row["r"] for row in of(rows, training=training)), strict=True)
+        for (training,), own in grouped(rows, "training").items():
+            pairs = zip(*(row["r"] for row in own), strict=True)
             said.append(f"{training} {' and '.join(map(_between, pairs))}")
         if said:
             yield (
@@ -284,13 +268,10 @@ def _masked(result: dict[str, Any]) -> Iterator[str]:
                 f"Warning: {row['training']}, seed {row['seed']}, {weights(row['checkpoint'])}: "
                 f"{sentence}"
             )
-    for checkpoint in checkpoints(result):
-        single, many = (under(result, checkpoint, name) for name in ("fgsm", "pgd"))
-        for training in trainings(single):
-            one, all_of = (
-                spread(of(rows, training=training), ACCURACY).mean for rows in (single, many)
-            )
-            if not math.isnan(all_of) and one < all_of:
+    for checkpoint in values(result["runs"], "checkpoint"):
+        many = _means(result, checkpoint, "pgd")
+        for training, one in _means(result, checkpoint, "fgsm").items():
+            if one < many.get(training, math.nan):
                 yield (
                     f"Warning: {training}, {weights(checkpoint)}, is less accurate under FGSM "
                     f"than under {label('pgd', result)}: its gradients may lead nowhere, and "

@@ -1,0 +1,123 @@
+// The ops by the launchers of csrc/kernels: the backend for CUDA, on a stream that `Stream` gives
+// for a tensor, and checks the status of every launch.
+#pragma once
+
+#include "../kernels/launch.h"
+#include "ops.h"
+
+namespace rrfast {
+
+template <class Stream>
+class Launchers {
+public:
+    explicit Launchers(const Tensor& tensor) : stream_(tensor) {}
+
+    template <class T>
+    void direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
+                        index_t* prediction, accumulate_t<T>* margin, T* seed,
+                        index_t* runner_up) const {
+        if (has_rows(samples, classes)) {
+            check(cuda::direction_seed(logits, samples, classes, temperature, prediction, margin,
+                                       seed, runner_up, stream_));
+        }
+    }
+
+    template <class T, class A>
+    void fgsm_step(const T* x, const T* grad, const A* step, const Channels<A>& channels,
+                   index_t samples, index_t elements, T* perturbed, std::int8_t* direction) const {
+        if (samples * elements > 0) {
+            check(cuda::fgsm_step(x, grad, step, channels, samples, elements, perturbed, direction,
+                                  stream_));
+        }
+    }
+
+    template <class T, class A>
+    void perturb(const T* x, const std::int8_t* direction, const A* step,
+                 const Channels<A>& channels, index_t samples, index_t elements,
+                 T* perturbed) const {
+        if (samples * elements > 0) {
+            check(
+                cuda::perturb(x, direction, step, channels, samples, elements, perturbed, stream_));
+        }
+    }
+
+    template <class T, class A>
+    void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
+                       index_t classes, double alpha, A* radius, index_t* rival) const {
+        if (has_rows(samples, classes)) {
+            check(cuda::linear_radius(h0, h1, prediction, samples, classes, alpha, radius, rival,
+                                      stream_));
+        }
+    }
+
+    template <class T, class A>
+    void bisection_step_(const T* logits, const index_t* prediction, index_t samples,
+                         index_t classes, A* lower, A* upper, A* radius, index_t* rival) const {
+        if (has_rows(samples, classes)) {
+            check(cuda::bisection_step_(logits, prediction, samples, classes, lower, upper, radius,
+                                        rival, stream_));
+        }
+    }
+
+    template <class T, class A>
+    void search_step_(const T* logits, const index_t* prediction, index_t samples, index_t classes,
+                      double nudge, A* state, index_t* rival) const {
+        if (has_rows(samples, classes)) {
+            check(cuda::search_step_(logits, prediction, samples, classes, nudge, state, rival,
+                                     stream_));
+        }
+    }
+
+    template <class T>
+    void rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
+                     bool* correct) const {
+        if (has_rows(samples, classes)) {
+            check(cuda::rat_correct(logits, labels, samples, classes, correct, stream_));
+        }
+    }
+
+    template <class T, class A>
+    void rat_perturb(const T* x, const T* grad, const bool* correct, A eps_correct, A eps_wrong,
+                     const Channels<A>& channels, index_t samples, index_t elements,
+                     T* perturbed) const {
+        if (samples * elements > 0) {
+            check(cuda::rat_perturb(x, grad, correct, eps_correct, eps_wrong, channels, samples,
+                                    elements, perturbed, stream_));
+        }
+    }
+
+    template <class T, class A>
+    void plane_distance(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
+                        index_t samples, index_t elements, A* distance) const {
+        if (samples > 0) {
+            check(cuda::plane_distance(x, normal, gap, channels, samples, elements, distance,
+                                       stream_));
+        }
+    }
+
+    template <class T, class A>
+    void probability_margin(const T* logits, const index_t* labels, index_t samples,
+                            index_t classes, A* margin, A* top2_ratio, A* similarity,
+                            A* entropy) const {
+        if (has_rows(samples, classes)) {
+            check(cuda::probability_margin(logits, labels, samples, classes, margin, top2_ratio,
+                                           similarity, entropy, stream_));
+        }
+    }
+
+private:
+    // The kernels count classes in 32 bits, of which one value is no class.
+    static bool has_rows(index_t samples, index_t classes) {
+        STD_TORCH_CHECK(classes < index_t(0xffffffff),
+                        "logits must have fewer than 2^32 - 1 classes on CUDA");
+        return samples > 0;
+    }
+    static void check(cudaError_t status) {
+        STD_TORCH_CHECK(status == cudaSuccess,
+                        "CUDA kernel launch failed: ", cudaGetErrorString(status));
+    }
+
+    Stream stream_;
+};
+
+}  // namespace rrfast

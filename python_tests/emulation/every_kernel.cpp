@@ -1,0 +1,389 @@
+// Every launcher of csrc/kernels against the CPU's kernels, on random arguments: every element
+// type, rows and images of every length, unaligned, NaN, infinities, ties, channels. Knows no
+// torch, so that it serves the emulator here, and NVIDIA's compute-sanitizer on a GPU.
+//
+//     every_kernel [--seed S] [--seconds T | --cases N] [OP...]
+//     every_kernel --huge          tensors of more than 2^31 and 2^32 elements
+//
+// Case number i of seed S is case 0 of seed S + i. A failure prints its seed and sets the status.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "arguments.h"
+#include "csrc/cpu/kernels.h"
+#include "huge.h"
+
+using namespace rrfast;
+
+namespace {
+
+std::string text(const Rows& r) {
+    return std::to_string(r.samples) + " x " + std::to_string(r.classes);
+}
+std::string text(const Images& shape) {
+    return std::to_string(shape.samples) + " x " + std::to_string(shape.channels) + " x " +
+           std::to_string(shape.places) + (shape.channels_last ? ", channels last" : "");
+}
+
+template <class T>
+std::string direction_seed(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Rows r = rows(draw);
+    const double temperature = draw.of({1.0, 0.2, 1000.0, 0.0, 2.5});
+    const Tensor<T> h(narrowed<T>(logits(draw, r)), draw.shift());
+    const Tensor<index_t> prediction(untouched<index_t>(r.samples), 0), second(prediction.host, 0);
+    const Tensor<A> margin(untouched<A>(r.samples), 0);
+    const Tensor<T> seed(untouched<T>(r.samples * r.classes), draw.shift());
+    expect_success(
+        cuda::direction_seed(h.device(), r.samples, r.classes, temperature, prediction.device(),
+                             margin.device(), seed.device(), second.device(), nullptr),
+        "launch");
+    auto p = prediction.host, s = second.host;
+    auto m = margin.host;
+    auto q = seed.host;
+    cpu::kernels<T>().direction_seed(h.host.data(), 0, r.samples, r.classes, temperature, p.data(),
+                                     m.data(), q.data(), s.data());
+    expect_same("prediction", prediction, p);
+    expect_same("runner_up", second, s);
+    expect_equal("margin", margin, m);
+    // The bound that TestDirectionSeed.tolerance derives.
+    const double additions = r.classes < 128 ? r.classes : 64 + r.classes / 512;
+    expect_close("seed", seed, q,
+                 2 * (4 + additions) * kUnit<A> + (sizeof(T) == 2 ? 2 * kUnit<T> : 0));
+    return text(r) + ", T = " + std::to_string(temperature);
+}
+
+template <class T>
+std::string linear_radius(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Rows r = rows(draw);
+    const std::vector<double> clean = logits(draw, r);
+    const Tensor<T> h0(narrowed<T>(clean), draw.shift());
+    const Tensor<T> h1(narrowed<T>(logits(draw, r)), draw.shift());
+    const Tensor<index_t> y(labels(draw, r, clean), 0);
+    const Tensor<A> radius(untouched<A>(r.samples), 0);
+    const Tensor<index_t> rival(untouched<index_t>(r.samples), 0);
+    const double alpha = draw.of({0.01, 1.0});
+    expect_success(cuda::linear_radius(h0.device(), h1.device(), y.device(), r.samples, r.classes,
+                                       alpha, radius.device(), rival.device(), nullptr),
+                   "launch");
+    auto expected = radius.host;
+    auto who = rival.host;
+    cpu::kernels<T>().linear_radius(h0.host.data(), h1.host.data(), y.host.data(), 0, r.samples,
+                                    r.classes, alpha, expected.data(), who.data());
+    expect_same("radius", radius, expected);
+    expect_same("rival", rival, who);
+    return text(r);
+}
+
+template <class T>
+std::string bisection_step(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Rows r = rows(draw);
+    const std::vector<double> wide = logits(draw, r);
+    const Tensor<T> h(narrowed<T>(wide), draw.shift());
+    const Tensor<index_t> y(labels(draw, r, wide), 0), rival(untouched<index_t>(r.samples), 0);
+    const Tensor<A> lower(numbers<A>(draw, r.samples), 0), upper(numbers<A>(draw, r.samples), 0),
+        radius(numbers<A>(draw, r.samples), 0);
+    const bool asked = draw.chance(0.7);
+    expect_success(cuda::bisection_step_(h.device(), y.device(), r.samples, r.classes,
+                                         lower.device(), upper.device(), radius.device(),
+                                         asked ? rival.device() : nullptr, nullptr),
+                   "launch");
+    auto low = lower.host, high = upper.host, next = radius.host;
+    auto who = rival.host;
+    cpu::kernels<T>().bisection_step_(h.host.data(), y.host.data(), 0, r.samples, r.classes,
+                                      low.data(), high.data(), next.data(),
+                                      asked ? who.data() : nullptr);
+    expect_same("lower", lower, low);
+    expect_same("upper", upper, high);
+    expect_same("radius", radius, next);
+    expect_same("rival", rival, who);
+    return text(r);
+}
+
+template <class T>
+std::string search_step(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Rows r = rows(draw);
+    const std::vector<double> wide = logits(draw, r);
+    const Tensor<T> h(narrowed<T>(wide), draw.shift());
+    const Tensor<index_t> y(labels(draw, r, wide), 0), rival(untouched<index_t>(r.samples), 0);
+    std::vector<A> values = numbers<A>(draw, 6 * r.samples);
+    for (index_t b = 0; b < r.samples; ++b) {  // mostly a bracket: 0 <= lower < upper, and a side
+        values[b] = std::abs(values[b]);
+        values[r.samples + b] = draw.chance(0.4) ? infinity<A>() : values[b] + A(1);
+        values[4 * r.samples + b] = static_cast<A>(draw.below(3) - 1);
+    }
+    const Tensor<A> state(std::move(values), 0);
+    const double nudge = draw.of({0.0, 0.01});
+    const bool asked = draw.chance(0.7);
+    expect_success(cuda::search_step_(h.device(), y.device(), r.samples, r.classes, nudge,
+                                      state.device(), asked ? rival.device() : nullptr, nullptr),
+                   "launch");
+    auto next = state.host;
+    auto who = rival.host;
+    cpu::kernels<T>().search_step_(h.host.data(), y.host.data(), 0, r.samples, r.samples, r.classes,
+                                   static_cast<A>(nudge), next.data(),
+                                   asked ? who.data() : nullptr);
+    expect_equal("state", state, next);
+    expect_same("rival", rival, who);
+    return text(r);
+}
+
+template <class T>
+std::string probability_margin(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Rows r = rows(draw);
+    const std::vector<double> wide = logits(draw, r);
+    const Tensor<T> h(narrowed<T>(wide), draw.shift());
+    const Tensor<index_t> y(labels(draw, r, wide), 0);
+    const Tensor<A> margin(untouched<A>(r.samples), 0), ratio(margin.host, 0),
+        similarity(margin.host, 0), entropy(margin.host, 0);
+    expect_success(
+        cuda::probability_margin(h.device(), y.device(), r.samples, r.classes, margin.device(),
+                                 ratio.device(), similarity.device(), entropy.device(), nullptr),
+        "launch");
+    auto m = margin.host, q = m, s = m, e = m;
+    cpu::kernels<T>().probability_margin(h.host.data(), y.host.data(), 0, r.samples, r.classes,
+                                         m.data(), q.data(), s.data(), e.data());
+    // The bounds that TestProbabilityMargin.tolerance derives.
+    const double merges = r.classes < 128 ? r.classes : 64 + r.classes / 512;
+    const double log = std::log(r.classes);
+    const double bound = 2 * (6 * merges + 20 + log) * kUnit<A>;
+    expect_close("margin", margin, m, bound);
+    expect_close("top2_ratio", ratio, q, bound);
+    expect_close("similarity", similarity, s, bound);
+    expect_close("entropy", entropy, e, (1 + log) * 2 * (14 * merges + 20 + log) * kUnit<A>);
+    return text(r);
+}
+
+template <class T>
+std::string fgsm_step(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Images shape = images(draw);
+    const Pixels p = pixels(draw, shape);
+    const Box<A> box(draw, shape);
+    const index_t count = shape.samples * shape.elements();
+    const Tensor<T> x(narrowed<T>(p.x), draw.shift()), grad(narrowed<T>(p.slope), draw.shift());
+    const Tensor<A> step(numbers<A>(draw, shape.samples), 0);
+    const Tensor<T> perturbed(untouched<T>(count), draw.shift());
+    const Tensor<std::int8_t> direction(untouched<std::int8_t>(count), draw.shift());
+    expect_success(
+        cuda::fgsm_step(x.device(), grad.device(), step.device(), box.on_device, shape.samples,
+                        shape.elements(), perturbed.device(), direction.device(), nullptr),
+        "launch");
+    auto moved = perturbed.host;
+    auto sign = direction.host;
+    cpu::kernels<T>().fgsm_step(x.host.data(), grad.host.data(), step.host.data(), box.on_host, 0,
+                                count, shape.elements(), moved.data(), sign.data());
+    expect_same("perturbed", perturbed, moved);
+    expect_same("direction", direction, sign);
+    return text(shape);
+}
+
+template <class T>
+std::string perturb(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Images shape = images(draw);
+    const Pixels p = pixels(draw, shape);
+    const Box<A> box(draw, shape);
+    std::vector<std::int8_t> signs;
+    for (const double slope : p.slope) {
+        signs.push_back(draw.chance(0.01) ? static_cast<std::int8_t>(draw.below(256) - 128)
+                                          : pack_sign(slope));
+    }
+    const Tensor<T> x(narrowed<T>(p.x), draw.shift());
+    const Tensor<std::int8_t> direction(std::move(signs), draw.shift());
+    const Tensor<A> step(numbers<A>(draw, shape.samples), 0);
+    const Tensor<T> perturbed(untouched<T>(x.host.size()), draw.shift());
+    expect_success(cuda::perturb(x.device(), direction.device(), step.device(), box.on_device,
+                                 shape.samples, shape.elements(), perturbed.device(), nullptr),
+                   "launch");
+    auto moved = perturbed.host;
+    cpu::kernels<T>().perturb(x.host.data(), direction.host.data(), step.host.data(), box.on_host,
+                              0, moved.size(), shape.elements(), moved.data());
+    expect_same("perturbed", perturbed, moved);
+    return text(shape);
+}
+
+template <class T>
+std::string rat_correct(Draw& draw) {
+    const Rows r = rows(draw);
+    const std::vector<double> wide = logits(draw, r);
+    const Tensor<T> h(narrowed<T>(wide), draw.shift());
+    const Tensor<index_t> y(labels(draw, r, wide), 0);
+    const Tensor<std::uint8_t> correct(untouched<std::uint8_t>(r.samples), 0);
+    expect_success(cuda::rat_correct(h.device(), y.device(), r.samples, r.classes,
+                                     reinterpret_cast<bool*>(correct.device()), nullptr),
+                   "launch");
+    auto expected = correct.host;
+    cpu::kernels<T>().rat_correct(h.host.data(), y.host.data(), 0, r.samples, r.classes,
+                                  reinterpret_cast<bool*>(expected.data()));
+    expect_same("correct", correct, expected);
+    return text(r);
+}
+
+template <class T>
+std::string rat_perturb(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Images shape = images(draw);
+    const Pixels p = pixels(draw, shape);
+    const Box<A> box(draw, shape);
+    std::vector<std::uint8_t> flags;
+    for (index_t b = 0; b < shape.samples; ++b) {
+        flags.push_back(draw.chance(0.5));
+    }
+    const Tensor<T> x(narrowed<T>(p.x), draw.shift()), grad(narrowed<T>(p.slope), draw.shift());
+    const Tensor<std::uint8_t> correct(std::move(flags), 0);
+    const Tensor<T> perturbed(untouched<T>(x.host.size()), draw.shift());
+    const A right = static_cast<A>(draw.of({0.03, -0.03})), wrong = static_cast<A>(-0.05);
+    expect_success(cuda::rat_perturb(x.device(), grad.device(),
+                                     reinterpret_cast<const bool*>(correct.device()), right, wrong,
+                                     box.on_device, shape.samples, shape.elements(),
+                                     perturbed.device(), nullptr),
+                   "launch");
+    auto moved = perturbed.host;
+    cpu::kernels<T>().rat_perturb(x.host.data(), grad.host.data(),
+                                  reinterpret_cast<const bool*>(correct.host.data()), right, wrong,
+                                  box.on_host, 0, moved.size(), shape.elements(), moved.data());
+    expect_same("perturbed", perturbed, moved);
+    return text(shape);
+}
+
+template <class T>
+std::string plane_distance(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Images shape = images(draw);
+    const Pixels p = pixels(draw, shape);
+    const Box<A> box(draw, shape);
+    const Tensor<T> x(narrowed<T>(p.x), draw.shift()), normal(narrowed<T>(p.slope), draw.shift());
+    std::vector<A> gaps;
+    for (index_t b = 0; b < shape.samples; ++b) {
+        double size = 0;
+        for (index_t i = 0; i < shape.elements(); ++i) {
+            const double slope = std::abs(p.slope[b * shape.elements() + i]);
+            size += slope < INFINITY ? slope : 0;
+        }
+        const double share = std::pow(10, 3.5 * draw.uniform() - 3) * draw.of({1, -1});
+        gaps.push_back(static_cast<A>(
+            draw.chance(0.05) ? draw.of<double>({0, NAN, INFINITY, -INFINITY}) : size * share));
+    }
+    const Tensor<A> gap(std::move(gaps), 0);
+    const Tensor<A> distance(untouched<A>(shape.samples), 0);
+    expect_success(
+        cuda::plane_distance(x.device(), normal.device(), gap.device(), box.on_device,
+                             shape.samples, shape.elements(), distance.device(), nullptr),
+        "launch");
+    // As in TestPlaneDistance.check, a sum whose terms are off by `error` amounts to a gap that is,
+    // and both sides have such sums. The CPU's in the same type: below the smallest normal number
+    // terms are off by more, and by the same.
+    const double error = 2 * (24 + (sizeof(T) == 8 ? shape.elements() : 0)) * kUnit<A>;
+    const auto with_error = [&](double factor) {
+        std::vector<A> off = gap.host, result(shape.samples);
+        for (A& g : off) {
+            g = static_cast<A>(g * factor);
+        }
+        cpu::kernels<T>().plane_distance(x.host.data(), normal.host.data(), off.data(), box.on_host,
+                                         0, shape.samples, shape.elements(), result.data());
+        std::vector<double> wide = widened(result);
+        for (double& d : wide) {
+            d *= factor;
+        }
+        return wide;
+    };
+    const std::vector<double> low = with_error(1 - error), high = with_error(1 + error);
+    const double tiny = std::numeric_limits<A>::min();
+    const std::vector<A> actual = distance.fetched();
+    for (index_t b = 0; b < shape.samples; ++b) {
+        const double d = actual[b];
+        if (std::isnan(low[b]) ? !std::isnan(d) : !(low[b] - tiny <= d && d <= high[b] + tiny)) {
+            complain("distance[" + std::to_string(b) + "] is " + shown(d) + ", and not in [" +
+                     shown(low[b]) + ", " + shown(high[b]) + "]");
+        }
+    }
+    return text(shape);
+}
+
+using Case = std::string (*)(Draw&);
+struct Op {
+    const char* name;
+    Case cases[4];
+};
+#define OP(name)                                                            \
+    {                                                                       \
+        #name, { name<float>, name<double>, name<bfloat16>, name<float16> } \
+    }
+const Op kOps[] = {OP(direction_seed), OP(linear_radius),      OP(bisection_step), OP(search_step),
+                   OP(rat_correct),    OP(probability_margin), OP(fgsm_step),      OP(perturb),
+                   OP(rat_perturb),    OP(plane_distance)};
+const char* const kTypes[] = {"float32", "float64", "bfloat16", "float16"};
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    unsigned long seed = 1, cases = 0;
+    double seconds = 0;
+    std::vector<std::string> chosen;
+    for (int i = 1; i < count; ++i) {
+        const std::string argument = arguments[i];
+        if (argument == "--huge") {
+            return run_huge() ? 0 : 1;
+        } else if (argument == "--seed" && i + 1 < count) {
+            seed = std::strtoul(arguments[++i], nullptr, 10);
+        } else if (argument == "--cases" && i + 1 < count) {
+            cases = std::strtoul(arguments[++i], nullptr, 10);
+        } else if (argument == "--seconds" && i + 1 < count) {
+            seconds = std::atof(arguments[++i]);
+        } else {
+            chosen.push_back(argument);
+        }
+    }
+    std::vector<const Op*> ops;
+    for (const Op& op : kOps) {
+        if (chosen.empty() || std::find(chosen.begin(), chosen.end(), op.name) != chosen.end()) {
+            ops.push_back(&op);
+        }
+    }
+    if (ops.size() != (chosen.empty() ? std::size(kOps) : chosen.size()) ||
+        (cases == 0 && seconds == 0)) {
+        std::fprintf(stderr,
+                     "every_kernel [--seed S] [--seconds T | --cases N] [OP...]; ops are\n");
+        for (const Op& op : kOps) {
+            std::fprintf(stderr, "  %s\n", op.name);
+        }
+        return 2;
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    std::map<std::string, int> ran;
+    unsigned long number = 0, failures = 0;
+    for (; failures < 10; ++number) {
+        const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+        if (cases != 0 ? number >= cases : taken.count() >= seconds) {
+            break;
+        }
+        Draw draw(seed + number);
+        complaint.clear();
+#ifdef RRFAST_EMULATED
+        emulated::settings.seed = draw.below(1000);
+        emulated::settings.most_blocks = draw.of({0u, 0u, 1u, 2u, 3u});
+#endif
+        const Op& op = *ops[draw.below(static_cast<index_t>(ops.size()))];
+        const index_t type = draw.below(4);
+        const std::string shape = op.cases[type](draw);
+        failures += !passed(std::string(op.name) + " " + kTypes[type] + ", " + shape + ", --seed " +
+                            std::to_string(seed + number) + " --cases 1");
+        ++ran[op.name];
+    }
+    std::printf("seeds %lu to %lu:", seed, seed + number - 1);
+    for (const auto& [name, times] : ran) {
+        std::printf(" %s %d", name.c_str(), times);
+    }
+    std::printf("; %lu failed\n", failures);
+    return failures != 0;
+}

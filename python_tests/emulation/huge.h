@@ -1,0 +1,7 @@
+#pragma once
+
+namespace rrfast {
+
+bool run_huge();  // whether all went well
+
+}  // namespace rrfast

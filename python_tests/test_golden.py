@@ -1,0 +1,37 @@
+"""Every committed page of results comes out of its committed numbers, letter by letter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rrfast import demo
+from rrfast.evaluate.ablation import STUDY as ABLATION
+from rrfast.evaluate.studies import STUDIES
+from rrfast.evaluate.study import page
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
+    **{
+        study.stem: lambda result, study=study: page(study, result, list(study.figures(result)))
+        for study in (*STUDIES.values(), ABLATION)
+    },
+    "demo": demo.page,
+}
+FILES = [path for stem in PAGES for path in sorted(DOCS.rglob(f"{stem}.json"))]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
+def test_the_page_is_that_of_the_numbers(path: Path) -> None:
+    """Where it is not meant to change: `rrfast report FOLDER --pages` writes it again."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    written = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert PAGES[path.stem](result) == written
+
+
+def test_no_kind_of_page_is_left_out() -> None:
+    assert {path.stem for path in FILES} == PAGES.keys()

@@ -1,0 +1,181 @@
+"""The house: which room may use which, nothing hidden, and what a user adds from outside."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rrfast
+
+ROOT = Path(rrfast.__file__).parent
+#: From the ground up: a room uses those before it, and none behind it.
+ROOMS = [
+    *("private", "ops", "reference", "engine", "methods", "metrics", "scores", "estimator"),
+    *("attacks", "objectives", "data", "models", "selective", "train", "inference"),
+    *("evaluate", "bench", "report", "demo", "cli", "__main__"),
+]
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        name = ".".join(("rrfast", *path.relative_to(ROOT).with_suffix("").parts))
+        yield name.removesuffix(".__init__"), path
+
+
+KNOWN = dict(modules())
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    if len(parts) == 1:
+        return "front door"
+    return "private" if parts[1].startswith("_") and parts[1] != "__main__" else parts[1]
+
+
+def imported(path: Path, package: str) -> Iterator[str]:
+    """What a file imports of rrfast: modules, and names in them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            if node.module.split(".")[0] == "rrfast":
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}"
+                    yield full if full in KNOWN else f"{node.module}:{alias.name}"
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.split(".")[0] == "rrfast")
+        elif isinstance(node, ast.ImportFrom):
+            pytest.fail(f"{package} imports by dots")
+
+
+def test_no_room_uses_one_above_it() -> None:
+    """The front door, rrfast/__init__.py and rrfast/_radius.py, opens to all of them."""
+    wrong = []
+    for name, path in KNOWN.items():
+        if room(name) == "front door" or name == "rrfast._radius":
+            continue
+        for used in imported(path, name):
+            there = room(used.partition(":")[0])
+            if there != "front door" and ROOMS.index(there) > ROOMS.index(room(name)):
+                wrong.append(f"{name} uses {used}")
+    # The machine's description names the version and what answers the ops.
+    allowed = {"rrfast._config uses rrfast.ops:OPS", "rrfast._config uses rrfast.ops"}
+    assert set(wrong) <= allowed, wrong
+
+
+def test_no_private_name_of_another_room() -> None:
+    wrong = [
+        f"{name} uses {used}"
+        for name, path in KNOWN.items()
+        for used in imported(path, name)
+        for module, _, what in [used.partition(":")]
+        if room(module) not in ("front door", "private", room(name))
+        # What the specification is made of is written in the files of the ops.
+        and name != "rrfast.reference"
+        and any(part.startswith("_") for part in [*module.split("."), what])
+    ]
+    assert wrong == []
+
+
+def test_every_module_is_reached_by_its_name() -> None:
+    """No function of a package hides the module of the same name."""
+    for found in pkgutil.walk_packages(rrfast.__path__, "rrfast."):
+        parent, name = found.name.rsplit(".", 1)
+        if name != "__main__" and not name.startswith(("_C", "lib")):
+            module = importlib.import_module(found.name)
+            hidden = getattr(importlib.import_module(parent), name)
+            # `ablate` and the protocols' `evaluate` are called by these names everywhere.
+            assert hidden is module or found.name in HIDDEN, found.name
+
+
+#: Modules whose package has a function of the same name, to be mended.
+HIDDEN = {
+    "rrfast.evaluate.ablate",
+    "rrfast.evaluate.distal.evaluate",
+    "rrfast.evaluate.misd.evaluate",
+    "rrfast.evaluate.ood.evaluate",
+    "rrfast.evaluate.robust.evaluate",
+}
+
+
+#: What is written once: in which file, and where else for now.
+ONCE = {
+    r"from rich\.progress": ("_progress.py", "demo.py", "evaluate/"),
+    r"Install (it|them) with": ("_errors.py", "demo.py"),
+    r"str\(error\)\.(split\([^)]|splitlines|partition)": ("_errors.py", "evaluate/"),
+}
+
+
+@pytest.mark.parametrize("what", ONCE)
+def test_written_once(what: str) -> None:
+    """Bars, the remedy of what is not installed, and the first line of an error."""
+    inside = {str(path.relative_to(ROOT)) for path in ROOT.rglob("*.py")}
+    found = {name for name in inside if re.search(what, (ROOT / name).read_text())}
+    assert ONCE[what][0] in found
+    assert not [name for name in found if not name.startswith(ONCE[what])]
+
+
+def test_every_room_is_an_attribute() -> None:
+    """Loaded when asked for, in a fresh process."""
+    rooms = [name for name in rrfast.__all__ if (ROOT / name / "__init__.py").is_file()]
+    code = f"import rrfast; print(*(getattr(rrfast, name).__name__ for name in {rooms}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == [f"rrfast.{name}" for name in rooms]
+
+
+def test_the_import_loads_what_it_needs() -> None:
+    """Progress bars, statistics, figures and training come when they are asked for."""
+    heavy = {"rich", "scipy", "sklearn", "matplotlib", "PIL", "msgspec", "lightning_fabric"}
+    heavy |= {"torch._dynamo", "urllib.request", "rrfast.objectives", "rrfast.scores"}
+    code = f"""
+import sys, torch
+before = set(sys.modules)
+import rrfast
+print({heavy} & set(sys.modules) - before)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+WITHOUT = """
+import importlib.abc, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"lightning_fabric", "msgspec", "ruamel"}:
+            raise ImportError(f"No module named {name!r}")
+sys.meta_path.insert(0, Absent())
+from rrfast.cli import main
+"""
+
+
+def test_score_and_report_need_no_training_extra(tmp_path: Path) -> None:
+    code = f"""{WITHOUT}
+import numpy as np
+from rrfast.data import digits
+np.save(r"{tmp_path}/x.npy", digits().test.x[:3].numpy())
+assert main(["score", "rrfast.models:digits_cnn", r"{tmp_path}/x.npy", "--threshold", "2",
+             "--out", r"{tmp_path}/scores.csv"]) == 0
+results = r"{Path(__file__).parents[1]}/docs/evaluate/digits-distal"
+assert main(["report", results, "--out", r"{tmp_path}/report.html"]) == 0
+assert main(["score", r"{tmp_path}", "x.npy", "--out", "y.csv"]) == 1
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "pip install 'rrfast[train]'" in run.stderr
+    assert (tmp_path / "scores.csv").is_file()
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_the_walks_name_files_that_are_there() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    named = re.findall(r"[\w/]+\.(?:py|cuh?|h)\b", page)
+    assert len(named) > 40
+    for name in named:
+        base = ROOT.parent if name.startswith(("csrc/", "python_tests/")) else ROOT
+        assert (base / name).is_file(), name

@@ -1,0 +1,354 @@
+"""Argument checks whose errors name the argument, what came, and what was expected."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import math
+import numbers
+import os
+import shlex
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeGuard
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+#: Counts are below it: beyond int64 torch, NumPy and the clock raise errors of their own.
+MOST = 2**63
+
+
+def describe(value: object) -> str:
+    """What came, in words."""
+    if isinstance(value, Tensor):
+        dtype = str(value.dtype).removeprefix("torch.")
+        if value.is_nested:  # its shape may be none
+            return f"a nested {dtype} tensor"
+        layout = str(value.layout).removeprefix("torch.").removeprefix("_") + " "
+        kind = "" if value.layout is torch.strided else layout
+        return f"a {kind}{dtype} tensor of shape {list(value.shape)}"
+    return f"{type(value).__name__} {textwrap.shorten(repr(value), 80)}"
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether `value` is a real number: Python's or NumPy's, and no bool."""
+    return isinstance(value, (int, float, numbers.Real)) and not isinstance(value, bool)
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether `value` is an integer: Python's or NumPy's, and no bool."""
+    return isinstance(value, (int, numbers.Integral)) and not isinstance(value, bool)
+
+
+def plain(value: object) -> object:
+    """A NumPy scalar as Python's own number, bool or text, of the same value; all else as it is.
+
+    What is kept, compared or written is no NumPy scalar: JSON and msgspec know none.
+
+    Example:
+        >>> import numpy as np
+        >>> plain(np.float64(0.1)), plain(np.bool_(True)), plain("sgd")
+        (0.1, True, 'sgd')
+    """
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def check_floating(name: str, value: object) -> None:
+    """Raise a TypeError unless `value` is a tensor that the ops compute with."""
+    if not isinstance(value, Tensor) or value.dtype not in FLOATING:
+        raise TypeError(
+            f"{name} must be a tensor of float64, float32, bfloat16 or float16, got "
+            f"{describe(value)}"
+        )
+
+
+def check_logits(name: str, value: object) -> None:
+    """Raise unless `value` is [B, K >= 2] floating point."""
+    check_floating(name, value)
+    assert isinstance(value, Tensor)
+    if value.dim() != 2:
+        raise ValueError(f"{name} must have shape [B, K], got {describe(value)}")
+    if value.shape[1] < 2:
+        raise ValueError(f"{name} must have at least two classes, got {describe(value)}")
+
+
+def check_same(name: str, value: object, like_name: str, like: Tensor) -> None:
+    """Raise unless `value` has the shape, dtype and device of `like`."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {describe(value)}")
+    if value.shape != like.shape:
+        raise ValueError(
+            f"{name} must have the shape of {like_name}, {list(like.shape)}, got {describe(value)}"
+        )
+    if value.dtype != like.dtype:
+        raise TypeError(
+            f"{name} must have the dtype of {like_name}, {str(like.dtype).removeprefix('torch.')}, "
+            f"got {describe(value)}"
+        )
+    check_device(name, value, like_name, like)
+
+
+def check_device(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
+    """Raise a ValueError unless `value` is on the device of `like`."""
+    if value.device != like.device:
+        raise ValueError(
+            f"{name} must be on the device of {like_name}, {like.device}, got {value.device}"
+        )
+
+
+def check_one_of(name: str, value: object, known: Iterable[str]) -> None:
+    """Raise a ValueError unless `value` is among the known, with the nearest of them.
+
+    Example:
+        >>> check_one_of("method", "fst", ["fast", "search"])
+        Traceback (most recent call last):
+        ValueError: method must be one of fast, search, got 'fst'; did you mean fast?
+    """
+    known = list(known)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(
+            f"{name} must be one of {', '.join(known)}, got {value!r}{meant(value, known)}"
+        )
+
+
+def check_in_place(name: str, value: Tensor) -> None:
+    """Raise a ValueError unless `value` can be changed in place by a kernel."""
+    if not value.is_contiguous():
+        raise ValueError(
+            f"{name} must be contiguous, because it is changed in place, got strides "
+            f"{value.stride()}"
+        )
+
+
+def check_per_sample(
+    name: str, value: object, dtype: torch.dtype, like_name: str, like: Tensor
+) -> None:
+    """Raise unless `value` is [B], of that dtype, on the device of `like`."""
+    if not isinstance(value, Tensor) or value.dtype != dtype:
+        raise TypeError(
+            f"{name} must be a {str(dtype).removeprefix('torch.')} tensor, got {describe(value)}"
+        )
+    if value.shape != like.shape[:1]:
+        raise ValueError(
+            f"{name} must have one value per sample, shape [{like.shape[0]}], got {describe(value)}"
+        )
+    check_device(name, value, like_name, like)
+
+
+def check_batch(x: object) -> None:
+    """Raise unless `x` is [B, ...] floating point."""
+    check_floating("x", x)
+    assert isinstance(x, Tensor)
+    if x.is_nested or x.is_mkldnn:
+        check_dense("x", x)
+    if x.dim() < 1:
+        raise ValueError(f"x must have a batch dimension, got {describe(x)}")
+
+
+def check_dense(name: str, value: Tensor) -> None:
+    """Raise a TypeError if `value` is sparse, nested or in a layout of MKL-DNN."""
+    if value.layout is not torch.strided or value.is_nested:
+        dense = "torch.nested.to_padded_tensor(x, 0.0)" if value.is_nested else "x.to_dense()"
+        raise TypeError(f"{name} must be a dense tensor, got {describe(value)}; give {dense}")
+
+
+def check_number(name: str, value: object, *, zero: bool = False) -> None:
+    """Raise unless `value` is a finite number greater than 0, or 0 where `zero` allows it."""
+    if not is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    if not (0 < value < math.inf or (zero and value == 0)):
+        raise ValueError(
+            f"{name} must be finite and {'at least' if zero else 'greater than'} 0, got {value!r}"
+        )
+
+
+def check_budget(budget: object) -> None:
+    """Raise a ValueError unless `budget` is an integer, Python's or NumPy's, of at least 2."""
+    if not is_integer(budget) or budget < 2:
+        raise ValueError(f"budget must be an integer of at least 2 forwards, got {budget!r}")
+    check_count("budget", budget)
+
+
+def check_count(name: str, value: object, *, least: int = 1) -> None:
+    """Raise a ValueError unless `value` is an integer, Python's or NumPy's, from `least` on.
+
+    From 2**63 on it is none that torch could count to.
+    """
+    if not is_integer(value) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if value >= MOST:
+        raise ValueError(f"{name} must be less than 2**63, got {value}")
+
+
+def check_once(name: str, values: Sequence[object]) -> None:
+    """Raise a ValueError where a name is there twice: what it stands for would count twice."""
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"{name} must name each once, and {twice[0]} is there twice")
+
+
+def check_labels(name: str, value: object, classes: int | None) -> None:
+    """Raise unless `value` is [n], integers, each a class from 0 to `classes` - 1.
+
+    The one rule for labels. It reads them, so it waits for the device that they lie on. What wrong
+    ones would do later: cross-entropy on a GPU meets them with a failed assertion that ends the
+    process, and a comparison with the prediction counts them as errors without a word.
+
+    Args:
+        name: What the sentence calls them.
+        value: The labels.
+        classes: How many there are; None where that is not known yet.
+
+    Raises:
+        TypeError: `value` is no tensor of integers.
+        ValueError: It is not [n], or a label is out of range; the first of them and its row are
+            named.
+    """
+    if not isinstance(value, Tensor) or value.dtype not in INTEGERS:
+        raise TypeError(f"{name} must be a tensor of integers, got {describe(value)}")
+    if value.dim() != 1:
+        raise ValueError(f"{name} must have shape [n], got {describe(value)}")
+    if len(value) == 0:
+        return
+    least, most = (int(end) for end in value.aminmax())
+    if least >= 0 and (classes is None or most < classes):
+        return
+    # In int64, where no number of classes wraps around.
+    labels = value.long()
+    wrong = labels < 0 if classes is None else (labels < 0) | (labels >= classes)
+    row = int(wrong.nonzero()[0])
+    expected = "labels of at least 0"
+    if classes is not None:
+        expected = f"labels of {classes} classes, from 0 to {classes - 1}"
+    raise ValueError(f"{name} must be {expected}, and has {int(labels[row])} in row {row}")
+
+
+def check_r_min(r_min: object) -> None:
+    """Raise unless `r_min` is a number that a doubling can start from."""
+    check_number("r_min", r_min)
+    if r_min < 1e-30:  # type: ignore[operator]
+        raise ValueError(f"r_min must be at least 1e-30, so that float32 has it, got {r_min!r}")
+
+
+def check_path(name: str, value: object) -> None:
+    """Raise a TypeError unless `value` is a path, as text or as a `pathlib.Path`."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, str or pathlib.Path, got {describe(value)}")
+
+
+def check_folder(name: str, folder: Path) -> None:
+    """Raise where a file stands in the place of the folder, or of one that it lies in.
+
+    Raises:
+        NotADirectoryError: There is one; the sentence names it.
+        OSError, ValueError: No folder can have this name: it is too long, for example.
+    """
+    with _told_of_folder(name, folder):
+        there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
+        if there is None or there.is_dir():
+            return
+        if there != folder:
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
+    raise NotADirectoryError(f"{name} must be a folder, and {folder} is a file: give another")
+
+
+def make_folder(name: str, folder: Path) -> None:
+    """Make the folder, and those that it lies in, where they are missing.
+
+    Args:
+        name: What the sentence calls it.
+        folder: What to make.
+
+    Raises:
+        OSError, ValueError: It cannot be made; the sentence names it and says why.
+    """
+    check_folder(name, folder)
+    with _told_of_folder(name, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _told_of_folder(name: str, folder: Path) -> Iterator[None]:
+    """What the system says of a folder, as a sentence; an OSError keeps its class and number."""
+    said = f"{name} must be a folder that can be made, and {str(folder)!r} cannot be"
+    try:
+        yield
+    except OSError as error:
+        told = type(error)(f"{said}: {error.strerror}")
+        told.errno = error.errno
+        raise told from error
+    except ValueError as error:  # of a null byte in the name
+        raise ValueError(f"{said}: {error}") from error
+
+
+def check_seed(name: str, value: object) -> None:
+    """Raise unless `value` is an integer that a generator of torch takes."""
+    if not is_integer(value):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if not -(2**63) <= int(value) < 2**64:
+        raise ValueError(f"{name} must be from -2**63 to 2**64 - 1, got {value}")
+
+
+def words_of(name: str, text: str) -> list[str]:
+    """A name and its options, as a shell would have them.
+
+    Raises:
+        ValueError: A quote is not closed.
+
+    Example:
+        >>> words_of("data", "cifar10 'folder=my data'")
+        ['cifar10', 'folder=my data']
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be a name and its options, quoted as in a shell, got {text!r}: {error}"
+        ) from error
+
+
+def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
+    """The end of a sentence about a name that is none, where some of the known are close.
+
+    Args:
+        name: What came.
+        known: What could have been meant.
+        most: So many of them are said at most.
+
+    Example:
+        >>> meant("digit", ["cifar10", "digits"])
+        '; did you mean digits?'
+        >>> meant("resnet5", ["resnet50", "resnet56", "vgg"], most=2)
+        '; did you mean resnet56 or resnet50?'
+    """
+    close = difflib.get_close_matches(str(name), list(known), n=most)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def check_fraction(name: str, value: object) -> TypeGuard[float]:
+    """Raise unless `value` is a number in (0, 1)."""
+    if not is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
+    return True
+
+
+def check_risk(name: str, value: object) -> None:
+    """Raise a ValueError unless `value` is a number from 0 to 1."""
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, got {describe(value)}")
+
+
+def check_share(name: str, value: object) -> None:
+    """Raise unless `value` is a number above 0 and at most 1."""
+    if not is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")

@@ -1,0 +1,84 @@
+"""Functions named in a recipe or on a command line: `module:function` or `file.py:function`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rrfast._checks import meant
+
+#: What such a name looks like, as errors and the command line say it.
+FORMS = "importable.module:function, path/to/file.py:function"
+
+
+def named_function(what: str, spec: str, *, known: str = FORMS) -> Callable[..., Any]:
+    """What a name stands for; to find it is to run the module or the file.
+
+    Args:
+        what: Beginning of a sentence about it: "model", "data".
+        spec: One of `FORMS`.
+        known: What else the name could have been, for the sentence about a module that is none.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImportError: The module is not there, or what it imports is not.
+        ValueError: It has no such function.
+
+    Example:
+        >>> named_function("model", "rrfast.models:digits_cnn").__name__
+        'digits_cnn'
+        >>> named_function("data", "rrfast.data:digit")
+        Traceback (most recent call last):
+        ValueError: data must name a function of rrfast.data, which has no 'digit'; did you mean ...
+    """
+    source, _, name = spec.rpartition(":")
+    if source.endswith(".py"):
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"{what} must name a file that exists, got {source!r}")
+        names = runpy.run_path(source)
+    else:
+        names = _names_of_module(what, source, name, known)
+    if not callable(names.get(name)):
+        functions = [key for key, value in names.items() if callable(value) and key[0] != "_"]
+        raise ValueError(
+            f"{what} must name a function of {source}, which has no {name!r}"
+            f"{meant(name, functions, most=3)}"
+        )
+    function: Callable[..., Any] = names[name]
+    return function
+
+
+def _names_of_module(what: str, source: str, name: str, known: str) -> dict[str, Any]:
+    try:
+        return vars(importlib.import_module(source))
+    except ModuleNotFoundError as error:
+        # The command `rrfast` does not look for modules where it is run.
+        file = Path(*source.split(".")).with_suffix(".py")
+        there = f"; {file} is here: say {file}:{name}" if file.is_file() else ""
+        raise ImportError(
+            f"{what} {source}:{name}: {error}{there}. Known forms are {known}"
+        ) from error
+    except (TypeError, ValueError) as error:  # of a relative name, such as .mine, or of none
+        raise ValueError(f"{what} must be one of {known}, got {source}:{name}") from error
+
+
+def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """What a function can be given by name, those of its arguments that have one."""
+    named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    return {name: p for name, p in _signature(function).items() if p.kind in named}
+
+
+def takes_any(function: Callable[..., Any]) -> bool:
+    """Whether a function takes arguments of any name, as `**options` do."""
+    return any(p.kind is p.VAR_KEYWORD for p in _signature(function).values())
+
+
+def _signature(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(function).parameters)
+    except ValueError:  # written in C, some say nothing of their arguments
+        return {}

@@ -1,0 +1,52 @@
+"""Self-contained HTML pages: styles and pictures are inside, and no script."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import IO
+
+from rrfast._checks import make_folder
+from rrfast._files import write
+
+
+def write_page(out: Path, template: str, **content: object) -> None:
+    """Write `out`, whole or not at all; its folder is made.
+
+    All text of `content` is escaped. The page is written as it is made: of what a generator in
+    `content` yields, one item is in memory at a time.
+
+    Args:
+        out: The file.
+        template: A file in rrfast/pages that extends page.html.
+        content: What the template asks for.
+
+    Raises:
+        OSError: `out` cannot be written.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    room = Environment(
+        loader=PackageLoader("rrfast", "pages"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def save(file: IO[bytes]) -> None:
+        for piece in room.get_template(template).generate(**content):
+            # A command or a path can hold bytes that are no UTF-8.
+            file.write(piece.encode("utf-8", "backslashreplace"))
+
+    make_folder("the folder of out", out.parent)
+    write(out, save)
+
+
+def data_url(kind: str, data: bytes) -> str:
+    """A picture as a page holds it.
+
+    Args:
+        kind: As MIME names it after image/, such as png.
+        data: The content of a file.
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

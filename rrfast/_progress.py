@@ -1,0 +1,83 @@
+"""Progress bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from operator import length_hint
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def bars(
+    console: Console, state: str = "", *, shown: bool = True, transient: bool = False
+) -> Progress:
+    """Bars with the time they took and the time that is left, where `console` is a terminal.
+
+    Args:
+        console: Where they are drawn.
+        state: What stands behind a bar, such as "{task.completed} of {task.total}".
+        shown: False for none.
+        transient: Whether they leave nothing behind.
+    """
+    behind = [TextColumn(state)] if state else []
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *behind,
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=transient,
+        disable=not (shown and console.is_terminal),
+    )
+
+
+@contextmanager
+def batches_bar(
+    loader: Iterable[Any], wanted: bool, after: float = 0.0
+) -> Iterator[Callable[[float, float], None]]:
+    """Batches and images per second, on stderr where that is a terminal; it leaves nothing behind.
+
+    Args:
+        loader: Its length is the end of the bar, where it has one.
+        wanted: False for none.
+        after: Seconds before it is shown: what is quick needs no bar.
+
+    Yields:
+        What to call with images and batches that are done, both of which may be parts of one.
+    """
+    console = Console(stderr=True)
+    if not (wanted and console.is_terminal):
+        yield lambda _images, _batches: None
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task("", total=length_hint(loader) or None)
+    images, start = 0.0, perf_counter()
+
+    def advance(more: float, batches: float) -> None:
+        nonlocal images
+        images += more
+        seconds = perf_counter() - start
+        bar.update(task, advance=batches, description=f"{images / seconds:,.0f} images/s")
+        if seconds >= after:
+            bar.start()
+
+    if not after:
+        bar.start()
+    try:
+        yield advance
+    finally:
+        bar.stop()

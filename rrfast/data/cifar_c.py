@@ -1,0 +1,112 @@
+"""CIFAR-10-C: the test images of CIFAR-10 under 19 corruptions, five severities each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rrfast._checks import check_one_of, check_path, describe, is_integer
+from rrfast.data.npy import npy_array
+from rrfast.data.split import Split
+
+SOURCE = "https://zenodo.org/records/2535967"
+ARCHIVE, FOLDER = "CIFAR-10-C.tar", "CIFAR-10-C"
+#: Images of each severity; a file holds the severities one after the other.
+IMAGES, SEVERITIES = 10_000, 5
+CLASSES = 10
+
+#: The 15 corruptions that the benchmark averages over.
+CORRUPTIONS = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+)
+#: Four more, which the benchmark keeps for choosing settings.
+EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+
+
+def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> Split:
+    """The 10,000 test images of CIFAR-10 under one corruption of CIFAR-10-C.
+
+    Nothing is downloaded: fetch CIFAR-10-C.tar from the source below. Of a corruption's file only
+    the asked severity is read, and nothing is unpickled.
+
+    Args:
+        folder: The unpacked folder CIFAR-10-C, or the folder it lies in.
+        corruption: One of `CORRUPTIONS`, or of `EXTRA_CORRUPTIONS`.
+        severity: From 1, the weakest, to 5.
+
+    Returns:
+        Split(x [10000, 3, 32, 32] float32 in [0, 1], a byte over 255; y [10000] int64, from 0), in
+        the order of CIFAR-10's test split.
+
+    Raises:
+        FileNotFoundError: `folder`, the corruption's file or labels.npy is missing.
+        TypeError: `folder` is no path, or `severity` no integer.
+        ValueError: `corruption` or `severity` is not among the released ones; a file is no .npy
+            file, is truncated, holds Python objects, or has another shape or dtype than the
+            release; a label is out of range.
+
+    Source: Hendrycks & Dietterich (2019), "Benchmarking Neural Network Robustness to Common
+    Corruptions and Perturbations", https://arxiv.org/abs/1903.12261;
+    https://zenodo.org/records/2535967.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:  # zeros in the shape of the release
+        ...     new = np.lib.format.open_memmap
+        ...     _ = new(f"{folder}/fog.npy", mode="w+", dtype="u1", shape=(50000, 32, 32, 3))
+        ...     _ = new(f"{folder}/labels.npy", mode="w+", dtype="i8", shape=(50000,))
+        ...     x, y = cifar10c(folder, "fog", severity=5)
+        >>> x.shape, y.shape
+        (torch.Size([10000, 3, 32, 32]), torch.Size([10000]))
+    """
+    check_path("folder", folder)
+    names = CORRUPTIONS + EXTRA_CORRUPTIONS
+    check_one_of("corruption", corruption, names)
+    if not is_integer(severity):
+        raise TypeError(f"severity must be an integer, got {describe(severity)}")
+    if not 1 <= severity <= SEVERITIES:
+        raise ValueError(f"severity must be from 1 to {SEVERITIES}, got {severity}")
+    path = Path(folder)
+    if (path / FOLDER).is_dir():
+        path /= FOLDER
+    rows = slice((severity - 1) * IMAGES, severity * IMAGES)
+    labels = _open(path, "labels.npy", (), np.integer)[rows]
+    wrong = np.flatnonzero((labels < 0) | (labels >= CLASSES))
+    if len(wrong):
+        raise ValueError(
+            f"{path / 'labels.npy'} must have labels from 0 to {CLASSES - 1}, and has "
+            f"{labels[wrong[0]]} in row {rows.start + wrong[0]}"
+        )
+    images = _open(path, f"{corruption}.npy", (32, 32, 3), np.uint8)[rows].transpose(0, 3, 1, 2)
+    x = torch.empty(images.shape, device="cpu", dtype=torch.float32)
+    np.divide(images, np.float32(255), out=x.numpy())
+    return Split(x, torch.from_numpy(labels.astype(np.int64)))
+
+
+def _open(path: Path, file_name: str, shape: tuple[int, ...], dtype: type[Any]) -> npt.NDArray[Any]:
+    return npy_array(
+        path / file_name,
+        (SEVERITIES * IMAGES, *shape),
+        dtype,
+        release="CIFAR-10-C",
+        where=f"It is at {SOURCE} in {ARCHIVE}",
+    )

@@ -1,0 +1,79 @@
+"""Linear filters and displacements: values made of those around them, with mirrored borders."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def kernel_of(points: Tensor) -> Tensor:
+    """The filter that averages a bilinearly interpolated image over points around each pixel.
+
+    A pixel d steps from a point has weight (1 - |d_row|)_+ (1 - |d_column|)_+ in it. So a kernel
+    changes continuously with its points and is no identity however near they are, where rounding
+    them to pixels would make nothing of a radius below 1/2.
+
+    Args:
+        points: [N, T, 2], rows and columns in pixels from the centre.
+
+    Returns:
+        [N, k, k], k odd, sums of 1.
+    """
+    reach = max(1, math.ceil(float(points.abs().max())))
+    steps = torch.arange(-reach, reach + 1, dtype=points.dtype, device=points.device)
+    rows, columns = (1 - (points[..., None] - steps.view(1, 1, 1, -1)).abs()).clamp(min=0).unbind(2)
+    return torch.einsum("ntr,ntc->nrc", rows, columns) / points.shape[1]
+
+
+def filtered(x: Tensor, kernel: Tensor) -> Tensor:
+    """The images with a filter over each: one for all, or one per image. Borders are mirrored.
+
+    Args:
+        x: [n, C, H, W].
+        kernel: [1, h, w] or [n, h, w], h and w odd.
+
+    Returns:
+        [n, C, H, W].
+    """
+    if x.is_cuda and x.dtype == torch.float32:
+        # In float32 cuDNN takes TF32 by default, whose 11 bits would show in the images.
+        return filtered(x.double(), kernel.double()).float()
+    n, height, width = kernel.shape
+    padded = F.pad(x, (width // 2, width // 2, height // 2, height // 2), mode="reflect")
+    if n == 1:
+        return F.conv2d(padded.flatten(0, 1)[:, None], kernel[:, None]).reshape(x.shape)
+    # Images as groups: each has its own kernel, which its channels share.
+    return F.conv2d(padded.transpose(0, 1), kernel[:, None], groups=n).transpose(0, 1)
+
+
+def gaussian_filtered(x: Tensor, deviation: float) -> Tensor:
+    """The images under a Gaussian of that standard deviation, in pixels, cut at three of them."""
+    reach = math.ceil(3 * deviation)
+    steps = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
+    weight = torch.exp(-0.5 * (steps / deviation).square())
+    weight = weight / weight.sum()
+    return filtered(filtered(x, weight[None, :, None]), weight[None, None])
+
+
+def displaced(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Every pixel takes the value that the image has `row` and `column` pixels from it.
+
+    Args:
+        x: [n, C, H, W].
+        row: Displacement in pixels, down; broadcasts to [n, H, W].
+        column: In pixels, to the right; as `row`.
+
+    Returns:
+        [n, C, H, W]: the values between pixels are bilinear, those beyond the border mirrored.
+    """
+    n, _, height, width = x.shape
+    places = []
+    for steps, side, along in ((column, width, (1, 1, -1)), (row, height, (1, -1, 1))):
+        place = torch.arange(side, dtype=x.dtype, device=x.device).view(along) + steps
+        # grid_sample counts from -1, the centre of the first pixel, to 1, that of the last.
+        places.append((place * (2 / (side - 1)) - 1).expand(n, height, width))
+    grid = torch.stack(places, dim=-1)
+    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=True)

@@ -1,0 +1,110 @@
+"""Batches of a data set, in memory or read image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from rrfast._seeds import Stream, globally_seeded, stream
+from rrfast.data.split import Split
+
+
+class Images(Protocol):
+    """A data set that is read image by image, such as `rrfast.data.ImageFolder`."""
+
+    y: Tensor  #: [n] int64, all labels, without an image being read
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, int]:
+        """An image and its label."""
+
+
+Data = Split | Images
+
+
+def length(data: Data) -> int:
+    """Number of images."""
+    return len(data.y)
+
+
+def check_labels_there(data: Data) -> None:
+    """Raise a ValueError unless images in memory have a label each."""
+    if isinstance(data, Split) and len(data.x) != len(data.y):
+        raise ValueError(
+            f"data must have a label per image, and has {len(data.x)} images and "
+            f"{len(data.y)} labels"
+        )
+
+
+def read(
+    data: Data,
+    batches: Sequence[Tensor],
+    *,
+    workers: int = 0,
+    seed: int = 0,
+    epoch: int = 0,
+    pin_memory: bool = False,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each of `batches`, places [b] in the data, its (x, y): on the device of data in memory.
+
+    Args:
+        data: What is read.
+        batches: Which images, batch by batch.
+        workers: Processes that read, where data are not in memory.
+        seed: What data draw as they are read, they draw from it, the epoch and the image.
+        epoch: Likewise.
+        pin_memory: Of what is read, for a device that copies from there.
+
+    Raises:
+        OSError, ValueError: An image cannot be read.
+    """
+    check_labels_there(data)
+    if isinstance(data, Split):
+        for places in batches:
+            here = places.to(data.y.device)
+            yield data.x[here], data.y[here].long()
+        return
+    loader: DataLoader[tuple[Tensor, int] | Exception] = DataLoader(
+        _Reads(data, seed, epoch),
+        collate_fn=_collate,
+        batch_sampler=[places.tolist() for places in batches],
+        num_workers=workers,
+        pin_memory=pin_memory,
+    )
+    for batch in loader:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
+
+
+class _Reads(Dataset[tuple[Tensor, int] | Exception]):
+    """Images, or why one could not be read: a worker that raised would add its traceback.
+
+    What a data set draws at random for an image, it draws from the epoch and the image alone,
+    whoever reads it and after whatever else.
+    """
+
+    def __init__(self, data: Images, seed: int, epoch: int) -> None:
+        self._data = data
+        self._seed, self._epoch = seed, epoch
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | Exception:
+        with globally_seeded(stream(self._seed, Stream.READ, self._epoch, index)):
+            try:
+                return self._data[index]
+            except (OSError, ValueError) as error:
+                return error
+
+
+def _collate(items: list[tuple[Tensor, int] | Exception]) -> Any:
+    """A batch, or the first of its errors."""
+    error = next((item for item in items if isinstance(item, Exception)), None)
+    return default_collate(items) if error is None else error

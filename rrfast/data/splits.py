@@ -1,0 +1,158 @@
+"""Subsets of a data set, and the protocols by which a task is divided into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast._checks import check_one_of
+from rrfast._seeds import Stream, stream
+from rrfast.data.loader import Data, length, read
+from rrfast.data.tasks import Task
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
+
+#: Share of the test set that `protocol="rat"` tunes on, and how many random divisions it takes.
+SHARE, SPLITS = 0.2, 3
+#: The seed of these divisions, whatever that of a training: all models have the same images.
+DRAWN = 0
+PROTOCOLS = {
+    "heldout": "tuned on the validation split, tested on the whole test split",
+    "rat": f"tuned on {SHARE:.0%} of the whole test set, tested on the rest, {SPLITS} random "
+    "divisions, the same for all models",
+}
+
+
+class Part(NamedTuple):
+    """Some of the images of a data set, in an order."""
+
+    data: Data
+    places: Tensor  #: [n] int64, rows of `data`
+
+    @classmethod
+    def whole(cls, data: Data) -> Self:
+        """All of them, in their order."""
+        return cls(data, torch.arange(length(data)))
+
+    def batches(
+        self, size: int, device: torch.device, workers: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """(x, y) on a device, images as they are, no batch empty; each can be asked for again."""
+        # Of no places, `split` makes one part of none.
+        parts = self.places.split(size) if len(self.places) else ()
+        pin_memory = device.type == "cuda"
+        for x, y in read(self.data, parts, workers=workers, pin_memory=pin_memory):
+            yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+
+
+class Division(NamedTuple):
+    """What is tuned on and what is tested on, without an image in common."""
+
+    validation: Part
+    test: Part
+
+    def halves(self, seed: int) -> tuple[Part, Part]:
+        """The validation part in two: to fit RelU on, and to tune it on (RAT B.1)."""
+        data, places = self.validation
+        fit, tune = _shuffled(places, seed, Stream.HALVE).tensor_split(2)
+        return Part(data, fit), Part(data, tune)
+
+
+def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
+    """A task's divisions.
+
+    Args:
+        task: With a test split; for "heldout" also with one to validate on.
+        protocol: "heldout": the validation split tunes, the whole test split tests. "rat": a random
+            fifth of the test set tunes, the rest tests, and that three times (RAT §5.1). That is
+            all of the test set, also what a training held out of it to validate on: of CIFAR's
+            10,000 images 2,000 and 8,000. None: nothing tunes, the whole test split tests.
+        seed: Of the random divisions. Models are tested on the same images with the same seed,
+            whatever that of their trainings.
+
+    Returns:
+        One division, or three.
+
+    Raises:
+        ValueError: An unknown protocol, or a split is missing or too small.
+
+    Source: RAT §5.1, B.1; errata 12.
+
+    Example:
+        >>> from rrfast.train import TASKS
+        >>> task = TASKS["digits"](seed=0)
+        >>> [(len(d.validation.places), len(d.test.places)) for d in divide(task, "rat", seed=0)]
+        [(239, 958), (239, 958), (239, 958)]
+        >>> [(len(d.validation.places), len(d.test.places)) for d in divide(task, "heldout", 0)]
+        [(200, 1197)]
+    """
+    if protocol is not None:
+        check_one_of("protocol", protocol, PROTOCOLS)
+    if task.test is None:
+        raise ValueError("data must have a test split, and has none")
+    if protocol is None:
+        whole = Part.whole(task.test)
+        return [Division(whole._replace(places=whole.places[:0]), whole)]
+    if protocol == "heldout":
+        if task.validation is None:
+            raise ValueError("data must have a validation split to tune on, and has none")
+        return [_checked(Division(Part.whole(task.validation), Part.whole(task.test)))]
+    test = task.undivided().test
+    assert test is not None  # of a task with a test split
+    every = torch.arange(length(test))
+    size = round(SHARE * len(every))
+    orders = [_shuffled(every, seed, Stream.DIVIDE, split) for split in range(SPLITS)]
+    return [
+        _checked(Division(Part(test, order[:size]), Part(test, order[size:].sort()[0])))
+        for order in orders
+    ]
+
+
+def tested_on(task: Task, checkpoint: str) -> tuple[Data, int]:
+    """The test images that nothing of a model was chosen on, and how many are left out for that.
+
+    Args:
+        task: With a test split.
+        checkpoint: As of `rrfast.evaluate.Subject`. "best" weights were chosen on the validation
+            split, which is left out where it is a part of the test set; last ones on nothing; and
+            what a model named by hand was chosen on is not known.
+
+    Raises:
+        ValueError: There is no test split.
+    """
+    if task.test is None:
+        raise ValueError("data must have a test split, and has none")
+    whole = task.undivided().test
+    assert whole is not None  # of a task with a test split
+    if checkpoint == "best":
+        return task.test, length(whole) - length(task.test)
+    return whole, 0
+
+
+def chosen(data: Data, images: int | None) -> Part:
+    """So many of the images, the same for every model, in their order; all with None.
+
+    More of them are those of fewer and others.
+    """
+    places = torch.arange(length(data))
+    if images is None or images >= len(places):
+        return Part(data, places)
+    return Part(data, _shuffled(places, 0, Stream.CHOOSE)[:images].sort().values)
+
+
+def _checked(division: Division) -> Division:
+    for name, part in zip(division._fields, division, strict=True):
+        if len(part.places) < 2:
+            raise ValueError(
+                f"the {name} part must hold at least two images, got {len(part.places)}"
+            )
+    return division
+
+
+def _shuffled(places: Tensor, seed: int, use: Stream, *key: int) -> Tensor:
+    generator = torch.Generator().manual_seed(stream(seed, use, *key))
+    return places[torch.randperm(len(places), generator=generator)]

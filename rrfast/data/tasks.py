@@ -1,0 +1,372 @@
+"""Tasks by name: images to train on, to validate on and to test on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from rrfast._checks import check_count, check_path, check_seed, is_integer, is_number
+from rrfast._seeds import Stream, seeded, stream
+from rrfast.data import (
+    EMNIST_CLASSES,
+    Cifar,
+    Mnist,
+    Outliers,
+    SmoothedNoise,
+    Split,
+    Svhn,
+    cifar10,
+    cifar100,
+    digits,
+    emnist,
+    fashion_mnist,
+    folder_images,
+    image_folder,
+    mnist,
+    random_images,
+    random_textures,
+    svhn,
+    synthetic,
+)
+from rrfast.data.folder import ImageFolder
+from rrfast.data.loader import Data, length
+
+Images = TypeVar("Images", Split, ImageFolder)
+
+
+class Task(NamedTuple):
+    """What a model is trained for; what a function returns that `data:` of a recipe names.
+
+    Each part is an `rrfast.data.Split` of x, float32 [n, ...], all of one shape and finite, images
+    in [0, 1], and y, labels [n] from 0 to `classes` - 1. Or it is a data set that is read image by
+    image: with `y`, all labels [n] without an image being read, a length, and for an index an image
+    and its label, both a tuple. No image may be in two parts.
+    """
+
+    train: Data
+    validation: Data | None  #: to choose weights and settings on
+    test: Data | None
+    classes: int
+    #: [n] places of the test images in CIFAR-10's test split, which CIFAR-10-C follows.
+    released: Tensor | None = None
+    #: Where images to validate on were held out of a test set: the places there, int64, of the
+    #: validation images [m] and of the test images [n].
+    places: tuple[Tensor, Tensor] | None = None
+
+    def undivided(self) -> Task:
+        """The task with all of its test set to test on, in its order, and none to validate on.
+
+        So tests on a release are on the same images, whichever of them a seed held out. The task
+        as it is where `places` is None, or is of other parts than are there.
+        """
+        if self.places is None or self.test is None:
+            return self
+        held = 0 if self.validation is None else length(self.validation)
+        if [held, length(self.test)] != [len(each) for each in self.places]:
+            return self
+        parts = [part for part in (self.validation, self.test) if part is not None]
+        there, order = torch.cat(self.places).sort()
+        released = None
+        if self.released is not None and torch.equal(self.released, self.places[1]):
+            released = there
+        whole = _joined(parts, order)
+        return self._replace(validation=None, test=whole, released=released, places=None)
+
+
+def digits_task(
+    seed: int = 0, *, noise: float = 0.15, train: int = 400, validation: int = 200
+) -> Task:
+    """`rrfast.data.digits`: `train` images to train on, drawn at random from all 1797."""
+    check_count("train", train, least=0)
+    return Task(*digits(seed, noise=noise, train=train, validation=validation), classes=10)
+
+
+def synthetic_task(
+    seed: int = 0,
+    *,
+    train: int = 5000,
+    validation: int = 1000,
+    test: int = 5000,
+    classes: int = 10,
+    size: int = 32,
+    difficulty: float = 0.85,
+) -> Task:
+    """`rrfast.data.synthetic`: `train` images to train on, made by the seed."""
+    check_count("train", train, least=0)
+    data = synthetic(
+        seed,
+        train=train,
+        validation=validation,
+        test=test,
+        classes=classes,
+        size=size,
+        difficulty=difficulty,
+    )
+    return Task(*data, classes=classes)
+
+
+def cifar10_task(
+    folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
+) -> Task:
+    """`rrfast.data.cifar10`, with images of the test split to validate on, as `cifar100_task`."""
+    return _with_validation(cifar10(folder), train, validation, seed, classes=10, released=True)
+
+
+def cifar100_task(
+    folder: str,
+    seed: int = 0,
+    *,
+    train: int | None = None,
+    validation: int = 2000,
+    fine: bool = True,
+) -> Task:
+    """`rrfast.data.cifar100`, with images of the test split to validate on.
+
+    As the paper, which takes a fifth of the test images to tune on (RAT §5.1), so that all training
+    images are trained on. Which of them are held out is in `Task.places`.
+
+    Args:
+        folder: With the binary release.
+        seed: Decides which test images validate, and which images are trained on.
+        train: How many are trained on, drawn at random by the seed, whatever their labels (so no
+            class is sure of its share), in the order they have; the more of them hold the fewer.
+            None: all.
+        validation: How many; 0 for none.
+        fine: The 100 classes, or the 20 groups.
+    """
+    classes = 100 if fine else 20
+    return _with_validation(cifar100(folder, fine), train, validation, seed, classes)
+
+
+def mnist_task(
+    folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
+) -> Task:
+    """`rrfast.data.mnist`, with images of the test split to validate on, as `cifar100_task`."""
+    return _with_validation(mnist(folder), train, validation, seed, classes=10)
+
+
+def fashion_mnist_task(
+    folder: str | None = None,
+    seed: int = 0,
+    *,
+    train: int | None = None,
+    validation: int = 2000,
+) -> Task:
+    """`rrfast.data.fashion_mnist`, with images of the test split to validate on, likewise."""
+    return _with_validation(fashion_mnist(folder), train, validation, seed, classes=10)
+
+
+def emnist_task(
+    folder: str,
+    seed: int = 0,
+    *,
+    train: int | None = None,
+    validation: int = 2000,
+    split: str = "letters",
+) -> Task:
+    """`rrfast.data.emnist`, with images of the test split to validate on, likewise."""
+    data = emnist(folder, split)
+    return _with_validation(data, train, validation, seed, classes=EMNIST_CLASSES[split])
+
+
+def svhn_task(
+    folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
+) -> Task:
+    """`rrfast.data.svhn`, with images of the test split to validate on, likewise."""
+    return _with_validation(svhn(folder), train, validation, seed, classes=10)
+
+
+def _with_validation(
+    data: Cifar | Mnist | Svhn,
+    train: int | None,
+    validation: int,
+    seed: int,
+    classes: int,
+    *,
+    released: bool = False,
+) -> Task:
+    check_seed("seed", seed)
+    images = len(data.test.y)
+    held, rest = _held_out(images, validation, seed)
+    return Task(
+        _share("train", data.train, train, seed),
+        _part(data.test, held) if validation else None,
+        _part(data.test, rest),
+        classes,
+        rest if released else None,
+        (held, rest),
+    )
+
+
+def _held_out(images: int, validation: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Places among the test images of those to validate on, drawn by the seed, and of the rest."""
+    check_count("validation", validation, least=0)
+    if validation >= images:
+        raise ValueError(
+            f"validation must leave some of the {images} test images to test on, got {validation}"
+        )
+    order = torch.randperm(images, generator=seeded(seed))
+    return order[:validation], order[validation:]
+
+
+def _part(data: Images, places: Tensor) -> Images:
+    if isinstance(data, ImageFolder):
+        return data.part(places)
+    return Split(data.x[places], data.y[places])
+
+
+def _joined(parts: list[Data], order: Tensor) -> Data:
+    """Parts of a test set, one behind the other and then in an order."""
+    y = torch.cat([part.y for part in parts])[order]
+    splits = [part for part in parts if isinstance(part, Split)]
+    if len(splits) == len(parts):
+        return Split(torch.cat([split.x for split in splits])[order], y)
+    folders = [part for part in parts if isinstance(part, ImageFolder)]
+    if len(folders) == len(parts) and len({folder.root for folder in folders}) == 1:
+        one, files = folders[0], [file for folder in folders for file in folder.files]
+        files = [files[place] for place in order.tolist()]
+        return ImageFolder(one.root, one.classes, files, y, size=one.size, shorter=one.shorter)
+    raise ValueError(
+        "places must be None, or of validation and test images that are an rrfast.data.Split each, "
+        f"or of one rrfast.data.image_folder, got {' and '.join(type(p).__name__ for p in parts)}"
+    )
+
+
+def _share(name: str, data: Images, n: int | None, seed: int) -> Images:
+    """So many of the images to train on, as `cifar100_task` draws them; `name` is the option."""
+    if n is None:
+        return data
+    check_count(name, n, least=0)
+    if n > len(data.y):
+        raise ValueError(f"{name} must be at most the {len(data.y)} images there are, got {n}")
+    # Of every seed that torch takes; a stream has none below 0.
+    generator = torch.Generator().manual_seed(stream(seed % 2**64, Stream.SHARE))
+    return _part(data, torch.randperm(len(data.y), generator=generator)[:n].sort().values)
+
+
+def image_folder_task(
+    train: str,
+    validation: str | int | None = None,
+    test: str | None = None,
+    seed: int = 0,
+    *,
+    size: int = 224,
+    train_images: int | None = None,
+) -> Task:
+    """`rrfast.data.image_folder`: one folder per split, with the same classes.
+
+    Args:
+        train: The folder of images to train on.
+        validation: The folder of those to validate on; None for none. Or so many of the images of
+            `test`, drawn at random by the seed, and the rest is tested on, as of `cifar100_task`.
+        test: The folder of those to test on; None for none.
+        seed: Decides which images are trained on, and which of `test` are validated on.
+        size: Side of the images, in pixels.
+        train_images: How many of `train` are trained on, as `train` of `cifar100_task`, since here
+            that is the folder. None: all.
+    """
+    check_seed("seed", seed)
+    if is_number(train):
+        raise TypeError(
+            f"train must be the folder of images to train on, got {train}; for so many of its "
+            f"images say train_images={train}"
+        )
+    count = validation if is_integer(validation) else None  # of the images of test
+    if count is not None and test is None:
+        raise ValueError(
+            f"validation must be a folder where none is given for test, got {validation}: so many "
+            "images would be held out of those of test"
+        )
+    roots = {"train": train, "validation": None if is_integer(validation) else validation}
+    given = {k: root for k, root in (roots | {"test": test}).items() if root is not None}
+    for name, root in given.items():
+        check_path(name, root)
+    folders = {name: image_folder(str(root), size=size) for name, root in given.items()}
+    classes = folders["train"].classes
+    for name, folder in folders.items():
+        if folder.classes != classes:
+            raise ValueError(
+                f"{name} must have the classes of train, {len(classes)} in {train}, and has "
+                f"{len(folder.classes)} in {folder.root}; only one of them has "
+                f"{', '.join(sorted(set(classes) ^ set(folder.classes))[:5])}"
+            )
+    trained = _share("train_images", folders["train"], train_images, seed)
+    held, rest = folders.get("validation"), folders.get("test")
+    if rest is None or count is None:
+        return Task(trained, held, rest, len(classes))
+    places = _held_out(len(rest), count, seed)
+    held, rest = (_part(rest, each) for each in places)
+    return Task(trained, held if count else None, rest, len(classes), None, places)
+
+
+#: What `data: {name: ...}` may name; the options are the function's arguments.
+TASKS: dict[str, Callable[..., Task]] = {
+    "digits": digits_task,
+    "synthetic": synthetic_task,
+    "cifar10": cifar10_task,
+    "cifar100": cifar100_task,
+    "mnist": mnist_task,
+    "fashion_mnist": fashion_mnist_task,
+    "emnist": emnist_task,
+    "svhn": svhn_task,
+    "image_folder": image_folder_task,
+}
+
+
+def random_images_outliers(path: str) -> Outliers:
+    """`rrfast.data.random_images`."""
+    return random_images(path)
+
+
+def image_folder_outliers(
+    folder: str,
+    workers: int = 0,
+    *,
+    n: int | None = None,
+    size: int = 224,
+    shorter: int | None = None,
+) -> Outliers:
+    """`rrfast.data.folder_images`.
+
+    Args:
+        folder: As there.
+        workers: As there; those of the training.
+        n: How many images there must be, since what is drawn depends on it; None: as many as there
+            are, which `train` writes down.
+        size: As there.
+        shorter: As there.
+    """
+    outliers = folder_images(folder, size=size, shorter=shorter, workers=workers)
+    if n is not None and len(outliers) != n:
+        raise ValueError(
+            f"folder must have n={n} images below it, as in the training that wrote this down, "
+            f"and {folder} has {len(outliers)}"
+        )
+    return outliers
+
+
+def textures_outliers(
+    seed: int = 0, *, n: int = 10_000, size: int = 32, channels: int = 3
+) -> Outliers:
+    """`rrfast.data.random_textures`."""
+    return Outliers(random_textures(n, size=size, channels=channels, seed=seed))
+
+
+#: What `objective: {outliers: {name: ...}}` may name.
+OUTLIERS: dict[str, Callable[..., Outliers]] = {
+    "random_images": random_images_outliers,
+    "image_folder": image_folder_outliers,
+    "textures": textures_outliers,
+}
+
+
+def smoothed_noise(images: Tensor) -> SmoothedNoise:
+    """`rrfast.data.SmoothedNoise`."""
+    return SmoothedNoise(images)
+
+
+#: What `objective: {noise: {name: ...}}` may name; `images` are those that are trained on.
+NOISE: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {"smoothed_noise": smoothed_noise}

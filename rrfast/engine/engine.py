@@ -1,0 +1,368 @@
+"""The one place that runs a model: in eval mode, parameters frozen, passes counted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import _engine_run_backward
+
+from rrfast import ops
+from rrfast._checks import check_batch, check_dense, check_labels, check_logits, describe
+from rrfast._reading import may_read
+from rrfast.engine.frozen import Frozen
+from rrfast.engine.in_place import IN_PLACE, output_of
+from rrfast.engine.modules_inside import modules_of
+from rrfast.ops import accumulate_dtype
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
+
+#: Anything that maps a batch to logits [B, K], or to an object with such `.logits`.
+Model = Callable[[Tensor], Any]
+#: Prediction, margin, cotangent and runner-up from logits and a temperature, as
+#: `rrfast.ops.direction_seed`.
+SeedOf = Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+class Clean(NamedTuple):
+    """What one forward and one backward at the clean input give."""
+
+    logits: Tensor  #: [B, K]
+    prediction: Tensor  #: [B] int64
+    margin: Tensor  #: [B], h_prediction - h_runner_up
+    grad: Tensor  #: [B, ...], gradient of logsumexp_{k != y}(h_k / T) - h_y / T times T
+    runner_up: Tensor  #: [B] int64
+
+
+def check_input(x: object) -> Tensor:
+    """The input as a model may differentiate it: detached, and no inference tensor.
+
+    Raises:
+        TypeError: `x` is no tensor, or of a dtype that has no gradient here.
+        ValueError: `x` has no batch dimension, or its samples no elements.
+    """
+    if isinstance(x, Tensor) and not x.is_floating_point():
+        raise TypeError(
+            "x must be a floating-point tensor, because the radius is a step in it, got "
+            f"{describe(x)}; convert it as the model expects, for example x.float() / 255"
+        )
+    check_batch(x)
+    assert isinstance(x, Tensor)
+    if 0 in x.shape[1:] and x.shape[0] > 0:
+        raise ValueError(f"x must have a number or more in each sample, got {describe(x)}")
+    with torch.inference_mode(False):
+        # Autograd cannot save an inference tensor; a copy made outside inference mode it can.
+        return x.clone() if x.is_inference() else x.detach()
+
+
+class Engine:
+    """One model, ready to be differentiated with respect to its input, for one call.
+
+    A context manager, entered once. Inside, every module is in eval mode and no parameter requires
+    a gradient: weight gradients are neither computed nor are their activations kept. On leaving,
+    every module and parameter is what it was, whatever was raised; `Frozen` says how.
+    `DistributedDataParallel` wrappers are looked through, wherever they are in the model: they
+    would wait for processes that may not be there. Of a function or an object, the modules that it
+    holds or names are found by `rrfast.engine.modules_inside.modules_of`.
+
+    Args:
+        model: As said.
+        labels: Labels [B] int64 that the first logits must have a class for; None for none. On a
+            device they are looked at, and it is waited for, in the first engine of a model.
+
+    Attributes:
+        forwards: Forward passes so far, each over a batch or a part of it.
+        backwards: Backward passes so far.
+        forward_samples: Samples that went through those forwards.
+        backward_samples: Samples that went through those backwards.
+        classes: K, once a forward has shown it.
+        gradient: Of the last backward.
+    """
+
+    gradient: Tensor | None = None
+
+    def __init__(self, model: Model, labels: Tensor | None = None) -> None:
+        if not callable(model):
+            raise TypeError(f"model must be callable, got {type(model).__name__}")
+        self.model = model
+        self.classes: int | None = None
+        self._labels = labels
+        self.forwards = self.forward_samples = 0
+        self.backwards = self.backward_samples = 0
+        self._samples = 0  # in the first forward
+        self._frozen = Frozen()
+        self._latest: Tensor | None = None
+        self._cudnn = True  # whether its recurrent networks may be used where a gradient is wanted
+        self._shared: tuple[Tensor, Recorded] | None = None
+
+    def __enter__(self) -> Self:
+        if self._frozen.begun:
+            raise RuntimeError("an Engine is entered once; make another one for another call")
+        try:
+            self._frozen.freeze(modules_of(self.model))
+        except BaseException:
+            self._frozen.close()
+            raise
+        return self
+
+    #: That of `Frozen`, without a function of Python in between; `Changes` says why.
+    __exit__ = property(attrgetter("_frozen.__exit__"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, K] without a graph. Cost: 1 forward."""
+        with torch.no_grad():
+            # In memory of its own: a captured model writes its next output where this one lies.
+            return self._logits(x).clone()
+
+    def record(self, x: Tensor) -> Recorded:
+        """A forward whose graph is kept, for as many gradients at `x` as are asked for.
+
+        Cost: 1 forward, and 1 backward for every gradient.
+
+        Raises:
+            ValueError: The logits do not depend on `x` in a way that autograd can follow, or the
+                model changes `x` in place.
+        """
+        return Recorded(self, x)
+
+    def forward_backward(
+        self, x: Tensor, temperature: float, seed_of: SeedOf = ops.direction_seed
+    ) -> Clean:
+        """Logits, prediction, margin and the gradient whose sign is the worst-case direction.
+
+        Cost: 1 forward, 1 backward; no forward at the input that is being shared.
+
+        Raises:
+            ValueError: As `record`.
+        """
+        shared = self._shared is not None and self._shared[0] is x
+        recorded = self._shared[1] if shared and self._shared is not None else self.record(x)
+        prediction, margin, seed, runner_up = seed_of(recorded.logits, temperature)
+        grad = recorded.grad(seed, last=not shared)
+        return Clean(recorded.logits, prediction, margin, grad, runner_up)
+
+    @contextlib.contextmanager
+    def sharing(self, x: Tensor) -> Iterator[None]:
+        """Inside, every `forward_backward` at this very tensor uses one forward.
+
+        Cost: 1 forward on entering; the activations it saved live until the end.
+        """
+        self._shared = (x, self.record(x))
+        try:
+            yield
+        finally:
+            self._shared = None
+
+    def saw_classes(self, count: int) -> None:
+        """What the logits say of the labels, before a loss takes these for places in a row.
+
+        That would end in an IndexError, or on a GPU in an assertion that ends the process.
+
+        Raises:
+            ValueError: A label is no class.
+        """
+        self.classes = count
+        if self._labels is not None and may_read("labels", self.model, self._labels):
+            check_labels("labels", self._labels, count)
+        self._labels = None
+
+    def _logits(self, x: Tensor) -> Tensor:
+        first = self.forwards == 0
+        try:
+            logits = output_logits(output_of(self.model, x, keep=first))
+        except Exception as error:
+            reason = self._reason(x, error)
+            if reason is None:
+                raise
+            raise ValueError(reason) from error
+        self._samples = x.shape[0] if first else self._samples
+        self.forwards += 1
+        self.forward_samples += x.shape[0]
+        self._latest = logits
+        if logits.dim() == 1 and (x.dim() == 1 or logits.shape != x.shape[:1]):
+            raise ValueError(_UNBATCHED.format(describe(x), "its logits have none"))
+        check_logits("the model's logits", logits)
+        if logits.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"the model's logits must have one row per sample of x, {x.shape[0]}, "
+                f"got {describe(logits)}"
+            )
+        self.saw_classes(logits.shape[1])
+        # The finer of the two precisions decides; a copy only if a float64 input meets a coarser
+        # model.
+        return logits.double() if accumulate_dtype(x.dtype) == torch.float64 else logits
+
+    def _reason(self, x: Tensor, error: Exception) -> str | None:
+        """Why the model failed, where that is known for certain and not the model's to say."""
+        if isinstance(error, torch.OutOfMemoryError) or str(error) == IN_PLACE:
+            return None
+        if self.forwards and x.shape[0] != self._samples:
+            return (
+                f"model must take parts of a batch here, and took {self._samples} samples but not "
+                f"{x.shape[0]}, as one that was exported for batches of one size: what goes on "
+                "with the samples that are left cannot use it. Take a method that does not, or "
+                "export the model with a dynamic batch dimension"
+            )
+        if self.forwards == 0 and 0 < x.dim() <= 3:
+            with torch.no_grad(), contextlib.suppress(Exception):
+                one = output_logits(self.model(x.detach()[None].clone()))
+                if one.dim() == 2 and len(one) == 1:
+                    return _UNBATCHED.format(describe(x), "the model takes x[None] and not x")
+        return None
+
+
+class Recorded:
+    """A forward pass that gradients with respect to its input can be taken of.
+
+    Attributes:
+        logits: [B, K], detached.
+    """
+
+    logits: Tensor
+
+    def __init__(self, engine: Engine, x: Tensor) -> None:
+        check_dense("x", x)
+        self._engine = engine
+        self._x = x.detach().requires_grad_(True)
+        self._graph: Tensor | None = self._record()
+        # In memory of its own: a captured model writes its next output where this one lies.
+        self.logits = self._graph.detach().clone()
+
+    def grad(self, seed: Tensor, *, last: bool = False) -> Tensor:
+        """The gradient of sum(seed * logits) with respect to the input, [B, ...].
+
+        Cost: 1 backward. A model of `torch.compile` whose first backward ever was its graph's last
+        gives up what it saved in every backward; each gradient after one then costs a forward too.
+        So does the first of a recurrent network on CUDA: cuDNN gives none of a forward in eval
+        mode, and from then on torch's own kernels record those of this engine.
+
+        Args:
+            seed: The cotangent, [B, K].
+            last: Let go of the graph.
+        """
+        if self._graph is None or self._overwritten():
+            self._graph = self._record()
+        try:
+            grad = input_gradient(self._graph, self._x, seed, retain_graph=not last)
+        except RuntimeError as error:
+            if self._cudnn and "RNN backward can only be called in training mode" in str(error):
+                self._engine._cudnn = False
+                self._graph = self._record()
+                grad = input_gradient(self._graph, self._x, seed, retain_graph=not last)
+            elif not last and "donated buffers" in str(error):
+                grad = input_gradient(self._graph, self._x, seed)
+                last = True
+            else:
+                raise
+        self._engine.gradient = grad
+        self._engine.backwards += 1
+        self._engine.backward_samples += self._x.shape[0]
+        if last:
+            self._graph = None
+        return grad
+
+    def _overwritten(self) -> bool:
+        """Whether another forward has written into the memory of this one.
+
+        A captured model keeps what its backward reads in one place as well as its output.
+        """
+        latest, output = self._engine._latest, self._output
+        return latest is not output and bool(torch._C._is_alias_of(latest, output))  # type: ignore[attr-defined]
+
+    def _record(self) -> Tensor:
+        self._cudnn = self._engine._cudnn
+        with torch.enable_grad(), contextlib.nullcontext() if self._cudnn else _without_cudnn():
+            logits = self._engine._logits(self._x)
+        self._output = self._engine._latest
+        if not logits.requires_grad:
+            raise ValueError(_NO_GRADIENT)
+        return logits
+
+
+@contextlib.contextmanager
+def _without_cudnn() -> Iterator[None]:
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
+
+
+_NO_GRADIENT = (
+    "model must be differentiable with respect to x, but its logits carry no gradient: it detaches "
+    "x or them, runs under torch.no_grad(), ignores x, or is quantised"
+)
+_UNBATCHED = "x must have a batch dimension, [B, ...], got {}: {}; give x[None] for one input"
+
+
+def input_gradient(
+    output: Tensor, x: Tensor, seed: Tensor | None = None, *, retain_graph: bool = False
+) -> Tensor:
+    """The gradient of sum(seed * output), or of a scalar, with respect to `x`.
+
+    Raises:
+        ValueError: There is none, or torch's checkpointing does not let it be taken.
+    """
+    try:
+        if seed is None or torch.compiler.is_compiling():
+            options = {"retain_graph": retain_graph, "allow_unused": True}
+            grads = torch.autograd.grad(output, x, seed, **options)
+        else:
+            # What torch.autograd.grad does when it has compared shapes, which fit here. For that it
+            # imports sympy at its first call: a second, and broken for good by a Ctrl-C in it.
+            grads = _engine_run_backward(
+                (output,), (seed,), retain_graph, False, (x,), True, accumulate_grad=False
+            )
+    except RuntimeError as error:
+        if "use_reentrant=True" not in str(error):
+            raise
+        raise ValueError(
+            "model must be checkpointed with use_reentrant=False where the gradient at x alone is "
+            "asked for: torch does not give it through use_reentrant=True"
+        ) from error
+    if grads[0] is None:
+        raise ValueError(_NO_GRADIENT)
+    return grads[0]
+
+
+def output_logits(output: object) -> Tensor:
+    """What a model returned, or its `.logits`."""
+    logits = getattr(output, "logits", output)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            "model must return a tensor of logits, or an object with .logits, "
+            f"got {type(output).__name__}"
+        )
+    return logits
+
+
+def logits(model: Model, x: Tensor) -> Tensor:
+    """The model's logits in eval mode, without a graph; the model is left as it was.
+
+    Args:
+        model: Maps [B, ...] to logits [B, K], or to an object with `.logits`. It must not change
+            its input in place.
+        x: [B, ...], floating point.
+
+    Returns:
+        [B, K], detached.
+
+    Raises:
+        TypeError, ValueError: `x` is not floating point, the output is not [B, K >= 2] logits, or
+            the model changes `x` in place.
+
+    Cost: 1 forward.
+
+    Example:
+        >>> logits(torch.nn.Linear(4, 3), torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
+    """
+    x = check_input(x)
+    with Engine(model) as engine:
+        return engine.forward(x)

@@ -1,0 +1,132 @@
+"""Modules that need more than eval mode and frozen parameters."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.ao.quantization import FakeQuantizeBase, ObserverBase
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import parametrize
+
+from rrfast.engine.changes import Changes
+from rrfast.engine.recorded import check_recorded
+
+#: What is changed in a module of a kind, beside its flags.
+Special = Callable[[Changes, Any], None]
+
+#: By class, what was found: each call asks for every class of its model.
+_found: weakref.WeakKeyDictionary[type[nn.Module], list[Special]] = weakref.WeakKeyDictionary()
+#: Modules that were warned about.
+_told: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def own_train(kind: type[nn.Module]) -> bool:
+    """Whether a class does more in `train` and `eval` than set flags."""
+    if kind.train is nn.Module.train and kind.eval is nn.Module.eval:
+        return False
+    return kind.train is not DistributedDataParallel.train  # which sets flags
+
+
+def special_of(kind: type[nn.Module]) -> list[Special]:
+    """What else is to be done with modules of a class."""
+    found = _found.get(kind)
+    if found is None:
+        found = _found[kind] = _look_up(kind)
+    return found
+
+
+def _look_up(kind: type[nn.Module]) -> list[Special]:
+    specials = _SPECIALS.keys() & kind.__mro__
+    found = [_SPECIALS[base] for base in specials]
+    # What has not been imported nothing is an instance of.
+    for place, name, special in _ELSEWHERE:
+        known = getattr(sys.modules.get(place), name, None)
+        if known is not None and issubclass(kind, known):
+            found.append(special)
+    return found
+
+
+def uncache(changes: Changes) -> None:
+    """Let `parametrize.cached()` keep nothing that was computed with frozen parameters."""
+    if parametrize._cache_enabled:
+        changes.write(vars(parametrize), "_cache", {})
+
+
+def _look_through(changes: Changes, module: DistributedDataParallel) -> None:
+    """DistributedDataParallel would wait for processes that may not be there."""
+    own = vars(module)
+    if "forward" not in own:
+        changes.write(own, "forward", module.module.__call__)
+        return
+    # A forward of the user's own stays; should it call DDP's, that does no more than the module.
+    changes.write(own, "_pre_forward", lambda *inputs, **more: (inputs, more))
+    changes.write(own, "_run_ddp_forward", module.module.__call__)
+    changes.write(own, "_post_forward", _same)
+
+
+def _unhooked(changes: Changes, module: nn.Module) -> None:
+    """Lightning Fabric's wrapper makes every backward fail that is not `fabric.backward`."""
+    changes.write(vars(module), "_register_backward_hook", _same)
+
+
+def _refused(_: Changes, __: nn.Module) -> None:
+    raise ValueError(
+        "model must be one that can be differentiated with respect to its input again and again, "
+        "and torch.distributed.fsdp.FullyShardedDataParallel cannot; shard it by "
+        "torch.distributed.fsdp.fully_shard, or give the module before it is wrapped"
+    )
+
+
+def _unobserved(changes: Changes, module: FakeQuantizeBase) -> None:
+    """A fake-quantised module observes in eval mode too; here it rounds as it has learned to."""
+    off = torch.zeros_like(module.observer_enabled)
+    changes.write(module._buffers, "observer_enabled", off)
+
+
+def _apart(changes: Changes, module: ObserverBase) -> None:
+    """What an observer collects here it forgets."""
+    for name, buffer in list(module._buffers.items()):
+        if buffer is not None:
+            changes.write(module._buffers, name, buffer.clone())
+
+
+def _warned(_: Changes, module: _BatchNorm) -> None:
+    if module._buffers.get("running_mean") is None and module not in _told:
+        _told.add(module)
+        warnings.warn(
+            f"model has a {type(module).__name__} without running statistics: in eval mode too it "
+            "normalises by the batch, so that a sample's logits depend on the others of its batch",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _checked(_: Changes, module: nn.Module) -> None:
+    check_recorded(module)
+
+
+def _same(output: Tensor) -> Tensor:
+    return output
+
+
+_SPECIALS: dict[type, Special] = {
+    DistributedDataParallel: _look_through,
+    FakeQuantizeBase: _unobserved,
+    ObserverBase: _apart,
+    _BatchNorm: _warned,
+    fx.GraphModule: _checked,
+    torch.jit.ScriptModule: _checked,
+}
+
+_ELSEWHERE: tuple[tuple[str, str, Special], ...] = (
+    ("torch.distributed.fsdp", "FullyShardedDataParallel", _refused),
+    ("lightning_fabric.wrappers", "_FabricModule", _unhooked),
+    ("lightning.fabric.wrappers", "_FabricModule", _unhooked),
+)

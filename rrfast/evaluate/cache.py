@@ -1,0 +1,98 @@
+"""What an evaluation knows already of one model, on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rrfast import _sealed
+from rrfast._machine import machine
+from rrfast._results import plain
+from rrfast.data.fingerprint import of_data
+from rrfast.data.tasks import Task
+from rrfast.scores.registry import score_named
+from rrfast.selective.classifier import weights_hash
+
+
+class Cache:
+    """Parts of a result by name, written as they are made; a run that was stopped goes on.
+
+    Each model and question has a file of its own, whatever it is called and beside whatever else it
+    is evaluated.
+
+    Args:
+        folder: For the files.
+        stem: Of their names.
+        identity: What the parts depend on, but for what their names say.
+
+    Raises:
+        ValueError: The file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first = Cache(folder, "misd", {"weights": "a"}).get("x", lambda: {"n": 1})
+        ...     again = Cache(folder, "misd", {"weights": "a"}).get("x", lambda: 1 / 0)
+        ...     Cache(folder, "misd", {"weights": "b"}).has("x")
+        False
+        >>> first == again
+        True
+    """
+
+    def __init__(self, folder: Path | str, stem: str, identity: dict[str, Any]) -> None:
+        text = json.dumps(plain(identity), sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._path = Path(folder) / f"{stem}_{name}.json"
+        self._state: dict[str, Any] = {"identity": plain(identity), "known": {}}
+        if self._path.is_file():
+            self._state = _sealed.read(self._path)
+
+    def has(self, key: str) -> bool:
+        """Whether the part is known."""
+        return key in self._state["known"]
+
+    def get(self, key: str, make: Callable[[], Any] | None = None) -> Any:
+        """The part; made where it is not known."""
+        if make is not None and not self.has(key):
+            self.put({key: make()})
+        return self._state["known"][key]
+
+    def put(self, entries: dict[str, Any]) -> None:
+        """Keep these too."""
+        # As they will be read again: without NaN.
+        self._state["known"] |= plain(entries)
+        _sealed.write(self._path, self._state)
+
+
+def of_score(name: str) -> str:
+    """What the name of a part has for a score: its name, and what tells its options from others.
+
+    Raises:
+        ValueError: As `rrfast.scores.score_named`.
+
+    Example:
+        >>> of_score("msr")
+        'msr 1a8fc8f11c5a'
+    """
+    told = score_named(name).identity
+    return f"{name} {hashlib.sha256(told.encode()).hexdigest()[:12]}"
+
+
+def identity(model: nn.Module, task: Task, device: torch.device) -> dict[str, Any]:
+    """What every number depends on, less the code of a model, whose edits nobody sees here."""
+    # `Normalize` keeps its statistics out of the state_dict.
+    form = hashlib.sha256(str(model).encode())
+    for name, value in model.named_buffers():
+        form.update(f"{name} {value.tolist()}".encode())
+    return {
+        "weights": weights_hash(model),
+        "model": form.hexdigest(),
+        "data": [of_data(data) for data in (task.validation, task.test)],
+        **machine(device)["versions"],
+    }

@@ -1,0 +1,231 @@
+"""The table behind every evaluation: what was observed of whom, under what, and over which runs.
+
+A row is an observation: its keys say who was observed (`training`, `seed`, `split`, and `data`),
+under what (`score`, `set`, `attack` and the like), and what was found, each number by its name or
+path. Tables, claims and figures are declared over these rows: which of them, which number, and how
+it is printed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+Row = dict[str, Any]
+#: What is averaged: a number of a row, None or NaN where it is undefined.
+Value = Callable[[Row], "float | None"]
+
+
+class Spread(NamedTuple):
+    """A number over several runs."""
+
+    mean: float
+    std: float  #: with n - 1; NaN for one run
+    runs: int
+
+
+class Paired(NamedTuple):
+    """One number less another of the same run, over several runs."""
+
+    mean: float
+    standard_error: float  #: over seeds; NaN for one, however many divisions it has
+    lower: int  #: runs in which it is below 0
+    runs: int
+
+    @property
+    def told(self) -> dict[str, float]:
+        """As files have it."""
+        return dict(zip(("mean", "standard_error", "lower", "seeds"), self, strict=True))
+
+    @property
+    def verdict(self) -> int:
+        """-1: the 95 % interval of Student's t is below 0; +1: above; 0: neither.
+
+        Two runs that agree to the last digit decide nothing: they may do so by chance, and then
+        have no interval.
+        """
+        from scipy.special import stdtrit
+
+        # Of five runs 2.78 standard errors, and not two: their size is itself estimated.
+        if (
+            self.runs < (3 if self.standard_error == 0 else 2)
+            or not abs(self.mean) > stdtrit(self.runs - 1, 0.975) * self.standard_error
+        ):
+            return 0  # also where one of them is NaN
+        return -1 if self.mean < 0 else 1
+
+
+# ------------------------------------------------------------------------ which rows, which number
+
+
+def of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """The rows that have all these values."""
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def values(rows: Iterable[Row], key: str) -> list[Any]:
+    """The values of a key, each once, in the order they come."""
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows by their values of `keys`, those of the first key together, as `values` orders each.
+
+    Example:
+        >>> rows = [{"set": s, "score": f} for f, s in ("ax", "ay", "bx")]
+        >>> list(grouped(rows, "set", "score"))
+        [('x', 'a'), ('x', 'b'), ('y', 'a')]
+    """
+    rows, found = list(rows), dict[tuple[Any, ...], list[Row]]()
+    for row in rows:
+        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+    order = itertools.product(*(values(rows, key) for key in keys))
+    return {group: found[group] for group in order if group in found}
+
+
+def at(*path: str | int) -> Value:
+    """What stands in a row under these keys, one within the other; None where it has it not.
+
+    Results of earlier versions lack what came later.
+
+    Example:
+        >>> at("above", "0.9", "errors")({"above": {"0.9": {"errors": 3}}})
+        3
+    """
+
+    def value(row: Row) -> Any:
+        found: Any = row
+        for key in path:
+            if found is None or found == []:
+                return None
+            found = found.get(key) if isinstance(found, dict) else found[key]
+        return found
+
+    return value
+
+
+def ends(names: Iterable[str], *path: str) -> dict[str, Value]:
+    """Lower and upper end of the intervals under a path, as a file of rows calls them."""
+    both = ("low", "high")
+    return {f"{name}_{end}": at(*path, name, i) for name in names for i, end in enumerate(both)}
+
+
+# ------------------------------------------------------------------------------------ over the runs
+
+
+def per_run(rows: Sequence[Row], value: Value) -> list[float]:
+    """A number for each seed, the mean over its divisions; for one seed, one for each division.
+
+    Divisions of one test set share most of it and all of the training: they are no independent
+    repetitions, and where there are seeds to average over, they do not count as such (errata 12).
+    """
+    seeds: dict[int, list[float]] = {}
+    for row in rows:
+        found = value(row)
+        seeds.setdefault(row["seed"], []).append(math.nan if found is None else found)
+    if len(seeds) == 1:
+        return next(iter(seeds.values()))
+    return [sum(numbers) / len(numbers) for _, numbers in sorted(seeds.items())]
+
+
+def spread(rows: Sequence[Row], value: Value) -> Spread:
+    """Mean and standard deviation over runs; NaN where a run has none."""
+    return _spread(per_run(rows, value))
+
+
+def curve(rows: Sequence[Row], numbers: Iterable[Value]) -> tuple[list[float], list[float]]:
+    """Means and standard deviations, as `spread` has them, of one number after the other."""
+    v = torch.tensor([per_run(rows, value) for value in numbers], dtype=torch.float64)
+    mean = v.mean(dim=-1)
+    std = v.std(dim=-1) if v.shape[-1] > 1 else torch.full_like(mean, math.nan)
+    return mean.tolist(), std.tolist()
+
+
+def _spread(numbers: Sequence[float]) -> Spread:
+    v = torch.tensor(numbers, dtype=torch.float64)
+    std = v.std().item() if len(v) > 1 else math.nan
+    return Spread(v.mean().item(), std, len(v))
+
+
+def runs_of(rows: Sequence[Row]) -> set[tuple[str, int, int]]:
+    """Data, seed and division of each: what two must share to be compared run by run."""
+    return {(row.get("data", ""), row["seed"], row.get("split", 0)) for row in rows}
+
+
+def in_common(rows: Sequence[Row], others: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of both that are of runs which both have."""
+    runs = runs_of(rows) & runs_of(others)
+    first, second = ([row for row in part if runs_of([row]) <= runs] for part in (rows, others))
+    return first, second
+
+
+def paired(
+    rows: Sequence[Row], others: Sequence[Row], value: Value, less: Value | None = None
+) -> Paired:
+    """`value` of the rows less that of others, run by run; both must have the same runs.
+
+    The divisions of a single seed have a mean difference and no standard error: they are no
+    repetitions of the training (see `per_run`), and decide nothing.
+
+    Args:
+        rows: What is compared.
+        others: With what.
+        value: Of each.
+        less: Of the others, where it is another number.
+
+    Raises:
+        ValueError: They have other runs.
+    """
+    runs = runs_of(rows)
+    if runs != runs_of(others):
+        raise ValueError(
+            f"rows must be of the same data, seeds and divisions, got {runs} and {runs_of(others)}"
+        )
+    ours, theirs = per_run(_ordered(rows), value), per_run(_ordered(others), less or value)
+    d = [one - other for one, other in zip(ours, theirs, strict=True)]
+    several = len({seed for _, seed, _ in runs}) > 1
+    error = _spread(d).std / math.sqrt(len(d)) if several else math.nan
+    return Paired(_spread(d).mean, error, sum(x < 0 for x in d), len(d))
+
+
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row["seed"], row.get("split", 0)))
+
+
+# ----------------------------------------------------------------------------------- in a sentence
+
+
+def seeds_said(rows: Sequence[Row], draws: int, drawn: str) -> Iterator[str]:
+    """Sentences on what stands behind a mean: seeds, divisions, or test sets drawn again.
+
+    Args:
+        rows: Of all trainings.
+        draws: Of the bootstrap; 0: there are no intervals.
+        drawn: What was drawn again, such as "test sets drawn again from this one".
+    """
+    counts = {len(values(own, "seed")) for own in grouped(rows, "training").values()}
+    several = " or ".join(str(n) for n in sorted(counts) if n > 1)
+    divisions = len({row.get("split", 0) for row in rows})
+    if several:
+        each = f", each the mean over {divisions} divisions" * (divisions > 1)
+        yield f"Mean ± standard deviation over {several} training seeds{each}."
+    if min(counts) > 1 or (divisions == 1 and not draws):
+        return
+    said = f"in brackets the 95 % interval over {draws} {drawn}."
+    if divisions > 1:
+        said = f"mean ± standard deviation over {divisions} divisions of one test set."
+    yield f"Of a training with one seed: {said}" if several else said[0].upper() + said[1:]
+
+
+def fewer_images(result: dict[str, Any]) -> Iterator[str]:
+    """A sentence where a test split has fewer images than were asked for."""
+    asked, there = result["options"]["images"], min(row["images"] for row in result["runs"])
+    if asked is not None and there < asked:
+        yield (
+            f"{asked} images were asked for; a test split of {there} has no more, and all of it "
+            "was attacked."
+        )

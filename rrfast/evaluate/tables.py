@@ -1,0 +1,174 @@
+"""A table of results is declared: which rows it has, which number each column shows, and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rrfast._tables import COLUMNS, Block, number
+from rrfast.evaluate.observations import Paired, Row, Spread, Value, at, grouped, of, spread
+
+#: A number of a row: its name, its path, or what finds it.
+What = str | tuple[str | int, ...] | Value
+
+
+class Column(NamedTuple):
+    """A number over the runs of each line: mean ± standard deviation.
+
+    Of a single run its interval, which a row has beside the number, under `intervals`.
+    """
+
+    heading: str
+    what: What
+    factor: float = 100.0
+    digits: int = 2
+    higher: bool | None = None  #: is better: the best are to stand out; None: nothing is
+    where: Mapping[str, Any] = {}  #: what else the rows of the column have
+    mean: bool = False  #: the mean alone
+    interval_digits: int | None = None  #: with an interval; default `digits`
+
+    @property
+    def title(self) -> str:
+        """The heading on one line."""
+        return " ".join(self.heading.split())
+
+    def spread(self, rows: Sequence[Row]) -> Spread:
+        """The number over the runs of a line."""
+        found = spread(of(rows, **self.where), _value(self.what))
+        return found._replace(std=math.nan, runs=0) if self.mean else found
+
+    def cell(self, rows: Sequence[Row]) -> str:
+        """As it is printed."""
+        own = of(rows, **self.where)
+        interval = _interval(own[0], self.what) if len(own) == 1 else None
+        digits = self.interval_digits if interval and self.interval_digits else self.digits
+        return cell(self.spread(own), self.factor, digits, interval)
+
+
+class Words(NamedTuple):
+    """A column of words, made of the rows of each line."""
+
+    heading: str
+    said: Callable[[Sequence[Row]], str]
+
+    def cell(self, rows: Sequence[Row]) -> str:
+        """As it is printed."""
+        return self.said(rows)
+
+
+class Table(NamedTuple):
+    """A line for each group of rows, and its columns."""
+
+    title: str
+    keys: Mapping[str, str]  #: that tell the lines apart, and their headings
+    columns: Sequence[Column | Words]
+    within: int = 0  #: lines that agree in so many of the keys have a best of their own
+    words: int = 0  #: columns of words at the left, beside the keys
+
+    def block(self, rows: Iterable[Row]) -> Block:
+        """The table of these rows, in the order of `grouped`."""
+        return self.of_lines(grouped(rows, *self.keys))
+
+    def of_lines(self, lines: Mapping[tuple[Any, ...], Sequence[Row]]) -> Block:
+        """The table with these lines, by the values of their keys."""
+        cells = [
+            [*map(str, key), *(c.cell(own) for c in self.columns)] for key, own in lines.items()
+        ]
+        best = set()
+        for j, column in enumerate(self.columns, len(self.keys)):
+            if isinstance(column, Column) and column.higher is not None:
+                groups: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
+                for i, (key, own) in enumerate(lines.items()):
+                    groups.setdefault(key[: self.within], []).append((i, column.spread(own).mean))
+                for group in groups.values():
+                    means = [mean for _, mean in group]
+                    best |= {(group[k][0], j) for k in leading(means, lowest=not column.higher)}
+        head = [*self.keys.values(), *(column.heading for column in self.columns)]
+        return Block(self.title, head, cells, len(self.keys) + self.words, frozenset(best))
+
+
+def metric(name: str) -> Column:
+    """The column of a metric of `rrfast.metrics`, as it is called and printed everywhere."""
+    heading, factor, digits = COLUMNS[name]
+    return Column(heading, name, factor, digits)
+
+
+def broken(name: str) -> str:
+    """The name of a training as a heading: on two lines."""
+    return name.replace(" ", "\n", 1)
+
+
+def cell(
+    found: Spread, factor: float = 100.0, digits: int = 2, interval: Sequence[float] | None = None
+) -> str:
+    """Mean ± standard deviation; of a single run its interval, where there is one.
+
+    Example:
+        >>> cell(Spread(0.15, 0.0707, 2)), cell(Spread(0.1, math.nan, 1), interval=(0.05, 0.15))
+        ('15.00 ± 7.07', '10.00 [5.00, 15.00]')
+    """
+    mean = number(None if math.isnan(found.mean) else found.mean, factor, digits)
+    if not math.isnan(found.std):
+        return f"{mean} ± {number(found.std, factor, digits)}"
+    if found.runs == 1 and interval:
+        low, high = (number(end, factor, digits) for end in interval)
+        return f"{mean} [{low}, {high}]"
+    return mean
+
+
+def leading(means: Sequence[float], *, lowest: bool = False) -> list[int]:
+    """Places of the best of several means, all of them where they tie; none of a single one.
+
+    Means of different seeds may be equal and yet differ in their last bit.
+
+    Args:
+        means: NaN is not among the best.
+        lowest: Whether lower is better.
+
+    Example:
+        >>> leading([0.1 + 0.2, 0.3, 0.2, float("nan")])
+        [0, 1]
+    """
+    known = [mean for mean in means if not math.isnan(mean)]
+    best = (min if lowest else max)(known, default=math.nan)
+    return [i for i, mean in enumerate(means) if len(means) > 1 and math.isclose(mean, best)]
+
+
+def difference(
+    found: Paired, factor: float = 100.0, digits: int = 2, *, higher: bool | None = False
+) -> str:
+    """Mean ± standard error of a difference, and a mark for what it decides.
+
+    Args:
+        found: The difference.
+        factor: What it is multiplied with.
+        digits: After the point.
+        higher: Whether higher is better; None: without a mark.
+
+    Example:
+        >>> difference(Paired(0.02, 0.001, 0, 5)), difference(Paired(-0.02, 0.001, 5, 5))
+        ('✗ +2.00 ± 0.10', '✓ −2.00 ± 0.10')
+    """
+    if math.isnan(found.mean):
+        return "–"
+    mean, error = number(found.mean, factor, digits, sign="+"), found.standard_error
+    mark = "" if higher is None else f"{mark_of(found, higher=higher)} "
+    return f"{mark}{mean}" + ("" if math.isnan(error) else f" ± {number(error, factor, digits)}")
+
+
+def mark_of(found: Paired, *, higher: bool = False) -> str:
+    """✓ for better, ✗ for worse, and a point for neither."""
+    return "·✓✗"[found.verdict if higher else -found.verdict]
+
+
+def _value(what: What) -> Value:
+    return what if callable(what) else at(*((what,) if isinstance(what, str) else what))
+
+
+def _interval(row: Row, what: What) -> Sequence[float] | None:
+    if callable(what):
+        return None
+    path = (what,) if isinstance(what, str) else what
+    ends: Any = at(*path[:-1], "intervals", path[-1])(row)
+    return ends or None

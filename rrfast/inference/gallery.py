@@ -1,0 +1,254 @@
+"""The gallery of `rrfast score`: a page of thumbnails, least trusted first."""
+
+from __future__ import annotations
+
+import heapq
+import io
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from rrfast._page import data_url, write_page
+from rrfast.inference.inputs import Images
+from rrfast.inference.parts import Row
+
+#: Longer side of a thumbnail in pixels: twice what a card is wide, for screens with fine pixels.
+SIDE = 320
+#: Up to this longer side an image is shown pixel by pixel, and loses nothing.
+SMALL = 64
+
+
+class Card(NamedTuple):
+    """One image as the page shows it."""
+
+    image: str
+    rank: int | None  #: from 1, the least trusted of all that have a score; None without a score
+    picture: str  #: a data: URL; "" where there is none
+    small: bool  #: whether the picture is to be shown pixel by pixel
+    facts: list[tuple[str, str]]  #: what is known of it, each with its name
+    wrong: bool
+    error: str  #: why there is no score or no picture
+
+
+class Section(NamedTuple):
+    """Images that belong together, as the template takes them."""
+
+    title: str
+    images: int
+    summary: str
+    cards: Iterator[Card | str]  #: a text says how many images are left out there
+
+
+class Gallery:
+    """Chooses what is shown of rows that go past, and writes the page of them.
+
+    It holds the rows of what is shown and no picture: each image that is shown is read once more
+    while the page is written.
+
+    Args:
+        shown: Of each section, accepted and rejected, the `shown` least trusted images and a tenth
+            as many of the most trusted, at least one; of those without a score the first `shown`.
+        names: Of the classes, in their order. An image in a folder of that name has that label.
+            None: classes are numbers, and no label is known.
+        asked: Whether there is a threshold, and with it images that are accepted or rejected.
+    """
+
+    def __init__(self, shown: int, names: Sequence[str] | None, *, asked: bool) -> None:
+        self._shown = shown
+        self._names = names
+        self._known = frozenset(names or ())
+        titles = {False: "Rejected", True: "Accepted"} if asked else {None: "All images"}
+        self._groups = {accept: _Group(title, shown) for accept, title in titles.items()}
+        self._failed: list[tuple[int, Row]] = []
+        self._failures = 0
+
+    def watch(self, parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """The same parts: all rows there are, in their order."""
+        place = 0
+        for rows in parts:
+            for row in rows:
+                if row.confidence is None:
+                    self._failures += 1
+                    if len(self._failed) < self._shown:
+                        self._failed.append((place, row))
+                else:
+                    label = self._label(row)
+                    wrong = None if label is None else label != self._name(row.prediction)
+                    self._groups[row.accept].add(place, row, row.confidence, wrong)
+                place += 1
+            yield rows
+
+    def write(self, out: Path, images: Images, column: str, content: dict[str, Any]) -> None:
+        """Write the page.
+
+        Args:
+            out: The file.
+            images: That the rows are of.
+            column: What the table calls the confidence.
+            content: Of the run: command, model, input, device, date, versions, images, threshold
+                and how it was chosen.
+
+        Raises:
+            OSError: `out` cannot be written.
+        """
+        sections, before = [], 0
+        for group in self._groups.values():
+            sections.append(
+                Section(
+                    group.title,
+                    group.count,
+                    group.summary(),
+                    self._cards(images, column, group, before),
+                )
+            )
+            before += group.count
+        if self._failures:
+            cards = self._failed_cards(images, column)
+            sections.append(Section("Without a score", self._failures, "", cards))
+        threshold = content["threshold"]
+        write_page(
+            out,
+            "gallery.html",
+            title=f"{Path(content['input']).resolve().name}, least trusted first",
+            sections=sections,
+            column=column,
+            labelled=any(group.labelled for group in self._groups.values()),
+            **content | {"threshold": None if threshold is None else number(threshold)},
+        )
+
+    def _cards(
+        self, images: Images, column: str, group: _Group, before: int
+    ) -> Iterator[Card | str]:
+        for rank, (place, row) in enumerate(group.least, before + 1):
+            yield self._card(images, place, row, column, rank)
+        most = group.most
+        left_out = group.count - len(group.least) - len(most)
+        if left_out:
+            yield f"{left_out:,} images between these are not shown"
+        for rank, (place, row) in enumerate(most, before + group.count - len(most) + 1):
+            yield self._card(images, place, row, column, rank)
+
+    def _failed_cards(self, images: Images, column: str) -> Iterator[Card | str]:
+        for place, row in self._failed:
+            yield self._card(images, place, row, column, None)
+        if self._failures > len(self._failed):
+            more = self._failures - len(self._failed)
+            yield f"{more:,} more are not shown: see the column error of the table"
+
+    def _name(self, label: int | None) -> str:
+        if label is None:
+            return ""
+        return str(label) if self._names is None else self._names[label]
+
+    def _label(self, row: Row) -> str | None:
+        folder, inside, _ = row.image.partition("/")
+        return folder if inside and folder in self._known else None
+
+    def _card(self, images: Images, place: int, row: Row, column: str, rank: int | None) -> Card:
+        error = row.error or ""
+        picture, small = "", False
+        try:
+            picture, small = thumbnail(images.read(place))
+        except ValueError as reason:
+            error = error or str(reason)
+        facts, wrong = [], False
+        if row.confidence is not None:
+            facts.append(("prediction", self._name(row.prediction)))
+            if row.rival is not None:
+                facts.append(("rival", self._name(row.rival)))
+            facts.append((column, number(row.confidence)))
+        label = self._label(row)
+        if label is not None:
+            wrong = row.confidence is not None and label != self._name(row.prediction)
+            said = "" if row.confidence is None else ": wrong" if wrong else ": right"
+            facts.append(("label", label + said))
+        return Card(row.image, rank, picture, small, facts, wrong, error)
+
+
+class _Group:
+    """The ends of a ranking that goes past in any order, and counts of all of it."""
+
+    def __init__(self, title: str, shown: int) -> None:
+        self.title = title
+        self._shown = shown
+        #: Heaps with the image on top that is the first to go. Ties by the place in the table.
+        self._least: list[tuple[float, int, Row]] = []
+        self._most: list[tuple[float, int, Row]] = []
+        self.count = self.labelled = self._wrong = 0
+
+    def add(self, place: int, row: Row, confidence: float, wrong: bool | None) -> None:
+        """One row; whether its prediction is wrong, None where that is not known."""
+        self.count += 1
+        self.labelled += wrong is not None
+        self._wrong += wrong is True
+        heapq.heappush(self._least, (-confidence, -place, row))
+        if len(self._least) <= self._shown:
+            return
+        # What leaves the one end may belong to the other.
+        opposite, behind, left = heapq.heappop(self._least)
+        heapq.heappush(self._most, (-opposite, -behind, left))
+        if len(self._most) > max(1, self._shown // 10):
+            heapq.heappop(self._most)
+
+    @property
+    def least(self) -> list[tuple[int, Row]]:
+        """Places and rows of the least trusted, in this order."""
+        return [(-place, row) for _, place, row in sorted(self._least, reverse=True)]
+
+    @property
+    def most(self) -> list[tuple[int, Row]]:
+        """Those of the most trusted, the most trusted last; none is in `least`."""
+        return [(place, row) for _, place, row in sorted(self._most)]
+
+    def summary(self) -> str:
+        """What labels say of it."""
+        if not self.labelled:
+            return ""
+        share = 100 * self._wrong / self.labelled
+        return f"{self._wrong:,} of {self.labelled:,} with a label are wrong, {share:.3g} %"
+
+
+def thumbnail(x: Tensor) -> tuple[str, bool]:
+    """A picture of what the model sees, as a data: URL, and whether it has every pixel.
+
+    PNG up to 64 pixels, pixel by pixel; else JPEG, scaled so that the longer side has 320 pixels at
+    most.
+
+    Args:
+        x: [C, H, W] in [0, 1].
+
+    Raises:
+        ValueError: C is neither 1 nor 3.
+
+    Example:
+        >>> import torch
+        >>> url, small = thumbnail(torch.rand(1, 8, 8))
+        >>> url.partition(",")[0], small
+        ('data:image/png;base64', True)
+    """
+    from PIL import Image
+
+    if len(x) not in (1, 3):
+        raise ValueError(f"there is no picture of {len(x)} channels")
+    pixels = (x * 255).round().byte().permute(1, 2, 0).numpy()
+    picture = Image.fromarray(pixels[:, :, 0] if len(x) == 1 else pixels)
+    small = max(picture.size) <= SMALL
+    picture.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    picture.save(file, "PNG" if small else "JPEG", optimize=True)
+    return data_url("png" if small else "jpeg", file.getvalue()), small
+
+
+def number(confidence: float) -> str:
+    """Four digits of it.
+
+    Example:
+        >>> number(0.000123456), number(-math.inf)
+        ('0.0001235', '-∞')
+    """
+    if math.isinf(confidence):
+        return "∞" if confidence > 0 else "-∞"
+    return f"{confidence:.4g}"

@@ -1,0 +1,232 @@
+"""Unlabelled images: a folder with its sub-folders, or the rows of a .npy file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from rrfast._checks import check_count
+from rrfast._errors import require
+from rrfast.data.folder import SUFFIXES, image_files, read_image
+from rrfast.data.npy import memory_map
+
+Shape = tuple[int, ...]
+
+
+class Images(Protocol):
+    """Images that are read when they are asked for."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def name(self, index: int) -> str:
+        """What a row of results calls the image; text that UTF-8 can write."""
+
+    def read(self, index: int) -> Tensor:
+        """[C, H, W] float32 in [0, 1]; a ValueError that names the image where that fails."""
+
+    def fingerprint(self) -> str:
+        """A SHA-256 that is another one if images come, go, or change."""
+
+
+class FolderImages:
+    """The images below a folder, in the order of their relative paths; made by `open_images`."""
+
+    def __init__(self, root: Path, files: list[str], *, channels: int, size: int | None) -> None:
+        self.root = root
+        self.files = files
+        self.channels = channels
+        self.size = size
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.files)
+
+    def name(self, index: int) -> str:
+        """The relative path; bytes that are no UTF-8 in hexadecimal."""
+        return _text(self.files[index])
+
+    def read(self, index: int) -> Tensor:
+        """[C, H, W] float32 in [0, 1]."""
+        file, path = self.files[index], self.root / self.files[index]
+        try:
+            return read_image(path, channels=self.channels, size=self.size)
+        except ValueError as error:
+            # The same sentence wherever the folder is. As a whole: the folder's own name may be a
+            # piece of another. Pillow quotes paths as Python does.
+            told = str(error).replace(str(path), file).replace(repr(str(path)), repr(file))
+            raise ValueError(_text(told)) from error
+
+    def fingerprint(self) -> str:
+        """Of names, sizes and times of change; no image is read."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            try:
+                status = (self.root / file).stat()
+                seen = f"{status.st_size} {status.st_mtime_ns}"
+            except OSError:  # a link to nowhere: a row with an error, as long as it stays one
+                seen = "missing"
+            digest.update(os.fsencode(file) + f"\0{seen}\n".encode())
+        return digest.hexdigest()
+
+
+class NpyImages:
+    """The rows of a .npy file; made by `open_images`."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        array = self._array = memory_map(file)
+        plain = array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)
+        if array.ndim not in (3, 4) or 0 in array.shape[1:] or not plain:
+            raise ValueError(
+                f"{file} must be uint8, or floating point in [0, 1], of shape [N, C, H, W] or "
+                f"[N, H, W], got {array.dtype} of shape {list(array.shape)}"
+            )
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._array)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the array, which a worker process would be sent whole."""
+        return {"file": self.file}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Map the file again."""
+        self.__init__(**state)  # type: ignore[misc]
+
+    def name(self, index: int) -> str:
+        """The number of the row, from 0."""
+        return str(index)
+
+    def read(self, index: int) -> Tensor:
+        """[C, H, W] float32 in [0, 1]."""
+        row: npt.NDArray[Any] = self._array[index]
+        x = torch.from_numpy(np.array(row, dtype=np.float32, order="C"))
+        if row.dtype == np.uint8:
+            x /= 255
+        elif not bool(((x >= 0) & (x <= 1)).all()):  # NaN is not in it either
+            low, high = float(x.min()), float(x.max())
+            raise ValueError(
+                f"row {index} must have pixels in [0, 1], and has them from {low:g} to {high:g}"
+            )
+        return x.unsqueeze(0) if x.dim() == 2 else x
+
+    def fingerprint(self) -> str:
+        """Of the file's size and time of change; no image is read."""
+        status = self.file.stat()
+        return hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+
+
+def open_images(
+    source: str | Path, *, channels: int | None = None, size: int | None = None
+) -> Images:
+    """The images of a folder or a .npy file.
+
+    Args:
+        source: A folder, searched to its depth for .png, .jpg and .jpeg (in capitals too; links are
+            followed, names that begin with a dot passed over), or a .npy file of [N, C, H, W] or
+            [N, H, W] (then C = 1), uint8 or floating point in [0, 1]; it is mapped, never
+            unpickled.
+        channels: Of the images of a folder: 3 for RGB, 1 for grey; None is 3.
+        size: Of the images of a folder: side in pixels, with the geometry of
+            `rrfast.data.image_folder`; None for their own.
+
+    Raises:
+        FileNotFoundError: `source` is neither, or has no image.
+        ImportError: It is a folder, and Pillow is not installed.
+        OSError: A folder in it cannot be read.
+        ValueError: `size` or `channels` is out of range, or given with a .npy file; the file is
+            truncated or of another shape or dtype.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     np.save(f"{root}/x.npy", np.full((5, 8, 8), 51, dtype=np.uint8))
+        ...     images = open_images(f"{root}/x.npy")
+        ...     x = images.read(4)
+        >>> len(images), images.name(4), x.shape, x.max()
+        (5, '4', torch.Size([1, 8, 8]), tensor(0.2000))
+    """
+    path = Path(source)
+    if path.is_dir():
+        if channels not in (None, 1, 3):
+            raise ValueError(f"channels must be 1 or 3 for a folder of images, got {channels}")
+        if size is not None:
+            check_count("size", size)
+        require("a folder of images", "PIL.Image", "Pillow")
+        files = image_files(path)
+        if not files:
+            raise FileNotFoundError(f"input has no image: no {', '.join(SUFFIXES)} below {path}")
+        return FolderImages(path, files, channels=channels or 3, size=size)
+    if path.suffix != ".npy" or not path.is_file():
+        raise FileNotFoundError(f"input must be a folder of images or a .npy file, got {path}")
+    for name, value in (("channels", channels), ("size", size)):
+        if value is not None:
+            raise ValueError(f"{name} must not be given for a .npy file, which has it, got {value}")
+    array = NpyImages(path)
+    if not len(array):
+        raise FileNotFoundError(f"input has no image: {path} has no row")
+    return array
+
+
+def first_shape(images: Images) -> Shape | None:
+    """[C, H, W] of the first image that can be read; None if none can."""
+    for index in range(len(images)):
+        try:
+            return tuple(images.read(index).shape)
+        except ValueError:
+            continue
+    return None
+
+
+class Read(NamedTuple):
+    """A batch of images, of which some may have failed."""
+
+    x: Tensor | None  #: [n, C, H, W], those that did not
+    errors: list[str | None]  #: for each image a sentence, or None
+
+
+class Reads(Dataset[Tensor | str]):
+    """Images of one shape, or in a sentence why there is none: a worker's error would end all."""
+
+    def __init__(self, images: Images, shape: Shape | None) -> None:
+        self._images = images
+        self._shape = shape
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Tensor | str:
+        """[C, H, W], or a sentence."""
+        try:
+            x = self._images.read(index)
+        except ValueError as error:
+            return str(error)
+        if tuple(x.shape) != self._shape:
+            return (
+                f"{self._images.name(index)} must have the shape of the first image, "
+                f"{list(self._shape or ())}, got {list(x.shape)}"
+            )
+        return x
+
+
+def collate(items: list[Tensor | str]) -> Read:
+    """What a `DataLoader` makes of the items of a batch."""
+    good = [item for item in items if isinstance(item, Tensor)]
+    errors = [None if isinstance(item, Tensor) else item for item in items]
+    return Read(torch.stack(good) if good else None, errors)
+
+
+def _text(path: str) -> str:
+    """Bytes of a name that are no UTF-8 would end the writing of the whole table."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,130 @@
+"""The parts of a table of scores that one process makes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from rrfast._processes import Processes
+from rrfast._progress import bars
+from rrfast.inference.inputs import Images, Read, Reads, Shape, collate
+from rrfast.inference.parts import Parts, Row
+from rrfast.selective import SelectiveClassifier
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
+
+    from rrfast.train.recipe_file import Recipe
+
+NAN = "the model's score is NaN: a logit or a gradient is, or has overflowed"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process works with."""
+
+    images: Images
+    shape: Shape | None
+    classifier: SelectiveClassifier
+    device: torch.device
+    recipe: Recipe | None
+    parts: Parts
+    pinned: dict[str, Any]
+    names: list[str] | None  #: of the classes, for a gallery
+
+
+def score_parts(
+    job: Job,
+    group: Processes,
+    batch: int,
+    workers: int,
+    threshold: float | None,
+    console: Console,
+) -> None:
+    """Score and write the parts of this process that are missing.
+
+    Args:
+        job: What every process works with; its classifier has its threshold.
+        group: This process among all.
+        batch: Images per call of the score.
+        workers: Processes that read images.
+        threshold: None if none was asked for.
+        console: For the progress bar of the first process.
+    """
+    mine = [part for part in job.parts.missing() if part % group.world == group.rank]
+    # No batch goes over the end of a part: a row does not depend on which parts were missing.
+    plan: list[list[Any]] = [_batches(job.parts.places(part), batch) for part in mine]
+    loader = DataLoader(
+        Reads(job.images, job.shape),
+        batch_sampler=[places for batches in plan for places in batches],
+        collate_fn=collate,
+        num_workers=workers,
+        # Its own, since it draws a seed for the workers, and what the caller draws is not ours.
+        generator=torch.Generator(),
+    )
+    reads = iter(loader)
+    with _Bar(console, group, sum(len(job.parts.places(part)) for part in mine)) as bar:
+        for part, batches in zip(mine, plan, strict=True):
+            rows: list[Row] = []
+            for places in batches:
+                rows += _rows(job, places, next(reads), threshold is not None)
+                bar.advance(len(places))
+            job.parts.write(part, rows)
+
+
+def _batches(places: range, batch: int) -> list[range]:
+    return [places[start : start + batch] for start in range(0, len(places), batch)]
+
+
+def _rows(job: Job, places: range, read: Read, asked: bool) -> Iterator[Row]:
+    values: Iterator[tuple[int, int, float, bool]] = iter(())
+    if read.x is not None:
+        classifier = job.classifier
+        scored = classifier.score.measure(classifier.model, read.x.to(job.device), ({},))
+        prediction, confidence, accept = (part.tolist() for part in classifier.selection(scored))
+        rival = [-1] * len(prediction) if scored.rival is None else scored.rival[0].tolist()
+        values = zip(prediction, rival, confidence, accept, strict=True)
+    for place, error in zip(places, read.errors, strict=True):
+        name, no = job.images.name(place), False if asked else None
+        if error is not None:
+            yield Row(name, None, None, None, no, error)
+            continue
+        predicted, other, trust, accepted = next(values)
+        if math.isnan(trust):
+            # Not NaN, which databases take for the largest number there is.
+            yield Row(name, None, None, None, no, NAN)
+        else:
+            known = None if other < 0 else other
+            yield Row(name, predicted, known, trust, accepted if asked else None, None)
+
+
+class _Bar:
+    """Images, images per second and the time left, of the first process."""
+
+    def __init__(self, console: Console, group: Processes, images: int) -> None:
+        state = "{task.completed} of {task.total} images{task.fields[rate]}"
+        self._progress = bars(console, state, shown=group.rank == 0)
+        name = f"process 1 of {group.world}" if group.world > 1 else "score"
+        self._task = self._progress.add_task(name, total=images, rate="")
+        self._since = time.perf_counter()
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def advance(self, images: int) -> None:
+        """After a batch."""
+        self._done += images
+        rate = self._done / (time.perf_counter() - self._since)
+        self._progress.update(self._task, completed=self._done, rate=f", {rate:.3g} images/s")

@@ -1,0 +1,380 @@
+"""`rrfast score`: prediction, confidence and acceptance of every image, in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from rrfast._checks import check_count
+from rrfast._device import chosen_device
+from rrfast._errors import first_line
+from rrfast._machine import machine
+from rrfast._processes import processes
+from rrfast._results import write_json
+from rrfast.inference.gallery import Gallery
+from rrfast.inference.given_gallery import GivenGallery
+from rrfast.inference.given_model import given_model
+from rrfast.inference.given_threshold import (
+    GivenThreshold,
+    load_classifier,
+    score_name,
+    training_size,
+)
+from rrfast.inference.inputs import Shape, first_shape, open_images
+from rrfast.inference.parts import Parts, Row, differing
+from rrfast.inference.score_parts import Job, score_parts
+from rrfast.inference.table_file import require_format, write_rows
+from rrfast.models import Normalize
+from rrfast.scores import DEFAULT, SCORES, Score
+from rrfast.selective import SelectiveClassifier
+from rrfast.selective.classifier import weights_hash
+
+#: As many images that could not be scored are named; all of them are in the file.
+NAMED = 10
+
+
+class Scoring(NamedTuple):
+    """What `score` did, in this run and in those before it that it went on with."""
+
+    images: int  #: rows
+    failed: int  #: rows with an error
+    errors: dict[str, str]  #: of the first ten of them, by image
+    accepted: int | None  #: rows; None without a threshold
+    threshold: float | None
+    how: str  #: how the threshold was chosen, in words
+
+
+def score(
+    model: str | Path,
+    source: str | Path,
+    out: str | Path,
+    *,
+    weights: str | Path | None = None,
+    classes: int | None = None,
+    normalize: str | None = None,
+    trust: bool = False,
+    score: Score | str | None = None,
+    threshold: float | None = None,
+    coverage: float | None = None,
+    reject_errors: float | None = None,
+    target_risk: float | None = None,
+    confidence: float | None = None,
+    classifier: str | Path | None = None,
+    batch: int = 128,
+    part: int = 1000,
+    size: int | None = None,
+    channels: int | None = None,
+    device: str | torch.device | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+    gallery: str | Path | None = None,
+    gallery_images: int = 100,
+    class_names: str | Path | Sequence[str] | None = None,
+    command: str = "",
+    console: Console | None = None,
+) -> Scoring:
+    """Score a folder of images, or the rows of a .npy file, into a table of a row per image.
+
+    ==========  ====================================================================================
+    column      what it holds
+    ==========  ====================================================================================
+    image       relative path, or number of the row from 0
+    prediction  class; empty where there is an error
+    rival       class that the prediction changes to, as `rrfast.RadiusResult` has it; empty where
+                there is an error, where no change was found, and of scores that are no radius
+    NAME        the score, by its name in `rrfast.scores.SCORES`; larger = more to be trusted; a
+                radius in units of pixels in [0, 1], inf where no change of the prediction was
+                found; empty where there is an error, and never NaN
+    accept      whether the score is at least the threshold, never where there is an error; empty
+                where no threshold was asked for
+    error       empty, or a sentence: an image that cannot be read, has another shape than the
+                first that can, or has pixels outside of [0, 1] (.npy); or the model's score is NaN
+    ==========  ====================================================================================
+
+    Rows are made in parts, in the folder OUT.parts, each there whole or not at all. What was killed
+    goes on with the same arguments, in any number of processes, and gives the same file to the
+    byte, where the device computes the same twice (a CPU does with the same number of threads).
+    Under torchrun part i is done by process i mod the number of processes; the first makes `out`,
+    once all parts are there, and OUT.json beside it: device, versions, model, score, threshold and
+    how it was chosen.
+
+    Args:
+        model: The folder of a training, or a specification of `rrfast.models.load_model`.
+        source: As `rrfast.inference.inputs.open_images` takes it: a folder or a .npy file.
+        out: Ends in .csv or .parquet (`rrfast.inference.table_file`); its folder is made.
+        weights: As of `given_model`.
+        classes: As of `given_model`.
+        normalize: As of `given_model`.
+        trust: As of `given_model`.
+        score: A score, or a name in `SCORES`; None is that of `classifier`, or MSR. Of `classifier`
+            it must be the kind: its hyper-parameters are the file's.
+        threshold: Accept from this score on.
+        coverage: As of `SelectiveClassifier.fit`, on the validation split of the training that the
+            model is from. At most one of `threshold`, `coverage`, `reject_errors`, `target_risk`
+            and `classifier` is given. A run that goes on keeps the threshold that it began with.
+        reject_errors: Likewise.
+        target_risk: Likewise.
+        confidence: Likewise, for `target_risk`; it does not hold for weights "best", which were
+            chosen on the same split, and the result says so.
+        classifier: A file with the state_dict of an `rrfast.SelectiveClassifier`: its weights, its
+            score and its threshold are used (`given_threshold.load_classifier`).
+        batch: Images per call of the score.
+        part: Images of a part; what is lost at most when a process is killed.
+        size: Side in pixels that images of a folder are scaled to; None for that of the training,
+            where it was on a folder of images, and else for their own. A threshold holds for
+            images of the shape that it was chosen on: of another one it is refused, with an aim or
+            a `classifier` whose provenance says the shape.
+        channels: Of the images of a folder, 1 or 3; None is 3 where the training was on a folder of
+            images, else those of the model's normalisation or first convolution, and 3 where it has
+            neither.
+        device: Default: CUDA where there is some, a GPU per process.
+        workers: Processes that read images; 0: this one.
+        overwrite: Replace an `out` that is there; it stays until the new one is complete. So it is
+            with `gallery`.
+        gallery: An HTML file to write beside the table: thumbnails of what the model sees, the
+            least trusted first, accepted and rejected apart. It needs no other file.
+        gallery_images: Of the accepted and of the rejected the page shows so many of the least
+            trusted, and a tenth as many of the most trusted; of those without a score the first.
+            It says how many it leaves out. Only these are read a second time.
+        class_names: What the page calls the classes, as
+            `rrfast.evaluate.given_names.given_names` takes it. An image in a sub-folder of
+            `source` with the name of a class has that label, and the page says where the prediction
+            is another.
+        command: What OUT.json is to say made it.
+        console: For the progress bar; default standard output.
+
+    Returns:
+        Scoring(images, failed, errors, accepted, threshold, how), in every process.
+
+    Raises:
+        BlockingIOError: Another run is writing `out`.
+        ChildProcessError: Another process was killed.
+        FileExistsError: `out` or `gallery` is there, and `overwrite` is False.
+        FileNotFoundError: `source` has no image, or there is no such file.
+        ImportError: Pillow, pyarrow, safetensors or jinja2 is needed and not installed.
+        TypeError, ValueError: As the arguments say; the model does not take such images; what is in
+            OUT.parts was begun with other arguments, images or weights; or processes see others.
+
+    Cost: of the score per image; each image is read once, the first once more in every process,
+        and those of the gallery once more.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from rrfast.data import digits
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/x.npy", digits().test.x[:3].numpy())
+        ...     done = score(
+        ...         "rrfast.models:digits_cnn", f"{folder}/x.npy", f"{folder}/scores.csv",
+        ...         threshold=2.0, console=Console(quiet=True),
+        ...     )
+        ...     print(Path(folder, "scores.csv").read_text().splitlines()[0])
+        image,prediction,rival,msr,accept,error
+        >>> done.images, done.failed
+        (3, 0)
+    """
+    began = time.perf_counter()
+    out = Path(out)
+    console = console or Console()
+    check_count("batch", batch)
+    check_count("part", part)
+    check_count("workers", workers, least=0)
+    page = GivenGallery(
+        out=None if gallery is None else Path(gallery),
+        shown=gallery_images,
+        class_names=class_names,
+    )
+    given = GivenThreshold(
+        threshold=threshold,
+        coverage=coverage,
+        reject_errors=reject_errors,
+        target_risk=target_risk,
+        confidence=confidence,
+        classifier=classifier,
+    )
+    with processes() as group, contextlib.ExitStack() as held:
+
+        def prepare() -> Job:
+            require_format(out)
+            page.require()
+            # Its size is not known yet, and does not matter for this.
+            Parts(out, 0, part, page.out).check_out(overwrite=overwrite)
+            net, recipe = given_model(
+                model, weights=weights, classes=classes, normalize=normalize, trust=trust
+            )
+            given.check_recipe(recipe, Path(model), trust=trust)
+            trained = training_size(recipe) if Path(source).is_dir() else None
+            side = trained if size is None else size
+            # The channels before the images, the images before what takes seconds.
+            colour = 3 if trained is not None else _channels(net, source)
+            wanted = colour if channels is None else channels
+            images = open_images(source, channels=wanted, size=side)
+            where = chosen_device(device)
+            chosen = _classifier(net, score, classifier).to(where)
+            shape = first_shape(images)
+            _check_takes(chosen, shape)
+            given.check_shape(chosen, shape)
+            names = page.names(chosen, shape, recipe)
+            pinned = {
+                "images": f"{len(images)} of fingerprint {images.fingerprint()}",
+                "model": [str(model), classes, normalize],
+                "weights": weights_hash(chosen.model),
+                "score": repr(chosen.score),
+                # With all that the score is made of, and what a file says of its threshold.
+                "classifier": weights_hash(chosen),
+                "threshold": given.pinned(),
+                "columns": list(Row._fields),
+                "shape": shape,
+                "size": side,
+                "batch": batch,
+                "part": part,
+                "device": where.type,
+                "versions": {name: version(name) for name in ("rrfast", "torch")},
+            }
+            parts = Parts(out, len(images), part, page.out)
+            return Job(images, shape, chosen, where, recipe, parts, pinned, names)
+
+        job = group.everywhere(prepare)
+        first = group.first(lambda: job.pinned)
+        group.everywhere(lambda: _check_agreed(job.pinned, first, group.rank))
+        group.first(lambda: held.enter_context(job.parts.alone(overwrite=overwrite)))
+        best = str(weights) if weights is not None else "last"
+        begun = group.first(
+            lambda: job.parts.begin(
+                job.pinned, lambda: given.choose(job.classifier, job.recipe, best, job.shape)
+            )
+        )
+        value = None if begun["threshold"] is None else float(begun["threshold"])
+        if value is not None:
+            job.classifier.threshold.fill_(value)
+            if group.rank == 0:
+                told = f"Threshold {value:.6g}: {begun['how']}"
+                console.print(told, highlight=False, markup=False, soft_wrap=True)
+        group.everywhere(lambda: score_parts(job, group, batch, workers, value, console))
+
+        run = {
+            "command": command,
+            **machine(job.device),
+            "model": str(model),
+            "input": str(source),
+            "processes": group.world,
+        }
+        return group.first(lambda: _finish(job, out, page, begun, run, began))
+
+
+def _finish(
+    job: Job,
+    out: Path,
+    page: GivenGallery,
+    begun: dict[str, Any],
+    run: dict[str, Any],
+    began: float,
+) -> Scoring:
+    """Table, gallery and OUT.json of parts that are all there, which go then."""
+    value = None if begun["threshold"] is None else float(begun["threshold"])
+    column = score_name(job.classifier.score)
+    tally = _Tally()
+    shown = Gallery(page.shown, job.names, asked=value is not None)
+    rows = tally.watch(job.parts.rows())
+    write_rows(out, column, rows if page.out is None else shown.watch(rows))
+    done = tally.scoring(value, begun["how"])
+    if page.out is not None:
+        shown.write(page.out, job.images, column, run | done._asdict())
+    result = {
+        **run,
+        "column": column,
+        "threshold": begun,
+        **{name: getattr(done, name) for name in ("images", "failed", "accepted")},
+        # Of this run alone: what it went on with took more.
+        "seconds": time.perf_counter() - began,
+        "pinned": job.pinned,
+    }
+    write_json(out.with_name(f"{out.name}.json"), result)
+    job.parts.remove()
+    return done
+
+
+# ------------------------------------------------------------------------------------ what is given
+
+
+def _classifier(
+    model: nn.Module, score: Score | str | None, path: str | Path | None
+) -> SelectiveClassifier:
+    if path is not None:
+        return load_classifier(path, model, score)
+    known = SCORES.get(score) if isinstance(score, str) else score
+    if isinstance(known, Score) and not known.fitted:
+        raise ValueError(
+            f"score {score_name(known)} must be fitted to labelled data first: fit it in Python, "
+            "and give it, or a SelectiveClassifier that was saved with it"
+        )
+    return SelectiveClassifier(model, DEFAULT if score is None else score)
+
+
+def _channels(model: nn.Module, source: str | Path) -> int | None:
+    """Of the images of a folder: what the model takes, where that can be seen."""
+    if not Path(source).is_dir():
+        return None
+    for module in model.modules():
+        if isinstance(module, Normalize):
+            return len(module.mean)
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    return None
+
+
+def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:
+    """Before the work: what is wrong with the first image is wrong with all."""
+    if shape is None:
+        return
+    x = torch.full((1, *shape), 0.5, device=classifier.threshold.device)
+    try:
+        classifier(x)
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the model, with the score {classifier.score!r}, must take images of shape "
+            f"{list(shape)}, as the first of the input is, and does not: {first_line(error)}"
+        ) from error
+
+
+def _check_agreed(mine: dict[str, Any], first: dict[str, Any], rank: int) -> None:
+    """With another list of images, a row would be there twice and another not at all."""
+    name = differing(mine, first)
+    if name is not None:
+        raise ValueError(
+            f"all processes must be given the same, but {name} is {first.get(name)} in the first "
+            f"and {mine.get(name)} in process {rank + 1}. Do they see the same files, and did "
+            "these change meanwhile?"
+        )
+
+
+class _Tally:
+    """What is counted of the rows on their way into the file."""
+
+    def __init__(self) -> None:
+        self._images = self._failed = self._accepted = 0
+        self._errors: dict[str, str] = {}
+
+    def watch(self, parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """The same parts."""
+        for rows in parts:
+            for row in rows:
+                self._images += 1
+                self._accepted += row.accept is True
+                if row.error is not None:
+                    self._failed += 1
+                    if len(self._errors) < NAMED:
+                        self._errors[row.image] = row.error
+            yield rows
+
+    def scoring(self, threshold: float | None, how: str) -> Scoring:
+        """The counts."""
+        accepted = None if threshold is None else self._accepted
+        return Scoring(self._images, self._failed, self._errors, accepted, threshold, how)

@@ -1,0 +1,198 @@
+"""Shared by DeepFool and FAB: the boundaries of the linearised model, and distances walked."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast import ops
+from rrfast.engine import Recorded
+from rrfast.ops import accumulate_dtype, is_undefined, per_channel
+
+#: A step that ends at the face of any box, in place of the infinite one to a plane out of reach:
+#: infinity times a gradient of zero would be NaN.
+FAR = 1e18
+
+
+class Plane(NamedTuple):
+    """The hyperplane {z: normal . (z - x) = gap}, one per sample."""
+
+    normal: Tensor  #: [B, ...]
+    gap: Tensor  #: [B], accumulation dtype of x
+    distance: Tensor  #: [B], L-infinity, in units of scale
+
+
+def contenders(logits: Tensor, prediction: Tensor, count: int | None) -> Tensor:
+    """The classes other than the prediction, [B, K - 1]; or those with the largest logits.
+
+    Example:
+        >>> contenders(torch.tensor([[5.0, 1.0, 3.0, 2.0]]), torch.tensor([0]), 2)
+        tensor([[2, 3]])
+    """
+    classes = logits.shape[1]
+    others = torch.arange(1, classes, device=logits.device)
+    others = (prediction[:, None] + others) % classes
+    if count is None or count >= classes - 1:
+        return others
+    return others.gather(1, logits.gather(1, others).topk(count, dim=1).indices)
+
+
+def nearest_plane(
+    recorded: Recorded,
+    x: Tensor,
+    prediction: Tensor,
+    classes: Tensor,
+    bounds: Tensor | None,
+    scale: Tensor | None,
+) -> Plane:
+    """Of the planes where the linearised model ties the prediction with a class, the nearest.
+
+    For class k with d = h_k - h_y it is {z: grad d . (z - x) = -d}. Only the best so far is kept:
+    memory does not grow with the classes. NaN in the gradient of any makes the plane NaN, and so do
+    logits that say nothing (`rrfast.ops.is_undefined`).
+
+    Args:
+        recorded: The forward at `x`, whose graph is let go.
+        x: [B, ...].
+        prediction: y, [B].
+        classes: k, [B, C].
+        bounds: The box that distances are measured in, as `rrfast.ops.channel_bounds` gives it.
+        scale: Their unit, as `rrfast.ops.channel_scale` gives it.
+
+    Cost: C backwards.
+    """
+    nearest = None
+    for column in range(classes.shape[1]):
+        last = column == classes.shape[1] - 1
+        normal, gap = linearised(recorded, prediction, classes[:, column], last=last)
+        plane = Plane(normal, gap, ops.plane_distance(x, normal, gap, bounds, scale))
+        nearest = plane if nearest is None else _nearer(plane, nearest)
+    assert nearest is not None  # there are two classes at least
+    return nearest
+
+
+def linearised(
+    recorded: Recorded, prediction: Tensor, target: Tensor, *, last: bool
+) -> tuple[Tensor, Tensor]:
+    """The gradient of h_k - h_y, [B, ...], and h_y - h_k, [B], in the accumulation dtype of x.
+
+    Both in a unit of the sample's own, the power of two next to its largest logit: the plane is the
+    same, and neither the difference nor the gradient overflows or is lost where logits are near the
+    ends of their range.
+
+    Cost: 1 backward.
+
+    Args:
+        recorded: The forward.
+        prediction: y, [B].
+        target: k, [B].
+        last: Let go of the forward's graph.
+    """
+    top, k = prediction[:, None], target[:, None]
+    unit = _unit(recorded.logits)
+    one = unit.to(recorded.logits.dtype)
+    seed = torch.zeros_like(recorded.logits).scatter(1, k, one).scatter(1, top, -one)
+    normal = recorded.grad(seed, last=last)
+    return normal, _gap(recorded.logits, unit, top, k).to(accumulate_dtype(normal.dtype))
+
+
+def _unit(logits: Tensor) -> Tensor:
+    """1 over the power of two next to the largest logit of a row, [B, 1], accumulation dtype.
+
+    Not beyond the square root of the range, so that the other end of it is as far away. 1 for
+    float16, whose range is too short for gradients in another unit.
+    """
+    h = logits.to(accumulate_dtype(logits.dtype))
+    largest = torch.where(h.isfinite(), h.abs(), 0.0).amax(dim=1, keepdim=True)
+    one = torch.ones_like(largest)
+    if logits.dtype == torch.float16:
+        return one
+    most = math.frexp(torch.finfo(logits.dtype).max)[1] // 2
+    exponent = torch.where(largest > 0, largest, one).frexp().exponent.clamp(-most, most)
+    return torch.ldexp(one, -exponent)
+
+
+def _gap(logits: Tensor, unit: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
+    """h_y - h_k times the unit, [B]; where y is not behind, at least a last place of h_y.
+
+    Logits of 16 bits tie over a wide strip before the boundary, where the prediction is still the
+    lower index: a step to where the plane is would stand still there.
+    """
+    h = logits.to(unit.dtype)
+    top = h.gather(1, prediction) * unit
+    gap = top - h.gather(1, target) * unit
+    least = torch.finfo(logits.dtype).eps * top.abs()
+    gap = torch.where(gap < 0, gap, gap.maximum(least)).squeeze(1)
+    return gap.masked_fill(is_undefined(logits), math.nan)
+
+
+def _nearer(plane: Plane, than: Plane) -> Plane:
+    choice = (plane.distance < than.distance) | plane.distance.isnan()
+    return Plane(
+        torch.where(of_samples(choice, plane.normal), plane.normal, than.normal),
+        torch.where(choice, plane.gap, than.gap),
+        torch.where(choice, plane.distance, than.distance),
+    )
+
+
+def step_to(
+    plane: Plane, x: Tensor, overshoot: float, bounds: Tensor | None, scale: Tensor | None
+) -> Tensor:
+    """The point of the box nearest to `x` on the plane, or beyond it by a factor of `overshoot`.
+
+    A step that would not change `x` is lengthened to the smallest that does. A plane out of reach
+    is approached as far as the box allows.
+    """
+    unit = torch.ones_like(plane.distance[:1]) if scale is None else scale
+    largest = (x.to(unit.dtype).abs() / per_channel(unit, x)).reshape(len(x), -1).amax(dim=1)
+    length = (overshoot * plane.distance).maximum(torch.finfo(x.dtype).eps * largest)
+    length = torch.where(plane.gap < 0, -length, length)
+    return ops.fgsm_step(x, plane.normal, length.clamp(-FAR, FAR), bounds, scale)[0]
+
+
+def distance_between(x: Tensor, z: Tensor, scale: Tensor | None) -> Tensor:
+    """max_i |z_i - x_i| / scale_c, [B]; NaN if any of it is.
+
+    Example:
+        >>> distance_between(torch.zeros(1, 2), torch.tensor([[3.0, -4.0]]), torch.tensor([2.0]))
+        tensor([2.])
+    """
+    dtype = accumulate_dtype(x.dtype)
+    way = (z.to(dtype) - x.to(dtype)).abs()
+    if scale is not None:
+        way = way / per_channel(scale, x)
+    return way.reshape(len(x), -1).amax(dim=1)
+
+
+def lead_of(logits: Tensor, prediction: Tensor) -> Tensor:
+    """h_y - max_{k != y} h_k, [B]: negative where another class is ahead.
+
+    NaN where the logits say nothing (`rrfast.ops.is_undefined`).
+
+    Example:
+        >>> lead_of(torch.tensor([[1.0, 3.0, 2.5]]), torch.tensor([0]))
+        tensor([-2.])
+    """
+    top = prediction[:, None]
+    h = logits.to(accumulate_dtype(logits.dtype))
+    lead = h.gather(1, top) - h.scatter(1, top, -torch.inf).amax(dim=1, keepdim=True)
+    return lead.squeeze(1).masked_fill(is_undefined(h), math.nan)
+
+
+def flipped_to(logits: Tensor, prediction: Tensor) -> Tensor:
+    """The class that is predicted where it is another one, [B]; else, or of no meaning, -1.
+
+    Example:
+        >>> flipped_to(torch.tensor([[1.0, 3.0], [1.0, 3.0], [math.nan, 3.0]]), torch.zeros(3))
+        tensor([ 1,  1, -1])
+    """
+    first = logits.argmax(dim=1)
+    return first.masked_fill((first == prediction) | is_undefined(logits), -1)
+
+
+def of_samples(values: Tensor, x: Tensor) -> Tensor:
+    """[B] values shaped so that they broadcast over the samples of `x`."""
+    return values.reshape(-1, *[1] * (x.dim() - 1))

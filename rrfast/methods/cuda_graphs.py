@@ -1,0 +1,265 @@
+"""CUDA graphs of whole estimates."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from rrfast.engine import Model
+from rrfast.engine.modules_inside import modules_of, owner_of
+from rrfast.engine.special import own_train
+from rrfast.methods.measure import Measure, Measured
+
+#: Capture where it pays and can be done, always, or never; see `Graphs`.
+CudaGraph = Literal["auto"] | bool
+
+#: Graphs that one estimator keeps; the least recently used goes first.
+LIMIT = 8
+#: Which call with inputs of one kind "auto" captures: an odd last batch is met once per epoch.
+PATIENCE = 3
+#: Runs before a capture, in which libraries load, tune and allocate.
+WARM_UPS = 3
+
+#: torch captures one graph at a time in a process.
+_capturing = threading.RLock()
+
+
+class Graphs:
+    """Calls of one estimator, each captured once per kind of input and replayed from then on.
+
+    Inputs are of one kind if they have shape, strides, dtype and device in common, and the autocast
+    state around the call. A replay reads the model's weights where they were at the capture:
+    changes in place, as an optimizer's, are seen. Parameters, buffers, modules or hooks added or
+    put in place of others, as by `.to()` or `load_state_dict(assign=True)`, are noticed by their
+    addresses, at about a microsecond per tensor and call, and all is captured again. Other
+    Python of the model, what its hooks do, and settings of torch such as TF32 stay as they were at
+    the capture. So does what a plain function closes over; hence "auto" captures modules only.
+
+    The graphs share a memory pool, as large as what their largest one needs at its peak. Replays
+    from different threads or streams wait for one another.
+
+    Args:
+        when: True: capture at the first call. "auto": at the third of its kind, where x is on CUDA,
+            the model is a module and the estimator can be captured, and never again after a capture
+            that failed, which warns. Each graph that has to go doubles the three. False: never.
+
+    Raises, where `when` is True and a call cannot be captured: RuntimeError.
+    """
+
+    def __init__(self, when: CudaGraph) -> None:
+        if when != "auto" and not isinstance(when, bool):
+            raise ValueError(f"cuda_graph must be 'auto', True or False, got {when!r}")
+        self.when = when
+        self._lock = threading.Lock()
+        self._replays: OrderedDict[tuple[Any, ...], Replay] = OrderedDict()
+        self._calls: Counter[tuple[Any, ...]] = Counter()
+        self._addresses: list[object] = []
+        self._pool: Pool | None = None
+        self._patience = PATIENCE
+        self._gave_up = False
+
+    def __reduce__(self) -> tuple[type[Graphs], tuple[CudaGraph]]:
+        return Graphs, (self.when,)  # a copy captures anew
+
+    def __call__(self, measure: Measure, model: Model, x: Tensor) -> Measured:
+        """`measure(model, x)`, replayed if it can be."""
+        if self.when is False or x.shape[0] == 0 or _is_being_captured(x):
+            return measure(model, x)
+        obstacle = _obstacle(measure, x)
+        addresses = None if obstacle or self._gave_up else _addresses(model)
+        if not obstacle and addresses is None:
+            obstacle = (
+                "needs weights that are plain tensors, neither sharded nor of a class of their "
+                "own, and no module with a train() of its own, which a replay would not call"
+            )
+        if self.when is True and obstacle:
+            raise RuntimeError(f"cuda_graph=True {obstacle}; give cuda_graph='auto'")
+        if addresses is None or (self.when == "auto" and owner_of(model) is None):
+            return measure(model, x)
+        with self._lock:
+            replay = self._replay_for(measure, model, x, addresses)
+            if replay is not None:
+                return replay(x)
+        return measure(model, x)
+
+    def _replay_for(
+        self, measure: Measure, model: Model, x: Tensor, addresses: list[object]
+    ) -> Replay | None:
+        if [x.device, *addresses] != self._addresses:
+            self._forget()
+            self._addresses = [x.device, *addresses]
+        kind = x.device.type
+        autocast = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+        key = (x.shape, x.stride(), x.dtype, *autocast)
+        if key in self._replays:
+            self._replays.move_to_end(key)
+            return self._replays[key]
+        if len(self._calls) > 1000:
+            self._calls.clear()
+        self._calls[key] += 1
+        if self.when == "auto" and self._calls[key] < self._patience:
+            return None
+        if self._pool is None:
+            self._pool = Pool(x.device)
+        with torch.inference_mode(False):
+            ready = measure.on(x)
+        try:
+            replay = self._pool.capture(lambda x: ready(model, x), x)
+        except CaptureError as error:
+            if self.when is True:
+                raise
+            self._gave_up = True
+            warnings.warn(f"{error}; rrfast goes on without", RuntimeWarning, stacklevel=6)
+            return None
+        self._replays[key] = replay
+        if len(self._replays) > LIMIT:
+            evicted, _ = self._replays.popitem(last=False)
+            self._calls[evicted] = 0
+            self._patience *= 2  # of ever new shapes fewer and fewer are captured
+        return replay
+
+    def _forget(self) -> None:
+        self._replays.clear()
+        self._calls.clear()
+        self._pool, self._patience = None, PATIENCE
+
+
+class CaptureError(RuntimeError):
+    """The model does something that a CUDA graph cannot hold."""
+
+
+class Pool:
+    """Where the graphs of one device are captured and keep their memory.
+
+    Attributes:
+        done: The last replay; graphs that share memory may not overlap.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.done = torch.cuda.Event()
+        self._stream = torch.cuda.Stream(device)
+        self._handle = torch.cuda.graph_pool_handle()
+
+    def capture(self, run: Callable[[Tensor], Measured], x: Tensor) -> Replay:
+        """`run` as a graph for inputs like `x`.
+
+        Raises:
+            CaptureError: Something in `run` cannot be captured.
+        """
+        caching = torch.is_autocast_cache_enabled()
+        # A cast weight from the cache would be read by each replay, long after autocast freed it.
+        torch.set_autocast_cache_enabled(False)
+        try:
+            with _capturing, torch.inference_mode(False), torch.cuda.device(self.device):
+                return self._capture(run, x.clone())
+        finally:
+            torch.set_autocast_cache_enabled(caching)
+
+    def _capture(self, run: Callable[[Tensor], Measured], x: Tensor) -> Replay:
+        outside = torch.cuda.current_stream()
+        graph = torch.cuda.CUDAGraph()
+        # A DataLoader's pinning thread may allocate meanwhile: only this thread is watched.
+        capturing = torch.cuda.graph(
+            graph, pool=self._handle, stream=self._stream, capture_error_mode="thread_local"
+        )
+        try:
+            self._stream.wait_stream(outside)
+            with torch.cuda.stream(self._stream):
+                for _ in range(WARM_UPS):
+                    run(x)
+            outside.wait_stream(self._stream)
+            with capturing:
+                output = run(x)
+        except RuntimeError as error:
+            raise CaptureError(
+                "the model could not be captured in a CUDA graph, as one that copies from or to "
+                f"the host or decides by values cannot: {_first_line(error)}"
+            ) from error
+        finally:
+            torch.cuda.set_stream(outside)  # torch stays on its own when a capture breaks
+        return Replay(self, graph, run, x, output)
+
+
+class Replay:
+    """A captured graph, with the input it reads and the output it writes."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        graph: torch.cuda.CUDAGraph,
+        run: Callable[[Tensor], Measured],
+        x: Tensor,
+        output: Measured,
+    ) -> None:
+        self._pool, self._graph, self._x, self._output = pool, graph, x, output
+        self._run = run  # holds the bounds and the scale that the graph reads
+
+    def __del__(self) -> None:
+        # What a running graph reads may not be handed out again.
+        with contextlib.suppress(RuntimeError):  # as where CUDA is gone before, at exit
+            if not torch.cuda.is_current_stream_capturing():
+                self._pool.done.synchronize()
+
+    def __call__(self, x: Tensor) -> Measured:
+        """The output for `x`, in memory of its own."""
+        with torch.inference_mode(False), torch.no_grad():
+            stream = torch.cuda.current_stream(self._pool.device)
+            stream.wait_event(self._pool.done)
+            self._x.copy_(x)
+            self._graph.replay()
+            output = self._output.clone()
+            self._pool.done.record(stream)
+        return output
+
+
+def _obstacle(measure: Measure, x: Tensor) -> str:
+    """Why a call with `x` cannot be captured, as the end of a sentence; empty if it can."""
+    if not measure.capturable:
+        name = type(measure.methods[0]).__name__
+        return f"needs a method that never waits for the device, which {name} as given does"
+    if x.device.type != "cuda":
+        return f"needs x on a CUDA device, got x on {x.device}"
+    return ""
+
+
+def _is_being_captured(x: Tensor) -> bool:
+    return x.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _addresses(model: Model) -> list[object] | None:
+    """Which modules with how many hooks the model has, and where its parameters and buffers lie.
+
+    None if that cannot be known.
+    """
+    addresses: list[object] = []
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: nothing is sharded by it
+    sharded = (fsdp.FSDPModule, fsdp.FullyShardedDataParallel) if fsdp else ()
+    modules: list[nn.Module | None] = list(modules_of(model))
+    while modules:  # by hand: model.parameters() takes five times as long
+        module = modules.pop()
+        if module is None:
+            continue
+        if isinstance(module, sharded) or own_train(type(module)):
+            return None
+        addresses += (id(module), len(module._forward_hooks), len(module._forward_pre_hooks))
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is None:
+                continue
+            if type(tensor) not in (nn.Parameter, Tensor):
+                return None
+            addresses += (tensor.data_ptr(), tensor.dtype)
+        modules.extend(module._modules.values())
+    return addresses
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,166 @@
+"""The radius along a ray that is aimed again at the boundary, several times."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast import ops
+from rrfast._checks import check_count
+from rrfast.engine import Engine
+from rrfast.methods.boundary import contenders, linearised, nearest_plane, of_samples
+from rrfast.methods.method import Estimate
+from rrfast.methods.search import START, before_probes
+from rrfast.ops import accumulate_dtype
+
+#: The share of the directions so far in the next. Without any the walk goes back and forth between
+#: two facets of the boundary.
+MOMENTUM = 0.5
+#: Where the final search begins, as a factor of where its ray seems to cross the boundary.
+BEYOND = 1.01
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """Re-aimed rays: 1 + `rounds` + `final_search` forwards, `classes` + `rounds` backwards.
+
+    Nearest to x on the boundary, inside the box, is a point x + r d where d is the sign of the
+    gradient of the lead g = max_{k != y} h_k - h_y *there*, not at x. So every round takes the
+    gradient at the point z where the ray seems to cross the boundary, and aims again:
+
+        G <- G / 2 + grad g(z) / ||scale grad g(z)||_1 / 2,    d = sign(G),
+
+    with the next z where d meets the plane {g + grad g . (. - z) = 0}. The first G is the normal of
+    the nearest of the planes that the model linearised at x has for the `classes` likeliest
+    classes. Of all rays the one whose linearised crossing is nearest is searched along to the end,
+    as "search" does. The radius is where that ray seems to cross, by interpolation, or the smallest
+    step that was seen to flip on another if that is smaller. upper is the smallest step seen to
+    flip on any ray, lower the largest on the searched ray seen to keep the prediction (0 if that is
+    beyond the radius).
+
+    Nothing waits for the device. A tie at x has radius 0, a sample that never flipped infinity.
+
+    Source: ours, from the optimality condition of min ||d||_inf with g(x + d) = 0.
+
+    Attributes:
+        rounds: Gradients taken near the boundary.
+        classes: Classes that the first direction is chosen from, K - 1 at most; each costs a
+            backward.
+        final_search: Forwards spent on the best ray at the end.
+        bounds: The box for x + r d, see `rrfast.ops.channel_bounds`; None for none. x itself must
+            lie in it.
+        scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
+
+    Example:
+        >>> from rrfast.engine import Engine
+        >>> x = torch.tensor([[1.0, 0.0], [0.5, 0.25]])
+        >>> with Engine(torch.nn.Linear(2, 3)) as engine:
+        ...     estimate = Refined()(engine, x)
+        >>> estimate.radius.shape, engine.forwards, engine.backwards
+        (torch.Size([2]), 10, 7)
+    """
+
+    rounds: int = 5
+    classes: int = 2
+    final_search: int = 4
+    bounds: ops.Bounds | None = None
+    scale: ops.Scale | None = None
+    capturable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_count("rounds", self.rounds)
+        check_count("classes", self.classes)
+        check_count("final_search", self.final_search)
+
+    def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
+        bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
+        clean = engine.record(x)
+        prediction, margin, _, runner_up = ops.direction_seed(clean.logits)
+        classes = contenders(clean.logits, prediction, self.classes)
+        plane = nearest_plane(clean, x, prediction, classes, bounds, scale)
+
+        aim = _normalised(plane.normal, scale)
+        first = torch.where((plane.distance > 0) & plane.distance.isfinite(), plane.distance, START)
+        state = before_probes(margin, first.to(margin.dtype))
+        best: Ray | None = None
+        flipped_at, flipped_to = state[1].clone(), runner_up
+        for _ in range(self.rounds):
+            at = state[5].to(aim.dtype, copy=True)
+            z, direction = ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale)
+            recorded, rival = engine.record(z), runner_up.clone()
+            ops.search_step_(recorded.logits, prediction, state, rival=rival)
+            flipped_to = torch.where(state[1] < flipped_at, rival, flipped_to)
+            flipped_at = _smaller(state[1], flipped_at)
+            normal, gap = linearised(recorded, prediction, rival, last=True)
+
+            way = _inner(normal, z - x)
+            gap = gap + way
+            crossing = _positive((at * gap / way).to(margin.dtype), math.inf)
+            state[5] = torch.where(crossing == math.inf, state[5], crossing)
+            best = Ray(crossing, direction, state).or_nearer(best)
+
+            aim = torch.lerp(_normalised(normal, scale), aim, MOMENTUM)
+            at = state[5].to(aim.dtype)
+            z, _ = ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale)
+            reach = _positive((at * gap / _inner(normal, z - x)).to(margin.dtype), state[5])
+            state = before_probes(margin, reach.minimum(flipped_at))
+
+        assert best is not None  # there is one round at least
+        _, direction, state = best
+        # A probe right at the crossing as often as not falls short, and nothing is learned of what
+        # lies beyond.
+        state[5] = torch.where(state[1] == math.inf, BEYOND * state[5], state[5])
+        for _ in range(self.final_search):
+            probe = ops.perturb(x, direction, state[5].to(aim.dtype), bounds, scale)
+            ops.search_step_(engine.forward(probe), prediction, state, rival=rival)
+            flipped_to = torch.where(state[1] < flipped_at, rival, flipped_to)
+            flipped_at = _smaller(state[1], flipped_at)
+        crossing = torch.where(state[1] == math.inf, math.inf, state[5])
+        radius = crossing.minimum(flipped_at)
+        lower = torch.where(state[0] > radius, 0.0, state[0])
+        return Estimate(radius, prediction, flipped_to, lower, flipped_at)
+
+
+class Ray(NamedTuple):
+    """A direction from x and what `rrfast.ops.search_step_` knows of the lead along it."""
+
+    crossing: Tensor  #: [B], where its linearisation crosses the boundary; infinite for nowhere
+    direction: Tensor  #: [B, ...] int8
+    state: Tensor  #: [6, B]
+
+    def or_nearer(self, other: Ray | None) -> Ray:
+        """Of the two, per sample, the one that crosses first."""
+        if other is None:
+            return self
+        nearer = self.crossing < other.crossing
+        return Ray(
+            torch.where(nearer, self.crossing, other.crossing),
+            torch.where(of_samples(nearer, self.direction), self.direction, other.direction),
+            torch.where(nearer, self.state, other.state),
+        )
+
+
+def _positive(radius: Tensor, otherwise: Tensor | float) -> Tensor:
+    return torch.where((radius > 0) & radius.isfinite(), radius, otherwise)
+
+
+def _smaller(radius: Tensor, than: Tensor) -> Tensor:
+    """The smaller; what was seen before a NaN stays."""
+    return torch.where(radius < than, radius, than)
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """Of a and b, [B], in the accumulation dtype."""
+    dtype = accumulate_dtype(a.dtype)
+    return (a.to(dtype) * b.to(dtype)).reshape(len(a), -1).sum(dim=1)
+
+
+def _normalised(normal: Tensor, scale: Tensor | None) -> Tensor:
+    """By the mean of scale |normal|, or 0, in the accumulation dtype: whatever the units of x."""
+    size = normal.new_full((len(normal),), normal[0].numel(), dtype=accumulate_dtype(normal.dtype))
+    factor = ops.plane_distance(normal, normal, size, None, scale)
+    return normal.to(size.dtype) * of_samples(factor.masked_fill(factor.isinf(), 0.0), normal)

@@ -1,0 +1,92 @@
+"""Methods by name, and a method from what the caller gave: a name with options, or an object."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from rrfast._checks import check_one_of, describe
+from rrfast.methods.bs import BS
+from rrfast.methods.deepfool import DeepFool
+from rrfast.methods.fab import FAB
+from rrfast.methods.fast import Fast
+from rrfast.methods.grad import Grad
+from rrfast.methods.measure import Measure
+from rrfast.methods.method import Method
+from rrfast.methods.pgd import PGD
+from rrfast.methods.refined import Refined
+from rrfast.methods.search import Search
+
+#: Every method by the name that `rrfast.radius(method=...)` takes.
+METHODS: dict[str, Callable[..., Method]] = {
+    "fast": Fast,
+    "bs": BS,
+    "search": Search,
+    "refined": Refined,
+    "grad": Grad,
+    "pgd": PGD,
+    "deepfool": DeepFool,
+    "fab": FAB,
+}
+
+
+def configured(method: str | Method, options: dict[str, Any]) -> Measure:
+    """The method with these options, or a sentence about the one it does not have.
+
+    Args:
+        method: A key of `METHODS`, or a method itself: what `options` do not name stays as it is.
+        options: Fields of the method. `temperature` may be several numbers, one method each.
+
+    Raises:
+        TypeError: `method` is neither, or has no such option.
+        ValueError: An unknown name, or an option out of range.
+    """
+    made = _maker(method, options)
+    temperatures = _several(options.get("temperature"))
+    if temperatures is None:
+        return Measure((made(**options),))
+    if not temperatures:
+        raise ValueError(
+            "temperature must be a number or at least one of them, got "
+            f"{describe(options['temperature'])}"
+        )
+    return Measure(tuple(made(**{**options, "temperature": t}) for t in temperatures), grid=True)
+
+
+def _maker(method: object, options: dict[str, Any]) -> Callable[..., Method]:
+    """What makes the method of options, all of which it has."""
+    if isinstance(method, str):
+        check_one_of("method", method, METHODS)
+        kind: Any = METHODS[method]
+        made: Callable[..., Method]
+        what, made = f"method {method!r}", METHODS[method]
+    elif isinstance(method, type) or not callable(method):
+        raise TypeError(
+            "method must be a name or a method with its options, such as 'bs' or "
+            f"rrfast.methods.BS(budget=10), got {describe(method)}"
+        )
+    else:
+        kind = type(method)
+        what, made = f"method {kind.__name__}", partial(_replaced, method)
+    known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"{what} has no option {name!r}; its options are {', '.join(known) or 'none'}"
+            )
+    return made
+
+
+def _replaced(method: Any, **options: Any) -> Any:
+    return dataclasses.replace(method, **options) if options else method
+
+
+def _several(temperature: object) -> list[Any] | None:
+    """A sequence's elements; None for what is meant to be one number."""
+    if isinstance(temperature, (str, bytes)) or getattr(temperature, "ndim", 1) != 1:
+        return None
+    if hasattr(temperature, "tolist"):  # a tensor's or an array's elements as Python numbers
+        temperature = temperature.tolist()
+    return list(temperature) if isinstance(temperature, Iterable) else None

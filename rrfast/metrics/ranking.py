@@ -1,0 +1,190 @@
+"""Rankings: checked scores and answers, and the counts per score that all metrics start from."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+class Ranking(NamedTuple):
+    """Weight of wrong and right predictions per distinct score, least confident first; G of them.
+
+    Counts in int64, or sums of sample weights in float64: weights divided by the power of two that
+    brings the largest into [1/2, 1), which rounds nothing. No group is empty.
+    """
+
+    score: Tensor  #: [G] the distinct scores, ascending, in their own dtype
+    errors: Tensor  #: [G] wrong predictions
+    correct: Tensor  #: [G] right predictions
+    #: Of weights (sum w)^2 / sum w^2, as many equal ones as know as much (Kish); None with counts.
+    samples: float | None = None
+
+
+def check(
+    score: object, correct: object, *, empty: bool = False, nan: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`score` [n] and `correct` [n] as tensors on one device.
+
+    Unless `empty` n > 0, and unless `nan` there is no NaN.
+
+    The device is the score's where it counts and divides in 64 bits (CPU and CUDA), else the CPU.
+
+    Raises:
+        TypeError: `score` is not real numbers, or `correct` is not boolean.
+        ValueError: Not one score per answer in one dimension, none at all, or NaN among the scores.
+    """
+    s, c = _scores(score), _tensor("correct", correct)
+    if c.numel() and c.dtype != torch.bool:
+        raise TypeError(
+            f"correct must be boolean, True where the prediction is right, got {_dtype(c)}; "
+            "make it with prediction == label"
+        )
+    _check_one_dimension("correct", c)
+    if len(s) != len(c):
+        raise ValueError(
+            f"score and correct must have the same length, got {len(s)} scores and {len(c)} answers"
+        )
+    if len(s) == 0 and not empty:
+        raise ValueError("score and correct must hold at least one sample, got none")
+    if not nan:
+        _check_no_nan(s)
+    # An empty list of answers comes as float64.
+    return s, c.to(s.device, torch.bool)
+
+
+def check_score(score: object, *, empty: bool = False, nan: bool = False) -> Tensor:
+    """`check` for a score alone, where there are no answers."""
+    s = _scores(score)
+    if len(s) == 0 and not empty:
+        raise ValueError("score must hold at least one sample, got none")
+    if not nan:
+        _check_no_nan(s)
+    return s
+
+
+def rank(score: object, correct: object, weights: object = None) -> Ranking:
+    """Checks as `check`, then one sort, and errors and right answers counted per distinct score.
+
+    Scores are compared in their own dtype: nothing is rounded into a tie or out of one. Every
+    metric that starts here also takes the result: `metric(ranking, None)` does not sort again.
+
+    Args:
+        score: [n] real numbers, larger = more confident; or a `Ranking`, returned as it is.
+        correct: [n] booleans, True where the prediction is right; None with a `Ranking`.
+        weights: [n] finite real numbers >= 0, not all 0: a sample of twice the weight counts as two
+            equal samples, one of weight 0 as none. Only their proportions matter. None counts each
+            sample once, in integers.
+
+    Raises:
+        TypeError: As `check`; `weights` are not real numbers, or something comes with a `Ranking`.
+        ValueError: As `check`; `weights` of another shape, negative, infinite, NaN or all 0.
+    """
+    if isinstance(score, Ranking):
+        if correct is not None or weights is not None:
+            raise TypeError("correct and weights must be None with a Ranking, which holds them")
+        return score
+    s, c = check(score, correct)
+    w = None if weights is None else _weights(weights, len(s))
+    if w is not None:
+        # On the CPU, where a sum of floats has one order and one value.
+        kept = w > 0
+        s, c, w = s.cpu()[kept], c.cpu()[kept], w[kept]
+    s, order = s.sort()
+    # Neighbours are compared, not subtracted: inf - inf is NaN.
+    starts = torch.cat([s.new_ones(1, dtype=torch.bool), s[1:] != s[:-1]])
+    group = starts.cumsum(0) - 1
+    groups = int(group[-1]) + 1
+    right = c[order]
+    if w is not None:
+        w = w[order]
+        errors, correct_ = (
+            torch.bincount(group[which], weights=w[which], minlength=groups)
+            for which in (~right, right)
+        )
+        return Ranking(s[starts], errors, correct_, float(w.sum() ** 2 / w.square().sum()))
+    size = torch.bincount(group, minlength=groups)
+    counted = torch.bincount(group[right], minlength=groups)
+    return Ranking(s[starts], size - counted, counted)
+
+
+def sweep(ranking: Ranking, positive: str) -> tuple[Tensor, Tensor]:
+    """Positives and negatives [G] each, the scores that are called positive first coming first.
+
+    Errors are looked for from the least confident score up, right predictions from the top down.
+    """
+    if positive == "errors":
+        return ranking.errors, ranking.correct
+    if positive == "correct":
+        return ranking.correct.flip(0), ranking.errors.flip(0)
+    raise ValueError(f'positive must be "errors" or "correct", got {positive!r}')
+
+
+def fraction(name: str, value: float, *, zero: bool) -> None:
+    """Refuses a `value` outside (0, 1], or [0, 1] with `zero`; NaN is outside."""
+    if not (0 < value <= 1 or (zero and value == 0)):
+        raise ValueError(f"{name} must be a fraction in {'[' if zero else '('}0, 1], got {value!r}")
+
+
+def _weights(value: object, n: int) -> Tensor:
+    w = _tensor("weights", value).cpu()
+    if not (w.is_floating_point() or w.dtype in _INTEGERS):
+        raise TypeError(f"weights must be real numbers, got {_dtype(w)}")
+    if w.shape != (n,):
+        raise ValueError(f"weights must have shape [{n}], one per score, got {list(w.shape)}")
+    w = w.double()
+    if not bool((w.isfinite() & (w >= 0)).all()):
+        raise ValueError(f"weights must be finite and >= 0, got {w.min()} to {w.max()}")
+    if not bool((w > 0).any()):
+        raise ValueError("weights must not all be 0: no sample would count")
+    # Sums and squares of what is left neither overflow nor vanish. In two steps, because 2^1074 is
+    # no float64.
+    exponent = math.frexp(w.max().item())[1]
+    return w * 2.0 ** (-exponent // 2) * 2.0 ** (-exponent - -exponent // 2)
+
+
+def _scores(score: object) -> Tensor:
+    s = _tensor("score", score)
+    # Not every device has float64 or sorts all integers: MPS has not.
+    s = s if s.device.type in {"cpu", "cuda"} else s.cpu()
+    if not (s.is_floating_point() or s.dtype in _INTEGERS):
+        raise TypeError(f"score must be real numbers, larger = more confident, got {_dtype(s)}")
+    _check_one_dimension("score", s)
+    return s
+
+
+def _check_one_dimension(name: str, value: Tensor) -> None:
+    if value.dim() != 1:
+        raise ValueError(f"{name} must have one dimension [n], got shape {list(value.shape)}")
+
+
+def _check_no_nan(score: Tensor) -> None:
+    missing = int(score.isnan().sum())
+    if missing:
+        raise ValueError(
+            "score must not contain NaN, which has no place in a ranking, got "
+            f"{missing} among {len(score)}"
+        )
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach()
+    try:
+        # Through NumPy, which keeps a list of floats in float64, where torch would round it to
+        # float32 and make ties; a copy, because torch reads no negative strides.
+        return torch.from_numpy(np.array(value, order="C"))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must be a tensor, an array or a sequence of numbers, "
+            f"got {type(value).__name__}: {error}"
+        ) from error
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,53 @@
+"""The fused ops, typed and checked: one file per op, with its schema, fake and reference.
+
+Each runs the kernel of the tensors' device: compiled where there is one, else the reference, with
+the same results. Shapes: B samples, K classes, x of shape [B, ...]. dtypes: float64, float32,
+bfloat16, float16; the ops compute in the *accumulation dtype*, float64 for float64 and float32 for
+the rest. Contiguous and channels-last inputs are taken as they lie, others are copied. None is
+differentiable: outputs are detached. None waits for the device, so a CUDA graph can capture all.
+"""
+
+from __future__ import annotations
+
+from rrfast import _native
+from rrfast.ops._bisection_step import bisection_step_
+from rrfast.ops._define import OPS
+from rrfast.ops._direction_seed import direction_seed, naive_direction_seed
+from rrfast.ops._fgsm_step import fgsm_step
+from rrfast.ops._linear_radius import linear_radius
+from rrfast.ops._perturb import perturb
+from rrfast.ops._plane_distance import plane_distance
+from rrfast.ops._probability_margin import probability_margin
+from rrfast.ops._rat_perturb import Mode, check_mode, rat_perturb
+from rrfast.ops._search_step import search_step_
+from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale, check_options
+from rrfast.ops.layout import accumulate_dtype, memory_format, per_channel
+from rrfast.ops.logits import best_other, is_undefined
+
+_native.load()  # after the ops, for which it registers kernels
+
+__all__ = [
+    "OPS",
+    "Bounds",
+    "Mode",
+    "Scale",
+    "accumulate_dtype",
+    "best_other",
+    "bisection_step_",
+    "channel_bounds",
+    "channel_scale",
+    "check_mode",
+    "check_options",
+    "direction_seed",
+    "fgsm_step",
+    "is_undefined",
+    "linear_radius",
+    "memory_format",
+    "naive_direction_seed",
+    "per_channel",
+    "perturb",
+    "plane_distance",
+    "probability_margin",
+    "rat_perturb",
+    "search_step_",
+]

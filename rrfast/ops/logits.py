@@ -1,0 +1,33 @@
+"""What a row of logits says, and where it says nothing."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def is_undefined(logits: Tensor) -> Tensor:
+    """Whether a row of logits says nothing, [B].
+
+    NaN is among them, one has overflowed to infinity, and how far is not known, or all classes are
+    masked with -infinity.
+
+    Example:
+        >>> is_undefined(torch.tensor([[1.0, math.inf], [1.0, -math.inf], [-math.inf, -math.inf]]))
+        tensor([ True, False,  True])
+    """
+    return ~logits.amax(dim=1).isfinite()
+
+
+def best_other(logits: Tensor, prediction: Tensor) -> Tensor:
+    """The class with the largest logit besides the prediction, [B] int64: the lowest among equals.
+
+    Example:
+        >>> best_other(torch.tensor([[2.0, 1.0, 1.0], [0.0, 3.0, 0.0]]), torch.tensor([0, 1]))
+        tensor([1, 0])
+    """
+    other = logits.scatter(1, prediction[:, None], -math.inf).argmax(dim=1)
+    # Where all others are masked with -inf it is class 0, and that may be the prediction.
+    return torch.where(other == prediction, 1, other)

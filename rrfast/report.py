@@ -1,0 +1,194 @@
+"""`rrfast report`: one self-contained HTML page with every table and figure."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rrfast._errors import require
+from rrfast._files import write_text
+from rrfast._page import data_url
+from rrfast._page import write_page as write_html
+from rrfast._results import as_written, require_matplotlib
+from rrfast._tables import Block
+from rrfast.bench import report as bench
+from rrfast.evaluate.ablation import STUDY as ABLATION
+from rrfast.evaluate.studies import STUDIES
+from rrfast.evaluate.study import Study, write_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Picture(NamedTuple):
+    """A figure as a page holds it."""
+
+    title: str
+    caption: str
+    source: str  #: a data: URL
+
+
+#: What a page says of every result.
+_HEAD = {"command": str, "device": str, "date": str, "versions": dict}
+
+
+class Section(NamedTuple):
+    """The results of one command."""
+
+    title: str
+    result: dict[str, Any]
+    conventions: list[str]  #: what has to be known to read the tables
+    blocks: list[Block]
+    notes: list[str]  #: what they say
+    pictures: list[Picture]
+
+
+def report(
+    folders: Sequence[Path | str],
+    out: Path | str,
+    *,
+    title: str | None = None,
+    command: str = "",
+    pages: bool = False,
+) -> None:
+    """Write a page with the tables and figures of results.
+
+    The file holds everything: styles, and figures as SVG; it can be mailed, and opens without a
+    network. Nothing in it runs.
+
+    Sections that would have one title are told apart by their folders.
+
+    Args:
+        folders: That `rrfast evaluate`, `rrfast ablate` or `rrfast bench` have left: each with one
+            or more of evaluation.json, ood.json, robust.json, distal.json, ablation.json,
+            bench.json.
+        out: The file.
+        title: Of the page; default the names of the folders.
+        command: What made the page.
+        pages: Also write the Markdown page and the figures of each result again, beside it, as
+            this version does: a benchmark's figures stay.
+
+    Raises:
+        FileNotFoundError: A folder has no results.
+        ImportError: matplotlib or jinja2 is not installed.
+        OSError: `out` cannot be written.
+        ValueError: A file of results is no JSON, or not what the command leaves.
+    """
+    require("rrfast report", "jinja2")
+    require_matplotlib("report")
+    by_folder = [
+        (folder, each) for folder in folders for each in _sections(Path(folder), pages=pages)
+    ]
+    often = Counter(section.title for _, section in by_folder)
+    sections = [
+        section._replace(title=f"{section.title} ({folder})")
+        if often[section.title] > 1
+        else section
+        for folder, section in by_folder
+    ]
+    names = title or ", ".join(dict.fromkeys(Path(folder).resolve().name for folder in folders))
+    write_html(Path(out), "report.html", title=names, sections=sections, command=command)
+
+
+def _sections(folder: Path, *, pages: bool) -> list[Section]:
+    there = {name: kind for name, kind in _KINDS.items() if (folder / name).is_file()}
+    if not there:
+        raise FileNotFoundError(f"{folder} has no results: none of {', '.join(_KINDS)}")
+    return [_section(folder, name, kind, pages) for name, kind in there.items()]
+
+
+def _section(folder: Path, name: str, kind: _Kind, page: bool) -> Section:
+    path = folder / name
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    try:
+        for entry, expected in _HEAD.items():
+            if not isinstance(result.get(entry), expected):
+                raise TypeError(f"`{entry}` must be there, and a {expected.__name__}")
+        section = kind.section(folder, result)
+        if page:
+            kind.write(folder, result)
+    except (ImportError, OSError):
+        raise
+    except Exception as error:  # of results that were changed any number can fail at any step
+        raise ValueError(
+            f"{path} does not hold what the command of this version leaves: {error!r}"
+        ) from error
+    return section
+
+
+def _study(study: Study, folder: Path, result: dict[str, Any]) -> Section:
+    del folder
+    return Section(
+        study.title(result),
+        result,
+        study.conventions(result),
+        list(study.blocks(result)),
+        study.notes(result),
+        [Picture(d.title, d.caption, _svg(d.figure)) for d in study.figures(result)],
+    )
+
+
+def _bench(folder: Path, result: dict[str, Any]) -> Section:
+    pictures = [
+        _png(folder / name, title, "")
+        for name, title in (("throughput.png", "Throughput"), ("pareto.png", "What passes buy"))
+        if (folder / name).is_file()
+    ]
+    return Section(
+        f"Speed and worth: {result['settings']['model']}",
+        result,
+        bench.notes(result).split("\n\n"),
+        list(bench.blocks(result)),
+        [],
+        pictures,
+    )
+
+
+class _Kind(NamedTuple):
+    """A kind of results."""
+
+    section: Callable[[Path, dict[str, Any]], Section]
+    write: Callable[[Path, dict[str, Any]], object]  #: the page beside the results, and its figures
+
+
+def _write_bench_page(folder: Path, result: dict[str, Any]) -> None:
+    """Its figures are drawn by the benchmark alone."""
+    write_text(folder / "bench.md", bench.markdown(result))
+
+
+#: What reads each file of results. A new kind of result is a line here.
+_KINDS: dict[str, _Kind] = {
+    **{
+        f"{study.stem}.json": _Kind(partial(_study, study), partial(write_page, study))
+        for study in (*STUDIES.values(), ABLATION)
+    },
+    "bench.json": _Kind(_bench, _write_bench_page),
+}
+
+
+def _svg(figure: Figure) -> str:
+    import matplotlib as mpl
+
+    file = io.BytesIO()
+    as_written(figure)
+    # The same figure gives the same bytes.
+    with mpl.rc_context({"svg.hashsalt": "rrfast"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return data_url("svg+xml", file.getvalue())
+
+
+def _png(path: Path, title: str, caption: str) -> Picture:
+    if path.is_symlink():
+        raise ValueError(
+            f"{path} must be a picture, and is a link: the page is to be handed on, and would hold "
+            "whatever the link leads to"
+        )
+    return Picture(title, caption, data_url("png", path.read_bytes()))

@@ -1,0 +1,133 @@
+"""Checked batches of a loader, on the model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from rrfast._checks import check_labels, describe
+from rrfast.engine import check_input
+from rrfast.engine.modules_inside import device_of
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+
+
+def labelled(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of a loader that must have labels, on the model's device.
+
+    Args:
+        model: Its first parameter or buffer says where to; a plain function gets them as they come.
+        loader: Yields (x [B, ...], y [B] integers). Empty batches are left out.
+
+    Raises:
+        TypeError: `loader` yields something else.
+        ValueError: x and y differ in length, a label is negative, or there is not one sample.
+
+    Example:
+        >>> import torch
+        >>> [(x, y)] = labelled(torch.nn.Linear(4, 3), [(torch.rand(2, 4), torch.tensor([0, 2]))])
+        >>> x.shape, y
+        (torch.Size([2, 4]), tensor([0, 2]))
+    """
+    for x, y in batches(model, map(_pair, loader)):
+        assert y is not None
+        yield x, y
+
+
+def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
+    """The inputs of a loader, whatever comes with them; empty batches are left out.
+
+    Args:
+        name: What errors call the loader.
+        loader: Yields x [B, ...], or tuples or lists that begin with it.
+
+    Raises:
+        TypeError: `loader` is a tensor, or yields something else.
+        ValueError: There is not one sample.
+    """
+    samples = 0
+    for batch in loader:
+        x = input_of(name, batch)
+        samples += len(x)
+        if len(x):
+            yield x
+    if not samples:
+        raise ValueError(
+            f"{name} must yield at least one input, and it yielded none; a generator can be read "
+            "only once"
+        )
+
+
+def input_of(name: str, batch: object) -> Tensor:
+    """The x of a batch, which is x or begins with it.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+    if not isinstance(x, Tensor):
+        hint = "; give (batch['image'] for batch in loader)" if isinstance(x, dict) else ""
+        raise TypeError(
+            f"{name} must yield tensors, or tuples or lists that begin with one, got "
+            f"{describe(batch)}{hint}"
+        )
+    return x
+
+
+def _pair(batch: object) -> object:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(
+            f"loader must yield pairs of tensors (x [B, ...], y [B]), got {describe(batch)}"
+        )
+    return batch
+
+
+def batches(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The batches of a loader on the model's device, with y where it has labels.
+
+    Args:
+        model: As of `labelled`.
+        loader: Yields x [B, ...], or (x, y). Empty batches are left out.
+
+    Raises:
+        TypeError, ValueError: As `labelled`.
+    """
+    device, samples = device_of(model), 0
+    for batch in loader:
+        x, y = _parts(batch)
+        if len(x):
+            samples += len(x)
+            yield (
+                x if device is None else x.to(device),
+                y if device is None or y is None else y.to(device),
+            )
+    if not samples:
+        raise ValueError(
+            "loader must yield at least one sample, and it yielded none; a generator can be read "
+            "only once"
+        )
+
+
+def _parts(batch: object) -> tuple[Tensor, Tensor | None]:
+    """X and y of a batch, both checked."""
+    parts = batch if isinstance(batch, (tuple, list)) else (batch,)
+    if not 1 <= len(parts) <= 2 or not all(isinstance(part, Tensor) for part in parts):
+        raise TypeError(
+            "loader must yield pairs of tensors (x [B, ...], y [B]), or x alone, got "
+            f"{describe(batch)}"
+        )
+    x = check_input(parts[0])
+    if len(parts) == 1:
+        return x, None
+    y = parts[1]
+    if y.dim() != 1 or y.is_floating_point() or len(y) != len(x):
+        raise ValueError(
+            f"loader must yield one integer label per sample of x, {len(x)} of them, got "
+            f"{describe(y)}"
+        )
+    y = y.long()
+    check_labels("y", y, None)
+    return x, y

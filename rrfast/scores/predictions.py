@@ -1,0 +1,119 @@
+"""`rrfast.predict`: a score of all inputs of a loader, with predictions and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rrfast import engine
+from rrfast._checks import check_labels
+from rrfast._progress import batches_bar
+from rrfast.scores.batches import batches
+from rrfast.scores.registry import DEFAULT, as_score
+
+if TYPE_CHECKING:
+    from rrfast.engine import Model
+    from rrfast.methods import Method
+    from rrfast.scores.score import Point, Score, Scored
+
+
+class Predictions(NamedTuple):
+    """What `predict` returns: N inputs in the order of the loader, on the CPU."""
+
+    confidence: Tensor  #: [N], larger = more to be trusted; [P, N] at P points
+    prediction: Tensor  #: [N] int64
+    y: Tensor | None = None  #: [N] int64, the labels; None where the loader has none
+    rival: Tensor | None = None  #: as confidence, int64: what the prediction changes to, or -1
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether each prediction is right, [N] bool.
+
+        Raises:
+            ValueError: The loader has no labels.
+        """
+        if self.y is None:
+            raise ValueError("loader must yield pairs (x, y) for what needs labels, and has no y")
+        return self.prediction == self.y
+
+
+def predict(
+    model: Model,
+    loader: Iterable[Any],
+    score: str | Score | Method = DEFAULT,
+    *,
+    points: Sequence[Point] = (),
+    progress: bool = True,
+) -> Predictions:
+    """The score of every input of a loader, with predictions and labels.
+
+    Args:
+        model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`. Runs in
+            eval mode and is left as it was. Inputs are moved to where it is.
+        loader: Yields (x [B, ...], y [B] integers), or x alone.
+        score: A name in `rrfast.scores.SCORES`, a score, or a method of the radius.
+        points: Hyper-parameters that take the place of the score's own, P sets of them, measured
+            together: passes are shared as `Score.measure` says. None: confidence is [N].
+        progress: Show batches and images per second on stderr, where that is a terminal.
+
+    Returns:
+        Predictions(confidence, prediction, y, rival), on the CPU.
+
+    Raises:
+        TypeError: `loader` yields something else.
+        ValueError: It yields no sample, or some batches with labels and some without; a label is no
+            class of the model.
+
+    Cost: of the score.
+
+    Example:
+        >>> x, y = torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+        >>> found = predict(torch.nn.Linear(4, 3), zip(x.split(4), y.split(4)), "radius_grad")
+        >>> found.confidence.shape, found.correct.shape
+        (torch.Size([6]), torch.Size([6]))
+    """
+    chosen = as_score(score)
+    parts: list[Predictions] = []
+    with batches_bar(loader, progress) as advance:
+        for x, y in batches(model, loader):
+            scored = chosen.measure(model, x, points or ({},))
+            if y is not None:
+                _check_classes(scored, model, x, y)
+            found = Predictions(scored.values, scored.prediction, y, scored.rival)
+            parts.append(Predictions._make(t if t is None else t.cpu() for t in found))
+            advance(len(x), 1)
+    return _joined(parts, alone=not points)
+
+
+def _check_classes(scored: Scored, model: Model, x: Tensor, y: Tensor) -> None:
+    """Raise unless every label is a class of the model: another would count as an error.
+
+    Cost: 1 forward, where the score does not say how many classes there are and no prediction is as
+    high as the highest label.
+    """
+    classes = scored.classes
+    if classes is None:
+        # Of a score that is not ours.
+        classes = int(scored.prediction.amax()) + 1
+        if int(y.amax()) >= classes:
+            classes = engine.logits(model, x).shape[1]
+    check_labels("y", y, classes)
+
+
+def _joined(parts: list[Predictions], *, alone: bool) -> Predictions:
+    """The batches as one; `alone`: at the score's own point, without a dimension for it."""
+    unlabelled = [part.y is None for part in parts]
+    if any(unlabelled) and not all(unlabelled):
+        raise ValueError("loader must yield labels with every batch or with none")
+
+    def joined(field: str) -> Any:
+        tensors = [getattr(part, field) for part in parts]
+        if any(tensor is None for tensor in tensors):
+            return None
+        whole = torch.cat(tensors, dim=-1)
+        return whole[0] if alone and whole.dim() == 2 else whole
+
+    return Predictions._make(joined(field) for field in Predictions._fields)

@@ -1,0 +1,94 @@
+"""Scores by name."""
+
+from __future__ import annotations
+
+from rrfast._checks import check_one_of, describe
+from rrfast.methods import METHODS, Method
+from rrfast.scores.doctor import DoctorAlpha, DoctorBeta
+from rrfast.scores.energy import Energy
+from rrfast.scores.entropy import Entropy
+from rrfast.scores.logit_score import LogitScore
+from rrfast.scores.margin import Margin
+from rrfast.scores.max_logit import MaxLogit
+from rrfast.scores.max_logit_pnorm import MaxLogitPNorm
+from rrfast.scores.msr import MSR
+from rrfast.scores.odin import ODIN
+from rrfast.scores.preprocessed import Preprocessed
+from rrfast.scores.radius import Radius
+from rrfast.scores.relu import RelU
+from rrfast.scores.score import Score
+
+#: One of each by name, with its paper's defaults.
+SCORES: dict[str, Score] = {
+    "msr": MSR(),
+    "max_logit": MaxLogit(),
+    "max_logit_pnorm": MaxLogitPNorm(),
+    "margin": Margin(),
+    "entropy": Entropy(),
+    "energy": Energy(),
+    "doctor_alpha": DoctorAlpha(),
+    "doctor_beta": DoctorBeta(),
+    "relu": RelU(),
+    "odin": ODIN(),
+    **{f"radius_{method}": Radius(method) for method in METHODS},
+}
+#: What a `SelectiveClassifier` and `rrfast score` take unless told otherwise; docs/radius says why.
+DEFAULT = "msr"
+#: Behind a name: with input pre-processing, whose eps is tuned.
+STEP = "+eps"
+
+
+def as_score(score: str | Score | Method) -> Score:
+    """What a caller means by a score.
+
+    Args:
+        score: A score, which is returned; a name of `score_named`; or a method of the radius, by
+            its name in `rrfast.methods.METHODS` or as an object.
+
+    Raises:
+        TypeError: It is none of these.
+        ValueError: There is no such name.
+
+    Example:
+        >>> from rrfast.methods import BS
+        >>> as_score("msr"), as_score(BS(budget=10))
+        (MSR(temperature=1.0), Radius(method='bs', temperature=None, options={'budget': 10}))
+    """
+    if isinstance(score, Score):
+        return score
+    if isinstance(score, str):
+        return Radius(score) if score in METHODS else score_named(score)
+    if callable(score) and not isinstance(score, type):
+        return Radius(score)
+    raise TypeError(
+        "score must be a name, a rrfast.scores.Score or a method of rrfast.methods, got "
+        f"{describe(score)}"
+    )
+
+
+def score_named(name: str) -> Score:
+    """The score of a name.
+
+    Args:
+        name: A key of `SCORES`, or one of a score of the logits with "+eps" behind it: the score
+            within `Preprocessed`, at eps = 0 until it is tuned. RAT B.3 does so with MSR, DOCTOR
+            and RelU.
+
+    Raises:
+        ValueError: There is no such score, or it is not one of the logits.
+
+    Example:
+        >>> score_named("msr+eps").grids.keys()
+        dict_keys(['eps'])
+    """
+    base = name.removesuffix(STEP)
+    check_one_of("score", base, SCORES)
+    score = SCORES[base]
+    if base == name:
+        return score
+    if not isinstance(score, LogitScore):
+        logit = [key for key, value in SCORES.items() if isinstance(value, LogitScore)]
+        raise ValueError(
+            f"{STEP} goes behind a score of the logits, {', '.join(logit)}, got {name!r}"
+        )
+    return Preprocessed(score, 0.0)

@@ -1,0 +1,142 @@
+"""The whole state of a training as a file, to go on from."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from rrfast import _torch_file
+from rrfast._errors import first_line
+from rrfast.train.identity import FORMAT, Identity
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class Progress(msgspec.Struct):
+    """How far a training has come, beside weights and optimizer; a part of every checkpoint."""
+
+    epoch: int = 0  #: that is going on, or comes next
+    step: int = 0  #: steps of it that are done
+    loss: float = 0.0  #: summed over those
+    seconds: float = 0.0  #: spent in those
+    history: list[dict[str, Any]] = []  #: numbers; an epoch stays the integer it is
+    best_epoch: int | None = None
+    least: float = math.inf  #: what the best epoch has the least of: AURC, or errors under attack
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file checkpoint.pt of a training, and what goes into it beside the progress."""
+
+    path: Path
+    identity: Identity
+    fabric: Fabric
+    steps: int  #: of an epoch
+    epochs: int
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+
+    def restored(self) -> Progress:
+        """How far the training of the file had come; its state is what all of it goes on from.
+
+        Raises:
+            ValueError: The file is truncated, of another model, or of other settings.
+        """
+        path, state = self.path, _read(self.path)
+        differing = self.identity.differences(state["identity"])
+        if differing:
+            raise ValueError(
+                f"{path} is of another training: {'; '.join(differing)}. Resume it with its own "
+                "settings, or give another folder"
+            )
+        there, world = state["steps"], state["world"]
+        if there != self.steps:
+            # The learning rate is that of a step's number, and so is what a step sees.
+            raise ValueError(
+                f"{path} is of a training with {there} steps an epoch, processes: {world}; here "
+                f"are {self.steps}, processes: {self.fabric.world_size}. The end of an epoch "
+                "is cut to equal shares. Resume it with that number of processes, or give another "
+                "folder"
+            )
+        if self.identity.unseen and self.fabric.is_global_zero:
+            warnings.warn(
+                f"{path} is resumed without knowing whether these are what it was begun with: "
+                f"{'; '.join(self.identity.unseen)}",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            if self._scaler is not None:
+                self._scaler.load_state_dict(state["scaler"])
+            progress: Progress = msgspec.convert(state["progress"], Progress)
+            epoch, step = progress.epoch, progress.step
+            if not (0 <= epoch <= self.epochs and 0 <= step < self.steps):
+                raise ValueError(f"it is in epoch {epoch}, step {step}, of which there is none")
+        except Exception as error:  # of a file that somebody else has written it can be anything
+            first = first_line(error)
+            raise ValueError(
+                f"{path} is of another model, or not as it was written: {first.rstrip('.')}. "
+                "Resume it with the model it was begun with, or give another folder"
+            ) from error
+        return progress
+
+    def save(self, progress: Progress) -> None:
+        """Write the file, whole or not at all."""
+        scaler = self._scaler
+        _torch_file.save(
+            self.path,
+            {
+                "format": FORMAT,
+                "identity": self.identity.parts,
+                "steps": self.steps,
+                "world": self.fabric.world_size,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "progress": msgspec.to_builtins(progress),
+            },
+        )
+
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """Of 16-bit training."""
+        return getattr(self.fabric.strategy.precision, "scaler", None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What `Checkpoint.save` wrote."""
+    try:
+        state = _torch_file.load(path)
+    except ValueError as error:
+        raise ValueError(f"{error}. Delete it to begin anew") from error
+    parts = {"model", "optimizer", "schedule", "scaler", "progress"}
+    missing = {part for part in parts if not isinstance(state.get(part), dict)}
+    missing -= {"scaler"} if "scaler" in state else set()  # None but for 16 bits
+    if state.get("format") == FORMAT:
+        missing |= {"steps", "world"} - set(state)
+        told = state.get("identity")
+        if not isinstance(told, dict) or not all(isinstance(part, dict) for part in told.values()):
+            missing.add("identity")
+    if missing:
+        raise ValueError(f"{path} is no checkpoint of a training: it lacks {sorted(missing)}")
+    if state.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is of another version of rrfast, which told less or more of its training: "
+            "resume it with that version, or give another folder"
+        )
+    return state

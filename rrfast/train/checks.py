@@ -1,0 +1,103 @@
+"""What must fit together in a training: said before the first step and not by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from rrfast import engine
+from rrfast._checks import describe
+from rrfast._errors import first_line
+from rrfast.data.loader import Data
+from rrfast.objectives import Objective
+from rrfast.objectives.objective import ignored_label
+from rrfast.train.batches import Loader, Share
+from rrfast.train.settings import Training
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def check_given(objective: object, **data: object) -> None:
+    """Raise a TypeError unless these are an objective and data sets with labels, or None."""
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"objective must be an Objective, such as rrfast.RAT(), got {describe(objective)}"
+        )
+    for name, images in data.items():
+        if images is not None and not hasattr(images, "y"):
+            raise TypeError(
+                f"{name} must be an rrfast.data.Split(x, y), or a data set with y, its labels, got "
+                f"{describe(images)}"
+            )
+
+
+def check_settings(objective: Objective, training: Training, fabric: Fabric) -> None:
+    """Raise unless the three say the same."""
+    from lightning_fabric.plugins import MixedPrecision
+
+    from rrfast.train.precision import AutocastPrecision
+
+    epochs = getattr(objective, "epochs", None)
+    if epochs not in (None, training.epochs):
+        raise ValueError(
+            f"objective.epochs must be those of the training, {training.epochs}, got {epochs}"
+        )
+    precision = fabric.strategy.precision
+    if isinstance(precision, MixedPrecision) and not isinstance(precision, AutocastPrecision):
+        raise ValueError(
+            "fabric must not round the images, as its own mixed precision does; make it with "
+            "rrfast.train.make_fabric, or with plugins=[rrfast.train.AutocastPrecision(...)]"
+        )
+
+
+def check_all_labelled(objective: Objective, train: Data, classes: int) -> None:
+    """Raise a ValueError of images whose label is no class, but one that the criterion leaves out.
+
+    A batch of them has no mean; and shares of a batch, on processes or accumulated, count alike
+    however many of their images do.
+    """
+    ignored = ignored_label(getattr(objective, "criterion", None))
+    if ignored is None or 0 <= ignored < classes or not isinstance(train.y, Tensor):
+        return
+    left_out = int((train.y == ignored).sum())
+    if left_out:
+        raise ValueError(
+            f"train must be images with labels, and {left_out} have {ignored}, which "
+            "objective.criterion leaves out: leave these images out of train"
+        )
+
+
+def first_logits(name: str, model: nn.Module, loader: Loader) -> Tensor:
+    """Of the first image, to see that the model takes it."""
+    (x, _), *_ = next(loader([Share(0, 0, (torch.zeros(1, dtype=torch.int64),))]))
+    try:
+        return engine.logits(model, x)
+    except RuntimeError as error:
+        first = first_line(error)
+        raise ValueError(
+            f"model must take images of shape {list(x.shape[1:])}, as {name} has them: {first}"
+        ) from error
+
+
+def try_criterion(objective: Objective, logits: Tensor) -> None:
+    """As a step will call it: a wrong number of class weights is found before the training."""
+    criterion = getattr(objective, "criterion", None)
+    if criterion is None:
+        return
+    if isinstance(criterion, nn.Module):
+        criterion.to(logits.device)  # the weights of its classes
+    try:
+        loss = criterion(logits, torch.zeros(1, dtype=torch.int64, device=logits.device))
+    except (RuntimeError, TypeError) as error:
+        first = first_line(error)
+        raise ValueError(
+            f"objective.criterion must take logits {list(logits.shape)} and labels [1]: {first}"
+        ) from error
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        raise ValueError(
+            "objective.criterion must return a scalar, the mean over the batch, got "
+            f"{describe(loss)}"
+        )

@@ -1,0 +1,40 @@
+"""The processes and devices of a training."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from rrfast.train.settings import Training
+
+if TYPE_CHECKING:
+    # Fabric takes seconds to import, with all that it looks at, and only a training needs it.
+    from lightning_fabric import Fabric
+
+
+def make_fabric(training: Training) -> Fabric:
+    """The processes that `torchrun` started, or this one; on CUDA where there is some."""
+    from lightning_fabric import Fabric
+
+    from rrfast.train.precision import precision_options
+
+    if torch.distributed.is_torchelastic_launched():
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        fabric = Fabric(
+            devices=local,
+            num_nodes=world // local,
+            strategy="ddp",
+            **precision_options(training.precision),
+        )
+    else:
+        fabric = Fabric(devices=1, **precision_options(training.precision))
+    fabric.launch()
+    return fabric
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and prints."""
+    group = torch.distributed
+    return not group.is_initialized() or group.get_rank() == 0

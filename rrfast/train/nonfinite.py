@@ -1,0 +1,100 @@
+"""The losses of a training: looked at seldom on a GPU, and none that is NaN or infinite passes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from rrfast import _torch_file
+from rrfast.train.batches import Loader, Plan, Share
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+#: Steps between two looks at the loss where a look waits for the device.
+LOOK = 50
+
+
+class NonFiniteLossError(ArithmeticError):
+    """Loss or weights were NaN or infinite; the message says where, and where the batch is."""
+
+
+class Losses:
+    """Those of the steps just before, on the device, that have not been looked at."""
+
+    def __init__(
+        self, model: nn.Module, plan: Plan, loader: Loader, fabric: Fabric, out: Path | None
+    ) -> None:
+        self._model, self._plan, self._loader = model, plan, loader
+        self._fabric, self._out = fabric, out
+        self._waiting: list[Tensor] = []
+        #: Steps from one look to the next.
+        self.look = LOOK if fabric.device.type == "cuda" else 1
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, loss: Tensor, share: Share) -> float:
+        """After a step; the sum of what `looked_at` has seen, if it is time for a look."""
+        self._waiting.append(loss)
+        return self.looked_at(share) if len(self) == self.look else 0.0
+
+    def looked_at(self, last: Share) -> float:
+        """The sum of the losses up to that of `last`; the one place that waits for the device.
+
+        Raises:
+            NonFiniteLossError: One of them is not finite.
+        """
+        if not self._waiting:
+            return 0.0
+        losses = torch.stack(self._waiting).float()
+        # The same on all processes. It reduces in place, and `losses` are this process's own.
+        mean = torch.as_tensor(self._fabric.all_reduce(losses.clone())).tolist()
+        self._waiting.clear()
+        bad = next((i for i, loss in enumerate(mean) if not math.isfinite(loss)), None)
+        if bad is not None:
+            step = last.step - (len(mean) - 1 - bad)
+            self._stop(last.epoch, step, f"the loss was {mean[bad]}", losses[bad])
+        return float(sum(mean))
+
+    def check_weights(self, last: Share) -> None:
+        """Before they are kept: no loss has seen what the step of `last` made of them.
+
+        Raises:
+            NonFiniteLossError: One of them is not finite.
+        """
+        finite = torch.stack([p.detach().isfinite().all() for p in self._model.parameters()]).all()
+        if not finite:
+            said = "the loss was finite and the weights after it are not"
+            self._stop(last.epoch, last.step, said, torch.tensor(math.nan))
+
+    def _stop(self, epoch: int, step: int, said: str, own: Tensor) -> None:
+        share = self._plan.epoch(epoch)[step]
+        where = "nowhere, since there is no folder to write to (out)"
+        if self._out is not None:
+            path = self._out / f"nonfinite_{self._fabric.global_rank}.pt"
+            if not own.isfinite():
+                # Made again from its number, as it was.
+                batches = next(self._loader([share]))
+                _torch_file.save(
+                    path,
+                    {
+                        "epoch": epoch,
+                        "step": step,
+                        "places": torch.cat(share.places),
+                        "x": torch.cat([x for x, _ in batches]).cpu(),
+                        "y": torch.cat([y for _, y in batches]).cpu(),
+                        "loss": float(own),
+                    },
+                )
+            where = f"in {self._out / 'nonfinite_*.pt'}, a file per process that saw it"
+        # The first process to fail ends the others, which may still be writing theirs.
+        self._fabric.barrier()
+        raise NonFiniteLossError(
+            f"{said} in epoch {epoch}, step {step} (from 0); its batch is {where}. "
+            "A lower learning rate, a longer warm-up or clip_norm may help"
+        )
