@@ -12,10 +12,10 @@ from torch import Tensor, nn
 import rrfast
 from rrfast.data import Split, digits
 from rrfast.engine import Engine, Model
-from rrfast.methods import METHODS, Estimate
+from rrfast.methods import BS, METHODS, Estimate
 from rrfast.models import digits_cnn
 from rrfast.objectives import OBJECTIVES, Standard
-from rrfast.scores import SCORES, LogitScore, Score
+from rrfast.scores import SCORES, LogitScore, Radius, Score
 from rrfast.scores.score import Point, Scored
 from rrfast.train import Training, fit, load_recipe
 from rrfast.train.recipe import prepare
@@ -78,6 +78,28 @@ def test_a_method(data: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(rrfast.radius(model, x, method="half", share=0.5), expected)
     with pytest.raises(TypeError, match="method 'half' has no option 'alpha'; its options are sh"):
         rrfast.radius(model, x, method="half", alpha=0.1)
+
+
+def plain(engine: Engine, x: Tensor) -> Estimate:
+    """A method need not be a dataclass."""
+    return Half()(engine, x)
+
+
+def test_a_function_is_a_method(data: Split) -> None:
+    model, x = digits_cnn().eval(), data.x[:16]
+    expected = rrfast.radius(model, x, method=Half())
+    assert torch.equal(rrfast.radius(model, x, method=plain), expected)
+    assert torch.equal(rrfast.RadiusEstimator(model, plain)(x), expected)
+    assert torch.equal(rrfast.predict(model, [x], plain).confidence, expected)
+    assert Radius(plain).grids == {}
+    with pytest.raises(TypeError, match="has no option 'share'; its options are none"):
+        rrfast.radius(model, x, method=plain, share=0.5)
+
+
+def test_a_method_as_a_score_has_its_changed_options() -> None:
+    given = Radius(BS(budget=10, r_min=float("1e-6"), temperature=2.0))
+    assert (given.method, given.temperature, given.options) == ("bs", 2.0, {"budget": 10})
+    assert repr(Radius(BS())) == repr(SCORES["radius_bs"])
 
 
 def test_a_score(data: Split, monkeypatch: pytest.MonkeyPatch) -> None:

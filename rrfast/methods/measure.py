@@ -144,10 +144,16 @@ def _stacked(estimates: list[Estimate]) -> Estimate:
 
 
 def _on(method: Method, x: Tensor) -> Method:
-    fields = {field.name for field in dataclasses.fields(method)}  # type: ignore[arg-type]
+    options: Any = method
+    given = {f.name for f in dataclasses.fields(options)} if _has_fields(method) else set()
     ready: dict[str, Any] = {}
-    if "bounds" in fields:
-        ready["bounds"] = ops.channel_bounds(method.bounds, x)  # type: ignore[attr-defined]
-    if "scale" in fields:
-        ready["scale"] = ops.channel_scale(method.scale, x)  # type: ignore[attr-defined]
-    return dataclasses.replace(method, **ready)  # type: ignore[type-var]
+    if "bounds" in given:
+        ready["bounds"] = ops.channel_bounds(options.bounds, x)
+    if "scale" in given:
+        ready["scale"] = ops.channel_scale(options.scale, x)
+    replaced: Method = dataclasses.replace(options, **ready) if ready else method
+    return replaced
+
+
+def _has_fields(method: object) -> bool:
+    return dataclasses.is_dataclass(method)

@@ -56,7 +56,7 @@ def predict(
         loader: Yields (x [B, ...], y [B] integers), or x alone.
         score: A name in `rrfast.scores.SCORES`, a score, or a method of the radius.
         points: Hyper-parameters that take the place of the score's own, P sets of them, measured
-            together: passes are shared as `Score.measure` says. None: confidence is [N].
+            together: passes are shared as `Score.measure` says. None given: confidence is [N].
         progress: Show batches and images per second on stderr, where that is a terminal.
 
     Returns:

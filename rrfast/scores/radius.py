@@ -63,7 +63,9 @@ class Radius(Score):
     @property
     def grids(self) -> dict[str, tuple[float, ...]]:
         """T as in RAT B.1, for the methods that have one."""
-        names = {known.name for known in dataclasses.fields(_kind(self.method))}
+        kind: Any = METHODS[self.method] if isinstance(self.method, str) else type(self.method)
+        known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        names = {option.name for option in known}
         return {"temperature": TEMPERATURES} if "temperature" in names else {}
 
     @property
@@ -88,20 +90,20 @@ class Radius(Score):
         if name is None:
             return
         method: Any = self.method
+        options = {o.name: (getattr(method, o.name), o.default) for o in dataclasses.fields(method)}
         changed = {
-            option.name: getattr(method, option.name)
-            for option in dataclasses.fields(method)
-            if getattr(method, option.name) is not option.default
+            name: value for name, (value, default) in options.items() if _differ(value, default)
         }
         own = {} if self.temperature is None else {"temperature": self.temperature}
-        options = {**changed, **self.options, **own}
+        given = {**changed, **self.options, **own}
         object.__setattr__(self, "method", name)
-        object.__setattr__(self, "temperature", options.pop("temperature", None))
-        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "temperature", given.pop("temperature", None))
+        object.__setattr__(self, "options", given)
 
 
-def _kind(method: str | Method) -> Any:
-    return METHODS[method] if isinstance(method, str) else type(method)
+def _differ(value: object, default: object) -> bool:
+    """Whether an option is not its default; a tensor, which has no truth value, counts as other."""
+    return not (value is default or (isinstance(value, (int, float, str)) and value == default))
 
 
 def _scored(measured: Sequence[Measured]) -> Scored:
