@@ -194,11 +194,12 @@ def test_only_what_is_right_is_attacked(found: list[TrainedModel]) -> None:
     assert torch.equal(standing(PGD(), EvaluationData(model, part, nothing, 0, CPU), 50), nothing)
 
 
-def test_nan_is_wrong(found: list[TrainedModel]) -> None:
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_logits_that_say_nothing_are_wrong(found: list[TrainedModel], factor: float) -> None:
     model, task = found[0].load()
 
     def broken(x: Tensor) -> Tensor:
-        return model(x) * torch.where(x.mean(dim=(1, 2, 3)) < 0.3, math.nan, 1.0)[:, None]
+        return model(x) * torch.where(x.mean(dim=(1, 2, 3)) < 0.3, factor, 1.0)[:, None]
 
     part = chosen(task.test, None)
     dark = task.test.x.mean(dim=(1, 2, 3)) < 0.3

@@ -14,6 +14,7 @@ from rrfast.data import Split
 from rrfast.data.loader import length
 from rrfast.engine.box import within
 from rrfast.metrics import aurc
+from rrfast.ops import is_undefined
 from rrfast.scores import SCORES
 from rrfast.train.batches import Loader, Share
 
@@ -67,7 +68,7 @@ class Validator:
             logits = engine.logits(model, x)
             correct.append(logits.argmax(dim=1) == y)
             if attacked:
-                stood.append(self._stands(model, x, y, correct[-1] & ~logits.isnan().any(dim=1)))
+                stood.append(self._stands(model, x, y, correct[-1] & ~is_undefined(logits)))
         score, right = self._all(torch.cat(scores)), self._all(torch.cat(correct))
         return Validation(
             accuracy=float(right.double().mean()),

@@ -35,14 +35,14 @@ class EvaluationData(NamedTuple):
 
 
 def correct(model: nn.Module, part: Part, batch: int, device: torch.device) -> Tensor:
-    """[n] bool, on the CPU: which images the model is right on; NaN is wrong.
+    """[n] bool, on the CPU: which images the model is right on; logits that say nothing are wrong.
 
     Cost: 1 forward per image.
     """
     parts = []
     for x, y in part.batches(batch, device):
         h = logits(model, x)
-        parts.append((h.argmax(dim=1) == y) & ~h.isnan().any(dim=1))
+        parts.append((h.argmax(dim=1) == y) & ~ops.is_undefined(h))
     return torch.cat(parts).cpu()
 
 
