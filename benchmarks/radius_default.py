@@ -330,6 +330,15 @@ def page(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def rounded(value: Any) -> Any:
+    """To seven significant digits, of which the page shows four at most."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(COMMAND, description=__doc__.split("\n", maxsplit=1)[0])
@@ -359,9 +368,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(rows, str):
                 results["left_out"][running[done]] = rows
             else:
-                results["rows"] += rows
+                results["rows"] += map(rounded, rows)
             results["rows"].sort(key=lambda row: (list(TASKS).index(row["task"]), row["seed"]))
-            write_json(path, results)
+            write_json(path, results, compact=True)
     write_text(path.with_suffix(".md"), page(results))
     print(page(results))
     return 0
