@@ -117,7 +117,7 @@ def tested_on(task: Task, checkpoint: str) -> tuple[Data, int]:
 
     Args:
         task: With a test split.
-        checkpoint: As of `rrfast.evaluate.Subject`. "best" weights were chosen on the validation
+        checkpoint: As of a `TrainedModel`. "best" weights were chosen on the validation
             split, which is left out where it is a part of the test set; last ones on nothing; and
             what a model named by hand was chosen on is not known.
 
