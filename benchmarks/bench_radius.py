@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from networks import NETWORKS, make
 from torch import Tensor, nn
 
 import rrfast
@@ -40,7 +41,7 @@ def resnet20() -> tuple[nn.Module, Tensor]:
 
 def bare(model: nn.Module, x: Tensor, probes: int) -> Callable[[], None]:
     """The same passes and nothing else."""
-    cotangent = torch.randn(len(x), 10, device=x.device, dtype=x.dtype)
+    cotangent = torch.randn_like(model(x))
 
     def run() -> None:
         leaf = x.detach().requires_grad_()
@@ -73,6 +74,72 @@ def bench_radius(
         case=f"{method}, {make.__name__}, batch {len(x)}",
         floor="bare passes",
     )
+
+
+def by_hand(model: nn.Module, x: Tensor, alpha: float = 0.01) -> Tensor:
+    """RR-Fast as one writes it for oneself: no checks, no care for what is not finite."""
+    leaf = x.detach().requires_grad_()
+    h0 = model(leaf)
+    top = h0.argmax(dim=1, keepdim=True)
+    others = h0.scatter(1, top, -torch.inf).logsumexp(dim=1) - h0.gather(1, top).squeeze(1)
+    (grad,) = torch.autograd.grad(others.sum(), leaf)
+    with torch.no_grad():
+        h1 = model(x + alpha * grad.sign())
+        gap0, gap1 = h0.gather(1, top) - h0, h1.gather(1, top) - h1
+        gained = gap0 - gap1
+        radius = torch.where(gained > 0, alpha * gap0 / gained, torch.inf)
+        return radius.scatter(1, top, torch.inf).amin(dim=1)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def bench_radius_of_one(name: str, device: torch.device, hold: Callable[..., None]) -> None:
+    """At batch 1, where what is not the model shows most."""
+    model, x = make(name, 1, device)
+    estimator = rrfast.RadiusEstimator(model)
+    hold(
+        {
+            "RadiusEstimator": lambda: estimator(x),
+            "rrfast.radius": lambda: rrfast.radius(model, x),
+            "by hand": lambda: by_hand(model, x),
+            "bare passes": bare(model, x, PROBES["fast"]),
+        },
+        model="radius",
+        case=f"fast, {name}, batch 1",
+        floor="bare passes",
+    )
+
+
+@pytest.mark.parametrize("name", ["mlp1000", "mlp21841"])
+def bench_refined_many_classes(name: str, device: torch.device, hold: Callable[..., None]) -> None:
+    """Where the logits are as large as all that is before them."""
+    model, x = make(name, 32, device)
+    measured = rrfast.radius(model, x, method="refined", full_output=True)
+    forwards, backwards = round(measured.forwards), round(measured.backwards)
+    gradient, forward = bare(model, x, 0), no_grad_forward(model, x)
+
+    def passes() -> None:
+        for _ in range(backwards):
+            gradient()
+        for _ in range(forwards - backwards):
+            forward()
+
+    hold(
+        {
+            "rrfast.radius": lambda: rrfast.radius(model, x, method="refined"),
+            "bare passes": passes,
+        },
+        model="radius",
+        case=f"refined, {name}, batch 32",
+        floor="bare passes",
+    )
+
+
+def no_grad_forward(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
+    def run() -> Tensor:
+        with torch.no_grad():
+            return model(x)
+
+    return run
 
 
 #: What a large network may compute in, on a GPU: whether TF32 may stand in for it, and its type.
