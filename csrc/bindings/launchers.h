@@ -96,6 +96,16 @@ public:
     }
 
     template <class T, class A>
+    void probe_step(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
+                    index_t samples, index_t elements, A finest, A longest, A* step,
+                    A* largest) const {
+        if (samples > 0) {
+            check(cuda::probe_step(x, normal, gap, channels, samples, elements, finest, longest,
+                                   step, largest, stream_));
+        }
+    }
+
+    template <class T, class A>
     void probability_margin(const T* logits, const index_t* labels, index_t samples,
                             index_t classes, A* margin, A* top2_ratio, A* similarity,
                             A* entropy) const {

@@ -627,6 +627,28 @@ RR_HD Newton<A> newton_step(const Faces<S>& at, A step, A gap, A unit) {
 }
 
 // ---------------------------------------------------------------------------------------------------------
+// probe_step
+
+// NaN if one of them is.
+template <class A>
+RR_HD A larger(A a, A b) {
+    return a > b || is_nan(a) ? a : b;
+}
+template <class A>
+RR_HD A smaller(A a, A b) {
+    return a < b || is_nan(a) ? a : b;
+}
+
+// As far as the plane, or the longest step where it is out of reach or not to be had; no less than
+// what rounding of the largest x leaves something of.
+template <class A>
+RR_HD A probe_length(A distance, A largest, A finest, A longest) {
+    const A wanted = distance < infinity<A>() ? distance : longest;
+    const A length = larger(wanted, largest * finest);
+    return smaller(length, longest);
+}
+
+// ---------------------------------------------------------------------------------------------------------
 // bisection_step
 
 // RR-BS, one probe: the bracket learns from the prediction at `radius`, and the next radius is

@@ -311,6 +311,45 @@ std::string plane_distance(Draw& draw) {
     return text(shape);
 }
 
+// The distance is plane_distance's, whose bits the CPU's kernel has by accident only: what is made
+// of it is held against `probe_length`.
+template <class T>
+std::string probe_step(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Images shape = images(draw);
+    const Pixels p = pixels(draw, shape);
+    const Box<A> box(draw, shape);
+    const Tensor<T> x(narrowed<T>(p.x), draw.shift()), normal(narrowed<T>(p.slope), draw.shift());
+    std::vector<A> gaps;
+    for (index_t b = 0; b < shape.samples; ++b) {
+        gaps.push_back(static_cast<A>(draw.chance(0.1) ? draw.of<double>({0, NAN, INFINITY})
+                                                       : std::pow(10, 4 * draw.uniform() - 3)));
+    }
+    const Tensor<A> gap(std::move(gaps), 0);
+    const Tensor<A> distance(untouched<A>(shape.samples), 0), step(distance.host, 0);
+    const Tensor<A> largest(distance.host, 0);
+    const A finest = static_cast<A>(draw.of({6e-5, 0.0, 0.1})), longest = static_cast<A>(0.01);
+    expect_success(
+        cuda::plane_distance(x.device(), normal.device(), gap.device(), box.on_device,
+                             shape.samples, shape.elements(), distance.device(), nullptr),
+        "launch");
+    expect_success(cuda::probe_step(x.device(), normal.device(), gap.device(), box.on_device,
+                                    shape.samples, shape.elements(), finest, longest, step.device(),
+                                    largest.device(), nullptr),
+                   "launch");
+    std::vector<A> ours(shape.samples), size(shape.samples);
+    cpu::kernels<T>().probe_step(x.host.data(), normal.host.data(), gap.host.data(), box.on_host, 0,
+                                 shape.samples, shape.elements(), finest, longest, ours.data(),
+                                 size.data());
+    expect_equal("largest", largest, size);
+    const std::vector<A> way = distance.fetched();
+    for (index_t b = 0; b < shape.samples; ++b) {
+        ours[b] = probe_length(way[b], size[b], finest, longest);
+    }
+    expect_equal("step", step, ours);
+    return text(shape);
+}
+
 using Case = std::string (*)(Draw&);
 struct Op {
     const char* name;
@@ -322,7 +361,7 @@ struct Op {
     }
 const Op kOps[] = {OP(direction_seed), OP(linear_radius),      OP(bisection_step), OP(search_step),
                    OP(rat_correct),    OP(probability_margin), OP(fgsm_step),      OP(perturb),
-                   OP(rat_perturb),    OP(plane_distance)};
+                   OP(rat_perturb),    OP(plane_distance),     OP(probe_step)};
 const char* const kTypes[] = {"float32", "float64", "bfloat16", "float16"};
 
 }  // namespace
