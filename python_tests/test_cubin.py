@@ -37,6 +37,7 @@ ROWS = {
     "probability_margin": 1,
     "rat_correct": 1,
     "plane_distance": 4,  # x and normal, with one channel's values for all and with each its own
+    "probe_step": 1,
 }
 KERNELS = ELEMENTWISE | ROWS
 #: Those that keep a row in their block's memory.
@@ -49,6 +50,7 @@ DIVIDE = {
     "direction_seed_long",
     "linear_radius",
     "plane_distance",
+    "probe_step",
     "search_step",
     "probability_margin",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -137,6 +138,7 @@ def _own_step(
     return ops.probe_step(x, clean.grad, change, finest, LONGEST, bounds, scale)
 
 
+@cache
 def _eps(dtype: torch.dtype) -> float:
     """That of the dtype, of float32 for float64: what is inside the model may well be coarser."""
     return max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
