@@ -168,7 +168,7 @@ def test_a_model_of_one_batch_size_gets_a_sentence() -> None:
     labels = model(x).argmax(dim=1)
     labels[0] = (labels[0] + 1) % 4  # wrong at x, and left out
     with pytest.raises(
-        ValueError, match=r"take parts of a batch.*took 6 samples but not 5, as one"
+        ValueError, match=r"take parts of a batch.*took 6 samples but not 5, like a"
     ):
         Ensemble([PGD(1e-6)])(exported, x, labels)
 
