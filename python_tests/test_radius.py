@@ -759,7 +759,7 @@ def test_x_must_have_elements() -> None:
         rrfast.scores.MSR(),
         lambda f, x: rrfast.attacks.PGD()(f, x, torch.tensor([0, 1])),
     ):
-        with pytest.raises(ValueError, match=r"at least one element per sample, got .* \[2, 0, 4\]"):
+        with pytest.raises(ValueError, match=r"one element per sample, got .* \[2, 0, 4\]"):
             door(nn.Flatten(), torch.rand(2, 0, 4))
 
 
