@@ -172,7 +172,7 @@ def test_saturated_noise_in_half_precision() -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(TypeError, match=r"noise must be called with a batch .* got int"):
+    with pytest.raises(TypeError, match=r"noise must be a function of a batch .* got int"):
         CEDA(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="weight must be finite and at least 0, got -1"):
         ACET(negative, weight=-1)

@@ -144,9 +144,9 @@ def test_empty_single_and_unlabelled(trained: nn.Module, images: Tensor, labels:
 
 def test_mistakes_get_a_sentence() -> None:
     for attacks, words in (
-        ([], "attacks must hold one at least, got none"),
+        ([], "attacks must hold at least one attack, got none"),
         ([PGD(0.1), PGD(0.2)], r"attacks must have one eps, got \[0.1, 0.2\]"),
-        ([PGD(0.1, loss="confidence")], "attacks must be on labels, got PGD"),
+        ([PGD(0.1, loss="confidence")], "attacks must use labels, got PGD"),
     ):
         with pytest.raises(ValueError, match=words):
             Ensemble(attacks)
@@ -168,7 +168,7 @@ def test_a_model_of_one_batch_size_gets_a_sentence() -> None:
     labels = model(x).argmax(dim=1)
     labels[0] = (labels[0] + 1) % 4  # wrong at x, and left out
     with pytest.raises(
-        ValueError, match=r"take parts of a batch.*took 6 samples but not 5, as one"
+        ValueError, match=r"take parts of a batch.*took 6 samples but not 5, like a"
     ):
         Ensemble([PGD(1e-6)])(exported, x, labels)
 

@@ -682,7 +682,7 @@ def test_two_processes_make_one_batch(tmp_path: Path) -> None:
         (lambda: RAT(steps=0), ValueError, "steps must be an integer of at least 1, got 0"),
         (lambda: RAT(steps=2, step_size=0), ValueError, "step_size must be finite and greater"),
         (lambda: RegMixup(weight=-1), ValueError, "weight must be finite and at least 0, got -1"),
-        (lambda: OpenMix(3), TypeError, "outliers must be called with a batch .* got int"),
+        (lambda: OpenMix(3), TypeError, "outliers must be a function of a batch .* got int"),
     ],
 )
 def test_wrong_options(make: Any, error: type[Exception], sentence: str) -> None:

@@ -72,7 +72,7 @@ def test_no_iterate_leaves_its_ball() -> None:
 
 
 def test_the_walk_goes_on_away_from_the_prediction() -> None:
-    """Beyond the boundary too: with y fixed no iterate comes back within a ball."""
+    """Beyond the boundary too: with y fixed no iterate reaches back within a ball."""
     model, x = Seen(nn.Linear(8, 3).double()), torch.randn(1, 8, dtype=torch.float64)
     result = rrfast.radius(model, x, method="pgd", radii=20, steps=8, full_output=True)
     beyond = [int(h.argmax()) != result.prediction.item() for _, h in model.seen[1:]]

@@ -746,7 +746,7 @@ def test_a_full_disk_is_said_and_the_training_goes_on_from_before(
 
     training = settings(checkpoint_steps=1)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"cannot be written: No space left on device\. What was th"):
+    with pytest.raises(OSError, match=r"cannot be written: No space left on device\. Its old cont"):
         quiet(network(), out=tmp_path, objective=Standard(), training=training)
     progress = torch.load(tmp_path / "checkpoint.pt")["progress"]
     assert (progress["epoch"], progress["step"]) == (1, 2)

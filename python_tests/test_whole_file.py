@@ -47,7 +47,7 @@ def test_a_disk_that_is_full_is_said_and_nothing_is_lost(tmp_path: Path, kind: s
     path = tmp_path / "checkpoint.pt"
     _torch_file.save(path, {"old": torch.ones(3)})
     before = path.read_bytes()
-    said = rf"{re.escape(str(path))} cannot be written: {os.strerror(errno.EFBIG)}\. What was ther"
+    said = rf"{re.escape(str(path))} cannot be written: {os.strerror(errno.EFBIG)}\. Its old conte"
     with no_file_above(LARGE // 2), pytest.raises(OSError, match=said) as told:
         SAVES[kind](path)
     assert told.value.errno == errno.EFBIG

@@ -1,6 +1,6 @@
-"""rrfast: how far is an input from changing the model's mind?
+"""rrfast: how far must an input move before a model changes its prediction?
 
-r = rrfast.radius(model, x)                          # Tensor [B]; larger = more to be trusted
+r = rrfast.radius(model, x)                          # Tensor [B]; larger = more trustworthy
 loss = rrfast.RAT(eps=1e-3).backward(model, x, y)    # one line in an existing training loop
 """
 
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 
-#: Where the names are that are loaded when they are asked for, beside the sub-packages.
+#: Modules of the names that are loaded on first use; sub-packages are loaded so too.
 _ELSEWHERE = {
     "RAT": "rrfast.objectives",
     "RadiusEstimator": "rrfast.estimator",
@@ -71,7 +71,7 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """What most programs do not need, loaded when it is asked for."""
+    """Load on first use what most programs do not need."""
     if name in _ELSEWHERE:
         found = getattr(importlib.import_module(_ELSEWHERE[name]), name)
     elif name in __all__:

@@ -1,7 +1,7 @@
-"""Whether the GPUs here run what the build compiled its CUDA kernels for.
+"""Whether the compiled CUDA kernels run on the GPUs of this machine.
 
-Asked when the library is loaded, at import, so CUDA must not begin here: a process that has begun
-it can no longer fork. NVML knows the GPUs without that.
+The check runs at import, so it must not initialise CUDA: a process that has done so can no longer
+fork. NVML lists the GPUs without initialising CUDA.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Gpu(NamedTuple):
 
 
 def covers(architectures: Sequence[str], capability: tuple[int, int]) -> bool:
-    """Whether code for these architectures, as CMake writes them, runs on a GPU.
+    """Whether code for these architectures, in CMake's notation, runs on a GPU.
 
-    Machine code runs on its own generation from its own minor version on; PTX, which stands beside
-    it unless the name ends in `-real`, is compiled by the driver for all that is newer. What the
-    suffix `a` marks runs on that very GPU, `f` on its generation. Of `native` and `all` no more is
-    known than that the build had a reason.
+    Machine code runs on GPUs of the same generation with the same or a later minor version. PTX is
+    included unless the name ends in `-real`; the driver compiles it for all newer GPUs. Code with
+    the suffix `a` runs on exactly that GPU, with `f` on its generation. `native` and `all` count as
+    covering every GPU, because the build chose them.
 
     Example:
         >>> covers(["80-real", "90-real"], (8, 6)), covers(["80-real", "90-real"], (7, 5))
@@ -53,10 +53,10 @@ def covers(architectures: Sequence[str], capability: tuple[int, int]) -> bool:
 
 
 def uncovered(architectures: Sequence[str]) -> list[Gpu]:
-    """The GPUs this process may use that code for these architectures does not run on.
+    """The GPUs of this process on which code for these architectures does not run.
 
-    CUDA begins here only where some GPU of the machine is not covered: which of them the process
-    may use, `CUDA_VISIBLE_DEVICES` and more decide.
+    CUDA is initialised only if some GPU of the machine is not covered: which GPUs the process may
+    use depends on `CUDA_VISIBLE_DEVICES`, among others.
     """
     if all(covers(architectures, gpu.capability) for gpu in of_machine()):
         return []
@@ -64,7 +64,7 @@ def uncovered(architectures: Sequence[str]) -> list[Gpu]:
 
 
 def of_machine() -> list[Gpu]:
-    """All GPUs, by NVML; none where it is not there."""
+    """All GPUs according to NVML; none if NVML is missing."""
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
         if nvml.nvmlInit_v2() != 0:
@@ -77,7 +77,7 @@ def of_machine() -> list[Gpu]:
     for index in range(count.value):
         device, major, minor = ctypes.c_void_p(), ctypes.c_int(), ctypes.c_int()
         name = ctypes.create_string_buffer(96)
-        # 0 is success; a GPU that NVML has lost is none that runs a kernel.
+        # 0 is success; a GPU that NVML has lost cannot run a kernel.
         if (
             nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)) == 0
             and nvml.nvmlDeviceGetCudaComputeCapability(

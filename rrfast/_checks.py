@@ -1,4 +1,4 @@
-"""Argument checks whose errors name the argument, what came, and what was expected."""
+"""Argument checks whose errors name the argument, its value, and what was expected."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from torch import Tensor
 
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-#: Counts are below it: beyond int64 torch, NumPy and the clock raise errors of their own.
+#: Counts must be below it: beyond int64 torch, NumPy and the clock raise their own errors.
 MOST = 2**63
 
 
 def describe(value: object) -> str:
-    """What came, in words."""
+    """The value in words, for an error message."""
     if isinstance(value, Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
-        if value.is_nested:  # its shape may be none
+        if value.is_nested:  # it may have no shape
             return f"a nested {dtype} tensor"
         layout = str(value.layout).removeprefix("torch.").removeprefix("_") + " "
         kind = "" if value.layout is torch.strided else layout
@@ -37,19 +37,20 @@ def describe(value: object) -> str:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether `value` is a real number: Python's or NumPy's, and no bool."""
+    """Whether `value` is a real number, Python's or NumPy's, but not a bool."""
     return isinstance(value, (int, float, numbers.Real)) and not isinstance(value, bool)
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Whether `value` is an integer: Python's or NumPy's, and no bool."""
+    """Whether `value` is an integer, Python's or NumPy's, but not a bool."""
     return isinstance(value, (int, numbers.Integral)) and not isinstance(value, bool)
 
 
 def plain(value: object) -> object:
-    """A NumPy scalar as Python's own number, bool or text, of the same value; all else as it is.
+    """Convert a NumPy scalar to Python's number, bool or text; return other values unchanged.
 
-    What is kept, compared or written is no NumPy scalar: JSON and msgspec know none.
+    Values are converted before they are stored, compared or written: JSON and msgspec do not know
+    NumPy scalars.
 
     Example:
         >>> import numpy as np
@@ -103,7 +104,7 @@ def check_device(name: str, value: Tensor, like_name: str, like: Tensor) -> None
 
 
 def check_one_of(name: str, value: object, known: Iterable[str]) -> None:
-    """Raise a ValueError unless `value` is among the known, with the nearest of them.
+    """Raise a ValueError unless `value` is among the known names; it suggests the nearest one.
 
     Example:
         >>> check_one_of("method", "fst", ["fast", "search"])
@@ -187,7 +188,7 @@ def check_count(name: str, value: object, *, least: int = 1) -> None:
 
 
 def check_once(name: str, values: Sequence[object]) -> None:
-    """Raise a ValueError where a name is there twice: what it stands for would count twice."""
+    """Raise a ValueError if a name occurs twice, as it would count twice."""
     twice = [value for value in values if values.count(value) > 1]
     if twice:
         raise ValueError(f"{name} must name each once, and {twice[0]} is there twice")
@@ -196,19 +197,19 @@ def check_once(name: str, values: Sequence[object]) -> None:
 def check_labels(name: str, value: object, classes: int | None) -> None:
     """Raise unless `value` is [n], integers, each a class from 0 to `classes` - 1.
 
-    The one rule for labels. It reads them, so it waits for the device that they lie on. What wrong
-    ones would do later: cross-entropy on a GPU meets them with a failed assertion that ends the
-    process, and a comparison with the prediction counts them as errors without a word.
+    The only check of labels. It reads them, so it waits for their device. Wrong labels would do
+    harm later: on a GPU they fail an assertion in cross-entropy, which ends the process, and a
+    comparison with the prediction would silently count them as errors.
 
     Args:
-        name: What the sentence calls them.
+        name: What the error message calls them.
         value: The labels.
         classes: How many there are; None where that is not known yet.
 
     Raises:
-        TypeError: `value` is no tensor of integers.
-        ValueError: It is not [n], or a label is out of range; the first of them and its row are
-            named.
+        TypeError: `value` is not a tensor of integers.
+        ValueError: It is not [n], or a label is out of range; the message has the first such label
+            and its row.
     """
     if not isinstance(value, Tensor) or value.dtype not in INTEGERS:
         raise TypeError(f"{name} must be a tensor of integers, got {describe(value)}")
@@ -243,11 +244,11 @@ def check_path(name: str, value: object) -> None:
 
 
 def check_folder(name: str, folder: Path) -> None:
-    """Raise where a file stands in the place of the folder, or of one that it lies in.
+    """Raise if a file has the path of the folder or of one of its parents.
 
     Raises:
-        NotADirectoryError: There is one; the sentence names it.
-        OSError, ValueError: No folder can have this name: it is too long, for example.
+        NotADirectoryError: There is one; the message names it.
+        OSError, ValueError: No folder can have this name, for example because it is too long.
     """
     with _told_of_folder(name, folder):
         there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
@@ -259,14 +260,14 @@ def check_folder(name: str, folder: Path) -> None:
 
 
 def make_folder(name: str, folder: Path) -> None:
-    """Make the folder, and those that it lies in, where they are missing.
+    """Make the folder and its missing parents.
 
     Args:
-        name: What the sentence calls it.
+        name: What the error message calls it.
         folder: What to make.
 
     Raises:
-        OSError, ValueError: It cannot be made; the sentence names it and says why.
+        OSError, ValueError: It cannot be made; the message names it and says why.
     """
     check_folder(name, folder)
     with _told_of_folder(name, folder):
@@ -275,7 +276,7 @@ def make_folder(name: str, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _told_of_folder(name: str, folder: Path) -> Iterator[None]:
-    """What the system says of a folder, as a sentence; an OSError keeps its class and number."""
+    """Name the folder in the system's errors; an OSError keeps its class and number."""
     said = f"{name} must be a folder that can be made, and {str(folder)!r} cannot be"
     try:
         yield
@@ -296,7 +297,7 @@ def check_seed(name: str, value: object) -> None:
 
 
 def words_of(name: str, text: str) -> list[str]:
-    """A name and its options, as a shell would have them.
+    """Split a name and its options as a shell does.
 
     Raises:
         ValueError: A quote is not closed.
@@ -314,12 +315,12 @@ def words_of(name: str, text: str) -> list[str]:
 
 
 def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
-    """The end of a sentence about a name that is none, where some of the known are close.
+    """The end of an error message about an unknown name: similar known names, if there are any.
 
     Args:
-        name: What came.
-        known: What could have been meant.
-        most: So many of them are said at most.
+        name: The unknown name.
+        known: All known names.
+        most: How many to suggest at most.
 
     Example:
         >>> meant("digit", ["cifar10", "digits"])

@@ -1,4 +1,4 @@
-"""`rrfast.config()`: versions, hardware, and which kernel answers each op on each device."""
+"""`rrfast.config()`: versions, hardware, and what runs each op on each device."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rrfast.ops import OPS
 
 
 def config() -> dict[str, Any]:
-    """Versions, devices, the state of the compiled libraries, and what answers each op.
+    """Versions, devices, the state of the compiled libraries, and what runs each op.
 
     Returns:
         A dict that `json.dumps` takes:
             `rrfast`, `torch`, `python`, `platform`: versions;
             `build`: what was compiled and how, None in a pure-Python install;
             `cuda`: the CUDA version torch was built with, the driver's version, the devices;
-            `libraries`: state and reason of each, see `rrfast._native.Status`;
+            `libraries`: state of each and the reason for it, see `rrfast._native.Status`;
             `ops`: `{"linear_radius": {"cpu": "kernel", "cuda": "reference"}, …}`.
 
     Example:

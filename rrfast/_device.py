@@ -11,13 +11,13 @@ def chosen_device(given: str | torch.device | None) -> torch.device:
     """The device of this process.
 
     Args:
-        given: Like "cpu", "cuda" or "cuda:1"; None: CUDA where there is some.
+        given: Such as "cpu", "cuda" or "cuda:1"; None: CUDA if available, else the CPU.
 
     Returns:
-        The device; of "cuda" under torchrun the GPU of this process.
+        The device; for "cuda" under torchrun the GPU of this process.
 
     Raises:
-        ValueError: It is no device, or not here.
+        ValueError: It is not a device, or this machine does not have it.
 
     Example:
         >>> chosen_device("cpu")
@@ -30,7 +30,7 @@ def chosen_device(given: str | torch.device | None) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"device must be like cpu, cuda or cuda:1, got {given!r}") from error
     if device.type == "cuda" and ":" not in str(device):
-        # A GPU per process of this machine.
+        # One GPU per process of this machine.
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""SHA-256 of tensors: their bits, and what they stand for."""
+"""SHA-256 of tensors: of their bits, names, dtypes and shapes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 of tensors, names, dtypes and shapes included, wherever they lie.
+    """SHA-256 of tensors on any device, with their names, dtypes and shapes.
 
-    Cost: they are copied to the CPU, if they are not there and contiguous, one at a time; half a
-    second to a second per GB.
+    Cost: half a second to a second per GB. Tensors that are not contiguous on the CPU are copied
+    there, one at a time.
 
     Example:
         >>> x = torch.arange(6.0)
@@ -23,7 +23,7 @@ def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
     for name, value in tensors:
         digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        whole = value.full_tensor() if hasattr(value, "full_tensor") else value  # of all its shards
+        whole = value.full_tensor() if hasattr(value, "full_tensor") else value  # from all shards
         flat = whole.detach().cpu().contiguous().flatten()
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()

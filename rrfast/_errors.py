@@ -1,4 +1,4 @@
-"""Errors of other libraries in our sentences: what is not installed, and what they say first."""
+"""Clear messages for errors of other libraries: missing packages, and an error's first line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import importlib
 
 
 def require(who: str, module: str, package: str | None = None) -> None:
-    """Raise an ImportError that names the remedy unless `module` can be imported.
+    """Raise an ImportError with the install command unless `module` can be imported.
 
     Args:
-        who: What needs it, to begin the sentence.
+        who: What needs it; begins the message.
         module: Its full name.
-        package: What is installed, spelt as its authors do; None if it is called as the module.
+        package: The package's name as its authors spell it; None if it equals the module's.
 
     Example:
         >>> require("a table", "absent", "Absent")
@@ -19,7 +19,7 @@ def require(who: str, module: str, package: str | None = None) -> None:
         ImportError: a table needs Absent, which does not import: No module named 'absent'...
     """
     try:
-        importlib.import_module(module.partition(".")[0])  # a part may be there from before
+        importlib.import_module(module.partition(".")[0])  # a part may have been imported before
         importlib.import_module(module)
     except ImportError as error:
         raise missing(who, package or module, error) from error
@@ -32,10 +32,10 @@ def missing(
 
     Args:
         who: As `require`.
-        package: Likewise.
-        error: What importing it raised.
-        install: What pip is given; by default the package in small letters.
-        instead: What else would do, to end the sentence.
+        package: As `require`.
+        error: The error that importing it raised.
+        install: The argument of pip install; by default the package in lower case.
+        instead: An alternative; ends the message.
     """
     end = f"; {instead}" if instead else ""
     return ImportError(
@@ -45,7 +45,7 @@ def missing(
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first; with the line after it, where a colon announces one.
+    """The first line of an error's message, and the second if the first ends in a colon.
 
     Example:
         >>> first_line(RuntimeError("Error(s) in loading:" + chr(10) + "size mismatch"))

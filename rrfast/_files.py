@@ -1,4 +1,4 @@
-"""Atomic files: written beside their place, then moved there in one step."""
+"""Atomic files: written under another name in the same folder, then renamed in one step."""
 
 from __future__ import annotations
 
@@ -15,38 +15,36 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-#: Ending of what is being written: NAME.RANDOM.partial, beside NAME.
+#: Ending of a file that is being written: NAME.RANDOM.partial, beside NAME.
 PARTIAL = ".partial"
 
 
 def write(path: Path, save: Callable[[IO[bytes]], object]) -> None:
-    """`save` into `path`, whole or not at all.
+    """Write what `save` writes to `path`, completely or not at all.
 
-    A reader finds the old content or the new, even after a power failure. Two that write the same
-    file at once write two files, and the last one stays. What is being written has a name that
-    nobody can know before, and no link that is there already is followed.
+    A reader finds the old content or the new, even after a power failure. Two processes that write
+    the same file at once write two temporary files, and the later one stays. The temporary name
+    cannot be guessed, and existing links are not followed.
 
     Args:
         path: What to write; its folder exists.
         save: Called with a file open for writing.
 
     Raises:
-        OSError: The system refused: the disk is full, the folder cannot be written to. The sentence
-            names `path`; what was there before is as it was.
+        OSError: The system refused: the disk is full, or the folder cannot be written to. The
+            message names `path`; its old content is unchanged.
     """
     partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}{PARTIAL}")
     file: _Watched | None = None
     try:
-        file = _Watched(
-            str(partial), "x"
-        )  # which follows no link, and takes the permissions of umask
+        file = _Watched(str(partial), "x")  # follows no link, and takes the permissions of umask
         buffered = io.BufferedWriter(file)
         try:
             save(buffered)
             buffered.flush()
             os.fsync(file.fileno())
         except BaseException:
-            with contextlib.suppress(OSError):  # said already: what is buffered fails once more
+            with contextlib.suppress(OSError):  # reported already: flushing the buffer fails again
                 buffered.close()
             raise
         buffered.close()
@@ -62,21 +60,21 @@ def write(path: Path, save: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`text` into `path` in UTF-8, whole or not at all; raises as `write`."""
+    """Write `text` to `path` in UTF-8, completely or not at all; raises as `write`."""
     write(path, lambda file: file.write(text.encode("utf-8")))
 
 
 def remove_partial(folder: Path, stem: str = "") -> None:
-    """Remove what a killed process left half-written of the files whose names begin with `stem`.
+    """Remove the temporary files of a killed process whose names begin with `stem`.
 
-    Only for who knows that nobody writes there now: see `rrfast._lock`.
+    Only call it when no other process writes there: see `rrfast._lock`.
     """
     for partial in folder.glob(f"{glob.escape(stem)}*{PARTIAL}"):
         partial.unlink(missing_ok=True)
 
 
 class _Watched(io.FileIO):
-    """A file that keeps what the system said: torch makes a RuntimeError without it of that."""
+    """A file that keeps the system's error, which torch replaces by a RuntimeError without it."""
 
     error: OSError | None = None
 
@@ -89,25 +87,29 @@ class _Watched(io.FileIO):
 
 
 def _refused(path: Path, partial: Path, cause: BaseException) -> OSError | None:
-    """What the system said, as a sentence; None of any other error, also of another file."""
+    """The system's error with a clear message; None for other errors, also of other files."""
     if not isinstance(cause, OSError) or cause.filename not in (None, str(partial)):
         return None
     reason = cause.strerror or str(cause)
-    told = type(cause)(f"{path} cannot be written: {reason}. What was there before is as it was")
+    told = type(cause)(f"{path} cannot be written: {reason}. Its old content is unchanged")
     told.errno = cause.errno
     return told
 
 
 def _sync(path: Path) -> None:
-    """That the name in its folder survives a power failure too, where a folder can be synced."""
+    """Sync the folder, where possible, so that the new name survives a power failure."""
     try:
         descriptor = os.open(path.parent, os.O_RDONLY)
     except OSError:
-        return  # Windows opens no folder. The file is whole and in place.
+        return  # Windows cannot open a folder. The file is complete and in place.
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # as file systems say it
+        if error.errno not in (
+            errno.EINVAL,
+            errno.EBADF,
+            errno.ENOTSUP,
+        ):  # unsupported
             told = type(error)(
                 f"{path} is in place, and would not outlive a power failure: {error.strerror}"
             )

@@ -22,22 +22,23 @@ _held: set[int] = set()
 
 @contextlib.contextmanager
 def alone(path: Path, written: Path) -> Iterator[None]:
-    """Hold the lock file `path` while `written` is being written, or say who does.
+    """Hold the lock file `path` while `written` is being written, or name its holder in an error.
 
-    The lock is the system's: it ends with the process, however that ends. The file says who holds
-    it, and is removed at the end; a killed process leaves it, and the next one takes it. A forked
-    child, such as a worker that reads images, has no share in the lock.
+    The operating system holds the lock: it ends with the process, however the process ends. The
+    file names the holder, and is removed at the end; a killed process leaves it, and the next
+    process takes it over. A forked child, such as a worker that reads images, does not hold the
+    lock.
 
-    On NFS the lock holds for all machines. A file system that has no locks (Lustre without the
-    option `flock`, for example) gives a warning, and no protection.
+    On NFS the lock holds for all machines. On a file system without locks (for example Lustre
+    without the option `flock`) there is a warning, and no protection.
 
     Args:
         path: The lock file, in a folder that exists.
-        written: What is locked, as the sentence names it: a folder or a file.
+        written: The folder or file that is locked, for the error message.
 
     Raises:
         BlockingIOError: Another process, or another thread, holds it.
-        OSError: `path` cannot be opened; it is a link, for example.
+        OSError: `path` cannot be opened, for example because it is a link.
 
     Example:
         >>> import tempfile
@@ -55,10 +56,10 @@ def alone(path: Path, written: Path) -> Iterator[None]:
         os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
         yield
     finally:
-        # Not in a child that was forked meanwhile, and comes by here: the parent has it still.
+        # Not in a child that was forked meanwhile and gets here: the parent still holds it.
         if descriptor in _held:
             _held.remove(descriptor)
-            # A file that stays, as an open one does on Windows, is taken by the next.
+            # If the file stays, as an open one does on Windows, the next process takes it over.
             with contextlib.suppress(OSError):
                 if _is_at(path, descriptor):
                     path.unlink()
@@ -66,7 +67,7 @@ def alone(path: Path, written: Path) -> Iterator[None]:
 
 
 def _taken(path: Path, written: Path) -> int:
-    """The lock file, open and locked."""
+    """Open and lock the lock file."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     while True:
         try:
@@ -94,16 +95,16 @@ def _taken(path: Path, written: Path) -> int:
                 stacklevel=2,
             )
             return descriptor
-        # It may be the file of one that was just over, and no name leads to it any more.
+        # The holder may have just removed it, so that the name leads to another file now.
         if _is_at(path, descriptor):
             return descriptor
         os.close(descriptor)
 
 
 def _lock(descriptor: int) -> None:
-    """Raise a BlockingIOError where somebody has locked it."""
+    """Raise a BlockingIOError if another process has locked it."""
     if sys.platform == "win32":
-        # Behind its text, which nobody could read otherwise.
+        # Behind its text: on Windows nobody can read a locked range.
         os.lseek(descriptor, 1 << 20, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -123,7 +124,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _let_go() -> None:
-    """In a forked child: closed, a lock stays the parent's; open, it would outlive the parent."""
+    """Close the locks in a forked child: open descriptors would keep them after the parent ends."""
     while _held:
         os.close(_held.pop())
 

@@ -13,7 +13,7 @@ import rrfast
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Device, processor, threads, versions, date, and what answers the ops there."""
+    """Device, processor, threads, versions, date, and what runs the ops there."""
     cuda = device.type == "cuda"
     versions = {
         "rrfast": rrfast.__version__,

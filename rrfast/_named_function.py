@@ -11,21 +11,21 @@ from typing import Any
 
 from rrfast._checks import meant
 
-#: What such a name looks like, as errors and the command line say it.
+#: The forms of such a name, for error messages and the command line.
 FORMS = "importable.module:function, path/to/file.py:function"
 
 
 def named_function(what: str, spec: str, *, known: str = FORMS) -> Callable[..., Any]:
-    """What a name stands for; to find it is to run the module or the file.
+    """The function with this name; finding it runs the module or the file.
 
     Args:
-        what: Beginning of a sentence about it: "model", "data".
+        what: What the error message calls it: "model", "data".
         spec: One of `FORMS`.
-        known: What else the name could have been, for the sentence about a module that is none.
+        known: The other forms that are allowed, for the message about a module that does not exist.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ImportError: The module is not there, or what it imports is not.
+        ImportError: The module, or something that it imports, is missing.
         ValueError: It has no such function.
 
     Example:
@@ -56,18 +56,18 @@ def _names_of_module(what: str, source: str, name: str, known: str) -> dict[str,
     try:
         return vars(importlib.import_module(source))
     except ModuleNotFoundError as error:
-        # The command `rrfast` does not look for modules where it is run.
+        # The command `rrfast` does not look for modules in the current folder.
         file = Path(*source.split(".")).with_suffix(".py")
         there = f"; {file} is here: say {file}:{name}" if file.is_file() else ""
         raise ImportError(
             f"{what} {source}:{name}: {error}{there}. Known forms are {known}"
         ) from error
-    except (TypeError, ValueError) as error:  # of a relative name, such as .mine, or of none
+    except (TypeError, ValueError) as error:  # from a relative name, such as .mine, or an empty one
         raise ValueError(f"{what} must be one of {known}, got {source}:{name}") from error
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """What a function can be given by name, those of its arguments that have one."""
+    """The parameters of a function that can be given by name."""
     named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     return {name: p for name, p in _signature(function).items() if p.kind in named}
 
@@ -80,5 +80,5 @@ def takes_any(function: Callable[..., Any]) -> bool:
 def _signature(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     try:
         return dict(inspect.signature(function).parameters)
-    except ValueError:  # written in C, some say nothing of their arguments
+    except ValueError:  # some functions written in C have no signature
         return {}

@@ -1,7 +1,7 @@
-"""Loads the compiled libraries and records the outcome of each.
+"""Loads the compiled libraries and records the status of each.
 
-The ops exist without them: `_schema` defines every op with its reference. A library only adds the
-faster kernels of one device.
+The ops exist without them: `rrfast.ops` defines every op with its reference. A library only adds
+the faster kernels of one device.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ PACKAGE = Path(__file__).parent
 
 
 class Status(NamedTuple):
-    """What became of one library.
+    """The status of one library.
 
     `absent`: this install does not have the file. `loaded`: its kernels are registered. `skipped`:
-    it is there, and this torch has no use for it. `uncovered`: it is there, and a GPU here is none
-    of those it was built for; of several GPUs all must be, since the kernels serve them together.
-    `failed`: it is there and could not be loaded; `reason` is the loader's own error.
+    the file exists, but this torch cannot use it. `uncovered`: the file exists, but was not built
+    for some GPU of this machine; the kernels serve all GPUs, so all must be covered. `failed`: the
+    file exists but could not be loaded; `reason` is the loader's error.
     """
 
     state: Literal["absent", "loaded", "skipped", "uncovered", "failed"]
@@ -43,8 +43,8 @@ def load() -> dict[str, Status]:
         The status of each library, by its device: `"cpu"`, `"cuda"`.
 
     Warns:
-        RuntimeWarning: A library is there and does not load, or does not run on a GPU that is here;
-            the reference then does its work.
+        RuntimeWarning: A library exists but does not load, or does not run on a GPU of this
+            machine; the reference then runs in its place.
 
     Example:
         >>> sorted(load())
@@ -62,10 +62,10 @@ def load() -> dict[str, Status]:
 
 
 def build_info() -> dict[str, object] | None:
-    """What `rrfast._C` says of its build: versions, compiler, instruction sets, architectures.
+    """Build information of `rrfast._C`: versions, compiler, instruction sets, architectures.
 
     Returns:
-        None in a pure-Python install; only `"error"` where `_C` is there and does not load.
+        None in a pure-Python install; only `"error"` if `_C` exists and does not load.
 
     Example:
         >>> info = build_info()
@@ -82,7 +82,7 @@ def build_info() -> dict[str, object] | None:
 
 
 def describe_build() -> str:
-    """`build_info` in a line.
+    """`build_info` in one line.
 
     Example:
         >>> len(describe_build().splitlines())
@@ -112,12 +112,12 @@ def _load(device: str) -> Status:
     try:
         torch.ops.load_library(library)
     except (OSError, RuntimeError) as error:
-        return Status("failed", str(error.__cause__ or error))  # torch wraps the loader's own words
+        return Status("failed", str(error.__cause__ or error))  # torch wraps the loader's error
     return Status("loaded")
 
 
 def _uncovered() -> str:
-    """Which GPUs the kernels were not built for, and the mend; empty where they were for all."""
+    """The GPUs without kernels and what to do; empty if all are covered."""
     build: Any = build_info() or {}
     architectures = build.get("cuda_architectures", [])
     gpus = _capability.uncovered(architectures) if architectures else []
@@ -152,7 +152,7 @@ def _complaint(failed: dict[str, Status]) -> str:
 
 
 def _reinstall() -> str:
-    """The command that builds this install anew for this torch."""
+    """The command that rebuilds this install for this torch."""
     from urllib.parse import urlsplit  # here, because it takes a fifth of rrfast's own import
     from urllib.request import url2pathname
 

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: styles and pictures are inside, and no script."""
+"""Self-contained HTML pages: styles and pictures are inside, and there is no script."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rrfast._files import write
 
 
 def write_page(out: Path, template: str, **content: object) -> None:
-    """Write `out`, whole or not at all; its folder is made.
+    """Write `out`, completely or not at all; its folder is made.
 
-    All text of `content` is escaped. The page is written as it is made: of what a generator in
-    `content` yields, one item is in memory at a time.
+    All text of `content` is escaped. The page is streamed: if `content` has a generator, only one
+    of its items is in memory at a time.
 
     Args:
         out: The file.
         template: A file in rrfast/pages that extends page.html.
-        content: What the template asks for.
+        content: The variables of the template.
 
     Raises:
         OSError: `out` cannot be written.
@@ -35,7 +35,7 @@ def write_page(out: Path, template: str, **content: object) -> None:
 
     def save(file: IO[bytes]) -> None:
         for piece in room.get_template(template).generate(**content):
-            # A command or a path can hold bytes that are no UTF-8.
+            # A command or a path can contain bytes that are not UTF-8.
             file.write(piece.encode("utf-8", "backslashreplace"))
 
     make_folder("the folder of out", out.parent)
@@ -43,10 +43,10 @@ def write_page(out: Path, template: str, **content: object) -> None:
 
 
 def data_url(kind: str, data: bytes) -> str:
-    """A picture as a page holds it.
+    """A picture as a data URL.
 
     Args:
-        kind: As MIME names it after image/, such as png.
-        data: The content of a file.
+        kind: The MIME type after image/, such as png.
+        data: The content of the file.
     """
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

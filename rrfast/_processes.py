@@ -1,4 +1,4 @@
-"""Work shared by the processes that torchrun started, or done by one; errors reach all of them."""
+"""Work of the processes that torchrun started: shared, or done by one; errors reach all."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rrfast._errors import first_line
 
 T = TypeVar("T")
 
-#: How long one waits for another. Gloo's own half an hour is less than a share of a large input may
-#: take; a process that ends is noticed at once, whatever the limit.
+#: How long one process waits for another. Gloo's default of half an hour is less than the work on a
+#: large input may take. A process that ends is noticed at once, whatever the limit.
 PATIENCE = timedelta(days=30)
 
 
 class Processes:
-    """This process among all. Every method must be called by every process, in the same order.
+    """This process among all. Every process must call every method, in the same order.
 
     Attributes:
-        rank: Which one this is; 0 is the first, which prints and writes what there is one of.
-        world: How many there are.
+        rank: The number of this process; process 0 prints, and writes files that exist once.
+        world: The number of processes.
     """
 
     def __init__(self, rank: int, world: int, group: Any = None) -> None:
@@ -34,20 +34,20 @@ class Processes:
         self._group = group
 
     def everywhere(self, function: Callable[[], T]) -> T:
-        """What `function` returns here, once it has returned or raised in every process.
+        """The result of `function` here, after it has returned or raised in every process.
 
-        A process that has failed waits until the others are done with their own, which is kept.
+        A process that has failed waits until the others are done; their results are kept.
 
         Raises:
-            ChildProcessError: Another process is gone without a word.
-            Exception: What it raised here; or else in the first process in which it raised.
+            ChildProcessError: Another process ended without an error message.
+            Exception: The error raised here, else that of the first process that raised one.
         """
         if self.world == 1:
             return function()
         error: Exception | None = None
         try:
             value = function()
-        except Exception as raised:  # noqa: BLE001  # raised again, when all know of it
+        except Exception as raised:  # noqa: BLE001  # raised again after all processes know of it
             error = raised
         errors = self._gather(None if error is None else _portable(error))
         for raised_there in [error, *errors]:
@@ -56,7 +56,7 @@ class Processes:
         return value
 
     def first(self, function: Callable[[], T]) -> T:
-        """What `function` returns in the first process, in every process.
+        """Run `function` in the first process, and return its result in every process.
 
         Raises:
             As `everywhere`.
@@ -81,9 +81,10 @@ class Processes:
 
 @contextlib.contextmanager
 def processes() -> Iterator[Processes]:
-    """Those that torchrun started (`RANK`, `WORLD_SIZE`), or of the group that is there, or one.
+    """The processes of torchrun (`RANK`, `WORLD_SIZE`) or of the existing group, or this one alone.
 
-    They talk through Gloo, whatever the device; a group that was made here is gone afterwards.
+    They communicate by Gloo, whatever the device; a group that was made here is destroyed at the
+    end.
 
     Example:
         >>> with processes() as all_of_them:
@@ -107,9 +108,9 @@ def processes() -> Iterator[Processes]:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, or one that says the same and can be sent."""
+    """The error, or one with the same message that can be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001  # an error of a library's own kind can be made of anything
+    except Exception:  # noqa: BLE001  # a library's own error class may not pickle
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

@@ -22,13 +22,13 @@ from rich.progress import (
 def bars(
     console: Console, state: str = "", *, shown: bool = True, transient: bool = False
 ) -> Progress:
-    """Bars with the time they took and the time that is left, where `console` is a terminal.
+    """Progress bars with elapsed and remaining time, if `console` is a terminal.
 
     Args:
-        console: Where they are drawn.
-        state: What stands behind a bar, such as "{task.completed} of {task.total}".
-        shown: False for none.
-        transient: Whether they leave nothing behind.
+        console: Where to draw them.
+        state: The text behind a bar, such as "{task.completed} of {task.total}".
+        shown: False for no bars.
+        transient: Whether they are removed at the end.
     """
     behind = [TextColumn(state)] if state else []
     return Progress(
@@ -48,15 +48,16 @@ def bars(
 def batches_bar(
     loader: Iterable[Any], wanted: bool, after: float = 0.0
 ) -> Iterator[Callable[[float, float], None]]:
-    """Batches and images per second, on stderr where that is a terminal; it leaves nothing behind.
+    """A bar of batches and images per second on stderr, if that is a terminal; removed at the end.
 
     Args:
-        loader: Its length is the end of the bar, where it has one.
-        wanted: False for none.
-        after: Seconds before it is shown: what is quick needs no bar.
+        loader: Its length, if it has one, is the total of the bar.
+        wanted: False for no bar.
+        after: Seconds before it is shown: quick work needs no bar.
 
     Yields:
-        What to call with images and batches that are done, both of which may be parts of one.
+        A function to call with the numbers of images and batches done since the last call; both may
+        be fractions.
     """
     console = Console(stderr=True)
     if not (wanted and console.is_terminal):

@@ -1,4 +1,4 @@
-"""`rrfast.radius`: how far an input is from changing the prediction."""
+"""`rrfast.radius`: how far an input must move to change the prediction."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def radius(
     full_output: bool = False,
     **options: Any,
 ) -> Tensor | RadiusResult:
-    """How far each input is from changing the model's mind: larger = more to be trusted.
+    """How far each input must move to change the model's prediction: larger = more trustworthy.
 
-    The radius is the smallest L-infinity step that changes the prediction, as far as the method
-    sees: along the worst-case direction at x ("fast", "bs", "search", "grad") or along others too.
-    The model runs in eval mode with frozen parameters and is left as it was: flags, buffers,
-    gradients, random state; `x` is not modified. Works under `no_grad`, `inference_mode` and
+    The radius is the L-infinity length of the smallest change found that changes the prediction:
+    along the worst-case direction at x ("fast", "bs", "search", "grad") or along others too. The
+    model runs in eval mode with frozen parameters; afterwards its flags, buffers, gradients and
+    random state are as before. `x` is not modified. Works under `no_grad`, `inference_mode` and
     autocast. Samples do not influence each other. With `bounds`, `x` must lie in the box
-    (`rrfast.engine.box.within`): on a GPU that is looked at, and waited for, in the first call with
-    a model, and later an x outside has radius NaN.
-    docs/radius/ has a page on each method, and which to take.
+    (`rrfast.engine.box.within`). On a GPU only the first call with a model checks this, because the
+    host must wait for it; in later calls an x outside has radius NaN. docs/radius/ has a page on
+    each method, and says which to use.
 
     ==========  ====================  =================================  ========================
     method      passes                what it is                         options beside the common
@@ -58,13 +58,13 @@ def radius(
                                       bracket                            r_min, compat
     "search"    6 F + 1 B             root search on the margin; a       temperature, budget, tol
                                       bracket
-    "refined"   10 F + 7 B            search along a ray that is aimed   rounds, classes,
-                                      again at the boundary              final_search
+    "refined"   10 F + 7 B            search along a ray whose           rounds, classes,
+                                      direction is taken at the boundary final_search
     "grad"      1 F + 1 B             margin over the L1 norm of its
                                       gradient
     "pgd"       241 F + 217 B         RR-BS with PGD in place of FGSM    temperature, steps,
                                                                          step_size, radii, r_min
-    "deepfool"  2 F + C B a step,     steps to the nearest boundary of   steps, candidates (C),
+    "deepfool"  2 F + C B per step,   steps to the nearest boundary of   steps, candidates (C),
                 two or so             the linearised model               overshoot
     "fab"       203 F + 100 (K-1) B   walks along the boundary towards   steps, alpha_max, eta,
                                       x; the nearest point found         beta, targets,
@@ -73,26 +73,26 @@ def radius(
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`. Any
-            callable; a module is put into eval mode for the call, and so are those that a function
-            or an object holds or names. docs/radius says which wrappers work.
+            callable. Modules are in eval mode for the call, also those that a function or an object
+            refers to. docs/radius says which wrappers work.
         x: Inputs [B, ...], floating point. B = 0 gives an empty result without a pass.
-        method: A name, with its options beside it; or a method that has them, such as
-            `rrfast.methods.BS(budget=10)`, whose options an editor completes. What stands beside it
-            takes their place.
+        method: A name, with its options as further arguments; or a method object, such as
+            `rrfast.methods.BS(budget=10)`, whose options an editor completes. Further arguments
+            replace those of the object.
         full_output: Return a `RadiusResult` in place of the radius alone.
-        **options: Common to all methods: `bounds`, the box inputs are clamped to, such as (0, 1)
-            (default None: a straight line), and `scale`, the unit of a step (default None: 1; for
-            inputs normalised by `std`, 1 / std per channel makes it a pixel radius). The others,
-            with their defaults, are the fields of the classes in `rrfast.methods`.
+        **options: Common to all methods: `bounds`, the box that inputs are clamped to, such as (0,
+            1) (default None: a straight line), and `scale`, the unit of a step (default None: 1;
+            for inputs normalised by `std`, 1 / std per channel makes it a pixel radius). The
+            others, with their defaults, are the fields of the classes in `rrfast.methods`.
 
     Returns:
         [B], float32 (float64 if `x` or the logits are), in units of `scale`. Infinity where no
-        change of the prediction was found, 0 at a tie, NaN where a logit or a gradient is, or where
-        the largest logit is infinite: overflow is no confidence. On a CPU a RuntimeWarning says so
-        where all are infinite for want of a gradient.
+        change of the prediction was found, 0 at a tie, NaN where a logit or a gradient is NaN, or
+        where the largest logit is infinite (overflow). On a CPU a RuntimeWarning is raised if all
+        radii are infinite because there is no gradient.
 
-        [T, B] where `temperature` is a sequence of T numbers. They share the forward at `x`: those
-        of "fast" take T + 1 forwards and T backwards.
+        [T, B] if `temperature` is a sequence of T numbers. They share the forward at `x`: "fast"
+        then takes T + 1 forwards and T backwards.
 
     Raises:
         TypeError: `x` is not floating point, the model returns no logits, or the method has no such

@@ -1,7 +1,7 @@
 """Reads of numbers from tensors: always from a CPU, and once per model from another device.
 
-To read a number from a GPU is to wait for it. So what is checked there is checked in the first call
-with a model, and what later calls do with a wrong number is said where it is checked.
+Reading a number from a GPU makes the host wait. So values there are checked only in the first call
+with a model; each check documents what later calls do with a wrong value.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-#: What was read, by the model it was read for; gone with the model.
+#: What was read for each model; an entry goes when the model does.
 _read: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def is_on_host(tensor: Tensor) -> bool:
-    """Whether the tensor has numbers, and they can be read without a wait.
+    """Whether the tensor has values that can be read without waiting.
 
-    A tensor of a graph that is being traced (`torch.compile`, `torch.export`, `make_fx`) has none,
-    and neither has one whose operations another mode of dispatch takes over.
+    A tensor in a graph that is being traced (`torch.compile`, `torch.export`, `make_fx`) has none,
+    nor has one under another dispatch mode.
     """
     return (
         tensor.device.type == "cpu"
@@ -32,14 +32,14 @@ def is_on_host(tensor: Tensor) -> bool:
 
 
 def may_read(what: str, model: object, tensor: Tensor) -> bool:
-    """Whether to read a tensor now; from a device it is True once for each model.
+    """Whether to read a tensor now; for a tensor on another device it is True once per model.
 
-    Never while a CUDA graph is captured, which a wait would end.
+    It is never True while a CUDA graph is being captured: waiting would end the capture.
 
     Args:
-        what: What is read, in a word: each has a first time of its own.
-        model: A callable; one that is made anew for each call, as a lambda is, is new each time.
-            None: the device is waited for whenever there are numbers.
+        what: A name for what is read; each has its own first time.
+        model: A callable; one that is created for each call, such as a lambda, counts as new each
+            time. None: wait for the device in every call.
         tensor: What would be read.
 
     Example:
@@ -57,6 +57,6 @@ def may_read(what: str, model: object, tensor: Tensor) -> bool:
     if model is None:
         return True
     first = what not in _read.get(model, ())
-    with contextlib.suppress(TypeError):  # of a callable without weak references: read each time
+    with contextlib.suppress(TypeError):  # a callable without weak references: read each time
         _read.setdefault(model, set()).add(what)
     return first

@@ -1,4 +1,4 @@
-"""Result files, written whole or not at all: JSON without NaN, and figures."""
+"""Result files, written completely or not at all: JSON without NaN, and figures."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ DIGITS = 5
 
 @contextlib.contextmanager
 def results_in(folder: Path, stem: str) -> Iterator[None]:
-    """Make the folder, and keep other runs that write STEM.json from it meanwhile.
+    """Make the folder, and lock it against other runs that write STEM.json there.
 
     Raises:
-        BlockingIOError: Another run is at it.
+        BlockingIOError: Another run is writing there.
         NotADirectoryError: `folder` is a file.
         OSError: The folder cannot be made or written to.
     """
@@ -39,9 +39,9 @@ def results_in(folder: Path, stem: str) -> Iterator[None]:
 
 
 def write_json(path: Path, result: dict[str, Any], *, compact: bool = False) -> None:
-    """Write `result`; NaN and infinity are no JSON, and become null.
+    """Write `result`; NaN and infinity, which JSON does not have, become null.
 
-    With `compact`, on one line without spaces: for what only programs read, megabytes of it.
+    With `compact`, on one line without spaces: for large files that only programs read.
     """
     if compact:
         text = json.dumps(plain(result), separators=(",", ":"), allow_nan=False)
@@ -51,10 +51,10 @@ def write_json(path: Path, result: dict[str, Any], *, compact: bool = False) -> 
 
 
 def shortened(value: Any) -> Any:
-    """`value` with the numbers of every list in it to `DIGITS` significant digits.
+    """Round the numbers of every list in `value` to `DIGITS` significant digits.
 
-    A list is a curve, a histogram or an interval, and half of a result's bytes would be digits of
-    these that no figure shows. A number by itself stays as it is.
+    A list is a curve, a histogram or an interval; half of a result's bytes would be digits of these
+    that no figure shows. A number outside a list stays as it is.
 
     Example:
         >>> shortened({"auroc": 2 / 3, "roc": [2 / 3, 1, None], "bins": [{"edges": [1e5 / 3]}]})
@@ -71,23 +71,23 @@ def shortened(value: Any) -> Any:
 
 
 def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:
-    """Write `figure` as PNG, its text as it is; of 256 colours, with a third of the bytes."""
+    """Write `figure` as PNG, its texts unchanged; 256 colours take a third of the bytes."""
     from PIL import Image  # which matplotlib needs too
 
     as_written(figure)
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=dpi, format="png")
     with Image.open(drawn) as image:
-        # Of Pillow's ways the one whose colours are nowhere far off, and whose white is white.
+        # The only method of Pillow whose colours are all close, and whose white is white.
         palette = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
     write(path, lambda file: palette.save(file, format="png", optimize=True))
 
 
 def as_written(figure: Figure) -> None:
-    """Let matplotlib draw every text of `figure` as it is.
+    """Make matplotlib draw every text of `figure` literally.
 
-    It takes what stands between two $ for a formula, and fails on one that it cannot read. A name
-    of a folder may have them. The numbers at an axis stay: on log scales matplotlib's are formulas.
+    Matplotlib reads text between two $ as a formula, and fails if it cannot parse it; the name of a
+    folder may contain them. Tick labels are left alone: on log scales they are formulas.
     """
     from matplotlib.axis import Tick
     from matplotlib.text import Text
@@ -99,7 +99,7 @@ def as_written(figure: Figure) -> None:
 
 
 def plain(value: Any) -> Any:
-    """`value` with None for every NaN and infinity in it, and lists for tuples."""
+    """Replace every NaN and infinity in `value` by None, and tuples by lists."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -108,5 +108,5 @@ def plain(value: Any) -> Any:
 
 
 def require_matplotlib(command: str) -> None:
-    """Raise an ImportError that names the remedy, before minutes of work rather than after."""
+    """Raise an ImportError with the install command before minutes of work, not after."""
     require(f"rrfast {command}", "matplotlib.figure", "matplotlib")

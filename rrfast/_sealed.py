@@ -11,9 +11,9 @@ from rrfast._files import write as write_whole
 
 
 def write(path: Path, content: Any) -> None:
-    """Write `content`, whole or not at all, with the SHA-256 of its text.
+    """Write `content`, completely or not at all, with the SHA-256 of its text.
 
-    Python's JSON has NaN and infinity, and every float comes back to the bit.
+    Python's JSON keeps NaN and infinity, and every float bit for bit.
     """
     text = json.dumps(content)
     sealed = f'{{"sha256": "{_digest(text)}",\n"content": {text}}}\n'
@@ -21,12 +21,12 @@ def write(path: Path, content: Any) -> None:
 
 
 def read(path: Path) -> Any:
-    """What `write` was given, as JSON has it: lists for tuples.
+    """The content that `write` was given, with lists for tuples.
 
     Raises:
         OSError: The file cannot be opened.
-        ValueError: It is not as it was written. A changed digit is found as a missing half is, but
-            not who changes the digest with it.
+        ValueError: The file was changed. This finds a changed digit and a missing half, but not a
+            change on purpose that replaces the digest too.
 
     Example:
         >>> import tempfile

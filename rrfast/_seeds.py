@@ -16,30 +16,30 @@ from rrfast._checks import check_seed
 
 @unique
 class Stream(IntEnum):
-    """What a stream of random numbers is for; a new use takes a number that is not here yet.
+    """The uses of random numbers, a stream for each; a new use takes a new number.
 
-    Another number is another draw: results that were made with the one are not repeated with it.
+    Do not change the numbers: with another number old results cannot be reproduced.
     """
 
-    ORDER = 0  #: of the images of an epoch
-    STEP = 1  #: of a training: dropout, Mixup, starts of attacks
+    ORDER = 0  #: the order of images in an epoch
+    STEP = 1  #: a training step: dropout, Mixup, starts of attacks
     AUGMENT = 2
-    READ = 3  #: of images, by data that draw as they are read
-    DIVIDE = 100  #: a test set into what is tuned on and what is tested on
-    HALVE = 101  #: what is tuned on into what fits a score and what tunes it
+    READ = 3  #: data that draw random numbers while images are read
+    DIVIDE = 100  #: divide a test set into a tuning part and a tested part
+    HALVE = 101  #: divide the tuning part: one half fits a score, the other tunes it
     CORRUPT = 102
-    CHOOSE = 103  #: so many of the images of a set
-    ATTACK = 104  #: of `--protocol robust`
+    CHOOSE = 103  #: choose some images of a set
+    ATTACK = 104  #: attacks of `--protocol robust`
     DISTAL = 105  #: attacks of `--protocol distal`
-    SHARE = 106  #: of the images of a release, to train on
+    SHARE = 106  #: choose some images of a release to train on
     OUTSIDE_TUNED = 107  #: images of `--protocol ood` to tune on
-    OUTSIDE_TESTED = 108  #: others of the same kind, to test on
-    OUTSIDE_ATTACKED = 109  #: attacks from either, batch by batch
+    OUTSIDE_TESTED = 108  #: other images of the same kind, to test on
+    OUTSIDE_ATTACKED = 109  #: attacks that start from either, batch by batch
     SCALED_NOISE = 110
 
 
 def stream(seed: int, use: Stream, *key: int) -> int:
-    """A seed of 63 bits for every use and key, independent of those of all others.
+    """A seed of 63 bits for a use and key, independent of all others.
 
     Example:
         >>> stream(0, Stream.STEP, 5, 7) == stream(0, Stream.STEP, 7, 5)
@@ -49,32 +49,33 @@ def stream(seed: int, use: Stream, *key: int) -> int:
 
 
 def own_draws(n: int, batch: int) -> Tensor:
-    """Numbers below `n` for this process's share of the joint batch: [batch] int64, on the CPU.
+    """Random integers below `n` for this process's share of the joint batch: [batch] int64, CPU.
 
-    From torch's default generator on the CPU. Processes that are seeded alike draw together what
-    one process would draw for the joint batch, provided all shares are of one size.
+    They come from torch's default generator on the CPU. Processes with the same seed together draw
+    what one process would draw for the joint batch, provided that all shares have the same size.
     """
     world, rank = 1, 0
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-    # The device is named, because torch.set_default_device would move the draws to another one.
+    # Name the device, because torch.set_default_device would move the draws to another one.
     return torch.randint(n, (world, batch), device="cpu")[rank]
 
 
 def own_generator(device: torch.device) -> torch.Generator:
     """A generator on a device, for the numbers of this process in this step.
 
-    Seeded by torch's default generator on the CPU: `torch.manual_seed` decides them, on one kind of
-    device. Processes that are seeded alike have a seed each.
+    It is seeded from torch's default generator on the CPU, so `torch.manual_seed` decides the
+    numbers, for one kind of device. Processes with the same seed get different generators.
     """
     return torch.Generator(device).manual_seed(int(own_draws(2**62, 1)))
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A generator on the CPU that the seed decides.
+    """A generator on the CPU with this seed.
 
     Raises:
-        TypeError, ValueError: `seed` is no integer, Python's or NumPy's, that a generator takes.
+        TypeError, ValueError: `seed` is not an integer, Python's or NumPy's, that a generator
+            takes.
     """
     check_seed("seed", seed)
     return torch.Generator("cpu").manual_seed(int(seed))
@@ -82,24 +83,24 @@ def seeded(seed: int) -> torch.Generator:
 
 @contextlib.contextmanager
 def weights_by(seed: int) -> Iterator[None]:
-    """Inside, the weights of new layers are decided by the seed; global random state comes back.
+    """Inside, the seed decides the weights of new layers; the global random state is restored.
 
     Raises:
         TypeError, ValueError: As `seeded`.
     """
     check_seed("seed", seed)
     with torch.random.fork_rng(devices=[]):
-        # The generator of the CPU alone: torch.manual_seed would seed the GPUs too.
+        # Only the CPU's generator: torch.manual_seed would seed the GPUs too.
         torch.default_generator.manual_seed(int(seed))
         yield
 
 
 @contextlib.contextmanager
 def globally_seeded(seed: int) -> Iterator[None]:
-    """Inside, torch's, NumPy's and Python's generators are seeded; after it, as they were."""
+    """Seed torch's, NumPy's and Python's generators inside, and restore them afterwards."""
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     torch.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  # where the transforms of others draw
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # used by other libraries' transforms
     random.seed(seed)
     try:
         yield

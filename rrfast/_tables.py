@@ -15,7 +15,7 @@ from rich.text import Text
 #: The metrics of RAT's Tables 2 and 3, which every table shows; `METRICS` has more.
 SHOWN = ("auroc", "fpr_at_tpr", "aurc", "accuracy")
 
-#: Metric: as printed, factor, digits.
+#: Metric: printed name, factor, digits.
 COLUMNS = {
     "auroc": ("AUROC\n%", 100.0, 2),
     "fpr_at_tpr": ("FPR95\n%", 100.0, 1),
@@ -36,20 +36,20 @@ BETTER = (
 
 
 class Block(NamedTuple):
-    """One table: what both forms of it are made from."""
+    """One table, for the terminal and for Markdown."""
 
     title: str
     head: list[str]
     rows: list[list[str]]
-    words: int  #: columns at the left that hold words
-    best: frozenset[tuple[int, int]] = frozenset()  #: row and column of cells to stand out
+    words: int  #: number of columns at the left that hold words
+    best: frozenset[tuple[int, int]] = frozenset()  #: row and column of cells to highlight
 
 
 def terminal(blocks: Iterable[Block]) -> Group:
-    """All of them for a terminal."""
+    """All tables for a terminal."""
     drawn: list[RenderableType] = []
     for block in blocks:
-        # Not the table's own title, which wraps where the table is narrow.
+        # Not as the title of the table, which wraps if the table is narrow.
         drawn.append(Text(f"\n{block.title}\n", style="italic"))
         table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
         for i, name in enumerate(block.head):
@@ -67,14 +67,14 @@ def terminal(blocks: Iterable[Block]) -> Group:
 
 
 def markdown(blocks: Iterable[Block]) -> str:
-    """All of them for a page, each under its title."""
+    """All tables for a page, each under its title."""
     parts = (f"## {plain(block.title)}\n\n{markdown_table(block)}" for block in blocks)
     return "\n\n".join(parts)
 
 
 def markdown_table(block: Block) -> str:
-    """One for a page, without its title."""
-    # A bar would end its cell.
+    """One table for a page, without its title."""
+    # A bar would end the cell.
     head = [plain(name).replace("|", "\\|") for name in block.head]
     rows = [[plain(cell).replace("|", "\\|") for cell in row] for row in block.rows]
     lines = [
@@ -89,7 +89,7 @@ def markdown_table(block: Block) -> str:
 
 
 def listed(lines: Iterable[str]) -> str:
-    """Lines in Markdown as a list, whatever is in them.
+    """Lines as a Markdown list, with their text escaped.
 
     Example:
         >>> print(listed(["a < b", "c"]))
@@ -100,9 +100,9 @@ def listed(lines: Iterable[str]) -> str:
 
 
 def plain(text: str) -> str:
-    r"""Text in Markdown that stays text, on one line: no HTML, no link and no picture.
+    r"""Escape text for Markdown, on one line: no HTML, no link and no picture.
 
-    Names of folders and of trainings come into a page, and whoever made them is not who reads it.
+    A page contains names of folders and trainings, which somebody other than its reader chose.
 
     Example:
         >>> print(plain("rat_0 <script>x</script> & [here](https://example.com)"))
@@ -114,7 +114,7 @@ def plain(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Text in Markdown as code, on one line.
+    """Text as Markdown code, on one line.
 
     Example:
         >>> print(code("rrfast report a"), code("rrfast report 'a`b'"))
@@ -126,7 +126,7 @@ def code(text: str) -> str:
 
 
 def preformatted(lines: Iterable[str]) -> str:
-    """Lines in Markdown as they are, whatever is in them.
+    """Lines as a Markdown code block, unchanged.
 
     Example:
         >>> print(preformatted(["a", "  b"]))
@@ -141,12 +141,12 @@ def preformatted(lines: Iterable[str]) -> str:
 
 
 def _backticks(text: str) -> int:
-    """As many as follow one another at most."""
+    """The length of the longest run of backticks."""
     return max(map(len, re.findall("`+", text)), default=0)
 
 
 def number(value: float | None, factor: float, digits: int, sign: str = "") -> str:
-    """`factor * value` with so many digits, 0 without a minus; a dash for None.
+    """`factor * value` with this many digits, 0 without a minus sign; a dash for None.
 
     Example:
         >>> number(-0.00004, 100, 2), number(-0.5, 1, 1), number(None, 1, 1)
@@ -158,7 +158,7 @@ def number(value: float | None, factor: float, digits: int, sign: str = "") -> s
 
 
 def settings(point: Mapping[str, float | None]) -> str:
-    """Hyper-parameters in a cell.
+    """Hyper-parameters as the text of a cell.
 
     Example:
         >>> settings({"temperature": 0.2, "eps": 5e-05}), settings({"p": None})

@@ -1,4 +1,4 @@
-"""Files of `torch.save`: written whole or not at all, read with every byte checked."""
+"""Files of `torch.save`: written completely or not at all, read with every byte checked."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rrfast._files import write
 
 
 def save(path: Path, state: object) -> None:
-    """`torch.save`, whole or not at all, with the sums that `load` checks.
+    """`torch.save`, completely or not at all, with the checksums that `load` compares.
 
     Raises:
-        OSError: As `rrfast._files.write`: the disk is full, for example.
+        OSError: As `rrfast._files.write`, for example if the disk is full.
     """
     summed = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(True)
@@ -28,12 +28,12 @@ def save(path: Path, state: object) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The dict in a file of `torch.save`, on the CPU; no code of the file is run.
+    """The dict in a file of `torch.save`, on the CPU; no code in the file is run.
 
-    `torch.load` alone takes a file with a flipped bit for a good one: it does not compare the
-    CRC-32 that every record of the archive has. Here a changed byte is found wherever it changes
-    what is read. Files of torch before 1.6 have no sums, nor those saved with
-    `torch.serialization.set_crc32_options(False)`: they are read as they are.
+    `torch.load` does not notice a flipped bit: it does not compare the CRC-32 of the archive's
+    records. This function finds every changed byte that changes what is read. Files of torch before
+    1.6, and those saved with `torch.serialization.set_crc32_options(False)`, have no checksums:
+    they are read unchecked.
 
     Args:
         path: A file of `torch.save`.
@@ -42,7 +42,7 @@ def load(path: Path) -> dict[str, Any]:
         OSError: `path` cannot be opened.
         ValueError: It is damaged, truncated or another kind of file, or holds something else.
 
-    Cost: one pass over the file more than `torch.load`.
+    Cost: `torch.load` and one more pass over the file.
 
     Example:
         >>> import tempfile
@@ -56,10 +56,10 @@ def load(path: Path) -> dict[str, Any]:
         try:
             _check_records(file)
             state = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # bytes that are no such file can raise anything
+        except Exception as error:  # other bytes can raise anything
             first = first_line(error)
             if isinstance(error, pickle.UnpicklingError):
-                # Torch's sentence goes on with how to run the code that is in the file.
+                # Torch's message goes on with how to run the code in the file.
                 first = "it holds more than tensors and numbers, or is cut off"
             raise ValueError(
                 f"{path} cannot be read as a file of torch.save ({first}): it is damaged, "
@@ -73,16 +73,16 @@ def load(path: Path) -> dict[str, Any]:
 def _check_records(file: IO[bytes]) -> None:
     """Raise unless every record of the archive has the CRC-32 that was written with it.
 
-    None is compressed: torch writes none that is, and it could unpack to any size.
+    Compressed records are refused: torch does not write them, and they could unpack to any size.
     """
     archive = file.read(4) == b"PK\x03\x04"
     file.seek(0)
     if not archive:
-        return  # of torch before 1.6, or of no torch, which `torch.load` says
+        return  # a file of torch before 1.6, or not of torch at all, which `torch.load` reports
     with zipfile.ZipFile(file) as records:
         if any(record.compress_type != zipfile.ZIP_STORED for record in records.infolist()):
             raise ValueError("a record of it is compressed")
-        # No single flipped bit makes all of them 0: they were not computed.
+        # No single flipped bit makes all of them 0, so they were not computed.
         if any(record.CRC for record in records.infolist()):
             damaged = records.testzip()
             if damaged is not None:

@@ -1,8 +1,8 @@
 """Interleaved timing: each contestant is timed right after the bare forward it is compared with.
 
-The speed of a machine drifts by tens of per cent within a minute; the ratio of two times measured
-minutes apart says little. So they run round robin, and a turn is a run of the floor (the bare
-forward of MSR) and a run of the contestant: ratios are taken within a turn.
+The speed of a machine drifts by tens of per cent within a minute, so the ratio of two times
+measured minutes apart says little. So the contestants run in turn. A turn is one run of the floor
+(the bare forward of MSR) and one run of a contestant; ratios are taken within a turn.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import torch
 
 from rrfast._errors import first_line
 
-#: Runs of everyone that is quick enough for it.
+#: Least number of turns of each contestant that is fast enough.
 LEAST = 3
-#: A first run of so many times the time there is for each is not repeated.
+#: A first run longer than this many times the time for each contestant is not repeated.
 PATIENCE = 10
 
 
 @dataclass
 class Timed:
-    """What is known of one contestant."""
+    """The times of one contestant."""
 
     first: Any = None  #: what its first run returned
     error: str | None = None  #: why it has no times
     floor: list[float] = field(default_factory=list)  #: seconds of the floor, turn by turn
-    own: list[float] = field(default_factory=list)  #: seconds of its own
+    own: list[float] = field(default_factory=list)  #: seconds of the contestant
     memory: int | None = None  #: bytes allocated at the peak of its first run; CUDA only
 
     def seconds(self) -> float:
@@ -38,7 +38,7 @@ class Timed:
         return statistics.median(self.own)
 
     def ratio(self) -> float:
-        """Median over its turns of its time over the floor's."""
+        """Median over the turns of its time divided by the floor's."""
         return statistics.median(o / f for o, f in zip(self.own, self.floor, strict=True))
 
 
@@ -46,11 +46,11 @@ class Turns:
     """A contest: `Turns(...).take()`.
 
     Args:
-        floor: What all are compared with.
-        contestants: By name.
-        seconds: To spend on each.
-        device: To wait for after each run.
-        progress: Called before each turn with a name and the part that is done, in [0, 1].
+        floor: The run that all are compared with.
+        contestants: The runs to time, by name.
+        seconds: Time to spend on each.
+        device: The device to wait for after each run.
+        progress: Called before each turn with a name and the fraction done, in [0, 1].
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class Turns:
         self._least = dict.fromkeys(contestants, LEAST)
 
     def take(self) -> dict[str, Timed]:
-        """Time everyone.
+        """Time all contestants.
 
-        A first run of each warms up, and does not count, but where it takes longer than ten times
-        `seconds`: then it is its only one. After that everyone has turns until `seconds` are spent
-        on it, and at least three of them if its first run took less than `seconds`.
+        The first run of each is a warm-up and does not count, unless it takes longer than ten times
+        `seconds`: then it is the only run. After that each has turns until `seconds` are spent on
+        it, and at least three turns if its first run took less than `seconds`.
 
         Returns:
-            By name, in the same order. One that raised a RuntimeError, such as that memory ran out,
-            has its message as `error`, and no times.
+            The times by name, in the same order. A contestant that raised a RuntimeError, for
+            example because memory ran out, has the message as `error`, and no times.
         """
         self._clocked(self._floor)
         for name in self._timed:
@@ -135,5 +135,5 @@ class Turns:
 
 
 def in_a_line(error: Exception) -> str:
-    """What an error is and says first; the rest of torch's messages is a trace."""
+    """The class and first line of an error; the rest of torch's messages is a trace."""
     return f"{type(error).__name__}: {first_line(error)}"

@@ -23,45 +23,47 @@ __all__ = ["RadiusEstimator"]
 
 
 class RadiusEstimator(nn.Module):
-    """`rrfast.radius` with its choices made once: the same numbers, from many batches fast.
+    """`rrfast.radius` with its settings kept: the same numbers, faster for many batches.
 
-    The model is a submodule, if it is a module: `state_dict`, `to` and the rest reach it. Calls
-    leave it as `rrfast.radius` does. Threads may share an estimator, and estimators a model; a
-    forward of the model elsewhere meanwhile runs in eval mode. Copies and pickles leave the
-    captured graphs behind.
+    If the model is a module, it is a submodule: `state_dict`, `to` and the like apply to it. Like
+    `rrfast.radius`, calls restore the model's state. Threads may share an estimator, and estimators
+    a model; another forward of the model at the same time runs in eval mode. Copies and pickles do
+    not contain the captured graphs.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
         method: As of `rrfast.radius`.
-        cuda_graph: Capture whole calls in CUDA graphs: where the model's kernels are short,
-            launching them is what takes the time. The numbers are the same. "auto": the third call
-            with inputs of one shape and layout captures it, if x is on CUDA, the model is a module
-            and the method can be captured, and a model that cannot be warns once and runs as it is;
-            True: the first call, or a RuntimeError; False: never. Costs four calls' time, and the
-            memory of one call, held. The model's Python, such as hooks, runs at the capture only.
-            See `rrfast.methods.cuda_graphs.Graphs`.
+        cuda_graph: Capture whole calls in CUDA graphs: if the model's kernels are short, most of
+            the time goes into launching them. The numbers are the same. "auto": the third call with
+            inputs of the same shape and layout is captured, if x is on CUDA, the model is a module
+            and the method can be captured; a model that cannot be captured gives one warning and
+            runs without graphs. True: the first call is captured, or raises a RuntimeError. False:
+            never. A capture costs the time of four calls, and keeps the memory of one call. The
+            model's Python code, such as hooks, runs only at the capture. See
+            `rrfast.methods.cuda_graphs.Graphs`.
         dtype: `torch.bfloat16` or `torch.float16` runs the model under autocast, and the rest in
             float32. Logits keep 8 or 11 bits, and radii move by as much as their differences do:
             `rrfast bench --speed` says what that does to the ranking on your model. float16 is
             finer, but may lose small gradients to underflow, and with them signs of the direction.
             Weights are cast in every pass.
         memory_format: `torch.channels_last` converts x [B, C, H, W], and runs a copy of the model
-            whose weights lie that way, as convolutions on tensor cores want it. Sums are taken in
-            another order: the last digits move.
-        fold_batchnorm: Runs a copy of the model whose BatchNorm is multiplied into the layer before
-            it, where torch.fx can trace the model and loses nothing of it, such as hooks. The last
-            digits move.
+            with weights in that layout, which is fast for convolutions on tensor cores. Sums are
+            taken in another order, so the last digits change.
+        fold_batchnorm: Runs a copy of the model in which each BatchNorm is merged into the layer
+            before it. torch.fx must be able to trace the model without losing anything, such as
+            hooks. The last digits change.
         compile: Runs the model through `torch.compile(dynamic=False)`: up to half a minute at the
-            first call of each shape. The last digits move.
+            first call of each shape. The last digits change.
         **options: As of `rrfast.radius`. With `temperature` [T] the results are [T, B], and all
             share the forward at x.
 
-    The copy that `memory_format` and `fold_batchnorm` run costs the weights once more and is taken
-    here: what becomes of `model` afterwards does not reach it. New weights need a new estimator.
+    `memory_format` and `fold_batchnorm` copy the model when the estimator is made, which costs the
+    memory of the weights once more. Later changes of `model` do not reach the copy: for new weights
+    make a new estimator.
 
     Raises:
-        TypeError, ValueError: As `rrfast.radius`; or an option of speed that the model or torch
-            does not have, such as `dtype` with a model that is no module.
+        TypeError, ValueError: As `rrfast.radius`; or a speed option that the model or torch does
+            not support, such as `dtype` with a model that is not a module.
 
     Example:
         >>> estimator = RadiusEstimator(nn.Linear(4, 3), "bs", budget=10)
@@ -151,16 +153,16 @@ class RadiusEstimator(nn.Module):
     def predict(
         self, loader: Iterable[Any], *, full_output: bool = False, progress: bool = True
     ) -> Tensor | RadiusResult:
-        """The radii of all batches of a loader, in its order, on the CPU.
+        """The radii of all batches of a loader, in order, on the CPU.
 
-        The host runs a batch ahead of the device: what batch i gave is waited for when batch i + 1
-        has been launched. At most two batches are on the device. A loader with pin_memory=True
-        copies to it without waiting.
+        The host runs one batch ahead of the device: it waits for the results of batch i after it
+        has launched batch i + 1. At most two batches are on the device. With a loader that has
+        pin_memory=True, copies to the device do not wait.
 
         Args:
             loader: Yields x [B, ...], or tuples or lists that begin with it, as a `DataLoader`
                 with labels does. Batches may differ in size. They are moved to the model's device;
-                a plain function gets them as they come.
+                a plain function gets them unchanged.
             full_output: Return a `RadiusResult` in place of the radii alone.
             progress: Show batches and images per second on stderr, where that is a terminal.
 
@@ -169,8 +171,8 @@ class RadiusEstimator(nn.Module):
             samples.
 
         Raises:
-            TypeError: `loader` is a tensor, or yields something else than the above.
-            ValueError: `loader` yields nothing; a generator does so the second time.
+            TypeError: `loader` is a tensor, or yields anything else.
+            ValueError: `loader` yields nothing, as a generator does the second time.
 
         Example:
             >>> data = torch.utils.data.TensorDataset(torch.rand(10, 4), torch.arange(10))
@@ -217,11 +219,11 @@ class _OnItsWay(NamedTuple):
     done: torch.cuda.Event | None
 
     def received(self) -> RadiusResult:
-        """Waits for them, and for no later work."""
+        """Wait for these results only, not for later work."""
         if self.done is None:
             return self.result
         self.done.synchronize()
-        # Out of pinned memory, which the next batches use again.
+        # Copy out of pinned memory, which later batches use again.
         return _mapped(Tensor.clone, self.result)
 
 
@@ -240,14 +242,14 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 
 def _mapped(change: Callable[[Tensor], Tensor], result: RadiusResult) -> RadiusResult:
-    """The result with its tensors changed."""
+    """Apply a function to the tensors of a result."""
     return RadiusResult._make(
         change(value) if isinstance(value, Tensor) else value for value in result
     )
 
 
 def _joined(results: list[RadiusResult]) -> RadiusResult:
-    """The results of batches as those of one."""
+    """Join the results of batches into one."""
     sizes = [result.prediction.shape[0] for result in results]
     samples = max(sum(sizes), 1)
 

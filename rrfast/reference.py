@@ -1,9 +1,9 @@
 """The specification: every op and both algorithms of RAT in plain PyTorch, slow and obvious.
 
-The compiled kernels are tested against these functions, and these functions run wherever no kernel
-is. What decides a doubtful case is here. Shapes: B samples, K classes, x of shape [B, ...].
-"accumulation dtype" is float64 for float64 and float32 for everything else. Each op's own is
-written in its file of `rrfast.ops`.
+The compiled kernels are tested against these functions, which also run where there is no kernel. In
+doubtful cases these functions decide. Shapes: B samples, K classes, x of shape [B, ...].
+"accumulation dtype" is float64 for float64 and float32 for everything else. The reference of each
+op is in its file of `rrfast.ops`.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def radius_fast(
 ) -> tuple[Tensor, Tensor]:
     """RR-Fast, RAT Algorithm 2, sample by sample: radius and rival, each [B].
 
-    The model must be in eval mode and its parameters need no gradient. `numerics="naive"` takes the
-    direction from the cross-entropy as printed.
+    The model must be in eval mode, its parameters without gradients. `numerics="naive"` takes the
+    direction from the cross-entropy, as the paper prints it.
     """
     rows = []
     for sample in x.split(1):
@@ -117,8 +117,8 @@ def radius_bs(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """RR-BS, RAT Algorithm 1, sample by sample: radius, lower, upper and rival, each [B].
 
-    `budget` counts forwards with the clean one; the next radius is min((lower + upper) / 2, 2 *
-    lower), and the search starts with lower = r_min, upper = infinity, as released (errata 5).
+    `budget` counts forwards, including the one at x; the next radius is min((lower + upper) / 2, 2
+    * lower), and the search starts with lower = r_min, upper = infinity, as released (errata 5).
     """
     rows = []
     for sample in x.split(1):

@@ -1,9 +1,10 @@
 """Adversarial attacks in the L-infinity ball.
 
-Contract: `attack(model, x, y)` gives an `Attacked`: the points, the loss there, and whether they
-are misclassified; `attack.run(engine, x, y)` is the same inside another loop. `ATTACKS` names them;
-a new one is a file and a line here. What they climb is in `LOSSES`, where they begin in `STARTS`.
-`Distal` and `distal_examples` need no labels: the most confident points near images of noise.
+Interface: `attack(model, x, y)` returns an `Attacked`: the points, the loss there, and whether they
+are misclassified; `attack.run(engine, x, y)` is the same with an open engine. `ATTACKS` has them by
+name; a new one is a file and a line here. `LOSSES` has the losses that they maximise, `STARTS`
+their starting points. `Distal` and `distal_examples` need no labels: they find the most confident
+points near images of noise.
 
     >>> sorted(ATTACKS)  # doctest: +NORMALIZE_WHITESPACE
     ['apgd_ce', 'apgd_dlr', 'apgd_t', 'autoattack', 'autoattack_package', 'cw_pgd', 'fab_t',

@@ -21,23 +21,23 @@ from rrfast.methods.boundary import contenders
 
 @dataclass(frozen=True, eq=False)
 class APGD(Attack):
-    """Auto-PGD in L-infinity, for all samples at once, each with a step size of its own.
+    """Auto-PGD in L-infinity, for all samples at once, each with its own step size.
 
         z  <- P(x_k + eta sign(grad loss(f(x_k), y)))
         x_k+1 <- P(x_k + alpha (z - x_k) + (1 - alpha) (x_k - x_k-1)),    x_1 <- z
 
-    with P the nearest point of the ball and the box, and eta = 2 eps at first. At the steps w_j of
-    `checkpoints`, a sample's eta is halved and it goes back to its best point, if
+    with P the projection onto the ball and the box, and eta = 2 eps at first. At the steps w_j of
+    `checkpoints`, a sample's eta is halved and it returns to its best point, if
 
         1. fewer than rho (w_j - w_j-1) of the steps since w_j-1 raised its loss, or
         2. eta was not halved at w_j-1, and its best loss has not grown since.
 
-    The two compare losses and steps take a gradient's sign, so that any increasing function of a
-    loss gives the same path: "ce", the odds, that of the cross-entropy (APGD-CE), as long as that
-    does not round to 0.
+    Both conditions only compare losses, and steps only use a gradient's sign, so any increasing
+    function of a loss gives the same path. So "ce", the odds, gives the path of the cross-entropy
+    (APGD-CE) as long as that does not round to 0.
 
     With `targets` (APGD-T, APGD-DLR towards a class) there is a run for each of the likeliest
-    classes at x besides the label; the loss that is returned is that of the run it is from.
+    classes at x besides the label; the returned loss is that of the run that found the point.
 
     Nothing waits for the device.
 
@@ -45,32 +45,31 @@ class APGD(Attack):
     targets; with targets one forward more, once.
 
     Source: Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-    parameter-free attacks" (ICML 2020), Alg. 1 and Sec. 3. Where the two differ we take the paper,
-    and the released code: draws a start and stretches it to the ball's faces; rounds the
-    checkpoints down; halves at exactly rho, too; never by 2. at the first checkpoint; counts the
-    first step after a return as a rise over the point that was left, not over the best one; adds
-    1e-12 to the denominator of the DLR. In one thing we are with it: a checkpoint is looked at when
-    x_w_j is known, the last point that 1. and 2. speak of, and not one step, which would be undone,
-    later.
+    parameter-free attacks" (ICML 2020), Alg. 1 and Sec. 3. We follow the paper where the released
+    code differs. That code stretches a random start to the ball's faces; rounds the checkpoints
+    down; also halves at exactly rho; never halves by 2. at the first checkpoint; compares the first
+    step after a return with the point that was left, not with the best one; adds 1e-12 to the
+    denominator of the DLR. In one point we follow the code: the conditions are checked as soon as
+    x_w_j, the last point that they use, is known, not one step later, as that step would be undone.
 
     Attributes:
         eps: Radius of the ball, in units of `scale`, >= 0.
         steps: >= 1.
-        loss: In `LOSSES`, or a function as they are; "ce" and "dlr" are the paper's.
+        loss: A name in `LOSSES`, or such a function; the paper has "ce" and "dlr".
         targets: None, or T for a run towards each of the T (at most K - 1) classes with the largest
-            logits at x besides the label; of a loss in `TARGETED`.
-        start: In `STARTS`; the paper's is "uniform".
-        keep: Which iterate is the result. "error": one that is wrong before any that is not, and of
-            both the one with the largest loss. "loss": the one with the largest loss. A NaN loss is
-            the least.
-        restarts: The best of so many attacks, each from a start of its own, at random: 1 with
+            logits at x besides the label; needs a loss in `TARGETED`.
+        start: A name in `STARTS`; the paper has "uniform".
+        keep: Which iterate is the result. "error": a wrong one if there is any, among equals the
+            one with the largest loss. "loss": the one with the largest loss. NaN counts as the
+            least loss.
+        restarts: Number of runs, each from its own random start, of which the best counts; 1 with
             "input".
-        alpha: The share of a step that is new, in (0, 1].
+        alpha: Weight of the new step against the last one, in (0, 1].
         rho: In (0, 1].
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
 
-    Raises, when it runs: ValueError, where "dlr" meets fewer than three classes, or four with
+    When it runs, it raises a ValueError if "dlr" has fewer than three classes, or four with
     targets.
 
     Example:
@@ -92,7 +91,7 @@ class APGD(Attack):
     rho: float = 0.75
     bounds: ops.Bounds | None = (0.0, 1.0)
     scale: ops.Scale | None = None
-    #: Whether `labels` must be given.
+    #: Whether labels are needed.
     labelled: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
@@ -134,12 +133,12 @@ class APGD(Attack):
         return best
 
     def _losses(self, engine: Engine, x: Tensor, labels: Tensor | None) -> list[Loss]:
-        """What each run climbs."""
+        """The loss of each run."""
         if callable(self.loss):
             return [self.loss]
         if self.targets is None:
             return [LOSSES[self.loss]]
-        assert labels is not None  # a loss towards a class is one away from the label
+        assert labels is not None  # a targeted loss needs labels
         classes = contenders(engine.forward(x), labels, self.targets)
         return [partial(TARGETED[self.loss], targets=target) for target in classes.unbind(1)]
 
@@ -152,7 +151,7 @@ class APGD(Attack):
         loss: Loss,
         best: Attacked,
     ) -> Attacked:
-        """One run; `best` is the best of those before."""
+        """One run; `best` is the best result of earlier runs."""
         recorded = engine.record(z)
         at, seed = seen(z, recorded.logits, labels, loss)
         gradient = recorded.grad(seed, last=True)
@@ -183,19 +182,19 @@ class APGD(Attack):
                 length = torch.where(halved, length / 2, length)
                 at, gradient = _pick(halved, top, at), pick(halved, top_gradient, gradient)
                 rises, top_then = torch.zeros_like(rises), top.loss
-        raise AssertionError("there is a step at least")
+        raise AssertionError("there is at least one step")
 
     def _better(self, new: Attacked, best: Attacked) -> Attacked:
         return best.or_better(new, errors_first=self.keep == "error")
 
 
 def checkpoints(steps: int) -> list[tuple[int, int]]:
-    """The steps at which APGD looks back, and the number of steps it looks back at.
+    """The steps at which APGD checks its progress, and the number of steps since the last check.
 
         w_j = ceil(p_j steps),  p_0 = 0,  p_1 = 0.22,  p_j+1 = p_j + max(p_j - p_j-1 - 0.03, 0.06)
 
-    In hundredths, exactly: 0.22 + 0.19 is more than 0.41 in float64. Where few steps make two of
-    them one, it is one.
+    Computed exactly in hundredths: 0.22 + 0.19 is more than 0.41 in float64. If two of them
+    coincide because there are few steps, they count as one.
 
     Example:
         >>> checkpoints(100)

@@ -1,4 +1,4 @@
-"""The contract of an attack: the worst point it finds in a ball, for each sample of a batch."""
+"""The interface of an attack: it finds a bad point in a ball for each sample of a batch."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 
 class Attacked(NamedTuple):
-    """What an attack found, or a point on its way.
+    """The result of an attack, or one of its iterates.
 
-    Where the loss is NaN, a point is no error, whatever the label: it is never kept over one that
-    has a number, and x is the result where there is none. Whether x itself has a prediction must
-    be looked at apart.
+    A point with a NaN loss does not count as an error, whatever the label: it never replaces a
+    point with a number, and if there is none, the result is x. Check separately whether x itself
+    has a valid prediction.
 
-    Where the logit of a class that is not the label overflows to infinity, what runs predicts that
-    class: the point is an error, of loss infinity, and not left out as the radius does it, or a
-    model would be the more robust the sooner it overflows. The confidence is NaN there, and FAB,
-    which walks as the radius of that name, keeps no such point.
+    If the logit of a class that is not the label overflows to infinity, the model predicts that
+    class: the point is an error with loss infinity. (The radius leaves such points out; an attack
+    must not, else a model would seem more robust the sooner it overflows.) The confidence is NaN
+    there, and FAB, which walks like the radius method, does not keep such points.
     """
 
     x: Tensor  #: [B, ...], in the ball and the box
     loss: Tensor  #: [B], accumulation dtype: the attack's loss there
-    wrong: Tensor  #: [B] bool: the prediction is not the label; False without, and where NaN
+    wrong: Tensor  #: [B] bool: the prediction is not the label; False without labels, and for NaN
 
     def or_better(self, new: Attacked, *, errors_first: bool = True) -> Attacked:
-        """For each sample, this point or the new one: the one with the larger loss.
+        """For each sample the better of this point and the new one: the one with the larger loss.
 
-        Of equals this one. With `errors_first` one that is wrong goes before any that is not. A NaN
-        loss is the least, of an error too.
+        Among equals this one. With `errors_first` a wrong point is better than any right one. NaN
+        counts as the least loss.
         """
         better = new.loss > self.loss
         if errors_first:
@@ -52,40 +52,40 @@ class Attacked(NamedTuple):
 
 
 def seen(z: Tensor, logits: Tensor, labels: Tensor | None, loss: Loss) -> tuple[Attacked, Tensor]:
-    """A point by its logits, and the gradient of its loss with respect to them, [B, K]."""
+    """A point with its loss, and the gradient of its loss with respect to the logits, [B, K]."""
     value, seed = ascent(loss, logits, labels)
     return judged(z, logits, labels, value), seed
 
 
 def judged(z: Tensor, logits: Tensor, labels: Tensor | None, loss: Tensor) -> Attacked:
-    """A point by its logits and its loss [B]."""
+    """A point with its loss [B], and whether it is wrong by its logits."""
     wrong = torch.zeros_like(loss, dtype=torch.bool)
     if labels is not None:
-        # NaN is the largest for argmax: the prediction would be class 0, an error or not.
+        # argmax takes NaN for the largest: the prediction would be arbitrary.
         wrong = (logits.argmax(dim=1) != labels) & ~loss.isnan()
     return Attacked(z, loss, wrong)
 
 
 def unseen(z: Tensor) -> Attacked:
-    """A point of which nothing is known, which any that has a loss is better than."""
+    """A point without a loss; any point with a loss is better."""
     loss = z.new_full(z.shape[:1], torch.nan, dtype=accumulate_dtype(z.dtype))
     return Attacked(z, loss, torch.zeros_like(loss, dtype=torch.bool))
 
 
 def nothing(x: Tensor) -> Attacked:
-    """What is found in an empty batch."""
+    """The result for an empty batch."""
     return Attacked(
         x.clone(), x.new_zeros(0, dtype=accumulate_dtype(x.dtype)), x.new_zeros(0).bool()
     )
 
 
 def pick(which: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """By sample: a where `which` [B] is true, b elsewhere."""
+    """For each sample a where `which` [B] is true, else b."""
     return torch.where(of_samples(which, a), a, b)
 
 
 def check_targets(labels: object, x: Tensor) -> Tensor:
-    """The labels as a model may be differentiated with: no inference tensor.
+    """Check the labels; the result is not an inference tensor, so that autograd can use it.
 
     Raises:
         TypeError: `labels` is not int64.
@@ -94,15 +94,15 @@ def check_targets(labels: object, x: Tensor) -> Tensor:
     check_per_sample("labels", labels, torch.int64, "x", x)
     assert isinstance(labels, Tensor)
     with torch.inference_mode(False):
-        # Autograd saves them as the indices of what is climbed.
+        # Autograd saves them as indices of the loss.
         return labels.clone() if labels.is_inference() else labels
 
 
 class Attack(ABC):
-    """`attack(model, x, y)` gives the worst point found near each x.
+    """`attack(model, x, y)` returns the worst point found near each x.
 
-    A subclass is a frozen dataclass with `eps`, `bounds` and `scale` among its options, and a
-    `run`. Samples do not influence each other, but for the numbers drawn at random.
+    A subclass is a frozen dataclass with `eps`, `bounds` and `scale` among its options, and defines
+    `run`. Samples do not influence each other, apart from random numbers.
     """
 
     eps: float
@@ -120,9 +120,9 @@ class Attack(ABC):
         *,
         generator: torch.Generator | None = None,
     ) -> Attacked:
-        """The attack, by an engine that is open, on arguments that are known to be right.
+        """Run the attack with an open engine, on checked arguments.
 
-        Nothing in it waits for the device.
+        It must not wait for the device.
         """
 
     def __call__(
@@ -136,31 +136,30 @@ class Attack(ABC):
         """Attack a batch.
 
         Args:
-            model: Maps [B, ...] to logits [B, K]. Runs in eval mode, and is left as it was.
-            x: [B, ...], floating point, within `bounds`, as `rrfast.engine.box.within`
-                has it. Not modified.
-            labels: [B] int64, classes of the model; not needed by an attack on the confidence.
-            generator: Of random starts, on the device of x; None: that device's own.
+            model: Maps [B, ...] to logits [B, K]. Runs in eval mode; its state is restored.
+            x: [B, ...], floating point, within `bounds` (`rrfast.engine.box.within`). Not modified.
+            labels: [B] int64, classes of the model; not needed for an attack on the confidence.
+            generator: Generator for random starts, on the device of x; None: that device's default.
 
         Returns:
             Attacked(x, loss, wrong).
 
         Raises:
             TypeError: `x` is not floating point, or `labels` not int64.
-            ValueError: `labels` is missing, not one per sample or no class of the model (on a GPU
-                seen in the first call with it); `x` lies outside `bounds`.
+            ValueError: `labels` is missing, not one per sample, or not a class of the model (on a
+                GPU only the first call with a model checks this); `x` lies outside `bounds`.
         """
         x = check_input(x)
         check_dense("x", x)
         x = within(x, self.bounds, self.scale, None)
         if labels is None and self.labelled:
-            raise ValueError("labels must be given: what the attack climbs depends on them")
+            raise ValueError("labels must be given: the loss of this attack depends on them")
         if labels is not None:
             labels = check_targets(labels, x)
         with Engine(model, labels) as engine:
             return self.known(engine, self.run(engine, x, labels, generator=generator), labels)
 
     def known(self, engine: Engine, found: Attacked, labels: Tensor | None) -> Attacked:
-        """What `run` found, with what it left open."""
+        """The result of `run`, completed."""
         del engine, labels
         return found

@@ -15,31 +15,30 @@ from rrfast.attacks.loss import cw
 from rrfast.engine import Engine, output_logits
 from rrfast.engine.in_place import output_of
 
-#: What the package calls its ensembles, and its attacks in L-infinity.
+#: The package's names of its ensembles, and of its L-infinity attacks.
 VERSIONS = ("standard", "plus", "rand")
 ATTACKS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 
 
 @dataclass(frozen=True, eq=False)
 class AutoAttackPackage(Attack):
-    """AutoAttack by the package `autoattack`, for numbers that are to be compared with others'.
+    """AutoAttack by the package `autoattack`, for numbers comparable with published ones.
 
-    It waits for the device at every step. Its passes are counted. It seeds torch, whose random
-    numbers go on afterwards as if it had not been there. What is wrong is decided by one forward of
-    all samples at the end.
+    It waits for the device at every step. Its passes are counted. It seeds torch; the random state
+    is restored afterwards. One forward of all samples at the end decides which are wrong.
 
     Source: https://github.com/fra31/auto-attack, which is not on the Python Package Index.
 
     Attributes:
         eps: Radius of the ball, >= 0.
-        version: "standard", "plus" or "rand", as the package has them; or a tuple of its attacks:
+        version: "standard", "plus" or "rand", as in the package; or a tuple of its attacks:
             "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square".
-        seed: The package's, >= 0.
-        batch_size: Samples that it attacks at a time; None for all.
+        seed: The package's seed, >= 0.
+        batch_size: Number of samples to attack at a time; None for all.
 
-    The box is (0, 1), and the unit of eps that of x.
+    The box is (0, 1), and eps is in units of x.
 
-    Raises, when it runs: ImportError, where the package is not installed; ValueError, where x is
+    When it runs, it raises an ImportError if the package is not installed, and a ValueError if x is
     not [B, C, H, W].
     """
 
@@ -53,7 +52,7 @@ class AutoAttackPackage(Attack):
 
     def __post_init__(self) -> None:
         check_number("eps", self.eps, zero=True)
-        # The package runs nothing for a name that it does not know, and finds all robust.
+        # For an unknown name the package runs no attack and reports all samples as robust.
         if isinstance(self.version, str):
             if self.version not in VERSIONS:
                 raise ValueError(
@@ -88,7 +87,7 @@ class AutoAttackPackage(Attack):
             )
         if len(x) == 0:
             return nothing(x)
-        assert labels is not None  # `Attack` has looked
+        assert labels is not None  # checked by `Attack`
         package = the_package()
         custom = {} if isinstance(self.version, str) else {"attacks_to_run": list(self.version)}
         with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
@@ -109,7 +108,7 @@ class AutoAttackPackage(Attack):
 
 
 def the_package() -> Any:
-    """The module `autoattack`; or an ImportError that names the remedy."""
+    """The module `autoattack`, or an ImportError with the install command."""
     try:
         import autoattack
     except ImportError as error:
@@ -124,7 +123,7 @@ def the_package() -> Any:
 
 
 def _counted(engine: Engine) -> Any:
-    """The engine's model, as the package calls it; its passes are the engine's."""
+    """The engine's model in the package's form, with its passes counted by the engine."""
 
     def model(z: Tensor) -> Tensor:
         logits = output_logits(output_of(engine.model, z)).clone()  # as in Engine.forward

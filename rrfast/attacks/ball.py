@@ -13,10 +13,10 @@ from rrfast.ops import accumulate_dtype, per_channel
 class Ball:
     """{z: |z_c - x_c| <= eps scale_c, lower_c <= z_c <= upper_c}, for every sample of a batch.
 
-    No point of it is further away than eps or outside the box, whatever rounding does: where x +
-    eps or a face of the box, such as 0.3, lies between two numbers of x's dtype, the one inside is
-    taken (in float64 x + eps is rounded once). x must lie in the box; what does not is moved to its
-    face. Nothing waits for the device.
+    In spite of rounding no point of it is further away than eps or outside the box: if x + eps or a
+    face of the box, such as 0.3, lies between two numbers of x's dtype, the one inside is taken (in
+    float64 x + eps is rounded once). x must lie in the box; elements outside are moved to its face.
+    Nothing waits for the device.
 
     Args:
         x: [B, ...], floating point.
@@ -26,11 +26,11 @@ class Ball:
 
     Attributes:
         x: As given.
-        least: [B, ...], dtype and layout of x, its lowest point.
-        most: [B, ...], its highest.
+        least: [B, ...], dtype and layout of x, the lowest point of the ball.
+        most: [B, ...], the highest point.
         eps: As given.
 
-    Cost: some passes over x, once per attack.
+    Cost: a few passes over the memory of x, once per attack.
 
     Example:
         >>> ball = Ball(torch.tensor([[0.1, 0.9]]), 0.25, bounds=(0, 1))
@@ -49,11 +49,11 @@ class Ball:
     ) -> None:
         self.x, self.eps = x, eps
         self._scale = ops.channel_scale(scale, x)
-        # As far as a number of x's precision is from x it is in float64, exactly.
+        # In float64 the distance of a number from x is exact.
         exact = x.double()
         box = ops.channel_bounds(bounds, exact)
         reach = eps * (1.0 if self._scale is None else per_channel(self._scale.double(), x))
-        # At 16 bits two numbers may be further apart than eps: x itself is always in.
+        # In 16 bits two numbers may be further apart than eps: x itself is always in the ball.
         self.least = rounded_inside(exact - reach, x.dtype, up=True).minimum(x)
         self.most = rounded_inside(exact + reach, x.dtype, up=False).maximum(x)
         if box is not None:
@@ -68,14 +68,14 @@ class Ball:
     def step(self, z: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
         """The point of the ball nearest to z + length_b scale_c sign(gradient).
 
-        An element whose gradient is NaN stays where it is, as in RAT's step.
+        An element with a NaN gradient does not move, as in RAT's step.
 
         Args:
             z: [B, ...].
-            gradient: [B, ...], of the dtype of z.
+            gradient: [B, ...], dtype of z.
             length: [B], accumulation dtype, in units of `scale`.
 
-        Cost: one pass over the gradient for its NaN, one for the step, and one into the ball.
+        Cost: one pass over the gradient to find NaN, one for the step, and one for the projection.
         """
         moved, _ = ops.fgsm_step(z, gradient.nan_to_num(0.0), length, None, self._scale)
         return self.nearest(moved)
@@ -91,6 +91,6 @@ class Ball:
         return self.walk(self.x, share.to(self.x.dtype), self.lengths(self.eps))
 
     def lengths(self, length: float) -> Tensor:
-        """[B], the same for every sample, as `step` takes it."""
+        """[B], the same length for every sample, as `step` needs it."""
         dtype = accumulate_dtype(self.x.dtype)
         return torch.full(self.x.shape[:1], length, dtype=dtype, device=self.x.device)

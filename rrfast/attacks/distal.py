@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class DistalExamples(NamedTuple):
-    """Noise that a model was made sure of."""
+    """Noise images that were changed so that a model is confident of them."""
 
     x: Tensor  #: [n, ...] float32, in [0, 1] and within eps of `noise`
     confidence: Tensor  #: [n] float64, log-odds of the predicted class there
-    noise: Tensor  #: [n, ...] float32, what the attack began with
+    noise: Tensor  #: [n, ...] float32, the starting images
     before: Tensor  #: [n] float64, log-odds of the predicted class there
 
 
@@ -39,23 +39,23 @@ class Distal(PGD):
 
         max_{|delta|_inf <= eps} max_k log f_k(x + delta)
 
-    It is climbed as log(p / (1 - p)), which grows with it and does not round (`LOSSES`). The image
-    itself is an iterate, and the best iterate is the result: no image ends less confident than it
-    began.
+    It maximises log(p / (1 - p)), which increases with p and does not saturate (`LOSSES`). The
+    image itself counts as an iterate, and the best iterate is the result, so that no image ends
+    less confident than it started.
 
     Attributes:
-        eps: The papers also have 0.3.
-        steps: ACET's and CCAT's in training. CCAT tests with
+        eps: Radius of the ball; the papers also use 0.3.
+        steps: 40 as in ACET's and CCAT's training. CCAT tests with
             `Distal(steps=1000, step_size=1 / 30, backtracking=1.1, restarts=10)`. The article's own
             attack is `rrfast.attacks.DISTAL["article"]()`, with 10.
-        step_size: CCAT's 0.005 at eps = 0.03.
+        step_size: As CCAT's 0.005 at eps = 0.03.
         start: "uniform_norm"; "smoothed", the article's Listing 1 in units of the ball; "article",
-            the listing as its code has it.
-        loss, keep, restarts, origin, momentum, backtracking, bounds, scale: As of `PGD`.
+            the listing as in the article's code.
+        loss, keep, restarts, origin, momentum, backtracking, bounds, scale: As for `PGD`.
 
     Cost per restart: `steps` + 1 forwards, `steps` backwards; one forward more, once.
 
-    Source: The distal article, Eq. (1), and the code it names, which climbs max p in place of its
+    Source: The distal article, Eq. (1), and its code, which maximises max p instead of its
     logarithm: the same signs, until p rounds to 1. Hein et al. (2019); Stutz et al. (2020), App. B;
     errata 19, 21 and 39.
 
@@ -78,7 +78,7 @@ class Distal(PGD):
 
 
 #: The attack by name: ours, and the article's, whose code takes 10 steps of 0.005 with momentum and
-#: without backtracking, from a perturbation smoothed as Listing 1 has it, and keeps the best.
+#: without backtracking, from a perturbation smoothed by Listing 1, and keeps the best.
 DISTAL: dict[str, Callable[..., Distal]] = {
     "rrfast": Distal,
     "article": partial(Distal, steps=10, start="article", origin=False, backtracking=None),
@@ -93,29 +93,29 @@ def distal_noise(
     border: Border = "shared",
     seed: int = 0,
 ) -> Tensor:
-    """Noise images: every value uniform in [0, 1), and smoothed where that is asked for.
+    """Noise images: every value uniform in [0, 1), and optionally smoothed.
 
-    The article's Listing 1 smooths the perturbation that an attack starts from, not the image. As
-    it is printed it does next to nothing there: the perturbation is between -eps and eps, 1/2 is
-    far above it, and what comes out is nearly a constant, 1/(1 + exp(gamma/2)). The text beside it
-    smooths the image, which lies around 1/2, as ACET does; so does `smooth` here. The listing's
-    perturbation is the start "smoothed", in units in which the ball is from 0 to 1 like an image.
+    The article's Listing 1 smooths the start of an attack, not the image. As printed this has
+    little effect: the perturbation is between -eps and eps, far below 1/2, so that the result is
+    nearly constant, 1/(1 + exp(gamma/2)). The article's text smooths the image, whose values lie
+    around 1/2, as ACET does, and so does `smooth` here. The listing's perturbation is the start
+    "smoothed", in units in which the ball reaches from 0 to 1 like an image.
 
     Args:
-        n: Images, at least 1.
-        shape: Of one image, such as [C, H, W].
-        smooth: As `rrfast.attacks.smoothing.smoothed`, each image with a sigma and a gamma of its
-            own; the listing draws them once for a batch.
-        border: Of the smoothing: "shared", or "article" for its layer, see there.
-        seed: Any integer. Global random state is neither used nor changed.
+        n: Number of images, at least 1.
+        shape: Shape of one image, such as [C, H, W].
+        smooth: Whether to apply `rrfast.attacks.smoothing.smoothed`, with sigma and gamma drawn per
+            image; the listing draws them once per batch.
+        border: Border of the smoothing, "shared" or "article", see there.
+        seed: Any integer. The global random state is neither used nor changed.
 
     Returns:
-        [n, *shape] float32 in [0, 1], on the CPU, where the same seed gives the same images for
-        every device and every size of batches.
+        [n, *shape] float32 in [0, 1], on the CPU, so that the same seed gives the same images for
+        every device and batch size.
 
     Raises:
-        TypeError: `seed` is no integer, or `shape` no list.
-        ValueError: `n` or a length is no integer of at least 1, or `shape` has none.
+        TypeError: `seed` is not an integer, or `shape` not a list.
+        ValueError: `n` or a length is not an integer of at least 1, or `shape` is empty.
 
     Source: The distal article, §2 and Listing 1; errata 21.
 
@@ -137,30 +137,30 @@ def distal_examples(
     seed: int = 0,
     batch: int = 250,
 ) -> DistalExamples:
-    """Noise images, each moved to where the model is most confident.
+    """Noise images, each moved to the most confident point found in its ball.
 
     Args:
-        model: Maps [B, *shape] to logits [B, K]. Runs in eval mode, and is left as it was.
-        n: Images, at least 1.
-        shape: Of one image, such as [C, H, W].
-        attack: On the confidence; None: `Distal()`.
-        smooth: As of `distal_noise`.
-        border: As of `distal_noise`.
-        seed: Of the noise, as of `distal_noise`, and of the attack's starts, which also depend on
-            `batch` and on the device.
-        batch: Images at once, at least 1.
+        model: Maps [B, *shape] to logits [B, K]. Runs in eval mode; its state is restored.
+        n: Number of images, at least 1.
+        shape: Shape of one image, such as [C, H, W].
+        attack: An attack on the confidence; None: `Distal()`.
+        smooth: As for `distal_noise`.
+        border: As for `distal_noise`.
+        seed: Seed of the noise, as for `distal_noise`, and of the attack's starts, which also
+            depend on `batch` and on the device.
+        batch: Images at a time, at least 1.
 
     Returns:
         `DistalExamples`, on the device of the model's first parameter (else on the CPU).
-        Confidences are log-odds, as `rrfast.scores.MSR`: `sigmoid` gives the probability. NaN where
-        a logit is or has overflowed.
+        Confidences are log-odds, as in `rrfast.scores.MSR`: `sigmoid` gives the probability. NaN
+        where a logit is NaN or has overflowed.
 
     Raises:
-        TypeError: `shape` or `seed` as `distal_noise`, or `attack` is none.
-        ValueError: As `distal_noise`; `batch` is no integer of at least 1; `attack` needs labels;
-            the noise does not lie within the bounds of `attack`.
+        TypeError: As `distal_noise`, or `attack` is not an attack.
+        ValueError: As `distal_noise`; `batch` is not an integer of at least 1; `attack` needs
+            labels; the noise lies outside the bounds of `attack`.
 
-    Cost: of the attack, and 2 forwards per image.
+    Cost: that of the attack, and 2 forwards per image.
 
     Source: The distal article; errata 21.
 
@@ -180,14 +180,14 @@ def distal_examples(
     device = device_of(model) or torch.device("cpu")
     noise = _noise(n, shape, smooth, border, drawn).to(device)
     noise = within(noise, attack.bounds, attack.scale, None, name="noise")
-    # Not the seed of the noise: on a CPU the starts would be the noise again.
+    # Not the seed of the noise: on a CPU the starts would repeat the noise.
     starts = torch.Generator(device)
     starts.manual_seed(int(torch.randint(2**62, (), generator=drawn, device="cpu")))
     parts = []
     with Engine(model) as engine:
         for x in noise.split(batch):
             found = attack.run(engine, x, generator=starts).x
-            # In float64, where more of them differ than in the attack's dtype.
+            # In float64, where fewer of them tie than in the attack's dtype.
             odds = (confidence(engine.forward(z).double(), None) for z in (found, x))
             parts.append((found, *odds))
     found, after, before = (torch.cat(part) for part in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""Ensembles of attacks, each run on the samples that the ones before left right."""
+"""Ensembles of attacks, each run on the samples that are still right after the ones before."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ from rrfast.engine import Engine
 
 @dataclass(frozen=True, eq=False)
 class Ensemble(Attack):
-    """The worst case of several attacks: a sample is wrong if x is, or what any of them finds.
+    """The worst case of several attacks: a sample is wrong if x or any point found is wrong.
 
-    Each attack runs on the samples that none before it, nor x itself, made wrong. The result is an
-    error if there is any, and else the point with the largest margin max_{k != y} h_k - h_y of all
-    that were found; its loss is that margin.
+    Each attack runs on the samples that are right at x and after all attacks before it. The result
+    is an error if any was found, else the point found with the largest margin max_{k != y} h_k -
+    h_y; its loss is that margin.
 
-    To leave out samples, the host waits for the device once before each attack, and nowhere else.
+    The host waits for the device only once before each attack, to leave out samples.
 
-    Cost: one forward of all samples; for each attack, what it costs and one forward, of the
-    samples that are left.
+    Cost: one forward of all samples; for each attack its own cost and one forward, on the samples
+    that are left.
 
     Attributes:
-        attacks: At least one, all with labels and the same `eps`, `bounds` and `scale`, which are
-            its own.
+        attacks: At least one attack; all use labels and have the same `eps`, `bounds` and `scale`.
 
     Example:
         >>> from rrfast.attacks import PGD
@@ -57,13 +56,13 @@ class Ensemble(Attack):
                 f"{describe(self.attacks)}"
             )
         if not self.attacks:
-            raise ValueError("attacks must hold one at least, got none")
+            raise ValueError("attacks must hold at least one attack, got none")
         radii = {attack.eps for attack in self.attacks}
         if len(radii) > 1:
             raise ValueError(f"attacks must have one eps, got {sorted(radii)}")
         for attack in self.attacks:
             if not attack.labelled:
-                raise ValueError(f"attacks must be on labels, got {attack!r}")
+                raise ValueError(f"attacks must use labels, got {attack!r}")
         first = self.attacks[0]
         object.__setattr__(self, "attacks", tuple(self.attacks))
         for name in ("eps", "bounds", "scale"):
@@ -85,19 +84,19 @@ class Ensemble(Attack):
         generator: torch.Generator | None = None,
         each: Callable[[Attack | None, Tensor], object] | None = None,
     ) -> Attacked:
-        """The attacks; see `Attack`.
+        """Run the attacks; see `Attack`.
 
         Args:
-            engine: Open.
-            x: As of `Attack.__call__`.
-            labels: As of `Attack.__call__`.
-            generator: As of `Attack.__call__`.
-            each: Called with None and the samples [B] that are wrong at x, and then with each
-                attack that ran and those that are wrong after it.
+            engine: An open engine.
+            x: As for `Attack.__call__`.
+            labels: As for `Attack.__call__`.
+            generator: As for `Attack.__call__`.
+            each: Called with None and the samples [B] that are wrong at x, then with each attack
+                that ran and the samples that are wrong after it.
         """
         if len(x) == 0:
             return nothing(x)
-        assert labels is not None  # `Attack` has looked
+        assert labels is not None  # checked by `Attack`
         logits = engine.forward(x)
         best = judged(x, logits, labels, cw(logits, labels))
         if each is not None:
@@ -108,7 +107,7 @@ class Ensemble(Attack):
                 break
             y = labels[left]
             z = attack.run(engine, x[left], y, generator=generator).x
-            # Losses of different attacks do not compare; margins do.
+            # Losses of different attacks are not comparable; margins are.
             logits = engine.forward(z)
             there = Attacked(*(part[left] for part in best))
             there = there.or_better(judged(z, logits, y, cw(logits, y)))
@@ -119,7 +118,7 @@ class Ensemble(Attack):
 
 
 def _alike(one: ops.Bounds | ops.Scale | None, other: ops.Bounds | ops.Scale | None) -> bool:
-    """Whether both are None, or the same numbers, of which a tensor may hold one per channel."""
+    """Whether both are None, or the same numbers, also as tensors with one value per channel."""
     if one is None or other is None:
         return one is other
     if isinstance(one, tuple) or isinstance(other, tuple):
@@ -140,14 +139,14 @@ def autoattack(
     """The four attacks of AutoAttack's "standard" version, by rrfast's own implementation.
 
     APGD-CE, APGD-T on the targeted DLR, FAB-T, Square, in this order. This is not the published
-    package: each attack's docstring says what differs. `AutoAttackPackage` runs that one.
-    Numbers from here must not be reported as those of the package.
+    package, which `AutoAttackPackage` runs: each attack's docstring says what differs. Do not
+    report these numbers as those of the package.
 
     Args:
         eps: Radius of the ball, in units of `scale`.
-        steps: Of APGD-CE, and of APGD-T and FAB-T for each target.
-        targets: Of APGD-T and FAB-T, at most K - 1.
-        queries: Of Square.
+        steps: Steps of APGD-CE, and of APGD-T and FAB-T for each target.
+        targets: Targets of APGD-T and FAB-T, at most K - 1.
+        queries: Queries of Square.
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
 
@@ -155,10 +154,10 @@ def autoattack(
         An attack on images [B, C, H, W] and models of at least four classes. For others, take those
         that apply: `Ensemble([APGD(eps), APGD(eps, loss="cw"), FAB(eps)])`.
 
-    Raises, when it runs: ValueError, where x is no images or there are fewer than four classes, and
-    the samples last until the attack that cannot have them.
+    When it runs, an attack raises a ValueError if x is not a batch of images or there are fewer
+    than four classes, provided that samples are left when its turn comes.
 
-    Cost for a sample that stays right, at the defaults, T = 9: 7820 forwards and 1900 backwards.
+    Cost for a sample that stays right, with the defaults, T = 9: 7820 forwards and 1900 backwards.
 
     Source: Croce & Hein (ICML 2020), Sec. 5.
 

@@ -18,21 +18,21 @@ from rrfast.methods import fab
 
 @dataclass(frozen=True, eq=False)
 class FAB(Attack):
-    """The nearest point that FAB finds, if it lies in the ball: `rrfast.methods.FAB` with an eps.
+    """The nearest point that FAB finds, projected onto the ball: `rrfast.methods.FAB` with an eps.
 
-    A walk leads away from the prediction at x, which is the label wherever there is anything to
-    attack: a sample that is wrong at x stays there. The point that is found is moved to the nearest
-    of the ball, and is wrong if it is so there. Nothing waits for the device.
+    The walk leads away from the prediction at x, which is the label for every sample that is right;
+    a sample that is wrong at x stays there. The point found is projected onto the ball, and counts
+    as wrong if it is still wrong there. Nothing waits for the device.
 
     Cost: with T targets 2 `steps` T + 4 forwards and `steps` T backwards; for all classes at once
     2 `steps` + 4 forwards and (K - 1) `steps` backwards.
 
-    Source: Croce & Hein (ICML 2020), Alg. 1; FAB-T of the package `autoattack`, which has no search
-    between x and the point at the end, and leaves a sample at its first point within eps.
+    Source: Croce & Hein (ICML 2020), Alg. 1; FAB-T of the package `autoattack`, which has no final
+    search between x and the point, and stops a sample at its first point within eps.
 
     Attributes:
         eps: Radius of the ball, in units of `scale`, >= 0.
-        steps: Linearisations, per target.
+        steps: Linearisations per target.
         targets: FAB-T with the T largest logits at x besides the label, at most K - 1; None for all
             classes at once.
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
@@ -54,7 +54,7 @@ class FAB(Attack):
 
     def __post_init__(self) -> None:
         check_number("eps", self.eps, zero=True)
-        self._estimator()  # looks at the others
+        self._estimator()  # checks the other options
 
     def run(  # noqa: D102 - see `Attack`
         self,
@@ -67,7 +67,7 @@ class FAB(Attack):
         del generator
         if len(x) == 0:
             return nothing(x)
-        assert labels is not None  # `Attack` has looked
+        assert labels is not None  # checked by `Attack`
         walked = self._estimator().walk(engine, x)
         ball = Ball(x, self.eps, self.bounds, self.scale)
         z = ball.nearest(pick(walked.prediction != labels, x, walked.seen.point))

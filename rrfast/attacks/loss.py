@@ -1,7 +1,7 @@
-"""Losses that attacks ascend.
+"""Losses that attacks maximise.
 
-`LOSSES` names them; a new one is a function and a line there. `rrfast.attacks.ascent` has their
-gradients in closed form, or takes them by autograd.
+`LOSSES` has them by name; a new one is a function and a line there. `rrfast.attacks.ascent` has their
+gradients in closed form, or computes them by autograd.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rrfast.ops import accumulate_dtype, is_undefined
 
-#: Of logits [B, K] and labels [B], or None where it has no use for them: [B], differentiable.
+#: Maps logits [B, K] and labels [B], or None if it does not use them, to [B]; differentiable.
 Loss = Callable[[Tensor, Tensor | None], Tensor]
 
 
@@ -23,16 +23,16 @@ class TargetedLoss(Protocol):
     """A loss towards a class."""
 
     def __call__(self, logits: Tensor, labels: Tensor | None, targets: Tensor) -> Tensor:
-        """Of logits [B, K], labels [B] and target classes [B]: [B]."""
+        """Maps logits [B, K], labels [B] and target classes [B] to [B]."""
 
 
 def ce(logits: Tensor, labels: Tensor | None) -> Tensor:
-    """The odds against the label, which grow with its cross-entropy.
+    """The log-odds against the label, which increase with its cross-entropy.
 
         logsumexp_{k != y} h_k - h_y = log((1 - p_y) / p_y)
 
-    The cross-entropy is log(1 + e^this): the same order, and a gradient that points the same way,
-    but does not vanish where p_y rounds to 1 (errata 4).
+    The cross-entropy is log(1 + e^this): the order and the direction of the gradient are the same,
+    but this gradient does not vanish where p_y rounds to 1 (errata 4).
 
     Example:
         >>> h = torch.tensor([[80.0, 0.0, 0.0]])
@@ -44,20 +44,20 @@ def ce(logits: Tensor, labels: Tensor | None) -> Tensor:
 
 
 def cw(logits: Tensor, labels: Tensor | None) -> Tensor:
-    """The margin of Carlini & Wagner: max_{k != y} h_k - h_y, above 0 where the label has lost."""
+    """The margin of Carlini & Wagner: max_{k != y} h_k - h_y, above 0 for errors."""
     h, y = _widened(logits, labels)
     return _others(h, y).amax(dim=1) - h.gather(1, y).squeeze(1)
 
 
 def confidence(logits: Tensor, labels: Tensor | None) -> Tensor:
-    """The odds for the prediction, which grow with its probability.
+    """The log-odds of the prediction, which increase with its probability.
 
         h_y - logsumexp_{k != y} h_k = log(p_y / (1 - p_y)),    y = argmax_k h_k
 
     log max_k p_k, the L_pout of ACET and the objective of distal examples, is -log(1 + e^-this):
-    the same order, and a gradient that points the same way, but does not vanish where p_y rounds
-    to 1 (errata 19, 21). Labels are not used. NaN where the largest logit is infinite, as of the
-    radius and of scores: overflow is no confidence.
+    the order and the direction of the gradient are the same, but this gradient does not vanish
+    where p_y rounds to 1 (errata 19, 21). Labels are not used. NaN if the largest logit is infinite
+    (overflow), as for the radius and scores.
 
     Example:
         >>> confidence(torch.tensor([[1.0, 0.0], [math.inf, 0.0]]), None)
@@ -68,24 +68,24 @@ def confidence(logits: Tensor, labels: Tensor | None) -> Tensor:
 
 
 def other(logits: Tensor, labels: Tensor | None) -> Tensor:
-    """The odds for the best class that is not the label, which grow with its probability.
+    """The log-odds of the best class other than the label, which increase with its probability.
 
         h_j - logsumexp_{k != j} h_k = log(p_j / (1 - p_j)),    j = argmax_{k != y} h_k
 
-    The objective of CCAT's attack is p_j itself: the same order.
+    CCAT's attack maximises p_j itself, which has the same order.
     """
     h, y = _widened(logits, labels)
     return -ce(h, _others(h, y).argmax(dim=1))
 
 
 def dlr(logits: Tensor, labels: Tensor | None) -> Tensor:
-    """The difference of logits ratio, which scaling and shifting the logits leave as it is.
+    """The difference of logits ratio, which does not change if logits are scaled or shifted.
 
         -(h_y - max_{k != y} h_k) / (h_(1) - h_(3)),    h_(1) >= h_(2) >= h_(3) >= ...
 
-    Within [-1, 1] where the label is among the three largest; above 0 where it has lost, and 1,
-    with a gradient of zero, where it is the third. Where these three are equal the ratio has no
-    value: it is the numerator then, 0 if y is among them.
+    Within [-1, 1] if the label is among the three largest; above 0 for errors; 1, with a zero
+    gradient, if the label is the third. If the three largest are equal, the ratio is undefined and
+    the numerator is returned, which is 0 if y is among them.
 
     Raises:
         ValueError: There are fewer than three classes.
@@ -107,7 +107,7 @@ def dlr_targeted(logits: Tensor, labels: Tensor | None, targets: Tensor) -> Tens
 
         -(h_y - h_t) / (h_(1) - (h_(3) + h_(4)) / 2)
 
-    Where the four largest are equal, as `dlr`.
+    If the four largest are equal, the numerator is returned, as in `dlr`.
 
     Args:
         logits: [B, K >= 4].
@@ -137,9 +137,9 @@ LOSSES: dict[str, Loss] = {
     "other": other,
     "dlr": dlr,
 }
-#: Those that have a form towards a class.
+#: Losses with a form towards a target class.
 TARGETED: dict[str, TargetedLoss] = {"dlr": dlr_targeted}
-#: Those that have no use for labels.
+#: Losses that do not use labels.
 UNLABELLED = frozenset({"confidence"})
 
 
@@ -150,8 +150,8 @@ def check_loss(loss: object) -> None:
 
 
 def _widened(logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The logits as they are computed with, and the labels as a column."""
-    assert labels is not None  # `Attack` has looked
+    """The logits in the accumulation dtype, and the labels as a column."""
+    assert labels is not None  # checked by `Attack`
     return logits.to(accumulate_dtype(logits.dtype)), labels.view(-1, 1)
 
 
@@ -175,5 +175,5 @@ def largest(h: Tensor, count: int, name: str) -> tuple[Tensor, Tensor]:
 
 
 def _ratio(ahead: Tensor, spread: Tensor) -> Tensor:
-    """With a spread of zero or without end the numerator: 0/0 and inf/inf would be NaN."""
+    """The ratio, or the numerator if the spread is 0 or infinite: 0/0 and inf/inf are NaN."""
     return ahead / torch.where((spread > 0) & spread.isfinite(), spread, 1.0)

@@ -1,4 +1,4 @@
-"""PGD: steps along the sign of the gradient, back into the ball after each."""
+"""PGD: steps along the sign of the gradient, each followed by a projection onto the ball."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss, check_loss
 from rrfast.attacks.start import STARTS, check_restarts, check_start
 from rrfast.engine import Engine
 
-#: Which of the iterates is the attack's result.
+#: Which iterate is the attack's result.
 Keep = Literal["error", "loss", "last"]
 
 
@@ -29,30 +29,33 @@ class PGD(Attack):
         z <- nearest point of the ball and the box to z + step_size eps sign(grad_z loss(f(z), y))
 
     With `momentum` the sign is averaged: v <- momentum v + (1 - momentum) sign(grad), and the step
-    goes along v. With `backtracking` a step that does not raise a sample's loss is not taken, and
-    that sample's step is divided by this number from then on; the gradient where it stayed is not
-    computed again (CCAT's attack, whose released code runs the model twice as often).
+    goes along v. With `backtracking` a step that does not raise a sample's loss is undone, and that
+    sample's step size is divided by this number from then on. The gradient at the old point is
+    reused (CCAT's released code runs the model twice as often).
 
-    Cost per restart: `steps` + 1 forwards and `steps` backwards. `origin`: one forward more, once.
+    Cost per restart: `steps` + 1 forwards and `steps` backwards; `origin` takes one more forward in
+    all.
 
     Source: Madry et al. (2018), Eq. 3 of IRAT; Stutz et al. (2020), Alg. 1 and App. B, for momentum
     and backtracking.
 
     Attributes:
         eps: Radius of the ball, in units of `scale`, >= 0.
-        steps: >= 1.
-        step_size: In units of eps, > 0.
-        loss: In `LOSSES`, or a function as they are: "ce", "cw", "confidence", "other".
-        start: In `STARTS`: "input", "uniform", "uniform_norm", "gaussian", "smoothed", "article".
-        keep: Which iterate is the result. "error": one that is wrong before any that is not, and of
-            both the one with the largest loss. "loss": the one with the largest loss. "last": the
-            last, as in adversarial training, whose loss costs a forward more; `run` leaves it out,
-            with a loss of NaN and no error. Else a NaN loss is never kept over another.
-        restarts: The best of so many attacks, each from a start of its own, at random: 1 with
+        steps: Number of steps, >= 1.
+        step_size: Length of a step in units of eps, > 0.
+        loss: A name in `LOSSES`, or such a function: "ce", "cw", "confidence", "other".
+        start: A name in `STARTS`: "input", "uniform", "uniform_norm", "gaussian", "smoothed",
+            "article".
+        keep: Which iterate is the result. "error": a wrong one if there is any, among equals the
+            one with the largest loss. "loss": the one with the largest loss. "last": the last one,
+            as in adversarial training; its loss costs one more forward, which `run` leaves out:
+            there the loss is NaN and wrong is False. In the other two cases NaN counts as the least
+            loss.
+        restarts: Number of runs, each from its own random start, of which the best counts; 1 with
             "input".
-        origin: Whether x itself counts as an iterate, beside a start at random.
-        momentum: In [0, 1).
-        backtracking: > 1, or None for none.
+        origin: Whether x itself counts as an iterate, besides a random start.
+        momentum: Weight of the average of earlier signs, in [0, 1).
+        backtracking: Divisor of the step size, > 1; None for no backtracking.
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
 
@@ -76,7 +79,7 @@ class PGD(Attack):
     backtracking: float | None = None
     bounds: ops.Bounds | None = (0.0, 1.0)
     scale: ops.Scale | None = None
-    #: Whether `labels` must be given.
+    #: Whether labels are needed.
     labelled: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
@@ -111,14 +114,14 @@ class PGD(Attack):
         generator: torch.Generator | None = None,
         each: Callable[[Tensor], object] | None = None,
     ) -> Attacked:
-        """The attack; see `Attack`.
+        """Run the attack; see `Attack`.
 
         Args:
-            engine: Open.
-            x: As of `Attack.__call__`.
-            labels: As of `Attack.__call__`.
-            generator: As of `Attack.__call__`.
-            each: Called with the logits of every iterate that a step starts from.
+            engine: An open engine.
+            x: As for `Attack.__call__`.
+            labels: As for `Attack.__call__`.
+            generator: As for `Attack.__call__`.
+            each: Called with the logits of every iterate from which a step starts.
         """
         if len(x) == 0:
             return nothing(x)
@@ -132,7 +135,7 @@ class PGD(Attack):
         return best
 
     def known(self, engine: Engine, found: Attacked, labels: Tensor | None) -> Attacked:
-        """What was found; with `keep="last"` its loss is not known before."""
+        """The result; with `keep="last"` its loss is computed here."""
         if self.keep != "last" or len(found.x) == 0:
             return found
         return seen(found.x, engine.forward(found.x), labels, self._loss)[0]
@@ -146,7 +149,7 @@ class PGD(Attack):
         best: Attacked,
         each: Callable[[Tensor], object] | None,
     ) -> Attacked:
-        """Every step is taken."""
+        """Steps without backtracking: every step is taken."""
         length, velocity = ball.lengths(self.step_size * self.eps), None
         for _ in range(self.steps):
             recorded = engine.record(z)
@@ -164,7 +167,7 @@ class PGD(Attack):
             else:
                 z = ball.step(z, gradient, length)
         if self.keep == "last":
-            return unseen(z)  # its loss would be a forward more, which no training wants
+            return unseen(z)  # its loss would cost a forward, which training does not need
         here, _ = seen(z, engine.forward(z), labels, self._loss)
         return self._better(here, best)
 
@@ -177,7 +180,7 @@ class PGD(Attack):
         best: Attacked,
         each: Callable[[Tensor], object] | None,
     ) -> Attacked:
-        """A step is taken where it raises the loss, and is shorter from then on where not."""
+        """Steps with backtracking: taken if they raise the loss, else shortened from then on."""
         assert self.backtracking is not None
         length, velocity = ball.lengths(self.step_size * self.eps), None
         recorded = engine.record(z)
@@ -200,7 +203,7 @@ class PGD(Attack):
             at = Attacked(*(pick(up, new, old) for new, old in zip(trial, at, strict=True)))
             length = torch.where(up, length, length / self.backtracking)
             gradient = pick(up, recorded.grad(seed, last=True), gradient)
-        raise AssertionError("there is a step at least")
+        raise AssertionError("there is at least one step")
 
     def _velocity(self, gradient: Tensor, velocity: Tensor | None) -> Tensor:
         sign = gradient.sign()
@@ -213,5 +216,5 @@ class PGD(Attack):
         return self.loss if callable(self.loss) else LOSSES[self.loss]
 
     def _better(self, new: Attacked, old: Attacked) -> Attacked:
-        """Of two points, for each sample the one to keep."""
+        """The better of two points for each sample, by `keep`."""
         return old.or_better(new, errors_first=self.keep == "error")

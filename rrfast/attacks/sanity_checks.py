@@ -1,4 +1,4 @@
-"""Signs that an attack's result is worth less than it seems, as AutoAttack checks them."""
+"""Checks, as in AutoAttack, for signs that an attack's result is not reliable."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from rrfast.engine import Engine, Model, check_input
 
 
 def sanity(model: Model, x: Tensor, labels: Tensor) -> list[str]:
-    """Sentences about a model that attacks by gradients may not get the measure of; none is good.
+    """Warnings that gradient attacks may not be reliable for this model; empty if there are none.
 
-    Looks for gradients that are zero in every element, of odds that do not vanish by saturation
-    (a sample that gradients cannot move); for an output that is another one in a second forward,
-    by any bit (a randomised model; the sentence says by how much, as some kernels are not
-    deterministic either); and for rows that are probabilities: all within [0, 1], with a sum of 1
-    but for K eps of their dtype, the rounding of K terms.
+    It looks for gradients that are zero in every element, using log-odds that do not saturate
+    (gradients cannot move such a sample); for outputs that differ in any bit in a second forward (a
+    randomised model; the warning says by how much, because some kernels are not deterministic
+    either); and for rows that are probabilities: all within [0, 1], with a sum of 1 up to K eps of
+    their dtype, the rounding of K terms.
 
     Args:
-        model: Maps [B, ...] to logits [B, K]. Runs in eval mode, and is left as it was.
+        model: Maps [B, ...] to logits [B, K]. Runs in eval mode; its state is restored.
         x: [B, ...], floating point.
         labels: [B] int64.
 
     Raises:
         TypeError: `x` is not floating point, or `labels` not int64.
-        ValueError: `labels` is not one per sample; the model has no gradient at all.
+        ValueError: `labels` is not one per sample; the model has no gradient.
 
     Cost: 2 forwards, 1 backward. Waits for the device.
 
-    Source: The checks of the package `autoattack`; its zero gradients are those of its losses, and
-    its thresholds are other ones.
+    Source: The checks of the package `autoattack`, which uses the gradients of its own losses, and
+    other thresholds.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Softmax(dim=1))
@@ -70,10 +70,10 @@ def sanity(model: Model, x: Tensor, labels: Tensor) -> list[str]:
 
 
 def beyond_gradients(white_box: Tensor, after: Tensor) -> list[str]:
-    """A sentence if an attack without gradients found errors where those with them found none.
+    """A warning if Square, an attack without gradients, found errors that gradient attacks did not.
 
     Args:
-        white_box: [B] bool, wrong after the attacks by gradients.
+        white_box: [B] bool, wrong after the gradient attacks.
         after: [B] bool, wrong after Square.
 
     Cost: waits for the device.

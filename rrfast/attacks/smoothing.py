@@ -1,4 +1,4 @@
-"""Smoothed noise of high contrast, on which networks are often confident."""
+"""Smoothed noise with high contrast, on which networks are often confident."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from rrfast.ops import accumulate_dtype
 
-#: What is done where the Gaussian reaches beyond an image.
+#: How the Gaussian is handled beyond the border of an image.
 Border = Literal["shared", "article"]
-#: Standard deviations of the Gaussian, in pixels, and slopes of the contrast.
+#: Ranges of the Gaussian's standard deviation, in pixels, and of the contrast's slope.
 DEVIATIONS, SLOPES = (1.0, 2.0), (5.0, 30.0)
-#: Pixels that the article's layer reaches at most: the largest deviation, rounded up.
+#: Largest reach of the article's layer in pixels: the largest deviation, rounded up.
 REACH = 2
 
 
@@ -25,36 +25,37 @@ def smoothed(
     slope: Tensor | None = None,
     border: Border = "shared",
 ) -> Tensor:
-    """Noise around 1/2 under a Gaussian, and then with its contrast raised, each sample by its own.
+    """Smooth noise around 1/2 by a Gaussian and raise its contrast, with parameters per sample.
 
         1 / (1 + exp(-gamma (G_sigma * v - 1/2)))
 
-    G_sigma runs over the last two dimensions (over the last of [B, N]), with its whole reach; what
-    of it lies beyond the border is shared out among the pixels that there are, so that a constant
-    stays one at images of any size. With `border="article"` it is the layer of the article's code:
-    2 ceil(sigma) + 1 pixels wide, the Gaussian wrapped round within these, and the image mirrored
-    at its border. That smooths less: at sigma = 2 uniform noise of 32 x 32 has a deviation of 0.062
-    after it, and of 0.044 with the whole reach.
+    G_sigma acts on the last two dimensions (on the last of [B, N]) with its full reach; the weight
+    beyond the border is distributed over the existing pixels, so that a constant image stays
+    constant at any size. `border="article"` is the layer of the article's code: 2 ceil(sigma) + 1
+    pixels wide, with the Gaussian wrapped around within these, and the image mirrored at its
+    border. It smooths less: at sigma = 2 uniform noise of 32 x 32 has a deviation of 0.062 after
+    it, and of 0.044 with the full reach.
 
     Args:
         noise: [B, ...], v, floating point, in [0, 1].
-        generator: Of sigma and gamma, on the device of the noise; None: that device's own.
+        generator: Generator for sigma and gamma, on the device of the noise; None: that device's
+            default.
         deviation: [B], sigma > 0 in pixels; None: uniform in [1, 2].
         slope: [B], gamma > 0; None: uniform in [5, 30].
-        border: "shared" or "article", which takes deviations up to 2 and lines of at least 3.
+        border: "shared", or "article", which needs deviations up to 2 and lines of at least 3
+            pixels.
 
     Returns:
         [B, ...] in (0, 1), accumulation dtype.
 
-    Cost: H + W multiplications a pixel. Nothing waits for the device.
+    Cost: H + W multiplications per pixel. Nothing waits for the device.
 
     Raises:
         ValueError: A line is too short to be mirrored.
 
-    Source: The distal article, Listing 1, whose sigma and gamma are those of a batch. Its layer is
-    not printed; `border="article"` is as in the code that the article names, in which the kernel is
-    an impulse of that width under scipy.ndimage.gaussian_filter: it folds at the ends of the array
-    what lies beyond. Errata 39.
+    Source: The distal article, Listing 1, which draws sigma and gamma per batch. It does not print
+    its layer; `border="article"` follows the article's code, whose kernel is an impulse of that
+    width after scipy.ndimage.gaussian_filter, which folds back at the ends of the array. Errata 39.
 
     Example:
         >>> smoothed(torch.full((1, 1, 4, 4), 0.5))[0, 0, 0]
@@ -63,7 +64,7 @@ def smoothed(
     v = noise.to(accumulate_dtype(noise.dtype))
     sigma = _between(DEVIATIONS, v, generator) if deviation is None else deviation.to(v)
     gamma = _between(SLOPES, v, generator) if slope is None else slope.to(v)
-    # Autocast would leave the noise 8 bits.
+    # Autocast would reduce the noise to 8 bits.
     with torch.autocast(v.device.type, enabled=False):
         for dim in range(max(1, v.dim() - 2), v.dim()):
             weight = _shared if border == "shared" else _mirrored
@@ -74,25 +75,25 @@ def smoothed(
 
 def _between(ends: tuple[float, float], v: Tensor, generator: torch.Generator | None) -> Tensor:
     """[B], uniform."""
-    # In float32, so that a model in another precision has the same.
+    # In float32, so that a model in another precision gets the same noise.
     share = torch.rand(len(v), generator=generator, device=v.device, dtype=torch.float32)
     return ends[0] + (ends[1] - ends[0]) * share.to(v.dtype)
 
 
 def _shared(length: int, sigma: Tensor) -> Tensor:
-    """[B, to, from]: a Gaussian with its whole reach, the sums of rows 1."""
+    """[B, to, from]: a Gaussian with its full reach; rows sum to 1."""
     place = torch.arange(length, dtype=sigma.dtype, device=sigma.device)
     apart = (place[:, None] - place) / sigma.view(-1, 1, 1)
     return (-0.5 * apart.square()).softmax(dim=2)
 
 
 def _mirrored(length: int, sigma: Tensor) -> Tensor:
-    """[B, to, from]: the article's kernel, on a line that is mirrored about its end pixels."""
+    """[B, to, from]: the article's kernel, on a line mirrored about its end pixels."""
     if length <= REACH:
         raise ValueError(f"noise must have lines of at least {REACH + 1} pixels, got {length}")
     apart = torch.arange(-REACH, REACH + 1, dtype=sigma.dtype, device=sigma.device)
     wide = sigma.ceil().view(-1, 1, 1)
-    # The taps of a Gaussian of 4 sigma, rounded, and those of them that are wrapped onto each.
+    # The taps of a Gaussian up to 4 sigma, rounded, and the position that each is wrapped onto.
     wraps = torch.arange(-2, 3, dtype=sigma.dtype, device=sigma.device).view(-1, 1)
     tap = (2 * wide + 1) * wraps - apart
     across = sigma.view(-1, 1, 1)

@@ -1,4 +1,4 @@
-"""Square: random search by squares at the corners of the ball, without a gradient."""
+"""Square: random search with squares at the corners of the ball, without gradients."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import cw
 from rrfast.engine import Engine
 
-#: Of 10 000 queries, those after which the share of the image that a square covers is halved, as
-#: in the released code.
+#: Queries, out of 10 000, after which a square's share of the image is halved, as in the released
+#: code.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
@@ -24,26 +24,26 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 class Square(Attack):
     """The Square Attack in L-infinity on images: `queries` forwards, no backward.
 
-    It starts at vertical stripes one pixel wide, each at +eps or -eps in each channel. Then every
-    query moves one square, at a place drawn for each sample, to +eps or -eps in each channel; the
-    move stays if the margin max_{k != y} h_k - h_y has grown. Nothing waits for the device: samples
-    that are wrong already go on to be queried, for the largest margin among errors.
+    It starts with vertical stripes one pixel wide, each at +eps or -eps in each channel. Then every
+    query sets one square, at a random place per sample, to +eps or -eps in each channel; the change
+    stays if the margin max_{k != y} h_k - h_y has grown. Nothing waits for the device: samples that
+    are already wrong are queried further, for a larger margin.
 
     Source: Andriushchenko, Croce, Flammarion & Hein, "Square Attack: a query-efficient black-box
     adversarial attack via random search" (ECCV 2020), Alg. 1 and 2. The halvings are in proportion
-    to `queries`; in the "standard" version of the package `autoattack` they are those of 10 000
-    queries, whatever their number. The package moves the same square for all samples of a batch,
-    stops at a sample's first error, and never has a square reach the last row or column, unless it
-    is as large as the image: a weaker attack on small images.
+    to `queries`; the "standard" version of the package `autoattack` always uses those of 10 000
+    queries. The package changes the same square for all samples of a batch, stops at a sample's
+    first error, and never lets a square reach the last row or column, unless it is as large as the
+    image, which makes it weaker on small images.
 
     Attributes:
         eps: Radius of the ball, in units of `scale`, >= 0.
-        queries: Forwards, the start's among them, >= 1.
-        share: Of the image's area, what a square covers at first, in (0, 1]; p in the paper.
+        queries: Number of forwards, including that of the start, >= 1.
+        share: Share of the image's area that a square covers at first, in (0, 1]; p in the paper.
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
 
-    Raises, when it runs: ValueError, where x is not [B, C, H, W].
+    When it runs, it raises a ValueError if x is not [B, C, H, W].
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3))
@@ -80,12 +80,12 @@ class Square(Attack):
             )
         if len(x) == 0:
             return nothing(x)
-        assert labels is not None  # `Attack` has looked
+        assert labels is not None  # checked by `Attack`
         ball = Ball(x, self.eps, self.bounds, self.scale)
         batch, channels, height, width = x.shape
 
         def drawn(*shape: int) -> Tensor:
-            """Uniform in [0, 1)."""
+            """Random numbers, uniform in [0, 1)."""
             return torch.rand(shape, generator=generator, device=x.device, dtype=torch.float32)
 
         def looked_at(z: Tensor) -> Attacked:
@@ -108,7 +108,7 @@ class Square(Attack):
         return best
 
     def side(self, query: int, height: int, width: int) -> int:
-        """The side of the square that a query moves, in pixels, of an image of that size.
+        """The side of a query's square in pixels, for an image of that size.
 
         Example:
             >>> attack = Square(queries=10_000)
@@ -121,6 +121,6 @@ class Square(Attack):
 
 
 def _within(place: Tensor, side: int, positions: Tensor) -> Tensor:
-    """[B, n]: whether a position lies in the square that begins at a share [B, 1] of the rest."""
+    """[B, n]: whether positions lie in the square that starts at `place` [B, 1] of its range."""
     first = (place * (len(positions) - side + 1)).long()
     return (positions >= first) & (positions < first + side)

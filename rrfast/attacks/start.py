@@ -1,6 +1,6 @@
 """Starting points of attacks: the input itself, or random around it.
 
-`STARTS` names them; a new one is a function and a line there.
+`STARTS` has them by name; a new one is a function and a line there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rrfast._checks import check_count, check_one_of
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.smoothing import DEVIATIONS, SLOPES, smoothed
 
-#: From the ball and a generator, a point in it.
+#: Maps a ball and a generator to a point in the ball.
 Start = Callable[[Ball, torch.Generator | None], Tensor]
 
 
@@ -25,15 +25,15 @@ def at_input(ball: Ball, generator: torch.Generator | None) -> Tensor:
 
 
 def uniform(ball: Ball, generator: torch.Generator | None) -> Tensor:
-    """Every element uniform between -eps and eps of the input's (Madry et al., 2018)."""
+    """Every element uniform within eps of the input (Madry et al., 2018)."""
     return ball.anywhere(_uniform(ball.x, generator))
 
 
 def uniform_norm(ball: Ball, generator: torch.Generator | None) -> Tensor:
-    """As `uniform` in a ball of radius u eps, u uniform in [0, 1] for each sample.
+    """As `uniform`, in a ball of radius u eps, with u uniform in [0, 1] per sample.
 
-    The start of ACET; CCAT also divides by the largest of the elements, which for an image is
-    nearly eps.
+    This is ACET's start; CCAT also divides by the largest element, which for an image is nearly
+    eps.
     """
     radius = torch.rand(
         (len(ball.x), *[1] * (ball.x.dim() - 1)),
@@ -45,7 +45,7 @@ def uniform_norm(ball: Ball, generator: torch.Generator | None) -> Tensor:
 
 
 def gaussian(ball: Ball, generator: torch.Generator | None) -> Tensor:
-    """The input plus noise of standard deviation 0.001, in its own units (TRADES, MAIL, WMMR)."""
+    """The input plus noise with standard deviation 0.001 in its own units (TRADES, MAIL, WMMR)."""
     noise = _undrawn(ball.x).normal_(generator=generator)
     return ball.nearest(ball.x + noise.mul_(1e-3).to(ball.x.dtype))
 
@@ -53,17 +53,17 @@ def gaussian(ball: Ball, generator: torch.Generator | None) -> Tensor:
 def smooth(ball: Ball, generator: torch.Generator | None) -> Tensor:
     """As `uniform`, smoothed and with its contrast raised (`rrfast.attacks.smoothing`).
 
-    Listing 1 of the distal article, in units in which the ball is from 0 to 1, as an image is: in
-    the input's own units its result is nearly a constant (`rrfast.attacks.distal_noise`).
+    This is Listing 1 of the distal article, in units in which the ball reaches from 0 to 1, like an
+    image: in the input's units its result is nearly constant (`rrfast.attacks.distal_noise`).
     """
     noise = _uniform(ball.x, generator).add_(1).div_(2)
     return ball.anywhere(2 * smoothed(noise, generator) - 1)
 
 
 def article(ball: Ball, generator: torch.Generator | None) -> Tensor:
-    """As the distal article's code: `uniform_norm`, and Listing 1 of that in the input's own units.
+    """As in the distal article's code: Listing 1 applied to `uniform_norm`, in the input's units.
 
-    One sigma and one gamma for the batch. What comes out is nearly a constant between 0 and eps.
+    One sigma and one gamma per batch. The result is nearly a constant between 0 and eps.
     """
     perturbation = uniform_norm(ball, generator) - ball.x
     drawn = torch.rand(2, 1, generator=generator, device=ball.x.device, dtype=torch.float32)
@@ -76,12 +76,12 @@ def article(ball: Ball, generator: torch.Generator | None) -> Tensor:
 
 
 def _uniform(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """[B, ...] in [-1, 1]."""
+    """Random numbers [B, ...], uniform in [-1, 1]."""
     return _undrawn(x).uniform_(-1, 1, generator=generator)
 
 
 def _undrawn(x: Tensor) -> Tensor:
-    """[B, ...], contiguous: numbers are drawn in the order of memory, whatever that of x is."""
+    """An empty contiguous [B, ...]: numbers are drawn in the order of memory, so fix it."""
     return torch.empty(x.shape, dtype=torch.float32, device=x.device)
 
 
@@ -91,11 +91,11 @@ def check_start(start: object) -> None:
 
 
 def check_restarts(restarts: object, start: str) -> None:
-    """Raise a ValueError unless `restarts` is a count, and 1 where all would be the same run."""
+    """Raise a ValueError unless `restarts` is a count, and 1 if all runs would be the same."""
     check_count("restarts", restarts)
     if start == "input" and restarts != 1:
         raise ValueError(
-            "restarts must be 1 with start='input', from where all are the same; take "
+            "restarts must be 1 with start='input', where all runs are the same; take "
             f"start='uniform', got {restarts!r}"
         )
 

@@ -1,4 +1,4 @@
-"""Checks that inputs lie in their box, and moves to its faces what rounding took out of it."""
+"""Checks that inputs lie in their box, and corrects rounding errors at its faces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rrfast._checks import check_dense, is_number
 from rrfast._reading import may_read
 from rrfast.ops import per_channel
 
-#: Of the width of the box: how far outside it counts as rounding.
+#: How far outside counts as rounding, as a fraction of the width of the box.
 TOLERANCE = 1e-6
 
 
@@ -26,24 +26,24 @@ def within(
 ) -> Tensor:
     """`x`, which must lie in the box: itself, or a copy whose rounding errors are moved to a face.
 
-    The one rule for radii, scores, attacks and objectives. What is outside by 1e-6 of the width of
-    the box, or by one rounding of the dtype at its faces, is moved to the face; more is an error.
-    NaN is no place, and stays.
+    The only check of radii, scores, attacks and objectives. A value outside by at most 1e-6 of the
+    width of the box, or by one rounding of the dtype at its faces, is moved to the face; one
+    further out is an error. NaN stays.
 
-    On a CPU every call looks. On another device the first call with a model waits for the device
-    and looks; later ones do not wait, and what lies outside becomes NaN there, so that radius,
-    score and loss are NaN: never a number of a point that was not asked for.
+    On a CPU every call checks. On another device the first call with a model waits for the device
+    and checks. Later calls do not wait; there a value outside becomes NaN, so that radius, score
+    and loss are NaN and never the result for another point.
 
     Args:
         x: [B, ...], floating point; not modified.
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none.
-        scale: The unit that steps in the box have, see `rrfast.ops.channel_scale`; a tensor is
-            looked at, as the ops do not.
-        model: Whose first call is waited for; None: every call is.
-        name: What the sentence calls x.
+        scale: The unit of steps in the box, see `rrfast.ops.channel_scale`; a tensor's values are
+            checked here, because the ops do not check them.
+        model: The model whose first call waits; None: every call waits.
+        name: What the error message calls x.
 
     Raises:
-        ValueError: `x` lies outside, with how far; `bounds` or `scale` are wrong, see there.
+        ValueError: `x` lies outside, and the message says how far; `bounds` or `scale` are invalid.
 
     Cost: reads x twice, at the speed of memory.
 
@@ -77,12 +77,12 @@ def within(
 
 
 def _numbers(bounds: ops.Bounds | None) -> bool:
-    """Whether it holds no tensor."""
+    """Whether the bounds are numbers, not tensors."""
     return bounds is None or (isinstance(bounds, (tuple, list)) and all(map(is_number, bounds)))
 
 
 def _surely_inside(x: Tensor, bounds: ops.Bounds) -> bool:
-    """The usual case in the fewest steps: numbers on both sides, and nothing beyond them."""
+    """A fast check of the usual case: numbers as bounds, and all of x between them."""
     if not _numbers(bounds) or len(bounds) != 2 or x.numel() == 0:
         return False
     lower, upper = bounds
@@ -99,15 +99,15 @@ def _looked_at(x: Tensor, box: Tensor, bounds: ops.Bounds, name: str) -> Tensor:
         lower <= least and most <= upper for lower, upper, least, most in zip(*columns, strict=True)
     ):
         return x
-    # On the host in float64, which not every device has.
+    # On the host in float64, which not every device supports.
     ends = box.cpu().double()
     low, high = (end.cpu().double() for end in (low, high))
     if bool(low.isnan().any()):
-        # NaN hides what else is there: a value of the box, which is finite, in its place.
+        # A NaN would hide other values: replace it by a value of the box, which is finite.
         inner = torch.zeros_like(box[0]).clamp(*box)
         x_there = torch.where(x.isnan(), per_channel(inner, x).to(x.dtype), x)
         low, high = (end.cpu().double() for end in _range(x_there, box))
-    # Infinity less infinity is nothing beyond, not NaN, which would hide the other end.
+    # Infinity minus infinity counts as 0; as NaN it would hide the other end.
     excess = torch.stack((ends[0] - low, high - ends[1]))
     excess = excess.nan_to_num(0.0, posinf=math.inf, neginf=-math.inf).amax(dim=0)
     if not bool((excess > 0).any()):
@@ -145,7 +145,7 @@ def _clamped(x: Tensor, box: Tensor) -> Tensor:
 
 
 def faces(box: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The lower and the upper end in the dtype of x, rounded into the box; they broadcast over x.
+    """The lower and the upper faces in the dtype of x, rounded inwards; they broadcast over x.
 
     Args:
         box: [2, C] or [2, 1], as `rrfast.ops.channel_bounds` gives it.
@@ -156,10 +156,10 @@ def faces(box: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rounded_inside(exact: Tensor, dtype: torch.dtype, *, up: bool) -> Tensor:
-    """`exact` in a dtype that may be coarser: itself, or the next number up, or down."""
+    """`exact` in a possibly coarser dtype: itself, else the next number up or down."""
     finfo = torch.finfo(dtype)
     rounded = exact.clamp(finfo.min, finfo.max).to(dtype)
-    # Next to 0 numbers are as far apart as the least of them, where the product would vanish.
+    # Near 0 the spacing is the least number itself, where the product would vanish.
     spacing = (rounded.abs() * finfo.eps).clamp_min(finfo.tiny * finfo.eps)
     back = rounded.to(exact.dtype)
     if up:
@@ -168,7 +168,7 @@ def rounded_inside(exact: Tensor, dtype: torch.dtype, *, up: bool) -> Tensor:
 
 
 def _seen(value: float, face: float) -> str:
-    """A number as it is, or where that hides how far beyond the face it is, as a sum."""
+    """A number for a message; as a sum if it rounds to the face."""
     if f"{value:g}" != f"{face:g}" or value == face:
         return f"{value:g}"
     return f"{face:g} {'+' if value > face else '-'} {abs(value - face):.2g}"

@@ -11,21 +11,21 @@ from typing import Any
 
 
 class Changes(io.IOBase):
-    """Entries of dictionaries and attributes that are changed, and what they were.
+    """Changed entries of dictionaries and attributes, and their old values.
 
-    A Ctrl-C, or an exception that another thread sends, is raised between two bytecodes: at any of
-    them, the first of an `__exit__` written in Python and each of a `finally` among them, but never
-    within a function written in C. Hence:
+    A Ctrl-C, or an exception that another thread sends, can be raised between any two bytecodes,
+    also at the start of an `__exit__` written in Python and inside a `finally`, but never within a
+    function written in C. Hence:
 
-    - what was is written down before it is changed, so that no change is without its undoing;
+    - the old value is recorded before the change, so that every change can be undone;
     - leaving is one call in C. `io.IOBase.__exit__` is written in C and calls `close`, here a
-      partial of `collections.deque`, which runs through iterators that put back one thing after
-      the other. Nothing can come before it, or between;
-    - it can be called again. After an error it goes on with the next thing; `io.IOBase` calls it
+      partial of `collections.deque`, which runs through iterators that restore one entry after the
+      other. No exception can come before it or in between;
+    - it can be called again. After an error it continues with the next entry; `io.IOBase` calls it
       once more when the object dies.
 
     Args:
-        *last: Run through at the end of leaving, if all of them is written in C.
+        *last: Iterators to run through at the end of leaving; they must be written in C.
 
     Example:
         >>> settings = {"depth": 3}
@@ -39,11 +39,11 @@ class Changes(io.IOBase):
     """
 
     def __init__(self, *last: Iterator[Any]) -> None:
-        #: Of dictionaries: key and value to write back.
+        #: For dictionaries: key and value to write back.
         self.entries: list[tuple[dict[str, Any], str, Any]] = []
-        #: Of dictionaries: key to take out again.
+        #: For dictionaries: key to remove again.
         self.added: list[tuple[dict[str, Any], str, None]] = []
-        #: Of objects: attribute and value to set again, by a setter that is written in C.
+        #: For objects: attribute and value to set again, by a setter written in C.
         self.attributes: list[tuple[Any, str, Any]] = []
         back = chain(
             starmap(dict.__setitem__, self.entries),
@@ -54,7 +54,7 @@ class Changes(io.IOBase):
         self.close = partial(deque, back, 0)  # type: ignore[method-assign, assignment]
 
     def write(self, entries: dict[str, Any], name: str, value: object) -> None:
-        """Change an entry, or add it; one that has not been changed here before."""
+        """Change or add an entry that was not changed here before."""
         if name in entries:
             self.entries.append((entries, name, entries[name]))
         else:

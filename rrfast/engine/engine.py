@@ -1,4 +1,4 @@
-"""The one place that runs a model: in eval mode, parameters frozen, passes counted."""
+"""The only place that runs a model: in eval mode, parameters frozen, passes counted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SeedOf = Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
 class Clean(NamedTuple):
-    """What one forward and one backward at the clean input give."""
+    """The results of one forward and one backward at the clean input."""
 
     logits: Tensor  #: [B, K]
     prediction: Tensor  #: [B] int64
@@ -40,11 +40,11 @@ class Clean(NamedTuple):
 
 
 def check_input(x: object) -> Tensor:
-    """The input as a model may differentiate it: detached, and no inference tensor.
+    """The input in a form that autograd can use: detached, and not an inference tensor.
 
     Raises:
-        TypeError: `x` is no tensor, or of a dtype that has no gradient here.
-        ValueError: `x` has no batch dimension, or its samples no elements.
+        TypeError: `x` is not a tensor, or its dtype has no gradient here.
+        ValueError: `x` has no batch dimension, or its samples have no elements.
     """
     if isinstance(x, Tensor) and not x.is_floating_point():
         raise TypeError(
@@ -54,9 +54,10 @@ def check_input(x: object) -> Tensor:
     check_batch(x)
     assert isinstance(x, Tensor)
     if 0 in x.shape[1:] and x.shape[0] > 0:
-        raise ValueError(f"x must have a number or more in each sample, got {describe(x)}")
+        raise ValueError(f"x must have at least one element per sample, got {describe(x)}")
     with torch.inference_mode(False):
-        # Autograd cannot save an inference tensor; a copy made outside inference mode it can.
+        # Autograd cannot save an inference tensor, but it can save a copy made outside inference
+        # mode.
         return x.clone() if x.is_inference() else x.detach()
 
 
@@ -64,24 +65,24 @@ class Engine:
     """One model, ready to be differentiated with respect to its input, for one call.
 
     A context manager, entered once. Inside, every module is in eval mode and no parameter requires
-    a gradient: weight gradients are neither computed nor are their activations kept. On leaving,
-    every module and parameter is what it was, whatever was raised; `Frozen` says how.
-    `DistributedDataParallel` wrappers are looked through, wherever they are in the model: they
-    would wait for processes that may not be there. Of a function or an object, the modules that it
-    holds or names are found by `rrfast.engine.modules_inside.modules_of`.
+    a gradient: weight gradients are not computed, and activations for them are not kept. On
+    leaving, the state of every module and parameter is restored, even after an exception; see
+    `Frozen`. `DistributedDataParallel` wrappers anywhere in the model are bypassed, because they
+    would wait for other processes. If the model is a function or an object,
+    `rrfast.engine.modules_inside.modules_of` finds the modules that it refers to.
 
     Args:
-        model: As said.
-        labels: Labels [B] int64 that the first logits must have a class for; None for none. On a
-            device they are looked at, and it is waited for, in the first engine of a model.
+        model: Maps [B, ...] to logits [B, K], or to an object with such `.logits`.
+        labels: Labels [B] int64, to be checked against the classes of the first logits; None for
+            none. On a device only the first engine of a model checks them, because it must wait.
 
     Attributes:
         forwards: Forward passes so far, each over a batch or a part of it.
         backwards: Backward passes so far.
         forward_samples: Samples that went through those forwards.
         backward_samples: Samples that went through those backwards.
-        classes: K, once a forward has shown it.
-        gradient: Of the last backward.
+        classes: K, known after the first forward.
+        gradient: The gradient of the last backward.
     """
 
     gradient: Tensor | None = None
@@ -97,7 +98,7 @@ class Engine:
         self._samples = 0  # in the first forward
         self._frozen = Frozen()
         self._latest: Tensor | None = None
-        self._cudnn = True  # whether its recurrent networks may be used where a gradient is wanted
+        self._cudnn = True  # whether cuDNN may run recurrent networks for a gradient
         self._shared: tuple[Tensor, Recorded] | None = None
 
     def __enter__(self) -> Self:
@@ -110,19 +111,19 @@ class Engine:
             raise
         return self
 
-    #: That of `Frozen`, without a function of Python in between; `Changes` says why.
+    #: That of `Frozen`, without a Python function in between; `Changes` says why.
     __exit__ = property(attrgetter("_frozen.__exit__"))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, K] without a graph. Cost: 1 forward."""
         with torch.no_grad():
-            # In memory of its own: a captured model writes its next output where this one lies.
+            # A copy, because a captured model overwrites its output in the next call.
             return self._logits(x).clone()
 
     def record(self, x: Tensor) -> Recorded:
-        """A forward whose graph is kept, for as many gradients at `x` as are asked for.
+        """A forward whose graph is kept, for any number of gradients at `x`.
 
-        Cost: 1 forward, and 1 backward for every gradient.
+        Cost: 1 forward, and 1 backward per gradient.
 
         Raises:
             ValueError: The logits do not depend on `x` in a way that autograd can follow, or the
@@ -135,7 +136,7 @@ class Engine:
     ) -> Clean:
         """Logits, prediction, margin and the gradient whose sign is the worst-case direction.
 
-        Cost: 1 forward, 1 backward; no forward at the input that is being shared.
+        Cost: 1 forward, 1 backward; no forward if `x` is the input of `sharing`.
 
         Raises:
             ValueError: As `record`.
@@ -148,7 +149,7 @@ class Engine:
 
     @contextlib.contextmanager
     def sharing(self, x: Tensor) -> Iterator[None]:
-        """Inside, every `forward_backward` at this very tensor uses one forward.
+        """Inside, all calls of `forward_backward` with this same tensor share one forward.
 
         Cost: 1 forward on entering; the activations it saved live until the end.
         """
@@ -159,12 +160,13 @@ class Engine:
             self._shared = None
 
     def saw_classes(self, count: int) -> None:
-        """What the logits say of the labels, before a loss takes these for places in a row.
+        """Check the labels against the number of classes, before a loss indexes logits by them.
 
-        That would end in an IndexError, or on a GPU in an assertion that ends the process.
+        A wrong label would raise an IndexError, or on a GPU fail an assertion that ends the
+        process.
 
         Raises:
-            ValueError: A label is no class.
+            ValueError: A label is not a class.
         """
         self.classes = count
         if self._labels is not None and may_read("labels", self.model, self._labels):
@@ -193,20 +195,20 @@ class Engine:
                 f"got {describe(logits)}"
             )
         self.saw_classes(logits.shape[1])
-        # The finer of the two precisions decides; a copy only if a float64 input meets a coarser
+        # The more precise dtype of the two; this copies only if a float64 input meets a coarser
         # model.
         return logits.double() if accumulate_dtype(x.dtype) == torch.float64 else logits
 
     def _reason(self, x: Tensor, error: Exception) -> str | None:
-        """Why the model failed, where that is known for certain and not the model's to say."""
+        """Why the model failed, if the cause is certain and not an error of the model itself."""
         if isinstance(error, torch.OutOfMemoryError) or str(error) == IN_PLACE:
             return None
         if self.forwards and x.shape[0] != self._samples:
             return (
                 f"model must take parts of a batch here, and took {self._samples} samples but not "
-                f"{x.shape[0]}, as one that was exported for batches of one size: what goes on "
-                "with the samples that are left cannot use it. Take a method that does not, or "
-                "export the model with a dynamic batch dimension"
+                f"{x.shape[0]}, like a model that was exported for one batch size: this goes on "
+                "with the samples that are left. Take a method that does not, or export the model "
+                "with a dynamic batch dimension"
             )
         if self.forwards == 0 and 0 < x.dim() <= 3:
             with torch.no_grad(), contextlib.suppress(Exception):
@@ -217,7 +219,7 @@ class Engine:
 
 
 class Recorded:
-    """A forward pass that gradients with respect to its input can be taken of.
+    """A forward pass whose gradients with respect to its input can be taken.
 
     Attributes:
         logits: [B, K], detached.
@@ -230,20 +232,20 @@ class Recorded:
         self._engine = engine
         self._x = x.detach().requires_grad_(True)
         self._graph: Tensor | None = self._record()
-        # In memory of its own: a captured model writes its next output where this one lies.
+        # A copy, because a captured model overwrites its output in the next call.
         self.logits = self._graph.detach().clone()
 
     def grad(self, seed: Tensor, *, last: bool = False) -> Tensor:
         """The gradient of sum(seed * logits) with respect to the input, [B, ...].
 
-        Cost: 1 backward. A model of `torch.compile` whose first backward ever was its graph's last
-        gives up what it saved in every backward; each gradient after one then costs a forward too.
-        So does the first of a recurrent network on CUDA: cuDNN gives none of a forward in eval
-        mode, and from then on torch's own kernels record those of this engine.
+        Cost: 1 backward. If the first backward of a `torch.compile` model was the last of its
+            graph, the model frees its saved tensors in every backward; each further gradient then
+            costs another forward. So does the first gradient of a recurrent network on CUDA: cuDNN
+            has no backward in eval mode, and this engine then records with torch's own kernels.
 
         Args:
             seed: The cotangent, [B, K].
-            last: Let go of the graph.
+            last: Free the graph.
         """
         if self._graph is None or self._overwritten():
             self._graph = self._record()
@@ -267,9 +269,9 @@ class Recorded:
         return grad
 
     def _overwritten(self) -> bool:
-        """Whether another forward has written into the memory of this one.
+        """Whether another forward has overwritten the memory of this one.
 
-        A captured model keeps what its backward reads in one place as well as its output.
+        A captured model uses the same memory in every call, for its output and for its backward.
         """
         latest, output = self._engine._latest, self._output
         return latest is not output and bool(torch._C._is_alias_of(latest, output))  # type: ignore[attr-defined]
@@ -304,18 +306,19 @@ _UNBATCHED = "x must have a batch dimension, [B, ...], got {}: {}; give x[None] 
 def input_gradient(
     output: Tensor, x: Tensor, seed: Tensor | None = None, *, retain_graph: bool = False
 ) -> Tensor:
-    """The gradient of sum(seed * output), or of a scalar, with respect to `x`.
+    """The gradient of sum(seed * output), or of a scalar output, with respect to `x`.
 
     Raises:
-        ValueError: There is none, or torch's checkpointing does not let it be taken.
+        ValueError: There is none, or torch's reentrant checkpointing does not allow it.
     """
     try:
         if seed is None or torch.compiler.is_compiling():
             options = {"retain_graph": retain_graph, "allow_unused": True}
             grads = torch.autograd.grad(output, x, seed, **options)
         else:
-            # What torch.autograd.grad does when it has compared shapes, which fit here. For that it
-            # imports sympy at its first call: a second, and broken for good by a Ctrl-C in it.
+            # As torch.autograd.grad, but without its comparison of shapes, which agree here. For
+            # that comparison it imports sympy at its first call, which takes a second, and which a
+            # Ctrl-C breaks for good.
             grads = _engine_run_backward(
                 (output,), (seed,), retain_graph, False, (x,), True, accumulate_grad=False
             )
@@ -323,8 +326,8 @@ def input_gradient(
         if "use_reentrant=True" not in str(error):
             raise
         raise ValueError(
-            "model must be checkpointed with use_reentrant=False where the gradient at x alone is "
-            "asked for: torch does not give it through use_reentrant=True"
+            "model must be checkpointed with use_reentrant=False where only the gradient at x is "
+            "needed: torch does not compute it with use_reentrant=True"
         ) from error
     if grads[0] is None:
         raise ValueError(_NO_GRADIENT)
@@ -332,7 +335,7 @@ def input_gradient(
 
 
 def output_logits(output: object) -> Tensor:
-    """What a model returned, or its `.logits`."""
+    """The tensor that a model returned, or its `.logits`."""
     logits = getattr(output, "logits", output)
     if not isinstance(logits, Tensor):
         raise TypeError(
@@ -343,7 +346,7 @@ def output_logits(output: object) -> Tensor:
 
 
 def logits(model: Model, x: Tensor) -> Tensor:
-    """The model's logits in eval mode, without a graph; the model is left as it was.
+    """The model's logits in eval mode, without a graph; the model's state is restored.
 
     Args:
         model: Maps [B, ...] to logits [B, K], or to an object with `.logits`. It must not change

@@ -1,4 +1,4 @@
-"""Modules in eval mode with frozen parameters, restored afterwards whatever is raised."""
+"""Modules in eval mode with frozen parameters, restored afterwards even after an exception."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 from rrfast.engine.changes import Changes
 from rrfast.engine.special import own_train, special_of, uncache
 
-#: Who holds modules now, by id: what engines have changed and not yet put back.
+#: The holders of modules now, by id: engines with changes that are not restored yet.
 _held: dict[int, weakref.ref[Frozen]] = {}
 _lock = threading.RLock()
 
@@ -28,31 +28,31 @@ _OF_INFERENCE = (
 
 
 class Frozen(Changes):
-    """Modules in eval mode whose parameters require no gradient, until it is left.
+    """A context in which modules are in eval mode and their parameters require no gradient.
 
-    A flag is set by itself, for a model may be in a mixed mode: it is what `model.eval()` would
-    make of it, each flag remembered. Modules whose class overrides `train` or `eval` have it
-    called, since they may keep there what they compute with, such as weights that were merged; on
-    leaving they are told so again, and the flags of all modules put back. `engine/special.py` has
-    what else is changed in modules of torch that would not stay what they are, or would wait.
+    Each flag is set and remembered by itself, because a model may be in a mixed mode. Modules whose
+    class overrides `train` or `eval` have that method called, since it may change what they compute
+    with, for example merge weights; on leaving it is called again, and the flags of all modules are
+    restored. `engine/special.py` has further changes for modules of torch that would change their
+    state, or wait.
 
-    Where several hold one thing, in one thread or in many, the last to leave puts it back. In a
-    forked process, what threads held that do not exist there is put back.
+    If several contexts, in one thread or in many, hold the same flag, the last to leave restores
+    it. In a forked process, the changes of threads that do not exist there are undone.
 
-    Leaving is the one call in C of `Changes` where nothing else holds anything and no Python has to
-    run. Else it is `close`, which resumes once after an interrupt, and once more when the object
-    dies.
+    Leaving is the single C call of `Changes` if no other context holds anything and no Python code
+    has to run. Otherwise it is `close`, which resumes once after an interrupt, and once more when
+    the object dies.
     """
 
     def __init__(self) -> None:
-        #: What ends inference mode, in which nothing can be differentiated, from where it is made;
-        #: leaving it brings the user's modes of autograd back.
+        #: Ends inference mode, in which nothing can be differentiated; leaving it restores the
+        #: user's autograd modes.
         self._modes: list[tuple[Any, None, None, None]] = []
         leave = starmap(torch._C._InferenceMode.__exit__, self._modes)
         super().__init__(leave, map(_held.pop, [id(self)], [None]))
-        #: Modules whose `train` is their own, and the modes they were in.
+        #: Modules with their own `train`, and the modes they were in.
         self.trained: list[tuple[nn.Module, str, bool]] = []
-        #: Attributes that are set again by Python.
+        #: Attributes that Python code sets back.
         self.others: list[tuple[Any, str, Callable[[], object]]] = []
         self.thread = threading.get_ident()
         self.begun = False
@@ -69,7 +69,7 @@ class Frozen(Changes):
             others = _others(self)
             for holder in (self, *others) if others else ():
                 holder._in_python()
-            # Who left before that has put all back.
+            # A holder that left before has restored everything.
             others = [other for other in others if id(other) in _held]
             self._taken = {key: was for other in others for key, was in other._keys()}
             _held[id(self)] = weakref.ref(self)
@@ -84,7 +84,7 @@ class Frozen(Changes):
             self._taken = {}
 
     def write(self, entries: dict[str, Any], name: str, value: object) -> None:
-        """Change an entry, or add it; where another holds it, it stays what it was before both."""
+        """Change or add an entry; the value remembered is the one before all holders."""
         key = id(entries), name
         if key not in self._taken:
             super().write(entries, name, value)
@@ -97,26 +97,26 @@ class Frozen(Changes):
             entries[name] = value
 
     def close(self) -> None:
-        """Leave, thing by thing."""
+        """Leave, entry by entry."""
         try:
             self._put_back()
         finally:
-            self._put_back()  # what an interrupt has left
+            self._put_back()  # the rest after an interrupt
             while self._modes:
                 self._modes.pop()[0].__exit__(None, None, None)
             _held.pop(id(self), None)
-        # `io.IOBase` calls it once more when the object dies, and drops what is raised there: an
-        # interrupt in a function of Python would be lost.
+        # `io.IOBase` calls it once more when the object dies, and drops exceptions there: an
+        # interrupt inside a Python function would be lost.
         self.close = _NOTHING_LEFT  # type: ignore[method-assign, assignment]
 
     def _in_python(self) -> None:
-        """Leave by `close`, no more by the call in C."""
+        """From now on leave by `close`, not by the C call."""
         self.__dict__.pop("close", None)
 
     def _announced(
         self, modules: list[nn.Module]
     ) -> list[tuple[Callable[[Changes, nn.Module], None], nn.Module]]:
-        """Tell those modules that have a `train` of their own; what is special about which."""
+        """Call `train` of modules that have their own; return what is special about the modules."""
         kinds: dict[type, tuple[bool, list[Any]]] = {}
         own, specials = [], []
         for module in modules:
@@ -133,7 +133,7 @@ class Frozen(Changes):
 
     def _tell(self, own: list[nn.Module], modules: list[nn.Module]) -> None:
         self._in_python()
-        # They may change any flag within them: all are remembered.
+        # They may change any flag within them, so remember all.
         for module in modules:
             flags = module.__dict__
             if "training" in flags:
@@ -144,27 +144,27 @@ class Frozen(Changes):
                     key = id(parameter), "requires_grad"
                     was = self._taken.get(key, parameter.requires_grad)
                     self.attributes.append((parameter, "requires_grad", was))
-        for module in own:  # from the outside in, as on leaving
+        for module in own:  # outer modules first, as on leaving
             known = self._taken.get((id(module), "train"))
             mode = module.training if known is None else known
             self.trained.insert(0, (module, "train", mode))
             if known is None and mode:
                 try:
                     module.eval()
-                except NotImplementedError:  # an exported program, which has one mode
+                except NotImplementedError:  # an exported program, which has only one mode
                     del self.trained[0]
 
     def _frozen(self, module: nn.Module) -> None:
         """Set the flags of one module."""
         own, taken = module.__dict__, self._taken
-        # By __dict__: nn.Module.__setattr__ takes several times as long, and a wrapper's may pass
-        # it on to another module.
+        # By __dict__: nn.Module.__setattr__ takes several times as long, and a wrapper's may
+        # forward it to another module.
         flag = own.get("training")
         if flag:
             self.entries.append((own, "training", flag))
             own["training"] = False
         elif flag is None and getattr(module, "training", False):
-            # A property, or TorchScript's, which lies in C++.
+            # A property, or a TorchScript flag, which is in C++.
             self._in_python()
             self.others.append((module, "training", partial(setattr, module, "training", True)))
             module.training = False
@@ -189,19 +189,19 @@ class Frozen(Changes):
                 self.others.append((module, name, partial(_thaw, module, name)))
 
     def _share(self, thing: object, held: list[Any]) -> None:
-        """Hold the flag of this module's dictionary, or of itself, too, where another holds it."""
+        """Also hold a flag of this module that another context holds."""
         key = id(thing), "training"
         if key in self._taken:
             held.append((thing, "training", self._taken[key]))
 
     def _keys(self) -> list[tuple[tuple[int, str], Any]]:
-        """What is held: the object's id and the name, and what was there."""
+        """The entries held: the object's id and the name, and the old value."""
         held = [*self.entries, *self.attributes, *self.trained, *self.others]
         keys = [((id(thing), name), was) for thing, name, was in held]
         return keys + [((id(thing), name), _ABSENT) for thing, name, _ in self.added]
 
     def _put_back(self) -> None:
-        """Put back what nobody else holds; all that can be, whatever fails."""
+        """Restore what no other context holds; go on after errors."""
         failed: list[Exception] = []
         with _lock:
             kept = {key for other in _others(self) for key, _ in other._keys()}
@@ -213,12 +213,12 @@ class Frozen(Changes):
                 (self.others, _call),
             ]
             for held, back in ways:
-                while held:  # the last first: what was there before all changes comes at the end
+                while held:  # the last first, so that the value from before all changes is set last
                     thing, name, was = held[-1]
                     try:
                         if (id(thing), name) not in kept:
                             back(thing, name, was)
-                    except Exception as error:  # noqa: BLE001 - raised when all the rest is back
+                    except Exception as error:  # noqa: BLE001 - raised after restoring the rest
                         failed.append(error)
                     held.pop()
         if failed:
@@ -227,9 +227,9 @@ class Frozen(Changes):
 
 #: A `close` in C that does nothing.
 _NOTHING_LEFT: partial[deque[Any]] = partial(deque, (), 0)
-#: In place of what was not there.
+#: Stands for a missing value.
 _ABSENT = object()
-#: Tensors whose attributes are set by C alone.
+#: Tensor classes whose attributes are set in C only.
 _PLAIN = (nn.Parameter, torch.Tensor)
 
 
@@ -242,7 +242,7 @@ def _call(_: object, __: str, back: Callable[[], object]) -> None:
 
 
 def _thaw(module: nn.Module, name: str) -> None:
-    """Let what stands in a parameter's place by now require a gradient again.
+    """Make the tensor that is now registered under a parameter's name require a gradient again.
 
     A sharded model (`fully_shard`) registers other tensors under its names while it runs.
     """
@@ -252,9 +252,9 @@ def _thaw(module: nn.Module, name: str) -> None:
 
 
 def _all(roots: Iterable[nn.Module]) -> list[nn.Module]:
-    """The modules and all within them, each once, the outer before the inner.
+    """The modules and all modules inside them, each once, outer before inner.
 
-    By hand: `modules()` takes several times as long.
+    Written out because `modules()` takes several times as long.
     """
     seen: set[int] = set()
     modules: list[nn.Module] = []
@@ -269,14 +269,14 @@ def _all(roots: Iterable[nn.Module]) -> list[nn.Module]:
 
 
 def _others(holder: Frozen) -> list[Frozen]:
-    """All others that hold something."""
+    """All other contexts that hold something."""
     holders = [reference() for reference in list(_held.values())]
     return [other for other in holders if other is not None and other is not holder]
 
 
 def _after_fork() -> None:
-    """Put back what threads hold that do not exist in this process; whoever has the lock."""
-    global _lock  # noqa: PLW0603 - the old one may be held by a thread that is not there
+    """Undo the changes of threads that do not exist in this process, whoever holds the lock."""
+    global _lock  # noqa: PLW0603 - a thread that does not exist here may hold the old one
     _lock = threading.RLock()
     for holder in [reference() for reference in list(_held.values())]:
         if holder is not None and holder.thread != threading.get_ident():

@@ -12,25 +12,25 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from rrfast.engine.engine import Model
 
-#: The sentence.
+#: The error message.
 IN_PLACE = (
     "model must not change its input in place, as a first layer with inplace=True does: x is "
     "needed as it was. Let the first operation give a new tensor"
 )
-#: Models that were seen to leave an input as it was: in eval mode, and in training.
+#: Models that did not change an input: in eval mode, and in training mode.
 _seen: tuple[weakref.WeakSet[Any], weakref.WeakSet[Any]] = weakref.WeakSet(), weakref.WeakSet()
 
 
 def output_of(model: Model, x: Tensor, *, keep: bool = False) -> Any:
-    """What a model returns, if it leaves `x` as it was.
+    """The output of a model, which must not change `x`.
 
-    torch counts the changes of a tensor (`_version`), but not those by `x.data` or by what shares
-    its memory: the first time that a model is run with `keep` the numbers are compared, too.
+    torch counts the changes of a tensor (`_version`), but not those by `x.data` or through shared
+    memory. So the first time that a model runs with `keep`, the values are compared too.
 
     Args:
-        model: What is called.
+        model: The callable.
         x: [B, ...].
-        keep: Copy `x`, and put it back if it has changed.
+        keep: Copy `x`, and restore it if it has changed.
 
     Raises:
         ValueError: The model has changed `x`.
@@ -59,7 +59,7 @@ def output_of(model: Model, x: Tensor, *, keep: bool = False) -> Any:
 
 
 def _is_new(model: Model, x: Tensor) -> bool:
-    """Whether to compare: once for a model, and on a device that is waited for only a module."""
+    """Whether to compare: once per model; on a device, where it waits, only for modules."""
     seen = _seen[bool(getattr(model, "training", False))]
     try:
         if model in seen:
@@ -67,7 +67,7 @@ def _is_new(model: Model, x: Tensor) -> bool:
         if not (x.device.type == "cpu" or isinstance(model, nn.Module)):
             return False
         seen.add(model)
-    except TypeError:  # neither hashed nor held weakly
+    except TypeError:  # it can be neither hashed nor weakly referenced
         return x.device.type == "cpu"
     return True
 
@@ -79,14 +79,14 @@ def _forget(model: Model) -> None:
 
 
 def _copies(x: Tensor) -> bool:
-    """Whether a copy of `x` says what it was: not while it is recorded, by CUDA or torch.export."""
+    """Whether a copy of `x` holds its values: not while CUDA or torch.export records."""
     if type(x) is not Tensor or x.layout is not torch.strided or x.is_meta:
         return False
     return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def _alike(x: Tensor, before: Tensor | None) -> bool:
-    """Whether all numbers are the same, NaN included."""
+    """Whether all values are the same, including NaN."""
     assert before is not None  # it was compared
     x = x.detach()
     return torch.equal(x, before) or bool(((x == before) | (x.isnan() & before.isnan())).all())

@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import nn
 
-#: Things looked at in one search, the nearest first: a millisecond at most.
+#: Largest number of objects to search, the nearest first: a millisecond at most.
 LIMIT = 1000
-#: Elements of a list, tuple, set or dictionary that are looked at.
+#: Largest number of elements to search in a list, tuple, set or dictionary.
 ELEMENTS = 256
-#: Their functions hold a user's model in a closure, as decorators do, but name none.
+#: Modules whose functions, like decorators, hold a user's model in a closure, but name none.
 _LIBRARIES = {*sys.stdlib_module_names, "torch", "torchvision", "numpy", "scipy"}
-#: Their objects hold no model.
+#: Modules whose objects hold no model.
 _OPAQUE = {"builtins", "torch", "numpy", "typing"}
 
 
 def owner_of(model: object) -> nn.Module | None:
-    """The module itself, the one that a method is of, the one that a partial calls."""
+    """The module itself, or the module of a method, or the one that a partial calls."""
     while isinstance(model, functools.partial):
         model = model.func
     owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
@@ -33,7 +33,7 @@ def owner_of(model: object) -> nn.Module | None:
 
 
 def device_of(model: object) -> torch.device | None:
-    """Where the model's first parameter or buffer is; None for a function or without any."""
+    """The device of the model's first parameter or buffer; None for a function, or without any."""
     owner = owner_of(model)
     if owner is not None:
         for tensor in itertools.chain(owner.parameters(), owner.buffers()):
@@ -42,13 +42,13 @@ def device_of(model: object) -> torch.device | None:
 
 
 def modules_of(model: object) -> list[nn.Module]:
-    """All modules that a callable may run: itself, or those that it holds or names.
+    """All modules that a callable may run: itself, or those that it refers to.
 
-    Looked through are partials with their arguments, methods with their objects, closures, default
-    arguments, the globals that a function names, what decorators and `torch.compile` wrap, the
-    attributes of objects, lists, tuples, sets and dictionaries, breadth first, `LIMIT` things in
-    all. A module that is found and not run is no harm. Within a module nothing is searched: its
-    own `eval()` would reach no more than its submodules either.
+    The search is breadth first, over at most `LIMIT` objects. It follows partials and their
+    arguments, methods and their objects, closures, default arguments, the globals that a function
+    names, functions wrapped by decorators and `torch.compile`, attributes of objects, lists,
+    tuples, sets and dictionaries. A module that is found but not run does no harm. The search does
+    not look inside a module: its own `eval()` reaches only its submodules too.
 
     Example:
         >>> net = nn.Linear(4, 3)
@@ -60,7 +60,7 @@ def modules_of(model: object) -> list[nn.Module]:
     found: list[nn.Module] = []
     seen: set[int] = set()
     ahead: deque[object] = deque([model])
-    kept: list[object] = []  # a method is made when it is looked up: its id lives as long as it
+    kept: list[object] = []  # keeps method objects alive, for unique ids
     while ahead and len(seen) < LIMIT:
         thing = ahead.popleft()
         if id(thing) in seen:
@@ -75,7 +75,7 @@ def modules_of(model: object) -> list[nn.Module]:
 
 
 def _within(thing: Any) -> Iterable[object]:
-    """What a thing that is no module holds or names."""
+    """The objects that an object, not a module, refers to."""
     for kind, held in _HELD:
         if isinstance(thing, kind):
             return held(thing)
@@ -98,11 +98,11 @@ def _of_object(thing: Any) -> Iterator[object]:
 
 
 def _of_function(function: Any, owner: type | None = None) -> Iterator[object]:
-    """What a function closes over, has as defaults, wraps and names.
+    """The objects in a function's closure and defaults, and those that it wraps and names.
 
     Args:
         function: The function.
-        owner: The class that it is a method of; its other methods that it calls are looked at too.
+        owner: The class of a method; other methods that it calls are searched too.
     """
     yield from getattr(function, "__dict__", {}).values()  # __wrapped__ among them
     for called in _with_methods(function, owner):
@@ -115,7 +115,7 @@ def _of_function(function: Any, owner: type | None = None) -> Iterator[object]:
 
 
 def _with_methods(function: Any, owner: type | None) -> list[types.FunctionType]:
-    """The function, and the methods of its class that it names, and those that they name."""
+    """The function, the methods of its class that it names, and those that they name."""
     functions = [function] if isinstance(function, types.FunctionType) else []
     for known in functions if owner is not None else ():
         for name in _names(known.__code__):
@@ -126,7 +126,7 @@ def _with_methods(function: Any, owner: type | None) -> list[types.FunctionType]
 
 
 def _of_names(variables: dict[str, Any], names: list[str]) -> Iterator[object]:
-    """The globals of these names, and what has one of them in a module of Python among those."""
+    """The globals with these names, and attributes so named of Python modules among them."""
     values = [variables[name] for name in names if name in variables]
     yield from values
     for module in values:
@@ -135,7 +135,7 @@ def _of_names(variables: dict[str, Any], names: list[str]) -> Iterator[object]:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """What the code names, and the functions within it."""
+    """The names used by the code and by functions within it."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -171,7 +171,7 @@ def _of_partial(call: functools.partial[Any]) -> Iterator[object]:
 
 
 def _of_script(method: Any) -> Iterator[object]:
-    """TorchScript's own handle on the module, wrapped anew: the flags and parameters are one."""
+    """A new wrapper of TorchScript's module: flags and parameters are shared."""
     yield torch.jit._recursive.wrap_cpp_module(method.owner)
 
 

@@ -28,20 +28,20 @@ def prepared(
     """The model to run in place of `model`, which is never changed; `model` itself by default.
 
     Args:
-        model: The user's model; a module if any option is given.
-        dtype: Runs the model, and only it, under autocast; logits come back in float32.
-        memory_format: `torch.channels_last` runs a copy whose weights lie channels-last.
-        fold_batchnorm: Runs a copy in whose convolutions and linear layers the BatchNorm after them
-            is folded, as torch.fx records it. Two of which one has hooks stay as they are.
+        model: The user's model; it must be a module if any option is given.
+        dtype: Runs only the model under autocast; logits are converted to float32.
+        memory_format: `torch.channels_last` runs a copy with channels-last weights.
+        fold_batchnorm: Runs a copy, recorded by torch.fx, in which each BatchNorm is folded into
+            the convolution or linear layer before it. Layers with hooks are not folded.
         compile: Compiles with `torch.compile(dynamic=False)`.
 
     Raises:
-        TypeError: `model` is no module though an option is given.
-        ValueError: An option is none of its values; or the copy would not compute what the model
-            does: its forward cannot be traced, or is more than torch.fx records of it.
+        TypeError: An option is given, and `model` is not a module.
+        ValueError: An option has an unknown value; or the copy would not compute the same as the
+            model: its forward cannot be traced, or torch.fx does not record all of it.
 
-    Cost: `memory_format` and `fold_batchnorm` share one copy of the weights, taken now: what
-    becomes of `model` later does not reach it.
+    Cost: `memory_format` and `fold_batchnorm` share one copy of the weights, made now: later
+    changes of `model` do not reach it.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)
@@ -94,14 +94,14 @@ class Prepared(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._compile()  # what was compiled is not copied
+        self._compile()  # compiled code is not copied
 
     def _compile(self) -> None:
         if self.compiled:
             self.compile(dynamic=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits; in float32 under autocast, so that seeds, margins and radii are float32's."""
+        """Logits; in float32 under autocast, so that seeds, margins and radii are float32."""
         if self.dtype is None:
             return output_logits(self.model(x))
         with torch.autocast(x.device.type, self.dtype):
@@ -113,9 +113,9 @@ class Prepared(nn.Module):
 
 
 def _check_copied(model: nn.Module, options: str) -> None:
-    """Raise where a copy of the model would run the model itself.
+    """Raise if a copy of the model would run the original.
 
-    A function set as a module's forward is not copied, and what it closes over is the original's.
+    A function that was set as a module's forward is not copied: it still refers to the original.
     """
     for name, module in model.named_modules():
         if isinstance(vars(module).get("forward"), FunctionType):
@@ -127,7 +127,7 @@ def _check_copied(model: nn.Module, options: str) -> None:
 
 
 def _folded(model: nn.Module) -> nn.Module:
-    """A module in eval mode with BatchNorm folded into the layer before it; consumes `model`."""
+    """A module in eval mode, each BatchNorm folded into the layer before it; consumes `model`."""
     for module in model.modules():
         module.training = False  # eval() may have been overridden
     tracer, drawn = _Tracer(), _random_states()
@@ -158,8 +158,8 @@ def _folded(model: nn.Module) -> nn.Module:
     return traced
 
 
-#: The BatchNorm that can be folded into a layer, by the layer's very class: another one's forward
-#: may be another, and its weight made anew.
+#: The BatchNorm that can be folded into a layer, by the layer's exact class: a subclass may have
+#: another forward, or compute its weight.
 _NORMS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.BatchNorm1d,
     nn.Conv2d: nn.BatchNorm2d,
@@ -169,10 +169,10 @@ _NORMS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def _fold(traced: fx.GraphModule, node: fx.Node) -> None:
-    """Put one layer in the place of two, if the call is that of a BatchNorm after its layer.
+    """Replace a layer and its BatchNorm by one layer, if `node` calls such a BatchNorm.
 
-    A layer or BatchNorm with hooks stays as it is. The new one has a name of its own: what else
-    calls the layer, or reads its weights, finds them as they were.
+    A layer or BatchNorm with hooks is not replaced. The new layer has a new name, so that other
+    calls of the old layer, and other uses of its weights, are unchanged.
     """
     before = node.args[0] if len(node.args) == 1 and not node.kwargs else None
     if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
@@ -189,7 +189,7 @@ def _fold(traced: fx.GraphModule, node: fx.Node) -> None:
     elif layer.out_features == norm.num_features:
         folded = _FoldedLinear(layer, norm)
     else:
-        return  # [B, L, C], of which BatchNorm1d normalises each of L
+        return  # [B, L, C], where BatchNorm1d normalises over L
     name = f"folded_{node.name}"
     traced.add_submodule(name, folded)
     before.target = name
@@ -200,8 +200,8 @@ def _fold(traced: fx.GraphModule, node: fx.Node) -> None:
 class _FoldedLinear(nn.Module):
     """A linear layer with a BatchNorm after it: one layer for [B, C].
 
-    Of [B, L, C] with L = C the same BatchNorm1d normalises each of L, which no weight does, and
-    nothing but an input tells the two apart.
+    For [B, L, C] with L = C the same BatchNorm1d normalises over L, which no weight can do; only an
+    input shows which case it is.
     """
 
     def __init__(self, linear: nn.Linear, norm: _BatchNorm) -> None:
@@ -210,17 +210,17 @@ class _FoldedLinear(nn.Module):
         self.linear, self.norm = linear, norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the two give."""
+        """The output of both layers."""
         h: Tensor = self.folded(x) if x.dim() == 2 else self.norm(self.linear(x))
         return h
 
 
 class _LostError(Exception):
-    """What a model has and its recorded graph has not: the end of a sentence."""
+    """Something of a model that is missing in its recorded graph; the end of an error message."""
 
 
 class _Tracer(fx.Tracer):
-    """Traces as `torch.fx.symbolic_trace`, and sees what that drops without a word."""
+    """Traces as `torch.fx.symbolic_trace`, and raises for what that silently drops."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,26 +228,26 @@ class _Tracer(fx.Tracer):
             self._modes = _modes()
 
     def check(self, module: nn.Module, called: str) -> None:
-        """Raise if a module that is recorded is more than its class's forward."""
+        """Raise if a recorded module has more than its class's forward."""
         if not _plain(module):
             raise _LostError(f"lacks the hooks of {called}, or the forward that was set on it")
 
     def call_module(self, m: nn.Module, *rest: Any, **keywords: Any) -> Any:
-        """A leaf is called in the graph as it is; another is recorded."""
+        """Leaves become calls in the graph; other modules are recorded."""
         name = self.path_of_module(m)
         if not self.is_leaf_module(m, name):
             self.check(m, f"its module {name!r}")
         return super().call_module(m, *rest, **keywords)
 
     def create_node(self, *rest: Any, **keywords: Any) -> fx.Node:
-        """Every operation comes by here, in the modes that the model set around it."""
+        """Check each operation's autograd and autocast modes, which the model may have set."""
         if _modes() != self._modes:
             raise _LostError("lacks the no_grad or the autocast that the model sets itself")
         return super().create_node(*rest, **keywords)
 
 
 def _plain(module: nn.Module) -> bool:
-    """Whether calling a module is its class's forward, and nothing else."""
+    """Whether calling a module runs its class's forward and nothing else."""
     hooks = (
         module._forward_pre_hooks,
         module._forward_hooks,
@@ -258,7 +258,7 @@ def _plain(module: nn.Module) -> bool:
 
 
 def _modes() -> tuple[bool, int]:
-    """What a `with` around operations changes for them: gradients or not, and autocast."""
+    """The modes that a `with` block can change: gradients on or off, and autocast."""
     depth = torch.autocast_increment_nesting()
     torch.autocast_decrement_nesting()
     # Inside inference_mode gradients are off, too.

@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-#: Arguments that say whether an operation behaves as in training.
+#: Arguments that put an operation into training mode.
 _MODES = {"training", "train"}
-#: What a module had recorded when it was found to be in order.
+#: For each module that passed the check, its recorded graph at that time.
 _passed: weakref.WeakKeyDictionary[nn.Module, object] = weakref.WeakKeyDictionary()
 
 
 def check_recorded(module: nn.Module) -> None:
-    """Refuse a module that was recorded in training mode: no `eval()` reaches it.
+    """Refuse a module that was recorded in training mode: `eval()` does not change it.
 
-    Cost: of the first call for each module, a look at each of its operations.
+    Cost: the first call for each module looks at each of its operations.
 
     Raises:
-        ValueError: It has BatchNorm or dropout as in training.
+        ValueError: It has BatchNorm or dropout in training mode.
     """
     if isinstance(module, fx.GraphModule):
         state: object = module._code
@@ -43,7 +43,7 @@ def check_recorded(module: nn.Module) -> None:
 
 
 def _of_graph(module: fx.GraphModule) -> Iterator[str]:
-    """The operations of a graph that are as in training."""
+    """The operations of a graph that are in training mode."""
     for node in module.graph.nodes:
         if node.op != "call_function":
             continue
@@ -54,26 +54,26 @@ def _of_graph(module: fx.GraphModule) -> Iterator[str]:
 
 
 def _arguments(node: fx.Node) -> dict[str, Any]:
-    """A call's arguments by name, as far as they are known."""
+    """A call's arguments by name, as far as known."""
     schema = getattr(node.target, "_schema", None)
     if schema is not None:
         names = [argument.name for argument in schema.arguments]
     else:
         try:
             names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
-        except (TypeError, ValueError):  # a function of C
+        except (TypeError, ValueError):  # a function written in C
             names = []
     return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
 def _of_trace(module: nn.Module) -> Iterator[str]:
-    """The operations of a trace that are as in training."""
+    """The operations of a trace that are in training mode."""
     for node in _nodes(module.inlined_graph):
         if not node.kind().startswith("aten::"):
             continue
         try:
             names = [a.name for a in torch._C.parse_schema(node.schema()).arguments]
-        except RuntimeError:  # none that is known
+        except RuntimeError:  # an unknown one
             continue
         given = dict(zip(names, node.inputs(), strict=False))
         mean = given.get("running_mean")

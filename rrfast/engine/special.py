@@ -18,10 +18,10 @@ from torch.nn.utils import parametrize
 from rrfast.engine.changes import Changes
 from rrfast.engine.recorded import check_recorded
 
-#: What is changed in a module of a kind, beside its flags.
+#: A change of a module of some class, beyond its flags.
 Special = Callable[[Changes, Any], None]
 
-#: By class, what was found: each call asks for every class of its model.
+#: Results by class, as each call looks up every class of its model.
 _found: weakref.WeakKeyDictionary[type[nn.Module], list[Special]] = weakref.WeakKeyDictionary()
 #: Modules that were warned about.
 _told: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -35,7 +35,7 @@ def own_train(kind: type[nn.Module]) -> bool:
 
 
 def special_of(kind: type[nn.Module]) -> list[Special]:
-    """What else is to be done with modules of a class."""
+    """The further changes for modules of a class."""
     found = _found.get(kind)
     if found is None:
         found = _found[kind] = _look_up(kind)
@@ -45,7 +45,7 @@ def special_of(kind: type[nn.Module]) -> list[Special]:
 def _look_up(kind: type[nn.Module]) -> list[Special]:
     specials = _SPECIALS.keys() & kind.__mro__
     found = [_SPECIALS[base] for base in specials]
-    # What has not been imported nothing is an instance of.
+    # No object is an instance of a class that was not imported.
     for place, name, special in _ELSEWHERE:
         known = getattr(sys.modules.get(place), name, None)
         if known is not None and issubclass(kind, known):
@@ -54,25 +54,25 @@ def _look_up(kind: type[nn.Module]) -> list[Special]:
 
 
 def uncache(changes: Changes) -> None:
-    """Let `parametrize.cached()` keep nothing that was computed with frozen parameters."""
+    """Stop `parametrize.cached()` from keeping values computed with frozen parameters."""
     if parametrize._cache_enabled:
         changes.write(vars(parametrize), "_cache", {})
 
 
 def _look_through(changes: Changes, module: DistributedDataParallel) -> None:
-    """DistributedDataParallel would wait for processes that may not be there."""
+    """Bypass DistributedDataParallel, which would wait for other processes."""
     own = vars(module)
     if "forward" not in own:
         changes.write(own, "forward", module.module.__call__)
         return
-    # A forward of the user's own stays; should it call DDP's, that does no more than the module.
+    # A user's forward stays; if it calls DDP's forward, that only runs the module.
     changes.write(own, "_pre_forward", lambda *inputs, **more: (inputs, more))
     changes.write(own, "_run_ddp_forward", module.module.__call__)
     changes.write(own, "_post_forward", _same)
 
 
 def _unhooked(changes: Changes, module: nn.Module) -> None:
-    """Lightning Fabric's wrapper makes every backward fail that is not `fabric.backward`."""
+    """Bypass Lightning Fabric's wrapper, in which any backward but `fabric.backward` fails."""
     changes.write(vars(module), "_register_backward_hook", _same)
 
 
@@ -85,13 +85,13 @@ def _refused(_: Changes, __: nn.Module) -> None:
 
 
 def _unobserved(changes: Changes, module: FakeQuantizeBase) -> None:
-    """A fake-quantised module observes in eval mode too; here it rounds as it has learned to."""
+    """Stop a fake-quantised module from observing, as it does in eval mode too; it still rounds."""
     off = torch.zeros_like(module.observer_enabled)
     changes.write(module._buffers, "observer_enabled", off)
 
 
 def _apart(changes: Changes, module: ObserverBase) -> None:
-    """What an observer collects here it forgets."""
+    """Make an observer forget what it collects here."""
     for name, buffer in list(module._buffers.items()):
         if buffer is not None:
             changes.write(module._buffers, name, buffer.clone())

@@ -1,4 +1,4 @@
-"""Ways to measure the robust radius: one file each, one line each in `METHODS`.
+"""Methods that measure the robust radius: one file each, one line each in `METHODS`.
 
 `rrfast.radius` takes a name and options, or one of these objects, whose fields are the options.
 """

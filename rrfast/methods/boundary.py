@@ -12,8 +12,8 @@ from rrfast import ops
 from rrfast.engine import Recorded
 from rrfast.ops import accumulate_dtype, is_undefined, per_channel
 
-#: A step that ends at the face of any box, in place of the infinite one to a plane out of reach:
-#: infinity times a gradient of zero would be NaN.
+#: Stands for the infinite step to a plane out of reach; it ends at the face of any box. Infinity
+#: times a gradient of zero would be NaN.
 FAR = 1e18
 
 
@@ -50,14 +50,14 @@ def nearest_plane(
     bounds: Tensor | None,
     scale: Tensor | None,
 ) -> Plane:
-    """Of the planes where the linearised model ties the prediction with a class, the nearest.
+    """The nearest of the planes on which the linearised model ties the prediction with a class.
 
-    For class k with d = h_k - h_y it is {z: grad d . (z - x) = -d}. Only the best so far is kept:
-    memory does not grow with the classes. NaN in the gradient of any makes the plane NaN, and so do
-    logits that say nothing (`rrfast.ops.is_undefined`).
+    For class k with d = h_k - h_y it is {z: grad d . (z - x) = -d}. Only the best plane so far is
+    kept, so memory does not grow with the classes. A NaN in any gradient makes the plane NaN, and
+    so do undefined logits (`rrfast.ops.is_undefined`).
 
     Args:
-        recorded: The forward at `x`, whose graph is let go.
+        recorded: The forward at `x`; its graph is freed.
         x: [B, ...].
         prediction: y, [B].
         classes: k, [B, C].
@@ -72,7 +72,7 @@ def nearest_plane(
         normal, gap = linearised(recorded, prediction, classes[:, column], last=last)
         plane = Plane(normal, gap, ops.plane_distance(x, normal, gap, bounds, scale))
         nearest = plane if nearest is None else _nearer(plane, nearest)
-    assert nearest is not None  # there are two classes at least
+    assert nearest is not None  # there are at least two classes
     return nearest
 
 
@@ -81,9 +81,9 @@ def linearised(
 ) -> tuple[Tensor, Tensor]:
     """The gradient of h_k - h_y, [B, ...], and h_y - h_k, [B], in the accumulation dtype of x.
 
-    Both in a unit of the sample's own, the power of two next to its largest logit: the plane is the
-    same, and neither the difference nor the gradient overflows or is lost where logits are near the
-    ends of their range.
+    Both are scaled by a power of two near the sample's largest logit. The plane is the same, and
+    neither the difference nor the gradient overflows or underflows when logits are near the ends of
+    their range.
 
     Cost: 1 backward.
 
@@ -91,7 +91,7 @@ def linearised(
         recorded: The forward.
         prediction: y, [B].
         target: k, [B].
-        last: Let go of the forward's graph.
+        last: Free the forward's graph.
     """
     logits, top, k = recorded.logits, prediction[:, None], target[:, None]
     # Not aminmax, which takes a CPU twenty times as long.
@@ -107,10 +107,10 @@ def linearised(
 
 
 def _unit(least: Tensor, largest: Tensor) -> Tensor:
-    """1 over the power of two next to the largest logit of a row, [B, 1], accumulation dtype.
+    """1 over a power of two near the largest logit of a row, [B, 1], accumulation dtype.
 
-    Not beyond the square root of the range, so that the other end of it is as far away. 1 for
-    float16, whose range is too short for gradients in another unit.
+    It stays within the square root of the range, so that the other end of the range is as far away.
+    It is 1 for float16, whose range is too small for scaled gradients.
 
     Args:
         least: The least logit of each row, [B, 1].
@@ -128,10 +128,10 @@ def _unit(least: Tensor, largest: Tensor) -> Tensor:
 
 
 def _gap(top: Tensor, other: Tensor, unit: Tensor) -> Tensor:
-    """h_y - h_k times the unit, [B, 1]; where y is not behind, at least a last place of h_y.
+    """h_y - h_k times the unit; at least one unit in the last place of h_y unless y is behind.
 
-    Logits of 16 bits tie over a wide strip before the boundary, where the prediction is still the
-    lower index: a step to where the plane is would stand still there.
+    16-bit logits tie over a wide strip before the boundary, where the prediction is still the lower
+    index: a step of length 0 would make no progress there.
     """
     digit = torch.finfo(top.dtype).eps
     top = top.to(unit.dtype) * unit
@@ -180,7 +180,7 @@ def distance_between(x: Tensor, z: Tensor, scale: Tensor | None) -> Tensor:
 def lead_of(logits: Tensor, prediction: Tensor) -> Tensor:
     """h_y - max_{k != y} h_k, [B]: negative where another class is ahead.
 
-    NaN where the logits say nothing (`rrfast.ops.is_undefined`).
+    NaN for undefined logits (`rrfast.ops.is_undefined`).
 
     Example:
         >>> lead_of(torch.tensor([[1.0, 3.0, 2.5]]), torch.tensor([0]))

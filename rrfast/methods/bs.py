@@ -26,18 +26,19 @@ class BS:
     radius is the middle of the bracket.
 
     A tie at x has radius 0. A sample that never flips has radius infinity and the bracket (last
-    radius, infinity). A sample that flipped at every radius tried has lower = 0: r_min is where
-    the search starts, not something it has seen. x + r d is rounded to the dtype of x, and the
-    bracket is no finer than that: with 16 bits, or with large x.
+    radius, infinity). A sample that flipped at every radius tried has lower = 0: r_min is where the
+    search starts and is not tried itself. x + r d is rounded to the dtype of x, and the bracket
+    cannot be finer than that; this matters for 16 bits and for large x.
 
     Source: RAT Algorithm 1, A.2; errata 3, 4, 5, 6, 7.
 
     Attributes:
         temperature: T of the direction.
-        budget: Forwards in all, the clean one included, at least 2.
+        budget: Forwards in all, including the one at x; at least 2.
         r_min: Where the doubling starts, in units of `scale`.
         bounds: The box for x + r d, see `rrfast.ops.channel_bounds`; None for none. x itself must
-            lie in it: the step into the box would count as part of the step to the boundary.
+            lie in it: otherwise the step into the box would count as part of the step to the
+            boundary.
         scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
         compat: "released" gives the published code's numbers (it clamps: give bounds=(0, 1)): the
             cross-entropy's direction, no rule for ties, and r_min * 2^(budget - 1) for a
@@ -78,7 +79,7 @@ class BS:
             tie, undefined = clean.margin == 0, clean.margin.isnan()
             lower = lower.masked_fill(tie, 0.0).masked_fill(undefined, math.nan)
             upper = upper.masked_fill(tie, 0.0).masked_fill(undefined, math.nan)
-        # At a tie the runner-up: a probe moves no bracket without inside, and no rival.
+        # At a tie the runner-up: no probe changes an empty bracket, or its rival.
         radius, rival = 2 * lower, clean.runner_up
 
         probe, direction = ops.fgsm_step(x, clean.grad, radius.to(step_dtype), bounds, scale)

@@ -18,14 +18,14 @@ from rrfast.engine.modules_inside import modules_of, owner_of
 from rrfast.engine.special import own_train
 from rrfast.methods.measure import Measure, Measured
 
-#: Capture where it pays and can be done, always, or never; see `Graphs`.
+#: Capture where possible and worth it ("auto"), always, or never; see `Graphs`.
 CudaGraph = Literal["auto"] | bool
 
-#: Graphs that one estimator keeps; the least recently used goes first.
+#: Graphs that one estimator keeps; the least recently used is dropped first.
 LIMIT = 8
-#: Which call with inputs of one kind "auto" captures: an odd last batch is met once per epoch.
+#: Which call with inputs of one kind "auto" captures: an odd last batch comes only once per epoch.
 PATIENCE = 3
-#: Runs before a capture, in which libraries load, tune and allocate.
+#: Warm-up runs before a capture, in which libraries load, tune and allocate.
 WARM_UPS = 3
 
 #: torch captures one graph at a time in a process.
@@ -35,23 +35,24 @@ _capturing = threading.RLock()
 class Graphs:
     """Calls of one estimator, each captured once per kind of input and replayed from then on.
 
-    Inputs are of one kind if they have shape, strides, dtype and device in common, and the autocast
-    state around the call. A replay reads the model's weights where they were at the capture:
-    changes in place, as an optimizer's, are seen. Parameters, buffers, modules or hooks added or
-    put in place of others, as by `.to()` or `load_state_dict(assign=True)`, are noticed by their
-    addresses, at about a microsecond per tensor and call, and all is captured again. Other
-    Python of the model, what its hooks do, and settings of torch such as TF32 stay as they were at
-    the capture. So does what a plain function closes over; hence "auto" captures modules only.
+    Inputs are of one kind if shape, strides, dtype, device and the autocast state around the call
+    are the same. A replay reads the model's weights at the addresses of the capture, so it sees
+    changes in place, such as an optimizer's. Parameters, buffers, modules or hooks that were added
+    or replaced, as by `.to()` or `load_state_dict(assign=True)`, are noticed by their addresses, at
+    about a microsecond per tensor and call, and everything is captured again. Other Python code of
+    the model, its hooks, and settings of torch such as TF32 keep the state of the capture. So does
+    what a plain function closes over; hence "auto" captures only modules.
 
-    The graphs share a memory pool, as large as what their largest one needs at its peak. Replays
-    from different threads or streams wait for one another.
+    The graphs share a memory pool, as large as the peak of the largest graph. Replays from
+    different threads or streams wait for one another.
 
     Args:
-        when: True: capture at the first call. "auto": at the third of its kind, where x is on CUDA,
-            the model is a module and the estimator can be captured, and never again after a capture
-            that failed, which warns. Each graph that has to go doubles the three. False: never.
+        when: True: capture at the first call. "auto": at the third call of its kind, if x is on
+            CUDA, the model is a module and the estimator can be captured; a capture that fails
+            gives a warning, and none is tried again. Each graph that is dropped doubles the number
+            three. False: never.
 
-    Raises, where `when` is True and a call cannot be captured: RuntimeError.
+    Raises a RuntimeError if `when` is True and a call cannot be captured.
     """
 
     def __init__(self, when: CudaGraph) -> None:
@@ -67,7 +68,7 @@ class Graphs:
         self._gave_up = False
 
     def __reduce__(self) -> tuple[type[Graphs], tuple[CudaGraph]]:
-        return Graphs, (self.when,)  # a copy captures anew
+        return Graphs, (self.when,)  # a copy makes its own captures
 
     def __call__(self, measure: Measure, model: Model, x: Tensor) -> Measured:
         """`measure(model, x)`, replayed if it can be."""
@@ -123,7 +124,7 @@ class Graphs:
         if len(self._replays) > LIMIT:
             evicted, _ = self._replays.popitem(last=False)
             self._calls[evicted] = 0
-            self._patience *= 2  # of ever new shapes fewer and fewer are captured
+            self._patience *= 2  # if shapes keep changing, capture ever fewer
         return replay
 
     def _forget(self) -> None:
@@ -137,7 +138,7 @@ class CaptureError(RuntimeError):
 
 
 class Pool:
-    """Where the graphs of one device are captured and keep their memory.
+    """The memory and stream of the graphs of one device.
 
     Attributes:
         done: The last replay; graphs that share memory may not overlap.
@@ -150,13 +151,13 @@ class Pool:
         self._handle = torch.cuda.graph_pool_handle()
 
     def capture(self, run: Callable[[Tensor], Measured], x: Tensor) -> Replay:
-        """`run` as a graph for inputs like `x`.
+        """Capture `run` as a graph for inputs like `x`.
 
         Raises:
             CaptureError: Something in `run` cannot be captured.
         """
         caching = torch.is_autocast_cache_enabled()
-        # A cast weight from the cache would be read by each replay, long after autocast freed it.
+        # Each replay would read a cast weight from the cache, long after autocast freed it.
         torch.set_autocast_cache_enabled(False)
         try:
             with _capturing, torch.inference_mode(False), torch.cuda.device(self.device):
@@ -185,7 +186,7 @@ class Pool:
                 f"the host or decides by values cannot: {_first_line(error)}"
             ) from error
         finally:
-            torch.cuda.set_stream(outside)  # torch stays on its own when a capture breaks
+            torch.cuda.set_stream(outside)  # torch stays on its own stream when a capture fails
         return Replay(self, graph, run, x, output)
 
 
@@ -204,8 +205,8 @@ class Replay:
         self._run = run  # holds the bounds and the scale that the graph reads
 
     def __del__(self) -> None:
-        # What a running graph reads may not be handed out again.
-        with contextlib.suppress(RuntimeError):  # as where CUDA is gone before, at exit
+        # Memory that a running graph reads must not be reused.
+        with contextlib.suppress(RuntimeError):  # for example if CUDA is gone already at exit
             if not torch.cuda.is_current_stream_capturing():
                 self._pool.done.synchronize()
 
@@ -222,7 +223,7 @@ class Replay:
 
 
 def _obstacle(measure: Measure, x: Tensor) -> str:
-    """Why a call with `x` cannot be captured, as the end of a sentence; empty if it can."""
+    """Why a call with `x` cannot be captured, for an error message; empty if it can."""
     if not measure.capturable:
         name = type(measure.methods[0]).__name__
         return f"needs a method that never waits for the device, which {name} as given does"
@@ -236,9 +237,9 @@ def _is_being_captured(x: Tensor) -> bool:
 
 
 def _addresses(model: Model) -> list[object] | None:
-    """Which modules with how many hooks the model has, and where its parameters and buffers lie.
+    """The model's modules, their numbers of hooks, and the addresses of parameters and buffers.
 
-    None if that cannot be known.
+    None if these cannot be known.
     """
     addresses: list[object] = []
     fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: nothing is sharded by it

@@ -20,24 +20,24 @@ from rrfast.ops import accumulate_dtype, is_undefined
 class DeepFool:
     """DeepFool in L-infinity: per step 2 forwards and one backward for each candidate class.
 
-    With y the prediction at x, every step linearises the model where it stands and moves to the
-    nearest of the hyperplanes {h_k = h_y}, the way to them measured inside the box, and beyond it
-    by the factor 1 + overshoot. It stops where the prediction has changed, which a forward has
-    seen, and the radius is the distance from x to there: infinite if it has not changed after
-    `steps`, or nothing moves any more. The first crossing is taken as it is, overshoot and all, and
-    no step back is tried: an upper bound, and a cheap one.
+    With y the prediction at x, every step linearises the model at the current point and moves to
+    the nearest of the hyperplanes {h_k = h_y}, and beyond it by the factor 1 + overshoot; distances
+    are measured inside the box. It stops when a forward shows another prediction, and the radius is
+    the distance from x to that point. It is infinite if the prediction has not changed after
+    `steps`, or if no element moves any more. The first crossing is the result, including the
+    overshoot, and no step back is tried: a cheap upper bound.
 
-    A sample that is done leaves the batch, and its passes are not paid for. To know which are done
-    the host waits for the device once per step.
+    A sample that is done leaves the batch and costs no more passes. To know which are done the host
+    waits for the device once per step.
 
     Source: Moosavi-Dezfooli et al., "DeepFool" (CVPR 2016), Algorithm 2 with q = 1, and the box of
     Croce & Hein (ICML 2020).
 
     Attributes:
-        steps: Linearisations at most.
+        steps: Largest number of linearisations.
         candidates: How many classes besides the prediction are considered, those with the largest
             logits at x; None for all.
-        overshoot: How far beyond the plane, as a part of the way to it.
+        overshoot: How far beyond the plane, as a fraction of the distance to it.
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none. x itself must lie in it.
         scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
 
@@ -69,7 +69,7 @@ class DeepFool:
         upper = torch.full_like(margin, math.inf, dtype=accumulate_dtype(x.dtype))
         undefined, rival = margin.isnan(), runner_up.clone()
 
-        # What is left of the batch: its rows, and what belongs to them.
+        # The rest of the batch: its rows, and their data.
         rows = torch.arange(len(x), device=x.device)
         x0, x1, y = x, x, prediction
         classes = contenders(recorded.logits, prediction, self.candidates)

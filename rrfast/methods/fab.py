@@ -26,7 +26,7 @@ from rrfast.methods.boundary import (
 from rrfast.methods.method import Estimate
 from rrfast.ops import accumulate_dtype
 
-#: Of the way from the root to the far end of the bracket: how far beyond it the search tries.
+#: How far beyond the root the search tries, as a fraction of the way to the far end of the bracket.
 LEANING = 0.1
 
 
@@ -35,33 +35,33 @@ class FAB:
     """FAB in L-infinity: 2 `steps` + `final_search` forwards and (K - 1) `steps` backwards.
 
     With y the prediction at x, every step linearises the model at x1, which starts at x, takes the
-    nearest of the hyperplanes {h_k = h_y}, and moves to a mean of the two points on it, a little
-    beyond, that are nearest to x1 and to x within the box:
+    nearest of the hyperplanes {h_k = h_y}, and moves to a weighted mean of two points slightly
+    beyond it: those nearest to x1 and to x within the box:
 
         x1 <- (1 - a) (x1 + eta p(x1)) + a (x + eta p(x)),    a = min(|p(x1)| / (|p(x1)| + |p(x)|),
                                                                       alpha_max)
 
     Where the prediction has changed there, the point is kept if it is the nearest so far, and x1
-    goes back towards x: x1 <- x + beta (x1 - x). The radius is the distance of the nearest point
-    that was seen to change the prediction, never of one that was not; infinite if there is none.
-    FAB-T (`targets`) does a run of its own for each of the likeliest classes, with one backward
-    per step: 2 `steps` T + `final_search` forwards and `steps` T backwards in all.
+    goes back towards x: x1 <- x + beta (x1 - x). The radius is the distance of the nearest point at
+    which a forward showed another prediction; infinite if there is none. FAB-T (`targets`) does a
+    separate run for each of the likeliest classes, with one backward per step: 2 `steps` T +
+    `final_search` forwards and `steps` T backwards in all.
 
-    Nothing waits for the device. The two forwards of a step are at the same point where the
-    prediction has not changed; to know where that is the host would have to wait.
+    Nothing waits for the device. If the prediction has not changed, the two forwards of a step are
+    at the same point; to find this out, the host would have to wait.
 
     Source: Croce & Hein, "Minimally distorted adversarial examples with a fast adaptive boundary
     attack" (ICML 2020), Algorithm 1, without random restarts.
 
     Attributes:
-        steps: Linearisations, per run.
+        steps: Linearisations per run.
         alpha_max: The largest weight of the point nearest to x.
-        eta: How far beyond the plane, as a factor of the way to it.
+        eta: How far beyond the plane, as a factor of the distance to it.
         beta: How far x1 stays away after it has changed the prediction.
         targets: None for all classes at once; T for FAB-T with the T largest logits at x besides
             the prediction.
-        final_search: Forwards spent at the end between x and the nearest point, by regula falsi on
-            the margin, to take back what lies beyond the boundary.
+        final_search: Forwards of a regula falsi at the end, on the margin between x and the nearest
+            point, which brings the point back to the boundary.
         bounds: The box for x1, see `rrfast.ops.channel_bounds`; None for none. x itself must lie
             in it.
         scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
@@ -104,7 +104,7 @@ class FAB:
         return Estimate(radius, walked.prediction, walked.seen.rival, lower, upper)
 
     def walk(self, engine: Engine, x: Tensor) -> Walked:
-        """The nearest point that was seen to change the prediction, and what is known of x."""
+        """The nearest point that changes the prediction, and prediction and margin at x."""
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         clean = engine.record(x)
         prediction, margin, _, runner_up = ops.direction_seed(clean.logits)
@@ -133,7 +133,7 @@ class FAB:
     def _step(
         self, x: Tensor, x1: Tensor, plane: Plane, bounds: Tensor | None, scale: Tensor | None
     ) -> Tensor:
-        """Beyond the plane, between the point nearest to x1 and a little of that nearest to x."""
+        """A point beyond the plane, between those nearest to x1 and to x."""
         offset = plane.normal.to(plane.gap.dtype) * (x1 - x)
         shift = offset.reshape(len(x), -1).sum(dim=1)
         from_x1, from_x = (
@@ -159,10 +159,10 @@ class FAB:
         margin: Tensor,
         scale: Tensor | None,
     ) -> Seen:
-        """Regula falsi between x and the nearest point; every trial leans to the latter's side.
+        """Regula falsi between x and the nearest point; every trial is shifted towards the latter.
 
-        A trial on the root itself would as often as not fall short of the boundary, and the point
-        that is known to be beyond it would never come closer.
+        A trial exactly at the root would often fall short of the boundary, and the point known to
+        be beyond it would never come closer.
         """
         end = seen.point
         low, low_lead = torch.zeros_like(margin), margin
@@ -185,13 +185,13 @@ class Seen(NamedTuple):
 
     point: Tensor  #: [B, ...]; x where there is none
     distance: Tensor  #: [B], infinite where there is none
-    lead: Tensor  #: [B], of the prediction over the others
+    lead: Tensor  #: [B], lead of the prediction over the other classes
     rival: Tensor  #: [B] int64, the class predicted there; the runner-up at x where there is none
 
     def or_nearer(
         self, x: Tensor, z: Tensor, logits: Tensor, prediction: Tensor, scale: Tensor | None
     ) -> tuple[Seen, Tensor, Tensor]:
-        """This one or z, and whether the prediction differs at z, and the lead there."""
+        """The nearer of this point and z; whether the prediction differs at z; the lead there."""
         other, lead = flipped_to(logits, prediction), lead_of(logits, prediction)
         flipped, distance = other >= 0, distance_between(x, z, scale)
         nearer = flipped & (distance < self.distance)
@@ -205,7 +205,7 @@ class Seen(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """What a walk has found, and where it began."""
+    """What a walk has found, and prediction and margin at its start."""
 
     seen: Seen
     prediction: Tensor  #: [B] int64, at x

@@ -17,9 +17,9 @@ from rrfast.engine import Clean, Engine
 from rrfast.methods.method import Compat, Estimate, check_compat, seed_of
 from rrfast.ops import accumulate_dtype, is_undefined
 
-#: The longest step of its own, and that of the paper, in units of `scale`.
+#: The longest step per sample, and the paper's step, in units of `scale`.
 LONGEST = 0.01
-#: As many eps of the largest logit as a step of its own is to change the margin by. Found by trial
+#: The least change of the margin by a step per sample, in eps of the largest logit. Found by trial
 #: on a network in bfloat16: with half of it the radius ranks worse, with more no better.
 CLEAR = 32
 
@@ -28,37 +28,39 @@ CLEAR = 32
 class Fast:
     """RR-Fast: 2 forwards and 1 backward.
 
-    With d = sign(grad_x (logsumexp_{k != y}(h_k / T) - h_y / T)) the logits along x + t d are taken
-    for lines through t = 0 and t = alpha, and the radius is where the first class overtakes the
-    prediction y:
+    With d = sign(grad_x (logsumexp_{k != y}(h_k / T) - h_y / T)) the logits along x + t d are
+    extrapolated linearly from t = 0 and t = alpha, and the radius is where the first class
+    overtakes the prediction y:
 
         radius = min_{i != y} alpha * gap_i(0) / (gap_i(0) - gap_i(alpha)),
         gap_i(t) = h_y(t) - h_i(t),
 
     infinite if no class gains. Exact where the logits are lines.
 
-    Without `alpha` each sample has a step of its own: its first-order radius, margin over the L1
-    norm of the gradient, inside `bounds`, but no more than 0.01. If the logits are lines the probe
-    is then at the boundary; if not, the secant is that of the very way that is asked about. 0.01 is
-    far beyond the boundary of ImageNet networks, and what lies there does not rank (errata 22).
+    Without `alpha` each sample has its own step: its first-order radius, margin over the L1 norm of
+    the gradient, inside `bounds`, but at most 0.01. If the logits are linear along the ray, the
+    probe is then at the boundary; if not, the secant covers just the distance to be measured. 0.01
+    is far beyond the boundary of ImageNet networks, and radii from a step that long rank badly
+    (errata 22).
 
     Source: RAT Eq. 3 to 8; errata 2, 3, 4, 7, 8, 22.
 
     Attributes:
         temperature: T of the direction; dividing all logits by it changes nothing else.
-        alpha: The step of all samples, in units of `scale`: 0.01 in the paper. None: a step of its
-            own for each, and 1e-3 with compat="released". The own step is never so short that
-            rounding may take more than a thousandth of it from x, or a sixteenth of what it changes
-            from the logits, as far as 0.01 goes. Where rounding may take more than a thousandth of
-            the longest step, as of 16-bit x and of float32 near 1e5, what is left is measured, each
-            element by the share of its gradient, and where nothing is left the radius is NaN; not
-            with compat="released". For 16 bits float32 inputs under autocast are the better way,
-            for large inputs float64 or inputs less their mean.
+        alpha: The step of all samples, in units of `scale`: 0.01 in the paper. None: one step per
+            sample, or 1e-3 with compat="released". The step per sample is lengthened, up to 0.01,
+            where rounding could take more than a thousandth of it from x, or a sixteenth of its
+            effect from the logits. If rounding can take more than a thousandth even of 0.01, as for
+            16-bit x and for float32 near 1e5, the step left after rounding is measured, each
+            element weighted by its gradient; if nothing is left, the radius is NaN. With
+            compat="released" this is not done. For 16 bits it is better to use float32 inputs under
+            autocast, for large inputs float64 or inputs minus their mean.
         bounds: The box for x + alpha d, see `rrfast.ops.channel_bounds`; None for none. x itself
-            must lie in it: the step into the box would count as part of the step to the boundary.
+            must lie in it: otherwise the step into the box would count as part of the step to the
+            boundary.
         scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
         compat: "released" gives the published code's numbers: the cross-entropy's direction, clean
-            logits divided by T and perturbed ones not, 1 in place of every ratio that is not
+            logits but not perturbed ones divided by T, 1 in place of every ratio that is not
             positive, no clamp. That code always ran at T = 0.2: give temperature=0.2.
 
     Example:
@@ -101,13 +103,13 @@ class Fast:
             largest = ops.extent(x, scale)
         moved, _ = ops.fgsm_step(x, clean.grad, step, bounds, scale)
         h1 = engine.forward(moved)
-        # A number keeps its digits beyond those of a step in x's precision.
+        # A Python number has more digits than a step in x's precision.
         radius, rival = ops.linear_radius(clean.logits, h1, clean.prediction, alpha or 1.0)
         if alpha is None:
             radius = radius * step
-        # Above it rounding may take more than a thousandth of the longest step.
+        # Above this limit rounding may take more than a thousandth of the longest step.
         limit = (alpha or LONGEST) * 2e-3 / torch.finfo(x.dtype).eps
-        # NaN is not below it, and stays NaN.
+        # NaN is not below the limit, and stays NaN.
         if not is_on_host(largest) or not largest.amax().item() <= limit:
             share = _share_taken(x, moved, clean.grad, step, bounds, scale)
             radius = torch.where(largest <= limit, radius, radius * share)
@@ -125,22 +127,22 @@ class Fast:
 def _own_step(
     x: Tensor, clean: Clean, bounds: Tensor | None, scale: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The first-order radius, [B]: to where the boundary is expected, and `LONGEST` at most.
+    """The first-order radius, [B]: the expected distance to the boundary, at most `LONGEST`.
 
-    Longer where rounding would take too much: of x, more than a thousandth of the step; of the
-    logits, more than a sixteenth of what it changes them by, the margin if they are lines. And the
-    largest |x| of each sample, [B].
+    It is longer where rounding would take too much: more than a thousandth of the step from x, or
+    more than a sixteenth of its effect on the logits, which is the margin if they are linear.
+    Returns the largest |x| of each sample, [B], too.
     """
     top = clean.logits.amax(dim=1).abs().to(clean.margin.dtype)
     change = torch.maximum(clean.margin, top * (CLEAR * _eps(clean.logits.dtype)))
-    change = change.to(accumulate_dtype(x.dtype))  # logits may be of a finer precision than x
+    change = change.to(accumulate_dtype(x.dtype))  # logits may be more precise than x
     finest = _eps(x.dtype) / 2e-3
     return ops.probe_step(x, clean.grad, change, finest, LONGEST, bounds, scale)
 
 
 @cache
 def _eps(dtype: torch.dtype) -> float:
-    """That of the dtype, of float32 for float64: what is inside the model may well be coarser."""
+    """The eps of the dtype, but float32's for float64: the model may compute in float32."""
     return max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
 
 
@@ -152,16 +154,15 @@ def _share_taken(
     bounds: Tensor | None,
     scale: Tensor | None,
 ) -> Tensor:
-    """How much of a step [B] is left after rounding, [B].
+    """The fraction of a step [B] that is left after rounding, [B].
 
-    The length whose step, not rounded, does as much as the one that was taken, by the gradient:
-    each element counts as far as it changes the logits. NaN where nothing is left of any that does;
-    1 where none does.
+    Elements are weighted by their gradient, that is by their effect on the logits. NaN if nothing
+    is left of any element with an effect; 1 if no element has one.
     """
     dtype = accumulate_dtype(x.dtype)
     way = moved.to(dtype) - x.to(dtype)
     done = (grad.to(dtype) * way).reshape(x.shape[0], -1).sum(dim=1)
-    # Something, to see whether any element moves at all: then it is not infinitely far.
+    # A small positive value, to see whether any element moves at all.
     gap = torch.where(done == 0, torch.finfo(dtype).tiny, done)
     taken = ops.plane_distance(x, grad, gap, bounds, scale)
     lost = torch.where(taken == math.inf, 1.0, math.nan)
@@ -171,10 +172,10 @@ def _share_taken(
 def _released_ratio(
     h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float
 ) -> tuple[Tensor, Tensor]:
-    """The released ratio: not positive becomes 1, the prediction's own entry is 1, NaN stays.
+    """The released ratio: 1 for the prediction and in place of values that are not positive.
 
-    Overflow, of which the released code makes some number, is NaN too. And the class that has it;
-    -1 where that is a 1 put in place of another number.
+    NaN stays NaN. Overflow is NaN too, where the released code gives some number. The second result
+    is the class of the least ratio, -1 if that ratio is such a replaced 1.
     """
     top = prediction[:, None]
     gap0, gap1 = h0.gather(1, top) - h0, h1.gather(1, top) - h1

@@ -24,9 +24,9 @@ class Grad:
     with y the prediction and 2 the runner-up: the L-infinity distance to the boundary of the
     linearised model, and the limit T -> 0, alpha -> 0 of RR-Fast when the runner-up is the first to
     overtake. With `bounds` the step of each element ends at the face of its box, and the radius
-    solves sum_i |g_i| min(radius, room_i) = margin. A tie has radius 0; a gradient that is zero, or
-    too small for the box, infinity. Exact where the logits are linear and the runner-up is the
-    nearest class.
+    solves sum_i |g_i| min(radius, room_i) = margin. A tie has radius 0. The radius is infinite if
+    the gradient is zero, or too small to reach the boundary inside the box. Exact if the logits are
+    linear and the runner-up is the nearest class.
 
     Source: ours; the first step of an L-infinity DeepFool with two classes.
 
@@ -51,11 +51,11 @@ class Grad:
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         clean = engine.forward_backward(x, temperature=0.0)
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
-        # The logits may be of a finer precision than x.
+        # The logits may be more precise than x.
         gap = clean.margin.to(accumulate_dtype(x.dtype))
         radius = ops.plane_distance(x, clean.grad, gap, bounds, scale).to(clean.margin.dtype)
         radius = radius.masked_fill(clean.margin == 0, 0.0)
-        # The largest number stands for all differences that are larger.
+        # The largest finite number stands for all larger differences.
         too_large = clean.margin == torch.finfo(clean.margin.dtype).max
         radius = radius.masked_fill(too_large, math.nan)
         return Estimate(radius, clean.prediction, clean.runner_up)

@@ -21,28 +21,27 @@ from rrfast.ops import accumulate_dtype
 
 
 class RadiusResult(NamedTuple):
-    """What `radius(..., full_output=True)` returns; radii in units of `scale`.
+    """The result of `radius(..., full_output=True)`; radii in units of `scale`.
 
-    `rival` is the class on the other side of the boundary that the radius is the way to, as far as
-    the method sees: what the prediction changes to. Of "fast" it is the class that overtakes first,
-    of "grad" the runner-up at x, of the others the class that was predicted at `upper`, the nearest
-    step that was seen to flip. At a tie it is the class that ties with the prediction. The lowest
-    index among equals; -1 where no radius was found.
+    `rival` is the class on the other side of the boundary, to which the prediction changes. For
+    "fast" it is the class that overtakes first, for "grad" the runner-up at x, for the others the
+    class predicted at `upper`, the nearest step that was seen to flip. At a tie it is the class
+    that ties with the prediction. Among equals it is the lowest index; it is -1 if no radius was
+    found.
 
-    Where a logit or a gradient is NaN, or logits have overflowed, the radius is NaN, and so is the
-    bracket where one is searched for.
-    With several temperatures radius, lower, upper, rival and found are [T, B], and the passes are
-    those of all temperatures together.
+    If a logit or a gradient is NaN, or logits have overflowed, the radius is NaN; for methods that
+    search for a bracket, the bracket too. With several temperatures radius, lower, upper, rival and
+    found are [T, B], and the passes are those of all temperatures together.
     """
 
-    radius: Tensor  #: [B], larger = more to be trusted; infinity if not found, or NaN
+    radius: Tensor  #: [B], larger = more trustworthy; infinity if not found, or NaN
     lower: Tensor  #: [B], the largest radius seen to keep the prediction; 0 if none was tried
-    upper: Tensor  #: [B], the smallest radius seen to flip it; infinity if none did
+    upper: Tensor  #: [B], the smallest radius seen to change it; infinity if none did
     prediction: Tensor  #: [B] int64
     rival: Tensor  #: [B] int64, the class on the other side; -1 if not found
     found: Tensor  #: [B] bool: a finite radius was found
-    forwards: float  #: of the model per sample; a pass over a part of the batch counts as a part
-    backwards: float  #: likewise
+    forwards: float  #: per sample; a pass over a part of the batch counts as that fraction
+    backwards: float  #: per sample, likewise
 
 
 class Measured(NamedTuple):
@@ -51,10 +50,10 @@ class Measured(NamedTuple):
     estimate: Estimate
     forwards: float
     backwards: float
-    classes: int | None = None  #: K; None of an empty batch
+    classes: int | None = None  #: K; None for an empty batch
 
     def result(self) -> RadiusResult:
-        """With what an estimate leaves out filled in."""
+        """The `RadiusResult`, with defaults for what the estimate leaves out."""
         r, prediction, rival, lower, upper = self.estimate
         found = r.isfinite() if upper is None else r.isfinite() & upper.isfinite()
         rival = rival.masked_fill(~found, -1)
@@ -64,14 +63,14 @@ class Measured(NamedTuple):
         return RadiusResult(r, lower, upper, prediction, rival, found, *passes)
 
     def clone(self) -> Measured:
-        """In memory of its own."""
+        """A copy in new memory."""
         copies = (None if tensor is None else tensor.clone() for tensor in self.estimate)
         return self._replace(estimate=Estimate(*copies))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """One method, or one at several temperatures, which share a forward.
+    """One method, or the same at several temperatures, which share a forward.
 
     Attributes:
         methods: One for each temperature.
@@ -82,7 +81,7 @@ class Measure:
     grid: bool = False
 
     def __call__(self, model: Model, x: Tensor) -> Measured:
-        """Radii of `x`, which is checked; an empty batch takes no pass."""
+        """Check `x` and measure its radii; an empty batch takes no pass."""
         if x.shape[0] == 0:
             shape = (len(self.methods), 0) if self.grid else (0,)
             radius = x.new_empty(shape, dtype=accumulate_dtype(x.dtype))
@@ -111,14 +110,14 @@ class Measure:
         return all(getattr(method, "capturable", False) for method in self.methods)
 
     def on(self, x: Tensor) -> Measure:
-        """The same with bounds and scale as tensors on x's device, so that no call copies them."""
+        """A copy with bounds and scale as tensors on x's device, so that calls copy nothing."""
         return Measure(tuple(_on(method, x) for method in self.methods), self.grid)
 
 
 def _warn_of_no_gradient(engine: Engine, radius: Tensor) -> None:
-    """Say so where no sample has a radius because none has a gradient; a GPU is not waited for.
+    """Warn, but not on a GPU, if no sample has a radius because none has a gradient.
 
-    A single sample may well be saturated: that is no fault of the model.
+    There is no warning for a single sample, which may just be saturated.
     """
     if engine.gradient is None or radius.shape[-1] == 1 or not is_on_host(radius):
         return
@@ -132,7 +131,7 @@ def _warn_of_no_gradient(engine: Engine, radius: Tensor) -> None:
 
 
 def _stacked(estimates: list[Estimate]) -> Estimate:
-    """Estimates [B] as one of [T, B]; the prediction knows no temperature."""
+    """Join estimates [B] into one of [T, B]; the prediction does not depend on the temperature."""
     radii, predictions, rivals, lowers, uppers = zip(*estimates, strict=True)
     return Estimate(
         torch.stack(radii),

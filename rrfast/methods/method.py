@@ -1,4 +1,4 @@
-"""The contract of a method: what it takes and returns."""
+"""The interface of a method: what it takes and returns."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rrfast import ops
 from rrfast.engine import Engine, SeedOf
 from rrfast.ops import naive_direction_seed
 
-#: `"paper"`: the papers, put right (docs/errata.md). `"released"`: the published code's numbers.
+#: `"paper"`: the papers, corrected (docs/errata.md). `"released"`: the published code's numbers.
 Compat = Literal["paper", "released"]
 
 
 class Estimate(NamedTuple):
-    """A radius and what was learned beside it; no lower and upper where nothing was bracketed."""
+    """A radius, its prediction and rival; lower and upper if the method has a bracket."""
 
     radius: Tensor  #: [B]
     prediction: Tensor  #: [B] int64
@@ -27,9 +27,9 @@ class Estimate(NamedTuple):
 class Method(Protocol):
     """A frozen dataclass: its fields are the hyper-parameters, its call is the algorithm.
 
-    One whose call never waits for the device and makes the same launches whatever the numbers are
-    says so with `capturable = True`, an attribute or a property; without, it is never captured in a
-    CUDA graph.
+    A method whose call never waits for the device, and launches the same kernels whatever the
+    values are, has `capturable = True`, an attribute or a property. Without it the method is never
+    captured in a CUDA graph.
     """
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:
@@ -37,7 +37,7 @@ class Method(Protocol):
 
 
 def seed_of(compat: Compat) -> SeedOf:
-    """The cotangent `compat` asks for: the stable one, or the cross-entropy's (errata 4)."""
+    """The cotangent for `compat`: the stable one, or the cross-entropy's (errata 4)."""
     return ops.direction_seed if compat == "paper" else naive_direction_seed
 
 

@@ -1,4 +1,4 @@
-"""RR-BS with PGD inside: the smallest ball in which projected gradient steps change the mind."""
+"""RR-BS with PGD: the smallest ball in which PGD changes the prediction."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from rrfast.ops import accumulate_dtype, per_channel
 
 @dataclass(frozen=True, eq=False)
 class PGD:
-    """RR-BS around PGD: 1 + `radii` `steps` forwards, 1 + `radii` (`steps` - 1) backwards.
+    """RR-BS with PGD: 1 + `radii` `steps` forwards, 1 + `radii` (`steps` - 1) backwards.
 
-    The doubling and bisection of RR-BS, where each radius r, every sample's own, is tried by an
-    attack within the ball |z - x| <= r: from z = x, `steps` times
+    The doubling and bisection of RR-BS, in which each sample's radius r is tried by an attack
+    within the ball |z - x| <= r: from z = x, `steps` times
 
         z <- clip(z + step_size r sign(grad_z (logsumexp_{k != y}(h_k / T) - h_y / T)), ball, box)
 
-    and r counts as flipping if any of the iterates flips. The first gradient, at x, is the same for
-    all radii, and taken once. The radius is the distance of the nearest iterate that was seen to
-    flip, which may lie well inside its ball; the bisection goes on from there. Where nothing
-    flipped it is infinite, and found is False. lower is the largest radius at which the attack
-    failed, 0 if an iterate flipped nearer than that; it proves nothing: another attack may succeed.
+    and r counts as flipped if any iterate flips. The first gradient, at x, is the same for all
+    radii and is taken once. The radius is the distance of the nearest iterate that flipped, which
+    may lie well inside its ball; the bisection continues from that distance. If nothing flipped it
+    is infinite, and found is False. lower is the largest radius at which the attack failed, or 0 if
+    an iterate flipped nearer than that; it proves nothing, as another attack may succeed.
 
-    There is no random start: the same x gives the same radius, whatever else is in the batch. At 16
-    bits the ball is rounded, and distances are those that were gone. Nothing waits for the device;
-    but a call is hundreds of passes, more than a CUDA graph should hold.
+    There is no random start: the same x gives the same radius, whatever else is in the batch. With
+    16 bits the ball is rounded, and distances are measured after rounding. Nothing waits for the
+    device; but a call takes hundreds of passes, too many for a CUDA graph.
 
     Source: RAT Algorithm 1 with the attack of Madry et al. (2018) in place of FGSM; errata 3 to 7.
 
     Attributes:
         temperature: T of the direction.
-        steps: Of PGD, per radius.
-        step_size: Of PGD, as a share of the radius; at least 1 / `steps`.
-        radii: Radii tried, doublings and bisections together.
+        steps: Steps of PGD per radius.
+        step_size: Step size of PGD, as a fraction of the radius; at least 1 / `steps`.
+        radii: Number of radii tried, in doubling and bisection together.
         r_min: Where the doubling starts, in units of `scale`.
         bounds: The box for z, see `rrfast.ops.channel_bounds`; None for none. x itself must lie in
             it.
@@ -70,7 +70,7 @@ class PGD:
         check_number("step_size", self.step_size)
         if self.steps * self.step_size < 1 - 1e-9:
             raise ValueError(
-                "step_size must be at least 1 / steps, or no iterate comes to the end of its ball, "
+                "step_size must be at least 1 / steps, or no iterate reaches the end of its ball, "
                 f"got {self.step_size!r} with {self.steps} steps"
             )
         check_count("radii", self.radii)
@@ -91,7 +91,8 @@ class PGD:
             logits, distance, other = self._attack(engine, x, clean, radius, bounds, scale)
             rival = torch.where(distance < nearest, other, rival)
             nearest = nearest.minimum(distance)
-            # An iterate that flips nearer than where the attack once failed narrows no bracket.
+            # An iterate that flips nearer than a radius at which the attack failed does not narrow
+            # the bracket.
             radius = torch.where((lower < distance) & (distance < radius), distance, radius)
             ops.bisection_step_(logits, clean.prediction, lower, upper, radius)
 
@@ -110,9 +111,9 @@ class PGD:
         bounds: Tensor | None,
         scale: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of an iterate that flips if there is one; the nearest's distance and prediction.
+        """Logits of an iterate that flips, if any; distance and prediction of the nearest one.
 
-        The distance is infinite where none flips.
+        The distance is infinite if none flips.
         """
         r = radius.to(accumulate_dtype(x.dtype))
         reach = of_samples(r, x) * (1.0 if scale is None else per_channel(scale, x))

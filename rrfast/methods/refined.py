@@ -1,4 +1,4 @@
-"""The radius along a ray that is aimed again at the boundary, several times."""
+"""The radius along a ray whose direction is recomputed at the boundary several times."""
 
 from __future__ import annotations
 
@@ -17,30 +17,29 @@ from rrfast.methods.method import Estimate
 from rrfast.methods.search import START, before_probes
 from rrfast.ops import accumulate_dtype
 
-#: The share of the directions so far in the next. Without any the walk goes back and forth between
-#: two facets of the boundary.
+#: The weight of the previous directions in the next. With 0 the rays would alternate between two
+#: facets of the boundary.
 MOMENTUM = 0.5
-#: Where the final search begins, as a factor of where its ray seems to cross the boundary.
+#: Where the final search starts, as a factor of the estimated crossing of its ray.
 BEYOND = 1.01
 
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """Re-aimed rays: 1 + `rounds` + `final_search` forwards, `classes` + `rounds` backwards.
+    """Redirected rays: 1 + `rounds` + `final_search` forwards, `classes` + `rounds` backwards.
 
-    Nearest to x on the boundary, inside the box, is a point x + r d where d is the sign of the
-    gradient of the lead g = max_{k != y} h_k - h_y *there*, not at x. So every round takes the
-    gradient at the point z where the ray seems to cross the boundary, and aims again:
+    The boundary point nearest to x, inside the box, is x + r d, where d is the sign of the gradient
+    of the lead g = max_{k != y} h_k - h_y at *that point*, not at x. So every round takes the
+    gradient at the estimated crossing z of the ray, and redirects the ray:
 
         G <- G / 2 + grad g(z) / ||scale grad g(z)||_1 / 2,    d = sign(G),
 
-    with the next z where d meets the plane {g + grad g . (. - z) = 0}. The first G is the normal of
-    the nearest of the planes that the model linearised at x has for the `classes` likeliest
-    classes. Of all rays the one whose linearised crossing is nearest is searched along to the end,
-    as "search" does. The radius is where that ray seems to cross, by interpolation, or the smallest
-    step that was seen to flip on another if that is smaller. upper is the smallest step seen to
-    flip on any ray, lower the largest on the searched ray seen to keep the prediction (0 if that is
-    beyond the radius).
+    The next z is where the new ray meets the plane {g + grad g . (. - z) = 0}. The first G is the
+    normal of the nearest plane of the model linearised at x, among the `classes` likeliest classes.
+    The ray with the nearest linearised crossing is then searched along as in "search". The radius
+    is the interpolated crossing of that ray, or the smallest step that was seen to flip on another
+    ray if that is smaller. upper is the smallest step seen to flip on any ray, lower the largest on
+    the searched ray seen to keep the prediction (0 if that is beyond the radius).
 
     Nothing waits for the device. A tie at x has radius 0, a sample that never flipped infinity.
 
@@ -109,10 +108,10 @@ class Refined:
             reach = _positive((at * gap / _inner(normal, z - x)).to(margin.dtype), state[5])
             state = before_probes(margin, reach.minimum(flipped_at))
 
-        assert best is not None  # there is one round at least
+        assert best is not None  # there is at least one round
         _, direction, state = best
-        # A probe right at the crossing as often as not falls short, and nothing is learned of what
-        # lies beyond.
+        # A probe exactly at the crossing often falls short, and says nothing about the points
+        # beyond.
         state[5] = torch.where(state[1] == math.inf, BEYOND * state[5], state[5])
         for _ in range(self.final_search):
             probe = ops.perturb(x, direction, state[5].to(aim.dtype), bounds, scale)
@@ -126,14 +125,14 @@ class Refined:
 
 
 class Ray(NamedTuple):
-    """A direction from x and what `rrfast.ops.search_step_` knows of the lead along it."""
+    """A direction from x, and the state of `rrfast.ops.search_step_` along it."""
 
     crossing: Tensor  #: [B], where its linearisation crosses the boundary; infinite for nowhere
     direction: Tensor  #: [B, ...] int8
     state: Tensor  #: [6, B]
 
     def or_nearer(self, other: Ray | None) -> Ray:
-        """Of the two, per sample, the one that crosses first."""
+        """For each sample the one of the two rays that crosses first."""
         if other is None:
             return self
         nearer = self.crossing < other.crossing
@@ -149,18 +148,18 @@ def _positive(radius: Tensor, otherwise: Tensor | float) -> Tensor:
 
 
 def _smaller(radius: Tensor, than: Tensor) -> Tensor:
-    """The smaller; what was seen before a NaN stays."""
+    """The smaller one; a value from before a NaN stays."""
     return torch.where(radius < than, radius, than)
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """Of a and b, [B], in the accumulation dtype."""
+    """The inner products of a and b, [B], in the accumulation dtype."""
     dtype = accumulate_dtype(a.dtype)
     return (a.to(dtype) * b.to(dtype)).reshape(len(a), -1).sum(dim=1)
 
 
 def _normalised(normal: Tensor, scale: Tensor | None) -> Tensor:
-    """By the mean of scale |normal|, or 0, in the accumulation dtype: whatever the units of x."""
+    """The normal over the mean of scale |normal|, or 0, in the accumulation dtype."""
     size = normal.new_full((len(normal),), normal[0].numel(), dtype=accumulate_dtype(normal.dtype))
     factor = ops.plane_distance(normal, normal, size, None, scale)
     return normal.to(size.dtype) * of_samples(factor.masked_fill(factor.isinf(), 0.0), normal)

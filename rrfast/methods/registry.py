@@ -1,4 +1,4 @@
-"""Methods by name, and a method from what the caller gave: a name with options, or an object."""
+"""Methods by name, and the method that a caller gives: a name with options, or an object."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ METHODS: dict[str, Callable[..., Method]] = {
 
 
 def configured(method: str | Method, options: dict[str, Any]) -> Measure:
-    """The method with these options, or a sentence about the one it does not have.
+    """The method with these options, or an error that names an unknown option.
 
     Args:
-        method: A key of `METHODS`, or a method itself: what `options` do not name stays as it is.
+        method: A key of `METHODS`, or a method object; `options` replace some of its fields.
         options: Fields of the method. `temperature` may be several numbers, one method each.
 
     Raises:
@@ -56,7 +56,7 @@ def configured(method: str | Method, options: dict[str, Any]) -> Measure:
 
 
 def _maker(method: object, options: dict[str, Any]) -> Callable[..., Method]:
-    """What makes the method of options, all of which it has."""
+    """A function that makes the method from options; it raises if the method lacks one."""
     if isinstance(method, str):
         check_one_of("method", method, METHODS)
         kind: Any = METHODS[method]
@@ -84,7 +84,7 @@ def _replaced(method: Any, **options: Any) -> Any:
 
 
 def _several(temperature: object) -> list[Any] | None:
-    """A sequence's elements; None for what is meant to be one number."""
+    """The elements of a sequence; None for anything else."""
     if isinstance(temperature, (str, bytes)) or getattr(temperature, "ndim", 1) != 1:
         return None
     if hasattr(temperature, "tolist"):  # a tensor's or an array's elements as Python numbers

@@ -14,7 +14,7 @@ from rrfast.engine import Engine
 from rrfast.methods.method import Estimate
 from rrfast.ops import accumulate_dtype
 
-#: Where the search starts if the first-order radius is of no use, in units of `scale`.
+#: Where the search starts if there is no usable first-order radius, in units of `scale`.
 START = 0.01
 #: Interpolations after the fixed part before the tail bisects.
 PATIENCE = 8
@@ -28,26 +28,26 @@ class Search:
 
         margin(r) = h_y(x + r d) - max_{k != y} h_k(x + r d)
 
-    which is searched for where RR-BS only asks for its sign. The first probe is at the first-order
-    radius margin / ||gradient||_1, which takes no pass of the model; then secants until something
-    flips, then regula falsi with the weights of Illinois, bisection where interpolation
-    leads out of the bracket. The number of forwards is the same for every batch, and nothing waits
-    for the device. The radius is the interpolated root; lower and upper are the largest radius seen
-    to keep the prediction and the smallest seen to flip it. A tie at x has radius 0, a sample that
-    never flipped infinity. Where the prediction changes back and forth along the ray, any of the
-    crossings may be the one that is found.
+    found from the values of the margin, where RR-BS uses only its sign. The first probe is at the
+    first-order radius margin / ||gradient||_1, which takes no further pass. Secants follow until a
+    probe flips, then regula falsi with the Illinois weights, or bisection where interpolation leads
+    out of the bracket. The number of forwards is the same for every batch, and nothing waits for
+    the device. The radius is the interpolated root; lower and upper are the largest radius seen to
+    keep the prediction and the smallest seen to flip it. A tie at x has radius 0, a sample that
+    never flipped infinity. If the prediction changes back and forth along the ray, any of the
+    crossings may be found.
 
-    With `tol`, samples that are found and have upper - lower > tol * upper go on by themselves
-    until none is left, every probe at least 0.45 tol * upper away from both ends, and by bisection
-    after a while; or until no number lies between the two. The host waits for the device once per
-    round then.
+    With `tol`, the search continues for samples that have flipped and have upper - lower > tol *
+    upper, until there are none or no number lies between the two ends. Every probe is then at least
+    0.45 tol * upper away from both ends, and after a while the search bisects. The host then waits
+    for the device once per round.
 
     Source: ours, on the direction of RAT Eq. 3 (errata 3, 4, 7); Illinois: Dowell & Jarratt 1971.
 
     Attributes:
         temperature: T of the direction.
-        budget: Forwards in all, the clean one included, at least 2.
-        tol: None, or the relative width of the bracket to reach, at least 1e-6.
+        budget: Forwards in all, including the one at x; at least 2.
+        tol: None, or the relative width that the bracket must reach, at least 1e-6.
         bounds: The box for x + r d, see `rrfast.ops.channel_bounds`; None for none. x itself must
             lie in it.
         scale: The unit of the radius, see `rrfast.ops.channel_scale`; None for x's own.
@@ -77,7 +77,7 @@ class Search:
 
     @property
     def capturable(self) -> bool:
-        """Whether a CUDA graph can capture a call: not the tail, which asks what is left."""
+        """Whether a CUDA graph can capture a call: not with `tol`, where the host waits."""
         return self.tol is None
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
@@ -112,7 +112,7 @@ class Search:
         bounds: Tensor | None,
         scale: Tensor | None,
     ) -> None:
-        """Go on with the samples whose bracket is wider than tol, until there are none."""
+        """Continue with the samples whose bracket is wider than tol, until there are none."""
         assert self.tol is not None
         nudge = 0.45 * self.tol
         rounds = 0
@@ -120,7 +120,7 @@ class Search:
             lower, upper = state[0], state[1]
             middle = (lower + upper) / 2
             wide = upper.isfinite() & (upper - lower > self.tol * upper)
-            # A logit that jumps next to x leaves no number in between, and lower at 0.
+            # If a logit jumps next to x, no number lies in between, and lower stays 0.
             wide &= (lower < middle) & (middle < upper)
             rows = wide.nonzero().squeeze(1)
             if len(rows) == 0:
@@ -138,9 +138,9 @@ class Search:
 
 
 def before_probes(margin: Tensor, first: Tensor) -> Tensor:
-    """The state that `rrfast.ops.search_step_` begins with, whose first probe is at `first`.
+    """The initial state of `rrfast.ops.search_step_`, with the first probe at `first`.
 
-    A tie has a bracket of (0, 0), which no probe moves; NaN one of NaN.
+    A tie has the bracket (0, 0), which no probe changes; NaN gives a bracket of NaN.
     """
     tie, undefined = margin == 0, margin.isnan()
     zero = torch.zeros_like(margin)

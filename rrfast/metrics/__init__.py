@@ -2,8 +2,8 @@
 
 Every metric is `metric(score, correct) -> float`: `score` [n], larger = more confident, and
 `correct` [n], True where the prediction is right. Errors are the positive class (errata 11), ties
-are averaged, arithmetic is exact in integers and float64, on the device of the score. `METRICS`
-names them all.
+are averaged, arithmetic is exact in integers and float64, on the device of the score. `METRICS` has
+all by name.
 
     >>> score, correct = [0.9, 0.4, 0.8, 0.3], [True, True, False, True]
     >>> {name: round(metric(score, correct), 3) for name, metric in METRICS.items()}
@@ -11,17 +11,17 @@ names them all.
      'aupr_error': 0.333, 'aupr_success': 0.806, 'detection_error': 0.333, 'e_aurc': 0.208,
      'augrc': 0.156, 'mean_confidence': 0.6}
 
-`risk_at_coverage` and `coverage_at_risk` need a number more; `risk_coverage_curve` and `roc_curve`
-are the curves. `weights=` counts a sample more or less than once, `convention=` follows another
-paper's definition, and `convention` is the sentence to print beside a number. `rank` sorts once
-for many metrics, each of them called `metric(ranking, None)`.
+`risk_at_coverage` and `coverage_at_risk` take one more number; `risk_coverage_curve` and
+`roc_curve` give the curves. `weights=` gives each sample a weight, `convention=` follows another
+paper's definition, and `convention` is the sentence to print beside a number. `rank` sorts once for
+many metrics, each called as `metric(ranking, None)`.
 
-`acceptance_threshold` is the confidence that 99 % of the right predictions reach; at it,
-`thresholded_error` is the error rate under attacks, and `false_acceptance` the share of inputs that
-are no inputs and pass.
+`acceptance_threshold` is the confidence that 99 % of the right predictions reach. At this threshold
+`thresholded_error` is the error rate under attacks, and `false_acceptance` the share of
+out-of-distribution inputs that are accepted.
 
-`bootstrap` puts an interval around a metric, `paired_bootstrap` around the differences of several
-scores, and `RankingAccumulator` collects batches, shards and processes.
+`bootstrap` gives an interval of a metric, `paired_bootstrap` intervals of the differences of
+several scores, and `RankingAccumulator` collects batches, shards and processes.
 
     >>> convention("aurc")
     'mean of risk at the n coverages, averaged over the orders of ties'

@@ -1,4 +1,4 @@
-"""The conventions of the field's metrics, each as a sentence to print beside the number."""
+"""The conventions of metrics in the field, each as a sentence to print beside the number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from rrfast._checks import check_one_of
 
-#: What a score is asked to detect; "errors" everywhere, unless a convention says otherwise.
+#: The class to detect; "errors" everywhere, unless a convention says otherwise.
 Positive = Literal["errors", "correct"]
 
 _Metric = TypeVar("_Metric", bound=Callable[..., float])
@@ -15,11 +15,11 @@ _SENTENCES: dict[str, Mapping[str, str]] = {}
 
 
 def convention(metric: str | Callable[..., float], name: str = "rat") -> str:
-    """The sentence that says what `metric(..., convention=name)` is, to print beside the number.
+    """A sentence that defines `metric(..., convention=name)`, to print beside the number.
 
     Args:
         metric: A metric of this package, or its name.
-        name: The convention's name: "rat", or one that `metric` has besides.
+        name: The convention's name: "rat", or another one of `metric`.
 
     Returns:
         The sentence, without a full stop.
@@ -41,7 +41,7 @@ def convention(metric: str | Callable[..., float], name: str = "rat") -> str:
 
 
 def known(metric: str, name: str) -> str:
-    """`name`, if `metric` has a convention of that name."""
+    """`name`, if `metric` has such a convention; else a ValueError."""
     if name not in _SENTENCES[metric]:
         raise ValueError(
             f"convention must be one of {', '.join(_SENTENCES[metric])} for {metric}, got {name!r}"
@@ -50,7 +50,7 @@ def known(metric: str, name: str) -> str:
 
 
 def conventions(sentences: Mapping[str, str]) -> Callable[[_Metric], _Metric]:
-    """Decorates a metric with its conventions, from name to sentence; "rat" is the default."""
+    """A decorator that registers a metric's conventions by name; "rat" is the default."""
 
     def note(metric: _Metric) -> _Metric:
         named: Any = metric

@@ -1,4 +1,4 @@
-"""Paired bootstrap: differences between scores on the same answers."""
+"""Paired bootstrap: differences between scores on the same predictions."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 from rrfast._checks import check_count
 from rrfast.metrics.ranking import check
 
-#: What is drawn, in the order of `_of_draws`.
+#: The metrics, in the order of `_of_draws`.
 PAIRED = ("aurc", "auroc", "fpr_at_tpr", "augrc")
-#: Numbers that are worked on at a time: draws times samples.
+#: Draws times samples to process at a time.
 _AT_ONCE = 2**20
 
 
 class Differences(NamedTuple):
-    """A metric of S scores on one test set: row less column, with simultaneous intervals."""
+    """A metric of S scores on one test set: row minus column, with simultaneous intervals."""
 
     value: Tensor  #: [S], on all samples
     difference: Tensor  #: [S, S]
     low: Tensor  #: [S, S]
     high: Tensor  #: [S, S]
-    draws: int  #: that the metric is defined in
+    draws: int  #: number of draws in which the metric is defined
 
 
 def paired_bootstrap(
@@ -35,49 +35,50 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Differences]:
-    """AURC, AUROC, FPR95 and AUGRC of several scores, and how far each pair of scores differs.
+    """AURC, AUROC, FPR95 and AUGRC of several scores, and the difference of each pair of scores.
 
-    Every draw takes n of the n samples with replacement, the same for all scores: what makes a test
-    set hard makes it hard for all, and cancels in their differences. With d the difference of a
-    pair on all samples, d* on a draw and s the standard deviation of d* over draws,
+    Every draw takes n of the n samples with replacement, the same for all scores, so that the
+    difficulty of a test set cancels in the differences. With d the difference of a pair on all
+    samples, d* on a draw and s the standard deviation of d* over draws,
 
         interval = d ± c s,    c = the `level` quantile over draws of max_pairs |d* - d| / s
 
     so that all intervals of one metric hold at once with probability `level`: however many scores
-    are compared, the chance that any pair of equal ones is told apart is at most 1 - level, up to
-    the approximation of the bootstrap. Scores that rank alike are correlated, and c grows less than
-    Bonferroni's bound. With m errors, or right predictions where they are fewer, c is made wider as
-    Student's t with m - 1 degrees is wider than a normal variable. A pair that no draw tells apart
-    has an interval of width 0 and takes no part. The four metrics are four families: to look at all
-    of them is to look four times.
+    are compared, the probability that any pair of equal scores seems to differ is at most 1 -
+    level, up to the approximation of the bootstrap. Scores that rank alike are correlated, so that
+    c is smaller than Bonferroni's bound. With m errors (or right predictions, if they are fewer) c
+    is enlarged as much as Student's t with m - 1 degrees exceeds a normal variable. A pair that is
+    equal in every draw has an interval of width 0 and does not count. Each of the four metrics is a
+    family of its own: looking at all four means four comparisons.
 
-    On 1000 test sets each of 200 to 1000 samples with 20 to 40 errors, some pair of three or six
-    equal scores was told apart, at the level of 95 %, on 0 to 2 % of them by AURC, 0 to 3 % by
-    AUGRC, 2 to 4 % by AUROC, and 2 to 7 % by FPR95, which hangs on the few errors that are trusted
-    most.
+    In simulations with 1000 test sets of 200 to 1000 samples and 20 to 40 errors, some pair of
+    three or six equal scores seemed to differ at the level of 95 % on 0 to 2 % of the test sets by
+    AURC, 0 to 3 % by AUGRC, 2 to 4 % by AUROC, and 2 to 7 % by FPR95, which depends on the few most
+    confident errors.
 
     Args:
         scores: S sequences [n] of real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        draws: Test sets to draw, at least 2.
-        level: In (0, 1), for all pairs together.
-        seed: Of the draws; the same on every device.
+        draws: Number of test sets to draw, at least 2.
+        level: Level in (0, 1), for all pairs together.
+        seed: Seed of the draws, which are the same on every device.
 
     Returns:
         By name, "aurc", "auroc", "fpr_at_tpr" and "augrc", in the conventions of `rrfast.metrics`.
-        A draw without errors, or without right predictions, leaves AUROC and FPR95 undefined, for
-        all scores alike, and is left out: `Differences.draws` says how many are not. Where the
-        metric itself is undefined all is NaN; where fewer than two draws are left, intervals are.
+        In a draw without errors, or without right predictions, AUROC and FPR95 are undefined for
+        all scores; such draws are left out, and `Differences.draws` is the number of the others. If
+        the metric itself is undefined, everything is NaN; if fewer than two draws are left, the
+        intervals are.
 
     Raises:
         TypeError: A score is not real numbers, or `correct` is not boolean.
-        ValueError: No score; not one per answer in one dimension, none at all, NaN among them;
-            `draws` below 2 or `level` outside (0, 1).
+        ValueError: No score, scores and answers not of one shape [n], no sample, NaN; `draws`
+            below 2 or `level` outside (0, 1).
 
-    Cost: O(S draws n) after one sort for each score; of memory 2^20 numbers a dozen times, or n.
+    Cost: O(S draws n) after one sort for each score; memory for a dozen times max(2^20, n) numbers.
 
-    Source: errata 12 for what it is the uncertainty of: the test set alone. Romano & Wolf (2005)
-    for the maximum over pairs.
+    Source: Romano & Wolf (2005) for the maximum over pairs. The intervals cover the uncertainty of
+    the test set only (errata 12).
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -90,7 +91,7 @@ def paired_bootstrap(
     if not len(scores):
         raise ValueError("scores must hold at least one score, got none")
     check_resampling(draws, level)
-    # On the CPU, where the generator gives the same numbers whatever the device of the score.
+    # On the CPU, so that the generator gives the same numbers for every device.
     checked = [check(score, correct) for score in scores]
     right = checked[0][1].cpu()
     ranked = [_Errors.of(score.cpu(), right) for score, _ in checked]
@@ -121,12 +122,12 @@ def check_resampling(draws: object, level: float) -> None:
 
 
 class _Errors(NamedTuple):
-    """Where a score puts the errors, least confident first: G distinct values hold some."""
+    """The ranks of the errors, least confident first; G distinct score values have errors."""
 
     order: Tensor  #: [n], all samples
     wrong: Tensor  #: [E], the errors among them
-    first: Tensor  #: [G], where in `order` the ties of such a value begin
-    last: Tensor  #: [G], and where they end
+    first: Tensor  #: [G], where in `order` the ties of each value begin
+    last: Tensor  #: [G], where they end
     last_wrong: Tensor  #: [G], where in `wrong` they end
 
     @classmethod
@@ -134,7 +135,7 @@ class _Errors(NamedTuple):
         values, order = score.sort()
         wrong = order[~right[order]]
         held = score[wrong]
-        # Neighbours are compared, not subtracted: inf - inf is NaN.
+        # Compare neighbours instead of subtracting them: inf - inf is NaN.
         ends = torch.cat([held[1:] != held[:-1], held.new_ones(min(len(held), 1)).bool()])
         distinct = held[ends]
         first = torch.searchsorted(values, distinct)
@@ -143,7 +144,7 @@ class _Errors(NamedTuple):
 
 
 def _counts(n: int, draws: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """[n, d] int32, how often each sample is drawn, for some draws at a time."""
+    """[n, d] int32, how often each sample is drawn; d draws at a time."""
     at_once = max(1, _AT_ONCE // n)
     for first in range(0, draws, at_once):
         d = min(at_once, draws - first)
@@ -152,12 +153,12 @@ def _counts(n: int, draws: int, generator: torch.Generator) -> Iterator[Tensor]:
 
 
 def _of_draws(score: _Errors, counts: Tensor, harmonic: Tensor) -> Tensor:
-    """The metrics of `PAIRED`, [4, d], of samples that occur `counts` [n, d] times.
+    """The metrics of `PAIRED`, [4, d], when samples occur `counts` [n, d] times.
 
-    The numbers of `rrfast.metrics.aurc`, `auroc`, `fpr_at_tpr` and `augrc`, of all draws at once:
-    one by one, a thousand draws of a dozen scores take minutes. All four are sums over the errors,
-    or are reached at one, so what is between errors is only counted. A group of ties that a draw
-    has nothing of adds 0.
+    The same numbers as `rrfast.metrics.aurc`, `auroc`, `fpr_at_tpr` and `augrc`, but for all draws
+    at once: one by one, a thousand draws of a dozen scores take minutes. All four are sums over the
+    errors, or are attained at an error, so right predictions between errors are only counted. A
+    group of ties without a sample in a draw adds 0.
     """
     n, d = counts.shape
     seen = torch.cat([counts.new_zeros(1, d), counts[score.order].cumsum(0, dtype=torch.int32)])
@@ -167,12 +168,12 @@ def _of_draws(score: _Errors, counts: Tensor, harmonic: Tensor) -> Tensor:
     size, above = to - below, n - to
     all_errors = errors.sum(0)
     all_right = n - all_errors
-    # An error counts in the risk at every coverage from its place on, and 1 / place there; among
-    # ties errors are spread evenly.
+    # An error adds 1 / rank to the risk at its own rank and every later one; ties spread errors
+    # evenly.
     rate = errors / size.clamp(min=1).double()
     inside = size - above * (harmonic[above + size] - harmonic[above])
     aurc = (rate * inside + errors * (harmonic[n] - harmonic[above + size])).sum(0) / n
-    # Twice the pairs that are in order, so that half ties stay integers. NaN where there is none.
+    # Twice the number of ordered pairs, so that half ties stay integers. NaN if there is no pair.
     right_to = to - errors_to
     in_order = (errors * (2 * (all_right - right_to) + size - errors)).sum(0)
     pairs = all_errors * all_right
@@ -188,7 +189,7 @@ def _of_draws(score: _Errors, counts: Tensor, harmonic: Tensor) -> Tensor:
 
 
 def _simultaneous(value: Tensor, drawn: Tensor, level: float, rarer: int) -> Differences:
-    """From a metric of S scores, [S], and on each draw, [S, draws]; `rarer`: of m."""
+    """Intervals from a metric [S] and its draws [S, draws]; `rarer` is m of `paired_bootstrap`."""
     drawn = drawn[:, ~drawn.isnan().any(dim=0)]
     draws = drawn.shape[1]
     difference = value[:, None] - value
@@ -198,7 +199,7 @@ def _simultaneous(value: Tensor, drawn: Tensor, level: float, rarer: int) -> Dif
     i, j = torch.triu_indices(len(value), len(value), 1)
     moved = drawn[i] - drawn[j]  # [pairs, draws]
     scale = moved.std(dim=1) if len(moved) else moved.new_zeros(0)
-    # Pairs that rank alike differ by rounding in their last bits.
+    # Pairs that rank alike differ only by rounding in the last bits.
     apart = scale > 1e-12
     reach = torch.zeros_like(scale)
     if apart.any():
@@ -211,10 +212,10 @@ def _simultaneous(value: Tensor, drawn: Tensor, level: float, rarer: int) -> Dif
 
 
 def _student(z: float, m: int) -> float:
-    """What Student's t has where a normal variable has z, for m - 1 degrees, of a scale over m.
+    """The quantile of Student's t with m - 1 degrees where a normal variable's is z, scaled to m.
 
-    By the expansion of its quantile in 1 / degrees (Abramowitz & Stegun 26.7.5): within 5 % from 4
-    degrees on at z up to 3.3; infinite where there are none.
+    Computed by the expansion in 1 / degrees (Abramowitz & Stegun 26.7.5): within 5 % from 4 degrees
+    on for z up to 3.3; infinite for 0 degrees.
     """
     if m < 2:
         return math.inf

@@ -12,14 +12,14 @@ def aupr_error(score: object, correct: object, *, weights: object = None) -> flo
 
         AUPR = sum_k (R_k - R_{k-1}) P_k,    R_0 = 0
 
-    with P_k the share of errors among those called positive at the k-th distinct score, least
-    confident first, and R_k the share of all errors called so. Larger is better, 1 a perfect
-    ranking; a constant score gives the error rate.
+    with P_k the share of errors among the predictions called positive at the k-th distinct score,
+    least confident first, and R_k the share of all errors called positive. Larger is better, 1 is a
+    perfect ranking; a constant score gives the error rate.
 
-    Convention: a sum of steps and no trapezoid, which is too kind between two points of a
-    precision-recall curve; samples with the same score are called together. It is scikit-learn's
-    `average_precision_score`. `aupr_success` has the other class positive: a different number.
-    The ODIN paper's AUPR-Out is this with out-of-distribution images in the place of errors.
+    Convention: a sum of steps, not a trapezoid, which is too optimistic between two points of a
+    precision-recall curve; samples with the same score are called together. This is scikit-learn's
+    `average_precision_score`. `aupr_success` has the other class positive: a different number. The
+    ODIN paper's AUPR-Out is this with out-of-distribution images in place of errors.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
@@ -32,8 +32,8 @@ def aupr_error(score: object, correct: object, *, weights: object = None) -> flo
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0.
 
     Source: ODIN §4 (AUPR); errata 11, 20.
 
@@ -60,13 +60,13 @@ def aupr_success(score: object, correct: object, *, weights: object = None) -> f
         AUPR = sum_k (R_k - R_{k-1}) P_k,    R_0 = 0
 
     with P_k the share of right predictions among those called positive at the k-th distinct score,
-    most confident first, and R_k the share of all right predictions called so. Larger is better, 1
-    a perfect ranking; a constant score gives the accuracy.
+    most confident first, and R_k the share of all right predictions called positive. Larger is
+    better, 1 is a perfect ranking; a constant score gives the accuracy.
 
-    Convention: a sum of steps and no trapezoid, which is too kind between two points of a
-    precision-recall curve; samples with the same score are called together. It is scikit-learn's
-    `average_precision_score`. `aupr_error` has the other class positive: a different number.
-    The ODIN paper's AUPR-In is this with out-of-distribution images in the place of errors.
+    Convention: a sum of steps, not a trapezoid, which is too optimistic between two points of a
+    precision-recall curve; samples with the same score are called together. This is scikit-learn's
+    `average_precision_score`. `aupr_error` has the other class positive: a different number. The
+    ODIN paper's AUPR-In is this with out-of-distribution images in place of errors.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
@@ -79,8 +79,8 @@ def aupr_success(score: object, correct: object, *, weights: object = None) -> f
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0.
 
     Source: ODIN §4 (AUPR); errata 11, 20.
 

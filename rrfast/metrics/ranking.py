@@ -1,4 +1,4 @@
-"""Rankings: checked scores and answers, and the counts per score that all metrics start from."""
+"""Rankings: checked scores and answers, and counts per score, from which metrics are computed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 class Ranking(NamedTuple):
-    """Weight of wrong and right predictions per distinct score, least confident first; G of them.
+    """Weights of wrong and right predictions for each of G distinct scores, least confident first.
 
-    Counts in int64, or sums of sample weights in float64: weights divided by the power of two that
-    brings the largest into [1/2, 1), which rounds nothing. No group is empty.
+    They are counts in int64, or sums of sample weights in float64. The weights are first divided by
+    the power of two that brings the largest into [1/2, 1), which is exact. No group is empty.
     """
 
     score: Tensor  #: [G] the distinct scores, ascending, in their own dtype
     errors: Tensor  #: [G] wrong predictions
     correct: Tensor  #: [G] right predictions
-    #: Of weights (sum w)^2 / sum w^2, as many equal ones as know as much (Kish); None with counts.
+    #: With weights the effective sample size (sum w)^2 / sum w^2 (Kish); None with counts.
     samples: float | None = None
 
 
@@ -31,13 +31,13 @@ def check(
 ) -> tuple[Tensor, Tensor]:
     """`score` [n] and `correct` [n] as tensors on one device.
 
-    Unless `empty` n > 0, and unless `nan` there is no NaN.
+    n = 0 is allowed with `empty`, NaN with `nan`.
 
-    The device is the score's where it counts and divides in 64 bits (CPU and CUDA), else the CPU.
+    The device is the score's if it supports 64 bits (CPU and CUDA), else the CPU.
 
     Raises:
         TypeError: `score` is not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, or NaN among the scores.
+        ValueError: Scores and answers not of one shape [n], no sample, or NaN among the scores.
     """
     s, c = _scores(score), _tensor("correct", correct)
     if c.numel() and c.dtype != torch.bool:
@@ -54,12 +54,12 @@ def check(
         raise ValueError("score and correct must hold at least one sample, got none")
     if not nan:
         _check_no_nan(s)
-    # An empty list of answers comes as float64.
+    # An empty list of answers becomes float64.
     return s, c.to(s.device, torch.bool)
 
 
 def check_score(score: object, *, empty: bool = False, nan: bool = False) -> Tensor:
-    """`check` for a score alone, where there are no answers."""
+    """`check` for a score without answers."""
     s = _scores(score)
     if len(s) == 0 and not empty:
         raise ValueError("score must hold at least one sample, got none")
@@ -69,21 +69,23 @@ def check_score(score: object, *, empty: bool = False, nan: bool = False) -> Ten
 
 
 def rank(score: object, correct: object, weights: object = None) -> Ranking:
-    """Checks as `check`, then one sort, and errors and right answers counted per distinct score.
+    """Check as `check`, sort once, and count errors and right predictions per distinct score.
 
-    Scores are compared in their own dtype: nothing is rounded into a tie or out of one. Every
-    metric that starts here also takes the result: `metric(ranking, None)` does not sort again.
+    Scores are compared in their own dtype, so that rounding makes or breaks no ties. The metrics
+    also take the result: `metric(ranking, None)` does not sort again.
 
     Args:
-        score: [n] real numbers, larger = more confident; or a `Ranking`, returned as it is.
+        score: [n] real numbers, larger = more confident; or a `Ranking`, which is returned.
         correct: [n] booleans, True where the prediction is right; None with a `Ranking`.
-        weights: [n] finite real numbers >= 0, not all 0: a sample of twice the weight counts as two
-            equal samples, one of weight 0 as none. Only their proportions matter. None counts each
-            sample once, in integers.
+        weights: [n] finite real numbers >= 0, not all 0: a sample with twice the weight counts as
+            two equal samples, one with weight 0 as none. Only their proportions matter. None counts
+            each sample once, in integers.
 
     Raises:
-        TypeError: As `check`; `weights` are not real numbers, or something comes with a `Ranking`.
-        ValueError: As `check`; `weights` of another shape, negative, infinite, NaN or all 0.
+        TypeError: As `check`; `weights` are not real numbers, or other arguments are given with a
+            `Ranking`.
+        ValueError: As `check`; `weights` have another shape, or are negative, infinite, NaN or all
+            0.
     """
     if isinstance(score, Ranking):
         if correct is not None or weights is not None:
@@ -92,13 +94,13 @@ def rank(score: object, correct: object, weights: object = None) -> Ranking:
     s, c = check(score, correct)
     w = None if weights is None else _weights(weights, len(s))
     if w is not None:
-        # On the CPU, where a sum of floats has one order and one value.
+        # On the CPU, where floats are summed in a fixed order.
         kept = w > 0
         s, c, w = s.cpu()[kept], c.cpu()[kept], w[kept]
     elif s.device.type == "cpu":
         return _counted(s, c)
     s, order = s.sort()
-    # Neighbours are compared, not subtracted: inf - inf is NaN.
+    # Compare neighbours instead of subtracting them: inf - inf is NaN.
     starts = torch.cat([s.new_ones(1, dtype=torch.bool), s[1:] != s[:-1]])
     group = starts.cumsum(0) - 1
     groups = int(group[-1]) + 1
@@ -146,9 +148,9 @@ def _counted(score: Tensor, correct: Tensor) -> Ranking:
 
 
 def sweep(ranking: Ranking, positive: str) -> tuple[Tensor, Tensor]:
-    """Positives and negatives [G] each, the scores that are called positive first coming first.
+    """Positives and negatives, [G] each; scores that are called positive first come first.
 
-    Errors are looked for from the least confident score up, right predictions from the top down.
+    Errors are detected from the least confident score up, right predictions from the top down.
     """
     if positive == "errors":
         return ranking.errors, ranking.correct
@@ -158,7 +160,7 @@ def sweep(ranking: Ranking, positive: str) -> tuple[Tensor, Tensor]:
 
 
 def fraction(name: str, value: float, *, zero: bool) -> None:
-    """Refuses a `value` outside (0, 1], or [0, 1] with `zero`; NaN is outside."""
+    """Raise a ValueError for a `value` outside (0, 1], or [0, 1] with `zero`, and for NaN."""
     if not (0 < value <= 1 or (zero and value == 0)):
         raise ValueError(f"{name} must be a fraction in {'[' if zero else '('}0, 1], got {value!r}")
 
@@ -174,15 +176,15 @@ def _weights(value: object, n: int) -> Tensor:
         raise ValueError(f"weights must be finite and >= 0, got {w.min()} to {w.max()}")
     if not bool((w > 0).any()):
         raise ValueError("weights must not all be 0: no sample would count")
-    # Sums and squares of what is left neither overflow nor vanish. In two steps, because 2^1074 is
-    # no float64.
+    # After this, sums and squares neither overflow nor underflow. In two steps, because 2^1074 is
+    # not a float64.
     exponent = math.frexp(w.max().item())[1]
     return w * 2.0 ** (-exponent // 2) * 2.0 ** (-exponent - -exponent // 2)
 
 
 def _scores(score: object) -> Tensor:
     s = _tensor("score", score)
-    # Not every device has float64 or sorts all integers: MPS has not.
+    # Not every device has float64 and sorts all integers: MPS does not.
     s = s if s.device.type in {"cpu", "cuda"} else s.cpu()
     if not (s.is_floating_point() or s.dtype in _INTEGERS):
         raise TypeError(f"score must be real numbers, larger = more confident, got {_dtype(s)}")
@@ -208,8 +210,8 @@ def _tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach()
     try:
-        # Through NumPy, which keeps a list of floats in float64, where torch would round it to
-        # float32 and make ties; a copy, because torch reads no negative strides.
+        # Through NumPy, which keeps a list of floats in float64; torch would round it to float32
+        # and make ties. Copy, because torch does not support negative strides.
         return torch.from_numpy(np.array(value, order="C"))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(

@@ -13,14 +13,15 @@ from rrfast.metrics.registry import METRICS, Metric, find
 
 
 class RankingAccumulator:
-    """Collects scores and answers batch by batch; its metrics are those of all of them at once.
+    """Collects scores and answers batch by batch, and computes metrics of all of them at once.
 
-    Ranking metrics do not average over batches, so the state is every score and every answer, on
-    the CPU: the score's own size plus one byte per sample, 5 bytes for float32 (5 MB for a
-    million), and never rounded. Batches of floating dtypes may be mixed, and of integer dtypes, and
-    are compared in the larger; the two kinds may not, for not every int64 is a float64.
+    Ranking metrics cannot be averaged over batches, so it keeps every score and every answer on the
+    CPU: the score's size plus one byte per sample, 5 bytes for float32 (5 MB per million),
+    unrounded. Batches of different floating dtypes may be mixed, and so may integer dtypes; they
+    are compared in the larger dtype. The two kinds may not be mixed, because not every int64 is a
+    float64.
 
-    Source: errata 11: the same numbers, however the data is cut up.
+    Source: errata 11: the same numbers, however the data is divided.
 
     Example:
         >>> batches = RankingAccumulator()
@@ -37,13 +38,13 @@ class RankingAccumulator:
         self._correct: list[Tensor] = []
 
     def __len__(self) -> int:
-        """Samples so far."""
+        """The number of samples so far."""
         return sum(map(len, self._score))
 
     def update(self, score: object, correct: object) -> None:
-        """Adds a batch; an empty one adds nothing.
+        """Add a batch; an empty one adds nothing.
 
-        Copies to the CPU, and so waits for the device.
+        This copies to the CPU, and so waits for the device.
 
         Args:
             score: [n] real numbers, larger = more confident.
@@ -52,7 +53,7 @@ class RankingAccumulator:
         Raises:
             TypeError: `score` is not real numbers, `correct` is not boolean, or integers come after
                 floating numbers or the reverse.
-            ValueError: Not one score per answer in one dimension, or NaN among the scores.
+            ValueError: Scores and answers not of one shape [n], or NaN among the scores.
         """
         s, c = check(score, correct, empty=True)
         if len(s) == 0:
@@ -63,7 +64,7 @@ class RankingAccumulator:
                 f"score must stay floating or stay integer over all batches, got {comes} "
                 f"after {was}"
             )
-        # Copies, because the caller may write into its batch again.
+        # Copies, because the caller may reuse its batch.
         self._score.append(torch.empty_like(s, device="cpu").copy_(s))
         self._correct.append(torch.empty_like(c, device="cpu").copy_(c))
 
@@ -74,15 +75,15 @@ class RankingAccumulator:
     def compute(
         self, metrics: str | Metric | list[str] | tuple[str, ...] | None = None
     ) -> float | dict[str, float]:
-        """Metrics of all samples so far, in any order of batches the same; one sort for them all.
+        """Metrics of all samples so far, whatever the order of batches; one sort for all.
 
         Args:
-            metrics: A name in `METRICS` or a metric, for a number; or several names, all of
-                `METRICS` by default, for a dictionary. A metric is called with a `Ranking` and
-                None, as by `bootstrap`.
+            metrics: A name in `METRICS` or a metric, which gives a number; or several names, by
+                default all of `METRICS`, which give a dictionary. A metric is called with a
+                `Ranking` and None, as by `bootstrap`.
 
         Raises:
-            ValueError: There is no sample yet, or no metric of that name.
+            ValueError: There is no sample yet, or no metric with that name.
         """
         score, correct = self._joined()
         ranking = rank(score, correct)
@@ -93,7 +94,7 @@ class RankingAccumulator:
         }
 
     def merge(self, other: RankingAccumulator) -> None:
-        """Adds the samples of another accumulator, which keeps its own.
+        """Add the samples of another accumulator, which keeps them too.
 
         Raises:
             TypeError: One has integer scores and the other floating ones.
@@ -102,11 +103,11 @@ class RankingAccumulator:
             self.update(score, correct)
 
     def gather(self, group: dist.ProcessGroup | None = None) -> RankingAccumulator:
-        """A new accumulator with the samples of all processes of `group`, the same on each of them.
+        """A new accumulator with the samples of all processes of `group`, the same on each process.
 
         Every process must call it; they may have different numbers of samples, or none. Without an
         initialised `torch.distributed` it is a copy. A `DistributedSampler` that pads repeats
-        samples, and they count twice here as there: give it `drop_last=True` or shard by hand.
+        samples, which then count twice: give it `drop_last=True` or divide the data yourself.
 
         Args:
             group: The processes, all of them by default. With NCCL the samples pass over the
@@ -115,7 +116,8 @@ class RankingAccumulator:
         whole = RankingAccumulator()
         shards = [self.state_dict()]
         if dist.is_available() and dist.is_initialized():
-            # As objects, which carry their own lengths and dtypes: an empty shard has none to pad.
+            # As objects, which have their own lengths and dtypes, so that shards may differ or be
+            # empty.
             gathered: list[dict[str, Tensor] | None] = [None] * dist.get_world_size(group)
             dist.all_gather_object(gathered, shards[0], group=group)
             shards = [shard for shard in gathered if shard is not None]
@@ -124,17 +126,17 @@ class RankingAccumulator:
         return whole
 
     def reset(self) -> None:
-        """Forgets all samples."""
+        """Remove all samples."""
         self._score.clear()
         self._correct.clear()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """`score` [n] and `correct` [n] on the CPU, to save and to load again."""
+        """`score` [n] and `correct` [n] on the CPU, for saving."""
         score, correct = self._joined()
         return {"score": score, "correct": correct}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes the samples of a `state_dict` in place of its own.
+        """Replace the samples by those of a `state_dict`.
 
         Raises:
             KeyError: `state` lacks `score` or `correct`.

@@ -27,7 +27,7 @@ METRICS: dict[str, Metric] = {
 
 
 def find(metric: str | Metric) -> Metric:
-    """The metric of that name, or `metric` itself if it is a function."""
+    """The metric with that name, or `metric` itself if it is a function."""
     if callable(metric):
         return metric
     if metric not in METRICS:

@@ -29,36 +29,36 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """A metric with its percentile interval over test sets drawn again from this one.
+    """A metric with its percentile interval over test sets resampled from this one.
 
-    Each draw takes n of the n samples with replacement. Scores are sorted once: a draw counts how
-    often each distinct score comes with a right and with a wrong answer, which is one multinomial
-    sample, and the metric starts from those counts, in integers, with its ties as always. The
+    Each draw takes n of the n samples with replacement. Scores are sorted once: a draw is one
+    multinomial sample of how often each distinct score occurs with a right and with a wrong
+    prediction, and the metric is computed from these integer counts, with the same ties. The
     interval reaches from the draw of rank floor((1 - level)/2 (draws - 1)), counted from 0, to the
-    one as far from the other end: values that occurred, without interpolation.
+    one equally far from the other end; nothing is interpolated.
 
-    It is the uncertainty of the test set alone; that of the training needs training seeds besides
-    (errata 12).
+    It covers the uncertainty of the test set only; for that of the training, train with several
+    seeds (errata 12).
 
     Args:
-        metric: A name in `METRICS`, one of the metrics of `rrfast.metrics`, or one with its options
-            given, as `functools.partial(fpr_at_tpr, tpr=0.9)`. It is called with a `Ranking` and
-            None, so one that depends on the order of the data (a convention of `aurc`) refuses.
+        metric: A name in `METRICS`, a metric of `rrfast.metrics`, or one with options, such as
+            `functools.partial(fpr_at_tpr, tpr=0.9)`. It is called with a `Ranking` and None, so a
+            metric that depends on the order of the data (some conventions of `aurc`) raises.
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        draws: Test sets to draw, at least 1. A draw costs O(n), without a sort.
+        draws: Number of test sets to draw, at least 1. A draw costs O(n), without a sort.
         level: Share of the draws inside, in (0, 1).
-        seed: Of the draws; the same on every device.
+        seed: Seed of the draws, which are the same on every device.
 
     Returns:
-        `Interval(value, low, high)`. A draw without errors, or without right predictions, leaves
-        some metrics undefined (NaN): such draws are left out of the percentiles, with a warning
-        that says how many; low and high are NaN where none is left. Where the value itself is NaN,
-        so are all draws, and there is no warning.
+        `Interval(value, low, high)`. In a draw without errors, or without right predictions, some
+        metrics are undefined (NaN): such draws are left out of the percentiles, and a warning says
+        how many; low and high are NaN if no draw is left. If the value itself is NaN, so are all
+        draws, and there is no warning.
 
     Raises:
         TypeError: `score` is not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores, an
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores, an
             unknown name, `draws` below 1 or `level` outside (0, 1).
 
     Source: errata 12.
@@ -74,7 +74,7 @@ def bootstrap(
         raise ValueError(f"draws must be at least 1, got {draws!r}")
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level!r}")
-    # On the CPU, where the generator gives the same numbers whatever the device of the score.
+    # On the CPU, so that the generator gives the same numbers for every device.
     values, errors, right = (x.cpu() for x in rank(score, correct)[:3])
     value = function(Ranking(values, errors, right), None)
     if math.isnan(value):

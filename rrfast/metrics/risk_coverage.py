@@ -27,8 +27,8 @@ def risk_coverage_curve(
 
         coverage(t) = |{i : s_i >= t}| / n,    risk(t) = errors among {i : s_i >= t} / their number
 
-    Samples with the same score are accepted together. There is no point of coverage 0, where risk
-    is 0/0. (`aurc` is the mean of the risk over all n coverages, ties averaged, and no trapezoid of
+    Samples with the same score are accepted together. There is no point at coverage 0, where risk
+    is 0/0. (`aurc` is the mean of the risk over all n coverages, ties averaged, not a trapezoid of
     these points.)
 
     Args:
@@ -43,8 +43,8 @@ def risk_coverage_curve(
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0.
 
     Source: RAT §5.1 (Geifman & El-Yaniv 2017).
 
@@ -81,35 +81,36 @@ def aurc(
 
         AURC = (1/n) sum_{i=1}^{n} risk(i/n),    risk(i/n) = errors among the i most confident / i
 
-    Smaller is better; it falls with fewer errors and with errors ranked lower. A random ranking
-    gives the error rate. Times 1000 in the papers' tables; not here.
+    Smaller is better: fewer errors and errors ranked lower both reduce it. A random ranking gives
+    the error rate. Papers print it times 1000; here it is not multiplied.
 
     Convention: the exact sum over all n coverages, no trapezoid. Samples with the same score have
-    no order, so the sum is averaged over all of them: inside a group of m ties with e errors the
-    expected number of errors grows by e/m per sample, which gives that average in closed form.
-    The result therefore never depends on the order of the data. Errors are what is counted, as
-    everywhere here (RAT §5.1). Others, to compare with older papers:
+    no order, so the sum is averaged over all their orders: inside a group of m ties with e errors
+    the expected number of errors grows by e/m per sample, which gives that average in closed form.
+    So the result never depends on the order of the data. Errors are counted, as everywhere here
+    (RAT §5.1). Other conventions, to compare with older papers:
 
     * "rat": the above.
     * "openmix": the sum with ties in the order of the data. A constant score can give anything.
-    * "fd-shifts": trapezoid over the coverages of distinct scores; below the least, its risk.
-    * "rat_released": fd-shifts' first, which RAT's released code has. Samples leave from the least
-      confident on, ties in the order of the data, and a point is taken before any has left and
-      after the first of each group of ties, not after its last. Below the last point its risk,
-      down to coverage 1/n, where the area ends: one sample has area 0.
+    * "fd-shifts": trapezoid over the coverages of distinct scores, constant below the least one.
+    * "rat_released": the older fd-shifts version in RAT's released code. Samples are removed from
+      the least confident on, ties in the order of the data, and a point is taken before the first
+      removal and after that of the first sample of each group of ties, not of its last. Below the
+      last point the risk is constant down to coverage 1/n, where the area ends: one sample has area
+      0.
     * "torch-uncertainty": trapezoid over coverages 1/n, ..., 1, divided by their width 1 - 1/n; NaN
-      for one sample. Its own order of ties is not defined; here that of the data.
+      for one sample. Its order of ties is not defined; here it is that of the data.
 
-    With weights n is the number of equal weights that know as much, (sum w)^2 / sum w^2 (Kish), and
-    weights are scaled to that sum: their proportions decide, equal weights change nothing, and a
-    weight that goes to 0 goes like the sample. m and the sums become sums of weights, and
-    sum_{i=1}^{m} 1/(a+i), which the closed form needs, becomes psi(a+m+1) - psi(a+1) with the
-    digamma function psi: the same for integers, and smooth between them.
+    With weights n is the effective sample size (sum w)^2 / sum w^2 (Kish), and weights are scaled
+    to that sum: only their proportions matter, equal weights change nothing, and a weight near 0
+    acts like leaving the sample out. m and the sums become sums of weights, and sum_{i=1}^{m}
+    1/(a+i) in the closed form becomes psi(a+m+1) - psi(a+1) with the digamma function psi: the same
+    for integers, and smooth between them.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        convention: A name of the list; `rrfast.metrics.convention` gives its sentence.
+        convention: A name of the list; `rrfast.metrics.convention` defines it in a sentence.
         weights: [n] real numbers >= 0, not all 0, as above; only their proportions matter. None
             counts each sample once. Only for "rat" and "fd-shifts".
 
@@ -118,14 +119,14 @@ def aurc(
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive, another
-            `convention`, or weights or a `Ranking` where it needs the order of the data.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0, an unknown `convention`,
+            or weights or a `Ranking` with one that needs the order of the data.
 
     Source: RAT §5.1 (Geifman & El-Yaniv 2017); errata 11.
 
     Example:
-        Risks 0, 0, 1/3 at coverages 1/3, 2/3, 1; and a constant score, which knows nothing:
+        Risks 0, 0, 1/3 at coverages 1/3, 2/3, 1; then a constant score, which says nothing:
 
         >>> round(aurc([0.9, 0.7, 0.1], [True, True, False]), 4)
         0.1111
@@ -183,8 +184,8 @@ def _in_data_order(score: Tensor, correct: Tensor, convention: str) -> float:
         score, order = score.sort(stable=True)
         wrong = ~correct[order]
         left = n - torch.arange(n, device=score.device)
-        risk = (wrong.sum() - wrong.cumsum(0) + wrong.long()) / left.double()  # of those left
-        # A point after the first sample of each group has left; the last sample never leaves.
+        risk = (wrong.sum() - wrong.cumsum(0) + wrong.long()) / left.double()  # of the rest
+        # A point after the first sample of each group is removed; the last sample is never removed.
         starts = torch.cat([score.new_ones(1, dtype=torch.bool), score[1:] != score[:-1]])
         taken = torch.cat([starts.new_ones(1), starts[:-1]])
         area = -torch.trapezoid(risk[taken], left[taken].double())
@@ -200,8 +201,8 @@ def _in_data_order(score: Tensor, correct: Tensor, convention: str) -> float:
 def _reciprocals(a: Tensor, m: Tensor) -> Tensor:
     """1/(a+1) + ... + 1/(a+m) for integers, psi(a+m+1) - psi(a+1) for reals; float64 [G].
 
-    From 16 on the difference is taken term by term of the asymptotic series, where the logarithms
-    make one log1p and lose no digits; the first term left out is 691/32760/16^12 < 1e-16.
+    From 16 on the difference of the asymptotic series is taken term by term; the logarithms become
+    one log1p and lose no digits; the first omitted term is 691/32760/16^12 < 1e-16.
     """
     low, high = a + 1, a + m + 1
     series = torch.log1p(m / low) - 0.5 * (1 / high - 1 / low)
@@ -219,16 +220,16 @@ def _reciprocals(a: Tensor, m: Tensor) -> Tensor:
 def e_aurc(
     score: object, correct: object, *, convention: str = "rat", weights: object = None
 ) -> float:
-    """Excess of `aurc` over the least that any score could have with the same right answers.
+    """Excess of `aurc` over the least value that any score could have on the same predictions.
 
         E-AURC = AURC - (1/n) sum_{i=C+1}^{n} (i - C) / i
 
-    with C right predictions of n: the sum is the AURC of a score that ranks all of them above all
-    errors. Smaller is better, 0 a perfect ranking, whatever the error rate.
+    with C right predictions of n: the sum is the AURC of a score that ranks all right predictions
+    above all errors. Smaller is better, 0 is a perfect ranking, whatever the error rate.
 
     Convention: "rat" subtracts that sum, exactly. "geifman", the published form, subtracts its
     limit for many samples, r + (1 - r) ln(1 - r) with r = (n - C)/n; a perfect ranking then gets
-    about r/(2n) and not 0. Both subtract from `aurc` with its default, ties averaged.
+    about r/(2n) instead of 0. Both subtract from `aurc` with its default, ties averaged.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
@@ -242,9 +243,8 @@ def e_aurc(
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive, or another
-            `convention`.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0, or another `convention`.
 
     Source: Geifman, Uziel & El-Yaniv 2019, §4; errata 11.
 
@@ -262,7 +262,7 @@ def e_aurc(
         accuracy = (right.double() / (right + errors)).item()
         entropy = accuracy * math.log(accuracy) if accuracy else 0.0
         return area - (1 - accuracy + entropy)
-    # Through the same sum, term by term, so that a perfect ranking gets 0 and no rounding error.
+    # By the same sum, term by term, so that a perfect ranking gets exactly 0.
     total, zero = torch.stack([errors, right]), errors.new_zeros(())
     kept = total > 0
     best = Ranking(
@@ -280,18 +280,19 @@ def augrc(score: object, correct: object, *, weights: object = None) -> float:
 
         AUGRC = integral_0^1 e(c) dc,    e(i/n) = errors among the i most confident / n
 
-    e is coverage times risk, a straight line between neighbouring coverages i/n, i = 0, ..., n, and
-    averaged over the orders of ties, straight through all of them: with E_g errors above the g-th
-    distinct score, e_g at it and m_g predictions, sum_g m_g (E_g + e_g / 2) / n^2. Smaller is
-    better. Unlike AURC, each error counts alike, at whatever coverage; and exactly
+    e is coverage times risk. It is linear between neighbouring coverages i/n, i = 0, ..., n, and,
+    averaged over the orders of ties, linear through each group of ties: with E_g errors above the
+    g-th distinct score, e_g errors and m_g predictions at it, AUGRC = sum_g m_g (E_g + e_g / 2) /
+    n^2. Smaller is better. Unlike in AURC, every error has the same weight, whatever its coverage,
+    and exactly
 
         AUGRC = r (1 - r) (1 - AUROC) + r^2 / 2
 
-    with error rate r: r^2/2 is a perfect ranking, r/2 a constant score.
+    with error rate r: r^2/2 for a perfect ranking, r/2 for a constant score.
 
-    Convention: the area. The mean of e over the n coverages i/n, as AURC is a mean, would be larger
-    by r/(2n), for every score alike. torch-uncertainty leaves out the area below coverage 1/n, and
-    divides by 1 - 1/n. Times 1000 in papers; not here.
+    Convention: the area. The mean of e over the n coverages i/n, like the mean in AURC, would be
+    larger by r/(2n) for every score. torch-uncertainty leaves out the area below coverage 1/n, and
+    divides by 1 - 1/n. Papers print it times 1000; here it is not multiplied.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
@@ -304,10 +305,10 @@ def augrc(score: object, correct: object, *, weights: object = None) -> float:
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0.
 
-    Source: Traub et al., NeurIPS 2024 (in no paper of ours); errata 11.
+    Source: Traub et al., NeurIPS 2024 (in none of the five papers); errata 11.
 
     Example:
         >>> round(augrc([0.9, 0.7, 0.1], [True, True, False]), 4)
@@ -326,13 +327,13 @@ def augrc(score: object, correct: object, *, weights: object = None) -> float:
 def risk_at_coverage(
     score: object, correct: object, coverage: float, *, weights: object = None
 ) -> float:
-    """Error rate of the predictions that are accepted when at least a share `coverage` must be.
+    """Error rate of the accepted predictions when at least a share `coverage` must be accepted.
 
         result = risk(t*),    t* = the largest score t with coverage(t) >= coverage
 
-    Smaller is better. Exact, at a threshold that can be set: predictions with the same score are
-    accepted together, so that more than `coverage` may be, and nothing is interpolated. A constant
-    score gives the error rate at every coverage.
+    Smaller is better. It is exact for a real threshold: predictions with the same score are
+    accepted together, so that the coverage may be larger than `coverage`, and nothing is
+    interpolated. A constant score gives the error rate at every coverage.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
@@ -346,9 +347,9 @@ def risk_at_coverage(
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive, or
-            `coverage` outside (0, 1].
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0, or `coverage` outside
+            (0, 1].
 
     Source: the curve of RAT §5.1 (Geifman & El-Yaniv 2017), read at one point.
 
@@ -369,11 +370,11 @@ def coverage_at_risk(
 ) -> float:
     """Largest share of predictions, the most confident ones, whose error rate is at most `risk`.
 
-        result = max {coverage(t) : risk(t) <= risk},    0 where no threshold has so small a risk
+        result = max {coverage(t) : risk(t) <= risk},    0 if no threshold has so small a risk
 
-    Larger is better. Exact, at a threshold that can be set: predictions with the same score are
-    accepted together or not at all, and nothing is interpolated. The risk may have been larger at
-    a smaller coverage.
+    Larger is better. It is exact for a real threshold: predictions with the same score are accepted
+    together or not at all, and nothing is interpolated. The risk may be larger at some smaller
+    coverage.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
@@ -387,9 +388,9 @@ def coverage_at_risk(
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive, or
-            `risk` outside [0, 1].
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0, or `risk` outside [0,
+            1].
 
     Source: the curve of RAT §5.1 (Geifman & El-Yaniv 2017), read at one point.
 

@@ -26,26 +26,25 @@ def roc_curve(
 
         TPR(t) = errors with s_i <= t / errors,    FPR(t) = right predictions with s_i <= t / right
 
-    Samples with the same score are called together. The point (0, 0), which no score is a threshold
-    of, is left out.
+    Samples with the same score are called together. The point (0, 0), which has no threshold among
+    the scores, is left out.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        positive: "errors", as above, thresholds ascending; or "correct", the two classes changing
-            places, positive where score >= threshold, thresholds descending.
+        positive: "errors", as above, with ascending thresholds; or "correct": right predictions are
+            positive where score >= threshold, with descending thresholds.
         weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
     Returns:
-        `RocCurve(fpr, tpr, threshold)`, on the device of the score (CPU with weights). A rate of a
-        class that is empty is NaN everywhere.
+        `RocCurve(fpr, tpr, threshold)`, on the device of the score (CPU with weights). The rate of
+        an empty class is NaN everywhere.
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive, or another
-            `positive`.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0, or another `positive`.
 
     Source: RAT §5.1; errata 11.
 
@@ -73,14 +72,14 @@ def auroc(
     with E wrong and C right predictions: the Mann-Whitney statistic, which is the area under the
     ROC curve with ties joined by straight lines. 0.5 is chance, 1 a perfect detector.
 
-    Convention: errors are the positive class, as in RAT §5.1. (This metric alone is the same
-    with right predictions as the positive class.) Counted in integers, divided once in float64;
-    with weights each pair counts the product of its two, in float64.
+    Convention: errors are the positive class, as in RAT §5.1. (For this metric right predictions as
+    the positive class give the same number.) It counts in integers and divides once in float64;
+    with weights each pair counts the product of its two weights, in float64.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        positive: What is detected, "errors" or "correct"; the result is the same number.
+        positive: The class to detect, "errors" or "correct"; the result is the same.
         weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
@@ -89,9 +88,8 @@ def auroc(
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive, or another
-            `positive`.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0, or another `positive`.
 
     Source: RAT §5.1; errata 11.
 
@@ -138,18 +136,18 @@ def fpr_at_tpr(
     convention: str = "rat",
     weights: object = None,
 ) -> float:
-    """Fraction of right predictions that is flagged when a fraction `tpr` of the errors is.
+    """Fraction of right predictions that are flagged if a fraction `tpr` of the errors is.
 
         flagged(t) = {i : s_i <= t}
         TPR(t) = flagged errors / errors,    FPR(t) = flagged right predictions / right predictions
         result = FPR(t*),    t* = the smallest score t with TPR(t) >= tpr
 
-    With the default this is FPR95, the share of right predictions lost to catch 95 % of the errors;
-    smaller is better, 0 a perfect detector, and a constant score gives 1.
+    With the default this is FPR95, the share of right predictions lost to catch 95 % of the errors.
+    Smaller is better, 0 is a perfect detector, and a constant score gives 1.
 
-    Convention: errors are the positive class, as in RAT §5.1; the first threshold that reaches
-    `tpr`, at a score that occurs, without interpolation. All samples with the same score are
-    flagged together. Others, to compare with older papers, are different numbers:
+    Convention: errors are the positive class, as in RAT §5.1; the threshold is the first score that
+    reaches `tpr`, without interpolation. All samples with the same score are flagged together.
+    Other conventions, to compare with older papers, give other numbers:
 
     | convention | positive | threshold |
     |---|---|---|
@@ -159,23 +157,23 @@ def fpr_at_tpr(
     | "torch-uncertainty" | errors | as "rat", since its release 0.13.0 |
     | "torch-uncertainty-0.12" | errors | TPR nearest to `tpr`, the last of those equally near |
 
-    With right predictions positive, flagged(t) = {i : s_i >= t} and the two classes change places:
-    the result is the share of errors that is accepted. "openmix" may take the threshold that flags
-    nothing. "torch-uncertainty-0.12" rounds its rates to float32, takes no threshold beyond the
-    first that catches all, and of several with one TPR below 1 that with the most false alarms. All
-    take every distinct score as a threshold; scikit-learn's `roc_curve`, which some of those codes
-    call, leaves out points on straight lines unless told not to. (DOCTOR interpolates, ODIN
-    averages, over grids of thresholds that are not given here.)
+    With right predictions positive, flagged(t) = {i : s_i >= t} and the two classes are exchanged:
+    the result is the share of errors that are accepted. "openmix" may take the threshold that flags
+    nothing. "torch-uncertainty-0.12" rounds its rates to float32 and takes no threshold beyond the
+    first that catches all; among several with the same TPR below 1 it takes the one with the most
+    false alarms. All take every distinct score as a threshold; scikit-learn's `roc_curve`, which
+    some of those codes call, drops points on straight lines by default. (DOCTOR interpolates and
+    ODIN averages over grids of thresholds; these are not implemented.)
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
         tpr: The fraction of positives to catch, in (0, 1].
         positive: The class to detect, "errors" or "correct"; None takes the convention's.
-        convention: A name of the table; `rrfast.metrics.convention` gives its sentence.
+        convention: A name of the table; `rrfast.metrics.convention` defines it in a sentence.
         weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
-            counts each sample once. Weights that are no integers round in their sums, and a TPR
-            that should be exactly `tpr` may then fall short of it.
+            counts each sample once. Sums of weights that are not integers are rounded, so that a
+            TPR that should be exactly `tpr` may fall just below it.
 
     Returns:
         FPR in [0, 1]. NaN where all predictions are right or all are wrong: a rate has no
@@ -183,9 +181,9 @@ def fpr_at_tpr(
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            `tpr` outside (0, 1], weights that are not one per score, finite, >= 0 and somewhere
-            positive, or another `positive` or `convention`.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores, `tpr`
+            outside (0, 1], weights that are not one per score, finite, >= 0 and not all 0, or
+            another `positive` or `convention`.
 
     Source: RAT §5.1; errata 11.
 
@@ -204,14 +202,14 @@ def fpr_at_tpr(
     if positive is None:
         positive = "correct" if convention in _CORRECT else "errors"
     positives, negatives = (x.cumsum(0) for x in sweep(rank(score, correct, weights), positive))
-    # The last of the sums and no sum of its own, so that the last rate is 1 with float weights too.
+    # The last partial sum, not a separate sum, so that the last rate is 1 with float weights too.
     if positives[-1] == 0 or negatives[-1] == 0:
         return float("nan")
-    # A quotient, not a product: 19 / 20 rounds to the double 0.95, 0.07 * 100 does not round to 7.
+    # A quotient, not a product: 19 / 20 rounds to the double 0.95, but 0.07 * 100 not to 7.
     caught = positives.double() / positives[-1]
     alarms = negatives.double() / negatives[-1]
     if convention == "torch-uncertainty-0.12":
-        # In float32, as it is there: rounding decides between two that are equally near.
+        # In float32 as in that code: rounding decides between two equally near ones.
         rate = positives.float() / positives[-1]
         distance = (rate[: int((rate == 1).int().argmax()) + 1] - tpr).abs()
         return float(alarms[(distance == distance.min()).nonzero()[-1]])
@@ -239,24 +237,24 @@ def detection_error(
     tpr: float = 0.95,
     weights: object = None,
 ) -> float:
-    """Least probability of taking an error for a right prediction or the reverse, both as likely.
+    """Least probability of confusing errors and right predictions, both being equally likely.
 
         P_e = min_t (1 - TPR(t)) / 2 + FPR(t) / 2
 
-    Smaller is better, 0 a perfect detector, 1/2 chance. The minimum is the same whichever class is
-    positive.
+    Smaller is better, 0 is a perfect detector, 1/2 is chance. The minimum is the same whichever
+    class is positive.
 
-    Convention: "rat" (the default here; RAT reports none) is the minimum over all thresholds, as
-    ODIN's successors and its released code count it. The ODIN paper's own text differs: it takes
-    the threshold of 95 % TPR, with in-distribution images positive. That is "odin": right
-    predictions positive, the first threshold, from the most confident score down, with TPR >=
-    `tpr`, and the TPR that is reached there. It is never below the minimum.
+    Convention: "rat" (the default; RAT does not report it) is the minimum over all thresholds, as
+    in ODIN's released code and its successors. The text of the ODIN paper differs: it takes the
+    threshold of 95 % TPR, with in-distribution images positive. That is "odin": right predictions
+    positive, the first threshold, from the most confident score down, with TPR >= `tpr`, and the
+    TPR reached there. It is never below the minimum.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
         correct: [n] booleans, True where the prediction is right.
-        convention: "rat" or "odin"; `rrfast.metrics.convention` gives its sentence.
-        tpr: The fraction of right predictions to accept in "odin", in (0, 1]; "rat" needs none.
+        convention: "rat" or "odin"; `rrfast.metrics.convention` defines it in a sentence.
+        tpr: The fraction of right predictions to accept in "odin", in (0, 1]; "rat" ignores it.
         weights: [n] real numbers >= 0, not all 0; twice the weight is the sample twice. None
             counts each sample once.
 
@@ -266,14 +264,15 @@ def detection_error(
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive, `tpr`
-            outside (0, 1], or another `convention`.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0, `tpr` outside (0, 1], or
+            another `convention`.
 
     Source: ODIN §4.3; errata 11, 30.
 
     Example:
-        At the threshold 0.5 one right prediction of four is lost; at 0.8 half of the errors too.
+        At the threshold 0.5 one right prediction of four is lost; "odin" accepts half of the
+        errors.
 
         >>> score = [0.9, 0.8, 0.7, 0.4, 0.5, 0.3]
         >>> detection_error(score, [True, True, True, True, False, False])

@@ -17,8 +17,8 @@ from rrfast.metrics.ranking import check, check_score, fraction, rank
 def accuracy(score: object, correct: object, *, weights: object = None) -> float:
     """Fraction of predictions that are right.
 
-    The score does not enter; it is an argument, and checked, so that a table can call every metric
-    in the same way.
+    The score does not matter; it is an argument, and checked, so that all metrics are called in the
+    same way.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
@@ -31,8 +31,8 @@ def accuracy(score: object, correct: object, *, weights: object = None) -> float
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0.
 
     Source: RAT §5.1.
 
@@ -46,14 +46,14 @@ def accuracy(score: object, correct: object, *, weights: object = None) -> float
 
 @conventions({"rat": "mean of the score; correct does not enter"})
 def mean_confidence(score: object, correct: object, *, weights: object = None) -> float:
-    """Mean of the score: of the maximal softmax probability, ACET's mean maximal confidence.
+    """Mean of the score; for the maximal softmax probability, ACET's mean maximal confidence.
 
         MMC = (1/n) sum_i s_i,    s_i = max_k softmax(f(x_i))_k
 
-    On noise and other inputs of no class smaller is better: 1/K is the least of K classes. It is
-    the one metric here that looks at values and not at ranks, and the unit is the score's; the
-    answers do not enter, and are an argument, and checked, so that a table can call every metric
-    in the same way.
+    On noise and other out-of-distribution inputs smaller is better: 1/K is the least value for K
+    classes. It is the only metric here that uses values instead of ranks; its unit is the score's.
+    The answers do not matter; they are an argument, and checked, so that all metrics are called in
+    the same way.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
@@ -67,8 +67,8 @@ def mean_confidence(score: object, correct: object, *, weights: object = None) -
 
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, none at all, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and somewhere positive.
+        ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
+            weights that are not one per score, finite, >= 0 and not all 0.
 
     Source: ACET §5, Table 1 (MMC).
 
@@ -82,15 +82,15 @@ def mean_confidence(score: object, correct: object, *, weights: object = None) -
 
 
 def acceptance_threshold(score: object, correct: object, keep_correct: float = 0.99) -> float:
-    """The highest threshold that at least a share `keep_correct` of the right predictions reach.
+    """The highest threshold that at least a share `keep_correct` of right predictions reach.
 
         tau = max {t : #{i right : s_i >= t} >= keep_correct C},    C right predictions
 
-    Exact, at a score that occurs: tau is the m-th largest score of the right predictions, m the
-    smallest integer with m / C >= keep_correct. Nothing is rounded: 99.5 % is another threshold
-    than 99 %. It belongs on images that nothing is reported of.
+    It is exact: tau is the m-th largest score of the right predictions, m the smallest integer with
+    m / C >= keep_correct. Nothing is rounded: 99.5 % gives another threshold than 99 %. Choose it
+    on images whose results are not reported.
 
-    `rrfast.selective.error_threshold` rejects a share of the errors.
+    `rrfast.selective.error_threshold` rejects a share of the errors instead.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values. NaN reaches no
@@ -99,15 +99,15 @@ def acceptance_threshold(score: object, correct: object, keep_correct: float = 0
         keep_correct: In (0, 1].
 
     Returns:
-        The threshold, for score >= threshold. NaN, which nothing reaches, where no prediction is
-        right, or so many of their scores are NaN that none reaches `keep_correct`.
+        The threshold, for score >= threshold. NaN, which no score reaches, if no prediction is
+        right, or if so many of their scores are NaN that no threshold keeps `keep_correct`.
 
     Raises:
         TypeError: `score` is not real numbers, or `correct` is not boolean.
-        ValueError: Not one score per answer in one dimension, or `keep_correct` is outside (0, 1].
+        ValueError: Scores and answers not of one shape [n], or `keep_correct` is outside (0, 1].
 
-    Source: Stutz et al. (2020), §5; the distal article, §4; errata 21. Released code rounds
-    1 - keep_correct to two digits.
+    Source: Stutz et al. (2020), §5; the distal article, §4; errata 21. The released code rounds 1 -
+    keep_correct to two digits.
 
     Example:
         >>> score, correct = [0.1, 0.3, 0.6, 0.8, 0.9], [True, False, True, True, True]
@@ -122,18 +122,17 @@ def acceptance_threshold(score: object, correct: object, keep_correct: float = 0
     places = torch.arange(1, len(right) + 1, dtype=torch.float64, device=s.device)
     # A quotient, not a product: 99 / 100 rounds to the double 0.99.
     m = int((places / len(right) >= keep_correct).int().argmax())
-    # NaN last, and it is the answer where there are so many.
+    # NaN last: it is the result if there are too many.
     return float((-right).sort().values[m].neg())
 
 
 def false_acceptance(score: object, threshold: float) -> float:
-    """Share of samples that should all be rejected and are not: the FPR at a given threshold.
+    """Share of samples that are accepted but should all be rejected: the FPR at a threshold.
 
         FPR(tau) = #{i : s_i >= tau} / n
 
-    With the `acceptance_threshold` of a share of the right predictions, on other samples, this is
-    the FPR at 99 % TPR of adversarial or distal examples. All of them are in the denominator.
-    Smaller is better.
+    With `acceptance_threshold`, chosen on other samples, this is the FPR at 99 % TPR of adversarial
+    or distal examples. All of them are in the denominator. Smaller is better.
 
     Args:
         score: [n] real numbers, larger = more confident. NaN is not accepted, and counts.
@@ -143,7 +142,7 @@ def false_acceptance(score: object, threshold: float) -> float:
         The rate, in [0, 1]; NaN for no samples.
 
     Raises:
-        TypeError: `score` is not real numbers, or `threshold` is no number.
+        TypeError: `score` is not real numbers, or `threshold` is not a number.
         ValueError: `score` has not one dimension.
 
     Source: Stutz et al. (2020), §5; the distal article, §4.
@@ -165,37 +164,37 @@ def thresholded_error(
     *,
     attacked: Sequence[tuple[object, object]] = (),
 ) -> float:
-    """Share of errors among the samples that are accepted, or may be after an attack.
+    """Share of errors among the samples that are accepted, before or after an attack.
 
         RTE(tau) = sum_i max_a [wrong_ia and c_ia >= tau] / sum_i max_a [c_ia >= tau]
 
-    with a over the sample as it is and every attack on it: a sample counts once, as an error if any
-    accepted version of it is one. Without `attacked` this is the confidence-thresholded test error,
-    1 less the accuracy among the accepted; without a threshold the robust test error; with neither
-    the test error. Smaller is better.
+    where a runs over the clean sample and every attack on it: a sample counts once, as an error if
+    any accepted version of it is an error. Without `attacked` this is the confidence-thresholded
+    test error, 1 minus the accuracy among the accepted; without a threshold it is the robust test
+    error; with neither the test error. Smaller is better.
 
-    The denominator grows with the attacks too: what is only accepted after an attack is in it, as
-    in released code.
+    The denominator also contains samples that are only accepted after an attack, as in the released
+    code.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values. NaN is accepted
             at no threshold, not even -inf.
         correct: [n] booleans, True where the prediction is right.
         threshold: tau, from `acceptance_threshold` on other samples. With NaN nothing is accepted.
-        attacked: For each attack, (score, correct) of its results on the same samples, in order.
+        attacked: For each attack the (score, correct) of its results on the same samples, in order.
 
     Returns:
         The rate, in [0, 1]; NaN where nothing is accepted.
 
     Raises:
-        TypeError: Scores are not real numbers, answers not boolean, or `threshold` is no number.
-        ValueError: Not one score per answer in one dimension, or an attack of other samples.
+        TypeError: Scores are not real numbers, answers not boolean, or `threshold` is not a number.
+        ValueError: Scores and answers not of one shape [n], or an attack of other samples.
 
     Source: Stutz et al. (2020), §5 and App. C; errata 21.
 
     Example:
-        The second error is rejected; the attack makes of the first sample an error, and of the last
-        one that is accepted.
+        The second error is rejected; the attack turns the first sample into an error, and makes the
+        last one, an error, accepted.
 
         >>> score, correct = [0.9, 0.8, 0.6, 0.5], [True, False, True, False]
         >>> after = [0.9, 0.8, 0.6, 0.7], [False, False, True, False]
@@ -220,7 +219,7 @@ def thresholded_error(
 
 
 def _accepted(score: object, correct: object, threshold: float) -> tuple[Tensor, Tensor]:
-    """[n] bool: which are accepted, and which of those are wrong."""
+    """[n] bool: which samples are accepted, and which of those are wrong."""
     s, c = check(score, correct, empty=True, nan=True)
     accepted = s.double() >= threshold
     return accepted, accepted & ~c

@@ -1,8 +1,8 @@
 """Training objectives, one file each.
 
-Contract: `objective.backward(model, x, y, epoch=epoch)` adds the gradient and returns the loss;
-`objective(model, x, y, epoch=epoch)` is the loss with its graph. `Objective` says all of it.
-`OBJECTIVES` names them; a new one is a file and a line here.
+Interface: `objective.backward(model, x, y, epoch=epoch)` adds the gradient and returns the loss;
+`objective(model, x, y, epoch=epoch)` is the loss with its graph; see `Objective`. `OBJECTIVES` has
+them by name; a new one is a file and a line here.
 
     >>> sorted(OBJECTIVES)
     ['acet', 'at', 'ccat', 'ceda', 'ewat', 'gairat', 'mail', 'mixup', 'openmix', 'pgd_at', 'rat',

@@ -22,11 +22,11 @@ class ACET(CEDA):
 
         L = loss(f(x), y) + weight 1/B sum_j max_{|u - z_j| <= eps} log max_k p_k(u)
 
-    with |.| the L-infinity norm; without the maximum it is `CEDA`, whose docstring says what the
-    released code divides by and adds. The maximum is that of PGD on the confidence, in eval mode:
-    of all iterates, the random starts and z itself the one that is most confident.
+    with |.| the L-infinity norm; without the maximum it is `CEDA`, whose docstring describes the
+    factors and penalty of the released code. The maximum is found by PGD on the confidence in eval
+    mode: the most confident of all iterates, the random starts and z itself.
 
-    Cost: one forward and one backward of twice the batch, and of the noise alone 1 + `restarts`
+    Cost: one forward and one backward of twice the batch; and, for the noise only, 1 + `restarts`
     (`steps` + 1) forwards and `restarts` `steps` backwards without gradients of the weights.
 
     Source: Hein, Andriushchenko & Bitterwolf (2019), Eq. 3 and appendix F; errata 19.
@@ -34,14 +34,15 @@ class ACET(CEDA):
     Attributes:
         noise, weight, criterion: See `CEDA`.
         eps: Radius of the ball around the noise, in units of `scale`, >= 0.
-        steps: Of PGD, >= 1.
-        step_size: In units of eps, > 0; the paper's 0.0075 at eps 0.3.
-        start: In `rrfast.attacks.STARTS`.
+        steps: Number of PGD steps, >= 1.
+        step_size: Length of a step in units of eps, > 0; the default is the paper's 0.0075 at eps
+            0.3.
+        start: A name in `rrfast.attacks.STARTS`.
         bounds: The box for u, see `rrfast.ops.channel_bounds`; None for none. The noise must lie in
             it, see `rrfast.engine.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for the noise's own.
-        restarts: The most confident point of so many attacks, each from a start of its own: 1 with
-            "input". The paper has "potentially a few", its released code one.
+        restarts: Number of attacks, each from its own start, whose most confident point counts; 1
+            with "input". The paper has "potentially a few", its released code one.
 
     Example:
         >>> import torch

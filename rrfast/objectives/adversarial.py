@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Adversarial(Objective, ABC):
-    """What is trained on x^, the last iterate of PGD on the cross-entropy of x.
+    """Base of objectives that train on x^, the last iterate of PGD on the cross-entropy of x.
 
-    PGD climbs `rrfast.attacks.loss.ce`, whose gradient points where that of the cross-entropy does.
-    It runs in eval mode, as GAIRAT, MAIL and TRADES run it, whose BatchNorm then sees x^ alone;
-    WMMR's released code attacks in train mode. A function of yours is attacked with the modules
-    that `rrfast.engine.modules_inside.modules_of` finds in it in eval mode.
+    PGD maximises `rrfast.attacks.loss.ce`, whose gradient has the direction of the cross-entropy's.
+    It runs in eval mode, as in GAIRAT, MAIL and TRADES, so that BatchNorm in training mode sees
+    only x^; WMMR's released code attacks in training mode. If the model is a function, the modules
+    that `rrfast.engine.modules_inside.modules_of` finds in it are in eval mode.
 
     Attributes:
         eps: Radius of the L-infinity ball, in units of `scale`, >= 0.
-        steps: Of PGD, >= 1.
-        step_size: In units of eps, > 0.
-        start: In `rrfast.attacks.STARTS`. "uniform" as Madry et al. and GAIRAT; MAIL and WMMR begin
-            at "gaussian", within 0.001 of x.
+        steps: Number of PGD steps, >= 1.
+        step_size: Length of a step in units of eps, > 0.
+        start: A name in `rrfast.attacks.STARTS`. "uniform" as in Madry et al. and GAIRAT; MAIL and
+            WMMR start at "gaussian", noise of deviation 0.001.
         bounds: The box for x^, see `rrfast.ops.channel_bounds`; None for none. x must lie in it,
-            see `rrfast.engine.box.within`; for normalised inputs give the box in their units.
+            see `rrfast.engine.box.within`; for normalised inputs give the box in normalised units.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own. With inputs
             normalised by `std`, 1 / std makes eps a pixel step.
     """
@@ -72,18 +72,20 @@ class AdversarialTraining(Adversarial):
 
         L = loss(f(x^), y)
 
-    with x^ of `Adversarial`. x itself is not trained on: `at` in `OBJECTIVES`, the ablation of RAT,
-    has the loss of x beside that of x', which is found in train mode and from x itself.
+    with x^ of `Adversarial`. x itself is not trained on. In contrast `at` in `OBJECTIVES`, the
+    ablation of RAT, has the loss of x and that of x', which is found in training mode, starting
+    from x.
 
-    Cost: `steps` + 1 forwards and backwards; the gradient of the weights is in the last alone.
+    Cost: `steps` + 1 forwards and backwards; only the last backward computes gradients of the
+    weights.
 
     Source: Madry et al. (2018), "Towards Deep Learning Models Resistant to Adversarial Attacks",
     Eq. 2.1; IRAT Eq. 2 and 3, section 4.1.
 
     Attributes:
-        eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
-        criterion: The loss of logits and labels, a scalar; the attack is on the cross-entropy
-            whatever it is. Default: `cross_entropy`, the mean over the batch.
+        eps, steps, step_size, start, bounds, scale: See `Adversarial`.
+        criterion: The loss of logits and labels, a scalar; the attack always uses the
+            cross-entropy. Default: `cross_entropy`, the mean over the batch.
 
     Example:
         >>> import torch

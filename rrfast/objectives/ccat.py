@@ -1,4 +1,4 @@
-"""CCAT: confidence that falls with the distance of an adversarial example from its image."""
+"""CCAT: confidence that decreases with the distance of an adversarial example from its image."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ class CCAT(Objective):
         t_i = (1 - g_i) onehot(y_i) + g_i / K,    g_i = 1 - (1 - min(1, |d_i| / eps))^rho
 
     with |.| the L-infinity norm in units of `scale` and p = softmax(f). d = 0 in the first part of
-    the batch, so that t is the label there; in the last floor(fraction B + 1/2) samples d is what
-    PGD finds in the ball of eps that gives the best class beside the label its largest probability,
-    in eval mode. So the two parts count by their shares. The released code gives each part the
-    weight of the other, which is the same at one half. One batch goes through the model: BatchNorm
-    sees both parts. Each process of a distributed training divides a batch of its own. A class with
-    t_k = 0 is left out of CE: a logit of -inf there costs nothing, and anywhere else the loss is
-    infinite.
+    the batch, so that t is the label there. In the last floor(fraction B + 1/2) samples PGD in eval
+    mode chooses d in the ball of eps so that the best class other than the label has the largest
+    probability. The two parts have weights in proportion to their sizes. (The released code
+    exchanges the two weights, which is the same at one half.) Both parts go through the model as
+    one batch, so BatchNorm sees both. Each process of a distributed training divides its own batch.
+    A class with t_k = 0 is left out of CE: its logit may be -inf; for any other class -inf makes
+    the loss infinite.
 
-    Cost: 1 forward and 1 backward of the batch, and `steps` + 1 forwards and `steps` backwards of
-    its adversarial part without gradients of the weights.
+    Cost: 1 forward and 1 backward of the batch, and `steps` + 1 forwards and `steps` backwards,
+    without gradients of the weights, of its adversarial part.
 
     Source: Stutz, Hein & Schiele (2020), "Confidence-Calibrated Adversarial Training: Generalizing
     to Unseen Attacks", Eq. 4 to 7, Alg. 1 and 2, App. B; the article on distal adversarial examples
     takes its models from there.
 
     Attributes:
-        eps: Radius of the ball, in units of `scale`, > 0. Released: 0.03.
+        eps: Radius of the ball, in units of `scale`, > 0; 0.03 as in the released code.
         rho: How fast t becomes uniform, > 0: 10 in the paper, 12 in the released examples.
-        fraction: Of the batch that is adversarial, in (0, 1].
-        steps: Of PGD, >= 1; 40 for CIFAR-10 as released.
-        step_size: In units of eps, > 0; the released 0.005 at eps 0.03.
-        momentum: Of PGD, in [0, 1).
-        backtracking: Of PGD, > 1; None for none.
-        starts: In `rrfast.attacks.STARTS`, one of them drawn for each batch. Released: a uniform
-            point with a uniform norm, a Gaussian one, or the image; "gaussian" here is within 0.001
-            of it.
+        fraction: Adversarial fraction of the batch, in (0, 1].
+        steps: Number of PGD steps, >= 1; 40 for CIFAR-10 as in the released code.
+        step_size: Length of a step in units of eps, > 0; the released 0.005 at eps 0.03.
+        momentum: Momentum of PGD, in [0, 1).
+        backtracking: Backtracking of PGD, > 1; None for none.
+        starts: Names in `rrfast.attacks.STARTS`; one is drawn for each batch. The released code has
+            a uniform point with a uniform norm, a Gaussian one, or the image; "gaussian" here has
+            deviation 0.001.
         bounds: The box, see `rrfast.ops.channel_bounds`; None for none. x must lie in it, see
             `rrfast.engine.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own.
@@ -85,7 +85,7 @@ class CCAT(Objective):
             raise ValueError(f"fraction must be at most 1, got {self.fraction!r}")
         several = isinstance(self.starts, Sequence) and not isinstance(self.starts, str)
         if not several or not self.starts:
-            raise ValueError(f"starts must be one name or more in a list, got {self.starts!r}")
+            raise ValueError(f"starts must be a list of at least one name, got {self.starts!r}")
         attacks = [
             PGD(
                 eps=self.eps,
@@ -115,7 +115,7 @@ class CCAT(Objective):
         log_p = logits.to(accumulate_dtype(logits.dtype)).log_softmax(dim=1)
         uniform = (1 - (1 - self._share(x, moved.detach())) ** self.rho).to(log_p.dtype)
         of_label = log_p.gather(1, y[:, None]).squeeze(1)
-        # What has no share of the target is left out before it is multiplied: 0 times infinity.
+        # Leave out classes with target 0 before multiplying: 0 times infinity is NaN.
         of_all = torch.where(uniform[:, None] > 0, log_p, 0.0).mean(dim=1)
         of_label = torch.where(uniform < 1, of_label, 0.0)
         return -((1 - uniform) * of_label + uniform * of_all).mean()

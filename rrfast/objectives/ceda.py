@@ -23,11 +23,11 @@ class CEDA(Objective):
 
         L = loss(f(x), y) + weight 1/B sum_j log max_k p_k(z_j)
 
-    with as many noise images z as x has samples and p = softmax(f). The logarithm is taken
-    (errata 19). x and z go through the model as one batch, as released: BatchNorm sees both. The
-    released code divides both sums by the number of all images, which is half of this at weight 1,
-    and adds 5e-4 sum w^2: SGD takes its steps with half its learning rate and a weight decay of
-    2e-3. The paper draws ceil(weight B) noise images; here there are always B.
+    with as many noise images z as x has samples and p = softmax(f). The loss on noise is the
+    logarithm (errata 19). x and z go through the model as one batch, as in the released code, so
+    BatchNorm sees both. That code divides both sums by the number of all images, which gives half
+    of this loss at weight 1, and adds 5e-4 sum w^2: this is SGD with half the learning rate and a
+    weight decay of 2e-3. The paper draws ceil(weight B) noise images; here there are always B.
 
     Cost: 1 forward and 1 backward of twice the batch.
 
@@ -36,9 +36,9 @@ class CEDA(Objective):
     errata 19.
 
     Attributes:
-        noise: Called with x [B, ...], gives as many noise images of its shape, dtype and device,
-            such as `rrfast.data.SmoothedNoise(images)`.
-        weight: lambda, of the noise, >= 0; 1 in the paper.
+        noise: A function of x [B, ...] that returns as many noise images of the same shape, dtype
+            and device, such as `rrfast.data.SmoothedNoise(images)`.
+        weight: lambda, the weight of the noise, >= 0; 1 in the paper.
         criterion: The loss of logits and labels on x, a scalar. Default: `cross_entropy`, the mean
             over the batch.
 
@@ -56,7 +56,7 @@ class CEDA(Objective):
     def __post_init__(self) -> None:
         if not callable(self.noise):
             raise TypeError(
-                "noise must be called with a batch and give as many noise images, such as "
+                "noise must be a function of a batch that gives as many noise images, such as "
                 f"rrfast.data.SmoothedNoise(images), got {type(self.noise).__name__}"
             )
         check_number("weight", self.weight, zero=True)
@@ -74,6 +74,6 @@ class CEDA(Objective):
         return loss_of(self.criterion, clean, y) + self.weight * confidence.mean()
 
     def _near(self, model: Model, noise: Tensor) -> Tensor:
-        """What stands for the noise [B, ...]."""
+        """The images [B, ...] to use in place of the noise."""
         del model
         return noise

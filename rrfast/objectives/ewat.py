@@ -18,21 +18,21 @@ class EWAT(Reweighted):
 
         w_i = v_i / mean_j v_j,    v_i = offset + H_i,    H = -sum_k p_k log p_k
 
-    with p = softmax(f(x^)). The paper says that the weight is proportional to the entropy, and no
-    code is released: `offset` 0 and the mean of 1, which leaves the learning rate its meaning, are
+    with p = softmax(f(x^)). In the paper the weight is proportional to the entropy, and no code is
+    released: `offset` 0 and the mean of 1, which preserves the meaning of the learning rate, are
     our choice. The mean is over the batch of a call; each process of a distributed training has its
-    own. Where `offset` and the entropy of every sample are 0, so are the weights.
+    own. If `offset` and the entropy of every sample are 0, so are the weights.
 
     Cost: `steps` + 1 forwards and backwards.
 
     Source: Kim et al. (2021), "Entropy Weighted Adversarial Training"; IRAT 2.2.
 
     Attributes:
-        eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
+        eps, steps, step_size, start, bounds, scale: See `Adversarial`.
         warmup, epochs: See `Reweighted`.
-        offset: Added to the entropy, in nats, >= 0; 1 leaves no sample out.
+        offset: Added to the entropy, in nats, >= 0; with 1 no weight is 0.
         normalize: Whether weights are scaled to a mean of 1; False: w = v.
-        detach: Whether weights are constants of the step; False: the gradient flows through them.
+        detach: Whether weights are constants; False: the gradient flows through them.
 
     Example:
         >>> import torch
@@ -51,7 +51,7 @@ class EWAT(Reweighted):
         check_number("offset", self.offset, zero=True)
 
     def weights(self, logits: Tensor, y: Tensor, iterates: Sequence[Tensor]) -> Tensor:
-        """The weights [B]; see `Reweighted`. PGD's iterates are not looked at."""
+        """The weights [B]; see `Reweighted`. PGD's iterates are not used."""
         del iterates
         if self.detach:
             *_, entropy = ops.probability_margin(logits.detach(), y)

@@ -20,22 +20,22 @@ class GAIRAT(Reweighted):
 
         w_i = v_i / mean_j v_j,    v_i = (1 + tanh(shift + 5 (1 - 2 kappa_i / steps))) / 2
 
-    kappa is the number of PGD's iterates, each before its step, that the model still has right: 0
-    for a sample that is wrong from the beginning, `steps` for one that no step but perhaps the last
-    moves across the boundary. v is computed as sigmoid(2 (...)), which does not round to 0. The
-    mean is over the batch of a call; each process of a distributed training has its own.
+    kappa is the number of PGD's iterates, each taken before its step, on which the model is still
+    right: 0 for a sample that is wrong from the beginning, `steps` for one that no step, or only
+    the last, moves across the boundary. v is computed as sigmoid(2 (...)), which does not round to
+    0. The mean is over the batch of a call; each process of a distributed training has its own.
 
-    Cost: `steps` + 1 forwards and backwards. kappa is counted on the device, once for all iterates,
-    whose logits are kept: steps * B * K numbers.
+    Cost: `steps` + 1 forwards and backwards. kappa is counted on the device, from the logits of all
+    iterates, which are kept: steps * B * K numbers.
 
     Source: Zhang et al. (2021), "Geometry-aware Instance-reweighted Adversarial Training", Eq. 6;
     IRAT 2.2.
 
     Attributes:
-        eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
-        warmup, epochs: See `Reweighted`. Released: 60 of 120.
-        shift: lambda of the paper, a finite number; -1 as released. Larger: the weights differ
-            less.
+        eps, steps, step_size, start, bounds, scale: See `Adversarial`.
+        warmup, epochs: See `Reweighted`. The released code has 60 of 120.
+        shift: lambda of the paper, a finite number; -1 as in the released code. With a larger one
+            the weights differ less.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)

@@ -25,27 +25,27 @@ def worst(
     each: Callable[[Tensor], object] | None = None,
     name: str = "x",
 ) -> Tensor:
-    """What the attack finds, as a constant of the step.
+    """The point that the attack finds, as a constant for the gradient.
 
-    The model is attacked as it is used, in eval mode and with its parameters frozen, and is left as
-    it was. A random start is drawn on the device of x, from a generator that is seeded with a
-    number from torch's default generator on the CPU: `torch.manual_seed` decides it, on one kind of
-    device. Processes of a distributed training that are seeded alike have a number each.
+    The model is attacked in eval mode, as it will be used, with frozen parameters; its state is
+    restored. A random start is drawn on the device of x, from a generator seeded by torch's default
+    generator on the CPU: `torch.manual_seed` decides it, for one kind of device. Processes of a
+    distributed training with the same seed get different starts.
 
     Args:
-        attack: What is run.
+        attack: The attack.
         model: Maps [B, ...] to logits [B, K].
-        x: [B, ...], within the bounds of the attack, as `rrfast.engine.box.within` has it.
-        y: Labels [B]; None for an attack without.
-        each: As of `rrfast.attacks.PGD.run`.
-        name: What a sentence calls x.
+        x: [B, ...], within the bounds of the attack (`rrfast.engine.box.within`).
+        y: Labels [B]; None for an attack without labels.
+        each: As for `rrfast.attacks.PGD.run`.
+        name: What an error message calls x.
 
     Returns:
         [B, ...], detached.
 
     Raises:
-        ValueError: `x` lies outside the bounds; a label is no class of the model. On a GPU both are
-            seen in the first call with the model.
+        ValueError: `x` lies outside the bounds; a label is not a class of the model. On a GPU only
+            the first call with a model checks this.
     """
     generator = None
     if attack.start != "input":

@@ -18,10 +18,10 @@ class MAIL(MarginWeighted):
         w_i = factor sigmoid(gamma (m_i - beta))
 
     with m of `MarginWeighted`, or m~ with `tau`: "Ours + MAIL" of IRAT. So a worse margin never has
-    a smaller weight. In the printed symbols (errata 15): Eq. 16, sigmoid(-gamma (m~ + beta)), is
-    this for a margin of the other sign, p_y - max p_k; Alg. 1, sigmoid(gamma (m~ + beta)), is this
-    with beta = -0.5, the bias of the released code, whose slope is gamma. `printed=True` is Eq. 16
-    with its own signs.
+    a smaller weight. In the printed symbols (errata 15): Eq. 16, sigmoid(-gamma (m~ + beta)),
+    equals this for a margin of the opposite sign, p_y - max p_k; Alg. 1, sigmoid(gamma (m~ +
+    beta)), equals this with beta = -0.5, the bias of the released code, whose slope is gamma.
+    `printed=True` is Eq. 16 with its printed signs.
 
     Cost: `steps` + 1 forwards and backwards.
 
@@ -29,11 +29,11 @@ class MAIL(MarginWeighted):
     Training"; IRAT Eq. 16, Alg. 1, section 4.1; errata 15.
 
     Attributes:
-        eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
+        eps, steps, step_size, start, bounds, scale: See `Adversarial`.
         warmup, epochs: See `Reweighted`.
         tau, similarity, factor, printed, detach: See `MarginWeighted`.
-        gamma: > 0, 10 in the paper.
-        beta: Margin at which the sigmoid is one half, >= 0; 0.5 in the paper.
+        gamma: Steepness of the sigmoid, > 0; 10 in the paper.
+        beta: The margin at which the sigmoid is one half, >= 0; 0.5 in the paper.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)
@@ -51,7 +51,7 @@ class MAIL(MarginWeighted):
         check_number("beta", self.beta, zero=True)
 
     def of_margin(self, margin: Tensor) -> Tensor:
-        """sigmoid(gamma (m - beta)), printed sigmoid(-gamma (m + beta)); see `MarginWeighted`."""
+        """sigmoid(gamma (m - beta)); with `printed` sigmoid(-gamma (m + beta))."""
         if self.printed:
             return torch.sigmoid(-self.gamma * (margin + self.beta))
         return torch.sigmoid(self.gamma * (margin - self.beta))

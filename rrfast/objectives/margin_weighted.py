@@ -20,27 +20,28 @@ class MarginWeighted(Reweighted):
         m  = max_{k != y} p_k - p_y                     in [-1, 1]: larger = worse (errata 14)
         m~ = m (tau - o) c,    o = max_{k != y} p_k / (1 - p_y),    c = cos(p, p without p_y)
 
-    of p = softmax(f(x^)); see `rrfast.ops.probability_margin`. With `tau` the weights are made of
-    m~ in place of m, as printed: of a right sample, whose m is below 0, a larger (tau - o) c makes
-    the weight smaller, of a wrong one larger (errata 16). So they never fall as m~ grows, but they
-    may as m does: where p_y nears 1, c and m~ near 0.
+    of p = softmax(f(x^)); see `rrfast.ops.probability_margin`. With `tau` the weights are computed
+    from m~ in place of m, as printed: a larger (tau - o) c makes the weight of a right sample,
+    whose m is below 0, smaller, and that of a wrong sample larger (errata 16). So the weights never
+    decrease as m~ grows, but they may decrease as m grows: when p_y approaches 1, c and m~ approach
+    0.
 
     Source: IRAT Eq. 4, 10, 11, 13 and 14.
 
     Attributes:
-        eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
+        eps, steps, step_size, start, bounds, scale: See `Adversarial`.
         warmup, epochs: See `Reweighted`.
-        tau: Of margin reweighting, an integer >= 2; None: the margin as it is. The paper takes 2,
-            and 3 for a ResNet-18 on CIFAR-100.
+        tau: Parameter of margin reweighting, an integer >= 2; None: no reweighting. The paper takes
+            2, and 3 for a ResNet-18 on CIFAR-100.
         similarity: Whether c is in m~; False: the ablation of Tables 4 and 7.
-        factor: What all weights are multiplied with, > 0: the M of Alg. 1, 3 there and in MAIL's
-            released code. It is not the M of Eq. 12, a mask (errata 18).
-        printed: Whether weights have the signs of Eq. 15 and 16 as they are printed, by which they
-            nowhere grow with m or m~, and so a wrong sample weighs less than a right one; of two
-            right samples with one margin the one nearer to many classes weighs more, as the paper
-            wants and as the default does not give (errata 15, 16).
-        detach: Whether weights are constants of the step. False: the gradient flows through them,
-            as in WMMR's released code.
+        factor: A factor of all weights, > 0: the M of Alg. 1, 3 there and in MAIL's released code.
+            It is not the M of Eq. 12, a mask (errata 18).
+        printed: Whether weights have the signs of Eq. 15 and 16 as printed. They then never grow
+            with m or m~, so that a wrong sample weighs less than a right one. But of two right
+            samples with the same margin the one nearer to many classes weighs more, which the paper
+            wants and the default does not give (errata 15, 16).
+        detach: Whether weights are constants. False: the gradient flows through them, as in WMMR's
+            released code.
     """
 
     tau: int | None = None
@@ -82,12 +83,12 @@ class MarginWeighted(Reweighted):
 
     @abstractmethod
     def of_margin(self, margin: Tensor) -> Tensor:
-        """The weight, less `factor`, that a margin [B] has: [B], nowhere falling.
+        """The weight [B] of a margin [B], without `factor`; never decreasing in the margin.
 
-        With `printed` nowhere rising.
+        With `printed` never increasing.
         """
 
     def weights(self, logits: Tensor, y: Tensor, iterates: Sequence[Tensor]) -> Tensor:
-        """The weights [B]; see `Reweighted`. PGD's iterates are not looked at."""
+        """The weights [B]; see `Reweighted`. PGD's iterates are not used."""
         del iterates
         return self.factor * self.of_margin(self.margin(logits, y))

@@ -1,4 +1,4 @@
-"""Mixing of each sample with another one of the batch, and of their losses."""
+"""Mixing of each sample with another sample of the batch, and of their losses."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def neighbours(x: Tensor) -> Tensor:
-    """Samples 0 and 1 exchanged, 2 and 3, and so on; the last of an odd number stays.
+    """Exchange samples 0 and 1, 2 and 3, and so on; the last of an odd number stays.
 
-    A batch of a shuffled data set is in random order, so these are random pairs. Unlike those of a
-    random permutation they stay together where a batch is cut into parts of even size: two
-    processes with half a batch each do what one does with the whole.
+    A batch of a shuffled data set is in random order, so these are random pairs. Unlike the pairs
+    of a random permutation, they stay together if the batch is divided into parts of even size: two
+    processes with half a batch each compute the same as one process with the whole.
 
     Example:
         >>> neighbours(torch.arange(5))
@@ -32,37 +32,37 @@ def neighbours(x: Tensor) -> Tensor:
 
 def beta_share(alpha: float) -> float:
     """One draw of Beta(alpha, alpha), from torch's default generator on the CPU."""
-    # The device is named, because torch.set_default_device would move the draw to another one.
+    # Name the device, because torch.set_default_device would move the draw to another one.
     both = torch.tensor(float(alpha), device="cpu")
     return float(torch.distributions.Beta(both, both).sample())
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """A batch whose every image is `share` its own and the rest its neighbour's.
+    """A batch in which each sample is mixed with its neighbour.
 
     Attributes:
         x: [B, ...], share * x_i + (1 - share) * x_j.
-        share: In [0, 1], the same for the whole batch.
+        share: Weight of the sample itself, in [0, 1], the same for the whole batch.
     """
 
     x: Tensor
     share: float
 
     def loss(self, criterion: Criterion, logits: Tensor, y: Tensor) -> Tensor:
-        """Of both labels: a share of the sample's own, and the rest of its neighbour's."""
+        """The mixed loss: `share` of the sample's own label, the rest of its neighbour's."""
         own, other = (loss_of(criterion, logits, labels) for labels in (y, neighbours(y)))
         return self.share * own + (1 - self.share) * other
 
 
 @dataclass(frozen=True)
 class Mixing:
-    """How samples are mixed, and until when.
+    """How samples are mixed, and until which epoch.
 
     Attributes:
-        alpha: The share is drawn from Beta(alpha, alpha), > 0, once for the batch.
-        off_epochs: In this many last epochs nothing is mixed, >= 0.
-        epochs: Of the whole training; needed for off_epochs.
+        alpha: The share is drawn from Beta(alpha, alpha), alpha > 0, once per batch.
+        off_epochs: Number of last epochs without mixing, >= 0.
+        epochs: Epochs of the whole training; needed for off_epochs.
     """
 
     alpha: float
@@ -86,10 +86,10 @@ class Mixing:
             )
 
     def on(self, epoch: int | None) -> bool:
-        """Whether samples are mixed in `epoch`, from 0.
+        """Whether samples are mixed in `epoch`, counted from 0.
 
         Raises:
-            ValueError: There are last epochs without mixing, and `epoch` is None or no epoch.
+            ValueError: `off_epochs` is set, and `epoch` is None or not an epoch.
         """
         if not self.off_epochs or self.epochs is None:
             return True
@@ -101,6 +101,6 @@ class Mixing:
         return epoch < self.epochs - self.off_epochs
 
     def mix(self, x: Tensor) -> Mixed:
-        """Every sample of `x` with its neighbour. Draws one share."""
+        """Mix every sample of `x` with its neighbour; this draws one share."""
         share = beta_share(self.alpha)
         return Mixed(torch.lerp(neighbours(x), x, share), share)

@@ -23,18 +23,19 @@ class Mixup(Objective):
         L = l loss(f(x~), y_i) + (1 - l) loss(f(x~), y_j),    x~ = l x_i + (1 - l) x_j
 
     with one l ~ Beta(alpha, alpha) per batch. Sample j is the neighbour of i in the batch, which
-    must be in random order, as a shuffling loader gives it; see
-    `rrfast.objectives.mixing.neighbours`. The last sample of an odd batch stays as it is.
+    must be in random order, as from a shuffling loader; see `rrfast.objectives.mixing.neighbours`.
+    The last sample of an odd batch is not mixed.
 
     Cost: 1 forward, 1 backward.
 
     Source: Zhang et al. (2018), "mixup: Beyond Empirical Risk Minimization"; RAT B.2.
 
     Attributes:
-        alpha: > 0. RAT's paper takes 1 for CIFAR and 0.2 for ImageNet.
-        mixup_off_epochs: In this many last epochs training is standard, 10 in the released recipe
-            of RAT. Needs `epochs`, and `epoch=` in every call.
-        epochs: Of the whole training.
+        alpha: Parameter of the Beta distribution, > 0. RAT's paper takes 1 for CIFAR and 0.2 for
+            ImageNet.
+        mixup_off_epochs: Number of last epochs without mixing, 10 in the released recipe of RAT.
+            Needs `epochs`, and `epoch=` in every call.
+        epochs: Epochs of the whole training.
         criterion: The loss of logits and labels, a scalar. Default: `cross_entropy`, the mean over
             the batch.
 

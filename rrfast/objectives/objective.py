@@ -1,4 +1,4 @@
-"""The contract of a training objective, and how its backward is run."""
+"""The interface of a training objective, and how its backward runs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from rrfast.engine.in_place import output_of
 if TYPE_CHECKING:
     from rrfast.engine import Model
 
-#: A loss of logits [B, K] and labels [B] that is a mean over the batch, such as `cross_entropy`.
-#: `torch.nn.CrossEntropyLoss` brings label smoothing and class weights.
+#: A loss of logits [B, K] and labels [B], a mean over the batch, such as `cross_entropy`.
+#: `torch.nn.CrossEntropyLoss` has label smoothing and class weights.
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 class Scaler(Protocol):
-    """What `torch.amp.GradScaler` has and an objective's backward needs."""
+    """The part of `torch.amp.GradScaler` that an objective's backward needs."""
 
     def scale(self, outputs: Tensor) -> Tensor:
         """The loss times the scale."""
 
 
-#: How to run a backward: None, a scaler, or what is called with each loss.
+#: How to run a backward: None, a scaler, or a function that is called with each loss.
 Backward = Scaler | Callable[[Tensor], object] | None
-#: Makes the context in which a backward reduces nothing, as `DistributedDataParallel.no_sync`.
+#: Makes a context in which backwards do not reduce gradients: `DistributedDataParallel.no_sync`.
 NoSync = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
@@ -45,19 +45,19 @@ class Objective(ABC):
             loss = objective.backward(model, x, y, epoch=epoch)
             optimizer.step()
 
-    The model stays in the mode it is in: the passes of a training step are training passes.
-    What an objective draws at random is decided by torch's default generator on the CPU. With
-    `torch.manual_seed` the same on all processes of a distributed training, they draw together the
-    shares of mixing and the outliers that one process would draw for the joint batch. The
-    starts of attacks, and noise, are each process's own, and others than one process would draw.
+    The objective does not change the model's mode: put it into training mode. Torch's default
+    generator on the CPU decides all random numbers. If all processes of a distributed training have
+    the same `torch.manual_seed`, they draw together the same shares of mixing and outliers as one
+    process would for the joint batch. Starts of attacks, and noise, differ between processes, and
+    from those that one process would draw.
     """
 
-    #: Logits that the model must have beyond the classes of the data.
+    #: Number of logits that the model must have beyond the classes of the data.
     extra_classes: int = 0
 
     @abstractmethod
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
-        """The objective as a scalar to call backward on, for loops that want to do so themselves.
+        """The objective as a scalar, for loops that call backward themselves.
 
         Args:
             model: As for `backward`.
@@ -86,36 +86,36 @@ class Objective(ABC):
 
         Args:
             model: Maps [B, ...] to logits [B, K], or to an object with `.logits`.
-            x: Inputs [B, ...], floating point; not modified, and its `.grad` not touched. If it
-                requires a gradient, so does all that the model is run on, as checkpointing with
-                use_reentrant=True asks. It must have no graph: what gave it would not be trained.
-            y: Labels [B] int64, from 0 to K - 1. One that is to be left out needs a criterion that
-                says so: `torch.nn.CrossEntropyLoss(ignore_index=-100)`.
-            epoch: Of the training, from 0; for objectives that change on the way.
+            x: Inputs [B, ...], floating point; neither they nor their `.grad` are changed. If x
+                requires a gradient, so do all inputs of the model, as checkpointing with
+                use_reentrant=True needs. It must not have a graph, because the layers before it
+                would not be trained.
+            y: Labels [B] int64, from 0 to K - 1. To leave out a label, use
+                `torch.nn.CrossEntropyLoss(ignore_index=-100)` as the criterion.
+            epoch: The epoch, counted from 0; for objectives that change during the training.
             backward: How to run a backward. None: `loss.backward()`. A `torch.amp.GradScaler`:
                 `scaler.scale(loss).backward()`. A callable such as `fabric.backward`: called with
                 each loss.
-            no_sync: Makes the context of the passes before the last, in which gradients are not
-                reduced among processes; default the model's own `no_sync`, which a
-                `DistributedDataParallel` model has.
+            no_sync: Makes the context of all passes but the last, in which processes do not reduce
+                gradients; default: the model's `no_sync`, which `DistributedDataParallel` has.
 
         Returns:
             The loss, a detached scalar.
 
         Raises:
-            TypeError, ValueError: `x` or `y` has another type or shape than said here, or `x` a
-                graph; gradients are off, as under `torch.no_grad()`; the criterion gives no scalar;
-                `x` lies outside the box of an objective with `bounds`; a label is no class of the
-                model. On a GPU the last two are seen in the first call with the model.
+            TypeError, ValueError: `x` or `y` has a wrong type or shape, or `x` has a graph;
+                gradients are off, as under `torch.no_grad()`; the criterion does not return a
+                scalar; `x` lies outside the box of an objective with `bounds`; a label is not a
+                class of the model. On a GPU only the first call with a model checks the last two.
         """
-        del no_sync  # one pass: it is the last
+        del no_sync  # the only pass is the last
         run = run_backward(backward)
         loss = self(model, x, y, epoch=epoch)
         run(loss)
         return loss.detach()
 
     def _logits(self, model: Model, x: Tensor, y: Tensor, *, again: bool = False) -> Tensor:
-        """As `model_logits`; every label has its class in a row of them."""
+        """As `model_logits`, and check that every label is a class."""
         logits = model_logits(model, x, again=again)
         if may_read("labels", model, y):
             ignored = ignored_label(getattr(self, "criterion", None))
@@ -125,14 +125,14 @@ class Objective(ABC):
 
 
 def check_pair(x: Tensor, y: Tensor, *, sparse: bool = False) -> tuple[Tensor, Tensor]:
-    """The batch as constants of the step: a copy of `x`, and neither an inference tensor.
+    """Check the batch, and return a copy of `x` and `y`, which are not inference tensors.
 
     A model may change the copy. It requires a gradient if `x` does.
 
     Args:
         x: [B, ...].
         y: [B].
-        sparse: Whether `x` may be.
+        sparse: Whether `x` may be sparse.
 
     Raises:
         TypeError, ValueError: `x` is not [B, ...] floating point with B > 0, or has a graph, or `y`
@@ -143,7 +143,7 @@ def check_pair(x: Tensor, y: Tensor, *, sparse: bool = False) -> tuple[Tensor, T
         check_dense("x", x)
     if x.grad_fn is not None:
         raise ValueError(
-            "x must have no graph, because what gave it would get no gradient, got one from "
+            "x must have no graph, as layers before it would get no gradient, got one from "
             f"{x.grad_fn.name()}; give the whole model and its input, or x.detach() if nothing "
             "before x is to be trained"
         )
@@ -154,7 +154,8 @@ def check_pair(x: Tensor, y: Tensor, *, sparse: bool = False) -> tuple[Tensor, T
     if x.shape[0] == 0:
         raise ValueError("x must hold at least one sample, got an empty batch")
     with torch.inference_mode(False):
-        # Autograd cannot save an inference tensor; a copy made outside inference mode it can.
+        # Autograd cannot save an inference tensor, but it can save a copy made outside inference
+        # mode.
         own = x.detach().clone().requires_grad_(x.requires_grad)
         return own, y.clone() if y.is_inference() else y
 
@@ -163,9 +164,9 @@ def model_logits(model: Model, x: Tensor, *, again: bool = False) -> Tensor:
     """The model's logits [B, K], with their graph.
 
     Args:
-        model: Maps x to them.
+        model: Maps x to logits.
         x: [B, ...].
-        again: Whether x is needed once more, so that the model must leave it as it is.
+        again: Whether x is needed again, so that the model must not change it.
     """
     logits = output_logits(output_of(model, x, keep=True) if again else model(x))
     check_logits("the model's logits", logits)
@@ -184,7 +185,7 @@ def loss_of(criterion: Criterion, logits: Tensor, y: Tensor) -> Tensor:
 
 
 def check_gradients_on() -> None:
-    """Raise a ValueError where no gradient can be taken."""
+    """Raise a ValueError if gradients are off."""
     if not torch.is_grad_enabled():
         raise ValueError(
             "an objective's gradient must be taken where gradients are on, and not under "
@@ -193,18 +194,18 @@ def check_gradients_on() -> None:
 
 
 def ignored_label(criterion: object) -> int | None:
-    """The label that a criterion says it leaves out; None for none."""
+    """The label that a criterion leaves out (`ignore_index`); None for none."""
     if isinstance(criterion, functools.partial):
         return criterion.keywords.get("ignore_index", ignored_label(criterion.func))
     return getattr(criterion, "ignore_index", None)
 
 
 def run_backward(backward: Backward) -> Callable[[Tensor], object]:
-    """`backward` as something to call with a loss.
+    """Turn `backward` into a function of a loss.
 
     Raises:
-        TypeError: It is none.
-        ValueError: Gradients are off. When called: the loss has none.
+        TypeError: It has another type.
+        ValueError: Gradients are off; or, when called, the loss has no gradient.
     """
     check_gradients_on()
     run = _runner(backward)

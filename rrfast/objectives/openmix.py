@@ -24,9 +24,9 @@ class OpenMix(Objective):
         L = loss(f(x), y) + weight (l loss(f(x~), y) + (1 - l) loss(f(x~), K)),
         x~ = l x + (1 - l) o
 
-    with outliers o, one l ~ Beta(alpha, alpha) per batch, and a model of K + 1 logits. Class K,
-    the last, is for outliers alone; drop its logit at test time:
-    `rrfast.models.FirstClasses(model, K)`. x and x~ go through the model as one batch, as released.
+    with outliers o, one l ~ Beta(alpha, alpha) per batch, and a model with K + 1 logits. Class K,
+    the last, is only for outliers; drop its logit at test time: `rrfast.models.FirstClasses(model,
+    K)`. x and x~ go through the model as one batch, as in the released code.
 
     Cost: 1 forward and 1 backward of twice the batch.
 
@@ -34,14 +34,14 @@ class OpenMix(Objective):
     Detection", Eq. 4 to 6.
 
     Attributes:
-        outliers: Called with x [B, ...], gives as many outliers of its shape, dtype and device,
-            such as `rrfast.data.random_images(...)`.
-        alpha: > 0, 10 in the paper.
-        weight: Of the mixed part, >= 0.
-        criterion: The loss of logits [B, K + 1] and labels, a scalar; class weights are K + 1 then,
-            and the last must not be 0: the mean over outliers alone is divided by it, so that any
-            other value cancels (`weight` is what says how much they count). Default:
-            `cross_entropy`, the mean over the batch.
+        outliers: A function of x [B, ...] that returns as many outliers of the same shape, dtype
+            and device, such as `rrfast.data.random_images(...)`.
+        alpha: Parameter of the Beta distribution, > 0; 10 in the paper.
+        weight: Weight of the mixed term, >= 0.
+        criterion: The loss of logits [B, K + 1] and labels, a scalar. Class weights are then K + 1
+            numbers, and the last must not be 0: the mean over outliers is divided by it, so that
+            any other value cancels (use `weight` to weigh the outliers). Default: `cross_entropy`,
+            the mean over the batch.
 
     Example:
         >>> model = torch.nn.Linear(4, 3 + 1)
@@ -60,7 +60,7 @@ class OpenMix(Objective):
     def __post_init__(self) -> None:
         if not callable(self.outliers):
             raise TypeError(
-                "outliers must be called with a batch and give as many outliers, such as "
+                "outliers must be a function of a batch that gives as many outliers, such as "
                 f"rrfast.data.random_images(...), got {type(self.outliers).__name__}"
             )
         check_number("alpha", self.alpha)

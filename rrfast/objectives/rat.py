@@ -35,60 +35,60 @@ if TYPE_CHECKING:
 
 
 class _Clean(NamedTuple):
-    """What the pass over the batch as it is, or mixed, gives."""
+    """The result of the pass over the clean or mixed batch."""
 
     loss: Tensor  #: scalar
-    logits: Tensor  #: [B, K], of the batch as it is: they say which samples are right
+    logits: Tensor  #: [B, K], of the clean batch: they decide which samples are right
 
 
 @dataclass(frozen=True, eq=False)
 class RAT(Objective):
-    """Radius Aware Training, with FGSM or PGD inside.
+    """Radius Aware Training, by FGSM or PGD.
 
         L = loss(f(x), y) + loss(f(x'), y),    x' = x + s_b * eps * sign(grad_x loss(f(x), y))
 
     `mode="rat"`: s = +1 where the model is right and -1 where it is wrong. `"at"`: s = +1
-    (adversarial training, here an ablation with the first term: that of Madry et al. has x' alone,
+    (adversarial training, here an ablation with the first term; that of Madry et al. has only x',
     see `rrfast.objectives.AdversarialTraining`). `"reverse_at"`: s = -1. One line in a training
     loop:
 
         loss = rrfast.RAT(eps=1e-3).backward(model, x, y)
 
-    The model stays in the mode it is in: the passes of a training step are training passes.
+    The objective does not change the model's mode: put it into training mode.
 
     With `steps` > 1 x' is found by PGD: steps of `step_size` * eps from x, each along the sign of
-    the gradient where it is and with the same s_b, and back into the box of eps around x after
-    each.
+    the gradient at the current point with the same s_b, and each followed by a projection onto the
+    ball of eps around x.
 
-    With `mixup` the first term is that of Mixup (`rrfast.objectives.Mixup`), and so is the gradient
-    that the first step follows, taken with respect to the images as they are; one more forward, of
-    the batch as it is, says which samples are right; the second term is that of x' and its own
-    label (errata 13). This is how the paper's models are trained (B.2).
+    With `mixup` the first term is that of Mixup (`rrfast.objectives.Mixup`), and the first step
+    follows the gradient of this term with respect to the clean images. One more forward, of the
+    clean batch, decides which samples are right. The second term is the loss of x' with its own
+    label (errata 13). The paper's models are trained in this way (B.2).
 
     Source: RAT Eq. 9 to 12, B.2; errata 13.
 
     Attributes:
-        eps: Length of the step, in units of `scale`, >= 0. The paper's 1e-3 is for inputs in
-            [0, 1].
+        eps: Length of the step in units of `scale`, >= 0. The paper's 1e-3 is for inputs in [0, 1].
         mode: "rat", "at" or "reverse_at".
-        steps: Gradients that x' follows: 1 is FGSM, more are PGD.
-        step_size: Of PGD's steps, in units of eps, > 0; 1/4 as released. There is no random start.
-        mixup: The alpha of Mixup, > 0, or None for none. The paper takes 1 for CIFAR and 0.2 for
+        steps: Number of gradient steps to x': 1 is FGSM, more are PGD.
+        step_size: Length of PGD's steps in units of eps, > 0; 1/4 as in the released code. There is
+            no random start.
+        mixup: The alpha of Mixup, > 0; None for no Mixup. The paper takes 1 for CIFAR and 0.2 for
             ImageNet.
-        mixup_off_epochs: In this many last epochs nothing is mixed, 10 in the released recipe.
-            Needs `epochs`, and `epoch=` in every call.
-        epochs: Of the whole training.
+        mixup_off_epochs: Number of last epochs without mixing, 10 in the released recipe. Needs
+            `epochs`, and `epoch=` in every call.
+        epochs: Epochs of the whole training.
         criterion: The loss of logits and labels, a scalar. Default: `cross_entropy`, the mean over
             the batch.
-        bounds: The box for x', see `rrfast.ops.channel_bounds`; None for none, as released. x must
-            lie in it, see `rrfast.engine.box.within`.
+        bounds: The box for x', see `rrfast.ops.channel_bounds`; None for none, as in the released
+            code. x must lie in it, see `rrfast.engine.box.within`.
         scale: The unit of eps, see `rrfast.ops.channel_scale`; None for x's own. With inputs
             normalised by `std`, 1 / std makes eps a pixel step.
-        batch_norm: "both": every pass updates the running statistics of BatchNorm, as released.
-            "clean": only that of the first term does; the others normalise by their own batch and
-            leave no trace, nor does what checkpointing computes again in `backward`. A
-            normalisation of your own that is no torch BatchNorm is not seen, nor is a module that
-            `rrfast.engine.modules_inside.modules_of` does not find in a function of yours.
+        batch_norm: "both": every pass updates the running statistics of BatchNorm, as in the
+            released code. "clean": only the pass of the first term does; the others normalise by
+            their own batch and do not change the statistics, nor does recomputation by
+            checkpointing in `backward`. This covers only torch's BatchNorm classes, and in a
+            function only the modules that `rrfast.engine.modules_inside.modules_of` finds.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)
@@ -139,36 +139,34 @@ class RAT(Objective):
     ) -> Tensor:
         """Add the gradient of the objective to the parameters' `.grad`, and return its value.
 
-        The first backward gives the gradient of the parameters and that of the input together, so
-        that a step is 2 forwards and 2 backwards. With a `DistributedDataParallel` model gradients
-        are reduced once, in the second; with static_graph=True, whose first step must be reduced,
-        or wrapped in something else that has no `no_sync`, twice, to the same result.
+        The first backward computes the gradients of the parameters and of the input together, so
+        that a step takes 2 forwards and 2 backwards. With `DistributedDataParallel` gradients are
+        reduced once, in the second backward. With static_graph=True, which must reduce its first
+        backward, or with a wrapper without `no_sync`, they are reduced twice, with the same result.
 
         Args:
             model: Maps [B, ...] to logits [B, K], or to an object with `.logits`.
-            x: Inputs [B, ...], floating point, without a graph; not modified, and its `.grad` not
-                touched.
+            x: Inputs [B, ...], floating point, without a graph; neither they nor their `.grad` are
+                changed.
             y: Labels [B] int64.
-            epoch: Of the training, from 0; needed with `mixup_off_epochs`.
+            epoch: The epoch, counted from 0; needed with `mixup_off_epochs`.
             backward: How to run a backward. None: `loss.backward()`. A `torch.amp.GradScaler`:
                 `scaler.scale(loss).backward()`. A callable such as `fabric.backward`: called with
                 each loss.
-            no_sync: Makes the context of the passes before the last, in which gradients are not
-                reduced among processes; default the model's own `no_sync`, which a
-                `DistributedDataParallel` model has.
+            no_sync: Makes the context of all passes but the last, in which processes do not reduce
+                gradients; default: the model's `no_sync`, which `DistributedDataParallel` has.
 
         Returns:
             The loss, a detached scalar.
 
         Raises:
             TypeError, ValueError: As `Objective.backward`; the model changes `x` in place; or an
-                optimizer in the backward, a hook after a gradient is accumulated, takes a step
-                between the two.
+                optimizer in a hook of the backward takes a step between the two backwards.
 
-        Cost: 2 forwards, 2 backwards; `steps` + 1 of each with PGD, whose backwards between give no
-            gradient of the parameters; with `mixup` one forward more. The first graph is freed
-            before the second is built: the peak of memory is that of a standard step, the input's
-            gradient and x' (1.02 of it with resnet20; benchmarks/step_memory.py).
+        Cost: 2 forwards, 2 backwards; with PGD `steps` + 1 of each, where only the first and last
+            backward compute gradients of the parameters; with `mixup` one more forward. The first
+            graph is freed before the second is built: peak memory is that of a standard step plus
+            the input's gradient and x' (1.02 times with resnet20; benchmarks/step_memory.py).
 
         Example:
             >>> model, x, y = torch.nn.Linear(4, 3), torch.rand(8, 4), torch.randint(3, (8,))
@@ -185,7 +183,7 @@ class RAT(Objective):
         with no_sync():
             clean, logits = self._clean(model, x, y, epoch)
             wanted = wanted or _reentrant(clean)
-            with self._statistics(model):  # what is recomputed leaves no trace
+            with self._statistics(model):  # recomputation must not change them
                 run(clean)
             if x.grad is None:
                 raise ValueError(
@@ -205,16 +203,16 @@ class RAT(Objective):
         return clean.detach() + adversarial.detach()
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
-        """The objective as a scalar to call backward on, for loops that want to do so themselves.
+        """The objective as a scalar, for loops that call backward themselves.
 
         Cost: 2 forwards and, with the caller's backward, 3 backwards: the input gradient is needed
-        before the loss exists, so the clean pass is differentiated twice, and both graphs are alive
-        at once: twice the memory. `backward` has one backward and one live graph less.
+            before the loss exists, so the clean pass is differentiated twice. Both graphs are alive
+            at once, which takes twice the memory. `backward` needs one backward and one graph less.
 
-        Use `backward` where the graph of the first term cannot be differentiated twice: with a
-        model of `torch.compile`, which gives up what it saved (donated buffers), with checkpointing
-        where use_reentrant=True, and with `DistributedDataParallel(static_graph=True)`. With
-        batch_norm="clean" what is recomputed in your backward updates the statistics.
+        Use `backward` if the graph of the first term cannot be differentiated twice: with a model
+        of `torch.compile`, which frees saved tensors (donated buffers), with checkpointing by
+        use_reentrant=True, and with `DistributedDataParallel(static_graph=True)`. With
+        batch_norm="clean" recomputation in your own backward updates the statistics.
 
         Args:
             model: As for `backward`.
@@ -226,7 +224,7 @@ class RAT(Objective):
             The loss, a scalar with a graph.
 
         Raises:
-            TypeError, ValueError: As for `backward`; or the model is one of those.
+            TypeError, ValueError: As for `backward`; or the model is one of these.
 
         Example:
             >>> model, x, y = torch.nn.Linear(4, 3), torch.rand(8, 4), torch.randint(3, (8,))
@@ -253,16 +251,16 @@ class RAT(Objective):
             return clean + self._adversarial(model, moved, y)
 
     def _leaf(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, bool]:
-        """The batch, and whether the caller's `x` requires a gradient.
+        """The checked batch, and whether the caller's `x` requires a gradient.
 
-        `x` is a leaf of its own: its gradient lands there, not with the caller.
+        `x` is a new leaf: it gets the gradient, not the caller's tensor.
         """
         x, y = check_pair(x, y)
         wanted = x.requires_grad
         return within(x, self.bounds, self.scale, model).requires_grad_(True), y, wanted
 
     def _clean(self, model: Model, x: Tensor, y: Tensor, epoch: int | None) -> _Clean:
-        """The first term, and the logits of the batch as it is."""
+        """The first term, and the logits of the clean batch."""
         if self._mixing is None or not self._mixing.on(epoch):
             logits = self._logits(model, x, y, again=True)
             return _Clean(loss_of(self.criterion, logits, y), _own(logits))
@@ -285,13 +283,13 @@ class RAT(Objective):
             probe = torch.clamp(moved, least, most).requires_grad_()
             with self._statistics(model):
                 loss = loss_of(self.criterion, model_logits(model, probe, again=True), y)
-                # Of the sum: the mean's gradients would leave float16's range at its lower end.
+                # The gradient of the sum: the mean's would underflow in float16.
                 grad = input_gradient(loss * len(probe), probe)
             moved, _ = ops.rat_perturb(probe.detach(), grad, logits, y, *settings)
         return torch.clamp(moved, least, most)
 
     def _reach(self, x: Tensor) -> Tensor | float:
-        """How far x' may be from x: eps, in units of `scale`."""
+        """The largest distance of x' from x: eps, in units of `scale`."""
         scale = ops.channel_scale(self.scale, x)
         if scale is None:
             return self.eps
@@ -303,19 +301,19 @@ class RAT(Objective):
         return loss_of(self.criterion, model_logits(model, moved), y)
 
     def _statistics(self, model: Model) -> contextlib.AbstractContextManager[Any]:
-        """The context of all but the forward of the first term."""
+        """The context of all passes but the forward of the first term."""
         return _untracked(model) if self.batch_norm == "clean" else contextlib.nullcontext()
 
 
 def _own(logits: Tensor) -> Tensor:
-    """In memory of their own: a captured model writes its next output there."""
+    """A copy, because a captured model overwrites its output in the next call."""
     return logits.detach().clone()
 
 
 def _uncached() -> Changes:
-    """Autocast keeps no weights: those of a pass without grad have no graph in older torch.
+    """Stop autocast from caching weights: in older torch those cached under no_grad have no graph.
 
-    Passes after it would give them no gradient (https://github.com/pytorch/pytorch/pull/165068).
+    Later passes would give them no gradient (https://github.com/pytorch/pytorch/pull/165068).
     """
     changes = Changes(map(torch.set_autocast_cache_enabled, [torch.is_autocast_cache_enabled()]))
     torch.set_autocast_cache_enabled(False)
@@ -323,9 +321,10 @@ def _uncached() -> Changes:
 
 
 def _untracked(model: Model) -> Changes:
-    """BatchNorm in training mode normalises by the batch and leaves its statistics alone.
+    """Let BatchNorm in training mode normalise by the batch without changing its statistics.
 
-    What it writes goes elsewhere: to it all is as ever, so that checkpointing recomputes the same.
+    Its statistics are replaced by copies that it updates as usual, so that checkpointing recomputes
+    the same.
     """
     scripted: list[tuple[Any, str, Tensor]] = []
     changes = Changes(starmap(torch._C.ScriptModule.setattr, scripted))
@@ -336,7 +335,7 @@ def _untracked(model: Model) -> Changes:
             for name, statistic in list(module.named_buffers(recurse=False)):
                 if name not in ("running_mean", "running_var", "num_batches_tracked"):
                     continue
-                # A mean is written and never read; a count may be divided by.
+                # A mean is only written; a count may be a divisor.
                 empty = torch.empty_like if statistic.is_floating_point() else torch.zeros_like
                 if isinstance(module, torch.jit.ScriptModule):
                     scripted.append((module._c, name, statistic))
@@ -347,7 +346,7 @@ def _untracked(model: Model) -> Changes:
 
 
 def _is_batch_norm(module: nn.Module) -> bool:
-    """Torch's own, or what it was before it was scripted or traced."""
+    """Whether it is torch's BatchNorm, also after scripting or tracing."""
     if isinstance(module, torch.jit.ScriptModule):
         kind = getattr(nn, str(getattr(module, "original_name", "")), None)
         return isinstance(kind, type) and issubclass(kind, _BatchNorm)
@@ -355,9 +354,9 @@ def _is_batch_norm(module: nn.Module) -> bool:
 
 
 def _reentrant(loss: Tensor) -> bool:
-    """Whether a block is checkpointed with use_reentrant=True: it asks for a gradient at its input.
+    """Whether a block is checkpointed with use_reentrant=True, which needs a gradient at its input.
 
-    Without one, it gives none to its weights either.
+    Without it, the weights get no gradient either.
     """
     todo, seen = [loss.grad_fn], {loss.grad_fn}
     while todo:
@@ -373,7 +372,7 @@ def _reentrant(loss: Tensor) -> bool:
 
 
 def _check_not_static(model: Model) -> None:
-    """Raise where the two graphs of the objective may not be differentiated at once."""
+    """Raise if the model does not allow two graphs to be differentiated at once."""
     for owner in modules_of(model):
         for module in owner.modules():
             if isinstance(module, nn.parallel.DistributedDataParallel) and module.static_graph:
@@ -385,7 +384,7 @@ def _check_not_static(model: Model) -> None:
 
 
 def _stepping(model: Model) -> list[tuple[nn.Parameter, int]]:
-    """The parameters that a hook in the backward may change, and how often they were."""
+    """The parameters that a hook in the backward may change, and their version counters."""
     return [
         (parameter, parameter._version)
         for owner in modules_of(model)

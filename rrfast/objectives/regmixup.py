@@ -24,8 +24,8 @@ class RegMixup(Objective):
 
         L = loss(f(x), y) + weight (l loss(f(x~), y_i) + (1 - l) loss(f(x~), y_j))
 
-    with x~ and l as in `rrfast.objectives.Mixup`. x and x~ go through the model as one batch, as
-    released: BatchNorm sees both. The released code takes one mean over both, which is half of
+    with x~ and l as in `rrfast.objectives.Mixup`. x and x~ go through the model as one batch, as in
+    the released code, so BatchNorm sees both. That code takes one mean over both, which is half of
     this at weight 1.
 
     Cost: 1 forward and 1 backward of twice the batch.
@@ -33,8 +33,9 @@ class RegMixup(Objective):
     Source: Pinto et al. (2022), "RegMixup", Eq. 4.
 
     Attributes:
-        alpha: > 0; the paper takes 20 for CIFAR-10 and 10 for CIFAR-100, shares near one half.
-        weight: Of the mixed part, >= 0.
+        alpha: Parameter of the Beta distribution, > 0; the paper takes 20 for CIFAR-10 and 10 for
+            CIFAR-100, which gives shares near one half.
+        weight: Weight of the mixed term, >= 0.
         criterion: The loss of logits and labels, a scalar. Default: `cross_entropy`, the mean over
             the batch.
 

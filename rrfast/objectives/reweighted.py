@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Reweighted(Adversarial):
-    """Adversarial training with a weight for each sample, larger where it is more vulnerable.
+    """Adversarial training with a weight for each sample, larger for more vulnerable samples.
 
         L = 1/B sum_i w_i CE(f(x^_i), y_i)
 
     with x^ of `Adversarial`, and w = 1 in the first `warmup` epochs. The loss is the cross-entropy
-    of each sample: there is neither label smoothing nor class weights.
+    of each sample, without label smoothing or class weights.
 
-    Cost: that of `AdversarialTraining`; the weights are made of logits that are there anyway.
+    Cost: that of `AdversarialTraining`; the weights are computed from existing logits.
 
-    Source: IRAT Alg. 1; errata 17: x^ is trained on, and weights come where t > Omega, the epochs
-    t counted from 1.
+    Source: IRAT Alg. 1; errata 17: x^ is trained on, and weights are used for t > Omega, with
+    epochs t counted from 1.
 
     Attributes:
-        eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
-        warmup: Omega, the epochs of plain adversarial training at the beginning, >= 0; 75 of 120 in
-            the paper. Needs `epoch=` in every call.
-        epochs: Of the whole training, to see that the warm-up ends before it; None: unknown.
+        eps, steps, step_size, start, bounds, scale: See `Adversarial`.
+        warmup: Omega, the number of epochs of plain adversarial training at the beginning, >= 0; 75
+            of 120 in the paper. Needs `epoch=` in every call.
+        epochs: Epochs of the whole training, to check that the warm-up is shorter; None: unknown.
     """
 
     warmup: int = 0
@@ -59,9 +59,9 @@ class Reweighted(Adversarial):
         """The weight of each sample.
 
         Args:
-            logits: [B, K], at x^, with their graph.
+            logits: [B, K] at x^, with their graph.
             y: Labels [B] int64.
-            iterates: Logits [B, K] of every iterate of PGD that a step started from.
+            iterates: Logits [B, K] of every iterate of PGD from which a step started.
 
         Returns:
             w [B], accumulation dtype.
@@ -89,6 +89,6 @@ class Reweighted(Adversarial):
 
 
 def mean_one(weights: Tensor) -> Tensor:
-    """Weights [B] in the same proportion, whose mean is 1; all 0 where they are."""
-    # Of a distributed training, each process scales its own.
+    """Scale weights [B] to a mean of 1; all 0 stay 0."""
+    # Each process of a distributed training scales its own batch.
     return weights / weights.mean().clamp_min(torch.finfo(weights.dtype).tiny)

@@ -1,10 +1,10 @@
-"""Names of trainings that are compared, as commands take them and as tables print them."""
+"""Names of the variants of a training, for commands, and as printed in tables."""
 
 from __future__ import annotations
 
 from rrfast._checks import check_one_of
 
-#: What can be compared, and how it is printed: an objective, or one with an option of `ENDINGS`.
+#: Variants and their printed names: an objective, or one with an option of `ENDINGS`.
 VARIANTS = {
     "standard": "Standard",
     "mixup": "Mixup",
@@ -27,13 +27,13 @@ VARIANTS = {
     "acet": "ACET",
     "ccat": "CCAT",
 }
-#: The end of a variant's name, and the option of its objective that is set there and nowhere else:
-#: the alpha of Mixup in the first term, the tau of IRAT's margin reweighting.
+#: Endings of variants' names, and the option of the objective that only these set: the alpha of
+#: Mixup in the first term, the tau of IRAT's margin reweighting.
 ENDINGS = {"_mixup": "mixup", "_margin": "tau"}
-#: What the printed name of a training ends with that has IRAT's signs of Eq. 15 or 16 as printed.
+#: Ending of the printed name of a training with IRAT's signs of Eq. 15 or 16 as printed.
 PRINTED = " (as printed)"
 
 
 def check_variant(name: str) -> None:
-    """Raise a ValueError unless it names one of `VARIANTS`."""
+    """Raise a ValueError unless the name is in `VARIANTS`."""
     check_one_of("variant", name, VARIANTS)

@@ -17,12 +17,12 @@ class WMMR(MarginWeighted):
 
         w_i = factor exp(alpha m_i),    with `tau`: w_i = factor exp(m~_i)
 
-    with m and m~ of `MarginWeighted`; the latter is "Ours + WMMR" of IRAT, which leaves alpha out,
-    because tau stands in its place (3.4). So a worse margin never has a smaller weight: Eq. 15,
-    exp(-m~), is printed for a margin of the other sign (errata 15), and `printed=True` is that. The
-    released code of WMMR has no factor, lets the gradient flow through the weights
-    (`detach=False`), and attacks the weighted loss in train mode; here the attack is on the loss as
-    it is, in eval mode.
+    with m and m~ of `MarginWeighted`; the latter is "Ours + WMMR" of IRAT, which has no alpha,
+    because tau replaces it (3.4). So a worse margin never has a smaller weight: Eq. 15, exp(-m~),
+    is printed for a margin of the opposite sign (errata 15); `printed=True` has the printed sign.
+    WMMR's released code has no factor, lets the gradient flow through the weights (`detach=False`),
+    and attacks the weighted loss in training mode; here the attack uses the unweighted loss, in
+    eval mode.
 
     Cost: `steps` + 1 forwards and backwards.
 
@@ -30,10 +30,11 @@ class WMMR(MarginWeighted):
     Minimax Risk for Robustness under Non-uniform Attacks"; IRAT Eq. 15, 3.4, section 4.1.
 
     Attributes:
-        eps, steps, step_size, start, bounds, scale: Of the attack, see `Adversarial`.
+        eps, steps, step_size, start, bounds, scale: See `Adversarial`.
         warmup, epochs: See `Reweighted`.
         tau, similarity, factor, printed, detach: See `MarginWeighted`.
-        alpha: > 0, 2 in the paper; none other with `tau`, where it has no use.
+        alpha: Factor in the exponent, > 0; 2 in the paper. With `tau` it has no effect and must
+            stay at its default.
 
     Example:
         >>> model = torch.nn.Linear(4, 3)
@@ -54,6 +55,6 @@ class WMMR(MarginWeighted):
             )
 
     def of_margin(self, margin: Tensor) -> Tensor:
-        """exp(alpha m), or exp(m~); printed the inverse; see `MarginWeighted`."""
+        """exp(alpha m), or exp(m~); with `printed` the inverse."""
         slope = 1.0 if self.tau is not None else self.alpha
         return torch.exp(-slope * margin if self.printed else slope * margin)

@@ -1,10 +1,10 @@
 """The fused ops, typed and checked: one file per op, with its schema, fake and reference.
 
-Each runs the kernel of the tensors' device: compiled where there is one, else the reference, with
+Each op runs the compiled kernel for the tensors' device if there is one, else the reference, with
 the same results. Shapes: B samples, K classes, x of shape [B, ...]. dtypes: float64, float32,
 bfloat16, float16; the ops compute in the *accumulation dtype*, float64 for float64 and float32 for
-the rest. Contiguous and channels-last inputs are taken as they lie, others are copied. None is
-differentiable: outputs are detached. None waits for the device, so a CUDA graph can capture all.
+the rest. Contiguous and channels-last inputs are used without a copy, others are copied. No op is
+differentiable: outputs are detached. No op waits for the device, so a CUDA graph can capture all.
 """
 
 from __future__ import annotations

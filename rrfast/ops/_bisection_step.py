@@ -53,26 +53,25 @@ def bisection_step_(
 ) -> None:
     """One step of RR-BS for every sample at once, in place: the bracket and the next radius to try.
 
-    A sample that still predicts y at `radius` gets lower = radius, one that flipped upper = radius;
-    then radius = min((lower + upper) / 2, 2 * lower): doubling until something flips, bisection
-    from there.
+    A sample that still predicts y at `radius` gets lower = radius, one that flipped gets upper =
+    radius; then radius = min((lower + upper) / 2, 2 * lower): doubling until the sample flips, then
+    bisection.
 
     Args:
         logits: Logits at x + radius * direction, [B, K].
         prediction: y, [B] int64.
         lower: Largest radius seen to keep the prediction, [B], accumulation dtype of `logits`.
             Changed in place.
-        upper: Smallest radius seen to flip it, infinite if none, likewise.
+        upper: Smallest radius seen to change it, infinite if none, likewise.
         radius: The radius just tried, then the next one, likewise.
         rival: None, or [B] int64, the class predicted at `upper`: changed in place where `upper`
-            has become less.
+            has decreased.
 
-    Logits that say nothing make a sample's three numbers NaN for good: one is NaN or +infinity, or
-    all are -infinity.
+    Undefined logits (one is NaN or +infinity, or all are -infinity) make a sample's three numbers
+    NaN from then on.
 
     Raises:
-        TypeError, ValueError: An argument has another type, dtype, shape, device or layout than
-            said here.
+        TypeError, ValueError: An argument has a wrong type, dtype, shape, device or layout.
 
     Source: RAT Algorithm 1; errata 5. Cost: reads B * K once; returns nothing to the host.
 

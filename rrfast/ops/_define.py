@@ -28,14 +28,15 @@ def define(
 
     Args:
         name: As in `torch.ops.rrfast`.
-        schema: Arguments and results, in PyTorch's language of schemas.
-        reference: The op in plain PyTorch, its specification; its kernel where none is compiled.
-        fake: Gives results of the right shape, dtype and layout, with nothing in them.
+        schema: Arguments and results, in PyTorch's schema language.
+        reference: The op in plain PyTorch: the specification, and the kernel where none is
+            compiled.
+        fake: Returns results of the right shape, dtype and layout, without values.
     """
     _library.define(name + " ".join(schema.split()), tags=_TAGS)
-    # Under no_grad, because falling through to it leaves its torch calls to be recorded.
+    # Under no_grad, because with a fall-through autograd would record its torch calls.
     _library.impl(name, torch.no_grad()(reference), "CompositeExplicitAutograd")
-    # Falling through costs nothing, where an autograd formula costs microseconds on every call.
+    # A fall-through costs nothing; an autograd formula would cost microseconds per call.
     _library.impl(name, torch.library.fallthrough_kernel, "Autograd")
     torch.library.register_fake(f"rrfast::{name}", fake, lib=_library)
     OPS[name] = reference

@@ -36,7 +36,7 @@ def reference(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tenso
 def naive_direction_seed(
     logits: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same from the cross-entropy at the predicted label, as in RAT Eq. 3 and as released.
+    """The same from the cross-entropy at the predicted label: RAT Eq. 3 and the released code.
 
     In floating point its term 1 - p of the prediction vanishes from a margin of about 17 in
     float32 and 10 in bfloat16, and the direction is then wrong (errata 4). Kept for comparison and
@@ -87,11 +87,10 @@ def direction_seed(
 
     Returns:
         prediction [B] int64, the lowest index among equals, NaN above all, as `torch.argmax`;
-        margin [B], h_y - max_{k != y} h_k in the accumulation dtype, or its largest number where
-        that is less; seed [B, K] in the dtype of `logits`; runner_up [B] int64, the class that the
-        margin is to, the best besides the prediction in the same order. Logits that say nothing
-        make margin NaN: one is NaN or +infinity, or all are -infinity. Where all but one are, it is
-        infinite.
+        margin [B], h_y - max_{k != y} h_k in the accumulation dtype, at most its largest number;
+        seed [B, K] in the dtype of `logits`; runner_up [B] int64, the class with the second largest
+        logit, by the same order. The margin is NaN for undefined logits (one is NaN or +infinity,
+        or all are -infinity), and infinite if all but one are -infinity.
 
     Raises:
         TypeError: `logits` is not a floating-point tensor, `temperature` not a number.

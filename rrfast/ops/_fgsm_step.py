@@ -40,7 +40,7 @@ _op = define(
 def fgsm_step(
     x: Tensor, grad: Tensor, step: Tensor, bounds: Bounds | None = None, scale: Scale | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One step along the sign of the gradient, and the direction for the steps that follow.
+    """One step along the sign of the gradient, and the direction for further steps.
 
         perturbed = clamp(x + step_b * scale_c * sign(grad), lower_c, upper_c)
 
@@ -56,7 +56,7 @@ def fgsm_step(
         -128 where the gradient is NaN, which makes the perturbed element NaN.
 
     Raises:
-        TypeError, ValueError: An argument has another type, dtype, shape or device than said here.
+        TypeError, ValueError: An argument has a wrong type, dtype, shape or device.
 
     Source: RAT Eq. 3. Cost: reads x and grad, writes x and one byte per element.
 

@@ -1,4 +1,4 @@
-"""`linear_radius`: where logits that are lines change the prediction."""
+"""`linear_radius`: where linearly extrapolated logits change the prediction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reference(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> tuple
     dtype = accumulate_dtype(h0.dtype)
     known = (prediction >= 0) & (prediction < h0.shape[1])
     top = prediction.clamp(0, h0.shape[1] - 1)[:, None]
-    # A quarter of the logits is exact, and no difference of differences overflows.
+    # Dividing by 4 is exact, and then no difference of differences overflows.
     quarter0, quarter1 = 0.25 * h0.to(dtype), 0.25 * h1.to(dtype)
     gap0 = quarter0.gather(1, top) - quarter0
     gap1 = quarter1.gather(1, top) - quarter1
@@ -51,7 +51,7 @@ _op = define(
 def linear_radius(
     h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.01
 ) -> tuple[Tensor, Tensor]:
-    """The radius at which logits that are lines change the prediction, and to which class.
+    """The radius at which linearly extrapolated logits change the prediction, and to which class.
 
     The closed form of RR-Fast:
 
@@ -64,15 +64,15 @@ def linear_radius(
         h0: Logits at x, [B, K].
         h1: Logits at x + alpha * direction, [B, K], dtype of `h0`.
         prediction: y, [B] int64.
-        alpha: The step between the two, > 0.
+        alpha: The step from h0 to h1, > 0.
 
     Returns:
         radius [B], accumulation dtype. Infinite if no class gains; NaN if a logit is NaN or
-        +infinity, all of a row or y's alone are -infinity, or y is no class. rival [B] int64, the
+        +infinity, all of a row or only y's are -infinity, or y is not a class. rival [B] int64, the
         lowest index among equals; -1 where the radius is infinite or NaN.
 
     Raises:
-        TypeError, ValueError: An argument has another type, dtype, shape or device than said here,
+        TypeError, ValueError: An argument has a wrong type, dtype, shape or device,
             or alpha is not positive.
 
     Source: RAT Eq. 6 to 8; errata 2 (the printed sign is wrong) and 3. Cost: reads 2 * B * K once.

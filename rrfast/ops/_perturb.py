@@ -67,7 +67,7 @@ def perturb(
         perturbed, shape, dtype and layout of `x`.
 
     Raises:
-        TypeError, ValueError: An argument has another type, dtype, shape or device than said here.
+        TypeError, ValueError: An argument has a wrong type, dtype, shape or device.
 
     Source: RAT Eq. 4. Cost: reads x and one byte per element, writes x.
 

@@ -22,16 +22,16 @@ def reference(
 ) -> Tensor:
     """The distance to a hyperplane inside a box; see `rrfast.ops.plane_distance`.
 
-    The t with sum_i w_i min(t, room_i) = |gap|: w_i = scale_c |n_i|, and room_i is the way to the
-    face ahead in units of scale. The left side is concave and piecewise linear in t with its
-    corners at the rooms: sort them, find the piece. In float64, because what is left of the weights
-    past a corner is a difference of sums.
+    Solves sum_i w_i min(t, room_i) = |gap| for t: w_i = scale_c |n_i|, and room_i is the distance
+    to the face ahead in units of scale. The left side is concave and piecewise linear in t with
+    corners at the rooms: sort them and find the piece. In float64, because the weight left after a
+    corner is a difference of sums.
     """
     unit = torch.ones(1, dtype=torch.float64, device=x.device) if scale is None else scale.double()
     unit = per_channel(unit, x)
     weight = (normal.double().abs() * unit).reshape(x.shape[0], math.prod(x.shape[1:]))
     wanted = gap.double().abs()[:, None]
-    # A sum beyond the range of the accumulation dtype is not to be had.
+    # A sum beyond the range of the accumulation dtype cannot be represented.
     undefined = gap.isnan() | ~weight.sum(dim=1).to(gap.dtype).isfinite()
     if bounds is None or weight.shape[1] == 0:
         distance = wanted / weight.sum(dim=1, keepdim=True)
@@ -43,8 +43,8 @@ def reference(
         undefined |= room.isnan().any(dim=1) | bounds.isnan().any()
         room, order = room.sort(dim=1)
         weight = weight.gather(1, order)
-        # Before corner j: the weight still moving, and the gap closed by what has met its face.
-        # Rooms may be infinite; no product with a weight of zero may become NaN of that.
+        # Before corner j: the weight still moving, and the gap closed by elements at their faces.
+        # Rooms may be infinite: their product with a weight of zero must not become NaN.
         moving = weight.flip(1).cumsum(dim=1).flip(1)
         closed = torch.where(weight > 0, weight * room, 0.0)
         spent = torch.cat((torch.zeros_like(closed[:, :1]), closed[:, :-1].cumsum(dim=1)), dim=1)
@@ -88,30 +88,29 @@ def plane_distance(
 
         sum_i scale_c |normal_i| min(t, room_i) = |gap_b|,
 
-    where room_i is the way to the face of the box in the direction sign(gap) sign(normal_i) that
-    the element moves in, in units of scale. Without bounds: |gap| / sum_i scale_c |normal_i|. The
+    where room_i is the distance to the face of the box in the direction sign(gap) sign(normal_i) of
+    the element's move, in units of scale. Without bounds: |gap| / sum_i scale_c |normal_i|. The
     nearest point is `fgsm_step(x, normal, sign(gap) * distance, bounds, scale)`.
 
     Args:
-        x: [B, ...]. Read only with `bounds`, in which it must lie; an element outside does not
-            move further out.
+        x: [B, ...]. Read only with `bounds`, in which it must lie; an element outside does not move
+            further out.
         normal: [B, ...], dtype and shape of `x`.
         gap: [B], accumulation dtype.
         bounds: The box, see `channel_bounds`; None for none.
         scale: The unit of the distance, see `channel_scale`; None for 1.
 
     Returns:
-        [B], accumulation dtype, in units of `scale`. 0 where gap is 0, infinite where the box ends
-        before the plane or normal is zero, NaN where something that is read is NaN or the sum is
-        beyond the range of the dtype. The distance to a plane whose gap is off by a few units in
-        the last place.
+        [B], accumulation dtype, in units of `scale`. 0 if gap is 0, infinite if the box ends before
+        the plane or normal is zero, NaN if an input is NaN or the sum is beyond the range of the
+        dtype. The result is exact for a gap that differs by a few units in the last place.
 
     Raises:
-        TypeError, ValueError: An argument has another type, dtype, shape or device than said here.
+        TypeError, ValueError: An argument has a wrong type, dtype, shape or device.
 
     Source: the dual norm of L-infinity, and the box of FAB (Croce & Hein 2020, Eq. 7), solved by
     Newton's method in place of a sort. Cost: reads x and normal once from memory, and a few times
-    from cache where many elements meet their faces.
+    from cache if many elements reach their faces.
 
     Example:
         >>> x, normal, gap = torch.tensor([[0.5, 0.75]]), torch.tensor([[1.0, 2.0]]), torch.ones(1)

@@ -1,4 +1,4 @@
-"""`probability_margin`: what instance-reweighted training weighs a sample by."""
+"""`probability_margin`: the quantities that instance-reweighted training weighs samples by."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rrfast.ops.logits import is_undefined
 
 
 def reference(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What the instance weights of IRAT are made of; see `rrfast.ops.probability_margin`.
+    """The quantities behind IRAT's instance weights; see `rrfast.ops.probability_margin`.
 
-    Unlike the op, differentiable in `logits` by autograd; where the best of the other classes is
-    tied, by the subgradient of the lowest index.
+    Unlike the op it is differentiable in `logits` by autograd; at a tie of the best other classes
+    it takes the subgradient of the lowest index.
 
     With p = softmax(h), h_2 = max_{k != y} h_k, d = h_y - h_2, a_k = h_k - h_2 <= 0 and the sums
     over k != y
@@ -44,7 +44,7 @@ def reference(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, T
     second = others.argmax(dim=1, keepdim=True)
     h_y, h_2 = h.gather(1, label), others.gather(1, second)
     away = h_2 - others
-    gone = ~(away < math.inf)  # the label's own column, and classes that are ruled out
+    gone = ~(away < math.inf)  # the label's own column, and masked classes
     away = away.masked_fill(gone, 0.0)
     weights = torch.exp(-away).masked_fill(gone, 0.0).scatter(1, second, 0.0)
     rest = weights.sum(dim=1, keepdim=True)
@@ -92,7 +92,7 @@ _op = define(
 
 
 def probability_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What instance-reweighted adversarial training weighs a sample by, from one pass over a row.
+    """The quantities that instance-reweighted adversarial training weighs samples by.
 
     With p = softmax(logits), y the label and p' = p with p_y set to 0:
 
@@ -101,25 +101,25 @@ def probability_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, 
         similarity = <p, p'> / (|p| |p'|) = sqrt(sum_{k != y} p_k^2 / sum_k p_k^2), in [0, 1]
         entropy    = -sum_k p_k log p_k, in nats, in [0, log K]
 
-    All keep a small relative error where p_y is within rounding of 0 or 1: no probability is ever
-    subtracted from another. `rrfast.reference.probability_margin` has the forms, and is
-    differentiable, where weights are not detached.
+    All keep a small relative error when p_y is within rounding of 0 or 1, because no probability is
+    subtracted from another. `rrfast.reference.probability_margin` has the formulas, and is
+    differentiable, for weights that are not detached.
 
     Args:
         logits: [B, K], K >= 2. A class at -infinity is masked: its probability is 0.
         labels: y, [B] int64.
 
     Returns:
-        margin, top2_ratio, similarity, entropy, each [B], accumulation dtype. All four are NaN
-        where a logit is NaN or +infinity, all are -infinity, or y is no class. Where every class
-        but y is masked, top2_ratio is 1, as with a single class left; what it then weighs, the
-        similarity, is 0.
+        margin, top2_ratio, similarity, entropy, each [B], accumulation dtype. All four are NaN if a
+        logit is NaN or +infinity, all are -infinity, or y is not a class. If every class but y is
+        masked, top2_ratio is 1 and the similarity 0.
 
     Raises:
-        TypeError, ValueError: An argument has another type, dtype, shape or device than said here.
+        TypeError, ValueError: An argument has a wrong type, dtype, shape or device.
 
     Source: IRAT Eq. 4 (errata 14), Eq. 6 to 8, Eq. 11 and 12 (errata 18); the entropy is EWAT's.
-    Errata 15 and 16 are about the weights made of these. Cost: reads B * K once, writes 4 * B.
+    Errata 15 and 16 are about the weights computed from these. Cost: reads B * K once, writes 4 *
+    B.
 
     Example:
         >>> logits, labels = torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.tensor([1])

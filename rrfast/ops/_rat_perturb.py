@@ -36,13 +36,13 @@ def reference(
     """The perturbation of RAT, AT and ReverseAT (RAT Eq. 9 to 11); see `rrfast.ops.rat_perturb`."""
     correct = logits.argmax(dim=1) == labels
     dtype = accumulate_dtype(x.dtype)
-    # From Python floats, not from a tensor on the host: nothing to copy to the device.
+    # From Python floats, not from a tensor on the host, which would be copied to the device.
     eps = torch.full_like(correct, eps_wrong, dtype=dtype).masked_fill(correct, eps_correct)
-    # `torch.sign` of NaN is 0: where the gradient overflowed, x stays where it is.
+    # `torch.sign` of NaN is 0: where the gradient overflowed, x does not move.
     return moved(x, eps, grad.to(dtype).sign(), bounds, scale), correct
 
 
-#: How the inner step of training is aimed; see `rat_perturb`.
+#: The direction of the inner step of training; see `rat_perturb`.
 Mode = Literal["rat", "at", "reverse_at"]
 
 _SIGNS: dict[str, tuple[float, float]] = {
@@ -90,7 +90,7 @@ def rat_perturb(
     bounds: Bounds | None = None,
     scale: Scale | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The inner step of RAT: samples that are right move up the loss, those that are wrong down.
+    """The inner step of RAT: right samples move up the loss, wrong ones down.
 
         perturbed = clamp(x + s_b * eps * scale_c * sign(grad), lower_c, upper_c)
 
@@ -99,9 +99,9 @@ def rat_perturb(
 
     Args:
         x: [B, ...].
-        grad: Gradient of the loss with respect to `x`: dtype and shape of `x`. Where it is NaN,
-            `x` is not moved: under a gradient scaler overflow is an ordinary event, and inputs of
-            NaN would stay in BatchNorm's running statistics. The parameters' gradients carry it.
+        grad: Gradient of the loss with respect to `x`: dtype and shape of `x`. Where it is NaN, `x`
+            is not moved: with a gradient scaler overflow is normal, and NaN inputs would stay in
+            BatchNorm's running statistics. The parameters' gradients still become NaN.
         logits: Logits at x, [B, K]; any floating dtype.
         labels: [B] int64.
         eps: Length of the step, >= 0, in units of `scale`.
@@ -113,7 +113,7 @@ def rat_perturb(
         perturbed, shape, dtype and layout of `x`; correct [B] bool.
 
     Raises:
-        TypeError, ValueError: An argument has another type, dtype, shape or device than said here,
+        TypeError, ValueError: An argument has a wrong type, dtype, shape or device,
             or `mode` is unknown.
 
     Source: RAT Eq. 9 to 11. Cost: reads x, grad and the logits, writes x.

@@ -86,35 +86,35 @@ def search_step_(
 ) -> None:
     """One probe of a safeguarded root search for every sample at once, in place.
 
-    The root is that of margin(r) = h_y - max_{k != y} h_k along the ray, and the state of a sample
+    It looks for the root of margin(r) = h_y - max_{k != y} h_k along the ray. The state of a sample
+    is
 
         lower, upper, lower_margin, upper_margin, side, radius:
 
-    the bracket, the margins at its ends as the interpolation weighs them, the end that moved last
-    (-1 lower, 1 upper, 0 none), and the radius that was just tried, then the next one. To start:
-    (0, infinity, the margin at 0, anything, 0, the first radius to try).
+    the bracket, the margins at its ends with the weights of the interpolation, the end that moved
+    last (-1 lower, 1 upper, 0 none), and the radius just tried, replaced by the next one. The
+    initial state is (0, infinity, the margin at 0, anything, 0, the first radius to try).
 
-    A sample that still predicts y at `radius` gets lower = radius, one that flipped upper = radius.
-    Until something flips, the next radius is 1.05 times the root of the secant through the last two
-    probes, within [1.02, 2] lower; from then on it is that of regula falsi, where an end that stays
-    for a second time counts half (Illinois), or the middle where a margin is not finite.
+    A sample that still predicts y at `radius` gets lower = radius, one that flipped gets upper =
+    radius. Until a sample flips, its next radius is 1.05 times the root of the secant through the
+    last two probes, within [1.02, 2] lower. After that it is the root of regula falsi, where an end
+    that stays for a second time counts half (Illinois), or the middle if a margin is not finite.
 
     Args:
         logits: Logits at x + radius * direction, [B, K].
         prediction: y, [B] int64.
-        state: [6, B], accumulation dtype of `logits`, contiguous. Changed in place. A bracket
-            without inside (0, 0: a tie) stays as it is.
-        nudge: In [0, 0.5): the next radius stays lower + nudge * upper or more, and upper - nudge *
-            upper or less, so that both ends move.
+        state: [6, B], accumulation dtype of `logits`, contiguous. Changed in place. An empty
+            bracket (0, 0: a tie) does not change.
+        nudge: In [0, 0.5): the next radius is at least lower + nudge * upper, and at most upper -
+            nudge * upper, so that both ends move.
         rival: None, or [B] int64: the class predicted at `upper`, changed in place where `upper`
-            has become less; until something flips, the best of the others at `radius`.
+            has decreased; until a sample flips, its best other class at `radius`.
 
-    Logits that say nothing make a sample's numbers NaN for good: one is NaN or +infinity, or all
-    are -infinity. So does a y that is no class.
+    Undefined logits (one is NaN or +infinity, or all are -infinity), or a y that is not a class,
+    make a sample's numbers NaN from then on.
 
     Raises:
-        TypeError, ValueError: An argument has another type, dtype, shape, device or layout than
-            said here.
+        TypeError, ValueError: An argument has a wrong type, dtype, shape, device or layout.
 
     Source: ours; Dowell & Jarratt 1971 for the weights. Cost: reads B * K once; returns nothing to
     the host.

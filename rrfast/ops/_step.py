@@ -1,4 +1,4 @@
-"""A step along signs, inside a box: what every elementwise op does."""
+"""A step along signs, inside a box: the common part of the elementwise ops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rrfast.ops.layout import accumulate_dtype, empty_like, per_channel
 
-#: Code of the sign of NaN in a packed direction.
+#: The code for NaN in a packed direction.
 NAN_DIRECTION = -128
 
 

@@ -1,4 +1,4 @@
-"""The box and the unit of a step, in the form that the ops take."""
+"""Converts the box and the unit of a step to the form that the ops take."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from rrfast.ops.layout import accumulate_dtype
 
 #: A number, or one value per channel (dimension 1 of x).
 Values = float | Tensor | npt.NDArray[Any] | Sequence[float]
-#: The box inputs are clamped to: (lower, upper), each a number or one value per channel; or both as
-#: a tensor [2, C].
+#: The box that inputs are clamped to: (lower, upper), each a number or one value per channel; or
+#: both as a tensor [2, C].
 Bounds = tuple[Values, Values] | Tensor
 #: The unit of a step, in x's units: a number or one value per channel.
 Scale = Values
@@ -29,7 +29,7 @@ def _channels(x: Tensor) -> int:
 
 
 def _numbers_of(values: Any) -> Tensor | None:
-    """A list or an array of numbers as a tensor; None of anything else in it, such as text."""
+    """A list or an array of numbers as a tensor; None if it holds anything else, such as text."""
     try:
         array = np.asarray(values)
     except ValueError:  # lists of different lengths
@@ -38,10 +38,10 @@ def _numbers_of(values: Any) -> Tensor | None:
 
 
 def _channel_values(name: str, value: Any, x: Tensor) -> Tensor:
-    """[1] or [C], in the accumulation dtype, where the values are; a number is put where x is."""
+    """[1] or [C] in the accumulation dtype, on the values' device; for a number, on x's device."""
     dtype = accumulate_dtype(x.dtype)
     if is_number(value):
-        # Beyond the dtype's range is infinite, as a cast has it and `full` has not.
+        # Beyond the dtype's range it is infinite: a cast does so, `full` does not.
         number = float(value) if abs(value) <= torch.finfo(dtype).max else value * math.inf
         return torch.full((1,), number, dtype=dtype, device=x.device)
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -60,11 +60,11 @@ def _channel_values(name: str, value: Any, x: Tensor) -> Tensor:
 
 
 def check_options(box: Tensor | None, units: Tensor | None) -> None:
-    """Raise a ValueError unless they are a box and units; waits for the device that they lie on.
+    """Raise a ValueError unless they are a valid box and valid units; waits for their device.
 
-    `channel_bounds` and `channel_scale`, whose results these are, look at numbers and at what they
-    have to convert, and not at a tensor in the form that they give: an op is called with it at
-    every step. So this is for where options come in.
+    `channel_bounds` and `channel_scale`, whose results these are, check only what they convert, and
+    not a tensor that already has the form of their results, because ops receive it at every step.
+    So call this where the options come from the user.
     """
     if box is not None:
         _check_ends(*box.tolist())
@@ -89,7 +89,7 @@ def _check_units(scale: list[float]) -> None:
 def channel_bounds(bounds: Bounds | None, x: Tensor) -> Tensor | None:
     """`bounds` in the form the ops take: [2, C] or [2, 1] on x's device, in its accumulation dtype.
 
-    Do this once where many steps share the bounds.
+    Call it once if many steps share the bounds.
 
     Args:
         bounds: None, or (lower, upper), each a number or one value per channel of `x` (a tensor, an
@@ -97,9 +97,9 @@ def channel_bounds(bounds: Bounds | None, x: Tensor) -> Tensor | None:
         x: The inputs, [B, C, ...].
 
     Raises:
-        TypeError, ValueError: `bounds` is no pair, does not fit the channels, or has lower > upper
-            or NaN. Not looked at, see `check_options`: a tensor [2, C], which is that form, and
-            what is not on the CPU.
+        TypeError, ValueError: `bounds` is not a pair, does not fit the channels, or has lower >
+            upper or NaN. The values of a tensor [2, C], or of one that is not on the CPU, are not
+            checked: see `check_options`.
 
     Example:
         >>> channel_bounds((0, 1), torch.rand(4, 3, 8, 8))
@@ -135,9 +135,9 @@ def channel_scale(scale: Scale | None, x: Tensor) -> Tensor | None:
         x: The inputs, [B, C, ...].
 
     Raises:
-        TypeError, ValueError: `scale` is neither, does not fit the channels, or is not finite and
-            greater than 0, also in the accumulation dtype. Tensors are not looked at, see
-            `check_options`.
+        TypeError, ValueError: `scale` has another type, does not fit the channels, or is not finite
+            and greater than 0, also in the accumulation dtype. The values of tensors are not
+            checked: see `check_options`.
 
     Example:
         >>> channel_scale(torch.tensor([4.0, 2.0, 1.0]), torch.rand(4, 3, 8, 8))

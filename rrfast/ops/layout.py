@@ -12,7 +12,7 @@ def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """The layout of an elementwise op's result: channels-last if `x` lies so, else contiguous."""
+    """The layout of an elementwise op's result: channels-last if `x` is, else contiguous."""
     if not x.is_contiguous():
         if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
             return torch.channels_last
@@ -27,5 +27,5 @@ def per_channel(values: Tensor, x: Tensor) -> Tensor:
 
 
 def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """What an elementwise op writes its result to: of the shape and the layout of `x`."""
+    """An empty result of an elementwise op, with the shape and layout of `x`."""
     return torch.empty(x.shape, dtype=dtype, device=x.device, memory_format=memory_format(x))

@@ -1,4 +1,4 @@
-"""What a row of logits says, and where it says nothing."""
+"""Undefined rows of logits, and the runner-up of a row."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def is_undefined(logits: Tensor) -> Tensor:
-    """Whether a row of logits says nothing, [B].
+    """Whether a row of logits is undefined, [B].
 
-    NaN is among them, one has overflowed to infinity, and how far is not known, or all classes are
-    masked with -infinity.
+    That is: a logit is NaN, or has overflowed to +infinity, or all classes are masked with
+    -infinity.
 
     Example:
         >>> is_undefined(torch.tensor([[1.0, math.inf], [1.0, -math.inf], [-math.inf, -math.inf]]))
@@ -29,5 +29,5 @@ def best_other(logits: Tensor, prediction: Tensor) -> Tensor:
         tensor([1, 0])
     """
     other = logits.scatter(1, prediction[:, None], -math.inf).argmax(dim=1)
-    # Where all others are masked with -inf it is class 0, and that may be the prediction.
+    # If all others are masked with -inf, argmax gives class 0, which may be the prediction.
     return torch.where(other == prediction, 1, other)

@@ -1,17 +1,16 @@
-"""Confidence scores: how much to trust each prediction.
+"""Confidence scores: functions that rate how far each prediction can be trusted.
 
-Every score is a frozen dataclass of its hyper-parameters, called as
+Every score is a frozen dataclass whose fields are its hyper-parameters, called as
 `score(model, x) -> Tensor [B]`, larger = more confident, detached, NaN where a logit is NaN.
-`SCORES` names one of each with its paper's defaults; `dataclasses.replace` changes them, and
-`tune` chooses them on labelled data from the `grids` that a score declares. A new score is a file
-and a line in `registry.py`.
+`SCORES` has one of each by name with its paper's defaults; `dataclasses.replace` changes them, and
+`tune` chooses them on labelled data from the score's `grids`. A new score is a file and a line in
+`registry.py`.
 
-Scores of the logits are computed in float64, in forms that rank as the papers' formulas do and do
+Scores of the logits are computed in float64, in forms that rank like the papers' formulas but do
 not tie where the softmax saturates: MSR and ODIN are log-odds, entropy, DOCTOR and RelU negative
-logarithms. `of_logits` takes logits that are already there, and `Preprocessed(score, eps)` puts
-ODIN's step in the input before any of them. RelU learns from data: `fit` gives one that can be
-used. The radius is a score too, once per method. `predict` measures a whole loader, and
-`rrfast.compare` says which score to take.
+logarithms. `of_logits` takes existing logits, and `Preprocessed(score, eps)` applies ODIN's step to
+the input first. RelU learns from data: `fit` returns a fitted one. Each method of the radius is a
+score too. `predict` measures a whole loader, and `rrfast.compare` finds the score to use.
 
     >>> import torch
     >>> model, x = torch.nn.Linear(4, 3), torch.rand(2, 4)

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 
 def labelled(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of a loader that must have labels, on the model's device.
+    """The batches of a loader, which must have labels, on the model's device.
 
     Args:
-        model: Its first parameter or buffer says where to; a plain function gets them as they come.
+        model: The device is that of its first parameter or buffer; for a plain function nothing is
+            moved.
         loader: Yields (x [B, ...], y [B] integers). Empty batches are left out.
 
     Raises:
-        TypeError: `loader` yields something else.
-        ValueError: x and y differ in length, a label is negative, or there is not one sample.
+        TypeError: `loader` yields anything else.
+        ValueError: x and y differ in length, a label is negative, or there is no sample.
 
     Example:
         >>> import torch
@@ -38,15 +39,15 @@ def labelled(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tens
 
 
 def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
-    """The inputs of a loader, whatever comes with them; empty batches are left out.
+    """The inputs of a loader, without anything else that it yields; empty batches are left out.
 
     Args:
         name: What errors call the loader.
         loader: Yields x [B, ...], or tuples or lists that begin with it.
 
     Raises:
-        TypeError: `loader` is a tensor, or yields something else.
-        ValueError: There is not one sample.
+        TypeError: `loader` is a tensor, or yields anything else.
+        ValueError: There is no sample.
     """
     samples = 0
     for batch in loader:
@@ -62,10 +63,10 @@ def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
 
 
 def input_of(name: str, batch: object) -> Tensor:
-    """The x of a batch, which is x or begins with it.
+    """The x of a batch that is x or begins with it.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: It is anything else.
     """
     x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
     if not isinstance(x, Tensor):

@@ -26,18 +26,18 @@ from rrfast.scores.tuning import best_of, grid_points
 if TYPE_CHECKING:
     from rrfast.engine import Model
 
-#: What is compared unless told otherwise: every score of the logits that need not be fitted, and
-#: the radii of few passes.
+#: The scores compared by default: every score of the logits that need not be fitted, and the radii
+#: that take few passes.
 COMPARED = (
     *(name for name, score in SCORES.items() if isinstance(score, LogitScore) and score.fitted),
     *("radius_grad", "radius_fast", "radius_search"),
 )
-#: Metrics that may decide: equal scores are told apart as rarely as is said. Not so by FPR95, see
+#: Metrics that may decide: for these the stated error rate holds. It does not for FPR95, see
 #: `paired_bootstrap`.
 DECIDING = ("aurc", "augrc", "auroc")
-#: Seconds before a bar is shown.
+#: Seconds before a progress bar is shown.
 _QUIET = 2.0
-#: Logits that a score is computed from at a time.
+#: Rows of logits that a score is computed from at a time.
 _ROWS = 4096
 
 
@@ -54,64 +54,63 @@ def compare(
     timing: bool = True,
     progress: bool = True,
 ) -> Comparison:
-    """Which score finds this model's errors, and which is the cheapest that does it as well.
+    """Find the cheapest score that finds this model's errors as well as any other.
 
-    Hyper-parameters (`Score.grids`) are chosen by `metric` on one half of the data, and every
-    number is of the other half. The halves are random, and each has half of the errors and half of
-    the right predictions. A score's own hyper-parameters are among those it is tried at, and stay
-    where nothing does better. A score that has to be fitted is fitted on a half of the half that
-    tunes, and tuned on its other half.
+    Hyper-parameters (`Score.grids`) are tuned by `metric` on one half of the data, and every number
+    is computed on the other half. The halves are random, with half of the errors and half of the
+    right predictions each. A score's own hyper-parameters are tried too, and stay if no others are
+    better. A score that must be fitted is fitted on one half of the tuning half, and tuned on the
+    other half of it.
 
     The differences have intervals that hold for all pairs of scores at once
-    (`rrfast.metrics.paired_bootstrap`): if all scores were equally good, any would be called better
-    or worse with probability 1 - `level` at most, however many there are. That is for `metric`,
-    which decides; the other metrics have intervals of the same kind, each for itself. Named as the
-    best is the score of the fewest passes among those that no other beats beyond its interval; of
-    equally many, the one with fewer hyper-parameters to tune, then the first given. To choose by
-    the numbers of a test half makes them a little too good: for a number to promise, take a third
-    set, or `SelectiveClassifier.fit` with `confidence` on one.
+    (`rrfast.metrics.paired_bootstrap`): if all scores were equally good, the probability that any
+    is called better or worse would be at most 1 - `level`, whatever their number. This holds for
+    `metric`, which decides; each other metric has its own family of intervals. The best score is
+    the one with the fewest passes among those that no other beats beyond its interval; among
+    equals, the one with fewer hyper-parameters to tune, then the first given. The choice makes its
+    numbers on the test half slightly too good: for a number that you promise, use a third data set,
+    or `SelectiveClassifier.fit` with `confidence` on one.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`. Runs in
-            eval mode with frozen parameters, and is left as it was.
+            eval mode with frozen parameters; its state is restored.
         loader: Yields (x [B, ...], y [B]), data that the model was not trained on. It is read once,
-            so it may be a generator, shuffle and augment. A sample that it holds twice may fall
-            into both halves.
-        scores: Names as of `rrfast.scores.score_named` ("msr+eps" is MSR with input
-            pre-processing), scores, fitted ones too, or a mapping of such with names of your own.
-            MSR is compared whether or not it is among them.
+            so it may be a generator, shuffle and augment. A sample that occurs twice may be in both
+            halves.
+        scores: Names as for `rrfast.scores.score_named` ("msr+eps" is MSR with input
+            pre-processing) or score objects, which may be fitted; or a mapping from your own names
+            to these. MSR is always added.
         tune_on: Other labelled data to tune on, of the same form; then all of `loader` tests.
-        metric: What tunes, orders and decides: "aurc", "augrc" or "auroc".
-        draws: Of the bootstrap, at least 2.
-        level: Of the intervals, in (0, 1).
-        seed: Of the halves and the draws: from the same data in the same order come the same
-            numbers again, but for times.
-        timing: Measure the time per image too: every score in turns, on the first batch.
-        progress: Show batches and images per second on stderr after two seconds, where that is a
+        metric: The metric for tuning, order and decision: "aurc", "augrc" or "auroc".
+        draws: Number of bootstrap draws, at least 2.
+        level: Level of the intervals, in (0, 1).
+        seed: Seed of the halves and the draws: the same data in the same order give the same
+            numbers, except times.
+        timing: Also measure the time per image: the scores take turns on the first batch.
+        progress: Show batches and images per second on stderr after two seconds, if that is a
             terminal.
 
     Returns:
-        A `Comparison`: printed it is a sentence and a table; `best` is a `Score`, fitted and tuned,
-        for `rrfast.SelectiveClassifier(model, result.best)`; `table` a list of `Row`; `plot()` a
-        figure. Without an error, or without a right prediction, there is nothing to tell apart:
-        what is undefined is NaN, and the cheapest score is named. A score that is NaN on a sample
-        has NaN for its numbers and is not named.
+        A `Comparison`: it prints a sentence and a table; `best` is a fitted and tuned `Score` for
+            `rrfast.SelectiveClassifier(model, result.best)`; `table` is a list of `Row`; `plot()`
+            makes a figure. If there is no error, or no right prediction, undefined numbers are NaN
+            and the cheapest score is the best. A score that is NaN on some sample has NaN numbers
+            and is never the best.
 
     Raises:
-        TypeError: `loader` yields something else than pairs of tensors, or `scores` holds something
-            else than the above.
+        TypeError: `loader` yields anything but pairs of tensors, or `scores` has another type.
         ValueError: An unknown score or metric, a name twice, `draws` or `level` out of range, no
-            sample, a label that is no class, `tune_on` is `loader`; a logit is NaN or the largest
-            infinite; or a score must be fitted and there are too few samples, or it is not one of
-            the logits: fit that first, on other data.
+            sample, a label that is not a class, `tune_on` is `loader`; a logit is NaN or the
+            largest logit infinite; or a score must be fitted and there are too few samples, or it
+            is not a score of the logits: fit it first, on other data.
 
-    Cost: per image of `loader` one forward for all scores of the logits together, and for each
-        other score its passes at its own hyper-parameters and at all points of its grid: the halves
-        are drawn when all has been seen. With the default scores that is 102 forwards and 33
-        backwards. With `tune_on` it is that on its images, and on those of `loader` 10 forwards and
-        3 backwards. Then a second or so of turns on the first batch, and the bootstrap.
-        Memory: a number per score, point and image, 0.8 KB per image with the default scores; one
-        batch; and the logits where a score has to be fitted. No other inputs.
+    Cost: per image of `loader` one forward for all scores of the logits together; for each other
+    score its passes at its own hyper-parameters and at all points of its grid, because the halves
+    are drawn at the end. With the default scores this is 102 forwards and 33 backwards. With
+    `tune_on` only its images take these passes; those of `loader` take 10 forwards and 3 backwards.
+    Then about a second of turns on the first batch, and the bootstrap. Memory: a number per score,
+    point and image, 0.8 KB per image with the default scores; one batch; and the logits if a score
+    must be fitted. Other inputs are not kept.
 
     Example:
         >>> from rrfast.data import digits
@@ -128,7 +127,7 @@ def compare(
     check_one_of("metric", metric, DECIDING)
     check_resampling(draws, level)
     if tune_on is loader:
-        raise ValueError("tune_on must be other data than loader: what tunes does not test")
+        raise ValueError("tune_on must be other data than loader, which is tested on")
     points = {name: _points(name, score) for name, score in contestants.items()}
     seen = _seen(model, loader if tune_on is None else tune_on, contestants, points, progress)
     generator = torch.Generator().manual_seed(seed)
@@ -161,7 +160,7 @@ def compare(
 
 
 def _contestants(scores: object) -> dict[str, Score]:
-    """By name, MSR the first of them."""
+    """The scores by name, MSR first."""
     if isinstance(scores, str) or not isinstance(scores, (Sequence, Mapping)):
         raise TypeError(f"scores must be several names or scores, got {describe(scores)}")
     given = list(scores.items()) if isinstance(scores, Mapping) else [(None, s) for s in scores]
@@ -179,23 +178,23 @@ def _contestants(scores: object) -> dict[str, Score]:
 
 
 def _points(name: str, score: Score) -> list[dict[str, float]]:
-    """Its own hyper-parameters, and those of its grids."""
+    """A score's own hyper-parameters, and those of its grids."""
     if not (score.fitted or isinstance(score, LogitScore)):
         raise ValueError(
-            f"{name} must be fitted before it is compared, as it is no score of the logits alone: "
+            f"{name} must be fitted before it is compared, as it is not a score of the logits: "
             "give score.fit(model, data), with data that is not in loader"
         )
     return [{}, *(grid_points(score) if score.grids else ())]
 
 
 class _Seen(NamedTuple):
-    """Everything that is known of a data set when the model has seen it."""
+    """All results of one pass over a data set."""
 
-    values: dict[str, Tensor]  #: [P, n] float64, of each score that is fitted
+    values: dict[str, Tensor]  #: [P, n] float64, for each fitted score
     correct: Tensor  #: [n] bool
     labels: Tensor  #: [n] int64
-    logits: Tensor | None  #: [n, K], where a score has yet to be fitted
-    batch: Tensor  #: [B, ...], the first, where the model is
+    logits: Tensor | None  #: [n, K], if a score must be fitted
+    batch: Tensor  #: [B, ...], the first one, on the model's device
 
 
 def _seen(
@@ -205,7 +204,7 @@ def _seen(
     points: Mapping[str, Sequence[Point]],
     progress: bool,
 ) -> _Seen:
-    """Every score that is fitted at each of its points, the logits' from one forward for all."""
+    """Measure every fitted score at all of its points; those of the logits share one forward."""
     keep = not all(score.fitted for score in scores.values())
     ready = {name: score for name, score in scores.items() if score.fitted}
     parts: dict[str, list[Tensor]] = {name: [] for name in ready}
@@ -215,7 +214,7 @@ def _seen(
         for x, y in labelled(model, loader):
             first = x.clone() if first is None else first
             with Engine(model) as engine:
-                # A compiled model writes its next logits where these are.
+                # A copy, because a compiled model may reuse the memory of its logits.
                 logits = engine.forward(x).clone()
             values = {}
             for name, score in ready.items():
@@ -228,7 +227,7 @@ def _seen(
             check_labels("y", labels[-1], logits.shape[1])
             kept += [logits.cpu()] if keep else []
             _check_finite(values["msr"], logits)
-    assert first is not None  # `labelled` has looked
+    assert first is not None  # `labelled` has checked it
     return _Seen(
         {name: torch.cat(found, dim=1) for name, found in parts.items()},
         torch.cat(correct),
@@ -239,7 +238,7 @@ def _seen(
 
 
 def _at(score: Score, model: Model, x: Tensor, logits: Tensor, points: Sequence[Point]) -> Tensor:
-    """[P, B]. The own point apart from the grid: methods share passes among points of a grid."""
+    """[P, B]. The own point is measured separately: only points of a grid share passes."""
     if isinstance(score, LogitScore):
         return score.measure(_themselves, logits, points).values
     own = score.measure(model, x, points[:1]).values
@@ -249,7 +248,7 @@ def _at(score: Score, model: Model, x: Tensor, logits: Tensor, points: Sequence[
 
 
 def _themselves(logits: Tensor) -> Tensor:
-    """The model of logits that are already there."""
+    """A model that returns its input, for existing logits."""
     return logits
 
 
@@ -263,7 +262,7 @@ def _check_finite(msr: Tensor, logits: Tensor) -> None:
 
 
 def _halves(correct: Tensor, places: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Some samples in two at random, as many errors and right ones in both; the odd ones second."""
+    """Two random halves with as many errors and right ones each; odd ones go to the second."""
     halves: tuple[list[Tensor], list[Tensor]] = ([], [])
     for kind in (places[correct[places]], places[~correct[places]]):
         order = kind[torch.randperm(len(kind), generator=generator)]
@@ -274,11 +273,11 @@ def _halves(correct: Tensor, places: Tensor, generator: torch.Generator) -> tupl
 
 
 class _Tuned(NamedTuple):
-    """A score as it goes to the test."""
+    """A tuned score."""
 
     score: Score
-    point: dict[str, float]  #: what was tuned; {} where its own stayed
-    values: Tensor  #: [n], of all samples seen, those that tuned among them
+    point: dict[str, float]  #: the tuned hyper-parameters; {} if its own stayed
+    values: Tensor  #: [n], on all samples, also those for tuning
 
 
 def _tuned(
@@ -290,15 +289,15 @@ def _tuned(
     metric: str,
     generator: torch.Generator,
 ) -> _Tuned:
-    """Fitted, where it has to be, and with the best point on the samples that tune."""
+    """Fit the score if necessary, and take its best point on the tuning samples."""
     if score.fitted:
         values = seen.values[name]
     else:
-        assert seen.logits is not None  # `_seen` has kept them
+        assert seen.logits is not None  # `_seen` keeps them in this case
         fit, tuning = _halves(seen.correct, tuning, generator)
         if not len(fit):
             raise ValueError(
-                f"{name} must be fitted to one half of the samples that tune, which are "
+                f"{name} must be fitted to one half of the tuning samples, which are "
                 f"{len(tuning)}: too few"
             )
         score = score.fit(_themselves, [(seen.logits[fit], seen.labels[fit])])
@@ -307,7 +306,7 @@ def _tuned(
     right = int(seen.correct[tuning].sum())
     tried = values[:, tuning]
     if right in {0, len(tuning)} or tried.isnan().any(dim=1).all():
-        return _Tuned(score, {}, values[0])  # nothing to choose by
+        return _Tuned(score, {}, values[0])  # the metric is undefined
     sign = -1 if metric in HIGHER else 1
     best = best_of(
         score, points, tried, seen.correct[tuning], lambda s, c: sign * METRICS[metric](s, c)
@@ -322,7 +321,7 @@ def _rows(
     costs: Mapping[str, Cost],
     metric: str,
 ) -> list[Row]:
-    """Each score's numbers and differences, the best first."""
+    """The rows of all scores, the best first."""
     rows = [
         Row(
             name,
@@ -337,6 +336,6 @@ def _rows(
         for name, own in stand.items()
     ]
     sign = -1 if metric in HIGHER else 1
-    # NaN last; of equals the cheapest first.
+    # NaN last; among equals the cheapest first.
     rows.sort(key=lambda row: (row.nan > 0, sign * getattr(row, metric), passes(row)))
     return rows

@@ -22,48 +22,47 @@ from rrfast.scores.standing import BEATEN, TAKE, Line, Told, interval, sentence,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Of so few errors, or right predictions, an interval is said to be rough.
+#: With fewer errors or right predictions than this, a note says that intervals are rough.
 FEW = 20
-#: Columns of a terminal.
+#: Width of a terminal in characters.
 _WIDE = 80
-#: Okabe and Ito's colours, told apart by the colour-blind; black is MSR's.
+#: Okabe and Ito's colours, which colour-blind readers can distinguish; MSR is black.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 
 
 class Row(NamedTuple):
-    """One score on the data that tests."""
+    """One score on the test data."""
 
     name: str
     score: Score  #: fitted and tuned
-    hyperparameters: dict[str, float]  #: that were tuned; empty where its own stayed
-    aurc: float  #: as the other metrics, NaN where the score is NaN on a sample
+    hyperparameters: dict[str, float]  #: the tuned ones; empty if the score's own stayed
+    aurc: float  #: like the other metrics NaN if the score is NaN on some sample
     auroc: float
     fpr_at_tpr: float
     augrc: float
-    less_msr: dict[str, Interval]  #: by metric, this score's less MSR's
-    beaten: bool  #: whether some score is better beyond the noise, in the metric that decides
-    forwards: float  #: of the model per image, tuned as it is
-    backwards: float  #: likewise
-    milliseconds: float  #: per image; NaN where no time was taken
+    less_msr: dict[str, Interval]  #: by metric: this score minus MSR
+    beaten: bool  #: whether some score is better beyond the noise in the deciding metric
+    forwards: float  #: per image, of the tuned score
+    backwards: float  #: per image
+    milliseconds: float  #: per image; NaN without timing
     nan: int  #: images on which the score is NaN
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """What `rrfast.compare` found. Printed it is a sentence, two tables, and what they mean.
+    """The result of `rrfast.compare`. It prints a sentence, two tables, and notes on them.
 
     Attributes:
         table: A `Row` per score, the best by `metric` first.
-        name: Of the score to take: the cheapest that no other beats beyond the noise.
-        metric: What decides.
-        level: Of the intervals, for all pairs of scores together.
-        draws: Of the bootstrap.
-        tuned_on: Images that tuned, none of which tests.
-        batch: Images at a time when times were taken.
-        noise: How far the middle half of a score's turns reaches from its time, as a part of it,
-            at most.
-        confidence: [S, n] float64, the scores on the images that test, in the order of `table`.
-        correct: [n] bool, whether the prediction there is right.
+        name: Name of the score to take: the cheapest that no other beats beyond the noise.
+        metric: The deciding metric.
+        level: Level of the intervals, for all pairs of scores together.
+        draws: Number of bootstrap draws.
+        tuned_on: Number of images used for tuning, none of which is tested on.
+        batch: Batch size of the timing.
+        noise: Largest distance of the middle half of a score's turns from its time, relative to it.
+        confidence: [S, n] float64, the confidences on the test images, in the order of `table`.
+        correct: [n] bool, whether the prediction is right.
     """
 
     table: list[Row]
@@ -89,7 +88,7 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        """Which score to take, and why."""
+        """Says which score to take, and why."""
         n, errors = len(self.correct), int((~self.correct).sum())
         row, first = self.chosen, self.table[0]
         if errors in {0, n}:
@@ -103,7 +102,7 @@ class Comparison:
 
     def __str__(self) -> str:
         text = io.StringIO()
-        # As wide as the tables are: nothing is cut off.
+        # As wide as the tables, so that nothing is cut off.
         Console(file=text, width=1000).print(terminal(self._blocks()))
         lines = [line.rstrip() for line in text.getvalue().splitlines()]
         said = [textwrap.fill(line, _WIDE) for line in self._notes()]
@@ -115,11 +114,11 @@ class Comparison:
         return "\n\n".join([self.sentence, markdown(self._blocks()), *self._notes()])
 
     def plot(self) -> Figure:
-        """Risk against coverage: the share of errors among the images that are most trusted.
+        """Plot risk against coverage: the share of errors among the most confident images.
 
-        Drawn are MSR, the score to take, the one that leads, and those that differ from MSR beyond
-        the noise, eight lines at most. Nothing is drawn below a coverage of twenty images, where
-        one error more or less is all there is, nor where no line has met an error yet.
+        It draws MSR, the score to take, the one with the best number, and those that differ from
+        MSR beyond the noise, at most eight lines. Coverages below twenty images, where one error
+        decides, and those where no line has an error yet, are not drawn.
 
         Raises:
             ImportError: matplotlib is not installed.
@@ -155,7 +154,7 @@ class Comparison:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25, lw=0.6)
         title = f"{' '.join(COLUMNS[self.metric][0].split())}; the score to take is thick"
-        # Given by hand: matplotlib would pass over a name that begins with an underscore.
+        # Set explicitly: matplotlib would omit a name that begins with an underscore.
         ax.legend(handles=lines, title=title, frameon=False, fontsize=9, title_fontsize=9)
         return figure
 
@@ -245,5 +244,5 @@ class Comparison:
 
 
 def passes(row: Row) -> float:
-    """What a score costs: a backward to the input takes about as long as a forward."""
+    """The cost of a score in passes: a backward takes about as long as a forward."""
     return row.forwards + row.backwards

@@ -16,12 +16,12 @@ from rrfast.scores.score import Score
 if TYPE_CHECKING:
     from rrfast.engine import Model
 
-#: Seconds of turns for each score.
+#: Seconds to time each score.
 TIMED = 0.05
 
 
 class Cost(NamedTuple):
-    """What a score takes, per image."""
+    """The cost of a score per image."""
 
     forwards: float
     backwards: float
@@ -31,14 +31,14 @@ class Cost(NamedTuple):
 def costs_of(
     model: Model, x: Tensor, scores: Mapping[str, Score], timing: bool
 ) -> tuple[dict[str, Cost], float]:
-    """Of each score alone, on one batch; and by how much turns of one differ, at most."""
+    """The cost of each score on one batch, and the largest spread of one score's turns."""
     runs = {name: partial(score.measure, model, x, ({},)) for name, score in scores.items()}
     taken = {name: run() for name, run in runs.items()}
     milliseconds, noise = dict.fromkeys(runs, math.nan), math.nan
     if timing:
         turns = Turns(runs["msr"], runs, seconds=TIMED, device=x.device).take()
         timed = {name: turn for name, turn in turns.items() if not turn.error}
-        # The machine's speed drifts: what is compared ran a moment apart.
+        # The machine's speed drifts, so compare runs that follow one another.
         floor = statistics.median(second for turn in timed.values() for second in turn.floor)
         milliseconds |= {name: 1e3 * floor / len(x) * t.ratio() for name, t in timed.items()}
         noise = max(map(_spread, timed.values()))
@@ -49,7 +49,7 @@ def costs_of(
 
 
 def _spread(timed: Timed) -> float:
-    """How far the middle half of the turns reaches from their median, over the median."""
+    """The distance of the middle half of the turns from their median, over the median."""
     ratios = sorted(own / floor for own, floor in zip(timed.own, timed.floor, strict=True))
     last, middle = len(ratios) - 1, timed.ratio()
     return max(middle - ratios[round(last / 4)], ratios[round(3 * last / 4)] - middle) / middle

@@ -1,4 +1,4 @@
-"""DOCTOR: the odds of a wrong answer, from the softmax and from its square."""
+"""DOCTOR: the odds of an error, from the softmax and from its square."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from rrfast.scores.one_against_rest import one_against_rest
 class DoctorAlpha(LogitScore):
     """DOCTOR's D_alpha = (1 - g) / g, g = sum_k p_k^2, p = softmax(h / T), as score = -log D_alpha.
 
-    D is an uncertainty; the ranking is that of -D. With u = 1 - p_y, p_k = u q_k, s = sum_k q_k^2,
+    D is an uncertainty; the score ranks as -D. With u = 1 - p_y, p_k = u q_k, s = sum_k q_k^2,
 
         g = (1 - u)^2 + u^2 s,    log D = log u + log(2 - u (1 + s)) - log g,
 
-    which is accurate at any margin, where 1 - g rounds to 0 from a margin of about 37. The paper
-    rejects where D > gamma: where the score is below -log gamma. Infinite where all other classes
-    are ruled out by -inf.
+    which is accurate at any margin, while 1 - g rounds to 0 from a margin of about 37 on. The paper
+    rejects where D > gamma, that is where the score is below -log gamma. Infinite if all other
+    classes are masked by -inf.
 
     Cost: 1 forward.
 
@@ -35,7 +35,7 @@ class DoctorAlpha(LogitScore):
         temperature: T > 0.
 
     Raises:
-        TypeError, ValueError: `temperature` is no number, or not finite and greater than 0.
+        TypeError, ValueError: `temperature` is not a number, or not finite and greater than 0.
 
     Example:
         >>> score = DoctorAlpha()(torch.nn.Identity(), torch.tensor([[0.0, 0.0], [1000.0, 0.0]]))
@@ -55,7 +55,7 @@ class DoctorAlpha(LogitScore):
         return {"temperature": TEMPERATURES}
 
     def confidence(self, h: Tensor) -> Tensor:
-        """As the class says."""
+        """The formula of the class."""
         parts = one_against_rest(h / self.temperature)
         u, s = parts.u, parts.q.square().sum(dim=1)
         g = (1 - u).square() + u.square() * s
@@ -75,9 +75,9 @@ class DoctorAlpha(LogitScore):
 class DoctorBeta(LogitScore):
     """DOCTOR's D_beta = Pe / (1 - Pe), Pe = 1 - max_k softmax(h / T)_k, as score = -log D_beta.
 
-    D is an uncertainty; the ranking is that of -D. -log D_beta is the log-odds of the prediction:
-    the numbers of `MSR`, from which it differs in the sign of the pre-processing. The paper rejects
-    where D > gamma: where the score is below -log gamma.
+    D is an uncertainty; the score ranks as -D. -log D_beta is the log-odds of the prediction, the
+    same number as `MSR`; only the grid and the sign of the pre-processing differ. The paper rejects
+    where D > gamma, that is where the score is below -log gamma.
 
     Cost: 1 forward.
 
@@ -88,7 +88,7 @@ class DoctorBeta(LogitScore):
         temperature: T > 0.
 
     Raises:
-        TypeError, ValueError: `temperature` is no number, or not finite and greater than 0.
+        TypeError, ValueError: `temperature` is not a number, or not finite and greater than 0.
 
     Example:
         >>> DoctorBeta()(torch.nn.Identity(), torch.tensor([[0.0, 0.0], [1000.0, 0.0]]))
@@ -107,7 +107,7 @@ class DoctorBeta(LogitScore):
         return {"temperature": TEMPERATURES}
 
     def confidence(self, h: Tensor) -> Tensor:
-        """As the class says."""
+        """The formula of the class."""
         return one_against_rest(h / self.temperature).log_odds
 
     def ascent(self, h: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class Energy(LogitScore):
         temperature: T > 0.
 
     Raises:
-        TypeError, ValueError: `temperature` is no number, or not finite and greater than 0.
+        TypeError, ValueError: `temperature` is not a number, or not finite and greater than 0.
 
     Example:
         >>> import torch
@@ -43,7 +43,7 @@ class Energy(LogitScore):
         return {"temperature": TEMPERATURES}
 
     def confidence(self, h: Tensor) -> Tensor:
-        """As the class says."""
+        """The formula of the class."""
         return self.temperature * (h / self.temperature).logsumexp(dim=1)
 
     def ascent(self, h: Tensor) -> Tensor:

@@ -19,12 +19,12 @@ from rrfast.scores.one_against_rest import OneAgainstRest, one_against_rest
 class Entropy(LogitScore):
     """Negative entropy of p = softmax(h / T), as score = -log H(p), H(p) = -sum_k p_k log p_k.
 
-    The ranking is that of -H. H itself is 0 in float64 from a logit margin of about 750, its log
-    never; with u = 1 - p_y, p_k = u q_k and w = u / (1 - u),
+    The score ranks as -H. H itself is 0 in float64 from a logit margin of about 750 on, but its
+    logarithm stays finite; with u = 1 - p_y, p_k = u q_k and w = u / (1 - u),
 
         log H = log u + log(-log u + log(1 + w) / w + H(q)).
 
-    Infinite where all other classes are ruled out by -inf. `(-score).exp()` is H, in nats.
+    Infinite if all other classes are masked by -inf. `(-score).exp()` is H, in nats.
 
     Cost: 1 forward.
 
@@ -35,7 +35,7 @@ class Entropy(LogitScore):
         temperature: T > 0.
 
     Raises:
-        TypeError, ValueError: `temperature` is no number, or not finite and greater than 0.
+        TypeError, ValueError: `temperature` is not a number, or not finite and greater than 0.
 
     Example:
         >>> score = Entropy()(torch.nn.Identity(), torch.tensor([[0.0, 0.0], [1000.0, 0.0]]))
@@ -54,7 +54,7 @@ class Entropy(LogitScore):
         return {"temperature": TEMPERATURES}
 
     def confidence(self, h: Tensor) -> Tensor:
-        """As the class says."""
+        """The formula of the class."""
         parts = one_against_rest(h / self.temperature)
         log_u = parts.log_u
         score = -(log_u + _over_u(parts).entropy.log())
@@ -84,5 +84,5 @@ def _over_u(parts: OneAgainstRest) -> _OverU:
 
 
 def _log_u(parts: OneAgainstRest) -> Tensor:
-    """Finite also where nothing is left of the rest, whose weights are 0 there: 0 times inf."""
+    """Give log u; finite also if no other class is left, where the weights 0 meet it."""
     return parts.log_u.clamp(min=-1e30)

@@ -21,41 +21,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LogitScore(Score):
-    """A score of the logits alone: one forward, float64 from there on.
+    """A score computed from the logits only: one forward, then float64.
 
-    A subclass writes the two halves of its formula, `confidence` and `ascent`. It may return a
-    monotone function of what its paper prints, and says which: the ranking is the paper's, and
+    A subclass defines `confidence` and its gradient `ascent`. It may return a monotone function of
+    its paper's formula, documented in its docstring, so that the ranking is the paper's and
     rounding makes no ties.
 
     Cost: 1 forward, for all points of a grid together.
 
     Attributes:
-        preprocessing: What the paper's input pre-processing does: +1 raises the confidence, -1
-            lowers it; see `rrfast.scores.Preprocessed`.
+        preprocessing: Sign of the paper's input pre-processing: +1 raises the confidence, -1 lowers
+            it; see `rrfast.scores.Preprocessed`.
     """
 
     preprocessing: ClassVar[Literal[1, -1]] = 1
 
     @abstractmethod
     def confidence(self, h: Tensor) -> Tensor:
-        """The score [B] of logits [B, K], float64, the largest of each row finite."""
+        """The score [B] of logits [B, K], float64; the largest logit of each row is finite."""
 
     @abstractmethod
     def ascent(self, h: Tensor) -> Tensor:
         """The gradient of the score with respect to h, [B, K], up to a factor > 0 in each row.
 
-        The factor is the subclass's to choose such that nothing underflows where softmax saturates.
+        The subclass chooses the factor so that nothing underflows where softmax saturates.
         """
 
     def of_logits(self, logits: Tensor) -> Tensor:
-        """The score of logits that are already there.
+        """The score of existing logits.
 
         Args:
             logits: [B, K], K >= 2. Widened to float64.
 
         Returns:
-            [B] float64, larger = more confident, detached. NaN where a logit is NaN or the largest
-            is infinite, which is overflow and no confidence; -inf elsewhere is a class ruled out.
+            [B] float64, larger = more confident, detached. NaN if a logit is NaN or the largest is
+            infinite (overflow); any other -inf masks a class.
 
         Raises:
             TypeError, ValueError: `logits` is not floating point or not [B, K >= 2].
@@ -70,14 +70,14 @@ class LogitScore(Score):
         return self.confidence(h).masked_fill(~usable(h), math.nan)
 
     def cotangent(self, logits: Tensor) -> Tensor:
-        """What to send backwards through the model for the direction that raises the score.
+        """The cotangent whose backward through the model gives the direction that raises the score.
 
         Args:
             logits: [B, K], K >= 2.
 
         Returns:
-            [B, K] in the dtype of `logits`: `ascent`, each row scaled to a largest entry of 1 in
-            magnitude, so that 16-bit logits keep it too; NaN where the score is.
+            [B, K] in the dtype of `logits`: `ascent`, each row scaled to a largest magnitude of 1,
+            so that it does not underflow in 16 bits; NaN where the score is NaN.
 
         Raises:
             TypeError, ValueError: As `of_logits`.
@@ -105,7 +105,7 @@ def usable(h: Tensor) -> Tensor:
 
 
 def nothing_scored(x: Tensor, points: int) -> Scored:
-    """What an empty batch gives, without a pass."""
+    """The result for an empty batch, without a pass."""
     return Scored(
         x.new_empty((points, 0), dtype=torch.float64),
         x.new_empty(0, dtype=torch.int64),

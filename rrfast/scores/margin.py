@@ -15,12 +15,13 @@ from rrfast.scores.logit_score import LogitScore
 class Margin(LogitScore):
     """score = h_y - max_{k != y} h_k >= 0. No hyper-parameter: a temperature only scales it.
 
-    It is what the methods of `rrfast.radius` follow down to 0. Infinite where all other classes are
-    ruled out by -inf.
+    The methods of `rrfast.radius` look for the point where it is 0. Infinite if all other classes
+    are masked by -inf.
 
     Cost: 1 forward.
 
-    Source: the released code of RAT has it divided by its gradient's norm, here `radius_grad`.
+    Source: ours. RAT's released code divides it by its gradient's norm, which is `radius_grad`
+    here.
 
     Example:
         >>> Margin()(torch.nn.Identity(), torch.tensor([[3.0, 1.0, 0.0]]))
@@ -28,10 +29,10 @@ class Margin(LogitScore):
     """
 
     def confidence(self, h: Tensor) -> Tensor:
-        """As the class says."""
+        """The formula of the class."""
         first, second = torch.topk(h, 2, dim=1).values.unbind(dim=1)
         return first - second
 
     def ascent(self, h: Tensor) -> Tensor:
-        """1 at the prediction, -1 at the runner-up: MSR's as T -> 0."""
+        """1 at the prediction, -1 at the runner-up: the limit of MSR's as T -> 0."""
         return -ops.direction_seed(h, 0.0)[2]

@@ -24,7 +24,7 @@ class MaxLogit(LogitScore):
     """
 
     def confidence(self, h: Tensor) -> Tensor:
-        """As the class says."""
+        """The formula of the class."""
         return h.amax(dim=1)
 
     def ascent(self, h: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The largest of the centred logits over their p-norm, and MSR where that does not help."""
+"""The largest centred logit over the p-norm of all, or MSR if that does not help."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ class MaxLogitPNorm(LogitScore):
 
         score = log(c_y^p / sum_{k != y} |c_k|^p),    with p=None that of `MSR`
 
-    The ranking is that of s, which is 1 in float64 where p is large and c_y is far from the rest;
-    the log-odds never tie there. `score.sigmoid() ** (1 / p)` is s.
+    The score ranks as s, which rounds to 1 in float64 if p is large and c_y is far from the rest;
+    the log-odds do not tie there. `score.sigmoid() ** (1 / p)` is s.
 
-    Neither a shift nor a positive factor of a sample's logits changes s. Networks whose confidence
-    is broken have their errors in that factor; in all others it holds most of what the logits know.
-    So p is to be tuned: `tune` takes None, the first of the grid, unless some p is strictly better.
-    That is the paper's fallback to MSR.
+    Neither a shift nor a positive factor of a sample's logits changes s. In networks with a broken
+    confidence this factor misleads; in others it carries most of the information. So p must be
+    tuned: `tune` takes None, the first of the grid, unless some p is strictly better. That is the
+    paper's fallback to MSR.
 
-    Least, -inf, where all logits are equal. A logit of -inf is a class ruled out: the score is that
-    of the others, and infinite where one is left. Samples that tie in the formula tie in float64,
-    at 0: with two classes all of them; with p = 1 all whose prediction alone is above the mean.
+    The least value is -inf, where all logits are equal. A logit of -inf masks a class: the score is
+    that of the other classes, and infinite if one is left. Samples that tie in the formula also tie
+    in float64, at 0: with two classes all samples; with p = 1 all samples in which only the
+    prediction is above the mean.
 
     Cost: 1 forward.
 
     Source: Cattelan & Silva 2024 (How to Fix a Broken Confidence Estimator), MaxLogit-pNorm. Their
-    released code also searches p = 0, which divides by K in place of a norm.
+    released code also tries p = 0, which divides by K instead of a norm.
 
     Attributes:
         p: At least 1; None for MSR.
@@ -67,12 +68,12 @@ class MaxLogitPNorm(LogitScore):
         return {"p": (None, *NORMS)}
 
     def confidence(self, h: Tensor) -> Tensor:
-        """As the class says."""
+        """The formula of the class."""
         if self.p is None:
             return MSR().confidence(h)
         lead, rest, classes = _centred(h)
         if self.p == 1:
-            # c sums to 0, so sum_{k != y} |c_k| is c_y and twice what is above the mean beside it.
+            # c sums to 0, so sum_{k != y} |c_k| is c_y plus twice the other positive entries.
             score = -torch.log1p(2 * rest.clamp(min=0).sum(dim=1) / lead)
         else:
             score = self.p * lead.log() - (self.p * rest.abs().log()).logsumexp(dim=1)
@@ -80,7 +81,7 @@ class MaxLogitPNorm(LogitScore):
         return torch.where(lead == 0, equal.to(score.dtype), score)
 
     def ascent(self, h: Tensor) -> Tensor:
-        """1 / c_y and -sign(c_k) |c_k|^(p-1) / sum_{j != y} |c_j|^p, less the mean of all."""
+        """1 / c_y and -sign(c_k) |c_k|^(p-1) / sum_{j != y} |c_j|^p, minus the mean of all."""
         if self.p is None:
             return MSR().ascent(h)
         lead, rest, classes = _centred(h)
@@ -91,21 +92,21 @@ class MaxLogitPNorm(LogitScore):
         ascent = ascent.scatter(1, h.argmax(dim=1, keepdim=True), (1 / _or_one(lead))[:, None])
         rounding = 8 * torch.finfo(h.dtype).eps * ascent.abs().amax(dim=1, keepdim=True)
         ascent = ascent - ascent.sum(dim=1, keepdim=True) / classes[:, None]
-        # Where the formula has a tie its gradient is 0, and what is left here is rounding.
+        # At a tie of the formula the gradient is 0; anything left here is rounding.
         nothing = (ascent.abs() <= rounding) | (h == -math.inf) | (lead == 0)[:, None]
         return ascent.masked_fill(nothing, 0.0)
 
 
 class _Centred(NamedTuple):
-    """c, in units of the prediction's lead over the last of the classes."""
+    """c in units of the prediction's lead over the last class."""
 
-    lead: Tensor  # c_y, [B]; 0 where all logits are equal, or one class is left
-    rest: Tensor  # c_k for k != y, [B, K]; 0 at y and at a class ruled out
-    classes: Tensor  # not ruled out, [B]
+    lead: Tensor  # c_y, [B]; 0 if all logits are equal, or one class is left
+    rest: Tensor  # c_k for k != y, [B, K]; 0 at y and at masked classes
+    classes: Tensor  # number of classes that are not masked, [B]
 
 
 def _centred(h: Tensor) -> _Centred:
-    """From the gaps to the prediction: those of equals are 0 exactly, which h - mean(h) is not."""
+    """Computed from the gaps to the prediction: gaps of equal logits are exactly 0."""
     ruled_out = h == -math.inf
     classes = (~ruled_out).sum(dim=1)
     gaps = (h.amax(dim=1, keepdim=True) - h).masked_fill(ruled_out, 0.0)

@@ -18,11 +18,11 @@ class MSR(LogitScore):
 
         score = h_y / T - logsumexp_{k != y}(h_k / T)
 
-    The ranking is that of p. p itself is exactly 1 from a logit margin of about 17 in float32 and
-    37 in float64, and all inputs beyond tie; the log-odds never do. `score.sigmoid()` is p.
+    The score ranks as p. p itself rounds to 1 from a logit margin of about 17 in float32 and 37 in
+    float64 on, so that all such inputs tie; the log-odds do not. `score.sigmoid()` is p.
 
-    RAT B.1 leaves T at 1 here and searches eps alone, which is `Preprocessed(MSR(), eps)`;
-    with both it is `ODIN`.
+    RAT B.1 leaves T at 1 here and tunes only eps, which is `Preprocessed(MSR(), eps)`; with both it
+    is `ODIN`.
 
     Cost: 1 forward.
 
@@ -32,7 +32,7 @@ class MSR(LogitScore):
         temperature: T > 0.
 
     Raises:
-        TypeError, ValueError: `temperature` is no number, or not finite and greater than 0.
+        TypeError, ValueError: `temperature` is not a number, or not finite and greater than 0.
 
     Example:
         >>> score = MSR()(torch.nn.Identity(), torch.tensor([[3.0, 0.0], [60.0, 0.0], [99.0, 0.0]]))
@@ -48,11 +48,11 @@ class MSR(LogitScore):
         check_number("temperature", self.temperature)
 
     def confidence(self, h: Tensor) -> Tensor:
-        """As the class says."""
+        """The formula of the class."""
         return one_against_rest(h / self.temperature).log_odds
 
     def ascent(self, h: Tensor) -> Tensor:
-        """1 at y and -q_k elsewhere: the radius' worst-case direction turned round (errata 4)."""
-        # Not `ops.direction_seed`, which is NaN where all other classes are ruled out by -inf.
+        """1 at y and -q_k elsewhere: minus the radius' worst-case direction (errata 4)."""
+        # Not `ops.direction_seed`, which is NaN if all other classes are masked by -inf.
         parts = one_against_rest(h / self.temperature)
         return parts.joined(torch.ones_like(parts.u), -parts.q)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class ODIN(Score):
     """max_k softmax(h(x~) / T)_k as its log-odds, x~ = x + eps sign(grad_x log S_T(x)).
 
-    `Preprocessed(MSR(T), eps)` under its own name and with the paper's defaults. Higher is more
-    confident: the paper's detector says in-distribution above its threshold (errata 20).
+    `Preprocessed(MSR(T), eps)` under its own name with the paper's defaults. Larger = more
+    confident: the paper's detector decides in-distribution above its threshold (errata 20).
 
     Cost: 2 forwards and 1 backward; see `Preprocessed` for a grid.
 
@@ -33,9 +33,9 @@ class ODIN(Score):
     Attributes:
         temperature: T > 0; 1000 as in the paper.
         eps: Step, >= 0, in units of `scale`; 0.0014 as in the paper on CIFAR-10, in pixels.
-        bounds: As of `Preprocessed`; the paper does not clamp.
-        scale: As of `Preprocessed`.
-        compat: "released" lowers the confidence, as the code of RAT does.
+        bounds: As for `Preprocessed`; the paper does not clamp.
+        scale: As for `Preprocessed`.
+        compat: "released" lowers the confidence, as RAT's code does.
 
     Raises:
         TypeError, ValueError: As `Preprocessed`.
@@ -61,7 +61,7 @@ class ODIN(Score):
         return {"temperature": TEMPERATURES, "eps": EPSILONS}
 
     def preprocessed(self) -> Preprocessed:
-        """The same score in its two parts."""
+        """The same score as a `Preprocessed`."""
         return Preprocessed(
             MSR(self.temperature), self.eps, self.bounds, self.scale, compat=self.compat
         )

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Predictions(NamedTuple):
-    """What `predict` returns: N inputs in the order of the loader, on the CPU."""
+    """The result of `predict` for N inputs, in the order of the loader, on the CPU."""
 
-    confidence: Tensor  #: [N], larger = more to be trusted; [P, N] at P points
+    confidence: Tensor  #: [N], larger = more confident; [P, N] at P points
     prediction: Tensor  #: [N] int64
-    y: Tensor | None = None  #: [N] int64, the labels; None where the loader has none
-    rival: Tensor | None = None  #: as confidence, int64: what the prediction changes to, or -1
+    y: Tensor | None = None  #: [N] int64, the labels; None if the loader has none
+    rival: Tensor | None = None  #: int64: the class that it changes to, or -1
 
     @property
     def correct(self) -> Tensor:
@@ -36,7 +36,7 @@ class Predictions(NamedTuple):
             ValueError: The loader has no labels.
         """
         if self.y is None:
-            raise ValueError("loader must yield pairs (x, y) for what needs labels, and has no y")
+            raise ValueError("loader must yield pairs (x, y) where labels are needed, and has no y")
         return self.prediction == self.y
 
 
@@ -48,26 +48,26 @@ def predict(
     points: Sequence[Point] = (),
     progress: bool = True,
 ) -> Predictions:
-    """The score of every input of a loader, with predictions and labels.
+    """Measure the score of every input of a loader, with predictions and labels.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`. Runs in
-            eval mode and is left as it was. Inputs are moved to where it is.
+            eval mode; its state is restored. Inputs are moved to its device.
         loader: Yields (x [B, ...], y [B] integers), or x alone.
         score: A name in `rrfast.scores.SCORES`, a score, or a method of the radius.
-        points: Hyper-parameters that take the place of the score's own, P sets of them, measured
-            together: passes are shared as `Score.measure` says. None given: confidence is [N].
-        progress: Show batches and images per second on stderr, where that is a terminal.
+        points: P sets of hyper-parameters that replace the score's own, measured together with
+            shared passes as in `Score.measure`. Without it confidence is [N].
+        progress: Show batches and images per second on stderr, if that is a terminal.
 
     Returns:
         Predictions(confidence, prediction, y, rival), on the CPU.
 
     Raises:
-        TypeError: `loader` yields something else.
-        ValueError: It yields no sample, or some batches with labels and some without; a label is no
-            class of the model.
+        TypeError: `loader` yields anything else.
+        ValueError: It yields no sample, or some batches with labels and some without; a label is
+            not a class of the model.
 
-    Cost: of the score.
+    Cost: that of the score.
 
     Example:
         >>> x, y = torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
@@ -89,14 +89,14 @@ def predict(
 
 
 def _check_classes(scored: Scored, model: Model, x: Tensor, y: Tensor) -> None:
-    """Raise unless every label is a class of the model: another would count as an error.
+    """Raise unless every label is a class of the model; otherwise it would count as an error.
 
-    Cost: 1 forward, where the score does not say how many classes there are and no prediction is as
-    high as the highest label.
+    Cost: 1 forward, if the score does not give the number of classes and no prediction is at least
+    as large as the largest label.
     """
     classes = scored.classes
     if classes is None:
-        # Of a score that is not ours.
+        # A user's score may not give it.
         classes = int(scored.prediction.amax()) + 1
         if int(y.amax()) >= classes:
             classes = engine.logits(model, x).shape[1]
@@ -104,7 +104,7 @@ def _check_classes(scored: Scored, model: Model, x: Tensor, y: Tensor) -> None:
 
 
 def _joined(parts: list[Predictions], *, alone: bool) -> Predictions:
-    """The batches as one; `alone`: at the score's own point, without a dimension for it."""
+    """Join the batches; `alone`: only the score's own point, without a dimension for points."""
     unlabelled = [part.y is None for part in parts]
     if any(unlabelled) and not all(unlabelled):
         raise ValueError("loader must yield labels with every batch or with none")

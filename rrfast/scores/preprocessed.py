@@ -31,30 +31,30 @@ if TYPE_CHECKING:
 class Preprocessed(Score):
     """score(x~), x~ = x + s eps sign(grad_x score(x)).
 
-    s is that of the score's paper: +1 raises the confidence (ODIN; all scores whose papers do not
-    pre-process), -1 lowers it (DOCTOR and RelU, which raise the uncertainty). The sign of the
-    gradient is that of any monotone function of the score: of the papers' log S and log D. It is
-    taken from closed forms that do not underflow where the softmax saturates, as plain
-    cross-entropy's do (errata 4); where an entry is exactly 0, x stays.
+    s is the sign of the score's paper: +1 raises the confidence (ODIN, and all scores whose papers
+    do not pre-process), -1 lowers it (DOCTOR and RelU, which raise the uncertainty). The sign of
+    the gradient is the same for every increasing function of the score, such as the papers' log S.
+    It comes from closed forms that, unlike plain cross-entropy, do not underflow where the softmax
+    saturates (errata 4). Where an entry is exactly 0, x does not move.
 
     Cost: 2 forwards and 1 backward; 1 forward with eps = 0. A grid of t temperatures and e steps
-    greater than 0: 1 + t e forwards and t backwards, whether or not 0 is among the steps.
+    greater than 0 takes 1 + t e forwards and t backwards; a step of 0 in the grid is free.
 
-    Source: Liang et al. 2018 (ODIN), Eq. 2; RAT B.3, Eq. B.1; errata 10: released signs are the
-    opposite of the papers'.
+    Source: Liang et al. 2018 (ODIN), Eq. 2; RAT B.3, Eq. B.1; errata 10: the released signs are
+    opposite to the papers'.
 
     Attributes:
         score: The score of the logits.
         eps: Step, >= 0, in units of `scale`. With 16-bit x most of a small step is rounded away;
-            float32 inputs under autocast are the better way.
+            use float32 inputs under autocast.
         bounds: The box for x~, see `rrfast.ops.channel_bounds`; None for none, as in ODIN.
         scale: The unit of a step, see `rrfast.ops.channel_scale`: for inputs normalised by `std`,
-            1 / std per channel makes it one in pixels. None for x's own.
-        compat: "released" turns s round, as the code of RAT does.
+            1 / std per channel makes it a step in pixels. None for x's own.
+        compat: "released" negates s, as RAT's code does.
 
     Raises:
-        TypeError, ValueError: `score` is no score of logits, or another argument is no number or
-            out of range.
+        TypeError, ValueError: `score` is not a score of the logits, or another argument is not a
+            number or out of range.
 
     Example:
         >>> from rrfast.scores import DoctorAlpha, MSR
@@ -85,16 +85,16 @@ class Preprocessed(Score):
 
     @property
     def grids(self) -> dict[str, tuple[float | None, ...]]:
-        """Those of the score, and eps as in RAT B.1."""
+        """The grids of the score, and eps as in RAT B.1."""
         return {**self.score.grids, "eps": EPSILONS}
 
     @property
     def fitted(self) -> bool:
-        """Whether the score is."""
+        """Whether the score is fitted."""
         return self.score.fitted
 
     def fit(self, model: Model, loader: Iterable[Any]) -> Self:
-        """With the score fitted, to inputs as they are."""
+        """A copy with the score fitted, to inputs without the step."""
         return dataclasses.replace(self, score=self.score.fit(model, loader))
 
     def at(self, **values: Any) -> Self:
@@ -108,7 +108,7 @@ class Preprocessed(Score):
         return dataclasses.replace(changed, score=changed.score.at(**of_score))
 
     def measure(self, model: Model, x: Tensor, points: Sequence[Point]) -> Scored:
-        """As `Score.measure`: one forward at x, and one backward per score whatever the steps."""
+        """As `Score.measure`: one forward at x, and one backward per score for all steps."""
         scores = [self.at(**point) for point in points]
         if x.shape[0] == 0:
             return nothing_scored(x, len(points))
@@ -128,7 +128,7 @@ class Preprocessed(Score):
 def _stepped(
     engine: Engine, x: Tensor, scores: Sequence[Preprocessed], shared: Sequence[Sequence[int]]
 ) -> tuple[Tensor, list[Tensor]]:
-    """Logits at x, and each score at its own x~; the gradient is one for each group of `shared`."""
+    """Logits at x, and each score at its own x~; each group of `shared` has one gradient."""
     moving = [[i for i in group if scores[i].eps > 0] for group in shared]
     moving = [group for group in moving if group]
     recorded = engine.record(x) if moving else None
@@ -145,7 +145,7 @@ def _stepped(
 
 
 def _moved(x: Tensor, grad: Tensor, scores: Sequence[Preprocessed]) -> Iterator[Tensor]:
-    """x~ of each, one at a time; they differ in eps, bounds, scale and compat alone."""
+    """The x~ of each score, one at a time; they differ only in eps, bounds, scale and compat."""
     direction: Tensor | None = None
     for score in scores:
         sign = score.score.preprocessing * (1 if score.compat == "paper" else -1)
@@ -158,7 +158,7 @@ def _moved(x: Tensor, grad: Tensor, scores: Sequence[Preprocessed]) -> Iterator[
 
 
 def _shared(points: Sequence[Point]) -> list[list[int]]:
-    """Indices of the points that leave the score of the logits the same, in their order."""
+    """Groups of indices of points with the same score of the logits, in order."""
     own = {field.name for field in dataclasses.fields(Preprocessed)} - {"score"}
     groups: dict[tuple[tuple[str, float | None], ...], list[int]] = {}
     for i, point in enumerate(points):

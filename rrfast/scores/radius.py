@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 class Radius(Score):
     """score = rrfast.radius(model, x, method=method, temperature=T, **options).
 
-    Infinite where no change of the prediction was found: the most confident. float32, or float64
-    where `x` or the logits are.
+    Infinite, the most confident value, where no change of the prediction was found. float32, or
+    float64 if `x` or the logits are.
 
-    Cost: of the method, see `rrfast.radius`; points that differ in the temperature alone share the
-    forward at x.
+    Cost: that of the method, see `rrfast.radius`; points that differ only in the temperature share
+    the forward at x.
 
-    Source: RAT §3; B.1: the radius has no other hyper-parameter than T.
+    Source: RAT §3; B.1: T is the only hyper-parameter of the radius.
 
     Attributes:
-        method: As of `rrfast.radius`: a name, or one of `rrfast.methods`, which then stands here as
-            its name, and its options that are no defaults in `temperature` and `options`.
-        temperature: T of the direction; None for the method's default, and where it has none.
-        options: The others of `rrfast.radius`, by name.
+        method: As for `rrfast.radius`: a name, or an object of `rrfast.methods`; the object is
+            stored as its name, with its options that differ from the defaults in `temperature` and
+            `options`.
+        temperature: T of the direction; None for the method's default, or if it has no temperature.
+        options: The other options of `rrfast.radius`, by name.
 
     Raises:
         TypeError: The method has no such option.
@@ -62,7 +63,7 @@ class Radius(Score):
 
     @property
     def grids(self) -> dict[str, tuple[float, ...]]:
-        """T as in RAT B.1, for the methods that have one."""
+        """T as in RAT B.1, for methods that have a temperature."""
         kind: Any = METHODS[self.method] if isinstance(self.method, str) else type(self.method)
         known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
         names = {option.name for option in known}
@@ -85,7 +86,7 @@ class Radius(Score):
         return configured(self.method, {**self.options, **own})
 
     def _take_apart(self) -> None:
-        """A method of `METHODS` as its name and options, by which a score is kept and compared."""
+        """Replace a method of `METHODS` by its name and options, which can be compared."""
         name = next((name for name, kind in METHODS.items() if kind is type(self.method)), None)
         if name is None:
             return
@@ -102,12 +103,12 @@ class Radius(Score):
 
 
 def _differ(value: object, default: object) -> bool:
-    """Whether an option is not its default; a tensor, which has no truth value, counts as other."""
+    """Whether an option differs from its default; a tensor always counts as different."""
     return not (value is default or (isinstance(value, (int, float, str)) and value == default))
 
 
 def _scored(measured: Sequence[Measured]) -> Scored:
-    """Points in the order of what was measured of them, each alone or all at once."""
+    """Join the results, which were measured point by point or all at once."""
     results = [one.result() for one in measured]
     values, rivals = ([getattr(result, name) for result in results] for name in ("radius", "rival"))
     together = values[0].dim() == 2

@@ -18,7 +18,7 @@ from rrfast.scores.radius import Radius
 from rrfast.scores.relu import RelU
 from rrfast.scores.score import Score
 
-#: One of each by name, with its paper's defaults.
+#: One score of each kind by name, with its paper's defaults.
 SCORES: dict[str, Score] = {
     "msr": MSR(),
     "max_logit": MaxLogit(),
@@ -32,21 +32,21 @@ SCORES: dict[str, Score] = {
     "odin": ODIN(),
     **{f"radius_{method}": Radius(method) for method in METHODS},
 }
-#: What a `SelectiveClassifier` and `rrfast score` take unless told otherwise; docs/radius says why.
+#: The default score of `SelectiveClassifier` and `rrfast score`; docs/radius says why.
 DEFAULT = "msr"
-#: Behind a name: with input pre-processing, whose eps is tuned.
+#: Suffix of a name: with input pre-processing, whose eps is tuned.
 STEP = "+eps"
 
 
 def as_score(score: str | Score | Method) -> Score:
-    """What a caller means by a score.
+    """The score that an argument stands for.
 
     Args:
-        score: A score, which is returned; a name of `score_named`; or a method of the radius, by
+        score: A score, which is returned; a name for `score_named`; or a method of the radius, by
             its name in `rrfast.methods.METHODS` or as an object.
 
     Raises:
-        TypeError: It is none of these.
+        TypeError: It is anything else.
         ValueError: There is no such name.
 
     Example:
@@ -67,15 +67,15 @@ def as_score(score: str | Score | Method) -> Score:
 
 
 def score_named(name: str) -> Score:
-    """The score of a name.
+    """The score with this name.
 
     Args:
-        name: A key of `SCORES`, or one of a score of the logits with "+eps" behind it: the score
-            within `Preprocessed`, at eps = 0 until it is tuned. RAT B.3 does so with MSR, DOCTOR
-            and RelU.
+        name: A key of `SCORES`; or a score of the logits followed by "+eps": the score within
+            `Preprocessed`, with eps = 0 until it is tuned. RAT B.3 does so with MSR, DOCTOR and
+            RelU.
 
     Raises:
-        ValueError: There is no such score, or it is not one of the logits.
+        ValueError: There is no such score, or "+eps" follows one that is not a score of the logits.
 
     Example:
         >>> score_named("msr+eps").grids.keys()

@@ -1,4 +1,4 @@
-"""RelU: relative uncertainty, with a matrix of confusions learned from labelled data."""
+"""RelU: relative uncertainty, with a confusion matrix learned from labelled data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Seen(NamedTuple):
-    """What `RelU.fit` keeps of its data: N samples, and not the images."""
+    """The data that `RelU.fit` keeps of N samples; not the images."""
 
     logits: Tensor  #: [N, K]
     correct: Tensor  #: [N] bool
@@ -37,33 +37,33 @@ class RelU(LogitScore):
         D = relu(M) / |relu(M)|_F,
         M = lam E_wrong[p p^T] - (1 - lam) E_correct[p p^T], its diagonal set to 0
 
-    D_ij >= 0 weighs the confusion of classes i and j: it is large where both have mass when the
-    model errs, and 0 where they have it when it is right. Where nothing is left of M, as on a split
-    without an error, D is that of Gini's index, all ones off the diagonal, over its norm. The mean
-    over no sample counts as 0.
+    D_ij >= 0 weighs the confusion of classes i and j: it is large if both have mass mainly when the
+    model is wrong, and 0 if mainly when it is right. If relu(M) is 0, as for data without an error,
+    D is that of Gini's index, all ones off the diagonal, over its norm. The mean over no sample
+    counts as 0.
 
-    p^T D p is an uncertainty; the ranking is that of its negative. With u = 1 - p_y and p_k = u q_k
+    p^T D p is an uncertainty; the score ranks as its negative. With u = 1 - p_y and p_k = u q_k
 
         p^T D p = u (2 (1 - u) (D q)_y + u q^T D q),
 
-    accurate at any margin, in B K^2 operations and [B, K] memory. Infinite where only pairs that D
-    gives no weight have mass.
+    which is accurate at any margin, with B K^2 operations and [B, K] memory. Infinite if only pairs
+    with weight 0 in D have mass.
 
-    Fitting keeps the logits of its data in place of D, which depends on T and lam: `at` and
-    `dataclasses.replace` give a score whose D is the right one.
+    Fitting keeps the logits of its data instead of D, because D depends on T and lam: so copies
+    made by `at` and `dataclasses.replace` have the right D.
 
-    Cost: 1 forward; `fit` 1 forward of its data, for all temperatures.
+    Cost: 1 forward; `fit` takes 1 forward of its data, for all temperatures.
 
     Source: Gomes et al. 2023 (A Data-Driven Measure of Relative Uncertainty), called "ReLU" in RAT
-    Tab. 2 and B.1; errata 9. The pre-processing raises the uncertainty, as DOCTOR's (errata 10).
+    Tab. 2 and B.1; errata 9. As in DOCTOR, the pre-processing raises the uncertainty (errata 10).
 
     Attributes:
         temperature: T > 0.
         lam: lambda in [0, 1], 0.5 as in RAT B.1.
-        seen: From `fit`.
+        seen: Set by `fit`.
 
     Raises:
-        TypeError, ValueError: A hyper-parameter is no number or out of range.
+        TypeError, ValueError: A hyper-parameter is not a number or out of range.
 
     Example:
         >>> model = torch.nn.Identity()
@@ -100,20 +100,21 @@ class RelU(LogitScore):
 
     @property
     def fitted(self) -> bool:
-        """Whether `fit` made it."""
+        """Whether the score was made by `fit`."""
         return self.seen is not None
 
     def fit(self, model: Model, loader: Iterable[Any]) -> Self:
-        """The score with D of this data; a new object.
+        """A new score with D from this data.
 
         Args:
             model: As of `Score.__call__`.
-            loader: Yields (x [B, ...], y [B]): labelled data that the model was not trained on, and
-                that neither tunes nor tests the score: RAT B.1 takes half of the validation split.
+            loader: Yields (x [B, ...], y [B]): labelled data on which the model was not trained,
+                and on which the score is neither tuned nor tested. RAT B.1 takes half of the
+                validation split.
 
         Raises:
-            TypeError: `loader` yields something else than pairs of tensors.
-            ValueError: There is no sample, a label is no class, or a logit is NaN or the largest
+            TypeError: `loader` yields anything but pairs of tensors.
+            ValueError: There is no sample, a label is not a class, or a logit is NaN or the largest
                 infinite.
         """
         logits, correct = [], []
@@ -126,14 +127,14 @@ class RelU(LogitScore):
                     "model must give finite largest logits on the data that RelU is fitted to, got "
                     f"NaN or infinity on {int((~usable(h)).sum())} of {len(h)} samples of a batch"
                 )
-            # A compiled model may write its next logits where these are.
+            # Copy, because a compiled model may reuse the memory of its logits.
             logits.append(h.clone())
             correct.append(h.argmax(dim=1) == y)
         return self.at(seen=Seen(torch.cat(logits), torch.cat(correct)))
 
     @functools.cached_property
     def matrix(self) -> Tensor:
-        """D, [K, K] float64, symmetric, >= 0, 0 on the diagonal, of Frobenius norm 1.
+        """D, [K, K] float64: symmetric, >= 0, 0 on the diagonal, with Frobenius norm 1.
 
         Raises:
             ValueError: The score is not fitted.
@@ -151,7 +152,7 @@ class RelU(LogitScore):
         return d / d.square().sum().sqrt()
 
     def confidence(self, h: Tensor) -> Tensor:
-        """As the class says."""
+        """The formula of the class."""
         parts, d = one_against_rest(h / self.temperature), self._matrix_for(h)
         u, q = parts.u, parts.q
         dq = q @ d

@@ -1,4 +1,4 @@
-"""The contract of a confidence score."""
+"""The interface of a confidence score."""
 
 from __future__ import annotations
 
@@ -17,63 +17,63 @@ if TYPE_CHECKING:
 
     from rrfast.engine import Model
 
-#: Hyper-parameters by name, as `Score.at` takes them; None where the score has a meaning for it.
+#: Hyper-parameters by name, as for `Score.at`; None only if the score gives it a meaning.
 Point = Mapping[str, float | None]
 
 
 class Scored(NamedTuple):
-    """One score at several points of its hyper-parameters, P of them, and what that took."""
+    """One score at P points of its hyper-parameters, and the passes taken."""
 
     values: Tensor  #: [P, B], larger = more confident; NaN where a logit is NaN
-    prediction: Tensor  #: [B] int64, at the input as it came
-    forwards: float  #: of the model per sample, for all points together
-    backwards: float  #: likewise
-    classes: int | None = None  #: K, the model's; None where the score does not say
-    #: [P, B] int64, the class that the prediction changes to; -1 where the score is of no change.
-    #: None of a score that knows nothing of it.
+    prediction: Tensor  #: [B] int64, at the original input
+    forwards: float  #: per sample, for all points together
+    backwards: float  #: per sample, for all points together
+    classes: int | None = None  #: K; None if the score does not give it
+    #: [P, B] int64, the class that the prediction changes to; -1 if none was found. None for scores
+    #: that do not find one.
     rival: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Score(ABC):
-    """How much to trust each prediction: `score(model, x) -> Tensor [B]`, larger = more confident.
+    """A confidence score: `score(model, x) -> Tensor [B]`, larger = more confident.
 
-    A frozen dataclass whose fields are the hyper-parameters; `dataclasses.replace` and `at` give a
-    copy with others. A subclass writes `measure`, the only method that runs the model; a score of
-    the logits alone is a `rrfast.scores.logit_score.LogitScore`, and writes less.
+    It is a frozen dataclass whose fields are the hyper-parameters; `dataclasses.replace` and `at`
+    make a copy with others. A subclass defines `measure`, the only method that runs the model. A
+    score of the logits only is a `rrfast.scores.logit_score.LogitScore`, which needs less code.
     """
 
     @property
     def grids(self) -> Mapping[str, tuple[float | None, ...]]:
-        """The values of each hyper-parameter that are searched, in order; none for no search."""
+        """The values to try for each hyper-parameter, in order; empty for no tuning."""
         return {}
 
     @property
     def fitted(self) -> bool:
-        """Whether the score can be used; False for one that `fit` has yet to show data."""
+        """Whether the score can be used; False if `fit` must be called first."""
         return True
 
     @property
     def identity(self) -> str:
-        """All that its values depend on beside the model and the data, and what it is tuned over.
+        """Everything besides model and data that its values depend on, and its grids.
 
-        Its options, those that nobody gave too: what was kept of a score of another identity is of
-        another score.
+        It includes options with default values. Kept results are used again only for the same
+        identity.
         """
         return f"{self!r} over {dict(self.grids)}"
 
     def fit(self, model: Model, loader: Iterable[Any]) -> Self:  # noqa: ARG002
-        """The score fitted to labelled data, a new object; itself if it learns nothing.
+        """A new score fitted to labelled data; the score itself if it learns nothing.
 
         Args:
             model: Maps [B, ...] to logits [B, K >= 2].
-            loader: Yields (x [B, ...], y [B]): data that the model was not trained on, and that
-                the score is not evaluated on.
+            loader: Yields (x [B, ...], y [B]): data on which the model was not trained and the
+                score is not evaluated.
         """
         return self
 
     def at(self, **values: Any) -> Self:
-        """A copy with other hyper-parameters; itself without any, and what it has computed once.
+        """A copy with other hyper-parameters; without any, the score itself.
 
         Raises:
             TypeError: The score has no such hyper-parameter.
@@ -97,7 +97,7 @@ class Score(ABC):
 
         Args:
             model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`. Runs in
-                eval mode with frozen parameters, and is left as it was.
+                eval mode with frozen parameters; its state is restored.
             x: Inputs [B, ...], floating point; not modified.
 
         Returns:
@@ -112,10 +112,10 @@ class Score(ABC):
 
     @abstractmethod
     def measure(self, model: Model, x: Tensor, points: Sequence[Point]) -> Scored:
-        """The score with each point's hyper-parameters in place of its own, in as few passes as go.
+        """The score at several points of its hyper-parameters, in as few passes as possible.
 
         Args:
             model: As `__call__`.
             x: Inputs [B, ...], detached and floating point.
-            points: P sets of hyper-parameters; {} changes none.
+            points: P sets of hyper-parameters that replace the score's own; {} replaces none.
         """

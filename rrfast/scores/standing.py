@@ -1,4 +1,4 @@
-"""Several scores on the same answers: each against MSR, and which to take."""
+"""Several scores on the same predictions: each against MSR, and which to take."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rrfast._tables import COLUMNS, Block, number
 from rrfast.metrics import METRICS, Interval
 from rrfast.metrics.paired import PAIRED, paired_bootstrap
 
-#: Metrics of which more is better; of the others less is.
+#: Metrics where larger is better; for the others smaller is better.
 HIGHER = frozenset({"auroc"})
-#: Before a name in a table.
+#: Marks before a name in a table.
 TAKE, BEATEN = "→", "✗"
 
 
 class Standing(NamedTuple):
-    """A score among others on one test set; NaN where the score is NaN on a sample."""
+    """A score among others on one test set; NaN if the score is NaN on some sample."""
 
     value: dict[str, float]  #: each metric of `PAIRED`
-    less_msr: dict[str, Interval]  #: likewise, this score's less MSR's
-    #: By other score, how far this one is behind it in the metric that decides: the nearer end of
-    #: the interval of their difference. Above 0 the other is better beyond the noise.
+    less_msr: dict[str, Interval]  #: each metric of `PAIRED`, this score minus MSR
+    #: By other score: how far this score is behind it in the deciding metric, at the end of their
+    #: difference's interval that is nearer to 0. Above 0 the other is better beyond the noise.
     behind: dict[str, float]
     nan: int  #: samples on which the score is NaN
 
@@ -42,15 +42,15 @@ def standings(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Standing]:
-    """How every score stands, with intervals that hold for all pairs of them at once.
+    """The standing of every score, with intervals that hold for all pairs at once.
 
     Args:
-        values: [n] of each score, "msr" among them and a number on every sample.
+        values: [n] for each score. "msr" must be among them, without NaN.
         correct: [n] bool.
-        metric: What decides.
-        draws: As the others, of `rrfast.metrics.paired_bootstrap`.
-        level: Of the intervals.
-        seed: Of the draws.
+        metric: The deciding metric.
+        draws: Like `level` and `seed` for `rrfast.metrics.paired_bootstrap`.
+        level: Level of the intervals.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: As `rrfast.metrics.paired_bootstrap`.
@@ -81,18 +81,18 @@ def standings(
 
 
 class Candidate(NamedTuple):
-    """What decides whether a score is taken."""
+    """The properties that decide whether a score is taken."""
 
     name: str
-    beaten: bool  #: another is better beyond the noise
+    beaten: bool  #: whether another is better beyond the noise
     passes: float  #: forwards and backwards: a backward to the input takes about a forward's time
-    tuned: int  #: hyper-parameters
+    tuned: int  #: number of tuned hyper-parameters
 
 
 def to_take(candidates: Iterable[Candidate]) -> str:
-    """The cheapest score that no other beats; of equal passes the one with less to tune.
+    """The cheapest score that no other beats; at equal passes the one with less to tune.
 
-    Then the first. There is one: the best is beaten by none.
+    Then the first. There is always one, because no score beats the best.
 
     Example:
         >>> to_take([Candidate("a", True, 1, 0), Candidate("b", False, 3, 1)])
@@ -103,10 +103,10 @@ def to_take(candidates: Iterable[Candidate]) -> str:
 
 
 class Told(NamedTuple):
-    """A score as a sentence has it."""
+    """The properties of a score that a sentence states."""
 
     name: str
-    value: str  #: of the metric that decides
+    value: str  #: of the deciding metric
     forwards: float
     backwards: float
 
@@ -118,13 +118,13 @@ class Told(NamedTuple):
 
 
 def sentence(taken: Told, first: Told, metric: str, *, cheaper: bool) -> str:
-    """Which score to take, and why.
+    """A sentence that says which score to take, and why.
 
     Args:
         taken: The score to take.
-        first: The one with the best number.
-        metric: What decides.
-        cheaper: Whether there is a score of fewer passes than `taken`.
+        first: The score with the best number.
+        metric: The deciding metric.
+        cheaper: Whether some score takes fewer passes than `taken`.
     """
     label = " ".join(COLUMNS[metric][0].split())
     most = "highest" if metric in HIGHER else "lowest"
@@ -142,7 +142,7 @@ def sentence(taken: Told, first: Told, metric: str, *, cheaper: bool) -> str:
 
 
 def interval(found: Interval, metric: str) -> str:
-    """The ends of a difference's interval in a cell; a dash where it has none.
+    """The ends of a difference's interval for a cell; a dash if there is none.
 
     Example:
         >>> interval(Interval(0.01, -0.002, 0.022), "aurc")
@@ -155,19 +155,19 @@ def interval(found: Interval, metric: str) -> str:
 
 
 class Line(NamedTuple):
-    """A score's row in the table: what it is, and its cells as they are printed."""
+    """A score's row in the table, with its cells as printed."""
 
     name: str
     mark: str  #: `TAKE`, `BEATEN` or nothing
-    value: Mapping[str, str]  #: of each metric of `PAIRED`
-    less_msr: str  #: in the metric that decides
+    value: Mapping[str, str]  #: for each metric of `PAIRED`
+    less_msr: str  #: in the deciding metric
     forwards: float
     backwards: float
     milliseconds: float  #: per image; NaN where no time was taken
 
 
 def table(title: str, lines: Iterable[Line], metric: str) -> Block:
-    """Scores with their numbers and what they take, in the order they come."""
+    """A table of scores with their numbers and costs, in the given order."""
     lines = list(lines)
     others = [name for name in PAIRED if name != metric]
     return Block(

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class GridScores(NamedTuple):
-    """A score at every point of its grids, and what that took."""
+    """A score at every point of its grids, and the passes taken."""
 
-    points: list[Point]  #: P of them, the last grid's values next to each other
+    points: list[Point]  #: P points, the last grid varies fastest
     values: Tensor  #: [P, B], larger = more confident
     prediction: Tensor  #: [B] int64
     forwards: float  #: of the model per sample, for all points together
@@ -33,28 +33,28 @@ class GridScores(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One point of a grid and its worth."""
+    """One point of a grid and its metric."""
 
     point: Point
-    metric: float  #: NaN where a score is
+    metric: float  #: NaN if a score is NaN
 
 
 class Tuned(NamedTuple):
-    """What `tune` found."""
+    """The result of `tune`."""
 
     score: Score  #: with the hyper-parameters of the best point
-    table: list[Row]  #: of all points, in the order of the grid
-    best: Row  #: the first of the table with the lowest metric
+    table: list[Row]  #: all points, in the order of the grid
+    best: Row  #: the first row with the lowest metric
 
 
-#: The share of what is unknown that is accepted where 95 % of what is known are.
+#: The share of outside inputs accepted at the threshold that accepts 95 % of the inside ones.
 FPR = partial(fpr_at_tpr, positive="correct")
-#: The values of each hyper-parameter that are searched.
+#: The values to try for each hyper-parameter.
 Grids = Mapping[str, Sequence[float | None]]
 
 
 def grid_points(score: Score, grids: Grids | None = None) -> list[Point]:
-    """Every combination of the values in the score's grids, or in others; one empty point of none.
+    """Every combination of values in the score's grids or in `grids`; without any, one empty point.
 
     Example:
         >>> from rrfast.scores import MSR, ODIN
@@ -76,15 +76,15 @@ def score_grid(score: Score, model: Model, x: Tensor) -> GridScores:
     take 166 forwards and 15 backwards, in place of 345 and 165. RR-Fast takes 16 and 15.
 
     Args:
-        score: With hyper-parameters; those not in its grids stay as they are.
-        model: As of `Score.__call__`.
+        score: The score; hyper-parameters that are not in its grids keep their values.
+        model: As for `Score.__call__`.
         x: Inputs [B, ...], floating point.
 
     Returns:
         Points, and the values [P, B] in their order.
 
     Raises:
-        TypeError: `score` is no `Score`; else as `Score.__call__`.
+        TypeError: `score` is not a `Score`; else as `Score.__call__`.
         ValueError: As `Score.__call__`.
 
     Source: RAT B.1.
@@ -106,27 +106,27 @@ def tune(
     loader: Iterable[Any],
     metric: Callable[[Tensor, Tensor], float] = aurc,
 ) -> Tuned:
-    """The score with the hyper-parameters of its grids that do best on labelled data.
+    """Tune a score: take the hyper-parameters of its grids that are best on labelled data.
 
-    Of points equally good the first of the grid is taken. A point that gives any sample NaN is not:
-    NaN has no place in a ranking, and its row of the table says NaN.
+    Among equally good points the first of the grid is taken. A point at which the score is NaN on
+    some sample is not taken, because NaN cannot be ranked; its row has NaN.
 
     Args:
-        score: Fitted, if it needs to be, and to other data than this.
-        model: As of `Score.__call__`.
-        loader: Yields (x [B, ...], y [B]): a validation split, disjoint from what is tested on.
-        metric: (score [n], correct [n] bool) -> a number, smaller = better.
+        score: A score; if it must be fitted, then to other data.
+        model: As for `Score.__call__`.
+        loader: Yields (x [B, ...], y [B]): a validation split, disjoint from the test data.
+        metric: A function (score [n], correct [n] bool) -> number, smaller = better.
 
     Returns:
         The best score, and the metric at every point.
 
     Raises:
         TypeError, ValueError: As `score_grid`; `loader` yields no labelled batches, or a label that
-            is no class of the model; or every point gives NaN.
+            is not a class of the model; or every point gives NaN.
 
-    Cost: of `score_grid` per sample, and P n numbers of memory.
+    Cost: that of `score_grid` per sample, and P n numbers of memory.
 
-    Source: RAT §5.1 and B.1: AURC on a fifth of the test set, not tested on.
+    Source: RAT §5.1 and B.1: AURC on a fifth of the test set, which is not tested on.
 
     Example:
         >>> from rrfast.scores import DoctorAlpha
@@ -149,19 +149,19 @@ def tune_apart(
     grids: Grids | None = None,
     metric: Callable[[Tensor, Tensor], float] = FPR,
 ) -> Tuned:
-    """The score with the hyper-parameters that best tell one distribution from another.
+    """Tune a score so that it best separates one distribution from another.
 
-    As `tune`, with inputs of the one distribution in the place of right predictions, and of the
-    other in that of errors.
+    As `tune`, with inputs of the one distribution in place of right predictions, and of the other
+    in place of errors.
 
     Args:
-        score: Fitted, if it needs to be.
-        model: As of `Score.__call__`.
-        inside: Yields x [B, ...], or tuples that begin with it: the distribution the model knows.
-        outside: Likewise: another one, and not one that is tested on.
-        grids: Values to search; None: those of the score. `ODIN_GRIDS` are its paper's.
-        metric: (score [n], is inside [n] bool) -> a number, smaller = better; default the share of
-            `outside` that is accepted where 95 % of `inside` are.
+        score: A score; fitted, if it must be.
+        model: As for `Score.__call__`.
+        inside: Yields x [B, ...], or tuples that begin with it: in-distribution inputs.
+        outside: Likewise: out-of-distribution inputs, from a set that is not tested on.
+        grids: Values to try; None: those of the score. `ODIN_GRIDS` are those of ODIN's paper.
+        metric: A function (score [n], is inside [n] bool) -> number, smaller = better; by default
+            the share of `outside` accepted at the threshold that accepts 95 % of `inside`.
 
     Returns:
         The best score, and the metric at every point.
@@ -170,7 +170,7 @@ def tune_apart(
         TypeError, ValueError: As `tune`; a loader yields nothing, or the score has no such
             hyper-parameter.
 
-    Cost: as `tune`, of both loaders.
+    Cost: that of `tune`, on both loaders.
 
     Source: Liang et al. 2018 (ODIN), §4.4: FPR at 95 % TPR on a validation set of another origin
     than the test sets.
@@ -199,14 +199,14 @@ def best_apart(
     outside: Tensor,
     metric: Callable[[Tensor, Tensor], float] = FPR,
 ) -> Tuned:
-    """What `tune_apart` gives, from values that are there already: several sets share the inside.
+    """The result of `tune_apart` from existing values, so that several sets can share the inside.
 
     Args:
-        score: That the values are of.
-        points: P of them.
-        inside: [P, n], as `predict` gives them.
-        outside: [P, m], likewise.
-        metric: As of `tune_apart`.
+        score: The score of the values.
+        points: The P points of the values.
+        inside: Values [P, n] from `predict`.
+        outside: Values [P, m], likewise.
+        metric: As for `tune_apart`.
 
     Raises:
         ValueError: Every point gives NaN.
@@ -228,7 +228,7 @@ def best_of(
     positive: Tensor,
     metric: Callable[[Tensor, Tensor], float],
 ) -> Tuned:
-    """What `tune` gives, from values that are there already: [P, n], of P points.
+    """The result of `tune` from existing values [P, n] of P points.
 
     Raises:
         ValueError: Every point gives NaN.

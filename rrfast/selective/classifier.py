@@ -42,50 +42,50 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
 
-#: Before the number of a score's tensor in a state_dict.
+#: Prefix of the names of a score's tensors in a state_dict.
 TENSORS = "score_tensors."
 
 
 class Selection(NamedTuple):
-    """What a `SelectiveClassifier` says of a batch."""
+    """The result of a `SelectiveClassifier` for a batch."""
 
     prediction: Tensor  #: [B] int64
-    confidence: Tensor  #: [B], the score; larger = more to be trusted
-    accept: Tensor  #: [B] bool; never where the confidence is NaN
+    confidence: Tensor  #: [B], the score; larger = more confident
+    accept: Tensor  #: [B] bool; False where the confidence is NaN
 
 
 class SelectiveClassifier(nn.Module):
-    """A model that says when not to trust it.
+    """A model that rejects inputs whose prediction it is not confident of.
 
         prediction, confidence, accept = classifier(x),    accept = confidence >= threshold
 
-    The model is a submodule and left as it is. `state_dict` holds its weights, the threshold, and
-    where they come from: the score, how the threshold was chosen, on how many samples, with which
-    bound, and the hash of the weights it was chosen for. All of it is tensors, so that `torch.save`
-    and safetensors both take it, and none of it is pickled.
+    The model is an unchanged submodule. `state_dict` holds its weights, the threshold, the score,
+    and the provenance: how the threshold was chosen, on how many samples, with which bound, and the
+    hash of the weights it was chosen for. All entries are tensors, so that both `torch.save` and
+    safetensors can write it, and nothing is pickled.
 
-    `load_state_dict` brings back the very score, whatever score the classifier was built with: its
-    kind, hyper-parameters, a score within `Preprocessed`, `options` of a radius, tensors, and what
-    RelU has seen, bit for bit and on the device of the threshold. `_extra_state` is their text, in
-    JSON, and `score_tensors.0` and so on are the tensors; RelU's are N K numbers, copied in every
-    `state_dict()`. A class of yours that is not among `rrfast.scores` is found in the score that
-    the classifier was built with. `save` and `load` do the same with a file.
+    `load_state_dict` restores the saved score, whatever score the classifier was built with: its
+    class, hyper-parameters, a score within `Preprocessed`, `options` of a radius, tensors, and
+    RelU's data, bit for bit and on the device of the threshold. `_extra_state` is JSON text, and
+    `score_tensors.0` and so on are the tensors; RelU's are N K numbers, copied in every
+    `state_dict()`. For your own score class, build the classifier with a score of that class.
+    `save` and `load` do the same with a file.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
-        score: A `rrfast.scores.Score`, fitted if it needs to be, a name in
-            `rrfast.scores.SCORES`, or a method of the radius. MSR unless told otherwise:
-            `rrfast.compare` says what finds the errors of a model of yours better.
+        score: A `rrfast.scores.Score`, fitted if it must be, a name in `rrfast.scores.SCORES`, or a
+            method of the radius. MSR by default; `rrfast.compare` finds the best score for your
+            model.
 
     Attributes:
         model: As given.
         score: The score; `fit(tune=True)` changes its hyper-parameters.
         threshold: Scalar float64 buffer; NaN before `fit`, so that nothing is accepted.
-        provenance: What `fit` did, for JSON; empty before.
+        provenance: A record of `fit`, ready for JSON; empty before it.
 
     Raises:
-        TypeError: `model` is no module, or `score` no score.
-        ValueError: `score` is no known name, or must be fitted first.
+        TypeError: `model` is not a module, or `score` not a score.
+        ValueError: `score` is not a known name, or must be fitted first.
 
     Example:
         >>> from rrfast.data import digits
@@ -121,14 +121,14 @@ class SelectiveClassifier(nn.Module):
         Args:
             x: [B, ...], floating point.
 
-        Cost: of the score.
+        Cost: that of the score.
         """
         return self.selection(self.score.measure(self.model, check_input(x), ({},)))
 
     def selection(self, scored: Scored) -> Selection:
-        """What the classifier says of inputs that its score was measured of, at one point."""
+        """The classifier's result from measured scores, at one point."""
         confidence = scored.values[0]
-        # A comparison with NaN is False on either side.
+        # A comparison with NaN is False.
         return Selection(scored.prediction, confidence, confidence.double() >= self.threshold)
 
     def fit(
@@ -141,41 +141,42 @@ class SelectiveClassifier(nn.Module):
         confidence: float | None = None,
         tune_on: Iterable[Any] | None = None,
     ) -> Self:
-        """Choose the threshold on labelled data that nothing else was done with.
+        """Choose the threshold on labelled data that were used for nothing else.
 
         Exactly one of:
 
-        target_risk: at most this share of what is accepted is wrong. With `confidence`, with that
-            probability over the draw of the data, whatever the data
-            (`rrfast.selective.guaranteed_risk`); without it, among the samples seen.
+        target_risk: at most this share of the accepted is wrong. With `confidence` this holds for
+            new samples, with that probability over the draw of the data, for any distribution
+            (`rrfast.selective.guaranteed_risk`); without it, only among the given samples.
         coverage: at least this share is accepted.
         reject_errors: at least this share of the errors is rejected.
 
-        Of the samples that are seen the aim decides which are accepted. The threshold is halfway
-        between the least confident of them and the most confident of the others, so that rounding
-        does not decide where the same scores are computed by other means (`export`, another batch
-        size, a GPU). Only with `confidence` it is just above the latter, and its score falls on
-        either side then: the bound is proved for thresholds that depend on no accepted sample.
+        The aim decides which of the given samples are accepted. The threshold lies halfway between
+        the least confident accepted and the most confident rejected sample, so that rounding
+        decides nothing if the same scores are computed in another way (`export`, another batch
+        size, a GPU). Only with `confidence` it lies just above the most confident rejected sample,
+        which rounding may then move to either side: the bound is proved for thresholds that do not
+        depend on accepted samples.
 
         Args:
-            loader: Yields (x [B, ...], y [B]); not what the model was trained on or the score was
-                fitted or tuned on, or what is promised does not hold.
+            loader: Yields (x [B, ...], y [B]); not the data on which the model was trained or the
+                score fitted or tuned, else the promise does not hold.
             target_risk: In (0, 1).
             coverage: In (0, 1].
             reject_errors: In (0, 1].
             confidence: In (0, 1), for `target_risk`; None for no guarantee.
             tune_on: Other labelled data of the same form, on which the score's hyper-parameters
-                (`Score.grids`: T, eps) are chosen by AURC first; None leaves them.
+                (`Score.grids`: T, eps) are tuned by AURC first; None: no tuning.
 
         Returns:
             The classifier itself.
 
         Raises:
-            NoThresholdError: No threshold keeps the guaranteed risk.
-            TypeError, ValueError: Not exactly one aim; as the score and the thresholds; a score is
-                NaN; a label is no class of the model.
+            NoThresholdError: No threshold meets the guaranteed risk.
+            TypeError, ValueError: Not exactly one aim; an error of the score or of the thresholds;
+                a score is NaN; a label is not a class of the model.
 
-        Cost: of the score per sample, and of its grid for `tune_on`.
+        Cost: that of the score per sample, and of its grid for `tune_on`.
 
         Source: Geifman & El-Yaniv (2017), for the guaranteed risk.
         """
@@ -188,7 +189,7 @@ class SelectiveClassifier(nn.Module):
             )
         if confidence is not None:
             if target_risk is None:
-                raise ValueError("confidence needs target_risk: it is that of a bound on the risk")
+                raise ValueError("confidence needs target_risk: it belongs to a bound on the risk")
             confidence = _number("confidence", confidence)
             check_fraction("confidence", confidence)
             check_fraction("target_risk", target_risk)
@@ -207,7 +208,8 @@ class SelectiveClassifier(nn.Module):
             "aim": {**given, **({} if confidence is None else {"confidence": confidence})},
             "bound": bound,
             "samples": len(values),
-            # Of one input, where all have the same: the threshold is that of inputs like them.
+            # The shape of one input, if all have the same: the threshold holds for inputs of that
+            # shape.
             "shape": list(shapes.pop()) if len(shapes) == 1 else None,
             "coverage": float(accepted.double().mean()),
             "risk": float((~correct[accepted]).double().mean()),
@@ -219,34 +221,35 @@ class SelectiveClassifier(nn.Module):
         return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Moves with the model, and stays in float64: rounded, it would be another threshold."""
+        """Move the threshold with the model, but keep it in float64: rounding would change it."""
         threshold = self.threshold
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         device = self.threshold.device
-        # `to_empty` leaves "meta", where there was no number to keep.
+        # `to_empty` leaves "meta", where there is no value to keep.
         nothing = torch.full_like(threshold, torch.nan, device=device)
         self.threshold = nothing if threshold.is_meta else threshold.to(device)
         return self
 
     @property
     def score_tensors(self) -> SimpleNamespace:
-        """The tensors of the score, by the names that they have in `state_dict`."""
+        """The tensors of the score, by their names in `state_dict`."""
         return SimpleNamespace(**tensors_of(self.score))
 
     def get_extra_state(self) -> Tensor:
-        """Score, provenance and threshold for `state_dict`, as JSON in uint8: safetensors asks it.
+        """Score, provenance and threshold for `state_dict`, as JSON in uint8, for safetensors.
 
-        The SHA-256 of all of it and of the score's tensors is in it: `load_state_dict` compares.
+        It contains the SHA-256 of itself and of the score's tensors, which `load_state_dict`
+        checks.
         """
         threshold = None if self.threshold.is_meta else float(self.threshold)
         return pack(self.score, self.provenance, threshold)[0]
 
     def set_extra_state(self, state: object) -> None:
-        """What `get_extra_state` gave, of a score without tensors; or what `unpack` made of it.
+        """Restore the result of `get_extra_state`, for a score without tensors, or of `unpack`.
 
         Raises:
-            ValueError: It is damaged or something else, or its score is of a class that neither
-                rrfast nor the score of this classifier has.
+            ValueError: It is damaged or something else, or its score's class is neither rrfast's
+                nor that of this classifier's score.
         """
         unpacked = state if isinstance(state, Unpacked) else self._unpacked(state, {})
         self.score, self.provenance, _ = unpacked
@@ -261,7 +264,7 @@ class SelectiveClassifier(nn.Module):
             destination[f"{prefix}{TENSORS}{name}"] = tensor
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        # Read before the threshold is: with one score and another's threshold it would accept.
+        # Read it before the threshold: a score must not get another score's threshold.
         extra, start = f"{prefix}_extra_state", f"{prefix}{TENSORS}"
         if extra in state_dict:
             names = [name for name in state_dict if name.startswith(start)]
@@ -271,16 +274,16 @@ class SelectiveClassifier(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `state_dict()` to a file, whole or not at all.
+        """Write `state_dict()` to a file, completely or not at all.
 
         Args:
-            path: Ending in .safetensors it is written as such, else with `torch.save`. Its folder
-                exists.
+            path: A name that ends in .safetensors gives that format, any other `torch.save`'s. Its
+                folder must exist.
 
         Raises:
             ImportError: It ends in .safetensors, and safetensors is not installed.
-            TypeError: `path` is none; or it ends in .safetensors and the model's state_dict has
-                something that is no tensor.
+            TypeError: `path` is not a path; or it ends in .safetensors and the model's state_dict
+                has an entry that is not a tensor.
 
         Example:
             >>> import tempfile
@@ -297,21 +300,23 @@ class SelectiveClassifier(nn.Module):
     def load(
         cls, path: str | os.PathLike[str], model: nn.Module, score: str | Score | Method = DEFAULT
     ) -> Self:
-        """The classifier that `save` wrote.
+        """Load the classifier that `save` wrote.
 
         Args:
             path: The file.
-            model: Built as the one that was saved; gets its weights, on the device that it is on.
-            score: Only for a score whose class is not in `rrfast.scores`: any of that class.
+            model: Of the same structure as the saved one; it gets the saved weights, on its own
+                device.
+            score: Only for a score whose class is not in `rrfast.scores`: any score of that class.
 
         Raises:
             ImportError: As `save`.
             OSError: The file cannot be opened.
-            RuntimeError: The model is another one: `torch.nn.Module.load_state_dict` says where.
-            TypeError: As the class; or `path` is none.
-            ValueError: As the class; the file is damaged, truncated or another one: any flipped bit
-                that would change what is read is found; or as `set_extra_state`. Nothing of that is
-                a protection from who changes the file on purpose.
+            RuntimeError: The model has another structure: `torch.nn.Module.load_state_dict` says
+                where.
+            TypeError: As the class; or `path` is not a path.
+            ValueError: As the class or `set_extra_state`; or the file is damaged, truncated or of
+                another kind. Every flipped bit that would change the result is found, but not a
+                change on purpose that also updates the digest.
         """
         check_path("path", path)
         classifier = cls(model, score)
@@ -319,7 +324,7 @@ class SelectiveClassifier(nn.Module):
         return classifier
 
     def intact(self) -> bool:
-        """Whether the weights are those the threshold was chosen for; False before `fit`."""
+        """Whether the weights are those that the threshold was chosen for; False before `fit`."""
         return self.provenance.get("weights") == weights_hash(self.model)
 
     def extra_repr(self) -> str:
@@ -330,14 +335,14 @@ class SelectiveClassifier(nn.Module):
 def _noting_shapes(
     batches: Iterable[tuple[Tensor, Tensor]], shapes: set[tuple[int, ...]]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches as they come; `shapes` gets those of single inputs."""
+    """Yield the batches unchanged, and add the shapes of single inputs to `shapes`."""
     for x, y in batches:
         shapes.add(tuple(x.shape[1:]))
         yield x, y
 
 
 def _check_threshold(given: object, packed: float | None) -> None:
-    """Raise unless the threshold of a state is, bit for bit, the one its other bytes name."""
+    """Raise unless the threshold of a state equals, bit for bit, the one in its text."""
     if not isinstance(given, Tensor) or given.is_meta or packed is None:
         return
     if given.numel() != 1 or struct.pack("d", float(given)) != struct.pack("d", packed):
@@ -349,7 +354,7 @@ def _check_threshold(given: object, packed: float | None) -> None:
 
 
 def _number(name: str, value: object) -> float:
-    """Python's own, as JSON takes it for the provenance."""
+    """Convert a number to Python's type, for the JSON of the provenance."""
     if not is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}")
     return float(value)
@@ -364,7 +369,7 @@ def _chosen(
     reject_errors: float | None = None,
     confidence: float | None = None,
 ) -> tuple[float, float | None]:
-    """The threshold for the one aim that is given, and the bound where there is one."""
+    """The threshold for the given aim, and its bound if there is one."""
     if target_risk is not None and confidence is not None:
         chosen = guaranteed_risk(values, correct, target_risk, confidence)
         return chosen.threshold, chosen.bound
@@ -379,10 +384,10 @@ def _chosen(
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers in the state_dict, names, dtypes and shapes included.
+    """SHA-256 of all parameters and buffers in the state_dict, with names, dtypes and shapes.
 
-    Of a model that `fully_shard` has sharded it is that of the whole model, which all processes
-    have to ask for together.
+    For a model sharded by `fully_shard` it is that of the whole model; all processes must call it
+    together.
 
     Example:
         >>> model = nn.Linear(2, 2)

@@ -19,7 +19,7 @@ from rrfast.selective.classifier import SelectiveClassifier
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-#: The methods of `rrfast.radius` that take the same steps whatever the numbers are, and few.
+#: The methods of `rrfast.radius` that take a few fixed steps, whatever the values are.
 EXPORTED = ("fast", "grad")
 
 
@@ -30,48 +30,49 @@ def export(
 
         program.module()(x) = (prediction, confidence, accept)
 
-    What the classifier computes in eval mode on one batch, forward and backward, is recorded
-    operation by operation; parameters stay parameters, and no gradient of them is computed. The
-    radius `grad` and `fast`, ODIN, `Preprocessed`, RelU and every score of the logits can be
-    exported; the radii that search for the boundary cannot, nor can a score or model whose course
-    depends on the numbers it meets.
+    It records all operations of the classifier in eval mode on one batch, forward and backward;
+    parameters stay parameters, and their gradients are not computed. The radius `grad` and `fast`,
+    ODIN, `Preprocessed`, RelU and every score of the logits can be exported. Radii that search for
+    the boundary cannot, nor can a score or model whose control flow depends on values.
 
-    The program runs rrfast's ops; to load it in another process needs `import rrfast`. On the
-    device it was exported for its numbers are those of the classifier, bit for bit, where torch
-    records an operation as it runs it: convolutions, linear layers, normalisation, pooling,
-    activations. Recurrent layers and attention, which torch runs fused or by a fast path of its own
-    and records in their parts, differ in the last digits, and the radius with them: with
-    `torch.nn.LSTM` by a relative 4e-6, as measured. A threshold that `fit` chose lies halfway
-    between two scores, where there is room, so that such digits decide nothing of the samples it
-    saw.
+    The program runs rrfast's ops; loading it in another process needs `import rrfast`. On the
+    device it was exported for, its numbers equal the classifier's bit for bit if torch records an
+    operation in the form in which it runs it: convolutions, linear layers, normalisation, pooling,
+    activations. Torch runs recurrent layers and attention as fused kernels or by a fast path but
+    records their parts; there the last digits differ, and so does the radius: with `torch.nn.LSTM`
+    by a measured relative 4e-6. A threshold that `fit` chose lies halfway between two scores, so
+    that such digits do not change the decision on the samples of `fit`.
 
-    With `portable`, the functions of `rrfast.reference` take the place of rrfast's ops, in
-    PyTorch's own operations: it runs wherever PyTorch does. The sums of `plane_distance` are then
-    added in another order: on a CPU, radius `grad` without bounds agrees to a relative 17 * 2**-24
-    for float32, and to (n + n / 256 + 24) * 2**-53 for float64 inputs of n elements; with bounds it
-    is that of a margin off by as much. With `fast` the cotangent differs in the last places, which
-    changes the sign of a gradient only where that is nothing but rounding, and a step that is not
-    given by as much as the radius `grad`: the secant is another by that. Another input's score
-    that lies within such rounding of the threshold may fall on its other side.
+    With `portable`, the functions of `rrfast.reference` replace rrfast's ops, so that the program
+    uses only PyTorch's operations and runs wherever PyTorch does. The sums of `plane_distance` are
+    then added in another order: on a CPU, radius `grad` without bounds agrees to a relative 17 *
+    2**-24 for float32, and to (n + n / 256 + 24) * 2**-53 for float64 inputs of n elements; with
+    bounds it agrees with the radius of a margin that is off by as much. With `fast` the cotangent
+    differs in the last places. This changes the sign of a gradient only where the gradient is mere
+    rounding, and changes a step that is not given as much as the radius `grad`, and so the secant.
+    A score of another input that lies within such rounding of the threshold may fall on its other
+    side.
 
     Args:
-        classifier: As `fit` or `load` left it; left as it is. The program has copies of its weights
-            and of its threshold, and no part of its provenance.
-        x: Inputs [B, ...] that say shape, dtype, device and layout; their numbers are not read, nor
-            how many they are. The program takes [B, ...] with B >= 1 and the shape, dtype and
-            device of `x`, and copies what lies another way into the layout of `x`.
+        classifier: From `fit` or `load`; not changed. The program copies its weights and its
+            threshold, but not its provenance.
+        x: An example [B, ...] for shape, dtype, device and layout; its values and B do not matter.
+            The program takes [B, ...] with B >= 1 and the shape, dtype and device of `x`, and
+            copies inputs with another layout into that of `x`.
         portable: Whether to run without rrfast.
 
     Returns:
         Maps x to prediction [B] int64, confidence [B] and accept [B] bool: `Selection` as a tuple.
-        Where a logit is NaN, confidence is NaN and accept False. `torch.export.save` takes it.
+        If a logit is NaN, confidence is NaN and accept False. `torch.export.save` can write it.
 
     Raises:
-        TypeError: `classifier` is none, or `x` is not floating point.
-        ValueError: Its score searches, or its model is one of `torch.compile`; as the score.
-        Exception: What torch raises of a model that it cannot export.
+        TypeError: `classifier` is not a `SelectiveClassifier`, or `x` is not floating point.
+        ValueError: Its score searches, its model is compiled by `torch.compile`, or the score
+            raises it.
+        Exception: Any error that torch raises for a model that it cannot export.
 
-    Cost: the score of two inputs, and tracing: seconds. The program costs what the score does.
+    Cost: the score of two inputs, and tracing, which takes seconds. The program costs as much as
+    the score.
 
     Source: ours; RAT §3, errata 3 and 4 through the score.
 
@@ -104,13 +105,14 @@ def export(
         )
     x = check_input(x)
     if x.dim() == 1:
-        raise ValueError(f"x must be [B, ...] with something in place of ..., got {describe(x)}")
+        raise ValueError(f"x must be [B, ...] with at least one more dimension, got {describe(x)}")
     with torch.inference_mode(False), torch.no_grad():
-        # Two samples: torch.export takes a size of one for a constant.
+        # Two samples, because torch.export treats a size of one as a constant.
         example = x.new_zeros((2, *x.shape[1:])).to(memory_format=ops.memory_format(x))
-        # An error is the score's own sentence, and what is computed once (RelU's D) is computed.
+        # Run the score once: errors get its own messages, and cached values (RelU's D) are
+        # computed.
         with warnings.catch_warnings():
-            # Of the numbers, which are zeros here: they may well be without a gradient.
+            # A warning about zero gradients, which zeros as inputs may well have.
             warnings.simplefilter("ignore", RuntimeWarning)
             classifier(example)
         traced = _traced(classifier, example, portable)
@@ -119,10 +121,10 @@ def export(
 
 
 def _traced(classifier: SelectiveClassifier, x: Tensor, portable: bool) -> torch.fx.GraphModule:
-    """The classifier's operations on a batch of any size, its weights under their own names.
+    """The classifier's operations on a batch of any size, with its weights under their own names.
 
-    `torch.export` records above autograd, where `torch.autograd.grad` is no operation; `make_fx`
-    records below, where a backward is operations like all others.
+    `torch.export` records above autograd, where `torch.autograd.grad` is not an operation;
+    `make_fx` records below it, where a backward consists of ordinary operations.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -134,8 +136,8 @@ def _traced(classifier: SelectiveClassifier, x: Tensor, portable: bool) -> torch
 
     held: dict[str, Tensor] = {**dict(classifier.named_parameters())}
     held.update(classifier.named_buffers())
-    # Only the batch has an unknown size, and no other size that happens to be equal is taken for it
-    # (`make_fx` by itself gives all sizes symbols, and equal ones the same).
+    # Only the batch size is symbolic, and no other size of equal value is confused with it (by
+    # default `make_fx` makes all sizes symbolic, and equal sizes share a symbol).
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     sizes = [DimDynamic.DYNAMIC, *[DimDynamic.STATIC] * (x.dim() - 1)]
     fake_x = mode.from_tensor(x, symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes))
@@ -144,7 +146,7 @@ def _traced(classifier: SelectiveClassifier, x: Tensor, portable: bool) -> torch
     layout = ops.memory_format(x)
 
     def select(weights: dict[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
-        # As the example lies: what views were recorded is right for that layout alone.
+        # In the layout of the example: the recorded views are right only for it.
         x = x.clone(memory_format=layout)
         return tuple(torch.func.functional_call(classifier, weights, (x,)))
 
@@ -158,7 +160,7 @@ def _reference_of_ops() -> dict[Any, Callable[..., Any]]:
 
 
 def _holding(traced: torch.fx.GraphModule, held: dict[str, Tensor]) -> torch.fx.GraphModule:
-    """A graph of (weights, x) as a module of x that has copies of the weights that it reads."""
+    """Turn a graph of (weights, x) into a module of x with copies of the weights that it reads."""
     graph = torch.fx.Graph()
     values: dict[torch.fx.Node, Any] = {}
     attributes: dict[str, Any] = {}
@@ -171,9 +173,9 @@ def _holding(traced: torch.fx.GraphModule, held: dict[str, Tensor]) -> torch.fx.
             parameter = isinstance(tensor, nn.Parameter)
             attributes[name] = nn.Parameter(copy, requires_grad=False) if parameter else copy
     values[x] = graph.placeholder("x")
-    # `make_fx` makes a list of what was a tuple.
+    # `make_fx` turns the tuple into a list.
     graph.output(tuple(graph.graph_copy(traced.graph, values)))  # type: ignore[arg-type]
-    # What is neither weight nor input: bounds and scale that are tensors, RelU's D.
+    # Constants that are neither weight nor input: tensors as bounds or scale, RelU's D.
     for node in graph.nodes:
         if node.op == "get_attr" and node.target not in attributes:
             attributes[node.target] = getattr(traced, node.target)

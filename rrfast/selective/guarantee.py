@@ -1,6 +1,6 @@
-"""Selection with guaranteed risk: a threshold whose risk is bounded, or word that there is none.
+"""Selection with guaranteed risk: a threshold with a bounded risk, or an error if there is none.
 
-The bound is the exact binomial one: how large a risk can be that showed so few errors.
+The bound is the exact binomial one: the largest risk that is consistent with the errors seen.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from rrfast._checks import check_count, check_fraction
 from rrfast.metrics.ranking import check
 from rrfast.selective.threshold import just_above
 
-#: The fewest and the most thresholds that are looked at, and samples for each in between. Few, as
-#: they share 1 - confidence; many, as the best of them is near the best of all.
+#: The least and largest number of thresholds tried, and the samples per threshold in between. Fewer
+#: thresholds get a larger share of 1 - confidence each; with more, the best tried is nearer to the
+#: best possible.
 FEWEST, MOST, SAMPLES = 10, 40, 100
 
 
 class Guarantee(NamedTuple):
-    """What was chosen on a calibration set of n samples."""
+    """The threshold chosen on a calibration set of n samples."""
 
     threshold: float  #: accept where score >= threshold
-    bound: float  #: of the risk among the accepted, with the confidence that was asked for
+    bound: float  #: bound on the risk among the accepted, with the given confidence
     risk: float  #: errors among the accepted of the calibration set
-    coverage: float  #: share of the calibration set that is accepted
+    coverage: float  #: accepted share of the calibration set
 
 
 class NoThresholdError(ValueError):
@@ -44,10 +45,10 @@ def risk_bound(errors: int, accepted: int, confidence: float = 0.95) -> float:
         confidence: In (0, 1).
 
     Returns:
-        In (0, 1], to a relative error of 1e-10; 1 where nothing or only errors were accepted.
+        In (0, 1], with a relative error of 1e-10; 1 if nothing or only errors were accepted.
 
     Raises:
-        TypeError, ValueError: An argument is no number, or out of range.
+        TypeError, ValueError: An argument is not a number, or out of range.
 
     Source: Clopper & Pearson (1934); Geifman & El-Yaniv (2017), "Selective Classification for Deep
     Neural Networks", Lemma 3.1, where it is called B*.
@@ -67,10 +68,10 @@ def risk_bound(errors: int, accepted: int, confidence: float = 0.95) -> float:
 
 
 def largest_risk(errors: int, accepted: int, failure: float) -> float:
-    """`risk_bound` for the probability that it is wrong, which need not become a confidence first.
+    """`risk_bound` by the probability `failure` = 1 - confidence, without rounding 1 - failure.
 
-    P(Binomial(a, r) <= e) is the regularised incomplete beta function I_{1-r}(a - e, e + 1), and
-    the bound an inverse of it.
+    P(Binomial(a, r) <= e) is the regularised incomplete beta function I_{1-r}(a - e, e + 1); the
+    bound is its inverse.
 
     Args:
         errors: 0 to `accepted`.
@@ -87,40 +88,42 @@ def largest_risk(errors: int, accepted: int, failure: float) -> float:
 def guaranteed_risk(
     score: object, correct: object, target_risk: float, confidence: float = 0.95
 ) -> Guarantee:
-    """The threshold with the highest coverage found whose risk is at most `target_risk`, surely.
+    """The threshold of highest coverage, among those tried, with a guaranteed risk.
 
     With probability `confidence` over the draw of the calibration set, the risk among accepted
     samples, P(wrong | score >= threshold), is at most `bound`, and `bound` at most `target_risk`.
-    It holds for samples of the same distribution as the calibration set, which must not have been
-    used for anything else: not for training, nor for choosing a temperature.
+    This holds for samples from the distribution of the calibration set, which must not have been
+    used for anything else, neither for training nor for tuning a temperature.
 
-    Looked at are L coverages, equally spaced up to 100 %: 10 of them (n if that is less), above
-    1000 samples n / 100, and never more than 40. Each gets an L-th of 1 - confidence for its exact
-    binomial bound (`risk_bound`); the highest whose bound is within the target is taken. Infinite
-    scores are ordinary values, ties are accepted or rejected together; so where many scores are
-    equal, a look may fall on a much lower coverage, or on none.
+    It tries L coverages, equally spaced up to 100 %: L = 10 (n if that is less), n / 100 above 1000
+    samples, and at most 40. Each gets 1 / L of 1 - confidence for its exact binomial bound
+    (`risk_bound`); the highest coverage whose bound is within the target is taken. Infinite scores
+    are ordinary values, and ties are accepted or rejected together; so if many scores are equal,
+    the coverage at a rank may be much lower, or 0.
 
     Proof. The samples are independent draws of one distribution of (score, wrong), any one: scores
     may have atoms, and the risk R(v) = P(wrong | score > v) may rise and fall with v. The ranks
     k_1 < ... < k_L = n depend on n alone. For j < L let v_j be the (k_j + 1)-th largest score,
     equal ones counted, and accept above it: m_j <= k_j samples, fewer with ties.
 
-    1.  Take any set A of m >= 1 samples and hold the others fixed. Let t be their largest score,
-        and c the number of them that have it. Then A is what lies above v_j if and only if
-        m <= k_j < m + c and all of A lie above t, and then v_j = t. But t and c are functions of
-        the others, of which A is independent. So given the others, and that A is what lies above
-        v_j, its samples are independent draws of those that score above v_j, and its errors are
-        Binomial(m, R(v_j)).
-    2.  So given all this the bound is below R(v_j) with probability (1 - confidence) / L at most.
-        It is the same for every A, and therefore without the condition. Where nothing lies above
-        v_j there is no bound to be wrong. At j = L all are accepted, Binomial(n, P(wrong)).
-    3.  One of the L bounds or more is wrong with probability 1 - confidence at most. Otherwise all
-        of them hold, and so does the one that is chosen, however it is chosen: also the best of
-        several targets on the same samples, with the same score and confidence.
+    1.  Take any set A of m >= 1 samples and hold the others fixed. Let t be the largest score of
+       the others, and c the number of the others that have it. Then A is the set above v_j if and
+       only if m <= k_j < m + c and all of A lie above t, and then v_j = t. But t and c are
+       functions of the others, of which A is independent. So given the others, and given that A is
+       the set above v_j, the samples of A are independent draws of those that score above v_j, and
+       its errors are Binomial(m, R(v_j)).
+    2.  So under this condition the bound is below R(v_j) with probability at most (1 - confidence)
+       / L. This is the same for every A, and therefore holds without the condition. If nothing lies
+       above v_j there is no bound that could be wrong. At j = L all samples are accepted, and the
+       errors are Binomial(n, P(wrong)).
+    3.  So the probability that one or more of the L bounds are wrong is at most 1 - confidence.
+       Otherwise all of them hold, and so does the chosen one, however it is chosen: also the best
+       for several targets on the same samples, with the same score and confidence.
 
     Args:
-        score: [n] real numbers, larger = more confident. Those that the threshold is for must be of
-            the same dtype: between two neighbours of float32 there are numbers of float64.
+        score: [n] real numbers, larger = more confident. The scores that are later compared with
+            the threshold must have the same dtype, because float64 has numbers between two
+            neighbours of float32.
         correct: [n] booleans, True where the prediction is right.
         target_risk: In (0, 1).
         confidence: In (0, 1).
@@ -129,14 +132,14 @@ def guaranteed_risk(
         Guarantee(threshold, bound, risk, coverage).
 
     Raises:
-        NoThresholdError: No threshold that was looked at keeps the target.
-        TypeError, ValueError: As of the metrics; or a fraction is out of range.
+        NoThresholdError: None of the thresholds tried meets the target.
+        TypeError, ValueError: As the metrics; or a fraction is out of range.
 
-    Cost: a sort, then some microseconds for each of L thresholds.
+    Cost: a sort, then a few microseconds for each of the L thresholds.
 
     Source: Geifman & El-Yaniv (2017), "Selective Classification for Deep Neural Networks": the
-    problem and the bound (Lemma 3.1). Their search is binary (Algorithm 1): which thresholds it
-    looks at depends on the errors it saw, here on n alone.
+    problem and the bound (Lemma 3.1). In their binary search (Algorithm 1) the thresholds tried
+    depend on the errors seen; here they depend only on n.
 
     Example:
         >>> import torch
@@ -146,7 +149,7 @@ def guaranteed_risk(
     """
     check_fraction("target_risk", target_risk)
     check_fraction("confidence", confidence)
-    target_risk, confidence = float(target_risk), float(confidence)  # not in NumPy's precision
+    target_risk, confidence = float(target_risk), float(confidence)  # not NumPy's types
     s, c = check(score, correct)
     n, (ranked, order) = len(s), s.sort(descending=True)
     ranked, errors = ranked.cpu(), (~c[order]).cumsum(0).cpu()
@@ -168,7 +171,7 @@ def guaranteed_risk(
 
 
 def looks(samples: int) -> list[int]:
-    """How many samples each threshold is to accept, ascending: a function of their number alone.
+    """The number of samples that each threshold should accept, ascending; depends only on n.
 
     Example:
         >>> looks(500)

@@ -1,9 +1,9 @@
-"""A score as JSON text and ordinary tensors: its kind, settings and what it was fitted to.
+"""A score as JSON text and ordinary tensors: its class, settings and fitted data.
 
-Numbers in the text are written so that they come back bit for bit, and tensors stay tensors. The
-text has the threshold too, which a state_dict has beside it, and the SHA-256 of text and tensors:
-a flipped bit in any of the three is found. That is for damage: who changes a file on purpose can
-write another digest.
+Numbers in the text are restored bit for bit, and tensors stay tensors. The text also contains the
+threshold, which is in the state_dict too, and the SHA-256 of text and tensors, so that a flipped
+bit in any of them is found. This protects against damage, not against a change on purpose, which
+can replace the digest.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from rrfast._checks import describe
 from rrfast._digest import digest_of
 from rrfast.scores import Score
 
-#: Of the text. A change that older readers would misread takes the next number.
+#: Version of the text; increase it for a change that older readers would misread.
 FORMAT = 3
 
 
 class Unpacked(NamedTuple):
-    """What `pack` was given."""
+    """The arguments of `pack`."""
 
     score: Score
     provenance: dict[str, Any]
@@ -40,17 +40,17 @@ class _OpaqueError(Exception):
 
 
 class _StateError(ValueError):
-    """A sentence that says what is wrong with a state."""
+    """An error message about a state."""
 
 
 def pack(
     score: Score, provenance: Mapping[str, Any], threshold: float | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The score, what `SelectiveClassifier.fit` did, and the threshold, as tensors.
+    """Convert the score, the provenance and the threshold to tensors.
 
     None, bool, int, float, str, tensors, tuples, lists, mappings with names as keys, NamedTuples of
-    the score's own module and scores within are kept as they are; NumPy's numbers as Python's.
-    Of any other value, which only a class of the user's has, `repr` is kept to compare.
+    the score's own module and nested scores are stored; NumPy's numbers become Python's. For any
+    other value, which only a user's class has, `repr` is stored for comparison.
 
     Returns:
         The text, JSON as [n] uint8 on the CPU; and the tensors of the score, as `tensors_of`.
@@ -69,7 +69,7 @@ def pack(
 
 
 def tensors_of(score: Score) -> dict[str, Tensor]:
-    """Copies of the tensors that a score is made of, contiguous, by number.
+    """Contiguous copies of the tensors in a score, by number.
 
     Example:
         >>> from rrfast.scores import ODIN
@@ -87,19 +87,19 @@ def unpack(
     built: Score,
     device: torch.device | None = None,
 ) -> Unpacked:
-    """What `pack` was given.
+    """Restore the arguments of `pack`.
 
     Args:
-        text: Of what `pack` made, on any device.
-        tensors: Likewise; copied.
-        built: The score of the classifier that is loaded into. It brings the classes that are not
-            rrfast's, and of those the values that a state cannot hold.
-        device: Where the score's tensors go; None for the CPU.
+        text: The text from `pack`, on any device.
+        tensors: The tensors from `pack`; copied.
+        built: The score of the classifier that is loaded into. It provides classes that are not
+            rrfast's, and their values that a state cannot hold.
+        device: The device for the score's tensors; None for the CPU.
 
     Raises:
-        ValueError: The two are something else, truncated, changed, or of another version; they name
-            a score that rrfast does not have and `built` neither; or a value that a state cannot
-            hold is another one in `built`.
+        ValueError: Text and tensors are something else, truncated, changed, or of another version;
+            they name a score that neither rrfast nor `built` has; or a value that a state cannot
+            hold differs in `built`.
 
     Example:
         >>> from rrfast.scores import MSR, ODIN
@@ -118,7 +118,7 @@ def unpack(
     except _StateError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        # A text that is JSON and nothing of ours can fail at any step.
+        # JSON text of another origin can fail at any step.
         raise _damaged(str(error)) from error
 
 
@@ -138,7 +138,7 @@ def _digest(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
 
 
 def _content(text: object, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What the text says, compared with its digest."""
+    """Parse the text, and compare it with its digest."""
     if not isinstance(text, Tensor) or text.dtype != torch.uint8 or text.dim() != 1:
         raise _damaged(f"expected a uint8 tensor of shape [n], got {describe(text)}")
     content = json.loads(text.cpu().numpy().tobytes())
@@ -170,20 +170,20 @@ def _is_ours(score: Score) -> bool:
 
 
 def _named(module: str, name: str) -> Any:
-    """The NamedTuple of that name in a score's own module; None if there is none."""
+    """The NamedTuple with that name in a score's own module; None if there is none."""
     kind = getattr(sys.modules.get(module), name, None)
     tuples = isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
     return kind if tuples else None
 
 
 def _encode(value: object, tensors: dict[str, Tensor], module: str) -> Any:
-    """What JSON can say of a value; its tensors join the others."""
+    """A value as JSON data; its tensors are added to `tensors`."""
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, numbers.Real):
         return int(value) if isinstance(value, numbers.Integral) else float(value)
     if isinstance(value, Tensor):
-        # A copy: safetensors takes no memory that is shared or strided.
+        # A copy: safetensors does not accept shared or strided memory.
         copy = value.detach().clone(memory_format=torch.contiguous_format)
         tensors[str(len(tensors))] = copy
         return {"tensor": str(len(tensors) - 1)}
@@ -214,7 +214,7 @@ def _encode_score(score: Score, tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _decode(told: Any, tensors: Mapping[str, Tensor], built: Score, module: str) -> Any:
-    """The value that `_encode` told of."""
+    """The inverse of `_encode`."""
     if not isinstance(told, dict):
         return told
     if "score" in told:
@@ -263,7 +263,7 @@ def _decode_score(told: dict[str, Any], tensors: Mapping[str, Tensor], built: Sc
 
 
 def _within(value: object) -> Iterator[Score]:
-    """The scores that a value is made of, itself first."""
+    """The scores in a value, itself first."""
     if isinstance(value, Score):
         yield value
         value = {

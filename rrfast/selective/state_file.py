@@ -1,4 +1,4 @@
-"""A state_dict as a file: safetensors where its name says so, else as `torch.save` writes it."""
+"""A state_dict as a file: safetensors if its name says so, else in `torch.save`'s format."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from rrfast._digest import digest_of
 from rrfast._errors import first_line, missing
 from rrfast._files import write
 
-#: Ending of the files that are safetensors.
+#: Ending of safetensors files.
 SAFETENSORS = ".safetensors"
-#: Where the digest of all tensors stands in the metadata of such a file.
+#: Key of the digest of all tensors in the metadata of such a file.
 DIGEST = "rrfast.sha256"
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` to `path`, whole or not at all.
+    """Write `state` to `path`, completely or not at all.
 
-    safetensors takes no two tensors that share memory and none that is not contiguous: of those a
-    copy is written. Its files have no checksum: the SHA-256 of the tensors goes into the metadata.
+    safetensors does not accept tensors that share memory or are not contiguous, so these are
+    copied. Its files have no checksum, so the SHA-256 of the tensors is put into the metadata.
 
     Raises:
         ImportError: `path` ends in .safetensors, and safetensors is not installed.
-        TypeError: Likewise, and something in `state` is no tensor.
+        TypeError: `path` ends in .safetensors, and an entry of `state` is not a tensor.
     """
     if path.suffix != SAFETENSORS:
         _torch_file.save(path, state)
@@ -54,7 +54,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What `write_state` wrote, on the CPU; of another writer's safetensors nothing is compared.
+    """Read the result of `write_state` to the CPU; other safetensors files are not checked.
 
     Raises:
         ImportError: As `write_state`.
@@ -71,7 +71,7 @@ def read_state(path: Path) -> dict[str, Any]:
         written = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get(DIGEST)
         if written not in (None, digest_of(sorted(state.items()))):
             raise ValueError(f"its tensors are not those that {DIGEST} was made of")
-    except Exception as error:  # bytes that are no such file can raise anything
+    except Exception as error:  # other bytes can raise anything
         first = first_line(error)
         raise ValueError(
             f"{path} cannot be read as a state_dict ({first}): it is damaged, truncated or another "

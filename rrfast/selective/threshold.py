@@ -13,33 +13,33 @@ from rrfast.metrics.ranking import check, check_score
 
 
 def just_above(value: Tensor) -> float:
-    """The smallest number of the value's dtype that is greater: what scores as much is rejected.
+    """The smallest larger number of the value's dtype: as a threshold it rejects the value.
 
-    It is a float64 too, and compares alike there and in the value's dtype. (Integers beyond 2^24
-    torch compares with a number in float32: compare them in float64.)
+    It is also a float64, with the same comparisons there as in the value's dtype. (Torch compares
+    integers with a number in float32, which is inexact beyond 2^24: compare them in float64.)
 
     Example:
         >>> just_above(torch.tensor(1)), just_above(torch.tensor(1.0, dtype=torch.bfloat16))
         (2.0, 1.0078125)
     """
     if not value.is_floating_point():
-        # Beyond 2^53 the next integer may be no float64, and what is greater is another.
+        # Beyond 2^53 the next integer may not be a float64, so take the next float64.
         return max(float(int(value) + 1), math.nextafter(float(value), math.inf))
-    if value.dtype == torch.float16:  # torch has no nextafter of it
-        with np.errstate(over="ignore"):  # the next after the largest is infinity
+    if value.dtype == torch.float16:  # torch has no nextafter for it
+        with np.errstate(over="ignore"):  # the next number after the largest is infinity
             return float(np.nextafter(value.cpu().numpy(), np.float16(math.inf)))
     return float(value.nextafter(value.new_tensor(math.inf)))
 
 
 def with_room(score: Tensor, threshold: float) -> float:
-    """A threshold that accepts the same of these samples, halfway to the nearest it rejects.
+    """A threshold that accepts the same samples, halfway to the nearest rejected one.
 
-    So rounding does not decide where a score is computed again by other means. The threshold itself
-    where nothing is accepted, nothing rejected, or no number lies in between.
+    So rounding decides nothing if a score is computed again in another way. It is the threshold
+    itself if nothing is accepted, nothing is rejected, or no number lies in between.
 
     Args:
         score: [n] float64, no NaN.
-        threshold: Accepted is score >= threshold.
+        threshold: A sample is accepted if score >= threshold.
 
     Example:
         >>> with_room(torch.tensor([0.0, 0.25, 0.75]).double(), 0.75)
@@ -56,7 +56,8 @@ def with_room(score: Tensor, threshold: float) -> float:
 def coverage_threshold(score: object, coverage: float) -> float:
     """The highest threshold that accepts at least a share `coverage` of the samples.
 
-    Accepted is score >= threshold; ties are accepted together, so that it may be more.
+    A sample is accepted if score >= threshold; ties are accepted together, so the coverage may be
+    larger.
 
     Args:
         score: [n] real numbers, larger = more confident; no NaN.
@@ -68,7 +69,7 @@ def coverage_threshold(score: object, coverage: float) -> float:
     """
     check_share("coverage", coverage)
     s = check_score(score)
-    # A product of floats may end just above the integer it stands for.
+    # A product of floats may be just above the exact integer.
     accepted = max(1, math.ceil(float(coverage) * len(s) - 1e-9))
     return float(s.sort(descending=True).values[accepted - 1])
 
@@ -76,7 +77,7 @@ def coverage_threshold(score: object, coverage: float) -> float:
 def error_threshold(score: object, correct: object, reject_errors: float) -> float:
     """The lowest threshold that rejects at least a share `reject_errors` of the errors.
 
-    The lowest number of the scores' dtype that does; the next integer for integers.
+    It is the lowest such number of the scores' dtype; for integers an integer.
 
     Args:
         score: [n] real numbers, larger = more confident; no NaN.
@@ -84,8 +85,8 @@ def error_threshold(score: object, correct: object, reject_errors: float) -> flo
         reject_errors: In (0, 1].
 
     Raises:
-        ValueError: There is no error to reject, or so many of them score infinity, which no
-            threshold is above, that none rejects that share.
+        ValueError: There is no error to reject, or so many errors score infinity, which no
+            threshold exceeds, that no threshold rejects that share.
 
     Source: RAT §5.1; errata 11: as FPR95, at the first score that reaches `reject_errors`.
 
@@ -111,8 +112,8 @@ def error_threshold(score: object, correct: object, reject_errors: float) -> flo
 def risk_threshold(score: object, correct: object, risk: float) -> float:
     """The lowest threshold with at most a share `risk` of wrong samples among the accepted.
 
-    As seen here, and what is seen on few samples says little of others: `guaranteed_risk` bounds
-    the true risk.
+    This is the risk on these samples only, which says little if they are few: `guaranteed_risk`
+    bounds the true risk.
 
     Args:
         score: [n] real numbers, larger = more confident; no NaN.
