@@ -1,7 +1,7 @@
 """Losses that attacks maximise.
 
-`LOSSES` has them by name; a new one is a function and a line there. `rrfast.attacks.ascent` has their
-gradients in closed form, or computes them by autograd.
+`LOSSES` has them by name; a new one is a function and a line there. `rrfast.attacks.ascent` has
+their gradients in closed form, or computes them by autograd.
 """
 
 from __future__ import annotations
