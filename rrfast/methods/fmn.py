@@ -69,7 +69,7 @@ class FMN:
     """
 
     steps: int = 100
-    step_size: float = 6.0
+    step_size: float = 3.0
     gamma: float = 0.05
     final_search: int = 3
     bounds: ops.Bounds | None = None
