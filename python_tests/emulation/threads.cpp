@@ -62,6 +62,7 @@ static unsigned long of_environment(const char* name, unsigned long otherwise) {
 Settings settings{of_environment("RRFAST_EMULATED_SEED", 1),
                   static_cast<unsigned>(of_environment("RRFAST_EMULATED_BLOCKS", 0)),
                   static_cast<unsigned>(of_environment("RRFAST_EMULATED_ENDS", 0))};
+std::map<const void*, unsigned long> launched;
 std::vector<Block> blocks;
 unsigned long cluster_barriers;
 Fiber* current;
@@ -281,9 +282,10 @@ int shuffle_xor(unsigned mask, int value, int lanes) {
     return self.value;
 }
 
-cudaError_t run(const cudaLaunchConfig_t& config, void (*kernel)(const void*),
+cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, void (*call)(const void*),
                 const void* arguments) {
     const std::lock_guard<std::recursive_mutex> alone(launch);
+    ++launched[kernel];
     unsigned cluster = 1;
     for (unsigned i = 0; i < config.numAttrs; ++i) {
         if (config.attrs[i].id == cudaLaunchAttributeClusterDimension) {
@@ -304,7 +306,7 @@ cudaError_t run(const cudaLaunchConfig_t& config, void (*kernel)(const void*),
     draw.seed(settings.seed != 0 ? settings.seed++ : 0);
     begin_global_memory();
     failure.clear();
-    body = kernel;
+    body = call;
     context = arguments;
     blockDim = block;
     gridDim = grid;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <tuple>
 
 #define __global__
@@ -88,7 +89,10 @@ void* in_block_of_cluster(void* shared,
                           unsigned rank);  // that block's copy of what is here `shared`
 int shuffle_xor(unsigned mask, int value, int lanes);
 
-cudaError_t run(const cudaLaunchConfig_t& config, void (*body)(const void*), const void* context);
+extern std::map<const void*, unsigned long> launched;  // how often each kernel was
+
+cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, void (*body)(const void*),
+                const void* context);
 
 }  // namespace emulated
 
@@ -113,7 +117,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
     };
     const Call call{kernel, std::tuple<Parameters...>(arguments...)};
     return ::emulated::run(
-        *config,
+        *config, reinterpret_cast<const void*>(kernel),
         [](const void* context) {
             const auto* call = static_cast<const Call*>(context);
             std::apply(call->kernel, call->arguments);
