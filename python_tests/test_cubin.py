@@ -27,9 +27,10 @@ ELEMENTWISE = {
     "perturb": 1,  # x; the direction comes in vectors of its own
     "rat_perturb": 2,  # x and grad
 }
-#: Kernels over rows, and how many loops over a row they have, each with a vector load.
+#: Kernels over rows, and how many vectors they ask of memory at least, one for each visit.
 ROWS = {
-    "direction_seed": 3,  # once from memory, twice from cache
+    "direction_seed": 1,  # kept in the block's memory
+    "direction_seed_long": 2,
     "linear_radius": 2,  # one loop over two rows
     "bisection_step": 1,
     "search_step": 1,
@@ -38,8 +39,19 @@ ROWS = {
     "plane_distance": 4,  # x and normal, with one channel's values for all and with each its own
 }
 KERNELS = ELEMENTWISE | ROWS
+#: Those that keep a row in their block's memory.
+KEEPING = {"direction_seed"}
+#: Those that write tensors as large as those that they read.
+WRITING = {*ELEMENTWISE, "direction_seed", "direction_seed_long"}
 #: Those that divide floats: by fused multiply-adds, and by a subroutine in the rare cases.
-DIVIDE = {"direction_seed", "linear_radius", "plane_distance", "search_step", "probability_margin"}
+DIVIDE = {
+    "direction_seed",
+    "direction_seed_long",
+    "linear_radius",
+    "plane_distance",
+    "search_step",
+    "probability_margin",
+}
 #: Those that take roots, likewise.
 ROOTS = {"probability_margin"}
 #: Kernels over rows whose elements have channels.
@@ -90,7 +102,8 @@ def kernels(tools: dict[str, str]) -> list[Kernel]:
 
 def vector_complaints(kernel: Kernel) -> Iterator[str]:
     """Where a kernel moves its tensors, or a direction, otherwise than in whole vectors."""
-    loads, stores = kernel.accesses("LDG"), kernel.accesses("STG")
+    loads = kernel.accesses("LDG") + kernel.accesses("LDGSTS")
+    stores = kernel.accesses("STG")
     vectors = stores[16]
     # The compiler may copy a loop, but no store of it without the loads.
     needed = (
@@ -98,7 +111,7 @@ def vector_complaints(kernel: Kernel) -> Iterator[str]:
     )
     if loads[16] < needed:
         yield f"{kernel} has {loads[16]} loads of 16 bytes, fewer than {needed}"
-    if not vectors and kernel.name in {*ELEMENTWISE, "direction_seed"}:
+    if not vectors and kernel.name in WRITING:
         yield f"{kernel} has no store of 16 bytes"
     if kernel.name in ELEMENTWISE:
         codes = 16 // BYTES[kernel.dtype]
@@ -180,7 +193,16 @@ def test_kernels_over_elements_have_loads_under_way(kernels: list[Kernel]) -> No
 def test_rows_come_with_loads_under_way(kernels: list[Kernel], name: str, dtype: str) -> None:
     for kernel in kernels:
         if (kernel.name, kernel.dtype) == (name, dtype) and kernel.width > 1:
-            assert kernel.loops[0].in_flight >= IN_FLIGHT, kernel  # the visit to memory
+            visit = kernel.loops[0]  # to memory: a row that is kept comes as a whole
+            assert visit.copies if name in KEEPING else visit.in_flight >= IN_FLIGHT, kernel
+
+
+def test_a_row_that_is_kept_comes_from_memory_once(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        if kernel.name in KEEPING and kernel.width > 1:
+            assert [bool(loop.copies) for loop in kernel.loops].count(True) == 1, kernel
+            assert not any(loop.loads for loop in kernel.loops), kernel
+            assert not kernel.accesses("LDG")[16], kernel
 
 
 def test_bytes_in_flight_are_counted_until_one_is_used() -> None:
@@ -190,12 +212,14 @@ def test_bytes_in_flight_are_counted_until_one_is_used() -> None:
     assert cubins.most_in_flight([*load[:2], *use, load[2]]) == 32
     assert cubins.most_in_flight([*load, *use, ("LDG.E", "R30, desc[UR4][R40.64]")]) == 48
     assert cubins.most_in_flight(load, {2}) == 32  # where two paths meet
+    copy = ("LDGSTS.E.BYPASS.128", "[R1], desc[UR4][R40.64]")  # into no register
+    assert cubins.most_in_flight([copy, *load]) == 48
 
 
 def test_a_kernel_without_vectors_would_be_found_out(kernels: list[Kernel]) -> None:
     for kernel in kernels:
         if kernel.width == 1:
-            assert not kernel.accesses("LDG")[16]
+            assert not kernel.accesses("LDG")[16] + kernel.accesses("LDGSTS")[16]
             assert not kernel.accesses("STG")[16]
             assert list(vector_complaints(kernel)), kernel
 

@@ -39,9 +39,8 @@ cudaError_t bisection_step_(const T* logits, const index_t* prediction, index_t 
                             index_t classes, accumulate_t<T>* lower, accumulate_t<T>* upper,
                             accumulate_t<T>* radius, index_t* rival, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes, width);
-        return launch(bisection_step_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
-                      prediction, samples, classes, lower, upper, radius, rival);
+        return launch(bisection_step_kernel<T, width>, row_grid(samples, classes, width), stream,
+                      logits, prediction, samples, classes, lower, upper, radius, rival);
     });
 }
 

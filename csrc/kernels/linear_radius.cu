@@ -60,9 +60,8 @@ cudaError_t linear_radius(const T* h0, const T* h1, const index_t* prediction, i
                           index_t classes, double alpha, accumulate_t<T>* radius, index_t* rival,
                           cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes, width);
-        return launch(linear_radius_kernel<T, width>, grid.blocks, grid.threads, stream, h0, h1,
-                      prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius,
+        return launch(linear_radius_kernel<T, width>, row_grid(samples, classes, width), stream, h0,
+                      h1, prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius,
                       rival);
     });
 }

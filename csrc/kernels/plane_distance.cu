@@ -123,9 +123,8 @@ cudaError_t plane_distance(const T* x, const T* normal, const accumulate_t<T>* g
                            const Channels<accumulate_t<T>>& channels, index_t samples,
                            index_t elements, accumulate_t<T>* distance, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(elements, {x, normal}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, elements);
-        return launch(plane_distance_kernel<T, width>, grid.blocks, grid.threads, stream, x, normal,
-                      gap, channels, samples, elements, distance);
+        return launch(plane_distance_kernel<T, width>, row_grid(samples, elements), stream, x,
+                      normal, gap, channels, samples, elements, distance);
     });
 }
 

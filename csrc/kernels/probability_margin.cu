@@ -57,9 +57,9 @@ cudaError_t probability_margin(const T* logits, const index_t* labels, index_t s
                                accumulate_t<T>* top2_ratio, accumulate_t<T>* similarity,
                                accumulate_t<T>* entropy, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes, width);
-        return launch(probability_margin_kernel<T, width>, grid.blocks, grid.threads, stream,
-                      logits, labels, samples, classes, margin, top2_ratio, similarity, entropy);
+        return launch(probability_margin_kernel<T, width>, row_grid(samples, classes, width),
+                      stream, logits, labels, samples, classes, margin, top2_ratio, similarity,
+                      entropy);
     });
 }
 

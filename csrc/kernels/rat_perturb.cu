@@ -59,9 +59,8 @@ template <class T>
 cudaError_t rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
                         bool* correct, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes, width);
-        return launch(rat_correct_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
-                      labels, samples, classes, correct);
+        return launch(rat_correct_kernel<T, width>, row_grid(samples, classes, width), stream,
+                      logits, labels, samples, classes, correct);
     });
 }
 
@@ -71,7 +70,7 @@ cudaError_t rat_perturb(const T* x, const T* grad, const bool* correct, accumula
                         index_t samples, index_t elements, T* perturbed, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, nullptr, [&](auto width) {
         const Tiles tiles = Tiles::over<width>(samples, elements, channels);
-        return launch(rat_perturb_kernel<T, width>, tiles.blocks(), kThreads, stream, x, grad,
+        return launch(rat_perturb_kernel<T, width>, {tiles.blocks(), kThreads}, stream, x, grad,
                       correct, eps_correct, eps_wrong, channels, elements, tiles, perturbed);
     });
 }

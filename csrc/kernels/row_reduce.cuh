@@ -22,23 +22,17 @@ constexpr int kShortRow = 4;              // vectors of a thread
 
 using RowIndex = std::uint32_t;  // of a class in its row
 
-// The launch of a row kernel; blockDim = (threads of a row, rows of a block).
-struct RowGrid {
-    dim3 blocks;
-    dim3 threads;
-
-    // A short row is one that kLanes threads take in kShortRow vectors of `width` elements each.
-    // There are none where rows take more or fewer turns than their neighbours in a warp: width 0.
-    RowGrid(index_t rows, index_t classes, int width = 0) {
-        const unsigned per_row = classes <= kLanes * kShortRow * width ? kLanes
-                                 : classes <= kWarpRowLimit            ? kWarp
-                                                                       : kRowThreads;
-        const unsigned per_block = per_row == kRowThreads ? 1 : 4 * kWarp / per_row;
-        const index_t count = (rows + per_block - 1) / per_block;
-        blocks = dim3(static_cast<unsigned>(count < INT32_MAX ? count : INT32_MAX));
-        threads = dim3(per_row, per_block);
-    }
-};
+// The launch of a row kernel; blockDim = (threads of a row, rows of a block). A short row is one
+// that kLanes threads take in kShortRow vectors of `width` elements each. There are none where rows
+// take more or fewer turns than their neighbours in a warp: width 0.
+inline Grid row_grid(index_t rows, index_t classes, int width = 0) {
+    const unsigned per_row = classes <= kLanes * kShortRow * width ? kLanes
+                             : classes <= kWarpRowLimit            ? kWarp
+                                                                   : kRowThreads;
+    const unsigned per_block = per_row == kRowThreads ? 1 : 4 * kWarp / per_row;
+    const index_t count = (rows + per_block - 1) / per_block;
+    return {static_cast<unsigned>(count < INT32_MAX ? count : INT32_MAX), dim3(per_row, per_block)};
+}
 
 // Calls body(row, classes, writes) for every row of this group of threads. All threads of a block
 // stay together, since they shuffle together: those that have no row any more name the last one, of
@@ -137,43 +131,51 @@ __device__ __forceinline__ Candidate<A, RowIndex> in_row(
     return {own.value, vector * Width + own.index % Width};
 }
 
-// Pushes every class of the row that is this thread's.
-template <int Width, class T, class Best>
-__device__ __forceinline__ void push_classes(Best& best, const T* __restrict__ row,
-                                             index_t classes) {
+template <int Width, class A>
+__device__ __forceinline__ Top2<A, RowIndex> in_row(const Top2<A, RowIndex>& own) {
+    return {in_row<Width>(own.first), in_row<Width>(own.second)};
+}
+
+// Calls take({logit, own index}) for every class of the row that is this thread's, with what
+// load(k) gives. Returns how many there were.
+template <class T, int Width, class Load, class Take>
+__device__ __forceinline__ RowIndex for_each_logit(index_t classes, const Load& load,
+                                                   const Take& take) {
+    using A = accumulate_t<T>;
     RowIndex count = 0;
-    for_each_class<Width, kAhead<T>>(
-        classes, [&](index_t k) { return load_word<T, Width>(row + k); },
-        [&](index_t, const Word<T, Width>& word) {
-            const auto vector = bit_cast<Vector<T, Width>>(word);
+    for_each_class<Width, kAhead<T>>(classes, load, [&](index_t, const Word<T, Width>& word) {
+        const auto vector = bit_cast<Vector<T, Width>>(word);
 #pragma unroll
-            for (int e = 0; e < Width; ++e) {
-                push(best, {widen(vector.element[e]), count + e});
-            }
-            count += Width;
-        });
-    settle(best, count);
+        for (int e = 0; e < Width; ++e) {
+            take(Candidate<A, RowIndex>{widen(vector.element[e]), count + e});
+        }
+        count += Width;
+    });
+    return count;
 }
 
 // The largest logit of a row and where it first stands.
 template <int Width, class T>
 __device__ __forceinline__ Candidate<accumulate_t<T>, RowIndex> row_argmax(
     const T* __restrict__ row, index_t classes) {
-    using A = accumulate_t<T>;
-    auto best = no_candidate<A, RowIndex>();
-    push_classes<Width>(best, row, classes);
+    auto best = no_candidate<accumulate_t<T>, RowIndex>();
+    const RowIndex count = for_each_logit<T, Width>(
+        classes, [&](index_t k) { return load_word<T, Width>(row + k); },
+        [&](const auto& next) { push(best, next); });
+    settle(best, count);
     return row_reduce(in_row<Width>(best),
                       [](const auto& a, const auto& b) { return either(leads(b, a), b, a); });
 }
 
-// The two best classes of a row.
-template <int Width, class T>
-__device__ __forceinline__ Top2<accumulate_t<T>, RowIndex> row_top2(const T* __restrict__ row,
-                                                                    index_t classes) {
-    using A = accumulate_t<T>;
-    auto top = empty_top2<A, RowIndex>();
-    push_classes<Width>(top, row, classes);
-    return row_reduce(Top2<A, RowIndex>{in_row<Width>(top.first), in_row<Width>(top.second)},
+// The two best classes of a row, of which load(k) gives a vector.
+template <class T, int Width, class Load>
+__device__ __forceinline__ Top2<accumulate_t<T>, RowIndex> row_top2(index_t classes,
+                                                                    const Load& load) {
+    auto top = empty_top2<accumulate_t<T>, RowIndex>();
+    const RowIndex count =
+        for_each_logit<T, Width>(classes, load, [&](const auto& next) { push(top, next); });
+    settle(top, count);
+    return row_reduce(in_row<Width>(top),
                       [](const auto& a, const auto& b) { return combine(a, b); });
 }
 

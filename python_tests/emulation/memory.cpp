@@ -25,7 +25,7 @@ struct Access {
     std::uint64_t thread;
     unsigned char bytes[16];
 };
-std::vector<Access> constant_reads, own_reads, written;
+std::vector<Access> constant_reads, written;
 
 void note(std::vector<Access>& list, const void* memory, std::size_t bytes) {
     const auto begin = reinterpret_cast<std::uintptr_t>(memory);
@@ -94,11 +94,42 @@ void use_shared(const void* memory, std::size_t bytes, bool writes) {
 
 }  // namespace
 
-void reads_constant(const void* source, std::size_t bytes) { note(constant_reads, source, bytes); }
-void reads_own(const void* source, std::size_t bytes) { note(own_reads, source, bytes); }
-void writes(const void* target, std::size_t bytes) { note(written, target, bytes); }
+void reads_constant(const void* source, std::size_t bytes) {
+    note(constant_reads, source, bytes);
+    current->work.loaded += bytes;
+}
+void writes(const void* target, std::size_t bytes) {
+    note(written, target, bytes);
+    current->work.stored += bytes;
+}
 void reads_shared(const void* source, std::size_t bytes) { use_shared(source, bytes, false); }
 void writes_shared(const void* target, std::size_t bytes) { use_shared(target, bytes, true); }
+
+void* dynamic_shared_memory() { return current->in->shared.data(); }
+
+static void arrive(const Copy& copy) {
+    writes_shared(copy.target, copy.bytes);
+    std::memcpy(copy.target, copy.source, copy.bytes);
+}
+void copy_to_shared(void* target, const void* source, std::size_t bytes) {
+    note(constant_reads, source, bytes);
+    current->work.copied += bytes;
+    const Copy copy{target, source, bytes};
+    if (reinterpret_cast<std::uintptr_t>(target) % bytes != 0) {
+        fail("a misaligned copy of " + std::to_string(bytes) + " bytes");
+    }
+    if (bytes < 4 || toss()) {
+        arrive(copy);
+    } else {
+        current->copies.push_back(copy);
+    }
+}
+void wait_for_copies() {
+    for (const Copy& copy : current->copies) {
+        arrive(copy);
+    }
+    current->copies.clear();
+}
 
 void* shared_memory(const void* name, std::size_t bytes) {
     Block& block = *current->in;
@@ -127,10 +158,12 @@ void* in_block_of_cluster(void* shared, unsigned rank) {
     return block.shared.data() + place;
 }
 
-void begin_block_memory(Block& block) {
+void begin_block_memory(Block& block, std::size_t dynamic_bytes) {
     block.shared.resize(kSharedBytes);
     block.words.resize(kSharedBytes / 4);
-    block.shared_used = 0;
+    block.shared_used = dynamic_bytes;
+    std::fill_n(block.shared.begin(), dynamic_bytes, static_cast<char>(0xff));
+    std::fill_n(block.words.begin(), (dynamic_bytes + 3) / 4, Word{});
     block.arrays.clear();
     block.ever_used_from_elsewhere = false;
 }
@@ -141,7 +174,6 @@ void end_block_memory(const Block& block) {
 }
 void begin_global_memory() {
     constant_reads.clear();
-    own_reads.clear();
     written.clear();
 }
 void end_global_memory() {
@@ -156,16 +188,6 @@ void end_global_memory() {
     for (std::size_t i = 1; i < written.size(); ++i) {
         if (written[i].begin < written[i - 1].end && written[i].thread != written[i - 1].thread) {
             fail("two threads write the same memory");
-            return;
-        }
-    }
-    for (const Access& r : own_reads) {
-        const auto after =
-            std::upper_bound(written.begin(), written.end(), r.begin,
-                             [](std::uintptr_t at, const Access& w) { return at < w.begin; });
-        if (after == written.begin() || std::prev(after)->thread != r.thread ||
-            std::prev(after)->end < r.end) {
-            fail("a thread takes for its own what it has not written");
             return;
         }
     }

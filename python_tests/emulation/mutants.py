@@ -76,10 +76,31 @@ MUTANTS = (
     ),
     # memory
     Mutant(
-        "a kernel's own stores are read through the read-only path",
+        "a kept row is looked at before it has come",
         "direction_seed.cu",
-        "load_own<T, Width>(result + k)",
-        "load<T, Width>(result + k)",
+        "        wait_for_copies();\n",
+        "",
+        "direction_seed",
+    ),
+    Mutant(
+        "the rows of a block are kept in the same places",
+        "kept_row.cuh",
+        " + threadIdx.y * kPieces * vectors_",
+        "",
+        "direction_seed",
+    ),
+    Mutant(
+        "rows are kept that a block has no memory for",
+        "direction_seed.cu",
+        "kept <= Device::current().shared;",
+        "kept > 0;",
+        "direction_seed",
+    ),
+    Mutant(
+        "a block's memory beyond 48 KB is not asked for",
+        "device.cuh",
+        "if (grid.shared > always) {",
+        "if (grid.shared > 1024 * always) {",
         "direction_seed",
     ),
     Mutant(
@@ -154,6 +175,13 @@ MUTANTS = (
         "threads = dim3(per_row, per_block);",
         "threads = dim3(per_row == kRowThreads ? per_row / 2 : per_row, per_block);",
         "bisection_step",
+    ),
+    Mutant(
+        "a long row's first class weighs among the others",
+        "math.h",
+        "leads_earlier(next, first) ? first.value : next.value;",
+        "next.value;",
+        "direction_seed",
     ),
     # order
     Mutant(
