@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from networks import NETWORKS, make
 from torch import Tensor, nn
 
 import rrfast
+from rrfast.bench.contestants import msr
 from rrfast.models import digits_cnn, load_model
 
 #: Forwards after the clean one; every method also needs one backward.
@@ -143,10 +145,11 @@ def no_grad_forward(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
 
 
 #: What a large network may compute in, on a GPU: whether TF32 may stand in for it, and its type.
+#: The targets are set on the first two.
 PRECISIONS = {
+    "bfloat16": (True, torch.bfloat16),
     "float32": (False, torch.float32),
     "TF32": (True, torch.float32),
-    "bfloat16": (True, torch.bfloat16),
 }
 
 
@@ -170,7 +173,7 @@ def bench_radius_large(
     x = torch.rand(1024, 3, 32, 32, device=device, dtype=dtype)
     x = x.to(memory_format=torch.channels_last)
     captured = rrfast.RadiusEstimator(model, method, cuda_graph=True)
-    with allowing_tf32(tf32):
+    with allowing_tf32(convolutions=tf32, products=tf32):
         hold(
             {
                 "rrfast.radius": lambda: rrfast.radius(model, x, method=method),
@@ -184,17 +187,45 @@ def bench_radius_large(
 
 
 @contextmanager
-def allowing_tf32(allowed: bool) -> Iterator[None]:
-    """In convolutions and in products. By hand: pytest's monkeypatch cannot undo the latter."""
+def allowing_tf32(*, convolutions: bool, products: bool) -> Iterator[None]:
+    """By hand: pytest's monkeypatch cannot undo the latter."""
     modules = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [module.allow_tf32 for module in modules]
-    for module in modules:
-        module.allow_tf32 = allowed
+    for module, value in zip(modules, (convolutions, products), strict=True):
+        module.allow_tf32 = value
     try:
         yield
     finally:
         for module, value in zip(modules, before, strict=True):
             module.allow_tf32 = value
+
+
+@pytest.mark.parametrize("tf32", [True, False], ids=["TF32", "float32"])
+@pytest.mark.parametrize(("name", "batch"), [("wrn28_10", 1024), ("resnet110", 64)])
+def bench_radius_free(
+    name: str, batch: int, tf32: bool, device: torch.device, hold: Callable[..., None]
+) -> None:
+    """`fast` in bfloat16 as a graph, against what a user has without rrfast: an eager float32
+    forward and a softmax, with TF32 in convolutions (torch's default) or without."""
+    if device.type == "cpu":
+        pytest.skip("CUDA graphs take a GPU")
+    pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")
+    plain = load_model(f"pytorchcv:{name}_cifar10").to(device).eval().requires_grad_(False)
+    low = copy.deepcopy(plain).to(torch.bfloat16, memory_format=torch.channels_last)
+    x = torch.rand(batch, 3, 32, 32, device=device)
+    captured = rrfast.RadiusEstimator(low, "fast", cuda_graph=True)
+    with allowing_tf32(convolutions=tf32, products=False):
+        hold(
+            {
+                "fast, bfloat16, captured": lambda: captured(
+                    x.to(torch.bfloat16, memory_format=torch.channels_last)
+                ),
+                "MSR, eager": lambda: msr(plain)(x),
+            },
+            model="is the radius free?",
+            case=f"{name}, batch {batch}, MSR in {'TF32' if tf32 else 'float32'}",
+            floor="MSR, eager",
+        )
 
 
 @pytest.mark.parametrize("batch", [1, 16, 64])

@@ -171,7 +171,8 @@ def main() -> int:
     say("built")
     suite = None if arguments.sanitize else start_suite(folder)
     failed = False
-    for options in (("--seed", arguments.seed, "--seconds", arguments.seconds), ("--huge",)):
+    random = ("--seed", arguments.seed, "--seconds", arguments.seconds)
+    for options in (("--every", 1), random, ("--huge",)):
         ran = every_kernel(folder, *options)
         say(ran.stdout.strip())
         failed |= ran.returncode != 0

@@ -42,6 +42,7 @@ struct Fiber {
     int value, lanes;
     unsigned long shuffles;
     std::vector<Copy> copies;  // that are on their way
+    Work work;
 };
 
 // Who used a word of a block's memory last, after how many barriers, and whether another thread did

@@ -94,8 +94,14 @@ void use_shared(const void* memory, std::size_t bytes, bool writes) {
 
 }  // namespace
 
-void reads_constant(const void* source, std::size_t bytes) { note(constant_reads, source, bytes); }
-void writes(const void* target, std::size_t bytes) { note(written, target, bytes); }
+void reads_constant(const void* source, std::size_t bytes) {
+    note(constant_reads, source, bytes);
+    current->work.loaded += bytes;
+}
+void writes(const void* target, std::size_t bytes) {
+    note(written, target, bytes);
+    current->work.stored += bytes;
+}
 void reads_shared(const void* source, std::size_t bytes) { use_shared(source, bytes, false); }
 void writes_shared(const void* target, std::size_t bytes) { use_shared(target, bytes, true); }
 
@@ -106,7 +112,8 @@ static void arrive(const Copy& copy) {
     std::memcpy(copy.target, copy.source, copy.bytes);
 }
 void copy_to_shared(void* target, const void* source, std::size_t bytes) {
-    reads_constant(source, bytes);
+    note(constant_reads, source, bytes);
+    current->work.copied += bytes;
     const Copy copy{target, source, bytes};
     if (reinterpret_cast<std::uintptr_t>(target) % bytes != 0) {
         fail("a misaligned copy of " + std::to_string(bytes) + " bytes");

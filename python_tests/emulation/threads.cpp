@@ -63,7 +63,10 @@ static unsigned long of_environment(const char* name, unsigned long otherwise) {
 Settings settings{of_environment("RRFAST_EMULATED_SEED", 1),
                   static_cast<unsigned>(of_environment("RRFAST_EMULATED_BLOCKS", 0)),
                   static_cast<unsigned>(of_environment("RRFAST_EMULATED_ENDS", 0)),
-                  static_cast<unsigned>(of_environment("RRFAST_EMULATED_CAPABILITY", 90))};
+                  static_cast<unsigned>(of_environment("RRFAST_EMULATED_CAPABILITY", 90)),
+                  static_cast<int>(of_environment("RRFAST_EMULATED_PROCESSORS", 4))};
+std::map<const void*, unsigned long> launched;
+Launch last_launch;
 std::vector<Block> blocks;
 unsigned long cluster_barriers;
 Fiber* current;
@@ -203,6 +206,8 @@ void run_cluster(unsigned first_block, unsigned cluster, unsigned threads, std::
             Fiber& fiber = fibers[b * threads + i];
             prepare(fiber);
             fiber.in = &block;
+            fiber.work = {};
+            fiber.lanes = 0;
             fiber.block = {first_block + b, 0, 0};
             fiber.thread = {i % blockDim.x, i / blockDim.x % blockDim.y,
                             i / blockDim.x / blockDim.y};
@@ -260,6 +265,21 @@ void run_cluster(unsigned first_block, unsigned cluster, unsigned threads, std::
     }
 }
 
+void add_up(unsigned threads) {
+    const auto each = [&](auto member) {
+        for (unsigned i = 0; i < threads; ++i) {
+            const auto own = fibers[i].work.*member;
+            last_launch.all.*member += own;
+            last_launch.most.*member = std::max(last_launch.most.*member, own);
+        }
+    };
+    each(&Work::loaded);
+    each(&Work::copied);
+    each(&Work::stored);
+    each(&Work::shuffles);
+    each(&Work::steps);
+}
+
 }  // namespace
 
 void fail(const std::string& what) {
@@ -282,6 +302,8 @@ unsigned cluster_rank() { return static_cast<unsigned>(current->in - blocks.data
 unsigned cluster_blocks() { return static_cast<unsigned>(blocks.size()); }
 int shuffle_xor(unsigned mask, int value, int lanes) {
     Fiber& self = *current;
+    ++self.work.shuffles;
+    self.work.steps += lanes != self.lanes;  // words of one value go together
     self.mask = mask;
     self.value = value;
     self.lanes = lanes;
@@ -293,6 +315,7 @@ int shuffle_xor(unsigned mask, int value, int lanes) {
 cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel,
                 void (*body_of_kernel)(const void*), const void* arguments) {
     const std::lock_guard<std::recursive_mutex> alone(launch);
+    ++launched[kernel];
     unsigned cluster = 1;
     for (unsigned i = 0; i < config.numAttrs; ++i) {
         if (config.attrs[i].id == cudaLaunchAttributeClusterDimension) {
@@ -332,6 +355,18 @@ cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel,
     in_random_order(order);
     for (auto next = order.begin(); next != order.end() && !failed(); ++next) {
         run_cluster(*next * cluster, cluster, threads, config.dynamicSmemBytes);
+        if (next == order.begin()) {
+            last_launch = {kernel,
+                           grid,
+                           block,
+                           cluster,
+                           blocks[0].shared_used,
+                           {},
+                           {},
+                           blocks[0].barriers,
+                           cluster_barriers};
+            add_up(cluster * threads);
+        }
     }
     if (!failed()) {
         end_global_memory();
@@ -347,10 +382,11 @@ cudaError_t cudaGetDevice(int* device) {
     *device = 0;
     return cudaSuccess;
 }
-// Those of an A100 and of an H100, but for their number of processors: a case is a small batch.
+// Those of an A100 and of an H100, but for their number of processors, few at first: a case is a
+// small batch.
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     const bool hopper = emulated::settings.capability >= 90;
-    *value = attribute == cudaDevAttrMultiProcessorCount ? 4
+    *value = attribute == cudaDevAttrMultiProcessorCount ? emulated::settings.processors
              : attribute == cudaDevAttrMaxSharedMemoryPerMultiprocessor
                  ? (hopper ? 228 : 164) << 10
                  : (hopper ? 227 : 163) << 10;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <tuple>
 
 #define __global__
@@ -76,8 +77,10 @@ struct Settings {
     unsigned most_blocks;  // of a launch, to which the kernels' own loops must do the rest; 0: any
     unsigned only_ends;    // how many of the first and of the last blocks run; 0: all
     unsigned capability;   // of the device: 80 or 90
+    int processors;        // of the device
 };
-// At first those of the environment: RRFAST_EMULATED_SEED, …_BLOCKS, …_ENDS, …_CAPABILITY.
+// At first those of the environment: RRFAST_EMULATED_SEED, …_BLOCKS, …_ENDS, …_CAPABILITY,
+// …_PROCESSORS.
 extern Settings settings;
 
 // The books: accesses to global memory,
@@ -100,6 +103,25 @@ unsigned cluster_blocks();
 void* in_block_of_cluster(void* shared,
                           unsigned rank);  // that block's copy of what is here `shared`
 int shuffle_xor(unsigned mask, int value, int lanes);
+
+extern std::map<const void*, unsigned long> launched;  // how often each kernel was
+
+// What a thread did: bytes through registers, past them into the block's memory, and out; shuffles,
+// and how many came after another.
+struct Work {
+    std::size_t loaded, copied, stored;
+    unsigned long shuffles, steps;
+};
+// What a launch asked for, and what its first cluster did.
+struct Launch {
+    const void* kernel;
+    dim3 grid, block;
+    unsigned cluster;
+    std::size_t shared;  // bytes of a block
+    Work all, most;      // threads together; the most of any
+    unsigned long barriers, cluster_barriers;
+};
+extern Launch last_launch;
 
 cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, void (*body)(const void*),
                 const void* context);
