@@ -455,6 +455,27 @@ def test_a_class_that_overflows_wins(name: str) -> None:
         assert bool((attack(model, x, torch.full((B,), label)).wrong == wrong).all())
 
 
+@pytest.mark.parametrize("loss", ["ce", "cw", "other", "dlr"])
+def test_several_classes_that_overflow_are_no_nan(loss: str) -> None:
+    """The first of them is predicted; which of them is further up nothing says."""
+    inf = math.inf
+    h = torch.tensor([[0.0, inf, inf, 1.0], [inf, 0.0, inf, 1.0], [inf, inf, inf, inf]])
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        for label in range(4):
+            value, seed = ascent(LOSSES[loss], h.to(dtype), torch.full((3,), label))
+            assert bool(value.isfinite().all())
+            assert bool(seed.isfinite().all())
+    x = torch.full((2, 4), 0.5)
+    for label, wrong in ((3, True), (1, False)):
+
+        def model(images: Tensor, label: int = label) -> Tensor:
+            far = (images - x).abs().amax(1, keepdim=True) > 0
+            return torch.where(far & (torch.arange(4) > 0), inf, torch.eye(4)[label] + images)
+
+        found = PGD(eps=0.1, steps=2, loss=loss)(model, x, torch.full((2,), label))
+        assert bool((found.wrong == wrong).all())
+
+
 def test_overflow_is_no_confidence() -> None:
     """As of `rrfast.scores.MSR`; and no attack takes a point for it."""
     inf = math.inf

@@ -1,6 +1,8 @@
 """Losses that attacks ascend.
 
-`LOSSES` names them; a new one is a function and a line there.
+`LOSSES` names them; a new one is a function and a line there. In all but `confidence` a logit of
++infinity is the largest number: a class that overflows has won, as it has where the model runs, and
+of two that do none is ahead.
 """
 
 from __future__ import annotations
@@ -145,8 +147,8 @@ def check_loss(loss: object) -> None:
 def ascent(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """The loss of each sample [B], and its gradient with respect to the logits [B, K].
 
-    The gradient is of the dtype of the logits. The loss is NaN where a logit is, or two infinite
-    ones are subtracted.
+    The gradient is of the dtype of the logits. The loss is NaN where a logit is, or all are
+    -infinity.
     """
     with torch.enable_grad():
         h = logits.detach().requires_grad_(True)
@@ -158,7 +160,9 @@ def ascent(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, T
 def _widened(logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """The logits as they are computed with, and the labels as a column."""
     assert labels is not None  # `Attack` has looked
-    return logits.to(accumulate_dtype(logits.dtype)), labels.view(-1, 1)
+    h = logits.to(accumulate_dtype(logits.dtype))
+    # Infinity less infinity would be NaN, which no attack takes for an error.
+    return h.clamp(max=torch.finfo(h.dtype).max), labels.view(-1, 1)
 
 
 def _others(h: Tensor, y: Tensor) -> Tensor:
