@@ -25,8 +25,8 @@ Ascent = Callable[..., tuple[Tensor, Tensor]]
 def ascent(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """The loss of each sample [B], and its gradient with respect to the logits [B, K].
 
-    The gradient is of the dtype of the logits, and what autograd gives. The loss is NaN where a
-    logit is, or two infinite ones are subtracted.
+    The gradient has the dtype of the logits and is what autograd gives. The loss is NaN where a
+    logit is, or where all are -infinity.
 
     Args:
         loss: One of `rrfast.attacks.loss`, a `functools.partial` of one, or a function like them.
@@ -43,9 +43,14 @@ def ascent(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, T
     closed = _CLOSED.get(function) if isinstance(function, FunctionType) else None
     if closed is None:
         return _by_autograd(loss, logits, labels)
-    h = logits.detach().to(accumulate_dtype(logits.dtype))
+    wide = logits.detach().to(accumulate_dtype(logits.dtype))
     column = None if labels is None else labels.view(-1, 1)
-    value, seed = closed(h, column, **getattr(own, "keywords", {}))
+    if loss is losses.confidence:  # NaN where a logit is infinite
+        value, seed = closed(wide, column)
+    else:
+        h = losses.capped(wide)
+        value, seed = closed(h, column, **getattr(own, "keywords", {}))
+        seed.masked_fill_(h != wide, 0.0)
     return value, seed.to(logits.dtype)
 
 

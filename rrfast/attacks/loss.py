@@ -1,7 +1,9 @@
 """Losses that attacks maximise.
 
 `LOSSES` has them by name; a new one is a function and a line there. `rrfast.attacks.ascent` has
-their gradients in closed form, or computes them by autograd.
+their gradients in closed form, or computes them by autograd. In all but `confidence` a logit of
++infinity is the largest number: a class that overflows wins, as it does in a running model, and if
+two overflow neither is ahead.
 """
 
 from __future__ import annotations
@@ -152,7 +154,12 @@ def check_loss(loss: object) -> None:
 def _widened(logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """The logits in the accumulation dtype, and the labels as a column."""
     assert labels is not None  # checked by `Attack`
-    return logits.to(accumulate_dtype(logits.dtype)), labels.view(-1, 1)
+    return capped(logits.to(accumulate_dtype(logits.dtype))), labels.view(-1, 1)
+
+
+def capped(h: Tensor) -> Tensor:
+    """The logits with the largest number in place of infinity, of which a difference is NaN."""
+    return h.clamp(max=torch.finfo(h.dtype).max)
 
 
 def _others(h: Tensor, y: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from rrfast.evaluate.misd.appraisal import (
     standing,
     unpacked,
 )
+from rrfast.evaluate.misd.curves import curves, short, summaries
 from rrfast.evaluate.misd.figures import figures
 from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.misd.tables import blocks, conventions, notes
@@ -64,6 +65,7 @@ def evaluate(
     draws: int = 1000,
     sensitivity: bool = True,
     batch: int = 500,
+    every_run: bool = False,
     device: torch.device | str | None = None,
     command: str = "",
     console: Console | None = None,
@@ -91,6 +93,8 @@ def evaluate(
         draws: Of the bootstrap for the intervals; 0 for none.
         sensitivity: Also the AURC at each temperature of RAT B.1 (§5.5).
         batch: Images per forward.
+        every_run: Whether rows keep the curves of every run, of which figures draw the means alone:
+            with fifteen corruptions and many scores these are megabytes.
         device: Default CUDA where there is some.
         command: What the results are to say made them.
         console: Where to print; default standard output.
@@ -102,7 +106,8 @@ def evaluate(
         `network`, what `rrfast.evaluate.misd.network` says of the model, its `train_accuracy` and
         with a radius among the scores its `gradient_auroc`; `chosen_on`, how many of the images
         that are tuned and tested on its weights were chosen on; with `corruptions` also the metrics
-        under each of them.
+        under each of them; and `rrfast.evaluate.misd.curves.summaries`. What only figures show is
+        in `curves` of that module instead, unless `every_run`.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -136,6 +141,7 @@ def evaluate(
             **({"drawn": DRAWN} if protocol == "rat" else {}),
         },
         asked={"scores": list(scores)},
+        every_run=every_run,
         device=device,
         command=command,
         console=console,
@@ -231,7 +237,7 @@ def _evaluated(context: Context, asked: _Asked) -> list[dict[str, Any]]:
                 for row in rows:
                     row["corruptions"][kind] = found[row["score"]]
                 context.advance()
-    return rows
+    return [row | summaries(row) for row in rows]
 
 
 def _network(
@@ -293,4 +299,7 @@ STUDY = Study(
         **{name: at(name) for name in ("images", "errors", *METRICS, "forwards", "backwards")},
         **ends(SHOWN, "intervals"),
     },
+    {},
+    curves,
+    short,
 )
