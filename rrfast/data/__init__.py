@@ -1,12 +1,13 @@
 """Data sets, corruptions and out-of-distribution images.
 
-Without a download: `digits` is real, `synthetic` any size. From files you have: `cifar10` and
-`cifar100` read the binary releases, `cifar10c` the corrupted test images, `mnist`, `fashion_mnist`
-and `emnist` the idx files, `svhn` the .mat files, `image_folder` a folder per class. `augment`
-crops and flips a batch on its device. `corrupt` puts images of any task under the 15 corruptions of
-CIFAR-10-C. `random_images`, `folder_images` and `random_textures` are images of no class, which
-`Outliers` draws batches from; `SmoothedNoise` makes batches of noise from training images.
-`random_crops`, `resized` and `sample_photos` are natural images of another kind.
+Without a download: `digits`, real images, and `synthetic`, images of any size. From your files:
+`cifar10` and `cifar100` read the binary releases, `cifar10c` the corrupted test images, `mnist`,
+`fashion_mnist` and `emnist` the idx files, `svhn` the .mat files, `image_folder` a folder per
+class. `augment` crops and flips a batch on its device. `corrupt` applies the 15 corruptions of
+CIFAR-10-C to images of any task. `random_images`, `folder_images` and `random_textures` are
+out-of-distribution images, from which `Outliers` draws batches; `SmoothedNoise` makes batches of
+noise from training images. `random_crops`, `resized` and `sample_photos` are natural images for
+out-of-distribution tests.
 """
 
 from rrfast.data.augmentation import augment

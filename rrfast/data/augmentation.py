@@ -1,4 +1,4 @@
-"""Random crops and flips of a whole batch, where it is, from a generator of its own."""
+"""Random crops and flips of a whole batch on its device, from a given generator."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from rrfast._checks import check_count, describe
 def augment(
     x: Tensor, generator: torch.Generator, *, padding: int = 4, flip: bool = True
 ) -> Tensor:
-    """Move every image by up to `padding` pixels along both axes, and mirror half of them.
+    """Shift every image by up to `padding` pixels along both axes, and mirror half of them.
 
-    The customary augmentation of CIFAR: zeros around the image, a crop of its own size at a random
-    place, then left and right exchanged with probability 1/2. Every image draws its own place and
-    side. It is one gather on the device of the batch, without a loop over images and without
-    waiting for the device.
+    This is the usual augmentation for CIFAR: pad the image with zeros, crop to the original size at
+    a random place, then mirror with probability 1/2, each image independently. It is one gather on
+    the device of the batch, without a loop over images and without waiting for the device.
 
-    The same generator state gives the same result on the same kind of device. Whether images are
-    flipped does not change where they are cropped. Global random state is neither used nor changed.
+    The same generator state gives the same result on the same kind of device. `flip` does not
+    change the crops. The global random state is neither used nor changed.
 
     Args:
-        x: [B, C, H, W], any dtype and device; it is left as it is.
+        x: [B, C, H, W], any dtype and device; not changed.
         generator: On the device of `x`; advanced by every call.
-        padding: Pixels of zeros on each side. Zero is black for pixels in [0, 1], and the mean for
-            normalised ones.
-        flip: Whether to mirror at all.
+        padding: Width of the zeros on each side in pixels. Zero is black for pixels in [0, 1], and
+            the mean for normalised ones.
+        flip: Whether to mirror.
 
     Returns:
         [B, C, H, W], a new tensor with the dtype and device of `x`.
 
     Raises:
-        TypeError: `x` is no tensor, `generator` no generator, or `flip` no bool.
-        ValueError: `x` is not [B, C, H, W], `padding` is no integer of at least 0, or the
+        TypeError: `x` is not a tensor, `generator` not a generator, or `flip` not a bool.
+        ValueError: `x` is not [B, C, H, W], `padding` is not an integer of at least 0, or the
             generator is on another device.
 
     Source: He et al. (2016), "Deep Residual Learning for Image Recognition", section 4.2.
@@ -57,17 +56,17 @@ def augment(
     if not isinstance(flip, bool):
         raise TypeError(f"flip must be a bool, got {describe(flip)}")
     batch, channels, height, width = x.shape
-    # Of the crop in the padded image: its first row and first column.
+    # First row and column of the crop in the padded image.
     place = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator, device=x.device)
     row, column = (torch.arange(side, device=x.device) for side in (height, width))
     if flip:
         mirrored = torch.randint(2, (batch, 1), generator=generator, device=x.device).bool()
         column = torch.where(mirrored, width - 1 - column, column)
-    # Of the image itself, whose padding is not made: it would grow with the square of its width.
+    # Indices in the image itself: a padded copy would grow with the square of the padding.
     rows, columns = place[0] + row - padding, place[1] + column - padding  # [B, H], [B, W]
     pixel = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
     outside = _beyond(rows, height)[:, :, None] | _beyond(columns, width)[:, None, :]  # [B, H, W]
-    # One index per pixel that all channels share: four times as fast as indexing with four tensors.
+    # One index per pixel, shared by all channels: four times as fast as indexing with four tensors.
     index = pixel.flatten(1)[:, None].expand(batch, channels, height * width)
     moved = x.flatten(2).gather(2, index).reshape(x.shape)
     return moved.masked_fill_(outside[:, None], 0)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their binary releases, which hold no pickle."""
+"""CIFAR-10 and CIFAR-100 from their binary releases, which contain no pickle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGE = (3, 32, 32)
 
 
 class Release(NamedTuple):
-    """What the authors put into one archive."""
+    """The content of one released archive."""
 
     name: str
     archive: str
@@ -65,8 +65,8 @@ def cifar10(folder: str | os.PathLike[str]) -> Cifar:
     Nothing is downloaded: fetch cifar-10-binary.tar.gz ("binary version") from the source below.
 
     Args:
-        folder: The unpacked folder cifar-10-batches-bin, the folder it lies in, or the archive
-            itself, which is then compared with the released MD5 and read without being unpacked.
+        folder: The unpacked folder cifar-10-batches-bin, its parent folder, or the archive itself,
+            whose MD5 is then checked, and which is read without being unpacked.
 
     Returns:
         Cifar(train, test) of 50,000 and 10,000 images, each a Split(x [n, 3, 32, 32] float32 in
@@ -74,13 +74,12 @@ def cifar10(folder: str | os.PathLike[str]) -> Cifar:
 
     Raises:
         FileNotFoundError: `folder` or one of the files of the release is missing.
-        TypeError: `folder` is no path.
-        ValueError: A file has not the length of the release, a label is out of range, or the
+        TypeError: `folder` is not a path.
+        ValueError: A file does not have the released length, a label is out of range, or the
             archive is not the released one.
 
-    Cost: 0.74 GB for the result. It is float32, as everything in rrfast takes its images, and is
-    filled file by file, so that reading needs 0.03 GB more from a folder and 0.2 GB more from an
-    archive.
+    Cost: 0.74 GB for the result. It is float32, like all images in rrfast, and is filled file by
+    file, so that reading needs 0.03 GB more from a folder and 0.2 GB more from an archive.
 
     Source: Krizhevsky (2009), "Learning Multiple Layers of Features from Tiny Images";
     https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -90,7 +89,7 @@ def cifar10(folder: str | os.PathLike[str]) -> Cifar:
         >>> train.x.shape, test.y.shape  # doctest: +SKIP
         (torch.Size([50000, 3, 32, 32]), torch.Size([10000]))
 
-        Without the files, the error says which and from where:
+        Without the files, the error says which are missing and where to get them:
 
         >>> cifar10("no-such-folder")
         Traceback (most recent call last):
@@ -105,9 +104,9 @@ def cifar100(folder: str | os.PathLike[str], fine: bool = True) -> Cifar:
     Nothing is downloaded: fetch cifar-100-binary.tar.gz ("binary version") from the source below.
 
     Args:
-        folder: The unpacked folder cifar-100-binary, the folder it lies in, or the archive
-            itself, which is then compared with the released MD5 and read without being unpacked.
-        fine: The 100 classes; otherwise the 20 groups, which the release calls coarse labels.
+        folder: The unpacked folder cifar-100-binary, its parent folder, or the archive itself,
+            whose MD5 is then checked, and which is read without being unpacked.
+        fine: True: the 100 classes; False: the 20 groups, called coarse labels in the release.
 
     Returns:
         Cifar(train, test) of 50,000 and 10,000 images, each a Split(x [n, 3, 32, 32] float32 in
@@ -115,9 +114,9 @@ def cifar100(folder: str | os.PathLike[str], fine: bool = True) -> Cifar:
 
     Raises:
         FileNotFoundError: `folder` or one of the files of the release is missing.
-        TypeError: `folder` is no path, or `fine` no bool.
-        ValueError: A file has not the length of the release, a label is out of range (the one that
-            was not asked for is checked too), or the archive is not the released one.
+        TypeError: `folder` is not a path, or `fine` not a bool.
+        ValueError: A file does not have the released length, a label is out of range (both kinds of
+            labels are checked), or the archive is not the released one.
 
     Cost: 0.74 GB for the result; reading needs 0.03 GB more from a folder and 0.2 GB more from an
     archive.
@@ -130,7 +129,7 @@ def cifar100(folder: str | os.PathLike[str], fine: bool = True) -> Cifar:
         >>> int(train.y.max())  # doctest: +SKIP
         19
 
-        Without the files, the error says which and from where:
+        Without the files, the error says which are missing and where to get them:
 
         >>> cifar100("no-such-folder")
         Traceback (most recent call last):
@@ -162,7 +161,7 @@ def _from_where(release: Release) -> str:
 
 
 def _unpacked(release: Release, path: Path) -> dict[str, bytes]:
-    """The files of the archive, in memory; nothing of it is looked at before the MD5 agrees."""
+    """The files of the archive, in memory; nothing is read before the MD5 agrees."""
     md5 = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -175,12 +174,12 @@ def _unpacked(release: Release, path: Path) -> dict[str, bytes]:
         )
     members = {}
     with tarfile.open(path, mode="r:gz") as archive:
-        # In the archive's order: to go back in a gzip stream is to unpack it again.
+        # In the archive's order: going back in a gzip stream unpacks it again.
         for member in archive:
             file_name = Path(member.name).name
             if member.isfile() and file_name in release.train | release.test:
                 content = archive.extractfile(member)
-                assert content is not None  # it is, for links to nowhere and folders
+                assert content is not None  # None only for broken links and folders
                 members[file_name] = content.read()
     return members
 

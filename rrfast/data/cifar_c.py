@@ -38,18 +38,18 @@ CORRUPTIONS = (
     "pixelate",
     "jpeg_compression",
 )
-#: Four more, which the benchmark keeps for choosing settings.
+#: Four more, which the benchmark reserves for choosing settings.
 EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 
 
 def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> Split:
     """The 10,000 test images of CIFAR-10 under one corruption of CIFAR-10-C.
 
-    Nothing is downloaded: fetch CIFAR-10-C.tar from the source below. Of a corruption's file only
-    the asked severity is read, and nothing is unpickled.
+    Nothing is downloaded: get CIFAR-10-C.tar from the source below. Only the requested severity is
+    read from the corruption's file, and nothing is unpickled.
 
     Args:
-        folder: The unpacked folder CIFAR-10-C, or the folder it lies in.
+        folder: The unpacked folder CIFAR-10-C, or its parent folder.
         corruption: One of `CORRUPTIONS`, or of `EXTRA_CORRUPTIONS`.
         severity: From 1, the weakest, to 5.
 
@@ -59,9 +59,9 @@ def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> 
 
     Raises:
         FileNotFoundError: `folder`, the corruption's file or labels.npy is missing.
-        TypeError: `folder` is no path, or `severity` no integer.
-        ValueError: `corruption` or `severity` is not among the released ones; a file is no .npy
-            file, is truncated, holds Python objects, or has another shape or dtype than the
+        TypeError: `folder` is not a path, or `severity` not an integer.
+        ValueError: `corruption` or `severity` is not among the released ones; a file is not a .npy
+            file, is truncated, contains Python objects, or has another shape or dtype than the
             release; a label is out of range.
 
     Source: Hendrycks & Dietterich (2019), "Benchmarking Neural Network Robustness to Common

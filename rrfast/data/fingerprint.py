@@ -1,4 +1,4 @@
-"""Fingerprints of data sets, which tell whether the images are still the same."""
+"""Fingerprints of data sets, which show whether the images are still the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rrfast.data.loader import Data
 
 
 def of_files(root: Path, names: Iterable[str]) -> str:
-    """Of names, sizes and times of change: to read the contents would take as long as the work."""
+    """A fingerprint of names, sizes and times: reading the contents would take too long."""
     digest = hashlib.sha256()
     for name in names:
         stat = (root / name).stat()
@@ -20,9 +20,9 @@ def of_files(root: Path, names: Iterable[str]) -> str:
 
 
 def of_data(data: Data | None) -> str:
-    """Of the labels, and of all pixels; of images that are read one by one, of their files.
+    """A fingerprint of the labels and all pixels; for images in files, of their files.
 
-    Of a data set of neither kind, the first image.
+    For a data set of another kind, of the first image.
     """
     if data is None:
         return ""

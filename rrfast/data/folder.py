@@ -24,13 +24,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 class ImageFolder(Dataset[tuple[Tensor, int]]):
-    """Images that are read when they are asked for; made by `image_folder`.
+    """Images that are read when indexed; made by `image_folder`.
 
     Attributes:
         root: The folder.
-        classes: Names of the sub-folders, sorted; a label is a place in this list.
+        classes: Names of the sub-folders, sorted; a label is an index in this list.
         files: Paths of the images below `root`, by class and then by name.
-        y: [n] int64, the labels: known without an image being read.
+        y: [n] int64, the labels, known without reading images.
         size: Side of the images, in pixels.
         shorter: Shorter side of an image before the crop, in pixels.
     """
@@ -53,7 +53,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         self.shorter = shorter
 
     def part(self, places: Tensor) -> ImageFolder:
-        """The images at these places [n], with the classes of the whole."""
+        """The images at these indices [n], with the classes of the whole."""
         return ImageFolder(
             self.root,
             self.classes,
@@ -76,7 +76,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
 def read_image(
     file: Path, *, channels: int = 3, size: int | None = None, shorter: int | None = None
 ) -> Tensor:
-    """One image of a file, [C, H, W] float32 in [0, 1]: the bytes of `read_bytes` over 255."""
+    """The image in a file, [C, H, W] float32 in [0, 1]: the bytes of `read_bytes` over 255."""
     pixels = read_bytes(file, channels=channels, size=size, shorter=shorter)
     return torch.from_numpy(pixels).to(torch.float32) / 255
 
@@ -84,26 +84,27 @@ def read_image(
 def read_bytes(
     file: Path, *, channels: int = 3, size: int | None = None, shorter: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """One image of a file, [C, H, W].
+    """The image in a file as bytes, [C, H, W].
 
-    What has more pixels than `PIL.Image.MAX_IMAGE_PIXELS` (89 million, unless you set another
-    number, or None) is refused before it is decoded: a file of a few kilobytes can hold gigabytes.
+    An image with more pixels than `PIL.Image.MAX_IMAGE_PIXELS` (89 million, unless you set another
+    number, or None) is refused before it is decoded: a file of a few kilobytes can decode to
+    gigabytes.
 
     Args:
-        file: What Pillow reads. Transparency and EXIF orientation are ignored.
+        file: A file that Pillow can read. Transparency and EXIF orientation are ignored.
         channels: C: 3 for RGB, 1 for grey (Pillow's "L": 0.299 R + 0.587 G + 0.114 B, rounded).
-        size: H and W, the centre of the image as `image_folder` scales it; None for its own.
+        size: H and W of the centre crop, scaled as in `image_folder`; None: the whole image.
         shorter: Shorter side before the crop; None is 8/7 of `size`.
 
     Raises:
-        ValueError: It is no image, no regular file, truncated or too large, or has one channel of
-            more than 8 bits.
+        ValueError: It is not an image, not a regular file, truncated or too large, or has one
+            channel with more than 8 bits.
     """
     from PIL import Image
 
     try:
         if not file.is_file() and file.exists():
-            raise ValueError("it is no regular file")  # a pipe has no end, nor has a device
+            raise ValueError("it is no regular file")  # pipes and devices may not end
         with Image.open(file) as image:
             most = Image.MAX_IMAGE_PIXELS
             if most is not None and image.width * image.height > most:
@@ -128,30 +129,29 @@ def image_folder(
 ) -> ImageFolder:
     """The images root/CLASS/*.png, *.jpg and *.jpeg, as a data set for a `DataLoader`.
 
-    An image is made RGB (transparency and EXIF orientation are ignored), its shorter side is
-    scaled to `shorter` pixels with Pillow's bilinear filter, and the centre is cropped. That is
-    the geometry of torchvision's `Resize(shorter)` and `CenterCrop(size)`. Pixels are not
-    normalised: wrap the model in its normalisation, so that a radius is in units of pixels.
+    An image is converted to RGB (transparency and EXIF orientation are ignored), its shorter side
+    is scaled to `shorter` pixels with Pillow's bilinear filter, and the centre is cropped, as with
+    torchvision's `Resize(shorter)` and `CenterCrop(size)`. Pixels are not normalised: put the
+    normalisation into the model, so that a radius is in units of pixels.
 
     Args:
-        root: A folder with a sub-folder per class. Names that begin with a dot are passed over,
-            as are files with other endings; `.JPEG` counts as `.jpeg`.
+        root: A folder with a sub-folder per class. Names that begin with a dot and files with other
+            endings are skipped; `.JPEG` counts as `.jpeg`.
         size: Side of the images, in pixels.
         shorter: Shorter side before the crop, in pixels, at least `size`; None is 8/7 of `size`,
-            the customary 256 for 224.
+            the usual 256 for 224.
 
     Returns:
         An `ImageFolder`: a `Dataset` of (x [3, size, size] float32 in [0, 1], label int), whose
-        labels number the classes in the order of their sorted names. An image is read when it is
-        asked for, and a file that cannot be read, has more pixels than
-        `PIL.Image.MAX_IMAGE_PIXELS`, or one channel of more than 8 bits, raises a ValueError that
-        names it.
+        labels number the classes by their sorted names. An image is read when indexed; a file that
+        cannot be read, has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`, or one channel with more
+        than 8 bits, raises a ValueError that names it.
 
     Raises:
-        FileNotFoundError: `root` is no folder, has no sub-folder, or a sub-folder has no image.
+        FileNotFoundError: `root` is not a folder, has no sub-folder, or a sub-folder has no image.
         ImportError: Pillow is not installed.
-        TypeError: `root` is no path.
-        ValueError: `size` is no integer of at least 1, or `shorter` none of at least `size`.
+        TypeError: `root` is not a path.
+        ValueError: `size` is not an integer of at least 1, or `shorter` none of at least `size`.
 
     Example:
         >>> import tempfile, pathlib
@@ -201,14 +201,14 @@ def _names(folder: Path, *, folders: bool) -> list[str]:
 
 
 def is_image(file: str) -> bool:
-    """Whether the name ends as one of `SUFFIXES`, in capitals or not."""
+    """Whether the name ends in one of `SUFFIXES`, upper or lower case."""
     return file.lower().endswith(SUFFIXES)
 
 
 def image_files(root: Path) -> list[str]:
-    """Paths of the images below a folder, searched to its depth, relative to it and sorted.
+    """Paths of the images at any depth below a folder, relative to it and sorted.
 
-    Links are followed, names that begin with a dot passed over.
+    Links are followed; names that begin with a dot are skipped.
 
     Raises:
         OSError: A folder in it cannot be read.
@@ -219,7 +219,7 @@ def image_files(root: Path) -> list[str]:
 def _files(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
-    if here in above:  # a link to a folder that it is in
+    if here in above:  # a link to a parent folder
         return
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -235,7 +235,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        # A link to itself is as good as none. Behind one that is closed there may be images.
+        # Ignore a link to itself. A folder without permission may have images, so raise.
         if error.errno == errno.ELOOP or is_image(entry.name):
             return False
         raise

@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and EMNIST from their idx files, packed with gzip or not."""
+"""MNIST, Fashion-MNIST and EMNIST from their idx files, optionally gzipped."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rrfast.data.split import Split
 
 #: Height and width.
 IMAGE = (28, 28)
-#: What an idx file of bytes begins with, before the number of its dimensions.
+#: The first bytes of an idx file of bytes, before the number of its dimensions.
 MAGIC = b"\x00\x00\x08"
 
 
 class Release(NamedTuple):
-    """What the authors put into four files."""
+    """The four files of a release."""
 
     name: str
     source: str
@@ -33,10 +33,10 @@ class Release(NamedTuple):
     classes: int = 10
     least: int = 0  #: label of the first class
     most: int = 60_000  #: images of its largest file: a file that says it has more is no such
-    folder: str = ""  #: the archive unpacks to
+    folder: str = ""  #: the folder that the archive unpacks to
     transposed: bool = False
-    package: str = ""  #: of Debian, which has the files as well
-    installed: str = ""  #: where that package puts them
+    package: str = ""  #: Debian's package of the files
+    installed: str = ""  #: the folder of that package
 
 
 MNIST = Release(name="MNIST", source="https://github.com/cvdfoundation/mnist")
@@ -67,12 +67,12 @@ class Mnist(NamedTuple):
 def mnist(folder: str | os.PathLike[str]) -> Mnist:
     """MNIST: 70,000 handwritten digits.
 
-    Nothing is downloaded: fetch the four files from the source below.
+    Nothing is downloaded: get the four files from the source below.
 
     Args:
         folder: With train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
-            t10k-labels-idx1-ubyte, each as it is or packed, with .gz behind its name. Of a file
-            that is there twice the one that is not packed is read.
+            t10k-labels-idx1-ubyte, each unpacked, or gzipped with .gz appended to its name. If both
+            exist, the unpacked one is read.
 
     Returns:
         Mnist(train, test) of 60,000 and 10,000 images in the release, each a Split(x [n, 1, 28, 28]
@@ -80,7 +80,7 @@ def mnist(folder: str | os.PathLike[str]) -> Mnist:
 
     Raises:
         FileNotFoundError: `folder` or one of the files is missing.
-        TypeError: `folder` is no path.
+        TypeError: `folder` is not a path.
         ValueError: A file is truncated or no idx file, or does not hold bytes, images of 28 x 28 or
             labels of the release; or there are not as many labels as images.
 
@@ -95,7 +95,7 @@ def mnist(folder: str | os.PathLike[str]) -> Mnist:
         >>> train.x.shape, test.y.shape  # doctest: +SKIP
         (torch.Size([60000, 1, 28, 28]), torch.Size([10000]))
 
-        Without the files, the error says which and from where:
+        Without the files, the error says which are missing and where to get them:
 
         >>> mnist("no-such-folder")
         Traceback (most recent call last):
@@ -107,13 +107,13 @@ def mnist(folder: str | os.PathLike[str]) -> Mnist:
 def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Mnist:
     """Fashion-MNIST: 70,000 grey photographs of 10 kinds of clothes, in the format of MNIST.
 
-    Nothing is downloaded: fetch the four files from the source below, or on Debian and its kin with
+    Nothing is downloaded: get the four files from the source below, or on Debian and its kin with
 
         apt-get install dataset-fashion-mnist
 
     Args:
-        folder: As that of `mnist`; the files have the same names. None: where that package puts
-            them, /usr/share/datasets/fashion-mnist.
+        folder: As for `mnist`; the files have the same names. None: the folder of that package,
+            /usr/share/datasets/fashion-mnist.
 
     Returns:
         As `mnist`.
@@ -138,16 +138,15 @@ def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Mnist:
 def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Mnist:
     """EMNIST: handwritten letters and digits, in the format of MNIST.
 
-    The release stores its images transposed, columns as rows. Here they are upright, as those of
-    MNIST are. Its letters have the labels 1 to 26, capitals and small letters alike; here they
-    have 0 to 25.
+    The release stores its images transposed; here they are upright, as in MNIST. Its letters have
+    the labels 1 to 26, the same for capitals and small letters; here they have 0 to 25.
 
     Nothing is downloaded: fetch gzip.zip from the source below and unpack it.
 
     Args:
-        folder: The unpacked folder gzip, or the folder it lies in, with
-            emnist-letters-train-images-idx3-ubyte and so on, each as it is or packed, with .gz
-            behind its name.
+        folder: The unpacked folder gzip, or its parent folder, with
+            emnist-letters-train-images-idx3-ubyte and so on, each unpacked, or gzipped with .gz
+            appended to its name.
         split: "letters" (26 classes), "digits" or "mnist" (10), "balanced" or "bymerge" (47) or
             "byclass" (62).
 
@@ -156,8 +155,8 @@ def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Mnist:
         [n, 1, 28, 28] float32 in [0, 1], a byte over 255; y [n] int64, from 0).
 
     Raises:
-        FileNotFoundError, TypeError, ValueError: As `mnist`; ValueError too where `split` is none
-            of these.
+        FileNotFoundError, TypeError, ValueError: As `mnist`; also ValueError for an unknown
+            `split`.
 
     Cost: 0.46 GB for the letters, 0.1 GB more while they are read.
 
@@ -227,7 +226,7 @@ def _split(release: Release, path: Path, part: str) -> Split:
 def _array(
     release: Release, path: Path, file_name: str, shape: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.uint8], Path]:
-    """The bytes of one file as [n, *shape], and which file that was."""
+    """The bytes of one file as [n, *shape], and the file that was read."""
     file = path / file_name
     if not file.is_file():
         file = path / f"{file_name}.gz"
@@ -236,7 +235,7 @@ def _array(
             f"{file_name} of {release.name} is not in {path}, packed as .gz or not. "
             f"{_from_where(release)}"
         )
-    # What the file is to hold is known from its first bytes: no more than that is unpacked.
+    # The first bytes give the size of the content: no more than that is unpacked.
     with _opened(release, file) as stream:
         lengths = _lengths(release, file, stream.read(_start(shape)), shape)
         size = int(np.prod(lengths, dtype=np.int64))
@@ -251,12 +250,12 @@ def _array(
 
 
 def _start(shape: tuple[int, ...]) -> int:
-    """Bytes before those of the rows."""
+    """Number of bytes before the rows."""
     return len(MAGIC) + 1 + 4 * (1 + len(shape))
 
 
 def _lengths(release: Release, file: Path, head: bytes, shape: tuple[int, ...]) -> list[int]:
-    """[n, *shape], as the first bytes of a file say it."""
+    """[n, *shape] from the first bytes of a file."""
     short, magic = len(head) < _start(shape), head[: len(MAGIC)]
     if short or magic != MAGIC:
         raise ValueError(

@@ -15,7 +15,7 @@ from rrfast.data.split import Split
 class Images(Protocol):
     """A data set that is read image by image, such as `rrfast.data.ImageFolder`."""
 
-    y: Tensor  #: [n] int64, all labels, without an image being read
+    y: Tensor  #: [n] int64, all labels, without reading images
 
     def __len__(self) -> int:
         """Number of images."""
@@ -33,7 +33,7 @@ def length(data: Data) -> int:
 
 
 def check_labels_there(data: Data) -> None:
-    """Raise a ValueError unless images in memory have a label each."""
+    """Raise a ValueError unless every image in memory has a label."""
     if isinstance(data, Split) and len(data.x) != len(data.y):
         raise ValueError(
             f"data must have a label per image, and has {len(data.x)} images and "
@@ -50,15 +50,16 @@ def read(
     epoch: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each of `batches`, places [b] in the data, its (x, y): on the device of data in memory.
+    """The (x, y) of each of `batches`, indices [b]; data in memory stay on their device.
 
     Args:
-        data: What is read.
-        batches: Which images, batch by batch.
-        workers: Processes that read, where data are not in memory.
-        seed: What data draw as they are read, they draw from it, the epoch and the image.
-        epoch: Likewise.
-        pin_memory: Of what is read, for a device that copies from there.
+        data: The data set.
+        batches: Indices of the images, batch by batch.
+        workers: Processes that read, if the data are not in memory.
+        seed: With the epoch and the index of the image it decides the draws of data that draw while
+            they are read.
+        epoch: See `seed`.
+        pin_memory: Whether to read into pinned memory, for copies to a device.
 
     Raises:
         OSError, ValueError: An image cannot be read.
@@ -83,10 +84,10 @@ def read(
 
 
 class _Reads(Dataset[tuple[Tensor, int] | Exception]):
-    """Images, or why one could not be read: a worker that raised would add its traceback.
+    """Images, or errors as values: an error raised in a worker would get its traceback added.
 
-    What a data set draws at random for an image, it draws from the epoch and the image alone,
-    whoever reads it and after whatever else.
+    A data set's random draws for an image depend only on the epoch and the image, whichever worker
+    reads it and in whatever order.
     """
 
     def __init__(self, data: Images, seed: int, epoch: int) -> None:

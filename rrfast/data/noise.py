@@ -15,16 +15,16 @@ def gaussian_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
     """Every value of every pixel from N(1/2, 1), clipped to [0, 1].
 
     Args:
-        n: Images, at least 1.
-        shape: [C, H, W].
-        seed: Any integer. Global random state is neither used nor changed.
+        n: Number of images, at least 1.
+        shape: Shape of one image, [C, H, W].
+        seed: Any integer. The global random state is neither used nor changed.
 
     Returns:
         [n, C, H, W] float32 in [0, 1], on the CPU. 62 % of the values are at 0 or 1.
 
     Raises:
-        TypeError: `seed` is no integer, or `shape` no list.
-        ValueError: `n` or a length is no integer of at least 1, or `shape` has not three.
+        TypeError: `seed` is not an integer, or `shape` not a list.
+        ValueError: `n` or a length is not an integer of at least 1, or `shape` does not have three.
 
     Source: ODIN §4.2 (3).
 
@@ -41,9 +41,9 @@ def uniform_noise(n: int, shape: Sequence[int], *, seed: int = 0) -> Tensor:
     """Every value of every pixel uniform in [0, 1).
 
     Args:
-        n: Images, at least 1.
-        shape: [C, H, W].
-        seed: Any integer. Global random state is neither used nor changed.
+        n: Number of images, at least 1.
+        shape: Shape of one image, [C, H, W].
+        seed: Any integer. The global random state is neither used nor changed.
 
     Returns:
         [n, C, H, W] float32, on the CPU.

@@ -1,4 +1,4 @@
-"""The noise that CEDA and ACET train against: permuted images and uniform pixels, smoothed."""
+"""The noise for training with CEDA and ACET: permuted images and uniform pixels, smoothed."""
 
 from __future__ import annotations
 
@@ -13,49 +13,47 @@ from rrfast.data.outliers import Outliers
 
 #: Pixels of the filter to each side of its centre: a kernel of 15 x 15.
 REACH = 7
-#: Between them lies the standard deviation of the filter, in pixels.
+#: Range of the filter's standard deviation, in pixels.
 LEAST_STD, MOST_STD = 1.0, 2.5
-#: Images that share one standard deviation in `smoothed_noise`: a batch of the paper's training.
+#: Number of images with one standard deviation in `smoothed_noise`: a batch of the paper.
 BATCH = 128
 
 
 class SmoothedNoise:
-    """Draws as many noise images as a batch has: `noise(x)`.
+    """Draws a batch of noise images as large as a given batch: `noise(x)`.
 
-    The first floor(B / 2) are training images, drawn with replacement, whose pixels are permuted:
-    every image has a permutation of its own, which its channels share. The others are uniform in
-    [0, 1). All of them then go through one low-pass filter, and each is stretched to [0, 1]:
+    The first floor(B / 2) are training images, drawn with replacement, with permuted pixels: every
+    image has its own permutation, shared by its channels. The others are uniform in [0, 1). All
+    then go through the same low-pass filter, and each is stretched to [0, 1]:
 
         v = sum over -7 <= i, j <= 7 of w_i w_j u(row + i, column + j),
             w_i = exp(-i^2 / (2 s^2)) / sum_j exp(-j^2 / (2 s^2)),    s ~ U[1, 2.5] per batch
         z = (v - min v) / (max v - min v),    over all pixels and channels of the image
 
-    Beyond its borders u is mirrored, the border pixel included, and the mirror image again where
-    the image is smaller than that: as `numpy.pad` of mode "symmetric" does it. An image of a
-    single value, or one that the filter leaves without contrast, has no range to stretch, and
-    stays as it was drawn.
+    Beyond its borders u is mirrored, including the border pixel, repeatedly for small images, as by
+    `numpy.pad` with mode "symmetric". An image of a single value, or one without contrast after the
+    filter, has no range to stretch and is left unchanged.
 
-    Which images are drawn is decided by torch's default CPU generator, as `Outliers` has it. The
-    rest comes, in this order, from a generator on the device of x that is made for the batch and
-    seeded with a number from the default CPU generator: the sort keys of the permutations, the
-    uniform pixels, s. So `torch.manual_seed` decides all of it, on one kind of device. Under
-    `torch.distributed` the processes, seeded alike, draw together the rows that one process would
-    draw for the joint batch, provided all shares are of one even size, and each of them has
-    permutations, pixels and an s of its own.
+    As in `Outliers`, torch's default CPU generator decides which images are drawn. The rest is
+    drawn, in this order, from a generator on the device of x, seeded for the batch from the default
+    CPU generator: the sort keys of the permutations, the uniform pixels, s. So `torch.manual_seed`
+    decides everything, for one kind of device. Under `torch.distributed` processes with the same
+    seed together draw the images that one process would draw for the joint batch, provided that all
+    shares have the same even size; permutations, pixels and s are each process's own.
 
     Args:
-        images: [n, C, H, W] as `Outliers` takes them, the training images.
+        images: The training images, [n, C, H, W] as for `Outliers`.
 
     Attributes:
         images: As given.
 
     Raises:
-        TypeError: `images` is none, or of another dtype.
+        TypeError: `images` has another type or dtype.
         ValueError: `images` is not [n >= 1, C, H, W], or has pixels outside [0, 1].
 
     Source: ACET (Hein, Andriushchenko & Bitterwolf 2019), section 5 and appendix F. Kernel,
-    borders, one s per batch and the range over all channels are of the released code; it permutes
-    the images of the batch itself, here as in the paper they are any of the training set.
+    borders, one s per batch and the range over all channels follow the released code. That code
+    permutes the images of the batch; here, as in the paper, any training images.
 
     Example:
         >>> noise = SmoothedNoise(torch.rand(100, 3, 32, 32))
@@ -76,14 +74,14 @@ class SmoothedNoise:
 
         Returns:
             [B, C, H, W] in [0, 1], of the dtype, device and memory format of x. It is computed in
-            float32, or in float64 where that is the dtype of x.
+            float32, or in float64 if that is the dtype of x.
 
         Raises:
-            TypeError: x is no floating-point tensor.
+            TypeError: x is not a floating-point tensor.
             ValueError: Its shape is not that of the images.
 
-        Cost: No forward. A sort of B/2 x H W keys, and 2 B C H W (H + W) flops. Nothing waits for
-        the device if the images lie there; otherwise the drawn ones travel to it.
+        Cost: a sort of B/2 x H W keys, and 2 B C H W (H + W) flops. Nothing waits for the device if
+            the images are on it; otherwise the drawn ones are copied to it.
         """
         self._outliers.check_like(x)
         index = own_draws(len(self._outliers), len(x) // 2)
@@ -92,14 +90,14 @@ class SmoothedNoise:
 
 
 def smoothed_noise(n: int, images: Tensor | npt.NDArray[np.uint8], *, seed: int = 0) -> Tensor:
-    """A fixed set of the noise of `SmoothedNoise`, to test on.
+    """A fixed set of noise images of `SmoothedNoise`, to test on.
 
-    It is drawn in batches of 128, each with a filter of its own, and of each the first half are
-    permuted images.
+    It is drawn in batches of 128, each with its own filter; the first half of each are permuted
+    images.
 
     Args:
-        n: Noise images, at least 1.
-        images: [m, C, H, W] as `Outliers` takes them, the training images.
+        n: Number of noise images, at least 1.
+        images: The training images, [m, C, H, W] as for `Outliers`.
         seed: Any integer. Global random state is neither used nor changed, and all processes of
             `torch.distributed` get the same set.
 
@@ -107,8 +105,8 @@ def smoothed_noise(n: int, images: Tensor | npt.NDArray[np.uint8], *, seed: int 
         [n, C, H, W] float32 in [0, 1], on the CPU.
 
     Raises:
-        TypeError: `seed` is no integer, or `images` is none of the above.
-        ValueError: `n` is no integer of at least 1, or `images` as in `SmoothedNoise`.
+        TypeError: `seed` is not an integer, or `images` is none of the above.
+        ValueError: `n` is not an integer of at least 1, or `images` as in `SmoothedNoise`.
 
     Source: ACET, appendix F: evaluated on noise "generated in the same way as the noise we use for
     training".
@@ -128,12 +126,12 @@ def smoothed_noise(n: int, images: Tensor | npt.NDArray[np.uint8], *, seed: int 
 
 
 def _noise(outliers: Outliers, index: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
-    """As many as `like`: the images of these rows permuted, the others uniform; all smoothed."""
+    """As many images as `like`: those of `index` permuted, the others uniform; all smoothed."""
     batch, channels, height, width = like.shape
     dtype, device = torch.promote_types(like.dtype, torch.float32), like.device
     source = torch.empty(len(index), channels, height, width, dtype=dtype, device=device)
     outliers.fill(source, index)
-    # Integers, as floats would tie, and pixels that tie keep their order.
+    # Integers, because floats would tie, and ties would keep their order.
     keys = torch.randint(2**62, (len(index), 1, height * width), generator=generator, device=device)
     order = keys.argsort(dim=2).expand(-1, channels, -1)
     permuted = source.flatten(2).gather(2, order).reshape(source.shape)
@@ -145,23 +143,23 @@ def _noise(outliers: Outliers, index: Tensor, like: Tensor, generator: torch.Gen
 
 
 def _stretched_low_pass(x: Tensor, std: Tensor) -> Tensor:
-    # Autocast would leave the noise 8 bits.
+    # Autocast would reduce the noise to 8 bits.
     with torch.autocast(x.device.type, enabled=False):
         rows, columns = (_low_pass(side, std) for side in x.shape[2:])
         smooth = rows @ (x @ columns.T)
     image = (1, 2, 3)
     least, most = smooth.amin(image, keepdim=True), smooth.amax(image, keepdim=True)
-    # Rounding leaves an image of one value a range, and noise would be made of it.
+    # Rounding gives a constant image a small range, which must not be stretched to noise.
     plain = (x.amin(image, keepdim=True) == x.amax(image, keepdim=True)) | (least == most)
     return torch.where(plain, x, (smooth - least) / (most - least))
 
 
 def _low_pass(side: int, std: Tensor) -> Tensor:
-    """The filter along an axis of that many pixels, its borders mirrored: [side, side]."""
+    """The filter along an axis of `side` pixels with mirrored borders: [side, side]."""
     steps = torch.arange(-REACH, REACH + 1, device=std.device)
     weight = torch.exp(-0.5 * (steps / std).square())
     pixel = torch.arange(side, device=std.device)
-    # Mirrored images have a period of two sides, and the second runs backwards.
+    # The mirrored image has a period of two sides, and the second runs backwards.
     seen = (pixel[:, None] + steps).remainder(2 * side)  # [side, 15]
     seen = torch.minimum(seen, 2 * side - 1 - seen)
     return ((seen[:, :, None] == pixel) * (weight / weight.sum())[:, None]).sum(dim=1)

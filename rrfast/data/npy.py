@@ -20,19 +20,19 @@ def npy_array(
     release: str,
     where: str,
 ) -> npt.NDArray[Any]:
-    """The array of a file, as a read-only memory map: a row is read when it is asked for.
+    """The array of a file, as a read-only memory map: a row is read when indexed.
 
     Args:
         file: A .npy file.
-        shape: What it must have; None for any length.
-        dtype: What its dtype must be, or a kind, such as np.integer.
-        release: What the file belongs to, for errors.
-        where: A sentence that says where to get it, for errors.
+        shape: The required shape; None for any length.
+        dtype: The required dtype, or a kind, such as np.integer.
+        release: The data set of the file, for error messages.
+        where: A sentence about where to get it, for error messages.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no .npy file, is truncated, holds Python objects, or has another shape or
-            dtype.
+        ValueError: It is not a .npy file, is truncated, contains Python objects, or has another
+            shape or dtype.
     """
     if not file.is_file():
         raise FileNotFoundError(f"{file.name} of {release} is not in {file.parent}. {where}")
@@ -53,14 +53,14 @@ def npy_array(
 
 
 def memory_map(file: Path) -> npt.NDArray[Any]:
-    """The array of a .npy file, read-only, its rows read when they are asked for.
+    """The array of a .npy file, read-only; rows are read when indexed.
 
     Raises:
         OSError: It cannot be opened.
-        ValueError: It is no .npy file, is truncated, or holds Python objects.
+        ValueError: It is not a .npy file, is truncated, or contains Python objects.
     """
     try:
-        # Not numpy.load, which opens zip archives and pickles too, each with errors of its own.
+        # Not numpy.load, which also opens zip archives and pickles, with other errors.
         return np.lib.format.open_memmap(file, mode="r")
     except ValueError as error:
         raise ValueError(
@@ -73,21 +73,21 @@ class Rows(NamedTuple):
     """The first rows of an array in a .npz file."""
 
     array: npt.NDArray[Any]
-    shape: tuple[int, ...]  #: of all of it
+    shape: tuple[int, ...]  #: shape of the whole array
 
 
 def npz_rows(file: Path, names: tuple[str, ...], most: int) -> dict[str, Rows]:
-    """The first rows of arrays in a .npz file: no more is held, whatever else is in it.
+    """The first rows of arrays in a .npz file; nothing more is kept in memory.
 
     Args:
         file: A .npz file, compressed or not.
-        names: Of the arrays; one that is not there is left out.
-        most: Rows of each.
+        names: Names of the arrays; missing ones are left out.
+        most: Number of rows of each.
 
     Raises:
         OSError: It cannot be opened.
-        ValueError: It is no .npz file, is truncated, or an array is of Python objects, has no rows
-            or is stored column by column.
+        ValueError: It is not a .npz file, is truncated, or an array contains Python objects, has no
+            rows or is stored column by column.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -121,6 +121,6 @@ def _first_rows(stream: IO[bytes], name: str, most: int) -> Rows:
     content = stream.read(size)
     if len(content) != size:
         raise ValueError(f"{name} ends after {len(content)} of {size} bytes")
-    while stream.read(1 << 20):  # to its end, where zipfile compares the checksum
+    while stream.read(1 << 20):  # to the end, where zipfile checks the checksum
         pass
     return Rows(np.frombuffer(content, dtype).reshape(wanted), shape)

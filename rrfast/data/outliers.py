@@ -25,7 +25,7 @@ FILE = "300K_random_images.npy"
 
 
 class ImageFiles:
-    """Images in files as an array of bytes [n, 3, H, W] of which an index reads its rows.
+    """Images in files, as an array of bytes [n, 3, H, W] whose rows are read when indexed.
 
     Attributes:
         root: The folder.
@@ -52,7 +52,7 @@ class ImageFiles:
         """The images of these rows [B]: [B, 3, H, W]."""
         files = [self.root / self.files[row] for row in rows]
         read = partial(read_bytes, size=self.size, shorter=self.shorter)
-        # Threads will do: Pillow decodes and scales without holding the interpreter's lock.
+        # Threads suffice: Pillow decodes and scales without holding the interpreter's lock.
         with ThreadPoolExecutor(self._workers or 1) as pool:
             images = (pool.map if self._workers else map)(read, files)
             result = np.empty((len(files), *self.shape[1:]), np.uint8)
@@ -62,23 +62,23 @@ class ImageFiles:
 
 
 class Outliers:
-    """Draws a batch of outliers as large as a batch of images: `outliers(x)`.
+    """Draws a batch of outliers as large as a given batch: `outliers(x)`.
 
-    Draws are with replacement and come from torch's default CPU generator, so `torch.manual_seed`
-    decides them. Under `torch.distributed`, each process draws the numbers of all and takes its
-    own: processes that are seeded alike draw together what one process would draw for the joint
-    batch [share of rank 0; share of rank 1; ...], provided all shares are of one size.
+    Draws are with replacement from torch's default CPU generator, so `torch.manual_seed` decides
+    them. Under `torch.distributed` each process draws the numbers of all and takes its own:
+    processes with the same seed together draw what one process would draw for the joint batch
+    [share of rank 0; share of rank 1; ...], provided that all shares have the same size.
 
     Args:
-        images: [n, C, H, W]: a tensor of bytes or of floating point in [0, 1], or a NumPy array of
-            bytes, a memory map among them, of which only the drawn rows are ever read. It is kept,
-            not copied; a tensor may lie on any device. Images in files are `folder_images`.
+        images: [n, C, H, W]: a tensor of bytes or of floating point in [0, 1] on any device, or a
+            NumPy array of bytes, such as a memory map, of which only drawn rows are read. It is not
+            copied. For images in files see `folder_images`.
 
     Attributes:
         images: As given.
 
     Raises:
-        TypeError: `images` is neither, or of another dtype.
+        TypeError: `images` has another type or dtype.
         ValueError: It is not [n >= 1, C, H, W], or has pixels outside [0, 1].
 
     Example:
@@ -101,7 +101,7 @@ class Outliers:
             )
         if isinstance(images, Tensor) and images.is_floating_point() and images.numel():
             least, most = (float(end) for end in images.detach().aminmax())
-            if not 0 <= least <= most <= 1:  # nor NaN
+            if not 0 <= least <= most <= 1:  # also False for NaN
                 raise ValueError(f"images must be in [0, 1], got pixels from {least} to {most}")
         self.images = images
 
@@ -119,10 +119,10 @@ class Outliers:
             [B, C, H, W] in [0, 1], of the dtype, device and memory format of x: a byte over 255.
 
         Raises:
-            TypeError: x is no floating-point tensor.
+            TypeError: x is not a floating-point tensor.
             ValueError: Its shape is not that of the images.
 
-        Cost: Bytes travel to the device of x as bytes.
+        Cost: a copy to the device of x, of bytes if the images are bytes.
         """
         self.check_like(x)
         return self.fill(torch.empty_like(x, requires_grad=False), own_draws(len(self), x.shape[0]))
@@ -138,7 +138,7 @@ class Outliers:
             )
 
     def fill(self, result: Tensor, index: Tensor) -> Tensor:
-        """Write the images of these rows over `result`, in its dtype and on its device.
+        """Write the images with these indices into `result`, in its dtype and on its device.
 
         Args:
             result: [B, C, H, W] floating point.
@@ -148,7 +148,7 @@ class Outliers:
             `result`.
         """
         if isinstance(self.images, Tensor):
-            # Few enough bytes to be queued: a copy that blocks would wait for the device.
+            # A non-blocking copy of few bytes: a blocking one would wait for the device.
             rows = self.images.detach()[index.to(self.images.device, non_blocking=True)]
         else:
             rows = torch.from_numpy(np.ascontiguousarray(self.images[index.numpy()]))
@@ -159,21 +159,21 @@ class Outliers:
 def random_images(path: str | os.PathLike[str]) -> Outliers:
     """The 300K Random Images: photographs of anything, without those that show CIFAR's classes.
 
-    Outlier Exposure and OpenMix train with them. Nothing is downloaded: fetch
-    300K_random_images.npy (0.92 GB), to which the source below links.
+    Outlier Exposure and OpenMix train with them. Nothing is downloaded: get 300K_random_images.npy
+    (0.92 GB) by the link at the source below.
 
     Args:
-        path: The file, or the folder it lies in.
+        path: The file, or its folder.
 
     Returns:
-        `Outliers` of [n, 3, 32, 32] bytes, n = 300,000 in the release, on disk: a memory map, of
-        which a draw reads its rows.
+        `Outliers` of [n, 3, 32, 32] bytes, n = 300,000 in the release, as a memory map: a draw
+        reads only its rows.
 
     Raises:
         FileNotFoundError: There is no such file.
-        TypeError: `path` is no path.
-        ValueError: The file is no .npy file, is truncated, holds Python objects, or is not uint8 of
-            shape [n, 32, 32, 3].
+        TypeError: `path` is not a path.
+        ValueError: The file is not a .npy file, is truncated, contains Python objects, or is not
+            uint8 of shape [n, 32, 32, 3].
 
     Source: Hendrycks, Mazeika & Dietterich (2019), "Deep Anomaly Detection with Outlier Exposure",
     https://arxiv.org/abs/1812.04606; https://github.com/hendrycks/outlier-exposure.
@@ -208,28 +208,28 @@ def folder_images(
     shorter: int | None = None,
     workers: int = 0,
 ) -> Outliers:
-    """All images below a folder, such as Places365, which OpenMix has beside ImageNet.
+    """All images below a folder, such as Places365, which OpenMix uses with ImageNet.
 
-    Only the drawn ones are read, each time anew, scaled and cropped as `image_folder` does it.
+    Only drawn images are read, again for each draw, scaled and cropped as by `image_folder`.
 
     Args:
-        folder: With *.png, *.jpg and *.jpeg at any depth; how they are grouped does not count.
-        size: Side of the images, in pixels: that of the images they are mixed with.
+        folder: A folder with *.png, *.jpg and *.jpeg at any depth; sub-folders have no meaning.
+        size: Side of the images in pixels; it must be that of the training images.
         shorter: Shorter side before the crop, in pixels, at least `size`; None is 8/7 of `size`.
-        workers: Threads that read a batch together; 0: the caller's own. What is drawn does not
-            depend on it.
+        workers: Threads that read a batch together; 0: only the caller's. The draws do not depend
+            on it.
 
     Returns:
         `Outliers` of [n, 3, size, size] bytes. A drawn file that cannot be read as an image raises
         a ValueError that names it.
 
     Raises:
-        FileNotFoundError: `folder` is none, or has no image.
+        FileNotFoundError: `folder` is not a folder, or has no image.
         ImportError: Pillow is not installed.
-        TypeError: `folder` is no path.
-        ValueError: `size`, `shorter` or `workers` is no integer, or too small.
+        TypeError: `folder` is not a path.
+        ValueError: `size`, `shorter` or `workers` is not an integer, or too small.
 
-    Cost: The names of all files are kept, and none of their pixels.
+    Cost: memory for the names of all files, but not for pixels.
 
     Example:
         >>> import tempfile
@@ -257,7 +257,7 @@ def folder_images(
 
 
 def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0) -> Tensor:
-    """Outliers made of nothing but noise at several scales, for tasks that have no others.
+    """Outliers from noise at several scales, for tasks without other outliers.
 
     An image is a weighted sum of Gaussian noise on grids of 2, 4, 8, ... and `size` cells a side,
     each enlarged to the image bilinearly; the sum has mean 1/2 and a standard deviation c over the
@@ -265,14 +265,14 @@ def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0)
 
         x = clip(1/2 + c standardised(sum over grids of w_g enlarged(noise_g)))
 
-    Every image draws its own weights w, uniform between 0 and 1, and its contrast c, uniform
-    between 0.05 and 0.3. So some are clouds and some are grain, and none is a wave as in
-    `synthetic` or a stroke as in `digits`.
+    Every image has its own random weights w, uniform between 0 and 1, and contrast c, uniform
+    between 0.05 and 0.3. So some images are clouds and some are grain, and none has waves as in
+    `synthetic` or strokes as in `digits`.
 
     Args:
-        n: Images, at least 1.
+        n: Number of images, at least 1.
         size: Side of the images, in pixels, at least 2.
-        channels: At least 1; each has noise of its own.
+        channels: Number of channels, at least 1; each has its own noise.
         seed: Any integer. Global random state is neither used nor changed.
 
     Returns:
@@ -280,7 +280,7 @@ def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0)
 
     Raises:
         TypeError: `seed` is not an integer.
-        ValueError: `n`, `size` or `channels` is no integer that large.
+        ValueError: `n`, `size` or `channels` is not an integer, or too small.
 
     Cost: 10,000 images of 32 x 32 take some three seconds and 0.6 GB.
 

@@ -1,4 +1,4 @@
-"""Checks of data that a function of the user's own returns."""
+"""Checks of the data that a user's function returns."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rrfast._checks import check_count, check_dense, check_labels, describe
 from rrfast.data import Split
 from rrfast.data.tasks import TASKS, Task
 
-#: Images of the split that CIFAR-10-C corrupts.
+#: Number of images in the split that CIFAR-10-C corrupts.
 CIFAR10_TEST = 10_000
 
 
 def runs_foreign_data(name: object) -> TypeGuard[str]:
-    """Whether to make the data is to run code that its name chooses, and not one of `TASKS`.
+    """Whether making the data runs code that the name chooses, instead of one of `TASKS`.
 
-    A function of rrfast's counts too: what it is given stands beside its name, and one that loads
-    a model runs what it is told to.
+    A function of rrfast counts too: its arguments are given with its name, and may make it run
+    foreign code, for example if it loads a model.
 
     Example:
         >>> runs_foreign_data("digits"), runs_foreign_data("mine.py:photos")
@@ -29,16 +29,16 @@ def runs_foreign_data(name: object) -> TypeGuard[str]:
 
 
 def check_task(spec: str, task: object) -> Task:
-    """What the function gave, where it is a `Task` as `Task` says; else a sentence.
+    """Return the function's result if it is a valid `Task`; else raise a clear error.
 
     Args:
         spec: The function's name.
-        task: What it returned.
+        task: The result.
 
     Raises:
-        TypeError, ValueError: It is no `Task`, or a part of it is not what it must be.
+        TypeError, ValueError: It is not a `Task`, or a part of it is invalid.
 
-    Cost: a look at every number of the images in memory.
+    Cost: one read of all images in memory.
     """
     of = f"of data {spec!r}"
     if not isinstance(task, Task):
@@ -100,7 +100,7 @@ def _check_images(name: str, x: object) -> None:
 
 
 def _shape_of_first(name: str, of: str, data: Any) -> list[int]:
-    """Of a data set that is read image by image: no more than one is looked at."""
+    """The shape of images in a data set that is read image by image, from the first one."""
     item = data[0]
     if not isinstance(item, tuple) or len(item) != 2:
         raise TypeError(f"{name}[0] {of} must be an image and its label, got {describe(item)}")
@@ -131,7 +131,7 @@ def _check_released(of: str, task: Task) -> None:
 
 
 def _check_places(of: str, places: object) -> None:
-    """Of other images than are there they are no fault: `Task.undivided` passes them over."""
+    """Places of other images are allowed: `Task.undivided` ignores them."""
     if places is None:
         return
     pair = places if isinstance(places, tuple) else ()

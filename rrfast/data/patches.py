@@ -20,7 +20,7 @@ from rrfast.data.noise import batch_shape
 Images = str | os.PathLike[str] | Sequence[Tensor] | Tensor
 #: Weights of red, green and blue in grey: Pillow's, and ACET's.
 GREYS = {"luminance": (0.299, 0.587, 0.114), "mean": (1 / 3, 1 / 3, 1 / 3)}
-#: Sides of a patch of `sample_photos` that is scaled down, in sides of the result.
+#: Side of a patch of `sample_photos` before scaling down, in sides of the result.
 SCALE = 4
 
 
@@ -31,34 +31,33 @@ def random_crops(
     *,
     seed: int = 0,
 ) -> Tensor:
-    """A patch of every image, at a random place, at the scale of the image.
+    """A patch of every image, at a random place and at the image's scale.
 
-    So TinyImageNet (crop) and LSUN (crop) are made. A place is uniform among those where the patch
-    is within the image. With n below the number of images, n of them are drawn, each once; above
-    it, every image has floor(n / images) patches, and those that have one more are drawn.
+    TinyImageNet (crop) and LSUN (crop) are made in this way. The place is uniform among those where
+    the patch is inside the image. If n is below the number of images, n different images are drawn;
+    if above, every image has floor(n / images) patches, and the images with one more are drawn.
 
     Args:
-        images: A folder, searched to its depth for .png, .jpg and .jpeg (links are followed, names
-            that begin with a dot passed over), of which each is read once and one at a time, as
-            `read_image` does it. Or images [C, h, w] of any sizes, bytes or floating point in
-            [0, 1].
-        shape: [C, H, W] of the result. Colour becomes grey where C is 1 (0.299 R + 0.587 G + 0.114
-            B; of a file rounded to a byte), grey becomes colour where it is 3.
-        n: Patches; None for one of every image.
+        images: A folder with .png, .jpg and .jpeg at any depth (links are followed, names that
+            begin with a dot are skipped); each file is read once, one at a time, by `read_image`.
+            Or images [C, h, w] of any sizes, bytes or floating point in [0, 1].
+        shape: [C, H, W] of the result. For C = 1 colour becomes grey (0.299 R + 0.587 G + 0.114 B,
+            rounded to a byte for files), for C = 3 grey becomes colour.
+        n: Number of patches; None for one of every image.
         seed: Any integer. Global random state is neither used nor changed.
 
     Returns:
-        [n, C, H, W] float32 in [0, 1], on the CPU, in the order of the images; files are in that
-        of their sorted relative paths.
+        [n, C, H, W] float32 in [0, 1], on the CPU, in the order of the images; files are ordered by
+        their relative paths.
 
     Raises:
-        FileNotFoundError: `images` is a path and no folder, or a folder without images.
+        FileNotFoundError: `images` is a path but not a folder, or a folder without images.
         ImportError: It is a folder, and Pillow is not installed.
-        TypeError: `images` is nothing of that, or `seed` no integer.
+        TypeError: `images` is something else, or `seed` not an integer.
         ValueError: An image is smaller than the patch, has another number of channels or pixels
-            outside [0, 1], or a file cannot be read: it is named. None is passed over, as a set
-            that some are left out of is another one. Or `n` or `shape` has not at least 1 of each,
-            or C is neither 1 nor 3 for a folder.
+            outside [0, 1], or a file cannot be read; the message names it. No image is skipped,
+            because that would change the set. Or `n` or a length in `shape` is below 1, or C is
+            neither 1 nor 3 for a folder.
 
     Source: ODIN §4.2 (1) and (2).
 
@@ -80,27 +79,27 @@ def resized(
 ) -> Tensor:
     """Every image as a whole, scaled to H x W whatever its proportions.
 
-    So TinyImageNet (resize) and LSUN (resize) are made. The filter is bilinear and antialiased, a
-    triangle as wide as two pixels of the result, like Pillow's; an image that is smaller is
+    TinyImageNet (resize) and LSUN (resize) are made in this way. The filter is bilinear and
+    antialiased, a triangle as wide as two pixels of the result, like Pillow's; smaller images are
     enlarged.
 
     Args:
-        images: As those of `random_crops`.
-        shape: Likewise.
-        n: Images, drawn without replacement; None for all of them.
-        grey: What colour becomes where C is 1: "luminance", as in `random_crops`, or "mean", that
-            of the three channels, which is not rounded.
+        images: As for `random_crops`.
+        shape: As for `random_crops`.
+        n: Number of images, drawn without replacement; None for all.
+        grey: How to convert colour for C = 1: "luminance", as in `random_crops`, or "mean" of the
+            three channels, which is not rounded.
         seed: Any integer. Global random state is neither used nor changed.
 
     Returns:
         [n, C, H, W] float32 in [0, 1], on the CPU, in the order of the images.
 
     Raises:
-        FileNotFoundError, ImportError, TypeError, ValueError: As `random_crops`, but for the size;
-            ValueError too where there are not n images, or `grey` is none of the two.
+        FileNotFoundError, ImportError, TypeError, ValueError: As `random_crops`, except for the
+        size; also ValueError if there are fewer than n images, or for another `grey`.
 
-    Source: ODIN §4.2 (1) and (2). How it scaled is not said there. The mean: ACET's released code,
-    whose grey CIFAR-10 is scaled first, to bytes, which is the same but for that rounding.
+    Source: ODIN §4.2 (1) and (2), which does not say how to scale. The mean: ACET's released code,
+    which scales grey CIFAR-10 to bytes first; this is the same except for that rounding.
 
     Example:
         >>> resized([torch.rand(3, 40, 60), torch.rand(3, 33, 32)], (3, 32, 32)).shape
@@ -118,15 +117,15 @@ def resized(
 
 
 def sample_photos(shape: Sequence[int], n: int, *, crop: bool = True, seed: int = 0) -> Tensor:
-    """Patches of two photographs that scikit-learn brings: a temple, a flower. No download.
+    """Patches of two photographs from scikit-learn, a temple and a flower, without a download.
 
-    Half of the patches are of each, and they overlap: they stand for what a photograph looks like
-    close by, not for what is in one.
+    Half of the patches are from each photograph, and they overlap: they represent the local look of
+    photographs, not their variety.
 
     Args:
         shape: [C, H, W]; C is 3, or 1 for grey. The photographs have 427 x 640 pixels.
-        n: Patches, at least 1.
-        crop: Patches of H x W. Otherwise of 4 H x 4 W, scaled to H x W as `resized` does it.
+        n: Number of patches, at least 1.
+        crop: True: patches of H x W. False: patches of 4 H x 4 W, scaled to H x W as by `resized`.
         seed: Any integer. Global random state is neither used nor changed.
 
     Returns:
@@ -134,9 +133,9 @@ def sample_photos(shape: Sequence[int], n: int, *, crop: bool = True, seed: int 
 
     Raises:
         ImportError: scikit-learn or Pillow is not installed.
-        TypeError: `seed` is no integer, or `crop` no bool.
-        ValueError: `n` or `shape` has not at least 1 of each, C is neither 1 nor 3, or the
-            photographs are smaller than the patches.
+        TypeError: `seed` is not an integer, or `crop` not a bool.
+        ValueError: `n` or a length in `shape` is below 1, C is neither 1 nor 3, or the photographs
+            are smaller than the patches.
 
     Source: `sklearn.datasets.load_sample_images`; for the two kinds ODIN §4.2.
 
@@ -158,7 +157,7 @@ def sample_photos(shape: Sequence[int], n: int, *, crop: bool = True, seed: int 
 
 
 class _Photos:
-    """Images of any size with the channels of a shape, read when they are asked for."""
+    """Images of any size with the channels of a shape, read when indexed."""
 
     def __init__(self, images: Images, shape: Sequence[int], grey: str = "luminance") -> None:
         self.shape, self.grey = batch_shape(1, shape)[1:], grey
@@ -183,7 +182,7 @@ class _Photos:
         """[C, h, w] float32 in [0, 1], on the CPU."""
         image, channels = self.images[index], self.shape[0]
         if isinstance(image, Path):
-            # Pillow has the luminance alone.
+            # Pillow only has the luminance.
             in_colour = channels == 1 and self.grey != "luminance"
             return self._as_wanted(read_image(image, channels=3 if in_colour else channels))
         if not isinstance(image, Tensor) or not (
@@ -205,7 +204,7 @@ class _Photos:
         pixels = image.detach().to("cpu", torch.float32)
         if image.dtype == torch.uint8:
             pixels = pixels / 255
-        elif not bool(((pixels >= 0) & (pixels <= 1)).all()):  # NaN is not in it either
+        elif not bool(((pixels >= 0) & (pixels <= 1)).all()):  # False for NaN too
             low, high = float(pixels.min()), float(pixels.max())
             raise ValueError(
                 f"{self.name(index)} must have pixels in [0, 1], and has them from {low:g} to "
@@ -214,12 +213,12 @@ class _Photos:
         return self._as_wanted(pixels)
 
     def _as_wanted(self, pixels: Tensor) -> Tensor:
-        """With the channels of the shape."""
+        """Convert to the channels of the shape."""
         channels = self.shape[0]
         if channels == 1 and len(pixels) == 3:
-            # At most 1: rounded to float32, the weights add up to 1 in any order.
+            # At most 1: the weights rounded to float32 sum to 1 in any order.
             weights = torch.tensor(GREYS[self.grey], device="cpu", dtype=torch.float32)
-            # Autocast would leave the pixels 8 bits.
+            # Autocast would reduce the pixels to 8 bits.
             with torch.autocast("cpu", enabled=False):
                 return torch.einsum("c,chw->hw", weights, pixels)[None]
         return pixels.expand(channels, -1, -1)
@@ -265,7 +264,7 @@ def _patches(photos: _Photos, n: int | None, seed: int, *, scale: int) -> Tensor
 
 
 def _patches_of_each(images: int, n: int | None, generator: torch.Generator) -> Tensor:
-    """How many patches each image has: [images] int64."""
+    """The number of patches of each image: [images] int64."""
     if n is None:
         return torch.ones(images, dtype=torch.int64, device="cpu")
     check_count("n", n)
@@ -280,4 +279,4 @@ def _scaled(x: Tensor, height: int, width: int) -> Tensor:
     if tuple(x.shape[1:]) == (height, width):
         return x
     scaled = F.interpolate(x[None], size=(height, width), mode="bilinear", antialias=True)[0]
-    return scaled.clamp_(0, 1)  # the weights add up to 1 but for rounding
+    return scaled.clamp_(0, 1)  # the weights sum to 1 only up to rounding

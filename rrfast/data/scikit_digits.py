@@ -24,28 +24,28 @@ class Digits(NamedTuple):
 def digits(
     seed: int = 0, *, noise: float = 0.15, train: int = 400, validation: int = 200
 ) -> Digits:
-    """The 1797 digits of scikit-learn as a task with errors worth detecting.
+    """The 1797 digits of scikit-learn as a task with enough errors to detect.
 
-    Clean and with most images for training, a small CNN gets nearly all of them right, and there
-    is nothing to detect. With Gaussian pixel noise and 400 images to train on,
-    `rrfast.models.digits_cnn` is wrong on 4 to 6 per cent of the 1197 left for testing.
+    On clean images and with most of them for training, a small CNN is right on nearly all, and
+    there is nothing to detect. With Gaussian pixel noise and 400 training images,
+    `rrfast.models.digits_cnn` is wrong on 4 to 6 per cent of the 1197 test images.
 
-    The seed decides both the split and the noise; every seed is another draw of the task. Global
-    random state is neither used nor changed.
+    The seed decides both the split and the noise; every seed is another draw of the task. The
+    global random state is neither used nor changed.
 
     Args:
         seed: An integer from -2**63 to 2**64 - 1.
         noise: Standard deviation of the pixel noise, where 1 is the full range of a pixel; the
-            result is clipped to [0, 1]. All splits get the same kind of noise, drawn once.
-        train: Images to train on. All are dealt out at random, without regard to their labels.
-        validation: Images to choose settings on; the rest is the test split.
+            result is clipped to [0, 1]. All splits get this noise, drawn once.
+        train: Number of training images. Images are assigned at random, whatever their labels.
+        validation: Number of validation images; the rest is the test split.
 
     Returns:
         Digits(train, validation, test), each a Split(x [n, 1, 8, 8] float32 in [0, 1], y [n]).
 
     Raises:
         ImportError: scikit-learn is not installed.
-        TypeError: `seed`, `train` or `validation` is not an integer, or `noise` no number.
+        TypeError: `seed`, `train` or `validation` is not an integer, or `noise` not a number.
         ValueError: `noise` is negative or not finite, a size is negative, or nothing is left to
             test on.
 
@@ -78,7 +78,7 @@ def digits(
 
 def _load() -> tuple[Tensor, Tensor]:
     require("rrfast.data.digits", "sklearn.datasets", "scikit-learn")
-    # Here, because it is an extra, and takes longer to import than the rest of rrfast.
+    # Imported here, because it is optional and takes longer to import than the rest of rrfast.
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -1,4 +1,4 @@
-"""Subsets of a data set, and the protocols by which a task is divided into them."""
+"""Subsets of a data set, and the ways to divide a task into a tuning part and a tested part."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from rrfast.data.tasks import Task
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
-#: Share of the test set that `protocol="rat"` tunes on, and how many random divisions it takes.
+#: Share of the test set for tuning with `protocol="rat"`, and its number of random divisions.
 SHARE, SPLITS = 0.2, 3
-#: The seed of these divisions, whatever that of a training: all models have the same images.
+#: The seed of these divisions, independent of a training's, so that all models have the same
+#: images.
 DRAWN = 0
 PROTOCOLS = {
     "heldout": "tuned on the validation split, tested on the whole test split",
@@ -28,21 +29,21 @@ PROTOCOLS = {
 
 
 class Part(NamedTuple):
-    """Some of the images of a data set, in an order."""
+    """Some images of a data set, in some order."""
 
     data: Data
-    places: Tensor  #: [n] int64, rows of `data`
+    places: Tensor  #: [n] int64, indices in `data`
 
     @classmethod
     def whole(cls, data: Data) -> Self:
-        """All of them, in their order."""
+        """All images, in their order."""
         return cls(data, torch.arange(length(data)))
 
     def batches(
         self, size: int, device: torch.device, workers: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """(x, y) on a device, images as they are, no batch empty; each can be asked for again."""
-        # Of no places, `split` makes one part of none.
+        """(x, y) on a device, without augmentation or empty batches; can be iterated repeatedly."""
+        # For no indices, `split` returns one empty part.
         parts = self.places.split(size) if len(self.places) else ()
         pin_memory = device.type == "cuda"
         for x, y in read(self.data, parts, workers=workers, pin_memory=pin_memory):
@@ -50,29 +51,29 @@ class Part(NamedTuple):
 
 
 class Division(NamedTuple):
-    """What is tuned on and what is tested on, without an image in common."""
+    """A tuning part and a tested part without a common image."""
 
     validation: Part
     test: Part
 
     def halves(self, seed: int) -> tuple[Part, Part]:
-        """The validation part in two: to fit RelU on, and to tune it on (RAT B.1)."""
+        """The tuning part in two halves: to fit RelU on, and to tune it on (RAT B.1)."""
         data, places = self.validation
         fit, tune = _shuffled(places, seed, Stream.HALVE).tensor_split(2)
         return Part(data, fit), Part(data, tune)
 
 
 def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
-    """A task's divisions.
+    """Divide a task into tuning and tested parts.
 
     Args:
-        task: With a test split; for "heldout" also with one to validate on.
-        protocol: "heldout": the validation split tunes, the whole test split tests. "rat": a random
-            fifth of the test set tunes, the rest tests, and that three times (RAT §5.1). That is
-            all of the test set, also what a training held out of it to validate on: of CIFAR's
-            10,000 images 2,000 and 8,000. None: nothing tunes, the whole test split tests.
-        seed: Of the random divisions. Models are tested on the same images with the same seed,
-            whatever that of their trainings.
+        task: A task with a test split; for "heldout" also with a validation split.
+        protocol: "heldout": tune on the validation split, test on the whole test split. "rat": tune
+            on a random fifth of the test set, test on the rest, three times (RAT §5.1). This uses
+            the whole test set, including images that a training held out for validation: for
+            CIFAR's 10,000 images 2,000 and 8,000. None: no tuning, test on the whole test split.
+        seed: Seed of the random divisions. With the same seed, models are tested on the same
+            images, whatever the seeds of their trainings.
 
     Returns:
         One division, or three.
@@ -113,13 +114,13 @@ def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
 
 
 def tested_on(task: Task, checkpoint: str) -> tuple[Data, int]:
-    """The test images that nothing of a model was chosen on, and how many are left out for that.
+    """The test images on which nothing of a model was chosen, and how many are left out.
 
     Args:
-        task: With a test split.
-        checkpoint: As of a `TrainedModel`. "best" weights were chosen on the validation
-            split, which is left out where it is a part of the test set; last ones on nothing; and
-            what a model named by hand was chosen on is not known.
+        task: A task with a test split.
+        checkpoint: As in a `TrainedModel`. "best" weights were chosen on the validation split,
+            which is left out if it is a part of the test set; last weights were not chosen on
+            anything; for a model named by hand this is unknown.
 
     Raises:
         ValueError: There is no test split.
@@ -134,9 +135,9 @@ def tested_on(task: Task, checkpoint: str) -> tuple[Data, int]:
 
 
 def chosen(data: Data, images: int | None) -> Part:
-    """So many of the images, the same for every model, in their order; all with None.
+    """This many of the images, the same for every model, in their order; all with None.
 
-    More of them are those of fewer and others.
+    A larger number contains the images of a smaller one.
     """
     places = torch.arange(length(data))
     if images is None or images >= len(places):

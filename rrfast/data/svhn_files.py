@@ -19,7 +19,7 @@ SOURCE = "http://ufldl.stanford.edu/housenumbers"
 #: Height, width and channels; the number of the image comes last in the file.
 IMAGE = (32, 32, 3)
 CLASSES = 10
-#: Images of the larger file of the release: one that says it has more is no such file.
+#: Images of the larger file of the release; a file that claims more is refused.
 MOST = 73_257
 
 
@@ -33,11 +33,11 @@ class Svhn(NamedTuple):
 def svhn(folder: str | os.PathLike[str]) -> Svhn:
     """SVHN: 99,289 colour photographs of the digits of house numbers ("cropped digits").
 
-    The release labels the digit 0 with 10; here a label is its digit. Nothing is downloaded: fetch
+    The release labels the digit 0 with 10; here a label is its digit. Nothing is downloaded: get
     train_32x32.mat and test_32x32.mat from the source below.
 
     Args:
-        folder: With the two files.
+        folder: The folder with the two files.
 
     Returns:
         Svhn(train, test) of 73,257 and 26,032 images in the release, each a Split(x [n, 3, 32, 32]
@@ -46,9 +46,9 @@ def svhn(folder: str | os.PathLike[str]) -> Svhn:
     Raises:
         FileNotFoundError: `folder` or one of the files is missing.
         ImportError: SciPy is not installed.
-        TypeError: `folder` is no path.
-        ValueError: A file is truncated or no .mat file, X is not uint8 of [32, 32, 3, n], y not n
-            labels, or a label is out of range.
+        TypeError: `folder` is not a path.
+        ValueError: A file is truncated or not a .mat file, X is not uint8 of [32, 32, 3, n], y not
+            n labels, or a label is out of range.
 
     Cost: 1.2 GB for the result, 0.45 GB more while it is read.
 
@@ -60,7 +60,7 @@ def svhn(folder: str | os.PathLike[str]) -> Svhn:
         >>> train.x.shape, test.y.shape  # doctest: +SKIP
         (torch.Size([73257, 3, 32, 32]), torch.Size([26032]))
 
-        Without the files, the error says which and from where:
+        Without the files, the error says which are missing and where to get them:
 
         >>> svhn("no-such-folder")
         Traceback (most recent call last):
@@ -89,7 +89,7 @@ def _split(file: Path) -> Split:
             f"{_from_where()}"
         )
     n = images.shape[3]
-    # MATLAB's numbers are doubles unless they are told otherwise.
+    # MATLAB's numbers are doubles by default.
     if labels.dtype.kind not in "uif" or labels.shape != (n, 1):
         raise ValueError(
             f"y in {file} must be a label for each of the {n} images, numbers of shape [{n}, 1], "
@@ -114,7 +114,7 @@ def _content(file: Path) -> dict[str, npt.NDArray[Any]]:
     if not file.is_file():
         raise FileNotFoundError(f"{file.name} of SVHN is not in {file.parent}. {_from_where()}")
     try:
-        # Read from the heads of the variables, before they are unpacked.
+        # Read from the headers of the variables, before they are unpacked.
         shapes = {name: shape for name, shape, _ in whosmat(file)}
         for name in ("X", "y"):
             if math.prod(shapes.get(name, ())) > math.prod(IMAGE) * MOST:

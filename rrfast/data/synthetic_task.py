@@ -1,4 +1,4 @@
-"""A synthetic colour task made of waves: any number of images, with errors worth detecting."""
+"""A synthetic colour task made of waves: any number of images, with enough errors to detect."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ def synthetic(
     size: int = 32,
     difficulty: float = 0.85,
 ) -> Synthetic:
-    """A classification task of colour textures, as hard as you ask for.
+    """A classification task of colour textures with adjustable difficulty.
 
-    A class is three random periodic textures, each a sum of a few coloured waves. An image is one
-    of them at a random place, laid over a texture of another class, at a random contrast, with
-    pixel noise:
+    A class consists of three random periodic textures, each a sum of a few coloured waves. An image
+    is one of them, randomly shifted, mixed with a texture of another class, at a random contrast,
+    with pixel noise:
 
         x = clip(1/2 + c ((1 - m) texture(y) + m texture(z)) + noise),    z != y
 
     with c between 1/16 and 1/4 and m between 0 and 0.6 difficulty, both uniform. So there are two
-    kinds of error: images between two classes (at m = 1/2 nothing says which of them is the label,
-    and beyond it the other class is the stronger) and images drowned in noise. Because of the
-    random place all classes have the same mean image, and a linear classifier is no better than
-    chance. With the defaults a ResNet-20 trained for six epochs is right on 90 per cent of the test
-    images (`benchmarks/train_models.py`).
+    kinds of error: images between two classes (at m = 1/2 the label cannot be known, and beyond it
+    the other class is stronger) and images drowned in noise. Because of the random shift all
+    classes have the same mean image, and a linear classifier is no better than chance. With the
+    defaults a ResNet-20 trained for six epochs is right on 90 per cent of the test images
+    (`benchmarks/train_models.py`).
 
     The seed decides the textures and the images; every seed is another draw of the task. A split
-    does not depend on the sizes of the others. Global random state is neither used nor changed.
+    does not depend on the sizes of the others. The global random state is neither used nor changed.
 
     Args:
         seed: An integer from -2**63 to 2**64 - 1.
-        train: Images to train on.
-        validation: Images to choose settings on.
-        test: Images to test on.
-        classes: At least 2. Labels are drawn uniformly.
+        train: Number of training images.
+        validation: Number of validation images.
+        test: Number of test images.
+        classes: Number of classes, at least 2. Labels are drawn uniformly.
         size: Side of the images, in pixels; at least 8, so that the fastest wave has two pixels
             per period.
         difficulty: From 0, no overlap and no noise, to 1, overlap beyond equal parts and noise of
@@ -73,7 +73,7 @@ def synthetic(
 
     Raises:
         TypeError: `seed`, a number of images, `classes` or `size` is not an integer, or
-            `difficulty` no number.
+            `difficulty` not a number.
         ValueError: One of them is out of range.
 
     Cost: 10,000 images of 32 x 32 take one to two seconds and 0.25 GB.
@@ -103,7 +103,7 @@ def synthetic(
         raise ValueError(f"difficulty must be between 0 and 1, got {difficulty!r}")
     generator = seeded(seed)
     textures = _textures(classes, size, generator)
-    # Streams of their own: a split does not depend on the sizes of the others.
+    # Separate streams, so that a split does not depend on the sizes of the others.
     streams = torch.randint(2**62, (3,), generator=generator, device="cpu").tolist()
     return Synthetic(
         *(
@@ -119,7 +119,7 @@ def _textures(classes: int, size: int, generator: torch.Generator) -> Tensor:
     place = torch.arange(size, device="cpu", dtype=torch.float32) / size
     ends = (-FREQUENCY, FREQUENCY + 1)
     frequency = torch.randint(*ends, (2, *shape), generator=generator, device="cpu")
-    frequency[0][(frequency == 0).all(dim=0)] = 1  # no texture has a colour of its own
+    frequency[0][(frequency == 0).all(dim=0)] = 1  # so that no texture has a mean colour
     phase = place.new_empty(shape).uniform_(generator=generator)
     colour = place.new_empty(*shape, 3).normal_(generator=generator)
     turns = frequency[0, ..., None, None] * place[:, None] + frequency[1, ..., None, None] * place
@@ -148,7 +148,7 @@ def _somewhere(textures: Tensor, label: Tensor, generator: torch.Generator) -> T
     which = _integers(0, TEXTURES, n, generator)
     pixel = torch.arange(size, device="cpu")
     row, column = ((_integers(0, size, n, generator)[:, None] + pixel) % size for _ in range(2))
-    # Channels last while gathering: one pixel's three values are neighbours in memory.
+    # Channels last while gathering, so that a pixel's three values are neighbours in memory.
     last = textures.movedim(2, -1).contiguous()
     moved = last[label[:, None, None], which[:, None, None], row[:, :, None], column[:, None, :]]
     return moved.movedim(-1, 1)

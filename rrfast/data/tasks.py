@@ -1,4 +1,4 @@
-"""Tasks by name: images to train on, to validate on and to test on."""
+"""Tasks by name: training, validation and test splits."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ Images = TypeVar("Images", Split, ImageFolder)
 
 
 class Task(NamedTuple):
-    """What a model is trained for; what a function returns that `data:` of a recipe names.
+    """Data for training and evaluation; the result of a function named in `data:` of a recipe.
 
-    Each part is an `rrfast.data.Split` of x, float32 [n, ...], all of one shape and finite, images
+    Each split is an `rrfast.data.Split` of x, float32 [n, ...], all of one shape and finite, images
     in [0, 1], and y, labels [n] from 0 to `classes` - 1. Or it is a data set that is read image by
-    image: with `y`, all labels [n] without an image being read, a length, and for an index an image
-    and its label, both a tuple. No image may be in two parts.
+    image: it has `y`, all labels [n] without reading images, a length, and an index gives the tuple
+    of an image and its label. No image may be in two splits.
     """
 
     train: Data
-    validation: Data | None  #: to choose weights and settings on
+    validation: Data | None  #: for choosing weights and settings
     test: Data | None
     classes: int
-    #: [n] places of the test images in CIFAR-10's test split, which CIFAR-10-C follows.
+    #: [n] indices of the test images in CIFAR-10's test split, for CIFAR-10-C.
     released: Tensor | None = None
-    #: Where images to validate on were held out of a test set: the places there, int64, of the
+    #: If validation images were held out from a test set: the indices in it, int64, of the
     #: validation images [m] and of the test images [n].
     places: tuple[Tensor, Tensor] | None = None
 
     def undivided(self) -> Task:
-        """The task with all of its test set to test on, in its order, and none to validate on.
+        """The task with its whole test set as test split, in its order, and no validation split.
 
-        So tests on a release are on the same images, whichever of them a seed held out. The task
-        as it is where `places` is None, or is of other parts than are there.
+        So tests on a release use the same images, whichever of them a seed held out. The task is
+        unchanged if `places` is None, or does not fit the splits.
         """
         if self.places is None or self.test is None:
             return self
@@ -79,7 +79,7 @@ class Task(NamedTuple):
 def digits_task(
     seed: int = 0, *, noise: float = 0.15, train: int = 400, validation: int = 200
 ) -> Task:
-    """`rrfast.data.digits`: `train` images to train on, drawn at random from all 1797."""
+    """`rrfast.data.digits`: `train` training images, drawn at random from all 1797."""
     check_count("train", train, least=0)
     return Task(*digits(seed, noise=noise, train=train, validation=validation), classes=10)
 
@@ -94,7 +94,7 @@ def synthetic_task(
     size: int = 32,
     difficulty: float = 0.85,
 ) -> Task:
-    """`rrfast.data.synthetic`: `train` images to train on, made by the seed."""
+    """`rrfast.data.synthetic`: `train` training images, made by the seed."""
     check_count("train", train, least=0)
     data = synthetic(
         seed,
@@ -111,7 +111,7 @@ def synthetic_task(
 def cifar10_task(
     folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
 ) -> Task:
-    """`rrfast.data.cifar10`, with images of the test split to validate on, as `cifar100_task`."""
+    """`rrfast.data.cifar10`, with validation images from the test split, as `cifar100_task`."""
     return _with_validation(cifar10(folder), train, validation, seed, classes=10, released=True)
 
 
@@ -123,19 +123,19 @@ def cifar100_task(
     validation: int = 2000,
     fine: bool = True,
 ) -> Task:
-    """`rrfast.data.cifar100`, with images of the test split to validate on.
+    """`rrfast.data.cifar100`, with validation images from the test split.
 
-    As the paper, which takes a fifth of the test images to tune on (RAT §5.1), so that all training
-    images are trained on. Which of them are held out is in `Task.places`.
+    This follows the paper, which tunes on a fifth of the test images (RAT §5.1), so that all
+    training images are used for training. `Task.places` has the indices of the held-out images.
 
     Args:
-        folder: With the binary release.
-        seed: Decides which test images validate, and which images are trained on.
-        train: How many are trained on, drawn at random by the seed, whatever their labels (so no
-            class is sure of its share), in the order they have; the more of them hold the fewer.
-            None: all.
-        validation: How many; 0 for none.
-        fine: The 100 classes, or the 20 groups.
+        folder: The folder with the binary release.
+        seed: Decides which test images are for validation, and which training images are used.
+        train: Number of training images, drawn at random by the seed, whatever their labels (so
+            that classes are not balanced), in their original order; a larger number contains a
+            smaller one. None: all.
+        validation: Number of validation images; 0 for none.
+        fine: True: the 100 classes; False: the 20 groups.
     """
     classes = 100 if fine else 20
     return _with_validation(cifar100(folder, fine), train, validation, seed, classes)
@@ -144,7 +144,7 @@ def cifar100_task(
 def mnist_task(
     folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
 ) -> Task:
-    """`rrfast.data.mnist`, with images of the test split to validate on, as `cifar100_task`."""
+    """`rrfast.data.mnist`, with validation images from the test split, as `cifar100_task`."""
     return _with_validation(mnist(folder), train, validation, seed, classes=10)
 
 
@@ -155,7 +155,7 @@ def fashion_mnist_task(
     train: int | None = None,
     validation: int = 2000,
 ) -> Task:
-    """`rrfast.data.fashion_mnist`, with images of the test split to validate on, likewise."""
+    """`rrfast.data.fashion_mnist`, with validation images from the test split, likewise."""
     return _with_validation(fashion_mnist(folder), train, validation, seed, classes=10)
 
 
@@ -167,7 +167,7 @@ def emnist_task(
     validation: int = 2000,
     split: str = "letters",
 ) -> Task:
-    """`rrfast.data.emnist`, with images of the test split to validate on, likewise."""
+    """`rrfast.data.emnist`, with validation images from the test split, likewise."""
     data = emnist(folder, split)
     return _with_validation(data, train, validation, seed, classes=EMNIST_CLASSES[split])
 
@@ -175,7 +175,7 @@ def emnist_task(
 def svhn_task(
     folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
 ) -> Task:
-    """`rrfast.data.svhn`, with images of the test split to validate on, likewise."""
+    """`rrfast.data.svhn`, with validation images from the test split, likewise."""
     return _with_validation(svhn(folder), train, validation, seed, classes=10)
 
 
@@ -202,7 +202,7 @@ def _with_validation(
 
 
 def _held_out(images: int, validation: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Places among the test images of those to validate on, drawn by the seed, and of the rest."""
+    """Indices of the validation images among the test images, drawn by the seed, and the rest."""
     check_count("validation", validation, least=0)
     if validation >= images:
         raise ValueError(
@@ -219,7 +219,7 @@ def _part(data: Images, places: Tensor) -> Images:
 
 
 def _joined(parts: list[Data], order: Tensor) -> Data:
-    """Parts of a test set, one behind the other and then in an order."""
+    """Join parts of a test set, and put the images into an order."""
     y = torch.cat([part.y for part in parts])[order]
     splits = [part for part in parts if isinstance(part, Split)]
     if len(splits) == len(parts):
@@ -236,13 +236,13 @@ def _joined(parts: list[Data], order: Tensor) -> Data:
 
 
 def _share(name: str, data: Images, n: int | None, seed: int) -> Images:
-    """So many of the images to train on, as `cifar100_task` draws them; `name` is the option."""
+    """Draw n training images as `cifar100_task` does; `name` is the option's name for errors."""
     if n is None:
         return data
     check_count(name, n, least=0)
     if n > len(data.y):
         raise ValueError(f"{name} must be at most the {len(data.y)} images there are, got {n}")
-    # Of every seed that torch takes; a stream has none below 0.
+    # Accepts every seed of torch; a stream's seed must not be negative.
     generator = torch.Generator().manual_seed(stream(seed % 2**64, Stream.SHARE))
     return _part(data, torch.randperm(len(data.y), generator=generator)[:n].sort().values)
 
@@ -259,14 +259,14 @@ def image_folder_task(
     """`rrfast.data.image_folder`: one folder per split, with the same classes.
 
     Args:
-        train: The folder of images to train on.
-        validation: The folder of those to validate on; None for none. Or so many of the images of
-            `test`, drawn at random by the seed, and the rest is tested on, as of `cifar100_task`.
-        test: The folder of those to test on; None for none.
-        seed: Decides which images are trained on, and which of `test` are validated on.
+        train: The folder of training images.
+        validation: The folder of validation images; None for none. Or a number of images, drawn
+            from `test` at random by the seed; the rest is the test split, as in `cifar100_task`.
+        test: The folder of test images; None for none.
+        seed: Decides which training images are used, and which of `test` are for validation.
         size: Side of the images, in pixels.
-        train_images: How many of `train` are trained on, as `train` of `cifar100_task`, since here
-            that is the folder. None: all.
+        train_images: Number of training images, as `train` of `cifar100_task`; here `train` is the
+            folder. None: all.
     """
     check_seed("seed", seed)
     if is_number(train):
@@ -274,7 +274,7 @@ def image_folder_task(
             f"train must be the folder of images to train on, got {train}; for so many of its "
             f"images say train_images={train}"
         )
-    count = validation if is_integer(validation) else None  # of the images of test
+    count = validation if is_integer(validation) else None  # a number of images of test
     if count is not None and test is None:
         raise ValueError(
             f"validation must be a folder where none is given for test, got {validation}: so many "
@@ -302,7 +302,7 @@ def image_folder_task(
     return Task(trained, held if count else None, rest, len(classes), None, places)
 
 
-#: What `data: {name: ...}` may name; the options are the function's arguments.
+#: Names for `data: {name: ...}`; the options are the function's arguments.
 TASKS: dict[str, Callable[..., Task]] = {
     "digits": digits_task,
     "synthetic": synthetic_task,
@@ -332,12 +332,12 @@ def image_folder_outliers(
     """`rrfast.data.folder_images`.
 
     Args:
-        folder: As there.
-        workers: As there; those of the training.
-        n: How many images there must be, since what is drawn depends on it; None: as many as there
-            are, which `train` writes down.
-        size: As there.
-        shorter: As there.
+        folder: As for `folder_images`.
+        workers: As for `folder_images`; by default those of the training.
+        n: Required number of images, because the draws depend on it; None: any number, which
+            `train` records.
+        size: As for `folder_images`.
+        shorter: As for `folder_images`.
     """
     outliers = folder_images(folder, size=size, shorter=shorter, workers=workers)
     if n is not None and len(outliers) != n:
@@ -355,7 +355,7 @@ def textures_outliers(
     return Outliers(random_textures(n, size=size, channels=channels, seed=seed))
 
 
-#: What `objective: {outliers: {name: ...}}` may name.
+#: Names for `objective: {outliers: {name: ...}}`.
 OUTLIERS: dict[str, Callable[..., Outliers]] = {
     "random_images": random_images_outliers,
     "image_folder": image_folder_outliers,
@@ -368,5 +368,5 @@ def smoothed_noise(images: Tensor) -> SmoothedNoise:
     return SmoothedNoise(images)
 
 
-#: What `objective: {noise: {name: ...}}` may name; `images` are those that are trained on.
+#: Names for `objective: {noise: {name: ...}}`; `images` are the training images.
 NOISE: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {"smoothed_noise": smoothed_noise}

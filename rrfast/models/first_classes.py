@@ -27,8 +27,8 @@ class FirstClasses(nn.Module):
 
     Raises:
         TypeError: `model` is no `nn.Module`; called, it returns no floating-point logits.
-        ValueError: `classes` is no integer of at least 2; called, the model has fewer logits, or
-            they are not [B, K].
+        ValueError: `classes` is not an integer of at least 2; called, the model has fewer logits,
+            or they are not [B, K].
 
     Source: Zhu et al. (2023), "OpenMix: Exploring Outlier Samples for Misclassification Detection",
     https://arxiv.org/abs/2303.17093.

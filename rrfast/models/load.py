@@ -73,7 +73,7 @@ def load_model(
         FileNotFoundError: There is no such file.
         TypeError: The function returns no `nn.Module`.
         ValueError: Not one of these forms, an unknown name, weights of another model, an option
-            that the model does not take, or `classes` is no integer of at least 2 or asked of a
+            that the model does not take, or `classes` is not an integer of at least 2 or asked of a
             model that cannot be told.
 
     Source: He et al. (2016), "Deep Residual Learning for Image Recognition" (post-activation) and

@@ -59,7 +59,8 @@ class Normalize(nn.Module):
         shift: [C], -mean / std.
 
     Raises:
-        TypeError: `mean` or `std` is no sequence of numbers; called, x is no floating-point tensor.
+        TypeError: `mean` or `std` is no sequence of numbers; called, x is not a floating-point
+            tensor.
         ValueError: They have not the same length, are empty or not finite, or `std` is not greater
             than 0; called, x has another number of channels.
 

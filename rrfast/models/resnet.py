@@ -102,7 +102,7 @@ def preresnet20(classes: int = 10, channels: int = 3, *, seed: int = 0) -> PreRe
         parameters by default.
 
     Raises:
-        ValueError: An argument is no integer that large.
+        ValueError: An argument is not an integer that large.
 
     Source: ACET, appendix F ("a ResNet architecture"); which one, its released code says
     (https://github.com/max-andr/relu_networks_overconfident, resnet_small). He et al. (2016),
@@ -158,7 +158,7 @@ def resnet18(classes: int = 10, channels: int = 3, *, seed: int = 0) -> nn.Seque
         parameters by default.
 
     Raises:
-        ValueError: An argument is no integer that large.
+        ValueError: An argument is not an integer that large.
 
     Source: IRAT, 4.1 ("ResNet-18 (He et al., 2016)"), which does not say what it has in front; this
     is the one that the adversarial trainings it builds on have. He et al. (2016), "Deep Residual

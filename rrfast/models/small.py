@@ -91,7 +91,7 @@ def fashion_cnn(classes: int = 10, channels: int = 1, *, seed: int = 0) -> nn.Se
         parameters by default.
 
     Raises:
-        ValueError: An argument is no integer that large.
+        ValueError: An argument is not an integer that large.
 
     Example:
         >>> import torch
@@ -133,7 +133,7 @@ def lenet(classes: int = 10, channels: int = 1, size: int = 28, *, seed: int = 0
         parameters by default.
 
     Raises:
-        ValueError: An argument is no integer that large.
+        ValueError: An argument is not an integer that large.
 
     Source: ACET, appendix F, and its released code
     (https://github.com/max-andr/relu_networks_overconfident); the network is that of Madry et al.

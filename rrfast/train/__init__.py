@@ -64,7 +64,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`AutocastPrecision` is a class of Fabric's: imported when it is asked for."""
+    """Import `AutocastPrecision`, a subclass of a class of Fabric, on first use."""
     if name != "AutocastPrecision":
         raise AttributeError(f"module 'rrfast.train' has no attribute {name!r}")
     from rrfast.train.precision import AutocastPrecision

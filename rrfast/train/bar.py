@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """A bar over all steps; where output is no terminal, a line per epoch in its place.
+    """A bar over all steps; if the output is not a terminal, a line per epoch instead.
 
-    The line ends with the time since this process began to train, as hours:minutes:seconds.
+    The line ends with the time since the start of this process's training, as
+    hours:minutes:seconds.
     """
 
     def __init__(self, console: Console, epochs: int, steps: int) -> None:
@@ -29,7 +30,7 @@ class Bar:
         self._task = self._progress.add_task("", total=epochs * steps, state="")
         self._validated = ""
         self._begun = time.perf_counter()
-        self._started: tuple[float, int] | None = None  #: when, and at which step of all
+        self._started: tuple[float, int] | None = None  #: start time, and steps done before
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -44,7 +45,7 @@ class Bar:
         self._progress.stop()
 
     def advance(self, epoch: int, step: int, loss: float) -> None:
-        """After a step: `step` of the epoch are done, with this mean loss."""
+        """Call after a step: `step` steps of the epoch are done, with this mean loss."""
         done = epoch * self._steps + step
         cost = ""
         if self._started is None:
@@ -60,7 +61,7 @@ class Bar:
         )
 
     def end_of_epoch(self, row: dict[str, float]) -> None:
-        """After an epoch, and its row of the log."""
+        """Call after an epoch, with its row of the log."""
         if "validation_accuracy" in row:
             self._validated = (
                 f", validation: {100 * row['validation_accuracy']:.2f} % right, "
@@ -69,7 +70,7 @@ class Bar:
             if not math.isnan(row.get("validation_attacked", math.nan)):
                 attacked = 100 * row["validation_attacked"]
                 self._validated += f", {attacked:.2f} % right under attack"
-        # What validating takes is no step's cost.
+        # Validation does not count as time of steps.
         self._started = None
         if not self._console.is_terminal:
             seconds = round(time.perf_counter() - self._begun)

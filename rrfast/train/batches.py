@@ -1,4 +1,4 @@
-"""The images of each training step, decided by seed, epoch and step alone."""
+"""The images of each training step, decided only by seed, epoch and step."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from rrfast.train.settings import Training
 
 
 class Share(NamedTuple):
-    """What one process sees of one step, in batches to go through one after the other."""
+    """The images of one process in one step, as batches for gradient accumulation."""
 
     epoch: int
     step: int
-    places: tuple[Tensor, ...]  #: of the images in the data
+    places: tuple[Tensor, ...]  #: indices of the images in the data
 
 
 class Plan:
-    """Who sees which images when.
+    """Which process gets which images in which step.
 
-    Each epoch deals all images out anew. A step's images are dealt to the processes in equal
-    contiguous shares. An incomplete last batch is cut to a multiple of the number of shares; a
-    share of a single image is left out, since BatchNorm cannot be trained on it.
+    Each epoch shuffles all images. A step's images are divided among the processes in equal
+    contiguous shares. An incomplete last batch is cut to a multiple of the number of shares; shares
+    of a single image are left out, because BatchNorm cannot be trained on them.
     """
 
     def __init__(self, images: int, training: Training, *, world: int = 1, rank: int = 0) -> None:
@@ -68,10 +68,10 @@ class Plan:
 
 
 class Loader:
-    """The images of shares, on a device and augmented.
+    """Loads the images of shares to a device, and augments them.
 
-    The same share gives the same images every time, whatever was read before. The shares of a call
-    are of one epoch.
+    A share always gives the same images, whatever was read before. The shares of one call must be
+    from one epoch.
     """
 
     def __init__(self, data: Data, training: Training, device: torch.device, rank: int) -> None:
@@ -84,7 +84,7 @@ class Loader:
             self._data = Split(data.x.to(device), data.y.to(device))
 
     def __call__(self, shares: Sequence[Share]) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        """For each share its batches of (x, y)."""
+        """The batches of (x, y) of each share."""
         epoch = shares[0].epoch if shares else 0
         batches = read(
             self._data,

@@ -1,4 +1,4 @@
-"""The whole state of a training as a file, to go on from."""
+"""Checkpoints: the whole state of a training as a file, to resume from."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
 
 
 class Progress(msgspec.Struct):
-    """How far a training has come, beside weights and optimizer; a part of every checkpoint."""
+    """The progress of a training, apart from weights and optimizer; part of every checkpoint."""
 
-    epoch: int = 0  #: that is going on, or comes next
-    step: int = 0  #: steps of it that are done
-    loss: float = 0.0  #: summed over those
-    seconds: float = 0.0  #: spent in those
-    history: list[dict[str, Any]] = []  #: numbers; an epoch stays the integer it is
+    epoch: int = 0  #: current or next epoch
+    step: int = 0  #: steps of this epoch that are done
+    loss: float = 0.0  #: sum over these steps
+    seconds: float = 0.0  #: time of these steps
+    history: list[dict[str, Any]] = []  #: rows of numbers; the epoch is an integer
     best_epoch: int | None = None
-    least: float = math.inf  #: what the best epoch has the least of: AURC, or errors under attack
+    least: float = math.inf  #: the value of the best epoch: AURC, or errors under attack
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file checkpoint.pt of a training, and what goes into it beside the progress."""
+    """The file checkpoint.pt of a training, and its content apart from the progress."""
 
     path: Path
     identity: Identity
     fabric: Fabric
-    steps: int  #: of an epoch
+    steps: int  #: per epoch
     epochs: int
     model: nn.Module
     optimizer: Optimizer
     schedule: LRScheduler
 
     def restored(self) -> Progress:
-        """How far the training of the file had come; its state is what all of it goes on from.
+        """Restore the state of the file, and return its progress.
 
         Raises:
             ValueError: The file is truncated, of another model, or of other settings.
@@ -62,7 +62,7 @@ class Checkpoint:
             )
         there, world = state["steps"], state["world"]
         if there != self.steps:
-            # The learning rate is that of a step's number, and so is what a step sees.
+            # The number of a step decides its learning rate and its images.
             raise ValueError(
                 f"{path} is of a training with {there} steps an epoch, processes: {world}; here "
                 f"are {self.steps}, processes: {self.fabric.world_size}. The end of an epoch "
@@ -86,7 +86,7 @@ class Checkpoint:
             epoch, step = progress.epoch, progress.step
             if not (0 <= epoch <= self.epochs and 0 <= step < self.steps):
                 raise ValueError(f"it is in epoch {epoch}, step {step}, of which there is none")
-        except Exception as error:  # of a file that somebody else has written it can be anything
+        except Exception as error:  # a file of another origin can raise anything
             first = first_line(error)
             raise ValueError(
                 f"{path} is of another model, or not as it was written: {first.rstrip('.')}. "
@@ -95,7 +95,7 @@ class Checkpoint:
         return progress
 
     def save(self, progress: Progress) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, completely or not at all."""
         scaler = self._scaler
         _torch_file.save(
             self.path,
@@ -114,19 +114,19 @@ class Checkpoint:
 
     @property
     def _scaler(self) -> torch.amp.GradScaler | None:
-        """Of 16-bit training."""
+        """The gradient scaler of 16-bit training."""
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What `Checkpoint.save` wrote."""
+    """Read the file of `Checkpoint.save`."""
     try:
         state = _torch_file.load(path)
     except ValueError as error:
         raise ValueError(f"{error}. Delete it to begin anew") from error
     parts = {"model", "optimizer", "schedule", "scaler", "progress"}
     missing = {part for part in parts if not isinstance(state.get(part), dict)}
-    missing -= {"scaler"} if "scaler" in state else set()  # None but for 16 bits
+    missing -= {"scaler"} if "scaler" in state else set()  # only for 16 bits
     if state.get("format") == FORMAT:
         missing |= {"steps", "world"} - set(state)
         told = state.get("identity")

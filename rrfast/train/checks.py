@@ -1,4 +1,4 @@
-"""What must fit together in a training: said before the first step and not by it."""
+"""Checks that the parts of a training fit together, before the first step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_given(objective: object, **data: object) -> None:
 
 
 def check_settings(objective: Objective, training: Training, fabric: Fabric) -> None:
-    """Raise unless the three say the same."""
+    """Raise unless the three agree."""
     from lightning_fabric.plugins import MixedPrecision
 
     from rrfast.train.precision import AutocastPrecision
@@ -54,10 +54,10 @@ def check_settings(objective: Objective, training: Training, fabric: Fabric) -> 
 
 
 def check_all_labelled(objective: Objective, train: Data, classes: int) -> None:
-    """Raise a ValueError of images whose label is no class, but one that the criterion leaves out.
+    """Raise a ValueError if images have the label that the criterion ignores.
 
-    A batch of them has no mean; and shares of a batch, on processes or accumulated, count alike
-    however many of their images do.
+    A batch of only such images has no mean; and the shares of a batch, on processes or accumulated,
+    have equal weights whatever the number of their labelled images.
     """
     ignored = ignored_label(getattr(objective, "criterion", None))
     if ignored is None or 0 <= ignored < classes or not isinstance(train.y, Tensor):
@@ -71,7 +71,7 @@ def check_all_labelled(objective: Objective, train: Data, classes: int) -> None:
 
 
 def first_logits(name: str, model: nn.Module, loader: Loader) -> Tensor:
-    """Of the first image, to see that the model takes it."""
+    """The logits of the first image, to check that the model accepts it."""
     (x, _), *_ = next(loader([Share(0, 0, (torch.zeros(1, dtype=torch.int64),))]))
     try:
         return engine.logits(model, x)
@@ -83,12 +83,12 @@ def first_logits(name: str, model: nn.Module, loader: Loader) -> Tensor:
 
 
 def try_criterion(objective: Objective, logits: Tensor) -> None:
-    """As a step will call it: a wrong number of class weights is found before the training."""
+    """Call the criterion once, to find a wrong number of class weights before the training."""
     criterion = getattr(objective, "criterion", None)
     if criterion is None:
         return
     if isinstance(criterion, nn.Module):
-        criterion.to(logits.device)  # the weights of its classes
+        criterion.to(logits.device)  # moves its class weights
     try:
         loss = criterion(logits, torch.zeros(1, dtype=torch.int64, device=logits.device))
     except (RuntimeError, TypeError) as error:

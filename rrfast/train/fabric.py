@@ -10,12 +10,12 @@ import torch
 from rrfast.train.settings import Training
 
 if TYPE_CHECKING:
-    # Fabric takes seconds to import, with all that it looks at, and only a training needs it.
+    # Fabric takes seconds to import, and only a training needs it.
     from lightning_fabric import Fabric
 
 
 def make_fabric(training: Training) -> Fabric:
-    """The processes that `torchrun` started, or this one; on CUDA where there is some."""
+    """The processes that `torchrun` started, or this one; on CUDA if available."""
     from lightning_fabric import Fabric
 
     from rrfast.train.precision import precision_options
@@ -35,6 +35,6 @@ def make_fabric(training: Training) -> Fabric:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes and prints."""
+    """Whether this is the process that writes and prints."""
     group = torch.distributed
     return not group.is_initialized() or group.get_rank() == 0

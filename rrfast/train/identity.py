@@ -1,4 +1,4 @@
-"""The identity of a training: all that must be the same for it to be resumed."""
+"""The identity of a training: everything that must be the same to resume it."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
     from rrfast.objectives import Objective
     from rrfast.train.settings import Training
 
-#: Of what a checkpoint says of its training; another one is another version of rrfast's.
+#: Version of the identity in a checkpoint; another one was written by another version of rrfast.
 FORMAT = 3
-#: Settings that are free: how often it is saved, and how fast it reads.
+#: Settings that may change: how often to save, and how fast to read.
 FREE = ("checkpoint_steps", "workers", "tensorboard", "threads")
-#: Characters of a description; what is longer is told by its digest.
+#: Longest description in characters; longer ones are replaced by their digest.
 LONGEST = 300
-#: Numbers of a tensor that are written out; of more there is the digest.
+#: Largest number of tensor elements to write out; for more there is the digest.
 FEW = 16
-#: The objects that a value is in, by id.
+#: The objects that contain a value, by id.
 Above = tuple[int, ...]
-#: What every module has, and says nothing of what it computes.
+#: Attributes of every module that do not matter for what it computes.
 _PLUMBING = frozenset(vars(nn.Module()))
 
 
 class Identity(NamedTuple):
-    """A training's settings, objective and data as texts that are equal if these are.
+    """A training's settings, objective and data as texts that are equal if they are equal.
 
-    Numbers are told by value, whether Python's or NumPy's; functions and classes by module and
+    Numbers are described by value, whether Python's or NumPy's; functions and classes by module and
     name; `functools.partial`, modules, dataclasses and rrfast's objects by name and contents;
     tensors by dtype, shape and SHA-256.
     """
 
     parts: dict[str, dict[str, str]]
-    unseen: list[str]  #: what has no such text: what it is, and where
+    unseen: list[str]  #: parts without such a text: what and where they are
 
     def differences(self, there: Mapping[str, Mapping[str, str]]) -> list[str]:
-        """What is not as it is there, in words."""
+        """The differences to another identity, in words."""
         found = []
         for part in {**there, **self.parts}:
             then, now = there.get(part, {}), self.parts.get(part, {})
@@ -68,10 +68,10 @@ class Identity(NamedTuple):
 def identity(
     training: Training, objective: Objective, train: Data, validation: Data | None
 ) -> Identity:
-    """That of a training, before its first step.
+    """The identity of a training, before its first step.
 
-    Cost: a pass over all images in memory at the speed of SHA-256, some 1 GB a second; of images in
-    files, a look at the size of each.
+    Cost: a pass over all images in memory at the speed of SHA-256, about 1 GB per second; for
+    images in files, one look at the size of each.
     """
     told = _Told()
     settings = msgspec.to_builtins(training)
@@ -105,7 +105,7 @@ def _of_data(data: Data, where: str, told: _Told) -> dict[str, str]:
 
 
 def _of_files(images: ImageFolder | ImageFiles) -> dict[str, str]:
-    # Not the contents, which take an epoch to read, nor the time, which a copy changes.
+    # Not the contents, which take as long to read as an epoch, nor the times, which a copy changes.
     files = hashlib.sha256()
     for name in images.files:
         files.update(f"{name} {(images.root / name).stat().st_size}\n".encode())
@@ -113,7 +113,7 @@ def _of_files(images: ImageFolder | ImageFiles) -> dict[str, str]:
 
 
 class _Told:
-    """Descriptions, and what could not be described on the way."""
+    """Makes descriptions, and collects what cannot be described."""
 
     def __init__(self) -> None:
         self.unseen: list[str] = []
@@ -130,12 +130,12 @@ class _Told:
         )
 
     def of(self, value: object, where: str, above: Above = ()) -> str:
-        """A text that is equal for equal values, in every process: no addresses in memory.
+        """A text that is equal for equal values in every process, so without memory addresses.
 
         Args:
             value: Anything.
-            where: What the value is of, for `unseen`.
-            above: The objects that it is in, by id.
+            where: What the value belongs to, for `unseen`.
+            above: The objects that contain it, by id.
         """
         value = plain(value)
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -167,7 +167,7 @@ class _Told:
     def _function(self, value: types.FunctionType, where: str, above: Above) -> str:
         del above
         if "<" in value.__qualname__:
-            # Of a lambda, or of a function within one: other code may have its name.
+            # A lambda, or a function inside another: other code may have its name.
             self.unseen.append(f"{where}, the function {value.__qualname__}")
         return _name(value)
 
@@ -189,10 +189,10 @@ class _Told:
 
     def _array(self, value: Tensor | np.ndarray[Any, Any], where: str, above: Above) -> str:
         del above
-        # "float64" for both byte orders, as the tensor of the numbers has it.
+        # "float64" for both byte orders, as for the tensor of the same numbers.
         dtype = getattr(value.dtype, "name", str(value.dtype)).removeprefix("torch.")
         if isinstance(value, np.memmap):
-            # As a file that is read row by row: all of it may take long.
+            # Described like a file that is read row by row: reading all of it may take long.
             return f"{dtype} {list(value.shape)} of {Path(str(value.filename)).name}"
         if math.prod(value.shape) <= FEW:
             return f"{dtype} {value.tolist()}"
@@ -209,7 +209,7 @@ class _Told:
 
 
 def _short(text: str) -> str:
-    """A digest by its first 64 bits, a long text by that of its own."""
+    """The first 64 bits of a digest; a long text is replaced by its beginning and digest."""
     if len(text) == 64 and set(text) <= set("0123456789abcdef"):
         return f"sha256:{text[:16]}"
     if len(text) <= LONGEST:

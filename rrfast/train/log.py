@@ -1,4 +1,4 @@
-"""What a training tells of its epochs, as files: log.csv, and TensorBoard's events."""
+"""The log of a training's epochs: log.csv, and TensorBoard's events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rrfast._errors import missing
 
 
 def write_log(out: Path, history: list[dict[str, Any]], *, tensorboard: bool) -> None:
-    """The whole history: a file that fits the checkpoint, however often it was resumed."""
+    """Write the whole history, so that the file agrees with the checkpoint after any resume."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, history[0])
     writer.writeheader()
@@ -25,7 +25,7 @@ def write_log(out: Path, history: list[dict[str, Any]], *, tensorboard: bool) ->
 
 def _log_events(folder: Path, row: dict[str, float]) -> None:
     epoch = int(row["epoch"])
-    # What a killed training wrote from this epoch on is dropped by purge_step.
+    # purge_step drops what a killed training wrote from this epoch on.
     with summary_writer()(str(folder), purge_step=epoch) as events:
         for name, value in row.items():
             if name != "epoch" and not math.isnan(value):
@@ -33,7 +33,7 @@ def _log_events(folder: Path, row: dict[str, float]) -> None:
 
 
 def summary_writer() -> Any:
-    """TensorBoard's; or an ImportError that names the remedy."""
+    """TensorBoard's writer, or an ImportError with the install command."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The training loop, on Lightning Fabric: killed and resumed or not, the same weights."""
+"""The training loop, on Lightning Fabric: the same weights, whether interrupted or not."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ from rrfast.train.settings import Training
 from rrfast.train.validate import Validator
 
 if TYPE_CHECKING:
-    # Fabric takes seconds to import, with all that it looks at, and only a training needs it.
+    # Fabric takes seconds to import, and only a training needs it.
     from lightning_fabric import Fabric
 
 
 class Fitted(NamedTuple):
-    """What a training gives."""
+    """The result of a training."""
 
     model: nn.Module  #: with the weights of the last step, in eval mode, on the training's device
-    history: list[dict[str, float]]  #: a row per epoch, as log.csv
-    best_epoch: int | None  #: of the weights that are best on the validation split; None without
+    history: list[dict[str, float]]  #: a row per epoch, as in log.csv
+    best_epoch: int | None  #: epoch of the best weights on the validation split; None without one
 
 
 def fit(
@@ -67,30 +67,30 @@ def fit(
 ) -> Fitted:
     """Train a model.
 
-    What a step does is decided by the settings, the seed, and its number: the order of the images,
-    augmentation and what the objective draws are drawn anew from them at every step. So a training
-    that was killed and resumed gives the same weights as one that was not, bit for bit on a CPU
-    with the same number of threads. Global random state is left as it was.
+    The settings, the seed and the number of a step decide everything that it does: the order of the
+    images, augmentation and the objective's draws. So a training that was killed and resumed gives
+    the same weights as one that was not, bit for bit on a CPU with the same number of threads. The
+    global random state is restored.
 
     Args:
-        model: Maps [B, ...] to logits [B, K], K the number of classes plus what the objective asks
-            for (`OpenMix`: 1). Trained in place, and moved to the device of the training.
+        model: Maps [B, ...] to logits [B, K], K the number of classes plus the extra logits of the
+            objective (`OpenMix`: 1). Trained in place, and moved to the device of the training.
         train: Images to train on: an `rrfast.data.Split`, or a data set with `y`, the labels [n],
-            such as `rrfast.data.ImageFolder`. Each has a label: leave out those that a criterion's
-            `ignore_index` stands for.
+            such as `rrfast.data.ImageFolder`. Every image must have a label: leave out those with a
+            criterion's `ignore_index`.
         training: The settings.
         objective: Default: `rrfast.RAT()`.
-        validation: Images of which accuracy and AURC are taken after every epoch; None for none.
-        out: Folder for what the training leaves, made where it is missing; None: nothing is
-            written. checkpoint.pt has the whole state after the last whole epoch, or after
-            `checkpoint_steps`; log.csv a row per epoch; best.pt the weights (a state_dict) with the
-            lowest AURC, or with `training.validation_attack` the highest accuracy after it, the
-            first of equals; last.pt those at the end. A file is there whole or not at all.
-        resume: Continue from out/checkpoint.pt where there is one.
-        beside: Further files for `out`, their text by name, written when a training begins.
-        fabric: The processes and devices; default: those `torchrun` started, or this one, on CUDA
-            where there is some, with `training.precision`.
-        console: For the progress bar; default standard output. Where that is no terminal, a line
+        validation: Images to measure accuracy and AURC on after every epoch; None for none.
+        out: Folder for the results, made if it is missing; None: nothing is written. checkpoint.pt
+            has the whole state after the last complete epoch, or after `checkpoint_steps`; log.csv
+            a row per epoch; best.pt the weights (a state_dict) with the lowest AURC, or with
+            `training.validation_attack` the highest accuracy under it, the first among equals;
+            last.pt the weights at the end. Files are written completely or not at all.
+        resume: Continue from out/checkpoint.pt if it exists.
+        beside: Further text files for `out`, by name, written at the start of a training.
+        fabric: The processes and devices; default: those of `torchrun`, or this process, on CUDA if
+            available, with `training.precision`.
+        console: For the progress bar; default standard output. If that is not a terminal, a line
             per epoch.
 
     Returns:
@@ -99,14 +99,14 @@ def fit(
     Raises:
         BlockingIOError: Another run is writing into `out`.
         FileExistsError: `out` holds a training, and `resume` is False.
-        NonFiniteLossError: The loss was NaN or infinite, or a weight where the weights would be
-            kept. The batch is in out/nonfinite_RANK.pt.
-        TypeError, ValueError: An argument has another type or value than said here; labels do not
-            fit the logits; the checkpoint is truncated, of another model or of other settings.
+        NonFiniteLossError: The loss was NaN or infinite, or a weight when weights were to be saved.
+            The batch is in out/nonfinite_RANK.pt.
+        TypeError, ValueError: An argument has a wrong type or value; labels do not fit the logits;
+            the checkpoint is truncated, of another model or of other settings.
 
-    Cost: per step that of the objective, per epoch that of `validation_score` and, where it looks,
-        of `validation_attack` on the validation images; the loss is looked at after every step on a
-        CPU, and after every 50th on a GPU, so that the device does not wait.
+    Cost: per step that of the objective, per epoch that of `validation_score` and, in its epochs,
+    of `validation_attack` on the validation images. The loss is checked after every step on a CPU,
+    and after every 50th on a GPU, so that the host rarely waits.
 
     Example:
         >>> from rrfast.data import digits
@@ -152,7 +152,7 @@ def _threads(threads: int | None) -> Iterator[None]:
 
 
 class _Run:
-    """One training: what stays the same, and how far it is."""
+    """One training: its fixed parts, and its progress."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class _Run:
         if self.validator is not None and validation is not None:
             first_logits("validation", self.model, self.validator.loader)
             check_labels("validation.y", validation.y, classes)
-        #: The model as it is used: without what the objective alone needs.
+        #: The model for use, without the extra logits of the objective.
         self.classifier: nn.Module = self.model
         if objective.extra_classes:
             self.classifier = FirstClasses(self.model, classes)
@@ -206,7 +206,7 @@ class _Run:
 
     @contextlib.contextmanager
     def alone(self, resume: bool) -> Iterator[None]:
-        """Make the folder, and keep other runs from writing there meanwhile."""
+        """Make the folder, and lock it against other runs."""
         if self.out is None:
             if resume:
                 raise ValueError("resume needs out, the folder with the checkpoint")
@@ -214,7 +214,7 @@ class _Run:
             return
         check_folder("out", self.out)
         if self.training.tensorboard:
-            summary_writer()  # not after an epoch of hours
+            summary_writer()  # fail now, not after an epoch of hours
         with contextlib.ExitStack() as held:
             refused: OSError | None = None
             if self.fabric.is_global_zero:
@@ -223,14 +223,15 @@ class _Run:
                     held.enter_context(alone(self.out / "train.lock", self.out))
                 except OSError as error:
                     refused = error
-            # The first process holds it for all, which would wait for one that has failed.
+            # The first process holds the lock for all; the others would wait for one that has
+            # failed.
             refused = self.fabric.broadcast(refused)
             if refused is not None:
                 raise refused
             yield
 
     def begin(self, resume: bool, beside: Mapping[str, str]) -> None:
-        """Write what is known before the first step, or take up where the checkpoint is."""
+        """Write the first files, or restore the checkpoint."""
         if self.out is None:
             return
         path = self.out / "checkpoint.pt"
@@ -238,7 +239,7 @@ class _Run:
             raise FileExistsError(
                 f"{self.out} holds a training already: resume it, or give another folder"
             )
-        # Of the first process alone: the sizes of a million files are asked for once.
+        # Only in the first process, so that the sizes of a million files are read once.
         told = identity(*self._given) if self.fabric.is_global_zero else None
         self.checkpoint = Checkpoint(
             path,
@@ -261,14 +262,14 @@ class _Run:
         _files.remove_partial(out)
         if begun:
             return
-        # Of a training whose checkpoint somebody deleted.
+        # From a training whose checkpoint was deleted.
         for weights in ("best.pt", "last.pt"):
             (out / weights).unlink(missing_ok=True)
         for name, text in beside.items():
             _files.write_text(out / name, text)
 
     def go(self) -> Fitted:
-        """From where it is to the end."""
+        """Run to the end."""
         with self.bar:
             while self.progress.epoch < self.training.epochs:
                 self._epoch()
@@ -317,8 +318,8 @@ class _Run:
         self.progress.step += 1
         self.progress.loss += self.losses.add(torch.stack(losses).mean(), share)
         if self.training.clip_norm is not None:
-            # What is not finite is left to the loss, or to the scaler of 16-bit training: to find
-            # it here is to wait for the device in every step.
+            # Non-finite norms are found by the loss, or by the scaler of 16-bit training: checking
+            # here would wait for the device in every step.
             self.fabric.clip_gradients(
                 self.model,
                 self.optimizer,
@@ -329,22 +330,22 @@ class _Run:
         self.schedule.step()
 
     def _look(self, last: Share) -> None:
-        """Before anything is kept of the steps up to `last`."""
+        """Check the losses before anything of the steps up to `last` is saved."""
         self.progress.loss += self.losses.looked_at(last)
         self.losses.check_weights(last)
 
     def _backward(self, loss: Tensor) -> None:
-        # Of `AutocastPrecision`, which has the scaler of 16 bits.
+        # `AutocastPrecision` has the gradient scaler of 16-bit training.
         scaled = getattr(self.fabric.strategy.precision, "scaled", None)
         if scaled is not None:
             loss = scaled(loss)
         self.fabric.backward(loss)
 
     def _seed(self, share: Share) -> None:
-        """What is drawn in a step is drawn from its number alone: nothing has to be saved.
+        """Seed a step by its number only, so that no random state has to be saved.
 
-        The same on the CPU of all processes, for what they draw together; another on each GPU, for
-        dropout.
+        The seed is the same on the CPU of all processes, for their joint draws, and different on
+        each GPU, for dropout.
         """
         seed = stream(self.training.seed, Stream.STEP, share.epoch, share.step)
         torch.default_generator.manual_seed(seed)
@@ -371,17 +372,18 @@ class _Run:
             if attack is not None:
                 row["validation_attacked"] = found.attacked
             least = found.aurc if attack is None else 1 - found.attacked
-            best = least < progress.least  # never of NaN
+            best = least < progress.least  # False for NaN
             if best:
                 progress.least, progress.best_epoch = least, progress.epoch
         progress.history.append(row)
         progress.epoch += 1
         progress.step, progress.loss, progress.seconds = 0, 0.0, 0.0
         if best:
-            # Before the checkpoint: were it the other way round and the process killed between the
-            # two, the resumed training would not know that these weights are missing.
+            # Before the checkpoint: otherwise, if the process were killed in between, the resumed
+            # training would not know that these weights are missing.
             self._save_weights("best.pt")
-        # Likewise the log: a training that was saved in its last epoch is over, and writes no more.
+        # Likewise the log: a training whose last epoch is saved is finished, and writes nothing
+        # more.
         self._log()
         self._save()
         self.bar.end_of_epoch(row)

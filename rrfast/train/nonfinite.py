@@ -1,4 +1,4 @@
-"""The losses of a training: looked at seldom on a GPU, and none that is NaN or infinite passes."""
+"""Checks the losses of a training for NaN and infinity, only rarely on a GPU."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from rrfast.train.batches import Loader, Plan, Share
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-#: Steps between two looks at the loss where a look waits for the device.
+#: Steps between two checks of the loss if a check waits for the device.
 LOOK = 50
 
 
 class NonFiniteLossError(ArithmeticError):
-    """Loss or weights were NaN or infinite; the message says where, and where the batch is."""
+    """Loss or weights were NaN or infinite; the message has the step and the file of its batch."""
 
 
 class Losses:
-    """Those of the steps just before, on the device, that have not been looked at."""
+    """The losses of the last steps, on the device, that are not checked yet."""
 
     def __init__(
         self, model: nn.Module, plan: Plan, loader: Loader, fabric: Fabric, out: Path | None
@@ -32,19 +32,19 @@ class Losses:
         self._model, self._plan, self._loader = model, plan, loader
         self._fabric, self._out = fabric, out
         self._waiting: list[Tensor] = []
-        #: Steps from one look to the next.
+        #: Steps from one check to the next.
         self.look = LOOK if fabric.device.type == "cuda" else 1
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, loss: Tensor, share: Share) -> float:
-        """After a step; the sum of what `looked_at` has seen, if it is time for a look."""
+        """Call after a step; checks if it is time to, and returns the sum of the checked losses."""
         self._waiting.append(loss)
         return self.looked_at(share) if len(self) == self.look else 0.0
 
     def looked_at(self, last: Share) -> float:
-        """The sum of the losses up to that of `last`; the one place that waits for the device.
+        """Check the losses up to that of `last`, and return their sum; waits for the device.
 
         Raises:
             NonFiniteLossError: One of them is not finite.
@@ -52,7 +52,7 @@ class Losses:
         if not self._waiting:
             return 0.0
         losses = torch.stack(self._waiting).float()
-        # The same on all processes. It reduces in place, and `losses` are this process's own.
+        # The same on all processes. It reduces in place, but `losses` must stay this process's own.
         mean = torch.as_tensor(self._fabric.all_reduce(losses.clone())).tolist()
         self._waiting.clear()
         bad = next((i for i, loss in enumerate(mean) if not math.isfinite(loss)), None)
@@ -62,7 +62,7 @@ class Losses:
         return float(sum(mean))
 
     def check_weights(self, last: Share) -> None:
-        """Before they are kept: no loss has seen what the step of `last` made of them.
+        """Check the weights before they are saved: no loss was computed from them yet.
 
         Raises:
             NonFiniteLossError: One of them is not finite.
@@ -78,7 +78,7 @@ class Losses:
         if self._out is not None:
             path = self._out / f"nonfinite_{self._fabric.global_rank}.pt"
             if not own.isfinite():
-                # Made again from its number, as it was.
+                # The batch is made again from its number.
                 batches = next(self._loader([share]))
                 _torch_file.save(
                     path,
@@ -92,7 +92,7 @@ class Losses:
                     },
                 )
             where = f"in {self._out / 'nonfinite_*.pt'}, a file per process that saw it"
-        # The first process to fail ends the others, which may still be writing theirs.
+        # The first process that fails ends the others, which may still be writing their files.
         self._fabric.barrier()
         raise NonFiniteLossError(
             f"{said} in epoch {epoch}, step {step} (from 0); its batch is {where}. "

@@ -1,4 +1,4 @@
-"""Mixed precision that leaves the images in float32."""
+"""Mixed precision that keeps the images in float32."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 
 class AutocastPrecision(MixedPrecision):
-    """`torch.autocast`, and a gradient scaler for 16 bits, without two habits of Fabric's.
+    """`torch.autocast`, and a gradient scaler for 16 bits; it differs from Fabric's in two points.
 
-    Fabric's own rounds the images before the model sees them. Between 1/2 and 1 neighbours of
-    bfloat16 are 2^-8 apart: RAT's step of 1e-3 would be lost there. Here images stay float32 up to
-    the first layer that autocast runs in fewer bits, behind the normalisation.
+    Fabric's class rounds the images before the model. Between 1/2 and 1 neighbours in bfloat16 are
+    2^-8 apart, so that RAT's step of 1e-3 would be lost. Here images stay float32 up to the first
+    layer that autocast runs with fewer bits, after the normalisation.
 
-    Fabric's own forbids every backward that is not `fabric.backward`, and with it gradients with
-    respect to the input alone, of which PGD and some scores are made. So losses are scaled with
-    `scaled` before `fabric.backward`, which scales nothing itself.
+    Fabric's class forbids every backward other than `fabric.backward`, and so gradients with
+    respect to the input only, which PGD and some scores need. So losses are scaled by `scaled`
+    before `fabric.backward`, which does not scale.
 
     Args:
         precision: "bf16-mixed" or "16-mixed".
@@ -31,11 +31,11 @@ class AutocastPrecision(MixedPrecision):
     backward = Precision.backward
 
     def convert_input(self, data: Any) -> Any:
-        """As it is."""
+        """Return the data unchanged."""
         return data
 
     def scaled(self, loss: Tensor) -> Tensor:
-        """What to call backward with."""
+        """The scaled loss, to call backward with."""
         if self.scaler is None:
             return loss
         scaled: Tensor = self.scaler.scale(loss)

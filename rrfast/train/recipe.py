@@ -31,14 +31,14 @@ T = TypeVar("T")
 _TRUST = "If you know it, or the training is your own, say so with --trust (in Python trust=True)"
 #: Options of the cross-entropy, for every objective with a `criterion`, and their defaults.
 CRITERION: Options = {"label_smoothing": 0.0, "class_weights": None}
-#: In the folder of a training: its recipe, with every default.
+#: The file in the folder of a training with its recipe, with every default.
 RECIPE = "recipe.yaml"
 
 
 class Trained(NamedTuple):
     """A model from the folder of a training."""
 
-    model: nn.Module  #: in eval mode, on the CPU, as it is used: K logits
+    model: nn.Module  #: in eval mode, on the CPU, with K logits
     recipe: Recipe
 
 
@@ -46,15 +46,15 @@ class Trained(NamedTuple):
 
 
 def make_task(recipe: Recipe) -> Task:
-    """The data. Its seed is that of the training, unless the recipe gives it one."""
+    """The data. Their seed is that of the training, unless the recipe gives one."""
     return named_task(recipe.data, recipe.training.seed)
 
 
 def named_task(data: Options, seed: int) -> Task:
-    """The data that `name` and options in `data` say; the seed where they give none.
+    """The data by `name` and options in `data`; `seed` is used unless they give one.
 
-    A function of yours draws from torch's, NumPy's and Python's global generators what the seed
-    decides, and leaves them as they were.
+    The seed decides what a user's function draws from torch's, NumPy's and Python's global
+    generators, whose state is restored.
     """
     name = data.get("name")
     if not runs_foreign_data(name):
@@ -65,7 +65,7 @@ def named_task(data: Options, seed: int) -> Task:
 
 
 def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
-    """The objective, told how many epochs there are, and its noise the images to train on."""
+    """The objective; it gets the number of epochs, and its noise the training images."""
     options = dict(recipe.objective)
     if isinstance(options.get("outliers"), Mapping):
         options["outliers"] = _by_name(
@@ -86,10 +86,10 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
 
 
 def _criterion(given: Options) -> nn.CrossEntropyLoss:
-    """The cross-entropy by its options.
+    """The cross-entropy with these options.
 
     Raises:
-        ValueError: torch would smooth nothing without a word, or weigh a class below 0.
+        ValueError: torch would silently ignore the label smoothing, or a class weight is below 0.
     """
     smoothing, weights = (given.get(name, plain) for name, plain in CRITERION.items())
     if not (is_number(smoothing) and 0 <= smoothing <= 1):
@@ -110,7 +110,7 @@ def _criterion(given: Options) -> nn.CrossEntropyLoss:
 
 
 def make_model(recipe: Recipe) -> nn.Module:
-    """The model with its normalisation in front, and a logit for each class of the objective."""
+    """The model with its normalisation in front, and the logits that the objective needs."""
     classes = recipe.model.classes
     model = load_model(
         recipe.model.name,
@@ -132,7 +132,7 @@ def _extra_classes(recipe: Recipe) -> int:
 
 
 def check_name(what: str, functions: Mapping[str, object], name: object) -> None:
-    """Raise a ValueError unless it names one of them."""
+    """Raise a ValueError unless `name` is among the functions."""
     if not isinstance(name, str) or name not in functions:
         own = f", {FORMS}" if functions is TASKS else ""
         raise ValueError(
@@ -142,15 +142,15 @@ def check_name(what: str, functions: Mapping[str, object], name: object) -> None
 
 
 def options_of(function: Callable[..., object]) -> dict[str, object]:
-    """The options a recipe can give a function that it names, and their defaults.
+    """The options that a recipe can give to a named function, and their defaults.
 
-    The `criterion` of an objective is given by those of `CRITERION`. What a function takes as
-    `**options` is not here.
+    The options of `CRITERION` replace an objective's `criterion`. Arguments that a function takes
+    as `**options` are not included.
 
     Returns:
-        By name; `inspect.Parameter.empty` of one without a default.
+        The defaults by name; `inspect.Parameter.empty` for an option without a default.
     """
-    # What the name says already is none: at is a RAT of mode "at".
+    # Options that the name implies are left out: at is a RAT with mode "at".
     said = getattr(function, "keywords", {})
     found: dict[str, object] = {}
     for name, parameter in parameters_of(function).items():
@@ -172,7 +172,7 @@ def _by_name(
     options: Options,
     **plain: object,
 ) -> T:
-    """Call the function that `options` name with the rest of them; `plain` where it takes that."""
+    """Call the function named in `options` with the other options, and `plain` if it takes it."""
     options = dict(options)
     name = options.pop("name", None)
     check_name(what, functions, name)
@@ -208,13 +208,13 @@ def train(
     resume: bool = False,
     console: Console | None = None,
 ) -> Fitted:
-    """Train as a recipe says.
+    """Train by a recipe.
 
     Args:
         recipe: From `load_recipe`.
-        out: Folder for the results, see `fit`; recipe.yaml is there too, with every default.
-        resume: Continue what is there.
-        console: For the progress bar; default standard output. Where that is no terminal, a line
+        out: Folder for the results, see `fit`; it also gets recipe.yaml, with every default.
+        resume: Continue the training in `out`.
+        console: For the progress bar; default standard output. If that is not a terminal, a line
             per epoch.
 
     Returns:
@@ -222,7 +222,7 @@ def train(
 
     Raises:
         FileExistsError, NonFiniteLossError, OSError, ValueError: As `fit`, and as the parts of the
-            recipe raise them.
+        recipe.
 
     Example:
         >>> import tempfile
@@ -251,19 +251,19 @@ def train(
 def prepare(
     recipe: Recipe, task: Task, resumed: Path | str | None = None
 ) -> tuple[Recipe, nn.Module, Objective]:
-    """What a training of the recipe begins with, all of it checked.
+    """Make and check everything that a training of the recipe starts with.
 
     Args:
         recipe: From `load_recipe`.
         task: Its data.
-        resumed: A folder whose training, where there is one, must be of this recipe.
+        resumed: A folder; if it has a training, that must be of this recipe.
 
     Returns:
         The recipe with its numbers of classes and of outliers, the model, the objective.
 
     Raises:
-        OSError, TypeError, ValueError: As the parts of the recipe raise them; `resumed` holds a
-            training of another recipe.
+        OSError, TypeError, ValueError: As the parts of the recipe; or `resumed` holds a training of
+            another recipe.
     """
     objective = make_objective(recipe, task.train)
     classes = task.classes if recipe.model.classes is None else recipe.model.classes
@@ -279,7 +279,7 @@ def prepare(
 
 
 def _counted(options: Options, objective: Any) -> Options:
-    """An objective's options, with the number of outliers where they are as many as there are."""
+    """An objective's options, with the number of outliers if the recipe leaves it open."""
     outliers = options.get("outliers")
     if not isinstance(outliers, Mapping):
         return options
@@ -289,7 +289,7 @@ def _counted(options: Options, objective: Any) -> Options:
 
 
 def _check_same(here: Recipe, there: Recipe, path: Path) -> None:
-    """Of the settings, `fit` says which differ."""
+    """Raise if another part than the settings differs; `fit` compares the settings."""
     for part in ("model", "data", "objective"):
         if getattr(here, part) != getattr(there, part):
             raise ValueError(
@@ -299,7 +299,7 @@ def _check_same(here: Recipe, there: Recipe, path: Path) -> None:
 
 
 def check_own_model(recipe: Recipe, path: Path) -> None:
-    """Raise a ValueError if to build the model that the file names is to run somebody's code."""
+    """Raise a ValueError if building the model that the file names would run foreign code."""
     if runs_foreign_code(recipe.model.name):
         raise ValueError(
             f"{path} names the model {recipe.model.name!r}, which is neither of rrfast nor of "
@@ -308,7 +308,7 @@ def check_own_model(recipe: Recipe, path: Path) -> None:
 
 
 def check_own_data(recipe: Recipe, path: Path) -> None:
-    """Raise a ValueError if to make the data that the file names is to run somebody's code."""
+    """Raise a ValueError if making the data that the file names would run foreign code."""
     name = recipe.data.get("name")
     if runs_foreign_data(name):
         raise ValueError(
@@ -318,23 +318,24 @@ def check_own_data(recipe: Recipe, path: Path) -> None:
 
 
 def load_trained(folder: Path | str, weights: str = "last", *, trust: bool = False) -> Trained:
-    """The model of a training, as it is used.
+    """The model of a training, ready for use.
 
-    A recipe may name a model in a file or a module, and to build it is to run what is there. In a
-    folder that somebody else made it is theirs to say which. So only models of rrfast, pytorchcv,
-    torchvision and timm are built unasked. Nothing else in the folder runs: the rest of a recipe
-    are names that rrfast knows and plain values, and weights are read without pickled code.
+    A recipe may name a model in a file or a module, and building it runs that code. In a folder
+    from somebody else, that person chose the code. So by default only models of rrfast, pytorchcv,
+    torchvision and timm are built. Nothing else in the folder runs: the rest of a recipe consists
+    of names that rrfast knows and plain values, and weights are read without pickled code.
 
     Args:
-        folder: Where `train` left it.
-        weights: "last", or "best": those with the lowest AURC on the validation split, or what its
-            `training.validation_attack` makes the best.
-        trust: Whatever model the recipe names may be built.
+        folder: The folder of the training.
+        weights: "last", or "best": those with the lowest AURC on the validation split, or the best
+            by `training.validation_attack`.
+        trust: Allow any model that the recipe names.
 
     Raises:
-        FileNotFoundError: It has no recipe.yaml, or not these weights: the training is not over.
-        ValueError: `weights` is neither, or the file is truncated or of another model; or the model
-            is neither rrfast's nor a zoo's, and `trust` is False.
+        FileNotFoundError: It has no recipe.yaml, or not these weights: the training is not
+            finished.
+        ValueError: `weights` is something else, or the file is truncated or of another model; or
+            the model is neither rrfast's nor of one of these packages, and `trust` is False.
     """
     folder = Path(folder)
     if weights not in ("last", "best"):
@@ -349,13 +350,13 @@ def load_trained(folder: Path | str, weights: str = "last", *, trust: bool = Fal
     if not trust:
         check_own_model(recipe, folder / RECIPE)
     state = _torch_file.load(path)
-    # All weights are in the file: those it began with may be elsewhere by now.
+    # The file has all weights: those that it started from may have moved.
     model = make_model(
         msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, weights=None))
     )
     try:
         model.load_state_dict(state)
-    except Exception as error:  # of entries that are no weights it can be anything
+    except Exception as error:  # other entries can raise anything
         first = first_line(error)
         raise ValueError(f"{path} is not of the model in {folder / RECIPE}: {first}") from error
     if _extra_classes(recipe) and recipe.model.classes:

@@ -1,4 +1,4 @@
-"""The file format of recipes, and the errors of one that does not keep to it."""
+"""The file format of recipes, and its error messages."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from rrfast.train.settings import Training
 
 T = typing.TypeVar("T")
 Options = dict[str, Any]
-#: Lists and mappings within each other, and entries at one depth: no recipe comes near.
+#: Largest nesting depth, and number of entries at one depth; far more than a recipe needs.
 DEPTH, WIDTH = 50, 100_000
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which model; the part `model:` of a recipe.
+    """The part `model:` of a recipe.
 
     Attributes:
-        name: As `rrfast.models.load_model` takes it.
-        weights: A state_dict to begin with; None: random weights, by the seed of the training.
-        normalize: What comes in front, so that inputs stay in [0, 1]: a name that
-            `rrfast.models.Normalize.of` knows; None for nothing.
-        classes: Of the data; None: as many as it has, which `train` writes down.
+        name: As for `rrfast.models.load_model`.
+        weights: A state_dict to start from; None: random weights, by the seed of the training.
+        normalize: Normalisation in front of the model, so that its inputs stay in [0, 1]: a name
+            for `rrfast.models.Normalize.of`; None for none.
+        classes: Number of classes; None: that of the data, which `train` records.
         options: Further arguments of the model's function, by name.
     """
 
@@ -45,18 +45,18 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole training: what a recipe's file holds.
+    """A whole training: the content of a recipe's file.
 
     Attributes:
-        model: Which model.
-        data: `name` of `TASKS`, and the arguments of its function.
-        objective: `name` of `rrfast.objectives.OBJECTIVES`, and its arguments; further
-            `label_smoothing` and `class_weights` of the cross-entropy where it has a `criterion`,
-            for openmix `outliers`: a `name` of `OUTLIERS` and the arguments of its function, and
-            for ceda and acet `noise`: a `name` of `NOISE`.
-        training: All the rest.
-        variants: What a variant of `rrfast.train.train_variants` has of its own: options of its
-            objective, and under `training` settings. A training that is alone uses none of it.
+        model: The model.
+        data: `name`, in `TASKS`, and the arguments of its function.
+        objective: `name`, in `rrfast.objectives.OBJECTIVES`, and its arguments; also
+            `label_smoothing` and `class_weights` of the cross-entropy if it has a `criterion`; for
+            openmix `outliers`: a `name` in `OUTLIERS` and the arguments of its function; for ceda
+            and acet `noise`: a `name` in `NOISE`.
+        training: All other settings.
+        variants: Special entries of each variant for `rrfast.train.train_variants`: options of its
+            objective, and under `training` its settings. A single training ignores this part.
     """
 
     model: Model
@@ -71,7 +71,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def recipes() -> list[str]:
-    """Names of the recipes that come with rrfast."""
+    """The names of rrfast's own recipes."""
     return sorted(
         path.name.removesuffix(".yaml")
         for path in files("rrfast.train").joinpath("recipes").iterdir()
@@ -83,15 +83,15 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """A recipe from a file.
 
     Args:
-        source: Path of a YAML file, or the name of a recipe that comes with rrfast, see `recipes`.
-        changes: As "training.epochs=3", "objective.eps=1e-2" or, of a variant alone,
-            "regmixup.alpha=10"; the value is YAML. One in which YAML would find a comment, such as
-            "runs/net #7.pt", is text as it stands.
+        source: Path of a YAML file, or the name of one of rrfast's recipes, see `recipes`.
+        changes: Such as "training.epochs=3", "objective.eps=1e-2" or, for one variant only,
+            "regmixup.alpha=10". The value is YAML, but a value in which YAML would find a comment,
+            such as "runs/net #7.pt", is text.
 
     Raises:
         FileNotFoundError: There is no such file, and no such recipe.
-        ValueError: It is not YAML, or holds an entry that no recipe has, or a value of another
-            type; the sentence says where, and what can stand there. Or a change has no value.
+        ValueError: It is not YAML, or has an unknown entry, or a value of a wrong type; the message
+            says where, and what is allowed. Or a change has no value.
 
     Example:
         >>> load_recipe("digits_rat", ["training.epochs=3"]).training.epochs
@@ -113,7 +113,7 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
 
 
 def changed_training(training: Training, changes: Options, what: str) -> Training:
-    """The settings with some of them others; `what` names these in the ValueError of wrong ones."""
+    """The settings with some changes; `what` names these in error messages."""
     tree = msgspec.to_builtins(training)
     if not isinstance(changes, dict):
         raise ValueError(f"{what} must be a mapping, got {changes!r}")
@@ -129,18 +129,18 @@ def _converted(tree: Any, kind: type[T], what: str) -> T:
 
 def _yaml(text: str, what: str) -> Any:
     try:
-        # Version 1.2, in which 1e-3 is a number and `no` a word.
+        # Version 1.2, in which 1e-3 is a number and `no` a string.
         tree = YAML(typ="safe", pure=True).load(text)
     except RecursionError as error:
         raise ValueError(f"{what} must not be nested deeper than {DEPTH}") from error
-    except Exception as error:  # a YAMLError, or whatever a date or a tag that is none raises
+    except Exception as error:  # a YAMLError, or any error of a malformed date or tag
         raise ValueError(f"{what} is no YAML: {' '.join(str(error).split())}") from error
     _check_nesting(tree, what)
     return tree
 
 
 def _check_nesting(tree: Any, what: str) -> None:
-    """Raise where going through the tree would end in no time: with aliases it can be endless."""
+    """Raise for a tree that is too deep or too large: with aliases it can be infinite."""
     level = [tree]
     for _ in range(DEPTH):
         level = [
@@ -165,7 +165,7 @@ def _change(tree: Any, change: str) -> None:
         path = ["variants", *path]
     for key in path:
         if isinstance(tree, dict) and tree.get(key) is None:
-            tree[key] = {}  # what is not there, or null: `augment` of a recipe that was written
+            tree[key] = {}  # missing or null, such as `augment` in a written recipe
         tree = tree[key] if isinstance(tree, dict) else None
     if not equals or not isinstance(tree, dict):
         raise ValueError(f"a change must be like training.epochs=3, got {change!r}")
@@ -175,13 +175,13 @@ def _change(tree: Any, change: str) -> None:
 
 
 def _has_comment(value: str) -> bool:
-    """Whether YAML would leave out a part of it: what follows a # that stands in no quotes."""
+    """Whether YAML would drop a part of it as a comment: the part after a # outside quotes."""
     if "#" not in value:
         return False
     try:
         tokens = list(YAML(typ="safe", pure=True).scan(value))
     except YAMLError:
-        return False  # which the parser says
+        return False  # the parser reports it
     places = [range(token.start_mark.index, token.end_mark.index) for token in tokens]
     return any(
         mark == "#" and not any(place in taken for taken in places)
@@ -191,7 +191,7 @@ def _has_comment(value: str) -> bool:
 
 # ----------------------------------------------------------------------------- what is said of it
 
-#: As msgspec says it, and as a person does.
+#: msgspec's words, and plain words for them.
 _KINDS = {
     "int": "an integer",
     "float": "a number",
@@ -203,11 +203,11 @@ _KINDS = {
 
 
 def _explained(said: str, tree: Any, whole: Any) -> str:
-    """The error of msgspec as a sentence: which entry, what it can be, what came."""
+    """Translate msgspec's error: the entry, the allowed values, the value given."""
     if found := re.fullmatch(r"Expected `str`.* - at `key` in `\$\.?(.*)`", said):
         return f"the entries of {found[1] or 'it'} must have names that are text"
     problem, _, where = said.partition(" - at `$")
-    # Of a value in a mapping of free names it says that alone, and not which.
+    # For a value in a mapping with free names msgspec does not say which name.
     where, free, _ = where.strip("`").partition("[...]")
     keys = [key for key in where.split(".") if key]
     kind, value = whole, tree
@@ -228,12 +228,12 @@ def _explained(said: str, tree: Any, whole: Any) -> str:
         if known:
             wanted = wanted.replace("a mapping", f"a mapping with {', '.join(known)}")
         return f"{at or 'it'} must be {wanted}, got {textwrap.shorten(repr(value), 80)}"
-    # Of a `__post_init__`, whose sentences begin with the entry.
+    # From a `__post_init__`, whose messages begin with the entry.
     return f"{at}.{problem}" if at else problem
 
 
 def _entries(kind: Any) -> dict[str, Any]:
-    """Of a struct, or of one that may be null: what its entries are."""
+    """The entries of a struct, or of an optional struct."""
     for one in (kind, *typing.get_args(kind)):
         if isinstance(one, type) and issubclass(one, msgspec.Struct):
             return {field.name: field.type for field in msgspec.structs.fields(one)}
@@ -244,13 +244,13 @@ def _entries(kind: Any) -> dict[str, Any]:
 
 
 def parse_options(words: Sequence[str]) -> Options:
-    """A name and options, as the command line gives data.
+    """Parse a name and options from the command line.
 
     Args:
         words: The name, then "key=value"; the value is YAML.
 
     Raises:
-        ValueError: One of them is no "key=value".
+        ValueError: One of them is not "key=value".
 
     Example:
         >>> parse_options(["digits", "noise=0.2"])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def make_optimizer(model: nn.Module, training: Training) -> Optimizer:
-    """Over every parameter of the model that requires a gradient."""
+    """The optimizer of all parameters that require a gradient."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("model must have parameters that require a gradient, got none")
@@ -34,7 +34,7 @@ def make_optimizer(model: nn.Module, training: Training) -> Optimizer:
 
 
 def _by_decay(parameters: list[nn.Parameter], training: Training) -> list[dict[str, Any]]:
-    """The parameters with their weight decay, those that have none in a group of their own."""
+    """Parameter groups: with weight decay, and without."""
     spared = [p for p in parameters if training.weight_decay_on == "weights" and p.ndim < 2]
     decayed = [p for p in parameters if training.weight_decay_on == "all" or p.ndim >= 2]
     groups = [(decayed, training.weight_decay), (spared, 0.0)]
@@ -42,7 +42,7 @@ def _by_decay(parameters: list[nn.Parameter], training: Training) -> list[dict[s
 
 
 def make_schedule(optimizer: Optimizer, training: Training, steps_per_epoch: int) -> LRScheduler:
-    """To be stepped after every step of the optimizer."""
+    """The schedule, to be stepped after every step of the optimizer."""
     steps = training.epochs * steps_per_epoch
     epochs = training.warmup_epochs
     if epochs is None:
@@ -51,7 +51,7 @@ def make_schedule(optimizer: Optimizer, training: Training, steps_per_epoch: int
     after = _after_warmup(optimizer, training, steps_per_epoch, warmup)
     if warmup < 1:
         return after
-    # The first step is one of warmup equal rises above 0.
+    # The first step is already one of `warmup` equal increments above 0.
     rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
     return SequentialLR(optimizer, [rise, after], milestones=[warmup])
 

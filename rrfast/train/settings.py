@@ -21,7 +21,7 @@ from rrfast._checks import (
 
 
 def _make_plain(settings: msgspec.Struct) -> None:
-    """NumPy's scalars, as a sweep has them, made Python's own: a checkpoint can hold no others."""
+    """Convert NumPy's scalars, as from a sweep, to Python's: a checkpoint cannot hold others."""
     for name in settings.__struct_fields__:
         msgspec.structs.force_setattr(settings, name, plain(getattr(settings, name)))
 
@@ -32,10 +32,10 @@ def _check_bool(name: str, value: object) -> None:
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `rrfast.data.augment` does to every batch.
+    """The options of `rrfast.data.augment` for every batch.
 
     Attributes:
-        padding: Pixels an image is moved by at most, along both axes.
+        padding: Largest shift of an image in pixels, along both axes.
         flip: Whether half of the images are mirrored.
     """
 
@@ -51,20 +51,20 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ValidationAttack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """PGD on the validation images: those weights are best that are most accurate after it.
+    """PGD on the validation images: the best weights are the most accurate ones under it.
 
-    It climbs the cross-entropy from the image itself, within [0, 1], and an image stands it that no
-    iterate makes wrong: `pgd` of `rrfast evaluate --protocol robust`, with other steps.
+    It maximises the cross-entropy from the image itself, within [0, 1]; an image is robust if no
+    iterate is wrong. It is `pgd` of `rrfast evaluate --protocol robust` with other steps.
 
-    Cost: at every look, `steps` + 1 forwards and `steps` backwards for each image that is right.
+    Cost: in every run `steps` + 1 forwards and `steps` backwards for each image that is right.
 
     Attributes:
         eps: Radius of the ball, in units of the inputs.
-        steps: IRAT's are 20.
-        step_size: Of a step, in units of `eps`.
-        every: Epochs from one look to the next; there is one after the last epoch in any case.
-        first: The epoch of the first look, counted from 0: as many are over before it begins.
-            With the number of an objective's warm-up, no weights of the warm-up are best.
+        steps: Number of steps; IRAT has 20.
+        step_size: Length of a step, in units of `eps`.
+        every: Epochs from one run to the next; it also runs after the last epoch.
+        first: The epoch of the first run, counted from 0. Give the objective's warm-up, so that no
+            weights of the warm-up become the best.
     """
 
     eps: float = 8 / 255
@@ -82,54 +82,55 @@ class ValidationAttack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         check_count("first", self.first, least=0)
 
     def looks(self, epoch: int, epochs: int) -> bool:
-        """Whether it is run after an epoch, counted from 0, of so many."""
+        """Whether it runs after an epoch, counted from 0, of `epochs`."""
         return epoch == epochs - 1 or (
             epoch >= self.first and (epoch - self.first) % self.every == 0
         )
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a training goes; the part `training:` of a recipe.
+    """The settings of a training; the part `training:` of a recipe.
 
     Attributes:
         epochs: Passes over the training images.
         batch_size: Images per step, over all processes and accumulated batches together.
         optimizer: "sgd", "adam" (its weight decay is an L2 term of the loss) or "adamw".
-        learning_rate: At the end of the warm-up, from where `schedule` lowers it.
-        momentum: Of SGD.
-        nesterov: Of SGD.
-        weight_decay: Of the optimizer.
-        weight_decay_on: "all" parameters, or "weights": not biases, nor what BatchNorm learns (no
-            parameter with fewer than two dimensions).
+        learning_rate: The rate at the end of the warm-up, from where `schedule` lowers it.
+        momentum: Momentum of SGD.
+        nesterov: Whether SGD uses Nesterov momentum.
+        weight_decay: Weight decay of the optimizer.
+        weight_decay_on: "all" parameters, or "weights": all but biases and BatchNorm's parameters
+            (those with fewer than two dimensions).
         warmup_epochs: Epochs over which the learning rate rises linearly from (almost) 0, step by
-            step; a fraction of one will do. None: a tenth of them, at most 5.
+            step; it may be a fraction. None: a tenth of the epochs, at most 5.
         schedule: "cosine": the learning rate falls to 0 along a cosine, step by step; "steps": it
             is multiplied by `milestone_factor` at each of the `milestones`.
-        milestones: Of "steps": numbers of epochs, counted from the start of the training, that are
-            over when the rate is lowered; None: after every epoch.
-        milestone_factor: Of "steps": at most 1.
-        accumulate: Batches that a process divides its share of a step into, one after the other,
-            where the whole does not fit into memory. What an objective draws for a batch (the share
-            of Mixup), it draws for each of them.
+        milestones: For "steps": the rate is lowered after these numbers of epochs; None: after
+            every epoch.
+        milestone_factor: For "steps": the factor, at most 1.
+        accumulate: Number of batches into which a process divides its share of a step, if the whole
+            does not fit into memory. An objective's draws per batch (the share of Mixup) are made
+            for each of them.
         clip_norm: Largest norm of the gradient; None for no limit.
-        precision: Of Lightning Fabric: "32-true", "bf16-mixed", "16-mixed", "64-true", ... The
-            mixed ones leave the images in float32; "bf16-true" and "16-true" round them, and with
-            them a step of RAT that is not much longer than the rounding (2^-9 near 1 in bfloat16).
-        channels_last: Keep weights and images in that layout: faster convolutions on many machines.
-        augment: Crops and flips; None for none.
+        precision: Precision of Lightning Fabric: "32-true", "bf16-mixed", "16-mixed", "64-true",
+            ... The mixed ones keep the images in float32; "bf16-true" and "16-true" round them,
+            which spoils a step of RAT that is not much longer than the rounding (2^-9 near 1 in
+            bfloat16).
+        channels_last: Keep weights and images in channels-last layout: often faster convolutions.
+        augment: Random crops and flips; None for none.
         validation_score: The score in `rrfast.scores.SCORES` whose AURC on the validation split
-            says which weights are best: those with the lowest, unless there is a
+            decides which weights are best: those with the lowest, unless there is a
             `validation_attack`.
-        validation_attack: PGD on the validation split: best are the weights that are most accurate
-            after it, as in IRAT. None: no attack, and the lowest AURC.
-        validation_batch: Images per forward there.
-        checkpoint_steps: Steps after which the state is saved also within an epoch; None: only at
-            the end of every epoch.
-        tensorboard: Write events for TensorBoard beside log.csv.
+        validation_attack: PGD on the validation split: the best weights are the most accurate under
+            it, as in IRAT. None: no attack, and the lowest AURC decides.
+        validation_batch: Images per forward in validation.
+        checkpoint_steps: Also save the state after this many steps; None: only at the end of every
+            epoch.
+        tensorboard: Write events for TensorBoard besides log.csv.
         workers: Processes that read images from files, and threads of each process that read
-            outliers; 0: the training's own.
-        threads: CPU threads of torch; None leaves them. The last bits of a sum depend on it.
-        seed: Decides the order of the images, augmentation and what an objective draws.
+            outliers; 0: no additional ones.
+        threads: CPU threads of torch; None: unchanged. The last bits of a sum depend on it.
+        seed: Decides the order of the images, augmentation and the objective's draws.
     """
 
     epochs: int
@@ -175,13 +176,13 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise TypeError(
                     f"{name} must be {article} {kind.__name__} or None, got {describe(value)}"
                 )
-        # A fitted score would need labelled data of its own at every epoch.
+        # A score that must be fitted would need its own labelled data at every epoch.
         ready = [name for name, score in SCORES.items() if score.fitted]
         check_one_of("validation_score", self.validation_score, ready)
 
     @property
     def best(self) -> str:
-        """What best.pt has on the validation split, in words."""
+        """The criterion of best.pt on the validation split, in words."""
         attack = self.validation_attack
         if attack is None:
             return "the lowest AURC"
@@ -245,12 +246,12 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             value = getattr(self, name)
             if value is None and name in ("checkpoint_steps", "threads"):
                 continue
-            # From a file msgspec sees to the types; nobody does to those of a call.
+            # msgspec checks the types in a file, but not those of a call.
             if not is_integer(value):
                 raise TypeError(f"{name} must be an integer, got {describe(value)}")
             if value < smallest:
                 raise ValueError(f"{name} must be at least {smallest}, got {value}")
-            # As far as torch's generators and counts go; no machine has more threads or processes.
+            # The range of torch's generators and counts; no machine has more threads or processes.
             most = 16 if name in ("threads", "workers") else 63
             if value >= 2**most:
                 raise ValueError(f"{name} must be less than 2**{most}, got {value}")

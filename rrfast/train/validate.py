@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 class Validation(NamedTuple):
-    """On one split, of one state of the weights."""
+    """Results of one state of the weights on one split."""
 
     accuracy: float
-    aurc: float  #: of `Training.validation_score`; NaN where a score is
-    attacked: float  #: accuracy after `Training.validation_attack`; NaN where it was not run
+    aurc: float  #: of `Training.validation_score`; NaN if some score is NaN
+    attacked: float  #: accuracy under `Training.validation_attack`; NaN if it was not run
 
 
 class Validator:
-    """Scores a split in equal parts on all processes; every one gets the whole result."""
+    """Scores a split in equal parts on all processes; each gets the whole result."""
 
     def __init__(self, data: Data, training: Training, fabric: Fabric) -> None:
         self._fabric = fabric
@@ -43,25 +43,25 @@ class Validator:
         if training.validation_attack is not None:
             asked = training.validation_attack
             self._attack = PGD(asked.eps, asked.steps, asked.step_size)
-            if isinstance(data, Split):  # those of a folder lie in the box
+            if isinstance(data, Split):  # images of a folder always lie in the box
                 within(data.x, self._attack.bounds, None, None, name="validation.x")
         self._images = length(data)
         if self._images == 0:
             raise ValueError("validation must hold at least one image, got none")
-        plain = training.__class__(epochs=1, workers=training.workers)  # nothing augmented
+        plain = training.__class__(epochs=1, workers=training.workers)  # no augmentation
         self.loader = Loader(data, plain, fabric.device, fabric.global_rank)
-        # The first images fill up what is missing for equal parts, and are cut off again.
+        # The first images fill the parts up to equal size, and are removed again.
         world = fabric.world_size
         filled = torch.arange(-(-self._images // world) * world) % self._images
         mine = filled[fabric.global_rank :: world]
-        # A share for each batch: what is in one share is in memory at once.
+        # One share per batch, because a whole share is in memory at once.
         self._shares = [
             Share(0, step, (places,))
             for step, places in enumerate(mine.split(training.validation_batch))
         ]
 
     def __call__(self, model: nn.Module, *, attacked: bool = False) -> Validation:
-        """Cost: of the score, and 1 forward per image; of the attack, for each that is right."""
+        """Cost: the score and 1 forward per image; the attack for each image that is right."""
         scores, correct, stood = [], [], []
         for [(x, y)] in self.loader(self._shares):
             scores.append(self._score(model, x).double())
@@ -77,13 +77,13 @@ class Validator:
         )
 
     def _stands(self, model: nn.Module, x: Tensor, y: Tensor, right: Tensor) -> Tensor:
-        """[B] bool: right as it is, and after the attack, which is on those alone."""
+        """[B] bool: right before and after the attack, which only attacks right images."""
         assert self._attack is not None
         left = right.clone()
         left[right] = ~self._attack(model, x[right], y[right]).wrong
         return left
 
     def _all(self, part: Tensor) -> Tensor:
-        """The parts of all processes, in the order of the images, on the CPU."""
+        """Gather the parts of all processes, in the order of the images, on the CPU."""
         parts = torch.as_tensor(self._fabric.all_gather(part)).reshape(self._fabric.world_size, -1)
         return parts.T.flatten()[: self._images].cpu()

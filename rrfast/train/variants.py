@@ -20,13 +20,13 @@ from rrfast.objectives.variant_names import ENDINGS, check_variant
 from rrfast.train.recipe import CRITERION, check_name, make_task, prepare, train
 from rrfast.train.recipe_file import Recipe, changed_training
 
-#: Data on which OpenMix mixes with textures unless it is told otherwise. On CIFAR the papers have
-#: the 300K Random Images, and on ImageNet Places365: there it is told.
+#: Data on which OpenMix uses textures by default. For CIFAR the papers have the 300K Random Images,
+#: and for ImageNet Places365; there the recipe must name them.
 TEXTURED = ("digits", "synthetic", "mnist", "fashion_mnist", "emnist")
 
 
 class Run(NamedTuple):
-    """A training that is over."""
+    """A finished training."""
 
     variant: str  #: in `VARIANTS`
     seed: int
@@ -42,29 +42,30 @@ def variant(
     mixup: float | None = None,
     outliers: dict[str, Any] | None = None,
 ) -> Recipe:
-    """The recipe with another objective and seed, all else the same.
+    """The recipe with another objective and seed, and everything else the same.
 
-    An option of the recipe's objective stays where the other has it: eps from RAT to AT, label
-    smoothing wherever there is a criterion. `alpha` and `weight` do not: they are other numbers in
-    each objective that has one, but for the `weight` of the noise, CEDA's and ACET's. Nor, to or
-    from ACET and CCAT, does what their attacks are: with other steps on another loss; and ACET's
-    eps is around noise. Nor, to Mixup, the epochs at the end that RAT trains without it.
+    An option of the recipe's objective is kept if the other objective has it: eps from RAT to AT,
+    label smoothing for every criterion. Exceptions: `alpha` and `weight`, which mean something else
+    in each objective, except the `weight` of the noise in CEDA and ACET; options of the attack to
+    or from ACET and CCAT, which attack another loss with other steps (and ACET's eps is around
+    noise); and for Mixup the last epochs in which RAT does not mix.
 
-    What the recipe says under `variants` of this one comes before all that, settings of the
-    training too.
+    Entries for this variant under `variants` in the recipe override all of this, also settings of
+    the training.
 
     Args:
         recipe: Its objective's name and mode are not used.
-        name: In `VARIANTS`.
-        seed: Of the training; also of the data, where the recipe gives it none.
-        mixup: Alpha of Mixup, where the variant has it; None: that of the recipe's objective, and
-            1.0 where it is without Mixup. The tau of margin reweighting is that of the recipe's
-            objective, and 2 where it is without.
-        outliers: Of openmix, as `objective.outliers` of a recipe; None: those of the recipe.
+        name: A name in `VARIANTS`.
+        seed: Seed of the training; also of the data, unless the recipe gives one.
+        mixup: Alpha of Mixup, if the variant has Mixup; None: that of the recipe's objective, or
+            1.0 if that has none. The tau of margin reweighting is that of the recipe's objective,
+            or 2 if that has none.
+        outliers: Outliers of openmix, as `objective.outliers` of a recipe; None: those of the
+            recipe.
 
     Raises:
-        ValueError: There is no such variant, or openmix has no outliers; what the recipe says under
-            `variants` is no setting of a training.
+        ValueError: There is no such variant, or openmix has no outliers; an entry under `variants`
+            of the recipe is not a setting of a training.
 
     Example:
         >>> from rrfast.train import load_recipe
@@ -85,7 +86,7 @@ def variant(
         chosen["mixup"] = mixup
     elif ending == "_margin":
         chosen["tau"] = recipe.objective.get("tau") or 2
-        chosen.pop("alpha", None)  # WMMR's, in whose place tau stands
+        chosen.pop("alpha", None)  # WMMR's alpha, which tau replaces
     elif name == "mixup":
         chosen["alpha"] = mixup
     elif name == "openmix":
@@ -114,9 +115,9 @@ def _ending(name: str) -> str:
 
 
 def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
-    """The options of a recipe's objective that another objective takes."""
+    """The options of a recipe's objective that another objective keeps."""
     known = _options(name)
-    # A variant's name says what the mode is, and whether there is Mixup or margin reweighting.
+    # A variant's name decides the mode, and whether there is Mixup or margin reweighting.
     known -= {"name", "mode", *ENDINGS.values()}
     if name != options["name"]:
         pair = {name, options["name"]}
@@ -131,7 +132,7 @@ def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _check_taken(recipe: Recipe, names: Sequence[str]) -> None:
-    """Raise a ValueError of an option that none would take: it would be left out without a word."""
+    """Raise a ValueError for an option that no variant would take: it would be silently dropped."""
     own: Any = recipe.objective.get("name")
     check_name("objective", OBJECTIVES, own)
     taken = {"name", "mode", *ENDINGS.values(), *_options(own)}
@@ -153,7 +154,7 @@ def _check_taken(recipe: Recipe, names: Sequence[str]) -> None:
 
 
 def _options(name: str) -> set[str]:
-    """Of an objective: the names of what a recipe may say of it."""
+    """The names of an objective's options in a recipe."""
     parameters = {*inspect.signature(OBJECTIVES[name]).parameters}
     return parameters | ({*CRITERION} if "criterion" in parameters else set())
 
@@ -169,27 +170,27 @@ def train_variants(
 ) -> Iterator[Run]:
     """Train every variant with every seed, each in its folder out/VARIANT_SEED.
 
-    For a seed all of them see the same images and begin with the same weights, but for OpenMix,
-    whose model has a logit more. What is over is not done again, and what was stopped goes on. The
-    settings of each are printed first. OpenMix mixes with the recipe's outliers; on data of which
-    the literature has no set of outliers, with textures made here where the recipe names none. CEDA
-    and ACET have noise of the images trained on.
+    With the same seed all variants see the same images and start from the same weights, except
+    OpenMix, whose model has one more logit. Finished trainings are not repeated, and stopped ones
+    are resumed. The settings of each are printed first. OpenMix uses the recipe's outliers; if the
+    recipe names none, generated textures, for data without an established set of outliers. The
+    noise of CEDA and ACET is made from the training images.
 
     Args:
         recipe: Model, data and settings, and the options of the objectives.
         out: Folder for the trainings.
-        names: Of `VARIANTS`.
-        seeds: Of the trainings; all variants of a seed, then the next.
-        mixup: As of `variant`.
-        console: For the bar; default standard output. Where that is no terminal, a line with the
-            name of each training and one for each of its epochs.
+        names: Names in `VARIANTS`.
+        seeds: Seeds of the trainings; all variants of one seed come before the next seed.
+        mixup: As for `variant`.
+        console: For the progress bar; default standard output. If that is not a terminal, a line
+            with the name of each training and one for each of its epochs.
 
     Yields:
         A `Run` after each training.
 
     Raises:
-        TypeError, ValueError: There is no such variant, or one twice, or none; an option of an
-            objective, or a folder that is there, does not fit: before the first training. Else as
+        TypeError, ValueError: An unknown or repeated variant, or none; an option of an objective,
+            or an existing folder, does not fit. These are raised before the first training. Else as
             `rrfast.train.train`.
     """
     console = console or Console()
@@ -207,7 +208,7 @@ def train_variants(
                 one = variant(recipe, name, seed, mixup=mixup, outliers=outliers)
                 if first and not console.is_terminal:
                     console.print(f"{folder.name}:", highlight=False, markup=False)
-                # On a terminal, two bars at once would be one too many.
+                # On a terminal show only one bar at a time.
                 inner = Console(quiet=True) if console.is_terminal else console
                 train(one, folder, resume=True, console=inner)
                 yield Run(name, seed, folder, _task(recipe, seed))
@@ -217,10 +218,10 @@ def train_variants(
 def _check(
     recipe: Recipe, out: Path, names: Sequence[str], seeds: Sequence[int], mixup: float | None
 ) -> dict[str, Any] | None:
-    """All that can be known to fail, before the first training and not after hours of others.
+    """Check all variants before the first training, not after hours of others.
 
     Returns:
-        The outliers that OpenMix has where the recipe names none.
+        The outliers of OpenMix if the recipe names none.
     """
     for name in names:
         check_variant(name)
@@ -242,7 +243,7 @@ def _check(
 
 
 def _told(recipe: Recipe, one: Recipe) -> str:
-    """A variant's objective, and what of its training is not the recipe's, in a line."""
+    """A variant's objective and its changes of the training's settings, in a line."""
     options = [f"{key} {value}" for key, value in one.objective.items() if key != "name"]
     theirs, ours = msgspec.to_builtins(recipe.training), msgspec.to_builtins(one.training)
     changed = [f"{key} {ours[key]}" for key in ours if key != "seed" and ours[key] != theirs[key]]
@@ -257,7 +258,7 @@ def _task(recipe: Recipe, seed: int) -> Task:
 
 
 def _textures(task: Task) -> dict[str, Any] | None:
-    """Outliers of the shape of the images, where they are square."""
+    """Outliers with the shape of the images, if these are square."""
     if isinstance(task.train, ImageFolder):
         return {"name": "textures", "size": task.train.size}
     if not isinstance(task.train, Split) or task.train.x.dim() != 4:

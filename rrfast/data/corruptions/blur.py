@@ -1,4 +1,4 @@
-"""Blur: out of focus, through glass, in motion, towards the camera. Lengths are in image sides."""
+"""Blur: defocus, glass, motion, zoom. Lengths are in image sides."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def defocus_blur(x: Tensor, draws: Draws, *, radius: float) -> Tensor:
 
 def disc(radius: float) -> Tensor:
     """Kernel [1, k, k] float64 of a disc, its radius in pixels."""
-    # Seventeen points along a diameter: 197 in the disc, symmetric as it is.
+    # Seventeen points along a diameter: 197 points in the disc, symmetric like it.
     steps = torch.linspace(-1, 1, 17, dtype=torch.float64, device="cpu")
     points = torch.cartesian_prod(steps, steps)
-    # 1.01: the four points on the axes are on the circle, whatever the rounding.
+    # 1.01, so that the four points on the axes are inside in spite of rounding.
     inside = points.square().sum(dim=1) <= 1.01
     return kernel_of(radius * points[inside][None])
 
 
 def glass_blur(x: Tensor, draws: Draws, *, deviation: float, reach: float) -> Tensor:
-    """A Gaussian, a random displacement of every pixel of up to `reach` per axis, a Gaussian."""
+    """A Gaussian, a random displacement of every pixel by up to `reach` per axis, a Gaussian."""
     n, _, height, width = x.shape
     side = min(height, width)
     row, column = (2 * draws.uniform(2, n, height, width) - 1) * (reach * side)
@@ -36,7 +36,7 @@ def glass_blur(x: Tensor, draws: Draws, *, deviation: float, reach: float) -> Te
 
 
 def motion_blur(x: Tensor, draws: Draws, *, length: float) -> Tensor:
-    """The mean along a line through every pixel, at most 45 degrees from the rows, drawn."""
+    """The mean along a line through every pixel, at a random angle of at most 45 degrees."""
     angle = (draws.uniform(len(x)) - 0.5) * (math.pi / 2)
     return filtered(x, line(length * min(x.shape[-2:]), angle).to(x))
 

@@ -18,7 +18,7 @@ SMOOTH = 0.08
 
 
 def contrast(x: Tensor, draws: Draws, *, kept: float) -> Tensor:
-    """The image drawn to its mean, m + kept (x - m), m that of a channel."""
+    """Contrast reduced to the mean, m + kept (x - m), with m the channel's mean."""
     mean = x.mean(dim=(2, 3), keepdim=True)
     return mean + kept * (x - mean)
 
@@ -34,8 +34,8 @@ def elastic_transform(x: Tensor, draws: Draws, *, displacement: float) -> Tensor
 
 
 def pixelate(x: Tensor, draws: Draws, *, kept: float) -> Tensor:
-    """Means of the blocks of a grid that has `kept` times as many cells along each side."""
-    # In float64, which no setting of torch multiplies at a lower precision.
+    """Means over the blocks of a grid with `kept` times as many cells along each side."""
+    # In float64, whose products no setting of torch computes at a lower precision.
     rows, columns = (blocks(side, kept).to(x.device) for side in x.shape[-2:])
     return (rows @ x.double() @ columns).to(x.dtype)
 
@@ -43,7 +43,7 @@ def pixelate(x: Tensor, draws: Draws, *, kept: float) -> Tensor:
 def blocks(side: int, kept: float) -> Tensor:
     """[side, side] float64: the mean over a pixel's block, symmetric.
 
-    Of round(kept side) blocks, a pixel belongs to that in which its centre lies.
+    There are round(kept side) blocks; a pixel belongs to the block that contains its centre.
     """
     pixel = torch.arange(side, dtype=torch.float64, device="cpu")
     block = ((pixel + 0.5) * round(kept * side) / side).floor()
@@ -52,7 +52,7 @@ def blocks(side: int, kept: float) -> Tensor:
 
 
 def jpeg_compression(x: Tensor, draws: Draws, *, quality: int) -> Tensor:
-    """Pillow's encoder and back, with values rounded to 8 bits."""
+    """Encode and decode by Pillow, with values rounded to 8 bits."""
     if x.shape[1] not in (1, 3):
         raise ValueError(
             f"x must have 1 channel or 3 for corruption 'jpeg_compression', got {describe(x)}"

@@ -1,4 +1,4 @@
-"""Random numbers of a seed: the same for every dtype and on every device."""
+"""Random numbers from a seed: the same for every dtype and device."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class Draws:
-    """Draws from one generator, handed out in the dtype and on the device of a batch.
+    """Draws from one generator, converted to the dtype and device of a batch.
 
-    They are made on the CPU and in float32, the means of Poisson counts too, so that an image is
-    corrupted alike wherever it lies.
+    They are made on the CPU in float32, also the means of Poisson counts, so that an image gets the
+    same corruption on every device.
 
     Args:
         stream: Seed of the generator.
@@ -27,15 +27,15 @@ class Draws:
         return draw.to(self.like)
 
     def normal(self, *shape: int) -> Tensor:
-        """Normal, of mean 0 and variance 1."""
+        """Normal with mean 0 and variance 1."""
         draw = torch.randn(shape, generator=self.generator, dtype=torch.float32, device="cpu")
         return draw.to(self.like)
 
     def poisson(self, mean: Tensor) -> Tensor:
-        """Counts of that mean, one per value of it.
+        """Poisson counts with these means, one per value.
 
-        A count takes as many random numbers as it needs, so another last place of its mean can
-        change those after it too.
+        A count uses a varying number of random numbers, so a change in the last place of its mean
+        can also change the counts after it.
         """
         mean = mean.to("cpu", torch.float32)
         return torch.poisson(mean, generator=self.generator).to(self.like)

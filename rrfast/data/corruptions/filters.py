@@ -1,4 +1,4 @@
-"""Linear filters and displacements: values made of those around them, with mirrored borders."""
+"""Linear filters and displacements, with mirrored borders."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch.nn import functional as F
 def kernel_of(points: Tensor) -> Tensor:
     """The filter that averages a bilinearly interpolated image over points around each pixel.
 
-    A pixel d steps from a point has weight (1 - |d_row|)_+ (1 - |d_column|)_+ in it. So a kernel
-    changes continuously with its points and is no identity however near they are, where rounding
-    them to pixels would make nothing of a radius below 1/2.
+    A pixel at distance d from a point has weight (1 - |d_row|)_+ (1 - |d_column|)_+. So a kernel
+    changes continuously with its points, and has an effect however near they are, while rounding
+    them to pixels would ignore a radius below 1/2.
 
     Args:
         points: [N, T, 2], rows and columns in pixels from the centre.
 
     Returns:
-        [N, k, k], k odd, sums of 1.
+        [N, k, k], k odd; each kernel sums to 1.
     """
     reach = max(1, math.ceil(float(points.abs().max())))
     steps = torch.arange(-reach, reach + 1, dtype=points.dtype, device=points.device)
@@ -29,7 +29,7 @@ def kernel_of(points: Tensor) -> Tensor:
 
 
 def filtered(x: Tensor, kernel: Tensor) -> Tensor:
-    """The images with a filter over each: one for all, or one per image. Borders are mirrored.
+    """Filter the images, with one kernel for all or one per image. Borders are mirrored.
 
     Args:
         x: [n, C, H, W].
@@ -39,18 +39,18 @@ def filtered(x: Tensor, kernel: Tensor) -> Tensor:
         [n, C, H, W].
     """
     if x.is_cuda and x.dtype == torch.float32:
-        # In float32 cuDNN takes TF32 by default, whose 11 bits would show in the images.
+        # For float32 cuDNN uses TF32 by default, whose 11 bits would be visible in the images.
         return filtered(x.double(), kernel.double()).float()
     n, height, width = kernel.shape
     padded = F.pad(x, (width // 2, width // 2, height // 2, height // 2), mode="reflect")
     if n == 1:
         return F.conv2d(padded.flatten(0, 1)[:, None], kernel[:, None]).reshape(x.shape)
-    # Images as groups: each has its own kernel, which its channels share.
+    # Each image is a group with its own kernel, which its channels share.
     return F.conv2d(padded.transpose(0, 1), kernel[:, None], groups=n).transpose(0, 1)
 
 
 def gaussian_filtered(x: Tensor, deviation: float) -> Tensor:
-    """The images under a Gaussian of that standard deviation, in pixels, cut at three of them."""
+    """Gaussian filter with this standard deviation in pixels, cut at three of them."""
     reach = math.ceil(3 * deviation)
     steps = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
     weight = torch.exp(-0.5 * (steps / deviation).square())
@@ -59,15 +59,15 @@ def gaussian_filtered(x: Tensor, deviation: float) -> Tensor:
 
 
 def displaced(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Every pixel takes the value that the image has `row` and `column` pixels from it.
+    """Replace every pixel by the value that is `row` and `column` pixels away.
 
     Args:
         x: [n, C, H, W].
         row: Displacement in pixels, down; broadcasts to [n, H, W].
-        column: In pixels, to the right; as `row`.
+        column: Displacement in pixels, to the right; as `row`.
 
     Returns:
-        [n, C, H, W]: the values between pixels are bilinear, those beyond the border mirrored.
+        [n, C, H, W]: bilinear between pixels, mirrored beyond the border.
     """
     n, _, height, width = x.shape
     places = []

@@ -1,4 +1,4 @@
-"""Noise: every value of an image is disturbed on its own."""
+"""Noise: every value of an image is changed independently."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rrfast.data.corruptions.draws import Draws
 
 
 def gaussian_noise(x: Tensor, draws: Draws, *, deviation: float) -> Tensor:
-    """Normal noise of that standard deviation: x + deviation z."""
+    """Normal noise with this standard deviation: x + deviation z."""
     return x + deviation * draws.normal(*x.shape)
 
 

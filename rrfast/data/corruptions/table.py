@@ -1,4 +1,4 @@
-"""`corrupt`: the table of strengths, and a batch through one corruption."""
+"""`corrupt`, and the table of parameters for all severities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.noise import gaussian_noise, impulse_noise, shot_noise
 from rrfast.data.corruptions.weather import brightness, fog, frost, snow
 
-#: Least height and width, in pixels. Every corruption still does something there.
+#: Least height and width in pixels at which every corruption still has an effect.
 LEAST_SIDE = 8
 Strengths = dict[str, tuple[float, float, float, float, float]]
 
@@ -62,12 +62,12 @@ TABLE: dict[str, tuple[Callable[..., Tensor], Strengths]] = {
 
 
 def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
-    """A batch of images under one of the 15 common corruptions, made here for images of any task.
+    """Apply one of the 15 common corruptions to a batch of images of any task.
 
-    They are the corruptions that CIFAR-10-C has files of (`cifar10c`), each written from its
-    description, at strengths like those of CIFAR-10-C. Figures from them compare with each other,
-    not with figures from the files. With V = max_c x_c, s the shorter side of the image in pixels,
-    U uniform on [-1, 1] and z normal, an image becomes, clipped to [0, 1]:
+    They are the corruptions of CIFAR-10-C (`cifar10c`), each implemented from its description, with
+    similar strengths. Numbers from them are comparable with each other, but not with numbers from
+    the released files. With V = max_c x_c, s the shorter side of the image in pixels, U uniform on
+    [-1, 1] and z normal, an image becomes, clipped to [0, 1]:
 
         gaussian_noise      x + d z; d = 0.04, 0.055, 0.07, 0.085, 0.1
         shot_noise          Poisson(p x) / p; p = 500, 250, 120, 75, 50
@@ -96,22 +96,23 @@ def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
                             k = 0.9, 0.8, 0.7, 0.6, 0.5
         jpeg_compression    Pillow's encoder and back; quality 80, 65, 55, 45, 35
 
-    Images are mirrored at their borders, and bilinear between pixels. Apart from strengths this
-    differs from the release in: frost, of photographs there, and snow are procedural; glass blur
-    displaces all pixels at once, not swaps of neighbours one after the other; motion blur is even
-    along its line, not a Gaussian; fog follows Koschmieder's law; an elastic transform has no
-    affine part; and only JPEG rounds to bytes. At 8 pixels pixelate has 7, 6, 6, 5 and 4 blocks a
-    side: of so few it matters more which pixels they join, and severities need not be in order.
+    Images are mirrored at their borders, and bilinear between pixels. Apart from the strengths this
+    differs from the release as follows: frost (photographs in the release) and snow are procedural;
+    glass blur displaces all pixels at once instead of swapping neighbours one after the other;
+    motion blur is uniform along its line, not Gaussian; fog follows Koschmieder's law; the elastic
+    transform has no affine part; and only JPEG rounds to bytes. At 8 pixels pixelate has 7, 6, 6, 5
+    and 4 blocks per side: with so few, the grouping of pixels matters, and the effect may not
+    increase with the severity.
 
-    The seed decides every draw: all severities share it, and every corruption has a stream of its
-    own. Dtype and device change no more than rounding, which may turn a byte of JPEG, or in values
-    that float32 does not have a Poisson count and some after it. An image's draws depend on its
-    place in the batch and on the number of images: corrupt a data set in one call, or always in the
-    same batches with a seed for each. Global random state is neither used nor changed.
+    The seed decides every draw: all severities share the draws, and every corruption has its own
+    stream. Dtype and device only change rounding, which may change a byte of JPEG or, for values
+    that float32 cannot represent, some Poisson counts. An image's draws depend on its place in the
+    batch and on the number of images: corrupt a data set in one call, or always in the same batches
+    with one seed each. The global random state is neither used nor changed.
 
     Args:
         x: [n, C, H, W] float64, float32, bfloat16 or float16 in [0, 1], H and W at least 8, on any
-            device; it is left as it is. 16 bits are computed in float32.
+            device; not changed. 16 bits are computed in float32.
         corruption: One of `CORRUPTIONS`.
         severity: From 1, the weakest, to 5.
         seed: An integer from -2**63 to 2**64 - 1.
@@ -122,14 +123,14 @@ def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
 
     Raises:
         ImportError: Pillow is not installed, for jpeg_compression.
-        TypeError: x is no floating-point tensor, or `severity` or `seed` no integer.
+        TypeError: x is not a floating-point tensor, or `severity` or `seed` not an integer.
         ValueError: x is not [n, C >= 1, H >= 8, W >= 8], has values outside [0, 1] or NaN, or,
             for jpeg_compression, neither 1 channel nor 3; `corruption`, `severity` or `seed` is
             out of range.
 
-    Cost: no pass of a model, and no loop over the images but for jpeg_compression. On the CPU it
-    takes, beside x, up to eleven times the memory of x in float32, fifteen times for glass_blur and
-    elastic_transform, and 25 times for these two where there is one channel.
+    Cost: no loop over the images except for jpeg_compression. On the CPU it takes, besides x, up to
+    eleven times the memory of x in float32, fifteen times for glass_blur and elastic_transform, and
+    25 times for these two with one channel.
 
     Source: Hendrycks & Dietterich (2019), "Benchmarking Neural Network Robustness to Common
     Corruptions and Perturbations", https://arxiv.org/abs/1903.12261, section 3. RAT draws its
@@ -146,7 +147,7 @@ def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
     if not len(x):
         return x.detach().clone()
     function, strengths = TABLE[corruption]
-    # A stream of its own: no noise that its user has drawn from the same seed is drawn again here.
+    # A separate stream, so that it does not repeat noise that its user drew from the same seed.
     generator = seeded(seed)
     streams = torch.randint(2**62, (len(TABLE),), generator=generator, device="cpu").tolist()
     stream = streams[list(TABLE).index(corruption)]
@@ -170,7 +171,7 @@ def _check_images(x: object) -> None:
         )
     if len(x):
         least, most = (float(end) for end in x.detach().aminmax())
-        if not 0 <= least <= most <= 1:  # nor NaN
+        if not 0 <= least <= most <= 1:  # also False for NaN
             raise ValueError(f"x must be in [0, 1], got values from {least} to {most}")
 
 

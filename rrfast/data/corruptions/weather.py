@@ -1,4 +1,4 @@
-"""Weather, made of noise: flakes, ice, fog; and light."""
+"""Weather from noise: snow, frost, fog; and brightness."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rrfast.data.corruptions.blur import line
 from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.filters import filtered
 
-#: Cells of the field that flakes come from, along the shorter side of the image.
+#: Cells of the noise field for flakes, along the shorter side of the image.
 FLAKE_CELLS = 32
 #: Length of a falling flake, in image sides.
 FALL = 0.12
-#: What thick fog looks like.
+#: The value of thick fog.
 AIRLIGHT = 0.8
 
 
 def snow(x: Tensor, draws: Draws, *, haze: float, threshold: float) -> Tensor:
-    """Flakes s over an image that a haze whitens: 1 - (1 - haze) (1 - x) (1 - s).
+    """Flakes s over an image whitened by haze: 1 - (1 - haze) (1 - x) (1 - s).
 
-    A flake is where a field of noise exceeds the threshold, drawn out along the direction of its
-    fall, which an image draws, at most 45 degrees from the vertical.
+    A flake is where a field of noise exceeds the threshold, smeared along the direction of its
+    fall, which is random per image, at most 45 degrees from the vertical.
     """
     field = _enlarged(draws, x, min(FLAKE_CELLS, *x.shape[-2:]))
     angle = (draws.uniform(len(x)) + 0.5) * (math.pi / 2)
@@ -34,9 +34,9 @@ def snow(x: Tensor, draws: Draws, *, haze: float, threshold: float) -> Tensor:
 
 
 def frost(x: Tensor, draws: Draws, *, kept: float, ice: float) -> Tensor:
-    """Needles of ice, kept x + ice f: f in [0, 1] is a net that is densest at the borders.
+    """Needles of ice, kept x + ice f: f in [0, 1] is a net, densest at the borders.
 
-    A needle is where noise changes its sign: f is the sum over finer and finer fields of
+    Needles are where noise changes its sign: f is the sum over finer and finer fields of
     (1 - |field|)_+^2, each half as strong as the one before.
     """
     height, width = x.shape[-2:]
