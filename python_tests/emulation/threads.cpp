@@ -350,10 +350,20 @@ cudaError_t cudaGetDevice(int* device) {
 // Those of an A100 and of an H100, but for their number of processors: a case is a small batch.
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     const bool hopper = emulated::settings.capability >= 90;
-    *value = attribute == cudaDevAttrMultiProcessorCount ? 4
-             : attribute == cudaDevAttrMaxSharedMemoryPerMultiprocessor
-                 ? (hopper ? 228 : 164) << 10
-                 : (hopper ? 227 : 163) << 10;
+    switch (attribute) {
+        case cudaDevAttrMultiProcessorCount:
+            *value = 4;
+            break;
+        case cudaDevAttrComputeCapabilityMajor:
+            *value = static_cast<int>(emulated::settings.capability / 10);
+            break;
+        case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+            *value = (hopper ? 228 : 164) << 10;
+            break;
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+            *value = (hopper ? 227 : 163) << 10;
+            break;
+    }
     return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
