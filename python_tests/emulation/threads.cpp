@@ -386,10 +386,20 @@ cudaError_t cudaGetDevice(int* device) {
 // small batch.
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     const bool hopper = emulated::settings.capability >= 90;
-    *value = attribute == cudaDevAttrMultiProcessorCount ? emulated::settings.processors
-             : attribute == cudaDevAttrMaxSharedMemoryPerMultiprocessor
-                 ? (hopper ? 228 : 164) << 10
-                 : (hopper ? 227 : 163) << 10;
+    switch (attribute) {
+        case cudaDevAttrMultiProcessorCount:
+            *value = emulated::settings.processors;
+            break;
+        case cudaDevAttrComputeCapabilityMajor:
+            *value = static_cast<int>(emulated::settings.capability / 10);
+            break;
+        case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+            *value = (hopper ? 228 : 164) << 10;
+            break;
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+            *value = (hopper ? 227 : 163) << 10;
+            break;
+    }
     return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {

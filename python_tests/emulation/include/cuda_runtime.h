@@ -39,6 +39,7 @@ enum cudaError_t {
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
 enum cudaDeviceAttr {
     cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrComputeCapabilityMajor = 75,
     cudaDevAttrMaxSharedMemoryPerMultiprocessor = 81,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
 };
@@ -85,7 +86,8 @@ extern Settings settings;
 
 // The books: accesses to global memory,
 void reads_constant(const void* source, std::size_t bytes);  // that no thread of the launch writes
-void writes(const void* target, std::size_t bytes);          // that no other thread writes
+void reads_constant_or_shared(const void* source, std::size_t bytes);
+void writes(const void* target, std::size_t bytes);  // that no other thread writes
 // and to a block's.
 void reads_shared(const void* source, std::size_t bytes);
 void writes_shared(const void* target, std::size_t bytes);
