@@ -1,8 +1,9 @@
 // probe_step: how far to go towards a hyperplane to see what lies there,
-//     min(longest, max(distance of the plane, finest * largest)),  largest = max_i |x_i| / min_c scale_c
-// Two launches. plane_distance leaves the distance in `step`; a row per sample then reads its B*N
-// elements of x, and puts the step in the place of the distance. The sums of the first want their
-// registers for themselves, and x is in the cache where there are bounds and a batch is small.
+//     step = min(longest, max(distance of the plane, finest * largest))
+//     largest = max_i |x_i| / min_c scale_c
+// It takes two launches. plane_distance writes the distance into `step`; then a row per sample
+// reads its B*N elements of x and replaces the distance by the step. Together they would need more
+// registers than plane_distance may have.
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -71,10 +72,11 @@ cudaError_t probe_step(const T* x, const T* normal, const accumulate_t<T>* gap,
     });
 }
 
-#define INSTANTIATE(T)                                                                           \
-    template cudaError_t probe_step<T>(                                                          \
-        const T*, const T*, const accumulate_t<T>*, const Channels<accumulate_t<T>>&, index_t,   \
-        index_t, accumulate_t<T>, accumulate_t<T>, accumulate_t<T>*, accumulate_t<T>*, cudaStream_t);
+#define INSTANTIATE(T)                                                                     \
+    template cudaError_t probe_step<T>(const T*, const T*, const accumulate_t<T>*,         \
+                                       const Channels<accumulate_t<T>>&, index_t, index_t, \
+                                       accumulate_t<T>, accumulate_t<T>, accumulate_t<T>*, \
+                                       accumulate_t<T>*, cudaStream_t);
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList probe_step_kernels() {
