@@ -1,7 +1,7 @@
 """`rrfast bench`: cost and quality of every method on this machine.
 
-The paper's Table 4 (AUROC, FPR95, AURC, images per second) for a model and data of your own, with
-passes, memory, agreement with RR-BS, and two rivals: MSR, and the loop of the released code.
+The paper's Table 4 (AUROC, FPR95, AURC, images per second) for your own model and data, with
+passes, memory, agreement with RR-BS, and two baselines: MSR, and the loop of the released code.
 
     >>> import tempfile
     >>> from rich.console import Console

@@ -1,4 +1,4 @@
-"""A whole benchmark run: measured, kept after every part, reported."""
+"""A whole benchmark run: measures, saves after every part, reports."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ def run(
 
     Args:
         settings: What to measure; default `Settings()`.
-        out: Folder for the results, made where it is missing.
+        out: Folder for the results, made if it is missing.
         console: Where to print; default standard output.
 
     Returns:
-        What `bench.json` holds: `command`, `date`, `device`, `versions`, `settings`, `complete`,
-        and the rows of `throughput` (one per batch size, dtype and contestant), `worth` (one per
-        dtype and contestant), and where asked for `tuned`, `speed` and `pareto`.
+        The content of `bench.json`: `command`, `date`, `device`, `versions`, `settings`,
+        `complete`, and the rows of `throughput` (one per batch size, dtype and contestant), `worth`
+        (one per dtype and contestant), and if requested `tuned`, `speed` and `pareto`.
 
     Raises:
         BlockingIOError: Another benchmark is writing into `out`.
-        ImportError: matplotlib, or what a model needs, is not installed.
-        OSError: `out` cannot be written, or a file is not there.
-        ValueError: Model, weights and data do not go together.
-        KeyboardInterrupt: As it came; what was measured is written first, `complete` false.
+        ImportError: matplotlib, or a package of the model, is not installed.
+        OSError: `out` cannot be written, or a file is missing.
+        ValueError: Model, weights and data do not fit together.
+        KeyboardInterrupt: Raised again after the results so far were written, with `complete`
+            false.
 
     Example: see `rrfast.bench`.
     """
@@ -79,7 +80,7 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
         _measure(subject, settings, result, console)
         result["complete"] = True
     finally:
-        # On an interrupt and on an error too: what took hours to measure is kept.
+        # After an interrupt or an error too, to keep results that took hours.
         result["seconds"] = round(time.perf_counter() - started, 1)
         if result["throughput"]:
             written = _write(result, out)

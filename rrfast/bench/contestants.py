@@ -12,18 +12,18 @@ from torch import Tensor, nn
 import rrfast
 from rrfast.methods import RadiusResult
 
-#: Radii that the released code tries.
+#: Number of radii that the released code tries.
 ITERATIONS = 24
 
 
 class Outcome(NamedTuple):
-    """What one call gives; passes are per sample."""
+    """The result of one call; passes are per sample."""
 
     score: Tensor  #: [B], larger = more confident
     prediction: Tensor  #: [B] int64
     forwards: float
     backwards: float
-    upper: Tensor | None = None  #: [B], radii that were seen to flip; None where none was tried
+    upper: Tensor | None = None  #: [B], radii that were seen to flip; None if none was tried
 
 
 Contestant = Callable[[Tensor], Outcome]
@@ -39,14 +39,14 @@ def method(model: nn.Module, name: str, **options: Any) -> Contestant:
 
 
 def outcome(result: RadiusResult) -> Outcome:
-    """What counts of a `RadiusResult`."""
+    """The outcome of a `RadiusResult`."""
     return Outcome(
         result.radius, result.prediction, result.forwards, result.backwards, result.upper
     )
 
 
 def autocast(contestant: Contestant, dtype: torch.dtype) -> Contestant:
-    """The contestant under autocast, with its input as it is; float32 means without."""
+    """The contestant under autocast, with its input unchanged; float32 means without autocast."""
 
     def call(x: Tensor) -> Outcome:
         with torch.autocast(x.device.type, dtype):
@@ -67,12 +67,12 @@ def msr(model: nn.Module) -> Contestant:
 
 
 def naive_loop(model: nn.Module) -> Contestant:
-    """RR-BS as it was released, without the clamp: 49 F + 24 B.
+    """RR-BS as in the released code, without the clamp: 49 F + 24 B.
 
-    Each of the 24 radii that it tries costs an attack from the start: a forward, the gradient of
-    the cross-entropy, and a forward at the attack's end. Parameters are not frozen, but
-    the gradient is asked for with respect to the input alone: no weight gradients are computed. The
-    clamp to [0, 1] is left out, as all methods here measure along straight lines.
+    Each of the 24 radii costs a new attack: a forward, the gradient of the cross-entropy, and a
+    forward at the attack's result. Parameters are not frozen, but the gradient is taken only with
+    respect to the input, so no weight gradients are computed. The clamp to [0, 1] is left out,
+    because all methods here measure along straight lines.
     """
 
     def call(x: Tensor) -> Outcome:

@@ -1,4 +1,4 @@
-"""Bars of images per second, and what more passes buy."""
+"""Figures: images per second, and quality against passes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rrfast._results import write_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, told apart by the colour-blind.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 OURS, COARSE, RIVAL = "#0072B2", "#56B4E9", "#999999"
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 MARKERS = "osD^vPX*"
-#: Share of radii that a setting has to find to be drawn.
+#: Least share of radii that a setting must find to be drawn.
 FOUND = 0.95
-#: Where a label may stand, in points from its point, and which of its ends is there.
+#: Possible positions of a label: offset from its point in points, and the alignment.
 PLACES = (
     ((7, 0), "left"),
     ((0, 11), "center"),
@@ -71,8 +71,8 @@ def throughput(result: dict[str, Any], path: Path) -> None:
 def pareto(result: dict[str, Any], path: Path) -> None:
     """The median radius, and with labels the AURC, against passes per sample.
 
-    Settings that found fewer than `FOUND` of the radii are left out: their infinities tie, and what
-    they give would set the scale for all others.
+    Settings that found fewer than `FOUND` of the radii are left out: their infinities tie, and
+    their values would dominate the scale.
     """
     from matplotlib.figure import Figure
 
@@ -102,7 +102,7 @@ def pareto(result: dict[str, Any], path: Path) -> None:
 
 
 class Label(NamedTuple):
-    """A name, and the points of its line; it belongs to the last."""
+    """A name, and the points of its line; the label belongs to the last point."""
 
     text: str
     colour: str
@@ -112,7 +112,7 @@ class Label(NamedTuple):
 def _lines(
     ax: Axes, rows: list[dict[str, Any]], names: list[str], column: str, factor: float
 ) -> list[Label]:
-    """A line per method, in the same colour whatever is drawn; hollow where nothing was flipped."""
+    """A line per method, with a fixed colour per method; hollow if no flip was seen."""
     labels = []
     for i, method in enumerate(names):
         own = [
@@ -135,7 +135,7 @@ def _lines(
 
 
 def _place(ax: Axes, labels: list[Label]) -> None:
-    """Every label beside its last point, at the first place where nothing is."""
+    """Put every label beside its last point, at the first free position."""
     from matplotlib.transforms import Bbox
 
     points = [ax.transData.transform(point) for label in labels for point in label.points]

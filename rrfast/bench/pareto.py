@@ -13,8 +13,8 @@ from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
 from rrfast.methods import METHODS
 
-#: The option of each method that buys accuracy with passes, and its values. A method that is not
-#: here, or has no such option, is one point with its defaults.
+#: The option of each method that trades passes for accuracy, and its values. Other methods are one
+#: point with their defaults.
 SETTINGS: dict[str, tuple[str, tuple[int, ...]]] = {
     "bs": ("budget", (16, 18, 20, 25, 33)),
     "search": ("budget", (3, 4, 5, 6, 8, 12)),
@@ -27,7 +27,7 @@ SETTINGS: dict[str, tuple[str, tuple[int, ...]]] = {
 
 
 def settings_of(method: str) -> list[dict[str, int]]:
-    """The options of each point on a method's line."""
+    """The options for each point of a method's line."""
     option, values = SETTINGS.get(method, ("", ()))
     kind: Any = METHODS[method]
     has = option in (field.name for field in dataclasses.fields(kind))
@@ -39,8 +39,8 @@ def pareto(
 ) -> list[dict[str, Any]]:
     """One row per method and setting, and MSR: passes, the median radius, metrics.
 
-    `found` is the share of finite radii, `flipped` that of radii seen to change the prediction: 0
-    for methods that extrapolate.
+    `found` is the share of finite radii, `flipped` the share of radii seen to change the
+    prediction, 0 for methods that extrapolate.
     """
     batch = max(settings.batch)
     points = [("msr", {}), *((m, o) for m in settings.contestants() for o in settings_of(m))]

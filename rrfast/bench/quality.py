@@ -32,7 +32,7 @@ def in_batches(
 
 
 def metrics(outcome: Outcome, y: Tensor | None) -> dict[str, float | None]:
-    """AUROC, FPR95, AURC and accuracy; all None without labels or with a NaN among the scores."""
+    """AUROC, FPR95, AURC and accuracy; all None without labels or if a score is NaN."""
     if y is None or bool(outcome.score.isnan().any()):
         return dict.fromkeys(SHOWN)
     correct = outcome.prediction == y
@@ -52,9 +52,9 @@ def agreement(radius: Tensor, reference: Tensor) -> dict[str, Any]:
 
 
 def spearman(a: Tensor, b: Tensor) -> float:
-    """Rank correlation, ties sharing the mean of their ranks; NaN where all are tied.
+    """Rank correlation, with mean ranks for ties; NaN if all tie.
 
-    Infinity is a value like any other; pairs with a NaN are left out.
+    Infinity is an ordinary value; pairs with a NaN are left out.
     """
     both = ~(a.isnan() | b.isnan())
     ranks = torch.stack((_ranks(a[both]), _ranks(b[both])))

@@ -14,7 +14,7 @@ CLEARER = {"msr": "MSR"}
 
 
 def blocks(result: dict[str, Any]) -> Iterable[Block]:
-    """Every table that there are rows for."""
+    """All tables with rows."""
     for batch in dict.fromkeys(row["batch"] for row in result["throughput"]):
         yield _throughput(batch, [r for r in result["throughput"] if r["batch"] == batch])
     if result["worth"]:
@@ -28,13 +28,13 @@ def blocks(result: dict[str, Any]) -> Iterable[Block]:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """All of them as a page."""
+    """The tables and notes as a Markdown page."""
     title = f"# rrfast bench: {_tables.plain(result['settings']['model'])}"
     return "\n\n".join([title, notes(result), _tables.markdown(blocks(result))]) + "\n"
 
 
 def notes(result: dict[str, Any]) -> str:
-    """Where, how, and by which conventions."""
+    """Notes on device, command and conventions."""
     s = result["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     weights = f"weights {s['weights']}" if s["weights"] else "random weights"
@@ -104,7 +104,7 @@ def _throughput(batch: int, rows: list[dict[str, Any]]) -> Block:
 
 
 def _images(result: dict[str, Any]) -> tuple[int, dict[tuple[str, str], float | None]]:
-    """The largest batch, and images per second there by method and dtype."""
+    """The largest batch size, and images per second at it by method and dtype."""
     largest = max(row["batch"] for row in result["throughput"])
     return largest, {
         (row["method"], row["dtype"]): row.get("images_per_second")
@@ -115,7 +115,7 @@ def _images(result: dict[str, Any]) -> tuple[int, dict[tuple[str, str], float | 
 
 def _tuned(result: dict[str, Any]) -> Block:
     """RAT's Table 4."""
-    # Here, because it is an extra.
+    # Imported here, because it is optional.
     from rrfast.data.splits import PROTOCOLS
     from rrfast.evaluate.observations import at, of, spread
     from rrfast.evaluate.tables import cell
@@ -209,7 +209,7 @@ def _pareto(rows: list[dict[str, Any]]) -> Block:
 
 
 def _median(row: dict[str, Any]) -> str:
-    """Of fewer than half found it is infinite, which a JSON file does not hold."""
+    """The median; infinite if fewer than half were found, which JSON cannot represent."""
     value = row["median_radius"]
     if value is None and row["method"] != "msr" and row["found"] < 0.5:
         value = math.inf

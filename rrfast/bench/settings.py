@@ -21,14 +21,14 @@ DTYPES = {
     "float16": torch.float16,
 }
 
-#: How T is tuned.
+#: The ways to tune T.
 TUNINGS = tuple(PROTOCOLS)
-#: Pixels of all synthetic images together: 48 GiB of them.
+#: Largest total number of pixels of the synthetic images: 48 GiB.
 MOST_PIXELS = 2**32
 
 
 def _check_task(data: str) -> None:
-    """Raise unless it begins with the name of data that a recipe can have."""
+    """Raise unless `data` begins with a name that a recipe allows."""
     words = words_of("data", data)
     name = words[0] if words else ""
     if name not in TASKS and not runs_foreign_data(name):
@@ -40,33 +40,33 @@ def _check_task(data: str) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure.
+    """The settings of a benchmark.
 
     Attributes:
         model: A specification, see `rrfast.models.load_model`; or the folder of a training, with
-            its normalisation and, where `data` is None, its data. That needs `rrfast[train]`.
-        weights: A file with a state_dict; None for random weights, of which only speed means
-            something. Of a folder "last", which is what None is there, or "best".
-        normalize: As of `rrfast.evaluate.trained_models`: of a specification alone.
-        trust: Likewise: of a folder alone.
+            its normalisation and, if `data` is None, its data. A folder needs `rrfast[train]`.
+        weights: A file with a state_dict; None for random weights, for which only speeds are
+            meaningful. For a folder "last" (the default) or "best".
+        normalize: As for `rrfast.evaluate.trained_models`; only for a specification.
+        trust: As for `rrfast.evaluate.trained_models`; only for a folder.
         methods: Names in `rrfast.methods.METHODS`; None for all of them.
         batch: Batch sizes to time.
         dtype: "float32" is plain; "bfloat16" and "float16" are autocast, with inputs in float32.
-        device: "cpu", "cuda", "cuda:1"; None for CUDA where there is some.
-        data: "synthetic", which is what None is for a specification, "digits", or a file NAME.npz
-            with x and, for the metrics, y. Or the test images of other data that a recipe can name,
-            its options behind the name, as in "cifar10 folder=data/cifar-10-batches-bin"; that
-            needs `rrfast[train]`.
-        size: Side of the images of plain "synthetic".
-        samples: Images that the metrics, and what is compared, are taken over.
-        seconds: Time to spend on every method at every batch size, and dtype; at least three runs,
-            or one of a method that takes longer than this for one.
-        seed: Of the data, and of random weights.
-        speed: Also measure what each option of `rrfast.RadiusEstimator` buys.
-        pareto: Also sweep every method's own settings.
-        tuning: Also what each method finds with its temperature tuned by AURC, on images that it is
-            not asked about: "rat" or "heldout", as of `rrfast evaluate`. All test images are, not
-            `samples` alone. None: not.
+        device: "cpu", "cuda", "cuda:1"; None for CUDA if available.
+        data: "synthetic" (the default for a specification), "digits", or a file NAME.npz with x
+            and, for the metrics, y. Or the test images of other data that a recipe can name, with
+            options after the name, as in "cifar10 folder=data/cifar-10-batches-bin"; these need
+            `rrfast[train]`.
+        size: Side of the images of "synthetic" without options.
+        samples: Number of images for the metrics and comparisons.
+        seconds: Time to spend on every method, batch size and dtype; at least three runs, or one
+            run of a method that takes longer than this.
+        seed: Seed of the data, and of random weights.
+        speed: Also measure the effect of each option of `rrfast.RadiusEstimator`.
+        pareto: Also vary the settings of every method.
+        tuning: Also measure each method with its temperature tuned by AURC on other images: "rat"
+            or "heldout", as for `rrfast evaluate`. This uses all test images, not only `samples`.
+            None: no tuning.
     """
 
     model: str = "rrfast.models:synthetic_cnn"
@@ -125,15 +125,15 @@ class Settings:
 
     @property
     def npz(self) -> bool:
-        """Whether the data are a file of arrays."""
+        """Whether the data are a .npz file."""
         return self.data is not None and self.data.endswith(".npz")
 
     def contestants(self) -> tuple[str, ...]:
-        """The methods asked for; all there are if none was named."""
+        """The requested methods; by default all."""
         return tuple(METHODS) if self.methods is None else self.methods
 
     def torch_device(self) -> torch.device:
-        """The device asked for, or a ValueError that says why it cannot be."""
+        """The requested device, or a ValueError that says why it is not available."""
         if self.device is None:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         kind, _, index = self.device.partition(":")
@@ -147,7 +147,7 @@ class Settings:
         return torch.device(self.device)
 
     def command(self) -> str:
-        """The command line that measures the same again."""
+        """The command line for the same measurement."""
         words = ["rrfast", "bench"]
         for name, default in vars(Settings()).items():
             value: Any = getattr(self, name)
@@ -160,7 +160,7 @@ class Settings:
         return shlex.join(words)
 
 
-#: Seconds, to see that all parts work; its numbers mean nothing.
+#: Settings for a test run of seconds; its numbers mean nothing.
 SMOKE = Settings(
     batch=(4,), dtype=("float32", "bfloat16"), samples=16, seconds=0.005, size=16, device="cpu"
 )

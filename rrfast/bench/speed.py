@@ -18,7 +18,7 @@ from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
 
 METHODS = ("grad", "fast")
-#: The options of each row, for every device; CUDA graphs, on by default, only where they are named.
+#: The options of each row, for every device; CUDA graphs only where named, unlike by default.
 OPTIONS: dict[str, dict[str, Any]] = {
     "eager": {},
     "channels_last": {"memory_format": torch.channels_last},
@@ -29,15 +29,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def rows_of(device: torch.device) -> dict[str, dict[str, Any]]:
-    """Every option alone, then together; a CUDA graph only where there is CUDA.
+    """Every option alone, then together; CUDA graphs only on CUDA.
 
-    Together with and without bfloat16: a CPU without instructions for it is many times slower.
+    Together both with and without bfloat16: a CPU without instructions for it is many times slower.
     """
     rows = dict(OPTIONS)
     together = {key: value for options in OPTIONS.values() for key, value in options.items()}
     if device.type == "cuda":
         rows["cuda_graph"] = {"cuda_graph": True}
-        # A compiled model brings graphs of its own.
+        # A compiled model has its own graphs.
         rows["all but compile"] = {**together, "compile": False, "cuda_graph": True}
     layout = ("channels_last", "fold_batchnorm")
     rows[" + ".join(layout)] = {k: v for name in layout for k, v in OPTIONS[name].items()}
@@ -64,7 +64,7 @@ def speed(
                 continue
             try:
                 contestant = estimator(subject.model, method, **{"cuda_graph": False, **chosen})
-                contestant(x)  # compiles or captures, which is no one's first run
+                contestant(x)  # compiles or captures, which is not timed
                 every[name] = contestant
             except (RuntimeError, ValueError) as error:
                 errors[name] = in_a_line(error)
@@ -121,25 +121,25 @@ def estimator(model: nn.Module, method: str, **options: Any) -> Contestant:
 
 
 def no_bfloat16(device: torch.device) -> bool:
-    """Whether this is a CPU that is known to have no instructions for bfloat16.
+    """Whether this is a CPU without instructions for bfloat16.
 
-    It converts number by number then, and takes dozens of times as long as in float32.
+    It then converts number by number, and takes dozens of times as long as in float32.
     """
-    # Not every torch that rrfast runs on can say.
+    # Not every supported version of torch can tell.
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     has = [known[name] for name in ("amx_bf16", "avx512_bf16") if name in known]
     return device.type == "cpu" and bool(has) and not any(has)
 
 
 def _padded(contestant: Contestant, batch: int) -> Contestant:
-    """Every call at the same batch size: another one would be compiled or captured anew."""
+    """Pad every call to the same batch size: another size would be compiled or captured again."""
 
     def call(x: Tensor) -> Outcome:
         n = len(x)
         if n < batch:
             x = torch.cat([x, x[-1:].expand(batch - n, *x.shape[1:])])
         score, prediction, forwards, backwards, _ = contestant(x)
-        # A graph writes the next result where this one is.
+        # A graph overwrites its result in the next call.
         return Outcome(score[:n].clone(), prediction[:n].clone(), forwards, backwards)
 
     return call

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rrfast.bench.settings import Settings
     from rrfast.data.tasks import Task
 
-#: Images whose batch statistics a model with random weights gets.
+#: Number of images for the batch statistics of a model with random weights.
 SETTLED_ON = 64
 
 
@@ -29,23 +29,23 @@ class Subject(NamedTuple):
 
     model: nn.Module  #: in eval mode
     x: Tensor  #: [samples, ...] float32
-    y: Tensor | None  #: [samples] int64, on the CPU; None where there are no labels
-    data: str  #: as it is printed
-    checkpoint: str  #: as of `rrfast.evaluate.TrainedModel`; of a specification "given"
-    seed: int  #: of its training, or of the settings
-    task: Task | None  #: that x is of, where that is known
+    y: Tensor | None  #: [samples] int64, on the CPU; None without labels
+    data: str  #: printed name
+    checkpoint: str  #: as in `rrfast.evaluate.TrainedModel`; "given" for a specification
+    seed: int  #: seed of its training, or of the settings
+    task: Task | None  #: the task of x, if known
 
 
 def load(settings: Settings) -> Subject:
-    """The model and as many test images as are asked for.
+    """The model and the requested number of test images.
 
-    Random weights get the batch statistics of the images into their BatchNorm layers; without them
-    the activations of a deep network would be nothing like a trained one's.
+    A model with random weights gets the batch statistics of the images in its BatchNorm layers;
+    without them the activations of a deep network would be very different from a trained one's.
 
     Raises:
-        ImportError, OSError: Something is not installed, a file is not there.
-        ValueError: The model is unknown, does not take the images, or there are too few of them;
-            or it is a folder, and as `rrfast.evaluate.trained_models` and `given_model` have it.
+        ImportError, OSError: A package is not installed, or a file is missing.
+        ValueError: The model is unknown, does not accept the images, or there are too few of them;
+            for a folder also as `rrfast.evaluate.trained_models` and `given_model`.
     """
     device = settings.torch_device()
     given = _trained(settings) if Path(settings.model).is_dir() else _specified(settings)
@@ -82,8 +82,8 @@ class _Given(NamedTuple):
 
 
 def _trained(settings: Settings) -> _Given:
-    """The model of a training's folder, with its normalisation; and its data or those asked for."""
-    # Here, because it is an extra.
+    """The model of a training's folder, with its normalisation, and its data or the given data."""
+    # Imported here, because it is optional.
     from rrfast.evaluate.trained_model import trained_models
 
     named = None if settings.data is None or settings.npz else _options(settings.data)
@@ -104,7 +104,7 @@ def _trained(settings: Settings) -> _Given:
 
 
 def _specified(settings: Settings) -> _Given:
-    """A model by its specification; its data are a task where they have to be."""
+    """A model by its specification; its data are a task if necessary."""
     data = settings.data or "synthetic"
     plain = settings.npz or (data in ("synthetic", "digits") and settings.tuning is None)
     try:
@@ -140,7 +140,7 @@ def _images(settings: Settings, given: _Given) -> tuple[Tensor, Tensor | None]:
 
 
 def _of_task(task: Task, given: _Given, samples: int) -> tuple[Tensor, Tensor]:
-    """Test images at random, as they may be sorted by class; none that weights were chosen on."""
+    """Random test images, as they may be sorted by class; without those that chose the weights."""
     from rrfast.data.splits import chosen, tested_on
 
     if task.test is None:
@@ -164,7 +164,7 @@ def _npz(path: Path, samples: int) -> tuple[Tensor, Tensor | None]:
             f"x in {path} must be floating point, as the model expects it, got {images.dtype} of "
             f"shape {list(shape)}"
         )
-    with np.errstate(over="ignore"):  # said below, as infinite
+    with np.errstate(over="ignore"):  # reported below, as infinite
         x = torch.from_numpy(images.astype(np.float32))
     wrong = (~x.flatten(1).isfinite().all(dim=1)).nonzero()
     if len(wrong):

@@ -18,15 +18,15 @@ from rrfast.bench.subject import Subject
 Row = dict[str, Any]
 #: Method and dtype.
 Key = tuple[str, str]
-#: What a bar shows: a description and the part done.
+#: A progress callback: description and fraction done.
 Progress = Callable[[str, float], object]
 
-#: The names of the two rivals; MSR is the floor as well.
+#: The names of the two baselines; MSR is also the floor.
 MSR, NAIVE = "msr", "naive loop"
 
 
 def everyone(subject: Subject, settings: Settings) -> dict[Key, Contestant]:
-    """By method and dtype. The naive loop runs in float32 only, as it was released."""
+    """All contestants by method and dtype. The naive loop runs only in float32, as released."""
     names = settings.contestants()
     every: dict[Key, Contestant] = {}
     for dtype in settings.dtype:
@@ -42,7 +42,7 @@ def everyone(subject: Subject, settings: Settings) -> dict[Key, Contestant]:
 def throughput(
     subject: Subject, settings: Settings, batch: int, progress: Progress
 ) -> tuple[list[Row], dict[Key, Outcome]]:
-    """One row per contestant at one batch size, and what each computed.
+    """One row per contestant at one batch size, and the outcome of each.
 
     A backward counts as two forwards in `forward_equivalents_per_second`.
     """
@@ -81,8 +81,8 @@ def worth(
 ) -> list[Row]:
     """One row per contestant: metrics over all samples, and agreement with bs in float32.
 
-    `outcomes` are those of the first images, as many as the largest batch. Who has none is left
-    out; and where these are all the images, nothing is computed again.
+    `outcomes` are for the first images, as many as the largest batch. Contestants without an
+    outcome are left out; if these are all images, nothing is computed again.
     """
     batch = max(settings.batch)
     chunks = -(-settings.samples // batch)

@@ -12,29 +12,29 @@ from rrfast.bench.subject import Subject
 def tuned(
     subject: Subject, settings: Settings, progress: Callable[[str, float], object]
 ) -> list[dict[str, Any]]:
-    """A row for MSR and each method on each division of the data, as `rrfast evaluate` has it.
+    """A row for MSR and each method on each division of the data, as in `rrfast evaluate`.
 
-    In float32. MSR has no temperature, and no input pre-processing here: it is the bare forward
+    It uses float32. MSR has no temperature and no input pre-processing here: it is the bare forward
     that is timed.
 
     Returns:
         `method`, `split`, `seed` of the training, the `temperature`, `images`, `errors`,
-        `chosen_on` (images of the test set that the weights were chosen on), and the metrics of
-        the test part.
+        `chosen_on` (number of test images on which the weights were chosen), and the metrics of the
+        test part.
 
     Raises:
-        ValueError: The data have not the splits.
+        ValueError: The data lack the splits.
 
-    Cost: of `rrfast.scores.tune` on what is tuned on, and of the method on the rest.
+    Cost: that of `rrfast.scores.tune` on the tuning part, and of the method on the rest.
 
     Source: RAT §5.1, §5.4, Table 4.
     """
-    # Here, because they are an extra.
+    # Imported here, because they are optional.
     from rrfast.data.splits import tested_on
     from rrfast.evaluate.misd import appraisal
 
     task, options = subject.task, appraisal.Options(batch=max(settings.batch))
-    assert task is not None  # the settings have asked for one
+    assert task is not None  # required by the settings
     _, chosen_on = tested_on(task, subject.checkpoint)
     names = {"msr": "msr"} | {method: f"radius_{method}" for method in settings.contestants()}
     grounds = list(

@@ -32,14 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: Arguments after the program's name; default those of the process. None given: print
-            what runs here, as `python -m rrfast`.
+        argv: Arguments after the program's name; default: those of the process. Without any, print
+            the configuration, as `python -m rrfast`.
 
     Returns:
-        Exit code: 0 done, 1 something is missing, cannot be written, the loss is not finite, or
-        `score` is done but for images that it names, 2 arguments that do not fit the data or each
-        other (all said in a sentence on standard error), 130 interrupted. Wrong arguments exit
-        with 2, as argparse does.
+        Exit code: 0 done; 1 something is missing or cannot be written, the loss is not finite, or
+            `score` could not score some images, which it names; 2 arguments do not fit the data or
+            each other; 130 interrupted. Errors are a message on standard error. Wrong arguments
+            exit with 2, as in argparse.
 
     Example:
         >>> main(["demo", "--seeds", "none"])
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="rrfast", description="How far an input is from changing a classifier's mind."
+        prog="rrfast", description="How far an input must move to change a classifier's prediction."
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
     for command in COMMANDS:

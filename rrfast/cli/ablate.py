@@ -19,8 +19,8 @@ def add_parser(
         "ablate",
         help="standard training, AT, ReverseAT and RAT, with Mixup and without, over seeds",
         description="Train the model of a recipe with each objective over several seeds, and print "
-        "how well the radius finds the errors (Tables 1 and 5 of the paper). Stopped, it goes on "
-        "where it was.",
+        "how well the radius finds the errors (Tables 1 and 5 of the paper). If stopped, the same "
+        "command continues.",
     )
     command.add_argument(
         "recipe", metavar="RECIPE", help="as for rrfast train; its objective gives eps"
@@ -33,7 +33,7 @@ def add_parser(
         choices=radii,
         default="radius_search",
         metavar="RADIUS",
-        help=f"of {', '.join(radii)}; the paper's is radius_bs (radius_search)",
+        help=f"one of {', '.join(radii)}; the paper has radius_bs (radius_search)",
     )
     command.add_argument(
         "--tuning",
@@ -47,7 +47,7 @@ def add_parser(
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run `rrfast.evaluate.ablate`, and give its table the command that repeats it."""
+    """Run `rrfast.evaluate.ablate`, with the command for its table."""
     from rrfast.evaluate import ablate
     from rrfast.train import load_recipe
 

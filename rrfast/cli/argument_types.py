@@ -1,4 +1,4 @@
-"""Types of command-line options that several subcommands share."""
+"""Types of command-line options, shared by subcommands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def positive(text: str) -> int:
     """`text` as an integer of at least 1.
 
     Raises:
-        argparse.ArgumentTypeError: It is none; argparse prints the sentence and exits with 2.
+        argparse.ArgumentTypeError: It is not; argparse prints the message and exits with 2.
 
     Example:
         >>> positive("12")
@@ -42,7 +42,7 @@ def ratio(text: str) -> float:
     """`text` as a number, which may be a fraction.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is not a number.
 
     Example:
         >>> ratio("8/255") == 8 / 255, ratio("0.03")

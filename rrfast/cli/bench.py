@@ -1,4 +1,4 @@
-"""`rrfast bench`: speed and worth of every method, for a model of yours."""
+"""`rrfast bench`: speed and quality of every method, for your model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def add_parser(
     """Add `rrfast bench` and its options."""
     command = commands.add_parser(
         "bench",
-        help="speed and worth of every method, for a model of yours",
+        help="speed and quality of every method, for your model",
         description="Time every method of rrfast.radius against MSR and the loop of the released "
-        "code, say how well each finds errors, and write the tables, the numbers and figures.",
+        "code, measure how well each finds errors, and write tables, numbers and figures.",
     )
     plain = bench.Settings()
     command.add_argument(
@@ -33,40 +33,44 @@ def add_parser(
         help=f"a training's folder, or {SPECIFICATIONS} ({plain.model})",
     )
     command.add_argument(
-        "--weights", metavar="W", help="a state_dict (random weights); of a folder last or best"
+        "--weights", metavar="W", help="a state_dict (random weights); for a folder last or best"
     )
     command.add_argument("--normalize", metavar="NAME", help="in front of the model: cifar10, ...")
     command.add_argument(
-        "--methods", type=_names, metavar="A,B", help=f"of {', '.join(METHODS)}; or all (all)"
+        "--methods", type=_names, metavar="A,B", help=f"some of {', '.join(METHODS)}; or all (all)"
     )
     command.add_argument("--batch", type=positive, nargs="+", metavar="N", help="sizes (16 128)")
     command.add_argument(
         "--dtype", nargs="+", metavar="T", help="float32 bfloat16 float16 (float32)"
     )
-    command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
+    command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if available)")
     command.add_argument(
         "--data",
         nargs="+",
         metavar="NAME KEY=VALUE",
-        help="synthetic, digits, cifar10 folder=data and all that a recipe's data can be, or "
-        "FILE.npz with x, y (a training's own; synthetic)",
+        help="synthetic, digits, cifar10 folder=data and other data of a recipe, or "
+        "FILE.npz with x, y (the training's; synthetic)",
     )
-    command.add_argument("--size", type=positive, metavar="N", help="of plain synthetic (32)")
+    command.add_argument("--size", type=positive, metavar="N", help="side of synthetic images (32)")
     command.add_argument("--samples", type=positive, metavar="N", help="images for metrics (512)")
-    command.add_argument("--seconds", type=float, metavar="S", help="for each to be timed (2)")
-    command.add_argument("--seed", type=int, metavar="N", help="of data and random weights (0)")
-    # None where not given: the settings decide then.
+    command.add_argument("--seconds", type=float, metavar="S", help="time for each method (2)")
+    command.add_argument(
+        "--seed", type=int, metavar="N", help="seed of data and random weights (0)"
+    )
+    # None if not given: then the settings decide.
     flag = functools.partial(command.add_argument, action="store_true", default=None)
     command.add_argument(
         "--tuning",
         choices=TUNINGS,
-        help="also with T tuned, as of rrfast evaluate: on the validation split, or on a fifth of "
+        help="also with T tuned, as in rrfast evaluate: on the validation split, or on a fifth of "
         "the whole test set, three times (the paper's Table 4)",
     )
     flag("--trust", help="run code that a training's folder names, as its model or its data")
-    flag("--speed", help="also what each option of RadiusEstimator buys")
+    flag("--speed", help="also the effect of each option of RadiusEstimator")
     flag("--pareto", help="also each method at several settings")
-    command.add_argument("--smoke", action="store_true", help="seconds; numbers mean nothing")
+    command.add_argument(
+        "--smoke", action="store_true", help="test run of seconds; numbers mean nothing"
+    )
     command.add_argument(
         "--out", type=Path, default=Path("rrfast-bench"), metavar="DIR", help="(rrfast-bench)"
     )
@@ -78,14 +82,14 @@ def _names(text: str) -> tuple[str, ...] | None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run `rrfast.bench` with the settings of the options given."""
+    """Run `rrfast.bench` with these options."""
     given: dict[str, Any] = {
         field.name: tuple(value) if isinstance(value, list) else value
         for field in fields(bench.Settings)
         if (value := getattr(arguments, field.name)) is not None
     }
     if "data" in given:
-        # One word may hold a name and its options, as the command of the results has them.
+        # A word may contain a name and its options, as in the command of the results.
         first, *more = given["data"]
         given["data"] = shlex.join([first, *more]) if more else first
     settings = replace(bench.SMOKE if arguments.smoke else bench.Settings(), **given)

@@ -1,4 +1,4 @@
-"""The contract of a subcommand."""
+"""The interface of a subcommand."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Protocol
 class Command(Protocol):
     """A module with these two functions: `rrfast NAME` is `rrfast/cli/NAME.py`.
 
-    `rrfast --help` imports every such module. What is an extra, such as Lightning Fabric, or slow
-    to import is therefore imported in `run`, where its absence is the error of that command alone.
+    `rrfast --help` imports every such module. So optional packages, such as Lightning Fabric, and
+    slow imports belong into `run`, where a missing package is an error of that command only.
     """
 
     def add_parser(
@@ -19,9 +19,9 @@ class Command(Protocol):
         """Add the subcommand and its options, and return its parser."""
 
     def run(self, arguments: argparse.Namespace, /) -> int:
-        """Do it, with what was parsed, and return the exit code.
+        """Run the command with the parsed arguments, and return the exit code.
 
         Besides the options, `arguments` has `typed`, the command line as it was given. An
-        ArithmeticError, ImportError or OSError becomes a sentence and exit code 1, a TypeError or
-        ValueError a sentence and 2: see `rrfast.cli.main`.
+        ArithmeticError, ImportError or OSError becomes a message and exit code 1, a TypeError or
+        ValueError a message and 2: see `rrfast.cli.main`.
         """

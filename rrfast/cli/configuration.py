@@ -1,4 +1,4 @@
-"""`rrfast` without a command: what runs here."""
+"""`rrfast` without a command: prints the configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rrfast import _native
 
 
 def print_configuration(config: dict[str, Any], console: Console) -> None:
-    """Print `config` as two tables: versions, then what answers each op and why."""
+    """Print `config` as two tables: versions, then what runs each op and why."""
     cuda = config["cuda"]
     versions = Table("", "", show_header=False, box=None)
     for name in ("rrfast", "torch", "python", "platform"):

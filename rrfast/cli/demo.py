@@ -26,13 +26,15 @@ def add_parser(
         "--out", type=Path, default=Path("rrfast-demo"), metavar="DIR", help="results (rrfast-demo)"
     )
     command.add_argument(
-        "--smoke", action="store_true", help="2 seeds, 2 epochs: seconds; numbers mean nothing"
+        "--smoke",
+        action="store_true",
+        help="test run of seconds: 2 seeds, 2 epochs; numbers mean nothing",
     )
     return command
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run `rrfast.demo` with the settings of the options given."""
+    """Run `rrfast.demo` with these options."""
     from rrfast import demo
 
     settings = demo.SMOKE if arguments.smoke else demo.Settings()

@@ -1,4 +1,4 @@
-"""`--set`: entries of a recipe, changed on the command line."""
+"""`--set`: changes entries of a recipe on the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 
 def add_changes(command: argparse.ArgumentParser) -> None:
-    """Add `--set KEY=VALUE ...`, in `arguments.changes` a list, empty without it."""
+    """Add `--set KEY=VALUE ...`; `arguments.changes` is a list, empty without it."""
     command.add_argument(
         "--set",
         dest="changes",

@@ -13,11 +13,11 @@ def add_parser(
     command = commands.add_parser(
         "report",
         help="one page with every table and figure",
-        description="Write one HTML file, which needs no other, with the tables and figures of "
-        "results that rrfast evaluate, ablate and bench have left.",
+        description="Write one self-contained HTML file with the tables and figures of "
+        "results of rrfast evaluate, ablate and bench.",
     )
-    command.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="of results")
-    command.add_argument("--title", metavar="TEXT", help="of the page")
+    command.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a folder of results")
+    command.add_argument("--title", metavar="TEXT", help="title of the page")
     command.add_argument(
         "--out", type=Path, default=Path("report.html"), metavar="FILE", help="(report.html)"
     )

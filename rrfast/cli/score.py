@@ -18,54 +18,61 @@ def add_parser(
     command = commands.add_parser(
         "score",
         help="prediction, confidence and acceptance of every image of a folder or a .npy file",
-        description="Score images into a table, a row each, on one device or, under torchrun, on "
-        "many. Killed, it goes on with the same arguments. Exits with 1 if an image could not be "
+        description="Write a table with a row per image, on one device or, under torchrun, on "
+        "many. If killed, the same command continues. Exits with 1 if an image could not be "
         "scored: its row says why.",
     )
     add = command.add_argument
     add("model", metavar="MODEL", help=f"a training's folder, or {SPECIFICATIONS}")
     add("source", metavar="INPUT", help="a folder of images, or FILE.npy of [N, C, H, W] in [0, 1]")
     add("--out", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
-    add("--weights", metavar="FILE|best", help="a state_dict; of a training last or best (last)")
+    add("--weights", metavar="FILE|best", help="a state_dict; for a training last or best (last)")
     add("--classes", type=positive, metavar="K", help="logits of the model (its own)")
     add("--trust", action="store_true", help="run code that a training's folder names")
     add("--normalize", metavar="NAME", help="in front of the model, such as imagenet (nothing)")
-    add("--score", metavar="NAME", help="of rrfast.scores.SCORES (msr)")
+    add("--score", metavar="NAME", help="a name in rrfast.scores.SCORES (msr)")
     add("--batch", type=positive, default=128, metavar="N", help="images per call (128)")
     add("--part", type=positive, default=1000, metavar="N", help="images lost if killed (1000)")
     add(
         "--size",
         type=positive,
         metavar="N",
-        help="side to scale images to (the training's; own)",
+        help="side to scale images to (the training's; their own)",
     )
-    add("--channels", type=int, choices=(1, 3), help="of the images of a folder (the model's)")
-    add("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
+    add("--channels", type=int, choices=(1, 3), help="of the images in a folder (the model's)")
+    add("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if available)")
     add("--workers", type=int, default=0, metavar="N", help="processes that read images (0)")
     add("--overwrite", action="store_true", help="replace FILE when the new one is complete")
-    page = command.add_argument_group("gallery", "a page of thumbnails, the least trusted first")
+    page = command.add_argument_group("gallery", "a page of thumbnails, the least confident first")
     add = page.add_argument
-    add("--gallery", type=Path, metavar="FILE.html", help="write it: one file that needs no other")
+    add("--gallery", type=Path, metavar="FILE.html", help="write it, as one self-contained file")
     add(
         "--gallery-images",
         type=positive,
         default=100,
         metavar="N",
-        help="so many it shows of accepted and rejected, and N/10 of the most trusted (100)",
+        help="show N of accepted and rejected, and N/10 of the most confident (100)",
     )
-    add("--class-names", type=Path, metavar="FILE", help="a name per line (the training's folders)")
-    chosen = command.add_argument_group("threshold", "one of them, or nothing is accepted or not")
+    add("--class-names", type=Path, metavar="FILE", help="one per line (the training's folders)")
+    chosen = command.add_argument_group("threshold", "one of these; without, no decision")
     add = chosen.add_argument
-    add("--threshold", type=float, metavar="T", help="accept from this score on")
-    add("--coverage", type=float, metavar="C", help="this share, of the training's validation data")
+    add("--threshold", type=float, metavar="T", help="accept scores of at least T")
+    add(
+        "--coverage",
+        type=float,
+        metavar="C",
+        help="accept this share of the training's validation data",
+    )
     add(
         "--reject-errors",
         type=float,
         metavar="R",
-        help="reject this share of the errors among them",
+        help="reject this share of the errors in these data",
     )
-    add("--target-risk", type=float, metavar="R", help="at most this share of the accepted wrong")
-    add("--confidence", type=float, metavar="P", help="the latter with this probability")
+    add(
+        "--target-risk", type=float, metavar="R", help="largest share of errors among the accepted"
+    )
+    add("--confidence", type=float, metavar="P", help="--target-risk holds with this probability")
     add("--classifier", metavar="FILE", help="state_dict of a SelectiveClassifier, with weights")
     return command
 
@@ -78,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("command", "run", "typed"):
         del given[name]
     done = score(**given, command=arguments.typed)
-    # One speaks for all, and torchrun ends those that still run when one has failed.
+    # One process speaks for all; torchrun ends the others when one has failed.
     if os.environ.get("RANK", "0") != "0":
         return 0
     accepted = "" if done.accepted is None else f", {done.accepted} accepted"

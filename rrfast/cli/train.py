@@ -1,4 +1,4 @@
-"""`rrfast train`: train a model as a recipe says."""
+"""`rrfast train`: train a model by a recipe."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def add_parser(
     """Add `rrfast train` and its options."""
     command = commands.add_parser(
         "train",
-        help="train a model as a recipe says",
-        description="Train as a recipe says, on one device or, under torchrun, on many, and write "
-        "weights, log and checkpoints. Killed, it continues with --resume as if it had not been.",
+        help="train a model by a recipe",
+        description="Train by a recipe, on one device or, under torchrun, on many, and write "
+        "weights, log and checkpoints. If killed, it continues with --resume without a difference.",
     )
     command.add_argument(
         "recipe", metavar="RECIPE", nargs="?", help="a YAML file, or a name; without one: the names"
     )
     command.add_argument("--out", type=Path, metavar="DIR", help="results (rrfast-train/RECIPE)")
-    command.add_argument("--resume", action="store_true", help="continue what is in DIR")
+    command.add_argument("--resume", action="store_true", help="continue the training in DIR")
     command.add_argument(
         "--variants",
         type=comma_separated,
         metavar="A,B",
-        help="train with each of these objectives into DIR/NAME_SEED, and go on where it was",
+        help="train with each of these objectives into DIR/NAME_SEED; continues if stopped",
     )
     command.add_argument("--seeds", type=positive, metavar="N", help="for --variants (5)")
     add_changes(command)
@@ -36,8 +36,8 @@ def add_parser(
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the recipes, or train as one of them says: once, or each of `--variants`."""
-    # Here, because Lightning Fabric is an extra.
+    """Print the recipes, or train by one of them: once, or each of `--variants`."""
+    # Imported here, because Lightning Fabric is optional.
     from rrfast import train
 
     if arguments.recipe is None:
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"Written: {trained.folder}")
         return 0
     if arguments.seeds is not None:
-        raise ValueError("--seeds needs --variants: of one training the seed is training.seed")
+        raise ValueError("--seeds needs --variants: for one training the seed is training.seed")
     fitted = train.train(recipe, out, resume=arguments.resume)
     if train.is_first_process():
         best = "" if fitted.best_epoch is None else f", best.pt (epoch {fitted.best_epoch + 1})"

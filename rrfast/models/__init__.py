@@ -1,9 +1,9 @@
-"""Models by name, and layers before and behind them.
+"""Models by name, and layers before and after them.
 
-`load_model` builds one of a zoo or of your own function. `Normalize` goes before it, so that inputs
-stay in [0, 1] and radii in pixels; `FirstClasses` behind it drops logits that only training needs.
-`lenet` and `preresnet20` are the networks of ACET, `resnet18` is one of IRAT's; `digits_cnn`,
-`synthetic_cnn` and `fashion_cnn` are small ones for the tasks of `rrfast.data`.
+`load_model` builds a model of a package or by your own function. `Normalize` goes in front of it,
+so that inputs stay in [0, 1] and radii in pixels; `FirstClasses` after it drops logits that only
+training needs. `lenet` and `preresnet20` are the networks of ACET, `resnet18` is one of IRAT's;
+`digits_cnn`, `synthetic_cnn` and `fashion_cnn` are small ones for the tasks of `rrfast.data`.
 """
 
 from rrfast.models.first_classes import FirstClasses

@@ -1,4 +1,4 @@
-"""A model cut to its first logits, without those that only training needed."""
+"""A model without the logits that only training needs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rrfast.engine import output_logits
 class FirstClasses(nn.Module):
     """The first `classes` logits of a model, as [B, classes].
 
-    OpenMix trains with one class more than the task has, for outliers, and drops its logit when it
-    predicts. Around such a model, every score and radius is that of the K real classes.
+    OpenMix trains with one more class than the task, for outliers, and drops its logit for
+    predictions. With this wrapper every score and radius is that of the K real classes.
 
-    The parameters are the model's own, not copies: training it goes on through either. Weights are
-    kept without this module by `first.model.state_dict()`.
+    The parameters are shared with the model, not copied. `first.model.state_dict()` has the weights
+    without this module.
 
     Args:
         model: Returns logits [B, K], or an object with such `.logits`, K at least `classes`.
-        classes: How many to keep, at least 2.
+        classes: Number of classes to keep, at least 2.
 
     Attributes:
         model: The model.
-        classes: How many are kept.
+        classes: Number of classes kept.
 
     Raises:
         TypeError: `model` is no `nn.Module`; called, it returns no floating-point logits.
@@ -52,7 +52,7 @@ class FirstClasses(nn.Module):
         """Logits [B, classes], a view of the model's.
 
         Args:
-            x: [B, ...], as the model takes it.
+            x: [B, ...], as for the model.
         """
         logits = output_logits(self.model(x))
         check_logits("the model's logits", logits)
@@ -64,5 +64,5 @@ class FirstClasses(nn.Module):
         return logits[:, : self.classes]
 
     def extra_repr(self) -> str:
-        """How many are kept."""
+        """The number of classes kept."""
         return f"classes={self.classes}"

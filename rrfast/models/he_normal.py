@@ -10,19 +10,19 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def he_normal_(model: M) -> M:
-    """Draw the weights of a ReLU network anew, in place, from torch's default generator.
+    """Redraw the weights of a ReLU network in place, from torch's default generator.
 
-    Each is normal with mean 0 and variance 2 / fan_in, fan_in being what a neuron has inputs;
-    those of convolutions are cut at two standard deviations, as TensorFlow's truncated normal is.
-    Biases are 0. BatchNorm is left as it is.
+    They are normal with mean 0 and variance 2 / fan_in, where fan_in is the number of inputs of a
+    neuron; those of convolutions are cut at two standard deviations, like TensorFlow's truncated
+    normal. Biases are 0. BatchNorm is not changed.
 
     Args:
-        model: Any, with `nn.Conv2d` and `nn.Linear` in it.
+        model: Any module with `nn.Conv2d` and `nn.Linear` layers.
 
     Returns:
         `model`.
 
-    Source: He et al. (2015), "Delving Deep into Rectifiers", Eq. 10; the cut is of ACET's code.
+    Source: He et al. (2015), "Delving Deep into Rectifiers", Eq. 10; the cut is from ACET's code.
 
     Example:
         >>> round(float(he_normal_(nn.Linear(200, 1000)).weight.detach().std()), 2)

@@ -1,4 +1,4 @@
-"""Models by name: a zoo's, or your own function's. Never downloads anything."""
+"""Models by name, from a package or by your own function. Never downloads anything."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from rrfast._errors import first_line, require
 from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
 from rrfast._seeds import weights_by
 
-#: Modules whose models are this library's; one that ends in .py would be a file.
+#: Modules with this library's own models; a name that ends in .py would be a file.
 _OWN = re.compile(r"rrfast\.(data|models)(\.\w+)*(?<!\.py)")
 
-#: What a specification may look like, as errors and the command line say it.
+#: The forms of a specification, for error messages and the command line.
 SPECIFICATIONS = f"pytorchcv:NAME, torchvision:NAME, timm:NAME, {FORMS}"
 
 
@@ -33,7 +33,7 @@ def load_model(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A model by its specification, with random weights or those of a file.
+    """Build a model by its specification, with random weights or those of a file.
 
     ==========================  ============================================================
     specification               example
@@ -45,36 +45,35 @@ def load_model(
     path/to/file.py:function    nets/mine.py:build; likewise
     ==========================  ============================================================
 
-    Of pytorchcv only the file that defines the name is imported, so torchvision need not be there;
-    wide ResNets of any depth and width go by their name, such as wrn16_4_cifar10.
+    Only the file of pytorchcv that defines the name is imported, so torchvision is not needed; wide
+    ResNets of any depth and width are available by name, such as wrn16_4_cifar10.
 
-    Two networks of one depth need not be one: pytorchcv's resnet110_cifar10 is He et al.'s ResNet,
-    with BatchNorm and ReLU behind each convolution and a ReLU on every sum (post-activation);
-    preresnet110_cifar10 has BatchNorm and ReLU before each convolution, sums as they are, and one
-    BatchNorm and ReLU behind the last (pre-activation). What OpenMix's code calls ResNet110 is the
-    latter.
+    Networks of the same depth may differ: pytorchcv's resnet110_cifar10 is He et al.'s ResNet, with
+    BatchNorm and ReLU after each convolution and a ReLU after every sum (post-activation);
+    preresnet110_cifar10 has BatchNorm and ReLU before each convolution, no ReLU after sums, and one
+    BatchNorm and ReLU after the last (pre-activation). ResNet110 in OpenMix's code is the latter.
 
     Args:
-        spec: What to build, see above.
-        classes: Number of logits, at least 2: the argument `num_classes` of a zoo's model, or
-            `classes` of your function. None: as many as the model has by itself.
-        weights: A state_dict as `torch.save(model.state_dict(), ...)` writes it, loaded with
-            weights_only=True onto the CPU. None: the weights stay random.
-        seed: Decides the random weights; given to a function of yours that has an argument `seed`.
-            Global random state is left as it was.
-        options: Further arguments of the zoo's model or of your function, by name, such as
-            {"channels": 1} of `preresnet20` and {"in_chans": 1} of a model of timm.
+        spec: The specification, see above.
+        classes: Number of logits, at least 2: the argument `num_classes` of a package's model, or
+            `classes` of your function. None: the model's default.
+        weights: A file with a state_dict, as written by `torch.save(model.state_dict(), ...)`,
+            loaded with weights_only=True to the CPU. None: random weights.
+        seed: Decides the random weights; passed to your function if it has an argument `seed`. The
+            global random state is restored.
+        options: Further arguments of the package's model or of your function, by name, such as
+            {"channels": 1} for `preresnet20` and {"in_chans": 1} for a model of timm.
 
     Returns:
-        The module, on the CPU, in whatever mode it was built (training mode as a rule).
+        The module, on the CPU, in the mode in which it was built (usually training mode).
 
     Raises:
         ImportError: The package or module is not installed.
         FileNotFoundError: There is no such file.
-        TypeError: The function returns no `nn.Module`.
-        ValueError: Not one of these forms, an unknown name, weights of another model, an option
-            that the model does not take, or `classes` is not an integer of at least 2 or asked of a
-            model that cannot be told.
+        TypeError: The function does not return an `nn.Module`.
+        ValueError: Another form, an unknown name, weights of another model, an option that the
+            model does not have; `classes` is not an integer of at least 2, or the model has no
+            argument for it.
 
     Source: He et al. (2016), "Deep Residual Learning for Image Recognition" (post-activation) and
     "Identity Mappings in Deep Residual Networks" (pre-activation);
@@ -107,7 +106,7 @@ def load_model(
     if classes is not None:
         arguments[keyword] = int(classes)
     if source not in _ZOOS and "seed" in parameters_of(build):
-        arguments["seed"] = seed  # it may well seed itself
+        arguments["seed"] = seed  # it may seed itself
     with weights_by(seed):
         model = build(**arguments)
     if not isinstance(model, nn.Module):
@@ -118,7 +117,7 @@ def load_model(
 
 
 def runs_foreign_code(spec: str) -> bool:
-    """Whether to build the model is to run code that is neither rrfast's nor a zoo's.
+    """Whether building the model runs code from outside rrfast and the supported packages.
 
     Example:
         >>> runs_foreign_code("rrfast.models:digits_cnn"), runs_foreign_code("timm:convnext_tiny")
@@ -137,7 +136,7 @@ def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
         model.load_state_dict(_torch_file.load(path))
     except OSError:
         raise
-    except Exception as error:  # what is in a file may be anything, and raise anything
+    except Exception as error:  # a file may contain anything, and raise anything
         first = first_line(error)
         raise ValueError(
             f"weights must be a state_dict of {spec!r}, but {str(path)!r} is not: {first}"
@@ -147,7 +146,7 @@ def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
 def _check_options(
     options: Mapping[str, Any], spec: str, build: Callable[..., Any], keyword: str
 ) -> None:
-    """Raise a ValueError for one that the function does not take, or that has another way in."""
+    """Raise a ValueError for an option that the function lacks, or that has its own argument."""
     arguments = {keyword: "classes", "seed": "seed"}
     known = [name for name in parameters_of(build) if name not in arguments]
     for name in options:
@@ -169,7 +168,7 @@ def _pytorchcv(name: str) -> Callable[..., Any]:
             "a model of pytorchcv needs that package: pip install pytorchcv, or without the "
             "torchvision it asks for, pip install --no-deps pytorchcv"
         )
-    # Its model_provider imports every model, and torchvision with them. The files say as much.
+    # Its model_provider imports every model, and torchvision with them, so search the files.
     files = sorted(Path(package.submodule_search_locations[0], "models").glob("*.py"))
     defined = {
         function: file.stem
@@ -197,15 +196,15 @@ def _pytorchcv(name: str) -> Callable[..., Any]:
 
 
 def _of_any_number(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of pytorchcv, whatever number of classes it is asked for."""
+    """A function of pytorchcv that accepts any number of classes."""
 
     @functools.wraps(function)
     def build(**arguments: int) -> Any:
         try:
             return function(**arguments)
         except AssertionError:
-            # Before they build anything, most of CIFAR's assert that there are 10 or 100. The last
-            # layer is the only one that knows, and keeps the weights nn.Linear draws for itself.
+            # Most functions for CIFAR assert that there are 10 or 100 classes. Only the last layer
+            # depends on the number; its replacement keeps the weights that nn.Linear draws.
             model = function()
             last = getattr(model, "output", None)
             if not isinstance(last, nn.Linear):
@@ -231,7 +230,7 @@ def _timm(name: str) -> Callable[..., Any]:
     return functools.partial(timm.create_model, name, pretrained=False)
 
 
-#: What stands before the colon, and what finds the rest.
+#: The prefix before the colon, and the function that finds the rest.
 _ZOOS = {"pytorchcv": _pytorchcv, "torchvision": _torchvision, "timm": _timm}
 
 

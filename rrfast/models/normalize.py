@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Statistics(NamedTuple):
-    """Of the pixels of a data set, each in [0, 1], per channel."""
+    """Statistics per channel of a data set's pixels in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -34,23 +34,22 @@ STATISTICS = {
 class Normalize(nn.Module):
     """Subtract a mean from every channel and divide by a standard deviation: (x - mean) / std.
 
-    In front of a model, `nn.Sequential(Normalize.of("cifar10"), model)`, it lets the input stay in
-    [0, 1], and with it everything that is measured in the input: eps, bounds, radii.
+    In front of a model, `nn.Sequential(Normalize.of("cifar10"), model)`, it keeps the input in [0,
+    1], and so everything in units of the input: eps, bounds, radii.
 
     It is one elementwise pass, x scale + shift with scale = 1 / std and shift = -mean / std, and
-    keeps the memory format of x. The result differs from (x - mean) / std by rounding alone: by
-    less than 6 eps of the dtype for the statistics named below and x in [0, 1].
+    keeps the memory format of x. The result differs from (x - mean) / std only by rounding: by less
+    than 6 eps of the dtype for the statistics below and x in [0, 1].
 
-    The statistics are buffers that follow the module's device and dtype, and are made anew from
-    Python's floats whenever that changes: float16 and back to float64 costs them nothing. They are
-    not part of the state_dict: what a file of weights holds is the model's alone, and no file
-    changes the normalisation behind the code's back. Weights that were trained without this module
-    are loaded into the inner model, before or after it is wrapped
-    (`wrapped[1].load_state_dict(...)`); those of the wrapped one have its keys (`1.conv.weight`).
+    The statistics are buffers that follow the module's device and dtype. They are recomputed from
+    Python's floats at every change, so that float16 and back to float64 loses nothing. They are not
+    part of the state_dict: a file of weights holds only the model's weights, and cannot change the
+    normalisation. Load weights that were trained without this module into the inner model
+    (`wrapped[1].load_state_dict(...)`); those of the wrapped model have its keys (`1.conv.weight`).
 
     Args:
-        mean: Per channel, where a pixel is in [0, 1].
-        std: Per channel, greater than 0.
+        mean: Mean per channel, for pixels in [0, 1].
+        std: Standard deviation per channel, greater than 0.
 
     Attributes:
         mean: [C].
@@ -59,10 +58,10 @@ class Normalize(nn.Module):
         shift: [C], -mean / std.
 
     Raises:
-        TypeError: `mean` or `std` is no sequence of numbers; called, x is not a floating-point
-            tensor.
-        ValueError: They have not the same length, are empty or not finite, or `std` is not greater
-            than 0; called, x has another number of channels.
+        TypeError: `mean` or `std` is not a sequence of numbers; in a call, x is not a
+            floating-point tensor.
+        ValueError: They differ in length, are empty or not finite, or `std` is not greater than 0;
+            in a call, x has another number of channels.
 
     Example:
         >>> model = nn.Sequential(Normalize.of("cifar10"), nn.Flatten(), nn.Linear(3072, 10))
@@ -93,7 +92,7 @@ class Normalize(nn.Module):
 
     @classmethod
     def of(cls, name: str) -> Self:
-        """The normalisation that networks for a data set are usually trained with.
+        """The usual normalisation of networks for a data set.
 
         Args:
             name: "cifar10", "cifar100" or "imagenet". The first two are the same: published code
@@ -119,7 +118,7 @@ class Normalize(nn.Module):
             x: [B, C, ...] floating point, on the module's device.
 
         Returns:
-            A new tensor of the shape and memory format of x, of the wider dtype of x and module.
+            A new tensor with the shape and memory format of x, and the wider dtype of x and module.
 
         Cost: One read and one write of x; a backward takes two passes over its gradient.
         """
@@ -135,7 +134,7 @@ class Normalize(nn.Module):
         return f"mean={list(self._statistics.mean)}, std={list(self._statistics.std)}"
 
     def _values(self) -> dict[str, list[float]]:
-        """The buffers, as exact as Python has them."""
+        """The buffers' values as Python's floats."""
         mean, std = self._statistics
         return {
             "mean": list(mean),
@@ -145,12 +144,12 @@ class Normalize(nn.Module):
         }
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """What `to`, `half`, `cuda` and `to_empty` call."""
+        """Called by `to`, `half`, `cuda` and `to_empty`."""
         before = dict(self._buffers)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, values in self._values().items():
             moved = self.get_buffer(name)
-            # One that did not move stays the tensor it is: a CUDA graph may know its address.
+            # Keep a tensor that did not move: a CUDA graph may hold its address.
             if moved is not before[name]:
                 exact = torch.tensor(values, dtype=moved.dtype, device=moved.device)
                 self.register_buffer(name, exact, persistent=False)

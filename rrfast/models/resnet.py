@@ -11,7 +11,7 @@ from rrfast.models.he_normal import he_normal_
 
 #: Channels of the groups of `preresnet20`, and units in each.
 PRE_WIDTHS, PRE_UNITS = (16, 32, 64), 3
-#: Likewise of `resnet18`.
+#: The same for `resnet18`.
 WIDTHS, UNITS = (64, 128, 256, 512), 2
 
 
@@ -20,7 +20,7 @@ class PreResNet(nn.Module):
 
     Args:
         classes: Logits per image.
-        channels: Of the images.
+        channels: Channels of the images.
     """
 
     def __init__(self, classes: int, channels: int) -> None:
@@ -43,7 +43,7 @@ class PreResNet(nn.Module):
 
 
 class _PreUnit(nn.Module):
-    """x + conv(relu(norm(conv(relu(norm(x)))))); the first of a group begins at relu(norm(x))."""
+    """x + conv(relu(norm(conv(relu(norm(x)))))); in the first of a group x is relu(norm(x))."""
 
     def __init__(self, inputs: int, width: int, *, first: bool) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _PreUnit(nn.Module):
         active = F.relu(self.norm1(x))
         shortcut = active if self.first else x
         if self.widened:
-            # An odd last row or column is pooled by itself, as the convolution sees it too.
+            # An odd last row or column is pooled by itself, because the convolution uses it too.
             shortcut = F.avg_pool2d(shortcut, 2, ceil_mode=True)
             before = self.widened // 2
             shortcut = F.pad(shortcut, (0, 0, 0, 0, before, self.widened - before))
@@ -71,7 +71,7 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 def _norm(width: int) -> nn.BatchNorm2d:
-    # TensorFlow's momentum of 0.99 is what is kept, torch's what is not.
+    # TensorFlow's momentum of 0.99 is the weight of the old value, torch's that of the new one.
     return nn.BatchNorm2d(width, eps=1e-5, momentum=0.01)
 
 
@@ -83,28 +83,29 @@ def preresnet20(classes: int = 10, channels: int = 3, *, seed: int = 0) -> PreRe
 
         x + conv(relu(norm(conv(relu(norm(x))))))
 
-    with 3 x 3 convolutions without biases. In the first unit of each group the shortcut begins
-    behind the first ReLU, relu(norm(x)) in place of x. The first units of the second and the third
-    group halve the image; their shortcuts are means over 2 x 2 pixels, with as many channels of
-    zeros before as behind, and so no shortcut has weights. It takes pixels in [0, 1] as they are.
+    with 3 x 3 convolutions without biases. In the first unit of each group the shortcut starts
+    after the first ReLU, relu(norm(x)) in place of x. The first units of the second and the third
+    group halve the image; their shortcuts are means over 2 x 2 pixels, with equal numbers of zero
+    channels before and after, so that no shortcut has weights. It takes pixels in [0, 1] without
+    normalisation.
 
-    It is none of pytorchcv's: preresnet20_cifar10 has convolutions in its shortcuts. And the code
-    halves with a convolution at the odd pixels, torch at the even ones: its weights do not fit.
+    It differs from pytorchcv's preresnet20_cifar10, which has convolutions in its shortcuts. ACET's
+    code halves with a convolution at the odd pixels, torch at the even ones, so that its weights do
+    not fit.
 
     Args:
         classes: Logits per image, at least 2.
-        channels: Of the images, whose size is any.
-        seed: Decides the initial weights, those of `he_normal_`. Global random state is left as it
-            was.
+        channels: Channels of the images, which may have any size.
+        seed: Decides the initial weights, by `he_normal_`. The global random state is restored.
 
     Returns:
         A module in training mode, [n, channels, H, W] to logits [n, classes], with 269,722
         parameters by default.
 
     Raises:
-        ValueError: An argument is not an integer that large.
+        ValueError: An argument is not an integer, or too small.
 
-    Source: ACET, appendix F ("a ResNet architecture"); which one, its released code says
+    Source: ACET, appendix F ("a ResNet architecture"), specified by its released code
     (https://github.com/max-andr/relu_networks_overconfident, resnet_small). He et al. (2016),
     "Identity Mappings in Deep Residual Networks".
 
@@ -139,29 +140,29 @@ class _Unit(nn.Module):
 
 
 def resnet18(classes: int = 10, channels: int = 3, *, seed: int = 0) -> nn.Sequential:
-    """The ResNet-18 that is used for 32 x 32 images: that of ImageNet with a small first layer.
+    """The usual ResNet-18 for 32 x 32 images: that of ImageNet with a small first layer.
 
         conv 3x3 - BatchNorm - ReLU - 4 x 2 units of 64, 128, 256, 512 channels - mean - linear
 
     A unit is relu(norm(conv(relu(norm(conv(x))))) + shortcut(x)) with 3 x 3 convolutions; the first
     of the second, third and fourth group halves the image, with a 1 x 1 convolution and BatchNorm
-    for its shortcut. ImageNet's has a 7 x 7 convolution of stride 2 and a pooling in front, which
-    would leave a single pixel of 32 x 32 ones.
+    for its shortcut. ImageNet's has a 7 x 7 convolution of stride 2 and a pooling at the beginning,
+    which would reduce 32 x 32 images to a single pixel.
 
     Args:
         classes: Logits per image, at least 2.
-        channels: Of the images, whose size is any.
-        seed: Decides the initial weights, torch's own. Global random state is left as it was.
+        channels: Channels of the images, which may have any size.
+        seed: Decides the initial weights, torch's defaults. The global random state is restored.
 
     Returns:
         A module in training mode, [n, channels, H, W] to logits [n, classes], with 11,173,962
         parameters by default.
 
     Raises:
-        ValueError: An argument is not an integer that large.
+        ValueError: An argument is not an integer, or too small.
 
-    Source: IRAT, 4.1 ("ResNet-18 (He et al., 2016)"), which does not say what it has in front; this
-    is the one that the adversarial trainings it builds on have. He et al. (2016), "Deep Residual
+    Source: IRAT, 4.1 ("ResNet-18 (He et al., 2016)"), which does not specify the first layers; this
+    is the version of the adversarial trainings that it builds on. He et al. (2016), "Deep Residual
     Learning for Image Recognition".
 
     Example:

@@ -16,7 +16,7 @@ def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
     """A small CNN for `rrfast.data.digits`: two 3x3 convolutions with BatchNorm, two linear layers.
 
     Args:
-        seed: Decides the initial weights. Global random state is left as it was.
+        seed: Decides the initial weights. The global random state is restored.
         classes: Logits per image.
 
     Returns:
@@ -49,7 +49,7 @@ def synthetic_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
     """A small CNN for `rrfast.data.synthetic`: three convolutions with BatchNorm, one linear layer.
 
     Args:
-        seed: Decides the initial weights. Global random state is left as it was.
+        seed: Decides the initial weights. The global random state is restored.
         classes: Logits per image.
 
     Returns:
@@ -78,20 +78,20 @@ def fashion_cnn(classes: int = 10, channels: int = 1, *, seed: int = 0) -> nn.Se
 
         3 x (conv 3x3, stride 2 - BatchNorm - ReLU) - flatten - linear
 
-    It is made to be trained often: an epoch of 60,000 images takes some ten seconds on one core. It
-    still learns all of them by heart in thirty epochs, which is where errors get hard to find.
+    It is fast to train: an epoch of 60,000 images takes about ten seconds on one core. Yet it
+    memorises all of them in thirty epochs, after which errors are hard to find.
 
     Args:
         classes: Logits per image, at least 2.
-        channels: Of the images, of 28 x 28 pixels.
-        seed: Decides the initial weights. Global random state is left as it was.
+        channels: Channels of the images, which have 28 x 28 pixels.
+        seed: Decides the initial weights. The global random state is restored.
 
     Returns:
         A module in training mode, [n, channels, 28, 28] to logits [n, classes], with 113,386
         parameters by default.
 
     Raises:
-        ValueError: An argument is not an integer that large.
+        ValueError: An argument is not an integer, or too small.
 
     Example:
         >>> import torch
@@ -118,22 +118,22 @@ def lenet(classes: int = 10, channels: int = 1, size: int = 28, *, seed: int = 0
 
         conv 5x5, 32 - ReLU - max 2x2 - conv 5x5, 64 - ReLU - max 2x2 - linear 1024 - ReLU - linear
 
-    Convolutions keep the size of the image, and pooling halves it and rounds up. It takes pixels
-    in [0, 1] as they are. Initial weights are normal with variance 2 / (inputs of a neuron), in
-    convolutions cut at two standard deviations, and biases 0, as in ACET's code.
+    Convolutions keep the size of the image; pooling halves it, rounded up. It takes pixels in [0,
+    1] without normalisation. As in ACET's code, initial weights are normal with variance 2 /
+    (inputs of a neuron), cut at two standard deviations in convolutions, and biases are 0.
 
     Args:
         classes: Logits per image, at least 2.
-        channels: Of the images.
+        channels: Channels of the images.
         size: Their height and width, in pixels; 8 for `rrfast.data.digits`.
-        seed: Decides the initial weights. Global random state is left as it was.
+        seed: Decides the initial weights. The global random state is restored.
 
     Returns:
         A module in training mode, [n, channels, size, size] to logits [n, classes], with 3,274,634
         parameters by default.
 
     Raises:
-        ValueError: An argument is not an integer that large.
+        ValueError: An argument is not an integer, or too small.
 
     Source: ACET, appendix F, and its released code
     (https://github.com/max-andr/relu_networks_overconfident); the network is that of Madry et al.
@@ -149,7 +149,7 @@ def lenet(classes: int = 10, channels: int = 1, size: int = 28, *, seed: int = 0
     check_count("classes", classes, least=2)
     check_count("channels", channels)
     check_count("size", size)
-    side = -(-size // 4)  # rounded up, as half of the half is
+    side = -(-size // 4)  # rounded up in both halvings
     with weights_by(seed):
         model = nn.Sequential(
             nn.Conv2d(channels, 32, 5, padding=2),

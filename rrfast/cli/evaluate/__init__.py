@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Evaluation(Protocol):
-    """What the module of a protocol has."""
+    """The interface of a protocol's module."""
 
     HELP: str  #: one line
-    SHARED: tuple[str, ...]  #: options of the protocols before it that it has too
+    SHARED: tuple[str, ...]  #: options that it shares with the protocols before it
 
     def add_arguments(self, group: argparse._ArgumentGroup, /) -> None:
-        """Add its own options, without defaults: one that is not given is not there."""
+        """Add its own options, without defaults: an option that is not given is missing."""
 
     def run(self, trained_models: list[TrainedModel], options: dict[str, Any], /) -> None:
-        """Evaluate; `options` are those that were given, and the common ones."""
+        """Evaluate; `options` are the given ones, and the common ones."""
 
 
 PROTOCOLS: dict[str, Evaluation] = {
@@ -47,14 +47,14 @@ def add_parser(
         "evaluate",
         help="trained models under the protocols of the papers",
         description="Evaluate trained models, and write the tables, the figures and the numbers, "
-        "and what they say of the paper's claims. Stopped, or asked for more, it goes on where it "
-        "was.",
+        "and verdicts on the paper's claims. If stopped, or run with more options, it continues "
+        "from kept results.",
     )
     command.add_argument(
         "models",
         metavar="MODEL",
         nargs="+",
-        help=f"a training's folder, one of such folders, or {SPECIFICATIONS}",
+        help=f"a training's folder, a folder of such folders, or {SPECIFICATIONS}",
     )
     command.add_argument(
         "--protocol",
@@ -66,9 +66,9 @@ def add_parser(
         "--data",
         nargs="+",
         metavar="NAME KEY=VALUE",
-        help="for a model that is no training's folder: cifar10 folder=data, or FILE.py:FUNCTION",
+        help="data of a model without a training's folder: cifar10 folder=data, FILE.py:FUNCTION",
     )
-    command.add_argument("--weights", metavar="W", help="a state_dict; of a folder last or best")
+    command.add_argument("--weights", metavar="W", help="a state_dict; for a folder last or best")
     command.add_argument("--classes", type=positive, metavar="K", help="logits of the model")
     command.add_argument("--normalize", metavar="NAME", help="in front of the model: cifar10, ...")
     command.add_argument(
@@ -77,10 +77,10 @@ def add_parser(
         help="run code that a training's folder names, as its model or its data",
     )
     command.add_argument(
-        "--draws", type=int, default=1000, metavar="N", help="of the bootstrap; 0 for none (1000)"
+        "--draws", type=int, default=1000, metavar="N", help="bootstrap draws; 0 for none (1000)"
     )
     command.add_argument("--batch", type=positive, default=500, metavar="N", help="(500)")
-    command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if there is some)")
+    command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if available)")
     command.add_argument(
         "--out", type=Path, default=Path("rrfast-evaluate"), metavar="DIR", help="(rrfast-evaluate)"
     )
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.weights and hasattr(arguments, "checkpoints"):
         raise ValueError(
-            "--weights and --checkpoints say both which weights are taken: give one of them"
+            "--weights and --checkpoints both say which weights to use: give one of them"
         )
     found = trained_models(
         arguments.models,

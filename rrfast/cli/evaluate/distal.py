@@ -1,4 +1,4 @@
-"""`rrfast evaluate --protocol distal`: how sure models are of noise, and of errors under attack."""
+"""`rrfast evaluate --protocol distal`: confidence on noise, and of errors under attack."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from rrfast.cli.argument_types import positive, ratio
 if TYPE_CHECKING:
     from rrfast.evaluate import TrainedModel
 
-HELP = "noise and attacked images at a threshold of confidence (distal article, CCAT)"
+HELP = "noise and attacked images at a confidence threshold (distal article, CCAT)"
 SHARED: tuple[str, ...] = ("eps", "steps", "images", "checkpoints")
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
     """Add the options of the protocol."""
-    group.add_argument("--restarts", type=positive, metavar="N", help="of every attack (1)")
-    group.add_argument("--noise", type=positive, metavar="N", help="noise images of a kind (1000)")
+    group.add_argument(
+        "--restarts", type=positive, metavar="N", help="restarts of every attack (1)"
+    )
+    group.add_argument(
+        "--noise", type=positive, metavar="N", help="noise images of each kind (1000)"
+    )
     group.add_argument(
         "--distal-attack",
         choices=("rrfast", "article"),
-        help="on noise: ours, or the article's 10 steps and its smoothing (rrfast)",
+        help="attack on noise: ours, or the article's 10 steps and smoothing (rrfast)",
     )
     group.add_argument(
         "--keep-correct",
         type=ratio,
         metavar="P",
-        help="share of the right predictions of the validation split that pass (0.99)",
+        help="share of right predictions of the validation split to accept (0.99)",
     )
 
 

@@ -10,7 +10,7 @@ from rrfast.cli.argument_types import comma_separated, positive
 if TYPE_CHECKING:
     from rrfast.evaluate import TrainedModel
 
-HELP = "every score, tuned on a validation split, asked for the errors (RAT)"
+HELP = "how well every score, tuned on a validation split, finds the errors (RAT)"
 SHARED: tuple[str, ...] = ()
 
 
@@ -24,21 +24,21 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tuning",
         choices=("heldout", "rat"),
-        help="on the validation split, or on a fifth of the whole test set, three times (heldout)",
+        help="tune on the validation split, or on a fifth of the test set, three times (heldout)",
     )
     group.add_argument(
         "--corruptions",
         nargs="?",
         const=True,
         metavar="DIR",
-        help="also under 15 corruptions, made here or in DIR, the files of CIFAR-10-C",
+        help="also under 15 corruptions, made by rrfast or from DIR, the files of CIFAR-10-C",
     )
     group.add_argument("--severity", type=positive, metavar="N", help="1 to 5 (3)")
     group.add_argument(
         "--no-sensitivity",
         action="store_false",
         dest="sensitivity",
-        help="not at every temperature on the test split",
+        help="do not evaluate every temperature on the test split",
     )
     group.add_argument(
         "--every-run",

@@ -1,4 +1,4 @@
-"""`rrfast evaluate --protocol ood`: what a model knows from what it does not."""
+"""`rrfast evaluate --protocol ood`: out-of-distribution detection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rrfast.cli.argument_types import comma_separated, positive, positive_or_all
 if TYPE_CHECKING:
     from rrfast.evaluate import TrainedModel
 
-HELP = "every score, tuned on one out-distribution, held against others (ODIN, ACET)"
+HELP = "every score, tuned on one out-of-distribution set, tested on others (ODIN, ACET)"
 SHARED: tuple[str, ...] = ("scores", "every_run")
 
 
@@ -19,11 +19,11 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--against",
         metavar="A,B",
-        help="out-distributions: gaussian, uniform, textures, noise, adversarial_noise[:EPS], "
+        help="sets to test on: gaussian, uniform, textures, noise, adversarial_noise[:EPS], "
         "adversarial_samples[:EPS], photos_crop, photos_resize, crop:DIR, resize:DIR, "
         "'task:NAME KEY=VALUE' (those that need no file)",
     )
-    group.add_argument("--validation", metavar="NAME", help="the one that is tuned on (textures)")
+    group.add_argument("--validation", metavar="NAME", help="the set to tune on (textures)")
     group.add_argument(
         "--transfer", action="store_true", help="also ODIN tuned on each of them, tested on others"
     )
@@ -31,16 +31,16 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         "--images",
         type=positive_or_all,
         metavar="N",
-        help="of the test split, and of each set, or all (all; robust and distal 1000)",
+        help="images of the test split and of each set, or all (all; robust and distal 1000)",
     )
     group.add_argument(
         "--no-diagnostics",
         action="store_false",
         dest="diagnostics",
-        help="without logits, gradients, distances, ODIN at fixed T and eps, and noise scaled up",
+        help="without logits, gradients, distances, ODIN at fixed T and eps, and scaled noise",
     )
     group.add_argument(
-        "--trials", type=positive, metavar="N", help="noise images that are scaled up (10000)"
+        "--trials", type=positive, metavar="N", help="noise images to scale up (10000)"
     )
 
 

@@ -1,4 +1,4 @@
-"""`rrfast evaluate --protocol robust`: what is left of accuracy under attack."""
+"""`rrfast evaluate --protocol robust`: accuracy under attack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rrfast.cli.argument_types import comma_separated, positive, ratio, ratios
 if TYPE_CHECKING:
     from rrfast.evaluate import TrainedModel
 
-HELP = "accuracy under attacks, and in the worst case of them (IRAT)"
+HELP = "accuracy under attacks, and in their worst case (IRAT)"
 SHARED: tuple[str, ...] = ("images",)
 
 
@@ -26,7 +26,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--eps", type=ratio, metavar="E", help="radius of the attacks (8/255; distal 0.03)"
     )
-    group.add_argument("--steps", type=positive, metavar="K", help="of PGD (100; distal 40)")
+    group.add_argument("--steps", type=positive, metavar="K", help="steps of PGD (100; distal 40)")
     group.add_argument(
         "--curve", type=ratios, metavar="E,E", help="also PGD at these radii, such as 2/255,4/255"
     )
@@ -34,10 +34,10 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         "--checkpoints",
         type=comma_separated,
         metavar="W,W",
-        help="last, best: weights of the trainings, each in tables of its own",
+        help="last, best: weights of the trainings, each with its own tables",
     )
     group.add_argument(
-        "--baseline", metavar="T", help="training that all are compared with (MAIL if it is there)"
+        "--baseline", metavar="T", help="training to compare all with (MAIL if present)"
     )
 
 
