@@ -243,15 +243,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     library = _native.PACKAGE / "librrfast_cuda.so"
     parser.add_argument("--library", type=Path, default=library, help="librrfast_cuda.so")
     parser.add_argument("--program", type=Path, default=PROGRAM, help="emulated_launches")
+    parser.add_argument(
+        "--check", action="store_true", help="only whether launches are as the file has them"
+    )
     arguments = parser.parse_args(argv)
-    for path, how in (
-        (arguments.library, "a build with nvcc"),
-        (arguments.program, "make emulate"),
-    ):
+    needs = {arguments.program: "make emulate"}
+    if not arguments.check:
+        needs[arguments.library] = "a build with nvcc"
+    for path, how in needs.items():
         if not path.exists():
             parser.error(f"there is no {path}; {how} makes it")
+    if arguments.check:
+        return check(launches(arguments.program))
     write(Facts(sources(), kernels(arguments.library), launches(arguments.program)))
     return 0
+
+
+def check(found: dict[str, tuple[Launch, ...]]) -> int:
+    """Say which launches are not as the file has them."""
+    known = read().launches
+    stale = [key for key in {**found, **known} if found.get(key) != known.get(key)]
+    for key in stale:
+        print(f"{FILE.name} has {known.get(key)} of {key}, which is {found.get(key)}")
+    print(f"{len(found) - len(stale)} of {len(found)} launches are as {FILE.name} has them")
+    return int(bool(stale))
 
 
 if __name__ == "__main__":
