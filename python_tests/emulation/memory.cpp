@@ -120,7 +120,7 @@ static void arrive(const Copy& copy) {
 }
 void copy_to_shared(void* target, const void* source, std::size_t bytes) {
     note(constant_reads, source, bytes);
-    current->work.copied += bytes;
+    (bytes < 4 ? current->work.loaded : current->work.copied) += bytes;
     const Copy copy{target, source, bytes};
     if (reinterpret_cast<std::uintptr_t>(target) % bytes != 0) {
         fail("a misaligned copy of " + std::to_string(bytes) + " bytes");
