@@ -14,10 +14,10 @@ PEERS := adv-lib==0.2.8 torchattacks==3.5.1 pytorchcv==0.0.74
 # Tests that need more, scikit-learn or matplotlib, are left out where those are not; `GPU_WHEELS=scipy` fetches others.
 GPU_PYTHON ?= 3.12
 GPU_WHEELS ?= pytest pluggy iniconfig pygments packaging pytest-benchmark py-cpuinfo pytest-timeout pytest-xdist execnet \
-    hypothesis sortedcontainers msgspec ruamel.yaml jinja2 markupsafe "setuptools>=77,<82" pybind11 ninja \
+    hypothesis sortedcontainers msgspec ruamel.yaml jinja2 markupsafe "setuptools>=77,<82" ninja \
     lightning-fabric lightning-utilities fsspec pytorchcv==0.0.74
 PARALLEL ?= -n auto --dist loadfile -p no:benchmark
-BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
+BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" ninja
 COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/* python_tests/*.cpp python_tests/emulation/* \
     python_tests/emulation/include/* benchmarks/*.cpp))
@@ -64,7 +64,7 @@ abi: ## build against one torch, test on another, both ways; downloads gigabytes
 
 clean: ## remove what builds and tools left, but not .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	rm -f rrfast/*.so rrfast/_build_note.txt $(VENV)/.demo $(VENV)/.test
+	rm -f rrfast/*.so rrfast/_build.json rrfast/_build_note.txt $(VENV)/.demo $(VENV)/.test
 	find rrfast python_tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.torch: pyproject.toml

@@ -78,9 +78,10 @@ stage_build() {
     "$python" -m rrfast || return
     if [ "$device" = cuda ]; then
         # Not loaded, they would be measured as the reference that stands in for them.
-        "$python" -c "import json, rrfast, rrfast._C as c
+        "$python" -c "import json, rrfast
+from rrfast import _native
 assert rrfast.config()['libraries']['cuda']['state'] == 'loaded', rrfast.config()
-print(json.dumps(c.kernel_attributes(), indent=1))" >"$folder/kernels.json"
+print(json.dumps(_native.kernel_attributes(), indent=1))" >"$folder/kernels.json"
     fi
 }
 
