@@ -26,9 +26,10 @@ TWO_TENSORS = {"fgsm_step", "rat_perturb", "plane_distance", "linear_radius"}
 HALF_RATE = (
     "FSETP|FSEL|FMNMX|FCHK|ISETP|IADD|VIADD|IMNMX|VIMNMX|SEL|LOP|PLOP|SHF|LEA|PRMT|R2P|P2R|MOV"
 )
-#: From memory into the block's, past the registers; and any load of 16 bytes.
+#: From memory into the block's, past the registers; and any load of 16 bytes. LD knows at run time
+#: alone of which memory.
 COPY = r"LDGSTS\.E\.BYPASS\.128"
-VECTOR_LOAD = rf"LDG\.E\.128|LDS\.128|{COPY}"
+VECTOR_LOAD = rf"LDG?\.E\.128|LDS\.128|{COPY}"
 INSTRUCTION = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*[\w.]*)(.*)"
 
 
@@ -115,7 +116,7 @@ def most_in_flight(code: Sequence[tuple[str, str]], targets: Container[int] = ()
             if not used.isdisjoint(waiting[last][0]):
                 waiting = waiting[last + 1 :]
                 break
-        if opcode.startswith("LDG."):
+        if opcode.startswith(("LDG.", "LD.")):
             first = re.search(r"\bR(\d+)\b", operands)
             assert first, operands
             count = max(size_of(opcode) // 4, 1)

@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                           accumulate_t<T>* __restrict__ upper, accumulate_t<T>* __restrict__ radius,
                           index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         // Asked for now, they come while the row does.
         const Bracket<A> bracket{lower[sample], upper[sample], radius[sample]};
         const index_t y = prediction[sample];

@@ -21,20 +21,20 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                           accumulate_t<T>* __restrict__ margin, T* __restrict__ seed,
                           index_t* __restrict__ runner_up) {
     using A = accumulate_t<T>;
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const KeptRow<T, Width> row(classes);
         row.fetch(logits + sample * classes, count);
         wait_for_copies();
-        const auto word_at = [&](index_t k) { return row.word_at(k); };
+        const auto word_at = [&](RowIndex k) { return row.word_at(k); };
         const auto top = row_top2<T, Width>(count, word_at);
 
         A sum = 0;
-        for_each_class<Width, 1>(count, word_at, [&](index_t k, const Word<T, Width>& word) {
+        for_each_class<Width, 1>(count, word_at, [&](RowIndex k, const Word<T, Width>& word) {
             const auto vector = bit_cast<Vector<T, Width>>(word);
             Vector<A, Width> weights;
 #pragma unroll
             for (int e = 0; e < Width; ++e) {
-                const RowIndex i = static_cast<RowIndex>(k) + e;
+                const RowIndex i = k + e;
                 const A weight = seed_weight(widen(vector.element[e]), i, top, temperature);
                 weights.element[e] = i == top.first.index ? A(0) : weight;
                 sum += weights.element[e];
@@ -45,12 +45,12 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 
         T* result = seed + sample * classes;
         for_each_class<Width, 1>(
-            count, [&](index_t k) { return row.get(k); },
-            [&](index_t k, const Vector<A, Width>& weights) {
+            count, [&](RowIndex k) { return row.get(k); },
+            [&](RowIndex k, const Vector<A, Width>& weights) {
                 A shares[Width];
 #pragma unroll
                 for (int e = 0; e < Width; ++e) {
-                    const RowIndex i = static_cast<RowIndex>(k) + e;
+                    const RowIndex i = k + e;
                     shares[e] = i == top.first.index ? A(-1) : weights.element[e] / sum;
                 }
                 store(result + k, narrowed<T>(shares));
@@ -70,9 +70,9 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                                accumulate_t<T>* __restrict__ margin, T* __restrict__ seed,
                                index_t* __restrict__ runner_up) {
     using A = accumulate_t<T>;
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row = logits + sample * classes;
-        const auto word_at = [&](index_t k) { return load_word<T, Width>(row + k); };
+        const auto word_at = [&](RowIndex k) { return load_word<T, Width>(row + k); };
         WeighedTop2<A, RowIndex> weighed{empty_top2<A, RowIndex>(), A(0)};
         const RowIndex pushed = for_each_logit<T, Width>(
             count, word_at, [&](const auto& next) { push(weighed, next, temperature); });
@@ -85,12 +85,12 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 
         T* result = seed + sample * classes;
         for_each_class<Width, Width == 8 ? 1 : kAhead<T> / 2>(
-            count, word_at, [&](index_t k, const Word<T, Width>& word) {
+            count, word_at, [&](RowIndex k, const Word<T, Width>& word) {
                 const auto vector = bit_cast<Vector<T, Width>>(word);
                 A shares[Width];
 #pragma unroll
                 for (int e = 0; e < Width; ++e) {
-                    const RowIndex i = static_cast<RowIndex>(k) + e;
+                    const RowIndex i = k + e;
                     const A weight = seed_weight(widen(vector.element[e]), i, top, temperature);
                     shares[e] = i == top.first.index ? A(-1) : weight / sum;
                 }

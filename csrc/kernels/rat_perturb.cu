@@ -14,7 +14,7 @@ template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     rat_correct_kernel(const T* __restrict__ logits, const index_t* __restrict__ labels,
                        index_t samples, index_t classes, bool* __restrict__ correct) {
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const index_t label = labels[sample];  // asked for now, it comes while the row does
         const auto best = row_argmax<Width>(logits + sample * classes, count);
         if (writes && threadIdx.x == 0) {

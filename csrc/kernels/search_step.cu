@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                        index_t samples, index_t classes, accumulate_t<T> nudge,
                        accumulate_t<T>* __restrict__ state, index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row = logits + sample * classes;
         // Asked for now, they come while the row does.
         A* s = state + sample;  // [6, B]
@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const bool known = y >= 0 && y < classes;  // a wrong index must not read outside the row
         const A lead = known ? widen(row[y]) : nan<A>();
         const auto top =
-            row_top2<T, Width>(count, [&](index_t k) { return load_word<T, Width>(row + k); });
+            row_top2<T, Width>(count, [&](RowIndex k) { return load_word<T, Width>(row + k); });
         if (writes && threadIdx.x == 0) {
             const bool flipped = top.first.index != y;
             const auto other = either(flipped, top.first, top.second);

@@ -61,8 +61,8 @@ struct Block {
     std::vector<char> shared;
     std::size_t shared_used;
     std::vector<std::pair<const void*, std::size_t>> arrays;  // name, place
-    std::vector<Word> words;                                  // of four bytes
-    unsigned long used_from_elsewhere;                        // at this count of cluster barriers
+    std::vector<Word> words;
+    unsigned long used_from_elsewhere;  // at this count of cluster barriers
     bool ever_used_from_elsewhere;
 };
 

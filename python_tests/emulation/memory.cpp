@@ -16,6 +16,7 @@ namespace emulated {
 namespace {
 
 constexpr std::size_t kSharedBytes = 227 << 10;  // what a block of an H100 can have
+constexpr std::size_t kWord = 2;                 // bytes of what two threads may not use at once
 constexpr std::size_t kMostAccesses = 1 << 22;   // that are remembered of a launch
 
 std::map<std::uintptr_t, std::size_t> allocations;
@@ -49,15 +50,14 @@ void note(std::vector<Access>& list, const void* memory, std::size_t bytes) {
     }
 }
 
-Block& owner_of(const void* shared) {
+Block* owner_of(const void* shared) {
     const auto* at = static_cast<const char*>(shared);
     for (Block& block : blocks) {
         if (at >= block.shared.data() && at < block.shared.data() + block.shared_used) {
-            return block;
+            return &block;
         }
     }
-    fail("an access outside of a block's arrays");
-    return *current->in;
+    return nullptr;
 }
 
 // Two uses are in order if a barrier is between them: one of the block for its own threads, else
@@ -72,14 +72,18 @@ bool others_at_once(const Use& earlier) {
 }
 
 void use_shared(const void* memory, std::size_t bytes, bool writes) {
-    Block& block = owner_of(memory);
+    Block* const owner = owner_of(memory);
+    if (!owner) {
+        fail("an access outside of a block's arrays");
+    }
+    Block& block = *owner;
     const bool elsewhere = &block != current->in;
     if (elsewhere) {
         block.ever_used_from_elsewhere = true;
         block.used_from_elsewhere = cluster_barriers;
     }
     const std::size_t first = static_cast<const char*>(memory) - block.shared.data();
-    for (std::size_t i = first / 4; i < (first + bytes + 3) / 4; ++i) {
+    for (std::size_t i = first / kWord; i < (first + bytes + kWord - 1) / kWord; ++i) {
         Word& word = block.words[i];
         if (others_at_once(word.writer)) {
             fail("no barrier between a write to a block's memory and its next use");
@@ -98,11 +102,17 @@ void reads_constant(const void* source, std::size_t bytes) {
     note(constant_reads, source, bytes);
     current->work.loaded += bytes;
 }
+void reads_constant_or_shared(const void* source, std::size_t bytes) {
+    owner_of(source) ? reads_shared(source, bytes) : reads_constant(source, bytes);
+}
 void writes(const void* target, std::size_t bytes) {
     note(written, target, bytes);
     current->work.stored += bytes;
 }
-void reads_shared(const void* source, std::size_t bytes) { use_shared(source, bytes, false); }
+void reads_shared(const void* source, std::size_t bytes) {
+    use_shared(source, bytes, false);
+    current->work.kept += bytes;
+}
 void writes_shared(const void* target, std::size_t bytes) { use_shared(target, bytes, true); }
 
 void* dynamic_shared_memory() { return current->in->shared.data(); }
@@ -145,7 +155,7 @@ void* shared_memory(const void* name, std::size_t bytes) {
     block.arrays.emplace_back(name, place);
     block.shared_used = place + bytes;
     std::fill_n(&block.shared[place], bytes, static_cast<char>(0xff));
-    std::fill_n(block.words.begin() + place / 4, (bytes + 3) / 4, Word{});
+    std::fill_n(block.words.begin() + place / kWord, (bytes + kWord - 1) / kWord, Word{});
     return &block.shared[place];
 }
 
@@ -160,10 +170,10 @@ void* in_block_of_cluster(void* shared, unsigned rank) {
 
 void begin_block_memory(Block& block, std::size_t dynamic_bytes) {
     block.shared.resize(kSharedBytes);
-    block.words.resize(kSharedBytes / 4);
+    block.words.resize(kSharedBytes / kWord);
     block.shared_used = dynamic_bytes;
     std::fill_n(block.shared.begin(), dynamic_bytes, static_cast<char>(0xff));
-    std::fill_n(block.words.begin(), (dynamic_bytes + 3) / 4, Word{});
+    std::fill_n(block.words.begin(), (dynamic_bytes + kWord - 1) / kWord, Word{});
     block.arrays.clear();
     block.ever_used_from_elsewhere = false;
 }

@@ -275,6 +275,7 @@ void add_up(unsigned threads) {
     };
     each(&Work::loaded);
     each(&Work::copied);
+    each(&Work::kept);
     each(&Work::stored);
     each(&Work::shuffles);
     each(&Work::steps);
@@ -363,7 +364,7 @@ cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel,
                            blocks[0].shared_used,
                            {},
                            {},
-                           blocks[0].barriers,
+                           blocks[0].barriers - cluster_barriers,
                            cluster_barriers};
             add_up(cluster * threads);
         }
@@ -386,10 +387,20 @@ cudaError_t cudaGetDevice(int* device) {
 // small batch.
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     const bool hopper = emulated::settings.capability >= 90;
-    *value = attribute == cudaDevAttrMultiProcessorCount ? emulated::settings.processors
-             : attribute == cudaDevAttrMaxSharedMemoryPerMultiprocessor
-                 ? (hopper ? 228 : 164) << 10
-                 : (hopper ? 227 : 163) << 10;
+    switch (attribute) {
+        case cudaDevAttrMultiProcessorCount:
+            *value = emulated::settings.processors;
+            break;
+        case cudaDevAttrComputeCapabilityMajor:
+            *value = static_cast<int>(emulated::settings.capability / 10);
+            break;
+        case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+            *value = (hopper ? 228 : 164) << 10;
+            break;
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+            *value = (hopper ? 227 : 163) << 10;
+            break;
+    }
     return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {

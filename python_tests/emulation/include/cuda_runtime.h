@@ -39,6 +39,7 @@ enum cudaError_t {
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
 enum cudaDeviceAttr {
     cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrComputeCapabilityMajor = 75,
     cudaDevAttrMaxSharedMemoryPerMultiprocessor = 81,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
 };
@@ -85,7 +86,8 @@ extern Settings settings;
 
 // The books: accesses to global memory,
 void reads_constant(const void* source, std::size_t bytes);  // that no thread of the launch writes
-void writes(const void* target, std::size_t bytes);          // that no other thread writes
+void reads_constant_or_shared(const void* source, std::size_t bytes);
+void writes(const void* target, std::size_t bytes);  // that no other thread writes
 // and to a block's.
 void reads_shared(const void* source, std::size_t bytes);
 void writes_shared(const void* target, std::size_t bytes);
@@ -106,10 +108,10 @@ int shuffle_xor(unsigned mask, int value, int lanes);
 
 extern std::map<const void*, unsigned long> launched;  // how often each kernel was
 
-// What a thread did: bytes through registers, past them into the block's memory, and out; shuffles,
-// and how many came after another.
+// What a thread did: bytes from memory into registers, past them into the block's memory, from
+// there into registers, and out to memory; shuffles, and how many came after another.
 struct Work {
-    std::size_t loaded, copied, stored;
+    std::size_t loaded, copied, kept, stored;
     unsigned long shuffles, steps;
 };
 // What a launch asked for, and what its first cluster did.
