@@ -74,7 +74,7 @@ MUTANTS = (
         "engine/engine.py",
         "return self._logits(x).clone()",
         "return self._logits(x)",
-        ("test_wrapped_models.py::test_a_model_that_uses_its_memory_again",),
+        ("test_wrapped_models.py::test_logits_do_not_lie_in_the_memory_of_the_model",),
     ),
     Mutant(
         "the coarser precision decides",
@@ -102,7 +102,7 @@ MUTANTS = (
         "engine/frozen.py",
         'self.trained.insert(0, (module, "train", mode))',
         'self.trained.append((module, "train", mode))',
-        ("test_train_mode.py",),
+        ("test_train_mode.py::test_what_is_in_eval_mode_within_a_train_of_its_own_is_told_last",),
     ),
     Mutant(
         "rounding at a face is an error",
