@@ -20,7 +20,6 @@ pytest.importorskip("matplotlib")
 from rrfast import cli
 from rrfast._results import write_figure
 from rrfast.evaluate import ablate, misd, trained_models
-from rrfast.evaluate.ablate import variant_of
 from rrfast.evaluate.ablation import (
     COLUMNS,
     OBJECTIVES,
@@ -30,6 +29,7 @@ from rrfast.evaluate.ablation import (
     paired_runs,
     summary,
 )
+from rrfast.evaluate.ablation_study import variant_of
 from rrfast.metrics import aurc
 from rrfast.objectives import RAT, Mixup, Standard
 from rrfast.scores import SCORES

@@ -3,6 +3,6 @@
 `evaluate` asks trained models for both; `tables` and `figures` say what came out.
 """
 
-from rrfast.evaluate.distal.evaluate import STUDY, evaluate
+from rrfast.evaluate.distal.protocol import STUDY, evaluate
 
 __all__ = ["STUDY", "evaluate"]

@@ -4,7 +4,7 @@
 `OUTSIDE` names; `tables`, `claims` and `figures` say what came out.
 """
 
-from rrfast.evaluate.ood.evaluate import AGAINST, SETS, STUDY, evaluate
 from rrfast.evaluate.ood.outside import OUTSIDE
+from rrfast.evaluate.ood.protocol import AGAINST, SETS, STUDY, evaluate
 
 __all__ = ["AGAINST", "OUTSIDE", "SETS", "STUDY", "evaluate"]
