@@ -69,9 +69,7 @@ def add_parser(
         metavar="R",
         help="reject this share of the errors in these data",
     )
-    add(
-        "--target-risk", type=float, metavar="R", help="largest share of errors among the accepted"
-    )
+    add("--target-risk", type=float, metavar="R", help="largest share of errors among the accepted")
     add("--confidence", type=float, metavar="P", help="--target-risk holds with this probability")
     add("--classifier", metavar="FILE", help="state_dict of a SelectiveClassifier, with weights")
     return command
