@@ -1,4 +1,4 @@
-"""What an evaluation says of the claims of RAT: every comparison, and a sentence for each."""
+"""Whether an evaluation confirms the claims of RAT: every comparison, and a sentence each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rrfast.evaluate.tables import broken
 from rrfast.objectives.variant_names import VARIANTS
 from rrfast.scores.registry import STEP
 
-#: The radius that is compared, the first of these that there is.
+#: The radius to compare: the first of these that is there.
 RADII = ("radius_fast", "radius_search", "radius_bs", "radius_grad")
-#: What it is compared with; where there is none with input pre-processing, without it.
+#: The scores it is compared with; without input pre-processing if none with it is there.
 BASELINES = ("msr", "msr+eps", "odin", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps")
-#: Errors above a probability, over all seeds together, from which on an AUROC is looked at.
+#: The number of errors above a probability, over all seeds, from which an AUROC is compared.
 ENOUGH = 20
 LEGEND = (
     "Comparisons: the radius less the other of the same run, mean ± standard error over runs, "
@@ -27,14 +27,14 @@ FINDS = Claim("The radius finds errors better", "AURC×1000", 1000.0, 2)
 DEPENDS = Claim("It depends less on T", "highest over lowest AURC", 1.0, 2)
 ROBUST = Claim("It is more robust to corruption", "100 − AUROC %, mean over corruptions", digits=2)
 CONFIDENT = Claim("It suffers less from over-confidence", "AUROC % lost where p is above", digits=2)
-#: Table 2: what RAT as a training claims.
+#: Table 2: the claim on RAT as a training.
 BETTER = Claim("RAT with the radius finds errors better", "AURC×1000", 1000.0, 2)
 
 
 def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
     """Every comparison that the rows allow, claim by claim.
 
-    A number that is undefined for some run (a training without errors there) is NaN, and decides
+    A number that is undefined for some run (a training without errors there) is NaN and decides
     nothing.
     """
     rows: list[Row] = result["runs"]
@@ -47,7 +47,7 @@ def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
 def _scores(rows: list[Row], radius: str) -> Iterator[Comparison]:
     """The radius against other scores, on each training."""
     trainings = values(rows, "training")
-    # With "rat", of the first division.
+    # With "rat", on the first division only.
     corrupted = [row for row in rows if row.get("corruptions")]
     above = {t: _highest(of(rows, training=t, score=radius)) for t in trainings}
     thresholds = " ".join(p or "–" for p in above.values())
@@ -63,7 +63,7 @@ def _scores(rows: list[Row], radius: str) -> Iterator[Comparison]:
             for training in trainings:
                 value = value_of.get(training, at("aurc"))
                 ours, theirs = (by.get((training, score), []) for score in (radius, other))
-                # A number may mean nothing for a score: MSR has no temperature.
+                # A number may be meaningless for a score: MSR has no temperature.
                 if any(value(row) is not None for row in theirs):
                     yield from compared(claim, other, broken(training), (ours, theirs), value)
 
@@ -84,7 +84,7 @@ def _trainings(rows: list[Row], radius: str) -> Iterator[Comparison]:
 
 
 def _swing(row: Row) -> float | None:
-    """§5.5, Fig. 3: the highest AURC over all temperatures, in units of the lowest."""
+    """§5.5, Fig. 3: the highest AURC over all temperatures, divided by the lowest."""
     values = [math.nan if v is None else v for v in row["temperature"].values()]
     return max(values) / min(values) if values and min(values) > 0 else None
 
@@ -96,7 +96,7 @@ def _under_corruption(row: Row) -> float | None:
 
 
 def under_corruption(metric: str) -> Value:
-    """The mean of a metric over the corruptions of a row; None where there are none."""
+    """The mean of a metric over the corruptions of a row; None if there are none."""
 
     def value(row: Row) -> float | None:
         values = [found[metric] for found in row.get("corruptions", {}).values()]
@@ -106,7 +106,7 @@ def under_corruption(metric: str) -> Value:
 
 
 def _loss(threshold: str | None) -> Value:
-    """B.4, Fig. B.1: what of AUROC is lost among confident predictions."""
+    """B.4, Fig. B.1: the loss of AUROC among confident predictions."""
 
     def value(row: Row) -> float | None:
         if threshold is None:
@@ -118,8 +118,8 @@ def _loss(threshold: str | None) -> Value:
 
 
 def _highest(rows: Sequence[Row]) -> str | None:
-    """The highest probability above which there are errors to find in every run."""
-    # An error is in the test part of most divisions, and is one error.
+    """The highest probability above which every run has errors to find."""
+    # The same error is in the test part of most divisions, but counts once.
     divisions = len({row["split"] for row in rows})
     above = [
         p
@@ -143,7 +143,7 @@ def _baselines(rows: Sequence[Row]) -> list[str]:
 
 
 def sentences(result: dict[str, Any]) -> Iterator[str]:
-    """One for each claim: how many of its comparisons bear it out."""
+    """One for each claim: how many of its comparisons confirm it."""
     rows: list[Row] = result["runs"]
     radius = _radius(rows)
     for claim, own in by_claim(known(comparisons(result))).items():

@@ -1,4 +1,4 @@
-"""Curves over thresholds, at places that are the same for every run: what figures average."""
+"""Curves over thresholds at points that are the same for every run, so they can be averaged."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from rrfast.metrics import roc_curve
 
-#: Per cent of what is inside that is accepted, where the accuracy is asked (ODIN Fig. 11).
+#: Per cent of accepted test images at which the accuracy is computed (ODIN Fig. 11).
 ACCEPTED = (50, 60, 70, 80, 85, 90, 95, 98, 99)
-#: False positive rates at which the ROC curve is kept.
+#: False positive rates at which the ROC curve is stored.
 RATES = tuple(i / 100 for i in range(101))
-#: Edges of the bins in which confidences are counted: ACET's App. H has them from 0 to 1.
+#: Edges of the bins in which confidences are counted: from 0 to 1 as in ACET's App. H.
 EDGES = tuple(i / 50 for i in range(51))
 
 
 def accuracies(value: Tensor, correct: Tensor) -> tuple[list[float], list[float]]:
-    """The accuracy of what is accepted, and of what is not, at each of `ACCEPTED`; ties together.
+    """The accuracy of accepted and of rejected images at each of `ACCEPTED`; ties stay together.
 
     Example:
         >>> value = torch.tensor([4.0, 3.0, 2.0, 1.0])
@@ -29,7 +29,7 @@ def accuracies(value: Tensor, correct: Tensor) -> tuple[list[float], list[float]
     if value.isnan().any():
         return [math.nan] * len(ACCEPTED), [math.nan] * len(ACCEPTED)
     n = len(value)
-    # The least number that is at least p % of n, in integers.
+    # The smallest integer that is at least p % of n, in integer arithmetic.
     least = torch.tensor([-(-p * n // 100) for p in ACCEPTED])
     threshold = value.sort(descending=True).values[least - 1]
     above = value >= threshold[:, None]
@@ -41,7 +41,7 @@ def accuracies(value: Tensor, correct: Tensor) -> tuple[list[float], list[float]
 
 
 def rates(value: Tensor, known: Tensor) -> list[float]:
-    """The true positive rate at each of `RATES`, straight between thresholds, highest where equal.
+    """The true positive rate at each of `RATES`, linear between thresholds, the highest for ties.
 
     Example:
         >>> value, known = torch.tensor([2.0, 1.0]), torch.tensor([True, False])
@@ -53,7 +53,7 @@ def rates(value: Tensor, known: Tensor) -> list[float]:
     curve = roc_curve(value, known, positive="correct")
     fpr, tpr = (torch.cat([x.new_zeros(1), x.cpu()]) for x in (curve.fpr, curve.tpr))
     wanted = torch.tensor(RATES, dtype=fpr.dtype)
-    # The last threshold with no more than that, and the next.
+    # The last threshold with at most that rate, and the next one.
     before = torch.searchsorted(fpr, wanted, right=True) - 1
     after = (before + 1).clamp(max=len(fpr) - 1)
     width = fpr[after] - fpr[before]
