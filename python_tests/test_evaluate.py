@@ -570,7 +570,7 @@ def test_what_is_evaluated(
     assert [s.training for s in both] == ["rat", "larger_eps"]
     with pytest.raises(ValueError, match="models must differ in training or seed"):
         trained_models([trainings / "rat_0", trainings / "rat_0"])
-    with pytest.raises(ValueError, match="data must be named for a model"):
+    with pytest.raises(ValueError, match="data must be given for a model"):
         trained_models(["rrfast.models:digits_cnn"])
     for nothing in ("nofolder", tmp_path / "no" / "last.pt"):
         with pytest.raises(ValueError, match=r"' is neither a folder nor a model: give the folder"):
@@ -592,7 +592,7 @@ def test_what_is_evaluated(
         with pytest.raises(ValueError, match=said):
             misd.evaluate(found, tmp_path / "nothing", **wrong)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="evaluate runs in one process, got WORLD_SIZE=2"):
+    with pytest.raises(ValueError, match="evaluate must run in one process, got WORLD_SIZE=2"):
         misd.evaluate(found, tmp_path / "nothing")
     monkeypatch.delenv("WORLD_SIZE")
     assert not (tmp_path / "nothing").exists()

@@ -109,7 +109,7 @@ def run_study(
     world = os.environ.get("WORLD_SIZE", "1")
     if world != "1":
         raise ValueError(
-            f"evaluate runs in one process, got WORLD_SIZE={world}: start it without torchrun"
+            f"evaluate must run in one process, got WORLD_SIZE={world}: start it without torchrun"
         )
     where = chosen_device(device)
     if console is None:
@@ -191,9 +191,10 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
     if found != task.classes:
         raise ValueError(
             f"the model of {title} must have a logit for each of the {task.classes} classes of its "
-            f"data and no other, got {found}: a label is a place among the logits, of a folder of "
-            "images the place of its name among the sorted names. Give data of all the classes "
-            "that the model knows, or a model of these (rrfast.models.FirstClasses keeps the first)"
+            f"data and no other, got {found}: a label is an index of a logit; for a folder of "
+            "images, it is the index of the class's name among the sorted names. Give data with "
+            "all classes of the model, or a model with only the classes of the data "
+            "(rrfast.models.FirstClasses keeps the first)"
         )
 
 

@@ -46,7 +46,7 @@ class TrainedModel(NamedTuple):
             ValueError: It did not save them.
         """
         if checkpoint not in self.checkpoints:
-            there = " and ".join(self.checkpoints) or "none: it is no training's folder"
+            there = " and ".join(self.checkpoints) or "none: it is not the folder of a training"
             raise ValueError(
                 f"checkpoints must be there for every model: {self.training}, seed {self.seed}, "
                 f"has {there}, got {checkpoint!r}"
@@ -121,7 +121,8 @@ def trained_models(
             )
         elif data is None:
             raise ValueError(
-                f"data must be named for a model that is no training's folder: {str(source)!r}"
+                "data must be given for a model that is not the folder of a training: "
+                f"{str(source)!r}"
             )
         else:
             load = partial(_load, given, data, 0)
@@ -165,8 +166,8 @@ def _chosen(source: str | Path, recipe: Recipe, data: dict[str, Any] | None) -> 
         if here.get(key) != there.get(key):
             raise ValueError(
                 f"data must leave {key}={there.get(key)} as it was in the training {source}, got "
-                f"{here.get(key)!r}: images that it was trained or chosen on could be among those "
-                "it is tested on"
+                f"{here.get(key)!r}: otherwise, images of its training or validation could be "
+                "among its test images"
             )
     return both
 
@@ -213,8 +214,8 @@ def _trainings(source: str | Path) -> list[str | Path]:
     inside = sorted((path.parent for path in Path(source).glob("*/recipe.yaml")), key=place)
     if not inside:
         raise ValueError(
-            f"models must name trainings, and the folder {source} has no recipe.yaml, nor a folder "
-            "with one"
+            f"models must name trainings, and the folder {source} contains neither recipe.yaml nor "
+            "a folder with one"
         )
     return [*inside]
 

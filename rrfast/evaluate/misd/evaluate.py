@@ -194,8 +194,8 @@ def _evaluated(context: Context, asked: _Asked) -> list[dict[str, Any]]:
         )
     if asked.protocol == "heldout" and task.validation is None:
         raise ValueError(
-            "data must have a validation split to tune on, and has none; protocol='rat', which is "
-            "--tuning rat, tunes on a fifth of the test split"
+            "data must have a validation split to tune on, and has none; protocol='rat' "
+            "(--tuning rat) tunes on a fifth of the test split"
         )
     chosen_on = tested_on(task, trained.checkpoint)[1] if asked.protocol == "rat" else 0
     task = task.undivided() if asked.protocol == "rat" else task

@@ -181,11 +181,11 @@ def _check(scores: Sequence[str], against: Sequence[str], validation: str, trans
     for name in against:
         if known(name) == tuned_on:
             raise ValueError(
-                f"validation must be another set than those of against, and {name} is both: what "
-                "is chosen on a set says nothing when it is tested on it"
+                f"validation must be another set than those of against, and {name} is both: "
+                "hyper-parameters must not be chosen on a set that they are tested on"
             )
     if transfer and "odin" not in scores:
-        raise ValueError("transfer must come with odin among the scores, as it is what is tuned")
+        raise ValueError("transfer must have odin among the scores: it is the score that is tuned")
 
 
 class _Asked(NamedTuple):
@@ -296,8 +296,8 @@ def _tuned(score: str, validation: str, on: EvaluationData, cache: Cache) -> dic
         found: dict[str, Any] = cache.get(key, partial(tuned, score, validation, on))
     except ValueError as error:
         raise ValueError(
-            f"{score} cannot be tuned on the validation split against {validation}: {error}. What "
-            "is kept of other models is used again without this one"
+            f"{score} cannot be tuned on the validation split against {validation}: {error}. "
+            "Leave this model out: the finished parts of the others are reused"
         ) from error
     return found
 

@@ -111,7 +111,9 @@ def known(name: str, role: str = "against") -> tuple[str, Any]:
     try:
         return kind, OUTSIDE[kind].parse(argument)
     except ValueError as error:
-        raise ValueError(f"{role} must be right behind the colon of {name!r}: {error}") from error
+        raise ValueError(
+            f"{role} must have a valid argument after the colon of {name!r}: {error}"
+        ) from error
 
 
 def is_collection(name: str) -> bool:
