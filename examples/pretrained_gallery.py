@@ -1,8 +1,8 @@
-"""Which crops of photographs does the radius of a pretrained network trust least?
+"""Crops of photographs, ranked by the radius of a pretrained network.
 
 EfficientNet-Lite0 with its ImageNet weights, and 45 crops of five photographs that scikit-image
 ships, ten of them clean and the others degraded. Nothing is trained, and nothing is labelled. The
-script ranks the crops by the radius, the least trusted first, each with its prediction and what
+script ranks the crops by the radius, the least confident first, each with its prediction and what
 that would change to. Then it counts how often a clean crop has a larger radius than a degraded one,
 and a larger maximum softmax response (MSR).
 

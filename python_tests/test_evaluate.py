@@ -1002,10 +1002,12 @@ def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -
     with pytest.raises(FileNotFoundError, match=r"has no results: none of evaluation\.json"):
         report([tmp_path], out)
     (tmp_path / "evaluation.json").write_text("{")
-    with pytest.raises(ValueError, match=r"evaluation\.json is no JSON: "):
+    with pytest.raises(ValueError, match=r"evaluation\.json is not JSON: "):
         report([tmp_path], out)
     (tmp_path / "evaluation.json").write_text('{"data": []}')
-    with pytest.raises(ValueError, match=r"evaluation\.json does not hold what the .*`command`"):
+    with pytest.raises(
+        ValueError, match=r"evaluation\.json does not hold results of the .*`command`"
+    ):
         report([tmp_path], out)
     # What was changed so that there is no page of it is a sentence.
     whole = json.loads((evaluated[0] / "evaluation.json").read_text())
@@ -1018,10 +1020,12 @@ def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -
         {"versions": 3},
     ):
         (tmp_path / "evaluation.json").write_text(json.dumps(whole | change))
-        with pytest.raises(ValueError, match=r"evaluation\.json does not hold what the command"):
+        with pytest.raises(
+            ValueError, match=r"evaluation\.json does not hold results of the command"
+        ):
             report([tmp_path], out)
     (tmp_path / "evaluation.json").write_text("[" * 100_000)
-    with pytest.raises(ValueError, match=r"evaluation\.json is no JSON: "):
+    with pytest.raises(ValueError, match=r"evaluation\.json is not JSON: "):
         report([tmp_path], out)
 
 
