@@ -1,11 +1,10 @@
-"""Run the benchmarks and write their results.
+"""Run the benchmarks and write what they gave.
 
     python -m benchmarks [--device cuda] [--results FOLDER] [--seconds S] [options of pytest]
 
-FOLDER/<device>/ops.json holds every measurement with the machine's description. ops.md next to it
-is made from it; `python -m benchmarks --table FOLDER/<device>/ops.json` makes it again. A partial
-run, such as `-k linear_radius`, would replace all results: give it its own name, `--name
-linear_radius`.
+FOLDER/<device>/ops.json holds every measurement and where it was taken; ops.md beside it is made
+from it, and `python -m benchmarks --table FOLDER/<device>/ops.json` makes it again. A part, such as
+`-k linear_radius`, replaces the whole: give it a name of its own, `--name linear_radius`.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(device: str, records: Path, limit: float | None, of_pytest: Sequence[str]) -> int:
-    # In a separate process, because one that hangs in a kernel can only be killed.
+    # In a process of its own: one that hangs in a kernel can only be killed.
     command = [
         *(sys.executable, "-m", "pytest", str(HERE), "-p", "no:cacheprovider"),
         *("--device", device, "--records", str(records)),
@@ -70,7 +69,7 @@ def run(device: str, records: Path, limit: float | None, of_pytest: Sequence[str
 
 
 def without_results(options: Sequence[str]) -> Iterable[str]:
-    """The options without the results folder, which is private to the machine."""
+    """The options but for where the results went, which is nobody else's business."""
     skip = False
     for option in options:
         if not (skip or option.startswith("--results")):
@@ -208,7 +207,7 @@ def ratios(entry: Entry) -> list[str]:
 
 
 def targets(entries: Sequence[Entry], cuda: bool) -> Iterable[str]:
-    """The project's targets for these figures, and the cases that miss them."""
+    """What the project promises of these figures, and where it is not kept."""
     large = [entry for entry in entries if entry["copy_bytes"] / 2 > 1e6]
     wide = [entry for entry in entries if entry["op"] in ROWS and classes(entry) >= 1000]
     eager, above = ("eager", "reference"), "on inputs of more than 1 MB"
@@ -238,7 +237,7 @@ def targets(entries: Sequence[Entry], cuda: bool) -> Iterable[str]:
         yield "## Targets\n\n" + "\n".join(lines)
 
 
-#: Kernels with one pass over elements, and over rows of logits.
+#: Kernels of one pass over elements, and over rows of logits.
 ELEMENTWISE = ("fgsm_step", "perturb", "rat_perturb")
 ROWS = (
     *("direction_seed", "linear_radius", "bisection_step_", "search_step_"),
@@ -251,7 +250,7 @@ def classes(entry: Entry) -> int:
 
 
 def bandwidths(entries: Sequence[Entry], wide: Sequence[Entry]) -> Iterable[str]:
-    """The targets for memory bandwidth on a GPU."""
+    """What a GPU's memory is used for."""
     elementwise = [
         entry for entry in entries if entry["op"] in ELEMENTWISE and entry["copy_bytes"] / 2 >= 64e6
     ]

@@ -1,4 +1,4 @@
-"""`rrfast.radius` against its floor: the bare passes of the same model, and nothing else."""
+"""`rrfast.radius` against its floor: the same passes of the same model, bare, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import rrfast
 from rrfast.models import digits_cnn, load_model
 
-#: Number of forwards after the clean one; every method also needs one backward.
+#: Forwards after the clean one; every method also needs one backward.
 PROBES = {"fast": 1, "bs": 24, "search": 5, "grad": 0}
 
 
@@ -21,7 +21,7 @@ def small() -> tuple[nn.Module, Tensor]:
 
 
 def wide() -> tuple[nn.Module, Tensor]:
-    """A plain stack of convolutions on 32x32 images, as in CIFAR models."""
+    """A plain stack of convolutions on 32x32 images, of the kind that CIFAR models are made of."""
     layers: list[nn.Module] = []
     for inputs, outputs in ((3, 32), (32, 64), (64, 128)):
         layers += [
@@ -75,7 +75,7 @@ def bench_radius(
     )
 
 
-#: Precisions of a large network on a GPU: whether TF32 is allowed, and the type.
+#: What a large network may compute in, on a GPU: whether TF32 may stand in for it, and its type.
 PRECISIONS = {
     "float32": (False, torch.float32),
     "TF32": (True, torch.float32),
@@ -91,7 +91,7 @@ def bench_radius_large(
     device: torch.device,
     hold: Callable[..., None],
 ) -> None:
-    """WRN-28-10 in channels-last, at most 1.05 times the bare passes; also as a CUDA graph."""
+    """WRN-28-10 in channels-last: at most 1.05 of the bare passes, and what a graph makes of it."""
     if device.type == "cpu":
         pytest.skip("wrn28_10 takes a GPU")
     pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")
@@ -118,7 +118,7 @@ def bench_radius_large(
 
 @contextmanager
 def allowing_tf32(allowed: bool) -> Iterator[None]:
-    """In convolutions and matrix products. By hand: pytest's monkeypatch cannot undo the latter."""
+    """In convolutions and in products. By hand: pytest's monkeypatch cannot undo the latter."""
     modules = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [module.allow_tf32 for module in modules]
     for module in modules:
@@ -135,7 +135,7 @@ def allowing_tf32(allowed: bool) -> Iterator[None]:
 def bench_radius_captured(
     method: str, batch: int, device: torch.device, hold: Callable[..., None]
 ) -> None:
-    """A replayed CUDA graph against the same calls one by one, where the host is the bottleneck."""
+    """A replayed CUDA graph against the same calls one by one, where the host is the slower."""
     if device.type == "cpu":
         pytest.skip("CUDA graphs take a GPU")
     pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")

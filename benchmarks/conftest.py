@@ -62,7 +62,7 @@ def seed() -> None:
 def hold(
     benchmark: BenchmarkFixture, stopwatch: Stopwatch, pytestconfig: pytest.Config
 ) -> Callable[..., None]:
-    """hold(contenders, **facts): times them, and passes the result to pytest-benchmark's report."""
+    """hold(contenders, **facts): times them, and hands the result to pytest-benchmark's report."""
 
     def hold(contenders: dict[str, Run], **facts: object) -> None:
         if pytestconfig.getoption("--compile-only"):
@@ -71,12 +71,12 @@ def hold(
         seconds = contest.warm_up(2)
         fewest, most = ROUNDS
         rounds = int(min(max(pytestconfig.getoption("--seconds") / seconds, fewest), most))
-        # The rivals run in pytest-benchmark's preparation of a round, so that its own figures are
-        # those of the subject.
+        # The rivals run in what pytest-benchmark takes for the preparation of a round, so its own
+        # figures are the subject's.
         benchmark.pedantic(contest.subjects_turn, setup=contest.rivals_turn, rounds=rounds)
         benchmark.extra_info.update(facts, rounds=rounds, **contest.summary())
         if records := pytestconfig.getoption("--records"):
-            # At once instead of at the end, so that an interrupted run keeps its results.
+            # At once, and not at the end: a run that is cut short keeps what it has.
             with records.open("a") as file:
                 file.write(json.dumps(benchmark.extra_info) + "\n")
 
@@ -100,12 +100,12 @@ def op_contest(hold: Callable[..., None], pytestconfig: pytest.Config) -> Callab
         """Time the op, idiomatic torch, the specification, `torch.compile` of it, and a copy.
 
         Args:
-            op: Name of the op.
+            op: Its name.
             case: Shape and dtype.
-            fused, eager: Calls of the op, and of the code a good user would write without it.
+            fused, eager: Calls of the op and of what a good user would write without it.
             reference: The specification and its arguments.
-            reads: Tensors that the op must read; the first one is the tensor to copy.
-            writes: Tensors that it must write in addition to its results.
+            reads: What the op must read at least; the first is what the copy copies.
+            writes: What it must write beside its results.
         """
         specification, arguments = reference
         contenders = {
@@ -116,11 +116,11 @@ def op_contest(hold: Callable[..., None], pytestconfig: pytest.Config) -> Callab
         if not pytestconfig.getoption("--no-compile"):
             torch.compiler.reset()
             compiled = torch.compile(specification, fullgraph=True, dynamic=False)
-            # Every contender has its own copy of the tensors that an op changes in place.
+            # What an op changes in place, every contender has for itself.
             copies = tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in arguments)
             contenders["compiled"] = lambda: compiled(*copies)
         results = check_agreement(contenders, case.dtype)
-        # Not a copy to existing memory: a clone also allocates, as all contenders do.
+        # Not a copy into existing memory: a clone pays for allocation, as all contenders do.
         copied = reads[0]
         assert copied is not None
         contenders["copy"] = copied.clone

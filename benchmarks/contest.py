@@ -1,8 +1,8 @@
-"""How an op is timed against its rivals: the shapes, a round of a contest, and its results.
+"""How an op is timed against its rivals: the shapes, a round of a contest, what is kept of it.
 
 pytest-benchmark times one function after another. On a machine whose speed drifts by tens of per
-cent within a minute, the ratio of two such times is unreliable. So every round runs all contenders,
-and ratios are taken within a round.
+cent within a minute the ratio of two such times says little. So here every round runs all
+contenders, and ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rrfast.ops import accumulate_dtype
 
 Run = Callable[[], Any]
 
-#: Loose enough for rivals that round in between, tight enough to catch a different computation.
+#: Loose enough for rivals that round in between, tight enough to catch one that is something else.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 4e-2}
 
 
@@ -31,7 +31,7 @@ class Images:
 
     shape: tuple[int, int, int, int]
     dtype: torch.dtype = torch.float32
-    #: Channels-last, with a box and a scale per channel, as for a model on normalized pixels.
+    #: Channels-last, with a box and a scale per channel: what a model on normalised pixels has.
     normalised: bool = False
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ IMAGES = (
     Images((64, 3, 224, 224), normalised=True),
     Images((256, 3, 224, 224), normalised=True),
 )
-#: For a comparison with a sort in float64, which takes six gigabytes for 256 large images.
+#: For what is compared with a sort in float64: of 256 large images it takes six gigabytes.
 FEWER_IMAGES = tuple(replace(i, shape=(min(i.shape[0], 128), *i.shape[1:])) for i in IMAGES)
 LOGITS = (
     Logits((128, 10)),
@@ -98,10 +98,10 @@ LOGITS = (
 
 
 class Stopwatch:
-    """Seconds for a call on a device, including allocation and release of its results."""
+    """Seconds that a call takes on a device, with the allocation and the release of its results."""
 
-    #: Written and read before every timed call on a GPU. This empties the second-level cache and
-    #: gives the host time to enqueue the call, so that the device's work is measured instead of the
+    #: Written and read before every timed call on a GPU: this empties the second-level cache, and
+    #: gives the host time to enqueue the call, so that the device's work is measured and not the
     #: launch.
     FLUSH_BYTES = 256 * 2**20
 
@@ -118,7 +118,7 @@ class Stopwatch:
             run()
             return time.perf_counter() - start
         self._flush.zero_()
-        self._flush.view(torch.int64).amax()  # so that no write-back is still pending
+        self._flush.view(torch.int64).amax()  # or what was written last is still to be written back
         self._begin.record()
         run()
         self._end.record()
@@ -127,10 +127,10 @@ class Stopwatch:
 
 
 class Contest:
-    """Contenders that run in turn.
+    """Contenders in turns.
 
-    The first is the subject and runs last. The order of its rivals rotates by one every round, so
-    that each of them in turn runs just before it and leaves it the caches.
+    The first is the subject and runs last. The order of its rivals moves on by one every round, so
+    that each of them in turn is the one that leaves the caches to it.
     """
 
     def __init__(self, contenders: Mapping[str, Run], stopwatch: Stopwatch) -> None:
@@ -147,7 +147,7 @@ class Contest:
         self.seconds[self.subject].append(self._stopwatch(self._run))
 
     def warm_up(self, rounds: int) -> float:
-        """Compile, and fill caches and pools; returns the seconds of the last round."""
+        """Compiles, fills caches and pools; seconds that the last round took."""
         for _ in range(rounds):
             start = time.perf_counter()
             self.rivals_turn()
@@ -158,7 +158,7 @@ class Contest:
         return elapsed
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Milliseconds, and each rival's time divided by the subject's.
+        """Milliseconds, and how many times the subject's time each rival takes.
 
         The latter is the median over the rounds of the ratio within a round.
         """
@@ -182,7 +182,7 @@ def _quartiles(seconds: list[float]) -> tuple[float, float]:
 
 
 def check_agreement(contenders: Mapping[str, Run], dtype: torch.dtype) -> Any:
-    """Check that all compute the same numbers, and return those of the first."""
+    """See that all give the same numbers, or they are no rivals. Returns those of the first."""
     results = {name: run() for name, run in contenders.items()}
     subject, expected = next(iter(results.items()))
     tolerance = TOLERANCE[dtype]
@@ -192,7 +192,7 @@ def check_agreement(contenders: Mapping[str, Run], dtype: torch.dtype) -> Any:
             expected,
             rtol=tolerance,
             atol=tolerance,
-            check_dtype=False,  # a direction may be int8 or a float
+            check_dtype=False,  # a direction is int8 here and a float there
             msg=f"{name} does not compute what {subject} does: {{}}".format,
         )
     return expected

@@ -1,4 +1,4 @@
-"""Machine code of the CUDA kernels, read from the built library. Needs no GPU.
+"""What nvcc made of the CUDA kernels, read from the built library. Needs no GPU.
 
 It needs two of NVIDIA's tools: `pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm`.
 """
@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 TYPES = {"f": "float32", "d": "float64", "NS_8bfloat16E": "bfloat16", "NS_7float16E": "float16"}
 TOOLS = ("cuobjdump", "nvdisasm")
-#: Kernels that load a vector from each of two tensors for one vector of results.
+#: Kernels that load a vector from each of two tensors for one of results.
 TWO_TENSORS = {"fgsm_step", "rat_perturb", "plane_distance", "linear_radius"}
 #: A line such as  /*01a0*/   @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
-#: Comparisons, selections and integers: 64 per cycle and SM, instead of 128 for others.
+#: Comparisons, selections and integers: 64 of them per cycle and SM, where of others it is 128.
 HALF_RATE = re.compile(
     "FSETP|FSEL|FMNMX|FCHK|ISETP|IADD|VIADD|IMNMX|VIMNMX|SEL|LOP|PLOP|SHF|LEA|PRMT|R2P|P2R|MOV"
 )
@@ -30,16 +30,16 @@ INSTRUCTION = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*[\w.]*)(.*)"
 
 
 class Loop(NamedTuple):
-    """A loop that loads vectors of 16 bytes and contains no such loop."""
+    """A loop that loads vectors of 16 bytes, and has no such loop within."""
 
-    instructions: int  #: number, over all its paths
+    instructions: int  #: of all its paths
     halves: int  #: those that an SM issues at half the rate, see `HALF_RATE`
     loads: int  #: of 16 bytes
-    in_flight: int  #: most bytes that a thread has requested from memory but not used yet
+    in_flight: int  #: most bytes that a thread has asked of memory and not used yet
 
     @property
     def slots(self) -> int:
-        """The number of full-rate instructions that take as long."""
+        """How many instructions at the full rate take as long."""
         return max(self.instructions, 2 * self.halves)
 
 
@@ -52,22 +52,22 @@ class Kernel(NamedTuple):
     width: int
     opcodes: Counter[str]
     calls: Counter[str]
-    loops: tuple[Loop, ...]  #: in the order of the code
-    in_flight: int  #: most bytes that a thread has requested from memory but not used yet
+    loops: tuple[Loop, ...]  #: in the order in which they stand
+    in_flight: int  #: most bytes that a thread has asked of memory and not used yet
 
     def __str__(self) -> str:
         return f"{self.name}<{self.dtype}, {self.width}> for {self.architecture}"
 
     def slots(self, loop: Loop) -> float:
-        """The number of full-rate instructions that take as long as the loop, for one element."""
+        """How many instructions at the full rate a loop takes as long as, for one element."""
         return loop.slots / self.width / loop.loads * (2 if self.name in TWO_TENSORS else 1)
 
     def count(self, pattern: str) -> int:
-        """The number of instructions whose opcode matches."""
+        """Instructions whose opcode matches."""
         return sum(n for opcode, n in self.opcodes.items() if re.fullmatch(pattern, opcode))
 
     def accesses(self, kind: str) -> Counter[int]:
-        """The number of global loads ("LDG") or stores ("STG") by bytes."""
+        """How many global loads ("LDG") or stores ("STG") there are, by bytes."""
         found: Counter[int] = Counter()
         for opcode, n in self.opcodes.items():
             if opcode.split(".", 1)[0] == kind:
@@ -76,29 +76,29 @@ class Kernel(NamedTuple):
 
 
 class Resources(NamedTuple):
-    """The resources of an SM that one instance of a kernel takes, for one architecture."""
+    """What one instance of a kernel takes of an SM, in one architecture."""
 
     architecture: str
     name: str
     dtype: str
     width: int
     registers: int
-    stack: int  #: bytes of a thread outside registers: spills and arrays
+    stack: int  #: bytes a thread has outside registers: spills and arrays
     shared: int  #: bytes of a block
     local: int  #: bytes
 
 
 def size_of(opcode: str) -> int:
-    """Bytes that a load or store moves: LDG.E.128.CONSTANT, STG.E, LDG.E.U8."""
+    """Bytes that a load or a store moves: LDG.E.128.CONSTANT, STG.E, LDG.E.U8."""
     sizes = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
     return next((sizes[part] for part in opcode.split(".") if part in sizes), 4)
 
 
 def most_in_flight(code: Sequence[tuple[str, str]], targets: Container[int] = ()) -> int:
-    """The most bytes that a thread has requested from memory before it uses the first of them.
+    """The most bytes that a thread has asked of memory before it uses the first of them.
 
-    An instruction that reads a register waits for the load into it and for all earlier loads. Where
-    paths join, at `targets`, no load is assumed to be in flight.
+    Whoever reads a register waits for the load into it, and for all that went out before. Where
+    paths come together, at `targets`, nothing is taken to be under way.
     """
     waiting: list[tuple[range, int]] = []  # registers of a load, and its bytes
     most = 0
@@ -120,7 +120,7 @@ def most_in_flight(code: Sequence[tuple[str, str]], targets: Container[int] = ()
 
 
 def tool(name: str) -> str | None:
-    """The path of one of `TOOLS`: from NVIDIA's wheels, the PATH, or Triton's own copy."""
+    """The path of one of `TOOLS`: from NVIDIA's wheels, the PATH, or Triton with its own."""
     for package, folders in (("nvidia", "*/bin"), ("triton", "backends/nvidia/bin")):
         spec = importlib.util.find_spec(package)
         for root in (spec and spec.submodule_search_locations) or ():
@@ -148,7 +148,7 @@ def found_tools() -> dict[str, str]:
 
 
 def run(*command: str, cwd: Path | None = None) -> str:
-    """The output of a tool."""
+    """What a tool prints."""
     path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)])
     return subprocess.run(
         command,
@@ -161,7 +161,7 @@ def run(*command: str, cwd: Path | None = None) -> str:
 
 
 def kernels(tools: Mapping[str, str], library: Path) -> list[Kernel]:
-    """All instances for all architectures; none if there is only PTX."""
+    """All instances for all architectures; none where there is PTX alone."""
 
     def disassemble(cubin: Path) -> list[Kernel]:
         return list(parse(run(tools["nvdisasm"], "--print-code", str(cubin))))
@@ -169,7 +169,7 @@ def kernels(tools: Mapping[str, str], library: Path) -> list[Kernel]:
     with tempfile.TemporaryDirectory() as folder:
         run(tools["cuobjdump"], "--extract-elf", "all", str(library), cwd=Path(folder))
         cubins = sorted(Path(folder).glob("*.cubin"))
-        # nvdisasm is slow and uses one core, so several run in parallel.
+        # nvdisasm is slow and uses one core: side by side.
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             return [kernel for group in pool.map(disassemble, cubins) for kernel in group]
 
@@ -189,7 +189,7 @@ def resources(tools: Mapping[str, str], library: Path) -> list[Resources]:
 
 
 def identify(symbol: str) -> tuple[str, str, int]:
-    """Name, element type and vector width of the kernel with a mangled name."""
+    """Name, element type and vector width of the kernel that a mangled name stands for."""
     match = re.search(rf"\d([a-z_]+)_kernelI({'|'.join(TYPES)})Li(\d+)EE", symbol)
     assert match, f"a kernel that is not known here: {symbol}"
     return match[1], TYPES[match[2]], int(match[3])
@@ -220,7 +220,7 @@ def parse(listing: str) -> Iterator[Kernel]:
 
 
 def _loops(code: Sequence[tuple[str, str]], labels: Mapping[str, int]) -> Iterator[Loop]:
-    """A loop ends in a jump to its beginning."""
+    """A loop ends in a jump to where it begins."""
     spans = []
     for end, (opcode, operand) in enumerate(code):
         target = re.search(r"\.L_x_\d+", operand)

@@ -1,9 +1,9 @@
-"""Write everything that is known without a GPU into GPU.md: `python -m benchmarks.gpu_notes`.
+"""Put what can be known without a GPU into GPU.md: `python -m benchmarks.gpu_notes`.
 
-The text between `<!-- NAME -->` and `<!-- /NAME -->` there is replaced by the table of that name:
-counted traffic and passes; the floors that follow from them on `GPUS`; and the properties of each
-kernel's machine code in the built library. If results/ has the ops.json of a GPU, the measured
-times stand next to the predicted ones.
+What stands between `<!-- NAME -->` and `<!-- /NAME -->` there is replaced by the tables of that
+name: traffic and passes, counted; the floors that they give on `GPUS`; and what the machine code of
+the built library says of each kernel. Once results/ has a GPU's ops.json, the measured times stand
+beside the predicted ones.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ NOTES = HERE / "GPU.md"
 RESULTS = HERE / "results"
 META = torch.device("meta")
 
-#: NVIDIA's data sheets (SXM, dense); a copy reaches about nine tenths of the memory's bandwidth.
+#: NVIDIA's data sheets (SXM, dense): of memory's speed a copy reaches some nine tenths.
 ARITHMETIC = {"float32": 67e12, "tf32": 494e12, "bfloat16": 989e12}
-#: 132 SMs of 128 lanes, at a sustained clock.
+#: 132 SMs of 128 lanes, at a clock that they keep.
 INSTRUCTIONS = 132 * 128 * 1.75e9
 GPUS = (
     GPU("H100", 0.9 * 3.35e12, ARITHMETIC, INSTRUCTIONS),
@@ -50,10 +50,10 @@ FIRST = GPUS[0]
 
 # --------------------------------------------------------------------------------------------- ops
 
-#: Share of a copy's bandwidth: the target of the kernels, and so their prediction.
+#: Of the bandwidth of a copy: what the kernels are asked for, and so predicted to reach.
 SHARE = {"elementwise": 0.9, "rows": 0.8}
 ELEMENTWISE = ("fgsm_step", "perturb", "rat_perturb")
-#: Ops with two launches; all others have one.
+#: All others are one launch.
 LAUNCHES = {"rat_perturb": 2}
 #: How often a row passes through memory again, of an op that returns to it, unless a cache holds
 #: the rows under way: `direction_seed` reads it, writes the weights and reads them, or in 16 bits
@@ -75,7 +75,7 @@ CACHE, UNDER_WAY = 50e6, 3 * 132
 
 
 def image_op(op: str, case: Images) -> Census:
-    """The launches of an op on images."""
+    """What an op on images launches."""
     x = case.random(META)
     step, (bounds, scale) = case.step(META), case.box(META)
     logits, labels = torch.empty(len(x), 10, device=META), rows_of(len(x))
@@ -93,7 +93,7 @@ def image_op(op: str, case: Images) -> Census:
 
 
 def row_op(op: str, case: Logits) -> Census:
-    """The launches of an op on rows of logits."""
+    """What an op on rows of logits launches."""
     logits, prediction = case.random(META), rows_of(case.shape[0])
     state = torch.empty(6, case.shape[0], dtype=accumulate_dtype(case.dtype), device=META)
     calls: dict[str, Callable[[], object]] = {
@@ -133,7 +133,7 @@ OPS: dict[str, tuple[Images, ...] | tuple[Logits, ...]] = {
 
 
 def predicted(op: str, case: Images | Logits, gpu: GPU) -> float:
-    """Seconds: the traffic at the target share of a copy's bandwidth, or the instructions."""
+    """Seconds: the traffic at the share of a copy that is asked for, or the instructions."""
     share = SHARE["elementwise" if op in ELEMENTWISE else "rows"]
     moved = traffic(op, case) + read_again(op, case)
     each = LABORIOUS.get(op, (0, 0))[case.dtype.itemsize == 2]
@@ -142,7 +142,7 @@ def predicted(op: str, case: Images | Logits, gpu: GPU) -> float:
 
 
 def read_again(op: str, case: Images | Logits) -> int:
-    """Bytes that are read again from memory, because the cache cannot hold the rows in progress."""
+    """Bytes that come from memory again, because the cache does not hold the rows under way."""
     rows, row = case.shape[0], math.prod(case.shape[1:]) * case.dtype.itemsize
     sixteen = case.dtype.itemsize == 2
     if op not in AGAIN or min(rows, UNDER_WAY) * row * TENSORS[op][sixteen] <= CACHE:
@@ -172,7 +172,7 @@ def op_table() -> Block:
 
 
 def measurements() -> dict[str, dict[str, Any]]:
-    """For every GPU with results: seconds by op and case, and the bandwidth of its best copy."""
+    """Of every GPU that has results: seconds by op and case, and the bandwidth of its best copy."""
     found = {}
     for path in sorted(RESULTS.glob("*/ops.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
@@ -215,7 +215,7 @@ def subject(name: str, dtype: torch.dtype, batch: int | None = None) -> tuple[An
 
 
 def pipeline(name: str, model: Any, x: Tensor) -> Census:
-    """The launches of one call of a pipeline."""
+    """What one call of a pipeline launches."""
     if name == "msr":
         return census(lambda: contestants.msr(model)(x))
     return census(lambda: rrfast.radius(model, x, method=name))
@@ -233,7 +233,7 @@ def passes_table() -> Block:
     counts["naive loop"] = naive.forwards, naive.backwards
     rows = []
     for name, (f, b) in counts.items():
-        # A mean over samples that end at different steps is not a property of the method.
+        # A mean over samples that end at different steps is no property of the method.
         whole = f.is_integer() and b.is_integer()
         rows.append([name, *(f"{n:g}" if whole else "by the data" for n in (f, b, f + b))])
     return Block("Pipelines: passes", ["method", "forwards", "backwards", "sum"], rows, 1)
@@ -339,7 +339,7 @@ DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 
 def resident_warps(registers: int, threads: int) -> int:
-    """The number of warps of such a kernel that an SM holds."""
+    """How many warps of such a kernel an SM holds."""
     warps = threads // 32
     of_block = warps * (-(-registers * 32 // GROUP) * GROUP)
     return min(REGISTERS // of_block, WARPS // warps, BLOCKS) * warps
@@ -414,12 +414,12 @@ TABLES: dict[str, Callable[[], Block]] = {
 
 
 def body(block: Block) -> str:
-    """A table without its title, because the notes have their own headings."""
+    """A table without its title: the notes have headings of their own."""
     return markdown([block]).partition("\n\n")[2]
 
 
 def assembled(notes: str) -> str:
-    """The notes with every table made anew."""
+    """The notes with every table as it comes out now."""
     for name, table in TABLES.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         text = f"{begin}\n\n{body(table())}\n\n{end}"
