@@ -10,12 +10,12 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 # What the tests compare with; without what it asks for, see python_tests/peers.py.
 PEERS := adv-lib==0.2.8 torchattacks==3.5.1 pytorchcv==0.0.74
-# What `make gpu` wants beside torch, NumPy, rich and CMake; a machine may have some of it.
+# What `make gpu` may lack beside torch, NumPy, SciPy, rich and CMake: 20 MB at most, since where there is no network they travel.
+# Tests that need more, scikit-learn or matplotlib, are left out where those are not; `GPU_WHEELS=scipy` fetches others.
 GPU_PYTHON ?= 3.12
 GPU_WHEELS ?= pytest pluggy iniconfig pygments packaging pytest-benchmark py-cpuinfo pytest-timeout pytest-xdist execnet \
-    hypothesis sortedcontainers scipy scikit-learn joblib threadpoolctl msgspec ruamel.yaml jinja2 markupsafe \
-    matplotlib contourpy cycler fonttools kiwisolver pillow pyparsing python-dateutil six pybind11 ninja narwhals fsspec \
-    lightning-fabric lightning-utilities pytorchcv==0.0.74
+    hypothesis sortedcontainers msgspec ruamel.yaml jinja2 markupsafe "setuptools>=77,<82" pybind11 ninja \
+    lightning-fabric lightning-utilities fsspec pytorchcv==0.0.74
 PARALLEL ?= -n auto --dist loadfile -p no:benchmark
 BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
 COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
@@ -50,13 +50,14 @@ bench: $(VENV)/.test ## every op against eager torch and torch.compile, into ben
 emulate: $(VENV)/.test ## every CUDA kernel on the CPU, thread by thread, and mutants of them: three minutes; SANITIZE=1
 	$(BIN)/python python_tests/emulation $(if $(SANITIZE),--sanitize) $(ARGS)
 
-gpu: ## on a GPU machine with torch, nvcc and no network: build, CUDA tests, benchmarks into OUT=
+gpu: ## on a GPU machine with torch and nvcc, no network: STAGES="build test sanitize", then "ops radius bench rat"
 	PYTHON=$(PYTHON) bash benchmarks/gpu.sh
 
 wheels: ## into wheels/, for a GPU machine with Python GPU_PYTHON= and no network: what `make gpu` asks for
 	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) \
 	    $(foreach n,17 24 27 28 31 34 35,--platform manylinux_2_$(n)_x86_64) --platform manylinux2014_x86_64 \
 	    -d wheels $(GPU_WHEELS)
+	@du -sh wheels
 
 abi: ## build against one torch, test on another, both ways; downloads gigabytes
 	PYTHON=$(PYTHON) bash .ci/abi

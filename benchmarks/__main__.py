@@ -41,17 +41,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     where = environment(arguments.device)
     options = sys.argv[1:] if argv is None else argv
     where["command"] = " ".join(["python -m benchmarks", *without_results(options)])
+    path = arguments.results / slug(where["device"]) / f"{arguments.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         records = Path(scratch, "records")
         records.touch()
-        status = run(arguments.device, records, arguments.limit, of_pytest)
-        entries = [json.loads(line) for line in records.read_text().splitlines()]
-    path = arguments.results / slug(where["device"]) / f"{arguments.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"environment": where, "benchmarks": entries}, indent=1) + "\n")
+        try:
+            return run(arguments.device, records, arguments.limit, of_pytest)
+        finally:  # also where it is interrupted
+            write(path, where, [json.loads(line) for line in records.read_text().splitlines()])
+            print(path.with_suffix(".md").read_text())
+
+
+def write(path: Path, where: Entry, entries: Sequence[Entry]) -> None:
+    """Everything that was recorded, and the table of it."""
+    results = {
+        "environment": where,
+        "yardsticks": {e["yardstick"]: e for e in entries if "yardstick" in e},
+        "benchmarks": [e for e in entries if "yardstick" not in e],
+    }
+    path.write_text(json.dumps(results, indent=1) + "\n")
     write_table(path)
-    print(path.with_suffix(".md").read_text())
-    return status
 
 
 def run(device: str, records: Path, limit: float | None, of_pytest: Sequence[str]) -> int:
@@ -115,22 +125,23 @@ def write_table(path: Path) -> None:
 def table(results: Entry) -> str:
     """The Markdown of one ops.json."""
     where, entries = results["environment"], results["benchmarks"]
+    sticks = results.get("yardsticks", {})
     ops = [entry for entry in entries if "op" in entry]
     models = [entry for entry in entries if "model" in entry]
     return (
         "\n\n".join(
             [
-                *head(where),
-                *op_tables(ops),
+                *head(where, sticks),
+                *op_tables(ops, sticks),
                 *model_tables(models),
-                *targets(ops, bool(where["cuda"])),
+                *targets(ops, sticks),
             ]
         )
         + "\n"
     )
 
 
-def head(where: Entry) -> Iterable[str]:
+def head(where: Entry, sticks: Entry) -> Iterable[str]:
     yield f"# {where['device']}"
     software = f"rrfast {where['rrfast']}, torch {where['torch']}, Python {where['python']}"
     if where["cuda"]:
@@ -139,21 +150,32 @@ def head(where: Entry) -> Iterable[str]:
         yield f"{where['threads']} threads; {software}; {where['date']}; `{where['command']}`"
     if where["kernels"] != "loaded":
         yield f"**The compiled kernels were {where['kernels']}: *fused* is the reference.**"
+    gives = (
+        "*copy*: that rate as a part of what `clone` of the first input reached in the same rounds"
+    )
+    if sticks:
+        rates = " and ".join(f"{name} {stick_rate(stick):.0f}" for name, stick in sticks.items())
+        gives = (
+            f"*copy*: that rate as a part of what memory gives, GB/s: {rates}, measured once on "
+            f"{max(s['bytes'] for s in sticks.values()) / 1e9:.1f} GB; the sum for ops that only "
+            "read. Where *calls* has a number, so many were timed as one CUDA graph, and after the "
+            "first the cache may hold what they read"
+        )
     yield (
         "Medians over interleaved rounds; ratios are medians of the ratios within a round. GB/s "
         "counts the least traffic of the op: every input read and every result written once. "
-        "*copy*: that rate as a part of what `clone` of the first input reached in the same "
-        "rounds. *×eager*, *×reference*, *×compiled*: how many times the op's time idiomatic "
+        f"{gives}. *×eager*, *×reference*, *×compiled*: how many times the op's time idiomatic "
         "torch, the specification, and `torch.compile` of the specification take."
     )
 
 
-def op_tables(entries: Sequence[Entry]) -> Iterable[str]:
+def op_tables(entries: Sequence[Entry], sticks: Entry) -> Iterable[str]:
+    calls = " calls |" if sticks else ""
     for op in dict.fromkeys(entry["op"] for entry in entries):
         lines = [
             f"## {op}\n",
-            "| case | MB | ms | GB/s | copy | ×eager | ×reference | ×compiled |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
+            f"| case | MB | ms | GB/s | copy | ×eager | ×reference | ×compiled |{calls}",
+            f"|---|--:|--:|--:|--:|--:|--:|--:|{'--:|' if calls else ''}",
         ]
         for entry in entries:
             if entry["op"] == op:
@@ -167,8 +189,9 @@ def op_tables(entries: Sequence[Entry]) -> Iterable[str]:
                     f"{entry['traffic_bytes'] / 1e6:.2f}",
                     f"{entry['ms']['fused']:.4g}",
                     f"{rate(entry):.1f}",
-                    f"{of_copy(entry):.0%}",
+                    f"{of_copy(entry, sticks):.0%}",
                     *rivals,
+                    *([str(entry.get("calls", "–"))] if calls else []),
                 )
                 lines.append(f"| {' | '.join(cells)} |")
         yield "\n".join(lines)
@@ -179,7 +202,15 @@ def rate(entry: Entry) -> float:
     return float(entry["traffic_bytes"] / entry["ms"]["fused"] / 1e6)
 
 
-def of_copy(entry: Entry) -> float:
+def stick_rate(stick: Entry) -> float:
+    """GB/s."""
+    return float(stick["bytes"] / stick["ms"] / 1e6)
+
+
+def of_copy(entry: Entry, sticks: Entry) -> float:
+    """What part of the memory's rate the op reaches."""
+    if sticks:
+        return rate(entry) / stick_rate(sticks["sum" if entry["op"] in READING else "copy"])
     return float(entry["times"]["copy"] * entry["traffic_bytes"] / entry["copy_bytes"])
 
 
@@ -206,7 +237,7 @@ def ratios(entry: Entry) -> list[str]:
     return [f"{floor * (1 if n == first else entry['times'][n]):.3f}" for n in subjects(entry)]
 
 
-def targets(entries: Sequence[Entry], cuda: bool) -> Iterable[str]:
+def targets(entries: Sequence[Entry], sticks: Entry) -> Iterable[str]:
     """What the project promises of these figures, and where it is not kept."""
     large = [entry for entry in entries if entry["copy_bytes"] / 2 > 1e6]
     wide = [entry for entry in entries if entry["op"] in ROWS and classes(entry) >= 1000]
@@ -231,8 +262,8 @@ def targets(entries: Sequence[Entry], cuda: bool) -> Iterable[str]:
         ]
         if any(rival in entry["times"] for entry in cases for rival in rivals):
             lines.append(f"* {sentence}: {verdict(missed, cases)}.")
-    if cuda:
-        lines += bandwidths(entries, wide)
+    if sticks:
+        lines += bandwidths(entries, wide, sticks)
     if lines:
         yield "## Targets\n\n" + "\n".join(lines)
 
@@ -243,13 +274,15 @@ ROWS = (
     *("direction_seed", "linear_radius", "bisection_step_", "search_step_"),
     "probability_margin",
 )
+#: Those that only read what is large.
+READING = {*ROWS, "plane_distance"} - {"direction_seed"}
 
 
 def classes(entry: Entry) -> int:
     return int(entry["case"].split("-")[0].split("x")[1])
 
 
-def bandwidths(entries: Sequence[Entry], wide: Sequence[Entry]) -> Iterable[str]:
+def bandwidths(entries: Sequence[Entry], wide: Sequence[Entry], sticks: Entry) -> Iterable[str]:
     """What a GPU's memory is used for."""
     elementwise = [
         entry for entry in entries if entry["op"] in ELEMENTWISE and entry["copy_bytes"] / 2 >= 64e6
@@ -257,12 +290,16 @@ def bandwidths(entries: Sequence[Entry], wide: Sequence[Entry]) -> Iterable[str]
     rows = [entry for entry in wide if elements(entry) >= 16e6]
     for sentence, cases, least in (
         ("90 % of a copy's bandwidth, elementwise, from 64 MB on", elementwise, 0.9),
-        ("80 % of it, rows, from K = 1000 and 16 million logits on", rows, 0.8),
+        (
+            "80 % of a sum's or a copy's, rows, from K = 1000 and 16 million logits on",
+            rows,
+            0.8,
+        ),
     ):
         missed = [
-            f"{entry['op']} {entry['case']} ({of_copy(entry):.0%})"
+            f"{entry['op']} {entry['case']} ({of_copy(entry, sticks):.0%})"
             for entry in cases
-            if of_copy(entry) < least
+            if of_copy(entry, sticks) < least
         ]
         if cases:
             yield f"* {sentence}: {verdict(missed, cases)}."

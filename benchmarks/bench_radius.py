@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 import torch
+from networks import NETWORKS, make
 from torch import Tensor, nn
 
 import rrfast
+from rrfast.bench.contestants import msr
 from rrfast.models import digits_cnn, load_model
 
 #: Forwards after the clean one; every method also needs one backward.
@@ -40,7 +43,7 @@ def resnet20() -> tuple[nn.Module, Tensor]:
 
 def bare(model: nn.Module, x: Tensor, probes: int) -> Callable[[], None]:
     """The same passes and nothing else."""
-    cotangent = torch.randn(len(x), 10, device=x.device, dtype=x.dtype)
+    cotangent = torch.randn_like(model(x))
 
     def run() -> None:
         leaf = x.detach().requires_grad_()
@@ -75,11 +78,78 @@ def bench_radius(
     )
 
 
+def by_hand(model: nn.Module, x: Tensor, alpha: float = 0.01) -> Tensor:
+    """RR-Fast as one writes it for oneself: no checks, no care for what is not finite."""
+    leaf = x.detach().requires_grad_()
+    h0 = model(leaf)
+    top = h0.argmax(dim=1, keepdim=True)
+    others = h0.scatter(1, top, -torch.inf).logsumexp(dim=1) - h0.gather(1, top).squeeze(1)
+    (grad,) = torch.autograd.grad(others.sum(), leaf)
+    with torch.no_grad():
+        h1 = model(x + alpha * grad.sign())
+        gap0, gap1 = h0.gather(1, top) - h0, h1.gather(1, top) - h1
+        gained = gap0 - gap1
+        radius = torch.where(gained > 0, alpha * gap0 / gained, torch.inf)
+        return radius.scatter(1, top, torch.inf).amin(dim=1)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def bench_radius_of_one(name: str, device: torch.device, hold: Callable[..., None]) -> None:
+    """At batch 1, where what is not the model shows most."""
+    model, x = make(name, 1, device)
+    estimator = rrfast.RadiusEstimator(model)
+    hold(
+        {
+            "RadiusEstimator": lambda: estimator(x),
+            "rrfast.radius": lambda: rrfast.radius(model, x),
+            "by hand": lambda: by_hand(model, x),
+            "bare passes": bare(model, x, PROBES["fast"]),
+        },
+        model="radius",
+        case=f"fast, {name}, batch 1",
+        floor="bare passes",
+    )
+
+
+@pytest.mark.parametrize("name", ["mlp1000", "mlp21841"])
+def bench_refined_many_classes(name: str, device: torch.device, hold: Callable[..., None]) -> None:
+    """Where the logits are as large as all that is before them."""
+    model, x = make(name, 32, device)
+    measured = rrfast.radius(model, x, method="refined", full_output=True)
+    forwards, backwards = round(measured.forwards), round(measured.backwards)
+    gradient, forward = bare(model, x, 0), no_grad_forward(model, x)
+
+    def passes() -> None:
+        for _ in range(backwards):
+            gradient()
+        for _ in range(forwards - backwards):
+            forward()
+
+    hold(
+        {
+            "rrfast.radius": lambda: rrfast.radius(model, x, method="refined"),
+            "bare passes": passes,
+        },
+        model="radius",
+        case=f"refined, {name}, batch 32",
+        floor="bare passes",
+    )
+
+
+def no_grad_forward(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
+    def run() -> Tensor:
+        with torch.no_grad():
+            return model(x)
+
+    return run
+
+
 #: What a large network may compute in, on a GPU: whether TF32 may stand in for it, and its type.
+#: The targets are set on the first two.
 PRECISIONS = {
+    "bfloat16": (True, torch.bfloat16),
     "float32": (False, torch.float32),
     "TF32": (True, torch.float32),
-    "bfloat16": (True, torch.bfloat16),
 }
 
 
@@ -103,7 +173,7 @@ def bench_radius_large(
     x = torch.rand(1024, 3, 32, 32, device=device, dtype=dtype)
     x = x.to(memory_format=torch.channels_last)
     captured = rrfast.RadiusEstimator(model, method, cuda_graph=True)
-    with allowing_tf32(tf32):
+    with allowing_tf32(convolutions=tf32, products=tf32):
         hold(
             {
                 "rrfast.radius": lambda: rrfast.radius(model, x, method=method),
@@ -117,17 +187,45 @@ def bench_radius_large(
 
 
 @contextmanager
-def allowing_tf32(allowed: bool) -> Iterator[None]:
-    """In convolutions and in products. By hand: pytest's monkeypatch cannot undo the latter."""
+def allowing_tf32(*, convolutions: bool, products: bool) -> Iterator[None]:
+    """By hand: pytest's monkeypatch cannot undo the latter."""
     modules = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [module.allow_tf32 for module in modules]
-    for module in modules:
-        module.allow_tf32 = allowed
+    for module, value in zip(modules, (convolutions, products), strict=True):
+        module.allow_tf32 = value
     try:
         yield
     finally:
         for module, value in zip(modules, before, strict=True):
             module.allow_tf32 = value
+
+
+@pytest.mark.parametrize("tf32", [True, False], ids=["TF32", "float32"])
+@pytest.mark.parametrize(("name", "batch"), [("wrn28_10", 1024), ("resnet110", 64)])
+def bench_radius_free(
+    name: str, batch: int, tf32: bool, device: torch.device, hold: Callable[..., None]
+) -> None:
+    """`fast` in bfloat16 as a graph, against what a user has without rrfast: an eager float32
+    forward and a softmax, with TF32 in convolutions (torch's default) or without."""
+    if device.type == "cpu":
+        pytest.skip("CUDA graphs take a GPU")
+    pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")
+    plain = load_model(f"pytorchcv:{name}_cifar10").to(device).eval().requires_grad_(False)
+    low = copy.deepcopy(plain).to(torch.bfloat16, memory_format=torch.channels_last)
+    x = torch.rand(batch, 3, 32, 32, device=device)
+    captured = rrfast.RadiusEstimator(low, "fast", cuda_graph=True)
+    with allowing_tf32(convolutions=tf32, products=False):
+        hold(
+            {
+                "fast, bfloat16, captured": lambda: captured(
+                    x.to(torch.bfloat16, memory_format=torch.channels_last)
+                ),
+                "MSR, eager": lambda: msr(plain)(x),
+            },
+            model="is the radius free?",
+            case=f"{name}, batch {batch}, MSR in {'TF32' if tf32 else 'float32'}",
+            floor="MSR, eager",
+        )
 
 
 @pytest.mark.parametrize("batch", [1, 16, 64])

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from contest import Contest, Images, Logits, Run, Stopwatch, check_agreement, tensor_bytes
+from contest import (
+    CALLS,
+    OPS,
+    SMALL_BYTES,
+    Contest,
+    Images,
+    Logits,
+    Run,
+    Stopwatch,
+    check_agreement,
+    repeated,
+    tensor_bytes,
+    yardsticks,
+)
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
@@ -41,6 +55,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for item in items
             if ("op_contest" in getattr(item, "fixturenames", ())) == (part == "ops")
         ]
+    items.sort(key=rank)
+
+
+def rank(item: pytest.Item) -> tuple[int, int]:
+    """Of an op's case: how far down the cases, then the ops, it stands. All else stays in order."""
+    params = getattr(getattr(item, "callspec", None), "indices", {})
+    op = getattr(item, "originalname", "").removeprefix("bench_")
+    places = [place for place, name in enumerate(OPS) if name.rstrip("_") == op]
+    return (params["case"], places[0]) if places else (0, -1)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +76,32 @@ def stopwatch(device: torch.device) -> Stopwatch:
     return Stopwatch(device)
 
 
+@pytest.fixture(scope="session")
+def record(pytestconfig: pytest.Config) -> Callable[[dict[str, Any]], None]:
+    """record(entry): at once, and not at the end; a run that is cut short keeps what it has."""
+
+    def record(entry: dict[str, Any]) -> None:
+        if records := pytestconfig.getoption("--records"):
+            with records.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+
+    return record
+
+
+@pytest.fixture(scope="session")
+def measured_yardsticks(
+    device: torch.device,
+    stopwatch: Stopwatch,
+    record: Callable[..., None],
+    pytestconfig: pytest.Config,
+) -> None:
+    """What the GPU's memory gives, once, before the first op is timed."""
+    if device.type == "cuda" and not pytestconfig.getoption("--compile-only"):
+        for name, (size, run) in yardsticks(device).items():
+            seconds = [stopwatch(run) for _ in range(2 * ROUNDS[0])][ROUNDS[0] :]
+            record({"yardstick": name, "bytes": size, "ms": 1e3 * statistics.median(seconds)})
+
+
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
@@ -60,14 +109,20 @@ def seed() -> None:
 
 @pytest.fixture
 def hold(
-    benchmark: BenchmarkFixture, stopwatch: Stopwatch, pytestconfig: pytest.Config
+    benchmark: BenchmarkFixture,
+    stopwatch: Stopwatch,
+    record: Callable[..., None],
+    pytestconfig: pytest.Config,
 ) -> Callable[..., None]:
-    """hold(contenders, **facts): times them, and hands the result to pytest-benchmark's report."""
+    """hold(contenders, **facts): times them, and hands the result to pytest-benchmark's report.
 
-    def hold(contenders: dict[str, Run], **facts: object) -> None:
+    With `calls`, each contender makes so many.
+    """
+
+    def hold(contenders: dict[str, Run], calls: int = 1, **facts: object) -> None:
         if pytestconfig.getoption("--compile-only"):
             return
-        contest = Contest(contenders, stopwatch)
+        contest = Contest(contenders, stopwatch, calls)
         seconds = contest.warm_up(2)
         fewest, most = ROUNDS
         rounds = int(min(max(pytestconfig.getoption("--seconds") / seconds, fewest), most))
@@ -75,16 +130,18 @@ def hold(
         # figures are the subject's.
         benchmark.pedantic(contest.subjects_turn, setup=contest.rivals_turn, rounds=rounds)
         benchmark.extra_info.update(facts, rounds=rounds, **contest.summary())
-        if records := pytestconfig.getoption("--records"):
-            # At once, and not at the end: a run that is cut short keeps what it has.
-            with records.open("a") as file:
-                file.write(json.dumps(benchmark.extra_info) + "\n")
+        record(benchmark.extra_info)
 
     return hold
 
 
 @pytest.fixture
-def op_contest(hold: Callable[..., None], pytestconfig: pytest.Config) -> Callable[..., None]:
+def op_contest(
+    hold: Callable[..., None],
+    device: torch.device,
+    measured_yardsticks: None,
+    pytestconfig: pytest.Config,
+) -> Callable[..., None]:
     """op_contest(...): one op on one case against its rivals; see `op_contest` inside."""
 
     def op_contest(
@@ -97,7 +154,10 @@ def op_contest(hold: Callable[..., None], pytestconfig: pytest.Config) -> Callab
         reads: tuple[Tensor | None, ...],
         writes: tuple[Tensor, ...] = (),
     ) -> None:
-        """Time the op, idiomatic torch, the specification, `torch.compile` of it, and a copy.
+        """Time the op, idiomatic torch, the specification, and `torch.compile` of it.
+
+        On a CPU a copy as well; on a GPU there are yardsticks for all, and a case that is small is
+        timed as `CALLS` calls in one CUDA graph.
 
         Args:
             op: Its name.
@@ -120,16 +180,16 @@ def op_contest(hold: Callable[..., None], pytestconfig: pytest.Config) -> Callab
             copies = tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in arguments)
             contenders["compiled"] = lambda: compiled(*copies)
         results = check_agreement(contenders, case.dtype)
-        # Not a copy into existing memory: a clone pays for allocation, as all contenders do.
         copied = reads[0]
         assert copied is not None
-        contenders["copy"] = copied.clone
-        hold(
-            contenders,
-            op=op,
-            case=str(case),
-            traffic_bytes=tensor_bytes(*reads, *writes, results),
-            copy_bytes=2 * tensor_bytes(copied),
-        )
+        traffic = tensor_bytes(*reads, *writes, results)
+        facts: dict[str, Any] = {"traffic_bytes": traffic, "copy_bytes": 2 * tensor_bytes(copied)}
+        if device.type == "cpu":
+            # Not a copy into existing memory: a clone pays for allocation, as all contenders do.
+            contenders["copy"] = copied.clone
+        elif traffic < SMALL_BYTES and not pytestconfig.getoption("--compile-only"):
+            contenders, facts["not_captured"] = repeated(contenders)
+            facts["calls"] = CALLS
+        hold(contenders, op=op, case=str(case), **facts)
 
     return op_contest

@@ -71,30 +71,91 @@ def _label(shape: tuple[int, ...], dtype: torch.dtype) -> str:
     return f"{'x'.join(map(str, shape))}-{str(dtype).removeprefix('torch.')}"
 
 
+#: Most important first, since a run may be cut short: what the targets are set on, the shapes of
+#: the papers, what lies between and beyond.
 IMAGES = (
-    Images((128, 3, 32, 32)),
-    Images((128, 3, 96, 96)),
-    Images((64, 3, 224, 224)),
     Images((256, 3, 224, 224)),
-    Images((128, 3, 32, 32), torch.bfloat16),
     Images((256, 3, 224, 224), torch.bfloat16),
-    Images((64, 3, 224, 224), normalised=True),
+    Images((128, 3, 32, 32)),
+    Images((128, 3, 32, 32), torch.bfloat16),
     Images((256, 3, 224, 224), normalised=True),
+    Images((64, 3, 224, 224)),
+    Images((64, 3, 224, 224), normalised=True),
+    Images((128, 3, 96, 96)),
 )
 #: For what is compared with a sort in float64: of 256 large images it takes six gigabytes.
 FEWER_IMAGES = tuple(replace(i, shape=(min(i.shape[0], 128), *i.shape[1:])) for i in IMAGES)
 LOGITS = (
-    Logits((128, 10)),
-    Logits((32768, 10)),
-    Logits((4096, 100)),
-    Logits((1024, 1000)),
     Logits((16_384, 1000)),
-    Logits((1024, 21_841)),
-    Logits((256, 100_000)),
-    Logits((1024, 1000), torch.bfloat16),
     Logits((16_384, 1000), torch.bfloat16),
+    Logits((128, 10)),
+    Logits((128, 100)),
+    Logits((128, 1000)),
+    Logits((1024, 1000)),
+    Logits((1024, 1000), torch.bfloat16),
+    Logits((1024, 21_841)),
+    Logits((32_768, 10)),
+    Logits((32_768, 100)),
+    Logits((32_768, 100), torch.bfloat16),
+    Logits((8192, 2048)),
+    Logits((4096, 5000)),
+    Logits((4096, 5000), torch.bfloat16),
+    Logits((2048, 10_450)),
+    Logits((1024, 10)),
+    Logits((1024, 100)),
+    Logits((256, 100_000)),
     Logits((256, 100_000), torch.bfloat16),
+    Logits((4096, 100)),
 )
+#: Ops, the most important first: those of a step of training, of the radius, of scores.
+OPS = (
+    *("rat_perturb", "fgsm_step", "direction_seed", "linear_radius", "search_step_"),
+    *("bisection_step_", "perturb", "probability_margin", "plane_distance"),
+)
+#: On a GPU, a case that moves fewer bytes is timed as so many calls in one CUDA graph: events
+#: around a single one cannot resolve its two or three microseconds.
+SMALL_BYTES, CALLS = 16e6, 100
+#: Of a tensor that is copied, or added up, as a yardstick on a GPU: no cache holds a part of it
+#: that counts.
+YARDSTICK_BYTES = 2 * 2**30
+
+
+def yardsticks(device: torch.device) -> dict[str, tuple[int, Run]]:
+    """What a GPU's memory gives to who asks for all of it: bytes that are moved, and the call."""
+    source = torch.ones(YARDSTICK_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    size = tensor_bytes(source)
+    return {"copy": (2 * size, lambda: target.copy_(source)), "sum": (size, source.sum)}
+
+
+class Repeated:
+    """So many calls as one CUDA graph."""
+
+    def __init__(self, run: Run) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            run()  # what it sets up once is no part of the graph
+        torch.cuda.current_stream().wait_stream(aside)
+        with torch.cuda.graph(self._graph):
+            for _ in range(CALLS):
+                run()
+
+    def __call__(self) -> None:
+        self._graph.replay()
+
+
+def repeated(contenders: Mapping[str, Run]) -> tuple[dict[str, Run], list[str]]:
+    """All that a graph can hold, and the names of the others: a rival may wait for the device."""
+    captured: dict[str, Run] = {}
+    for name, run in contenders.items():
+        try:
+            captured[name] = Repeated(run)
+        except RuntimeError:
+            if not captured:  # the subject must
+                raise
+    return captured, [name for name in contenders if name not in captured]
 
 
 class Stopwatch:
@@ -130,21 +191,22 @@ class Contest:
     """Contenders in turns.
 
     The first is the subject and runs last. The order of its rivals moves on by one every round, so
-    that each of them in turn is the one that leaves the caches to it.
+    that each of them in turn is the one that leaves the caches to it. A contender may make its call
+    several times, each time as often as the others.
     """
 
-    def __init__(self, contenders: Mapping[str, Run], stopwatch: Stopwatch) -> None:
+    def __init__(self, contenders: Mapping[str, Run], stopwatch: Stopwatch, calls: int = 1) -> None:
         (self.subject, self._run), *rivals = contenders.items()
         self._turns = itertools.cycle([rivals[i:] + rivals[:i] for i in range(len(rivals) or 1)])
-        self._stopwatch = stopwatch
+        self._stopwatch, self._calls = stopwatch, calls
         self.seconds: dict[str, list[float]] = {name: [] for name in contenders}
 
     def rivals_turn(self) -> None:
         for name, run in next(self._turns):
-            self.seconds[name].append(self._stopwatch(run))
+            self.seconds[name].append(self._stopwatch(run) / self._calls)
 
     def subjects_turn(self) -> None:
-        self.seconds[self.subject].append(self._stopwatch(self._run))
+        self.seconds[self.subject].append(self._stopwatch(self._run) / self._calls)
 
     def warm_up(self, rounds: int) -> float:
         """Compiles, fills caches and pools; seconds that the last round took."""

@@ -23,18 +23,24 @@ TOOLS = ("cuobjdump", "nvdisasm")
 TWO_TENSORS = {"fgsm_step", "rat_perturb", "plane_distance", "linear_radius"}
 #: A line such as  /*01a0*/   @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
 #: Comparisons, selections and integers: 64 of them per cycle and SM, where of others it is 128.
-HALF_RATE = re.compile(
+HALF_RATE = (
     "FSETP|FSEL|FMNMX|FCHK|ISETP|IADD|VIADD|IMNMX|VIMNMX|SEL|LOP|PLOP|SHF|LEA|PRMT|R2P|P2R|MOV"
 )
+#: From memory into the block's, past the registers; and any load of 16 bytes. LD knows at run time
+#: alone of which memory.
+COPY = r"LDGSTS\.E\.BYPASS\.128"
+VECTOR_LOAD = rf"LDG?\.E\.128|LDS\.128|{COPY}"
 INSTRUCTION = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*[\w.]*)(.*)"
 
 
 class Loop(NamedTuple):
-    """A loop that loads vectors of 16 bytes, and has no such loop within."""
+    """A loop that loads vectors of 16 bytes, of memory or of a block's, and has none within."""
 
     instructions: int  #: of all its paths
     halves: int  #: those that an SM issues at half the rate, see `HALF_RATE`
-    loads: int  #: of 16 bytes
+    loads: int  #: of 16 bytes, from memory into registers
+    copies: int  #: of 16 bytes, from memory into the block's, for which nothing in the loop waits
+    vectors: int  #: stores of 16 bytes to memory, or else all loads
     in_flight: int  #: most bytes that a thread has asked of memory and not used yet
 
     @property
@@ -60,7 +66,7 @@ class Kernel(NamedTuple):
 
     def slots(self, loop: Loop) -> float:
         """How many instructions at the full rate a loop takes as long as, for one element."""
-        return loop.slots / self.width / loop.loads * (2 if self.name in TWO_TENSORS else 1)
+        return loop.slots / self.width / loop.vectors * (2 if self.name in TWO_TENSORS else 1)
 
     def count(self, pattern: str) -> int:
         """Instructions whose opcode matches."""
@@ -110,7 +116,7 @@ def most_in_flight(code: Sequence[tuple[str, str]], targets: Container[int] = ()
             if not used.isdisjoint(waiting[last][0]):
                 waiting = waiting[last + 1 :]
                 break
-        if opcode.startswith("LDG"):
+        if opcode.startswith(("LDG.", "LD.")):
             first = re.search(r"\bR(\d+)\b", operands)
             assert first, operands
             count = max(size_of(opcode) // 4, 1)
@@ -226,11 +232,20 @@ def _loops(code: Sequence[tuple[str, str]], labels: Mapping[str, int]) -> Iterat
         target = re.search(r"\.L_x_\d+", operand)
         if opcode.startswith("BRA") and target and labels.get(target[0], end) < end:
             begin = labels[target[0]]
-            loads = sum(name.startswith("LDG.E.128") for name, _ in code[begin:end])
-            if loads:
-                spans.append((begin, end, loads))
-    for begin, end, loads in sorted(spans):
-        if not any(begin <= b and e <= end and (b, e) != (begin, end) for b, e, _ in spans):
-            halves = sum(bool(HALF_RATE.match(name)) for name, _ in code[begin : end + 1])
-            flying = most_in_flight(code[begin : end + 1], {at - begin for at in labels.values()})
-            yield Loop(end + 1 - begin, halves, loads, flying)
+            if any(re.match(VECTOR_LOAD, name) for name, _ in code[begin:end]):
+                spans.append((begin, end))
+    for begin, end in sorted(spans):
+        if not any(begin <= b and e <= end and (b, e) != (begin, end) for b, e in spans):
+            body = code[begin : end + 1]
+
+            def count(pattern: str, body: Sequence[tuple[str, str]] = body) -> int:
+                return sum(bool(re.match(pattern, name)) for name, _ in body)
+
+            yield Loop(
+                len(body),
+                count(HALF_RATE),
+                count(r"LDG\.E\.128"),
+                0 if count("DEPBAR") else count(COPY),
+                count(r"STG\.E\.128") or count(VECTOR_LOAD),
+                most_in_flight(body, {at - begin for at in labels.values()}),
+            )

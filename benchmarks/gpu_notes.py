@@ -1,15 +1,14 @@
 """Put what can be known without a GPU into GPU.md: `python -m benchmarks.gpu_notes`.
 
 What stands between `<!-- NAME -->` and `<!-- /NAME -->` there is replaced by the tables of that
-name: traffic and passes, counted; the floors that they give on `GPUS`; and what the machine code of
-the built library says of each kernel. Once results/ has a GPU's ops.json, the measured times stand
-beside the predicted ones.
+name: traffic and passes, counted; the floors that they give on `GPUS`; the times of ops that
+`predictions` expects by kernel_facts.json, which `python -m benchmarks.kernel_facts` makes; and
+what the machine code of the built library says of each kernel. Once results/ has a GPU's ops.json,
+the measured times stand beside the predicted ones.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -21,178 +20,22 @@ from torch import Tensor
 
 import rrfast
 from benchmarks import cubins
+from benchmarks.__main__ import ELEMENTWISE
 from benchmarks.bench_rat_step import BATCH
-from benchmarks.contest import FEWER_IMAGES, IMAGES, LOGITS, Images, Logits
 from benchmarks.cubins import Kernel, Resources
-from benchmarks.roofline import GPU, Census, census
-from rrfast import _native, ops
+from benchmarks.op_notes import META, miss_table, op_table, rows_of, share_table
+from benchmarks.predictions import resident_warps
+from benchmarks.roofline import GPUS, Census, census
+from rrfast import _native
 from rrfast._tables import Block, markdown
 from rrfast.bench import contestants
 from rrfast.methods import METHODS
 from rrfast.models import digits_cnn, load_model
 from rrfast.objectives import RAT, Standard
-from rrfast.ops import accumulate_dtype
 
 HERE = Path(__file__).parent
 NOTES = HERE / "GPU.md"
-RESULTS = HERE / "results"
-META = torch.device("meta")
-
-#: NVIDIA's data sheets (SXM, dense): of memory's speed a copy reaches some nine tenths.
-ARITHMETIC = {"float32": 67e12, "tf32": 494e12, "bfloat16": 989e12}
-#: 132 SMs of 128 lanes, at a clock that they keep.
-INSTRUCTIONS = 132 * 128 * 1.75e9
-GPUS = (
-    GPU("H100", 0.9 * 3.35e12, ARITHMETIC, INSTRUCTIONS),
-    GPU("H200", 0.9 * 4.8e12, ARITHMETIC, INSTRUCTIONS),
-)
 FIRST = GPUS[0]
-
-# --------------------------------------------------------------------------------------------- ops
-
-#: Of the bandwidth of a copy: what the kernels are asked for, and so predicted to reach.
-SHARE = {"elementwise": 0.9, "rows": 0.8}
-ELEMENTWISE = ("fgsm_step", "perturb", "rat_perturb")
-#: All others are one launch.
-LAUNCHES = {"rat_perturb": 2}
-#: How often a row passes through memory again, of an op that returns to it, unless a cache holds
-#: the rows under way: `direction_seed` reads it, writes the weights and reads them, or in 16 bits
-#: reads it twice; `plane_distance` in every further step of Newton's method, here two.
-AGAIN = {"direction_seed": (3, 2), "plane_distance": (2, 2)}
-#: Instructions for an element where they may take longer than memory, those at half the rate twice,
-#: by hand along the path of T = 1 and finite numbers: in float32, and in 16 bits, where an
-#: exponential is taken twice.
-LABORIOUS = {
-    "direction_seed": (82, 106),
-    "probability_margin": (57, 58),
-    "search_step_": (24, 24),
-    "linear_radius": (40, 40),
-}
-#: Tensors of a row's size that an op returns to.
-TENSORS = {"direction_seed": (2, 1), "plane_distance": (2, 2)}
-#: Bytes of the second-level cache; rows under way, a block of 512 threads on each, three on an SM.
-CACHE, UNDER_WAY = 50e6, 3 * 132
-
-
-def image_op(op: str, case: Images) -> Census:
-    """What an op on images launches."""
-    x = case.random(META)
-    step, (bounds, scale) = case.step(META), case.box(META)
-    logits, labels = torch.empty(len(x), 10, device=META), rows_of(len(x))
-    if op == "plane_distance" and bounds is None:
-        bounds = torch.empty(2, 1, device=META)
-    calls: dict[str, Callable[[], object]] = {
-        "fgsm_step": lambda: ops.fgsm_step(x, x.clone(), step, bounds, scale),
-        "perturb": lambda: ops.perturb(x, x.to(torch.int8), step, bounds, scale),
-        "rat_perturb": lambda: ops.rat_perturb(
-            x, x.clone(), logits, labels, 1e-3, "rat", bounds, scale
-        ),
-        "plane_distance": lambda: ops.plane_distance(x, x.clone(), step, bounds, scale),
-    }
-    return census(calls[op])
-
-
-def row_op(op: str, case: Logits) -> Census:
-    """What an op on rows of logits launches."""
-    logits, prediction = case.random(META), rows_of(case.shape[0])
-    state = torch.empty(6, case.shape[0], dtype=accumulate_dtype(case.dtype), device=META)
-    calls: dict[str, Callable[[], object]] = {
-        "direction_seed": lambda: ops.direction_seed(logits),
-        "linear_radius": lambda: ops.linear_radius(logits, logits.clone(), prediction),
-        "bisection_step_": lambda: ops.bisection_step_(logits, prediction, *state[:3].unbind()),
-        "search_step_": lambda: ops.search_step_(logits, prediction, state),
-        "probability_margin": lambda: ops.probability_margin(logits, prediction),
-    }
-    return census(calls[op])
-
-
-def rows_of(samples: int) -> Tensor:
-    return torch.empty(samples, dtype=torch.int64, device=META)
-
-
-def traffic(op: str, case: Images | Logits) -> int:
-    """Bytes that the op must move at least."""
-    counted = image_op(op, case) if isinstance(case, Images) else row_op(op, case)
-    return sum(kernel.bytes for kernel in counted.kernels if kernel.name.rstrip("_") in op)
-
-
-OPS: dict[str, tuple[Images, ...] | tuple[Logits, ...]] = {
-    **dict.fromkeys(("fgsm_step", "perturb", "rat_perturb"), IMAGES),
-    "plane_distance": FEWER_IMAGES,
-    **dict.fromkeys(
-        (
-            "direction_seed",
-            "linear_radius",
-            "bisection_step_",
-            "search_step_",
-            "probability_margin",
-        ),
-        LOGITS,
-    ),
-}
-
-
-def predicted(op: str, case: Images | Logits, gpu: GPU) -> float:
-    """Seconds: the traffic at the share of a copy that is asked for, or the instructions."""
-    share = SHARE["elementwise" if op in ELEMENTWISE else "rows"]
-    moved = traffic(op, case) + read_again(op, case)
-    each = LABORIOUS.get(op, (0, 0))[case.dtype.itemsize == 2]
-    working = each * math.prod(case.shape) / gpu.instructions
-    return max(moved / (share * gpu.bandwidth), working) + LAUNCHES.get(op, 1) * gpu.launch
-
-
-def read_again(op: str, case: Images | Logits) -> int:
-    """Bytes that come from memory again, because the cache does not hold the rows under way."""
-    rows, row = case.shape[0], math.prod(case.shape[1:]) * case.dtype.itemsize
-    sixteen = case.dtype.itemsize == 2
-    if op not in AGAIN or min(rows, UNDER_WAY) * row * TENSORS[op][sixteen] <= CACHE:
-        return 0
-    of_plane = 2 if op == "plane_distance" else 1  # image and normal
-    return AGAIN[op][sixteen] * rows * row * of_plane
-
-
-def op_table() -> Block:
-    measured, copies = measurements(), [gpu.bandwidth for gpu in GPUS]
-    copies += [device["copy"] for device in measured.values()]
-    rows = []
-    for op, cases in OPS.items():
-        for case in cases:
-            moved = traffic(op, case)
-            floors = [f"{1e6 * moved / bandwidth:.1f}" for bandwidth in copies]
-            guesses = [f"{1e6 * predicted(op, case, gpu):.1f}" for gpu in GPUS]
-            cells = [f"{moved / 1e6:.2f}", *floors, *guesses]
-            rows.append([op, str(case), *cells, *measured_cells(measured, op, case)])
-    names = [gpu.name for gpu in GPUS]
-    head = [
-        *("op", "case", "MB", *(f"floor {name} (µs)" for name in [*names, *measured])),
-        *(f"predicted {name} (µs)" for name in names),
-        *(f"measured {device} (µs)" for device in measured),
-    ]
-    return Block("Ops: traffic, floor, prediction", head, rows, 2)
-
-
-def measurements() -> dict[str, dict[str, Any]]:
-    """Of every GPU that has results: seconds by op and case, and the bandwidth of its best copy."""
-    found = {}
-    for path in sorted(RESULTS.glob("*/ops.json")):
-        results = json.loads(path.read_text(encoding="utf-8"))
-        if results["environment"]["cuda"]:
-            entries = [entry for entry in results["benchmarks"] if "op" in entry]
-            of_device: dict[str, Any] = {
-                f"{entry['op']} {entry['case']}": 1e-3 * entry["ms"]["fused"] for entry in entries
-            }
-            of_device["copy"] = max(e["copy_bytes"] / e["ms"]["copy"] * 1e3 for e in entries)
-            found[results["environment"]["device"]] = of_device
-    return found
-
-
-def measured_cells(
-    measured: dict[str, dict[str, Any]], op: str, case: Images | Logits
-) -> Iterable[str]:
-    for of_device in measured.values():
-        seconds = of_device.get(f"{op} {case}")
-        yield "–" if seconds is None else f"{1e6 * seconds:.1f}"
-
 
 # --------------------------------------------------------------------------------------- pipelines
 
@@ -329,20 +172,9 @@ def step_table() -> Block:
 
 # ----------------------------------------------------------------------------------------- kernels
 
-#: Of one SM of compute capability 8.0, 9.0 and 10.0.
-REGISTERS, WARPS, BLOCKS = 65_536, 64, 32
-#: Registers are given to a warp in groups of so many.
-GROUP = 256
 #: Threads of a block; of row kernels on rows of at most 1024, and beyond.
 ELEMENTWISE_THREADS, ROW_THREADS = (256,), (128, 512)
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-
-
-def resident_warps(registers: int, threads: int) -> int:
-    """How many warps of such a kernel an SM holds."""
-    warps = threads // 32
-    of_block = warps * (-(-registers * 32 // GROUP) * GROUP)
-    return min(REGISTERS // of_block, WARPS // warps, BLOCKS) * warps
 
 
 def kernel_table(architecture: str = "sm_90") -> Block:
@@ -404,6 +236,8 @@ def slashed(values: Iterable[object]) -> str:
 
 TABLES: dict[str, Callable[[], Block]] = {
     "ops": op_table,
+    "shares": share_table,
+    "misses": miss_table,
     "passes": passes_table,
     "models": model_table,
     "graphs": graph_table,

@@ -23,6 +23,7 @@ CASES = {
     "perturb": "64x3x224x224-float32",
     "rat_perturb": "64x3x224x224-float32",
     "plane_distance": "64x3x224x224-float32",
+    "probe_step": "64x3x224x224-float32",
     "probability_margin": "1024x1000-float32",
 }
 

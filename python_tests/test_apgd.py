@@ -14,7 +14,8 @@ from waiting import Calls
 
 from rrfast.attacks import APGD, ATTACKS, LOSSES
 from rrfast.attacks.apgd import checkpoints
-from rrfast.attacks.loss import TARGETED, ascent, dlr, dlr_targeted
+from rrfast.attacks.ascent import ascent
+from rrfast.attacks.loss import TARGETED, dlr, dlr_targeted
 from rrfast.engine import Engine
 
 B, N, K = 10, 8, 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from waiting import Calls
 
 import rrfast
 from rrfast.attacks import APGD, ATTACKS, LOSSES, PGD, STARTS, Attacked, Ball
-from rrfast.attacks.attack import unseen
-from rrfast.attacks.loss import UNLABELLED, ascent
+from rrfast.attacks.ascent import ascent
+from rrfast.attacks.attack import seen, unseen
+from rrfast.attacks.loss import UNLABELLED, dlr_targeted
 from rrfast.engine import Engine
 from rrfast.ops import accumulate_dtype
 
@@ -93,6 +95,35 @@ def test_gradient_points_where_that_of_the_literal_loss_does(name: str) -> None:
     ratio = ratio.where(~flat, 1.0)
     assert bool((ratio > 0).all())
     torch.testing.assert_close(seed, expected * ratio[:, None])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", [*LOSSES, "dlr towards targets"])
+def test_ascent_in_closed_form_is_that_of_autograd(name: str, dtype: torch.dtype) -> None:
+    """Ties, saturated and overflowed logits and NaN among them."""
+    generator = torch.Generator().manual_seed(9)
+    h = torch.randint(-3, 4, (4000, 5), generator=generator).to(dtype)
+    h[1000:2000] = torch.randn(1000, 5, generator=generator, dtype=torch.float64).to(dtype)
+    h[2000:] *= 30
+    odd = torch.rand(h[3000:].shape, generator=generator)
+    h[3000:][odd < 0.15], h[3000:][odd > 0.85] = math.inf, -math.inf
+    h[3500:][odd[500:] > 0.95] = math.nan
+    y, t = torch.arange(4000) % 5, (torch.arange(4000) % 5 + 1 + torch.arange(4000) % 4) % 5
+    loss = partial(dlr_targeted, targets=t) if name.endswith("targets") else LOSSES[name]
+
+    def unknown(h: Tensor, y: Tensor | None) -> Tensor:
+        return loss(h, y)
+
+    found, expected = ascent(loss, h, y), ascent(unknown, h, y)
+    usable = ~expected[0].isnan()  # the gradient of NaN is of no use
+    assert torch.equal(usable, ~found[0].isnan())
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        # Two divisions in another order.
+        digits = {"rtol": 4 * torch.finfo(dtype).eps, "atol": 4 * torch.finfo(dtype).eps}
+        if not name.startswith("dlr"):
+            digits = {"rtol": 0.0, "atol": 0.0}
+        torch.testing.assert_close(one[usable], other[usable], equal_nan=True, **digits)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -269,7 +300,7 @@ def test_an_error_is_kept_before_a_larger_loss() -> None:
         attack = PGD(keep=keep)  # type: ignore[arg-type]
         best = unseen(points[0])
         for z in points:
-            best = attack._better(attack._seen(z, model(z), y)[0], best)
+            best = attack._better(seen(z, model(z), y, climb)[0], best)
         assert float(best.x[0, 0]) == expected
 
 
@@ -453,6 +484,27 @@ def test_a_class_that_overflows_wins(name: str) -> None:
             return torch.where(far & (torch.arange(K) == 1), math.inf, logits)
 
         assert bool((attack(model, x, torch.full((B,), label)).wrong == wrong).all())
+
+
+@pytest.mark.parametrize("loss", ["ce", "cw", "other", "dlr"])
+def test_several_classes_that_overflow_are_no_nan(loss: str) -> None:
+    """The first of them is predicted; which of them is further up nothing says."""
+    inf = math.inf
+    h = torch.tensor([[0.0, inf, inf, 1.0], [inf, 0.0, inf, 1.0], [inf, inf, inf, inf]])
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        for label in range(4):
+            value, seed = ascent(LOSSES[loss], h.to(dtype), torch.full((3,), label))
+            assert bool(value.isfinite().all())
+            assert bool(seed.isfinite().all())
+    x = torch.full((2, 4), 0.5)
+    for label, wrong in ((3, True), (1, False)):
+
+        def model(images: Tensor, label: int = label) -> Tensor:
+            far = (images - x).abs().amax(1, keepdim=True) > 0
+            return torch.where(far & (torch.arange(4) > 0), inf, torch.eye(4)[label] + images)
+
+        found = PGD(eps=0.1, steps=2, loss=loss)(model, x, torch.full((2,), label))
+        assert bool((found.wrong == wrong).all())
 
 
 def test_overflow_is_no_confidence() -> None:

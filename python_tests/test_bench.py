@@ -25,7 +25,7 @@ import rrfast
 from rrfast import _turns, bench, cli
 from rrfast.bench import contestants, quality
 from rrfast.bench.pareto import SETTINGS, settings_of
-from rrfast.bench.speed import rows_of
+from rrfast.bench.speed import fastest, rows_of
 from rrfast.bench.subject import load
 from rrfast.methods import METHODS
 from rrfast.models import synthetic_cnn
@@ -232,7 +232,14 @@ def test_speed(tmp_path, monkeypatch):
         assert row["images_per_second"] > 0
         if row["options"] != "bfloat16" and row["options"] != "all together":
             assert row["spearman"] > 0.99
-    assert "What speed costs" in (tmp_path / "bench.md").read_text(encoding="utf-8")
+    page = (tmp_path / "bench.md").read_text(encoding="utf-8")
+    assert "What speed costs" in page
+    for method in ("grad", "fast"):
+        best = fastest(result["speed"], method)
+        assert best is not None
+        assert best[1] >= 1
+        assert f"Fastest in float32, {method}: {best[0]}, {best[1]:.2f} × eager." in page
+        assert best[0] not in ("bfloat16", "all together")
 
 
 def test_speed_leaves_out_what_the_processor_cannot_do(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from rrfast import _reading
 from rrfast.methods.boundary import contenders
 
 FEATURES = 40
-WALKS = ("fab", "deepfool")
+WALKS = ("fab", "fmn", "deepfool")
 each_walk = pytest.mark.parametrize("method", WALKS)
 
 
@@ -157,13 +157,20 @@ class Seen(nn.Module):
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("fab", {}), ("fab", {"targets": 3}), ("fab", {"final_search": 0}), ("deepfool", {})],
+    [
+        ("fab", {}),
+        ("fab", {"targets": 3}),
+        ("fab", {"final_search": 0}),
+        ("fmn", {}),
+        ("fmn", {"final_search": 0}),
+        ("deepfool", {}),
+    ],
     ids=str,
 )
 def test_the_radius_is_that_of_the_nearest_point_seen_beyond(
     trained: nn.Module, images: Tensor, method: str, options: dict[str, Any]
 ) -> None:
-    if method == "fab":
+    if method != "deepfool":
         options["steps"] = 10
     for x in images[:10].split(1):
         model = Seen(trained)
@@ -200,7 +207,7 @@ def test_more_steps_never_find_less(trained: nn.Module, images: Tensor) -> None:
 
 @each_walk
 def test_one_sample_is_as_good_as_many(trained: nn.Module, images: Tensor, method: str) -> None:
-    options = {"steps": 10} if method == "fab" else {}
+    options = {} if method == "deepfool" else {"steps": 10}
     whole = rrfast.radius(trained.double(), images[:8].double(), method=method, **options)
     for x, expected in zip(images[:8].double(), whole, strict=True):
         radius = rrfast.radius(trained, x[None], method=method, **options)
@@ -237,7 +244,7 @@ def test_fab_asks_the_device_for_nothing(
 ) -> None:
     """No value comes to the host, and no shape depends on one, but for the box at first."""
     monkeypatch.setattr(_reading, "is_on_host", lambda _: False)  # as a GPU's tensors are not
-    for method, waits in (("fab", False), ("deepfool", True)):
+    for method, waits in (("fab", False), ("fmn", False), ("deepfool", True)):
         rrfast.radius(trained, images[:3], method=method, steps=2, bounds=(0, 1))
         with Calls() as calls:
             rrfast.radius(trained, images[:3], method=method, steps=2, bounds=(0, 1))

@@ -27,19 +27,33 @@ ELEMENTWISE = {
     "perturb": 1,  # x; the direction comes in vectors of its own
     "rat_perturb": 2,  # x and grad
 }
-#: Kernels over rows, and how many loops over a row they have, each with a vector load.
+#: Kernels over rows, and how many vectors they ask of memory at least, one for each visit.
 ROWS = {
-    "direction_seed": 3,  # once from memory, twice from cache
+    "direction_seed": 1,  # kept in the block's memory
+    "direction_seed_long": 2,
     "linear_radius": 2,  # one loop over two rows
     "bisection_step": 1,
     "search_step": 1,
     "probability_margin": 1,
     "rat_correct": 1,
-    "plane_distance": 4,  # x and normal, with one channel's values for all and with each its own
+    "plane_distance": 2,  # x and normal, kept likewise
+    "probe_step": 1,
 }
 KERNELS = ELEMENTWISE | ROWS
+#: Those that keep a row in their block's memory, and of how many tensors.
+KEEPING = {"direction_seed": 1, "plane_distance": 2}
+#: Those that write tensors as large as those that they read.
+WRITING = {*ELEMENTWISE, "direction_seed", "direction_seed_long"}
 #: Those that divide floats: by fused multiply-adds, and by a subroutine in the rare cases.
-DIVIDE = {"direction_seed", "linear_radius", "plane_distance", "search_step", "probability_margin"}
+DIVIDE = {
+    "direction_seed",
+    "direction_seed_long",
+    "linear_radius",
+    "plane_distance",
+    "probe_step",
+    "search_step",
+    "probability_margin",
+}
 #: Those that take roots, likewise.
 ROOTS = {"probability_margin"}
 #: Kernels over rows whose elements have channels.
@@ -90,7 +104,8 @@ def kernels(tools: dict[str, str]) -> list[Kernel]:
 
 def vector_complaints(kernel: Kernel) -> Iterator[str]:
     """Where a kernel moves its tensors, or a direction, otherwise than in whole vectors."""
-    loads, stores = kernel.accesses("LDG"), kernel.accesses("STG")
+    loads = kernel.accesses("LDG") + kernel.accesses("LDGSTS")
+    stores = kernel.accesses("STG")
     vectors = stores[16]
     # The compiler may copy a loop, but no store of it without the loads.
     needed = (
@@ -98,7 +113,7 @@ def vector_complaints(kernel: Kernel) -> Iterator[str]:
     )
     if loads[16] < needed:
         yield f"{kernel} has {loads[16]} loads of 16 bytes, fewer than {needed}"
-    if not vectors and kernel.name in {*ELEMENTWISE, "direction_seed"}:
+    if not vectors and kernel.name in WRITING:
         yield f"{kernel} has no store of 16 bytes"
     if kernel.name in ELEMENTWISE:
         codes = 16 // BYTES[kernel.dtype]
@@ -176,11 +191,34 @@ def test_kernels_over_elements_have_loads_under_way(kernels: list[Kernel]) -> No
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("name", sorted(ROWS.keys() - {"plane_distance"}))
+@pytest.mark.parametrize("name", sorted(ROWS))
 def test_rows_come_with_loads_under_way(kernels: list[Kernel], name: str, dtype: str) -> None:
     for kernel in kernels:
         if (kernel.name, kernel.dtype) == (name, dtype) and kernel.width > 1:
-            assert kernel.loops[0].in_flight >= IN_FLIGHT, kernel  # the visit to memory
+            visit = kernel.loops[0]  # to memory: a row that is kept comes as a whole
+            assert visit.copies if name in KEEPING else visit.in_flight >= IN_FLIGHT, kernel
+
+
+def test_a_row_that_is_kept_comes_from_memory_once(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        if kernel.name in KEEPING and kernel.width > 1:
+            copies = [loop.copies for loop in kernel.loops if loop.copies]
+            assert copies == [1] * KEEPING[kernel.name], kernel
+            assert not kernel.accesses("LDG")[16], kernel
+
+
+def test_images_too_large_to_be_kept_have_loads_under_way(kernels: list[Kernel]) -> None:
+    """32 bytes in each of an SM's 1024 threads are 32 KB, where Little's law wants 23."""
+    for kernel in kernels:
+        if kernel.name == "plane_distance" and kernel.width > 1:
+            assert max(loop.in_flight for loop in kernel.loops) >= IN_FLIGHT // 2, kernel
+
+
+def test_blocks_form_clusters_from_sm_90_on(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        meets = kernel.count("UCGABAR_(ARV|WAIT).*")
+        clusters = kernel.name == "plane_distance" and int(kernel.architecture[3:]) >= 90
+        assert bool(meets) == clusters, kernel
 
 
 def test_bytes_in_flight_are_counted_until_one_is_used() -> None:
@@ -190,12 +228,14 @@ def test_bytes_in_flight_are_counted_until_one_is_used() -> None:
     assert cubins.most_in_flight([*load[:2], *use, load[2]]) == 32
     assert cubins.most_in_flight([*load, *use, ("LDG.E", "R30, desc[UR4][R40.64]")]) == 48
     assert cubins.most_in_flight(load, {2}) == 32  # where two paths meet
+    copy = ("LDGSTS.E.BYPASS.128", "[R1], desc[UR4][R40.64]")  # into no register
+    assert cubins.most_in_flight([copy, *load]) == 48
 
 
 def test_a_kernel_without_vectors_would_be_found_out(kernels: list[Kernel]) -> None:
     for kernel in kernels:
         if kernel.width == 1:
-            assert not kernel.accesses("LDG")[16]
+            assert not kernel.accesses("LDG")[16] + kernel.accesses("LDGSTS")[16]
             assert not kernel.accesses("STG")[16]
             assert list(vector_complaints(kernel)), kernel
 

@@ -8,7 +8,9 @@ import io
 import json
 import math
 import re
+import shutil
 import statistics
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,13 @@ pytest.importorskip("matplotlib")
 import rrfast
 import rrfast.scores.entropy
 from rrfast import cli
+from rrfast._results import plain
 from rrfast._tables import Block, markdown, settings
 from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits
 from rrfast.data.splits import Division, Part, divide
-from rrfast.evaluate import TrainedModel, drawing, misd, trained_models
-from rrfast.evaluate.misd import choice, claims, figures, tables
+from rrfast.evaluate import TrainedModel, drawing, misd, read_result, trained_models
+from rrfast.evaluate.misd import choice, claims, curves, figures, tables
 from rrfast.evaluate.misd.appraisal import (
     COVERAGES,
     EDGES,
@@ -81,6 +84,7 @@ def evaluated(
         scores=("msr", "odin", "relu+eps", "radius_fast"),
         draws=20,
         corruptions=True,
+        every_run=True,
         command="rrfast evaluate trainings",
         console=console,
     )
@@ -319,8 +323,8 @@ def test_corruptions_of_cifar10_are_those_of_its_test_images(tmp_path: Path) -> 
 
 def test_what_is_written(evaluated: tuple[Path, dict[str, Any], str]) -> None:
     out, result, printed = evaluated
-    written = json.loads((out / "evaluation.json").read_text())
-    assert written["runs"] == result["runs"]
+    written = read_result(out / "evaluation.json")
+    assert written == json.loads(json.dumps(plain(result)))
     assert len(written["runs"]) == 2 * 2 * 4
     assert set(written["runs"][0]["corruptions"]) == set(CORRUPTIONS)
     with (out / "evaluation.csv").open(newline="") as file:
@@ -355,11 +359,9 @@ def test_what_is_done_is_not_done_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import shutil
-
     out = tmp_path / "out"
     shutil.copytree(evaluated[0], out)
-    asked = {"draws": 20, "corruptions": True, "console": QUIET}
+    asked = {"draws": 20, "corruptions": True, "every_run": True, "console": QUIET}
     done: list[str] = []
     module = misd.evaluate.__globals__
     real = module["evaluate_score"]
@@ -409,7 +411,8 @@ def test_a_score_of_other_options_is_another_score(
         if score is not None:
             monkeypatch.setitem(SCORES, name, score)
         scores = ("radius_fast", "entropy")
-        runs = misd.evaluate([one], tmp_path, scores=scores, draws=0, console=QUIET)["runs"]
+        asked: dict[str, Any] = {"scores": scores, "draws": 0, "every_run": True}
+        runs = misd.evaluate([one], tmp_path, **asked, console=QUIET)["runs"]
         return next(run for run in runs if run["score"] == name)
 
     longer = Radius("fast", options={"alpha": 0.3})
@@ -458,7 +461,7 @@ def test_a_folder_of_cifar10c_costs_the_corruptions_alone(
     for folder in (tmp_path / "a", tmp_path / "b", True):
         [row] = misd.evaluate([one], tmp_path, corruptions=folder, **asked)["runs"]
         assert {key: row[key] for key in clean} == clean
-        found[str(folder)] = row["corruptions"]["fog"]["aurc"]
+        found[str(folder)] = row["corrupted"]["aurc"]
     assert len(set(found.values())) == 3
 
 
@@ -563,8 +566,6 @@ def test_what_is_evaluated(
     ]
     assert {s.data for s in found} == {"digits train=200 validation=100"}
     # A folder elsewhere with the same objective and seed goes by its folder's name.
-    import shutil
-
     shutil.copytree(trainings / "rat_0", tmp_path / "larger_eps_0")
     both = trained_models([trainings / "rat_0", tmp_path / "larger_eps_0"])
     assert [s.training for s in both] == ["rat", "larger_eps"]
@@ -729,10 +730,26 @@ def _score_row(seed: int, score: str, aurc: float, swing: float, lost: float) ->
         "seed": seed,
         "split": 0,
         "aurc": aurc,
+        "auroc": 0.9,
+        "risk": [aurc] * len(COVERAGES),
         "temperature": {} if score == "msr" else {"1.0": aurc, "100.0": swing * aurc},
         "above": above,
-        "corruptions": {"fog": {"auroc": 0.8 - aurc}, "snow": {"auroc": 0.7 - aurc}},
+        "corruptions": {
+            kind: {"auroc": auroc - aurc, "fpr_at_tpr": 0.5}
+            for kind, auroc in (("fog", 0.8), ("snow", 0.7))
+        },
+        "histogram": {
+            group: {"counts": [], "outside": 0, "median": 1.0} for group in ("right", "wrong")
+        },
+        "intervals": {},
     }
+
+
+def _result(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """As a file has it."""
+    rows = [row | curves.summaries(row) for row in rows]
+    drawn = curves.curves(rows)
+    return {"runs": curves.short(rows, drawn), "curves": drawn}
 
 
 def test_what_the_spread_is_over(evaluated: tuple[Path, dict[str, Any], str]) -> None:
@@ -759,7 +776,7 @@ def test_what_is_said_of_the_claims() -> None:
             _score_row(seed, "odin", 0.03 + jitter, 2.0, 0.1),
         )
     ]
-    found = list(claims.comparisons({"runs": better}))
+    found = list(claims.comparisons(_result(better)))
     assert {c.claim.sentence for c in found} == {
         "The radius finds errors better",
         "It depends less on T",
@@ -776,17 +793,17 @@ def test_what_is_said_of_the_claims() -> None:
     assert lost.found.mean == pytest.approx(0.051 - 0.1)
     swing = next(c for c in found if "on T" in c.claim.sentence)
     assert swing.found.mean == pytest.approx(1.101 - 2.0)
-    said = "\n".join(claims.sentences({"runs": better}))
+    said = "\n".join(claims.sentences(_result(better)))
     assert "The radius finds errors better: confirmed in 2, contradicted in 0" in said
     assert "(the paper: all): Standard 2." in said
     turn = {"radius_fast": "msr", "msr": "radius_fast", "odin": "odin"}
     worse = [{**row, "score": turn[row["score"]]} for row in better]
     verdicts = {
-        (c.claim.sentence, *c.row): c.found.verdict for c in claims.comparisons({"runs": worse})
+        (c.claim.sentence, *c.row): c.found.verdict for c in claims.comparisons(_result(worse))
     }
     assert verdicts["The radius finds errors better", "msr"] == 1
-    assert "(the paper: all): Standard 0." in "\n".join(claims.sentences({"runs": worse}))
-    assert list(claims.comparisons({"runs": [r for r in better if r["score"] == "msr"]})) == []
+    assert "(the paper: all): Standard 0." in "\n".join(claims.sentences(_result(worse)))
+    assert list(claims.comparisons(_result([r for r in better if r["score"] == "msr"]))) == []
 
 
 def test_trainings_are_held_against_each_other_under_the_same_score() -> None:
@@ -806,7 +823,7 @@ def test_trainings_are_held_against_each_other_under_the_same_score() -> None:
             "score": score,
             "auroc": 0.8 + (by + seed) / 100 - jitter / 100,
             "accuracy": 0.9 + (training == "RAT") / 100 - jitter / 1000,
-            "corruptions": {"fog": {"aurc": 0.3, "auroc": 0.7, "accuracy": 0.5 + by / 10}},
+            "corrupted": {"aurc": 0.3, "auroc": 0.7, "accuracy": 0.5 + by / 10},
         }
         for (training, score), by in gain.items()
         # One seed of AT was not trained: what shares no seed is not compared.
@@ -825,7 +842,7 @@ def test_trainings_are_held_against_each_other_under_the_same_score() -> None:
     ]
     assert points.rows[1][2:] == ["✓ +5.00 ± 0.00", "✓ +3.02 ± 0.02"]
     assert points.rows[2] == ["accuracy", "· +0.00 ± 0.00", "✓ +1.00 ± 0.00", "✓ +1.00 ± 0.00"]
-    foggy = list(tables._trained(rows, "", claims.under_corruption))
+    foggy = list(tables._trained(rows, "", partial(at, "corrupted")))
     assert foggy[1].rows[2][2] == "✓ +30.00 ± 0.00"
     apart = [row for row in rows if (row["training"] == "AT") == (row["seed"] == 1)]
     head = next(tables._trained(apart, "", at)).head
@@ -846,7 +863,7 @@ def test_claims_over_divisions() -> None:
     ]
     for row in rows:
         row["above"]["0.99"] |= {"errors": 6, "auroc": 0.5}  # 6 * 3 seeds = 18 < 20
-    found = {c.claim.sentence: c for c in claims.comparisons({"runs": rows})}
+    found = {c.claim.sentence: c for c in claims.comparisons(_result(rows))}
     corrupted_ = found["It is more robust to corruption"].found
     assert corrupted_.mean == pytest.approx(0.011 - 0.02)
     assert corrupted_.runs == 3
@@ -870,11 +887,11 @@ def test_the_legend_has_the_scores_of_all_panels(
     evaluated: tuple[Path, dict[str, Any], str],
 ) -> None:
     """The last training may have no error among confident predictions, and so no line."""
-    rows = [dict(row) for row in evaluated[1]["runs"]]
+    rows = [dict(row) for row in evaluated[1]["curves"]]
     last = rows[-1]["training"]
     for row in rows:
         if row["training"] == last:
-            row["above"] = {p: {**v, "auroc": None} for p, v in row["above"].items()}
+            row["above"] = {p: [None, None] for p in row["above"]}
     [legend] = figures.above(rows).legends
     named_ = {text.get_text() for text in legend.get_texts()}
     assert named_ == {"msr", "odin", "relu+eps", "radius_fast"}
@@ -885,9 +902,9 @@ def test_every_score_is_drawn_in_a_style_of_its_own(
 ) -> None:
     names = [*misd.SETS["all"], "one_of_my_own"]
     assert set(misd.SETS["quick"]) >= {"doctor_beta", "max_logit_pnorm"}
-    like = next(row for row in evaluated[1]["runs"] if row["score"] == "radius_fast")
+    like = next(row for row in evaluated[1]["curves"] if row["score"] == "radius_fast")
     rows = [{**like, "score": name} for name in names]
-    drawn = {d.name: d.figure for d in figures.figures({**evaluated[1], "runs": rows})}
+    drawn = {d.name: d.figure for d in figures.figures({**evaluated[1], "curves": rows})}
     for name in ("risk_coverage", "risk_less_msr", "temperature", "corruptions_standard", "above"):
         [legend] = drawn[name].legends
         assert {text.get_text() for text in legend.get_texts()} == set(names), name
@@ -935,7 +952,8 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any], str]) -> None:
     own = [row for row in rows if _is(row, "RAT", "odin")]
     assert line.get_xdata().tolist() == sorted(TEMPERATURES)
     for t, drawn_at in zip(sorted(TEMPERATURES), line.get_ydata(), strict=True):
-        assert drawn_at == pytest.approx(1000 * sum(r["temperature"][str(t)] for r in own) / 2)
+        mean = sum(r["temperature"][str(t)] for r in own) / 2
+        assert drawn_at == pytest.approx(1000 * mean, rel=1e-4)  # a curve has five digits
     # Every line is within its panel, also of those drawn after the first.
     for ax in drawn["risk_coverage"].axes:
         highest = max(max(line.get_ydata()) for line in ax.get_lines())
@@ -944,6 +962,27 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any], str]) -> None:
     # Fig. 4: a point per corruption.
     top = drawn["corruptions_standard"].axes[0]
     assert len(top.get_xticks()) == len(CORRUPTIONS)
+
+
+def test_a_small_file_has_the_page_and_the_figures(
+    evaluated: tuple[Path, dict[str, Any], str], trainings: Path, tmp_path: Path
+) -> None:
+    """Without the curves of every run, and without what is in the CSV file alone."""
+    whole, full, _ = evaluated
+    shutil.copytree(whole / "parts", tmp_path / "parts")
+    asked = {"scores": full["scores"], "draws": 20, "corruptions": True, "console": QUIET}
+    found = trained_models([trainings])
+    misd.evaluate(found, tmp_path, command="rrfast evaluate trainings", **asked)
+    small, large = (folder / "evaluation.json" for folder in (tmp_path, whole))
+    assert small.stat().st_size < 0.3 * large.stat().st_size
+    left_out = {"risk", "temperature", "corruptions", "histogram", "aupr_error", "intervals"}
+    for row, run in zip(read_result(small)["runs"], full["runs"], strict=True):
+        assert not left_out & row.keys()
+        assert {key: run[key] for key in row if key != "above"} == _without(row, ("above",))
+    pages = [path for path in whole.iterdir() if path.suffix in (".md", ".csv", ".png")]
+    assert len(pages) == 9
+    for page in pages:
+        assert page.read_bytes() == (tmp_path / page.name).read_bytes(), page.name
 
 
 # ----------------------------------------------------------------------------------- the page
@@ -1010,7 +1049,7 @@ def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -
     ):
         report([tmp_path], out)
     # What was changed so that there is no page of it is a sentence.
-    whole = json.loads((evaluated[0] / "evaluation.json").read_text())
+    whole = read_result(evaluated[0] / "evaluation.json")
     rows = whole["runs"]
     for change in (
         {"runs": []},
@@ -1068,7 +1107,7 @@ def test_the_commands(trainings: Path, tmp_path: Path, capsys: pytest.CaptureFix
     arguments = [str(trainings / "rat_0"), "--scores", "msr,radius_grad", "--draws", "0"]
     assert cli.main(["evaluate", *arguments, "--out", str(out)]) == 0
     assert "Which score finds the errors: RAT" in capsys.readouterr().out
-    result = json.loads((out / "evaluation.json").read_text())
+    result = read_result(out / "evaluation.json")
     assert result["command"] == f"rrfast evaluate {' '.join(arguments)} --out {out}"
     page = (out / "evaluation.md").read_text()
     (out / "evaluation.md").write_text("of an older version")

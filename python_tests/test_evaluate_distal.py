@@ -24,7 +24,7 @@ from rrfast._results import plain
 from rrfast.attacks import DISTAL, Distal, distal_examples, distal_noise
 from rrfast.data import Split
 from rrfast.data.splits import Part, chosen
-from rrfast.evaluate import TrainedModel, distal
+from rrfast.evaluate import TrainedModel, distal, read_result
 from rrfast.evaluate.distal import figures, tables
 from rrfast.evaluate.distal.appraisal import (
     EDGES,
@@ -127,7 +127,7 @@ def test_the_article_s_attack_and_smoothing(found: list[TrainedModel], tmp_path:
         border="article",
         batch=25,
     )
-    assert odds["article"] == pytest.approx(float(again.confidence.sigmoid().mean()), rel=1e-12)
+    assert odds["article"] == pytest.approx(float(again.confidence.sigmoid().mean()), rel=1e-6)
     assert odds["article"] != odds["rrfast"]
     with pytest.raises(ValueError, match="distal_attack must be one of rrfast, article, got 'pgd'"):
         distal.evaluate(found, tmp_path, distal_attack="pgd", console=QUIET)
@@ -233,7 +233,7 @@ def test_the_threshold_is_of_the_validation_split_alone(
 
 def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, result = evaluated
-    written = json.loads((out / "distal.json").read_text())["runs"]
+    written = read_result(out / "distal.json")["runs"]
     assert written == json.loads(json.dumps(result["runs"]))
     with (out / "distal.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

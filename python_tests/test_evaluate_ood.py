@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -26,15 +27,16 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from rrfast import cli
+from rrfast._results import plain
 from rrfast._tables import number
 from rrfast.data import Split, smoothed_noise
 from rrfast.data.splits import Part
-from rrfast.evaluate import TrainedModel, ood
+from rrfast.evaluate import TrainedModel, ood, read_result
 from rrfast.evaluate.claims import verdicts
 from rrfast.evaluate.observations import of
 from rrfast.evaluate.ood import appraisal, claims, figures, tables
 from rrfast.evaluate.ood.appraisal import EvaluationData, apart, sure, tuned
-from rrfast.evaluate.ood.curves import ACCEPTED, EDGES, RATES, accuracies, rates
+from rrfast.evaluate.ood.curves import ACCEPTED, DRAWN_AT, EDGES, RATES, accuracies, rates
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.diagnostics import gradient_norm, separation
 from rrfast.evaluate.ood.distance import mmd
@@ -112,7 +114,7 @@ def _subjects(model: nn.Module, task: Task) -> list[TrainedModel]:
 
 def _evaluate(trained_models: list[TrainedModel], out: Path, **options: Any) -> dict[str, Any]:
     asked = {"against": SETS, "scores": SCORES, "images": IMAGES, "draws": 10, "batch": 100}
-    asked["trials"] = 30
+    asked |= {"trials": 30, "every_run": True}
     return ood.evaluate(trained_models, out, console=QUIET, **asked | options)
 
 
@@ -174,11 +176,7 @@ def test_a_set_with_fewer_images_is_all_of_them(
     sets = (few, f"resize:{folder}", "uniform")
     subject = TrainedModel("mine", 0, lambda: (model, task), "digits")
     found = _evaluate([subject], tmp_path, against=sets, scores=("msr",), images=IMAGES)
-    counted = {
-        row["set"]: sum(row["confidences"]) + row["nan"]
-        for row in found["runs"]
-        if row["kind"] == "set"
-    }
+    counted = {row["set"]: row["images"] for row in found["runs"] if row["kind"] == "set"}
     assert counted == {"inside": IMAGES, few: 9, f"resize:{folder}": 9, "uniform": IMAGES}
     page = (tmp_path / "ood.md").read_text(encoding="utf-8")
     assert f"Fewer images, all that there are: {few} 9, resize:{folder} 9." in page
@@ -602,8 +600,8 @@ def test_noise_is_scaled_until_the_model_is_sure(on: EvaluationData) -> None:
 
 def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, result = evaluated
-    written = json.loads((out / "ood.json").read_text())
-    assert written["runs"] == result["runs"]
+    written = read_result(out / "ood.json")
+    assert written == json.loads(json.dumps(plain(result)))
     kinds = Counter(run["kind"] for run in result["runs"])
     assert kinds == {
         "score": 3 * 3 * 3,
@@ -664,8 +662,6 @@ def test_what_is_done_is_not_done_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import shutil
-
     out = tmp_path / "out"
     shutil.copytree(evaluated[0], out)
     module, done = ood.evaluate.__globals__, []
@@ -962,8 +958,8 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
     panel = next(ax for ax in drawn["roc_standard"].axes if ax.get_title() == "noise")
     line = next(line for line in panel.get_lines() if line.get_label() == "odin")
     own = of(rows, kind="score", training="Standard", score="odin", set="noise")
-    for i, height in enumerate(line.get_ydata()):
-        assert height == pytest.approx(100 * sum(r["roc"][i] for r in own) / 2)
+    for i, height in zip(DRAWN_AT, line.get_ydata(), strict=True):
+        assert height == pytest.approx(100 * sum(r["roc"][i] for r in own) / 2, rel=1e-4)
     for figure in drawn.values():
         axes = figure.axes
         assert axes
@@ -999,6 +995,25 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
     for figure in (figures.accepted(inside), figures.distance(sets, scored)):
         [legend] = figure.legends
         assert set(many) <= {text.get_text() for text in legend.get_texts()}
+
+
+def test_a_small_file_has_the_page_and_the_figures(
+    evaluated: tuple[Path, dict[str, Any]], model: nn.Module, task: Task, tmp_path: Path
+) -> None:
+    whole, full = evaluated
+    shutil.copytree(whole / "parts", tmp_path / "parts")
+    _evaluate(_subjects(model, task), tmp_path, transfer=True, every_run=False)
+    small, large = (folder / "ood.json" for folder in (tmp_path, whole))
+    assert small.stat().st_size < 0.6 * large.stat().st_size
+    for row, run in zip(read_result(small)["runs"], full["runs"], strict=True):
+        assert not {"roc", "confidences", "thresholds", "mean_outside"} & row.keys()
+        assert all(row[key] == run[key] for key in row if key != "diagnostics")
+        # Of one seed that stands for itself.
+        assert ("intervals" in row) == (row["training"] == "mine" and row["kind"] == "score")
+    pages = [path for path in whole.iterdir() if path.suffix in (".md", ".csv", ".png")]
+    assert len(pages) == 16
+    for page in pages:
+        assert page.read_bytes() == (tmp_path / page.name).read_bytes(), page.name
 
 
 def test_tables_say_a_dash_for_what_is_not_there(evaluated: tuple[Path, dict[str, Any]]) -> None:
@@ -1048,7 +1063,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     arguments = [*spec, *options, *rest, "--draws", "0", "--out", str(out)]
     assert cli.main([*arguments, "--trials", "20"]) == 0
     assert "As ODIN's Table 2: MSR / ODIN" in capsys.readouterr().out
-    result = json.loads((out / "ood.json").read_text())
+    result = read_result(out / "ood.json")
     assert result["scores"] == ["msr", "odin"]
     assert (result["against"], result["validation"]) == (
         ["gaussian", "adversarial_samples:0.3"],

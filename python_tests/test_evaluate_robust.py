@@ -29,7 +29,7 @@ from rrfast import cli
 from rrfast.attacks import ATTACKS, PGD, Attacked
 from rrfast.data import Split
 from rrfast.data.splits import chosen
-from rrfast.evaluate import TrainedModel, robust, trained_models
+from rrfast.evaluate import TrainedModel, read_result, robust, trained_models
 from rrfast.evaluate.robust import figures, tables
 from rrfast.evaluate.robust.standing import (
     EvaluationData,
@@ -255,7 +255,7 @@ def test_rows(evaluated: tuple[Path, dict[str, Any]], found: list[TrainedModel])
 
 def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, result = evaluated
-    assert json.loads((out / "robust.json").read_text())["runs"] == result["runs"]
+    assert read_result(out / "robust.json")["runs"] == result["runs"]
     with (out / "robust.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(r["accuracy"]) for r in rows] == [r["accuracy"] for r in result["runs"]]

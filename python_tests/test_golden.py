@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from rrfast import demo
+from rrfast.evaluate import read_result
 from rrfast.evaluate.ablation import STUDY as ABLATION
 from rrfast.evaluate.studies import STUDIES
 from rrfast.evaluate.study import page
@@ -28,7 +28,7 @@ FILES = [path for stem in PAGES for path in sorted(DOCS.rglob(f"{stem}.json"))]
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
 def test_the_page_is_that_of_the_numbers(path: Path) -> None:
     """Where it is not meant to change: `rrfast report FOLDER --pages` writes it again."""
-    result = json.loads(path.read_text(encoding="utf-8"))
+    result = read_result(path)
     written = path.with_suffix(".md").read_text(encoding="utf-8")
     assert PAGES[path.stem](result) == written
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import gpu_notes
-from benchmarks.contest import Images, Logits
+from benchmarks import gpu_notes, kernel_facts, op_notes
 from benchmarks.roofline import GPU, Kernel, census
 
 ROOT = Path(__file__).parents[1]
@@ -97,45 +96,18 @@ def test_the_traffic_of_every_op_is_what_its_benchmark_counts() -> None:
     for path in ROOT.glob("benchmarks/results/*/ops.json"):
         entries = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
         moved = {(e["op"], e["case"]): e["traffic_bytes"] for e in entries if "op" in e}
-        for op, cases in gpu_notes.OPS.items():
+        for op, cases in kernel_facts.CASES.items():
             for case in cases:
                 if (op, str(case)) in moved:
-                    assert gpu_notes.traffic(op, case) == moved[op, str(case)], (op, str(case))
+                    assert op_notes.traffic(op, case) == moved[op, str(case)], (op, str(case))
                     compared += 1
     assert compared
-
-
-def test_rows_that_a_cache_does_not_hold_are_read_again() -> None:
-    again = gpu_notes.read_again
-    assert again("direction_seed", Logits((16_384, 1000))) == 0
-    assert again("direction_seed", Logits((256, 100_000))) == 3 * 4 * 256 * 100_000
-    assert again("direction_seed", Logits((256, 100_000), torch.bfloat16)) == 2 * 2 * 256 * 100_000
-    assert again("linear_radius", Logits((256, 100_000))) == 0
-    assert again("plane_distance", Images((128, 3, 224, 224))) == 2 * 8 * 128 * 3 * 224**2
-    assert again("plane_distance", Images((2, 3, 224, 224))) == 0
-
-
-@pytest.mark.parametrize(
-    ("registers", "threads", "warps"),
-    [
-        (32, 256, 64),
-        (33, 256, 48),
-        (40, 256, 48),
-        (41, 256, 40),
-        (64, 512, 32),
-        (65, 512, 16),
-        (16, 32, 32),
-    ],
-)
-def test_occupancy(registers: int, threads: int, warps: int) -> None:
-    """As CUDA's occupancy calculator has it, for an SM of 65,536 registers and 64 warps."""
-    assert gpu_notes.resident_warps(registers, threads) == warps
 
 
 # ---------------------------------------------------------------------------------------- the notes
 
 
-@pytest.mark.parametrize("name", ["ops", "passes"])
+@pytest.mark.parametrize("name", ["ops", "shares", "misses", "passes"])
 def test_the_notes_are_current(name: str) -> None:
     """The quick tables; the others take minutes, or depend on the compiler."""
     notes = gpu_notes.NOTES.read_text(encoding="utf-8")

@@ -30,6 +30,7 @@ PASSES = {
     "refined": (1 + 5 + 4, 2 + 5),
     "pgd": (1 + 24 * 10, 1 + 24 * 9),
     "fab": (2 * 100 + 3, 9 * 100),
+    "fmn": (100 + 1 + 3, 100),
 }
 
 
@@ -39,11 +40,16 @@ def method(request: pytest.FixtureRequest) -> str:
 
 
 #: Options of the methods with hundreds of passes, for tests with many calls.
-FEWER: dict[str, dict[str, Any]] = {"fab": {"steps": 10}, "pgd": {"steps": 4}}
+FEWER: dict[str, dict[str, Any]] = {
+    "fab": {"steps": 10},
+    "fmn": {"steps": 10},
+    "pgd": {"steps": 4},
+}
 
 #: Options that leave a walk a few passes, for a thousand calls.
 LEAST: dict[str, dict[str, Any]] = {
     "fab": {"steps": 2, "targets": 1, "final_search": 0},
+    "fmn": {"steps": 2, "final_search": 0},
     "pgd": {"steps": 2, "step_size": 0.5, "radii": 2},
     "deepfool": {"steps": 2, "candidates": 2},
     "refined": {"rounds": 2, "final_search": 1},

@@ -14,7 +14,7 @@ from rrfast.methods import METHODS
 
 INF = math.inf
 #: Few passes, where the defaults are many.
-OPTIONS = {"pgd": {"radii": 20, "steps": 4}, "fab": {"steps": 10}}
+OPTIONS = {"pgd": {"radii": 20, "steps": 4}, "fab": {"steps": 10}, "fmn": {"steps": 10}}
 
 
 def radius(model: object, x: Tensor, method: str, **options: object) -> Tensor:
@@ -87,7 +87,7 @@ def test_overflow_of_16_bits() -> None:
         assert radius(model, x, method).isnan().tolist() == [False, True], method
 
 
-@pytest.mark.parametrize("method", ["grad", "refined", "deepfool", "fab"])
+@pytest.mark.parametrize("method", ["grad", "refined", "deepfool", "fab", "fmn"])
 @pytest.mark.parametrize(
     ("dtype", "factor"),
     [

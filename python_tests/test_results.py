@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rrfast._results import shortened, write_figure, write_json
+from rrfast._results import read_result, shortened, write_figure, write_json, write_result
 from rrfast.evaluate.drawing import COLOURS
 
 
@@ -45,10 +45,47 @@ def test_a_figure_is_small_and_looks_the_same(tmp_path: Path) -> None:
 
 
 def test_curves_are_short_and_numbers_are_whole(tmp_path: Path) -> None:
-    result = {"auroc": 2 / 3, "roc": [1 / 3, None, 2e-7 / 3], "rows": [{"eps": 8 / 255}], "n": [7]}
+    result = {"auroc": 0.125, "roc": [1 / 3, None, 2e-7 / 3], "rows": [{"eps": 8 / 255}], "n": [7]}
+    result["step"] = {"temperature": 1 / 3}  # a row is found by it
     write_json(tmp_path / "short.json", shortened(result), compact=True)
     text = (tmp_path / "short.json").read_text()
     assert " " not in text
     written = json.loads(text)
     assert written == result | {"roc": [0.33333, None, 6.6667e-08]}
+    assert shortened({"aurc": 1 / 30}) == {"aurc": 0.03333333}
     assert shortened(written) == written  # a page made again from its file is the same
+
+
+def test_rows_come_back_from_their_tables(tmp_path: Path) -> None:
+    """In their order, with what each of them has, keys with points and empty ones too."""
+    rows = [
+        {"kind": "a", "above": {"0.9": {"auroc": 0.5}}, "hyperparameters": {}},
+        {"kind": "b", "seed": None, "risk": [0.5, None]},
+        {"kind": "a", "above": {"0.9": {"auroc": None}}, "hyperparameters": {}},
+        {"hyperparameters": {}, "kind": "a", "above": {"0.95": {"auroc": 1.0}}},
+    ]
+    path = tmp_path / "result.json"
+    write_result(path, {"command": "rrfast", "runs": rows, "curves": []})
+    found = read_result(path)
+    assert found == {"command": "rrfast", "runs": rows, "curves": []}
+    assert [list(row) for row in found["runs"]] == [list(row) for row in rows]
+    assert path.read_text().count("auroc") == 2  # of three rows, of two kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "must hold a result, got a JSON list"),
+        ('{"runs": {}}', "`runs` is no table of rows"),
+        ('{"runs": {"keys": [[["a"]]], "rows": [[1, 2]]}}', "`runs` is no table of rows"),
+        ('{"runs": {"keys": [[["a"]]], "rows": [[0, 2, 3]]}}', "`runs` is no table of rows"),
+        ('{"runs": {"keys": [[["a"], ["a", "b"]]], "rows": [[0, 2, 3]]}}', "`runs` is no table"),
+    ],
+)
+def test_a_damaged_file_of_results_is_a_sentence(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"evaluation.json .*{said}"):
+        read_result(path)

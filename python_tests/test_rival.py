@@ -19,6 +19,7 @@ from rrfast.scores import MSR, Radius
 SHORT: dict[str, dict[str, Any]] = {
     "pgd": {"steps": 4, "radii": 20},
     "fab": {"steps": 5},
+    "fmn": {"steps": 10},
     "refined": {"classes": 4},
 }
 #: Those that look beyond the boundary; the others extrapolate.

@@ -23,12 +23,20 @@ from rrfast.engine import Engine
 from rrfast.engine.prepared import Prepared, prepared
 from rrfast.models import digits_cnn
 
+pytestmark = pytest.mark.filterwarnings("ignore:dtype=torch.float16 takes")
+
 LAYOUT = {"memory_format": torch.channels_last}
 FOLD = {"fold_batchnorm": True}
 EXACT = [LAYOUT, FOLD, {**LAYOUT, **FOLD}]
 BFLOAT16 = {"dtype": torch.bfloat16}
 FLOAT16 = {"dtype": torch.float16}
 COARSE = [BFLOAT16, FLOAT16, {**BFLOAT16, **LAYOUT, **FOLD}]
+
+
+def test_float16_on_a_cpu_warns() -> None:
+    with pytest.warns(RuntimeWarning, match="dtype=torch.float16 takes many times as long"):
+        RadiusEstimator(digits_cnn(), **FLOAT16)
+    RadiusEstimator(digits_cnn(), **BFLOAT16)
 
 
 def named(options: dict[str, Any]) -> str:

@@ -16,7 +16,11 @@ from rrfast.engine import frozen
 from rrfast.methods import METHODS
 from rrfast.objectives import AdversarialTraining
 
-FEWER: dict[str, dict[str, Any]] = {"fab": {"steps": 10}, "pgd": {"steps": 4}}
+FEWER: dict[str, dict[str, Any]] = {
+    "fab": {"steps": 10},
+    "fmn": {"steps": 10},
+    "pgd": {"steps": 4},
+}
 
 
 def eager() -> nn.Module:

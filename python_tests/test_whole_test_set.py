@@ -197,7 +197,7 @@ def test_a_training_and_a_model_by_hand_are_tuned_and_tested_on_the_same(
     found = trained_models([trained], trust=True) + by_hand(trained, cifar10)
     asked: dict[str, Any] = {"scores": ("msr",), "sensitivity": False, "draws": 0}
     asked["console"] = QUIET
-    result = misd.evaluate(found, tmp_path / "rat", protocol="rat", **asked)
+    result = misd.evaluate(found, tmp_path / "rat", protocol="rat", every_run=True, **asked)
     assert {row["images"] for row in result["runs"]} == {TEST - TUNED}
     network, hand = (
         [row for row in result["runs"] if (row["training"], row["seed"]) == who]

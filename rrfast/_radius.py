@@ -69,6 +69,8 @@ def radius(
     "fab"       203 F + 100 (K-1) B   walks along the boundary towards   steps, alpha_max, eta,
                                       x; the nearest point found         beta, targets,
                                                                          final_search
+    "fmn"       104 F + 100 B         searches in a ball around x that   steps, step_size, gamma,
+                                      shrinks; the nearest point found   final_search
     ==========  ====================  =================================  ========================
 
     Args:

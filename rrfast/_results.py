@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 #: Significant digits of the numbers of a curve: a figure shows three or four.
 DIGITS = 5
+#: Of a number by itself: a table shows five at most, and differences of two are taken.
+NUMBER = 7
+#: Keys whose numbers are names: rows are found by them.
+NAMES = ("hyperparameters", "step", "eps")
+#: What of a result is rows, and in a file tables.
+ROWS = ("runs", "curves")
 
 
 @contextlib.contextmanager
@@ -51,23 +57,109 @@ def write_json(path: Path, result: dict[str, Any], *, compact: bool = False) -> 
 
 
 def shortened(value: Any) -> Any:
-    """Round the numbers of every list in `value` to `DIGITS` significant digits.
+    """Round `value`: to `DIGITS` significant digits in lists, to `NUMBER` outside of lists.
 
-    A list is a curve, a histogram or an interval; half of a result's bytes would be digits of these
-    that no figure shows. A number outside a list stays as it is.
+    A list is a curve, a histogram or an interval. Half of a result's bytes would be digits that no
+    page and no figure shows. Values under one of `NAMES` stay as they are.
 
     Example:
-        >>> shortened({"auroc": 2 / 3, "roc": [2 / 3, 1, None], "bins": [{"edges": [1e5 / 3]}]})
-        {'auroc': 0.6666666666666666, 'roc': [0.66667, 1, None], 'bins': [{'edges': [33333.0]}]}
+        >>> shortened({"auroc": 2 / 3, "roc": [2 / 3, 1, None], "step": {"eps": 8 / 255}})
+        {'auroc': 0.6666667, 'roc': [0.66667, 1, None], 'step': {'eps': 0.03137254901960784}}
     """
     if isinstance(value, dict):
-        return {key: shortened(item) for key, item in value.items()}
+        return {key: item if key in NAMES else shortened(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [
-            float(f"{item:.{DIGITS}g}") if isinstance(item, float) else shortened(item)
-            for item in value
-        ]
-    return value
+        return [_rounded(x, DIGITS) if isinstance(x, float) else shortened(x) for x in value]
+    return _rounded(value, NUMBER) if isinstance(value, float) else value
+
+
+def _rounded(x: float, digits: int) -> float:
+    return float(f"{x:.{digits}g}")
+
+
+def as_tables(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[list[Any]]]:
+    """Rows without their keys, which thousands of rows share; `from_tables` gives them back.
+
+    Returns:
+        `keys`: for each kind of row the paths to its values, one key within the other; `rows`: each
+        row as the place of its kind in `keys`, and its values.
+
+    Example:
+        >>> as_tables([{"a": 1, "b": {"c": 2}}, {"a": 3, "b": {"c": 4}}])
+        {'keys': [[['a'], ['b', 'c']]], 'rows': [[0, 1, 2], [0, 3, 4]]}
+    """
+    kinds: dict[tuple[tuple[str, ...], ...], int] = {}
+    lines = []
+    for row in rows:
+        found = list(_leaves(row))
+        kind = kinds.setdefault(tuple(path for path, _ in found), len(kinds))
+        lines.append([kind, *(value for _, value in found)])
+    return {"keys": [[list(path) for path in kind] for kind in kinds], "rows": lines}
+
+
+def from_tables(tables: Mapping[str, Sequence[Sequence[Any]]]) -> list[dict[str, Any]]:
+    """The rows that `as_tables` was given.
+
+    Example:
+        >>> from_tables(as_tables([{"a": {}, "b": {"c": [2]}}]))
+        [{'a': {}, 'b': {'c': [2]}}]
+    """
+    rows = []
+    for kind, *values in tables["rows"]:
+        row: dict[str, Any] = {}
+        for path, value in zip(tables["keys"][kind], values, strict=True):
+            inner = row
+            for key in path[:-1]:
+                inner = inner.setdefault(key, {})
+            inner[path[-1]] = value
+        rows.append(row)
+    return rows
+
+
+def _leaves(value: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each value that is no mapping, or an empty one, behind its path."""
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            yield from (((key, *path), leaf) for path, leaf in _leaves(item))
+        else:
+            yield (key,), item
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write the result of an evaluation, its rows as tables, for `read_result`."""
+    rows = {key: as_tables(result[key]) for key in ROWS if key in result}
+    write_json(path, {**result, **rows}, compact=True)
+
+
+def read_result(path: Path | str) -> dict[str, Any]:
+    """The result of `rrfast evaluate` from its file: what the function that wrote it returned.
+
+    Args:
+        path: evaluation.json, ood.json, robust.json or distal.json.
+
+    Returns:
+        As the `evaluate` of its protocol, `runs` a list of rows; None for NaN and infinity.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+        ValueError: It is not JSON, or holds no result.
+    """
+    try:
+        result: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(result, dict):
+        raise ValueError(f"{path} must hold a result, got a JSON {type(result).__name__}")
+    for key in ROWS:
+        if isinstance(result.get(key), dict):
+            try:
+                result[key] = from_tables(result[key])
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{path} does not hold what rrfast evaluate leaves, `{key}` is no table of "
+                    f"rows: {error!r}"
+                ) from error
+    return result
 
 
 def write_figure(path: Path, figure: Figure, dpi: int = 150) -> None:

@@ -23,6 +23,7 @@ from rrfast.ops._linear_radius import reference as linear_radius
 from rrfast.ops._perturb import reference as perturb
 from rrfast.ops._plane_distance import reference as plane_distance
 from rrfast.ops._probability_margin import reference as probability_margin
+from rrfast.ops._probe_step import reference as probe_step
 from rrfast.ops._rat_perturb import reference as rat_perturb
 from rrfast.ops._search_step import reference as search_step_
 from rrfast.ops._step import sign_of
@@ -36,6 +37,7 @@ __all__ = [
     "perturb",
     "plane_distance",
     "probability_margin",
+    "probe_step",
     "radius_bs",
     "radius_fast",
     "rat_perturb",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from rrfast._errors import require
 from rrfast._files import write_text
 from rrfast._page import data_url
 from rrfast._page import write_page as write_html
-from rrfast._results import as_written, require_matplotlib
+from rrfast._results import as_written, read_result, require_matplotlib
 from rrfast._tables import Block
 from rrfast.bench import report as bench
 from rrfast.evaluate.ablation import STUDY as ABLATION
@@ -104,10 +103,7 @@ def _sections(folder: Path, *, pages: bool) -> list[Section]:
 
 def _section(folder: Path, name: str, kind: _Kind, page: bool) -> Section:
     path = folder / name
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    result = read_result(path)
     try:
         for entry, expected in _HEAD.items():
             if not isinstance(result.get(entry), expected):

@@ -89,9 +89,19 @@ public:
     template <class T, class A>
     void plane_distance(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
                         index_t samples, index_t elements, A* distance) const {
-        if (samples > 0) {
+        if (has_rows(samples, elements, "elements in a sample of x")) {
             check(cuda::plane_distance(x, normal, gap, channels, samples, elements, distance,
                                        stream_));
+        }
+    }
+
+    template <class T, class A>
+    void probe_step(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
+                    index_t samples, index_t elements, A finest, A longest, A* step,
+                    A* largest) const {
+        if (samples > 0) {
+            check(cuda::probe_step(x, normal, gap, channels, samples, elements, finest, longest,
+                                   step, largest, stream_));
         }
     }
 
@@ -106,10 +116,10 @@ public:
     }
 
 private:
-    // The kernels count classes in 32 bits, of which one value is no class.
-    static bool has_rows(index_t samples, index_t classes) {
-        STD_TORCH_CHECK(classes < index_t(0xffffffff),
-                        "logits must have fewer than 2^32 - 1 classes on CUDA");
+    // The kernels count within a row in 32 bits, and may go a step beyond its end.
+    static bool has_rows(index_t samples, index_t classes, const char* what = "classes in logits") {
+        STD_TORCH_CHECK(classes < index_t(1) << 31, "there must be fewer than 2^31 ", what,
+                        " on CUDA, got ", classes);
         return samples > 0;
     }
     static void check(cudaError_t status) {

@@ -297,6 +297,29 @@ struct Ops {
         return distance;
     }
 
+    static std::tuple<Tensor, Tensor> probe_step(const Tensor& x, const Tensor& normal,
+                                                 const Tensor& gap, double finest, double longest,
+                                                 const OptionalTensor& bounds,
+                                                 const OptionalTensor& scale) {
+        const Backend backend(x);
+        const Batch batch(x, bounds, scale);
+        const ScalarType dtype = x.scalar_type();
+        check_same_kind(x, normal, "normal");
+        check_per_sample(x, gap, "gap");
+        const Tensor slope = laid_out(normal, batch.layout);
+        Tensor step = empty_vector(batch.samples, accumulate_dtype(dtype), x);
+        Tensor largest = empty_vector(batch.samples, accumulate_dtype(dtype), x);
+        dispatch_floating(dtype, "x", [&](auto type) {
+            using T = typename decltype(type)::type;
+            using A = accumulate_t<T>;
+            backend.probe_step(data<T>(batch.x), data<T>(slope), data<A>(gap),
+                               batch.parameters<A>(), batch.samples, batch.elements,
+                               static_cast<A>(finest), static_cast<A>(longest),
+                               mutable_data<A>(step), mutable_data<A>(largest));
+        });
+        return {step, largest};
+    }
+
     static std::tuple<Tensor, Tensor, Tensor, Tensor> probability_margin(const Tensor& logits,
                                                                          const Tensor& labels) {
         const Backend backend(logits);
@@ -327,6 +350,7 @@ struct Ops {
         library.impl("bisection_step_", TORCH_BOX(&Ops::bisection_step_));
         library.impl("rat_perturb", TORCH_BOX(&Ops::rat_perturb));
         library.impl("plane_distance", TORCH_BOX(&Ops::plane_distance));
+        library.impl("probe_step", TORCH_BOX(&Ops::probe_step));
         library.impl("search_step_", TORCH_BOX(&Ops::search_step_));
         library.impl("probability_margin", TORCH_BOX(&Ops::probability_margin));
     }

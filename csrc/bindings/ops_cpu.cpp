@@ -105,6 +105,16 @@ struct Cpu {
     }
 
     template <class T, class A>
+    void probe_step(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
+                    index_t samples, index_t elements, A finest, A longest, A* step,
+                    A* largest) const {
+        over_rows(samples, elements, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().probe_step(x, normal, gap, channels, begin, end, elements, finest,
+                                         longest, step, largest);
+        });
+    }
+
+    template <class T, class A>
     void probability_margin(const T* logits, const index_t* labels, index_t samples,
                             index_t classes, A* margin, A* top2_ratio, A* similarity,
                             A* entropy) const {

@@ -36,6 +36,9 @@ struct Kernels {
     // Samples [begin, end) of [B, N].
     void (*plane_distance)(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
                            index_t begin, index_t end, index_t elements, A* distance);
+    void (*probe_step)(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
+                       index_t begin, index_t end, index_t elements, A finest, A longest, A* step,
+                       A* largest);
 
     // Rows [begin, end) of [B, K]; the state is [6, B].
     void (*search_step_)(const T* logits, const index_t* prediction, index_t begin, index_t end,

@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                           accumulate_t<T>* __restrict__ upper, accumulate_t<T>* __restrict__ radius,
                           index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         // Asked for now, they come while the row does.
         const Bracket<A> bracket{lower[sample], upper[sample], radius[sample]};
         const index_t y = prediction[sample];
@@ -39,9 +39,8 @@ cudaError_t bisection_step_(const T* logits, const index_t* prediction, index_t 
                             index_t classes, accumulate_t<T>* lower, accumulate_t<T>* upper,
                             accumulate_t<T>* radius, index_t* rival, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes, width);
-        return launch(bisection_step_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
-                      prediction, samples, classes, lower, upper, radius, rival);
+        return launch(bisection_step_kernel<T, width>, row_grid(samples, classes, width), stream,
+                      logits, prediction, samples, classes, lower, upper, radius, rival);
     });
 }
 

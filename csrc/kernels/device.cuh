@@ -10,16 +10,59 @@
 
 namespace rrfast::cuda {
 
+// What a launcher has to know of the device that it launches on.
+struct Device {
+    int processors;
+    std::size_t shared;  // bytes that a block may ask for if a processor shall hold two of them
+    std::size_t shared_alone;  // and if one is enough
+    unsigned cluster;          // most blocks of a cluster; 1: there are none
+
+    static Device current() {
+        int device = 0, processors = 0, of_processor = 0, of_block = 0, capability = 0;
+        cudaGetDevice(&device);
+        cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+        cudaDeviceGetAttribute(&of_processor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+        cudaDeviceGetAttribute(&of_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+        cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, device);
+        const int share = of_processor / 2 - 1024;  // the runtime's own part
+        const int least = 2048;                     // for a kernel's arrays of a fixed size
+        return {processors, static_cast<std::size_t>((share < of_block ? share : of_block) - least),
+                static_cast<std::size_t>(of_block - least), capability >= 9 ? 8u : 1u};
+    }
+};
+
+// Blocks and their threads; the bytes of a block's dynamic_shared; how many blocks are a cluster.
+struct Grid {
+    dim3 blocks;
+    dim3 threads;
+    std::size_t shared = 0;
+    unsigned cluster = 1;
+};
+
 // Enqueues a kernel; returns the status of this launch, and leaves none behind for a later call.
 template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, cudaStream_t stream,
+cudaError_t launch(void (*kernel)(Parameters...), const Grid& grid, cudaStream_t stream,
                    Arguments&&... arguments) {
     cudaLaunchConfig_t config{};
-    config.gridDim = blocks;
-    config.blockDim = threads;
+    config.gridDim = grid.blocks;
+    config.blockDim = grid.threads;
+    config.dynamicSmemBytes = grid.shared;
     config.stream = stream;
-    const cudaError_t status =
-        cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+    cudaLaunchAttribute clusters{};
+    clusters.id = cudaLaunchAttributeClusterDimension;
+    clusters.val.clusterDim = {grid.cluster, 1, 1};
+    config.attrs = &clusters;
+    config.numAttrs = grid.cluster > 1;
+    constexpr std::size_t always = 48 << 10;  // more has to be asked for
+    cudaError_t status = cudaSuccess;
+    if (grid.shared > always) {
+        status = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                      cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                      static_cast<int>(grid.shared));
+    }
+    if (status == cudaSuccess) {
+        status = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+    }
     if (status != cudaSuccess) {
         cudaGetLastError();
     }
@@ -36,7 +79,24 @@ V* shared_array() {
     return static_cast<V*>(::emulated::shared_memory(&site, Count * sizeof(V)));
 }
 
-inline uint4 load_uncached(const uint4* source) { return *source; }
+template <class V>
+V* dynamic_shared() {
+    return static_cast<V*>(::emulated::dynamic_shared_memory());
+}
+template <class Word>
+void copy_to_shared(void* target, const Word* source) {
+    ::emulated::copy_to_shared(target, source, sizeof(Word));
+}
+inline void wait_for_copies() { ::emulated::wait_for_copies(); }
+
+inline unsigned cluster_blocks() { return ::emulated::cluster_blocks(); }
+inline unsigned cluster_rank() { return ::emulated::cluster_rank(); }
+inline void cluster_barrier() { ::emulated::cluster_barrier(); }
+template <class V>
+V* in_block_of_cluster(V* shared, unsigned rank) {
+    return static_cast<V*>(::emulated::in_block_of_cluster(shared, rank));
+}
+
 template <class Word>
 void store_word(Word* target, Word word) {
     *target = word;
@@ -47,7 +107,7 @@ void store_word(Word* target, Word word) {
 namespace watch {
 
 __device__ __forceinline__ void reads_constant(const void*, std::size_t) {}
-__device__ __forceinline__ void reads_own(const void*, std::size_t) {}
+__device__ __forceinline__ void reads_constant_or_shared(const void*, std::size_t) {}
 __device__ __forceinline__ void writes(const void*, std::size_t) {}
 __device__ __forceinline__ void reads_shared(const void*, std::size_t) {}
 __device__ __forceinline__ void writes_shared(const void*, std::size_t) {}
@@ -61,16 +121,57 @@ __device__ __forceinline__ V* shared_array() {
     return array;
 }
 
-// Sees the kernel's own stores, which a load through the read-only cache may not. Intrinsics do not
-// tell the compiler to keep the order of stores and loads.
-__device__ __forceinline__ uint4 load_uncached(const uint4* source) {
-    uint4 words;
-    asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
-                 : "l"(__cvta_generic_to_global(source))
-                 : "memory");
-    return words;
+// The block's memory that the launch has asked for, uninitialised.
+template <class V>
+__device__ __forceinline__ V* dynamic_shared() {
+    extern __shared__ uint4 dynamic_memory[];
+    return reinterpret_cast<V*>(dynamic_memory);
 }
+
+// A word from the device's memory into the block's, past the registers: it is there for this thread
+// after wait_for_copies. What is shorter than four bytes goes by a register.
+template <class Word>
+__device__ __forceinline__ void copy_to_shared(void* target, const Word* source) {
+    const auto to = static_cast<unsigned>(__cvta_generic_to_shared(target));
+    if constexpr (sizeof(Word) == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to),
+                     "l"(__cvta_generic_to_global(source))
+                     : "memory");
+    } else if constexpr (sizeof(Word) >= 4) {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(to),
+                     "l"(__cvta_generic_to_global(source)), "n"(sizeof(Word))
+                     : "memory");
+    } else {
+        const Word word = __ldg(source);
+        memcpy(target, &word, sizeof(Word));
+    }
+}
+__device__ __forceinline__ void wait_for_copies() {
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+// The blocks of a cluster: how many, which of them this is, where they meet, and where another has
+// what is here `shared`. Before sm_90 every block is one of its own.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+__device__ __forceinline__ unsigned cluster_blocks() { return __clusterSizeInBlocks(); }
+__device__ __forceinline__ unsigned cluster_rank() { return __clusterRelativeBlockRank(); }
+__device__ __forceinline__ void cluster_barrier() {
+    __cluster_barrier_arrive();
+    __cluster_barrier_wait();
+}
+template <class V>
+__device__ __forceinline__ V* in_block_of_cluster(V* shared, unsigned rank) {
+    return static_cast<V*>(__cluster_map_shared_rank(shared, rank));
+}
+#else
+__device__ __forceinline__ unsigned cluster_blocks() { return 1; }
+__device__ __forceinline__ unsigned cluster_rank() { return 0; }
+__device__ __forceinline__ void cluster_barrier() {}
+template <class V>
+__device__ __forceinline__ V* in_block_of_cluster(V* shared, unsigned) {
+    return shared;
+}
+#endif
 
 // A word of 16, 8, 4, 2 or 1 bytes in one access: the compiler splits the store of a struct where
 // it sees it in pieces, in a loop that is unrolled.

@@ -2,12 +2,14 @@
 // visit to a row of logits (errata 4).
 //     seed_k = softmax over k != prediction of h_k / T,    seed_prediction = -1
 // Eager torch runs argmax, gather, a masked fill, a softmax and a scatter: some ten passes. Here
-// the row is read from memory once, stays in cache for the sum and the result, and is written to
-// memory once, while the cache holds the rows under way: B*K elements each way. The first visit has
-// four vectors of a thread under way; the others wait for the cache, and need registers for
-// exponentials.
+// B*K elements are read and B*K written: a row is kept in its block's memory for the three looks
+// that it takes, at the two best classes, at the sum of the weights and at their quotients. An
+// exponential costs more than all the rest, so each is taken once: the weights, not rounded to
+// storage, take the places of the logits.
+//
+// A row that is too long for that is read twice, and its sum comes with the two best classes.
+#include "kept_row.cuh"
 #include "launch.h"
-#include "row_reduce.cuh"
 
 namespace rrfast::cuda {
 namespace {
@@ -19,55 +21,81 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                           accumulate_t<T>* __restrict__ margin, T* __restrict__ seed,
                           index_t* __restrict__ runner_up) {
     using A = accumulate_t<T>;
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
-        const T* row = logits + sample * classes;
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
+        const KeptRow<T, Width> row(classes);
+        row.fetch(logits + sample * classes, count);
+        wait_for_copies();
+        const auto word_at = [&](RowIndex k) { return row.word_at(k); };
+        const auto top = row_top2<T, Width>(count, word_at);
 
-        const auto top = row_top2<Width>(row, count);
-        const auto weight_of = [&](A logit, index_t k) {
-            return k == top.first.index
-                       ? A(0)
-                       : seed_weight(logit, static_cast<RowIndex>(k), top, temperature);
-        };
-
-        // An exponential costs more than all the rest, so each is taken once and kept in the
-        // result, where that has the precision.
-        constexpr bool kept = std::is_same_v<T, A>;
-        T* result = seed + sample * classes;
-        // As far as registers go: these visits are to the cache.
-        constexpr int ahead = Width == 8 ? 1 : kAhead<T> / 2;
         A sum = 0;
-        for_each_class<Width, ahead>(
-            count, [&](index_t k) { return load_word<T, Width>(row + k); },
-            [&](index_t k, const Word<T, Width>& word) {
-                const auto vector = bit_cast<Vector<T, Width>>(word);
-                A weights[Width];
+        for_each_class<Width, 1>(count, word_at, [&](RowIndex k, const Word<T, Width>& word) {
+            const auto vector = bit_cast<Vector<T, Width>>(word);
+            Vector<A, Width> weights;
 #pragma unroll
-                for (int e = 0; e < Width; ++e) {
-                    weights[e] = weight_of(widen(vector.element[e]), k + e);
-                    sum += weights[e];
-                }
-                if constexpr (kept) {
-                    store(result + k, narrowed<T>(weights));
-                }
-            });
+            for (int e = 0; e < Width; ++e) {
+                const RowIndex i = k + e;
+                const A weight = seed_weight(widen(vector.element[e]), i, top, temperature);
+                weights.element[e] = i == top.first.index ? A(0) : weight;
+                sum += weights.element[e];
+            }
+            row.put(k, weights);
+        });
         sum = row_reduce(sum, [](A a, A b) { return a + b; });
 
-        for_each_class<Width, ahead>(
-            count,
-            [&](index_t k) {
-                return kept ? load_own<T, Width>(result + k) : load<T, Width>(row + k);
-            },
-            [&](index_t k, const Vector<T, Width>& vector) {
+        T* result = seed + sample * classes;
+        for_each_class<Width, 1>(
+            count, [&](RowIndex k) { return row.get(k); },
+            [&](RowIndex k, const Vector<A, Width>& weights) {
                 A shares[Width];
 #pragma unroll
                 for (int e = 0; e < Width; ++e) {
-                    const A value = widen(vector.element[e]);
-                    const A weight = kept ? value : weight_of(value, k + e);
-                    shares[e] = k + e == top.first.index ? A(-1) : weight / sum;
+                    const RowIndex i = k + e;
+                    shares[e] = i == top.first.index ? A(-1) : weights.element[e] / sum;
                 }
                 store(result + k, narrowed<T>(shares));
             });
+        if (writes && threadIdx.x == 0) {
+            prediction[sample] = top.first.index;
+            margin[sample] = margin_of(top.first.value, top.second.value);
+            runner_up[sample] = top.second.index;
+        }
+    });
+}
 
+template <class T, int Width>
+__global__ void __launch_bounds__(kRowThreads, 2)
+    direction_seed_long_kernel(const T* __restrict__ logits, index_t samples, index_t classes,
+                               accumulate_t<T> temperature, index_t* __restrict__ prediction,
+                               accumulate_t<T>* __restrict__ margin, T* __restrict__ seed,
+                               index_t* __restrict__ runner_up) {
+    using A = accumulate_t<T>;
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
+        const T* row = logits + sample * classes;
+        const auto word_at = [&](RowIndex k) { return load_word<T, Width>(row + k); };
+        WeighedTop2<A, RowIndex> weighed{empty_top2<A, RowIndex>(), A(0)};
+        const RowIndex pushed = for_each_logit<T, Width>(
+            count, word_at, [&](const auto& next) { push(weighed, next, temperature); });
+        settle(weighed.top, pushed);
+        weighed.top = in_row<Width>(weighed.top);
+        weighed = row_reduce(
+            weighed, [&](const auto& a, const auto& b) { return combine(a, b, temperature); });
+        const auto top = weighed.top;
+        const A sum = seed_sum(weighed, temperature);
+
+        T* result = seed + sample * classes;
+        for_each_class<Width, Width == 8 ? 1 : kAhead<T> / 2>(
+            count, word_at, [&](RowIndex k, const Word<T, Width>& word) {
+                const auto vector = bit_cast<Vector<T, Width>>(word);
+                A shares[Width];
+#pragma unroll
+                for (int e = 0; e < Width; ++e) {
+                    const RowIndex i = k + e;
+                    const A weight = seed_weight(widen(vector.element[e]), i, top, temperature);
+                    shares[e] = i == top.first.index ? A(-1) : weight / sum;
+                }
+                store(result + k, narrowed<T>(shares));
+            });
         if (writes && threadIdx.x == 0) {
             prediction[sample] = top.first.index;
             margin[sample] = margin_of(top.first.value, top.second.value);
@@ -83,10 +111,14 @@ cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, do
                            index_t* prediction, accumulate_t<T>* margin, T* seed,
                            index_t* runner_up, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {logits, seed}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes, width);
-        return launch(direction_seed_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
-                      samples, classes, static_cast<accumulate_t<T>>(temperature), prediction,
-                      margin, seed, runner_up);
+        Grid grid = row_grid(samples, classes, width);
+        const std::size_t kept = KeptRow<T, width>::bytes(classes, grid);
+        const bool keeps = kept <= Device::current().shared;
+        grid.shared = keeps ? kept : 0;
+        return launch(
+            keeps ? direction_seed_kernel<T, width> : direction_seed_long_kernel<T, width>, grid,
+            stream, logits, samples, classes, static_cast<accumulate_t<T>>(temperature), prediction,
+            margin, seed, runner_up);
     });
 }
 
@@ -96,10 +128,16 @@ cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, do
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList direction_seed_kernels() {
-    return instances("direction_seed_kernel", [](auto type, auto width) {
+    KernelList list = instances("direction_seed_kernel", [](auto type, auto width) {
         return reinterpret_cast<const void*>(
             direction_seed_kernel<typename decltype(type)::type, width>);
     });
+    const KernelList of_long = instances("direction_seed_long_kernel", [](auto type, auto width) {
+        return reinterpret_cast<const void*>(
+            direction_seed_long_kernel<typename decltype(type)::type, width>);
+    });
+    list.insert(list.end(), of_long.begin(), of_long.end());
+    return list;
 }
 
 }  // namespace rrfast::cuda

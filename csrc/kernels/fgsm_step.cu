@@ -51,7 +51,7 @@ cudaError_t fgsm_step(const T* x, const T* grad, const accumulate_t<T>* step,
                       T* perturbed, std::int8_t* direction, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, direction, [&](auto width) {
         const Tiles tiles = Tiles::over<width>(samples, elements, channels);
-        return launch(fgsm_step_kernel<T, width>, tiles.blocks(), kThreads, stream, x, grad, step,
+        return launch(fgsm_step_kernel<T, width>, {tiles.blocks(), kThreads}, stream, x, grad, step,
                       channels, elements, tiles, perturbed, direction);
     });
 }

@@ -57,6 +57,16 @@ cudaError_t plane_distance(const T* x,                  // [B, N], read only wit
                            cudaStream_t stream);
 
 template <class T>
+cudaError_t probe_step(const T* x,                  // [B, N]
+                       const T* normal,             // [B, N]
+                       const accumulate_t<T>* gap,  // [B]
+                       const Channels<accumulate_t<T>>& channels, index_t samples, index_t elements,
+                       accumulate_t<T> finest, accumulate_t<T> longest,
+                       accumulate_t<T>* step,     // [B]
+                       accumulate_t<T>* largest,  // [B]
+                       cudaStream_t stream);
+
+template <class T>
 cudaError_t bisection_step_(const T* logits,            // [B, K]
                             const index_t* prediction,  // [B]
                             index_t samples, index_t classes,
@@ -113,6 +123,7 @@ KernelList fgsm_step_kernels();
 KernelList perturb_kernels();
 KernelList linear_radius_kernels();
 KernelList plane_distance_kernels();
+KernelList probe_step_kernels();
 KernelList search_step_kernels();
 KernelList probability_margin_kernels();
 KernelList bisection_step_kernels();

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                          accumulate_t<T> alpha, accumulate_t<T>* __restrict__ radius,
                          index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row0 = h0 + sample * classes;
         const T* row1 = h1 + sample * classes;
         const index_t top = prediction[sample];
@@ -30,10 +30,10 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         RowIndex pushed = 0;
         for_each_class<Width, kAhead<T> / 2>(
             count,
-            [&](index_t k) {
+            [&](RowIndex k) {
                 return Loaded{load_word<T, Width>(row0 + k), load_word<T, Width>(row1 + k)};
             },
-            [&](index_t k, const Loaded& loaded) {
+            [&](RowIndex k, const Loaded& loaded) {
                 const auto clean = bit_cast<Vector<T, Width>>(loaded.clean);
                 const auto moved = bit_cast<Vector<T, Width>>(loaded.moved);
 #pragma unroll
@@ -60,9 +60,8 @@ cudaError_t linear_radius(const T* h0, const T* h1, const index_t* prediction, i
                           index_t classes, double alpha, accumulate_t<T>* radius, index_t* rival,
                           cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes, width);
-        return launch(linear_radius_kernel<T, width>, grid.blocks, grid.threads, stream, h0, h1,
-                      prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius,
+        return launch(linear_radius_kernel<T, width>, row_grid(samples, classes, width), stream, h0,
+                      h1, prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius,
                       rival);
     });
 }

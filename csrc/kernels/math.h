@@ -403,6 +403,58 @@ RR_HD A seed_weight(A logit, Index k, const Top2<A, Index>& top, A temperature) 
     return exp_nonpositive(temperature == A(1) ? gap : gap / temperature);
 }
 
+// The same from one visit to a row too long to be kept: the two best classes so far, and what all
+// but the first weigh together. Whoever finds a larger second rescales the sum (Milakov &
+// Gimelshein 2018): of the sum and a newcomer one has the weight that it had, so that a class costs
+// one exponential.
+template <class A, class Index>
+struct WeighedTop2 {
+    Top2<A, Index> top;
+    A sum;
+};
+// Of classes whose best weighs 1.
+template <class A>
+struct Weights {
+    A best;
+    A sum;
+};
+template <class A>
+RR_HD Weights<A> weight_of_one(A logit) {
+    return {logit, logit == -infinity<A>() ? A(0) : A(1)};
+}
+template <class A>
+RR_HD Weights<A> combine(const Weights<A>& a, const Weights<A>& b, A temperature) {
+    const bool swap = ranks_above(b.best, a.best);
+    const A best = swap ? b.best : a.best, beaten = swap ? a.best : b.best;
+    const A sum = swap ? b.sum : a.sum, beaten_sum = swap ? a.sum : b.sum;
+    const A gap = beaten == -infinity<A>() ? beaten : beaten - best;
+    return {best,
+            sum + beaten_sum * exp_nonpositive(temperature == A(1) ? gap : gap / temperature)};
+}
+template <class A, class Index>
+RR_HD void push(WeighedTop2<A, Index>& weighed, const Candidate<A, Index>& next, A temperature) {
+    const Candidate<A, Index>& first = weighed.top.first;
+    const A joins = leads_earlier(next, first) ? first.value : next.value;
+    const Weights<A> others{weighed.top.second.value, weighed.sum};
+    weighed.sum = combine(others, weight_of_one(joins), temperature).sum;
+    push(weighed.top, next);
+}
+template <class A, class Index>
+RR_HD WeighedTop2<A, Index> combine(const WeighedTop2<A, Index>& a, const WeighedTop2<A, Index>& b,
+                                    A temperature) {
+    const bool swap = leads(b.top.first, a.top.first);
+    const A joins = swap ? a.top.first.value : b.top.first.value;
+    const Weights<A> others = combine(Weights<A>{a.top.second.value, a.sum},
+                                      Weights<A>{b.top.second.value, b.sum}, temperature);
+    return {combine(a.top, b.top), combine(others, weight_of_one(joins), temperature).sum};
+}
+// What the weights add up to.
+template <class A, class Index>
+RR_HD A seed_sum(const WeighedTop2<A, Index>& weighed, A temperature) {
+    const A sum = weighed.top.second.value < infinity<A>() ? weighed.sum : nan<A>();
+    return temperature == A(0) ? A(1) : sum;
+}
+
 // -------------------------------------------------------------------------------------------
 // fgsm_step, perturb, rat_perturb
 
@@ -573,6 +625,28 @@ RR_HD Newton<A> newton_step(const Faces<S>& at, A step, A gap, A unit) {
     const A next = static_cast<A>((wanted - at.spent) / at.moving);
     const bool last = !(next > step) || next == infinity<A>() || next * unit <= at.nearest;
     return {next <= step ? step : next, last};
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// probe_step
+
+// NaN if one of them is.
+template <class A>
+RR_HD A larger(A a, A b) {
+    return a > b || is_nan(a) ? a : b;
+}
+template <class A>
+RR_HD A smaller(A a, A b) {
+    return a < b || is_nan(a) ? a : b;
+}
+
+// As far as the plane, or the longest step where it is out of reach or not to be had; no less than
+// what rounding of the largest x leaves something of.
+template <class A>
+RR_HD A probe_length(A distance, A largest, A finest, A longest) {
+    const A wanted = distance < infinity<A>() ? distance : longest;
+    const A length = larger(wanted, largest * finest);
+    return smaller(length, longest);
 }
 
 // ---------------------------------------------------------------------------------------------------------

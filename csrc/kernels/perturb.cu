@@ -44,7 +44,7 @@ cudaError_t perturb(const T* x, const std::int8_t* direction, const accumulate_t
                     T* perturbed, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(elements, {x, perturbed}, direction, [&](auto width) {
         const Tiles tiles = Tiles::over<width>(samples, elements, channels);
-        return launch(perturb_kernel<T, width>, tiles.blocks(), kThreads, stream, x, direction,
+        return launch(perturb_kernel<T, width>, {tiles.blocks(), kThreads}, stream, x, direction,
                       step, channels, elements, tiles, perturbed);
     });
 }

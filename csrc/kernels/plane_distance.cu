@@ -1,21 +1,31 @@
 // plane_distance: how far a hyperplane is in the L-infinity norm, inside a box; the smallest t with
 //     sum_i scale_c |normal_i| min(t, room_i) = |gap|
 // where room_i is the way to the face of the box ahead, in units of scale. Newton's method, a row
-// per sample: the first pass reads 2*B*N elements from memory (B*N without bounds), the others, few
-// if any, read what the cache still has; writes B. Eager torch sorts the rooms and sums twice along
-// the order, in temporaries of eight bytes.
+// per sample: reads 2*B*N elements from memory (B*N without bounds) and writes B. Eager torch sorts
+// the rooms and sums twice along the order, in temporaries of eight bytes.
+//
+// Every step looks at all of an image. So it is kept in the memory of its block, or, from sm_90 on,
+// of a cluster of blocks, which add up what each has found of its part; there is a cluster where
+// images are large or few. What no cluster can keep is read anew in each step.
+#include "kept_row.cuh"
 #include "launch.h"
-#include "row_reduce.cuh"
 
 namespace rrfast::cuda {
 namespace {
 
+// As far as registers go; what is kept waits for nothing.
+template <class T>
+constexpr int kFacesAhead = sizeof(T) == 4 ? 2 : 1;
+
 // A sum with what rounding took from it (Knuth). A thread of a large image adds hundreds of values
-// that may all be of one size, and double precision is slow on most GPUs, and absent here.
+// that may all be of one size, and double precision is slow on most GPUs. Images in double
+// precision have digits enough.
 template <class A>
 struct Sum {
     A value;
     A lost;
+
+    static __device__ __forceinline__ Sum of(A value) { return {value, A(0)}; }
 
     // A sum that is infinite has lost nothing worth knowing.
     __device__ __forceinline__ A rounded() const { return is_nan(lost) ? value : value + lost; }
@@ -26,6 +36,16 @@ __device__ __forceinline__ Sum<A> operator+(const Sum<A>& a, const Sum<A>& b) {
     const A of_b = value - a.value;
     const A error = (a.value - (value - of_b)) + (b.value - of_b);
     return {value, (a.lost + b.lost) + error};
+}
+template <>
+struct Sum<double> {
+    double value;
+
+    static __device__ __forceinline__ Sum of(double value) { return {value}; }
+    __device__ __forceinline__ double rounded() const { return value; }
+};
+__device__ __forceinline__ Sum<double> operator+(const Sum<double>& a, const Sum<double>& b) {
+    return {a.value + b.value};
 }
 
 template <class A>
@@ -39,42 +59,57 @@ __device__ __forceinline__ FaceSums<A> operator+(const FaceSums<A>& a, const Fac
     return {a.spent + b.spent, a.moving + b.moving, b.nearest < a.nearest ? b.nearest : a.nearest};
 }
 
-// The elements of a row that are this thread's. Of a vector the sums are plain.
-template <int Width, int Ahead, class T, class ChannelsFrom>
-__device__ __forceinline__ FaceSums<accumulate_t<T>> faces_at(const T* __restrict__ x,
-                                                              const T* __restrict__ normal,
-                                                              index_t elements, bool boxed,
-                                                              bool rising, accumulate_t<T> step,
-                                                              const ChannelsFrom& channels_from) {
-    using A = accumulate_t<T>;
-    FaceSums<A> sums{{A(0), A(0)}, {A(0), A(0)}, infinity<A>()};
+// Adds the elements of a row between two vectors that are this thread's, all of one channel. Of a
+// vector the sums are plain.
+template <int Width, class T, class A>
+__device__ __forceinline__ void add_faces(FaceSums<A>& sums, const T* x, const T* normal,
+                                          RowIndex begin, RowIndex end, bool boxed, bool rising,
+                                          A step, const Channel<A>& channel) {
     struct Loaded {
         Word<T, Width> normal, x;
     };
-    const auto load_at = [&](index_t at) {
-        Loaded loaded{load_word<T, Width>(normal + at), {}};
+    const auto load_at = [&](RowIndex at) {
+        Loaded loaded{load_part<T, Width>(normal + at), {}};
         if (boxed) {
-            loaded.x = load_word<T, Width>(x + at);
+            loaded.x = load_part<T, Width>(x + at);
         }
         return loaded;
     };
-    for_each_class<Width, Ahead>(elements, load_at, [&](index_t at, const Loaded& loaded) {
+    const auto take = [&](RowIndex, const Loaded& loaded) {
         const auto slope = bit_cast<Vector<T, Width>>(loaded.normal);
         const auto origin = bit_cast<Vector<T, Width>>(loaded.x);
-        auto next_channel = channels_from(at);
         Faces<A> of_vector{A(0), A(0), infinity<A>()};
 #pragma unroll
         for (int e = 0; e < Width; ++e) {
             const auto face = face_ahead(widen(origin.element[e]), widen(slope.element[e]), rising,
-                                         step, next_channel());
+                                         step, channel);
             of_vector.spent += face.spent;
             of_vector.moving += face.moving;
             of_vector.nearest = face.nearest < of_vector.nearest ? face.nearest : of_vector.nearest;
         }
-        sums = sums +
-               FaceSums<A>{{of_vector.spent, A(0)}, {of_vector.moving, A(0)}, of_vector.nearest};
+        sums = sums + FaceSums<A>{Sum<A>::of(of_vector.spent), Sum<A>::of(of_vector.moving),
+                                  of_vector.nearest};
+    };
+    for_each_class<Width, kFacesAhead<T>>(end, load_at, take, begin);
+}
+
+// The same where every element may be of another channel.
+template <int Width, class T, class A>
+__device__ __forceinline__ void add_mixed_faces(FaceSums<A>& sums, const T* x, const T* normal,
+                                                RowIndex elements, bool boxed, bool rising, A step,
+                                                const Channels<A>& channels, RowIndex offset) {
+    const auto nothing = [](RowIndex) { return 0; };
+    for_each_class<Width, 1>(elements, nothing, [&](RowIndex first, int) {
+        ChannelCursor<A> cursor(channels, offset + first);
+#pragma unroll 1
+        for (RowIndex at = first; at < first + Width; ++at) {
+            const T slope = bit_cast<T>(load_part<T, 1>(normal + at));
+            const T origin = boxed ? bit_cast<T>(load_part<T, 1>(x + at)) : T{};
+            const auto face = face_ahead(widen(origin), widen(slope), rising, step, cursor.next());
+            sums =
+                sums + FaceSums<A>{Sum<A>::of(face.spent), Sum<A>::of(face.moving), face.nearest};
+        }
     });
-    return sums;
 }
 
 template <class T, int Width>
@@ -82,38 +117,58 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     plane_distance_kernel(const T* __restrict__ x, const T* __restrict__ normal,
                           const accumulate_t<T>* __restrict__ gap,
                           Channels<accumulate_t<T>> channels, index_t samples, index_t elements,
-                          accumulate_t<T>* __restrict__ distance) {
+                          Parts parts, accumulate_t<T>* __restrict__ distance) {
     using A = accumulate_t<T>;
     const bool boxed = channels.lower != nullptr;
-    const Channel<A> first = channels.at(0);
-    const A unit = channels.scale_stride == 0 ? first.scale : infinity<A>();
-    for_each_row(samples, elements, [&](index_t sample, index_t, bool writes) {
-        const T* origin = x + sample * elements;
-        const T* slope = normal + sample * elements;
-        const A closing = gap[sample];
-        Newton<A> newton{A(0), false};
-        while (!newton.last) {  // the same bits in every thread of the row, so all leave together
-            const auto look = [&](auto ahead, const auto& channels_from) {
-                return faces_at<Width, decltype(ahead)::value>(
-                    origin, slope, elements, boxed, closing > A(0), newton.step, channels_from);
+    const unsigned blocks = cluster_blocks(), rank = cluster_rank();
+    const RowIndex begin = rank * parts.elements;
+    const RowIndex end = begin + parts.elements < elements ? begin + parts.elements : elements;
+    // The elements of one channel, if there are enough for all threads; of all, if they are alike.
+    const RowIndex plane = channels.uniform() ? RowIndex(1) << 31 : channels.inner;
+    const bool planes = channels.uniform() || (plane % Width == 0 && plane >= blockDim.x * Width);
+    const auto of_sample = [&](index_t sample, RowIndex count, bool writes) {
+        const T* origin = x + sample * elements + begin;
+        const T* slope = normal + sample * elements + begin;
+        if (parts.kept) {
+            T* const places = dynamic_shared<T>() + 2 * parts.elements * threadIdx.y;
+            const auto keep = [&](const T*& row, T* place) {
+                fetch_row<T, Width>(row, count, [&](RowIndex k) { return place + k; });
+                row = place;
             };
-            FaceSums<A> sums =
-                channels.uniform()
-                    ? look(std::integral_constant < int, Width == 1 && sizeof(A) == 4 ? 2 : 1 > {},
-                           [&](index_t) { return [&] { return first; }; })
-                    : look(std::integral_constant<int, 1>{}, [&](index_t at) {
-                          return [cursor = ChannelCursor<A>(channels, at)]() mutable {
-                              return cursor.next();
-                          };
-                      });
-            sums = row_reduce(sums, [](const auto& a, const auto& b) { return a + b; });
-            const Faces<A> faces{sums.spent.rounded(), sums.moving.rounded(), sums.nearest};
-            newton = newton_step(faces, newton.step, closing, unit);
+            keep(slope, places);
+            if (boxed) {
+                keep(origin, places + parts.elements);
+            }
+            wait_for_copies();
         }
-        if (writes && threadIdx.x == 0) {
+        const bool rising = gap[sample] > A(0);
+        Newton<A> newton{A(0), false};
+        while (!newton.last) {  // the same bits in all threads of the row: they leave together
+            FaceSums<A> sums{Sum<A>::of(A(0)), Sum<A>::of(A(0)), infinity<A>()};
+            if (planes) {
+                RowIndex channel = begin / plane;
+                for (RowIndex from = 0; from < count; ++channel) {
+                    const RowIndex next = (channel + 1) * plane - begin;
+                    const RowIndex to = next < count ? next : count;
+                    add_faces<Width>(sums, origin, slope, from, to, boxed, rising, newton.step,
+                                     channels.at(channel));
+                    from = to;
+                }
+            } else {
+                add_mixed_faces<Width>(sums, origin, slope, count, boxed, rising, newton.step,
+                                       channels, begin);
+            }
+            const auto add = [](const auto& a, const auto& b) { return a + b; };
+            sums = cluster_reduce(row_reduce(sums, add), add);
+            const Faces<A> faces{sums.spent.rounded(), sums.moving.rounded(), sums.nearest};
+            const A unit = channels.scale_stride == 0 ? channels.at(0).scale : infinity<A>();
+            newton = newton_step(faces, newton.step, gap[sample], unit);
+        }
+        if (writes && rank == 0 && threadIdx.x == 0) {
             distance[sample] = newton.step;
         }
-    });
+    };
+    for_each_row(samples, begin < end ? end - begin : 0, of_sample, blocks);
 }
 
 }  // namespace
@@ -123,9 +178,10 @@ cudaError_t plane_distance(const T* x, const T* normal, const accumulate_t<T>* g
                            const Channels<accumulate_t<T>>& channels, index_t samples,
                            index_t elements, accumulate_t<T>* distance, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(elements, {x, normal}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, elements);
-        return launch(plane_distance_kernel<T, width>, grid.blocks, grid.threads, stream, x, normal,
-                      gap, channels, samples, elements, distance);
+        Parts parts;
+        const Grid grid = parted_grid(samples, elements, width, 2 * sizeof(T), parts);
+        return launch(plane_distance_kernel<T, width>, grid, stream, x, normal, gap, channels,
+                      samples, elements, parts, distance);
     });
 }
 

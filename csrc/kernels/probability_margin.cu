@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                               accumulate_t<T>* __restrict__ similarity,
                               accumulate_t<T>* __restrict__ entropy) {
     using A = accumulate_t<T>;
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row = logits + sample * classes;
         const index_t label = labels[sample];
         const bool known =
@@ -29,8 +29,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const A asked = early ? own() : A(0);
         Rivals<A> rivals = no_rivals<A>();
         for_each_class<Width, sizeof(A) == sizeof(double) ? 1 : kAhead<T>>(
-            count, [&](index_t k) { return load_word<T, Width>(row + k); },
-            [&](index_t k, const Word<T, Width>& loaded) {
+            count, [&](RowIndex k) { return load_word<T, Width>(row + k); },
+            [&](RowIndex k, const Word<T, Width>& loaded) {
                 const auto vector = bit_cast<Vector<T, Width>>(loaded);
 #pragma unroll
                 for (int e = 0; e < Width; ++e) {
@@ -57,9 +57,9 @@ cudaError_t probability_margin(const T* logits, const index_t* labels, index_t s
                                accumulate_t<T>* top2_ratio, accumulate_t<T>* similarity,
                                accumulate_t<T>* entropy, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes, width);
-        return launch(probability_margin_kernel<T, width>, grid.blocks, grid.threads, stream,
-                      logits, labels, samples, classes, margin, top2_ratio, similarity, entropy);
+        return launch(probability_margin_kernel<T, width>, row_grid(samples, classes, width),
+                      stream, logits, labels, samples, classes, margin, top2_ratio, similarity,
+                      entropy);
     });
 }
 

@@ -14,7 +14,7 @@ template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     rat_correct_kernel(const T* __restrict__ logits, const index_t* __restrict__ labels,
                        index_t samples, index_t classes, bool* __restrict__ correct) {
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const index_t label = labels[sample];  // asked for now, it comes while the row does
         const auto best = row_argmax<Width>(logits + sample * classes, count);
         if (writes && threadIdx.x == 0) {
@@ -59,9 +59,8 @@ template <class T>
 cudaError_t rat_correct(const T* logits, const index_t* labels, index_t samples, index_t classes,
                         bool* correct, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes, width);
-        return launch(rat_correct_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
-                      labels, samples, classes, correct);
+        return launch(rat_correct_kernel<T, width>, row_grid(samples, classes, width), stream,
+                      logits, labels, samples, classes, correct);
     });
 }
 
@@ -71,7 +70,7 @@ cudaError_t rat_perturb(const T* x, const T* grad, const bool* correct, accumula
                         index_t samples, index_t elements, T* perturbed, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, nullptr, [&](auto width) {
         const Tiles tiles = Tiles::over<width>(samples, elements, channels);
-        return launch(rat_perturb_kernel<T, width>, tiles.blocks(), kThreads, stream, x, grad,
+        return launch(rat_perturb_kernel<T, width>, {tiles.blocks(), kThreads}, stream, x, grad,
                       correct, eps_correct, eps_wrong, channels, elements, tiles, perturbed);
     });
 }

@@ -20,49 +20,46 @@ constexpr int kAhead =
     sizeof(T) == sizeof(double) ? 2 : 4;  // arithmetic bounds float64, not memory
 constexpr int kShortRow = 4;              // vectors of a thread
 
-using RowIndex = std::uint32_t;  // of a class in its row
+// Of a class in its row, of which there are fewer than 2^31.
+using RowIndex = std::uint32_t;
 
-// The launch of a row kernel; blockDim = (threads of a row, rows of a block).
-struct RowGrid {
-    dim3 blocks;
-    dim3 threads;
+// The launch of a row kernel; blockDim = (threads of a row, rows of a block). A short row is one
+// that kLanes threads take in kShortRow vectors of `width` elements each. There are none where rows
+// take more or fewer turns than their neighbours in a warp: width 0.
+inline Grid row_grid(index_t rows, index_t classes, int width = 0) {
+    const unsigned per_row = classes <= kLanes * kShortRow * width ? kLanes
+                             : classes <= kWarpRowLimit            ? kWarp
+                                                                   : kRowThreads;
+    const unsigned per_block = per_row == kRowThreads ? 1 : 4 * kWarp / per_row;
+    const index_t count = (rows + per_block - 1) / per_block;
+    return {static_cast<unsigned>(count < INT32_MAX ? count : INT32_MAX), dim3(per_row, per_block)};
+}
 
-    // A short row is one that kLanes threads take in kShortRow vectors of `width` elements each.
-    // There are none where rows take more or fewer turns than their neighbours in a warp: width 0.
-    RowGrid(index_t rows, index_t classes, int width = 0) {
-        const unsigned per_row = classes <= kLanes * kShortRow * width ? kLanes
-                                 : classes <= kWarpRowLimit            ? kWarp
-                                                                       : kRowThreads;
-        const unsigned per_block = per_row == kRowThreads ? 1 : 4 * kWarp / per_row;
-        const index_t count = (rows + per_block - 1) / per_block;
-        blocks = dim3(static_cast<unsigned>(count < INT32_MAX ? count : INT32_MAX));
-        threads = dim3(per_row, per_block);
-    }
-};
-
-// Calls body(row, classes, writes) for every row of this group of threads. All threads of a block
-// stay together, since they shuffle together: those that have no row any more name the last one, of
-// no classes, and must not write.
+// Calls body(row, classes, writes) for every row of this group of threads, or of `blocks` blocks.
+// All threads of a block stay together, since they shuffle together: those that have no row any
+// more name the last one, of no classes, and must not write.
 template <class Body>
-__device__ __forceinline__ void for_each_row(index_t rows, index_t classes, const Body& body) {
-    const index_t stride = static_cast<index_t>(gridDim.x) * blockDim.y;
-    for (index_t first = static_cast<index_t>(blockIdx.x) * blockDim.y; first < rows;
+__device__ __forceinline__ void for_each_row(index_t rows, index_t classes, const Body& body,
+                                             unsigned blocks = 1) {
+    const index_t stride = static_cast<index_t>(gridDim.x / blocks) * blockDim.y;
+    for (index_t first = static_cast<index_t>(blockIdx.x / blocks) * blockDim.y; first < rows;
          first += stride) {
         const index_t row = first + threadIdx.y;
         const bool writes = row < rows;
-        body(writes ? row : rows - 1, writes ? classes : 0, writes);
+        body(writes ? row : rows - 1, writes ? static_cast<RowIndex>(classes) : 0, writes);
     }
 }
 
 // Calls take(k, loaded) for every vector of Width elements of the row that is this thread's, with
-// what load(k) gives; k is its first class. The loads of Ahead vectors go out together.
+// what load(k) gives; k is its first class. The loads of Ahead vectors go out together. `begin`,
+// where a vector begins, leaves out what comes before.
 template <int Width, int Ahead, class Load, class Take>
-__device__ __forceinline__ void for_each_class(index_t classes, const Load& load,
-                                               const Take& take) {
-    const index_t stride = static_cast<index_t>(blockDim.x) * Width;
+__device__ __forceinline__ void for_each_class(RowIndex classes, const Load& load, const Take& take,
+                                               RowIndex begin = 0) {
+    const RowIndex stride = blockDim.x * Width;  // a power of two
+    const RowIndex own = begin + ((threadIdx.x * Width - begin) & (stride - 1));
 #pragma unroll 1
-    for (index_t first = static_cast<index_t>(threadIdx.x) * Width; first < classes;
-         first += Ahead * stride) {
+    for (RowIndex first = own; first < classes; first += Ahead * stride) {
         decltype(load(first)) loaded[Ahead];
 #pragma unroll
         for (int a = 0; a < Ahead; ++a) {
@@ -124,6 +121,26 @@ __device__ __forceinline__ V row_reduce(V value, const Combine& combine) {
     return value;
 }
 
+// The same over the blocks of a cluster, of which each has one value already, in all its threads.
+template <class V, class Combine>
+__device__ __forceinline__ V cluster_reduce(V value, const Combine& combine) {
+    const unsigned blocks = cluster_blocks();
+    if (blocks > 1) {
+        V* partial = shared_array<V, 1>();
+        if (threadIdx.x == 0) {
+            store_shared(partial, value);
+        }
+        cluster_barrier();
+        value = load_shared(in_block_of_cluster(partial, 0));
+#pragma unroll 1
+        for (unsigned b = 1; b < blocks; ++b) {
+            value = combine(value, load_shared(in_block_of_cluster(partial, b)));
+        }
+        cluster_barrier();  // this reduction's readers are done: a block may write, or leave
+    }
+    return value;
+}
+
 // The classes of a row that are this thread's come in order, and it counts them. Their number among
 // all of the row, or `none`:
 template <int Width, class A>
@@ -137,43 +154,51 @@ __device__ __forceinline__ Candidate<A, RowIndex> in_row(
     return {own.value, vector * Width + own.index % Width};
 }
 
-// Pushes every class of the row that is this thread's.
-template <int Width, class T, class Best>
-__device__ __forceinline__ void push_classes(Best& best, const T* __restrict__ row,
-                                             index_t classes) {
+template <int Width, class A>
+__device__ __forceinline__ Top2<A, RowIndex> in_row(const Top2<A, RowIndex>& own) {
+    return {in_row<Width>(own.first), in_row<Width>(own.second)};
+}
+
+// Calls take({logit, own index}) for every class of the row that is this thread's, with what
+// load(k) gives. Returns how many there were.
+template <class T, int Width, class Load, class Take>
+__device__ __forceinline__ RowIndex for_each_logit(RowIndex classes, const Load& load,
+                                                   const Take& take) {
+    using A = accumulate_t<T>;
     RowIndex count = 0;
-    for_each_class<Width, kAhead<T>>(
-        classes, [&](index_t k) { return load_word<T, Width>(row + k); },
-        [&](index_t, const Word<T, Width>& word) {
-            const auto vector = bit_cast<Vector<T, Width>>(word);
+    for_each_class<Width, kAhead<T>>(classes, load, [&](RowIndex, const Word<T, Width>& word) {
+        const auto vector = bit_cast<Vector<T, Width>>(word);
 #pragma unroll
-            for (int e = 0; e < Width; ++e) {
-                push(best, {widen(vector.element[e]), count + e});
-            }
-            count += Width;
-        });
-    settle(best, count);
+        for (int e = 0; e < Width; ++e) {
+            take(Candidate<A, RowIndex>{widen(vector.element[e]), count + e});
+        }
+        count += Width;
+    });
+    return count;
 }
 
 // The largest logit of a row and where it first stands.
 template <int Width, class T>
 __device__ __forceinline__ Candidate<accumulate_t<T>, RowIndex> row_argmax(
-    const T* __restrict__ row, index_t classes) {
-    using A = accumulate_t<T>;
-    auto best = no_candidate<A, RowIndex>();
-    push_classes<Width>(best, row, classes);
+    const T* __restrict__ row, RowIndex classes) {
+    auto best = no_candidate<accumulate_t<T>, RowIndex>();
+    const RowIndex count = for_each_logit<T, Width>(
+        classes, [&](RowIndex k) { return load_word<T, Width>(row + k); },
+        [&](const auto& next) { push(best, next); });
+    settle(best, count);
     return row_reduce(in_row<Width>(best),
                       [](const auto& a, const auto& b) { return either(leads(b, a), b, a); });
 }
 
-// The two best classes of a row.
-template <int Width, class T>
-__device__ __forceinline__ Top2<accumulate_t<T>, RowIndex> row_top2(const T* __restrict__ row,
-                                                                    index_t classes) {
-    using A = accumulate_t<T>;
-    auto top = empty_top2<A, RowIndex>();
-    push_classes<Width>(top, row, classes);
-    return row_reduce(Top2<A, RowIndex>{in_row<Width>(top.first), in_row<Width>(top.second)},
+// The two best classes of a row, of which load(k) gives a vector.
+template <class T, int Width, class Load>
+__device__ __forceinline__ Top2<accumulate_t<T>, RowIndex> row_top2(RowIndex classes,
+                                                                    const Load& load) {
+    auto top = empty_top2<accumulate_t<T>, RowIndex>();
+    const RowIndex count =
+        for_each_logit<T, Width>(classes, load, [&](const auto& next) { push(top, next); });
+    settle(top, count);
+    return row_reduce(in_row<Width>(top),
                       [](const auto& a, const auto& b) { return combine(a, b); });
 }
 

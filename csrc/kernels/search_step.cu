@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                        index_t samples, index_t classes, accumulate_t<T> nudge,
                        accumulate_t<T>* __restrict__ state, index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
-    for_each_row(samples, classes, [&](index_t sample, index_t count, bool writes) {
+    for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row = logits + sample * classes;
         // Asked for now, they come while the row does.
         A* s = state + sample;  // [6, B]
@@ -23,7 +23,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const index_t y = prediction[sample];
         const bool known = y >= 0 && y < classes;  // a wrong index must not read outside the row
         const A lead = known ? widen(row[y]) : nan<A>();
-        const auto top = row_top2<Width>(row, count);
+        const auto top =
+            row_top2<T, Width>(count, [&](RowIndex k) { return load_word<T, Width>(row + k); });
         if (writes && threadIdx.x == 0) {
             const bool flipped = top.first.index != y;
             const auto other = either(flipped, top.first, top.second);
@@ -49,10 +50,9 @@ cudaError_t search_step_(const T* logits, const index_t* prediction, index_t sam
                          index_t classes, double nudge, accumulate_t<T>* state, index_t* rival,
                          cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        const RowGrid grid(samples, classes, width);
-        return launch(search_step_kernel<T, width>, grid.blocks, grid.threads, stream, logits,
-                      prediction, samples, classes, static_cast<accumulate_t<T>>(nudge), state,
-                      rival);
+        return launch(search_step_kernel<T, width>, row_grid(samples, classes, width), stream,
+                      logits, prediction, samples, classes, static_cast<accumulate_t<T>>(nudge),
+                      state, rival);
     });
 }
 

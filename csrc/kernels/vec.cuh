@@ -59,15 +59,6 @@ template <class T, int Width>
 __device__ __forceinline__ Vector<T, Width> load(const T* __restrict__ source) {
     return bit_cast<Vector<T, Width>>(load_word<T, Width>(source));
 }
-// What this thread has stored itself.
-template <class T, int Width>
-__device__ __forceinline__ Vector<T, Width> load_own(const T* source) {
-    watch::reads_own(source, sizeof(Vector<T, Width>));
-    if constexpr (sizeof(Vector<T, Width>) == sizeof(uint4)) {
-        return bit_cast<Vector<T, Width>>(load_uncached(reinterpret_cast<const uint4*>(source)));
-    }
-    return *reinterpret_cast<const Vector<T, Width>*>(source);
-}
 template <class T, int Width>
 __device__ __forceinline__ void store(T* __restrict__ target, const Vector<T, Width>& vector) {
     store_word(reinterpret_cast<Word<T, Width>*>(target), bit_cast<Word<T, Width>>(vector));

@@ -54,7 +54,9 @@ def build(folder: Path, sanitize: bool) -> None:
         ],
         check=True,
     )
-    targets = ["emulated_every_kernel", *([] if sanitize else ["rrfast_emulated"])]
+    targets = ["emulated_every_kernel"]
+    if not sanitize:
+        targets += ["emulated_launches", "rrfast_emulated"]
     jobs = os.environ.get("MAX_JOBS", str(os.cpu_count()))
     subprocess.run(
         ["cmake", "--build", folder, "--parallel", jobs, "--target", *targets],
@@ -97,6 +99,19 @@ def every_kernel(folder: Path, *arguments: object) -> subprocess.CompletedProces
     program = folder / "python_tests" / "emulation" / "emulated_every_kernel"
     return subprocess.run(
         [program, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def check_launches(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Whether the predictions of benchmarks/GPU.md are made from these launches."""
+    program = folder / "python_tests" / "emulation" / "emulated_launches"
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.kernel_facts", "--check", "--program", program],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -171,11 +186,15 @@ def main() -> int:
     say("built")
     suite = None if arguments.sanitize else start_suite(folder)
     failed = False
-    for options in (("--seed", arguments.seed, "--seconds", arguments.seconds), ("--huge",)):
+    random = ("--seed", arguments.seed, "--seconds", arguments.seconds)
+    for options in (("--every", 1), random, ("--huge",)):
         ran = every_kernel(folder, *options)
         say(ran.stdout.strip())
         failed |= ran.returncode != 0
     if suite:
+        checked = check_launches(folder)
+        say(checked.stdout.strip())
+        failed |= checked.returncode != 0
         survivors = 0
         with ThreadPoolExecutor(1) as pool:
             for mutant, how in zip(

@@ -6,7 +6,8 @@
 //   * a block uses another's memory, and nothing makes that one stay;
 //   * an access is misaligned, or outside of what cudaMalloc has given, if it was asked at all;
 //   * memory is written that was read through the read-only path, or written by two threads;
-//   * a thread takes for its own what it has not written.
+//   * a thread leaves before copies that it has asked for have come;
+//   * more dynamic memory is asked for than the kernel may have.
 // What depends on the hardware does not show: its memory model within a warp, streams, graphs,
 // speed.
 #pragma once
@@ -24,6 +25,12 @@ enum class State { ready, shuffle, block_barrier, cluster_barrier, done };
 
 struct Block;
 
+struct Copy {
+    void* target;
+    const void* source;
+    std::size_t bytes;
+};
+
 struct Fiber {
     uint3 thread, block;
     void* stack_pointer;
@@ -34,6 +41,8 @@ struct Fiber {
     unsigned mask;  // of the shuffle it waits at
     int value, lanes;
     unsigned long shuffles;
+    std::vector<Copy> copies;  // that are on their way
+    Work work;
 };
 
 // Who used a word of a block's memory last, after how many barriers, and whether another thread did
@@ -52,8 +61,8 @@ struct Block {
     std::vector<char> shared;
     std::size_t shared_used;
     std::vector<std::pair<const void*, std::size_t>> arrays;  // name, place
-    std::vector<Word> words;                                  // of four bytes
-    unsigned long used_from_elsewhere;                        // at this count of cluster barriers
+    std::vector<Word> words;
+    unsigned long used_from_elsewhere;  // at this count of cluster barriers
     bool ever_used_from_elsewhere;
 };
 
@@ -64,7 +73,9 @@ extern Fiber* current;                  // the thread that runs, if one does
 void fail(const std::string& what);  // ends the launch, and the thread that runs
 bool failed();
 
-void begin_block_memory(Block& block);
+bool toss();  // one or the other
+
+void begin_block_memory(Block& block, std::size_t dynamic_bytes);
 void end_block_memory(const Block& block);  // when all blocks of the cluster are done
 void begin_global_memory();
 void end_global_memory();  // when all of the launch are done

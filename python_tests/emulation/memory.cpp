@@ -16,6 +16,7 @@ namespace emulated {
 namespace {
 
 constexpr std::size_t kSharedBytes = 227 << 10;  // what a block of an H100 can have
+constexpr std::size_t kWord = 2;                 // bytes of what two threads may not use at once
 constexpr std::size_t kMostAccesses = 1 << 22;   // that are remembered of a launch
 
 std::map<std::uintptr_t, std::size_t> allocations;
@@ -25,7 +26,7 @@ struct Access {
     std::uint64_t thread;
     unsigned char bytes[16];
 };
-std::vector<Access> constant_reads, own_reads, written;
+std::vector<Access> constant_reads, written;
 
 void note(std::vector<Access>& list, const void* memory, std::size_t bytes) {
     const auto begin = reinterpret_cast<std::uintptr_t>(memory);
@@ -49,15 +50,14 @@ void note(std::vector<Access>& list, const void* memory, std::size_t bytes) {
     }
 }
 
-Block& owner_of(const void* shared) {
+Block* owner_of(const void* shared) {
     const auto* at = static_cast<const char*>(shared);
     for (Block& block : blocks) {
         if (at >= block.shared.data() && at < block.shared.data() + block.shared_used) {
-            return block;
+            return &block;
         }
     }
-    fail("an access outside of a block's arrays");
-    return *current->in;
+    return nullptr;
 }
 
 // Two uses are in order if a barrier is between them: one of the block for its own threads, else
@@ -72,14 +72,18 @@ bool others_at_once(const Use& earlier) {
 }
 
 void use_shared(const void* memory, std::size_t bytes, bool writes) {
-    Block& block = owner_of(memory);
+    Block* const owner = owner_of(memory);
+    if (!owner) {
+        fail("an access outside of a block's arrays");
+    }
+    Block& block = *owner;
     const bool elsewhere = &block != current->in;
     if (elsewhere) {
         block.ever_used_from_elsewhere = true;
         block.used_from_elsewhere = cluster_barriers;
     }
     const std::size_t first = static_cast<const char*>(memory) - block.shared.data();
-    for (std::size_t i = first / 4; i < (first + bytes + 3) / 4; ++i) {
+    for (std::size_t i = first / kWord; i < (first + bytes + kWord - 1) / kWord; ++i) {
         Word& word = block.words[i];
         if (others_at_once(word.writer)) {
             fail("no barrier between a write to a block's memory and its next use");
@@ -94,11 +98,45 @@ void use_shared(const void* memory, std::size_t bytes, bool writes) {
 
 }  // namespace
 
-void reads_constant(const void* source, std::size_t bytes) { note(constant_reads, source, bytes); }
-void reads_own(const void* source, std::size_t bytes) { note(own_reads, source, bytes); }
-void writes(const void* target, std::size_t bytes) { note(written, target, bytes); }
+void reads_constant(const void* source, std::size_t bytes) {
+    note(constant_reads, source, bytes);
+    current->work.loaded += bytes;
+}
+void reads_constant_or_shared(const void* source, std::size_t bytes) {
+    owner_of(source) ? reads_shared(source, bytes) : reads_constant(source, bytes);
+}
+void writes(const void* target, std::size_t bytes) {
+    note(written, target, bytes);
+    current->work.stored += bytes;
+}
 void reads_shared(const void* source, std::size_t bytes) { use_shared(source, bytes, false); }
 void writes_shared(const void* target, std::size_t bytes) { use_shared(target, bytes, true); }
+
+void* dynamic_shared_memory() { return current->in->shared.data(); }
+
+static void arrive(const Copy& copy) {
+    writes_shared(copy.target, copy.bytes);
+    std::memcpy(copy.target, copy.source, copy.bytes);
+}
+void copy_to_shared(void* target, const void* source, std::size_t bytes) {
+    note(constant_reads, source, bytes);
+    (bytes < 4 ? current->work.loaded : current->work.copied) += bytes;
+    const Copy copy{target, source, bytes};
+    if (reinterpret_cast<std::uintptr_t>(target) % bytes != 0) {
+        fail("a misaligned copy of " + std::to_string(bytes) + " bytes");
+    }
+    if (bytes < 4 || toss()) {
+        arrive(copy);
+    } else {
+        current->copies.push_back(copy);
+    }
+}
+void wait_for_copies() {
+    for (const Copy& copy : current->copies) {
+        arrive(copy);
+    }
+    current->copies.clear();
+}
 
 void* shared_memory(const void* name, std::size_t bytes) {
     Block& block = *current->in;
@@ -114,7 +152,7 @@ void* shared_memory(const void* name, std::size_t bytes) {
     block.arrays.emplace_back(name, place);
     block.shared_used = place + bytes;
     std::fill_n(&block.shared[place], bytes, static_cast<char>(0xff));
-    std::fill_n(block.words.begin() + place / 4, (bytes + 3) / 4, Word{});
+    std::fill_n(block.words.begin() + place / kWord, (bytes + kWord - 1) / kWord, Word{});
     return &block.shared[place];
 }
 
@@ -127,10 +165,12 @@ void* in_block_of_cluster(void* shared, unsigned rank) {
     return block.shared.data() + place;
 }
 
-void begin_block_memory(Block& block) {
+void begin_block_memory(Block& block, std::size_t dynamic_bytes) {
     block.shared.resize(kSharedBytes);
-    block.words.resize(kSharedBytes / 4);
-    block.shared_used = 0;
+    block.words.resize(kSharedBytes / kWord);
+    block.shared_used = dynamic_bytes;
+    std::fill_n(block.shared.begin(), dynamic_bytes, static_cast<char>(0xff));
+    std::fill_n(block.words.begin(), (dynamic_bytes + kWord - 1) / kWord, Word{});
     block.arrays.clear();
     block.ever_used_from_elsewhere = false;
 }
@@ -141,7 +181,6 @@ void end_block_memory(const Block& block) {
 }
 void begin_global_memory() {
     constant_reads.clear();
-    own_reads.clear();
     written.clear();
 }
 void end_global_memory() {
@@ -156,16 +195,6 @@ void end_global_memory() {
     for (std::size_t i = 1; i < written.size(); ++i) {
         if (written[i].begin < written[i - 1].end && written[i].thread != written[i - 1].thread) {
             fail("two threads write the same memory");
-            return;
-        }
-    }
-    for (const Access& r : own_reads) {
-        const auto after =
-            std::upper_bound(written.begin(), written.end(), r.begin,
-                             [](std::uintptr_t at, const Access& w) { return at < w.begin; });
-        if (after == written.begin() || std::prev(after)->thread != r.thread ||
-            std::prev(after)->end < r.end) {
-            fail("a thread takes for its own what it has not written");
             return;
         }
     }

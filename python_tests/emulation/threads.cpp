@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <random>
@@ -61,7 +62,11 @@ static unsigned long of_environment(const char* name, unsigned long otherwise) {
 
 Settings settings{of_environment("RRFAST_EMULATED_SEED", 1),
                   static_cast<unsigned>(of_environment("RRFAST_EMULATED_BLOCKS", 0)),
-                  static_cast<unsigned>(of_environment("RRFAST_EMULATED_ENDS", 0))};
+                  static_cast<unsigned>(of_environment("RRFAST_EMULATED_ENDS", 0)),
+                  static_cast<unsigned>(of_environment("RRFAST_EMULATED_CAPABILITY", 90)),
+                  static_cast<int>(of_environment("RRFAST_EMULATED_PROCESSORS", 4))};
+std::map<const void*, unsigned long> launched;
+Launch last_launch;
 std::vector<Block> blocks;
 unsigned long cluster_barriers;
 Fiber* current;
@@ -70,12 +75,14 @@ namespace {
 
 constexpr unsigned kWarp = 32, kAllLanes = 0xffffffffu;
 constexpr std::size_t kStack = 256 << 10;
+constexpr std::size_t kDynamic = 48 << 10;  // that every kernel may have
 
 std::string failure;
 std::string last_error;       // what cudaGetErrorString says
 std::recursive_mutex launch;  // one at a time
 std::mt19937_64 draw;
-std::vector<Fiber> fibers;  // of a cluster, block by block
+std::map<const void*, std::size_t> dynamic_bytes;  // that a kernel may have
+std::vector<Fiber> fibers;                         // of a cluster, block by block
 void* scheduler;
 void (*body)(const void*);
 const void* context;
@@ -118,6 +125,9 @@ void run_thread() {
     __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_stack_size);
 #endif
     body(context);
+    if (!current->copies.empty()) {
+        fail("a thread leaves before copies that it has asked for have come");
+    }
     wait(State::done);
     std::abort();
 }
@@ -137,6 +147,7 @@ void prepare(Fiber& fiber) {
     fiber.fake_stack = nullptr;
     fiber.state = State::ready;
     fiber.shuffles = 0;
+    fiber.copies.clear();
 }
 
 template <class List>
@@ -185,16 +196,18 @@ bool run_warp(Fiber* lanes, unsigned count) {
     }
 }
 
-void run_cluster(unsigned first_block, unsigned cluster, unsigned threads) {
+void run_cluster(unsigned first_block, unsigned cluster, unsigned threads, std::size_t dynamic) {
     cluster_barriers = 0;
     for (unsigned b = 0; b < cluster; ++b) {
         Block& block = blocks[b];
         block.barriers = 0;
-        begin_block_memory(block);
+        begin_block_memory(block, dynamic);
         for (unsigned i = 0; i < threads; ++i) {
             Fiber& fiber = fibers[b * threads + i];
             prepare(fiber);
             fiber.in = &block;
+            fiber.work = {};
+            fiber.lanes = 0;
             fiber.block = {first_block + b, 0, 0};
             fiber.thread = {i % blockDim.x, i / blockDim.x % blockDim.y,
                             i / blockDim.x / blockDim.y};
@@ -252,6 +265,21 @@ void run_cluster(unsigned first_block, unsigned cluster, unsigned threads) {
     }
 }
 
+void add_up(unsigned threads) {
+    const auto each = [&](auto member) {
+        for (unsigned i = 0; i < threads; ++i) {
+            const auto own = fibers[i].work.*member;
+            last_launch.all.*member += own;
+            last_launch.most.*member = std::max(last_launch.most.*member, own);
+        }
+    };
+    each(&Work::loaded);
+    each(&Work::copied);
+    each(&Work::stored);
+    each(&Work::shuffles);
+    each(&Work::steps);
+}
+
 }  // namespace
 
 void fail(const std::string& what) {
@@ -266,6 +294,7 @@ void fail(const std::string& what) {
     }
 }
 bool failed() { return !failure.empty(); }
+bool toss() { return (draw() & 1) != 0; }
 
 void block_barrier() { wait(State::block_barrier); }
 void cluster_barrier() { wait(State::cluster_barrier); }
@@ -273,6 +302,8 @@ unsigned cluster_rank() { return static_cast<unsigned>(current->in - blocks.data
 unsigned cluster_blocks() { return static_cast<unsigned>(blocks.size()); }
 int shuffle_xor(unsigned mask, int value, int lanes) {
     Fiber& self = *current;
+    ++self.work.shuffles;
+    self.work.steps += lanes != self.lanes;  // words of one value go together
     self.mask = mask;
     self.value = value;
     self.lanes = lanes;
@@ -281,9 +312,10 @@ int shuffle_xor(unsigned mask, int value, int lanes) {
     return self.value;
 }
 
-cudaError_t run(const cudaLaunchConfig_t& config, void (*kernel)(const void*),
-                const void* arguments) {
+cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel,
+                void (*body_of_kernel)(const void*), const void* arguments) {
     const std::lock_guard<std::recursive_mutex> alone(launch);
+    ++launched[kernel];
     unsigned cluster = 1;
     for (unsigned i = 0; i < config.numAttrs; ++i) {
         if (config.attrs[i].id == cudaLaunchAttributeClusterDimension) {
@@ -292,8 +324,11 @@ cudaError_t run(const cudaLaunchConfig_t& config, void (*kernel)(const void*),
     }
     const dim3 &grid = config.gridDim, &block = config.blockDim;
     const unsigned threads = block.x * block.y * block.z;
+    const auto may_have = dynamic_bytes.find(kernel);
+    const std::size_t most_dynamic = may_have == dynamic_bytes.end() ? kDynamic : may_have->second;
     if (grid.x == 0 || grid.x > 0x7fffffffu || grid.y != 1 || grid.z != 1 || threads == 0 ||
-        threads > 1024 || cluster == 0 || cluster > 8 || grid.x % cluster != 0) {
+        threads > 1024 || cluster == 0 || cluster > 8 || grid.x % cluster != 0 ||
+        config.dynamicSmemBytes > most_dynamic || (cluster > 1 && settings.capability < 90)) {
         last_error = "invalid configuration argument";
         return cudaErrorInvalidConfiguration;
     }
@@ -304,7 +339,7 @@ cudaError_t run(const cudaLaunchConfig_t& config, void (*kernel)(const void*),
     draw.seed(settings.seed != 0 ? settings.seed++ : 0);
     begin_global_memory();
     failure.clear();
-    body = kernel;
+    body = body_of_kernel;
     context = arguments;
     blockDim = block;
     gridDim = grid;
@@ -319,7 +354,19 @@ cudaError_t run(const cudaLaunchConfig_t& config, void (*kernel)(const void*),
     }
     in_random_order(order);
     for (auto next = order.begin(); next != order.end() && !failed(); ++next) {
-        run_cluster(*next * cluster, cluster, threads);
+        run_cluster(*next * cluster, cluster, threads, config.dynamicSmemBytes);
+        if (next == order.begin()) {
+            last_launch = {kernel,
+                           grid,
+                           block,
+                           cluster,
+                           blocks[0].shared_used,
+                           {},
+                           {},
+                           blocks[0].barriers,
+                           cluster_barriers};
+            add_up(cluster * threads);
+        }
     }
     if (!failed()) {
         end_global_memory();
@@ -331,6 +378,41 @@ cudaError_t run(const cudaLaunchConfig_t& config, void (*kernel)(const void*),
 }  // namespace emulated
 
 cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaGetDevice(int* device) {
+    *device = 0;
+    return cudaSuccess;
+}
+// Those of an A100 and of an H100, but for their number of processors, few at first: a case is a
+// small batch.
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+    const bool hopper = emulated::settings.capability >= 90;
+    switch (attribute) {
+        case cudaDevAttrMultiProcessorCount:
+            *value = emulated::settings.processors;
+            break;
+        case cudaDevAttrComputeCapabilityMajor:
+            *value = static_cast<int>(emulated::settings.capability / 10);
+            break;
+        case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+            *value = (hopper ? 228 : 164) << 10;
+            break;
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+            *value = (hopper ? 227 : 163) << 10;
+            break;
+    }
+    return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
+    int most = 0;
+    cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
+    if (value > most) {
+        emulated::last_error = "invalid argument";
+        return cudaErrorInvalidConfiguration;
+    }
+    const std::lock_guard<std::recursive_mutex> alone(emulated::launch);
+    emulated::dynamic_bytes[kernel] = value;
+    return cudaSuccess;
+}
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 const char* cudaGetErrorString(cudaError_t status) {
     return status == cudaSuccess ? "no error" : emulated::last_error.c_str();

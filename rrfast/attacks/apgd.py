@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from rrfast import ops
 from rrfast._checks import check_count, check_number
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
-from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, TargetedLoss, check_loss
+from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, check_loss
 from rrfast.attacks.start import STARTS, check_restarts, check_start
 from rrfast.engine import Engine
 from rrfast.methods.boundary import contenders
@@ -139,7 +140,7 @@ class APGD(Attack):
             return [LOSSES[self.loss]]
         assert labels is not None  # a targeted loss needs labels
         classes = contenders(engine.forward(x), labels, self.targets)
-        return [_towards(TARGETED[self.loss], target) for target in classes.unbind(1)]
+        return [partial(TARGETED[self.loss], targets=target) for target in classes.unbind(1)]
 
     def _climb(
         self,
@@ -163,8 +164,8 @@ class APGD(Attack):
         for step in range(1, self.steps + 1):
             z = ball.step(at.x, gradient, length)
             if step > 1:
-                z = at.x + self.alpha * (z - at.x) + (1 - self.alpha) * (at.x - before)
-                z = ball.nearest(z)
+                z = z.sub_(at.x).mul_(self.alpha).add_(at.x)
+                z = ball.nearest(z.add_((at.x - before).mul_(1 - self.alpha)))
             if step == self.steps:
                 return self._better(seen(z, engine.forward(z), labels, loss)[0], best)
             recorded = engine.record(z)
@@ -207,10 +208,6 @@ def checkpoints(steps: int) -> list[tuple[int, int]]:
         last, stretch = step, max(stretch - 3, 6)
         share += stretch
     return found
-
-
-def _towards(loss: TargetedLoss, target: Tensor) -> Loss:
-    return lambda logits, labels: loss(logits, labels, target)
 
 
 def _pick(which: Tensor, a: Attacked, b: Attacked) -> Attacked:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast._checks import check_dense, check_per_sample
-from rrfast.attacks.loss import Loss, ascent
+from rrfast.attacks.ascent import ascent
+from rrfast.attacks.loss import Loss
 from rrfast.engine import Engine, check_input
 from rrfast.engine.box import within
 from rrfast.methods.boundary import of_samples

@@ -1,12 +1,16 @@
 """Losses that attacks maximise.
 
-`LOSSES` has them by name; a new one is a function and a line there.
+`LOSSES` has them by name; a new one is a function and a line there. `rrfast.attacks.ascent` has
+their gradients in closed form, or computes them by autograd. In all but `confidence` a logit of
++infinity is the largest number: a class that overflows wins, as it does in a running model, and if
+two overflow neither is ahead.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +19,13 @@ from rrfast.ops import accumulate_dtype, is_undefined
 
 #: Maps logits [B, K] and labels [B], or None if it does not use them, to [B]; differentiable.
 Loss = Callable[[Tensor, Tensor | None], Tensor]
-#: Maps logits [B, K], labels [B] and target classes [B] to [B].
-TargetedLoss = Callable[[Tensor, Tensor | None, Tensor], Tensor]
+
+
+class TargetedLoss(Protocol):
+    """A loss towards a class."""
+
+    def __call__(self, logits: Tensor, labels: Tensor | None, targets: Tensor) -> Tensor:
+        """Maps logits [B, K], labels [B] and target classes [B] to [B]."""
 
 
 def ce(logits: Tensor, labels: Tensor | None) -> Tensor:
@@ -90,7 +99,7 @@ def dlr(logits: Tensor, labels: Tensor | None) -> Tensor:
         tensor([-0.2500, -0.2500])
     """
     h, y = _widened(logits, labels)
-    top = _largest(h, 3, "dlr")
+    top, _ = largest(h, 3, "dlr")
     ahead = _others(h, y).amax(dim=1) - h.gather(1, y).squeeze(1)
     return _ratio(ahead, top[:, 0] - top[:, 2])
 
@@ -118,7 +127,7 @@ def dlr_targeted(logits: Tensor, labels: Tensor | None, targets: Tensor) -> Tens
         tensor([-0.3333])
     """
     h, y = _widened(logits, labels)
-    top = _largest(h, 4, "dlr towards targets")
+    top, _ = largest(h, 4, "dlr towards targets")
     ahead = (h.gather(1, targets.view(-1, 1)) - h.gather(1, y)).squeeze(1)
     return _ratio(ahead, top[:, 0] - (top[:, 2] + top[:, 3]) / 2)
 
@@ -142,36 +151,34 @@ def check_loss(loss: object) -> None:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)} or a function, got {loss!r}")
 
 
-def ascent(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The loss of each sample [B], and its gradient with respect to the logits [B, K].
-
-    The gradient has the dtype of the logits. The loss is NaN if a logit is, or if two infinite
-    logits are subtracted.
-    """
-    with torch.enable_grad():
-        h = logits.detach().requires_grad_(True)
-        value = loss(h, labels)
-        (seed,) = torch.autograd.grad(value.sum(), h)
-    return value.detach(), seed
-
-
 def _widened(logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """The logits in the accumulation dtype, and the labels as a column."""
     assert labels is not None  # checked by `Attack`
-    return logits.to(accumulate_dtype(logits.dtype)), labels.view(-1, 1)
+    return capped(logits.to(accumulate_dtype(logits.dtype))), labels.view(-1, 1)
+
+
+def capped(h: Tensor) -> Tensor:
+    """The logits with the largest number in place of infinity, of which a difference is NaN."""
+    return h.clamp(max=torch.finfo(h.dtype).max)
 
 
 def _others(h: Tensor, y: Tensor) -> Tensor:
     return h.scatter(1, y, -math.inf)
 
 
-def _largest(h: Tensor, count: int, name: str) -> Tensor:
+def largest(h: Tensor, count: int, name: str) -> tuple[Tensor, Tensor]:
+    """So many of the largest logits, in order, and their classes.
+
+    Raises:
+        ValueError: There are fewer classes.
+    """
     if h.shape[1] < count:
         raise ValueError(
             f"loss {name} must have {count} classes at least, got logits of {h.shape[1]}; take "
             "loss='cw' or 'ce'"
         )
-    return h.topk(count, dim=1).values
+    values, classes = h.topk(count, dim=1)
+    return values, classes
 
 
 def _ratio(ahead: Tensor, spread: Tensor) -> Tensor:

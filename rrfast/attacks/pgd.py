@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast._checks import check_count, check_number
+from rrfast.attacks.ascent import ascent
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss, check_loss
@@ -128,7 +129,7 @@ class PGD(Attack):
         begin, ascend = STARTS[self.start], self._search if self.backtracking else self._climb
         best = unseen(ball.nearest(x))
         if self.origin:
-            best = self._seen(best.x, engine.forward(best.x), labels)[0]
+            best = seen(best.x, engine.forward(best.x), labels, self._loss)[0]
         for _ in range(self.restarts):
             best = ascend(engine, ball, begin(ball, generator), labels, best, each)
         return best
@@ -137,7 +138,7 @@ class PGD(Attack):
         """The result; with `keep="last"` its loss is computed here."""
         if self.keep != "last" or len(found.x) == 0:
             return found
-        return self._seen(found.x, engine.forward(found.x), labels)[0]
+        return seen(found.x, engine.forward(found.x), labels, self._loss)[0]
 
     def _climb(
         self,
@@ -154,8 +155,11 @@ class PGD(Attack):
             recorded = engine.record(z)
             if each is not None:
                 each(recorded.logits)
-            here, seed = self._seen(z, recorded.logits, labels)
-            best = self._better(here, best)
+            if self.keep == "last":
+                _, seed = ascent(self._loss, recorded.logits, labels)
+            else:
+                here, seed = seen(z, recorded.logits, labels, self._loss)
+                best = self._better(here, best)
             gradient = recorded.grad(seed, last=True)
             if self.momentum:
                 velocity = self._velocity(gradient, velocity)
@@ -164,7 +168,7 @@ class PGD(Attack):
                 z = ball.step(z, gradient, length)
         if self.keep == "last":
             return unseen(z)  # its loss would cost a forward, which training does not need
-        here, _ = self._seen(z, engine.forward(z), labels)
+        here, _ = seen(z, engine.forward(z), labels, self._loss)
         return self._better(here, best)
 
     def _search(
@@ -182,18 +186,18 @@ class PGD(Attack):
         recorded = engine.record(z)
         if each is not None:
             each(recorded.logits)
-        at, seed = self._seen(z, recorded.logits, labels)
+        at, seed = seen(z, recorded.logits, labels, self._loss)
         best = self._better(at, best)
         gradient = recorded.grad(seed, last=True)
         for step in range(self.steps):
             velocity = self._velocity(gradient, velocity)
             z = ball.walk(at.x, velocity, length)
             if step == self.steps - 1:
-                return self._better(self._seen(z, engine.forward(z), labels)[0], best)
+                return self._better(seen(z, engine.forward(z), labels, self._loss)[0], best)
             recorded = engine.record(z)
             if each is not None:
                 each(recorded.logits)
-            trial, seed = self._seen(z, recorded.logits, labels)
+            trial, seed = seen(z, recorded.logits, labels, self._loss)
             best = self._better(trial, best)
             up = trial.loss > at.loss
             at = Attacked(*(pick(up, new, old) for new, old in zip(trial, at, strict=True)))
@@ -207,10 +211,9 @@ class PGD(Attack):
             return sign * (1 - self.momentum) if self.momentum else sign
         return torch.lerp(sign, velocity, self.momentum) if self.momentum else sign
 
-    def _seen(self, z: Tensor, logits: Tensor, labels: Tensor | None) -> tuple[Attacked, Tensor]:
-        """The point, and the gradient of its loss with respect to the logits."""
-        loss = self.loss if callable(self.loss) else LOSSES[self.loss]
-        return seen(z, logits, labels, loss)
+    @property
+    def _loss(self) -> Loss:
+        return self.loss if callable(self.loss) else LOSSES[self.loss]
 
     def _better(self, new: Attacked, old: Attacked) -> Attacked:
         """The better of two points for each sample, by `keep`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rrfast.attacks.ascent import ascent
 from rrfast.attacks.attack import check_targets
-from rrfast.attacks.loss import ascent, ce
+from rrfast.attacks.loss import ce
 from rrfast.engine import Engine, Model, check_input
 
 

@@ -22,6 +22,7 @@ SETTINGS: dict[str, tuple[str, tuple[int, ...]]] = {
     "pgd": ("steps", (4, 10, 20)),
     "deepfool": ("steps", (1, 2, 3, 5, 10, 30)),
     "fab": ("steps", (1, 2, 5, 10, 20)),
+    "fmn": ("steps", (3, 5, 7, 10, 30, 100)),
 }
 
 

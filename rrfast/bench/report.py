@@ -8,6 +8,7 @@ from typing import Any
 
 from rrfast import _tables
 from rrfast._tables import BETTER, COLUMNS, CONVENTION, Block, number
+from rrfast.bench.speed import fastest
 
 CLEARER = {"msr": "MSR"}
 
@@ -56,6 +57,11 @@ def notes(result: dict[str, Any]) -> str:
         lines.append(
             "With random weights only the speed means something: not the radii, nor what they find."
         )
+    speed = result.get("speed") or []
+    for method in dict.fromkeys(row["method"] for row in speed):
+        if best := fastest(speed, method):
+            options, gain = best
+            lines.append(f"Fastest in float32, {method}: {options}, {gain:.2f} × eager.")
     chosen_on = max((row["chosen_on"] for row in result.get("tuned", ())), default=0)
     if chosen_on:
         lines.append(

@@ -39,6 +39,8 @@ def rows_of(device: torch.device) -> dict[str, dict[str, Any]]:
         rows["cuda_graph"] = {"cuda_graph": True}
         # A compiled model has its own graphs.
         rows["all but compile"] = {**together, "compile": False, "cuda_graph": True}
+    layout = ("channels_last", "fold_batchnorm")
+    rows[" + ".join(layout)] = {k: v for name in layout for k, v in OPTIONS[name].items()}
     rows["all in float32"] = {key: value for key, value in together.items() if key != "dtype"}
     rows["all together"] = together
     return rows
@@ -96,6 +98,20 @@ def speed(
                 "nan": int(outcome.score.isnan().sum()),
             }
     return rows
+
+
+def fastest(rows: list[dict[str, Any]], method: str) -> tuple[str, float] | None:
+    """The fastest options that keep float32, and how many times as fast as eager they are."""
+    measured = {
+        row["options"]: float(row["images_per_second"])
+        for row in rows
+        if row["method"] == method and not row["error"]
+    }
+    kept = measured.keys() - {"bfloat16", "all but compile", "all together"}
+    if "eager" not in kept:
+        return None
+    best = max(kept, key=measured.__getitem__)
+    return best, measured[best] / measured["eager"]
 
 
 def estimator(model: nn.Module, method: str, **options: Any) -> Contestant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from types import FunctionType
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from rrfast._checks import describe
 from rrfast.engine.engine import Model, output_logits
+from rrfast.engine.modules_inside import device_of
 from rrfast.ops import accumulate_dtype
 
 
@@ -69,6 +71,14 @@ def prepared(
         return model
     if not isinstance(model, nn.Module):
         raise TypeError(f"{', '.join(given)} needs an nn.Module as model, got {describe(model)}")
+    if dtype == torch.float16 and _runs_on_cpu(model):
+        warnings.warn(
+            "dtype=torch.float16 takes many times as long as float32 on a CPU, which converts "
+            "number by number; leave dtype out there, or give torch.bfloat16 where the processor "
+            "has instructions for it",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     module: nn.Module = model
     if fold_batchnorm or memory_format is not None:
         if isinstance(module, nn.parallel.DistributedDataParallel):
@@ -80,6 +90,11 @@ def prepared(
     if memory_format is not None:
         module = module.to(memory_format=memory_format)  # type: ignore[call-overload]
     return Prepared(module, dtype, compile) if dtype is not None or compile else module
+
+
+def _runs_on_cpu(model: nn.Module) -> bool:
+    device = device_of(model)
+    return device is None or device.type == "cpu"
 
 
 class Prepared(nn.Module):

@@ -1,5 +1,6 @@
 """Tables and figures of the papers, made from trainings."""
 
+from rrfast._results import read_result
 from rrfast.evaluate import distal, misd, ood, robust
 from rrfast.evaluate.ablate import ablate
 from rrfast.evaluate.trained_model import TrainedModel, trained_models
@@ -10,6 +11,7 @@ __all__ = [
     "distal",
     "misd",
     "ood",
+    "read_result",
     "robust",
     "trained_models",
 ]

@@ -19,7 +19,7 @@ from rrfast._checks import make_folder
 from rrfast._device import chosen_device
 from rrfast._files import remove_partial, write_text
 from rrfast._machine import machine
-from rrfast._results import require_matplotlib, results_in, shortened, write_figure, write_json
+from rrfast._results import require_matplotlib, results_in, shortened, write_figure, write_result
 from rrfast._tables import Block, plain
 from rrfast.data.splits import Part
 from rrfast.engine import logits
@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 
 
+def _none(_: Sequence[Row]) -> list[Row]:
+    return []
+
+
+def _as_they_are(rows: Sequence[Row], _: Sequence[Row]) -> list[Row]:
+    return [*rows]
+
+
 class Study(NamedTuple):
     """A kind of evaluation: how its results are written and read."""
 
@@ -49,6 +57,10 @@ class Study(NamedTuple):
     #: Columns of the CSV file, which has a line per row; none: there is no CSV file.
     cells: Mapping[str, Callable[[Row], Any]] = {}
     listed: Mapping[str, Any] = {}  #: the values that rows must have to be in it
+    #: Makes the rows for the figures, which replace the curves of every run.
+    curves: Callable[[Sequence[Row]], list[Row]] = _none
+    #: Makes the rows of a file, without the entries that `curves` replaces.
+    short: Callable[[Sequence[Row], Sequence[Row]], list[Row]] = _as_they_are
     command: str = "evaluate"  #: the command that makes the results
 
 
@@ -73,6 +85,7 @@ def run_study(
     options: dict[str, Any],
     depends: dict[str, Any],
     asked: dict[str, Any] | None = None,
+    every_run: bool = False,
     device: torch.device | str | None = None,
     command: str = "",
     console: Console | None = None,
@@ -88,13 +101,14 @@ def run_study(
         options: The options, as the result records them.
         depends: The options that all numbers depend on: if they change, no kept part is reused.
         asked: Further entries of the result.
+        every_run: Whether the rows keep the curves of every run.
         device: Default CUDA if available.
         command: The command that the results name as their origin.
         console: Where to print; default standard output.
 
     Returns:
-        What STEM.json holds: `command`, `date`, `device`, `versions`, `options`, `data`, `runs` and
-            the entries of `asked`.
+        What STEM.json holds, see `rrfast.evaluate.read_result`: `command`, `date`, `device`,
+        `versions`, `options`, `data`, `runs`, `curves` and the entries of `asked`.
 
     Raises:
         BlockingIOError: Another run of the same study is writing to `out`.
@@ -119,15 +133,18 @@ def run_study(
     out = Path(out)
     with results_in(out, study.stem):
         runs = _ask(study, trained_models, out / "parts", rows_of, steps, depends, where, console)
+        curves = study.curves(runs)
         result = {
             "command": command,
             **machine(where),
             "options": options,
             "data": list(dict.fromkeys(trained.data for trained in trained_models)),
             **(asked or {}),
-            "runs": shortened(runs),  # first: `rrfast report` makes the same page from the file
+            # First, since `rrfast report` makes the same page from the file.
+            "runs": shortened(runs if every_run else study.short(runs, curves)),
+            "curves": shortened(curves),
         }
-        _write(study, result, out, console)
+        _write(study, result, shortened(runs), out, console)
     return result
 
 
@@ -198,15 +215,12 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
         )
 
 
-def _write(study: Study, result: Result, out: Path, console: Console) -> None:
+def _write(study: Study, result: Result, runs: Sequence[Row], out: Path, console: Console) -> None:
     files = [f"{study.stem}.json"]
-    write_json(out / files[0], result, compact=True)
+    write_result(out / files[0], result)
     if study.cells:
         table = io.StringIO(newline="")
-        lines = (
-            [find(row) for find in study.cells.values()]
-            for row in of(result["runs"], **study.listed)
-        )
+        lines = ([find(row) for find in study.cells.values()] for row in of(runs, **study.listed))
         csv.writer(table).writerows(map(harmless, ([*study.cells], *lines)))
         files.append(f"{study.stem}.csv")
         write_text(out / files[1], table.getvalue())

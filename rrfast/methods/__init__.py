@@ -7,6 +7,7 @@ from rrfast.methods.bs import BS
 from rrfast.methods.deepfool import DeepFool
 from rrfast.methods.fab import FAB
 from rrfast.methods.fast import Fast
+from rrfast.methods.fmn import FMN
 from rrfast.methods.grad import Grad
 from rrfast.methods.measure import RadiusResult
 from rrfast.methods.method import Compat, Estimate, Method
@@ -18,6 +19,7 @@ from rrfast.methods.search import Search
 __all__ = [
     "BS",
     "FAB",
+    "FMN",
     "METHODS",
     "PGD",
     "Compat",

@@ -33,11 +33,13 @@ def contenders(logits: Tensor, prediction: Tensor, count: int | None) -> Tensor:
         tensor([[2, 3]])
     """
     classes = logits.shape[1]
-    others = torch.arange(1, classes, device=logits.device)
-    others = (prediction[:, None] + others) % classes
     if count is None or count >= classes - 1:
-        return others
-    return others.gather(1, logits.gather(1, others).topk(count, dim=1).indices)
+        others = torch.arange(1, classes, device=logits.device)
+        return (prediction[:, None] + others) % classes
+    # One more, for the prediction may be among them: it goes to the end, and is left out there.
+    likely = logits.topk(count + 1, dim=1).indices
+    order = (likely == prediction[:, None]).to(torch.uint8).sort(dim=1, stable=True).indices
+    return likely.gather(1, order[:, :count])
 
 
 def nearest_plane(
@@ -91,42 +93,50 @@ def linearised(
         target: k, [B].
         last: Free the forward's graph.
     """
-    top, k = prediction[:, None], target[:, None]
-    unit = _unit(recorded.logits)
-    one = unit.to(recorded.logits.dtype)
-    seed = torch.zeros_like(recorded.logits).scatter(1, k, one).scatter(1, top, -one)
+    logits, top, k = recorded.logits, prediction[:, None], target[:, None]
+    # Not aminmax, which takes a CPU twenty times as long.
+    least, largest = logits.amin(dim=1, keepdim=True), logits.amax(dim=1, keepdim=True)
+    unit = _unit(least, largest)
+    one = unit.to(logits.dtype)
+    seed = torch.zeros_like(logits).scatter_(1, k, one).scatter_(1, top, -one)
     normal = recorded.grad(seed, last=last)
-    return normal, _gap(recorded.logits, unit, top, k).to(accumulate_dtype(normal.dtype))
+    gap = _gap(logits.gather(1, top), logits.gather(1, k), unit)
+    # As `rrfast.ops.is_undefined`.
+    gap = gap.masked_fill(~largest.isfinite(), math.nan).squeeze(1)
+    return normal, gap.to(accumulate_dtype(normal.dtype))
 
 
-def _unit(logits: Tensor) -> Tensor:
+def _unit(least: Tensor, largest: Tensor) -> Tensor:
     """1 over a power of two near the largest logit of a row, [B, 1], accumulation dtype.
 
     It stays within the square root of the range, so that the other end of the range is as far away.
     It is 1 for float16, whose range is too small for scaled gradients.
+
+    Args:
+        least: The least logit of each row, [B, 1].
+        largest: The largest.
     """
-    h = logits.to(accumulate_dtype(logits.dtype))
-    largest = torch.where(h.isfinite(), h.abs(), 0.0).amax(dim=1, keepdim=True)
-    one = torch.ones_like(largest)
-    if logits.dtype == torch.float16:
+    size = torch.maximum(torch.where(least.isfinite(), least.abs(), 0.0), largest.abs())
+    size = size.to(accumulate_dtype(size.dtype))
+    one = torch.ones_like(size)
+    if largest.dtype == torch.float16:
         return one
-    most = math.frexp(torch.finfo(logits.dtype).max)[1] // 2
-    exponent = torch.where(largest > 0, largest, one).frexp().exponent.clamp(-most, most)
+    most = math.frexp(torch.finfo(largest.dtype).max)[1] // 2
+    usable = (size > 0) & size.isfinite()
+    exponent = torch.where(usable, size, one).frexp().exponent.clamp(-most, most)
     return torch.ldexp(one, -exponent)
 
 
-def _gap(logits: Tensor, unit: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
-    """h_y - h_k times the unit, [B]; at least one unit in the last place of h_y unless y is behind.
+def _gap(top: Tensor, other: Tensor, unit: Tensor) -> Tensor:
+    """h_y - h_k times the unit; at least one unit in the last place of h_y unless y is behind.
 
     16-bit logits tie over a wide strip before the boundary, where the prediction is still the lower
     index: a step of length 0 would make no progress there.
     """
-    h = logits.to(unit.dtype)
-    top = h.gather(1, prediction) * unit
-    gap = top - h.gather(1, target) * unit
-    least = torch.finfo(logits.dtype).eps * top.abs()
-    gap = torch.where(gap < 0, gap, gap.maximum(least)).squeeze(1)
-    return gap.masked_fill(is_undefined(logits), math.nan)
+    digit = torch.finfo(top.dtype).eps
+    top = top.to(unit.dtype) * unit
+    gap = top - other.to(unit.dtype) * unit
+    return torch.where(gap < 0, gap, gap.maximum(digit * top.abs()))
 
 
 def _nearer(plane: Plane, than: Plane) -> Plane:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,17 +15,12 @@ from rrfast.methods.boundary import (
     Plane,
     contenders,
     distance_between,
-    flipped_to,
-    lead_of,
     nearest_plane,
     of_samples,
     step_to,
 )
 from rrfast.methods.method import Estimate
-from rrfast.ops import accumulate_dtype
-
-#: How far beyond the root the search tries, as a fraction of the way to the far end of the bracket.
-LEANING = 0.1
+from rrfast.methods.nearest import Seen, Walked, between
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +90,7 @@ class FAB:
         check_count("final_search", self.final_search, least=0)
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
-        walked = self.walk(engine, x)
-        upper = walked.seen.distance.to(walked.margin.dtype)
-        radius = upper.masked_fill(walked.undefined & upper.isinf(), math.nan)
-        lower = torch.zeros_like(upper)
-        return Estimate(radius, walked.prediction, walked.seen.rival, lower, upper)
+        return self.walk(engine, x).estimate()
 
     def walk(self, engine: Engine, x: Tensor) -> Walked:
         """The nearest point that changes the prediction, and prediction and margin at x."""
@@ -109,9 +98,7 @@ class FAB:
         clean = engine.record(x)
         prediction, margin, _, runner_up = ops.direction_seed(clean.logits)
         classes = contenders(clean.logits, prediction, self.targets)
-        tie, undefined = margin == 0, margin.isnan()
-        distance = torch.full_like(margin, math.inf).masked_fill(tie, 0.0)
-        seen = Seen(x, distance.to(accumulate_dtype(x.dtype)), -margin, runner_up)
+        seen, undefined = Seen.at(x, margin, runner_up), margin.isnan()
 
         recorded: Recorded | None = clean
         for run in [classes] if self.targets is None else classes.split(1, dim=1):
@@ -125,9 +112,9 @@ class FAB:
                 lost = distance_between(x, x1, scale).isnan()
                 seen, flipped, lead = seen.or_nearer(x, x1, engine.forward(x1), prediction, scale)
                 undefined = undefined | lost | lead.isnan()
-                x1 = torch.where(of_samples(flipped, x), _between(x, x1, self.beta), x1)
+                x1 = torch.where(of_samples(flipped, x), between(x, x1, self.beta), x1)
 
-        seen = self._search(engine, seen, x, prediction, margin, scale)
+        seen = seen.searched(engine, x, prediction, margin, scale, self.final_search)
         return Walked(seen, prediction, margin, undefined)
 
     def _step(
@@ -144,78 +131,8 @@ class FAB:
         )
         way, whole_way = from_x1.distance.clamp(max=FAR), from_x.distance.clamp(max=FAR)
         bias = torch.where(way > 0, way / (way + whole_way), 0.0).clamp(max=self.alpha_max)
-        return _between(
+        return between(
             step_to(from_x1, x1, self.eta, bounds, scale),
             step_to(from_x, x, self.eta, bounds, scale),
             bias,
         )
-
-    def _search(
-        self,
-        engine: Engine,
-        seen: Seen,
-        x: Tensor,
-        prediction: Tensor,
-        margin: Tensor,
-        scale: Tensor | None,
-    ) -> Seen:
-        """Regula falsi between x and the nearest point; every trial is shifted towards the latter.
-
-        A trial exactly at the root would often fall short of the boundary, and the point known to
-        be beyond it would never come closer.
-        """
-        end = seen.point
-        low, low_lead = torch.zeros_like(margin), margin
-        high, high_lead = torch.ones_like(margin), seen.lead
-        for _ in range(self.final_search):
-            root = low + (high - low) * low_lead / (low_lead - high_lead)
-            trial = root + LEANING * (high - root)
-            z = _between(x, end, trial)
-            seen, flipped, lead = seen.or_nearer(x, z, engine.forward(z), prediction, scale)
-            low, low_lead = torch.where(flipped, low, trial), torch.where(flipped, low_lead, lead)
-            high, high_lead = (
-                torch.where(flipped, trial, high),
-                torch.where(flipped, lead, high_lead),
-            )
-        return seen
-
-
-class Seen(NamedTuple):
-    """The nearest point that was seen to change the prediction."""
-
-    point: Tensor  #: [B, ...]; x where there is none
-    distance: Tensor  #: [B], infinite where there is none
-    lead: Tensor  #: [B], lead of the prediction over the other classes
-    rival: Tensor  #: [B] int64, the class predicted there; the runner-up at x where there is none
-
-    def or_nearer(
-        self, x: Tensor, z: Tensor, logits: Tensor, prediction: Tensor, scale: Tensor | None
-    ) -> tuple[Seen, Tensor, Tensor]:
-        """The nearer of this point and z; whether the prediction differs at z; the lead there."""
-        other, lead = flipped_to(logits, prediction), lead_of(logits, prediction)
-        flipped, distance = other >= 0, distance_between(x, z, scale)
-        nearer = flipped & (distance < self.distance)
-        chosen = Seen(
-            torch.where(of_samples(nearer, x), z, self.point),
-            torch.where(nearer, distance, self.distance),
-            torch.where(nearer, lead, self.lead),
-            torch.where(nearer, other, self.rival),
-        )
-        return chosen, flipped, lead
-
-
-class Walked(NamedTuple):
-    """What a walk has found, and prediction and margin at its start."""
-
-    seen: Seen
-    prediction: Tensor  #: [B] int64, at x
-    margin: Tensor  #: [B], at x
-    undefined: Tensor  #: [B] bool: some step was NaN
-
-
-def _between(x: Tensor, z: Tensor, share: float | Tensor) -> Tensor:
-    """(1 - share) x + share z, in the accumulation dtype, and rounded to that of x."""
-    dtype = accumulate_dtype(x.dtype)
-    if isinstance(share, Tensor):
-        share = of_samples(share, x).to(dtype)
-    return torch.lerp(x.to(dtype), z.to(dtype), share).to(x.dtype)

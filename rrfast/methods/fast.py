@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -94,23 +95,24 @@ class Fast:
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         if self.compat == "released":
             return self._released(engine, x, clean, scale)
-        largest = _largest(x, scale)
         alpha = self.alpha
         if alpha is None:
-            step = _own_step(x, clean, largest, bounds, scale)
+            step, largest = _own_step(x, clean, bounds, scale)
         else:
             step = x.new_full(x.shape[:1], alpha, dtype=accumulate_dtype(x.dtype))
+            largest = ops.extent(x, scale)
         moved, _ = ops.fgsm_step(x, clean.grad, step, bounds, scale)
         h1 = engine.forward(moved)
         # A Python number has more digits than a step in x's precision.
         radius, rival = ops.linear_radius(clean.logits, h1, clean.prediction, alpha or 1.0)
         if alpha is None:
             radius = radius * step
-        # True if rounding may take more than a thousandth of the longest step. NaN stays NaN.
-        rough = ~(largest <= (alpha or LONGEST) * 2e-3 / torch.finfo(x.dtype).eps)
-        if not is_on_host(rough) or bool(rough.any()):
+        # Above this limit rounding may take more than a thousandth of the longest step.
+        limit = (alpha or LONGEST) * 2e-3 / torch.finfo(x.dtype).eps
+        # NaN is not below the limit, and stays NaN.
+        if not is_on_host(largest) or not largest.amax().item() <= limit:
             share = _share_taken(x, moved, clean.grad, step, bounds, scale)
-            radius = torch.where(rough, radius * share, radius)
+            radius = torch.where(largest <= limit, radius, radius * share)
         return Estimate(radius, clean.prediction, rival)
 
     def _released(self, engine: Engine, x: Tensor, clean: Clean, scale: Tensor | None) -> Estimate:
@@ -122,33 +124,26 @@ class Fast:
         return Estimate(ratio, clean.prediction, rival)
 
 
-def _largest(x: Tensor, scale: Tensor | None) -> Tensor:
-    """The largest |x| of each sample, [B], in the smallest unit of `scale`."""
-    # Not len(x), which torch.export takes for a constant.
-    largest = x.reshape(x.shape[0], -1).abs().amax(dim=1).to(accumulate_dtype(x.dtype))
-    return largest if scale is None else largest / scale.amin()
-
-
 def _own_step(
-    x: Tensor, clean: Clean, largest: Tensor, bounds: Tensor | None, scale: Tensor | None
-) -> Tensor:
+    x: Tensor, clean: Clean, bounds: Tensor | None, scale: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """The first-order radius, [B]: the expected distance to the boundary, at most `LONGEST`.
 
     It is longer where rounding would take too much: more than a thousandth of the step from x, or
     more than a sixteenth of its effect on the logits, which is the margin if they are linear.
+    Returns the largest |x| of each sample, [B], too.
     """
-    digit = _eps(clean.logits) * clean.logits.amax(dim=1).abs()
-    change = torch.maximum(clean.margin, CLEAR * digit.to(clean.margin.dtype))
+    top = clean.logits.amax(dim=1).abs().to(clean.margin.dtype)
+    change = torch.maximum(clean.margin, top * (CLEAR * _eps(clean.logits.dtype)))
     change = change.to(accumulate_dtype(x.dtype))  # logits may be more precise than x
-    step = ops.plane_distance(x, clean.grad, change, bounds, scale)
-    # Infinite without a gradient or if the box ends before the plane, NaN if sums overflow.
-    step = step.nan_to_num(nan=LONGEST, posinf=LONGEST)
-    return torch.maximum(step, largest * (_eps(x) / 2e-3)).clamp(max=LONGEST)
+    finest = _eps(x.dtype) / 2e-3
+    return ops.probe_step(x, clean.grad, change, finest, LONGEST, bounds, scale)
 
 
-def _eps(tensor: Tensor) -> float:
-    """The eps of its dtype, but float32's for float64: the model may compute in float32."""
-    return max(torch.finfo(tensor.dtype).eps, torch.finfo(torch.float32).eps)
+@cache
+def _eps(dtype: torch.dtype) -> float:
+    """The eps of the dtype, but float32's for float64: the model may compute in float32."""
+    return max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
 
 
 def _share_taken(

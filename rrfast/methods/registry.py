@@ -12,6 +12,7 @@ from rrfast.methods.bs import BS
 from rrfast.methods.deepfool import DeepFool
 from rrfast.methods.fab import FAB
 from rrfast.methods.fast import Fast
+from rrfast.methods.fmn import FMN
 from rrfast.methods.grad import Grad
 from rrfast.methods.measure import Measure
 from rrfast.methods.method import Method
@@ -29,6 +30,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "pgd": PGD,
     "deepfool": DeepFool,
     "fab": FAB,
+    "fmn": FMN,
 }
 
 

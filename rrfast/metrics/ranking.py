@@ -97,6 +97,8 @@ def rank(score: object, correct: object, weights: object = None) -> Ranking:
         # On the CPU, where floats are summed in a fixed order.
         kept = w > 0
         s, c, w = s.cpu()[kept], c.cpu()[kept], w[kept]
+    elif s.device.type == "cpu":
+        return _counted(s, c)
     s, order = s.sort()
     # Compare neighbours instead of subtracting them: inf - inf is NaN.
     starts = torch.cat([s.new_ones(1, dtype=torch.bool), s[1:] != s[:-1]])
@@ -113,6 +115,36 @@ def rank(score: object, correct: object, weights: object = None) -> Ranking:
     size = torch.bincount(group, minlength=groups)
     counted = torch.bincount(group[right], minlength=groups)
     return Ranking(s[starts], size - counted, counted)
+
+
+def _counted(score: Tensor, correct: Tensor) -> Ranking:
+    """By NumPy, which sorts numbers in a fifth of the time that an order of them takes it.
+
+    The scores are sorted once, and once more those of the wrong predictions, or of the right ones
+    where they are fewer, to be found among the former. A score takes 40 bytes at most.
+    """
+    # NumPy has no bfloat16; as float32 all numbers and their order are the same.
+    wide = score.float() if score.dtype == torch.bfloat16 else score
+    values, right = wide.numpy(), correct.numpy()
+    n = len(values)
+    distinct = np.sort(values)
+    fewer = right if 2 * int(np.count_nonzero(right)) < n else ~right
+    some = np.sort(values[fewer])
+    starts = np.flatnonzero(distinct[1:] != distinct[:-1])
+    if len(starts) == n - 1:
+        size = np.ones(n, dtype=np.int64)
+    else:
+        starts = np.concatenate(([0], starts + 1))
+        distinct, size = distinct[starts], np.diff(starts, append=n)
+    del starts
+    counted = np.bincount(np.searchsorted(distinct, some), minlength=len(distinct))
+    rest = np.subtract(size, counted, out=size)
+    errors, correct_ = (rest, counted) if fewer is right else (counted, rest)
+    return Ranking(
+        torch.from_numpy(distinct).to(score.dtype),
+        torch.from_numpy(errors),
+        torch.from_numpy(correct_),
+    )
 
 
 def sweep(ranking: Ranking, positive: str) -> tuple[Tensor, Tensor]:

@@ -144,8 +144,10 @@ def aurc(
             )
         s, c = check(score, correct)
         return _in_data_order(s, c, convention)
-    _, errors, right, samples = rank(score, correct, weights)
-    errors, size = errors.flip(0), (errors + right).flip(0)
+    errors, right, samples = rank(score, correct, weights)[1:]
+    errors = errors.flip(0)
+    size = errors + right.flip(0)
+    del right  # half of the memory
     if convention == "fd-shifts":
         coverage = size.cumsum(0).double()
         risk = errors.cumsum(0) / coverage
@@ -153,15 +155,27 @@ def aurc(
         return float(area / coverage[-1])
     if samples is not None:
         errors, size = (weight * (samples / size.sum()) for weight in (errors, size))
-    errors_above, seen_above = errors.cumsum(0) - errors, size.cumsum(0) - size
-    rate = errors.double() / size
     if size.is_floating_point():
+        errors_above, seen_above = errors.cumsum(0) - errors, size.cumsum(0) - size
+        rate = errors / size
         inside = errors + (errors_above - rate * seen_above) * _reciprocals(seen_above, size)
         return float(inside.sum() / size.sum())
+    tied = (size > 1).nonzero().squeeze(1)
+    of_ties = size[tied], errors[tied]
+    seen, total = size.cumsum_(0), errors.cumsum_(0)
+    if len(tied) == 0:
+        return float(total.double().div_(seen).mean())
+    risk = total.new_empty(int(seen[-1]), dtype=torch.float64)
+    risk[seen - 1] = total.double().div_(seen)
+    # Inside a group of ties errors come at its rate.
+    size, errors = of_ties
+    seen, total = seen[tied], total[tied]
     group = torch.repeat_interleave(size)
-    place = torch.arange(1, len(group) + 1, device=size.device)
-    expected = errors_above[group] + rate[group] * (place - seen_above[group])
-    return float((expected / place).mean())
+    inside = torch.arange(1, len(group) + 1, device=size.device) - (size.cumsum(0) - size)[group]
+    place = (seen - size)[group] + inside
+    expected = (total - errors)[group] + (errors.double() / size)[group] * inside
+    risk[place - 1] = expected / place
+    return float(risk.mean())
 
 
 def _in_data_order(score: Tensor, correct: Tensor, convention: str) -> float:

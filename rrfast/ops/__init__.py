@@ -18,6 +18,7 @@ from rrfast.ops._linear_radius import linear_radius
 from rrfast.ops._perturb import perturb
 from rrfast.ops._plane_distance import plane_distance
 from rrfast.ops._probability_margin import probability_margin
+from rrfast.ops._probe_step import extent, probe_step
 from rrfast.ops._rat_perturb import Mode, check_mode, rat_perturb
 from rrfast.ops._search_step import search_step_
 from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale, check_options
@@ -39,6 +40,7 @@ __all__ = [
     "check_mode",
     "check_options",
     "direction_seed",
+    "extent",
     "fgsm_step",
     "is_undefined",
     "linear_radius",
@@ -48,6 +50,7 @@ __all__ = [
     "perturb",
     "plane_distance",
     "probability_margin",
+    "probe_step",
     "rat_perturb",
     "search_step_",
 ]

@@ -6,10 +6,9 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from tables import AURC, BY_HEART, RADIUS, Against, Study, predicted
+from tables import AURC, BY_HEART, RADIUS, Against, Study, predicted, under_corruption
 
 from rrfast._tables import number
-from rrfast.evaluate.misd.claims import under_corruption
 from rrfast.evaluate.observations import Paired, Value, at, spread
 
 #: Comparisons up to which a sentence names each.

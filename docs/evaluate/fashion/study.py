@@ -26,6 +26,7 @@ from tables import Study, blocks, summary
 
 from rrfast._results import write_figure
 from rrfast._tables import markdown
+from rrfast.evaluate import read_result
 from rrfast.evaluate import study as evaluation
 from rrfast.evaluate.misd.figures import radius_histograms
 from rrfast.evaluate.studies import STUDIES
@@ -74,7 +75,7 @@ def commands(folder: Path, name: str) -> Iterator[list[str]]:
     trainings = finished(regime)
     few = [training for training in trainings if is_among_few(training)]
     whole = len(trainings) == len(list(regime.glob("*/recipe.yaml")))
-    options = ["--draws", "0", "--device", "cpu"]
+    options = ["--draws", "0", "--device", "cpu", "--every-run"]
 
     def command(chosen: Sequence[Path], out: str, scores: Sequence[str], *more: str) -> list[str]:
         sources = [regime] if whole and chosen is trainings else chosen
@@ -140,7 +141,7 @@ def evaluated(folder: Path, name: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_result(path) if path.is_file() else None
 
 
 def _by_network(result: dict[str, Any] | None) -> dict[tuple[str, int, str], list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from predict import Prediction, networks, predictions
 from regimes import REGIMES
 
 from rrfast._tables import Block, number
-from rrfast.evaluate.misd.claims import under_corruption
+from rrfast.evaluate.misd import curves
 from rrfast.evaluate.observations import Paired, Row, Value, at, in_common, of, paired, spread
 from rrfast.evaluate.tables import difference
 
@@ -203,6 +203,11 @@ def _best_eps(study: Study) -> Block:
                 ]
             )
     return Block("AURC × 1000 with one ε less that with another", head, cells, 2)
+
+
+def under_corruption(metric: str) -> Value:
+    """The mean of a metric over the corruptions of a row; None where there are none."""
+    return lambda row: curves.under_corruption(row).get(metric)
 
 
 def _corrupted(study: Study) -> Block:

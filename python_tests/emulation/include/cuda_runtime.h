@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <tuple>
 
 #define __global__
@@ -36,6 +37,13 @@ enum cudaError_t {
     cudaErrorLaunchFailure = 719,
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
+enum cudaDeviceAttr {
+    cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrComputeCapabilityMajor = 75,
+    cudaDevAttrMaxSharedMemoryPerMultiprocessor = 81,
+    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
+};
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
 struct cudaLaunchAttribute {
     cudaLaunchAttributeID id;
@@ -54,6 +62,9 @@ struct cudaLaunchConfig_t {
 const char* cudaGetErrorString(cudaError_t status);  // of a failed launch: what it did wrong
 cudaError_t cudaGetLastError();
 cudaError_t cudaDeviceSynchronize();
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
 cudaError_t cudaMalloc(void** memory, std::size_t bytes);
 cudaError_t cudaFree(void* memory);
 cudaError_t cudaMemset(void* memory, int value, std::size_t bytes);
@@ -66,19 +77,26 @@ struct Settings {
         seed;  // of the order in which blocks, warps and lanes run; 0: as they are numbered
     unsigned most_blocks;  // of a launch, to which the kernels' own loops must do the rest; 0: any
     unsigned only_ends;    // how many of the first and of the last blocks run; 0: all
+    unsigned capability;   // of the device: 80 or 90
+    int processors;        // of the device
 };
-extern Settings
-    settings;  // at first those of the environment: RRFAST_EMULATED_SEED, …_BLOCKS, …_ENDS
+// At first those of the environment: RRFAST_EMULATED_SEED, …_BLOCKS, …_ENDS, …_CAPABILITY,
+// …_PROCESSORS.
+extern Settings settings;
 
 // The books: accesses to global memory,
 void reads_constant(const void* source, std::size_t bytes);  // that no thread of the launch writes
-void reads_own(const void* source, std::size_t bytes);       // that this thread has written
-void writes(const void* target, std::size_t bytes);          // that no other thread writes
+void reads_constant_or_shared(const void* source, std::size_t bytes);
+void writes(const void* target, std::size_t bytes);  // that no other thread writes
 // and to a block's.
 void reads_shared(const void* source, std::size_t bytes);
 void writes_shared(const void* target, std::size_t bytes);
 // The running block's array of that name, of all bits set when the block begins.
 void* shared_memory(const void* name, std::size_t bytes);
+void* dynamic_shared_memory();  // its memory that the launch asked for
+// Done at once or as late as wait_for_copies.
+void copy_to_shared(void* target, const void* source, std::size_t bytes);
+void wait_for_copies();
 
 void block_barrier();
 void cluster_barrier();
@@ -88,7 +106,27 @@ void* in_block_of_cluster(void* shared,
                           unsigned rank);  // that block's copy of what is here `shared`
 int shuffle_xor(unsigned mask, int value, int lanes);
 
-cudaError_t run(const cudaLaunchConfig_t& config, void (*body)(const void*), const void* context);
+extern std::map<const void*, unsigned long> launched;  // how often each kernel was
+
+// What a thread did: bytes through registers, past them into the block's memory, and out; shuffles,
+// and how many came after another.
+struct Work {
+    std::size_t loaded, copied, stored;
+    unsigned long shuffles, steps;
+};
+// What a launch asked for, and what its first cluster did.
+struct Launch {
+    const void* kernel;
+    dim3 grid, block;
+    unsigned cluster;
+    std::size_t shared;  // bytes of a block
+    Work all, most;      // threads together; the most of any
+    unsigned long barriers, cluster_barriers;
+};
+extern Launch last_launch;
+
+cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, void (*body)(const void*),
+                const void* context);
 
 }  // namespace emulated
 
@@ -113,7 +151,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
     };
     const Call call{kernel, std::tuple<Parameters...>(arguments...)};
     return ::emulated::run(
-        *config,
+        *config, reinterpret_cast<const void*>(kernel),
         [](const void* context) {
             const auto* call = static_cast<const Call*>(context);
             std::apply(call->kernel, call->arguments);

@@ -40,6 +40,11 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         dest="sensitivity",
         help="do not evaluate every temperature on the test split",
     )
+    group.add_argument(
+        "--every-run",
+        action="store_true",
+        help="keep the curves of every run in the JSON file too, of which figures draw the means",
+    )
 
 
 def run(trained_models: list[TrainedModel], options: dict[str, Any]) -> None:

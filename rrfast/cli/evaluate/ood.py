@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rrfast.evaluate import TrainedModel
 
 HELP = "every score, tuned on one out-of-distribution set, tested on others (ODIN, ACET)"
-SHARED: tuple[str, ...] = ("scores",)
+SHARED: tuple[str, ...] = ("scores", "every_run")
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:

@@ -7,17 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rrfast.evaluate.claims import RULE, Claim, Comparison, by_claim, compared, counted, known
-from rrfast.evaluate.observations import Row, Value, at, grouped, of, spread, values
+from rrfast.evaluate.misd.curves import COMPARED, confident, first_of
+from rrfast.evaluate.observations import Row, Value, at, grouped, spread, values
 from rrfast.evaluate.tables import broken
 from rrfast.objectives.variant_names import VARIANTS
 from rrfast.scores.registry import STEP
 
-#: The radius to compare: the first of these that is there.
-RADII = ("radius_fast", "radius_search", "radius_bs", "radius_grad")
 #: The scores it is compared with; without input pre-processing if none with it is there.
 BASELINES = ("msr", "msr+eps", "odin", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps")
-#: The number of errors above a probability, over all seeds, from which an AUROC is compared.
-ENOUGH = 20
 LEGEND = (
     "Comparisons: the radius less the other of the same run, mean ± standard error over runs, "
     f"lower is better in all of them. ✓ confirmed and ✗ contradicted: {RULE}, as a single training "
@@ -38,25 +35,25 @@ def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
     nothing.
     """
     rows: list[Row] = result["runs"]
-    radius = _radius(rows)
+    radius = first_of(COMPARED, rows)
     if radius is not None:
-        yield from _scores(rows, radius)
+        yield from _scores(rows, result["curves"], radius)
         yield from _trainings(rows, radius)
 
 
-def _scores(rows: list[Row], radius: str) -> Iterator[Comparison]:
+def _scores(rows: list[Row], curves: list[Row], radius: str) -> Iterator[Comparison]:
     """The radius against other scores, on each training."""
     trainings = values(rows, "training")
     # With "rat", on the first division only.
-    corrupted = [row for row in rows if row.get("corruptions")]
-    above = {t: _highest(of(rows, training=t, score=radius)) for t in trainings}
+    corrupted = [row for row in rows if "corrupted" in row]
+    above = {t: confident(curves, t) for t in trainings}
     thresholds = " ".join(p or "–" for p in above.values())
-    confident = CONFIDENT._replace(unit=f"{CONFIDENT.unit} {thresholds}")
+    sure = CONFIDENT._replace(unit=f"{CONFIDENT.unit} {thresholds}")
     for claim, there, value_of in (
         (FINDS, rows, {}),
-        (DEPENDS, rows, dict.fromkeys(trainings, _swing)),
+        (DEPENDS, rows, dict.fromkeys(trainings, at("swing"))),
         (ROBUST, corrupted, dict.fromkeys(trainings, _under_corruption)),
-        (confident, rows, {training: _loss(p) for training, p in above.items()}),
+        (sure, rows, {training: _loss(p) for training, p in above.items()}),
     ):
         by = grouped(there, "training", "score")
         for other in _baselines(rows):
@@ -83,26 +80,9 @@ def _trainings(rows: list[Row], radius: str) -> Iterator[Comparison]:
             yield from compared(BETTER, words, column, pair, at("aurc"), group=group)
 
 
-def _swing(row: Row) -> float | None:
-    """§5.5, Fig. 3: the highest AURC over all temperatures, divided by the lowest."""
-    values = [math.nan if v is None else v for v in row["temperature"].values()]
-    return max(values) / min(values) if values and min(values) > 0 else None
-
-
 def _under_corruption(row: Row) -> float | None:
-    """§5.6, Fig. 4."""
-    mean = under_corruption("auroc")(row)
+    mean = at("corrupted", "auroc")(row)
     return None if mean is None else 1 - mean
-
-
-def under_corruption(metric: str) -> Value:
-    """The mean of a metric over the corruptions of a row; None if there are none."""
-
-    def value(row: Row) -> float | None:
-        values = [found[metric] for found in row.get("corruptions", {}).values()]
-        return None if not values or None in values else sum(values) / len(values)
-
-    return value
 
 
 def _loss(threshold: str | None) -> Value:
@@ -111,29 +91,10 @@ def _loss(threshold: str | None) -> Value:
     def value(row: Row) -> float | None:
         if threshold is None:
             return None
-        everywhere, there = row["above"]["0.0"]["auroc"], row["above"][threshold]["auroc"]
+        everywhere, there = row["auroc"], row["above"][threshold]["auroc"]
         return None if everywhere is None or there is None else everywhere - there
 
     return value
-
-
-def _highest(rows: Sequence[Row]) -> str | None:
-    """The highest probability above which every run has errors to find."""
-    # The same error is in the test part of most divisions, but counts once.
-    divisions = len({row["split"] for row in rows})
-    above = [
-        p
-        for p in (rows[0]["above"] if rows else ())
-        if float(p) > 0
-        and sum(row["above"][p]["errors"] for row in rows) >= ENOUGH * divisions
-        and all(row["above"][p]["auroc"] is not None for row in rows)
-    ]
-    return above[-1] if above else None
-
-
-def _radius(rows: Sequence[Row]) -> str | None:
-    there = {row["score"] for row in rows}
-    return next((name for name in RADII if name in there), None)
 
 
 def _baselines(rows: Sequence[Row]) -> list[str]:
@@ -144,8 +105,7 @@ def _baselines(rows: Sequence[Row]) -> list[str]:
 
 def sentences(result: dict[str, Any]) -> Iterator[str]:
     """One for each claim: how many of its comparisons confirm it."""
-    rows: list[Row] = result["runs"]
-    radius = _radius(rows)
+    radius = first_of(COMPARED, result["runs"])
     for claim, own in by_claim(known(comparisons(result))).items():
         than = ", ".join(dict.fromkeys(one.group or one.row[0] for one in own))
         who = f"{radius} than {than}; each training"
@@ -153,12 +113,11 @@ def sentences(result: dict[str, Any]) -> Iterator[str]:
             ours = dict.fromkeys(one.column.partition(",\n")[0] for one in own)
             who = f"{', '.join(ours)} with {radius} than {than}"
         yield f"{claim}: {counted(own)} comparisons ({who})."
-    yield from _best_under_corruption(rows)
+    yield from _best_under_corruption(result["curves"], radius)
 
 
-def _best_under_corruption(rows: list[Row]) -> Iterator[str]:
-    radius = _radius(rows)
-    rows = [row for row in rows if row.get("corruptions")]
+def _best_under_corruption(curves: list[Row], radius: str | None) -> Iterator[str]:
+    rows = [row for row in curves if row["corruptions"]]
     if not rows or radius is None:
         return
     kinds = list(rows[0]["corruptions"])
@@ -167,8 +126,8 @@ def _best_under_corruption(rows: list[Row]) -> Iterator[str]:
         by = grouped(own, "score")
         won = 0
         for kind in kinds:
-            path = at("corruptions", kind, "auroc")
-            mean = {name: spread(by[name,], path).mean for name in names if (name,) in by}
+            auroc = at("corruptions", kind, "auroc", 0)
+            mean = {name: spread(by[name,], auroc).mean for name in names if (name,) in by}
             won += all(mean.get(radius, math.nan) >= other for other in mean.values())
         said.append(f"{training} {won}")
     yield (

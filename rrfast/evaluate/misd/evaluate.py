@@ -28,6 +28,7 @@ from rrfast.evaluate.misd.appraisal import (
     standing,
     unpacked,
 )
+from rrfast.evaluate.misd.curves import curves, short, summaries
 from rrfast.evaluate.misd.figures import figures
 from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.misd.tables import blocks, conventions, notes
@@ -64,6 +65,7 @@ def evaluate(
     draws: int = 1000,
     sensitivity: bool = True,
     batch: int = 500,
+    every_run: bool = False,
     device: torch.device | str | None = None,
     command: str = "",
     console: Console | None = None,
@@ -91,18 +93,22 @@ def evaluate(
         draws: Number of bootstrap draws for the intervals; 0 for none.
         sensitivity: Also compute the AURC at each temperature of RAT B.1 (§5.5).
         batch: Images per forward.
+        every_run: Whether rows keep the curves of every run, of which figures draw the means alone:
+            with fifteen corruptions and many scores these are megabytes.
         device: Default CUDA if available.
         command: The command that the results name as their origin.
         console: Where to print; default standard output.
 
     Returns:
         What evaluation.json holds: `command`, `date`, `device`, `versions`, `options`, `data`,
-            `scores`, and `runs`: a row per model, division and score, as from
+        `scores`, and `runs`: a row per model, division and score, as from
             `rrfast.evaluate.misd.appraisal.evaluate_score` and `standing`, None for NaN. A row also
             has `network`, the numbers of `rrfast.evaluate.misd.network` for the model: its
             `train_accuracy` and, with a radius among the scores, its `gradient_auroc`; `chosen_on`,
-            the number of images used for tuning and testing on which its weights were chosen; and
-            with `corruptions` the metrics under each of them.
+            the number of images used for tuning and testing on which its weights were chosen; with
+            `corruptions` the metrics under each of them; and
+            `rrfast.evaluate.misd.curves.summaries`. Data that only figures use is in `curves` of
+            that module instead, unless `every_run`.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -136,6 +142,7 @@ def evaluate(
             **({"drawn": DRAWN} if protocol == "rat" else {}),
         },
         asked={"scores": list(scores)},
+        every_run=every_run,
         device=device,
         command=command,
         console=console,
@@ -231,7 +238,7 @@ def _evaluated(context: Context, asked: _Asked) -> list[dict[str, Any]]:
                 for row in rows:
                     row["corruptions"][kind] = found[row["score"]]
                 context.advance()
-    return rows
+    return [row | summaries(row) for row in rows]
 
 
 def _network(
@@ -293,4 +300,7 @@ STUDY = Study(
         **{name: at(name) for name in ("images", "errors", *METRICS, "forwards", "backwards")},
         **ends(SHOWN, "intervals"),
     },
+    {},
+    curves,
+    short,
 )

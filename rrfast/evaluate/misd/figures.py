@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from rrfast.evaluate.drawing import (
     lines,
     panels,
 )
-from rrfast.evaluate.misd.appraisal import COVERAGES, EDGES
+from rrfast.evaluate.misd.appraisal import EDGES
+from rrfast.evaluate.misd.curves import BANDS, DRAWN, DRAWN_AT, first_of
 from rrfast.evaluate.observations import Row, at, curve, grouped, of, spread, values
 from rrfast.scores.registry import STEP
 
@@ -51,13 +52,6 @@ STYLES = {
 }
 #: The line style of a score after ODIN's step, in the colour of the score.
 STEPPED = ":"
-#: With more lines than this, bands are left out, because they would hide the lines.
-BANDS = 9
-#: The radius of the histograms: the first of these that is there.
-DRAWN = (
-    *("radius_bs", "radius_search", "radius_fast", "radius_grad"),
-    *("radius_refined", "radius_deepfool", "radius_pgd", "radius_fab"),
-)
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
@@ -66,10 +60,10 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    rows: list[Row] = result["runs"]
-    score = next((name for name in DRAWN if of(rows, score=name)), None)
+    rows: list[Row] = result["curves"]
+    score = first_of(DRAWN, rows)
     if score is not None:
-        divisions = len({row["split"] for row in rows})
+        divisions = len({row["split"] for row in result["runs"]})
         others = [name for name in _drawn(rows) if name in DRAWN and name != score]
         beside = f" ({', '.join(others)}: not drawn)" * bool(others)
         divided = f" and {divisions} divisions, in which images recur" if divisions > 1 else ""
@@ -178,14 +172,13 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-_COVERED = [100 * coverage for coverage in COVERAGES]
-_RISKS = [at("risk", i) for i in range(len(COVERAGES))]
+_RISKS = [at("risk", i) for i in range(len(DRAWN_AT))]
 
 
 def risk_coverage(rows: Sequence[Row]) -> Figure:
     """Errors among the accepted predictions against the share of accepted ones."""
     labels = {"x": "coverage, %", "y": "errors among the accepted, %"}
-    figure = lines(rows, "training", "score", _drawn(rows), _COVERED, _RISKS, **labels)
+    figure = lines(rows, "training", "score", _drawn(rows), DRAWN_AT, _RISKS, **labels)
     # The panels share this axis; by default it would end at the highest drawn line.
     figure.axes[-1].set_ylim(bottom=0)
     return figure
@@ -203,7 +196,7 @@ def risk_less_msr(rows: Sequence[Row]) -> Figure:
         for name, style in _drawn(rows).items():
             means, stds = curve(of(own, score=name), _RISKS)
             less = [one - other for one, other in zip(means, msr, strict=True)]
-            line(ax, _COVERED, (less, stds), style, name)
+            line(ax, DRAWN_AT, (less, stds), style, name)
     # Linear around 0 and logarithmic beyond, so that one poor score does not flatten the others.
     ax.set_yscale("symlog", linthresh=0.2, linscale=1)
     low, high = ax.get_ylim()
@@ -226,8 +219,9 @@ def temperature(rows: Sequence[Row]) -> Figure:
     figure, grid = panels(values(rows, "training"), x=x, y=y)
     for training, ax in grid:
         for name, own in _by_score(of(rows, training=training)):
-            places = sorted(own[0]["temperature"], key=float)
-            found = curve(own, [at("temperature", t) for t in places])
+            [row] = own
+            places = sorted(row["temperature"], key=float)
+            found = _over_runs(row["temperature"][t] for t in places)
             _band(ax, [float(t) for t in places], found, 1000.0, name, rows)
         ax.set_xscale("log")
         ax.set_yscale("log")
@@ -253,8 +247,8 @@ def corruptions(rows: Sequence[Row]) -> Figure:
     named = (("auroc", "AUROC, %"), ("fpr_at_tpr", "FPR95, %"))
     for ax, (metric, label) in zip(pair, named, strict=True):
         for i, (name, style) in enumerate(names.items()):
-            own = of(rows, score=name)
-            means, stds = curve(own, [at("corruptions", kind, metric) for kind in kinds])
+            [row] = of(rows, score=name)
+            means, stds = _over_runs(row["corruptions"][kind][metric] for kind in kinds)
             # Side by side, so that no marker hides another.
             places = [j + 0.8 * ((i + 0.5) / len(names) - 0.5) for j in range(len(kinds))]
             ax.errorbar(
@@ -283,18 +277,20 @@ def corruptions(rows: Sequence[Row]) -> Figure:
 
 def above(rows: Sequence[Row]) -> Figure:
     """Fig. B.1: AUROC among predictions above a confidence."""
-    x = "predictions with p above, log scale of 1 − p"
-    figure, grid = panels(values(rows, "training"), x=x, y="AUROC, %")
+    label = "predictions with p above, log scale of 1 − p"
+    figure, grid = panels(values(rows, "training"), x=label, y="AUROC, %")
     ticks: dict[float, str] = {}
     for training, ax in grid:
         for name, own in _by_score(of(rows, training=training)):
             # Up to the last threshold above which every seed has errors.
-            auroc = {p: at("above", p, "auroc") for p in own[0]["above"]}
-            known = [p for p, value in auroc.items() if None not in map(value, own)]
+            [row] = own
+            points = zip(row["above"], *_over_runs(row["above"].values()), strict=True)
+            known = [point for point in points if not math.isnan(point[1])]
             if known:
-                ticks |= {_nines(float(p)): p if float(p) else "all" for p in known}
-                found = curve(own, [auroc[p] for p in known])
-                _band(ax, [_nines(float(p)) for p in known], found, 100.0, name, rows)
+                thresholds, means, stds = map(list, zip(*known, strict=True))
+                x = [_nines(float(p)) for p in thresholds]
+                ticks |= zip(x, (p if float(p) else "all" for p in thresholds), strict=True)
+                _band(ax, x, (means, stds), 100.0, name, rows)
     # The part of a band above 100 % is meaningless.
     ax.set_ylim(top=min(ax.get_ylim()[1], 101))
     shown = {place: label for place, label in ticks.items() if label in SHOWN_TICKS}
@@ -310,6 +306,13 @@ SHOWN_TICKS = ("all", "0.5", "0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.9
 def _nines(probability: float) -> float:
     """Number of nines: 1 at 0.9, 2 at 0.99."""
     return -math.log10(1 - probability)
+
+
+def _over_runs(pairs: Iterable[Sequence[float | None]]) -> tuple[list[float], list[float]]:
+    """Means and standard deviations, as `curve` has them; NaN for None, and where there is none."""
+    both = zip(*((*pair, None)[:2] for pair in pairs), strict=True)
+    means, stds = ([math.nan if x is None else x for x in part] for part in both)
+    return means, stds
 
 
 def _band(

@@ -13,7 +13,7 @@ from rrfast.data.splits import PROTOCOLS
 from rrfast.evaluate.claims import TRAINED, Claim, Line, claim_blocks, trained
 from rrfast.evaluate.misd.choice import choice, choices, first_block, less_msr
 from rrfast.evaluate.misd.choice import conventions as choice_conventions
-from rrfast.evaluate.misd.claims import LEGEND, comparisons, sentences, under_corruption
+from rrfast.evaluate.misd.claims import LEGEND, comparisons, sentences
 from rrfast.evaluate.observations import Row, Value, at, grouped, of, seeds_said, values
 from rrfast.evaluate.tables import Column, Table, Words, broken, metric
 from rrfast.objectives.variant_names import VARIANTS
@@ -66,8 +66,9 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
             yield Table(title, {"score": "score"}, columns).block(rows)
     yield _networks(rows)
     yield from _trained(rows, "", at)
-    corrupted = [row for row in rows if row.get("corruptions")]
-    yield from _trained(corrupted, ", mean over the corruptions", under_corruption)
+    corrupted = [row for row in rows if "corrupted" in row]
+    under = partial(at, "corrupted")
+    yield from _trained(corrupted, ", mean over the corruptions", under)
     yield from claim_blocks(comparisons(result), "than")
     yield from _chosen(rows, trainings)
 

@@ -1,18 +1,31 @@
-"""Curves over thresholds at points that are the same for every run, so they can be averaged."""
+"""Curves over thresholds at points that are the same for every run, and their data to draw.
+
+A row of one run has a hundred rates and, with diagnostics, as many bins, which is megabytes over
+seeds and sets. Figures only draw means or the first seed, so a file of results holds these.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rrfast.evaluate.drawing import counted
+from rrfast.evaluate.observations import Row, at, curve, grouped, of, runs_of
 from rrfast.metrics import roc_curve
 
 #: Per cent of accepted test images at which the accuracy is computed (ODIN Fig. 11).
 ACCEPTED = (50, 60, 70, 80, 85, 90, 95, 98, 99)
-#: False positive rates at which the ROC curve is stored.
+#: False positive rates at which the ROC curve of a run is computed.
 RATES = tuple(i / 100 for i in range(101))
+#: Indices of the rates to draw: curves are steep if few images or nearly all are accepted.
+DRAWN_AT = (*range(10), *range(10, 30, 2), *range(30, 90, 5), *range(90, 99, 2), 99, 100)
+#: Entries that `curves` replaces or that no page shows; the means of diagnostics stay.
+LEFT_OUT = {"roc", "confidences", "thresholds", "mean_outside"}
+MEANS = ("nan", "u1_mean", "u2_mean", "norm_mean")
 #: Edges of the bins in which confidences are counted: from 0 to 1 as in ACET's App. H.
 EDGES = tuple(i / 50 for i in range(51))
 
@@ -59,4 +72,79 @@ def rates(value: Tensor, known: Tensor) -> list[float]:
     width = fpr[after] - fpr[before]
     share = torch.where(width > 0, (wanted - fpr[before]) / width, 0.0)
     found: list[float] = torch.lerp(tpr[before], tpr[after], share).tolist()
+    return found
+
+
+def curves(rows: Sequence[Row]) -> list[Row]:
+    """The data of the figures, over all seeds or for the first one.
+
+    Returns:
+        Rows with `training`, `seed` (None for all seeds) and `kind`:
+
+        * "score": a score on a set, `roc`: its mean at the rates of `DRAWN_AT`;
+        * "set": a set, `confidences`: the counts of all seeds; for attacked images `not_resisted`,
+          with their `roc`;
+        * "diagnostics": a set, `diagnostics` of the first seed: for each, the `range` of its bins
+          of equal width, and the density or the mean in them; and `outputs`;
+        * "thresholds": a set, `thresholds` of the first seed.
+    """
+    return [
+        *_of_all(rows),
+        *_of_first(rows, "set", "diagnostics"),
+        *_of_first(rows, "effect", "thresholds"),
+    ]
+
+
+def _of_all(rows: Sequence[Row]) -> Iterator[Row]:
+    for kind, keys in (("set", ("set",)), ("score", ("score", "set"))):
+        for (training, *who), own in grouped(of(rows, kind=kind), "training", *keys).items():
+            row: Row = {"kind": kind, "training": training, "seed": None}
+            row |= dict(zip(keys, who, strict=True))
+            if kind == "score":
+                yield row | {"roc": _mean(own, "roc")}
+                continue
+            row["confidences"] = counted(each["confidences"] for each in own)
+            if all("not_resisted" in each for each in own):
+                row["not_resisted"] = {"roc": _mean(own, "not_resisted", "roc")}
+            yield row
+
+
+def _mean(rows: Sequence[Row], *path: str) -> list[float]:
+    return curve(rows, [at(*path, i) for i in DRAWN_AT])[0]
+
+
+def _of_first(rows: Sequence[Row], kind: str, key: str) -> Iterator[Row]:
+    there = [row for row in of(rows, kind=kind) if key in row]
+    for (training,), own in grouped(there, "training").items():
+        first = min(row["seed"] for row in own)
+        for row in of(own, seed=first):
+            found = {name: _drawn(value) for name, value in row[key].items() if name not in MEANS}
+            yield {"kind": key, "training": training, "seed": first, "set": row["set"], key: found}
+
+
+def _drawn(value: Any) -> Any:
+    """Bins without the parts that are not drawn; anything else unchanged."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: each for key, each in value.items() if key not in ("edges", "samples")}
+    return {"range": [value["edges"][0], value["edges"][-1]]} | kept
+
+
+def short(rows: Sequence[Row], _: Sequence[Row]) -> list[Row]:
+    """The rows of a file, with everything that its page and its claims need.
+
+    `intervals` only if a run is shown by itself.
+    """
+    single = {t for (t,), own in grouped(rows, "training").items() if len(runs_of(own)) == 1}
+    found = []
+    for row in rows:
+        kept = {key: value for key, value in row.items() if key not in LEFT_OUT}
+        if "diagnostics" in row:
+            means = row["diagnostics"]
+            kept["diagnostics"] = {key: means[key] for key in MEANS if key in means}
+        if "not_resisted" in row:
+            kept["not_resisted"] = {k: v for k, v in row["not_resisted"].items() if k != "roc"}
+        if row["training"] not in single:
+            kept.pop("intervals", None)
+        found.append(kept)
     return found

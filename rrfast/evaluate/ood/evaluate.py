@@ -26,6 +26,7 @@ from rrfast.evaluate.ood.appraisal import (
     tuned,
     within,
 )
+from rrfast.evaluate.ood.curves import curves, short
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.effects import best_step, effect_points, effects
 from rrfast.evaluate.ood.figures import figures
@@ -66,6 +67,7 @@ def evaluate(
     trials: int = TRIALS,
     draws: int = 1000,
     batch: int = 500,
+    every_run: bool = False,
     device: torch.device | str | None = None,
     command: str = "",
     console: Console | None = None,
@@ -99,6 +101,8 @@ def evaluate(
         trials: Number of noise images to scale up.
         draws: Number of bootstrap draws for the intervals; 0 for none.
         batch: Images per forward.
+        every_run: Whether rows keep the curves of every run, of which figures draw the means, or
+            the first seed: with many sets and scores these are megabytes.
         device: Default CUDA if available.
         command: The command that the results name as their origin.
         console: Where to print; default standard output.
@@ -112,9 +116,13 @@ def evaluate(
         * "tuning": a score on the validation set, the `table` of `appraisal.tuned`;
         * "effect": ODIN at fixed points on a set, as from `effects.effects`, with `diagnostics`;
           `step`: the best point on the validation set at T = 1000;
-        * "set": a set, including "inside", as from `appraisal.sure` and `diagnosis`;
+        * "set": a set, including "inside", its `images`, and the entries of `appraisal.sure` and
+          `diagnosis`;
         * "scaling": uniform noise, as from `scaled_noise.scaled`, with `diagnostics`;
         * "transfer": ODIN on a `set`, `tuned` on another: `fpr`, and `baseline`, that of MSR.
+
+        What only figures show is in `curves` instead, as `rrfast.evaluate.ood.curves` says it,
+        unless `every_run`.
 
     Raises:
         ImportError: matplotlib is not installed; or scikit-learn or Pillow, if a set needs them.
@@ -159,6 +167,7 @@ def evaluate(
         # and on the numbers of its random streams, which differed in earlier versions.
         depends={"batch": batch, "streams": [int(Stream.OUTSIDE_TUNED), int(Stream.SCALED_NOISE)]},
         asked={"scores": list(scores), "against": list(against), "validation": validation},
+        every_run=every_run,
         device=device,
         command=command,
         console=console,
@@ -250,7 +259,8 @@ def _evaluated(context: Context, asked: _Asked) -> list[dict[str, Any]]:
         context.advance()
     for set_name in (None, *asked.against):
         said = _set(set_name, on, cache, asked.diagnostics)
-        rows.append({**who, "kind": "set", "set": set_name or "inside"} | said)
+        images = sum(said["confidences"]) + said["nan"]  # those whose confidence is no number
+        rows.append({**who, "kind": "set", "set": set_name or "inside", "images": images} | said)
         context.advance()
         if set_name is None:
             continue
@@ -396,4 +406,6 @@ STUDY = Study(
         **ends(METRICS, "intervals"),
     },
     {"kind": "score"},
+    curves,
+    short,
 )

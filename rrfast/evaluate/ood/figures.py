@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -20,7 +19,7 @@ from rrfast.evaluate.drawing import (
     styles,
 )
 from rrfast.evaluate.observations import Row, at, curve, grouped, of, spread, values
-from rrfast.evaluate.ood.curves import ACCEPTED, EDGES, RATES
+from rrfast.evaluate.ood.curves import ACCEPTED, DRAWN_AT, EDGES, RATES
 from rrfast.evaluate.ood.effects import COLD, HOT, PAPER, THRESHOLDS
 from rrfast.evaluate.ood.resisted import WITHOUT, with_not_resisted
 
@@ -37,7 +36,8 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         ImportError: matplotlib is not installed.
     """
     rows: list[Row] = result["runs"]
-    scored, sets = of(rows, kind="score"), of(rows, kind="set")
+    curves: list[Row] = result["curves"]
+    scored, sets = of(curves, kind="score"), of(curves, kind="set")
     names = values(rows, "training")
     for training in names:
         yield Drawing(
@@ -70,24 +70,23 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         partial(accepted, of(rows, kind="inside")),
     )
     for training in names:
-        yield from _of_diagnostics(of(sets, training=training), training)
+        yield from _of_diagnostics(of(curves, training=training, kind="diagnostics"), training)
     for training in names:
-        yield from _of_odin(of(rows, training=training), training)
-    if any("distances" in row for row in sets):
+        first = of(curves, training=training, kind="thresholds")
+        yield from _of_odin(of(rows, training=training), first, training)
+    if any("distances" in row for row in of(rows, kind="set")):
         yield Drawing(
             "distance",
             "FPR95 against distance",
             "ODIN Fig. 2. A marker is a set, a colour a score; mean over seeds.",
-            partial(distance, sets, scored),
+            partial(distance, of(rows, kind="set"), of(rows, kind="score")),
         )
 
 
-def _of_diagnostics(sets: Sequence[Row], training: str) -> Iterator[Drawing]:
+def _of_diagnostics(first: Sequence[Row], training: str) -> Iterator[Drawing]:
     """The diagnostics of one training, for the first seed that has them."""
-    diagnosed = [row for row in sets if "diagnostics" in row]
-    if not diagnosed:
+    if not first:
         return
-    first = of(diagnosed, seed=min(row["seed"] for row in diagnosed))
     yield Drawing(
         f"diagnostics_{_file(training)}",
         f"Logits and gradients: {training}",
@@ -105,7 +104,7 @@ def _of_diagnostics(sets: Sequence[Row], training: str) -> Iterator[Drawing]:
         )
 
 
-def _of_odin(rows: Sequence[Row], training: str) -> Iterator[Drawing]:
+def _of_odin(rows: Sequence[Row], first: Sequence[Row], training: str) -> Iterator[Drawing]:
     """The effects of ODIN's temperature and step on one training."""
     effect, tuning = (
         [row for row in of(rows, kind=kind) if row["score"] == "odin"]
@@ -120,8 +119,7 @@ def _of_odin(rows: Sequence[Row], training: str) -> Iterator[Drawing]:
             "tuning looks at: the validation split against the set that is tuned on.",
             partial(effects, effect, tuning),
         )
-    if effect:
-        first = of(effect, seed=min(row["seed"] for row in effect))
+    if first:
         yield Drawing(
             f"thresholds_{_file(training)}",
             f"What is accepted, by the threshold: {training}",
@@ -143,7 +141,7 @@ def _file(training: str) -> str:
 
 def roc(rows: Sequence[Row], key: str) -> Figure:
     """A panel for each set, a line for each value of `key`."""
-    x, numbers = [100 * rate for rate in RATES], [at("roc", i) for i in range(len(RATES))]
+    x, numbers = [100 * RATES[i] for i in DRAWN_AT], [at("roc", i) for i in range(len(DRAWN_AT))]
     labels = {"x": "images of the set accepted, %", "y": "test images accepted, %"}
     figure = lines(rows, "set", key, styles(values(rows, key)), x, numbers, height=3.2, **labels)
     for ax in figure.axes:
@@ -203,9 +201,9 @@ def explained(rows: Sequence[Row]) -> Figure:
                 continue
             colour, dashes, _ = looks[row["set"]]
             wide = 2.4 if row["set"] == "inside" else 1.2
-            edges = found["edges"]
-            middle = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
             height = found["density" if "density" in found else "mean"]
+            low, high = found["range"]
+            middle = [low + (i + 0.5) * (high - low) / len(height) for i in range(len(height))]
             # A bin without an image has no mean.
             known = [(x, y) for x, y in zip(middle, height, strict=True) if y is not None]
             ax.plot(*zip(*known, strict=True), color=colour, ls=dashes, lw=wide, label=row["set"])

@@ -180,12 +180,11 @@ def conventions(result: dict[str, Any]) -> list[str]:
         f"{', '.join(result['data'])}: {images} test images, and as many of each set{by * tuned}."
     )
     lines += _held_out(inside)
-    # The images of a set are those with a confidence in the histogram, or with NaN.
     fewest = min(row["images"] for row in inside)
     fewer = {
         row["set"]: n
         for row in of(rows, kind="set")
-        if row["set"] != "inside" and (n := sum(row["confidences"]) + row["nan"]) < fewest
+        if row["set"] != "inside" and (n := row["images"]) < fewest
     }
     if fewer:
         listed = ", ".join(f"{name} {n}" for name, n in fewer.items())

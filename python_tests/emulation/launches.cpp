@@ -1,0 +1,151 @@
+// What every launcher asks of a device for tensors of given shapes, and what the threads of its
+// first blocks do there: for the predictions of benchmarks/GPU.md. Tensors are zero.
+//
+//     emulated_launches < lines of
+//         OP float|double|bfloat16|float16 SAMPLES CLASSES
+//         OP float|double|bfloat16|float16 SAMPLES CHANNELS PLACES [by-channel [channels-last]]
+#include <algorithm>
+#include <iostream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "csrc/kernels/launch.h"
+
+using namespace rrfast;
+
+namespace {
+
+template <class V>
+class Zeros {
+public:
+    explicit Zeros(index_t count) {
+        void* memory = nullptr;
+        cudaMalloc(&memory, count * sizeof(V));
+        cudaMemset(memory, 0, count * sizeof(V));
+        memory_ = static_cast<V*>(memory);
+    }
+    Zeros(const Zeros&) = delete;
+    ~Zeros() { cudaFree(memory_); }
+    operator V*() const { return memory_; }
+
+private:
+    V* memory_;
+};
+
+template <class T>
+cudaError_t rows(const std::string& op, index_t b, index_t k) {
+    using A = accumulate_t<T>;
+    const Zeros<T> h(b * k), result(b * k);
+    const Zeros<index_t> y(b), other(b);
+    const Zeros<A> state(6 * b);
+    return op == "direction_seed"
+               ? cuda::direction_seed<T>(h, b, k, 1.0, y, state, result, other, nullptr)
+           : op == "linear_radius"
+               ? cuda::linear_radius<T>(h, result, y, b, k, 0.01, state, other, nullptr)
+           : op == "bisection_step_" ? cuda::bisection_step_<T>(h, y, b, k, state, state + b,
+                                                                state + 2 * b, other, nullptr)
+           : op == "search_step_" ? cuda::search_step_<T>(h, y, b, k, 0.01, state, other, nullptr)
+           : op == "probability_margin"
+               ? cuda::probability_margin<T>(h, y, b, k, state, state + b, state + 2 * b,
+                                             state + 3 * b, nullptr)
+           : op == "rat_correct"
+               ? cuda::rat_correct<T>(h, y, b, k, reinterpret_cast<bool*>(&*other), nullptr)
+               : cudaErrorInvalidConfiguration;
+}
+
+template <class T>
+cudaError_t images(const std::string& op, index_t b, index_t channels, index_t places,
+                   bool by_channel, bool channels_last) {
+    using A = accumulate_t<T>;
+    const index_t n = channels * places;
+    const Zeros<T> x(b * n), slope(b * n), result(b * n);
+    const Zeros<std::int8_t> direction(b * n);
+    const Zeros<A> step(b), bounds(2 * channels), scale(channels);
+    const Zeros<std::uint8_t> correct(b);
+    std::fill_n(bounds + channels, channels, A(1));
+    std::fill_n(scale + 0, channels, A(1));
+    Channels<A> box;
+    box.channels = channels;
+    box.inner = channels_last ? 1 : places;
+    if (by_channel || op == "plane_distance") {
+        box.lower = bounds;
+        box.upper = bounds + channels;
+        box.bounds_stride = by_channel;
+    }
+    if (by_channel) {
+        box.scale = scale;
+        box.scale_stride = 1;
+    }
+    return op == "fgsm_step"
+               ? cuda::fgsm_step<T>(x, slope, step, box, b, n, result, direction, nullptr)
+           : op == "perturb" ? cuda::perturb<T>(x, direction, step, box, b, n, result, nullptr)
+           : op == "rat_perturb"
+               ? cuda::rat_perturb<T>(x, slope, reinterpret_cast<const bool*>(&*correct), A(1),
+                                      A(-1), box, b, n, result, nullptr)
+           : op == "plane_distance"
+               ? cuda::plane_distance<T>(x, slope, step, box, b, n, step, nullptr)
+               : cudaErrorInvalidConfiguration;
+}
+
+std::string name_of(const void* function) {
+    for (const cuda::KernelInfo& kernel : cuda::kernels()) {
+        if (kernel.function == function) {
+            return kernel.name;
+        }
+    }
+    return "a kernel that is not listed";
+}
+
+void print(const std::string& line, const emulated::Launch& l) {
+    const auto work = [](const emulated::Work& w) {
+        std::ostringstream text;
+        text << "{\"loaded\": " << w.loaded << ", \"copied\": " << w.copied
+             << ", \"stored\": " << w.stored << ", \"shuffles\": " << w.shuffles
+             << ", \"steps\": " << w.steps << "}";
+        return text.str();
+    };
+    std::cout << "{\"of\": \"" << line << "\", \"kernel\": \"" << name_of(l.kernel)
+              << "\", \"blocks\": " << l.grid.x << ", \"threads\": " << l.block.x * l.block.y
+              << ", \"cluster\": " << l.cluster << ", \"shared\": " << l.shared
+              << ", \"barriers\": " << l.barriers
+              << ", \"cluster_barriers\": " << l.cluster_barriers << ", \"all\": " << work(l.all)
+              << ", \"most\": " << work(l.most) << "}\n";
+}
+
+}  // namespace
+
+int main() {
+    emulated::settings.seed = 0;
+    emulated::settings.only_ends = 1;
+    emulated::settings.processors = 132;
+    for (std::string line; std::getline(std::cin, line);) {
+        std::istringstream words(line);
+        std::string op, type;
+        words >> op >> type;
+        std::vector<index_t> sizes;
+        for (index_t size = 0; words >> size;) {
+            sizes.push_back(size);
+        }
+        const bool by_channel = line.find("by-channel") != std::string::npos;
+        const bool last = line.find("channels-last") != std::string::npos;
+        const auto launch = [&](auto example) {
+            using T = decltype(example);
+            return sizes.size() == 2 ? rows<T>(op, sizes[0], sizes[1])
+                   : sizes.size() == 3
+                       ? images<T>(op, sizes[0], sizes[1], sizes[2], by_channel, last)
+                       : cudaErrorInvalidConfiguration;
+        };
+        const cudaError_t status = type == "float"      ? launch(float())
+                                   : type == "double"   ? launch(double())
+                                   : type == "bfloat16" ? launch(bfloat16())
+                                   : type == "float16"  ? launch(float16())
+                                                        : cudaErrorInvalidConfiguration;
+        if (status != cudaSuccess) {
+            std::cerr << line << ": " << cudaGetErrorString(status) << "\n";
+            return 1;
+        }
+        print(line, emulated::last_launch);
+    }
+    return 0;
+}

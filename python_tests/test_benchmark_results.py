@@ -1,0 +1,161 @@
+"""python -m benchmarks: what is made of measurements, and what a GPU adds to them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import benchmarks.__main__ as results
+from benchmarks import contest
+
+ROOT = Path(__file__).parents[1]
+WHERE = {
+    "device": "GPU",
+    "rrfast": "1",
+    "torch": "2",
+    "python": "3",
+    "cuda": "13.0",
+    "date": "today",
+    "command": "c",
+    "kernels": "loaded",
+}
+#: A copy of 4 TB/s, a sum of 3.
+STICKS = [
+    {"yardstick": "copy", "bytes": 4_000_000_000, "ms": 1.0},
+    {"yardstick": "sum", "bytes": 3_000_000_000, "ms": 1.0},
+]
+
+
+def measured(op: str, case: str, traffic: float, ms: float, **more: object) -> dict[str, Any]:
+    """An entry of a record."""
+    return {
+        "op": op,
+        "case": case,
+        "traffic_bytes": traffic,
+        "copy_bytes": traffic,
+        "ms": {"fused": ms},
+        "times": {"eager": 2.0, "reference": 3.0},
+        **more,
+    }
+
+
+def test_every_committed_table_is_what_its_file_makes() -> None:
+    paths = [
+        path
+        for path in ROOT.glob("benchmarks/results/*/*.json")
+        if "benchmarks" in json.loads(path.read_text(encoding="utf-8"))
+    ]
+    assert paths
+    for path in paths:
+        table = results.table(json.loads(path.read_text(encoding="utf-8")))
+        assert path.with_suffix(".md").read_text(encoding="utf-8") == table, path
+
+
+def test_a_gpu_is_measured_by_its_yardsticks(tmp_path: Path) -> None:
+    cases = [
+        measured("perturb", "256x3x224x224-float32", 400e6, 0.125),  # 3.2 TB/s: a copy's 80 %
+        measured("fgsm_step", "256x3x224x224-float32", 400e6, 0.1),
+        measured("linear_radius", "16384x1000-float32", 120e6, 0.05),  # 2.4 TB/s: a sum's 80 %
+        measured("search_step_", "16384x1000-float32", 120e6, 0.08),
+        measured("direction_seed", "16384x1000-float32", 120e6, 0.0375),
+        measured("direction_seed", "128x10-float32", 1e4, 0.002, calls=100),
+    ]
+    path = tmp_path / "ops.json"
+    results.write(path, WHERE, [*STICKS, *cases])
+    lines = path.with_suffix(".md").read_text().splitlines()
+    rows = {(row.split()[1], row.split("|")[5].strip()) for row in lines if "-float32 |" in row}
+    assert ("256x3x224x224-float32", "80%") in rows
+    assert {share for case, share in rows if case == "16384x1000-float32"} == {"80%", "50%"}
+    assert any(line.startswith("| 128x10-float32") and line.endswith("| 100 |") for line in lines)
+    missed = {line.partition(":")[0]: line.partition(": ")[2] for line in lines if "% of" in line}
+    assert list(missed.values()) == [
+        "not in perturb 256x3x224x224-float32 (80%).",
+        "not in search_step_ 16384x1000-float32 (50%).",
+    ]
+    assert "copy 4000 and sum 3000, measured once on 4.0 GB" in path.with_suffix(".md").read_text()
+
+
+def test_what_is_interrupted_keeps_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(device: str, records: Path, *more: object) -> int:
+        records.write_text(json.dumps(measured("perturb", "1x3x2x2-float32", 1e3, 1.0)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(results, "run", interrupted)
+    monkeypatch.setattr(results, "of_copy", lambda *_: 1.0)
+    with pytest.raises(KeyboardInterrupt):
+        results.main(["--results", str(tmp_path)])
+    (path,) = tmp_path.glob("*/ops.json")
+    assert [e["op"] for e in json.loads(path.read_text())["benchmarks"]] == ["perturb"]
+    assert "perturb" in path.with_suffix(".md").read_text()
+
+
+def test_a_contest_counts_one_call_of_those_in_a_graph() -> None:
+    times = iter([3.0, 5.0, 4.0, 8.0])  # rival, subject, twice
+    of_calls = contest.Contest({"a": int, "b": int}, lambda _: next(times), calls=10)
+    for _ in range(2):
+        of_calls.rivals_turn()
+        of_calls.subjects_turn()
+    summary = of_calls.summary()
+    assert summary["ms"] == {"a": 650.0, "b": 350.0}
+    assert summary["times"] == {"b": pytest.approx(0.55)}
+
+
+def test_small_cases_are_captured_and_rivals_that_cannot_be_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a GPU: what torch.cuda has is stood in for, so that this is the order of calls."""
+    events: list[str] = []
+
+    class Graph:
+        def replay(self) -> None:
+            events.append("replay")
+
+    class Stream:
+        def wait_stream(self, other: object) -> None:
+            events.append("wait")
+
+    @contextlib.contextmanager
+    def graph(of: object) -> Iterator[None]:
+        events.append("capture")
+        yield
+        events.append("captured")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+
+    def waits() -> None:
+        if events[-1] == "capture":
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    captured, left_out = contest.repeated({"fused": lambda: events.append("run"), "eager": waits})
+    assert (list(captured), left_out) == (["fused"], ["eager"])
+    runs = ["wait", "run", "wait", "capture", *contest.CALLS * ["run"], "captured"]
+    assert events[: len(runs)] == runs
+    captured["fused"]()
+    assert events[-1] == "replay"
+    with pytest.raises(RuntimeError, match="capturing"):
+        contest.repeated({"fused": waits})
+
+
+@pytest.mark.parametrize("cases", [contest.IMAGES, contest.FEWER_IMAGES, contest.LOGITS])
+def test_no_case_is_there_twice(cases: tuple[object, ...]) -> None:
+    assert len(set(cases)) == len(cases)
+
+
+def test_cases_lie_where_kernels_differ() -> None:
+    shapes = {case.shape for case in contest.LOGITS}
+    assert {(b, k) for b in (128, 1024, 32_768) for k in (10, 100)} <= shapes
+    assert sum(1000 < k < 21_841 for _, k in shapes) >= 3
+    files = {path.stem.removeprefix("bench_") for path in ROOT.glob("benchmarks/bench_*.py")}
+    assert {op.rstrip("_") for op in contest.OPS} <= files

@@ -1,0 +1,173 @@
+"""benchmarks/predictions.py: how long a kernel should take, and what GPU.md says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks import kernel_facts, op_notes, predictions
+from benchmarks.contest import Images, Logits
+from benchmarks.kernel_facts import Code, Launch, Work
+from benchmarks.predictions import BARRIER, MEMORY_LATENCY, SMS, STEP, Timing
+from benchmarks.roofline import GPU
+
+SIMPLE = GPU("simple", bandwidth=1e12, flops={}, instructions=1e14, launch=2e-6)
+#: 512 threads that load 64 bytes each, reduce in 14 steps of four words with two barriers.
+WORK = Work(loaded=64, copied=0, stored=0, shuffles=56, steps=14)
+LAUNCH = Launch(
+    kernel="search_step float32 4",
+    blocks=4 * SMS,
+    threads=512,
+    cluster=1,
+    shared=256,
+    barriers=2,
+    cluster_barriers=0,
+    all=Work(*(512 * amount for amount in WORK)),
+    most=WORK,
+)
+CODE = Code(registers=64, in_flight=64, loops=((64, 20.0),))
+TIMING = Timing(
+    LAUNCH,
+    CODE,
+    SIMPLE,
+    elements=16 * 512 * 4 * SMS,
+    traffic=64 * 512 * 4 * SMS,
+    costs=[20.0],
+    by_channel=False,
+    looks=1,
+    cached=False,
+)
+CHAIN = MEMORY_LATENCY + 14 * STEP + 2 * BARRIER
+
+
+def test_a_launch_by_hand() -> None:
+    """Two blocks of 512 threads with 64 registers fill an SM: four for each are two waves."""
+    assert (TIMING.resident, TIMING.waves) == (2, 2)
+    assert TIMING.in_flight == 2 * 512 * 64
+    assert TIMING.chain == pytest.approx(CHAIN, rel=1e-12)
+    slots = 16 * 20 + 56 * 4 + 14 * 20 + predictions.OTHER
+    expected = {
+        "memory": TIMING.traffic / 1e12,
+        "cache": TIMING.traffic / predictions.CACHE_BANDWIDTH,
+        "instructions": slots * 512 * 4 * SMS / 1e14,
+    }
+    assert TIMING.rates == pytest.approx(expected, rel=1e-12)
+    seconds, bound, *_ = TIMING.prediction
+    assert bound == "memory"
+    assert seconds == pytest.approx(2e-6 + CHAIN + TIMING.traffic / 1e12, rel=1e-12)
+
+
+def test_what_a_thread_has_in_flight_decides_how_often_it_waits() -> None:
+    """Little's law: half the bytes under way, twice the time where latency bounds it."""
+    far = replace(SIMPLE, bandwidth=1e15, instructions=1e17)
+    few = replace(TIMING, gpu=far, code=CODE._replace(loops=((16, 20.0),)))
+    assert few.turns == 4
+    assert few.in_flight == 2 * 512 * 16
+    assert few.chain == pytest.approx(CHAIN + 3 * MEMORY_LATENCY, rel=1e-12)
+    assert few.prediction.bound == "latency"
+    many = replace(few, launch=LAUNCH._replace(blocks=100 * SMS))
+    assert many.prediction.seconds == pytest.approx(2e-6 + 50 * few.chain, rel=1e-12)
+    short = replace(few, launch=LAUNCH._replace(blocks=SMS))
+    assert short.prediction.bound == "latency"
+    assert replace(short, cached=True, looks=0.5).prediction.bound == "launch"
+
+
+def test_fewer_blocks_than_processors_have_only_their_instructions() -> None:
+    few = replace(TIMING, launch=LAUNCH._replace(blocks=SMS // 2), elements=0)
+    every = replace(few, launch=LAUNCH._replace(blocks=SMS))
+    assert few.rates["instructions"] == pytest.approx(every.rates["instructions"], rel=1e-12)
+
+
+def test_memory_of_a_block_limits_how_many_there_are() -> None:
+    hungry = replace(TIMING, launch=LAUNCH._replace(shared=100 << 10))
+    assert hungry.resident == 2
+    assert replace(TIMING, launch=LAUNCH._replace(shared=150 << 10)).resident == 1
+
+
+def test_what_goes_past_the_registers_is_one_wait() -> None:
+    kept = WORK._replace(loaded=0, copied=4096)
+    launch = LAUNCH._replace(most=kept, all=Work(*(512 * amount for amount in kept)))
+    timing = replace(TIMING, launch=launch)
+    assert timing.turns == 1
+    assert timing.in_flight == 2 * 512 * 4096
+
+
+def test_values_by_channel_have_the_slower_loop() -> None:
+    code = CODE._replace(loops=((16, 70.0), (64, 20.0)))
+    launch = LAUNCH._replace(kernel="perturb float32 4")
+    plain = replace(TIMING, code=code, launch=launch, costs=[70.0, 20.0])
+    assert (plain.asked, plain.of_element) == (64, 20.0)
+    by_channel = replace(plain, by_channel=True)
+    assert (by_channel.asked, by_channel.of_element) == (16, 70.0)
+    single = replace(plain, launch=LAUNCH._replace(kernel="perturb float32 1"))
+    assert single.of_element == 20.0 + predictions.SINGLE
+
+
+def test_what_is_read_again_comes_from_the_cache_if_it_holds_the_rows_under_way() -> None:
+    twice = replace(TIMING, looks=2)
+    assert twice.moved == 2 * TIMING.traffic
+    assert twice.from_memory == TIMING.traffic
+    rows = 100 * predictions.CACHE
+    assert replace(twice, traffic=rows, looks=300).from_memory > rows
+    cached = replace(TIMING, cached=True)
+    assert cached.rates["memory"] == 0
+    assert cached.chain == pytest.approx(CHAIN - MEMORY_LATENCY + predictions.CACHE_LATENCY)
+
+
+@pytest.mark.parametrize(
+    ("registers", "threads", "warps"),
+    [
+        (32, 256, 64),
+        (33, 256, 48),
+        (40, 256, 48),
+        (41, 256, 40),
+        (64, 512, 32),
+        (65, 512, 16),
+        (16, 32, 32),
+    ],
+)
+def test_occupancy(registers: int, threads: int, warps: int) -> None:
+    """As CUDA's occupancy calculator has it, for an SM of 65,536 registers and 64 warps."""
+    assert predictions.resident_warps(registers, threads) == warps
+
+
+# ------------------------------------------------------------------------------- what is committed
+
+
+def test_the_facts_are_those_of_these_kernels() -> None:
+    assert kernel_facts.read().sources == kernel_facts.sources(), (
+        "python -m benchmarks.kernel_facts; python -m benchmarks.gpu_notes"
+    )
+
+
+def test_the_facts_have_every_case() -> None:
+    facts = kernel_facts.read()
+    cases = {f"{op} {case}" for op, cases in kernel_facts.CASES.items() for case in cases}
+    assert cases == facts.launches.keys()
+    for launches in facts.launches.values():
+        assert all(launch.kernel in facts.kernels for launch in launches)
+    assert len(facts.launches[f"rat_perturb {Images((128, 3, 32, 32))}"]) == 2
+
+
+def test_every_byte_that_must_move_does() -> None:
+    """The traffic that the launches have is at least that of the op: counted on two ways."""
+    facts = kernel_facts.read()
+    for op, cases in kernel_facts.CASES.items():
+        for case in cases:
+            launch = facts.launches[f"{op} {case}"][-1]
+            read = launch.all.loaded + launch.all.copied
+            tensors = {"fgsm_step": 2, "rat_perturb": 2, "plane_distance": 2, "linear_radius": 2}
+            size = torch.Size(case.shape).numel() * case.dtype.itemsize
+            whole = launch.blocks / launch.cluster * read
+            assert whole >= 0.999 * tensors.get(op, 1) * size, (op, str(case))
+
+
+def test_a_prediction_is_no_faster_than_its_floor() -> None:
+    facts = kernel_facts.read()
+    for gpu in op_notes.GPUS:
+        for case in (Logits((16_384, 1000)), Logits((128, 10))):
+            moved = op_notes.traffic("search_step_", case)
+            found = predictions.predicted(facts, "search_step_", case, moved, gpu)
+            assert found.seconds > max(moved / gpu.bandwidth, gpu.launch)
