@@ -34,7 +34,7 @@ def bench_irat_step(name: str, device: torch.device, hold: Callable[..., None]) 
 
         return run
 
-    # The same step twice, far apart in a round: what one differs from the other is noise.
+    # The same step twice, far apart in a round: their difference is noise.
     contenders = {"PGD-AT again": gradients(PLAIN)}
     contenders |= {label: gradients(objective) for label, objective in WEIGHTED.items()}
     contenders["PGD-AT"] = gradients(PLAIN)
@@ -48,7 +48,7 @@ def bench_irat_step(name: str, device: torch.device, hold: Callable[..., None]) 
 
 @pytest.mark.parametrize("classes", [10, 1000])
 def bench_irat_loss(classes: int, device: torch.device, hold: Callable[..., None]) -> None:
-    """What the weights add to a step, without the model: the loss of logits that are there."""
+    """The cost that the weights add to a step, without the model: the loss of given logits."""
     logits = torch.randn(BATCH, classes, device=device, requires_grad=True)
     iterates = [torch.randn(BATCH, classes, device=device) for _ in range(STEPS)]
     y = torch.randint(classes, (BATCH,), device=device)

@@ -26,8 +26,8 @@ def eager(
 @pytest.mark.parametrize("case", IMAGES, ids=str)
 def bench_perturb(case: Images, device: torch.device, op_contest: Callable[..., None]) -> None:
     x, step = case.random(device), case.step(device)
-    # Without the op nobody packs a direction: the rival has it as grad.sign() leaves it, and
-    # spends no pass on widening.
+    # Without the op, nobody packs a direction: the rival uses the result of grad.sign() directly
+    # and needs no pass to widen it.
     sign = case.random(device).sign()
     direction = sign.to(torch.int8)
     box = case.box(device)

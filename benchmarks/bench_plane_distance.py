@@ -10,12 +10,12 @@ from torch import Tensor
 from rrfast import ops, reference
 from rrfast.ops import per_channel
 
-#: How far the plane is, as a part of the way across the box: Newton's method takes three passes.
+#: Distance of the plane as a share of the box's width: Newton's method then takes three passes.
 SHARE = 0.1
 
 
 def eager(x: Tensor, normal: Tensor, gap: Tensor, bounds: Tensor, scale: Tensor | None) -> Tensor:
-    """Sort the rooms, sum along the order, find the piece: what attack libraries do."""
+    """Sort by distance to the box, accumulate, find the segment: as attack libraries do."""
     x, normal = x.float(), normal.float()
     weight = normal.abs() if scale is None else normal.abs() * per_channel(scale, x)
     rising = (normal > 0) == (gap > 0).view(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""A training step with RAT against a standard one: at most 2.05 times it, and its memory."""
+"""A training step with RAT against a standard one: at most 2.05 times its time, and memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rrfast import RAT
 from rrfast.models import load_model
 
 BATCH = 128
-#: A specification and the images it takes.
+#: Specification of a model, and the shape of its images.
 MODELS = {
     "digits_cnn": ("rrfast.models:digits_cnn", (1, 8, 8)),
     "resnet20": ("pytorchcv:resnet20_cifar10", (3, 32, 32)),
 }
-#: Those that take a GPU.
+#: Models that need a GPU.
 LARGE = {
     "wrn28_10": ("pytorchcv:wrn28_10_cifar10", (3, 32, 32)),
     "resnet50": ("pytorchcv:resnet50b", (3, 224, 224)),  # what torchvision calls resnet50
@@ -26,7 +26,7 @@ LARGE = {
 
 
 def make(name: str, device: torch.device) -> tuple[nn.Module, Tensor, Tensor]:
-    """A model in training, and a batch."""
+    """A model in training mode, and a batch."""
     if name in LARGE and device.type == "cpu":
         pytest.skip(f"{name} takes a GPU")
     spec, shape = (MODELS | LARGE)[name]

@@ -16,7 +16,7 @@ Step = Callable[..., None]
 @pytest.mark.parametrize("case", LOGITS, ids=str)
 def bench_search_step(case: Logits, device: torch.device, op_contest: Callable[..., None]) -> None:
     logits = case.random(device)
-    # Half of the samples flip, and go on flipping: every call does the same work.
+    # Half of the samples flip at every call, so that every call does the same work.
     prediction = logits.argmax(dim=1)
     prediction[::2] = (prediction[::2] + 1) % logits.shape[1]
 

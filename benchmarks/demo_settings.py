@@ -1,8 +1,8 @@
-"""How the demo's learning rate and eps were chosen: `python -m benchmarks.demo_settings`.
+"""Choose the demo's learning rate and eps: `python -m benchmarks.demo_settings`.
 
 First the learning rate, for standard training; then eps, for RAT at that rate. Both by the mean
 AURC of each score on the *validation* splits of seeds that the demo does not report. Writes the
-table to docs/demo/settings.md. Some ten minutes.
+table to docs/demo/settings.md; takes about ten minutes.
 """
 
 from __future__ import annotations

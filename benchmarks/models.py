@@ -1,4 +1,4 @@
-"""Models for `rrfast bench --model benchmarks/models.py:NAME` that no zoo has under one name."""
+"""Models for `rrfast bench --model benchmarks/models.py:NAME` that no zoo offers by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def wrn16_4() -> nn.Module:
-    """WideResNet-16-4 for 32 x 32 images of 10 classes, out of pytorchcv's parts."""
+    """WideResNet-16-4 for 32 x 32 images of 10 classes, built from pytorchcv's parts."""
     from pytorchcv.models.wrn_cifar import get_wrn_cifar
 
     model: nn.Module = get_wrn_cifar(

@@ -1,13 +1,13 @@
-"""Which radius, and whether a radius: `python -m benchmarks.radius_default`.
+"""Compares radii and other scores, to choose the default: `python -m benchmarks.radius_default`.
 
-Every task of `benchmarks.radius_tasks` over its seeds: how well MSR and other scores of the logits,
-the radii of few passes and the step of "fast" that the paper has find the model's errors. What is
-compared is compared on the same network and the same images. A task whose data or packages are not
-there is left out, and the table says so.
+For every task of `benchmarks.radius_tasks` and its seeds, it measures how well scores find the
+model's errors: MSR and other scores of the logits, radii of few passes, and the paper's step of
+"fast". All comparisons are on the same network and the same images. A task whose data or packages
+are missing is left out, and the table says so.
 
-Writes results/<device>/radius_default.json, task by task, and then radius_default.md; some forty
-minutes on one core. What the same versions have put there is kept, so that a run that was stopped
-goes on, and tasks can be measured apart: delete it where something else has changed.
+Writes results/<device>/radius_default.json, task by task, and then radius_default.md; about forty
+minutes on one core. Results of the same versions are kept, so an interrupted run continues, and
+tasks can be measured separately. If something else has changed, delete the file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ HERE = Path(__file__).parent
 COMMAND = "python -m benchmarks.radius_default"
 BATCH = 250
 MEASURED = ("aurc", "auroc", "fpr_at_tpr", "augrc")
-#: Scores that are lengths to a boundary.
+#: Scores that are distances to the decision boundary.
 LENGTHS = ("grad", "fast", "fast, alpha=0.01", "search", "refined")
 Row = dict[str, Any]
 
@@ -60,9 +60,9 @@ Row = dict[str, Any]
 class Soft(Score):
     """MSR's log-odds over the dual norm of their gradient: (h_y - LSE_{k != y} h_k) / ||grad||_1.
 
-    The first-order distance to where the prediction has half of the probability, negative where it
-    has less. "grad" is its limit at temperature 0. The "soft" of the released code, put right: with
-    the box and the unit.
+    The first-order distance to the point where the prediction has a probability of one half,
+    negative if it has less. "grad" is its limit at temperature 0. It is the "soft" of the released
+    code, corrected for the box and the unit.
     """
 
     bounds: ops.Bounds | None = None
@@ -79,7 +79,7 @@ class Soft(Score):
 
 @dataclass(frozen=True, eq=False)
 class SmallNorm(Score):
-    """One over the dual norm of the gradient of "grad" alone: what a radius divides by."""
+    """One over the dual norm of the gradient of "grad", by which a radius divides."""
 
     bounds: ops.Bounds | None = None  #: not used: a norm has no box
     scale: ops.Scale | None = None
@@ -94,7 +94,7 @@ class SmallNorm(Score):
 
 
 def scores(case: Case) -> dict[str, Score]:
-    """By name. "doctor_beta" is MSR at the T that ranks best on the data for tuning."""
+    """Scores by name. "doctor_beta" is MSR at the T that ranks best on the tuning data."""
     options = dict(case.options)
     tuned = tune(DoctorBeta(), case.model, batches(case.tuning)).score
     return {
@@ -120,11 +120,11 @@ def batches(split: Split) -> Iterable[tuple[Tensor, Tensor]]:
 
 
 def measured(task: str, seed: int) -> list[Row] | str:
-    """A row for each score; or why there is none."""
+    """A row for each score; or the reason why there is none."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # a package says what it has loaded
+        with contextlib.redirect_stdout(io.StringIO()):  # a package prints what it loads
             case = TASKS[task].make(seed)
     except (ImportError, FileNotFoundError) as error:
         return str(error)
@@ -161,7 +161,7 @@ def measured(task: str, seed: int) -> list[Row] | str:
 
 
 def mean_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error, of what is defined: AUROC is not, without an error."""
+    """The mean and its standard error over defined values: AUROC is undefined without an error."""
     known = torch.tensor(values, dtype=torch.float64)
     known = known[known.isfinite()]
     error = float(known.std()) / math.sqrt(len(known)) if len(known) > 1 else math.nan
@@ -169,7 +169,7 @@ def mean_error(values: Sequence[float]) -> tuple[float, float]:
 
 
 class Table:
-    """What was measured, by task, score and metric; over the seeds in their order."""
+    """Measurements by task, score and metric, over the seeds in their order."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.values: dict[tuple[str, str, str], list[float]] = {}
@@ -187,7 +187,7 @@ class Table:
         return mean_error(self.values[task, score, metric])[0]
 
     def less(self, task: str, score: str, other: str, metric: str) -> tuple[float, float, bool]:
-        """The mean difference on the same seed, its standard error, and if it is beyond noise."""
+        """Mean difference on the same seed, its standard error, and whether it is beyond noise."""
         pairs = zip(self.values[task, score, metric], self.values[task, other, metric], strict=True)
         differences = [a - b for a, b in pairs]
         mean, error = mean_error(differences)
@@ -197,7 +197,7 @@ class Table:
 
 # ------------------------------------------------------------------------------------------- tables
 
-#: What is decided, the first less the second.
+#: The pairs to decide: the first minus the second.
 QUESTIONS = (
     ("fast", "fast, alpha=0.01"),
     ("fast", "grad"),
@@ -217,7 +217,7 @@ def paired(
     title: str,
     pairs: Iterable[tuple[str, str]],
 ) -> Block:
-    """MSR's mean, and the difference of each pair; beyond noise it stands out."""
+    """MSR's mean, and the difference of each pair, in bold if it is beyond noise."""
     pairs, rows, best = list(pairs), [], set()
     for i, task in enumerate(found.tasks):
         cells = [task, number(found.mean(task, "msr", metric), *unit)]
@@ -232,7 +232,7 @@ def paired(
 
 
 def means(found: Table, metric: str, unit: tuple[float, int], title: str) -> Block:
-    """Of the tasks and scores that have the metric."""
+    """A table of means for the tasks and scores that have the metric."""
 
     def known(task: str, score: str) -> bool:
         return math.isfinite(found.mean(task, score, metric))
@@ -244,7 +244,7 @@ def means(found: Table, metric: str, unit: tuple[float, int], title: str) -> Blo
 
 
 def facts(found: Table) -> Block:
-    """What each task is, and the AUROC of the norm alone: what a radius divides by."""
+    """Facts about each task, and the AUROC of the norm alone, by which a radius divides."""
     rows = []
     for task in found.tasks:
         errors, samples = (found.mean(task, "msr", key) for key in ("errors", "samples"))
@@ -331,7 +331,7 @@ def page(results: Mapping[str, Any]) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """To seven significant digits, of which the page shows four at most."""
+    """Rounded to seven significant digits; the page shows at most four."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -348,7 +348,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="a folder")
     arguments = parser.parse_args(argv)
     each = {task: arguments.seeds or TASKS[task].seeds for task in arguments.tasks}
-    # The first seed of every task first: the table is of all of them from early on.
+    # The first seed of every task first, so that the table soon has all tasks.
     work = [(k, seed) for seed in range(max(each.values())) for k in each if seed < each[k]]
     where = machine(torch.device("cpu"))
     path = arguments.results / slug(where["processor"]) / "radius_default.json"

@@ -1,15 +1,15 @@
-"""What "search" and "refined" promise: `python -m benchmarks.radius_quality MODELS`.
+"""Checks the promises of "search" and "refined": `python -m benchmarks.radius_quality MODELS`.
 
 MODELS is the folder of `python -m benchmarks.train_models MODELS --seeds 5 --threads 1`. Two tables
 for both of its models, over its seeds:
 
 - the error of "search" against 60 bisections in float64 on the same ray, and of fewer and more
   forwards than its own;
-- "refined" beside FAB with ten steps as adv-lib has it (`pip install --no-deps adv-lib==0.2.8`):
-  passes, radius, AURC. Both inside the box [0, 1]. What is said of the AURC's difference is its
-  mean over the seeds, and an interval from drawing the images of every seed again, each by itself.
+- "refined" against adv-lib's FAB with ten steps (`pip install --no-deps adv-lib==0.2.8`):
+  passes, radius, AURC. Both inside the box [0, 1]. The difference of the AURC is given by its mean
+  over the seeds, with an interval from resampling the images of each seed separately.
 
-Writes results/<device>/radius.json and radius.md; some ten minutes on two cores.
+Writes results/<device>/radius.json and radius.md; about ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from rrfast.metrics import aurc
 from rrfast.models import digits_cnn, load_model
 
 HERE = Path(__file__).parent
-#: Options of "search", the first its defaults.
+#: Options of "search"; the first are its defaults.
 SEARCHES: tuple[dict[str, Any], ...] = ({}, {"budget": 5}, {"budget": 7}, {"tol": 1e-3})
 BATCH, DRAWS = 250, 2000
-#: Images of each model that bisection is run on, at 84 forwards in float64.
+#: Number of images per model for the bisection, which takes 84 forwards in float64.
 BISECTED = 200
 Row = dict[str, Any]
 
@@ -108,7 +108,7 @@ def search_errors(model: nn.Module, x: Tensor) -> list[Row]:
 
 
 class Counted(nn.Module):
-    """A model that counts the samples which go through it, forwards and backwards."""
+    """A model that counts the samples that pass through it, forwards and backwards."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class _Counting(torch.autograd.Function):
 
 
 def fab10(model: nn.Module, x: Tensor) -> tuple[Tensor, float, float]:
-    """The distance of adv-lib's points, infinite where they change nothing; passes per sample."""
+    """The distance of adv-lib's points, infinite without a change of prediction; the passes."""
     sys.path.append(str(HERE.parent / "python_tests"))
     from peers import distance_of, stand_ins  # how to import it without torchvision
 
@@ -152,7 +152,7 @@ def fab10(model: nn.Module, x: Tensor) -> tuple[Tensor, float, float]:
 
 
 def beside_fab(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Row:
-    """Refined and FAB on the same images; and the AURC's difference on images drawn again."""
+    """Refined and FAB on the same images, and the difference of AURC on resampled images."""
     theirs, forwards, backwards = fab10(model, x)
     parts = [
         rrfast.radius(model, part, method="refined", bounds=(0, 1), full_output=True)
@@ -257,7 +257,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def summarised(rows: list[Row]) -> dict[str, Any]:
-    """Per model the mean AURCs x 1000, and the interval of their difference's mean."""
+    """Per model, the mean AURCs x 1000 and the interval of their mean difference."""
     summary = {}
     for name in dict.fromkeys(row["model"] for row in rows):
         of_model = [row for row in rows if row["model"] == name]

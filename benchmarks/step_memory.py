@@ -1,9 +1,9 @@
 """Peak memory of a training step with each objective: `python -m benchmarks.step_memory`.
 
-Batch 128; resnet20 of pytorchcv, and on CUDA the large models of `bench_rat_step`. On a CPU the sum
-of what torch's allocator holds, from its profiler's record of every allocation: it does not depend
-on what else the machine does. On CUDA `torch.cuda.max_memory_allocated`. Weights are not counted,
-what a step allocates is.
+Batch 128; resnet20 of pytorchcv, and on CUDA the large models of `bench_rat_step`. On a CPU, the
+sum over torch's allocator, from its profiler's record of every allocation, which does not depend on
+other work of the machine. On CUDA, `torch.cuda.max_memory_allocated`. Only memory that a step
+allocates is counted, so weights are not.
 
 Writes results/<device>/step_memory.md.
 """
@@ -38,8 +38,8 @@ OBJECTIVES = {
 
 
 def peak(step: Callable[[], object], device: torch.device) -> int:
-    """Bytes that a step has allocated at once."""
-    step()  # gradients are there from now on
+    """The peak of the bytes that a step has allocated."""
+    step()  # gradients exist from now on
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path.mkdir(parents=True, exist_ok=True)
     for name in arguments.models or (SMALL if device.type == "cpu" else (*SMALL, *LARGE)):
         text += "".join(f"{line}\n" for line in table(name, device))
-        (path / "step_memory.md").write_text(text)  # a run that is cut short keeps what it has
+        (path / "step_memory.md").write_text(text)  # so that an interrupted run keeps its results
     print(text)
     return 0
 

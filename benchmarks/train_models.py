@@ -1,4 +1,4 @@
-"""Trains the models that results are measured on: `python -m benchmarks.train_models FOLDER`.
+"""Train the models for the measurements: `python -m benchmarks.train_models FOLDER`.
 
 For every seed a ResNet-20 of pytorchcv on `rrfast.data.synthetic(seed)` and `digits_cnn` on
 `digits(seed)`, as state_dicts that `rrfast bench --weights` takes:
@@ -6,8 +6,8 @@ For every seed a ResNet-20 of pytorchcv on `rrfast.data.synthetic(seed)` and `di
     FOLDER/resnet20_synthetic_0.pt    rrfast bench --model pytorchcv:resnet20_cifar10 --seed 0 ...
     FOLDER/digits_cnn_0.pt            rrfast bench --model rrfast.models:digits_cnn --data digits ..
 
-A seed decides data, initial weights and batches. With one thread a run gives the same weights
-every time; with more, sums may differ in their last bits. FOLDER/models.json says what came out.
+A seed determines data, initial weights and batches. With one thread, a run gives the same weights
+every time; with more, sums may differ in their last bits. FOLDER/models.json holds the results.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RESNET = "pytorchcv:resnet20_cifar10"
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 64, 3e-3, 0.05
 
 Advance = Callable[[], object]
-#: Another view of a batch of training inputs.
+#: An augmentation of a batch of training inputs.
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -45,7 +45,7 @@ def resnet20(seed: int, epochs: int, advance: Advance) -> tuple[nn.Module, Split
 
 
 def somewhere(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Images of periodic textures, all moved by as much, which takes nothing from them."""
+    """Images of periodic textures, all shifted by the same amount, which loses nothing."""
     return x.roll(torch.randint(x.shape[-1], (2,), generator=generator).tolist(), (2, 3))
 
 
@@ -61,7 +61,7 @@ def train(
     batch_size: int = BATCH,
     weight_decay: float = WEIGHT_DECAY,
 ) -> None:
-    """AdamW, one cycle; cross-entropy unless told otherwise."""
+    """AdamW with one cycle; cross-entropy by default."""
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=weight_decay)
     steps = epochs * -(-len(split.y) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=0.2)
@@ -82,7 +82,7 @@ def train(
 
 
 def digits_cnn(seed: int, advance: Advance) -> tuple[nn.Module, Split]:
-    """As `rrfast demo` trains it in the standard way."""
+    """The standard training of `rrfast demo`."""
     data = digits(seed)
     model = demo.train("standard", data, seed, demo.Settings(), advance)
     return model, data.test

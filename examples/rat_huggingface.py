@@ -1,16 +1,16 @@
 """Radius Aware Training in Hugging Face's `Trainer`: a small BERT on embedded text.
 
-The text is at hand: the docstrings of six packages of Python's standard library, cut into windows
-of 16 words; the task is to say which package a window is from. Words become vectors by latent
-semantic analysis (TF-IDF and a truncated SVD) of the training split, and the model takes them as
-`inputs_embeds`: RAT steps in its input, and of a word only the vector can be stepped. With a
-pretrained model that is `model.get_input_embeddings()(input_ids)`, computed in the same place; the
-embedding table itself then stays as it is.
+The text is the docstrings of six packages of Python's standard library, cut into windows of 16
+words; the task is to predict the package of a window. Words become vectors by latent semantic
+analysis (TF-IDF and a truncated SVD) of the training split, and the model takes them as
+`inputs_embeds`, because RAT changes its input, and only the vector of a word can be changed by a
+small step. With a pretrained model, compute `model.get_input_embeddings()(input_ids)` in the same
+place; the embedding table itself is then not trained.
 
-The lines that end in `# RAT` are the change from standard training; the comment above the one that
-replaces another holds what stood there. After training, the radius and the maximum softmax response
-(MSR) are compared as detectors of the network's errors on the test split. The words depend on your
-version of Python, and so do the numbers.
+The lines that end in `# RAT` are the change from standard training; if such a line replaces
+another, the comment above it shows the old line. After training, the radius and the maximum softmax
+response (MSR) are compared as detectors of the network's errors on the test split. The words, and
+so the numbers, depend on your version of Python.
 
     python examples/rat_huggingface.py    # twenty seconds on one core, the same numbers every time
 
@@ -40,9 +40,9 @@ import rrfast
 
 PACKAGES = ("asyncio", "email", "http", "logging", "unittest", "xml")
 WORDS, DIMENSIONS = 16, 64
-# RAT's step, in every coordinate of a word vector, whose root mean square is 1. Of 0.01, 0.02, 0.05
-# and 0.1 the best by the radius' AURC on a quarter of the training split, over three other seeds
-# (splits anew of the same text, so that some of this test split was seen in choosing).
+# RAT's step, in every coordinate of a word vector, whose root mean square is 1. Chosen from 0.01,
+# 0.02, 0.05 and 0.1 by the radius' AURC on a quarter of the training split, over three other seeds
+# (new splits of the same text, so that some of this test split was used for the choice).
 EPS = 0.05
 
 
@@ -58,9 +58,9 @@ def windows(package: str) -> list[str]:
 
 
 def embedded() -> tuple[Tensor, Tensor, int]:
-    """Windows [n, WORDS, DIMENSIONS], their packages [n], and how many of them are to train on.
+    """Windows [n, WORDS, DIMENSIONS], their packages [n], and the number of training windows.
 
-    Those to train on come first, two thirds; they alone decide the vectors.
+    The first two thirds are for training, and only they determine the vectors.
     """
     corpus = [(window, y) for y, package in enumerate(PACKAGES) for window in windows(package)]
     order = torch.randperm(len(corpus), generator=torch.Generator().manual_seed(0)).tolist()
@@ -69,8 +69,8 @@ def embedded() -> tuple[Tensor, Tensor, int]:
     counts = tfidf.fit_transform(corpus[i][0] for i in order[:cut])
     svd = TruncatedSVD(DIMENSIONS, random_state=0).fit(counts)
     vectors = torch.tensor(svd.components_.T, dtype=torch.float32)
-    # Every word to unit root mean square, as after a layer norm: the unit of eps. A word that the
-    # training split does not have is the zero vector.
+    # Every word vector has unit root mean square, as after a layer norm: the unit of eps. A word
+    # that is not in the training split is the zero vector.
     vectors = nn.functional.normalize(vectors) * DIMENSIONS**0.5
     vectors = torch.cat([vectors, torch.zeros(1, DIMENSIONS)])
     known = tfidf.vocabulary_
@@ -79,7 +79,7 @@ def embedded() -> tuple[Tensor, Tensor, int]:
 
 
 class Classifier(BertForSequenceClassification):
-    """BERT whose first argument is what RAT and the radius step in."""
+    """BERT whose first argument is the input that RAT and the radius change."""
 
     def forward(
         self, inputs_embeds: Tensor, labels: Tensor | None = None

@@ -1,13 +1,13 @@
 """Radius Aware Training in Lightning, on scikit-learn's handwritten digits.
 
-RAT runs two backwards a step, so the module optimises by hand (`automatic_optimization = False`),
-and gives `self.manual_backward` as the way to run them: Lightning's precision and strategies stay
-in charge. What automatic optimisation does beside, gradient clipping, accumulation and stepping
-the scheduler, is then the module's own to call, as Lightning's page on manual optimisation says.
+RAT runs two backwards per step, so the module uses manual optimization (`automatic_optimization =
+False`) and passes `self.manual_backward`, so that Lightning's precision and strategies still apply.
+The module must then itself call the other parts of automatic optimization (gradient clipping,
+accumulation and the scheduler's step), as Lightning's page on manual optimization explains.
 
-The lines that end in `# RAT` are the change from standard training; the comment above the one that
-replaces another holds what stood there. After training, the radius and the maximum softmax response
-(MSR) are compared as detectors of the network's errors on the test split.
+The lines that end in `# RAT` are the change from standard training; if such a line replaces
+another, the comment above it shows the old line. After training, the radius and the maximum softmax
+response (MSR) are compared as detectors of the network's errors on the test split.
 
     python examples/rat_lightning.py      # ten seconds on one core, the same numbers every time
 

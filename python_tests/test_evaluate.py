@@ -571,7 +571,7 @@ def test_what_is_evaluated(
     assert [s.training for s in both] == ["rat", "larger_eps"]
     with pytest.raises(ValueError, match="models must differ in training or seed"):
         trained_models([trainings / "rat_0", trainings / "rat_0"])
-    with pytest.raises(ValueError, match="data must be named for a model"):
+    with pytest.raises(ValueError, match="data must be given for a model"):
         trained_models(["rrfast.models:digits_cnn"])
     for nothing in ("nofolder", tmp_path / "no" / "last.pt"):
         with pytest.raises(ValueError, match=r"' is neither a folder nor a model: give the folder"):
@@ -593,7 +593,7 @@ def test_what_is_evaluated(
         with pytest.raises(ValueError, match=said):
             misd.evaluate(found, tmp_path / "nothing", **wrong)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="evaluate runs in one process, got WORLD_SIZE=2"):
+    with pytest.raises(ValueError, match="evaluate must run in one process, got WORLD_SIZE=2"):
         misd.evaluate(found, tmp_path / "nothing")
     monkeypatch.delenv("WORLD_SIZE")
     assert not (tmp_path / "nothing").exists()
@@ -1041,10 +1041,12 @@ def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -
     with pytest.raises(FileNotFoundError, match=r"has no results: none of evaluation\.json"):
         report([tmp_path], out)
     (tmp_path / "evaluation.json").write_text("{")
-    with pytest.raises(ValueError, match=r"evaluation\.json is no JSON: "):
+    with pytest.raises(ValueError, match=r"evaluation\.json is not JSON: "):
         report([tmp_path], out)
     (tmp_path / "evaluation.json").write_text('{"data": []}')
-    with pytest.raises(ValueError, match=r"evaluation\.json does not hold what the .*`command`"):
+    with pytest.raises(
+        ValueError, match=r"evaluation\.json does not hold results of the .*`command`"
+    ):
         report([tmp_path], out)
     # What was changed so that there is no page of it is a sentence.
     whole = read_result(evaluated[0] / "evaluation.json")
@@ -1057,10 +1059,12 @@ def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -
         {"versions": 3},
     ):
         (tmp_path / "evaluation.json").write_text(json.dumps(whole | change))
-        with pytest.raises(ValueError, match=r"evaluation\.json does not hold what the command"):
+        with pytest.raises(
+            ValueError, match=r"evaluation\.json does not hold results of the command"
+        ):
             report([tmp_path], out)
     (tmp_path / "evaluation.json").write_text("[" * 100_000)
-    with pytest.raises(ValueError, match=r"evaluation\.json is no JSON: "):
+    with pytest.raises(ValueError, match=r"evaluation\.json is not JSON: "):
         report([tmp_path], out)
 
 

@@ -815,7 +815,7 @@ def test_what_is_refused(model: nn.Module, task: Task, tmp_path: Path) -> None:
         ({"against": ("nois",)}, "against must be of .* did you mean noise?"),
         ({"validation": "nois"}, "validation must be of .* did you mean noise?"),
         ({"scores": ("mrs",)}, "did you mean msr?"),
-        ({"scores": ("msr",), "transfer": True}, "transfer must come with odin"),
+        ({"scores": ("msr",), "transfer": True}, "transfer must have odin among the scores"),
         ({"draws": -1}, "draws must be an integer of at least 0, got -1"),
         ({"images": 1}, "images must be an integer of at least 2, got 1"),
         ({"trials": 0}, "trials must be an integer of at least 1, got 0"),

@@ -423,7 +423,7 @@ def test_checkpoints(weights: dict[str, Tensor], tmp_path: Path) -> None:
         robust.evaluate([two], tmp_path / "out", checkpoints=("last", "best"))
     assert not (tmp_path / "out").exists()
     [spec] = trained_models(["rrfast.models:digits_cnn"], data={"name": "digits"})
-    with pytest.raises(ValueError, match="it is no training's folder, got 'last'"):
+    with pytest.raises(ValueError, match="it is not the folder of a training, got 'last'"):
         spec.at("last")
 
 

@@ -191,7 +191,7 @@ def stand_ins(tmp_path: Path) -> Path:
 
 
 def assert_ranked(text: str, named: str) -> None:
-    """45 crops, ten of them clean, least trusted first; and the share that is counted from them."""
+    """45 crops, ten of them clean, least confident first; and the share counted from them."""
     rows = re.findall(rf"^ *(\S+) / 255   (\w[\w ]*?) {{3,}}({named})$", text, flags=re.MULTILINE)
     radii = [float(radius) for radius, _, _ in rows]
     clean = [kind == "clean" for _, kind, _ in rows]

@@ -141,7 +141,7 @@ def test_least_trusted_first_accepted_and_rejected_apart(net: str, root: Path) -
         assert float(item["text"].split("margin")[1]) == pytest.approx(
             20 * abs(levels[name] / 255 - 0.5), rel=1e-3
         )
-    assert "Accepted from 5.5 on (as given)" in page.text
+    assert "Accepted if at least 5.5 (as given)" in page.text
     page, _ = quiet(net, root)
     assert page.titles == ["All images: 7"]
     assert page.names() == [[f"{n}.png" for n in order]]
@@ -328,7 +328,7 @@ def test_a_folder_with_the_name_of_a_class_is_the_label(net: str, root: Path) ->
     assert marked == ["dark/2.png"]
     assert "1 of 3 with a label are wrong, 33.3 %" in page.text
     assert "0 of 1 with a label are wrong, 0 %" in page.text
-    assert "An image has the label of its folder" in page.text
+    assert "An image in a folder with the name of a class" in page.text
     # Without names classes are numbers, and a folder says nothing.
     page, _ = quiet(net, root)
     assert "label" not in page.text

@@ -75,8 +75,8 @@ def test_rows_come_back_from_their_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[]", "must hold a result, got a JSON list"),
         ('{"runs": {}}', "`runs` is no table of rows"),
         ('{"runs": {"keys": [[["a"]]], "rows": [[1, 2]]}}', "`runs` is no table of rows"),

@@ -277,7 +277,7 @@ def test_what_cannot_be_scored_is_a_row(
         "b/4.png must have the shape of the first image, [3, 12, 10], got [3, 8, 8]"
     )
     assert errors["b/5.png"] == (
-        "the model's score is NaN: a logit or a gradient is, or has overflowed"
+        "the model's score is NaN: a logit or a gradient is NaN or has overflowed"
     )
     for name, row in found.items():
         assert (row["accept"] == "true") == (name not in errors)
@@ -352,7 +352,7 @@ def test_parquet_is_the_csv(nets: str, root: Path, tmp_path: Path) -> None:
 
 
 def test_what_has_no_score_is_no_number(nets: str, tmp_path: Path) -> None:
-    """Databases rank NaN above all: what could not be scored would be the most trusted."""
+    """Databases rank NaN above all: images that could not be scored would be the most confident."""
     parquet = pytest.importorskip("pyarrow.parquet")
     x = pixels(4, 3, 12, 10).astype(np.float32) / 255
     x[1] = 1.0
@@ -532,7 +532,7 @@ def test_a_threshold_holds_for_its_own_shape(on_a_folder: Path, tmp_path: Path) 
 
     run, out = on_a_folder / "run", tmp_path / "s.csv"
     np.save(tmp_path / "x.npy", np.zeros((2, 3, 16, 16), dtype=np.uint8))
-    match = r"was chosen on images of shape \[3, 8, 8\], and those to be scored have \[3, 16, 16\]"
+    match = r"was chosen on images of shape \[3, 8, 8\], and the images to score have \[3, 16, 16\]"
     for source, size in ((on_a_folder / "held", {"size": 16}), (tmp_path / "x.npy", {})):
         for aim in ({"coverage": 0.5}, {"reject_errors": 0.5}, {"target_risk": 0.5}):
             with pytest.raises(ValueError, match=f"the threshold for {next(iter(aim))} {match}"):
@@ -950,7 +950,11 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"source": "x.npy", "size": 8}, ValueError, "size must not be given for a .npy file, whi"),
         ({"source": "x.npy", "channels": 1}, ValueError, "channels must not be given for a .npy"),
         ({"channels": 2}, ValueError, "channels must be 1 or 3 for a folder of images, got 2"),
-        ({"channels": 1}, ValueError, r"must take images of shape \[1, 12, 10\], as the first of"),
+        (
+            {"channels": 1},
+            ValueError,
+            r"must take images of shape \[1, 12, 10\], like the first image",
+        ),
         (
             {"model": "nonsense"},
             ValueError,

@@ -142,12 +142,12 @@ def read_result(path: Path | str) -> dict[str, Any]:
 
     Raises:
         OSError: There is no such file, or it cannot be read.
-        ValueError: It is no JSON, or holds no result.
+        ValueError: It is not JSON, or holds no result.
     """
     try:
         result: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(result, dict):
         raise ValueError(f"{path} must hold a result, got a JSON {type(result).__name__}")
     for key in ROWS:

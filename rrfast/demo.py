@@ -1,4 +1,4 @@
-"""`rrfast demo`: standard training against RAT on handwritten digits, over several seeds.
+"""`rrfast demo`: compares standard training with RAT on handwritten digits, over several seeds.
 
 Paired: for each seed both trainings see the same images, initial weights, batches and number of
 epochs. The settings were chosen on other seeds (1000 and up) than those reported (0 and up).
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rrfast.data import Digits, Split
 
 TRAININGS = ("standard", "RAT")
-#: The rows of the table: name in `SCORES`, and as it is printed.
+#: The rows of the table: name in `SCORES`, and printed name.
 ROWS = {
     "msr": "MSR",
     "radius_fast": "radius fast",
@@ -68,21 +68,24 @@ TITLE = "Finding the errors on digits: mean ± standard deviation over seeds"
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the result.
+    """Everything that determines the result.
 
-    The learning rate was chosen for standard training (of 1e-3, 3e-3, 1e-2), then eps for RAT (of
-    0.02, 0.05, 0.1, 0.15, 0.2), both by AURC on the validation splits of the seeds 1000 to 1019.
+    The learning rate was chosen for standard training (from 1e-3, 3e-3, 1e-2), then eps for RAT
+    (from 0.02, 0.05, 0.1, 0.15, 0.2), both by AURC on the validation splits of the seeds 1000 to
+    1019.
 
     Attributes:
-        seeds: One pair of trainings each; a seed decides split, noise, initial weights and batches.
+        seeds: One pair of trainings per seed; a seed determines division, noise, initial weights
+            and batches.
         epochs: Passes over the training images, the same for both trainings.
         batch_size: Images per step.
         learning_rate: Peak of AdamW's schedule: linear warm-up over a tenth of the steps, then
             a cosine to 0.
-        weight_decay: AdamW's.
+        weight_decay: Weight decay of AdamW.
         eps: RAT's step, where 1 is the full range of a pixel.
-        threads: CPU threads of torch. One, because the last bits of a sum depend on their number,
-            and because passes this small gain nothing from more and lose much on a busy machine.
+        threads: CPU threads of torch. The default is one, because the last bits of a sum depend on
+            the number, and because passes this small gain nothing from more and lose much on a busy
+            machine.
     """
 
     seeds: tuple[int, ...] = tuple(range(8))
@@ -94,7 +97,7 @@ class Settings:
     threads: int = 1
 
 
-#: Seconds, to see that all parts work; its numbers mean nothing.
+#: Takes seconds, to check that all parts work; its numbers are meaningless.
 SMOKE = Settings(seeds=(0, 1), epochs=2)
 
 
@@ -115,7 +118,7 @@ def run(
 
     Args:
         settings: What to run; default `Settings()`.
-        out: Folder for the results, made where it is missing.
+        out: Folder for the results; created if missing.
         console: Where to print; default standard output.
 
     Returns:
@@ -124,7 +127,7 @@ def run(
         seeds) and `paired` (RAT minus standard per score and metric: mean, standard error).
 
     Raises:
-        BlockingIOError: Another demo is writing into `out`.
+        BlockingIOError: Another demo is writing to `out`.
         ImportError: scikit-learn or matplotlib is not installed.
         OSError: `out` cannot be written.
 
@@ -184,7 +187,7 @@ def _run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
 
 
 def require_extras() -> None:
-    """Raise an ImportError that names the remedy, before minutes of training rather than after."""
+    """Raise an ImportError with the install command, before minutes of training."""
     require_matplotlib("demo")
     require("rrfast demo", "sklearn.datasets", "scikit-learn")
 
@@ -194,7 +197,7 @@ def require_extras() -> None:
 
 def _train_and_score(settings: Settings, console: Console) -> dict[tuple[int, str, str], Scored]:
     scored = {}
-    # In units of a standard epoch: one of RAT costs two, to score a network about 25.
+    # In units of a standard epoch: an epoch of RAT costs two, scoring a network about 25.
     total = len(settings.seeds) * (3 * settings.epochs + 2 * 25)
     with bars(console) as progress:
         task = progress.add_task("", total=total)
@@ -220,13 +223,13 @@ def train(
     settings: Settings,
     on_epoch: Callable[[], object] = lambda: None,
 ) -> nn.Module:
-    """A `digits_cnn` trained on `data.train`. RAT and standard differ in the line with `backward`.
+    """A `digits_cnn` trained on `data.train`; the trainings differ in the line with `backward`.
 
     Args:
         training: "standard" (cross-entropy) or "RAT".
         data: From `rrfast.data.digits`.
-        seed: Decides the initial weights and the batches.
-        settings: The rest.
+        seed: Determines the initial weights and the batches.
+        settings: All other settings.
         on_epoch: Called after every epoch.
 
     Returns:
@@ -250,7 +253,7 @@ def train(
         return min(1.0, 10 * (step + 1) / steps) * (1 + math.cos(math.pi * step / steps)) / 2
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
-    # A generator of its own, so that the batches do not depend on what a step draws.
+    # A separate generator, so that the batches do not depend on the random draws of a step.
     generator = torch.Generator().manual_seed(seed)
     for _ in range(settings.epochs):
         order = torch.randperm(len(y), generator=generator)
@@ -272,7 +275,7 @@ def _score(name: str, model: nn.Module, test: Split) -> Scored:
     score = SCORES[name]
     with torch.no_grad():
         correct = model(test.x).argmax(dim=1) == test.y
-    score(model, test.x[:256])  # the first call allocates, and is not timed
+    score(model, test.x[:256])  # the first call allocates, so it is not timed
     passes, started = 0, time.perf_counter()
     while passes == 0 or time.perf_counter() - started < 0.05:
         value = score(model, test.x)
@@ -315,7 +318,7 @@ def _block(result: dict[str, Any]) -> Block:
 
 
 def _notes(result: dict[str, Any]) -> list[str]:
-    """What the numbers are, and the paired differences."""
+    """The conventions, and the paired differences."""
     settings = result["settings"]
     threads = f"{settings['threads']} thread{'s' * (settings['threads'] > 1)}"
     setting = (
@@ -335,7 +338,7 @@ def _notes(result: dict[str, Any]) -> list[str]:
 
 
 def page(result: dict[str, Any]) -> str:
-    """The table, and what it says, in Markdown."""
+    """The table and its notes in Markdown."""
     convention, setting, differences, *each = _notes(result)
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     bullets = "\n".join(f"* {' '.join(line.split())}" for line in each)
@@ -350,7 +353,7 @@ def page(result: dict[str, Any]) -> str:
 
 
 def _figure(scored: dict[tuple[int, str, str], Scored], path: Path) -> None:
-    """Histograms of the radius of right and wrong predictions, the seeds pooled."""
+    """Histograms of the radius of right and wrong predictions, pooled over seeds."""
     pooled = {}
     for training in TRAININGS:
         own = [s for (_, t, name), s in scored.items() if (t, name) == (training, DRAWN)]

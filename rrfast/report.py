@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class Picture(NamedTuple):
-    """A figure as a page holds it."""
+    """A figure on a page."""
 
     title: str
     caption: str
     source: str  #: a data: URL
 
 
-#: What a page says of every result.
+#: The entries that a page shows for every result.
 _HEAD = {"command": str, "device": str, "date": str, "versions": dict}
 
 
@@ -41,9 +41,9 @@ class Section(NamedTuple):
 
     title: str
     result: dict[str, Any]
-    conventions: list[str]  #: what has to be known to read the tables
+    conventions: list[str]  #: what a reader needs to know to read the tables
     blocks: list[Block]
-    notes: list[str]  #: what they say
+    notes: list[str]  #: sentences on what the tables show
     pictures: list[Picture]
 
 
@@ -57,26 +57,26 @@ def report(
 ) -> None:
     """Write a page with the tables and figures of results.
 
-    The file holds everything: styles, and figures as SVG; it can be mailed, and opens without a
-    network. Nothing in it runs.
+    The file is self-contained, with styles and with figures as SVG: it can be mailed, and opens
+    without a network. It contains no scripts.
 
-    Sections that would have one title are told apart by their folders.
+    Sections with the same title are distinguished by their folders.
 
     Args:
-        folders: That `rrfast evaluate`, `rrfast ablate` or `rrfast bench` have left: each with one
-            or more of evaluation.json, ood.json, robust.json, distal.json, ablation.json,
+        folders: Folders that `rrfast evaluate`, `rrfast ablate` or `rrfast bench` wrote, each with
+            one or more of evaluation.json, ood.json, robust.json, distal.json, ablation.json,
             bench.json.
         out: The file.
-        title: Of the page; default the names of the folders.
-        command: What made the page.
-        pages: Also write the Markdown page and the figures of each result again, beside it, as
-            this version does: a benchmark's figures stay.
+        title: Title of the page; default: the names of the folders.
+        command: The command that made the page.
+        pages: Also write the Markdown page and the figures of each result again, next to it, with
+            this version; figures of a benchmark are kept.
 
     Raises:
         FileNotFoundError: A folder has no results.
         ImportError: matplotlib or jinja2 is not installed.
         OSError: `out` cannot be written.
-        ValueError: A file of results is no JSON, or not what the command leaves.
+        ValueError: A file of results is not JSON, or not a result of the command.
     """
     require("rrfast report", "jinja2")
     require_matplotlib("report")
@@ -113,9 +113,9 @@ def _section(folder: Path, name: str, kind: _Kind, page: bool) -> Section:
             kind.write(folder, result)
     except (ImportError, OSError):
         raise
-    except Exception as error:  # of results that were changed any number can fail at any step
+    except Exception as error:  # changed results can fail at any step
         raise ValueError(
-            f"{path} does not hold what the command of this version leaves: {error!r}"
+            f"{path} does not hold results of the command of this version: {error!r}"
         ) from error
     return section
 
@@ -152,15 +152,15 @@ class _Kind(NamedTuple):
     """A kind of results."""
 
     section: Callable[[Path, dict[str, Any]], Section]
-    write: Callable[[Path, dict[str, Any]], object]  #: the page beside the results, and its figures
+    write: Callable[[Path, dict[str, Any]], object]  #: writes the page, with its figures
 
 
 def _write_bench_page(folder: Path, result: dict[str, Any]) -> None:
-    """Its figures are drawn by the benchmark alone."""
+    """Write the page; only the benchmark itself draws its figures."""
     write_text(folder / "bench.md", bench.markdown(result))
 
 
-#: What reads each file of results. A new kind of result is a line here.
+#: The reader of each file of results. A new kind of result needs a line here.
 _KINDS: dict[str, _Kind] = {
     **{
         f"{study.stem}.json": _Kind(partial(_study, study), partial(write_page, study))
@@ -175,7 +175,7 @@ def _svg(figure: Figure) -> str:
 
     file = io.BytesIO()
     as_written(figure)
-    # The same figure gives the same bytes.
+    # So that the same figure gives the same bytes.
     with mpl.rc_context({"svg.hashsalt": "rrfast"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
     return data_url("svg+xml", file.getvalue())
@@ -184,7 +184,7 @@ def _svg(figure: Figure) -> str:
 def _png(path: Path, title: str, caption: str) -> Picture:
     if path.is_symlink():
         raise ValueError(
-            f"{path} must be a picture, and is a link: the page is to be handed on, and would hold "
-            "whatever the link leads to"
+            f"{path} must be a picture, and is a link: the page may be passed on, and would "
+            "contain the file that the link points to"
         )
     return Picture(title, caption, data_url("png", path.read_bytes()))

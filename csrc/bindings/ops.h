@@ -1,6 +1,6 @@
-// The ops as torch calls them, for any backend: checks, layouts, outputs, element types. What is
-// left to a backend is to run a kernel over raw pointers. The checks here are the last line of
-// defence; rrfast/ops answers users in whole sentences.
+// The ops as torch calls them, for any backend: checks, layouts, outputs, element types. A backend
+// only has to run a kernel over raw pointers. The checks here are the last line of defence;
+// rrfast/ops gives users full error sentences.
 #pragma once
 
 #include <tuple>
@@ -50,7 +50,7 @@ inline void check_per_sample(const Tensor& x, const Tensor& values, const char* 
                     " must be contiguous, of shape [B], float32 (float64 for float64 inputs)");
 }
 
-// What is changed in place beside the state of a search, where it is asked for.
+// An optional output that is changed in place in addition to the state of a search.
 inline index_t* rival_pointer(const Tensor& logits, const OptionalTensor& rival) {
     if (!rival) {
         return nullptr;
@@ -60,7 +60,7 @@ inline index_t* rival_pointer(const Tensor& logits, const OptionalTensor& rival)
     return mutable_data<index_t>(*rival);
 }
 
-// A batch of samples as the elementwise kernels see it. It owns what it points to.
+// A batch of samples in the form of the elementwise kernels. It owns the tensors that it points to.
 struct Batch {
     Layout layout;
     Tensor x;

@@ -1,5 +1,5 @@
-// What the bindings need of torch, through its stable ABI only: one build serves torch 2.10 and
-// later.
+// The parts of torch that the bindings need, through its stable ABI only, so that one build works
+// with torch 2.10 and later.
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
@@ -83,7 +83,7 @@ inline bool is_channels_last(const Tensor& tensor) {
     return matches(0) && ok;
 }
 
-// How the elements of a sample lie in memory. Contiguous wins where a tensor is both.
+// The order of a sample's elements in memory. A tensor that is both counts as contiguous.
 enum class Layout { contiguous, channels_last };
 
 inline MemoryFormat memory_format(Layout layout, const Tensor& tensor) {
@@ -97,7 +97,7 @@ inline Layout layout_of(const Tensor& tensor) {
                                                                : Layout::contiguous;
 }
 
-// The tensor itself if it lies that way, else a copy that does.
+// The tensor itself if it has that layout, else a copy with it.
 inline Tensor laid_out(const Tensor& tensor, Layout layout) {
     const bool lies =
         layout == Layout::contiguous ? tensor.is_contiguous() : is_channels_last(tensor);

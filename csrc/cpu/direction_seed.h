@@ -8,8 +8,8 @@
 
 namespace rrfast::cpu::RRFAST_ISA {
 
-// In order if they are few, else in lanes, and pairwise beyond a block, because a long sum of small
-// terms drifts.
+// Few terms are added in order, more in lanes, and blocks pairwise, because rounding errors grow in
+// a long sum of small terms.
 template <class A>
 inline A sum_of(const A* value, index_t count) {
     constexpr index_t lanes = kLanes<A>;
@@ -37,8 +37,8 @@ inline A sum_of(const A* value, index_t count) {
     return sum[0];
 }
 
-// `kept` has room for a row, and may be the seed itself: an exponential costs more than all the
-// rest, so each is taken once.
+// `kept` has room for a row, and may be the seed itself. Each exponential is computed once, since
+// it costs more than everything else.
 template <class T>
 void seed_of_row(const T* __restrict__ row, index_t classes, accumulate_t<T> temperature,
                  accumulate_t<T>* kept, index_t* prediction, accumulate_t<T>* margin, T* seed,

@@ -1,6 +1,6 @@
-// The CPU side as its callers see it: one function per op over raw pointers and a range of the
-// batch, so that the caller decides how ranges become threads. K classes, N elements per sample.
-// The arguments are those of csrc/kernels/launch.h.
+// The interface of the CPU kernels: one function per op over raw pointers and a range of the batch,
+// so that the caller decides how to divide the ranges among threads. K classes, N elements per
+// sample. The arguments are those of csrc/kernels/launch.h.
 #pragma once
 
 #include "../kernels/math.h"
@@ -50,7 +50,7 @@ struct Kernels {
                                A* entropy);
 };
 
-// The fastest kernels that this processor runs, and the name of their instruction set.
+// The fastest kernels that this processor can run, and the name of their instruction set.
 template <class T>
 const Kernels<T>& kernels();
 const char* instruction_set();

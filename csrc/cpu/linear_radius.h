@@ -12,7 +12,7 @@ RR_HD Candidate<accumulate_t<T>> first_in_row(const T* row0, const T* row1, inde
     constexpr index_t lanes = kLanes<A>;
     const A top0 = quarter_of_top(widen(row0[top]));
     const A top1 = quarter_of_top(widen(row1[top]));
-    // Of a lane, the smallest step, and in which block of lanes.
+    // The smallest step of each lane, and the block of lanes it is from.
     A step[kChunk], best[lanes];
     Position<A> at[lanes];
     for (index_t j = 0; j < lanes; ++j) {

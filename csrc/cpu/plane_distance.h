@@ -7,8 +7,8 @@
 namespace rrfast::cpu::RRFAST_ISA {
 
 // The faces met and ahead after a step, over the elements [begin, end) of one sample. A chunk is
-// summed in A, at most kChunk / kLanes values one after the other, and the chunks in double: the
-// rounding of the sum does not grow with the sample.
+// summed in A, with at most kChunk / kLanes values in sequence, and the chunks are summed in
+// double, so that the rounding error does not grow with the sample.
 template <bool boxed, class T, class Over>
 RR_HD Faces<double> faces_at(const T* x, const T* normal, bool rising, accumulate_t<T> step,
                              index_t begin, index_t end, const Over& over) {

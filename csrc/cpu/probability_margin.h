@@ -5,7 +5,7 @@
 
 namespace rrfast::cpu::RRFAST_ISA {
 
-// Sums of their own for every lane.
+// Separate sums for every lane.
 template <class A>
 struct LaneRivals {
     A best[kLanes<A>], rest[kLanes<A>], spread[kLanes<A>], squares[kLanes<A>];
@@ -25,8 +25,8 @@ struct LaneRivals {
     RR_HD void merge(index_t j, const Rivals<A>& other) { put(j, combine(at(j), other)); }
 };
 
-// All classes of a row but the label. A part of the row at a time goes through lanes of its own, so
-// that no sum is longer than a part has vectors.
+// All classes of a row except the label. Each part of the row has its own lanes, so that no sum has
+// more terms than a part has vectors.
 template <class T>
 inline Rivals<accumulate_t<T>> row_rivals(const T* row, index_t label, index_t classes) {
     using A = accumulate_t<T>;
@@ -80,12 +80,12 @@ void probability_margin(const T* logits, const index_t* labels, index_t begin, i
         }
         return;
     }
-    // Rows that are left over make a tile too, or their sums would be in another order.
+    // The remaining rows form a tile too; otherwise their sums would be in another order.
     constexpr index_t lanes = kLanes<A>, vector = 32 / sizeof(A);
     Tile<A> tile;
     for (index_t first = begin; first < end; first += lanes) {
         const index_t count = end - first < lanes ? end - first : lanes;
-        // Vectors that hold no row are left out.
+        // Lanes without a row are left out.
         const index_t filled = (count + vector - 1) / vector * vector;
         tile.load(logits + first * classes, classes, count);
         A label[lanes];

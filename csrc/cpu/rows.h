@@ -12,8 +12,8 @@ namespace rrfast::cpu::RRFAST_ISA {
 template <class A>
 constexpr index_t kLanes = 128 / sizeof(A);
 
-// What a row kernel keeps on the stack of the values it computes, so that computing them is a loop
-// of its own, without a reduction in it.
+// Values that a row kernel keeps on the stack, so that they are computed in a separate loop without
+// a reduction.
 constexpr index_t kChunk = 256;
 
 // Calls full(k) for every whole block of Block elements in [begin, end), then single(k) for each
@@ -29,8 +29,8 @@ RR_HD void in_blocks(index_t begin, index_t end, const Full& full, const Single&
     }
 }
 
-// Calls fold(j, j + n / 2), (j, j + n / 4), … until lane 0 has met all of them: a tree, because in
-// a chain each step would wait for the one before.
+// Calls fold(j, j + n / 2), (j, j + n / 4), … until lane 0 has combined all of them. It is a tree,
+// because in a chain each step would wait for the previous one.
 template <index_t n, class Fold>
 RR_HD void fold_lanes(const Fold& fold) {
     if constexpr (n > 1) {
@@ -61,8 +61,8 @@ RR_HD index_t first_position(const T* row, index_t from, index_t classes, A valu
     return k;
 }
 
-// The two best classes, one by one: for short rows, and for rows with NaN, where order alone does
-// not decide.
+// The two best classes, class by class: for short rows, and for rows with NaN, which comparisons
+// alone do not rank.
 template <class T>
 RR_HD Top2<accumulate_t<T>> scan_top2(const T* row, index_t classes) {
     auto top = empty_top2<accumulate_t<T>>();
@@ -120,8 +120,8 @@ inline Top2<accumulate_t<T>> row_top2(const T* row, index_t classes) {
 // A wrong index must not read outside the row.
 RR_HD bool is_class(index_t k, index_t classes) { return k >= 0 && k < classes; }
 
-// Rows of fewer classes cost more to fold than to read: where there are as many of them as lanes,
-// they make a tile, a row to a lane.
+// Rows with fewer classes cost more to fold than to read. If there are as many rows as lanes, they
+// form a tile with one row per lane.
 template <class A>
 constexpr index_t kShortRow = 4 * kLanes<A>;
 
@@ -137,12 +137,13 @@ RR_HD void in_tiles(index_t begin, index_t end, index_t classes, const Full& ful
     in_blocks<kLanes<A>>(first_short, end, full, single);
 }
 
-// Of each class, a number of every row.
+// For each class, one number of every row.
 template <class A>
 struct Tile {
     A value[kShortRow<A>][kLanes<A>];
 
-    // From neighbouring rows. Where there are fewer than lanes, the last one fills the others.
+    // From neighbouring rows. If there are fewer rows than lanes, the last row fills the remaining
+    // lanes.
     template <class T>
     RR_HD void load(const T* rows, index_t classes, index_t count = kLanes<A>) {
         if constexpr (std::is_same_v<T, A>) {
@@ -178,7 +179,7 @@ struct Tile {
     }
 };
 
-// A class of a short row, as wide as its logit, so that both fill the same lanes.
+// The class index for a short row, as wide as a logit, so that both fill the same lanes.
 template <class A>
 using Position = std::conditional_t<sizeof(A) == 4, std::int32_t, std::int64_t>;
 

@@ -34,7 +34,7 @@ private:
 
 // Calls body(over) once; over(begin, end, run) calls run(sample, first, last, channel) for the runs
 // of [begin, end), which count over the whole batch; channel(i) is the channel of element first +
-// i. What the channels need is laid out once, however often `over` is called.
+// i. The channel parameters are laid out only once, however often `over` is called.
 template <class A, class Body>
 RR_HD void with_runs(const Channels<A>& channels, index_t elements, const Body& body) {
     const auto walk = [&](index_t begin, index_t end, index_t longest, const auto& runs) {

@@ -1,6 +1,6 @@
-// The CUDA side as its callers see it: one launcher per op over raw device pointers. B samples, K
-// classes, N elements per sample. A launcher enqueues on `stream`, allocates nothing, waits for
-// nothing, and returns the launch's status.
+// The interface of the CUDA kernels: one launcher per op over raw device pointers. B samples, K
+// classes, N elements per sample. A launcher enqueues on `stream` without allocating or
+// synchronizing, and returns the launch's status.
 #pragma once
 
 #include <cuda_runtime.h>

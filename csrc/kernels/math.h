@@ -1,5 +1,5 @@
-// The mathematics of every op, once: functors on single values, shared by the CPU and the CUDA
-// kernels, so that testing the one tests the other. Everything is written so that both compilers
+// The mathematics of every op in one place: functors on single values that the CPU and the CUDA
+// kernels share, so that testing one tests the other. Everything is written so that both compilers
 // give the same bits: no contraction to fused multiply-adds (build flags), no library function in
 // float32, ties by the lowest index.
 #pragma once
@@ -14,8 +14,8 @@
 #include <cuda_fp16.h>
 #define RR_HD __host__ __device__ __forceinline__
 #else
-// Always inlined: the CPU kernels are compiled once per instruction set, and the linker must find
-// no copies to merge.
+// Always inlined, because the CPU kernels are compiled once per instruction set and the linker must
+// not merge copies.
 #define RR_HD inline __attribute__((always_inline))
 #endif
 
@@ -153,7 +153,7 @@ struct narrow<float16> {
 
 // e^x = power * (1 + excess) for x <= 0: x = n ln 2 + r with |r| <= ln 2 / 2; n comes out of the
 // low bits of a sum with 1.5 * 2^23, the polynomial is a Chebyshev fit of (e^r - 1 - r) / r^2.
-// Below kLowestExponent e^x is less than the smallest normal number, and `power` means nothing.
+// Below kLowestExponent, e^x is less than the smallest normal number, and `power` is meaningless.
 struct ExpParts {
     float power;
     float excess;
@@ -208,7 +208,7 @@ RR_HD float log1p_nonnegative(float x) {
 }
 RR_HD double log1p_nonnegative(double x) { return log1p(x); }
 
-// Correctly rounded by both compilers, as IEEE 754 has it.
+// Correctly rounded by both compilers, as IEEE 754 requires.
 RR_HD float square_root(float x) { return sqrtf(x); }
 RR_HD double square_root(double x) { return sqrt(x); }
 
@@ -225,7 +225,7 @@ RR_HD bool ranks_equal(A v, A w) {
     return v == w || (is_nan(v) && is_nan(w));
 }
 
-// A class and its logit; between equals the lower index leads. The GPU counts classes in 32
+// A class and its logit; for equal logits, the lower index leads. The GPU counts classes in 32
 // bits, the size of its registers.
 template <class A, class Index = index_t>
 struct Candidate {
@@ -242,17 +242,17 @@ template <class A, class Index>
 RR_HD bool leads(const Candidate<A, Index>& a, const Candidate<A, Index>& b) {
     return ranks_above(a.value, b.value) || (ranks_equal(a.value, b.value) && a.index < b.index);
 }
-// Chooses member by member: a choice between whole structs would take their addresses, and the
-// GPU's registers have none.
+// Chooses member by member: choosing between structs would take their addresses, which registers of
+// a GPU do not have.
 template <class A, class Index>
 RR_HD Candidate<A, Index> either(bool choice, const Candidate<A, Index>& a,
                                  const Candidate<A, Index>& b) {
     return {choice ? a.value : b.value, choice ? a.index : b.index};
 }
 
-// The same for classes that come in the order of their indices, where an equal one never leads and
-// the values decide; `ranks_above` in two comparisons and without a branch. At -infinity nothing
-// leads no candidate: `settle`, at the end, knows what was not taken.
+// The same for classes in the order of their indices. An equal class never leads, so the values
+// decide: `ranks_above` in two comparisons and without a branch. A class at -infinity never
+// replaces an empty candidate; `settle` adds such classes at the end.
 template <class A, class Index>
 RR_HD bool leads_earlier(const Candidate<A, Index>& next, const Candidate<A, Index>& earlier) {
     return !(next.value <= earlier.value) & !is_nan(earlier.value);
@@ -261,7 +261,7 @@ template <class A, class Index>
 RR_HD void push(Candidate<A, Index>& best, const Candidate<A, Index>& next) {
     best = either(leads_earlier(next, best), next, best);
 }
-// `count` classes were pushed: those that were not taken are at -infinity.
+// `count` classes were pushed; those that were not taken are at -infinity.
 template <class A, class Index>
 RR_HD void settle(Candidate<A, Index>& best, Index count) {
     if (best.index == kNoIndex<Index> && count > 0) {
@@ -303,15 +303,15 @@ RR_HD Top2<A, Index> combine(const Top2<A, Index>& a, const Top2<A, Index>& b) {
     return {first, either(leads(beaten, second), beaten, second)};
 }
 
-// Whether a row of logits says nothing, by its largest: NaN is among them, one has overflowed, and
-// how far is not known, or all classes are masked with -infinity.
+// Whether a row of logits is undefined, from its largest logit: one is NaN, one has overflowed by
+// an unknown amount, or all classes are masked with -infinity.
 template <class A>
 RR_HD bool is_undefined(A largest) {
     return !(largest > -infinity<A>() && largest < infinity<A>());
 }
 
-// How far the prediction leads: infinitely where all others are masked. The largest number stands
-// for all differences that are larger.
+// The lead of the prediction: infinite if all other classes are masked. Larger finite differences
+// become the largest number.
 template <class A>
 RR_HD A margin_of(A first, A second) {
     const A lead = first - second;
@@ -323,8 +323,8 @@ RR_HD A margin_of(A first, A second) {
 // probability_margin
 
 // Some of the classes other than the label, with a_k = h_k - best <= 0: sums over all of them but
-// the best, whose terms are known. Its 1 left out, a sum keeps its digits where the best stands
-// alone. Combining is commutative, and associative up to rounding.
+// the best, whose terms are known. Leaving out its 1 keeps a sum's digits if all other terms are
+// small. Combining is commutative, and associative up to rounding.
 template <class A>
 struct Rivals {
     A best;     // max of h_k
@@ -364,7 +364,7 @@ struct ProbabilityMargin {
     A similarity;
     A entropy;
 };
-// With d = h_label - best, e^d would overflow where d is large: everything is written in t = e^-|d|
+// With d = h_label - best, e^d would overflow for large d, so everything is written in t = e^-|d|
 // <= 1, and as sums of terms of one sign.
 template <class A>
 RR_HD ProbabilityMargin<A> probability_margin_of(A label, const Rivals<A>& rivals) {
@@ -472,9 +472,9 @@ RR_HD A unpack_sign(std::int8_t direction) {
     return direction == kNanDirection ? nan<A>() : static_cast<A>(direction);
 }
 
-// The sign that training steps along: an element whose gradient is NaN stays where it is. Under a
-// gradient scaler overflow is an ordinary event; the parameters' gradients carry it, and an input
-// of NaN would carry it on into BatchNorm's running statistics, for good.
+// The sign of a training step: an element whose gradient is NaN does not move. With a gradient
+// scaler, overflow is an ordinary event that shows in the parameters' gradients; an input of NaN
+// would spoil BatchNorm's running statistics permanently.
 template <class A>
 RR_HD A sign_or_zero(A gradient) {
     const A positive = gradient > A(0) ? A(1) : A(0);
@@ -516,8 +516,9 @@ struct Channels {
         const A unit = scale ? scale[channel * scale_stride] : A(1);
         const A low = lower ? lower[channel * bounds_stride] : -infinity<A>();
         const A high = upper ? upper[channel * bounds_stride] : infinity<A>();
-        // A bound of NaN makes every result NaN, as in torch.clamp. Said by the unit, it costs the
-        // clamp nothing: a comparison more there, and compilers no longer vectorise it.
+        // A bound of NaN makes every result NaN, as in torch.clamp. Passing it on through the unit
+        // costs the clamp nothing; with one more comparison, compilers would no longer vectorise
+        // it.
         return {is_nan(low) || is_nan(high) ? nan<A>() : unit, low, high};
     }
 };
@@ -525,8 +526,8 @@ struct Channels {
 // -------------------------------------------------------------------------------------------------------
 // linear_radius
 
-// The prediction's logit at one of the two points, or NaN if it has overflowed. Of all logits a
-// quarter is taken, which is exact: no difference of two differences overflows then.
+// The prediction's logit at one of the two points, or NaN if it has overflowed. All logits are
+// divided by four, which is exact, so that no difference of two differences overflows.
 template <class A>
 RR_HD A quarter(A logit) {
     return A(0.25) * logit;
@@ -546,24 +547,24 @@ RR_HD A crossing(A gap0, A gap1, A alpha) {
     return gap0 > -infinity<A>() && gap1 > -infinity<A>() ? step : nan<A>();
 }
 
-// The class that overtakes first, with its step: the smallest, the lowest index among equals, NaN
-// if one is NaN. Nobody, with an infinite step, is never taken for a class.
+// The class that overtakes first, with its step: the smallest step, the lowest index for equal
+// steps, NaN if one is NaN. "No class" has an infinite step.
 template <class A, class Index = index_t>
 RR_HD Candidate<A, Index> nobody() {
     return {infinity<A>(), kNoIndex<Index>};
 }
-// Of classes that come in the order of their indices.
+// For classes in the order of their indices.
 template <class A, class Index>
 RR_HD void take_first(Candidate<A, Index>& first, const Candidate<A, Index>& next) {
     first = either((next.value < first.value) | is_nan(next.value), next, first);
 }
-// Of classes in any order.
+// For classes in any order.
 template <class A, class Index>
 RR_HD Candidate<A, Index> first_of(const Candidate<A, Index>& a, const Candidate<A, Index>& b) {
     const bool later = b.value == a.value && b.index < a.index;
     return either(b.value < a.value || later || is_nan(b.value), b, a);
 }
-// Its index, or -1 where nobody does or it is not known who.
+// Its index, or -1 if no class overtakes or it is unknown which one.
 template <class A, class Index>
 RR_HD index_t rival_of(const Candidate<A, Index>& first) {
     return first.value < infinity<A>() ? static_cast<index_t>(first.index) : index_t(-1);
@@ -610,7 +611,7 @@ struct Newton {
 // another look at the elements tells whether one of them meets its face before `next`.
 template <class A, class S>
 RR_HD Newton<A> newton_step(const Faces<S>& at, A step, A gap, A unit) {
-    // A sum beyond the range of A is not to be had, whatever the order of adding.
+    // A sum beyond the range of A cannot be represented in any order of addition.
     if (is_nan(gap) || !(at.spent <= kLargest<A>) || !(at.moving <= kLargest<A>)) {
         return {nan<A>(), true};
     }
@@ -652,8 +653,8 @@ RR_HD A probe_length(A distance, A largest, A finest, A longest) {
 // bisection_step
 
 // RR-BS, one probe: the bracket learns from the prediction at `radius`, and the next radius is
-// min(mid, 2 lower): doubling until something flips, bisection from then on. Logits that say
-// nothing make the sample NaN, for good.
+// min(mid, 2 lower): doubling until something flips, bisection from then on. Undefined logits make
+// the sample NaN permanently.
 template <class A>
 struct Bracket {
     A lower;
@@ -671,7 +672,7 @@ RR_HD Bracket<A> bisection_step(const Bracket<A>& b, bool flipped, bool undefine
     const A doubled = A(2) * lower;
     return {lower, upper, middle < doubled ? middle : doubled};
 }
-// Whether a probe was the nearest so far that flipped: what is predicted there is the rival.
+// Whether a probe is the nearest so far that flipped: its prediction is the rival.
 template <class A>
 RR_HD bool shows_rival(const Bracket<A>& before, const Bracket<A>& after) {
     return after.upper < before.upper;
@@ -729,7 +730,7 @@ RR_HD RootBracket<A> search_step(const RootBracket<A>& b, A margin, bool flipped
     const A raised = next < least ? least : next;
     return {lower, upper, lower_margin, upper_margin, side, raised > most ? most : raised};
 }
-// The same, or nothing has flipped yet: then the best of the others at the latest probe stands in.
+// The same; if nothing has flipped yet, the best other class at the latest probe is used.
 template <class A>
 RR_HD bool shows_rival(const RootBracket<A>& before, const RootBracket<A>& after) {
     return after.upper < before.upper || after.upper == infinity<A>();

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: The objectives that are compared, and how they are printed.
 OBJECTIVES = {"standard": "Standard", "at": "AT", "reverse_at": "ReverseAT", "rat": "RAT"}
-#: What comes with every row; a table each.
+#: The columns of every row, one table each.
 FOUND = [
     Column("AUROC\n%", "auroc", 100.0, 1),
     Column("AURC\n×1000", "aurc", 1000.0, 2),
@@ -35,7 +35,8 @@ RADII = [
     Column("right\n/ wrong", "radius_ratio", 1.0, 2),
 ]
 COLUMNS = [str(column.what) for column in FOUND + RADII]
-#: Tables 1 and 5: a claim, whose it is, against whom, and in which columns.
+#: Tables 1 and 5: a claim, the objective it is about, the objectives it is compared with, and the
+#: #: columns it uses.
 CLAIMS = {
     Claim("RAT has the lowest AURC"): ("rat", ("standard", "at", "reverse_at"), ("aurc",)),
     Claim("AT enlarges the radius of right and wrong", higher=True): (
@@ -58,7 +59,7 @@ RULE = (
 
 
 def named(objective: str, mixed: bool) -> str:
-    """A training as it is printed."""
+    """The printed name of a training."""
     return OBJECTIVES[objective] + " + Mixup" * mixed
 
 
@@ -66,7 +67,7 @@ def named(objective: str, mixed: bool) -> str:
 
 
 def summary(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """Mean and standard deviation of every column, a row for each training."""
+    """Mean and standard deviation of every column, one row per training."""
     rows: list[dict[str, Any]] = []
     for (mixed, objective), own in grouped(runs, "mixup", "objective").items():
         found = {column: spread(own, at(column)) for column in COLUMNS}
@@ -76,7 +77,7 @@ def summary(runs: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def paired_runs(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """RAT less each of the others on the same seed."""
+    """RAT minus each of the others on the same seed."""
     return [{"other": other, "mixup": mixed} | found.told for mixed, other, found in _less(runs)]
 
 
@@ -98,7 +99,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
 
 
 def conventions(result: dict[str, Any]) -> list[str]:
-    """What has to be known to read the tables."""
+    """What a reader needs to know to read the tables."""
     recipe = result["recipe"]
     seeds, protocol = len(result["seeds"]), result.get("protocol")
     over = f"{seeds} seed{'s' * (seeds > 1)}"
@@ -116,8 +117,8 @@ def conventions(result: dict[str, Any]) -> list[str]:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """Whether the numbers come out as the paper's."""
-    # Divisions of one training are no repetitions of it.
+    """Whether the numbers agree with the paper's."""
+    # Divisions of one training are not repetitions of it.
     runs = "seeds" if len(result["seeds"]) > 1 or result.get("protocol") != "rat" else "divisions"
     lines = ["AURC × 1000, RAT less the other on the same seed, mean ± standard error:"]
     for mixed, other, found in _less(result["runs"]):
@@ -126,7 +127,7 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 
 def comparisons(rows: Sequence[Row]) -> Iterator[Comparison]:
-    """Every comparison of `CLAIMS` on trainings that are all with Mixup or all without."""
+    """Every comparison of `CLAIMS` on trainings that all use Mixup or all do not."""
     for claim, (ours, others, columns) in CLAIMS.items():
         for other in others:
             pair = of(rows, objective=ours), of(rows, objective=other)
@@ -135,7 +136,7 @@ def comparisons(rows: Sequence[Row]) -> Iterator[Comparison]:
 
 
 def claims(runs: Sequence[Row]) -> Iterator[str]:
-    """A line per claim: how many of its comparisons bear it out, by the rule of `Paired`."""
+    """A line per claim: how many of its comparisons confirm it, by the rule of `Paired`."""
     yield RULE
     for (mixed,), rows in grouped(runs, "mixup").items():
         yield "With Mixup:" if mixed else "Without Mixup:"
@@ -200,7 +201,7 @@ def figure(result: dict[str, Any]) -> Figure:
 
 
 def _drawn(groups: Iterable[Sequence[Row]], column: str) -> tuple[list[float], list[float]]:
-    """Means and standard deviations in thousandths; what is undefined is not drawn."""
+    """Means and standard deviations in thousandths; undefined values are not drawn."""
     found = [spread(rows, at(column)) for rows in groups]
     return [1000 * f.mean for f in found], [0 if math.isnan(f.std) else 1000 * f.std for f in found]
 

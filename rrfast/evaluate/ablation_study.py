@@ -49,41 +49,41 @@ def ablate(
 ) -> dict[str, Any]:
     """Train with each objective, without Mixup and with it, and compare what the radius finds.
 
-    Standard, AT, ReverseAT and RAT, with the model, the data and the settings of one recipe. For a
-    seed all of them see the same images and begin with the same weights. All train for the same
-    number of epochs, as in the paper; a step of AT, ReverseAT or RAT costs twice a standard one.
+    Standard, AT, ReverseAT and RAT, with the model, the data and the settings of one recipe. For
+    each seed, all of them see the same images and start from the same weights. All train for the
+    same number of epochs, as in the paper; a step of AT, ReverseAT or RAT costs twice a standard
+    one.
 
-    The whole is resumable: every training has a folder in out/trainings, one that is over is not
-    done again, and one that was stopped goes on.
+    The command is resumable: every training has a folder in out/trainings. A finished training is
+    not repeated, and an interrupted one continues.
 
-    A claim is confirmed or contradicted, comparison by comparison, by the rule of `rrfast
-    evaluate`: where 0 is outside the 95 % interval of Student's t over seeds. One seed decides
-    nothing.
+    Each comparison confirms or contradicts a claim by the rule of `rrfast evaluate`: 0 must be
+    outside the 95 % interval of Student's t over seeds. One seed decides nothing.
 
     Args:
         recipe: Its objective gives eps and all other options; its name and mode are not used.
         out: Folder for ablation.json, ablation.md, ablation.png and the trainings.
-        seeds: Of the trainings; also of the data, where the recipe gives them none.
-        mixup: The alpha of Mixup in the rows that have it; 0: there are no such rows.
+        seeds: Seeds of the trainings; also of the data if the recipe gives it no seed.
+        mixup: The alpha of Mixup in the rows with Mixup; 0: no such rows.
         score: A radius in `rrfast.scores.SCORES`; the paper's is "radius_bs".
-        protocol: How its temperature is tuned, as of `rrfast.evaluate.misd.evaluate`: "rat" on a
+        protocol: How its temperature is tuned, as for `rrfast.evaluate.misd.evaluate`: "rat" on a
             fifth of the whole test set, three times, as the paper does; "heldout" on the validation
-            split. None: not at all, T = 1 on the whole test split.
-        command: What the results are to say made them.
+            split. None: no tuning, T = 1 on the whole test split.
+        command: The command that the results name as their origin.
         console: Where to print; default standard output.
 
     Returns:
         What ablation.json holds: `command`, `date`, `device`, `versions`, `recipe`, `runs` (a row
         per seed, objective, mixup and division), `summary` (mean and standard deviation over seeds;
-        of a single one, over its divisions) and
-        `paired` (RAT less each of the others on the same seed: mean, standard error, wins).
+        for a single seed, over its divisions) and `paired` (RAT minus each of the others on the
+        same seed: mean, standard error, wins).
 
     Raises:
-        BlockingIOError: Another run is writing into `out`.
+        BlockingIOError: Another run is writing to `out`.
         ImportError: matplotlib is not installed.
-        TypeError, ValueError: There is no seed, `mixup` is below 0, `score` is no radius, the data
-            have not the splits that `protocol` needs, or the recipe's options do not fit; all of it
-            before the first training.
+        TypeError, ValueError: There is no seed, `mixup` is below 0, `score` is not a radius, the
+            data lacks the splits that `protocol` needs, or the recipe's options do not fit. All are
+            raised before the first training.
 
     Source: RAT Tables 1 and 5; errata 11 to 13.
     """
@@ -92,20 +92,20 @@ def ablate(
     if not isinstance(score_named(score), Radius):
         radii = [name for name, one in SCORES.items() if isinstance(one, Radius)]
         raise ValueError(f"score must be a radius, of {', '.join(radii)}, got {score!r}")
-    from rrfast.train.recipe import make_task  # an extra, which `rrfast report` needs not
+    from rrfast.train.recipe import make_task  # an extra that `rrfast report` does not need
 
     divide(make_task(recipe), protocol)
     asked = _Asked(mixup, score, protocol)
     console = console or Console()
     out = Path(out)
-    # Under torchrun the first process holds the folder for all.
+    # Under torchrun, the first process locks the folder for all.
     first = os.environ.get("RANK", "0") == "0"
     with results_in(out, "ablation") if first else contextlib.nullcontext():
         return _ablate(recipe, out, seeds, asked, command, console)
 
 
 class _Asked(NamedTuple):
-    """What is asked of every seed."""
+    """Options that are the same for every seed."""
 
     mixup: float
     score: str
@@ -123,7 +123,7 @@ def _ablate(
     import msgspec
 
     runs = list(_runs(recipe, out, seeds, asked, console))
-    # As it will be read again: None for NaN.
+    # As it will be read back: None for NaN.
     result: dict[str, Any] = plain(
         {
             "command": command,
@@ -175,13 +175,13 @@ def variant_of(objective: str, mixed: bool) -> str:
 
 def _evaluated(run: Run, asked: _Asked) -> Iterator[dict[str, Any]]:
     """The metrics of the last weights on the test part of every division."""
-    # The recipe is the one that was given: its code ran in the training.
+    # The recipe is the one that was passed in: its code already ran in the training.
     from rrfast.train.recipe import load_trained
 
     model, recipe = load_trained(run.folder, trust=True)
     device, batch = chosen_device(None), recipe.training.validation_batch
     model.to(device)
-    # Without augmentation: of what RAT's sign is decided by, at the end of the training.
+    # Without augmentation: the quantity that decides RAT's sign, at the end of the training.
     trained = [
         engine.logits(model, x).argmax(1) == y
         for x, y in Part.whole(run.task.train).batches(batch, device, recipe.training.workers)

@@ -1,4 +1,4 @@
-"""What an evaluation knows already of one model, on disk."""
+"""Finished parts of the evaluation of one model, kept on disk."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from rrfast.selective.classifier import weights_hash
 
 
 class Cache:
-    """Parts of a result by name, written as they are made; a run that was stopped goes on.
+    """Parts of a result by name, written as they are made, so that an interrupted run can continue.
 
-    Each model and question has a file of its own, whatever it is called and beside whatever else it
-    is evaluated.
+    Each pair of model and study has its own file. It depends neither on the model's name nor on the
+    other models that are evaluated.
 
     Args:
-        folder: For the files.
-        stem: Of their names.
-        identity: What the parts depend on, but for what their names say.
+        folder: Folder of the files.
+        stem: First part of their names.
+        identity: Everything that the parts depend on, except what their names say.
 
     Raises:
         ValueError: The file is damaged.
@@ -54,27 +54,27 @@ class Cache:
             self._state = _sealed.read(self._path)
 
     def has(self, key: str) -> bool:
-        """Whether the part is known."""
+        """Whether the part is there."""
         return key in self._state["known"]
 
     def get(self, key: str, make: Callable[[], Any] | None = None) -> Any:
-        """The part; made where it is not known."""
+        """The part; if it is not there, it is made."""
         if make is not None and not self.has(key):
             self.put({key: make()})
         return self._state["known"][key]
 
     def put(self, entries: dict[str, Any]) -> None:
-        """Keep these too."""
-        # As they will be read again: without NaN.
+        """Add these parts."""
+        # As they will be read back: without NaN.
         self._state["known"] |= plain(entries)
         _sealed.write(self._path, self._state)
 
 
 def of_score(name: str) -> str:
-    """What the name of a part has for a score: its name, and what tells its options from others.
+    """A score in the name of a part: its name and a hash of its options.
 
     Raises:
-        ValueError: As `rrfast.scores.score_named`.
+        ValueError: As for `rrfast.scores.score_named`.
 
     Example:
         >>> of_score("msr")
@@ -85,8 +85,8 @@ def of_score(name: str) -> str:
 
 
 def identity(model: nn.Module, task: Task, device: torch.device) -> dict[str, Any]:
-    """What every number depends on, less the code of a model, whose edits nobody sees here."""
-    # `Normalize` keeps its statistics out of the state_dict.
+    """Everything that the numbers depend on, except the code of a model: its edits go unnoticed."""
+    # `Normalize` does not put its statistics into the state_dict.
     form = hashlib.sha256(str(model).encode())
     for name, value in model.named_buffers():
         form.update(f"{name} {value.tolist()}".encode())

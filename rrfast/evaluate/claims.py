@@ -1,4 +1,4 @@
-"""What results say of a claim: a comparison of the same runs, and how it is told."""
+"""Whether results confirm a claim: comparisons on the same runs, and their sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rrfast.evaluate.observations import Paired, Row, Value, in_common, of, pair
 from rrfast.evaluate.tables import difference
 from rrfast.objectives.variant_names import VARIANTS
 
-#: How a verdict is reached.
+#: The rule for a verdict.
 RULE = (
     "0 is outside the 95 % interval of Student's t, as it is in one of twenty comparisons without "
     "a difference; · undecided"
@@ -19,7 +19,7 @@ RULE = (
 
 
 class Claim(NamedTuple):
-    """What a paper says of a difference, as a number that is to be lower unless `higher` is."""
+    """A paper's claim on a difference: a number that should be lower, or higher if `higher`."""
 
     sentence: str
     unit: str = ""
@@ -29,28 +29,28 @@ class Claim(NamedTuple):
 
     @property
     def title(self) -> str:
-        """With its unit."""
+        """The sentence with its unit."""
         return f"{self.sentence} ({self.unit})" if self.unit else self.sentence
 
 
 class Comparison(NamedTuple):
-    """One number less another of the same runs, and where it stands in a table."""
+    """One number minus another of the same runs, and its place in a table."""
 
     claim: Claim
     row: tuple[str, ...]
     column: str
     found: Paired
-    group: str = ""  #: what a sentence counts together
+    group: str = ""  #: comparisons that one sentence counts together
 
     @property
     def cell(self) -> str:
-        """As it is printed."""
+        """The printed text."""
         _, _, factor, digits, higher = self.claim
         return difference(self.found, factor, digits, higher=higher)
 
     @property
     def confirmed(self) -> int:
-        """1: it bears the claim out; -1: it contradicts it; 0: it decides nothing."""
+        """1: it confirms the claim; -1: it contradicts it; 0: it decides nothing."""
         return self.found.verdict if self.claim.higher else -self.found.verdict
 
 
@@ -63,7 +63,7 @@ def compared(
     less: Value | None = None,
     group: str = "",
 ) -> Iterator[Comparison]:
-    """The comparison of `pair`, as `paired`; none where they are not of the same runs."""
+    """The comparison of `pair`, as `paired`; none if they are not of the same runs."""
     runs = runs_of(pair[0])
     if runs and runs == runs_of(pair[1]):
         where = (row,) if isinstance(row, str) else row
@@ -71,7 +71,7 @@ def compared(
 
 
 def counted(found: Iterable[Comparison]) -> str:
-    """How many comparisons bear their claim out.
+    """How many comparisons confirm their claim.
 
     Example:
         >>> found = [Paired(-1.0, 0.1, 5, 5), Paired(-1.0, math.nan, 1, 1)]
@@ -87,7 +87,7 @@ def counted(found: Iterable[Comparison]) -> str:
 
 
 def lower_on(found: Paired, runs: str = "seeds") -> str:
-    """A difference of AURC, × 1000, and on how many runs it is below 0.
+    """A difference of AURC, × 1000, and the number of runs in which it is below 0.
 
     Example:
         >>> lower_on(Paired(-0.0026, 0.0002, 10, 10))
@@ -98,7 +98,7 @@ def lower_on(found: Paired, runs: str = "seeds") -> str:
 
 
 def by_claim(found: Iterable[Comparison]) -> dict[str, list[Comparison]]:
-    """Comparisons by the sentence of their claim, in the order they come."""
+    """Comparisons by the sentence of their claim, in the given order."""
     claims: dict[str, list[Comparison]] = {}
     for one in found:
         claims.setdefault(one.claim.sentence, []).append(one)
@@ -106,7 +106,7 @@ def by_claim(found: Iterable[Comparison]) -> dict[str, list[Comparison]]:
 
 
 def known(found: Iterable[Comparison]) -> list[Comparison]:
-    """Without those that are undefined for a run: they decide nothing."""
+    """Leaves out those that are undefined for a run: they decide nothing."""
     return [one for one in found if not math.isnan(one.found.mean)]
 
 
@@ -118,7 +118,7 @@ def verdicts(found: Iterable[Comparison]) -> Iterator[str]:
 
 
 def difference_block(title: str, head: Sequence[str], found: Sequence[Comparison]) -> Block:
-    """A table of differences: a line for each row, a column for each column of the comparisons."""
+    """A table of differences: lines and columns are the rows and columns of the comparisons."""
     columns = list(dict.fromkeys(one.column for one in found))
     cells = {(one.row, one.column): one.cell for one in found}
     lines = [
@@ -136,9 +136,9 @@ def claim_blocks(found: Iterable[Comparison], corner: str = "") -> Iterator[Bloc
 
 # -------------------------------------------------------------------- trainings against each other
 
-#: What all are compared with, where it is there; else the first training.
+#: The baseline of all comparisons if it is there; else the first training.
 BASELINE = VARIANTS["standard"]
-#: What is compared besides: RAT, and AT which has the same step and another sign of it.
+#: Compared in addition: RAT with AT, which takes the same step with another sign.
 RIVALS = tuple((VARIANTS[f"rat{end}"], VARIANTS[f"at{end}"]) for end in ("", "_mixup"))
 TRAINED = (
     "Trainings against each other: one less the other with the same seed, data and score, mean ± "
@@ -148,16 +148,16 @@ TRAINED = (
 
 
 class Line(NamedTuple):
-    """A line of a table of trainings: what is compared, and of which rows."""
+    """A line of a table of trainings: what is compared, on which rows."""
 
-    words: tuple[str, ...]  #: in front of it
+    words: tuple[str, ...]  #: the cells at its left
     rows: Sequence[Row]
     value: Value
-    claim: Claim  #: how it is printed, and which way is better
+    claim: Claim  #: how it is printed, and which direction is better
 
 
 def training_pairs(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Which trainings are held against which: all against the baseline, and the `RIVALS`.
+    """Pairs of trainings to compare: all with the baseline, and the `RIVALS`.
 
     Example:
         >>> training_pairs([{"training": name} for name in ("Standard", "AT", "RAT")])
@@ -171,7 +171,7 @@ def training_pairs(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def trained(title: str, head: Sequence[str], lines: Sequence[Line]) -> Iterator[Block]:
-    """A table with a column for each pair of trainings; none without a pair that shares a seed."""
+    """A table with a column for each pair of trainings; none if no pair shares a seed."""
     everything = [row for line in lines for row in line.rows]
     found: list[Comparison] = []
     for pair in training_pairs(everything):

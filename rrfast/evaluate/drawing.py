@@ -1,4 +1,4 @@
-"""A figure of an evaluation: what it shows, and a panel per training."""
+"""Figures of an evaluation: title, caption, and a panel per training."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 #: Panels side by side.
 WIDE = 3
-#: Okabe and Ito's colours, told apart by the colour-blind.
+#: Okabe and Ito's colours, which the colour-blind can distinguish.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 LINES = ("-", "--", "-.", ":")
 
 
 class Style(NamedTuple):
-    """How one of several is drawn, told apart by lines and markers too, for the colour-blind."""
+    """How a line is drawn; line and marker differ as well as the colour, for the colour-blind."""
 
     colour: str
     line: str = "-"
@@ -33,7 +33,7 @@ RIGHT_AND_WRONG = {"right": Style("#0072B2"), "wrong": Style("#D55E00", "--")}
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
-    """A style for each, in the order they come."""
+    """A style for each name, in the given order."""
     return {
         name: Style(COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)])
         for i, name in enumerate(dict.fromkeys(names))
@@ -41,16 +41,16 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
 
 
 class Drawing(NamedTuple):
-    """A figure that is drawn when it is asked for, and what it shows."""
+    """A figure that is drawn on demand, with its title and caption."""
 
-    name: str  #: of its file
+    name: str  #: name of its file
     title: str
     caption: str
     draw: Callable[[], Figure]
 
     @property
     def figure(self) -> Figure:
-        """It, drawn anew."""
+        """Draw it anew."""
         return self.draw()
 
 
@@ -63,16 +63,15 @@ def panels(
     share: bool | Literal["col"] = True,
     wide: int = WIDE,
 ) -> tuple[Figure, Iterator[tuple[str, Axes]]]:
-    """A panel for each title, `wide` side by side at most.
+    """A panel for each title, at most `wide` side by side.
 
-    On the same axes, or those of a column, where they share them; `x` and `y` are what all of their
-    axes say.
+    `x` and `y` are the labels of all axes; the axes can be shared by all panels or by each column.
     """
     from matplotlib.figure import Figure
 
     wide = min(wide, len(titles))
     deep = math.ceil(len(titles) / wide)
-    # One alone is as wide as a legend beside it wants.
+    # A single panel is as wide as a legend beside it needs.
     figure = Figure(figsize=(max(1 + 3.6 * wide, 7.0), 0.6 + height * deep), layout="constrained")
     grid = figure.subplots(deep, wide, sharex=share, sharey=share, squeeze=False).flatten()
     for ax in grid[len(titles) :]:
@@ -81,7 +80,7 @@ def panels(
         ax.set_title(title, fontsize=11)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25, lw=0.6)
-        # What a removed panel below would have shown.
+        # The tick labels that a removed panel below would have shown.
         ax.tick_params(labelbottom=True)
     figure.supxlabel(x, fontsize=10)
     figure.supylabel(y, fontsize=10)
@@ -99,17 +98,17 @@ def line(
     band: bool = False,
     **more: Any,
 ) -> None:
-    """Means at `x`, and with `band` one standard deviation around them where there is one.
+    """Means at `x`; with `band`, also one standard deviation around them if it is defined.
 
     Args:
         ax: The panel.
-        x: Where.
-        found: Means and standard deviations, as of `curve`.
-        style: Of the line.
-        label: Of the legend.
-        factor: What the means are multiplied with.
+        x: Positions of the means.
+        found: Means and standard deviations, as from `curve`.
+        style: Style of the line.
+        label: Its label in the legend.
+        factor: The means are multiplied by it.
         band: Whether the deviation is drawn.
-        more: As of `Axes.plot`.
+        more: As for `Axes.plot`.
     """
     means, low, high = (
         [factor * (mean + sign * (std if sign else 0)) for mean, std in zip(*found, strict=True)]
@@ -135,16 +134,16 @@ def lines(
     numbers: Sequence[Value],
     **axes: Any,
 ) -> Figure:
-    """Curves of shares in per cent: a panel for each value of a key, a line for each of another.
+    """Curves of shares in per cent: a panel per value of one key, a line per value of another.
 
     Args:
-        rows: What was observed.
+        rows: The observations.
         panel: The key of the panels.
         key: The key of the lines.
         looks: A style for each line.
-        places: Where the numbers of a line stand.
-        numbers: Along a line.
-        axes: As of `panels`.
+        places: The x positions of a line's numbers.
+        numbers: The numbers along a line.
+        axes: As for `panels`.
     """
     figure, grid = panels(values(rows, panel), **axes)
     for title, ax in grid:
@@ -163,7 +162,7 @@ def histogram(
     label: str,
     median: float | None = None,
 ) -> None:
-    """The outline of a histogram; with a median it is filled, and a line at it."""
+    """The outline of a histogram; with a median it is filled, with a line at the median."""
     if median is not None:
         ax.stairs(share, edges, color=style.colour, alpha=0.25, fill=True)
         ax.axvline(median, color=style.colour, ls=style.line, lw=1)
@@ -171,12 +170,12 @@ def histogram(
 
 
 def counted(lists: Iterable[Sequence[int]]) -> list[int]:
-    """The counts of several histograms together, bin by bin."""
+    """The summed counts of several histograms, bin by bin."""
     return [sum(counts) for counts in zip(*lists, strict=True)]
 
 
 def weights(checkpoint: str) -> str:
-    """The weights of a model as titles have them.
+    """The words for a model's weights in titles.
 
     Example:
         >>> weights("last"), weights("given")
@@ -186,16 +185,16 @@ def weights(checkpoint: str) -> str:
 
 
 def legend(figure: Figure, order: Sequence[str] | None = None) -> None:
-    """One legend above all panels, of everything that any of them has."""
+    """One legend above all panels, with every label that any of them has."""
     found: dict[str, Any] = {}
     for ax in figure.axes:
         found = _labelled(ax) | found
     names = [name for name in dict.fromkeys(order or found) if name in found]
-    # In inches: a name's letters at 9 points, and its line.
+    # In inches: the letters of a name at 9 points, and its line.
     wide = 0.5 + 0.08 * max(map(len, names), default=0)
     columns = max(1, min(len(names), 6, int(figure.get_figwidth() / wide)))
     rows = math.ceil(len(names) / columns)
-    # Room for it, or it takes that of the panels.
+    # Make room for it; otherwise it takes room from the panels.
     figure.set_figheight(figure.get_figheight() + 0.2 * max(rows - 2, 0))
     figure.legend(
         [found[name] for name in names],
@@ -208,10 +207,10 @@ def legend(figure: Figure, order: Sequence[str] | None = None) -> None:
 
 
 def _labelled(ax: Axes) -> dict[str, Any]:
-    """What a panel draws, by its label.
+    """The artists of a panel by label.
 
-    `Axes.get_legend_handles_labels` passes over labels that begin with an underscore, as a name of
-    a folder may. Those that matplotlib itself gives are passed over here.
+    `Axes.get_legend_handles_labels` skips labels that begin with an underscore, but the name of a
+    folder may begin with one. Only labels that matplotlib itself gives are skipped here.
     """
     drawn = [*ax.lines, *ax.patches, *ax.collections, *ax.containers]
     labels = [str(each.get_label()) for each in drawn]  # type: ignore[attr-defined]

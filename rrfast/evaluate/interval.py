@@ -1,4 +1,4 @@
-"""The 95 % intervals of the numbers of a single run."""
+"""95 % intervals for the numbers of a single run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rrfast.metrics.registry import Metric
 
 
 def interval(metric: str, score: Tensor, correct: Tensor, draws: int) -> list[float]:
-    """Both ends, over test sets drawn again from this one; [] where there are none.
+    """Both ends, over test sets resampled from this one; [] if there is no interval.
 
-    There are none for `draws` = 0, NaN among the scores, or answers that are all the same.
+    There is none if `draws` is 0, if a score is NaN, or if all of `correct` is the same.
 
     Args:
-        metric: As of `rrfast.metrics.bootstrap`.
+        metric: As for `rrfast.metrics.bootstrap`.
         score: [n].
         correct: [n] bool.
         draws: At least 0.
@@ -34,7 +34,7 @@ def interval(metric: str, score: Tensor, correct: Tensor, draws: int) -> list[fl
 def intervals(
     metrics: Mapping[str, str | Metric], score: Tensor, correct: Tensor, draws: int
 ) -> dict[str, list[float]]:
-    """`interval` of several metrics by name; {} where there are none."""
+    """`interval` of several metrics by name; {} if there are none."""
     if draws == 0 or score.isnan().any() or bool(correct.all()) or not bool(correct.any()):
         return {}
     with warnings.catch_warnings():

@@ -1,9 +1,9 @@
-"""The table behind every evaluation: what was observed of whom, under what, and over which runs.
+"""The table behind every evaluation: observations by training, condition and run.
 
-A row is an observation: its keys say who was observed (`training`, `seed`, `split`, and `data`),
-under what (`score`, `set`, `attack` and the like), and what was found, each number by its name or
-path. Tables, claims and figures are declared over these rows: which of them, which number, and how
-it is printed.
+A row is an observation. Some of its keys say what was observed (`training`, `seed`, `split` and
+`data`), some under which condition (`score`, `set`, `attack` and the like), and the rest hold the
+numbers found. Tables, claims and figures are declared over these rows: which rows, which number,
+and how it is printed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 Row = dict[str, Any]
-#: What is averaged: a number of a row, None or NaN where it is undefined.
+#: The number to average: taken from a row, None or NaN if it is undefined.
 Value = Callable[[Row], "float | None"]
 
 
@@ -29,7 +29,7 @@ class Spread(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """One number less another of the same run, over several runs."""
+    """One number minus another of the same run, over several runs."""
 
     mean: float
     standard_error: float  #: over seeds; NaN for one, however many divisions it has
@@ -38,19 +38,19 @@ class Paired(NamedTuple):
 
     @property
     def told(self) -> dict[str, float]:
-        """As files have it."""
+        """The form in which files hold it."""
         return dict(zip(("mean", "standard_error", "lower", "seeds"), self, strict=True))
 
     @property
     def verdict(self) -> int:
         """-1: the 95 % interval of Student's t is below 0; +1: above; 0: neither.
 
-        Two runs that agree to the last digit decide nothing: they may do so by chance, and then
-        have no interval.
+        Two runs that agree to the last digit decide nothing: they may agree by chance, and then
+        there is no interval.
         """
         from scipy.special import stdtrit
 
-        # Of five runs 2.78 standard errors, and not two: their size is itself estimated.
+        # For five runs, 2.78 standard errors instead of two, because the error is itself estimated.
         if (
             self.runs < (3 if self.standard_error == 0 else 2)
             or not abs(self.mean) > stdtrit(self.runs - 1, 0.975) * self.standard_error
@@ -68,12 +68,12 @@ def of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def values(rows: Iterable[Row], key: str) -> list[Any]:
-    """The values of a key, each once, in the order they come."""
+    """The values of a key, each once, in the order of the rows."""
     return list(dict.fromkeys(row[key] for row in rows))
 
 
 def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
-    """Rows by their values of `keys`, those of the first key together, as `values` orders each.
+    """Rows by their values of `keys`, ordered by the first key, then the next, as by `values`.
 
     Example:
         >>> rows = [{"set": s, "score": f} for f, s in ("ax", "ay", "bx")]
@@ -88,9 +88,9 @@ def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]
 
 
 def at(*path: str | int) -> Value:
-    """What stands in a row under these keys, one within the other; None where it has it not.
+    """The value in a row under these nested keys; None if it is missing.
 
-    Results of earlier versions lack what came later.
+    Results of earlier versions lack keys that were added later.
 
     Example:
         >>> at("above", "0.9", "errors")({"above": {"0.9": {"errors": 3}}})
@@ -109,7 +109,7 @@ def at(*path: str | int) -> Value:
 
 
 def ends(names: Iterable[str], *path: str) -> dict[str, Value]:
-    """Lower and upper end of the intervals under a path, as a file of rows calls them."""
+    """Lower and upper end of the intervals under a path, by their names in a CSV file."""
     both = ("low", "high")
     return {f"{name}_{end}": at(*path, name, i) for name in names for i, end in enumerate(both)}
 
@@ -118,10 +118,10 @@ def ends(names: Iterable[str], *path: str) -> dict[str, Value]:
 
 
 def per_run(rows: Sequence[Row], value: Value) -> list[float]:
-    """A number for each seed, the mean over its divisions; for one seed, one for each division.
+    """One number per seed, the mean over its divisions; for a single seed, one per division.
 
-    Divisions of one test set share most of it and all of the training: they are no independent
-    repetitions, and where there are seeds to average over, they do not count as such (errata 12).
+    Divisions of one test set share most of it and all of the training. They are not independent
+    repetitions, and are not counted as such if there are several seeds (errata 12).
     """
     seeds: dict[int, list[float]] = {}
     for row in rows:
@@ -133,12 +133,12 @@ def per_run(rows: Sequence[Row], value: Value) -> list[float]:
 
 
 def spread(rows: Sequence[Row], value: Value) -> Spread:
-    """Mean and standard deviation over runs; NaN where a run has none."""
+    """Mean and standard deviation over runs; NaN if a run lacks the number."""
     return _spread(per_run(rows, value))
 
 
 def curve(rows: Sequence[Row], numbers: Iterable[Value]) -> tuple[list[float], list[float]]:
-    """Means and standard deviations, as `spread` has them, of one number after the other."""
+    """Means and standard deviations, as from `spread`, of a sequence of numbers."""
     v = torch.tensor([per_run(rows, value) for value in numbers], dtype=torch.float64)
     mean = v.mean(dim=-1)
     std = v.std(dim=-1) if v.shape[-1] > 1 else torch.full_like(mean, math.nan)
@@ -152,12 +152,12 @@ def _spread(numbers: Sequence[float]) -> Spread:
 
 
 def runs_of(rows: Sequence[Row]) -> set[tuple[str, int, int]]:
-    """Data, seed and division of each: what two must share to be compared run by run."""
+    """Data, seed and division of each row: two trainings must share them to be compared by run."""
     return {(row.get("data", ""), row["seed"], row.get("split", 0)) for row in rows}
 
 
 def in_common(rows: Sequence[Row], others: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows of both that are of runs which both have."""
+    """The rows of both whose runs appear in both."""
     runs = runs_of(rows) & runs_of(others)
     first, second = ([row for row in part if runs_of([row]) <= runs] for part in (rows, others))
     return first, second
@@ -166,19 +166,19 @@ def in_common(rows: Sequence[Row], others: Sequence[Row]) -> tuple[list[Row], li
 def paired(
     rows: Sequence[Row], others: Sequence[Row], value: Value, less: Value | None = None
 ) -> Paired:
-    """`value` of the rows less that of others, run by run; both must have the same runs.
+    """`value` of the rows minus that of the others, run by run; both must have the same runs.
 
-    The divisions of a single seed have a mean difference and no standard error: they are no
-    repetitions of the training (see `per_run`), and decide nothing.
+    The divisions of a single seed give a mean difference but no standard error. They are not
+    repetitions of the training (see `per_run`) and decide nothing.
 
     Args:
-        rows: What is compared.
-        others: With what.
-        value: Of each.
-        less: Of the others, where it is another number.
+        rows: The rows to compare.
+        others: The rows to compare them with.
+        value: The number of each row.
+        less: The number of the others, if it differs from `value`.
 
     Raises:
-        ValueError: They have other runs.
+        ValueError: Their runs differ.
     """
     runs = runs_of(rows)
     if runs != runs_of(others):
@@ -200,12 +200,12 @@ def _ordered(rows: Sequence[Row]) -> list[Row]:
 
 
 def seeds_said(rows: Sequence[Row], draws: int, drawn: str) -> Iterator[str]:
-    """Sentences on what stands behind a mean: seeds, divisions, or test sets drawn again.
+    """Sentences on what a mean is taken over: seeds, divisions, or resampled test sets.
 
     Args:
-        rows: Of all trainings.
-        draws: Of the bootstrap; 0: there are no intervals.
-        drawn: What was drawn again, such as "test sets drawn again from this one".
+        rows: Rows of all trainings.
+        draws: Number of bootstrap draws; 0: no intervals.
+        drawn: What was resampled, such as "test sets drawn again from this one".
     """
     counts = {len(values(own, "seed")) for own in grouped(rows, "training").values()}
     several = " or ".join(str(n) for n in sorted(counts) if n > 1)
@@ -222,7 +222,7 @@ def seeds_said(rows: Sequence[Row], draws: int, drawn: str) -> Iterator[str]:
 
 
 def fewer_images(result: dict[str, Any]) -> Iterator[str]:
-    """A sentence where a test split has fewer images than were asked for."""
+    """A sentence if a test split has fewer images than requested."""
     asked, there = result["options"]["images"], min(row["images"] for row in result["runs"])
     if asked is not None and there < asked:
         yield (

@@ -1,4 +1,4 @@
-"""What all of `rrfast evaluate` share: model after model, and what is written at the end."""
+"""The frame of every `rrfast evaluate`: it goes through the models and writes the results."""
 
 from __future__ import annotations
 
@@ -47,33 +47,33 @@ def _as_they_are(rows: Sequence[Row], _: Sequence[Row]) -> list[Row]:
 
 
 class Study(NamedTuple):
-    """A kind of results: how they are written and read."""
+    """A kind of evaluation: how its results are written and read."""
 
-    stem: str  #: of its files: STEM.json, STEM.csv, STEM.md
-    title: Callable[[Result], str]  #: of its section in a report
-    conventions: Callable[[Result], list[str]]  #: what has to be known to read the tables
+    stem: str  #: stem of its files: STEM.json, STEM.csv, STEM.md
+    title: Callable[[Result], str]  #: title of its section in a report
+    conventions: Callable[[Result], list[str]]  #: what a reader needs to know to read the tables
     blocks: Callable[[Result], Iterator[Block]]  #: every table
-    notes: Callable[[Result], list[str]]  #: what the numbers say
+    notes: Callable[[Result], list[str]]  #: sentences on what the numbers show
     figures: Callable[[Result], Iterator[Drawing]]
-    #: Columns of the CSV file, which has a line for each row; none: there is no such file.
+    #: Columns of the CSV file, which has a line per row; none: there is no CSV file.
     cells: Mapping[str, Callable[[Row], Any]] = {}
-    listed: Mapping[str, Any] = {}  #: what the rows have that are in it
-    #: What only figures show, over all runs: rows that stand in for the curves of every run.
+    listed: Mapping[str, Any] = {}  #: the values that rows must have to be in it
+    #: Makes the rows for the figures, which replace the curves of every run.
     curves: Callable[[Sequence[Row]], list[Row]] = _none
-    #: The rows of a file, without what `curves` stands in for.
+    #: Makes the rows of a file, without the entries that `curves` replaces.
     short: Callable[[Sequence[Row], Sequence[Row]], list[Row]] = _as_they_are
-    command: str = "evaluate"  #: what makes them
+    command: str = "evaluate"  #: the command that makes the results
 
 
 class Context(NamedTuple):
-    """A model to be evaluated, and what it takes."""
+    """A model to evaluate, and everything needed for it."""
 
     trained: TrainedModel
-    model: nn.Module  #: on the device
+    model: nn.Module  #: the model, on the device
     task: Task
     device: torch.device
     cache: Cache
-    advance: Callable[[], object]  #: a step of the progress bar
+    advance: Callable[[], object]  #: advances the progress bar by one step
 
 
 def run_study(
@@ -91,32 +91,32 @@ def run_study(
     command: str = "",
     console: Console | None = None,
 ) -> Result:
-    """Ask every model, and write STEM.json, STEM.csv, STEM.md and the figures.
+    """Evaluate every model, and write STEM.json, STEM.csv, STEM.md and the figures.
 
     Args:
-        study: What is written.
+        study: The kind of evaluation.
         trained_models: Trained models with their data.
-        out: Folder for it; what is done of a model is kept in out/parts.
-        rows_of: Gives the rows of one model.
-        steps: Of the progress bar, per model.
-        options: What was asked, as the result says it.
-        depends: What of it all numbers depend on: with others, nothing that was kept is used again.
+        out: Folder for the results; finished parts of a model are kept in out/parts.
+        rows_of: Computes the rows of one model.
+        steps: Steps of the progress bar per model.
+        options: The options, as the result records them.
+        depends: The options that all numbers depend on: if they change, no kept part is reused.
         asked: Further entries of the result.
         every_run: Whether the rows keep the curves of every run.
-        device: Default CUDA where there is some.
-        command: What the results are to say made them.
+        device: Default CUDA if available.
+        command: The command that the results name as their origin.
         console: Where to print; default standard output.
 
     Returns:
         What STEM.json holds, see `rrfast.evaluate.read_result`: `command`, `date`, `device`,
-        `versions`, `options`, `data`, `runs`, `curves`, and what `asked` has.
+        `versions`, `options`, `data`, `runs`, `curves` and the entries of `asked`.
 
     Raises:
-        BlockingIOError: Another run of the same study is writing into `out`.
+        BlockingIOError: Another run of the same study is writing to `out`.
         ImportError: matplotlib is not installed.
         OSError: `out` cannot be written.
-        ValueError: There is no trained model, the device is not here, or torchrun has started
-            several processes; and what `rows_of` raises.
+        ValueError: There is no trained model, the device is not available, or torchrun started
+            several processes; and whatever `rows_of` raises.
     """
     require_matplotlib("evaluate")
     if not trained_models:
@@ -124,13 +124,13 @@ def run_study(
     world = os.environ.get("WORLD_SIZE", "1")
     if world != "1":
         raise ValueError(
-            f"evaluate runs in one process, got WORLD_SIZE={world}: start it without torchrun"
+            f"evaluate must run in one process, got WORLD_SIZE={world}: start it without torchrun"
         )
     where = chosen_device(device)
     if console is None:
         console = Console(emoji=False)
         if not console.is_terminal:
-            console.width = 140  # lines of a file may be longer than the 80 columns that rich takes
+            console.width = 140  # lines of a file may be longer than rich's default of 80 columns
     out = Path(out)
     with results_in(out, study.stem):
         runs = _ask(study, trained_models, out / "parts", rows_of, steps, depends, where, console)
@@ -141,7 +141,7 @@ def run_study(
             "options": options,
             "data": list(dict.fromkeys(trained.data for trained in trained_models)),
             **(asked or {}),
-            # Before the page, which the file alone gives again.
+            # First, since `rrfast report` makes the same page from the file.
             "runs": shortened(runs if every_run else study.short(runs, curves)),
             "curves": shortened(curves),
         }
@@ -159,7 +159,7 @@ def _ask(
     where: torch.device,
     console: Console,
 ) -> list[dict[str, Any]]:
-    """The rows of every model, one after the other."""
+    """The rows of all models, model by model."""
     make_folder("the folder for parts in out", parts)
     remove_partial(parts, study.stem)
     runs: list[dict[str, Any]] = []
@@ -186,7 +186,7 @@ def _ask(
 
 
 def _check_classes(title: str, model: nn.Module, task: Task, device: torch.device) -> None:
-    """Raise unless logits and classes are as many, on one image: before hours of work."""
+    """Raise unless there are as many logits as classes, on one image: before hours of work."""
     if task.test is None:
         return  # the protocol says so
     ((x, _),) = Part(task.test, torch.zeros(1, dtype=torch.int64)).batches(1, device)
@@ -197,13 +197,14 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
             f"the model of {title} must take the images of its data, {list(x.shape[1:])}: "
             f"{first_line(error)}"
         ) from error
-    # With more logits than classes, nothing says which of them the classes are.
+    # With more logits than classes, it is unknown which logits belong to the classes.
     if found != task.classes:
         raise ValueError(
             f"the model of {title} must have a logit for each of the {task.classes} classes of its "
-            f"data and no other, got {found}: a label is a place among the logits, of a folder of "
-            "images the place of its name among the sorted names. Give data of all the classes "
-            "that the model knows, or a model of these (rrfast.models.FirstClasses keeps the first)"
+            f"data and no other, got {found}: a label is an index of a logit; for a folder of "
+            "images, it is the index of the class's name among the sorted names. Give data with "
+            "all classes of the model, or a model with only the classes of the data "
+            "(rrfast.models.FirstClasses keeps the first)"
         )
 
 
@@ -222,7 +223,7 @@ def _write(study: Study, result: Result, runs: Sequence[Row], out: Path, console
 def print_result(
     study: Study, result: Result, out: Path, files: Sequence[str], console: Console
 ) -> None:
-    """Print what the page says, and which files there are."""
+    """Print the content of the page and the names of the files."""
     console.print("\n".join(study.conventions(result)), highlight=False, markup=False)
     console.print(_tables.terminal(study.blocks(result)))
     console.print("\n".join(study.notes(result)), highlight=False, markup=False)
@@ -230,7 +231,7 @@ def print_result(
 
 
 def write_page(study: Study, out: Path, result: Result) -> list[str]:
-    """Write STEM.md and the figures; their names."""
+    """Write STEM.md and the figures, and return their names."""
     drawn = list(study.figures(result))
     for drawing in drawn:
         write_figure(out / f"{drawing.name}.png", drawing.figure, dpi=100)
@@ -246,7 +247,7 @@ def page(study: Study, result: Result, drawings: Sequence[Drawing] = ()) -> str:
         for d in drawings
     )
     notes = study.notes(result)
-    # A recipe may have had fewer.
+    # A recipe may have set fewer.
     recipe = result.get("recipe") or {"training": {"threads": 0}}
     threads = recipe["training"]["threads"] or result["threads"]
     said = f"{_tables.preformatted(notes)}\n\n" if notes else ""

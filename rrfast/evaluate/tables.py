@@ -1,4 +1,4 @@
-"""A table of results is declared: which rows it has, which number each column shows, and how."""
+"""Tables of results as declarations: their rows, and the number and format of each column."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any, NamedTuple
 from rrfast._tables import COLUMNS, Block, number
 from rrfast.evaluate.observations import Paired, Row, Spread, Value, at, grouped, of, spread
 
-#: A number of a row: its name, its path, or what finds it.
+#: A number of a row: its name, its path, or a function that finds it.
 What = str | tuple[str | int, ...] | Value
 
 
 class Column(NamedTuple):
     """A number over the runs of each line: mean ± standard deviation.
 
-    Of a single run its interval, which a row has beside the number, under `intervals`.
+    For a single run, the interval of the number, which a row holds under `intervals`.
     """
 
     heading: str
     what: What
     factor: float = 100.0
     digits: int = 2
-    higher: bool | None = None  #: is better: the best are to stand out; None: nothing is
-    where: Mapping[str, Any] = {}  #: what else the rows of the column have
-    mean: bool = False  #: the mean alone
-    interval_digits: int | None = None  #: with an interval; default `digits`
+    higher: bool | None = None  #: whether higher is better, to mark the best; None: mark none
+    where: Mapping[str, Any] = {}  #: further values that the rows of the column must have
+    mean: bool = False  #: print the mean only
+    interval_digits: int | None = None  #: digits with an interval; default `digits`
 
     @property
     def title(self) -> str:
@@ -47,7 +47,7 @@ class Column(NamedTuple):
 
 
 class Words(NamedTuple):
-    """A column of words, made of the rows of each line."""
+    """A column of words, made from the rows of each line."""
 
     heading: str
     said: Callable[[Sequence[Row]], str]
@@ -61,10 +61,10 @@ class Table(NamedTuple):
     """A line for each group of rows, and its columns."""
 
     title: str
-    keys: Mapping[str, str]  #: that tell the lines apart, and their headings
+    keys: Mapping[str, str]  #: keys that distinguish the lines, with their headings
     columns: Sequence[Column | Words]
-    within: int = 0  #: lines that agree in so many of the keys have a best of their own
-    words: int = 0  #: columns of words at the left, beside the keys
+    within: int = 0  #: the best is marked among lines that agree in this many first keys
+    words: int = 0  #: number of columns of words at the left, besides the keys
 
     def block(self, rows: Iterable[Row]) -> Block:
         """The table of these rows, in the order of `grouped`."""
@@ -89,7 +89,7 @@ class Table(NamedTuple):
 
 
 def metric(name: str) -> Column:
-    """The column of a metric of `rrfast.metrics`, as it is called and printed everywhere."""
+    """The column of a metric of `rrfast.metrics`, with its usual name and format."""
     heading, factor, digits = COLUMNS[name]
     return Column(heading, name, factor, digits)
 
@@ -102,7 +102,7 @@ def broken(name: str) -> str:
 def cell(
     found: Spread, factor: float = 100.0, digits: int = 2, interval: Sequence[float] | None = None
 ) -> str:
-    """Mean ± standard deviation; of a single run its interval, where there is one.
+    """Mean ± standard deviation; for a single run, its interval if there is one.
 
     Example:
         >>> cell(Spread(0.15, 0.0707, 2)), cell(Spread(0.1, math.nan, 1), interval=(0.05, 0.15))
@@ -118,9 +118,9 @@ def cell(
 
 
 def leading(means: Sequence[float], *, lowest: bool = False) -> list[int]:
-    """Places of the best of several means, all of them where they tie; none of a single one.
+    """Indices of the best means, several if they tie; none if there is only one mean.
 
-    Means of different seeds may be equal and yet differ in their last bit.
+    Equal means of different seeds may differ in their last bit; they count as tied.
 
     Args:
         means: NaN is not among the best.
@@ -138,13 +138,13 @@ def leading(means: Sequence[float], *, lowest: bool = False) -> list[int]:
 def difference(
     found: Paired, factor: float = 100.0, digits: int = 2, *, higher: bool | None = False
 ) -> str:
-    """Mean ± standard error of a difference, and a mark for what it decides.
+    """Mean ± standard error of a difference, with a mark for its verdict.
 
     Args:
         found: The difference.
-        factor: What it is multiplied with.
-        digits: After the point.
-        higher: Whether higher is better; None: without a mark.
+        factor: It is multiplied by this.
+        digits: Digits after the point.
+        higher: Whether higher is better; None: no mark.
 
     Example:
         >>> difference(Paired(0.02, 0.001, 0, 5)), difference(Paired(-0.02, 0.001, 5, 5))
@@ -158,7 +158,7 @@ def difference(
 
 
 def mark_of(found: Paired, *, higher: bool = False) -> str:
-    """✓ for better, ✗ for worse, and a point for neither."""
+    """✓ for better, ✗ for worse, · for neither."""
     return "·✓✗"[found.verdict if higher else -found.verdict]
 
 

@@ -1,4 +1,4 @@
-"""What is evaluated: trained models, each with its data."""
+"""The models to evaluate, each with its data."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from rrfast.objectives.variant_names import ENDINGS, PRINTED, VARIANTS
 if TYPE_CHECKING:
     from rrfast.train.recipe_file import Recipe
 
-#: Options of data that say which of one lot of images are trained on, chosen on and tested on.
+#: Options of data that divide one set of images into the parts for training, validation and test.
 _DIVIDING = ("seed", "train", "validation")
 
 
 class TrainedModel(NamedTuple):
-    """A trained model with its data, loaded when its turn comes."""
+    """A trained model with its data, loaded on demand."""
 
-    training: str  #: how it was trained, as it is printed: what seeds are averaged over
+    training: str  #: printed name of its training; seeds of the same name are averaged
     seed: int
     load: Callable[[], tuple[nn.Module, Task]]
-    data: str = ""  #: what it is tested on, as it is printed
-    #: Images beside the task's that its training has seen; None where its recipe does not say.
+    data: str = ""  #: printed name of the data it is tested on
+    #: Images besides the task's that its training has seen; None if its recipe does not say.
     outliers: int | None = 0
-    #: Of a training's weights, those that `load` gives, "last" or "best"; else "given".
+    #: The weights that `load` gives: "last" or "best" of a training; else "given".
     checkpoint: str = "last"
-    #: What `load` would be for each of the weights that its folder has, "last" and "best".
+    #: A `load` for each of the weights in its folder, "last" and "best".
     checkpoints: Mapping[str, Callable[[], tuple[nn.Module, Task]]] = {}
-    best: str = ""  #: what the "best" ones have on the validation split, see `Training.best`
+    best: str = ""  #: the criterion of "best" on the validation split, see `Training.best`
 
     def at(self, checkpoint: str) -> TrainedModel:
-        """The same training, by its "last" weights or by its "best" ones.
+        """The same training with its "last" or its "best" weights.
 
         Raises:
-            ValueError: It has not left them.
+            ValueError: It did not save them.
         """
         if checkpoint not in self.checkpoints:
-            there = " and ".join(self.checkpoints) or "none: it is no training's folder"
+            there = " and ".join(self.checkpoints) or "none: it is not the folder of a training"
             raise ValueError(
                 f"checkpoints must be there for every model: {self.training}, seed {self.seed}, "
                 f"has {there}, got {checkpoint!r}"
@@ -63,32 +63,34 @@ def trained_models(
     normalize: str | None = None,
     trust: bool = False,
 ) -> list[TrainedModel]:
-    """What the command line names.
+    """The models that the command line names.
 
     Args:
-        sources: As `given_model`: folders of trainings, and specifications of models; or a folder
-            of such folders, for all of them, in the order of `rrfast.train.VARIANTS` and of their
-            names.
-        data: `name` of `rrfast.train.TASKS` and its options; None: that of each training. Where a
-            training has data of the same name, what is not given is as it was there, its seed too.
-        weights: As `given_model`.
-        classes: As `given_model`.
-        normalize: As `given_model`.
-        trust: As `given_model`.
+        sources: As for `given_model`: folders of trainings, and specifications of models; or a
+            folder of such folders, for all of them, in the order of `rrfast.train.VARIANTS` and of
+            their names.
+        data: `name` in `rrfast.train.TASKS` and its options; None: the data of each training. If a
+            training has data of the same name, options that are not given are taken from it,
+            including the seed.
+        weights: As for `given_model`.
+        classes: As for `given_model`.
+        normalize: As for `given_model`.
+        trust: As for `given_model`.
 
     Returns:
-        One for each source. A training is called by its objective; where that would give two of
-        them one name and one seed, all of that name by their folders, less the seed at the end; and
-        where that still would, with the folder around it.
+        One for each source. A training is named by its objective. If two would have the same name
+        and seed, all trainings of that name are named by their folders, without the seed at the
+        end; if that is still not unique, with the parent folder too.
 
     Raises:
-        OSError, ValueError: As `rrfast.train.load_recipe`; neither a folder nor a specification, or
-            one without `data`; a folder whose model is of foreign code, without `trust`; two that
-            cannot be told apart; or `data` of a training's own name that divides the images
-            otherwise than it did, so that it may have seen those it is tested on.
+        OSError, ValueError: As for `rrfast.train.load_recipe`; a source that is neither a folder
+            nor a specification; a specification without `data`; a folder whose model is foreign
+            code, without `trust`; two sources with the same name and seed; or `data` of the same
+            name as the training's that divides the images differently, so that the training may
+            have seen its test images.
     """
     found = []
-    # Here, and in other functions: what reads recipes is an extra, which `rrfast report` needs not.
+    # Imported in functions: reading recipes is an extra that `rrfast report` does not need.
     from rrfast.train.recipe import check_own_data, check_own_model
     from rrfast.train.recipe_file import load_recipe
 
@@ -101,7 +103,7 @@ def trained_models(
             written = Path(source) / "recipe.yaml"
             recipe = load_recipe(written)
             if not trust:
-                check_own_model(recipe, written)  # before hours with other models
+                check_own_model(recipe, written)  # before hours of work on other models
                 if not data:
                     check_own_data(recipe, written)
             chosen, seed = _chosen(source, recipe, data), recipe.training.seed
@@ -119,13 +121,14 @@ def trained_models(
             )
         elif data is None:
             raise ValueError(
-                f"data must be named for a model that is no training's folder: {str(source)!r}"
+                "data must be given for a model that is not the folder of a training: "
+                f"{str(source)!r}"
             )
         else:
             load = partial(_load, given, data, 0)
             found.append(TrainedModel(str(source), 0, load, _told(data), checkpoint="given"))
     for parts in (1, 2):
-        # All seeds of a name together, or one training would be two.
+        # All seeds of a name together; otherwise one training would become two.
         unclear = {training for training, _ in _twice(found)}
         found = [
             trained._replace(training=_called(Path(source), trained.seed, parts))
@@ -143,17 +146,17 @@ def trained_models(
 
 
 def _twice(found: Sequence[TrainedModel]) -> list[tuple[str, int]]:
-    """Names and seeds that more than one has."""
+    """Pairs of name and seed that occur more than once."""
     return [key for key, n in Counter((s.training, s.seed) for s in found).items() if n > 1]
 
 
 def _called(folder: Path, seed: int, parts: int) -> str:
-    """The end of a folder's path, less the seed at its end."""
+    """The end of a folder's path, without the seed at its end."""
     return "/".join(folder.resolve().parts[-parts:]).removesuffix(f"_{seed}")
 
 
 def _chosen(source: str | Path, recipe: Recipe, data: dict[str, Any] | None) -> dict[str, Any]:
-    """The data of a training, or other data."""
+    """The data of a training, or the data given instead."""
     name = recipe.data.get("name")
     if not data or not _same_name(data.get("name"), name):
         return data or recipe.data
@@ -163,14 +166,14 @@ def _chosen(source: str | Path, recipe: Recipe, data: dict[str, Any] | None) -> 
         if here.get(key) != there.get(key):
             raise ValueError(
                 f"data must leave {key}={there.get(key)} as it was in the training {source}, got "
-                f"{here.get(key)!r}: images that it was trained or chosen on could be among those "
-                "it is tested on"
+                f"{here.get(key)!r}: otherwise, images of its training or validation could be "
+                "among its test images"
             )
     return both
 
 
 def _same_name(one: object, other: object) -> bool:
-    """Whether two names of data are of the same; a file may be named in more ways than one."""
+    """Whether two names mean the same data; a file can be named in several ways."""
     if not runs_foreign_data(one) or not runs_foreign_data(other):
         return one == other and one in TASKS
     (here, name), (there, its) = (text.rsplit(":", 1) for text in (one, other))
@@ -178,9 +181,9 @@ def _same_name(one: object, other: object) -> bool:
 
 
 def _divided(data: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What divides one lot of images; folders for each part, which have names, do not.
+    """The options that divide one set of images; named folders for each part do not divide.
 
-    Of a function of yours any option may.
+    For a function of the user's, any option may.
     """
     from rrfast.train.recipe import options_of
 
@@ -189,7 +192,7 @@ def _divided(data: dict[str, Any], seed: int) -> dict[str, Any]:
         return known | {"seed": seed} | {k: v for k, v in data.items() if k != "name"}
     known = options_of(TASKS[data["name"]])
     options = known | {"seed": seed} | data
-    # Else each part is drawn by itself, whatever the sizes of the others.
+    # Otherwise each part is drawn separately, whatever the sizes of the others.
     held_out = isinstance(options.get("test"), str) and is_integer(options.get("validation"))
     if "test" in known and not held_out:
         return {"seed": options["seed"]} if "seed" in known else {}
@@ -197,7 +200,7 @@ def _divided(data: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def _trainings(source: str | Path) -> list[str | Path]:
-    """The trainings in a folder that is none itself; anything else as it is."""
+    """The trainings in a folder that is not a training itself; anything else unchanged."""
     if not Path(source).is_dir() or (Path(source) / "recipe.yaml").is_file():
         return [source]
     from rrfast.train.recipe_file import load_recipe
@@ -211,8 +214,8 @@ def _trainings(source: str | Path) -> list[str | Path]:
     inside = sorted((path.parent for path in Path(source).glob("*/recipe.yaml")), key=place)
     if not inside:
         raise ValueError(
-            f"models must name trainings, and the folder {source} has no recipe.yaml, nor a folder "
-            "with one"
+            f"models must name trainings, and the folder {source} contains neither recipe.yaml nor "
+            "a folder with one"
         )
     return [*inside]
 
@@ -241,7 +244,7 @@ def _told(data: dict[str, Any]) -> str:
 
 
 def _objective(recipe: Recipe) -> str:
-    # Of RAT, the mode is in the objective's name or an option.
+    # For RAT, the mode is in the objective's name or in an option.
     objective = recipe.objective
     name = str(objective.get("mode") or objective.get("name", ""))
     name += "".join(end for end, option in ENDINGS.items() if objective.get(option))
@@ -253,6 +256,6 @@ def _outliers(recipe: Recipe) -> int | None:
     if not isinstance(outliers, dict):
         return 0
     if outliers.get("name") == "image_folder":
-        return outliers.get("n")  # which the training wrote down
-    # The release of random_images; opening it here would need the file.
+        return outliers.get("n")  # the training wrote it down
+    # The published file of random_images: opening it here would need the file.
     return 300_000 if outliers.get("name") == "random_images" else int(outliers.get("n", 10_000))

@@ -1,4 +1,4 @@
-"""The gallery of `rrfast score`: a page of thumbnails, least trusted first."""
+"""The gallery of `rrfast score`: a page of thumbnails, least confident first."""
 
 from __future__ import annotations
 
@@ -15,45 +15,46 @@ from rrfast._page import data_url, write_page
 from rrfast.inference.inputs import Images
 from rrfast.inference.parts import Row
 
-#: Longer side of a thumbnail in pixels: twice what a card is wide, for screens with fine pixels.
+#: Longer side of a thumbnail in pixels: twice the width of a card, for high-resolution screens.
 SIDE = 320
-#: Up to this longer side an image is shown pixel by pixel, and loses nothing.
+#: Up to this longer side, an image is shown pixel by pixel, without loss.
 SMALL = 64
 
 
 class Card(NamedTuple):
-    """One image as the page shows it."""
+    """One image on the page."""
 
     image: str
-    rank: int | None  #: from 1, the least trusted of all that have a score; None without a score
-    picture: str  #: a data: URL; "" where there is none
-    small: bool  #: whether the picture is to be shown pixel by pixel
-    facts: list[tuple[str, str]]  #: what is known of it, each with its name
+    rank: int | None  #: from 1, the least confident of all with a score; None without a score
+    picture: str  #: a data: URL; "" if there is none
+    small: bool  #: whether the picture is shown pixel by pixel
+    facts: list[tuple[str, str]]  #: names and values of the facts about it
     wrong: bool
     error: str  #: why there is no score or no picture
 
 
 class Section(NamedTuple):
-    """Images that belong together, as the template takes them."""
+    """A group of images, as the template takes it."""
 
     title: str
     images: int
     summary: str
-    cards: Iterator[Card | str]  #: a text says how many images are left out there
+    cards: Iterator[Card | str]  #: a text stands for images that are left out
 
 
 class Gallery:
-    """Chooses what is shown of rows that go past, and writes the page of them.
+    """Chooses images from a stream of rows, and writes the page that shows them.
 
-    It holds the rows of what is shown and no picture: each image that is shown is read once more
-    while the page is written.
+    It stores the rows to show but no pictures: each image shown is read again while the page is
+    written.
 
     Args:
-        shown: Of each section, accepted and rejected, the `shown` least trusted images and a tenth
-            as many of the most trusted, at least one; of those without a score the first `shown`.
-        names: Of the classes, in their order. An image in a folder of that name has that label.
-            None: classes are numbers, and no label is known.
-        asked: Whether there is a threshold, and with it images that are accepted or rejected.
+        shown: Of the accepted and of the rejected images, the `shown` least confident and a tenth
+            as many (at least one) of the most confident; of those without a score, the first
+            `shown`.
+        names: Names of the classes, in their order. An image in a folder with the name of a class
+            has that label. None: classes are numbers, and no label is known.
+        asked: Whether there is a threshold, so that images are accepted or rejected.
     """
 
     def __init__(self, shown: int, names: Sequence[str] | None, *, asked: bool) -> None:
@@ -66,7 +67,7 @@ class Gallery:
         self._failures = 0
 
     def watch(self, parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
-        """The same parts: all rows there are, in their order."""
+        """Yield the same parts: all rows, in order."""
         place = 0
         for rows in parts:
             for row in rows:
@@ -86,10 +87,10 @@ class Gallery:
 
         Args:
             out: The file.
-            images: That the rows are of.
-            column: What the table calls the confidence.
-            content: Of the run: command, model, input, device, date, versions, images, threshold
-                and how it was chosen.
+            images: The images of the rows.
+            column: Name of the confidence's column in the table.
+            content: Facts about the run: command, model, input, device, date, versions, images,
+                threshold and how it was chosen.
 
         Raises:
             OSError: `out` cannot be written.
@@ -112,7 +113,7 @@ class Gallery:
         write_page(
             out,
             "gallery.html",
-            title=f"{Path(content['input']).resolve().name}, least trusted first",
+            title=f"{Path(content['input']).resolve().name}, least confident first",
             sections=sections,
             column=column,
             labelled=any(group.labelled for group in self._groups.values()),
@@ -169,25 +170,25 @@ class Gallery:
 
 
 class _Group:
-    """The ends of a ranking that goes past in any order, and counts of all of it."""
+    """The two ends of a ranking of rows that come in any order, and counts over all rows."""
 
     def __init__(self, title: str, shown: int) -> None:
         self.title = title
         self._shown = shown
-        #: Heaps with the image on top that is the first to go. Ties by the place in the table.
+        #: Heaps with the next image to drop on top. Ties are ordered by the place in the table.
         self._least: list[tuple[float, int, Row]] = []
         self._most: list[tuple[float, int, Row]] = []
         self.count = self.labelled = self._wrong = 0
 
     def add(self, place: int, row: Row, confidence: float, wrong: bool | None) -> None:
-        """One row; whether its prediction is wrong, None where that is not known."""
+        """Add one row; `wrong` says whether its prediction is wrong, None if unknown."""
         self.count += 1
         self.labelled += wrong is not None
         self._wrong += wrong is True
         heapq.heappush(self._least, (-confidence, -place, row))
         if len(self._least) <= self._shown:
             return
-        # What leaves the one end may belong to the other.
+        # A row that leaves one end may belong to the other.
         opposite, behind, left = heapq.heappop(self._least)
         heapq.heappush(self._most, (-opposite, -behind, left))
         if len(self._most) > max(1, self._shown // 10):
@@ -195,16 +196,16 @@ class _Group:
 
     @property
     def least(self) -> list[tuple[int, Row]]:
-        """Places and rows of the least trusted, in this order."""
+        """Places and rows of the least confident, in this order."""
         return [(-place, row) for _, place, row in sorted(self._least, reverse=True)]
 
     @property
     def most(self) -> list[tuple[int, Row]]:
-        """Those of the most trusted, the most trusted last; none is in `least`."""
+        """Places and rows of the most confident, the most confident last; none is in `least`."""
         return [(place, row) for _, place, row in sorted(self._most)]
 
     def summary(self) -> str:
-        """What labels say of it."""
+        """The share of wrong predictions, if labels are known."""
         if not self.labelled:
             return ""
         share = 100 * self._wrong / self.labelled
@@ -212,10 +213,10 @@ class _Group:
 
 
 def thumbnail(x: Tensor) -> tuple[str, bool]:
-    """A picture of what the model sees, as a data: URL, and whether it has every pixel.
+    """A picture of the model's input, as a data: URL, and whether it has every pixel.
 
-    PNG up to 64 pixels, pixel by pixel; else JPEG, scaled so that the longer side has 320 pixels at
-    most.
+    PNG up to 64 pixels, pixel by pixel; else JPEG, scaled so that the longer side has at most 320
+    pixels.
 
     Args:
         x: [C, H, W] in [0, 1].
@@ -243,7 +244,7 @@ def thumbnail(x: Tensor) -> tuple[str, bool]:
 
 
 def number(confidence: float) -> str:
-    """Four digits of it.
+    """The number with four digits.
 
     Example:
         >>> number(0.000123456), number(-math.inf)

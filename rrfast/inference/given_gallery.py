@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenGallery:
-    """What was asked for.
+    """The gallery options.
 
     Attributes:
         out: An HTML file; None for none.
-        shown: How many images of a section are shown, as `rrfast.inference.gallery.Gallery` has it.
-        class_names: The names of the classes, in the order of the logits; or a file of them in
-            UTF-8, a line each. None for those of a training on a folder of images: its sub-folders.
+        shown: Number of images to show per section, as for `rrfast.inference.gallery.Gallery`.
+        class_names: The names of the classes, in the order of the logits; or a UTF-8 file with one
+            name per line. None: for a training on a folder of images, the names of its sub-folders.
 
     Raises:
-        TypeError, ValueError: `out` does not end in .html, `shown` is no positive integer, or there
-            are `class_names` and no `out`.
+        TypeError, ValueError: `out` does not end in .html, `shown` is not a positive integer, or
+            there are `class_names` but no `out`.
     """
 
     out: Path | None
@@ -47,7 +47,7 @@ class GivenGallery:
             raise ValueError(f"gallery must end in .html, got {self.out}")
 
     def require(self) -> None:
-        """Raise an ImportError before hours of work if a gallery is asked for and not possible."""
+        """Raise an ImportError before hours of work if a gallery is requested but not possible."""
         if self.out is not None:
             require("a gallery", "PIL.Image", "Pillow")
             require("a gallery", "jinja2")
@@ -55,17 +55,17 @@ class GivenGallery:
     def names(
         self, classifier: SelectiveClassifier, shape: Shape | None, recipe: Recipe | None
     ) -> list[str] | None:
-        """Of the classes; None where there is no page, or nothing gives names.
+        """Names of the classes; None if there is no page or no source of names.
 
         Args:
-            classifier: Of the model.
-            shape: [C, H, W] of the images; None where none can be read, and nothing is predicted.
-            recipe: Of the model's training. On a folder of images its classes are the names of the
-                sub-folders, where that folder is still there and has as many.
+            classifier: The classifier with the model.
+            shape: [C, H, W] of the images; None if none can be read, so that nothing is predicted.
+            recipe: Recipe of the model's training. For a folder of images, the classes are the
+                names of its sub-folders, if the folder still exists and has as many.
 
         Raises:
             FileNotFoundError: There is no such file of names.
-            ValueError: It is no text, or the names are not as many as the logits.
+            ValueError: The file is not text, or there are not as many names as logits.
         """
         if self.out is None or shape is None:
             return None
@@ -100,6 +100,6 @@ def _of_training(recipe: Recipe | None, classes: int) -> list[str] | None:
         return None
     try:
         names = image_folder(recipe.data["train"]).classes
-    except OSError:  # moved, or on another machine: numbers do
+    except OSError:  # moved, or on another machine: numbers are used
         return None
     return names if len(names) == classes else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_source(source: str | Path) -> None:
-    """Raise a ValueError for what is neither a folder nor could specify a model."""
+    """Raise a ValueError if the source is neither a folder nor a specification of a model."""
     if not Path(source).is_dir() and ":" not in str(source):
         raise ValueError(
             f"{str(source)!r} is neither a folder nor a model: give the folder of a training, or "
@@ -23,10 +23,10 @@ def check_source(source: str | Path) -> None:
 
 
 class GivenModel(NamedTuple):
-    """A model, and what is known of how it was trained."""
+    """A model, and the recipe of its training if known."""
 
     model: nn.Module  #: in eval mode, on the CPU, K logits of inputs in [0, 1]
-    recipe: Recipe | None  #: of its training; None for a specification
+    recipe: Recipe | None  #: recipe of its training; None for a specification
 
 
 def given_model(
@@ -37,22 +37,24 @@ def given_model(
     normalize: str | None = None,
     trust: bool = False,
 ) -> GivenModel:
-    """The model of a training's folder, or one by specification.
+    """The model of a training's folder or of a specification.
 
     Args:
-        source: A folder that `rrfast train` made, or what `rrfast.models.load_model` takes.
-        weights: Of a specification, a file with a state_dict; of a folder "last" (the default) or
-            "best".
-        classes: Of a specification, as `load_model` takes it.
-        normalize: Of a specification, a name that `rrfast.models.Normalize.of` knows, put in front
-            so that inputs stay in [0, 1]; None for nothing.
-        trust: Of a folder, as `rrfast.train.load_trained` takes it. A specification is the caller's
-            own word, whatever code it names.
+        source: A folder that `rrfast train` made, or a specification for
+            `rrfast.models.load_model`.
+        weights: For a specification, a file with a state_dict; for a folder, "last" (the default)
+            or "best".
+        classes: For a specification, as for `load_model`.
+        normalize: For a specification, a name that `rrfast.models.Normalize.of` knows; the
+            normalization is put in front of the model, so that inputs stay in [0, 1]. None for
+            none.
+        trust: For a folder, as for `rrfast.train.load_trained`. A specification comes from the
+            caller, so its code is always trusted.
 
     Raises:
-        ImportError: A package that the model comes from is not installed.
-        OSError, TypeError, ValueError: As `rrfast.train.load_trained` and `load_model`; or
-            `classes` or `normalize` is given with a folder, whose recipe says both.
+        ImportError: The package of the model is not installed.
+        OSError, TypeError, ValueError: As for `rrfast.train.load_trained` and `load_model`; or
+            `classes` or `normalize` is given with a folder, whose recipe determines both.
 
     Example:
         >>> given = given_model("rrfast.models:digits_cnn")
@@ -67,7 +69,7 @@ def given_model(
                     f"got {value!r} for {source}"
                 )
         from rrfast.train.recipe import (
-            load_trained,  # an extra, which a specification does not need
+            load_trained,  # an extra that a specification does not need
         )
 
         kind = "last" if weights is None else str(weights)

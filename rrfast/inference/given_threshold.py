@@ -1,4 +1,4 @@
-"""The threshold options of `rrfast score`: a number, an aim on held-out data, or a classifier."""
+"""The threshold options of `rrfast score`: a number, a target on held-out data, or a classifier."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ AIMS = ("coverage", "reject_errors", "target_risk")
 
 @dataclass(frozen=True, kw_only=True)
 class GivenThreshold:
-    """What was asked for; nothing, or one of five, and nothing is accepted or rejected without.
+    """The threshold options: none or one of five; without one, nothing is accepted or rejected.
 
     Attributes:
-        threshold: Accept from this score on.
-        coverage, reject_errors, target_risk, confidence: As of `SelectiveClassifier.fit`, on the
-            validation split of the training that the model is from.
+        threshold: Accept if the score is at least this.
+        coverage, reject_errors, target_risk, confidence: As for `SelectiveClassifier.fit`, on the
+        validation split of the model's training.
         classifier: A file with the state_dict of a `SelectiveClassifier`.
 
     Raises:
-        TypeError, ValueError: `threshold` is no number, more than one is given, or `confidence`
-            without `target_risk`.
+        TypeError, ValueError: `threshold` is not a number, more than one is given, or `confidence`
+            is given without `target_risk`.
     """
 
     threshold: float | None = None
@@ -53,7 +53,7 @@ class GivenThreshold:
         if len(given) > 1:
             raise ValueError(f"at most one of {', '.join(names)} is possible, got {given}")
         if self.confidence is not None and self.target_risk is None:
-            raise ValueError("confidence needs target_risk: it is that of a bound on the risk")
+            raise ValueError("confidence needs target_risk: it belongs to a bound on the risk")
         if self.threshold is not None and not is_number(self.threshold):
             raise TypeError(f"threshold must be a number, got {self.threshold!r}")
         if self.threshold is not None and math.isnan(self.threshold):
@@ -61,14 +61,14 @@ class GivenThreshold:
 
     @property
     def aim(self) -> dict[str, Any]:
-        """What `SelectiveClassifier.fit` is to be asked; {} for nothing."""
+        """The target to pass to `SelectiveClassifier.fit`; {} for none."""
         values = {name: getattr(self, name) for name in (*AIMS, "confidence")}
         return {name: value for name, value in values.items() if value is not None}
 
     def check_recipe(self, recipe: Recipe | None, folder: Path, *, trust: bool) -> None:
-        """Raise a ValueError if there is an aim, and no data of a training to meet it on.
+        """Raise a ValueError if there is a target but no training data to choose the threshold on.
 
-        Nor are data made that the folder names as somebody's code, unless `trust` says so.
+        It is also raised if the folder's data is foreign code, unless `trust` is set.
         """
         if self.aim and recipe is not None and not trust:
             from rrfast.train.recipe import RECIPE, check_own_data
@@ -81,12 +81,12 @@ class GivenThreshold:
             )
 
     def check_shape(self, classifier: SelectiveClassifier, shape: Shape | None) -> None:
-        """Raise a ValueError if a file's threshold was chosen on inputs of another shape."""
+        """Raise a ValueError if the threshold was chosen on inputs of another shape."""
         if self.classifier is not None:
             _check_shape(f"of {self.classifier}", classifier.provenance.get("shape"), shape)
 
     def pinned(self) -> dict[str, Any]:
-        """What tells it from another one, for JSON; a file by what it holds, which is not here."""
+        """The options that identify it, for JSON; the content of a file is pinned elsewhere."""
         if self.classifier is not None:
             return {"classifier": True}
         return self.aim if self.threshold is None else {"threshold": repr(float(self.threshold))}
@@ -98,19 +98,19 @@ class GivenThreshold:
         weights: str,
         shape: Shape | None,
     ) -> dict[str, Any]:
-        """The threshold, for JSON: its digits (None for none), a sentence, and the provenance.
+        """The threshold for JSON: its digits (None for none), a sentence, and the provenance.
 
         Args:
-            classifier: On its device; `fit` is called for an aim.
-            recipe: Of the training the model is from, for an aim.
-            weights: "last" or "best" of it.
-            shape: Of an image that is to be accepted or not; None where there is none.
+            classifier: The classifier, on its device; `fit` is called for a target.
+            recipe: Recipe of the model's training, for a target.
+            weights: "last" or "best" of that training.
+            shape: Shape of an image to accept or reject; None if there is none.
 
         Raises:
-            TypeError, ValueError: As `SelectiveClassifier.fit`; there is no validation split, or
-                its images have another shape.
+            TypeError, ValueError: As for `SelectiveClassifier.fit`; there is no validation split,
+                or its images have another shape.
 
-        Cost: for an aim, that of the score for each image of the validation split.
+        Cost: for a target, the score for each image of the validation split.
         """
         how = ""
         if self.threshold is not None:
@@ -125,7 +125,7 @@ class GivenThreshold:
         else:
             return {"threshold": None, "how": "none was asked for", "provenance": {}}
         value = classifier.threshold if self.threshold is None else self.threshold
-        # As text: JSON as it is read elsewhere has no infinity.
+        # As text, because standard JSON has no infinity.
         return {
             "threshold": repr(float(value)),
             "how": how,
@@ -139,21 +139,21 @@ def load_classifier(
     """A `SelectiveClassifier` from the file of its state_dict.
 
     Args:
-        path: As `torch.save` wrote it, or safetensors if it ends in .safetensors.
+        path: A file from `torch.save`, or safetensors if it ends in .safetensors.
         model: Gets the weights of the file.
-        score: What the file's is to be, by its kind; one of a class of your own must be given. None
-            for whatever it is.
+        score: The expected kind of score; a score of the user's own class must be given. None for
+            any.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ImportError: It is .safetensors, and safetensors is not installed.
-        ValueError: It is no such state, of another model or another score, or has no threshold.
+        ImportError: It is .safetensors, but safetensors is not installed.
+        ValueError: It is not such a state, is of another model or score, or has no threshold.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"classifier must be a file that SelectiveClassifier.save wrote, got {path}"
         )
-    # A name is only to be compared: RelU's is of a score that nothing was fitted to.
+    # The name is only compared: that of RelU is of a score that was not fitted.
     built = {"score": score} if isinstance(score, Score) else {}
     try:
         classifier = SelectiveClassifier.load(path, model, **built)
@@ -161,7 +161,7 @@ def load_classifier(
         first = first_line(error)
         raise ValueError(f"classifier must be of this model, but {path} is not: {first}") from error
     if score is not None:
-        # Loading has replaced it: the threshold is that of the file's score alone.
+        # Loading replaced the score: the threshold belongs to the file's score only.
         wanted = score if isinstance(score, str) else score_name(score)
         if score_name(classifier.score) != wanted:
             raise ValueError(
@@ -174,7 +174,7 @@ def load_classifier(
 
 
 def score_name(score: Score) -> str:
-    """What `SCORES` calls a score of this kind; the name of its class if nothing.
+    """The name of a score in `SCORES`; the name of its class if it is not there.
 
     Example:
         >>> from rrfast.scores import MSR, Preprocessed, Radius
@@ -189,7 +189,7 @@ def score_name(score: Score) -> str:
 
 
 def training_size(recipe: Recipe | None) -> int | None:
-    """Side in pixels that a training on a folder of images scaled them to; None of any other.
+    """Side in pixels to which a training on a folder of images scaled them; None for any other.
 
     Example:
         >>> from rrfast.train import load_recipe
@@ -205,9 +205,9 @@ def _check_shape(whose: str, chosen_on: Sequence[int] | None, shape: Shape | Non
     if chosen_on is None or shape is None or tuple(chosen_on) == tuple(shape):
         return
     raise ValueError(
-        f"the threshold {whose} was chosen on images of shape {list(chosen_on)}, and those to be "
-        f"scored have {list(shape)}: what it promises holds for its own shape alone. Scale the "
-        "images of a folder with --size, or give a --threshold of your own"
+        f"the threshold {whose} was chosen on images of shape {list(chosen_on)}, and the images "
+        f"to score have {list(shape)}, for which it promises nothing. Scale the images of a folder "
+        "with --size, or give a --threshold"
     )
 
 
@@ -218,13 +218,13 @@ def _fit(
     weights: str,
     shape: Shape | None,
 ) -> str:
-    """Fit, and say how."""
+    """Fit, and return a sentence that says how."""
     from rrfast.train.recipe import make_task
 
     validation = make_task(recipe).validation
     if validation is None:
         raise ValueError(
-            f"{next(iter(aim))} needs a validation split, and the data of the training have none: "
+            f"{next(iter(aim))} needs a validation split, and the data of the training has none: "
             f"{recipe.data}"
         )
     _check_shape("for " + next(iter(aim)), validation[0][0].shape, shape)
@@ -237,7 +237,7 @@ def _fit(
     return (
         f"{asked}, on the {told['samples']} images of the validation split; there it accepts "
         f"{100 * told['coverage']:.4g} %, of which {100 * told['risk']:.4g} % are wrong"
-        # What a bound promises, it promises of data that nothing else was chosen on.
+        # A bound only holds for data on which nothing else was chosen.
         + ". best.pt was chosen on these images too, so no confidence holds"
         * (weights == "best" and "confidence" in aim)
     )

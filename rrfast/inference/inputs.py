@@ -22,19 +22,19 @@ Shape = tuple[int, ...]
 
 
 class Images(Protocol):
-    """Images that are read when they are asked for."""
+    """Images that are read on demand."""
 
     def __len__(self) -> int:
         """Number of images."""
 
     def name(self, index: int) -> str:
-        """What a row of results calls the image; text that UTF-8 can write."""
+        """The name of the image in the results; text that UTF-8 can encode."""
 
     def read(self, index: int) -> Tensor:
-        """[C, H, W] float32 in [0, 1]; a ValueError that names the image where that fails."""
+        """[C, H, W] float32 in [0, 1]; raises a ValueError that names the image if that fails."""
 
     def fingerprint(self) -> str:
-        """A SHA-256 that is another one if images come, go, or change."""
+        """A SHA-256 that changes if images are added, removed or changed."""
 
 
 class FolderImages:
@@ -51,7 +51,7 @@ class FolderImages:
         return len(self.files)
 
     def name(self, index: int) -> str:
-        """The relative path; bytes that are no UTF-8 in hexadecimal."""
+        """The relative path; bytes that are not UTF-8 in hexadecimal."""
         return _text(self.files[index])
 
     def read(self, index: int) -> Tensor:
@@ -60,19 +60,20 @@ class FolderImages:
         try:
             return read_image(path, channels=self.channels, size=self.size)
         except ValueError as error:
-            # The same sentence wherever the folder is. As a whole: the folder's own name may be a
-            # piece of another. Pillow quotes paths as Python does.
+            # The sentence must not depend on the folder's place. The whole path is replaced,
+            # because the folder's name may be a part of another. Pillow quotes paths as Python
+            # does.
             told = str(error).replace(str(path), file).replace(repr(str(path)), repr(file))
             raise ValueError(_text(told)) from error
 
     def fingerprint(self) -> str:
-        """Of names, sizes and times of change; no image is read."""
+        """A hash of names, sizes and times of change; no image is read."""
         digest = hashlib.sha256()
         for file in self.files:
             try:
                 status = (self.root / file).stat()
                 seen = f"{status.st_size} {status.st_mtime_ns}"
-            except OSError:  # a link to nowhere: a row with an error, as long as it stays one
+            except OSError:  # a broken link: a row with an error, as long as it stays broken
                 seen = "missing"
             digest.update(os.fsencode(file) + f"\0{seen}\n".encode())
         return digest.hexdigest()
@@ -96,7 +97,7 @@ class NpyImages:
         return len(self._array)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the array, which a worker process would be sent whole."""
+        """Without the array, which would otherwise be sent to each worker process."""
         return {"file": self.file}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -113,7 +114,7 @@ class NpyImages:
         x = torch.from_numpy(np.array(row, dtype=np.float32, order="C"))
         if row.dtype == np.uint8:
             x /= 255
-        elif not bool(((x >= 0) & (x <= 1)).all()):  # NaN is not in it either
+        elif not bool(((x >= 0) & (x <= 1)).all()):  # this also rejects NaN
             low, high = float(x.min()), float(x.max())
             raise ValueError(
                 f"row {index} must have pixels in [0, 1], and has them from {low:g} to {high:g}"
@@ -121,7 +122,7 @@ class NpyImages:
         return x.unsqueeze(0) if x.dim() == 2 else x
 
     def fingerprint(self) -> str:
-        """Of the file's size and time of change; no image is read."""
+        """A hash of the file's size and time of change; no image is read."""
         status = self.file.stat()
         return hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
 
@@ -132,17 +133,17 @@ def open_images(
     """The images of a folder or a .npy file.
 
     Args:
-        source: A folder, searched to its depth for .png, .jpg and .jpeg (in capitals too; links are
-            followed, names that begin with a dot passed over), or a .npy file of [N, C, H, W] or
-            [N, H, W] (then C = 1), uint8 or floating point in [0, 1]; it is mapped, never
+        source: A folder, searched recursively for .png, .jpg and .jpeg (in capitals too; links are
+            followed, names that begin with a dot are skipped), or a .npy file of [N, C, H, W] or
+            [N, H, W] (then C = 1), uint8 or floating point in [0, 1]; it is memory-mapped, never
             unpickled.
-        channels: Of the images of a folder: 3 for RGB, 1 for grey; None is 3.
-        size: Of the images of a folder: side in pixels, with the geometry of
-            `rrfast.data.image_folder`; None for their own.
+        channels: Channels of the images of a folder: 3 for RGB, 1 for grey; None is 3.
+        size: Side in pixels for the images of a folder, with the geometry of
+            `rrfast.data.image_folder`; None for their own size.
 
     Raises:
-        FileNotFoundError: `source` is neither, or has no image.
-        ImportError: It is a folder, and Pillow is not installed.
+        FileNotFoundError: `source` is neither of them, or has no image.
+        ImportError: It is a folder, but Pillow is not installed.
         OSError: A folder in it cannot be read.
         ValueError: `size` or `channels` is out of range, or given with a .npy file; the file is
             truncated or of another shape or dtype.
@@ -189,14 +190,14 @@ def first_shape(images: Images) -> Shape | None:
 
 
 class Read(NamedTuple):
-    """A batch of images, of which some may have failed."""
+    """A batch of images, some of which may have failed."""
 
-    x: Tensor | None  #: [n, C, H, W], those that did not
-    errors: list[str | None]  #: for each image a sentence, or None
+    x: Tensor | None  #: [n, C, H, W], those that did not fail
+    errors: list[str | None]  #: a sentence or None for each image
 
 
 class Reads(Dataset[Tensor | str]):
-    """Images of one shape, or in a sentence why there is none: a worker's error would end all."""
+    """Images of one shape, or error sentences, since an exception in a worker would end the run."""
 
     def __init__(self, images: Images, shape: Shape | None) -> None:
         self._images = images
@@ -221,12 +222,12 @@ class Reads(Dataset[Tensor | str]):
 
 
 def collate(items: list[Tensor | str]) -> Read:
-    """What a `DataLoader` makes of the items of a batch."""
+    """Collate function of the `DataLoader`."""
     good = [item for item in items if isinstance(item, Tensor)]
     errors = [None if isinstance(item, Tensor) else item for item in items]
     return Read(torch.stack(good) if good else None, errors)
 
 
 def _text(path: str) -> str:
-    """Bytes of a name that are no UTF-8 would end the writing of the whole table."""
+    """A name that UTF-8 can encode; otherwise, writing the table would fail."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

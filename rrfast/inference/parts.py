@@ -1,4 +1,4 @@
-"""Resumable work in parts, each written whole or not at all."""
+"""Resumable work in parts, each written completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from rrfast._lock import alone
 
 
 class Row(NamedTuple):
-    """What is said of one image."""
+    """The results for one image."""
 
     image: str  #: relative path, or number of the row
-    prediction: int | None  #: None where there is no score
-    rival: int | None  #: the class that the prediction changes to; None where none was found
-    confidence: float | None  #: larger = more to be trusted; None where there is no score, not NaN
-    accept: bool | None  #: None where no threshold was asked for
+    prediction: int | None  #: None without a score
+    rival: int | None  #: the class that the prediction changes to; None if none was found
+    confidence: float | None  #: larger = more confident; None without a score, never NaN
+    accept: bool | None  #: None without a threshold
     error: str | None  #: why there is no score
 
 
 class Parts:
-    """The folder OUT.parts, in which a table grows until it is complete.
+    """The folder OUT.parts, which holds the parts of a table until it is complete.
 
-    Its manifest says what the rows depend on. Without a manifest there is nothing of worth in the
-    folder: it is the first file to come and the first to go.
+    Its manifest holds everything that the rows depend on. A folder without a manifest holds no
+    results: the manifest is written first and deleted first.
 
     Args:
-        out: Where the table is to be.
+        out: The file of the table.
         images: Number of rows.
-        size: Number of rows of a part; the last has the rest.
-        page: What is written with the table, if anything is.
+        size: Number of rows per part; the last part has the rest.
+        page: The page that is written with the table, if any.
     """
 
     def __init__(self, out: Path, images: int, size: int, page: Path | None = None) -> None:
@@ -57,25 +57,26 @@ class Parts:
         return range(part * self._size, min((part + 1) * self._size, self._images))
 
     def begin(self, pinned: dict[str, Any], choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Begin, or go on with what is there. For one process.
+        """Begin, or continue the work that is there. To be called by one process.
 
         Args:
-            pinned: What the rows depend on, for JSON.
-            choose: What is to be decided once for all rows, for JSON; not called to go on.
+            pinned: Everything that the rows depend on, for JSON.
+            choose: Makes the choices for all rows, for JSON; not called when work is continued.
 
         Returns:
-            What `choose` returned, now or when the work was begun.
+            The result of `choose`, from now or from when the work was begun.
 
         Raises:
-            NotADirectoryError: The folder is a link or a file: what a link leads to is somebody's.
-            ValueError: What is there was begun with something else, the sentence says what; or its
-                manifest is damaged.
+            NotADirectoryError: The folder is a link or a file; the target of a link may belong to
+                someone else.
+            ValueError: The work there was begun with other arguments, which the sentence names; or
+                its manifest is damaged.
         """
         if self.folder.is_symlink() or (self.folder.exists() and not self.folder.is_dir()):
             raise NotADirectoryError(f"{self.folder} must be a folder or not be there: delete it")
         if self._manifest.is_file():
             there = _sealed.read(self._manifest)
-            # As JSON has it: lists for tuples.
+            # As read back from JSON: lists for tuples.
             name = differing(json.loads(json.dumps(pinned)), there["pinned"])
             if name is not None:
                 raise ValueError(
@@ -97,7 +98,7 @@ class Parts:
         return [part for part in range(len(self)) if not self._file(part).is_file()]
 
     def write(self, part: int, rows: Iterable[Row]) -> None:
-        """The rows of one part, whole or not at all."""
+        """Write the rows of one part, completely or not at all."""
         _sealed.write(self._file(part), [list(row) for row in rows])
 
     def rows(self) -> Iterator[list[Row]]:
@@ -117,24 +118,24 @@ class Parts:
             yield rows
 
     def remove(self) -> None:
-        """What was written there, and the folder if nothing else is in it."""
+        """Remove the files written there, and the folder if nothing else is in it."""
         if not self.folder.is_dir():
             return
         self._manifest.unlink(missing_ok=True)
         for file in self.folder.iterdir():
             if re.fullmatch(r"(\d+|manifest)\.json((\.[0-9a-f]+)?\.partial)?", file.name):
                 file.unlink(missing_ok=True)
-        # What a desktop or a file system leaves there does not make a table fail that is complete.
+        # Files that a desktop or a file system left there must not make a complete table fail.
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     @contextlib.contextmanager
     def alone(self, *, overwrite: bool) -> Iterator[None]:
-        """Let no other run write the table meanwhile. For one process.
+        """Lock the table against other runs. To be called by one process.
 
         Raises:
-            BlockingIOError: Another run is at it.
-            FileExistsError: As `check_out`, of one that was at it until now.
+            BlockingIOError: Another run is writing it.
+            FileExistsError: As for `check_out`, if another run has just finished it.
         """
         make_folder("the folder of out", self._out.parent)
         with alone(self._out.with_name(f"{self._out.name}.lock"), self._out):
@@ -143,12 +144,13 @@ class Parts:
             yield
 
     def check_out(self, *, overwrite: bool) -> None:
-        """Whether there is something to do.
+        """Check that there is something to do.
 
         Raises:
             FileExistsError: The table is complete, or a page is there, and `overwrite` is False.
         """
-        # With a manifest it is that of before, or was put in place just before the end.
+        # With a manifest, the table is an earlier one, or was put in place just before the run was
+        # stopped.
         if overwrite or self._manifest.is_file():
             return
         if self._out.exists():
@@ -165,5 +167,5 @@ class Parts:
 
 
 def differing(here: dict[str, Any], there: dict[str, Any]) -> str | None:
-    """The first name under which two runs have something else, or None."""
+    """The first name whose values differ between two runs, or None."""
     return next((name for name in here | there if here.get(name) != there.get(name)), None)

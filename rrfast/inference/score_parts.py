@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from rrfast.train.recipe_file import Recipe
 
-NAN = "the model's score is NaN: a logit or a gradient is, or has overflowed"
+NAN = "the model's score is NaN: a logit or a gradient is NaN or has overflowed"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every process works with."""
+    """The inputs of every process."""
 
     images: Images
     shape: Shape | None
@@ -37,7 +37,7 @@ class Job:
     recipe: Recipe | None
     parts: Parts
     pinned: dict[str, Any]
-    names: list[str] | None  #: of the classes, for a gallery
+    names: list[str] | None  #: names of the classes, for a gallery
 
 
 def score_parts(
@@ -51,22 +51,23 @@ def score_parts(
     """Score and write the parts of this process that are missing.
 
     Args:
-        job: What every process works with; its classifier has its threshold.
+        job: The inputs of every process; its classifier has its threshold.
         group: This process among all.
         batch: Images per call of the score.
         workers: Processes that read images.
-        threshold: None if none was asked for.
+        threshold: The threshold; None for none.
         console: For the progress bar of the first process.
     """
     mine = [part for part in job.parts.missing() if part % group.world == group.rank]
-    # No batch goes over the end of a part: a row does not depend on which parts were missing.
+    # No batch crosses the end of a part, so that a row does not depend on which parts were missing.
     plan: list[list[Any]] = [_batches(job.parts.places(part), batch) for part in mine]
     loader = DataLoader(
         Reads(job.images, job.shape),
         batch_sampler=[places for batches in plan for places in batches],
         collate_fn=collate,
         num_workers=workers,
-        # Its own, since it draws a seed for the workers, and what the caller draws is not ours.
+        # Its own generator: the loader draws a seed for the workers, and must not change the
+        # caller's random state.
         generator=torch.Generator(),
     )
     reads = iter(loader)
@@ -98,7 +99,7 @@ def _rows(job: Job, places: range, read: Read, asked: bool) -> Iterator[Row]:
             continue
         predicted, other, trust, accepted = next(values)
         if math.isnan(trust):
-            # Not NaN, which databases take for the largest number there is.
+            # Not NaN, which databases sort as the largest number.
             yield Row(name, None, None, None, no, NAN)
         else:
             known = None if other < 0 else other

@@ -70,90 +70,94 @@ def score(
     command: str = "",
     console: Console | None = None,
 ) -> Scoring:
-    """Score a folder of images, or the rows of a .npy file, into a table of a row per image.
+    """Score a folder of images or the rows of a .npy file into a table with a row per image.
 
     ==========  ====================================================================================
-    column      what it holds
+    column      content
     ==========  ====================================================================================
     image       relative path, or number of the row from 0
-    prediction  class; empty where there is an error
-    rival       class that the prediction changes to, as `rrfast.RadiusResult` has it; empty where
-                there is an error, where no change was found, and of scores that are no radius
-    NAME        the score, by its name in `rrfast.scores.SCORES`; larger = more to be trusted; a
-                radius in units of pixels in [0, 1], inf where no change of the prediction was
-                found; empty where there is an error, and never NaN
-    accept      whether the score is at least the threshold, never where there is an error; empty
-                where no threshold was asked for
+    prediction  class; empty with an error
+    rival       class that the prediction changes to, as in `rrfast.RadiusResult`; empty with
+                an error, if no change was found, and for scores that are not a radius
+    NAME        the score, by its name in `rrfast.scores.SCORES`; larger = more confident; a radius
+                in units of pixels in [0, 1], inf if no change of the prediction was found; empty
+                with an error, and never NaN
+    accept      whether the score is at least the threshold, false with an error; empty without a
+                threshold
     error       empty, or a sentence: an image that cannot be read, has another shape than the
-                first that can, or has pixels outside of [0, 1] (.npy); or the model's score is NaN
+                first readable one, or has pixels outside [0, 1] (.npy); or the model's score is NaN
     ==========  ====================================================================================
 
-    Rows are made in parts, in the folder OUT.parts, each there whole or not at all. What was killed
-    goes on with the same arguments, in any number of processes, and gives the same file to the
-    byte, where the device computes the same twice (a CPU does with the same number of threads).
-    Under torchrun part i is done by process i mod the number of processes; the first makes `out`,
-    once all parts are there, and OUT.json beside it: device, versions, model, score, threshold and
-    how it was chosen.
+    Rows are made in parts, in the folder OUT.parts; each part is written completely or not at all.
+    An interrupted run continues when called with the same arguments, in any number of processes.
+    The file is then the same to the byte, if the device's results are reproducible (a CPU's are,
+    with the same number of threads). Under torchrun, part i is computed by process i mod the number
+    of processes. When all parts are there, the first process writes `out`, and OUT.json next to it:
+    device, versions, model, score, threshold and how it was chosen.
 
     Args:
         model: The folder of a training, or a specification of `rrfast.models.load_model`.
-        source: As `rrfast.inference.inputs.open_images` takes it: a folder or a .npy file.
-        out: Ends in .csv or .parquet (`rrfast.inference.table_file`); its folder is made.
-        weights: As of `given_model`.
-        classes: As of `given_model`.
-        normalize: As of `given_model`.
-        trust: As of `given_model`.
-        score: A score, or a name in `SCORES`; None is that of `classifier`, or MSR. Of `classifier`
-            it must be the kind: its hyper-parameters are the file's.
-        threshold: Accept from this score on.
-        coverage: As of `SelectiveClassifier.fit`, on the validation split of the training that the
-            model is from. At most one of `threshold`, `coverage`, `reject_errors`, `target_risk`
-            and `classifier` is given. A run that goes on keeps the threshold that it began with.
-        reject_errors: Likewise.
-        target_risk: Likewise.
-        confidence: Likewise, for `target_risk`; it does not hold for weights "best", which were
-            chosen on the same split, and the result says so.
+        source: A folder or a .npy file, as for `rrfast.inference.inputs.open_images`.
+        out: A file that ends in .csv or .parquet (`rrfast.inference.table_file`); its folder is
+            created.
+        weights: As for `given_model`.
+        classes: As for `given_model`.
+        normalize: As for `given_model`.
+        trust: As for `given_model`.
+        score: A score, or a name in `SCORES`; None: the score of `classifier`, or MSR. With
+            `classifier` it must be of the same kind; the hyper-parameters come from the file.
+        threshold: Accept if the score is at least this.
+        coverage: As for `SelectiveClassifier.fit`, on the validation split of the model's training.
+            At most one of `threshold`, `coverage`, `reject_errors`, `target_risk` and `classifier`
+            may be given. A continued run keeps its threshold.
+        reject_errors: As `coverage`.
+        target_risk: As `coverage`.
+        confidence: As `coverage`, for `target_risk`. It does not hold for weights "best", which
+            were chosen on the same split, and the result says so.
         classifier: A file with the state_dict of an `rrfast.SelectiveClassifier`: its weights, its
             score and its threshold are used (`given_threshold.load_classifier`).
         batch: Images per call of the score.
-        part: Images of a part; what is lost at most when a process is killed.
-        size: Side in pixels that images of a folder are scaled to; None for that of the training,
-            where it was on a folder of images, and else for their own. A threshold holds for
-            images of the shape that it was chosen on: of another one it is refused, with an aim or
-            a `classifier` whose provenance says the shape.
-        channels: Of the images of a folder, 1 or 3; None is 3 where the training was on a folder of
-            images, else those of the model's normalisation or first convolution, and 3 where it has
+        part: Images per part: the most that is lost when a process is killed.
+        size: Side in pixels to which the images of a folder are scaled; None: the side of the
+            training if that used a folder of images, else their own. A threshold holds only for
+            images of the shape on which it was chosen. Another shape is refused if that shape is
+            known, from a target or from the provenance of a `classifier`.
+        channels: Channels of the images of a folder, 1 or 3; None: 3 if the training used a folder
+            of images, else those of the model's normalization or first convolution, and 3 if it has
             neither.
-        device: Default: CUDA where there is some, a GPU per process.
+        device: Default: CUDA if available, one GPU per process.
         workers: Processes that read images; 0: this one.
-        overwrite: Replace an `out` that is there; it stays until the new one is complete. So it is
-            with `gallery`.
-        gallery: An HTML file to write beside the table: thumbnails of what the model sees, the
-            least trusted first, accepted and rejected apart. It needs no other file.
-        gallery_images: Of the accepted and of the rejected the page shows so many of the least
-            trusted, and a tenth as many of the most trusted; of those without a score the first.
-            It says how many it leaves out. Only these are read a second time.
-        class_names: What the page calls the classes, as
-            `rrfast.evaluate.given_names.given_names` takes it. An image in a sub-folder of
-            `source` with the name of a class has that label, and the page says where the prediction
-            is another.
-        command: What OUT.json is to say made it.
+        overwrite: Replace an existing `out`, which stays until the new one is complete. The same
+            holds for `gallery`.
+        gallery: An HTML file to write in addition to the table: thumbnails of the model's inputs,
+            least confident first, with accepted and rejected images in separate sections. It needs
+            no other file.
+        gallery_images: The number of least confident images that the page shows of the accepted and
+            of the rejected ones, with a tenth as many of the most confident; also the number of
+            images without a score. The page says how many it leaves out. Only the images shown are
+            read a second time.
+        class_names: Names of the classes on the page: a list, or a file with one name per line (see
+            `rrfast.inference.given_gallery.GivenGallery`). An image in a sub-folder of `source`
+            with the name of a class has that label, and the page marks predictions that differ from
+            it.
+        command: The command that OUT.json names as its origin.
         console: For the progress bar; default standard output.
 
     Returns:
-        Scoring(images, failed, errors, accepted, threshold, how), in every process.
+        Scoring(images, failed, errors, accepted, threshold, how), the same in every process.
 
     Raises:
         BlockingIOError: Another run is writing `out`.
         ChildProcessError: Another process was killed.
-        FileExistsError: `out` or `gallery` is there, and `overwrite` is False.
-        FileNotFoundError: `source` has no image, or there is no such file.
+        FileExistsError: `out` or `gallery` exists, and `overwrite` is False.
+        FileNotFoundError: `source` has no image, or a file is missing.
         ImportError: Pillow, pyarrow, safetensors or jinja2 is needed and not installed.
-        TypeError, ValueError: As the arguments say; the model does not take such images; what is in
-            OUT.parts was begun with other arguments, images or weights; or processes see others.
+        TypeError, ValueError: An argument is invalid; the model does not take such images; the work
+            in OUT.parts was begun with other arguments, images or weights; or the processes' inputs
+            differ.
 
-    Cost: of the score per image; each image is read once, the first once more in every process,
-        and those of the gallery once more.
+    Cost: the score per image. Each image is read once, the first one again in every process, and
+    those of the gallery once more.
 
     Example:
         >>> import tempfile, numpy as np
@@ -290,7 +294,7 @@ def _finish(
     run: dict[str, Any],
     began: float,
 ) -> Scoring:
-    """Table, gallery and OUT.json of parts that are all there, which go then."""
+    """Write the table, gallery and OUT.json from the complete parts, then delete the parts."""
     page, run = asked.page, run | {"model": asked.model, "input": str(asked.source)}
     value = None if begun["threshold"] is None else float(begun["threshold"])
     column = score_name(job.classifier.score)
@@ -306,7 +310,7 @@ def _finish(
         "column": column,
         "threshold": begun,
         **{name: getattr(done, name) for name in ("images", "failed", "accepted")},
-        # Of this run alone: what it went on with took more.
+        # Time of this run only, without the runs that it continued.
         "seconds": time.perf_counter() - began,
         "pinned": job.pinned,
     }
@@ -327,13 +331,13 @@ def _classifier(
     if isinstance(known, Score) and not known.fitted:
         raise ValueError(
             f"score {score_name(known)} must be fitted to labelled data first: fit it in Python, "
-            "and give it, or a SelectiveClassifier that was saved with it"
+            "and pass it, or a SelectiveClassifier that was saved with it"
         )
     return SelectiveClassifier(model, DEFAULT if score is None else score)
 
 
 def _channels(model: nn.Module, source: str | Path) -> int | None:
-    """Of the images of a folder: what the model takes, where that can be seen."""
+    """Number of channels that the model takes, if it can be determined; None otherwise."""
     if not Path(source).is_dir():
         return None
     for module in model.modules():
@@ -345,7 +349,7 @@ def _channels(model: nn.Module, source: str | Path) -> int | None:
 
 
 def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:
-    """Before the work: what is wrong with the first image is wrong with all."""
+    """Try the first image before the work: an error with it would occur with all."""
     if shape is None:
         return
     x = torch.full((1, *shape), 0.5, device=classifier.threshold.device)
@@ -354,16 +358,16 @@ def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"the model, with the score {classifier.score!r}, must take images of shape "
-            f"{list(shape)}, as the first of the input is, and does not: {first_line(error)}"
+            f"{list(shape)}, like the first image of the input, and does not: {first_line(error)}"
         ) from error
 
 
 def _check_agreed(mine: dict[str, Any], first: dict[str, Any], rank: int) -> None:
-    """With another list of images, a row would be there twice and another not at all."""
+    """Raise if processes differ, since rows would then be repeated or missing."""
     name = differing(mine, first)
     if name is not None:
         raise ValueError(
             f"all processes must be given the same, but {name} is {first.get(name)} in the first "
-            f"and {mine.get(name)} in process {rank + 1}. Do they see the same files, and did "
-            "these change meanwhile?"
+            f"and {mine.get(name)} in process {rank + 1}. Do they see the same files, and have "
+            "the files changed in between?"
         )

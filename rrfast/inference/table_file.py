@@ -1,4 +1,4 @@
-"""Rows as a file: CSV, or Parquet through pyarrow."""
+"""Writes rows to a file: CSV, or Parquet through pyarrow."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rrfast._files import write
 from rrfast.inference.parts import Row
 
 FORMATS = (".csv", ".parquet")
-#: What a spreadsheet takes for the beginning of a formula, in their wide forms too.
+#: Characters that begin a formula in a spreadsheet, including their wide forms.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def require_format(out: Path) -> None:
-    """Raise before hours of work rather than after, if `out` cannot be written.
+    """Check before hours of work that `out` can be written.
 
     Raises:
-        ImportError: It is Parquet, and pyarrow is not installed.
-        ValueError: Its name ends otherwise.
+        ImportError: It is Parquet, but pyarrow is not installed.
+        ValueError: Its name has another ending.
     """
     if out.suffix not in FORMATS:
         raise ValueError(f"out must end in {' or '.join(FORMATS)}, got {out}")
@@ -32,17 +32,17 @@ def require_format(out: Path) -> None:
 
 
 def write_rows(out: Path, column: str, parts: Iterable[list[Row]]) -> None:
-    """Write `out`, whole or not at all.
+    """Write `out` completely or not at all.
 
-    One part is in memory at a time. In CSV (UTF-8, a line feed after every row) what is not known
-    is empty, a truth is true or false, and a number has as many digits as give it back to the bit
-    when it is read as float64, so that a comparison with the threshold says what `accept` says. A
-    text that a spreadsheet would run as a formula has an apostrophe in front (`harmless`). In
-    Parquet, where a part is a row group, what is not known is null, and all text is as it is.
+    One part is in memory at a time. In CSV (UTF-8, a line feed after every row), missing values are
+    empty and booleans are true or false. A number has enough digits to be read back exactly as
+    float64, so that a comparison with the threshold agrees with `accept`. A text that a spreadsheet
+    would run as a formula gets an apostrophe in front (`harmless`). In Parquet, each part is a row
+    group, missing values are null, and text is unchanged.
 
     Args:
-        out: Ends in .csv or .parquet.
-        column: What the column of the confidence is called.
+        out: A file that ends in .csv or .parquet.
+        column: Name of the confidence's column.
         parts: The rows, part by part.
     """
     names = [column if name == "confidence" else name for name in Row._fields]
@@ -55,22 +55,22 @@ def write_rows(out: Path, column: str, parts: Iterable[list[Row]]) -> None:
 
 def _csv(file: IO[bytes], names: list[str], parts: Iterable[list[Row]]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    # Before Python 3.13 csv quotes a carriage return, which names of files may have and readers end
-    # a row at, only as part of the terminator.
+    # File names may contain a carriage return, and readers end a row at it. Before Python 3.13, csv
+    # quotes it only if it is part of the terminator.
     writer = csv.writer(_LineFeeds(text), lineterminator="\r\n")
     writer.writerow(names)
     for rows in parts:
         writer.writerows(harmless([_cell(value) for value in row]) for row in rows)
-    text.detach()  # flushed, and left open
+    text.detach()  # flushes, and leaves the file open
 
 
 def harmless(row: Sequence[object]) -> list[object]:
-    """Cells for CSV of which a spreadsheet runs none as a formula.
+    """Cells for CSV that a spreadsheet does not run as formulas.
 
     A text that begins with = + - @, with one of their wide forms, or with a tab or the end of a
-    line gets an apostrophe in front, and so does one that begins with apostrophes and then one of
-    these: who reads the file with a program takes one apostrophe off where that is how it begins.
-    Numbers are as they are.
+    line gets an apostrophe in front. So does a text that begins with apostrophes followed by one of
+    these, so that a program that reads the file can remove one apostrophe from such texts. Numbers
+    are unchanged.
 
     Example:
         >>> harmless(["=1+1.png", "a=b.png", "'=1.png", -0.5])
@@ -80,17 +80,17 @@ def harmless(row: Sequence[object]) -> list[object]:
 
 
 class _LineFeeds(NamedTuple):
-    """Takes rows that end in CR LF, and writes them with a line feed alone."""
+    """Takes rows that end in CR LF and writes them with only a line feed."""
 
     text: io.TextIOWrapper
 
     def write(self, row: str) -> int:
-        """One row, as `csv.writer` hands it over."""
+        """Write one row of `csv.writer`."""
         return self.text.write(row.removesuffix("\r\n") + "\n")
 
 
 def _cell(value: object) -> object:
-    # csv itself writes None as nothing, and a float by its repr.
+    # csv itself writes None as an empty text, and a float by its repr.
     return str(value).lower() if isinstance(value, bool) else value
 
 

@@ -1,6 +1,6 @@
 """Distal examples and confidence-thresholded errors: the experiment of the article on them.
 
-`evaluate` asks trained models for both; `tables` and `figures` say what came out.
+`evaluate` tests trained models on both; `tables` and `figures` present the results.
 """
 
 from rrfast.evaluate.distal.protocol import STUDY, evaluate

@@ -1,4 +1,4 @@
-"""What a model's confidences say: on its test images, on noise, and after attacks on both."""
+"""A model's confidences on its test images, on noise, and after attacks on both."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from rrfast.metrics import (
 )
 from rrfast.scores import MSR, predict
 
-#: Edges of the bins in which log-odds are counted; what is beyond is in the outermost.
+#: Edges of the bins in which log-odds are counted; the outermost bins also hold values beyond them.
 EDGES = tuple(i / 2 for i in range(-8, 49))
-#: Shares of the test images that pass, at which the curves are kept.
+#: Shares of accepted test images at which the curves are stored.
 SHARES = tuple(i / 100 for i in range(1, 101))
 
 
 class Confidences(NamedTuple):
-    """Of some inputs."""
+    """Confidences on some inputs."""
 
-    odds: Tensor  #: [n] float64, log-odds of the predicted class; NaN where a logit is
-    right: Tensor  #: [n] bool, whether that is the label
+    odds: Tensor  #: [n] float64, log-odds of the predicted class; NaN if a logit is NaN
+    right: Tensor  #: [n] bool, whether the predicted class is the label
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of every model.
+    """Options that are the same for every model.
 
     Attributes:
         eps: Radius of all attacks.
-        steps: Of all attacks.
-        restarts: Of all attacks.
-        noise: Noise images of each kind.
-        images: Test images that are attacked; None for all.
-        keep_correct: Share of the right predictions of the validation split that pass.
-        draws: Of the bootstrap for the intervals; 0 for none.
-        batch: Images at once.
-        distal_attack: On noise, in `rrfast.attacks.DISTAL`: "rrfast", or "article" with the steps
-            of the article, and its layer where noise is smoothed.
+        steps: Steps of all attacks.
+        restarts: Restarts of all attacks.
+        noise: Number of noise images of each kind.
+        images: Number of test images to attack; None for all.
+        keep_correct: Share of the right predictions of the validation split to accept.
+        draws: Number of bootstrap draws for the intervals; 0 for none.
+        batch: Images per batch.
+        distal_attack: The attack on noise, in `rrfast.attacks.DISTAL`: "rrfast", or "article" with
+            the article's steps, and its layer for smoothed noise.
     """
 
     eps: float = 0.03
@@ -68,8 +68,9 @@ class Options:
     def attack(self, name: str) -> PGD:
         """The attacks of CCAT: "ce" on the cross-entropy, "other" on the best wrong class.
 
-        Errors are kept before all else, and of errors the one with the largest loss: of "other" the
-        most confident, which passes every threshold above 1/2 that any of them passes.
+        An error is preferred to any other result, and among errors the one with the largest loss.
+        For "other" that is the most confident error, which passes every threshold above 1/2 that
+        any of them passes.
         """
         if name == "ce":
             return PGD(self.eps, self.steps, start="uniform", restarts=self.restarts, origin=True)
@@ -86,7 +87,7 @@ class Options:
         )
 
     def distal(self, kind: str) -> Distal:
-        """The attack on noise, from smoothed perturbations where the noise is."""
+        """The attack on noise; for smoothed noise it starts from smoothed perturbations."""
         if self.distal_attack == "article":
             return DISTAL["article"](self.eps, restarts=self.restarts)
         start = "smoothed" if kind == "smoothed" else "uniform_norm"
@@ -94,7 +95,7 @@ class Options:
 
 
 def asked(model: nn.Module, part: Part, options: Options, device: torch.device) -> Confidences:
-    """On images as they are. Cost: 1 forward per image."""
+    """Confidences on unchanged images. Cost: 1 forward per image."""
     found = predict(model, part.batches(options.batch, device), MSR(), progress=False)
     return Confidences(found.confidence, found.correct)
 
@@ -102,9 +103,9 @@ def asked(model: nn.Module, part: Part, options: Options, device: torch.device) 
 def attacked(
     model: nn.Module, name: str, part: Part, options: Options, seed: int, device: torch.device
 ) -> Confidences:
-    """On images after an attack: on all of them, as one that is wrong can be made sure of it.
+    """Confidences on images after an attack; a wrong one is attacked too, to raise its confidence.
 
-    Cost: of the attack, and 1 forward per image.
+    Cost: the attack, and 1 forward per image.
     """
     attack, odds, right = options.attack(name), [], []
     generator = torch.Generator(device).manual_seed(stream(seed, Stream.DISTAL))
@@ -118,9 +119,9 @@ def attacked(
 
 
 def noise(model: nn.Module, kind: str, shape: Sequence[int], options: Options) -> dict[str, Tensor]:
-    """Log-odds [n] on noise as it is, and on the distal examples of it; the same for every model.
+    """Log-odds [n] on noise, and on distal examples made from it; the same noise for every model.
 
-    Cost: of the attack, and 2 forwards per image.
+    Cost: the attack, and 2 forwards per image.
     """
     found = distal_examples(
         model,
@@ -142,24 +143,24 @@ def evaluate_model(
     noises: Mapping[str, Tensor],
     options: Options,
 ) -> dict[str, Any]:
-    """Everything that the tables and figures say of one model.
+    """Everything that the tables and figures show about one model.
 
     Args:
-        held: On the validation split, for the threshold alone.
-        test: On the test split, which noise is told from.
-        clean: On the test images that are attacked.
+        held: Confidences on the validation split, used only for the threshold.
+        test: Confidences on the test split, against which noise is detected.
+        clean: Confidences on the test images to attack, before the attack.
         attacks: The same images after each attack.
-        noises: Log-odds on noise, by name.
-        options: `keep_correct` and `draws` of them.
+        noises: Log-odds on noise by name.
+        options: Gives `keep_correct` and `draws`.
 
     Returns:
-        `threshold` (log-odds), `probability` (its softmax probability), `held` (right predictions
-        that it is the rank of), `accepted` (the share of right predictions of the test split that
-        pass), `mean`, `histogram` of the test split; `noise`, for each its `fpr` at the threshold,
-        `auroc`, their `intervals`, `roc` (the FPR where SHARES of the test split pass), `mean` and
-        `histogram`;
-        `errors`, as they are, after each attack and in the worst of them, each `robust` at no
-        threshold and `thresholded`. Numbers are NaN where a confidence is that they rank.
+        `threshold` (log-odds), `probability` (its softmax probability), `held` (number of right
+        predictions that the threshold is a rank of), `accepted` (the share of right predictions of
+        the test split that pass), `mean`, `histogram` of the test split; `noise`, for each kind its
+        `fpr` at the threshold, `auroc`, their `intervals`, `roc` (the FPR at which SHARES of the
+        test split pass), `mean` and `histogram`; `errors` before attacks, after each attack and in
+        the worst case, each `robust` (without a threshold) and `thresholded`. A number is NaN if
+        one of the confidences it ranks is NaN.
     """
     threshold = acceptance_threshold(held.odds, held.right, options.keep_correct)
     versions = {"clean": [], **{name: [found] for name, found in attacks.items()}}
@@ -204,20 +205,20 @@ def _noise(odds: Tensor, test: Tensor, threshold: float, draws: int) -> dict[str
 
 
 def _passing(odds: Tensor, threshold: float) -> float:
-    """Without a threshold NaN: a broken model lets nothing pass, and is not therefore good."""
+    """NaN without a threshold: a broken model accepts nothing, which does not make it good."""
     return math.nan if math.isnan(threshold) else false_acceptance(odds, threshold)
 
 
 def _roc(score: Tensor, images: Tensor) -> list[float]:
     curve = roc_curve(score, images, positive="correct")
-    # 1 ulp for a share that ends just below what was asked for.
+    # 1 ulp for a share that rounding leaves just below the requested one.
     wanted = torch.tensor(SHARES, dtype=torch.float64) * (1 - 1e-15)
     rates: list[float] = curve.fpr[torch.searchsorted(curve.tpr, wanted)].tolist()
     return rates
 
 
 def _mean(odds: Tensor) -> float:
-    """Of the probabilities: MMC of ACET."""
+    """Mean of the probabilities: MMC of ACET."""
     known = len(odds) and not bool(odds.isnan().any())
     return mean_confidence(odds.sigmoid(), torch.ones_like(odds).bool()) if known else math.nan
 

@@ -1,4 +1,4 @@
-"""The figures on distal examples: how sure models are of what, and what passes with the images."""
+"""Figures on distal examples: confidence by kind of input, and noise accepted with the images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 IMAGES = "test images"
-#: Of each kind of input.
+#: Style of each kind of input.
 STYLES = {
     IMAGES: Style("#000000"),
     "uniform": Style("#56B4E9", "--"),
@@ -32,12 +32,12 @@ STYLES = {
     "distal uniform": Style("#0072B2"),
     "distal smoothed": Style("#D55E00"),
 }
-#: Probabilities that have a tick on an axis of log-odds.
+#: Probabilities with a tick on an axis of log-odds.
 TICKS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.999999)
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
-    """Every figure that there are rows for.
+    """Every figure for which there are rows.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -92,7 +92,7 @@ def roc(rows: Sequence[Row]) -> Figure:
     """Curves, a panel for each training."""
     x, y = "noise that passes, %", "test images that pass, %"
     figure, grid = panels(values(rows, "training"), x=x, y=y)
-    # From the last test image on, only noise is let pass.
+    # After the last test image, only noise is still to be accepted.
     shares = [0.0, *(100 * share for share in SHARES), 100.0]
     for training, ax in grid:
         own = of(rows, training=training)

@@ -31,7 +31,7 @@ from rrfast.evaluate.observations import at
 from rrfast.evaluate.study import Context, Study, run_study
 from rrfast.evaluate.trained_model import TrainedModel
 
-#: Noise that is attacked.
+#: Kinds of noise to attack.
 KINDS = ("uniform", "smoothed")
 ATTACKS = ("ce", "other")
 
@@ -54,45 +54,47 @@ def evaluate(
     command: str = "",
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Ask every model how sure it is of noise and of attacked images, and write what it says.
+    """Measure every model's confidence on noise and on attacked images, and write the results.
 
-    The confidence is MSR, as log-odds. The threshold lets `keep_correct` of the right predictions
-    of the validation split pass, and no number is of that split. On noise: the share of images that
-    pass, as they are and as distal examples, and how well they are told from the test split. On
-    test images: the error rate among what passes, as they are and after CCAT's attacks on the
-    cross-entropy and on the best wrong class. What the attacks found is kept in out/parts.
+    The confidence is MSR, as log-odds. The threshold accepts a share `keep_correct` of the right
+    predictions of the validation split; that split is used for nothing else. For noise: the share
+    of accepted images, unchanged and as distal examples, and how well they are distinguished from
+    the test split. For test images: the error rate among the accepted ones, before and after CCAT's
+    attacks on the cross-entropy and on the best wrong class. The results of the attacks are kept in
+    out/parts.
 
     Args:
         trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for distal.json, distal.csv (a row per model), distal.md and the figures.
         eps: Radius of all attacks, in units of the inputs in [0, 1]; ACET also has 0.3.
-        steps: Of all attacks. CCAT tests with 1000, and 200 on the cross-entropy.
-        restarts: Of all attacks, beside the input itself. CCAT tests with 10, and 50 on the
-            cross-entropy.
-        noise: Noise images of each kind, uniform and smoothed: the same for all models.
-        images: How many test images are attacked, chosen at random; None for all.
-        keep_correct: In (0, 1].
-        checkpoints: As of `rrfast.evaluate.robust.evaluate`.
-        draws: Of the bootstrap for the intervals of single runs; 0 for none.
-        batch: Images at once. The draws of an attack depend on it, but what is kept is used again.
-        distal_attack: "rrfast", or "article": on noise the 10 steps of its code and its smoothing,
-            whatever `steps` is, see `rrfast.attacks.DISTAL`.
-        device: Default CUDA where there is some.
-        command: What the results are to say made them.
+        steps: Steps of all attacks. CCAT tests with 1000, and with 200 on the cross-entropy.
+        restarts: Restarts of all attacks, in addition to the input itself. CCAT tests with 10, and
+            with 50 on the cross-entropy.
+        noise: Number of noise images of each kind, uniform and smoothed; the same for all models.
+        images: Number of test images to attack, chosen at random; None for all.
+        keep_correct: Share of right predictions to accept, in (0, 1].
+        checkpoints: As for `rrfast.evaluate.robust.evaluate`.
+        draws: Number of bootstrap draws for the intervals of single runs; 0 for none.
+        batch: Images per batch. The random draws of an attack depend on it, but kept results are
+            reused.
+        distal_attack: "rrfast", or "article": for noise, the 10 steps and the smoothing of the
+            article's code, whatever `steps` is; see `rrfast.attacks.DISTAL`.
+        device: Default CUDA if available.
+        command: The command that the results name as their origin.
         console: Where to print; default standard output.
 
     Returns:
-        What distal.json holds: as `rrfast.evaluate.study.run_study`, with `runs`: a row per model,
-        as `rrfast.evaluate.distal.appraisal.evaluate_model` says it, None for NaN.
+        What distal.json holds: as for `rrfast.evaluate.study.run_study`, with `runs`: a row per
+            model, as from `rrfast.evaluate.distal.appraisal.evaluate_model`, None for NaN.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: `out` cannot be written.
-        ValueError: There is no trained model, a number is out of range, a checkpoint is not there,
-            data have no test split or none to validate on; and as `run_study`.
+        ValueError: There is no trained model, a number is out of range, a checkpoint is missing,
+            data has no test or no validation split; and as for `run_study`.
 
-    Cost: 1 forward per image of the validation and the test split; of `Distal` for 2 `noise`
-    images; of the two attacks for `images`.
+    Cost: 1 forward per image of the validation and the test split; `Distal` on 2 `noise` images;
+    the two attacks on `images`.
 
     Source: The distal article; Stutz et al. (2020), §5; errata 21.
     """
@@ -118,7 +120,7 @@ def evaluate(
 
 
 def _check(options: Options) -> None:
-    """Raise before hours of work rather than after."""
+    """Check the options before hours of work."""
     check_number("eps", options.eps)
     check_one_of("distal_attack", options.distal_attack, DISTAL)
     for name in ("steps", "restarts", "noise", "batch"):
@@ -175,7 +177,7 @@ def _evaluated(context: Context, options: Options) -> list[dict[str, Any]]:
 
 
 def _listed(found: dict[str, Tensor]) -> dict[str, list[float]]:
-    """For JSON, which has no infinity: the largest number is as confident as it gets."""
+    """For JSON, which has no infinity: infinity becomes the largest number."""
     return {
         name: values.double().nan_to_num(nan=math.nan).tolist() for name, values in found.items()
     }

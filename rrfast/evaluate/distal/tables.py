@@ -1,4 +1,4 @@
-"""The tables on distal examples: what passes of noise, and the errors among what passes."""
+"""Tables on distal examples: the share of accepted noise, and the errors among accepted images."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from rrfast.evaluate.observations import (
 )
 from rrfast.evaluate.tables import Column, Table, cell
 
-#: Noise as it is and moved, as the rows call it; and as it is printed.
+#: Noise, unchanged and as distal examples: the key in the rows, and the printed name.
 NOISE = {
     "uniform": "uniform\nnoise",
     "smoothed": "smoothed\nnoise",
     "distal uniform": "distal,\nuniform",
     "distal smoothed": "distal,\nsmoothed",
 }
-#: The test images as they are and after attacks.
+#: The test images before and after attacks.
 ATTACKED = {"clean": "test", "ce": "PGD-CE", "other": "PGD-other", "worst": "worst"}
-#: What the article reports: FPR of distal examples.
+#: The FPR of distal examples that the article reports.
 CLAIMED = {"PGD-AT": 1.0, "AT": 1.0, "CCAT": 0.0}
-#: Which training CCAT is compared with, the first of these that there is.
+#: The training that CCAT is compared with: the first of these that is there.
 RIVALS = ("PGD-AT", "AT")
 
 
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
-    """Every table that there are rows for."""
+    """Every table for which there are rows."""
     for checkpoint in values(result["runs"], "checkpoint"):
         for table in _tables(_percent(result["options"]["keep_correct"]), weights(checkpoint)):
             yield table.block(of(result["runs"], checkpoint=checkpoint))
@@ -63,14 +63,14 @@ def _tables(tpr: str, whose: str) -> Iterator[Table]:
 
 
 def _steps(options: dict[str, Any]) -> str:
-    """Of the attack on noise; a result without the name is older than it."""
+    """The steps of the attack on noise; an older result does not name the attack."""
     if options.get("distal_attack") != "article":
         return f"{options['steps']} steps"
     return "by the attack and the smoothing of the article's code, 10 steps"
 
 
 def conventions(result: dict[str, Any]) -> list[str]:
-    """What has to be known to read the tables."""
+    """What a reader needs to know to read the tables."""
     rows, options = result["runs"], result["options"]
     images = " or ".join(str(n) for n in sorted({row["images"] for row in rows}))
     held = sorted({row["held"] for row in rows})
@@ -96,12 +96,12 @@ def conventions(result: dict[str, Any]) -> list[str]:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What the numbers say of the article's claim."""
+    """Whether the numbers agree with the article's claim."""
     return list(_claim(result["runs"]))
 
 
 def _claim(rows: list[Row]) -> Iterator[str]:
-    """AT lets every distal example pass, CCAT none."""
+    """The claim: AT accepts every distal example, CCAT none."""
     value = at("noise", "distal uniform", "fpr")
     yield "The article (CIFAR-10, WRN): of distal examples all pass AT, 100 %, and none CCAT, 0 %."
     for (training, checkpoint), own in grouped(rows, "training", "checkpoint").items():

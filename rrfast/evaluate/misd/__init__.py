@@ -1,7 +1,7 @@
 """Misclassification detection: the tables and figures of RAT §5.
 
-`evaluate` asks every score for the errors of trained models; `tables`, `claims` and `figures` say
-what came out.
+`evaluate` measures how well every score finds the errors of trained models; `tables`, `claims` and
+`figures` present the results.
 """
 
 from rrfast.evaluate.misd.protocol import SETS, STUDY, evaluate

@@ -1,4 +1,4 @@
-"""One score on one model: tuned, then held against what the model got wrong."""
+"""One score on one model: tuned, then tested on how well it finds the model's errors."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.scores.standing import standings
 
-#: Fig. B.1 looks at predictions whose softmax probability is above each of these.
+#: Fig. B.1 shows predictions whose softmax probability is above each of these.
 ABOVE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
-#: Coverages at which the risk is kept, for curves.
+#: Coverages at which the risk is stored, for curves.
 COVERAGES = tuple(i / 100 for i in range(1, 101))
-#: Edges of the bins in which radii are counted: twenty to a decade.
+#: Edges of the bins in which radii are counted: twenty bins per decade.
 EDGES = tuple(10 ** (i / 20) for i in range(-160, 61))
-#: Passes per image, forwards and backwards, up to which a score is asked at every temperature.
+#: A score is evaluated at every temperature if it takes at most this many passes per image.
 SWEPT = 50
-#: Images at a time when times are taken.
+#: Batch size for measuring times.
 TIMED = 100
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of every score.
+    """Options that are the same for every score.
 
     Attributes:
         batch: Images per forward.
-        draws: Of the bootstrap; 0 for no intervals.
-        sensitivity: Also the AURC at every temperature (Fig. 3), of scores that take at most
-            `SWEPT` passes at one.
+        draws: Number of bootstrap draws; 0 for no intervals.
+        sensitivity: Also compute the AURC at every temperature (Fig. 3), for scores that take at
+            most `SWEPT` passes per temperature.
     """
 
     batch: int = 500
@@ -55,18 +55,18 @@ class Options:
 
 
 class EvaluationData(NamedTuple):
-    """A model on a division of its data: what all scores are held against."""
+    """A model on a division of its data: the ground truth for all scores."""
 
     model: nn.Module
     division: Division
-    correct: Tensor  #: [n] bool, of the test part
-    msr: Tensor  #: [n] float64, MSR there, which every score is compared with
+    correct: Tensor  #: [n] bool, on the test part
+    msr: Tensor  #: [n] float64, MSR on the test part, which every score is compared with
     seed: int
     device: torch.device
 
     @property
     def probability(self) -> Tensor:
-        """[n] float64, of the predicted class."""
+        """[n] float64, the probability of the predicted class."""
         return self.msr.sigmoid()
 
 
@@ -88,7 +88,7 @@ def grounds(
 ) -> Iterator[EvaluationData]:
     """A model on each division of its data: see `divide` and `ground`.
 
-    With "rat" all that is drawn has the seed `DRAWN`, whatever that of the training.
+    With "rat", all random draws use the seed `DRAWN`, whatever the training's seed.
     """
     drawn = DRAWN if protocol == "rat" else seed
     for division in divide(task, protocol, drawn):
@@ -96,10 +96,10 @@ def grounds(
 
 
 def tuned(name: str, on: EvaluationData, options: Options) -> tuple[Score, Point, float]:
-    """The score as it goes to the test part, its hyper-parameters, and its AURC where it was tuned.
+    """The tuned score, its hyper-parameters, and its AURC on the images it was tuned on.
 
-    Only the validation part is read: half of it fits a score that has to be fitted, and the other
-    half tunes it; all of it tunes the others.
+    Only the validation part is read. A score that has to be fitted is fitted on one half and tuned
+    on the other; the others are tuned on all of it.
     """
     score, part = score_named(name), on.division.validation
     if not score.fitted:
@@ -110,7 +110,7 @@ def tuned(name: str, on: EvaluationData, options: Options) -> tuple[Score, Point
 
 
 def again(name: str, point: Point, on: EvaluationData, options: Options) -> Score:
-    """The score that `tuned` gave, from what it said of it."""
+    """The score that `tuned` returned, made again from its hyper-parameters."""
     score = score_named(name)
     if not score.fitted:
         fit, _ = on.division.halves(on.seed)
@@ -119,22 +119,23 @@ def again(name: str, point: Point, on: EvaluationData, options: Options) -> Scor
 
 
 def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str, Any]:
-    """Everything that the tables and figures say of one score on one division.
+    """Everything that the tables and figures show about one score on one division.
 
     Args:
-        name: As `rrfast.scores.score_named`.
-        on: The model, its data, and what it got wrong.
-        options: What is asked.
+        name: As for `rrfast.scores.score_named`.
+        on: The model, its data and its errors.
+        options: The options.
 
     Returns:
         `hyperparameters`, `validation_aurc`, `images`, `errors`, `nan`, `forwards`, `backwards` and
-        `milliseconds` per image, those `beside_msr` in the same turns, every metric of `METRICS`,
-        `intervals` of the four that are shown, `temperature` (AURC at each T), `above` (AUROC among
-        predictions above each probability), `risk` at `COVERAGES`, for a radius `histogram`, and
-        `values`, the score itself, `packed`. Metrics are NaN where a score is.
+        `milliseconds` per image, `beside_msr` (the milliseconds of MSR, measured in alternation),
+        every metric of `METRICS`, `intervals` of the four that are shown, `temperature` (AURC at
+        each T), `above` (AUROC among predictions above each probability), `risk` at `COVERAGES`,
+        for a radius `histogram`, and `values`, the `packed` score. Metrics are NaN if the score of
+        an image is NaN.
 
-    Cost: of `tune` on the validation part; of the score on the test part, and for `sensitivity`
-    once more at each temperature, as `Score.measure` shares it; and a few turns on one batch.
+    Cost: `tune` on the validation part; the score on the test part; for `sensitivity` the score at
+    each temperature, with passes shared as in `Score.measure`; and a few repetitions on one batch.
     """
     score, point, validation_aurc = tuned(name, on, options)
     few, _ = next(on.division.test.batches(min(TIMED, options.batch), on.device))
@@ -175,13 +176,13 @@ def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str,
 def measured(
     score: Score, on: EvaluationData, options: Options, points: Sequence[Point] = ({},)
 ) -> Tensor:
-    """The score of the test part at P points, by default as it is: [P, n], on the CPU."""
+    """The score on the test part at P points, by default at its own: [P, n], on the CPU."""
     batches = on.division.test.batches(options.batch, on.device)
     return predict(on.model, batches, score, points=points, progress=False).confidence
 
 
 def shown(score: Tensor, correct: Tensor) -> dict[str, float]:
-    """The metrics that every table shows, NaN where a score is."""
+    """The metrics that every table shows, NaN if the score of an image is NaN."""
     return {name: _metric(name, score, correct) for name in SHOWN}
 
 
@@ -190,10 +191,10 @@ def _metric(name: str, score: Tensor, correct: Tensor) -> float:
 
 
 def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:
-    """Milliseconds per image of each score, as if measured at once; None where that is not known.
+    """Milliseconds per image of each score, as if measured at one time; None if unknown.
 
-    The speed of a machine drifts, so each score was measured in turns with MSR. What is compared is
-    its time in units of MSR's, and the median of MSR's times is what all are multiplied with.
+    The speed of a machine drifts, so each score was measured in alternation with MSR. Its time is
+    divided by MSR's time next to it and multiplied by the median of all of MSR's times.
 
     Example:
         >>> one = {"milliseconds": 1.0, "beside_msr": 1.0}
@@ -212,7 +213,7 @@ def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:
 
 
 def packed(values: Tensor) -> str:
-    """Float64 as text, to the bit: as numbers a JSON file has no infinity.
+    """Float64 as text, exact to the bit, because numbers in JSON cannot be infinite.
 
     Example:
         >>> unpacked(packed(torch.tensor([0.1, math.inf])))
@@ -222,28 +223,28 @@ def packed(values: Tensor) -> str:
 
 
 def unpacked(text: str) -> Tensor:
-    """What `packed` was given."""
+    """The inverse of `packed`."""
     return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64))
 
 
 def standing(
     values: Mapping[str, Tensor], on: EvaluationData, draws: int
 ) -> dict[str, dict[str, Any]]:
-    """How the scores of one model on one division stand, by the rules of `rrfast.compare`.
+    """Ranks the scores of one model on one division by the rules of `rrfast.compare`.
 
     Args:
-        values: [n] of each on the test part, NaN where it is.
-        on: What the model got wrong there.
-        draws: Of the bootstrap.
+        values: [n] for each score on the test part, possibly NaN.
+        on: The model's errors there.
+        draws: Number of bootstrap draws.
 
     Returns:
-        Of each `less_msr`: of the metrics that are paired the difference to MSR and the ends of its
-        interval; and `behind`: by other score, how far its AURC is above the other's at least. Both
-        hold for all pairs of scores at once, MSR among them though nobody asked for it; they are
-        empty where there are none: of fewer than two draws, errors or right predictions, and for a
-        score that is NaN.
+        For each score, `less_msr`: for every paired metric, the difference to MSR and the ends of
+        its interval; and `behind`: for each other score, by how much at least its AURC is above the
+        other's. Both hold for all pairs of scores at once, including MSR even if it was not
+        requested. They are empty with fewer than two draws, errors or right predictions, and for a
+        score with NaN.
 
-    Cost: of `rrfast.metrics.paired_bootstrap`.
+    Cost: that of `rrfast.metrics.paired_bootstrap`.
     """
     errors = int((~on.correct).sum())
     if draws < 2 or min(errors, len(on.correct) - errors) < 2 or bool(on.msr.isnan().any()):
@@ -275,7 +276,7 @@ def _risk(score: Tensor, correct: Tensor) -> list[float]:
     if score.isnan().any():
         return [math.nan] * len(COVERAGES)
     curve = risk_coverage_curve(score, correct)
-    # As `risk_at_coverage`, which would sort for every one of them; 1 ulp for a sum that ends at 1.
+    # As `risk_at_coverage`, which would sort again for each; 1 ulp for a sum that should end at 1.
     wanted = torch.tensor(COVERAGES, dtype=torch.float64) * (1 - 1e-15)
     risks: list[float] = curve.risk.cpu()[torch.searchsorted(curve.coverage.cpu(), wanted)].tolist()
     return risks
@@ -295,7 +296,7 @@ def _histogram(radius: Tensor) -> dict[str, Any]:
 
 
 def _median(x: Tensor) -> float:
-    """The mean of the middle two; `Tensor.quantile` gives NaN beside an infinite one."""
+    """The mean of the two middle values; `Tensor.quantile` gives NaN next to an infinite value."""
     ordered = x.sort().values  # NaN last
     if not len(x) or ordered[-1].isnan():
         return math.nan
@@ -313,15 +314,15 @@ def corrupted(
     """AUROC, FPR95, AURC and accuracy of every score on the test part under a corruption (Fig. 4).
 
     Args:
-        kind: In `rrfast.data.CORRUPTIONS`.
+        kind: A name in `rrfast.data.CORRUPTIONS`.
         severity: 1 to 5.
-        scores: By name, as they come from `tuned`: nothing is chosen on corrupted images.
+        scores: Scores by name, as from `tuned`: nothing is chosen on corrupted images.
         on: The model and its data.
-        options: What is asked.
-        made: The corrupted test part, such as CIFAR-10-C's; None: made here by
+        options: The options.
+        made: The corrupted test part, such as that of CIFAR-10-C; None: made here by
             `rrfast.data.corrupt`.
 
-    Cost: of each score on each image, which is corrupted once for all of them.
+    Cost: each score on each image; an image is corrupted once for all scores.
     """
     values: dict[str, list[Tensor]] = {name: [] for name in scores}
     right = []

@@ -1,11 +1,11 @@
-"""Which score to take on a training: the table and the sentence of `rrfast.compare`, over its runs.
+"""The recommended score per training: the table and sentence of `rrfast.compare`, over its runs.
 
-A run is one seed on one division of the test images, and `rrfast.scores.standing` says how scores
-stand in it. Over several runs a score is beaten where one other score is better beyond the mean of
-their intervals (which is at least as wide as the interval of the mean: what test images do to one
-run, they do to the others at most as much), and, with several seeds, beyond the 95 % interval of
-Student's t over them too: what the choice of test images explains is no difference, nor is what
-the choice of a seed explains.
+A run is one seed on one division of the test images; `rrfast.scores.standing` ranks the scores of a
+run. Over several runs, a score is beaten if one other score is better by more than the mean of the
+runs' intervals. That mean is at least as wide as the interval of the mean difference, even if the
+same test images affect all runs alike. With several seeds, the difference must also be outside the
+95 % interval of Student's t over them. So a difference does not count if the choice of the test
+images or of the seeds can explain it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rrfast.scores.standing import (
     to_take,
 )
 
-#: What decides; what tunes too.
+#: The metric that decides; scores are also tuned by it.
 METRIC = "aurc"
 _AURC = at(METRIC)
 
@@ -42,27 +42,27 @@ class Entry(NamedTuple):
 
     rows: list[Row]
     mean: float  #: AURC
-    less_msr: str  #: as a table has it, less a mark for what it decides
+    less_msr: str  #: the cell of the table, without a mark for its verdict
     forwards: float
     backwards: float
     candidate: Candidate
 
     @property
     def told(self) -> Told:
-        """As a sentence has it."""
+        """The form that sentences use."""
         value = number(None if math.isnan(self.mean) else self.mean, *COLUMNS[METRIC][1:])
         return Told(self.candidate.name, value, self.forwards, self.backwards)
 
 
 class Choice(NamedTuple):
-    """The scores of one training, the best first, and which of them to take."""
+    """The scores of one training, best first, and the recommended one."""
 
     entries: list[Entry]
-    taken: Entry | None  #: None where nothing tells them apart: no bootstrap, no error
+    taken: Entry | None  #: None if they cannot be compared: no bootstrap, no error
 
     @property
     def sentence(self) -> str:
-        """Which score to take, and why; nothing where that is not known."""
+        """The recommended score and the reason; empty if there is none."""
         if self.taken is None:
             return ""
         passes = self.taken.candidate.passes
@@ -71,10 +71,10 @@ class Choice(NamedTuple):
 
 
 def choice(rows: Sequence[Row]) -> Choice:
-    """What the runs of one training say.
+    """The choice from the runs of one training.
 
     Args:
-        rows: Of `rrfast.evaluate.misd.evaluate`, of one training.
+        rows: Rows of `rrfast.evaluate.misd.evaluate` for one training.
     """
     scores = {name: own for (name,), own in grouped(rows, "score").items()}
     entries = [_entry(name, scores) for name in scores]
@@ -100,13 +100,13 @@ def _entry(name: str, scores: dict[str, list[Row]]) -> Entry:
 def _is_behind(rows: list[Row], theirs: list[Row], other: str) -> bool:
     """Whether the other score is better beyond the noise of images, and of seeds."""
     by = spread(rows, lambda row: row.get("behind", {}).get(other)).mean
-    if not by > 0:  # also where it is not known
+    if not by > 0:  # also if it is unknown
         return False
     return len({row["seed"] for row in rows}) < 2 or paired(rows, theirs, _AURC).verdict > 0
 
 
 def _less_msr(rows: list[Row], msr: list[Row]) -> str:
-    """Of one run the interval, of several the mean ± standard error; a dash where there is none."""
+    """For one run the interval, for several the mean ± standard error; a dash if there is none."""
     if not rows or rows[0]["score"] == "msr":
         return "–"
     if len(rows) == 1 and rows[0].get("less_msr"):
@@ -123,7 +123,7 @@ def _less_msr(rows: list[Row], msr: list[Row]) -> str:
 
 
 def first_block(rows: Sequence[Row], training: str) -> Block:
-    """Every score on one training, as `rrfast.compare` has it."""
+    """Every score on one training, as in `rrfast.compare`."""
     found = choice(of(rows, training=training))
     lines = [_line(entry, found.taken) for entry in found.entries]
     return table(f"Which score finds the errors: {training}", lines, METRIC)
@@ -138,7 +138,7 @@ def _line(entry: Entry, taken: Entry | None) -> Line:
 
 
 def choices(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
-    """The score to take on each of several trainings, beside the one with the lowest AURC."""
+    """The recommended score on each of several trainings, and the one with the lowest AURC."""
     cells = []
     for training in trainings:
         found = choice(of(rows, training=training))
@@ -157,7 +157,7 @@ def _in_short(entry: Entry) -> list[str]:
 
 
 def less_msr(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
-    """AURC less MSR's of every score on every training."""
+    """AURC minus MSR's AURC for every score on every training."""
     columns = [
         Words(broken(t), partial(_marked, training=t, msr=of(rows, score="msr", training=t)))
         for t in trainings

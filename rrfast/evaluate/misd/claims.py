@@ -1,4 +1,4 @@
-"""What an evaluation says of the claims of RAT: every comparison, and a sentence for each."""
+"""Whether an evaluation confirms the claims of RAT: every comparison, and a sentence each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rrfast.evaluate.tables import broken
 from rrfast.objectives.variant_names import VARIANTS
 from rrfast.scores.registry import STEP
 
-#: What it is compared with; where there is none with input pre-processing, without it.
+#: The scores it is compared with; without input pre-processing if none with it is there.
 BASELINES = ("msr", "msr+eps", "odin", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps")
 LEGEND = (
     "Comparisons: the radius less the other of the same run, mean ± standard error over runs, "
@@ -24,14 +24,14 @@ FINDS = Claim("The radius finds errors better", "AURC×1000", 1000.0, 2)
 DEPENDS = Claim("It depends less on T", "highest over lowest AURC", 1.0, 2)
 ROBUST = Claim("It is more robust to corruption", "100 − AUROC %, mean over corruptions", digits=2)
 CONFIDENT = Claim("It suffers less from over-confidence", "AUROC % lost where p is above", digits=2)
-#: Table 2: what RAT as a training claims.
+#: Table 2: the claim on RAT as a training.
 BETTER = Claim("RAT with the radius finds errors better", "AURC×1000", 1000.0, 2)
 
 
 def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
     """Every comparison that the rows allow, claim by claim.
 
-    A number that is undefined for some run (a training without errors there) is NaN, and decides
+    A number that is undefined for some run (a training without errors there) is NaN and decides
     nothing.
     """
     rows: list[Row] = result["runs"]
@@ -44,7 +44,7 @@ def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
 def _scores(rows: list[Row], curves: list[Row], radius: str) -> Iterator[Comparison]:
     """The radius against other scores, on each training."""
     trainings = values(rows, "training")
-    # With "rat", of the first division.
+    # With "rat", on the first division only.
     corrupted = [row for row in rows if "corrupted" in row]
     above = {t: confident(curves, t) for t in trainings}
     thresholds = " ".join(p or "–" for p in above.values())
@@ -60,7 +60,7 @@ def _scores(rows: list[Row], curves: list[Row], radius: str) -> Iterator[Compari
             for training in trainings:
                 value = value_of.get(training, at("aurc"))
                 ours, theirs = (by.get((training, score), []) for score in (radius, other))
-                # A number may mean nothing for a score: MSR has no temperature.
+                # A number may be meaningless for a score: MSR has no temperature.
                 if any(value(row) is not None for row in theirs):
                     yield from compared(claim, other, broken(training), (ours, theirs), value)
 
@@ -86,7 +86,7 @@ def _under_corruption(row: Row) -> float | None:
 
 
 def _loss(threshold: str | None) -> Value:
-    """B.4, Fig. B.1: what of AUROC is lost among confident predictions."""
+    """B.4, Fig. B.1: the loss of AUROC among confident predictions."""
 
     def value(row: Row) -> float | None:
         if threshold is None:
@@ -104,7 +104,7 @@ def _baselines(rows: Sequence[Row]) -> list[str]:
 
 
 def sentences(result: dict[str, Any]) -> Iterator[str]:
-    """One for each claim: how many of its comparisons bear it out."""
+    """One for each claim: how many of its comparisons confirm it."""
     radius = first_of(COMPARED, result["runs"])
     for claim, own in by_claim(known(comparisons(result))).items():
         than = ", ".join(dict.fromkeys(one.group or one.row[0] for one in own))

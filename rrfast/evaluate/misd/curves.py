@@ -1,7 +1,7 @@
-"""What the figures show of all runs together, and the rows without what only figures show.
+"""Means over runs for the figures, and rows without the curves that only figures use.
 
-A row of one run has a hundred risks, fifteen corruptions and three hundred bins: megabytes over
-seeds and scores, of which a figure draws means. A file of results holds these.
+A row of one run has a hundred risks, fifteen corruptions and three hundred bins, which is megabytes
+over seeds and scores. Figures only draw means of them, so a file of results holds the means.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from rrfast.evaluate.observations import Row, at, curve, grouped, of, runs_of, s
 from rrfast.metrics import METRICS
 from rrfast.metrics.paired import PAIRED
 
-#: Per cent of coverage at which the risk is drawn: most errors are among what is accepted last.
+#: Per cent of coverage at which the risk is drawn: most errors are among the images accepted last.
 DRAWN_AT = (*range(5, 50, 5), *range(50, 90, 2), *range(90, 101))
-#: Drawn under every corruption (Fig. 4).
+#: Metrics that are drawn for every corruption (Fig. 4).
 CORRUPTED = ("auroc", "fpr_at_tpr")
-#: More lines than these are drawn without their bands, which would hide them.
+#: With more lines than this, bands are left out, because they would hide the lines.
 BANDS = 9
-#: Which radius the histograms are of, the first of these that there is.
+#: The radius of the histograms: the first of these that is there.
 DRAWN = (
     *("radius_bs", "radius_search", "radius_fast", "radius_grad"),
     *("radius_refined", "radius_deepfool", "radius_pgd", "radius_fab"),
 )
-#: The radius that is compared, the first of these that there is.
+#: The radius to compare: the first of these that is there.
 COMPARED = ("radius_fast", "radius_search", "radius_bs", "radius_grad")
-#: Errors above a probability, over all seeds together, from which on an AUROC is looked at.
+#: The number of errors above a probability, over all seeds, from which an AUROC is compared.
 ENOUGH = 20
-#: What a file has once for all runs, and what of a run no page shows: the CSV file has it.
+#: Entries that a file has once for all runs, or that no page shows; the CSV file has them.
 LEFT_OUT = {
     *("risk", "temperature", "corruptions", "histogram", "validation_aurc"),
     *(name for name in METRICS if name not in (*SHOWN, *PAIRED)),
@@ -40,24 +40,24 @@ LEFT_OUT = {
 
 
 def first_of(names: Sequence[str], rows: Sequence[Row]) -> str | None:
-    """The first of several scores that there are rows of."""
+    """The first of several scores for which there are rows."""
     there = {row["score"] for row in rows}
     return next((name for name in names if name in there), None)
 
 
 def curves(rows: Sequence[Row]) -> list[Row]:
-    """A row for each training and score, of all seeds and divisions, with what is drawn of it.
+    """A row for each training and score, over all seeds and divisions, with the data to draw.
 
     Returns:
-        Rows with `training`, `score`, `seed` None, and of the runs
+        Rows with `training`, `score`, `seed` None, and, over the runs:
 
         * `risk`: its mean at the coverages of `DRAWN_AT`;
         * `temperature`, at every T, and `above`, at every probability: [mean, standard deviation],
-          the mean alone where more than `BANDS` scores have them;
+          or only the mean if more than `BANDS` scores have them;
         * `corruptions`: [mean, standard deviation] of the metrics of `CORRUPTED` under each;
-        * `histogram`, of the first radius of `DRAWN`: all counts, and the mean of the medians;
-        * `confident`, of the first of `COMPARED`: the highest probability above which there are
-          errors to find in every run, or None.
+        * `histogram`, for the first radius of `DRAWN`: all counts, and the mean of the medians;
+        * `confident`, for the first of `COMPARED`: the highest probability above which every run
+          has errors to find, or None.
     """
     drawn, compared = first_of(DRAWN, rows), first_of(COMPARED, rows)
     few = {
@@ -102,7 +102,7 @@ def _together(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _confident(rows: Sequence[Row]) -> str | None:
-    # An error is in the test part of most divisions, and is one error.
+    # The same error is in the test part of most divisions, but counts once.
     divisions = len({row["split"] for row in rows})
     above = [
         p
@@ -115,17 +115,17 @@ def _confident(rows: Sequence[Row]) -> str | None:
 
 
 def confident(curves: Sequence[Row], training: str) -> str | None:
-    """The probability above which the claims look at a training; None where there is none."""
+    """The probability for the claims on confident predictions of a training; None for none."""
     found = (row["confident"] for row in of(curves, training=training) if "confident" in row)
     return next(found, None)
 
 
 def summaries(row: Row) -> dict[str, Any]:
-    """What the claims look at in the curves of one run.
+    """The numbers of one run's curves that the claims use.
 
     Returns:
-        `swing`: the highest AURC over all temperatures, in units of the lowest (§5.5, Fig. 3); and
-        `corrupted`, as `under_corruption`. Neither where they were not asked for.
+        `swing`: the highest AURC over all temperatures, divided by the lowest (§5.5, Fig. 3); and
+            `corrupted`, as from `under_corruption`. Each is missing if it was not requested.
     """
     said: dict[str, Any] = {}
     swept = [math.nan if aurc is None else aurc for aurc in row["temperature"].values()]
@@ -144,9 +144,9 @@ def under_corruption(row: Row) -> dict[str, float | None]:
 
 
 def short(rows: Sequence[Row], curves: Sequence[Row]) -> list[Row]:
-    """The rows of a file: with what its page and its claims are made of.
+    """The rows of a file, with everything that its page and its claims need.
 
-    `above` at the probability of the claims alone; `intervals` where a run stands for itself.
+    `above` only at the probability of the claims; `intervals` only if a run is shown by itself.
     """
     above = {t: confident(curves, t) for t in values(rows, "training")}
     single = {t for (t,), own in grouped(rows, "training").items() if len(runs_of(own)) == 1}

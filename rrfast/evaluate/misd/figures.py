@@ -1,4 +1,4 @@
-"""The figures of an evaluation: RAT's Fig. 2, 3, 4 and B.1, and risk against coverage."""
+"""Figures of an evaluation: RAT's Fig. 2, 3, 4 and B.1, and risk against coverage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-#: The radii warm, all else cold or grey.
+#: Warm colours for the radii, cold colours or grey for all others.
 STYLES = {
     "radius_fast": Style("#D55E00", "-", "o"),
     "radius_search": Style("#E69F00", "--", "D"),
@@ -50,12 +50,12 @@ STYLES = {
     "max_logit_pnorm": Style("#5D3A9B", "--", "3"),
     "energy": Style("#0072B2", "--", "4"),
 }
-#: The line of a score after ODIN's step, in the colour of the score.
+#: The line style of a score after ODIN's step, in the colour of the score.
 STEPPED = ":"
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
-    """Every figure that there are rows for.
+    """Every figure for which there are rows.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -116,14 +116,14 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
 
 
 def _drawn(rows: Sequence[Row]) -> dict[str, Style]:
-    """Every score with its style: the radii first."""
+    """Every score with its style, radii first."""
     there = values(rows, "score")
     order = [end for name in STYLES for end in (name, f"{name}{STEP}") if end in there]
     return {name: _style(name) for name in dict.fromkeys([*order, *there])}
 
 
 def _by_score(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """The rows of every score, in the order in which they are drawn."""
+    """The rows of every score, in drawing order."""
     by = grouped(rows, "score")
     return ((name, by[name,]) for name in _drawn(rows))
 
@@ -134,12 +134,12 @@ def _style(name: str) -> Style:
 
 
 def _spread_said(rows: Sequence[Row]) -> str:
-    """What a figure with bands has to say of them."""
+    """The part of a caption that describes the bands."""
     return ", and one standard deviation" * (len(_drawn(rows)) <= BANDS)
 
 
 def radius_histograms(rows: Sequence[Row]) -> Figure:
-    """Fig. 2: how far right and wrong predictions are from the boundary."""
+    """Fig. 2: the distance of right and wrong predictions from the decision boundary."""
     x, y = f"radius ({rows[0]['score']}), log scale", "share of its group per bin, %"
     figure, grid = panels(values(rows, "training"), 2.9, x=x, y=y)
     used: list[float] = []
@@ -153,9 +153,10 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
                 continue
             median = spread(own, at("histogram", group, "median")).mean
             label = f"{group}: {total:,}"
-            # None where a seed's is infinite: then most of the group have no radius to find.
+            # None if the median of a seed is infinite: then most of the group have no finite
+            # radius.
             label += f", median {median:.2g}" if math.isfinite(median) else ", median undefined"
-            # Pairs of bins: twenty to a decade are more than a few hundred images fill.
+            # Bins in pairs: a few hundred images do not fill twenty bins per decade.
             pairs = zip(counts[::2], counts[1::2], strict=True)
             share = [100 * sum(pair) / total for pair in pairs]
             histogram(ax, EDGES[::2], share, style, label, median)
@@ -175,16 +176,16 @@ _RISKS = [at("risk", i) for i in range(len(DRAWN_AT))]
 
 
 def risk_coverage(rows: Sequence[Row]) -> Figure:
-    """Errors among the accepted, against how many are accepted."""
+    """Errors among the accepted predictions against the share of accepted ones."""
     labels = {"x": "coverage, %", "y": "errors among the accepted, %"}
     figure = lines(rows, "training", "score", _drawn(rows), DRAWN_AT, _RISKS, **labels)
-    # The axes share it, and it would end at the top of those that are drawn.
+    # The panels share this axis; by default it would end at the highest drawn line.
     figure.axes[-1].set_ylim(bottom=0)
     return figure
 
 
 def risk_less_msr(rows: Sequence[Row]) -> Figure:
-    """The same, less MSR's: where lines of good scores lie on each other, these do not."""
+    """The same minus MSR's, which separates the lines of scores that are almost equal."""
     from matplotlib.ticker import NullLocator
 
     y = "errors less MSR's, points; log scale from ± 0.2"
@@ -196,7 +197,7 @@ def risk_less_msr(rows: Sequence[Row]) -> Figure:
             means, stds = curve(of(own, score=name), _RISKS)
             less = [one - other for one, other in zip(means, msr, strict=True)]
             line(ax, DRAWN_AT, (less, stds), style, name)
-    # Linear about 0, and logarithmic beyond: a score that is far off does not flatten the others.
+    # Linear around 0 and logarithmic beyond, so that one poor score does not flatten the others.
     ax.set_yscale("symlog", linthresh=0.2, linscale=1)
     low, high = ax.get_ylim()
     ends = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
@@ -224,7 +225,7 @@ def temperature(rows: Sequence[Row]) -> Figure:
             _band(ax, [float(t) for t in places], found, 1000.0, name, rows)
         ax.set_xscale("log")
         ax.set_yscale("log")
-        # At 1, 2 and 5 of every decade: more labels than these stand on each other.
+        # Labels at 1, 2 and 5 of every decade: more would overlap.
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_minor_locator(NullLocator())
@@ -234,12 +235,12 @@ def temperature(rows: Sequence[Row]) -> Figure:
 
 
 def corruptions(rows: Sequence[Row]) -> Figure:
-    """Fig. 4: AUROC and FPR95 under each corruption, of one training."""
+    """Fig. 4: AUROC and FPR95 under each corruption for one training."""
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row.get("corruptions")]
     kinds, names = list(rows[0]["corruptions"]), _drawn(rows)
-    # A marker wants a sixteenth of an inch beside the others.
+    # A marker needs a sixteenth of an inch next to the others.
     wide = max(10.0, 1.0 + len(kinds) * len(names) / 16)
     figure = Figure(figsize=(wide, 6), layout="constrained")
     pair = figure.subplots(2, 1, sharex=True)
@@ -281,7 +282,7 @@ def above(rows: Sequence[Row]) -> Figure:
     ticks: dict[float, str] = {}
     for training, ax in grid:
         for name, own in _by_score(of(rows, training=training)):
-            # Up to the last threshold at which every seed has errors left.
+            # Up to the last threshold above which every seed has errors.
             [row] = own
             points = zip(row["above"], *_over_runs(row["above"].values()), strict=True)
             known = [point for point in points if not math.isnan(point[1])]
@@ -290,7 +291,7 @@ def above(rows: Sequence[Row]) -> Figure:
                 x = [_nines(float(p)) for p in thresholds]
                 ticks |= zip(x, (p if float(p) else "all" for p in thresholds), strict=True)
                 _band(ax, x, (means, stds), 100.0, name, rows)
-    # Of a band, what is above 100 % says nothing.
+    # The part of a band above 100 % is meaningless.
     ax.set_ylim(top=min(ax.get_ylim()[1], 101))
     shown = {place: label for place, label in ticks.items() if label in SHOWN_TICKS}
     ax.set_xticks(list(shown), list(shown.values()))
@@ -298,12 +299,12 @@ def above(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-#: Thresholds that have a label in Fig. B.1: the others stand too close to one of them.
+#: Thresholds with a label in Fig. B.1: the others are too close to one of them.
 SHOWN_TICKS = ("all", "0.5", "0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999")
 
 
 def _nines(probability: float) -> float:
-    """Places of 9: 1 at 0.9, 2 at 0.99."""
+    """Number of nines: 1 at 0.9, 2 at 0.99."""
     return -math.log10(1 - probability)
 
 
@@ -322,7 +323,7 @@ def _band(
     name: str,
     beside: Sequence[Row],
 ) -> None:
-    """Mean over runs, and one standard deviation where few scores are beside it."""
+    """Mean over runs, with one standard deviation if only a few scores are drawn."""
     style = _style(name)
     face = "none" if style.line == STEPPED else style.colour
     few = len(_drawn(beside)) <= BANDS

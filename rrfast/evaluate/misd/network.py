@@ -1,4 +1,4 @@
-"""What the tables say of a network itself: what it knows by heart, and its gradients."""
+"""Numbers on the network itself: its accuracy on training images, and its gradients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def train_accuracy(on: EvaluationData, train: Data, batch: int) -> float:
-    """Of as many training images as there are test images at most, as they are.
+    """Accuracy on training images without augmentation, at most as many as there are test images.
 
     Args:
         on: The network.
@@ -36,11 +36,11 @@ def train_accuracy(on: EvaluationData, train: Data, batch: int) -> float:
 def gradient_auroc(on: EvaluationData, batch: int) -> float:
     """AUROC of minus ||grad_x (h_y - h_2)||_1 for right predictions, on the test part.
 
-    A radius is a margin over that norm: below 1/2, dividing by it makes the margin rank worse.
-    NaN without a right prediction or an error, or where a gradient is NaN.
+    A radius is a margin divided by that norm: below 1/2, the division makes the ranking worse. NaN
+    without a right prediction or an error, or if a gradient is NaN.
 
     Args:
-        on: The network, its data, and what it got wrong.
+        on: The network, its data and its errors.
         batch: Images per forward.
 
     Cost: 1 forward and 1 backward per image.

@@ -39,10 +39,10 @@ from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius
 from rrfast.scores.registry import score_named
 
-#: The scores of the logits, at the temperature that is tuned; and some of them after ODIN's step.
+#: Scores of the logits, at the tuned temperature; and some of them after ODIN's step.
 _LOGITS = tuple(name for name in SCORES if not name.startswith("radius"))
 _STEPPED = ("msr+eps", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps")
-#: Sets of scores by name: RAT's Tables 2 and 3; and those that a few passes give.
+#: Sets of scores by name: those of RAT's Tables 2 and 3, and those that take only a few passes.
 SETS = {
     "paper": ("msr+eps", "odin", "doctor_alpha+eps", "relu+eps", "radius_fast", "radius_bs"),
     "quick": (*_LOGITS, *_STEPPED, "radius_grad", "radius_fast", "radius_search"),
@@ -70,52 +70,53 @@ def evaluate(
     command: str = "",
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Tune every score, ask it for the errors of every model, and write tables and numbers.
+    """Tune every score, measure how well it finds every model's errors, and write the results.
 
-    Temperature, step and fitted matrices are chosen by AURC on images that no number of the tables
-    comes from (`protocol`). What is done is kept in out/parts, score by score, and is not done
-    again: more scores or models can be added, and a run that was stopped goes on.
+    Temperature, step and fitted matrices are chosen by AURC on images that are not used for the
+    tables (`protocol`). Finished parts are kept in out/parts, score by score, and reused: more
+    scores or models can be added, and an interrupted run continues.
 
     Args:
         trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for evaluation.json, evaluation.csv (a row per model, division and score, with
             every metric and its interval), evaluation.md and the figures.
-        scores: Names as of `rrfast.scores.score_named`: those of `SCORES`, and "msr+eps" and the
-            like with input pre-processing.
-        protocol: "heldout": a validation split that is not the test set. "rat": a fifth of the
-            test set, three times, the same images for all models (RAT §5.1); what a training held
-            out of the test set to validate on is of it too. Where its best weights are asked, the
-            table says that they were chosen on these.
-        corruptions: Also the test images under the 15 corruptions of CIFAR-10-C (RAT §5.6): True
-            makes them, a folder has CIFAR-10-C's files for models trained on CIFAR-10. With the
-            protocol "rat", of the first division.
-        severity: Of the corruptions, 1 to 5.
-        draws: Of the bootstrap for the intervals; 0 for none.
-        sensitivity: Also the AURC at each temperature of RAT B.1 (§5.5).
+        scores: Names as for `rrfast.scores.score_named`: those of `SCORES`, and names such as
+            "msr+eps" with input pre-processing.
+        protocol: "heldout": a validation split apart from the test split. "rat": a fifth of the
+            test set, three times, the same images for all models (RAT §5.1); images of the test set
+            that a training used for validation are included. For best weights, the table says that
+            they were chosen on these images.
+        corruptions: Also evaluate the test images under the 15 corruptions of CIFAR-10-C (RAT
+            §5.6): True makes them; a folder holds CIFAR-10-C's files, for models trained on
+            CIFAR-10. With the protocol "rat", on the first division.
+        severity: Severity of the corruptions, 1 to 5.
+        draws: Number of bootstrap draws for the intervals; 0 for none.
+        sensitivity: Also compute the AURC at each temperature of RAT B.1 (§5.5).
         batch: Images per forward.
         every_run: Whether rows keep the curves of every run, of which figures draw the means alone:
             with fifteen corruptions and many scores these are megabytes.
-        device: Default CUDA where there is some.
-        command: What the results are to say made them.
+        device: Default CUDA if available.
+        command: The command that the results name as their origin.
         console: Where to print; default standard output.
 
     Returns:
         What evaluation.json holds: `command`, `date`, `device`, `versions`, `options`, `data`,
-        `scores`, and `runs`: a row per model, division and score, as
-        `rrfast.evaluate.misd.appraisal.evaluate_score` and `standing` say it, None for NaN;
-        `network`, what `rrfast.evaluate.misd.network` says of the model, its `train_accuracy` and
-        with a radius among the scores its `gradient_auroc`; `chosen_on`, how many of the images
-        that are tuned and tested on its weights were chosen on; with `corruptions` also the metrics
-        under each of them; and `rrfast.evaluate.misd.curves.summaries`. What only figures show is
-        in `curves` of that module instead, unless `every_run`.
+        `scores`, and `runs`: a row per model, division and score, as from
+            `rrfast.evaluate.misd.appraisal.evaluate_score` and `standing`, None for NaN. A row also
+            has `network`, the numbers of `rrfast.evaluate.misd.network` for the model: its
+            `train_accuracy` and, with a radius among the scores, its `gradient_auroc`; `chosen_on`,
+            the number of images used for tuning and testing on which its weights were chosen; with
+            `corruptions` the metrics under each of them; and
+            `rrfast.evaluate.misd.curves.summaries`. Data that only figures use is in `curves` of
+            that module instead, unless `every_run`.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: A file of CIFAR-10-C is missing, or `out` cannot be written.
-        ValueError: There is no trained model or no score; an unknown score, or one twice; an
-            unknown protocol, severity or device; `draws` is no integer from 0 on, `batch` from 1
-            on; data without the splits that the protocol needs; torchrun has started several
-            processes.
+        ValueError: There is no trained model or no score; a score is unknown or repeated; the
+            protocol, severity or device is unknown; `draws` is not an integer of at least 0, or
+            `batch` of at least 1; data lacks the splits that the protocol needs; torchrun started
+            several processes.
 
     Source: RAT §5, B.1, B.3 to B.5; errata 10 to 12.
     """
@@ -155,7 +156,7 @@ def _check(
     draws: int,
     batch: int,
 ) -> None:
-    """Raise before hours of work rather than after."""
+    """Check the options before hours of work."""
     if not scores:
         raise ValueError("scores must hold at least one name, got none")
     for name in scores:
@@ -169,7 +170,7 @@ def _check(
 
 
 class _Asked(NamedTuple):
-    """What is asked of every model."""
+    """Options that are the same for every model."""
 
     scores: tuple[str, ...]
     protocol: str
@@ -178,7 +179,7 @@ class _Asked(NamedTuple):
     options: Options
 
     def told(self) -> dict[str, Any]:
-        """As the results say it."""
+        """The form in which the results record it."""
         return {
             "protocol": self.protocol,
             "corruptions": bool(self.corruptions),
@@ -200,8 +201,8 @@ def _evaluated(context: Context, asked: _Asked) -> list[dict[str, Any]]:
         )
     if asked.protocol == "heldout" and task.validation is None:
         raise ValueError(
-            "data must have a validation split to tune on, and has none; protocol='rat', which is "
-            "--tuning rat, tunes on a fifth of the test split"
+            "data must have a validation split to tune on, and has none; protocol='rat' "
+            "(--tuning rat) tunes on a fifth of the test split"
         )
     chosen_on = tested_on(task, trained.checkpoint)[1] if asked.protocol == "rat" else 0
     task = task.undivided() if asked.protocol == "rat" else task
@@ -243,7 +244,7 @@ def _evaluated(context: Context, asked: _Asked) -> list[dict[str, Any]]:
 def _network(
     split: int, on: EvaluationData, task: Task, asked: _Asked, cache: Cache
 ) -> dict[str, float | None]:
-    """What is said of a model itself; of its gradients where they are asked for anyway."""
+    """Numbers on the model itself; on its gradients only if a score needs them anyway."""
     batch = asked.options.batch
     facts = {"train_accuracy": partial(train_accuracy, on, task.train, batch)}
     if any(isinstance(score_named(name), Radius) for name in asked.scores):
@@ -259,8 +260,8 @@ def _under(
     asked: _Asked,
     cache: Cache,
 ) -> dict[str, Any]:
-    """Every score under one corruption, those that are not known yet in one go."""
-    # CIFAR-10-C's files are other images than those made here.
+    """Every score under one corruption; the missing ones are computed together."""
+    # CIFAR-10-C's files hold other images than those made here.
     made_by = "" if isinstance(asked.corruptions, bool) else f" {Path(asked.corruptions).resolve()}"
     keys = {
         row["score"]: f"{of_score(row['score'])} {kind} {asked.severity}{made_by}" for row in rows
@@ -278,10 +279,10 @@ def _under(
 
 
 def _released(kind: str, division: Division, task: Task, asked: _Asked) -> Part | None:
-    """CIFAR-10-C's images of the test part; None where they are made here."""
+    """CIFAR-10-C's images of the test part; None if they are made here."""
     if isinstance(asked.corruptions, bool):
         return None
-    assert task.released is not None  # `_evaluated` has looked
+    assert task.released is not None  # checked by `_evaluated`
     places = task.released[division.test.places]
     return Part(cifar10c(asked.corruptions, kind, asked.severity), places)
 

@@ -1,4 +1,4 @@
-"""The tables of an evaluation: RAT's Tables 2, 3 and B.2, and every score on every training."""
+"""Tables of an evaluation: RAT's Tables 2, 3 and B.2, and every score on every training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rrfast.evaluate.observations import Row, Value, at, grouped, of, seeds_said
 from rrfast.evaluate.tables import Column, Table, Words, broken, metric
 from rrfast.objectives.variant_names import VARIANTS
 
-#: What RAT's Table 2 has a row for: training, and scores of which the first that is there is taken.
+#: The rows of RAT's Table 2: a training, and scores of which the first that is there is used.
 PAPER = (
     ("standard", ("msr+eps", "msr")),
     ("standard", ("odin",)),
@@ -32,24 +32,24 @@ PAPER = (
     ("rat", ("radius_bs", "radius_search", "radius_fast")),
     ("rat", ("msr+eps", "msr")),
 )
-#: What a row says of its network, as printed.
+#: Numbers of a row on its network, with their headings.
 NETWORK = {
     "train_accuracy": "on training\nimages %",
     "gradient_auroc": "AUROC of small\ngradients %",
 }
-#: What these are.
+#: Their explanation.
 GRADIENTS = (
     "Accuracy on training images: of as many of them as are tested on at most, not augmented. "
     "AUROC of small gradients: of minus the L1 norm of the gradient of the margin, by itself; "
     "below 50 % right predictions have the larger gradients, and a radius is a margin "
     "divided by them."
 )
-#: Hyper-parameters as papers write them; others by their names.
+#: Symbols of hyper-parameters in papers; others keep their names.
 SYMBOLS = {"temperature": "T"}
 
 
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
-    """Every table that there are rows for."""
+    """Every table for which there are rows."""
     rows = result["runs"]
     trainings = values(rows, "training")
     if len(trainings) == 1:
@@ -86,7 +86,7 @@ def _paper(rows: list[Row]) -> Iterator[Block]:
 
 
 def _networks(rows: list[Row]) -> Block:
-    """What is the same for all scores, so of any one of them."""
+    """Numbers that are the same for all scores, so taken from any one of them."""
     groups = grouped(rows, "training").values()
     facts = [Column(head, ("network", name)) for name, head in NETWORK.items()]
     columns: list[Column | Words] = [metric("accuracy"), *facts, SEEN]
@@ -103,21 +103,21 @@ SEEN = Words("outliers\nseen", _seen)
 
 
 def _trained(rows: list[Row], where: str, value: Callable[[str], Value]) -> Iterator[Block]:
-    """Trainings against each other, score by score."""
+    """Comparison of trainings, score by score."""
     each = grouped(rows, "score")
     less = Claim("AURC", "× 1000", *COLUMNS["aurc"][1:])
     aurc = [Line(words, own, value("aurc"), less) for words, own in each.items()]
     yield from trained(f"AURC × 1000 under the same score{where}", ["score"], aurc)
     more = Claim("AUROC", "points", 100.0, 2, higher=True)
     points = [Line(words, own, value("auroc"), more) for words, own in each.items()]
-    # It is the same for all scores.
+    # The accuracy is the same for all scores.
     first = list(each.values())[:1]
     points += [Line(("accuracy",), own, value("accuracy"), more) for own in first]
     yield from trained(f"AUROC and accuracy, points{where}", ["score"], points)
 
 
 def _chosen(rows: list[Row], trainings: Sequence[str]) -> Iterator[Block]:
-    """The hyper-parameters that every score was tested with."""
+    """The hyper-parameters used for testing each score."""
     tuned = [row for row in rows if row["hyperparameters"]]
     if tuned:
         runs = max(map(len, grouped(tuned, "score", "training").values()))
@@ -127,11 +127,11 @@ def _chosen(rows: list[Row], trainings: Sequence[str]) -> Iterator[Block]:
 
 
 def _settings(rows: Sequence[Row], training: str) -> str:
-    """Each value with the number of runs that have it."""
+    """Each value with the number of its runs."""
     rows, said = of(rows, training=training), []
     for name in dict.fromkeys(name for row in rows for name in row["hyperparameters"]):
         counts = Counter(row["hyperparameters"][name] for row in rows)
-        # None is below all numbers: of MaxLogitPNorm it is MSR.
+        # None sorts below all numbers: for MaxLogitPNorm it means MSR.
         ordered = sorted(counts, key=lambda value: -math.inf if value is None else value)
         told = [
             f"{'None' if value is None else f'{value:g}'}" + f" ({counts[value]})" * (len(rows) > 1)
@@ -142,7 +142,7 @@ def _settings(rows: Sequence[Row], training: str) -> str:
 
 
 def conventions(result: dict[str, Any]) -> list[str]:
-    """What has to be known to read the tables; of one training the score to take before it."""
+    """What a reader needs to know to read the tables; for one training, first the score to take."""
     rows, options = result["runs"], result["options"]
     trainings = values(rows, "training")
     sentence = choice(rows).sentence if len(trainings) == 1 else ""
@@ -174,7 +174,7 @@ def conventions(result: dict[str, Any]) -> list[str]:
 
 
 def _chosen_on(rows: list[Row]) -> Iterator[str]:
-    """Whose weights were chosen on images that are tuned and tested on; () in earlier results."""
+    """Trainings whose weights were chosen on images used here; () for earlier results."""
     chosen = {row["training"]: row["chosen_on"] for row in rows if row.get("chosen_on")}
     if chosen:
         counts = " or ".join(map(str, sorted(set(chosen.values()))))
@@ -185,7 +185,7 @@ def _chosen_on(rows: list[Row]) -> Iterator[str]:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What is not there, and what the numbers say of the paper's claims."""
+    """Missing numbers, and whether the paper's claims are confirmed."""
     rows = result["runs"]
     undefined = sorted({f"{row['score']} ({row['training']})" for row in rows if row["nan"]})
     lines = [f"NaN on some images, and so no metric: {', '.join(undefined)}."] if undefined else []

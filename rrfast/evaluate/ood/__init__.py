@@ -1,7 +1,7 @@
 """Out-of-distribution detection: the evaluation of ODIN, and that of ACET.
 
-`evaluate` tunes every score against one out-distribution and holds it against others, which
-`OUTSIDE` names; `tables`, `claims` and `figures` say what came out.
+`evaluate` tunes every score on one out-of-distribution set and tests it on others, which `OUTSIDE`
+names; `tables`, `claims` and `figures` present the results.
 """
 
 from rrfast.evaluate.ood.outside import OUTSIDE

@@ -1,4 +1,4 @@
-"""One score on one model: tuned against one out-distribution, then held against others."""
+"""One score on one model: tuned on one out-of-distribution set, then tested on others."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.scores.tuning import best_apart, grid_points
 
-#: ODIN §4.3, with what is inside in the place of right predictions; the detection error as its
-#: formula has it, and the least one over all thresholds, as most of its Table 2 (errata 30).
+#: ODIN §4.3, with in-distribution images in the place of right predictions; the detection error by
+#: #: its formula, and the lowest over all thresholds, as in most of its Table 2 (errata 30).
 METRICS: dict[str, Metric] = {
     "fpr": partial(fpr_at_tpr, positive="correct"),
     "detection_error": partial(detection_error, convention="odin"),
@@ -51,23 +51,24 @@ METRICS: dict[str, Metric] = {
     "aupr_in": aupr_success,
     "aupr_out": aupr_error,
 }
-#: Images that a model is most, or least, sure of whose places are kept (ACET Fig. 2 and 3).
+#: Number of most and least confident images whose indices are stored (ACET Fig. 2 and 3).
 EXTREMES = 10
-#: Training images by which others are told from them.
+#: Number of training images that identify a training set.
 LOOKED_AT = 100
 
 
 class EvaluationData:
-    """A model, what it knows, and what it does not; nothing is made before it is needed.
+    """A model with its in- and out-of-distribution images, which are made on demand.
 
     Args:
-        model: On the device.
-        task: With splits to validate and to test on.
-        seed: Of everything that is drawn.
-        images: Inside and of each set; None: all of the test set, as `tested_on` gives it.
+        model: The model, on the device.
+        task: A task with a validation and a test split.
+        seed: Seed of all random draws.
+        images: Number of test images and of images per set; None: all of the test set, as from
+            `tested_on`.
         batch: Images per forward.
-        device: Where.
-        checkpoint: As of `rrfast.evaluate.TrainedModel`.
+        device: The device.
+        checkpoint: As for `rrfast.evaluate.TrainedModel`.
 
     Raises:
         ValueError: A split is missing or too small, or has fewer than `images`.
@@ -89,7 +90,7 @@ class EvaluationData:
             test, self.left_out = tested_on(task, checkpoint)
         whole = task.undivided().test
         self._most = 0 if whole is None else length(whole)
-        #: Images that are tested on and that hyper-parameters are chosen on too.
+        #: Number of test images on which hyper-parameters are also chosen.
         self.shared = length(test) - length(self.division.test.data)
         available = length(test)
         if images is not None and not 2 <= images <= available:
@@ -109,26 +110,26 @@ class EvaluationData:
         self._right: dict[str, Tensor] = {}
 
     def to_tune(self, name: str) -> Tensor:
-        """A set as it is tuned on, whatever `images`: see `to_tune_on`."""
+        """The images of a set for tuning, whatever `images` is: see `to_tune_on`."""
         return self._set(
             name, Stream.OUTSIDE_TUNED, self.division.validation, self.to_tune_on(name)
         )
 
     def to_tune_on(self, name: str) -> int:
-        """How many images of a set are tuned on at most: as many as the validation split has.
+        """The largest number of images of a set for tuning: that of the validation split.
 
-        Of images that there are, all, as ODIN has it of iSUN's 8,925; no more than the validation
-        or the test set has, or a large folder would not fit into memory.
+        For a collection, all of its images, as ODIN does for iSUN's 8,925; but no more than the
+        validation or the test set has, since a large folder might not fit into memory.
         """
         n = len(self.division.validation.places)
         return max(n, self._most) if is_collection(name) else n
 
     def to_test(self, name: str) -> Tensor:
-        """A set as it is tested on: another draw of it."""
+        """The images of a set for testing: another draw of it."""
         return self._set(name, Stream.OUTSIDE_TESTED, self.division.test, self.images)
 
     def _set(self, name: str, use: Stream, inside: Part, n: int) -> Tensor:
-        # The last one alone: they are large, and asked for one after the other.
+        # Only the last one is kept: sets are large and used one after the other.
         if self._sets.get(use, ("",))[0] != name:
             shape = tuple(inside.data[0][0].shape)
             seed = stream(self.seed, use)
@@ -139,7 +140,7 @@ class EvaluationData:
         return self._sets[use][1]
 
     def score(self, name: str, point: Point) -> Score:
-        """A score at a point, fitted on half of the validation part if it has to be (RAT B.1)."""
+        """A score at a point; if it has to be fitted, on half of the validation part (RAT B.1)."""
         if name not in self._fitted:
             score = score_named(name)
             if not score.fitted:
@@ -149,13 +150,13 @@ class EvaluationData:
         return self._fitted[name].at(**point)
 
     def points(self, name: str) -> list[Point]:
-        """What a score is tuned over: ODIN its paper's grid, others their own."""
+        """The points for tuning a score: for ODIN its paper's grid, for others their own."""
         return grid_points(self.score(name, {}), ODIN_GRIDS if name == "odin" else None)
 
     def grid(self, name: str) -> tuple[Score, list[Point], Tensor]:
-        """A score, the points it is tuned over, and its values there on what is inside.
+        """A score, its points for tuning, and its values there on in-distribution images.
 
-        Once for all sets that it is tuned on.
+        Computed once for all sets.
         """
         if name not in self._grids:
             score, part = self.score(name, {}), self.division.validation
@@ -170,7 +171,7 @@ class EvaluationData:
     def inside(self, name: str, points: Sequence[Point]) -> tuple[Tensor, Tensor]:
         """A score on the test images at several points [P, n], and where the model is right [n].
 
-        Each point once for all sets, and those that are new together.
+        Each point is computed once for all sets; new points are computed together.
         """
         keys = [(name, str(sorted(point.items()))) for point in points]
         missing = {
@@ -191,7 +192,7 @@ class EvaluationData:
         return predict(self.model, batches, score, points=points, progress=False).confidence
 
     def resisted(self, against: str) -> Tensor:
-        """Of a set of attacked test images, where the model is right nevertheless: [n] bool."""
+        """For a set of attacked test images, where the model is still right: [n] bool."""
         images = self.to_test(against).split(self.batch)
         labelled = self.division.test.batches(self.batch, self.device)
         return torch.cat(
@@ -203,19 +204,19 @@ class EvaluationData:
 
 
 def _digest(data: Data) -> str:
-    """What tells training images from others: their number, and some of them."""
+    """Identifies training images by their number and some of them."""
     images = looked_at(data, LOOKED_AT)
     return f"{length(data)} {hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]}"
 
 
 def tuned(name: str, validation: str, on: EvaluationData) -> dict[str, Any]:
-    """The hyper-parameters that tell the validation split best from a set; no other is read.
+    """The hyper-parameters that best separate the validation split from a set; no other is read.
 
     Returns:
-        `hyperparameters`, and `validation_fpr`, the FPR at 95 % TPR there; `table`: every point
-        that was looked at, as `side_by_side`.
+        `hyperparameters`; `validation_fpr`, the FPR at 95 % TPR there; `table`, all points, as from
+        `side_by_side`.
 
-    Cost: of `score_grid` on the set; on the validation split once for all sets.
+    Cost: `score_grid` on the set; on the validation split once for all sets.
 
     Source: ODIN §4.4.
     """
@@ -231,7 +232,7 @@ def tuned(name: str, validation: str, on: EvaluationData) -> dict[str, Any]:
 
 
 def side_by_side(points: Sequence[Point], fpr: Sequence[float]) -> dict[str, list[Any]]:
-    """A list for each hyper-parameter, and `fpr`, NaN where the score is.
+    """A list for each hyper-parameter, and `fpr`, NaN if a score is NaN.
 
     Example:
         >>> side_by_side([{"temperature": 1.0}, {"temperature": 2.0}], [0.5, 0.4])
@@ -241,12 +242,12 @@ def side_by_side(points: Sequence[Point], fpr: Sequence[float]) -> dict[str, lis
 
 
 def within(name: str, point: Point, on: EvaluationData) -> dict[str, Any]:
-    """A score on the test images alone.
+    """A score on the test images only.
 
     Returns:
-        `images`, `nan`, `mean`, `forwards` and `backwards` per image; `accepted`: the accuracy
-        among the images that the score accepts where it accepts at least each of `ACCEPTED` per
-        cent of them, and `rejected`: among the others, NaN where there is none (ODIN Fig. 11).
+        `images`, `nan`, `mean`, `forwards` and `backwards` per image; `accepted`: for each of
+        `ACCEPTED`, the accuracy among the images accepted if at least that share, in per cent, is
+        accepted; `rejected`: the accuracy among the others, NaN if there is none (ODIN Fig. 11).
     """
     [value], correct = on.inside(name, (point,))
     one, _ = next(on.division.test.batches(1, on.device))
@@ -264,11 +265,11 @@ def within(name: str, point: Point, on: EvaluationData) -> dict[str, Any]:
 
 
 def apart(name: str, point: Point, against: str, on: EvaluationData, draws: int) -> dict[str, Any]:
-    """How well a score tells the test images from a set.
+    """How well a score separates the test images from a set.
 
     Returns:
-        Every metric of `METRICS`, `intervals` of them, `nan`, `mean_outside`, and `roc`: the true
-        positive rate at `RATES`. Metrics are NaN where a score is.
+        Every metric of `METRICS`, their `intervals`, `nan`, `mean_outside`, and `roc`: the true
+        positive rate at `RATES`. Metrics are NaN if the score of an image is NaN.
     """
     [inside], _ = on.inside(name, (point,))
     [outside] = on.outside(name, (point,), against)
@@ -283,20 +284,20 @@ def apart(name: str, point: Point, against: str, on: EvaluationData, draws: int)
 
 
 def sure(against: str | None, on: EvaluationData) -> dict[str, Any]:
-    """How sure the model is of a set, by its largest softmax probability; None for the inside.
+    """The model's confidence (largest softmax probability) on a set; None: on the test images.
 
     Returns:
-        `mmc`, its mean; `highest` and `lowest` of any image; `confidences`, how many are in the
-        bins of `EDGES`; `nan`. Of a set, `auroc` and `fpr` of telling it from the inside by that,
-        and `surest`, places of images in the order of their confidence, the most sure first. Of the
-        inside, the model's `error`, and `least_sure`. Of attacked test images also `not_resisted`:
-        `images`, `mmc`, `highest`, `lowest`, `auroc`, `fpr` and `roc` of those alone that the model
-        is wrong about, as the paper's (errata 37), NaN where there is none.
+        `mmc`, its mean; `highest` and `lowest` over the images; `confidences`, the counts in the
+        bins of `EDGES`; `nan`. For a set, `auroc` and `fpr` of separating it from the test images
+        by the confidence, and `surest`, indices of images from the most confident down. For the
+        test images, the model's `error`, and `least_sure`. For attacked test images also
+        `not_resisted`: `images`, `mmc`, `highest`, `lowest`, `auroc`, `fpr` and `roc` of those that
+        the model did not resist, as in the paper (errata 37), NaN if there is none.
 
     Source: ACET Table 1, App. C, F and H.
     """
     [inside], correct = on.inside("msr", ({},))
-    # Not the log-odds' own mean: the paper's is that of the probability.
+    # Not the mean of the log-odds: the paper takes the mean of the probability.
     value = inside if against is None else on.outside("msr", ({},), against)[0]
     confidence = value.sigmoid()
     place = torch.bucketize(
@@ -332,24 +333,24 @@ def _told_apart(inside: Tensor, outside: Tensor) -> dict[str, float]:
 
 
 def _in_order(value: Tensor, *, descending: bool) -> list[int]:
-    """At most `EXTREMES` places, without those that are NaN."""
+    """At most `EXTREMES` indices, without those of NaN."""
     order = value.argsort(descending=descending, stable=True)
     places: list[int] = order[~value[order].isnan()][:EXTREMES].tolist()
     return places
 
 
 def transferred(points: Sequence[Point], against: str, on: EvaluationData) -> list[float]:
-    """The FPR of ODIN on a set, at each of several points (ODIN Table 3)."""
+    """The FPR of ODIN on a set at each of several points (ODIN Table 3)."""
     return fprs(on.inside("odin", points)[0], on.outside("odin", points, against))
 
 
 def fprs(inside: Tensor, outside: Tensor) -> list[float]:
-    """The FPR of each of several scores of two sets: [P, n], [P, m]; NaN where one is."""
+    """The FPR of each of several scores on two sets: [P, n], [P, m]; NaN if a score is NaN."""
     return [_metric("fpr", *joined(*both)) for both in zip(inside, outside, strict=True)]
 
 
 def joined(inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """All values, and which of them are of the inside."""
+    """All values, and which of them are in-distribution."""
     known = torch.arange(len(inside) + len(outside)) < len(inside)
     return torch.cat([inside, outside]), known
 

@@ -1,4 +1,4 @@
-"""What an evaluation says of the claims of ODIN and ACET: every comparison, and a sentence each."""
+"""Whether an evaluation confirms the claims of ODIN and ACET, comparison by comparison."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ LEGEND = (
     f"the claim in all of them. ✓ confirmed and ✗ contradicted: {RULE}, as a single training seed "
     "always is."
 )
-#: Of ACET's three trainings.
+#: The names of ACET's three trainings.
 PLAIN, CEDA, ACET = VARIANTS["standard"], "CEDA", "ACET"
 #: ACET's noise, and the attacks from it and from the test images, as sets begin.
 NOISE, ATTACKED_NOISE, ATTACKED = "noise", "adversarial_noise", "adversarial_samples"
-#: Which trainings are compared on what, as App. F and G say it; others are on all natural sets.
+#: Trainings and the sets to compare them on, by App. F and G; others on all natural sets.
 ORDER = {
     NOISE: ((CEDA, PLAIN), (ACET, PLAIN)),
     ATTACKED_NOISE: ((ACET, PLAIN), (ACET, CEDA)),
     ATTACKED: ((ACET, PLAIN), (ACET, CEDA)),
 }
 ELSEWHERE = ((CEDA, PLAIN), (ACET, PLAIN), (ACET, CEDA))
-#: Sets that ODIN's paper does not speak of.
+#: Sets that are not in ODIN's paper.
 ATTACKS = (ATTACKED_NOISE, ATTACKED)
-#: Sets from which on a rank correlation over them is looked at.
+#: The smallest number of sets for a rank correlation.
 ENOUGH = 4
 
 
@@ -65,7 +65,7 @@ DIFFICULT = Claim("What is rejected at 80 % TPR is harder: accuracy, rejected le
 def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
     """Every comparison that the rows allow, claim by claim.
 
-    A number that is undefined for some run is NaN, and decides nothing.
+    A number that is undefined for some run is NaN and decides nothing.
     """
     rows: list[Row] = result["runs"]
     yield from _odin(rows)
@@ -85,7 +85,7 @@ def _odin(rows: Sequence[Row]) -> Iterator[Comparison]:
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Comparison]:
-    """ODIN Fig. 3 and 4: the temperature alone, and what the step adds."""
+    """ODIN Fig. 3 and 4: the effect of the temperature alone, and of adding the step."""
     asked = grouped(_unattacked(of(rows, kind="effect")), "set", "training")
     for claim, better, worse in ((HOTTER, _hot, _cold), (STEPS, _stepped, _hot)):
         for (name, training), own in asked.items():
@@ -105,7 +105,7 @@ def _stepped(row: Row) -> float | None:
 
 
 def _trained(rows: Sequence[Row]) -> Iterator[Comparison]:
-    """ACET Table 1, where all its trainings are there."""
+    """ACET Table 1, if all its trainings are there."""
     sets = list(with_not_resisted(of(rows, kind="set")))
     if not {PLAIN, CEDA, ACET} <= set(values(sets, "training")):
         return
@@ -126,7 +126,7 @@ def _explained(rows: Sequence[Row]) -> Iterator[Comparison]:
     for claim, key in ((DEVIATES, "u1_mean"), (STEEPER, "norm_mean")):
         for (name, training), own in groups.items():
             if name != "inside":
-                # Without an image whose numbers are finite, nothing is known.
+                # Without an image with finite numbers, there is nothing to compare.
                 pair, value = (own, groups.get(("inside", training), [])), at("diagnostics", key)
                 yield from compared(claim, name, training, pair, value, group=training)
     for training in values(sets, "training"):
@@ -152,7 +152,7 @@ def _unattacked(rows: Sequence[Row]) -> list[Row]:
 
 
 def _loss(metric: str) -> Value:
-    """A metric of which lower is better."""
+    """A metric, turned so that lower is better."""
 
     def value(row: Row) -> float | None:
         found: float | None = row[metric]
@@ -176,7 +176,7 @@ def _ranked(rows: Sequence[Row]) -> float:
 
 
 def _places(x: torch.Tensor) -> torch.Tensor:
-    """Ranks, those of ties averaged."""
+    """Ranks; tied values get their mean rank."""
     below = (x[:, None] > x).sum(dim=1)
     same = (x[:, None] == x).sum(dim=1)
     return below.double() + (same.double() - 1) / 2

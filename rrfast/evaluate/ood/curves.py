@@ -1,7 +1,7 @@
-"""Curves over thresholds, at places that are the same for every run; and what figures draw of them.
+"""Curves over thresholds at points that are the same for every run, and their data to draw.
 
-A row of one run has a hundred rates and, with diagnostics, as many bins: megabytes over seeds and
-sets, of which a figure draws means, or the first seed. A file of results holds these.
+A row of one run has a hundred rates and, with diagnostics, as many bins, which is megabytes over
+seeds and sets. Figures only draw means or the first seed, so a file of results holds these.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from rrfast.evaluate.drawing import counted
 from rrfast.evaluate.observations import Row, at, curve, grouped, of, runs_of
 from rrfast.metrics import roc_curve
 
-#: Per cent of what is inside that is accepted, where the accuracy is asked (ODIN Fig. 11).
+#: Per cent of accepted test images at which the accuracy is computed (ODIN Fig. 11).
 ACCEPTED = (50, 60, 70, 80, 85, 90, 95, 98, 99)
-#: False positive rates at which the ROC curve of a run is known.
+#: False positive rates at which the ROC curve of a run is computed.
 RATES = tuple(i / 100 for i in range(101))
-#: Places of those that are drawn: curves are steep where few are accepted, or nearly all.
+#: Indices of the rates to draw: curves are steep if few images or nearly all are accepted.
 DRAWN_AT = (*range(10), *range(10, 30, 2), *range(30, 90, 5), *range(90, 99, 2), 99, 100)
-#: What `curves` stands in for, and what no page shows; of diagnostics the means stay.
+#: Entries that `curves` replaces or that no page shows; the means of diagnostics stay.
 LEFT_OUT = {"roc", "confidences", "thresholds", "mean_outside"}
 MEANS = ("nan", "u1_mean", "u2_mean", "norm_mean")
-#: Edges of the bins in which confidences are counted: ACET's App. H has them from 0 to 1.
+#: Edges of the bins in which confidences are counted: from 0 to 1 as in ACET's App. H.
 EDGES = tuple(i / 50 for i in range(51))
 
 
 def accuracies(value: Tensor, correct: Tensor) -> tuple[list[float], list[float]]:
-    """The accuracy of what is accepted, and of what is not, at each of `ACCEPTED`; ties together.
+    """The accuracy of accepted and of rejected images at each of `ACCEPTED`; ties stay together.
 
     Example:
         >>> value = torch.tensor([4.0, 3.0, 2.0, 1.0])
@@ -42,7 +42,7 @@ def accuracies(value: Tensor, correct: Tensor) -> tuple[list[float], list[float]
     if value.isnan().any():
         return [math.nan] * len(ACCEPTED), [math.nan] * len(ACCEPTED)
     n = len(value)
-    # The least number that is at least p % of n, in integers.
+    # The smallest integer that is at least p % of n, in integer arithmetic.
     least = torch.tensor([-(-p * n // 100) for p in ACCEPTED])
     threshold = value.sort(descending=True).values[least - 1]
     above = value >= threshold[:, None]
@@ -54,7 +54,7 @@ def accuracies(value: Tensor, correct: Tensor) -> tuple[list[float], list[float]
 
 
 def rates(value: Tensor, known: Tensor) -> list[float]:
-    """The true positive rate at each of `RATES`, straight between thresholds, highest where equal.
+    """The true positive rate at each of `RATES`, linear between thresholds, the highest for ties.
 
     Example:
         >>> value, known = torch.tensor([2.0, 1.0]), torch.tensor([True, False])
@@ -66,7 +66,7 @@ def rates(value: Tensor, known: Tensor) -> list[float]:
     curve = roc_curve(value, known, positive="correct")
     fpr, tpr = (torch.cat([x.new_zeros(1), x.cpu()]) for x in (curve.fpr, curve.tpr))
     wanted = torch.tensor(RATES, dtype=fpr.dtype)
-    # The last threshold with no more than that, and the next.
+    # The last threshold with at most that rate, and the next one.
     before = torch.searchsorted(fpr, wanted, right=True) - 1
     after = (before + 1).clamp(max=len(fpr) - 1)
     width = fpr[after] - fpr[before]
@@ -76,16 +76,16 @@ def rates(value: Tensor, known: Tensor) -> list[float]:
 
 
 def curves(rows: Sequence[Row]) -> list[Row]:
-    """What figures draw of all seeds together, or of the first.
+    """The data of the figures, over all seeds or for the first one.
 
     Returns:
-        Rows with `training`, `seed` None where all are together, and `kind`
+        Rows with `training`, `seed` (None for all seeds) and `kind`:
 
         * "score": a score on a set, `roc`: its mean at the rates of `DRAWN_AT`;
-        * "set": a set, `confidences`: the counts of all seeds; of attacked images `not_resisted`,
+        * "set": a set, `confidences`: the counts of all seeds; for attacked images `not_resisted`,
           with their `roc`;
-        * "diagnostics": a set, `diagnostics` of the first seed: of each the `range` of its bins,
-          which are of equal width, and the density or the mean in them; and `outputs`;
+        * "diagnostics": a set, `diagnostics` of the first seed: for each, the `range` of its bins
+          of equal width, and the density or the mean in them; and `outputs`;
         * "thresholds": a set, `thresholds` of the first seed.
     """
     return [
@@ -123,7 +123,7 @@ def _of_first(rows: Sequence[Row], kind: str, key: str) -> Iterator[Row]:
 
 
 def _drawn(value: Any) -> Any:
-    """Bins without what is not drawn of them, and all else as it is."""
+    """Bins without the parts that are not drawn; anything else unchanged."""
     if not isinstance(value, dict):
         return value
     kept = {key: each for key, each in value.items() if key not in ("edges", "samples")}
@@ -131,9 +131,9 @@ def _drawn(value: Any) -> Any:
 
 
 def short(rows: Sequence[Row], _: Sequence[Row]) -> list[Row]:
-    """The rows of a file: with what its page and its claims are made of.
+    """The rows of a file, with everything that its page and its claims need.
 
-    `intervals` where a run stands for itself.
+    `intervals` only if a run is shown by itself.
     """
     single = {t for (t,), own in grouped(rows, "training").items() if len(runs_of(own)) == 1}
     found = []

@@ -1,4 +1,4 @@
-"""What ODIN's §5 looks at on one set of images: logits, gradients, and how far away it is."""
+"""The diagnostics of ODIN's §5 on one set of images: logits, gradients and distances."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from rrfast.scores import MSR
 
 #: The two temperatures of ODIN's Fig. 5, 8 and 9.
 HIGH, ONE = 1000.0, 1.0
-#: Bins of a histogram, as of `conditional_mean`: a few hundred images fill no more.
+#: Bins of a histogram, as for `conditional_mean`: a few hundred images do not fill more.
 BINS = 20
-#: Images of each set that distances are of: all pairs of them are looked at, four times.
+#: Images of each set for distances, which go through all pairs four times.
 NEAREST = 2000
 
 
 def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
-    """The numbers of ODIN's Fig. 5 and 7 to 9, and logits as of its Fig. 5 (f, g), of one set.
+    """The numbers of ODIN's Fig. 5 and 7 to 9 for one set, and logits as in its Fig. 5 (f, g).
 
     Args:
-        model: As of `gradient_norm`.
-        batches: Images, where the model is.
+        model: As for `gradient_norm`.
+        batches: Images, on the model's device.
 
     Returns:
-        Histograms `u1`, and `norm` (of the gradient at T = 1000); `u2_given_u1`, `norm_given_s`
-        (at T = 1000) and `norm_given_s1` (at T = 1), as `conditional_mean`; the means `u1_mean`,
-        `u2_mean` and `norm_mean`; `outputs`, the logits of one image, whose U1 is in the middle of
-        a batch, and of these the nearest to that of the set; `nan`, images with a number that is
-        not finite, which are left out. Without any other image, the last alone.
+        Histograms `u1` and `norm` (of the gradient at T = 1000); `u2_given_u1`, `norm_given_s` (at
+        T = 1000) and `norm_given_s1` (at T = 1), as from `conditional_mean`; the means `u1_mean`,
+        `u2_mean` and `norm_mean`; `outputs`, the logits of one image: of the images whose U1 is the
+        median of their batch, the one nearest to the median of the set; `nan`, the number of images
+        with a number that is not finite, which are left out. If all are left out, only `nan`.
 
     Cost: 3 forwards, 2 backwards.
     """
@@ -51,7 +51,7 @@ def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
             ]
         ).cpu()
         parts.append(part)
-        # One image a batch: the logits of all would be large where classes are many.
+        # One image per batch: the logits of all images would be large with many classes.
         places = part.isfinite().all(dim=0).nonzero().flatten()
         if len(places):
             place = places[part[0, places].median(dim=0).indices]
@@ -76,10 +76,10 @@ def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
 
 
 def distances(inside: Tensor, outside: Tensor) -> dict[str, float]:
-    """MMD^2 and energy distance of two sets of images, of at most `NEAREST` of each.
+    """MMD^2 and energy distance of two sets of images, from at most `NEAREST` of each.
 
     Returns:
-        `mmd` and `energy`; `mmd` is NaN where all images are the same.
+        `mmd` and `energy`; `mmd` is NaN if all images are the same.
 
     Source: ODIN §4.4, App. E.
     """
@@ -89,7 +89,7 @@ def distances(inside: Tensor, outside: Tensor) -> dict[str, float]:
 
 
 def _histogram(x: Tensor) -> dict[str, list[float]]:
-    """A density, in bins of equal width over its range."""
+    """A density in bins of equal width over the range of x."""
     low, high = x.min().item(), x.max().item()
     if low == high:
         low, high = low - 0.5, high + 0.5

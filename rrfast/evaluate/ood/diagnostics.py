@@ -1,4 +1,4 @@
-"""Why ODIN works: what logits and gradients of known and unknown inputs look like (ODIN §5)."""
+"""Why ODIN works: logits and gradients of in- and out-of-distribution inputs (ODIN §5)."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
 
 
 class Separation(NamedTuple):
-    """How far the largest logit is from the others."""
+    """The distance of the largest logit from the others."""
 
     u1: Tensor  #: [B] float64, the mean of f_y - f_i over i != y
     u2: Tensor  #: [B] float64, the mean of (f_y - f_i)^2
 
 
 class Conditional(NamedTuple):
-    """A mean, given that another number lies in a bin."""
+    """The mean of one number for each bin of another."""
 
     edges: Tensor  #: [bins + 1] float64, ascending
-    mean: Tensor  #: [bins] float64; NaN where nothing lies
-    samples: Tensor  #: [bins] int64
+    mean: Tensor  #: [bins] float64; NaN for an empty bin
+    samples: Tensor  #: [bins] int64, number of samples
 
 
 def separation(logits: Tensor) -> Separation:
-    """U_1 and U_2: the first and the second moment of the largest logit less the others.
+    """U_1 and U_2: the first and the second moment of the largest logit minus the others.
 
         U_1 = 1/(K - 1) sum_{i != y} (f_y - f_i),    U_2 = 1/(K - 1) sum_{i != y} (f_y - f_i)^2
 
-    At a high temperature 1/S = K - (K - 1) U_1 / T + (K - 1) U_2 / (2 T^2) + O(T^-3): U_1 decides,
-    and U_2, the spread of what is left, is second. U_2 = U_1^2 + the variance of the differences.
+    At a high temperature 1/S = K - (K - 1) U_1 / T + (K - 1) U_2 / (2 T^2) + O(T^-3): U_1
+    dominates, and U_2 is of second order. U_2 = U_1^2 + the variance of the differences.
 
     Args:
         logits: [B, K >= 2]. Widened to float64.
 
     Returns:
-        Separation(u1, u2), NaN where a logit is.
+        Separation(u1, u2), NaN if a logit is NaN.
 
     Raises:
         TypeError, ValueError: `logits` is not floating point or not [B, K >= 2].
@@ -55,17 +55,17 @@ def separation(logits: Tensor) -> Separation:
     """
     check_logits("logits", logits)
     h = logits.detach().double()
-    # The largest one's own difference is 0 and adds nothing.
+    # The difference of the largest logit to itself is 0 and adds nothing.
     difference = h.amax(dim=1, keepdim=True) - h
     others = h.shape[1] - 1
     return Separation(difference.sum(dim=1) / others, difference.square().sum(dim=1) / others)
 
 
 def gradient_norm(model: Model, x: Tensor, temperature: float = 1000.0) -> Tensor:
-    """|grad_x log S(x; T)|_1, S the largest softmax probability: what ODIN's step gains per eps.
+    """|grad_x log S(x; T)|_1, S the largest softmax probability: the gain of ODIN's step per eps.
 
     Args:
-        model: Maps [B, ...] to logits [B, K >= 2]. Runs in eval mode, and is left as it was.
+        model: Maps [B, ...] to logits [B, K >= 2]. Runs in eval mode; its mode is restored.
         x: [B, ...], floating point.
         temperature: T > 0.
 
@@ -95,10 +95,10 @@ def gradient_norm(model: Model, x: Tensor, temperature: float = 1000.0) -> Tenso
         h = recorded.logits.double() / temperature
         p = h.softmax(dim=1)
         y = h.argmax(dim=1, keepdim=True)
-        # 1 - p_y from the others: it underflows far later than 1 less a number near 1.
+        # 1 - p_y as the sum of the others underflows far later than the difference to 1.
         rest = p.scatter(1, y, 0.0)
         cotangent = (-rest).scatter(1, y, rest.sum(dim=1, keepdim=True)) / temperature
-        # Scaled to 1, so that a backward in 16 or 32 bits loses none of it.
+        # Scaled to 1, so that a backward in 16 or 32 bits does not underflow.
         largest = cotangent.abs().amax(dim=1, keepdim=True)
         scaled = cotangent / torch.where(largest == 0, 1.0, largest)
         grad = recorded.grad(scaled.to(recorded.logits.dtype), last=True)
@@ -114,7 +114,7 @@ def conditional_mean(of: Tensor, given: Tensor, *, bins: int = 20) -> Conditiona
         bins: Number of bins; the last one is closed on both sides.
 
     Raises:
-        ValueError: Lengths differ, there is none, `given` is not finite, or `bins` is no integer of
+        ValueError: Lengths differ or are 0, `given` is not finite, or `bins` is not an integer of
             at least 1.
 
     Source: ODIN Fig. 5 (b), 7, 8.

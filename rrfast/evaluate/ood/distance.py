@@ -1,4 +1,4 @@
-"""How far two sets of images are from each other: MMD and energy distance (ODIN §4.4, App. E)."""
+"""Distances between two sets of images: MMD and energy distance (ODIN §4.4, App. E)."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ def mmd(a: Tensor, b: Tensor, *, block: int = 2048) -> float:
         MMD^2 = mean_{i != j} k(a_i, a_j) + mean_{i != j} k(b_i, b_j) - 2 mean_{i, j} k(a_i, b_j)
         k(x, x') = exp(-|x - x'|^2 / (2 s^2)),    2 s^2 = median of |x - x'| over all pairs
 
-    The median is over the unordered pairs of both sets together, the lower of the two in the
-    middle, exact. As the paper has it, 2 s^2 is the median of the distances, not of their squares.
-    0 in expectation for two sets of one distribution, so that it can be below 0.
+    The median is exact, over the unordered pairs of both sets together; of two middle values it is
+    the lower one. As in the paper, 2 s^2 is the median of the distances, not of their squares. The
+    expectation is 0 for two sets of one distribution, so MMD^2 can be negative.
 
     Args:
         a: [m, ...], m >= 2.
         b: [n, ...], n >= 2, of the same shape after the first dimension, on the same device.
-        block: Rows at a time: block^2 distances are in memory, of m + n rows squared.
+        block: Rows at a time: block^2 of the (m + n)^2 distances are in memory.
 
     Returns:
         MMD^2.
 
     Raises:
-        TypeError: `a` or `b` is no floating-point tensor.
+        TypeError: `a` or `b` is not a floating-point tensor.
         ValueError: Shapes or devices differ, there are fewer than two rows, a value is not finite,
-            or all rows are the same, which leaves no kernel width.
+            or all rows are the same, so that the kernel width is 0.
 
-    Cost: four times the distances of all pairs, (m + n)^2 N / 2 multiplications each, in float64
-    on a CPU and elsewhere.
+    Cost: four times the distances of all pairs, (m + n)^2 N / 2 multiplications each, in float64 on
+    every device.
 
-    Source: ODIN §4.4. Its sums run over i != j, and are divided by the number of unordered pairs;
-    the usual unbiased estimate (Gretton et al. 2012), which this is, counts each pair once in both.
+    Source: ODIN §4.4. Its sums run over i != j but are divided by the number of unordered pairs;
+    this is the usual unbiased estimate (Gretton et al. 2012), which counts each pair once in both.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -69,17 +69,17 @@ def energy_distance(a: Tensor, b: Tensor, *, block: int = 2048) -> float:
         D^2 = 2 mean_{i, j} |a_i - b_j| - mean_{i != j} |a_i - a_j| - mean_{i != j} |b_i - b_j|
 
     Args:
-        a: As of `mmd`.
-        b: As of `mmd`.
-        block: As of `mmd`.
+        a: As for `mmd`.
+        b: As for `mmd`.
+        block: As for `mmd`.
 
     Returns:
-        D^2, which can be below 0.
+        D^2, which can be negative.
 
     Raises:
-        TypeError, ValueError: As `mmd`; rows may all be the same here.
+        TypeError, ValueError: As for `mmd`, but all rows may be the same.
 
-    Cost: a quarter of `mmd`.
+    Cost: a quarter of `mmd`'s.
 
     Source: ODIN App. E, with the pairs counted as in `mmd`.
 
@@ -111,7 +111,7 @@ def _rows(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"a and b must be of one shape and on one device, got {describe(a)} and {describe(b)}"
         )
-    # float64: the distance of two neighbours is a difference of two squared lengths.
+    # float64, since a small distance is computed as a difference of squared lengths.
     return a.detach().double().flatten(1), b.detach().double().flatten(1)
 
 
@@ -143,7 +143,7 @@ def _between(a: Tensor, b: Tensor, function: Callable[[Tensor], Tensor], block: 
 
 
 def _median(rows: Tensor, block: int) -> float:
-    """The lower median of the distances of all unordered pairs, in two passes and little memory."""
+    """The lower median of the distances of all unordered pairs, in two passes to save memory."""
     top = max((float(d.max()) for d in _upper(rows, block) if len(d)), default=0.0)
     if top == 0:
         return 0.0

@@ -1,4 +1,4 @@
-"""What the temperature alone and the step alone do to ODIN: its Fig. 3, 4 and 10, on test sets."""
+"""The effects of ODIN's temperature alone and step alone: its Fig. 3, 4 and 10, on test sets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rrfast.evaluate.ood.appraisal import EvaluationData, fprs, side_by_side
 from rrfast.scores import ODIN
 from rrfast.scores.score import Point
 
-#: The temperature of the baseline, and the one at which the step is looked at (Fig. 3 and 4).
+#: The temperature of the baseline, and the one at which the step is varied (Fig. 3 and 4).
 COLD, HOT = 1.0, ODIN().temperature
-#: What ODIN's paper takes on CIFAR-10, of which Fig. 10 has the thresholds.
+#: The point of ODIN's paper for CIFAR-10; Fig. 10 shows its thresholds.
 PAPER: Point = {"temperature": HOT, "eps": ODIN().eps}
-#: What a table shows: nothing, each part by itself, a temperature of Fig. 3's flat end, both.
+#: Points of a table: no part, each part by itself, a temperature at Fig. 3's flat end, both.
 FIXED: tuple[Point, ...] = (
     {"temperature": COLD, "eps": 0.0},
     {"temperature": COLD, "eps": ODIN().eps},
@@ -30,7 +30,7 @@ THRESHOLDS = 51
 
 
 def effect_points(grid: Sequence[Point]) -> list[Point]:
-    """The points of Fig. 3 and 4, each once: (T, 0), (1, eps), (1000, eps), and those of `FIXED`.
+    """The points of Fig. 3 and 4 without repetition: (T, 0), (1, eps), (1000, eps), and `FIXED`.
 
     Args:
         grid: Every T with every eps.
@@ -46,7 +46,7 @@ def effect_points(grid: Sequence[Point]) -> list[Point]:
 
 
 def fpr_at(table: Mapping[str, Sequence[float | None]], point: Point) -> float | None:
-    """The FPR of a table at a point; None where it is undefined or was not asked.
+    """The FPR of a table at a point; None if it is undefined or the point is missing.
 
     Example:
         >>> fpr_at({"temperature": [1.0], "eps": [0.0], "fpr": [0.5]}, FIXED[0])
@@ -59,7 +59,7 @@ def fpr_at(table: Mapping[str, Sequence[float | None]], point: Point) -> float |
 
 
 def best_step(table: Mapping[str, Sequence[Any]]) -> Point:
-    """The point of a tuning at T = 1000 with the lowest FPR, the smallest step of equally good.
+    """The tuning point at T = 1000 with the lowest FPR; if several tie, the smallest step.
 
     Example:
         >>> best_step({"temperature": [1000.0] * 2, "eps": [0.0, 0.004], "fpr": [0.5, 0.4]})
@@ -75,13 +75,13 @@ def effects(against: str, points: Sequence[Point], on: EvaluationData) -> dict[s
 
     Args:
         against: The set.
-        points: `PAPER` among them, as `effect_points` gives them.
+        points: Points that include `PAPER`, as from `effect_points`.
         on: The model and the test images.
 
     Returns:
-        `table`: every point, as `side_by_side`; and what `thresholds` says at `PAPER`.
+        `table`: every point, as from `side_by_side`; and the entries of `thresholds` at `PAPER`.
 
-    Cost: 1 forward, one for each point with a step, and a backward for each temperature of these.
+    Cost: 1 forward, 1 for each point with a step, and 1 backward for each temperature of these.
 
     Source: ODIN §5.1, §5.2 and App. F, Fig. 3, 4 and 10.
     """
@@ -94,18 +94,18 @@ def effects(against: str, points: Sequence[Point], on: EvaluationData) -> dict[s
 
 
 def thresholds(inside: Tensor, outside: Tensor) -> dict[str, Any]:
-    """What is accepted, by the threshold on S.
+    """The accepted shares by the threshold on S.
 
     Args:
         inside: Log-odds of S [n] on the test images.
-        outside: Likewise of a set.
+        outside: The same on a set.
 
     Returns:
-        `low` and `high`, the range of S on the test images; `tpr` and `fpr`, the shares of both
-        above each of `THRESHOLDS` thresholds evenly between them. Without the latter two where a
-        score is NaN.
+        `low` and `high`, the range of S on the test images; `tpr` and `fpr`, the accepted shares of
+        both at each of `THRESHOLDS` evenly spaced thresholds between them. Without the latter two
+        if a score is NaN.
 
-    Source: ODIN App. F, Fig. 10, and the detector of §3: accepted is S > delta.
+    Source: ODIN App. F, Fig. 10, and the detector of §3: accept if S > delta.
 
     Example:
         >>> found = thresholds(torch.tensor([0.0, 2.0]), torch.tensor([-1.0, 1.0]))

@@ -1,4 +1,4 @@
-"""The figures of an evaluation: ODIN's Fig. 1 to 5 and 7 to 11, ACET's App. G and H."""
+"""Figures of an evaluation: ODIN's Fig. 1 to 5 and 7 to 11, ACET's App. G and H."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MARKERS = "os^Dv<>P"
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
-    """Every figure that there are rows for.
+    """Every figure for which there are rows.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -84,7 +84,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
 
 
 def _of_diagnostics(first: Sequence[Row], training: str) -> Iterator[Drawing]:
-    """Of one training, the first seed of those that were asked."""
+    """The diagnostics of one training, for the first seed that has them."""
     if not first:
         return
     yield Drawing(
@@ -105,7 +105,7 @@ def _of_diagnostics(first: Sequence[Row], training: str) -> Iterator[Drawing]:
 
 
 def _of_odin(rows: Sequence[Row], first: Sequence[Row], training: str) -> Iterator[Drawing]:
-    """What its temperature and its step do on one training."""
+    """The effects of ODIN's temperature and step on one training."""
     effect, tuning = (
         [row for row in of(rows, kind=kind) if row["score"] == "odin"]
         for kind in ("effect", "tuning")
@@ -131,7 +131,7 @@ def _of_odin(rows: Sequence[Row], first: Sequence[Row], training: str) -> Iterat
 
 
 def _not_resisted(sets: Sequence[Row]) -> list[Row]:
-    """The set as the paper has it, in a panel of its own."""
+    """Attacked sets without the resisted images, as in the paper, each in its own panel."""
     return [row for row in with_not_resisted(sets) if row["set"].endswith(WITHOUT)]
 
 
@@ -168,7 +168,7 @@ def confidence(rows: Sequence[Row]) -> Figure:
 
 
 def accepted(rows: Sequence[Row]) -> Figure:
-    """Two panels for each training, of the accepted and of the rejected; a line for each score."""
+    """Two panels for each training, accepted and rejected images; a line for each score."""
     parts = [
         row | {"panel": f"{row['training']}: {part}", "right": row[part]}
         for row in rows
@@ -180,7 +180,7 @@ def accepted(rows: Sequence[Row]) -> Figure:
     return lines(parts, "panel", "score", looks, ACCEPTED, numbers, **axes)
 
 
-#: Panels of the diagnostics: a histogram, or a mean in bins, and the labels of the axes.
+#: Panels of the diagnostics: a histogram or a mean in bins, with the axis labels.
 EXPLAINED = {
     "u1": ("U1", "density"),
     "u2_given_u1": ("U1", "mean of U2"),
@@ -191,7 +191,7 @@ EXPLAINED = {
 
 
 def explained(rows: Sequence[Row]) -> Figure:
-    """A panel for each diagnostic, a line for each set; those of the inside are thick."""
+    """A panel for each diagnostic, a line for each set; that of the test images is thick."""
     looks = styles(values(rows, "set"))
     figure, grid = panels(list(EXPLAINED), share=False)
     for key, ax in grid:
@@ -204,18 +204,18 @@ def explained(rows: Sequence[Row]) -> Figure:
             height = found["density" if "density" in found else "mean"]
             low, high = found["range"]
             middle = [low + (i + 0.5) * (high - low) / len(height) for i in range(len(height))]
-            # Of a bin without an image there is no mean.
+            # A bin without an image has no mean.
             known = [(x, y) for x, y in zip(middle, height, strict=True) if y is not None]
             ax.plot(*zip(*known, strict=True), color=colour, ls=dashes, lw=wide, label=row["set"])
         horizontal, vertical = EXPLAINED[key]
         if vertical == "density":
-            # Noise that a model has learnt to be unsure of lies in one narrow peak.
+            # Noise on which a model has learnt a low confidence lies in one narrow peak.
             ax.set_yscale("log")
             vertical += ", log scale"
         ax.set_xlabel(horizontal)
         ax.set_ylabel(vertical)
         ax.set_title("")
-        # The range of S at a high temperature is small, and its numbers long.
+        # The range of S at a high temperature is small, so its tick labels are long.
         ax.locator_params(axis="x", nbins=4)
     legend(figure)
     return figure
@@ -234,7 +234,7 @@ def outputs(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-#: Panels of the effects: the axis, and what is fixed.
+#: Panels of the effects: the axis, and the fixed hyper-parameter.
 EFFECTS = {
     "ε = 0": ("temperature", {"eps": 0.0}),
     f"T = {COLD:g}": ("eps", {"temperature": COLD}),

@@ -1,4 +1,4 @@
-"""The linear regions of a ReLU network: of an input, and of the end of a ray (ACET, Lemma 3.1)."""
+"""Linear regions of a ReLU network: at an input, and at the end of a ray (ACET, Lemma 3.1)."""
 
 from __future__ import annotations
 
@@ -24,50 +24,50 @@ KINKED = (nn.ReLU, nn.LeakyReLU)
 
 
 class LinearRegion(NamedTuple):
-    """Where a network is affine: f(z) = V z + a for all z of Q."""
+    """A region Q on which a network is affine: f(z) = V z + a for all z in Q."""
 
     slope: Tensor  #: V, [B, K, d]
     offset: Tensor  #: a, [B, K]
-    normals: Tensor  #: of the N half-spaces whose intersection is Q, [B, N, d]
-    distances: Tensor  #: [B, N]: z is in Q where normals z + distances >= 0
+    normals: Tensor  #: [B, N, d], normals of the N half-spaces whose intersection is Q
+    distances: Tensor  #: [B, N]: z is in Q if normals z + distances >= 0
 
     def contains(self, z: Tensor) -> Tensor:
-        """Whether each z [B, ...] is in Q, [B] bool; of a border both sides are."""
+        """Whether each z [B, ...] is in Q, [B] bool; a border belongs to both sides."""
         return (_times(self.normals, z) + self.distances >= 0).all(dim=1)
 
     def logits(self, z: Tensor) -> Tensor:
-        """The affine function at z [B, ...]: [B, K]. It is the network's where `contains` is."""
+        """The affine function at z [B, ...]: [B, K]. It equals the network if `contains(z)`."""
         return _times(self.slope, z) + self.offset
 
 
 class LastRegion(NamedTuple):
-    """Where a ray ends: f(b x) = b slope + offset for all b >= alpha."""
+    """The last linear region of a ray: f(b x) = b slope + offset for all b >= alpha."""
 
-    alpha: Tensor  #: [B], >= 0: from here on all b x are in one linear region
+    alpha: Tensor  #: [B], >= 0: for b >= alpha, all b x are in one linear region
     slope: Tensor  #: V x, [B, K]
     offset: Tensor  #: a, [B, K]
 
 
 def linear_region(model: nn.Module, x: Tensor) -> LinearRegion:
-    """The affine function of a ReLU network at an input, and the region in which it is that.
+    """The affine function of a ReLU network at an input, and the region where it holds.
 
         V = W^(L+1) prod_l S^(l) W^(l),    Q(x) = {z : D^(l) (V^(l) z + a^(l)) >= 0 for all l}
 
-    with S^(l) and D^(l) the slopes and signs of the units of layer l at x. On a border, where a
-    unit is exactly 0, it counts as off, and does not bound the region.
+    with S^(l) and D^(l) the slopes and signs of the units of layer l at x. A unit that is exactly
+    0, on a border, counts as off and does not bound the region.
 
     Args:
         model: Nested `nn.Sequential` of layers in `AFFINE` and `KINKED`; convolutions are affine.
-            It is looked at in eval mode, and left as it is.
+            Its eval mode is analysed; the model is not changed.
         x: [B, ...], floating point, of the dtype of the model.
 
     Returns:
         LinearRegion(slope, offset, normals, distances), with d inputs and N hidden units.
 
     Raises:
-        TypeError: A layer is none of these, or `x` is not floating point.
+        TypeError: A layer is of another type, or `x` is not floating point.
 
-    Cost: One forward of d + 2 inputs for each x, and memory for as many times its activations.
+    Cost: One forward of d + 2 inputs for each x, and d + 2 times the memory of its activations.
 
     Source: ACET, Section 2 and App. D.
 
@@ -100,24 +100,24 @@ def linear_region(model: nn.Module, x: Tensor) -> LinearRegion:
 
 
 def last_region(model: nn.Module, x: Tensor) -> LastRegion:
-    """The last linear region of the ray through 0 and x, and where it begins.
+    """The last linear region of the ray from 0 through x, and the factor where it begins.
 
-    There are finitely many regions, each convex: from some alpha on all b x, b >= alpha, lie in
-    one (Lemma 3.1). Far out a unit b u + c is on where u > 0, or u = 0 and c > 0. So u and c go
-    through the network layer by layer, and no region on the way is visited; alpha is the largest
-    b at which a unit is 0. Where one class has the largest V x, its confidence goes to 1, which is
-    Theorem 3.1.
+    There are finitely many regions, each convex, so for some alpha all b x with b >= alpha lie in
+    one region (Lemma 3.1). For large b, a unit b u + c is on if u > 0, or if u = 0 and c > 0. So u
+    and c are passed through the network layer by layer, without visiting the regions on the way;
+    alpha is the largest b at which a unit is 0. If one class has the largest V x, its confidence
+    tends to 1, which is Theorem 3.1.
 
     Args:
-        model: As of `linear_region`.
-        x: Likewise. Take float64: a unit that x does not move may seem to be moved by a rounding,
-            and turns very far out then.
+        model: As for `linear_region`.
+        x: As for `linear_region`. Use float64: if x does not change a unit, a rounding error may
+            seem to change it, and alpha becomes very large.
 
     Returns:
         LastRegion(alpha, slope, offset).
 
     Raises:
-        TypeError: As `linear_region`.
+        TypeError: As for `linear_region`.
 
     Cost: One forward of 3 inputs for each x.
 
@@ -146,17 +146,17 @@ def last_region(model: nn.Module, x: Tensor) -> LastRegion:
     return LastRegion(alpha, slope[:, 0], offset)
 
 
-#: Of slopes [B, m, ...] and offsets [B, ...] of units, the signs of the units [B, ...].
+#: Maps slopes [B, m, ...] and offsets [B, ...] of units to the signs of the units [B, ...].
 _Sign = Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
 def _pushed(model: nn.Module, slope: Tensor, offset: Tensor, sign: _Sign) -> tuple[Tensor, Tensor]:
-    """The map t -> sum_j t_j slope_j + offset after the network: [B, m, K] and [B, K]."""
+    """The map t -> sum_j t_j slope_j + offset passed through the network: [B, m, K] and [B, K]."""
     for layer in _layers(copy.deepcopy(model).eval()):
         if isinstance(layer, KINKED):
             below = layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 0.0
-            off = offset.new_full(offset.shape, below)  # in its dtype: 0.1 of float32 is another
+            off = offset.new_full(offset.shape, below)  # in its dtype: 0.1 differs in float32
             factor = off.masked_fill(sign(slope, offset) > 0, 1.0)
             slope, offset = slope * factor[:, None], offset * factor
         else:

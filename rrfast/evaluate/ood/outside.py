@@ -1,6 +1,6 @@
-"""What a model is to know that it does not know: out-distributions by name.
+"""Out-of-distribution sets by name.
 
-`OUTSIDE` names them; a new one is a function and a line there.
+`OUTSIDE` lists them; a new one needs a function and a line there.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from rrfast.data.own_data import runs_foreign_data
 from rrfast.data.splits import Part
 from rrfast.data.tasks import TASKS
 
-#: Radius of ACET's adversarial noise; and of its adversarial samples, 0.3 on MNIST.
+#: Radius of ACET's adversarial noise, and of its adversarial samples (0.3 on MNIST).
 NOISE_EPS, SAMPLE_EPS = 0.3, 0.1
 #: Steps of both attacks, each of eps / 40.
 NOISE_STEPS, SAMPLE_STEPS, STEP = 200, 80, 1 / 40
-#: Data that are several sets under one name, by an option: waves, letters or digits, folders. So is
-#: what a function of yours makes.
+#: Data whose name covers several sets, chosen by an option: waves, letters or digits, folders. A #:
+#: function of the user's counts as such too.
 SEVERAL = ("synthetic", "emnist", "image_folder")
 
 
 class Wanted(NamedTuple):
-    """What a set is made for."""
+    """The requirements for a set."""
 
     n: int  #: images
     shape: tuple[int, ...]  #: [C, H, W]
     seed: int
     train: Data  #: what the model was trained on
-    inside: Part  #: n images of what it knows, with their labels
+    inside: Part  #: n in-distribution images with their labels
     model: nn.Module
     device: torch.device
     batch: int  #: images per forward
@@ -58,31 +58,32 @@ class Wanted(NamedTuple):
 class Outside(NamedTuple):
     """An out-distribution."""
 
-    #: From what stands behind the colon of its name, an argument; raises a ValueError of a
+    #: Turns the text after the colon of its name into an argument; raises a ValueError with a #:
     #: sentence.
     parse: Callable[[str], Any]
-    #: From that and what is wanted, the images [n, C, H, W] float32 in [0, 1], on the CPU.
+    #: Makes the images [n, C, H, W] float32 in [0, 1], on the CPU, from the argument and the #:
+    #: requirements.
     make: Callable[[Any, Wanted], Tensor]
-    said: str  #: what it is, for the notes of a table
-    #: From the argument, what tells its images from others of that name.
+    said: str  #: its description, for the notes of a table
+    #: Turns the argument into a text that identifies its images among others of that name.
     stamp: Callable[[Any], str] = lambda _: ""
-    #: Whether it is the images inside, one by one, attacked to be taken for other classes.
+    #: Whether it consists of the test images, each attacked to be misclassified.
     attacked: bool = False
-    #: Whether its images are there, so many and no more, and are not made.
+    #: Whether it is a fixed collection of images instead of generated ones.
     collection: bool = False
 
 
 def made(name: str, wanted: Wanted) -> Tensor:
     """The images of a set: [n, C, H, W] float32 in [0, 1], on the CPU.
 
-    Of a "resize" or a "task" with fewer images, as many as it has.
+    If a "resize" or a "task" has fewer images, all of them.
 
     Args:
-        name: In `OUTSIDE`, with ":" and an argument where there is one.
-        wanted: What for.
+        name: A name in `OUTSIDE`, with ":" and an argument if it takes one.
+        wanted: The requirements.
 
     Raises:
-        ValueError: As `known`; or what `name` names has no image, or none of that shape.
+        ValueError: As for `known`; or the set has no image, or none of that shape.
     """
     kind, argument = known(name)
     return OUTSIDE[kind].make(argument, wanted)
@@ -92,11 +93,11 @@ def known(name: str, role: str = "against") -> tuple[str, Any]:
     """The key of a name in `OUTSIDE`, and its argument.
 
     Args:
-        name: As of `made`.
-        role: What errors call it.
+        name: As for `made`.
+        role: Its name in error messages.
 
     Raises:
-        ValueError: There is no such set, or the argument is not what it takes.
+        ValueError: There is no such set, or the argument is invalid.
 
     Example:
         >>> known("adversarial_samples:0.3"), known("gaussian")
@@ -110,11 +111,13 @@ def known(name: str, role: str = "against") -> tuple[str, Any]:
     try:
         return kind, OUTSIDE[kind].parse(argument)
     except ValueError as error:
-        raise ValueError(f"{role} must be right behind the colon of {name!r}: {error}") from error
+        raise ValueError(
+            f"{role} must have a valid argument after the colon of {name!r}: {error}"
+        ) from error
 
 
 def is_collection(name: str) -> bool:
-    """Whether the images of a set are there and are not made.
+    """Whether a set is a fixed collection of images instead of generated ones.
 
     Example:
         >>> is_collection("task:digits"), is_collection("gaussian")
@@ -124,14 +127,14 @@ def is_collection(name: str) -> bool:
 
 
 def is_own(name: str, data: str, test: Data) -> bool:
-    """Whether a set is of the data that a model knows.
+    """Whether a set is of the model's own data.
 
-    Another seed, another division or other noise does not make other data of a release; of those in
-    `SEVERAL` it is the test images that tell.
+    Another seed, division or noise does not make a published data set a different one; for data in
+    `SEVERAL` the test images decide.
 
     Args:
-        name: As of `made`.
-        data: The model's, as `rrfast.evaluate.TrainedModel` has it: its name, and options.
+        name: As for `made`.
+        data: The model's data, as in `rrfast.evaluate.TrainedModel`: its name and options.
         test: All of its test set.
     """
     kind, argument = known(name)
@@ -142,9 +145,9 @@ def is_own(name: str, data: str, test: Data) -> bool:
 
 
 def evenly(n: int, most: int) -> Tensor:
-    """At most so many of n places, in equal steps over all of them: [min(n, most)] int64.
+    """At most `most` of n indices, evenly spaced over all of them: [min(n, most)] int64.
 
-    Not the first: images are often in the order of their classes.
+    Not the first ones, because images are often ordered by class.
 
     Example:
         >>> evenly(10, 5), evenly(3, 5)
@@ -155,7 +158,7 @@ def evenly(n: int, most: int) -> Tensor:
 
 
 def looked_at(data: Data, n: int) -> Tensor:
-    """At most so many images of a data set, whether or not they are read one by one."""
+    """At most n images of a data set, whether or not they are read one by one."""
     places = evenly(length(data), n)
     if isinstance(data, Split):
         return data.x[places]
@@ -189,7 +192,7 @@ def _eps(argument: str, default: float) -> float:
 
 
 def _task(argument: str) -> dict[str, Any]:
-    # Here, and in other functions: what reads options is an extra, which `rrfast report` needs not.
+    # Imported in functions: reading options is an extra that `rrfast report` does not need.
     from rrfast.train.recipe import check_name
     from rrfast.train.recipe_file import parse_options
 
@@ -241,10 +244,10 @@ def _resize(folder: Path, wanted: Wanted) -> Tensor:
 
 
 def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
-    """The test images of another task, grey or in colour, and of the size, as they are here.
+    """The test images of another task, converted to the channels and the size of the model's data.
 
-    All of a release: none of them is kept to validate on, where nothing is trained on them. Grey is
-    the mean of the channels, as in ACET's grey CIFAR-10.
+    All of its test images: none are needed for validation, since nothing is trained on them. Grey
+    is the mean of the channels, as in ACET's grey CIFAR-10.
     """
     test = _test_images(options)
     if test is None:
@@ -254,7 +257,7 @@ def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
 
 
 def _at_most(images: Path | Tensor, there: int, wanted: Wanted, grey: str = "luminance") -> Tensor:
-    """So many as are wanted, or all there are: no image is there twice."""
+    """As many as wanted, or all if there are fewer: no image is repeated."""
     n = min(wanted.n, there) or None
     return resized(images, wanted.shape, n, grey=grey, seed=wanted.seed)
 
@@ -274,12 +277,12 @@ def _test_images(options: dict[str, Any]) -> Data | None:
 
 
 def _grey_images_of(options: dict[str, Any]) -> str:
-    # How they are made grey tells them from those of older versions.
+    # The conversion to grey differs from that of older versions.
     return f"{_images_of(options)} grey by mean"
 
 
 def _adversarial_noise(eps: float, wanted: Wanted) -> Tensor:
-    """ACET Eq. (4): near a noise image, what the model is surest of."""
+    """ACET Eq. (4): near a noise image, the image with the highest confidence."""
     attack = _pgd(eps, NOISE_STEPS, "confidence")
     noise = _noise(None, wanted).split(wanted.batch)
     found = [
@@ -290,10 +293,10 @@ def _adversarial_noise(eps: float, wanted: Wanted) -> Tensor:
 
 
 def _adversarial_samples(eps: float, wanted: Wanted) -> Tensor:
-    """Near an image that the model knows, what it is most wrong about.
+    """Near a test image, the image with the largest loss.
 
-    ACET App. F calls it PGD and no more; as in Madry et al., to which it refers, the attack climbs
-    the cross-entropy of the label, and so does the released code.
+    ACET App. F only calls it PGD. As in Madry et al., to which it refers, and as in the released
+    code, the attack maximizes the cross-entropy of the label.
     """
     attack = _pgd(eps, SAMPLE_STEPS, "ce")
     batches = wanted.inside.batches(wanted.batch, wanted.device)

@@ -1,4 +1,4 @@
-"""`rrfast evaluate --protocol ood`: what a model knows from what it does not (ODIN, ACET)."""
+"""`rrfast evaluate --protocol ood`: out-of-distribution detection (ODIN, ACET)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rrfast.evaluate.study import Study, run_study
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.scores.registry import score_named
 
-#: Sets of scores by name: ODIN's Table 2; and those that few passes give.
+#: Sets of scores by name: those of ODIN's Table 2, and those that take only a few passes.
 SETS = {
     "paper": ("msr", "odin"),
     "quick": (
@@ -35,7 +35,7 @@ SETS = {
     ),
     "all": MISD_SETS["all"],
 }
-#: What is tested against: all that needs no file. ACET's last two know the model.
+#: Test sets: all that need no file. The last two, ACET's, depend on the model.
 AGAINST = (
     *("gaussian", "uniform", "photos_crop", "photos_resize"),
     *("noise", "adversarial_noise", "adversarial_samples"),
@@ -60,66 +60,66 @@ def evaluate(
     command: str = "",
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Tune every score against one out-distribution, hold it against others, and write it down.
+    """Tune every score on one out-of-distribution set, test it on others, and write the results.
 
-    Temperature and step are chosen by FPR at 95 % TPR, the validation split against a set that no
-    number of the tables comes from. What is done is kept in out/parts, and is not done again: more
-    scores, sets or models can be added, and a run that was stopped goes on.
+    Temperature and step are chosen by FPR at 95 % TPR on the validation split and a set that is not
+    used for the tables. Finished parts are kept in out/parts and reused: more scores, sets or
+    models can be added, and an interrupted run continues.
 
     Args:
         trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for ood.json, ood.csv (a row per model, score and set), ood.md and the figures.
         against: Names of sets, see `rrfast.evaluate.ood.OUTSIDE`: "gaussian", "uniform",
-            "textures", "noise" (ACET's), "adversarial_noise" and "adversarial_samples" (of eps 0.3
-            and 0.1, another one behind a colon), "photos_crop", "photos_resize", "crop:FOLDER",
+            "textures", "noise" (ACET's), "adversarial_noise" and "adversarial_samples" (with eps
+            0.3 and 0.1, or another after a colon), "photos_crop", "photos_resize", "crop:FOLDER",
             "resize:FOLDER", "task:NAME KEY=VALUE".
-        validation: The set that is tuned on, none of `against`.
-        scores: Names as of `rrfast.scores.score_named`. ODIN is tuned over its paper's grid, others
-            over their own.
-        images: Test images, and images of each set, or as many as a set has; None: all test images,
-            of CIFAR 10,000, as the papers have it. Those that were held out of the test set to
-            validate on are of it too, though T, eps and what is fitted were chosen on them as the
-            inside; but not where best weights are asked, which were chosen on them as well. With a
-            number they are not. The table says which. What is tuned on is the same whatever
-            `images`.
-        transfer: Also ODIN tuned on every set in turn (Table 3), on draws of their own.
-        diagnostics: Also what ODIN §4.4, §5 and App. F look at: logits, gradients and distances,
-            and ODIN, where it is among the scores, at fixed T and eps; and how far noise has to be
-            scaled up (ACET Table 2).
-        trials: Noise images that are scaled up.
-        draws: Of the bootstrap for the intervals; 0 for none.
+        validation: The set for tuning, not one of `against`.
+        scores: Names as for `rrfast.scores.score_named`. ODIN is tuned over its paper's grid,
+            others over their own.
+        images: Number of test images, and of images of each set (or all, if a set has fewer). None:
+            all test images, as in the papers (10,000 of CIFAR). This includes images of the test
+            set that were used for validation, although T, eps and fitted matrices were chosen on
+            them as in-distribution images; for best weights, which were chosen on them as well,
+            they are left out. With a number they are left out too. The table says which. The images
+            for tuning do not depend on `images`.
+        transfer: Also tune ODIN on every set in turn (Table 3), on separate draws.
+        diagnostics: Also compute the diagnostics of ODIN §4.4, §5 and App. F: logits, gradients and
+            distances, and, if ODIN is among the scores, ODIN at fixed T and eps; and the factors by
+            which noise has to be scaled up (ACET Table 2).
+        trials: Number of noise images to scale up.
+        draws: Number of bootstrap draws for the intervals; 0 for none.
         batch: Images per forward.
         every_run: Whether rows keep the curves of every run, of which figures draw the means, or
             the first seed: with many sets and scores these are megabytes.
-        device: Default CUDA where there is some.
-        command: What the results are to say made them.
+        device: Default CUDA if available.
+        command: The command that the results name as their origin.
         console: Where to print; default standard output.
 
     Returns:
         What ood.json holds: `command`, `date`, `device`, `versions`, `options`, `data`, `scores`,
-        `against`, `validation`, and `runs`, None for NaN: rows of each model with `kind`
+        `against`, `validation`, and `runs` (None for NaN): rows of each model, by `kind`:
 
-        * "score": a score on a set, as `appraisal.tuned` and `appraisal.apart` say it;
-        * "inside": a score on the test images, as `appraisal.within`;
+        * "score": a score on a set, as from `appraisal.tuned` and `appraisal.apart`;
+        * "inside": a score on the test images, as from `appraisal.within`;
         * "tuning": a score on the validation set, the `table` of `appraisal.tuned`;
-        * "effect": ODIN at fixed points on a set, as `effects.effects`, with `diagnostics`; `step`:
-          the point that is best on the validation set at T = 1000;
-        * "set": a set, and "inside" as one, its `images`, and what `appraisal.sure` and `diagnosis`
-          say of it;
-        * "scaling": uniform noise, as `scaled_noise.scaled`, with `diagnostics`;
+        * "effect": ODIN at fixed points on a set, as from `effects.effects`, with `diagnostics`;
+          `step`: the best point on the validation set at T = 1000;
+        * "set": a set, including "inside", its `images`, and the entries of `appraisal.sure` and
+          `diagnosis`;
+        * "scaling": uniform noise, as from `scaled_noise.scaled`, with `diagnostics`;
         * "transfer": ODIN on a `set`, `tuned` on another: `fpr`, and `baseline`, that of MSR.
 
         What only figures show is in `curves` instead, as `rrfast.evaluate.ood.curves` says it,
         unless `every_run`.
 
     Raises:
-        ImportError: matplotlib is not installed; scikit-learn or Pillow, where a set needs them.
+        ImportError: matplotlib is not installed; or scikit-learn or Pillow, if a set needs them.
         OSError: `out` cannot be written.
-        ValueError: There is no trained model, score or set; an unknown one, or one twice; a set
-            that is tuned on too; `transfer` without ODIN; `draws` is no integer from 0 on, `batch`
-            or `trials` from 1 on, `images` from 2 to the number of test images; data without a
-            validation or a test split; a set without an image, or of the model's own data; a model
-            that is NaN on the images that every score is tuned on.
+        ValueError: There is no trained model, score or set; one is unknown or repeated; the set for
+            tuning is also tested on; `transfer` without ODIN; `draws` is not an integer of at least
+            0, `batch` or `trials` of at least 1, `images` from 2 to the number of test images; data
+            without a validation or a test split; a set without an image, or of the model's own
+            data; a model with NaN on the images for tuning.
 
     Source: ODIN (Liang et al. 2018) §4, §5, App. A, E, F; ACET (Hein et al. 2019) Table 1, App. F
     to H; errata 19, 20.
@@ -149,8 +149,8 @@ def evaluate(
         partial(rows_of, asked=asked),
         steps=asked.steps,
         options={name: value for name, value in asked._asdict().items() if name not in entries},
-        # The rest is in the names of the parts. How noise is drawn for an attack goes by batches,
-        # and by the numbers of its streams, which have not always been these.
+        # The rest is in the names of the parts. The noise of an attack depends on the batch size,
+        # and on the numbers of its random streams, which differed in earlier versions.
         depends={"batch": batch, "streams": [int(Stream.OUTSIDE_TUNED), int(Stream.SCALED_NOISE)]},
         asked=entries,
         every_run=every_run,
@@ -161,7 +161,7 @@ def evaluate(
 
 
 def _check(scores: Sequence[str], against: Sequence[str], validation: str, transfer: bool) -> None:
-    """Raise before hours of work rather than after."""
+    """Check the options before hours of work."""
     for name, values in (("scores", scores), ("against", against)):
         if not values:
             raise ValueError(f"{name} must hold at least one name, got none")

@@ -1,4 +1,4 @@
-"""Attacks on test images that a model resisted: ACET's Table 1 counts the others alone."""
+"""Attacks on test images that a model resisted: ACET's Table 1 counts only the others."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import Tensor
 from rrfast.evaluate.observations import Row
 from rrfast.ops import accumulate_dtype
 
-#: Of 1 / K: the probability from which on the label is predicted, and not named by chance.
+#: In units of 1 / K: the smallest probability at which a predicted label does not count as chance.
 LEAST = 1.01
-#: What is behind the name of a set without the attacks that were resisted.
+#: Suffix of the name of a set without the attacks that were resisted.
 WITHOUT = ", not resisted"
 
 
 def resisted(logits: Tensor, labels: Tensor) -> Tensor:
-    """Whether the model is right about each image, with more than a uniform confidence.
+    """Whether the model classifies each image correctly with more than a uniform confidence.
 
         argmax_k p_k = y  and  p_y >= 1.01 / K
 
     Args:
         logits: [B, K] at the attacked images.
-        labels: y, [B] int64, those of the images before.
+        labels: y, [B] int64, labels of the images before the attack.
 
     Returns:
-        [B] bool; False where a logit is NaN.
+        [B] bool; False if a logit is NaN.
 
     Source: ACET's released code, which the paper does not mention; errata 37.
 
@@ -41,7 +41,7 @@ def resisted(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def with_not_resisted(rows: Iterable[Row]) -> Iterator[Row]:
-    """Rows of sets; behind each of attacked test images one of those that were not resisted.
+    """Rows of sets; each set of attacked test images is followed by a row of those not resisted.
 
     Its `set` ends in `WITHOUT`, and its numbers are those of `not_resisted`.
 
@@ -57,7 +57,7 @@ def with_not_resisted(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def kind_of(name: str) -> str:
-    """The kind of a set, without what is behind a colon, and without `WITHOUT`.
+    """The kind of a set, without the text after a colon and without `WITHOUT`.
 
     Example:
         >>> kind_of("adversarial_samples:0.3, not resisted"), kind_of("noise, not resisted")

@@ -1,4 +1,4 @@
-"""ACET's Table 2: how far noise has to be scaled up until a model is sure of it."""
+"""ACET's Table 2: the factor by which noise has to be scaled up to reach a high confidence."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from rrfast.engine import logits
 from rrfast.evaluate.ood.appraisal import EvaluationData
 from rrfast.evaluate.ood.scaling import confidence_scaling, scaled_up
 
-#: The confidences that scaled noise is to reach, without a box and in it.
+#: The confidences for scaled noise to reach, without a box and in it.
 SURE, SURE_IN_BOX, BOX = 0.999, 0.95, (0.0, 1.0)
-#: Noise images of the paper.
+#: Number of noise images in the paper.
 TRIALS = 10_000
-#: Forwards of the second: fewer than 1 of 100 images are missed by them, against 2,000 factors.
+#: Forwards for the second one: compared with 2,000 factors, they miss fewer than 1 in 100 images.
 FORWARDS = 48
 
 
 def scaled(on: EvaluationData, trials: int) -> dict[str, Any]:
-    """How far uniform noise has to be scaled up until the model is sure of it.
+    """The factor by which uniform noise has to be scaled up to reach a high confidence.
 
     Args:
         on: The model.
-        trials: Noise images; they are drawn batch by batch.
+        trials: Number of noise images; they are drawn batch by batch.
 
     Returns:
-        `trials`; `alpha`, the median factor that reaches `SURE`, infinite where half of the images
-        reach it at none; `overconfident`, the share of images that reach `SURE_IN_BOX` at some
-        factor, put back into [0, 1]; `overconfident_at_alpha`, the share that does at the image's
-        own factor for `SURE`, which an image without one does not; `nan`, images with NaN logits at
-        a factor, which count as not reaching it.
+        `trials`; `alpha`, the median factor that reaches `SURE`, infinite if half of the images
+        never reach it; `overconfident`, the share of images that reach `SURE_IN_BOX` at some factor
+        when clipped to [0, 1]; `overconfident_at_alpha`, the share that reaches it at the image's
+        own factor for `SURE` (an image without such a factor does not count); `nan`, the number of
+        images with NaN logits at a factor, which count as not reaching it.
 
-    Cost: 81 forwards of each image.
+    Cost: 81 forwards per image.
 
     Source: ACET Theorem 3.1, App. B and F, Table 2; errata 36.
     """

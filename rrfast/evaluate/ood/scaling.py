@@ -1,4 +1,4 @@
-"""How far an input has to be scaled up until the model is sure of it (ACET Table 2)."""
+"""The factor by which an input has to be scaled up to reach a confidence (ACET Table 2)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from rrfast.ops import accumulate_dtype, per_channel
 if TYPE_CHECKING:
     from rrfast.engine import Model
 
-#: log(alpha) of the first probe, and the largest, which float32 still holds times a pixel.
+#: log(alpha) of the first probe, and the largest, at which float32 still holds alpha times a pixel.
 FIRST, LAST = 0.05, 80.0
 
 
 class Scaling(NamedTuple):
     """The factor at which each input reaches the confidence."""
 
-    alpha: Tensor  #: [B] float64, >= 1; infinite where no probe reached it
-    lower: Tensor  #: [B] float64, the largest factor seen to stay below
-    upper: Tensor  #: [B] float64, the smallest seen to reach it
-    confidence: Tensor  #: [B] float64, the largest of any probe
+    alpha: Tensor  #: [B] float64, >= 1; infinite if no probe reached it
+    lower: Tensor  #: [B] float64, the largest probed factor below the confidence
+    upper: Tensor  #: [B] float64, the smallest probed factor that reaches it
+    confidence: Tensor  #: [B] float64, the highest confidence of any probe
 
     @property
     def found(self) -> Tensor:
@@ -45,37 +45,38 @@ def confidence_scaling(
     budget: int = 32,
     bounds: ops.Bounds | None = None,
 ) -> Scaling:
-    """The factor alpha >= 1 from which on the model is that confident of alpha x.
+    """The factor alpha >= 1 at which the model reaches the confidence on alpha x.
 
         max_k softmax(f(alpha x))_k = confidence
 
-    A ReLU network becomes arbitrarily confident along almost every ray (Theorem 3.1), so that
-    without `bounds` there is one for almost every x. It is a root on a ray, as the robust radius
-    is, and found by the same op: `rrfast.ops.search_step_` on log alpha, with the odds of the
-    confidence in place of the margin. Where the confidence goes up and down along the ray any of
-    the crossings may be the one that is found, and one between two probes may be missed.
+    A ReLU network becomes arbitrarily confident along almost every ray (Theorem 3.1), so without
+    `bounds` almost every x has such a factor. Like the robust radius, it is a root on a ray, and
+    the same op finds it: `rrfast.ops.search_step_` on log alpha, with the log-odds of the
+    confidence in place of the margin. If the confidence rises and falls along the ray, the search
+    may find any of the crossings, and may miss one between two probes.
 
-    With `bounds` the confidence need not be reached at all, and where it is, often not to the end:
-    a search that doubles walks over it. So two thirds of the budget are a grid of log alpha, even
-    from 0 to where no value of the input changes any more, each input's own. The rest lies evenly
-    where the first crossing was seen, or around the most confident point where none was. The root
-    is interpolated. A peak between the points may be missed.
+    With `bounds`, the confidence may never be reached, or may be reached only on part of the ray,
+    so that a doubling search skips it. Therefore two thirds of the budget form an even grid of log
+    alpha, from 0 to the point where the clipped input no longer changes, separately for each input.
+    The rest is spread evenly over the first crossing found, or around the most confident point if
+    there is none. The root is interpolated. A peak between the points may be missed.
 
     Args:
-        model: Maps [B, ...] to logits [B, K >= 2]. Runs in eval mode, and is left as it was.
+        model: Maps [B, ...] to logits [B, K >= 2]. Runs in eval mode; its mode is restored.
         x: [B, ...], floating point; ACET takes uniform noise in [0, 1].
         confidence: In (1/2, 1): 0.999 in the first row of Table 2, 0.95 in the second.
-        budget: Forwards, at least 2; 32 bracket any alpha up to e^80 and leave 16 for the root.
-        bounds: The box into which alpha x is put back, as in the second row; None for none. See
+        budget: Forwards, at least 2; with 32, any alpha up to e^80 is bracketed and 16 are left for
+            the root.
+        bounds: The box to which alpha x is clipped, as in the second row; None for no box. See
             `rrfast.ops.channel_bounds`.
 
     Returns:
-        Scaling(alpha, lower, upper, confidence); NaN where a logit is NaN.
+        Scaling(alpha, lower, upper, confidence); NaN if a logit is NaN.
 
     Raises:
         TypeError, ValueError: `x` is not floating point, or a number is out of range.
 
-    Cost: `budget` forwards; nothing waits for the device.
+    Cost: `budget` forwards, without synchronizing with the device.
 
     Source: ACET Theorem 3.1, App. B and F, Table 2; errata 36.
 
@@ -96,7 +97,7 @@ def confidence_scaling(
     with Engine(model) as engine:
 
         def missing(log_alpha: Tensor) -> Tensor:
-            """What the odds lack at these factors, [B]."""
+            """The target log-odds minus the log-odds at these factors, [B]."""
             z = scaled_up(x, log_alpha, box)
             return wanted - odds_of(engine.forward(z), None).to(accumulate_dtype(x.dtype))
 
@@ -115,7 +116,7 @@ def confidence_scaling(
 
 
 def scaled_up(x: Tensor, log_alpha: Tensor, box: Tensor | None) -> Tensor:
-    """The input times alpha, which is e^80 at most, put back into a box of `channel_bounds`."""
+    """The input times alpha, which is at most e^80, clipped to a box of `channel_bounds`."""
     alpha = log_alpha.clamp(max=LAST).exp().view(-1, *[1] * (x.dim() - 1))
     z = (x * alpha).to(x.dtype)
     if box is None:
@@ -124,16 +125,16 @@ def scaled_up(x: Tensor, log_alpha: Tensor, box: Tensor | None) -> Tensor:
     return torch.clamp(z, lower, upper)
 
 
-#: Of log alpha, what the odds lack there.
+#: Maps log alpha to the log-odds still missing there.
 _Missing = Callable[[Tensor], Tensor]
 
 
 def _search(missing: _Missing, x: Tensor, budget: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The least lack of any probe, the root, and its bracket, as log alpha [B] each."""
+    """The smallest lack over all probes, the root and its bracket, as log alpha, [B] each."""
     lack = missing(x.new_zeros(len(x), dtype=accumulate_dtype(x.dtype)))
     least = lack
     prediction = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    # One that is confident as it is has its crossing at alpha = 1: a tie, for the search.
+    # An input that is already confident has its crossing at alpha = 1: a tie for the search.
     state = before_probes(lack.clamp(min=0), torch.full_like(lack, FIRST))
     for _ in range(budget - 1):
         lack = missing(state[5])
@@ -144,7 +145,7 @@ def _search(missing: _Missing, x: Tensor, budget: int) -> tuple[Tensor, Tensor, 
 
 
 def _grid(missing: _Missing, last: Tensor, budget: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As `_search`, of the first crossing seen between 0 and `last`."""
+    """As `_search`, for the first crossing found between 0 and `last`."""
 
     def asked(points: Tensor) -> Tensor:
         return torch.stack([missing(log_alpha) for log_alpha in points])
@@ -168,7 +169,7 @@ def _grid(missing: _Missing, last: Tensor, budget: int) -> tuple[Tensor, Tensor,
         points, order = torch.cat([points, closer]).sort(dim=0)
         lack = lack.gather(0, order)
     crossed, place = first(lack)
-    # The largest factor seen to stay below: where nothing reaches it, the last of all.
+    # The largest probed factor below it: the last of all if nothing reaches it.
     place = torch.where(crossed, place, len(points))
     low, high = at(place - 1, points), at(place, points)
     below, above = at(place - 1, lack), at(place, lack)
@@ -185,12 +186,12 @@ def _evenly(n: int, like: Tensor) -> Tensor:
 
 
 def _saturation(x: Tensor, box: Tensor) -> Tensor:
-    """Just above the log alpha [B] from which on alpha x, put back into the box, stays as it is."""
+    """Just above the log alpha [B] from which alpha x, clipped to the box, no longer changes."""
     wide = x.to(accumulate_dtype(x.dtype))
     lower, upper = (per_channel(end, x) for end in box)
     ratio = torch.where(wide > 0, upper, lower) / torch.where(wide == 0, 1.0, wide)
-    # An element of zero, or one that the box holds from the start, moves at no factor.
+    # An element that is zero, or that starts on the side of the box, never moves.
     ratio = torch.where(wide == 0, 1.0, ratio).clamp(min=1)
     last = ratio.flatten(1).amax(dim=1).log()
-    # e^log a times x rounds to just below the end of the box else.
+    # Otherwise e^log a times x rounds to just below the side of the box.
     return torch.where(last > 0, last + 1e-6 * (1 + last), last).clamp(max=LAST)

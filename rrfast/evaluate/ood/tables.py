@@ -1,4 +1,4 @@
-"""The tables of an evaluation: ODIN's Tables 2 and 3, ACET's Table 1, and what was chosen."""
+"""Tables of an evaluation: ODIN's Tables 2 and 3, ACET's Table 1, and the hyper-parameters."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ AGAINST, TRAINING, SCORE = {"set": "against"}, {"training": "training"}, {"score
 
 
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
-    """Every table that there are rows for."""
+    """Every table for which there are rows."""
     kinds = {kind: own for (kind,), own in grouped(result["runs"], "kind").items()}
     scored, sets = kinds.get("score", []), kinds.get("set", [])
     if {"msr", "odin"} <= set(result["scores"]):
@@ -74,7 +74,7 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
 
 
 def _mean(heading: str, what: What, **where: Any) -> Column:
-    """A share in per cent, the mean alone."""
+    """A share in per cent, without a deviation."""
     return Column(heading, what, 100.0, 1, where=where, mean=True)
 
 
@@ -84,7 +84,7 @@ def _msr_and_odin(column: Column, rows: Sequence[Row]) -> str:
 
 
 def _as_acet(rows: Iterable[Row]) -> Block:
-    # What is inside is told from nothing, and of the rest no class is known.
+    # The test images are not separated from anything, and the other sets have no labels.
     alone = dict.fromkeys(("auroc", "fpr"))
     rows = [row | (alone if row["set"] == "inside" else {"error": None}) for row in rows]
     columns = [
@@ -98,7 +98,7 @@ def _as_acet(rows: Iterable[Row]) -> Block:
 
 def _scaling(rows: Sequence[Row]) -> Block:
     columns: list[Column | Words] = [
-        # Seed by seed: factors that differ by orders of magnitude have no mean.
+        # Seed by seed: a mean is meaningless for factors that differ by orders of magnitude.
         Words("median α (each seed)", _alphas),
         Column("over-confident\nin [0, 1] %", "overconfident", 100.0, 1),
         Column("so at its own\nα of row 1 %", "overconfident_at_alpha", 100.0, 1),
@@ -116,7 +116,7 @@ def _of_transfer(result: dict[str, Any]) -> list[Column]:
 
 
 def _of_effects() -> list[Column]:
-    """ODIN at the same points everywhere, and with the step that is tuned at T = 1000."""
+    """ODIN at fixed points, and at T = 1000 with the tuned step."""
     fixed = [
         _mean(f"T = {point['temperature']:g}\nε = {point['eps']:g}", partial(_fpr_at, point))
         for point in FIXED
@@ -129,7 +129,7 @@ def _fpr_at(point: Point, row: Row) -> float | None:
 
 
 def _chosen(rows: Sequence[Row]) -> Iterator[Block]:
-    """Of the scores that have any."""
+    """The hyper-parameters of the scores that have any."""
     columns: list[Column | Words] = [
         Words("chosen (seeds)", _points),
         Column("FPR95 % there", "validation_fpr", 100.0, 1),
@@ -151,7 +151,7 @@ def _passes(key: str, rows: Sequence[Row]) -> str:
 
 
 def _trained(rows: Sequence[Row]) -> Iterator[Block]:
-    """Trainings against each other, set by set and score by score."""
+    """Comparison of trainings, set by set and score by score."""
     each = grouped(rows, "set", "score").items()
     for metric in ("fpr", "auroc"):
         column = COLUMNS[metric]
@@ -168,7 +168,7 @@ def _said(name: str) -> str:
 
 
 def conventions(result: dict[str, Any]) -> list[str]:
-    """What has to be known to read the tables."""
+    """What a reader needs to know to read the tables."""
     rows, options = result["runs"], result["options"]
     inside = of(rows, kind="inside")
     again = "test sets drawn again from this one"
@@ -202,7 +202,7 @@ def conventions(result: dict[str, Any]) -> list[str]:
 
 
 def _held_out(inside: Sequence[Row]) -> Iterator[str]:
-    """Which test images scores were tuned on or weights chosen on, where a release is divided."""
+    """Test images used for tuning or for choosing weights, if the test set was divided."""
     both = [row for row in inside if row.get("shared")]
     if both:
         tuned = list(dict.fromkeys(row["score"] for row in both if row["hyperparameters"]))
@@ -234,7 +234,7 @@ def _counts(rows: Sequence[Row], key: str) -> str:
 
 
 def _of_acet(rows: Sequence[Row]) -> list[str]:
-    """What has to be known of noise that is scaled up, and of attacked images."""
+    """What a reader needs to know about scaled noise and attacked images."""
     lines = []
     scaling = of(rows, kind="scaling")
     if scaling:
@@ -257,7 +257,7 @@ def _of_acet(rows: Sequence[Row]) -> list[str]:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What is not there, and what the numbers say of the papers' claims."""
+    """Missing numbers, and whether the papers' claims are confirmed."""
     rows, lines = result["runs"], []
     undefined = {
         f"{row.get('score', 'the confidence')} ({row['training']}) on {row['set']}"

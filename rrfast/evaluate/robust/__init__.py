@@ -1,6 +1,6 @@
 """Accuracy under attack: the tables of instance-reweighted adversarial training.
 
-`evaluate` attacks the test images of trained models; `tables` and `figures` say what came out.
+`evaluate` attacks the test images of trained models; `tables` and `figures` present the results.
 """
 
 from rrfast.evaluate.robust.protocol import STUDY, evaluate

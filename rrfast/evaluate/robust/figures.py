@@ -1,4 +1,4 @@
-"""The figures of an evaluation under attack: bars per attack, and accuracy against the radius."""
+"""Figures of an evaluation under attack: bars per attack, and accuracy against the radius."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
-    """Every figure that there are rows for.
+    """Every figure for which there are rows.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -52,7 +52,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
 
 
 def _of_margins(row: dict[str, Any]) -> Iterator[Drawing]:
-    """IRAT's Fig. 2 to 4, of one network."""
+    """IRAT's Fig. 2 to 4 for one network."""
     whose = f"{row['training']}, seed {row['seed']}, {weights(row['checkpoint'])}."
     points, examples = row["pictured"]["points"], row["pictured"]["examples"]
     for name, figure, title, x, y in (

@@ -1,4 +1,4 @@
-"""`rrfast evaluate --protocol robust`: what is left of accuracy under attack."""
+"""`rrfast evaluate --protocol robust`: accuracy under attack."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.metrics import accuracy
 from rrfast.objectives.variant_names import VARIANTS
 
-#: What IRAT calls Standard, of which its Fig. 2 to 4 are.
+#: The training that IRAT calls Standard; its Fig. 2 to 4 show it.
 STANDARD = VARIANTS["pgd_at"]
 #: The columns of IRAT's tables.
 PAPER = ("fgsm", "pgd", "cw_pgd", "apgd_ce", "autoattack")
@@ -61,56 +61,59 @@ def evaluate(
 ) -> dict[str, Any]:
     """Attack the test images of every model, and write tables and numbers.
 
-    The accuracy under an attack is the share of images that are right as they are and after it.
-    Only what is right is attacked. Each attack is on all of that, whatever another one found; the
-    worst case counts an image while it stands all of them. What is done is kept in out/parts,
-    attack by attack, with the images that stood, so that attacks, radii and models can be added.
+    The accuracy under an attack is the share of images that are classified correctly before and
+    after it. Only correctly classified images are attacked, all of them by each attack; in the
+    worst case, an image must withstand all attacks. The result of each attack is kept in out/parts
+    with the images that withstood it, so that attacks, radii and models can be added.
 
     Args:
         trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for robust.json, robust.csv (a row per model, checkpoint and attack), robust.md
             and the figures.
-        attacks: Names in `rrfast.attacks.ATTACKS`; default those of the paper, of which
-            AutoAttack takes some 10,000 passes for an image that stands it. "autoattack_package" is
-            the published one, as the paper's is.
+        attacks: Names in `rrfast.attacks.ATTACKS`; default those of the paper, of which AutoAttack
+            takes some 10,000 passes for an image that withstands it. "autoattack_package" is the
+            published package, which the paper uses.
         eps: Radius of the ball, in units of the inputs in [0, 1].
-        steps: K of PGD and CW-PGD; the paper's is 100. Other attacks have their own defaults.
-        curve: Further radii, for PGD alone.
-        images: How many test images, chosen at random, the same for all models of one test set;
-            None for all, as in the paper. Those that a training held out of the test set to
-            validate on are of it too, CIFAR's 10,000 are all: last weights were chosen on none. Of
-            best weights they are left out, and the table says so.
-        checkpoints: "last" and "best" weights of trainings' folders, each in tables of its own;
-            () for those that the trained_models are.
-        baseline: A training that all are compared with; None: MAIL where it is, else the first of
-            adversarial training, else the first.
-        draws: Of the bootstrap for the intervals of single runs; 0 for none.
-        batch: Images at once. The draws of an attack depend on it, but what is kept is used again.
-        device: Default CUDA where there is some.
-        command: What the results are to say made them.
+        steps: Steps K of PGD and CW-PGD; the paper takes 100. Other attacks have their own
+            defaults.
+        curve: Further radii, for PGD only.
+        images: Number of test images, chosen at random, the same for all models of one test set;
+            None for all, as in the paper. Images of the test set that a training used for
+            validation are included (all 10,000 of CIFAR), since last weights were not chosen on
+            them. For best weights they are left out, and the table says so.
+        checkpoints: "last" and "best" weights of trainings' folders, each with its own tables; ()
+            for the weights that `trained_models` already have.
+        baseline: The training that all are compared with; None: MAIL if it is there, else the first
+            with adversarial training, else the first.
+        draws: Number of bootstrap draws for the intervals of single runs; 0 for none.
+        batch: Images per batch. The random draws of an attack depend on it, but kept results are
+            reused.
+        device: Default CUDA if available.
+        command: The command that the results name as their origin.
         console: Where to print; default standard output.
 
     Returns:
-        What robust.json holds: as `rrfast.evaluate.study.run_study`, with `attacks`, `baseline`,
-        and `runs`: a row per model, checkpoint, attack and radius, with `best`, by what the best
-        checkpoint was chosen, `accuracy`, its `interval`, `images` and `stood`, the bits of
-        `rrfast.evaluate.robust.standing.packed`; "clean" and "worst" are attacks there, and "clean"
-        has `doubts`, the sentences of `rrfast.attacks.sanity` and, where an attack by gradients has
-        several steps, of `rrfast.attacks.beyond_gradients`, and `r`, IRAT's of Eq. 23, as they are
-        and under PGD-10; of plain adversarial training also `pictured`, what its Fig. 2 to 4 show.
+        What robust.json holds: as for `rrfast.evaluate.study.run_study`, with `attacks`,
+            `baseline`, and `runs`: a row per model, checkpoint, attack and radius, with `best` (the
+            criterion of the best checkpoint), `accuracy`, its `interval`, `images` and `stood` (the
+            bits of `rrfast.evaluate.robust.standing.packed`). "clean" and "worst" are attacks
+            there. "clean" also has `doubts` (the sentences of `rrfast.attacks.sanity` and, if an
+            attack by gradients has several steps, of `rrfast.attacks.beyond_gradients`) and `r` (of
+            IRAT's Eq. 23, before and under PGD-10); for plain adversarial training also `pictured`,
+            the points of IRAT's Fig. 2 to 4.
 
     Raises:
-        ImportError: matplotlib is not installed; or the package autoattack, where it is asked for.
+        ImportError: matplotlib is not installed; or the package autoattack, if it is requested.
         OSError: `out` cannot be written.
-        ValueError: There is no trained model, an unknown attack or one twice, one without labels, a
-            number out of range, a checkpoint that is not there, a baseline that is no training,
-            data without a test split; and as `run_study`.
+        ValueError: There is no trained model, an attack is unknown, repeated or without labels, a
+            number is out of range, a checkpoint is missing, the baseline is not one of the
+            trainings, or data has no test split; and as for `run_study`.
 
-    Cost: 13 forwards and 10 backwards per image; of each attack for each image that is right; 100
-    forwards for each image of one batch that stands the attacks by gradients.
+    Cost: 13 forwards and 10 backwards per image; each attack for each correctly classified image;
+    100 forwards for each image of one batch that withstands the attacks by gradients.
 
     Source: IRAT §4, Tables 1 to 8. Its ablations of tau and of the similarity (Tables 3, 4, 7, 8)
-    are the same tables of trainings with those options, called by their folders.
+    are the same tables for trainings with those options, named by their folders.
     """
     _check(attacks, eps, steps, curve, images, draws, batch)
     check_once("checkpoints", checkpoints)
@@ -135,10 +138,10 @@ def evaluate(
     )
 
 
-#: How many classes an attack needs, where it is more than two: its loss has so many logits, and the
-#: package aims at nine wrong classes, whether there are as many or not.
+#: The number of classes an attack needs, if more than two: its loss uses that many logits, and the
+#: #: package targets nine wrong classes, whether or not there are as many.
 CLASSES = {"apgd_dlr": 3, "apgd_t": 4, "autoattack": 4, "autoattack_package": 10}
-#: Attacks that do not follow gradients to where they lead: one step of them, or Square as well.
+#: Attacks that do not follow gradients over several steps, or that also run Square.
 OTHERS = ("fgsm", "square", "autoattack", "autoattack_package")
 
 
@@ -151,7 +154,7 @@ def _check(
     draws: int,
     batch: int,
 ) -> None:
-    """Raise before hours of work rather than after."""
+    """Check the options before hours of work."""
     if not attacks:
         raise ValueError("attacks must hold at least one name, got none")
     for name in attacks:
@@ -169,16 +172,16 @@ def _check(
         the_package()
     for name in attacks:
         if not made(name, eps, steps).labelled:
-            raise ValueError(f"attacks must be on labels, got {name!r}")
+            raise ValueError(f"attacks must use labels, got {name!r}")
 
 
 def _baseline(names: Sequence[str]) -> str:
-    """What IRAT adds its margin to, else what it is compared with, else the first."""
+    """MAIL, which IRAT adds its margin to, else adversarial training, else the first."""
     return next((n for n in ("MAIL", "PGD-AT", "AT") if n in names), names[0] if names else "")
 
 
 class _Asked(NamedTuple):
-    """What is asked of every model."""
+    """Options that are the same for every model."""
 
     attacks: tuple[str, ...]
     eps: float
@@ -195,7 +198,7 @@ class _Asked(NamedTuple):
 
 
 def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
-    """The rows of one model: clean, every attack, and the worst case of those of the table."""
+    """The rows of one model: clean, every attack, and the worst case over the table's attacks."""
     for name in asked.attacks:
         if context.task.classes < CLASSES.get(name, 2):
             raise ValueError(
@@ -205,7 +208,7 @@ def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
     test, left_out = tested_on(context.task, context.trained.checkpoint)
     part = chosen(test, asked.images)
     images = len(part.places)
-    # Of a part of the test set other images were chosen than of all of it.
+    # The images chosen from a part of the test set differ from those chosen from all of it.
     n = f"{images}" if test is context.task.test else f"{images} of {length(test)}"
 
     def known(told: str, find: Callable[[], Tensor]) -> Tensor:
@@ -226,7 +229,7 @@ def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
     by_gradients = {}
     for name, eps in asked.pairs():
         attack = made(name, eps, asked.steps)
-        # With its options, those that nobody gave too.
+        # With all of its options, defaults included.
         stood = known(f"{name} {attack!r}", partial(standing, attack, on, asked.batch))
         rows.append(_row(context, name, eps, stood, asked.draws))
         if name in asked.attacks and eps == asked.eps:
@@ -242,7 +245,7 @@ def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
 
 
 def _row(context: Context, name: str, eps: float, stood: Tensor, draws: int) -> dict[str, Any]:
-    score = torch.zeros(len(stood))  # the accuracy needs none
+    score = torch.zeros(len(stood))  # the accuracy does not use it
     return {
         "training": context.trained.training,
         "seed": context.trained.seed,

@@ -1,4 +1,4 @@
-"""Which test images a model still gets right after an attack."""
+"""Which test images a model still classifies correctly after an attack."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from rrfast.objectives import incorrect_rate_correlation
 if TYPE_CHECKING:
     from rrfast.attacks import Attack
 
-#: Forwards of the Square that looks for what gradients do not show: a PGD of so many steps has
-#: twice as many passes.
+#: Forwards of the Square attack that looks for errors that gradients miss; PGD with as many steps
+#: #: takes twice as many passes.
 QUERIES = 100
 
 
 class EvaluationData(NamedTuple):
-    """A model and the images it is attacked on."""
+    """A model and the images to attack."""
 
     model: nn.Module
     part: Part
-    right: Tensor  #: [n] bool, on the CPU: right as they are
+    right: Tensor  #: [n] bool, on the CPU: classified correctly before the attack
     seed: int
     device: torch.device
 
 
 def correct(model: nn.Module, part: Part, batch: int, device: torch.device) -> Tensor:
-    """[n] bool, on the CPU: which images the model is right on; logits that say nothing are wrong.
+    """[n] bool, on the CPU: which predictions are right; undefined logits count as wrong.
 
     Cost: 1 forward per image.
     """
@@ -47,29 +47,30 @@ def correct(model: nn.Module, part: Part, batch: int, device: torch.device) -> T
 
 
 def made(name: str, eps: float, steps: int) -> Attack:
-    """The attack of that name; `steps` are those of PGD, where they are left open."""
+    """The attack of that name; `steps` is for PGD if its name leaves the number open."""
     factory = ATTACKS[name]
     return factory(eps=eps, steps=steps) if stepped(name) else factory(eps=eps)
 
 
 def stepped(name: str) -> bool:
-    """Whether the attack is PGD, with as many steps as are asked for."""
+    """Whether the attack takes its number of steps from the options."""
     factory = ATTACKS[name]
     bound: dict[str, object] = getattr(factory, "keywords", {})
     return getattr(factory, "func", factory) is PGD and "steps" not in bound
 
 
 def standing(attack: Attack, on: EvaluationData, batch: int) -> Tensor:
-    """[n] bool, on the CPU: right as they are, and after the attack.
+    """[n] bool, on the CPU: classified correctly before and after the attack.
 
-    Only what is right is attacked: an error as it is needs no attack, and is in every ball.
+    Only correctly classified images are attacked: an error needs no attack, since the ball contains
+    the image itself.
 
     Args:
-        attack: With labels.
+        attack: An attack that uses labels.
         on: The model, and which images.
-        batch: Images at once.
+        batch: Images per batch.
 
-    Cost: of the attack, for each image that is right.
+    Cost: the attack, for each correctly classified image.
     """
     right = on.right.nonzero().squeeze(1)
     generator = torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK))
@@ -84,7 +85,7 @@ def standing(attack: Attack, on: EvaluationData, batch: int) -> Tensor:
 
 
 def doubts(on: EvaluationData, batch: int) -> list[str]:
-    """What makes attacks by gradients worth less on this model, by one batch that it is right on.
+    """Reasons to doubt attacks by gradients on this model, from one correctly classified batch.
 
     Cost: 2 forwards, 1 backward for each image of the batch.
     """
@@ -94,15 +95,15 @@ def doubts(on: EvaluationData, batch: int) -> list[str]:
 
 
 def misled(on: EvaluationData, stood: Tensor, eps: float, batch: int) -> list[str]:
-    """Whether a few queries find errors where attacks by gradients found none, by one batch.
+    """Whether a few queries find errors that attacks by gradients missed, on one batch.
 
-    Nothing is said of inputs that are no images, which Square does not take.
+    Inputs that are not images are not tested: Square does not take them.
 
     Args:
         on: The model, and which images.
         stood: [n] bool, on the CPU: right after all attacks by gradients.
         eps: Their radius.
-        batch: Images at once.
+        batch: Images per batch.
 
     Cost: `QUERIES` forwards for each image of the batch.
     """
@@ -115,18 +116,19 @@ def misled(on: EvaluationData, stood: Tensor, eps: float, batch: int) -> list[st
     return beyond_gradients(~left, after)
 
 
-#: Images whose points a figure shows.
+#: Number of images whose points a figure shows.
 SHOWN = 200
 
 
 def margins(on: EvaluationData, eps: float, batch: int) -> dict[str, Any]:
-    """What IRAT's margin is made of: of the images as they are, and after PGD-10.
+    """The quantities behind IRAT's margin, for the images before and after PGD-10.
 
     Returns:
-        `r` of 1 - p_y and c for both (Eq. 23), None where it is undefined, as where c is the same
-        for all; `points`, for both the `true` probability p_y, the `margin` m and the `similarity`
-        c of the first `SHOWN` images; `examples`, the least and the most certain of those as they
-        are: all probabilities `p`, the label `y` and c. Rounded to four digits, but for r.
+        `r` of 1 - p_y and c, before and after (Eq. 23), None if it is undefined, for instance if c
+        is the same for all; `points`, before and after: the `true` probability p_y, the `margin` m
+        and the `similarity` c of the first `SHOWN` images; `examples`, the least and the most
+        certain of those before the attack: all probabilities `p`, the label `y` and c. Rounded to
+        four digits, except r.
 
     Cost: 12 forwards and 10 backwards for each image.
     """
@@ -159,7 +161,7 @@ def _rounded(values: Tensor) -> list[float | None]:
 def _as_they_are_and_attacked(
     on: EvaluationData, eps: float, batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits of the images as they are, after PGD-10, and the labels."""
+    """Logits before and after PGD-10, and the labels."""
     generator = torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK))
     attack = PGD(eps=eps, steps=10, keep="last")
     clean, attacked, labels = [], [], []
@@ -172,7 +174,7 @@ def _as_they_are_and_attacked(
 
 
 def packed(standing: Tensor) -> str:
-    """Bits as text, eight of them in two digits.
+    """Bits as text, eight bits in two hexadecimal digits.
 
     Example:
         >>> packed(torch.tensor([True, False, False, False, False, False, False, True, True]))
@@ -182,7 +184,7 @@ def packed(standing: Tensor) -> str:
 
 
 def unpacked(text: str, images: int) -> Tensor:
-    """[images] bool, what `packed` was given.
+    """[images] bool, the inverse of `packed`.
 
     Example:
         >>> unpacked("8180", 9).nonzero().squeeze(1)

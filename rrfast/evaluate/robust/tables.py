@@ -1,4 +1,4 @@
-"""The tables of an evaluation under attack: IRAT's Tables 1 and 5, and what tells trainings apart.
+"""Tables of an evaluation under attack: IRAT's Tables 1 and 5, and differences of trainings.
 
 Trainings with another tau, or without the similarity, give IRAT's Tables 3, 4, 7 and 8.
 """
@@ -26,9 +26,9 @@ from rrfast.evaluate.observations import (
 from rrfast.evaluate.tables import Column, Table
 from rrfast.objectives.variant_names import PRINTED
 
-#: What stands in the place of an attack: none, and all of them.
+#: Rows in the place of an attack: no attack, and the worst of all.
 CLEAN, WORST = "clean", "worst"
-#: As printed; an attack that is not here is printed by its name.
+#: Printed names; an attack that is not listed is printed by its own name.
 LABELS = {
     CLEAN: "Clean",
     "fgsm": "FGSM",
@@ -44,7 +44,7 @@ LABELS = {
     WORST: "Worst case",
 }
 LESS = Claim("Accuracy less that of another training", "points", digits=2, higher=True)
-#: What the name of a training ends with that IRAT's margin reweighting was added to.
+#: Suffix of the name of a training that IRAT's margin reweighting was added to.
 ADDED = " + reweighting"
 ACCURACY = at("accuracy")
 #: `Training.best` without an attack.
@@ -52,17 +52,17 @@ AURC = "the lowest AURC"
 
 
 def columns(result: dict[str, Any]) -> list[str]:
-    """Every column of the main tables, as the rows call it."""
+    """Every column of the main tables, by its name in the rows."""
     return [CLEAN, *result["attacks"], WORST]
 
 
 def label(name: str, result: dict[str, Any]) -> str:
-    """An attack as it is printed."""
+    """The printed name of an attack."""
     return LABELS.get(name, name).format(steps=result["options"]["steps"])
 
 
 def radius(eps: float) -> str:
-    """As a table has it: in 255ths where it is a small number of them.
+    """A radius in a table: in 255ths if that is a small whole number.
 
     Example:
         >>> radius(8 / 255), radius(0.03), radius(0.0)
@@ -74,12 +74,12 @@ def radius(eps: float) -> str:
 
 
 def heading(name: str, result: dict[str, Any]) -> str:
-    """An attack as a column is called: PGD-100 and the like break where it would be too wide."""
+    """The heading of an attack's column: a name such as PGD-100 breaks if it is too wide."""
     return label(name, result).replace(" ", "\n")
 
 
 def where(name: str, result: dict[str, Any]) -> dict[str, Any]:
-    """What the rows of a column have."""
+    """The values that the rows of a column have."""
     return {"attack": name, "eps": 0.0 if name == CLEAN else result["options"]["eps"]}
 
 
@@ -89,18 +89,18 @@ def under(result: dict[str, Any], checkpoint: str, name: str) -> list[Row]:
 
 
 def curve_radii(result: dict[str, Any]) -> list[float]:
-    """Those of PGD; none where the only one is a column of its own."""
+    """The radii of PGD; none if the only one already has its own column."""
     radii = sorted(values(of(result["runs"], attack="pgd"), "eps"))
     alone = [result["options"]["eps"]] if "pgd" in result["attacks"] else []
     return radii if set(radii) - set(alone) else []
 
 
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
-    """Every table that there are rows for."""
+    """Every table for which there are rows."""
     rows = [row | {"intervals": {"accuracy": row["interval"]}} for row in result["runs"]]
     eps, there = radius(result["options"]["eps"]), values(rows, "checkpoint")
     by_attack = [
-        # A second digit is far within an interval, and seven columns fill a terminal.
+        # A second digit is far inside an interval, and seven columns fill a terminal.
         Column(heading(name, result), "accuracy", 100.0, 2, True, where(name, result), False, 1)
         for name in columns(result)
     ]
@@ -121,10 +121,10 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
 
 
 def differences(result: dict[str, Any], checkpoint: str) -> list[Comparison]:
-    """One training less another with the same seeds, under every attack; `group` names it.
+    """One training minus another with the same seeds, under every attack; `group` names the other.
 
-    Every training less the baseline, and one that IRAT's margin was added to less what it was added
-    to: the arrows of IRAT's Tables 1 and 2. One with the printed signs less the same with ours.
+    Every training minus the baseline; a training with IRAT's margin minus the same without it (the
+    arrows of IRAT's Tables 1 and 2); a training with the printed signs minus the same with ours.
     """
     order = values(of(result["runs"], checkpoint=checkpoint), "training")
     pairs = [(t, result["baseline"]) for t in order if t != result["baseline"]]
@@ -140,7 +140,7 @@ def differences(result: dict[str, Any], checkpoint: str) -> list[Comparison]:
 
 
 def conventions(result: dict[str, Any]) -> list[str]:
-    """What has to be known to read the tables."""
+    """What a reader needs to know to read the tables."""
     rows = result["runs"]
     images = " or ".join(str(n) for n in sorted({row["images"] for row in rows}))
     what = (
@@ -173,10 +173,10 @@ def conventions(result: dict[str, Any]) -> list[str]:
 
 
 def _chosen(result: dict[str, Any]) -> list[str]:
-    """What the best checkpoints have, and which training's they are where they differ in that."""
+    """The criterion of the best checkpoints, by training if it differs."""
     by: dict[str, dict[str, None]] = {}
     for row in of(result["runs"], checkpoint="best"):
-        # A result without it is older than the other criterion.
+        # A result without the criterion is older than the second one.
         by.setdefault(row.get("best") or AURC, {})[row["training"]] = None
     lines = []
     for best, whose in by.items():
@@ -188,7 +188,7 @@ def _chosen(result: dict[str, Any]) -> list[str]:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What the numbers say."""
+    """Sentences on what the numbers show."""
     return [
         *_side_by_side(result),
         *_overestimated(result),
@@ -200,7 +200,7 @@ def notes(result: dict[str, Any]) -> list[str]:
 def _side_by_side(result: dict[str, Any]) -> Iterator[str]:
     """Which trainings differ from the baseline under PGD, under AutoAttack, and in the worst case.
 
-    IRAT's Table 1: what raises MAIL under PGD lowers it under AutoAttack.
+    IRAT's Table 1: reweighting raises MAIL's accuracy under PGD and lowers it under AutoAttack.
     """
     shown = (CLEAN, "pgd", "autoattack", "autoattack_package", WORST)
     for checkpoint in values(result["runs"], "checkpoint"):
@@ -224,7 +224,7 @@ def _means(result: dict[str, Any], checkpoint: str, name: str) -> dict[str, floa
 
 
 def _overestimated(result: dict[str, Any]) -> Iterator[str]:
-    """What PGD alone would report too much."""
+    """By how much PGD alone overestimates the accuracy."""
     if "pgd" not in result["attacks"] or len(result["attacks"]) < 2:
         return
     for checkpoint in values(result["runs"], "checkpoint"):
@@ -240,7 +240,7 @@ def _overestimated(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _together(result: dict[str, Any]) -> Iterator[str]:
-    """How IRAT's similarity c goes with the incorrect rate."""
+    """The correlation of IRAT's similarity c with the incorrect rate."""
     for checkpoint in values(result["runs"], "checkpoint"):
         rows = [row for row in under(result, checkpoint, CLEAN) if "r" in row]
         said = []
@@ -255,13 +255,13 @@ def _together(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _between(values: Sequence[float | None]) -> str:
-    """From the least to the largest over seeds; None is undefined."""
+    """From the smallest to the largest over seeds; None is undefined."""
     texts = [f"{r:.3f}" for r in sorted(r for r in values if r is not None)]
     return " to ".join(dict.fromkeys(texts[:1] + texts[-1:])) or "undefined"
 
 
 def _masked(result: dict[str, Any]) -> Iterator[str]:
-    """Signs of gradients that lead nowhere: one step that beats many, and those of `sanity`."""
+    """Signs of masked gradients: one step that beats many, and the findings of `sanity`."""
     for row in of(result["runs"], attack=CLEAN):
         for sentence in row["doubts"]:
             yield (
