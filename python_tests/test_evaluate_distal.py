@@ -109,7 +109,7 @@ def test_noise_is_that_of_distal_examples(found: list[TrainedModel]) -> None:
 
 
 def test_the_article_s_attack_and_smoothing(found: list[TrainedModel], tmp_path: Path) -> None:
-    """Where it is asked for; and nothing that was kept of the other is used."""
+    """Only on request, and without using kept results of the other attack."""
     asked = ASKED | {"eps": 0.03, "noise": 5, "images": 5, "draws": 0}
     odds = {}
     for name in ("rrfast", "article"):

@@ -1025,7 +1025,7 @@ def test_tables_say_a_dash_for_what_is_not_there(evaluated: tuple[Path, dict[str
 def test_of_scores_without_hyper_parameters_none_are_spoken_of(
     evaluated: tuple[Path, dict[str, Any]],
 ) -> None:
-    """As ACET's tables, which are of MSR alone: no empty table, and no set that chose nothing."""
+    """As ACET's tables, which only have MSR: no empty table, and no set for tuning."""
     result = evaluated[1]
     assert "Hyper-parameters" in {block.title for block in tables.blocks(result)}
     assert any("hyper-parameters" in line for line in tables.conventions(result))

@@ -86,7 +86,7 @@ def by_hand(trained: Path, data: dict[str, Any]) -> list[TrainedModel]:
 
 
 def test_rat_divides_all_of_the_release_alike_for_all(cifar10: dict[str, Any]) -> None:
-    """2,000 and 8,000, whatever a training held out of it."""
+    """2,000 and 8,000, whatever images a training used for validation."""
     found = []
     for seed, held in ((0, HELD), (1, HELD), (1, 0), (-3, 5)):
         task = tasks.cifar10_task("here", seed, validation=held)
