@@ -211,8 +211,8 @@ class Comparison:
         if not all(math.isnan(row.milliseconds) for row in self.table):
             said = (
                 f"ms is the time per image, in batches of {self.batch}: scores take turns, each "
-                "next to one of MSR, and the times follow from the medians of their ratios. The middle "
-                f"half of a score's turns is within {self.noise:.0%} of it."
+                "next to one of MSR, and the times follow from the medians of their ratios. The "
+                f"middle half of a score's turns is within {self.noise:.0%} of it."
             )
             busy = self.noise > 0.5
             yield said + " Something else keeps the machine busy: go by the passes." * busy
