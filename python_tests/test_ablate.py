@@ -48,7 +48,7 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 def test_what_is_measured(ablation: tuple[Path, dict[str, Any], str]) -> None:
-    """One row computed again from the weights that are there."""
+    """One row computed again from the saved weights."""
     out, result, _ = ablation
     assert len(result["runs"]) == 2 * 2 * len(OBJECTIVES)
     row = next(

@@ -49,7 +49,7 @@ def literal(model: nn.Module, x: Tensor, y: Tensor, z: Tensor, weight: float) ->
 
 
 def near(model: nn.Module, z: Tensor, **options: Any) -> Tensor:
-    """The most confident of all iterates, from the attack alone."""
+    """The most confident of all iterates, computed from the attack alone."""
     return PGD(loss="confidence", keep="loss", origin=True, **options)(model, z).x
 
 

@@ -243,7 +243,7 @@ def test_the_odds_give_the_path_of_the_cross_entropy(
 
 
 def test_the_odds_go_on_where_the_cross_entropy_is_zero(model: nn.Module) -> None:
-    """With 500 times the logits it rounds to 0 in float32, and so does its gradient."""
+    """With logits 500 times as large it rounds to 0 in float32, and its gradient too."""
 
     def sure(z: Tensor) -> Tensor:
         return 500 * network_float(z)

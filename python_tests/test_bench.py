@@ -1,4 +1,4 @@
-"""`rrfast bench`: what it measures, what it writes, and what it says of wrong arguments."""
+"""`rrfast bench`: its measurements, its files, and its errors for wrong arguments."""
 
 from __future__ import annotations
 

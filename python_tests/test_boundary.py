@@ -242,7 +242,7 @@ def test_a_sample_that_is_done_leaves_the_batch(trained: nn.Module, images: Tens
 def test_fab_asks_the_device_for_nothing(
     trained: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No value comes to the host, and no shape depends on one, but for the box at first."""
+    """No value is copied to the host and no shape depends on one, except for the box at first."""
     monkeypatch.setattr(_reading, "is_on_host", lambda _: False)  # as a GPU's tensors are not
     for method, waits in (("fab", False), ("fmn", False), ("deepfool", True)):
         rrfast.radius(trained, images[:3], method=method, steps=2, bounds=(0, 1))
@@ -369,7 +369,7 @@ def test_deepfool_beside_adv_lib(trained: nn.Module, images: Tensor) -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
 def test_adv_lib_inflates_small_radii_and_ours_does_not(scale: float) -> None:
-    """Without a box to meet the two are one algorithm, but for 1e-4 that theirs adds to a step."""
+    """Without a box the two are one algorithm, except for 1e-4 that theirs adds to a step."""
     attacks = peer("adv_lib.attacks")
     model, x = linear(10)
     x = 0.25 + x / 2

@@ -84,7 +84,7 @@ WAITING = ("radius deepfool", "rat pgd, mixup", "ccat")
 
 @pytest.mark.parametrize("name", DOORS)
 def test_x_outside_the_box_is_an_error(name: str) -> None:
-    """Bytes, and normalised images, in the box of pixels; one channel alone is found, too."""
+    """Bytes and normalised images, in the box of pixels; a single channel is also found."""
     argument = "noise" if name == "acet" else "x"
     for x, seen in ((images() * 255, "to 25[0-9.]+"), ((images() - 0.48) / 0.22, "-2.13.* to 2.3")):
         with pytest.raises(

@@ -26,7 +26,7 @@ def batch(samples: int = 9) -> tuple[Tensor, Tensor]:
 
 
 def attacked(model: nn.Module, x: Tensor, y: Tensor, clean: int, **options: Any) -> Tensor:
-    """The batch as it is trained on, from the attack alone."""
+    """The training batch, computed from the attack alone."""
     attack = PGD(loss="other", keep="loss", momentum=0.9, backtracking=1.5, **ATTACK | options)
     return torch.cat([x[:clean], attack(model, x[clean:], y[clean:]).x])
 

@@ -289,7 +289,7 @@ def test_a_score_that_is_nan_somewhere_is_not_named():
     row = result.table[-1]
     assert (row.name, row.nan > 0, row.beaten) == ("column", True, False)
     assert math.isnan(row.aurc)
-    assert f"NaN on some images, and so no number: column ({row.nan})." in str(result)
+    assert f"NaN on some images, so without numbers: column ({row.nan})." in str(result)
     result.plot()
 
 
@@ -355,7 +355,7 @@ def test_the_figure_draws_what_differs():
 
 
 def test_the_bar_waits(monkeypatch: pytest.MonkeyPatch):
-    """A terminal sees nothing of what takes less than two seconds."""
+    """Nothing is shown on a terminal for work of less than two seconds."""
     from rich.progress import Progress
 
     from rrfast import _progress

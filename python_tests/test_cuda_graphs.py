@@ -1,4 +1,4 @@
-"""Captured CUDA graphs: a replay is the call, bit for bit, whatever runs beside it."""
+"""Captured CUDA graphs: a replay equals the call bit for bit, whatever else runs."""
 
 from __future__ import annotations
 

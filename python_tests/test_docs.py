@@ -51,7 +51,7 @@ def page(method: str) -> str:
 
 
 def row(method: str) -> list[str]:
-    """The cells of a method in the table of all methods, whose first holds its link alone."""
+    """The cells of a method in the table of all methods, whose first cell is its link."""
     rows = re.findall(rf"^\| \[{method}\]\({method}\.md\) \|(.*)\|$", INDEX, flags=re.MULTILINE)
     assert len(rows) == 1, f"the index should have one row for {method}, it has {len(rows)}"
     return [cell.strip() for cell in rows[0].split("|")]

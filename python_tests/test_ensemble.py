@@ -33,14 +33,14 @@ EPS = 0.1
 
 @pytest.fixture
 def labels(trained: nn.Module, images: Tensor) -> Tensor:
-    """The predictions, but for every tenth, which is wrong at x."""
+    """The predictions, except every tenth, which is wrong at x."""
     y = trained(images).argmax(1)
     return torch.where(torch.arange(len(y)) % 10 == 0, (y + 1) % 10, y)
 
 
 @dataclass(frozen=True, eq=False)
 class Scripted(Attack):
-    """Makes wrong what it is told to, by a first pixel, and says so."""
+    """Misclassifies the images that a first pixel marks, and says so."""
 
     breaks: tuple[int, ...]
     eps: float = EPS

@@ -1,4 +1,4 @@
-"""`rrfast evaluate` and `rrfast report`: what is chosen on what, counted, and written."""
+"""`rrfast evaluate` and `rrfast report`: choices on held-out images, counts, and files."""
 
 from __future__ import annotations
 
@@ -403,7 +403,7 @@ def test_what_is_done_is_not_done_again(
 def test_a_score_of_other_options_is_another_score(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is kept under a name is of its options: another step or another grid is asked again."""
+    """A kept part belongs to its options: another step or another grid is computed again."""
     task = TASKS["digits"](seed=3, train=100, validation=60)
     one = TrainedModel("mine", 0, lambda: (digits_cnn(3).eval(), task))
 
@@ -967,7 +967,7 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any], str]) -> None:
 def test_a_small_file_has_the_page_and_the_figures(
     evaluated: tuple[Path, dict[str, Any], str], trainings: Path, tmp_path: Path
 ) -> None:
-    """Without the curves of every run, and without what is in the CSV file alone."""
+    """Without the curves of every run, and without numbers that are only in the CSV file."""
     whole, full, _ = evaluated
     shutil.copytree(whole / "parts", tmp_path / "parts")
     asked = {"scores": full["scores"], "draws": 20, "corruptions": True, "console": QUIET}

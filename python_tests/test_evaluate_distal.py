@@ -109,7 +109,7 @@ def test_noise_is_that_of_distal_examples(found: list[TrainedModel]) -> None:
 
 
 def test_the_article_s_attack_and_smoothing(found: list[TrainedModel], tmp_path: Path) -> None:
-    """Where it is asked for; and nothing that was kept of the other is used."""
+    """Only on request, and without using kept results of the other attack."""
     asked = ASKED | {"eps": 0.03, "noise": 5, "images": 5, "draws": 0}
     odds = {}
     for name in ("rrfast", "article"):
@@ -247,12 +247,12 @@ def test_files(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     for text in (
         "FPR of noise at 99 % TPR %, last checkpoint",
         "| training | uniform noise | smoothed noise | distal, uniform | distal, smoothed |",
-        "of the validation split reach, of which no number is.",
+        "of the validation split reach; that split is used for nothing else.",
         "Mean ± standard deviation over 2 training seeds.",
         "AT, last checkpoint:",
         "over 2 seeds; the article: 100 %.",
         "over 2 seeds; the article: 0 %.",
-        "CCAT lets fewer distal examples pass than AT, last checkpoint:",
+        "CCAT accepts fewer distal examples than AT, last checkpoint:",
     ):
         assert text in page, text
     report([out], tmp_path / "page.html")
@@ -344,7 +344,7 @@ def test_the_claim_of_the_article() -> None:
         assert "PGD-AT, last checkpoint: 99.00 ± 1.00 %, from 98.0 to 100.0 over 3 seeds; " in (
             "\n".join(lines)
         )
-        assert lines[-1].startswith("CCAT lets fewer distal examples pass than PGD-AT, ")
+        assert lines[-1].startswith("CCAT accepts fewer distal examples than PGD-AT, ")
         assert f": {verdict} (" in lines[-1]
 
 

@@ -630,7 +630,7 @@ def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path)
         "As ACET's Table 1: MSR of every training",
         "As ODIN's Table 3, FPR95 % of ODIN: Standard",
         "As ODIN's Fig. 3 and 4, FPR95 % of ODIN at fixed points: Standard",
-        "ODIN accepts less of what is outside than MSR (FPR95 %)",
+        "ODIN accepts fewer out-of-distribution images than MSR (FPR95 %)",
         "How far the sets are",
         "As ACET's Table 2: uniform noise scaled up",
     ):
@@ -740,7 +740,7 @@ def test_nan_breaks_nothing(model: nn.Module, task: Task, tmp_path: Path) -> Non
     assert by_set["photos_crop"]["intervals"] == {}
     assert by_set["uniform"]["auroc"] is not None
     page = (tmp_path / "ood.md").read_text()
-    assert "NaN on some images, and so no metric: " in page
+    assert "NaN on some images, so without metrics: " in page
     assert "msr (mine) on photos_crop" in page
     assert "msr (mine) on uniform" not in page
     assert (tmp_path / "diagnostics_mine.png").is_file()
@@ -883,9 +883,8 @@ def test_the_order_of_trainings() -> None:
         ("uniform", ceda),
     }
     said = "\n".join(verdicts(claims.comparisons({"runs": rows})))
-    assert (
-        "less sure of what is outside; adversarial noise: confirmed in 2, contradicted in 0" in said
-    )
+    less = "less confident on out-of-distribution images"
+    assert f"{less}; adversarial noise: confirmed in 2, contradicted in 0" in said
     turn = {"Standard": "ACET", "ACET": "Standard", "CEDA": "CEDA"}
     turned = [{**row, "training": turn[row["training"]]} for row in rows]
     assert {c.found.verdict for c in claims.comparisons({"runs": turned})} == {1}
@@ -1026,7 +1025,7 @@ def test_tables_say_a_dash_for_what_is_not_there(evaluated: tuple[Path, dict[str
 def test_of_scores_without_hyper_parameters_none_are_spoken_of(
     evaluated: tuple[Path, dict[str, Any]],
 ) -> None:
-    """As ACET's tables, which are of MSR alone: no empty table, and no set that chose nothing."""
+    """As ACET's tables, which only have MSR: no empty table, and no set for tuning."""
     result = evaluated[1]
     assert "Hyper-parameters" in {block.title for block in tables.blocks(result)}
     assert any("hyper-parameters" in line for line in tables.conventions(result))

@@ -386,7 +386,7 @@ class OneByOne:
 @pytest.mark.parametrize("read", [Split, lambda *split: OneByOne(Split(*split))])
 @pytest.mark.parametrize("right", [True, False])
 def test_no_image_left_is_a_row_of_zero(tmp_path: Path, read: Any, right: bool) -> None:
-    """After an attack that all fall to, or where none is right as it is; and when gone on with."""
+    """After an attack that no image withstands, or with no right prediction; and when continued."""
     y = torch.arange(5)
     x = torch.linspace(0.1, 0.9, 5)[:, None, None, None].expand(5, 1, 4, 4).contiguous()
     data = read(x, y if right else (y + 1) % 5)
@@ -596,7 +596,7 @@ def test_what_was_asked_for_beyond_the_test_split_is_said(tmp_path: Path) -> Non
 
 
 def test_a_radius_above_that_of_the_table(found: list[TrainedModel], tmp_path: Path) -> None:
-    """It is on the curve, and in no other table, nor in the worst case."""
+    """It is on the curve, but neither in another table nor in the worst case."""
     asked = {"attacks": ("fgsm",), "eps": 0.05, "steps": 3, "images": IMAGES, "draws": 0}
     alone = robust.evaluate(found[:1], tmp_path / "alone", **asked, console=QUIET)
     result = robust.evaluate(found[:1], tmp_path, curve=(0.2,), **asked, console=QUIET)

@@ -1,4 +1,4 @@
-"""`rrfast score --gallery`: what the page shows, in which order, and what it says."""
+"""`rrfast score --gallery`: the content of the page and its order."""
 
 from __future__ import annotations
 
@@ -361,7 +361,7 @@ def test_a_training_on_a_folder_of_images_has_names(root: Path, tmp_path: Path) 
 def test_a_page_that_cannot_be_written_costs_no_score(
     net: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run goes on with its parts, and what was there before is as it was."""
+    """The run continues with its parts, and an existing file is unchanged."""
     grey(root, "a.png", 30)
     page = root.parent / "page.html"
     page.write_text("of before")

@@ -1,4 +1,4 @@
-"""benchmarks/GPU.md: what is counted without a GPU is counted right, and stands there."""
+"""benchmarks/GPU.md: its counts, which need no GPU, are right and up to date."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_files_are_short() -> None:
 
 
 def test_every_room_is_an_attribute() -> None:
-    """Loaded when asked for, in a fresh process."""
+    """Loaded on demand, in a fresh process."""
     rooms = [name for name in rrfast.__all__ if (ROOT / name / "__init__.py").is_file()]
     code = f"import rrfast; print(*(getattr(rrfast, name).__name__ for name in {rooms}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -150,7 +150,7 @@ def test_every_room_is_an_attribute() -> None:
 
 
 def test_the_import_loads_what_it_needs() -> None:
-    """Progress bars, statistics, figures and training come when they are asked for."""
+    """Progress bars, statistics, figures and training are loaded on demand."""
     heavy = {"rich", "scipy", "sklearn", "matplotlib", "PIL", "msgspec", "lightning_fabric"}
     heavy |= {"torch._dynamo", "urllib.request", "rrfast.objectives", "rrfast.scores"}
     code = f"""

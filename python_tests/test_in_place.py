@@ -1,4 +1,4 @@
-"""A model that changes its input: a sentence at every door, and the caller's x as it was."""
+"""A model that changes its input: every entry point raises a sentence and leaves x unchanged."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_what_runs_x_once_trains_on_a_copy(
 
 
 def test_a_change_in_a_later_forward_is_seen_too() -> None:
-    """Its points are the method's own: x is as it was, and no number comes of them."""
+    """Its points belong to the method: x is unchanged, and no number is returned."""
     model, (x, _) = Changing(lambda x: x.mul_(0.5) if bool((x > 1).any()) else x), batch()
     kept = x.clone()
     with pytest.raises(ValueError, match="model must not change its input in place"):
@@ -166,7 +166,7 @@ def test_nan_in_x_is_no_change() -> None:
 
 
 def test_once_for_a_model_the_numbers_are_compared(monkeypatch: Any) -> None:
-    """And once in a call x is copied, whatever the call takes."""
+    """x is copied once per call, for every kind of call."""
     seen: list[str] = []
     alike, copies = in_place._alike, in_place._copies
     monkeypatch.setattr(in_place, "_alike", lambda *a: (seen.append("compared"), alike(*a))[1])

@@ -1,4 +1,4 @@
-"""Whatever is raised, wherever: the model is what it was, at once, and nothing is held."""
+"""Whatever is raised, and wherever: the model is restored at once, and nothing is kept."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Unused(nn.Module):
 
 
 class Keeps(nn.Linear):
-    """With a `train` of its own, which sets other flags than it is told to."""
+    """With its own `train`, which sets other flags than requested."""
 
     def train(self, mode: bool = True) -> Keeps:
         super().train(mode)
@@ -70,7 +70,7 @@ def own_train() -> nn.Module:
 
 
 def mixed(make: Callable[[], nn.Module]) -> nn.Module:
-    """In training mode but for some modules, with gradients but for some parameters."""
+    """In training mode except some modules, with gradients except some parameters."""
     torch.manual_seed(0)
     model = make().train()
     for module in list(model.modules())[2::5]:
@@ -370,7 +370,7 @@ def test_a_generator_that_is_closed_leaves_no_trace() -> None:
 
 
 def test_what_is_left_held_dies_with_its_engine() -> None:
-    """An id that comes again is none that is held."""
+    """A reused id is not taken for one that is still held."""
     for _ in range(50):
         model = mixed(perceptron)
         before = flags(model)

@@ -37,7 +37,7 @@ def batch(samples: int = 24) -> tuple[Tensor, Tensor]:
 
 
 def attacked(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """x^ and the logits of the iterates, from the attack alone."""
+    """x^ and the logits of the iterates, computed from the attack alone."""
     iterates: list[Tensor] = []
     with Engine(model) as engine:
         found = PGD(keep="last", **ATTACK).run(engine, x, y, each=iterates.append)
@@ -157,7 +157,7 @@ def finite_differences(value: Callable[[], float], parameters: list[Tensor]) -> 
 @pytest.mark.parametrize("detach", [True, False])
 @pytest.mark.parametrize("name", PROBABLE)
 def test_gradient_is_that_of_the_literal_objective(name: str, detach: bool) -> None:
-    """x^ is a constant, and so are the weights where they are detached."""
+    """x^ is a constant, and so are detached weights."""
     model, (x, y) = network(), batch(8)
     objective = MADE[name](**ATTACK, detach=detach)
     moved, iterates = attacked(model, x, y)

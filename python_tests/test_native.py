@@ -1,4 +1,4 @@
-"""Which libraries load, and what a user is told when one does not."""
+"""Which libraries load, and the error if one does not."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a user expects of `radius`: a model left as it was, any batch, any context, clear errors."""
+"""Promises of `radius`: an unchanged model, any batch, any context, clear errors."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
 
 
 def mixed_model() -> nn.Module:
-    """In training mode but for one layer, one parameter frozen, some gradients set."""
+    """In training mode except one layer, one parameter frozen, some gradients set."""
     model = convolutional().train()
     model[1].eval()
     model[0].bias.requires_grad_(False)

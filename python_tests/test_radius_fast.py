@@ -1,4 +1,4 @@
-"""The step of `fast` that nobody gives: where the boundary is expected, for each sample."""
+"""The default step of `fast`: to the expected boundary, for each sample."""
 
 from __future__ import annotations
 

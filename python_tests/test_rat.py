@@ -1,4 +1,4 @@
-"""Radius Aware Training: the gradient it leaves, what it costs, and what it leaves alone."""
+"""Radius Aware Training: its gradient, its cost, and that it leaves everything else unchanged."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_bs(model: nn.Module, x: Tensor, temperature: float) -> None:
 
 
 def test_fast_calls_a_tie_certain_and_a_flat_tie_nan() -> None:
-    """What errata 3 corrects, kept as it was."""
+    """The published formula that errata 3 corrects."""
     tied = nn.Linear(2, 2, bias=False).double()
     tied.weight.data = torch.eye(2, dtype=torch.float64)
     x = torch.full((1, 2), 0.5, dtype=torch.float64)

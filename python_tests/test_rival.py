@@ -84,7 +84,7 @@ def test_of_lines_it_is_the_nearest_plane_or_the_runner_up(classes: int) -> None
 
 
 class Watched(nn.Module):
-    """A model that remembers where it was asked, and what it said."""
+    """A model that records its inputs and its predictions."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Watched(nn.Module):
 def test_it_is_what_the_model_says_at_the_upper_end(
     method: str, bounds: tuple[float, float] | None
 ) -> None:
-    """Of all the points that a search asked the model about, the nearest that flips."""
+    """The nearest flipping point of all points at which a search called the model."""
     model = Watched(curved())
     found = []
     for _ in range(12):

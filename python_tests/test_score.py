@@ -1,4 +1,4 @@
-"""`rrfast score`: the rows, what cannot be scored, and a run that is killed and goes on."""
+"""`rrfast score`: its rows, images that cannot be scored, and a killed run that continues."""
 
 from __future__ import annotations
 
@@ -518,7 +518,7 @@ def on_a_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("out", ["s.csv", "again.csv"])
 def test_images_are_scaled_as_in_the_training(on_a_folder: Path, tmp_path: Path, out: str) -> None:
-    """Without --size too, or a threshold would be applied to what it was not chosen on."""
+    """Without --size too; otherwise a threshold would be applied to images of another shape."""
     given = {"trust": True, "score": "msr", "coverage": 0.5}
     size = {} if out == "s.csv" else {"size": 8}
     done = quiet(on_a_folder / "run", on_a_folder / "held", tmp_path / out, **given, **size)
@@ -608,7 +608,7 @@ def test_a_saved_classifier(trained: Path, tmp_path: Path, ending: str) -> None:
 
 
 def test_a_classifier_keeps_its_score(nets: str, root: Path, tmp_path: Path) -> None:
-    """A score that is asked for beside it is its own kind, or an error and not another's column."""
+    """A score that is given in addition must be of the same kind; anything else is an error."""
     model, x = load_model(f"{nets}:rgb"), read(root, NAMES)
     y = torch.arange(len(x)) % 2  # some right and some wrong, for RelU
     y = torch.where(y == 0, model(x).argmax(dim=1), (model(x).argmax(dim=1) + 1) % 5)
@@ -632,7 +632,7 @@ def test_a_classifier_keeps_its_score(nets: str, root: Path, tmp_path: Path) -> 
 
 
 class Runs(NamedTuple):
-    """A run that was left alone, and those that were killed and went on."""
+    """An uninterrupted run, and killed runs that continued."""
 
     whole: bytes
     folder: Path

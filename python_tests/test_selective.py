@@ -138,7 +138,7 @@ def test_arrays_that_descend() -> None:
 
 @pytest.mark.parametrize("aim", [{"coverage": 0.5}, {"reject_errors": 0.9}, {"target_risk": 0.05}])
 def test_rounding_does_not_decide(trained: nn.Module, data: Any, aim: dict[str, float]) -> None:
-    """The threshold is halfway between two scores, and accepts what it is to accept."""
+    """The threshold is halfway between two scores, and accepts the intended share."""
     classifier = SelectiveClassifier(trained, "msr").fit(batches(data.validation), **aim)
     score = classifier(data.validation.x).confidence.double()
     correct = classifier(data.validation.x).prediction == data.validation.y
@@ -429,7 +429,7 @@ def test_another_model_is_torch_s_error(trained: nn.Module, tmp_path: Path) -> N
 
 
 def test_a_score_of_one_s_own(trained: nn.Module, data: Any) -> None:
-    """Its class comes with the classifier, and so does what bytes cannot hold."""
+    """Its class comes with the classifier, as do values that bytes cannot hold."""
     x = data.test.x[:5]
     for score, same in (
         (Own(2.0), Own()),
@@ -458,7 +458,7 @@ def uint8(text: str) -> Tensor:
 
 
 def of(content: object) -> Tensor:
-    """A state whose digest is right, whatever else is wrong with it."""
+    """A state whose digest is right, but with something else wrong."""
     if isinstance(content, dict):
         content = {"format": FORMAT, "threshold": None, **content}
         content["sha256"] = digest_of([("text", uint8(json.dumps(content)))])

@@ -58,7 +58,7 @@ def trained() -> tuple[nn.Module, Tensor]:
 
 
 def with_marks(model: nn.Module) -> list[str]:
-    """A hook on the first layer, and what it has seen."""
+    """A hook on the first layer, and the inputs that it has seen."""
     seen: list[str] = []
     next(m for m in model.modules() if isinstance(m, nn.Conv2d)).register_forward_hook(
         lambda *_: seen.append("called")

@@ -35,7 +35,7 @@ def seeded() -> torch.Generator:
 
 
 class Watched(nn.Module):
-    """The model, and every point it is asked about."""
+    """The model, and every point at which it is called."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Watched(nn.Module):
 
 
 def queries_of(attack: Square, model: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
-    """Every point that the model is asked about, and the result."""
+    """Every point at which the model is called, and the result."""
     watched = Watched(model)
     found = attack(watched, x, y, generator=seeded())
     assert len(watched.points) == attack.queries

@@ -1,4 +1,4 @@
-"""What is drawn at random for one use is no draw for another, and stays what it was."""
+"""Random draws for one use are independent of those for another, and do not change."""
 
 from __future__ import annotations
 

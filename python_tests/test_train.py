@@ -437,7 +437,7 @@ def test_seeds_decide(what: Any) -> None:
 
 
 def poisoned(n: int = 48) -> tuple[Split, int]:
-    """Images of which one is NaN, and where."""
+    """Images, one of which is NaN, and its index."""
     data = images(n)
     data.x[29] = math.nan
     return data, 29
@@ -1051,7 +1051,7 @@ def test_precisions_run(tmp_path: Path, precision: str) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_mixed_precision_lets_pgd_and_the_radius_differentiate(precision: str) -> None:
-    """Gradients with respect to the input alone are not `fabric.backward`'s business."""
+    """Gradients with respect to the input only are not passed to `fabric.backward`."""
     training = settings(epochs=1, precision=precision, validation_score="radius_fast")
     fitted = quiet(
         network(), validation=images(20), objective=RAT(eps=0.05, steps=3), training=training

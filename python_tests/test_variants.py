@@ -77,7 +77,7 @@ def test_every_variant_is_its_objective() -> None:
 
 
 def test_alpha_is_of_its_objective() -> None:
-    """The recipe's Mixup is that of every variant with Mixup, and of no other mixing."""
+    """The recipe's Mixup applies to every variant with Mixup, and to no other mixing."""
     rat = load_recipe("digits_rat", ["objective.mixup=0.2"])
     mixup = load_recipe("digits_rat", ["objective={name: mixup, alpha: 0.3}"])
     alphas = {

@@ -86,7 +86,7 @@ def by_hand(trained: Path, data: dict[str, Any]) -> list[TrainedModel]:
 
 
 def test_rat_divides_all_of_the_release_alike_for_all(cifar10: dict[str, Any]) -> None:
-    """2,000 and 8,000, whatever a training held out of it."""
+    """2,000 and 8,000, whatever images a training used for validation."""
     found = []
     for seed, held in ((0, HELD), (1, HELD), (1, 0), (-3, 5)):
         task = tasks.cifar10_task("here", seed, validation=held)
@@ -254,16 +254,16 @@ def test_all_images_are_inside_but_for_what_best_weights_were_chosen_on(
         inside = [row["images"] for row in result["runs"] if row["kind"] == "inside"]
         assert inside == [images] * len(scores)
         pages.append(" ".join((out / "ood.md").read_text().split()))
-    both = f"{HELD} of these images are the validation split too, on which"
-    assert f"{both} entropy was tuned: to these they are not new" in pages[0]
-    assert f"{both} none of these scores has anything to choose" in pages[2]
+    both = f"{HELD} of them are also the validation split, on which"
+    assert f"{both} entropy was tuned; " in pages[0]
+    assert f"{both} none of these scores was tuned; " in pages[2]
     assert f"Not among the test images of best weights: {HELD} of the test set" in pages[1]
     assert ["Not among" in page for page in pages] == [False, True, False]
-    assert ["Last weights were chosen on none" in page for page in pages] == [True, False, False]
-    assert ["chosen on is not known" in page for page in pages] == [False, False, True]
+    assert ["Last weights were not chosen on any" in page for page in pages] == [True, False, False]
+    assert ["It is unknown on which images" in page for page in pages] == [False, False, True]
     # With a number of images those that are tuned on are not among them.
     ood.evaluate([last], tmp_path / "few", scores=("entropy",), images=500, **asked)
-    assert "the validation split too" not in (tmp_path / "few" / "ood.md").read_text()
+    assert "also the validation split" not in (tmp_path / "few" / "ood.md").read_text()
 
 
 def test_what_is_tuned_on_is_the_same_for_few_test_images(

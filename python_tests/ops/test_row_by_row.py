@@ -1,4 +1,4 @@
-"""A row's result is that of the row alone, whatever lies beside it in a tile or a batch."""
+"""A row's result does not depend on the other rows of a tile or a batch."""
 
 from __future__ import annotations
 

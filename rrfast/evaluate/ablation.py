@@ -54,7 +54,7 @@ CLAIMS = {
 }
 RULE = (
     "Claims of the paper, by the paired differences over seeds. ✓ confirmed and ✗ contradicted: 0 "
-    "is outside the 95 % interval of Student's t; · undecided, as a single seed always is."
+    "is outside the 95 % interval of Student's t; · undecided, always for a single seed."
 )
 
 
@@ -120,7 +120,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     """Whether the numbers agree with the paper's."""
     # Divisions of one training are not repetitions of it.
     runs = "seeds" if len(result["seeds"]) > 1 or result.get("protocol") != "rat" else "divisions"
-    lines = ["AURC × 1000, RAT less the other on the same seed, mean ± standard error:"]
+    lines = ["AURC × 1000, RAT minus the other on the same seed, mean ± standard error:"]
     for mixed, other, found in _less(result["runs"]):
         lines.append(f"  {named(other, mixed):<19}{lower_on(found, runs)}")
     return lines + list(claims(result["runs"]))

@@ -13,8 +13,8 @@ from rrfast.objectives.variant_names import VARIANTS
 
 #: The rule for a verdict.
 RULE = (
-    "0 is outside the 95 % interval of Student's t, as it is in one of twenty comparisons without "
-    "a difference; · undecided"
+    "0 is outside the 95 % interval of Student's t (by chance in one of twenty comparisons without "
+    "a difference); · undecided"
 )
 
 
@@ -141,9 +141,9 @@ BASELINE = VARIANTS["standard"]
 #: Compared in addition: RAT with AT, which takes the same step with another sign.
 RIVALS = tuple((VARIANTS[f"rat{end}"], VARIANTS[f"at{end}"]) for end in ("", "_mixup"))
 TRAINED = (
-    "Trainings against each other: one less the other with the same seed, data and score, mean ± "
-    f"standard error over the seeds that both have. ✓ better and ✗ worse: {RULE}, as a single seed "
-    "always is."
+    "Trainings against each other: one minus the other with the same seed, data and score, mean ± "
+    f"standard error over their common seeds. ✓ better and ✗ worse: {RULE}, always for a single "
+    "seed."
 )
 
 

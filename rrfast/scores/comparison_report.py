@@ -211,19 +211,19 @@ class Comparison:
         if not all(math.isnan(row.milliseconds) for row in self.table):
             said = (
                 f"ms is the time per image, in batches of {self.batch}: scores take turns, each "
-                "next to one of MSR, and the medians of their ratios are what is said. The middle "
-                f"half of a score's turns is within {self.noise:.0%} of it."
+                "next to one of MSR, and the times follow from the medians of their ratios. The "
+                f"middle half of a score's turns is within {self.noise:.0%} of it."
             )
             busy = self.noise > 0.5
             yield said + " Something else keeps the machine busy: go by the passes." * busy
         nan = [f"{row.name} ({row.nan})" for row in self.table if row.nan]
         if nan:
-            yield f"NaN on some images, and so no number: {', '.join(nan)}."
+            yield f"NaN on some images, so without numbers: {', '.join(nan)}."
         few = min(int(self.correct.sum()), int((~self.correct).sum()))
         if few < FEW:
             kind = "right prediction" if int(self.correct.sum()) == few else "error"
             yield (
-                f"Of {few} {kind}{'s' * (few != 1)} alone, only large differences show, and "
+                f"With only {few} {kind}{'s' * (few != 1)}, only large differences show, and "
                 "intervals are rough."
             )
 

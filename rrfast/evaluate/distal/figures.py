@@ -50,14 +50,14 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
             f"distal_confidence{end}",
             f"Confidence on images and on noise{said}",
             "Share of each kind of input per bin of half a unit of log-odds, all seeds together, "
-            "the outermost bins with what is beyond them; grey: the thresholds of the seeds.",
+            "the outermost bins with all values beyond them; grey: the thresholds of the seeds.",
             partial(confidences, rows),
         )
         yield Drawing(
             f"distal_roc{end}",
-            f"What passes with the test images{said}",
-            "Share of the test images that pass against the share of noise that passes with them, "
-            "mean over seeds; the higher the better.",
+            f"Noise accepted with the test images{said}",
+            "Share of accepted test images against the share of noise accepted with them, mean "
+            "over seeds; higher is better.",
             partial(roc, rows),
         )
 

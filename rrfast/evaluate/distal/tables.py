@@ -78,17 +78,17 @@ def conventions(result: dict[str, Any]) -> list[str]:
     threshold = (
         f"{', '.join(result['data'])}: the confidence is the largest softmax probability; the "
         f"threshold is the one that {_percent(options['keep_correct'])} of the {ranks} right "
-        "predictions of the validation split reach, of which no number is."
+        "predictions of the validation split reach; that split is used for nothing else."
     )
     noise = (
         f"Noise: {options['noise']} images of each kind; distal: each moved within eps = "
-        f"{options['eps']:g} to where the model is surest, {_steps(options)}, "
-        f"{options['restarts']} restart{'s' * (options['restarts'] > 1)}. FPR: those that pass, "
-        "lower is better; a mean confidence of 1/K is the lowest of K classes."
+        f"{options['eps']:g} to a higher confidence, {_steps(options)}, "
+        f"{options['restarts']} restart{'s' * (options['restarts'] > 1)}. FPR: the share that is "
+        "accepted, lower is better; with K classes, the lowest mean confidence is 1/K."
     )
     errors = (
-        f"Errors: of {images} test images, all of them or among the accepted, as they are and "
-        "where any accepted result of an attack is one; lower is better."
+        f"Errors: among all of {images} test images or among the accepted, before attacks and "
+        "after them, if any accepted result of an attack is an error; lower is better."
     )
     again = "sets of images drawn again from these"
     seeds = seeds_said(rows, options["draws"], again)
@@ -103,7 +103,7 @@ def notes(result: dict[str, Any]) -> list[str]:
 def _claim(rows: list[Row]) -> Iterator[str]:
     """The claim: AT accepts every distal example, CCAT none."""
     value = at("noise", "distal uniform", "fpr")
-    yield "The article (CIFAR-10, WRN): of distal examples all pass AT, 100 %, and none CCAT, 0 %."
+    yield "The article (CIFAR-10, WRN): AT accepts all distal examples, 100 %, and CCAT none, 0 %."
     for (training, checkpoint), own in grouped(rows, "training", "checkpoint").items():
         claimed = CLAIMED.get(training)
         beside = "" if claimed is None else f"; the article: {100 * claimed:g} %"
@@ -116,7 +116,7 @@ def _claim(rows: list[Row]) -> Iterator[str]:
     for checkpoint in values(rows, "checkpoint"):
         there = of(rows, checkpoint=checkpoint)
         other = next((name for name in RIVALS if of(there, training=name)), "")
-        claim = Claim(f"CCAT lets fewer distal examples pass than {other}", digits=2)
+        claim = Claim(f"CCAT accepts fewer distal examples than {other}", digits=2)
         pair = of(there, training="CCAT"), of(there, training=other)
         for found in compared(claim, "CCAT", other, pair, value):
             word = {1: "confirmed", 0: "undecided", -1: "contradicted"}[found.confirmed]

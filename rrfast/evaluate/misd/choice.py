@@ -193,7 +193,7 @@ def conventions(rows: Sequence[Row], draws: int) -> Iterator[str]:
     t = "over seeds the paired mean ± standard error, ✓ lower and ✗ higher by Student's t"
     parts = [t] * seeds + [one] * decided
     if parts:
-        yield f"less MSR: AURC less that of MSR on the same images, × 1000; {'; '.join(parts)}."
+        yield f"less MSR: AURC minus that of MSR on the same images, × 1000; {'; '.join(parts)}."
     timed = any(row.get("milliseconds") is not None for row in rows)
-    ms = "; ms, a rough time per image, on this machine as busy as it was" * timed
+    ms = "; ms is a rough time per image, longer on a busy machine" * timed
     yield f"F and B are forwards and backwards of the model per image{ms}."

@@ -16,9 +16,9 @@ from rrfast.scores.registry import STEP
 #: The scores it is compared with; without input pre-processing if none with it is there.
 BASELINES = ("msr", "msr+eps", "odin", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps")
 LEGEND = (
-    "Comparisons: the radius less the other of the same run, mean ± standard error over runs, "
-    f"lower is better in all of them. ✓ confirmed and ✗ contradicted: {RULE}, as a single training "
-    "seed always is, whatever its divisions."
+    "Comparisons: the radius minus the other score in the same run, mean ± standard error over "
+    f"runs; lower is better. ✓ confirmed and ✗ contradicted: {RULE}, always for a single training "
+    "seed, whatever its divisions."
 )
 FINDS = Claim("The radius finds errors better", "AURC×1000", 1000.0, 2)
 DEPENDS = Claim("It depends less on T", "highest over lowest AURC", 1.0, 2)
@@ -131,6 +131,6 @@ def _best_under_corruption(curves: list[Row], radius: str | None) -> Iterator[st
             won += all(mean.get(radius, math.nan) >= other for other in mean.values())
         said.append(f"{training} {won}")
     yield (
-        f"{radius} has the highest mean AUROC of the compared scores under so many of the "
-        f"{len(kinds)} corruptions (the paper: all): {', '.join(said)}."
+        f"Number of the {len(kinds)} corruptions under which {radius} has the highest mean AUROC "
+        f"of the compared scores (the paper: all): {', '.join(said)}."
     )

@@ -86,8 +86,8 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         yield Drawing(
             "risk_less_msr",
             "Risk less MSR's against coverage",
-            "The figure before, looked at closely: errors among the accepted less those with MSR, "
-            "points, mean over seeds; below 0 a score is better than MSR at that coverage.",
+            "The previous figure relative to MSR: errors among the accepted minus those with MSR, "
+            "points, mean over seeds; below 0, a score is better than MSR at that coverage.",
             partial(risk_less_msr, rows),
         )
     if any(row["temperature"] for row in rows):

@@ -39,10 +39,10 @@ NETWORK = {
 }
 #: Their explanation.
 GRADIENTS = (
-    "Accuracy on training images: of as many of them as are tested on at most, not augmented. "
-    "AUROC of small gradients: of minus the L1 norm of the gradient of the margin, by itself; "
-    "below 50 % right predictions have the larger gradients, and a radius is a margin "
-    "divided by them."
+    "Accuracy on training images: without augmentation, on at most as many as there are test "
+    "images. AUROC of small gradients: minus the L1 norm of the margin's gradient as a score by "
+    "itself; below 50 %, right predictions have the larger gradients, by which a radius divides "
+    "the margin."
 )
 #: Symbols of hyper-parameters in papers; others keep their names.
 SYMBOLS = {"temperature": "T"}
@@ -180,7 +180,7 @@ def _chosen_on(rows: list[Row]) -> Iterator[str]:
         counts = " or ".join(map(str, sorted(set(chosen.values()))))
         yield (
             f"The best weights of {', '.join(chosen)} were chosen on {counts} images of "
-            "this test set, so that their numbers are too good; with last weights nothing was."
+            "this test set, so that their numbers are too good. Last weights were not."
         )
 
 
@@ -188,6 +188,8 @@ def notes(result: dict[str, Any]) -> list[str]:
     """Missing numbers, and whether the paper's claims are confirmed."""
     rows = result["runs"]
     undefined = sorted({f"{row['score']} ({row['training']})" for row in rows if row["nan"]})
-    lines = [f"NaN on some images, and so no metric: {', '.join(undefined)}."] if undefined else []
+    lines = (
+        [f"NaN on some images, so without metrics: {', '.join(undefined)}."] if undefined else []
+    )
     said = list(sentences(result))
     return lines + (["Claims of RAT §5 and B.4:", *said] if said else [])

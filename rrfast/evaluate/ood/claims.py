@@ -16,9 +16,9 @@ from rrfast.evaluate.ood.resisted import kind_of, with_not_resisted
 from rrfast.objectives.variant_names import VARIANTS
 
 LEGEND = (
-    "Comparisons: differences of the same run, mean ± standard error over seeds, lower confirms "
-    f"the claim in all of them. ✓ confirmed and ✗ contradicted: {RULE}, as a single training seed "
-    "always is."
+    "Comparisons: differences in the same run, mean ± standard error over seeds; a lower value "
+    f"confirms the claim. ✓ confirmed and ✗ contradicted: {RULE}, always for a single training "
+    "seed."
 )
 #: The names of ACET's three trainings.
 PLAIN, CEDA, ACET = VARIANTS["standard"], "CEDA", "ACET"
@@ -38,28 +38,34 @@ ENOUGH = 4
 
 
 BETTER = {
-    "fpr": Claim("ODIN accepts less of what is outside than MSR", "FPR95 %"),
-    "auroc": Claim("ODIN tells more apart than MSR", "100 − AUROC %"),
+    "fpr": Claim("ODIN accepts fewer out-of-distribution images than MSR", "FPR95 %"),
+    "auroc": Claim("ODIN separates out-of-distribution images better than MSR", "100 − AUROC %"),
 }
 HOTTER = Claim(
-    "A high temperature by itself helps: T = 1000 less T = 1, both without a step", "FPR95 %"
+    "A high temperature by itself helps: T = 1000 minus T = 1, both without a step", "FPR95 %"
 )
 STEPS = Claim(
-    "A step helps further: at T = 1000, the step that is best on the validation set less none",
+    "A step helps further: at T = 1000, the best step on the validation set minus none",
     "FPR95 %",
 )
-SURER = Claim("CEDA and ACET are less sure of what is outside", "mean confidence %")
-APART = Claim("CEDA and ACET tell more apart by MSR", "100 − AUROC %")
+SURER = Claim("CEDA and ACET are less confident on out-of-distribution images", "mean confidence %")
+APART = Claim("CEDA and ACET separate out-of-distribution images better by MSR", "100 − AUROC %")
 DEVIATES = Claim(
-    "The largest logit is further from the others inside: U1, outside less inside", "", 1.0, 2
+    "Test images have a larger U1, the lead of the largest logit: U1 of a set minus theirs",
+    "",
+    1.0,
+    2,
 )
 STEEPER = Claim(
-    "The gradient at T = 1000 is larger inside: its norm, outside less inside", "×1000", 1000.0, 2
+    "Test images have a larger gradient at T = 1000: its norm on a set minus theirs",
+    "×1000",
+    1000.0,
+    2,
 )
 DISTANT = Claim(
-    "What is further away is easier: rank correlation of MMD and FPR95 of ODIN", "", 1.0, 2
+    "Sets further away are easier: rank correlation of MMD and FPR95 of ODIN", "", 1.0, 2
 )
-DIFFICULT = Claim("What is rejected at 80 % TPR is harder: accuracy, rejected less accepted", "%")
+DIFFICULT = Claim("Images rejected at 80 % TPR are harder: accuracy, rejected minus accepted", "%")
 
 
 def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:

@@ -91,7 +91,7 @@ def _of_diagnostics(first: Sequence[Row], training: str) -> Iterator[Drawing]:
         f"diagnostics_{_file(training)}",
         f"Logits and gradients: {training}",
         f"ODIN Fig. 5 and 7 to 9, of seed {first[0]['seed']}. U1 and U2: first and second "
-        "moment of the largest logit less the others; gradient: L1 norm of that of log S.",
+        "moment of the largest logit minus the others; gradient: L1 norm of that of log S.",
         partial(explained, first),
     )
     if any("outputs" in row["diagnostics"] for row in first):

@@ -31,10 +31,10 @@ COLUMNS = {
     )
 }
 CONVENTION = (
-    "What is inside is the positive class: FPR95 is the share of a set that is accepted at the "
-    "first threshold that accepts 95 % of the test images, detection error the mean of that share "
-    "and of that of the test images rejected there (ODIN §4.3), least error the lowest such mean "
-    "of all thresholds (ODIN's released code, and most of its Table 2: errata 30); AUPR are "
+    "Test images are the positive class: FPR95 is the share of a set that is accepted at the first "
+    "threshold that accepts 95 % of the test images, detection error the mean of that share and "
+    "the share of test images rejected there (ODIN §4.3), least error the lowest such mean over "
+    "all thresholds (ODIN's released code, and most of its Table 2: errata 30); AUPR are "
     "average precisions, of the test images (in) and of the set (out). MMC: mean of the largest "
     "softmax probability at T = 1. AUROC and AUPR: higher is better; FPR95, both errors, and the "
     "MMC of a set: lower."
@@ -193,7 +193,9 @@ def conventions(result: dict[str, Any]) -> list[str]:
     lines.append(f"Sets: {'; '.join(map(_said, sets))}.")
     lines += _of_acet(rows)
     if options["diagnostics"]:
-        lines.append(f"MMD and energy distance: of at most {NEAREST} images of each set, unbiased.")
+        lines.append(
+            f"MMD and energy distance: from at most {NEAREST} images of each set, unbiased."
+        )
     if any(True for _ in comparisons(result)):
         lines.append(LEGEND)
     if len(values(rows, "training")) > 1:
@@ -207,20 +209,19 @@ def _held_out(inside: Sequence[Row]) -> Iterator[str]:
     if both:
         tuned = list(dict.fromkeys(row["score"] for row in both if row["hyperparameters"]))
         chosen = (
-            f"on which {', '.join(tuned)} {'was' if len(tuned) == 1 else 'were'} tuned: to these "
-            "they are not new"
+            f"on which {', '.join(tuned)} {'was' if len(tuned) == 1 else 'were'} tuned"
             if tuned
-            else "on which none of these scores has anything to choose"
+            else "on which none of these scores was tuned"
         )
         yield (
-            f"All of the test set is inside, as in the papers. {_counts(both, 'shared')} of these "
-            f"images are the validation split too, {chosen}; --images N is without them."
+            f"All test images are used, as in the papers. {_counts(both, 'shared')} of them are "
+            f"also the validation split, {chosen}; --images N leaves them out."
         )
         if any(row.get("checkpoint") != "given" for row in both):
-            yield "Last weights were chosen on none of the test set."
+            yield "Last weights were not chosen on any test image."
         given = dict.fromkeys(row["training"] for row in both if row.get("checkpoint") == "given")
         if given:
-            yield f"What the weights of {', '.join(given)} were chosen on is not known here."
+            yield f"It is unknown on which images the weights of {', '.join(given)} were chosen."
     best = [row for row in inside if row.get("left_out")]
     if best:
         yield (
@@ -243,13 +244,13 @@ def _of_acet(rows: Sequence[Row]) -> list[str]:
         lines.append(
             f"α: the least factor found by a root search at which uniform noise{counted} has a "
             f"confidence of {SURE:.1%}; over-confident: the share that some factor brings to "
-            f"{SURE_IN_BOX:.0%} when it is clipped to [0, 1], and beside it the share that the "
-            "image's own α brings there."
+            f"{SURE_IN_BOX:.0%} when it is clipped to [0, 1], and beside it the share that "
+            "reaches it at the image's own α."
         )
     attacked = [row for row in of(rows, kind="set") if "not_resisted" in row]
     if attacked:
         lines.append(
-            "Not resisted: attacked test images alone of which the model is wrong, or right with a "
+            "Not resisted: only attacked test images on which the model is wrong, or right with a "
             f"confidence below {LEAST} / classes. These are the Adv. Samples of ACET's Table 1, by "
             "its released code; the others here are all attacked images."
         )
@@ -265,10 +266,10 @@ def notes(result: dict[str, Any]) -> list[str]:
         if row.get("nan")
     }
     if undefined:
-        lines.append(f"NaN on some images, and so no metric: {', '.join(sorted(undefined))}.")
+        lines.append(f"NaN on some images, so without metrics: {', '.join(sorted(undefined))}.")
     seen = sorted({row["training"] for row in rows if row["outliers"] != 0})
     if seen:
-        lines.append(f"Images of no class were in the training of {', '.join(seen)}.")
+        lines.append(f"The training of {', '.join(seen)} used images without a class.")
     said = list(verdicts(comparisons(result)))
     return lines + (
         ["Claims of ODIN §4, §5 and App. F, and of ACET's Table 1:", *said] if said else []

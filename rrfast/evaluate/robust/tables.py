@@ -144,17 +144,17 @@ def conventions(result: dict[str, Any]) -> list[str]:
     rows = result["runs"]
     images = " or ".join(str(n) for n in sorted({row["images"] for row in rows}))
     what = (
-        f"{', '.join(result['data'])}: the share of {images} test images that are right as they "
-        "are and after the attack, in per cent, higher is better; the worst case: after every "
-        "attack of the table."
+        f"{', '.join(result['data'])}: the share of {images} test images that are classified "
+        "correctly before and after the attack, in per cent, higher is better; the worst case: "
+        "after every attack of the table."
     )
     again = "test sets drawn again from this one"
     seeds = seeds_said(rows, result["options"]["draws"], again)
     lines = [what, *fewer_images(result), *seeds]
     if any(differences(result, checkpoint) for checkpoint in values(rows, "checkpoint")):
         lines.append(
-            f"Differences: mean ± standard error over seeds. ✓ above and ✗ below: {RULE}, as a "
-            "single training seed always is."
+            f"Differences: mean ± standard error over seeds. ✓ above and ✗ below: {RULE}, always "
+            "for a single training seed."
         )
     if "autoattack" in result["attacks"]:
         lines.append(
@@ -234,7 +234,7 @@ def _overestimated(result: dict[str, Any]) -> Iterator[str]:
             for training, mean in _means(result, checkpoint, "pgd").items()
         )
         yield (
-            f"So many points of all images stand {label('pgd', result)} and not another attack "
+            f"Images that withstand {label('pgd', result)} but not another attack, in points "
             f"({weights(checkpoint)}): {listed}."
         )
 
@@ -250,7 +250,7 @@ def _together(result: dict[str, Any]) -> Iterator[str]:
         if said:
             yield (
                 f"r of 1 − p_y and IRAT's similarity c ({weights(checkpoint)}; Eq. 23, 0.98 in the "
-                f"paper), of the images as they are and after PGD-10: {'; '.join(said)}."
+                f"paper), before and after PGD-10: {'; '.join(said)}."
             )
 
 
@@ -274,6 +274,6 @@ def _masked(result: dict[str, Any]) -> Iterator[str]:
             if one < many.get(training, math.nan):
                 yield (
                     f"Warning: {training}, {weights(checkpoint)}, is less accurate under FGSM "
-                    f"than under {label('pgd', result)}: its gradients may lead nowhere, and "
+                    f"than under {label('pgd', result)}: its gradients may be masked, and "
                     "attacks by them may prove nothing."
                 )
