@@ -33,7 +33,7 @@ from PIL import Image
 
 from rrfast import cli
 from rrfast._processes import _portable
-from rrfast.inference import Scoring, inputs, score
+from rrfast.inference import Scoring, inputs, score, score_parts
 from rrfast.inference.parts import Parts, Row
 from rrfast.inference.table_file import write_rows
 
@@ -1062,3 +1062,32 @@ def test_no_validation_split(nets: str, tmp_path: Path) -> None:
         classifier = rrfast.SelectiveClassifier(load_model(f"{nets}:gray"))
         with pytest.raises(ValueError, match="coverage needs a validation split, and the data of"):
             given.choose(classifier, recipe, "last", None)
+
+
+def test_the_speed_and_what_bounds_it_are_said(
+    nets: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_parts, "BRIEF", 0.0)
+    console = Console(record=True, file=io.StringIO(), width=200)
+    score(f"{nets}:rgb", root, tmp_path / "scores.csv", console=console)
+    said = re.search(
+        r"images in \d+ s: \S+ images/s, (\d+) % of the time waiting for images to be read",
+        console.export_text(),
+    )
+    assert said is not None
+    assert 0 <= int(said[1]) <= 100
+
+
+def test_who_reads_is_chosen_by_images_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, images, processes, readers in (
+        (2, 10**6, 1, 0),
+        (64, 1999, 1, 0),
+        (64, 2000, 1, 8),
+        (8, 2000, 1, 4),
+        (8, 2000, 4, 1),
+        (8, 2000, 8, 0),
+    ):
+        monkeypatch.setattr(
+            os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False
+        )
+        assert score_parts._readers(images, processes) == readers

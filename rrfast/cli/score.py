@@ -41,7 +41,7 @@ def add_parser(
     )
     add("--channels", type=int, choices=(1, 3), help="of the images in a folder (the model's)")
     add("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if available)")
-    add("--workers", type=int, default=0, metavar="N", help="processes that read images (0)")
+    add("--workers", type=int, metavar="N", help="processes that read images (by cores and images)")
     add("--overwrite", action="store_true", help="replace FILE when the new one is complete")
     page = command.add_argument_group("gallery", "a page of thumbnails, the least confident first")
     add = page.add_argument

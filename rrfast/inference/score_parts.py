@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from rrfast.train.recipe_file import Recipe
 
+#: Seconds below which there is nothing to say of speed.
+BRIEF = 2.0
 NAN = "the model's score is NaN: a logit or a gradient is NaN or has overflowed"
 
 
@@ -44,7 +47,7 @@ def score_parts(
     job: Job,
     group: Processes,
     batch: int,
-    workers: int,
+    workers: int | None,
     threshold: float | None,
     console: Console,
 ) -> None:
@@ -54,30 +57,37 @@ def score_parts(
         job: The inputs of every process; its classifier has its threshold.
         group: This process among all.
         batch: Images per call of the score.
-        workers: Processes that read images.
+        workers: Processes that read images; None: by `_readers`.
         threshold: The threshold; None for none.
         console: For the progress bar of the first process.
     """
     mine = [part for part in job.parts.missing() if part % group.world == group.rank]
     # No batch crosses the end of a part, so that a row does not depend on which parts were missing.
+    images = sum(len(job.parts.places(part)) for part in mine)
     plan: list[list[Any]] = [_batches(job.parts.places(part), batch) for part in mine]
     loader = DataLoader(
         Reads(job.images, job.shape),
         batch_sampler=[places for batches in plan for places in batches],
         collate_fn=collate,
-        num_workers=workers,
+        num_workers=_readers(images, group.world) if workers is None else workers,
         # Its own generator: the loader draws a seed for the workers, and must not change the
         # caller's random state.
         generator=torch.Generator(),
     )
     reads = iter(loader)
-    with _Bar(console, group, sum(len(job.parts.places(part)) for part in mine)) as bar:
+    with _Bar(console, group, images) as bar:
         for part, batches in zip(mine, plan, strict=True):
             rows: list[Row] = []
             for places in batches:
-                rows += _rows(job, places, next(reads), threshold is not None)
+                rows += _rows(job, places, bar.read(reads), threshold is not None)
                 bar.advance(len(places))
             job.parts.write(part, rows)
+
+
+def _readers(images: int, processes: int) -> int:
+    """Processes that read images; none where few images or cores do not repay starting them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 0 if images < 2000 or (cores or 1) <= 2 else min(8, (cores or 1) // (2 * processes))
 
 
 def _batches(places: range, batch: int) -> list[range]:
@@ -107,7 +117,7 @@ def _rows(job: Job, places: range, read: Read, asked: bool) -> Iterator[Row]:
 
 
 class _Bar:
-    """Images, images per second and the time left, of the first process."""
+    """Images, images per second and the time left, of the first process; and what bounds them."""
 
     def __init__(self, console: Console, group: Processes, images: int) -> None:
         state = "{task.completed} of {task.total} images{task.fields[rate]}"
@@ -115,7 +125,8 @@ class _Bar:
         name = f"process 1 of {group.world}" if group.world > 1 else "score"
         self._task = self._progress.add_task(name, total=images, rate="")
         self._since = time.perf_counter()
-        self._done = 0
+        self._done, self._waited = 0, 0.0
+        self._console = console if group.rank == 0 else None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -123,6 +134,19 @@ class _Bar:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+        seconds = time.perf_counter() - self._since
+        if self._console is not None and seconds > BRIEF and self._done:
+            self._console.print(
+                f"{self._done:,} images in {seconds:.0f} s: {self._done / seconds:.3g} images/s, "
+                f"{100 * self._waited / seconds:.0f} % of the time waiting for images to be read"
+            )
+
+    def read(self, reads: Iterator[Read]) -> Read:
+        """The next batch, and how long it was waited for."""
+        begun = time.perf_counter()
+        read = next(reads)
+        self._waited += time.perf_counter() - begun
+        return read
 
     def advance(self, images: int) -> None:
         """After a batch."""

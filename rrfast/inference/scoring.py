@@ -62,7 +62,7 @@ def score(
     size: int | None = None,
     channels: int | None = None,
     device: str | torch.device | None = None,
-    workers: int = 0,
+    workers: int | None = None,
     overwrite: bool = False,
     gallery: str | Path | None = None,
     gallery_images: int = 100,
@@ -126,7 +126,8 @@ def score(
             of images, else those of the model's normalization or first convolution, and 3 if it has
             neither.
         device: Default: CUDA if available, one GPU per process.
-        workers: Processes that read images; 0: this one.
+        workers: Processes that read images; 0: this one. None: 0 for fewer than 2,000 images or on
+            one or two cores, else half of the cores of each process, at most 8.
         overwrite: Replace an existing `out`, which stays until the new one is complete. The same
             holds for `gallery`.
         gallery: An HTML file to write in addition to the table: thumbnails of the model's inputs,
@@ -176,7 +177,8 @@ def score(
     began, out, console = time.perf_counter(), Path(out), console or Console()
     check_count("batch", batch)
     check_count("part", part)
-    check_count("workers", workers, least=0)
+    if workers is not None:
+        check_count("workers", workers, least=0)
     page = GivenGallery(
         out=None if gallery is None else Path(gallery),
         shown=gallery_images,
