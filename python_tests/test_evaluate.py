@@ -164,7 +164,7 @@ def test_bad_divisions(tmp_path: Path) -> None:
     ):
         divide(task, "heldout", 0)
     subject = TrainedModel("mine", 0, lambda: (digits_cnn(), task))
-    with pytest.raises(ValueError, match=r"mine, seed 0: data must .*; .* --tuning rat, tunes"):
+    with pytest.raises(ValueError, match=r"mine, seed 0: data must .*; .* --tuning rat\) tunes"):
         misd.evaluate([subject], tmp_path, console=QUIET)
     assert len(divide(task, "rat", 0)) == 3
     with pytest.raises(ValueError, match="data must have a test split"):
