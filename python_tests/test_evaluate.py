@@ -577,7 +577,7 @@ def test_what_is_evaluated(
         with pytest.raises(ValueError, match=r"' is neither a folder nor a model: give the folder"):
             trained_models([nothing])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty has no recipe\.yaml"):
+    with pytest.raises(ValueError, match=r"empty contains neither recipe\.yaml"):
         trained_models([tmp_path / "empty"])
     with pytest.raises(ValueError, match="trained_models must hold at least one"):
         misd.evaluate([], tmp_path)
