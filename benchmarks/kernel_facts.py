@@ -42,6 +42,7 @@ class Work(NamedTuple):
 
     loaded: int  #: bytes that came through registers
     copied: int  #: bytes that came past them, into the block's memory
+    kept: int  #: bytes that came from there
     stored: int  #: bytes of results
     shuffles: int
     steps: int  #: shuffles one after the other; the words of one value go together
@@ -66,7 +67,8 @@ class Code(NamedTuple):
 
     registers: int
     in_flight: int  #: bytes that a thread asks of memory before it waits, at most
-    loops: tuple[tuple[int, float], ...]  #: over vectors: the same, and issue slots per element
+    copying: float  #: issue slots per element of loops that copy it into the block's memory
+    loops: tuple[tuple[int, float], ...]  #: of other loops over vectors: bytes, issue slots
 
 
 class Facts(NamedTuple):
@@ -188,12 +190,15 @@ def kernels(library: Path) -> dict[str, Code]:
     for kernel in cubins.kernels(tools, library):
         if kernel.architecture == ARCHITECTURE:
             key = kernel_key(kernel.name, kernel.dtype, kernel.width)
-            loops = tuple(
-                (loop.in_flight + 16 * loop.copies, round(per_element(kernel, loop), 1))
-                for loop in kernel.loops
-                if kernel.width > 1  # what has loads of 16 bytes there, is no loop over elements
+            # What has loads of 16 bytes in a kernel of single elements, is no loop over them.
+            loops = kernel.loops if kernel.width > 1 else ()
+            slots = {loop: round(per_element(kernel, loop), 1) for loop in loops}
+            found[key] = Code(
+                registers[key],
+                kernel.in_flight,
+                sum(slots[loop] for loop in loops if loop.copies),
+                tuple((loop.in_flight, slots[loop]) for loop in loops if not loop.copies),
             )
-            found[key] = Code(registers[key], kernel.in_flight, loops)
     return found
 
 
@@ -212,8 +217,8 @@ def read() -> Facts:
     return Facts(
         told["sources"],
         {
-            key: Code(registers, flying, tuple((a, b) for a, b in loops))
-            for key, (registers, flying, loops) in told["kernels"].items()
+            key: Code(*plain, tuple((flying, slots) for flying, slots in loops))
+            for key, (*plain, loops) in told["kernels"].items()
         },
         {
             key: tuple(Launch(*plain, Work(*every), Work(*most)) for *plain, every, most in rows)

@@ -16,7 +16,6 @@ put right by a measurement.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,10 +39,6 @@ SHUFFLE_SLOTS, STEP_SLOTS, OTHER = 4, 20, 150
 SINGLE = 8
 #: Of a loop's instructions, how many run at T = 1 and finite numbers, by hand: all, elsewhere.
 TAKEN = {"direction_seed": 0.55, "direction_seed_long": 0.55}
-#: Looks at x and the normal that Newton's method takes in the benchmark.
-NEWTON = 3
-
-
 #: Kernels with a loop for values that all share, and another for values by channel.
 ALTERNATIVES = ("fgsm_step", "perturb", "rat_perturb", "plane_distance")
 
@@ -64,11 +59,10 @@ class Timing:
     launch: Launch
     code: Code
     gpu: GPU
-    elements: int
+    elements: float  #: counted as often as they are looked at
     traffic: float  #: bytes that must move at least
-    costs: Sequence[float]  #: issue slots of an element in each loop
+    cost: float  #: issue slots of an element
     by_channel: bool  #: whether channels have values of their own
-    looks: float  #: how often as much is read and reduced as the facts have
     cached: bool  #: whether the cache has what is read
 
     @property
@@ -77,6 +71,10 @@ class Timing:
         by_shared = SHARED // (self.launch.shared + SYSTEM_SHARED)
         warps = resident_warps(self.code.registers, self.launch.threads)
         return min(warps * 32 // self.launch.threads, by_shared)
+
+    @property
+    def clusters(self) -> float:
+        return self.launch.blocks / self.launch.cluster
 
     @property
     def at_once(self) -> float:
@@ -96,10 +94,10 @@ class Timing:
         return (min if self.by_channel else max)(loops)
 
     @property
-    def turns(self) -> float:
+    def turns(self) -> int:
         """How often a thread waits for memory."""
         loaded, copied = self.launch.most.loaded, self.launch.most.copied
-        return self.looks * ((math.ceil(loaded / self.asked) if loaded else 0) + (copied > 0))
+        return (math.ceil(loaded / self.asked) if loaded else 0) + (copied > 0)
 
     @property
     def in_flight(self) -> float:
@@ -111,8 +109,8 @@ class Timing:
     @property
     def moved(self) -> float:
         """Bytes between the SMs and the second-level cache."""
-        read = self.looks * (self.launch.all.loaded + self.launch.all.copied)
-        return (read + self.launch.all.stored) * self.launch.blocks / self.launch.cluster
+        every = self.launch.all
+        return (every.loaded + every.copied + every.stored) * self.clusters
 
     @property
     def from_memory(self) -> float:
@@ -127,23 +125,14 @@ class Timing:
         reducing = self.launch.most.steps * STEP + self.launch.barriers * BARRIER
         reducing += self.launch.cluster_barriers * CLUSTER_BARRIER
         latency = CACHE_LATENCY if self.cached else MEMORY_LATENCY
-        return self.turns * latency + self.looks * reducing
+        return self.turns * latency + reducing
 
     @property
     def slots(self) -> float:
         """Instructions of all threads, those at a part of the rate several times."""
         most, threads = self.launch.most, self.launch.threads * self.launch.blocks
         own = most.shuffles * SHUFFLE_SLOTS + most.steps * STEP_SLOTS
-        return self.looks * (self.elements * self.of_element + threads * own) + threads * OTHER
-
-    @property
-    def of_element(self) -> float:
-        name, _, width = self.launch.kernel.split()
-        if name in ALTERNATIVES:
-            slots = (max if self.by_channel else min)(self.costs)
-        else:
-            slots = sum(self.costs) * TAKEN.get(name, 1)
-        return slots + (SINGLE if width == "1" else 0)
+        return self.elements * self.cost + threads * (own + OTHER)
 
     @property
     def rates(self) -> dict[str, float]:
@@ -177,30 +166,47 @@ def predicted(facts: Facts, op: str, case: Images | Logits, traffic: float, gpu:
     """Of an op that moves `traffic` bytes at least."""
     cached = traffic < SMALL_BYTES
     by_channel = isinstance(case, Images) and case.normalised
-    seconds, last = 0.0, None
-    for launch in facts.launches[f"{op} {case}"]:
-        name, dtype, _ = launch.kernel.split()
-        # Of single elements the machine code has no loops that are told apart: those of vectors.
-        vectors = max(
-            (key for key in facts.kernels if key.startswith(f"{name} {dtype} ")),
-            key=lambda key: int(key.split()[2]),
-        )
-        # Of two launches the first is a look at the logits.
-        looks_at_case = launch is facts.launches[f"{op} {case}"][-1]
-        moved = launch.all.loaded * launch.blocks / launch.cluster
-        elements = math.prod(case.shape) if looks_at_case else round(moved / 4)
-        newton = moved / (2 * elements * case.dtype.itemsize) if name == "plane_distance" else 0
-        last = Timing(
+    seconds, launches = 0.0, facts.launches[f"{op} {case}"]
+    for launch in launches:
+        code, every = facts.kernels[launch.kernel], launch.all
+        clusters = launch.blocks / launch.cluster
+        if launch is launches[-1]:
+            elements, least = float(math.prod(case.shape)), traffic
+            if op == "plane_distance":  # looks end in a reduction: as many as the data needs
+                elements *= looks_of(launch)
+        else:  # a look at float32 logits
+            elements, least = every.loaded * clusters / 4, every.loaded * clusters
+        of_launch = Timing(
             launch,
-            facts.kernels[launch.kernel],
+            code,
             gpu,
             elements,
-            traffic if looks_at_case else moved,
-            [cost for _, cost in facts.kernels[vectors].loops],
+            least,
+            cost_of(facts, launch.kernel, by_channel),
             by_channel,
-            NEWTON / round(newton) if newton else 1,
             cached,
         ).prediction
-        seconds += last.seconds
-    assert last is not None
-    return last._replace(seconds=seconds)
+        seconds += of_launch.seconds
+    return of_launch._replace(seconds=seconds)
+
+
+def looks_of(launch: Launch) -> float:
+    """How often the threads of a row reduced, each time in steps that halve their number."""
+    return launch.most.steps / math.log2(launch.threads)
+
+
+def cost_of(facts: Facts, kernel: str, by_channel: bool) -> float:
+    """Issue slots of an element."""
+    name, dtype, width = kernel.split()
+    # Of single elements the machine code has no loops that are told apart: those of vectors.
+    code = max(
+        (int(key.split()[2]), code)
+        for key, code in facts.kernels.items()
+        if key.startswith(f"{name} {dtype} ")
+    )[1]
+    loops = [slots for _, slots in code.loops]
+    if name in ALTERNATIVES:
+        slots = (max if by_channel else min)(loops)
+    else:
+        slots = sum(loops) * TAKEN.get(name, 1)
+    return slots + code.copying + (SINGLE if width == "1" else 0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple
 
+import networks
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,25 +24,17 @@ B, N, K = 10, 8, 5
 EPS = 0.2
 
 
-def network(classes: int = K) -> nn.Module:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(N, 24), nn.Tanh(), nn.Linear(24, classes))
-    with torch.no_grad():
-        for p in net.parameters():
-            p.mul_(3)
-    return net.double()
+network = partial(networks.steep, N)
 
 
 @pytest.fixture
 def model() -> nn.Module:
-    return network()
+    return network(K)
 
 
 @pytest.fixture
 def batch() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(B, N, dtype=torch.float64, generator=generator)
-    return x, torch.randint(3, (B,), generator=generator)
+    return networks.batch((B, N), 3)
 
 
 def seeded() -> torch.Generator:

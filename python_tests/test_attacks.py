@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import Any
 
+import networks
 import numpy as np
 import pytest
 import torch
@@ -25,21 +26,12 @@ B, N, K = 16, 12, 4
 
 @pytest.fixture
 def model() -> nn.Module:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(N, 24), nn.Tanh(), nn.Linear(24, K))
-    with torch.no_grad():
-        for p in net.parameters():
-            p.mul_(3)
-    return net.double()
+    return networks.steep(N, K)
 
 
 @pytest.fixture
 def batch() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return (
-        torch.rand(B, N, dtype=torch.float64, generator=generator),
-        torch.randint(K, (B,), generator=generator),
-    )
+    return networks.batch((B, N), K)
 
 
 # ------------------------------------------------------------------------------------- the losses

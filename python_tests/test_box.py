@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from networks import images, linear
 from torch import Tensor, nn
 from waiting import Calls
 
@@ -22,12 +23,7 @@ Door = Callable[[nn.Module, Tensor, Any, Any], Any]
 
 
 def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(48, 4)).eval()
-
-
-def images() -> Tensor:
-    return torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    return linear(4).eval()
 
 
 LABELS = torch.arange(8) % 4

@@ -159,11 +159,14 @@ def test_out_is_a_file(tmp_path, capsys):
     assert str(path) in error
 
 
-@pytest.mark.parametrize("missing", ["matplotlib.figure", "sklearn.datasets"])
-def test_missing_extra(missing, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("missing", "package"),
+    [("matplotlib.figure", "matplotlib"), ("sklearn.datasets", "scikit-learn")],
+)
+def test_missing_extra(missing, package, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, missing, None)
     assert cli.main(["demo", "--smoke", "--out", str(tmp_path)]) == 1
-    assert "pip install scikit-learn matplotlib" in capsys.readouterr().err
+    assert f"Install it with: pip install {package}" in capsys.readouterr().err
 
 
 def test_options_override_smoke(monkeypatch):

@@ -48,8 +48,8 @@ from rrfast.evaluate.misd.appraisal import (
     tuned,
     unpacked,
 )
-from rrfast.evaluate.misd.evaluate import _released
 from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
+from rrfast.evaluate.misd.protocol import _released
 from rrfast.evaluate.observations import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize, digits_cnn
@@ -305,7 +305,7 @@ def test_corruptions_of_cifar10_are_those_of_its_test_images(tmp_path: Path) -> 
     test = Split(torch.zeros(4, 3, 32, 32), torch.tensor([9, 5, 7, 0]))
     task = Task(test, test, test, 10, released)
     division = Division(Part(test, torch.arange(4)), Part(test, torch.tensor([1, 3])))
-    asked = misd.evaluate.__globals__["_Asked"](("msr",), "rat", tmp_path, 3, OPTIONS)
+    asked = misd.protocol._Asked(("msr",), "rat", tmp_path, 3, OPTIONS)
     part = _released("fog", division, task, asked)
     [(x, y)] = part.batches(10, CPU)
     assert (x[:, 0, 0, 0] * 255).round().tolist() == [5, 300 % 256]
@@ -363,7 +363,7 @@ def test_what_is_done_is_not_done_again(
     shutil.copytree(evaluated[0], out)
     asked = {"draws": 20, "corruptions": True, "every_run": True, "console": QUIET}
     done: list[str] = []
-    module = misd.evaluate.__globals__
+    module = vars(misd.protocol)
     real = module["evaluate_score"]
     monkeypatch.setitem(
         module, "evaluate_score", lambda name, *rest: done.append(name) or real(name, *rest)
@@ -433,7 +433,7 @@ def test_what_the_weights_do_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     first, second = rows(0.0), rows(0.5)
     assert first[0]["aurc"] != second[0]["aurc"]
-    monkeypatch.setitem(misd.evaluate.__globals__, "evaluate_score", pytest.fail)
+    monkeypatch.setitem(vars(misd.protocol), "evaluate_score", pytest.fail)
     assert rows(0.5) == second
 
 
@@ -443,7 +443,7 @@ def test_a_folder_of_cifar10c_costs_the_corruptions_alone(
     """What is known of clean images stays, and what one folder gave is not another's."""
     task = TASKS["digits"](seed=3, train=100, validation=60)
     task = task._replace(released=torch.arange(len(task.test.y)))
-    module = misd.evaluate.__globals__
+    module = vars(misd.protocol)
     monkeypatch.setitem(module, "CORRUPTIONS", ("fog",))
     noise = {"a": 0.1, "b": 0.9}
 

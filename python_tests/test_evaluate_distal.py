@@ -36,7 +36,7 @@ from rrfast.evaluate.distal.appraisal import (
     evaluate_model,
     noise,
 )
-from rrfast.evaluate.distal.evaluate import _listed, _tensor
+from rrfast.evaluate.distal.protocol import _listed, _tensor
 from rrfast.metrics import acceptance_threshold, false_acceptance
 from rrfast.models import digits_cnn
 from rrfast.report import report
@@ -272,7 +272,7 @@ def test_what_is_done_is_not_done_again(
 ) -> None:
     """Another share that is to pass costs no attack; another radius does."""
     out, result = evaluated
-    module = distal.evaluate.__globals__
+    module = vars(distal.protocol)
     with monkeypatch.context() as patch:
         for name in ("noise", "attacked"):
             patch.setitem(module, name, pytest.fail)

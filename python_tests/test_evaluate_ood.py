@@ -664,7 +664,7 @@ def test_what_is_done_is_not_done_again(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(evaluated[0], out)
-    module, done = ood.evaluate.__globals__, []
+    module, done = vars(ood.rows), []
     asked = ("apart", "sure", "tuned", "within", "transferred", "effects", "diagnose", "distances")
     for name in asked:
 
@@ -673,7 +673,7 @@ def test_what_is_done_is_not_done_again(
             return real(*args)
 
         monkeypatch.setitem(module, name, counted)
-    monkeypatch.setitem(module, "STUDY", ood.STUDY._replace(figures=lambda _: iter(())))
+    monkeypatch.setattr(ood.protocol, "STUDY", ood.STUDY._replace(figures=lambda _: iter(())))
     trained_models = _subjects(model, task)
     assert _evaluate(trained_models, out, transfer=True)["runs"] == evaluated[1]["runs"]
     assert done == []

@@ -319,7 +319,7 @@ def test_what_is_done_is_not_done_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module = robust.evaluate.__globals__
+    module = vars(robust.protocol)
     real, done = module["standing"], []
 
     def counted(attack: Any, *rest: Any) -> Tensor:

@@ -92,8 +92,10 @@ class Machine:
         self.out, self.results = folder / "out", folder / "results"
 
     def start(self, stages: str, **variables: object) -> subprocess.Popen[str]:
+        # In a worker of pytest-xdist pytest-benchmark measures nothing.
+        outside = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
         environment = {
-            **os.environ,
+            **outside,
             "PATH": f"{self._fakes}:{os.environ['PATH']}",
             "FORKED": str(self._fakes / "forked"),
             "CALLS": str(self.folder / "calls"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from networks import images, linear
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from waiting import Calls
@@ -21,13 +22,7 @@ from rrfast.scores.score import Point, Scored
 CLASSES = 5
 
 
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(48, CLASSES))
-
-
-def images() -> Tensor:
-    return torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+network = partial(linear, CLASSES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -177,13 +177,8 @@ def test_python_m_rrfast_says_what_runs():
 
 
 def test_kernel_attributes():
-    _C = pytest.importorskip("rrfast._C", exc_type=ModuleNotFoundError)
-    if _C.build_info()["cuda"] is None:
-        assert _C.kernel_attributes() == {}
-    elif not torch.cuda.is_available():
-        with pytest.raises(RuntimeError, match="CUDA"):
-            _C.kernel_attributes()
-    else:
-        for name, kernel in _C.kernel_attributes().items():
-            assert kernel["local_bytes"] == 0, f"{name} spills"
-            assert kernel["max_threads"] >= 256, name
+    kernels = _native.kernel_attributes()
+    assert bool(kernels) == (LIBRARIES["cuda"].state == "loaded")
+    for name, kernel in kernels.items():
+        assert kernel["local_bytes"] == 0, f"{name} spills"
+        assert kernel["max_threads"] >= 256, name

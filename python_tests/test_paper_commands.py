@@ -119,7 +119,7 @@ def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Checked:
     for name in ("ablate", "trained_models"):
         monkeypatch.setattr(rrfast.evaluate, name, getattr(instead, name))
     for protocol in ("misd", "ood", "robust", "distal"):
-        module = importlib.import_module(f"rrfast.evaluate.{protocol}.evaluate")
+        module = importlib.import_module(f"rrfast.evaluate.{protocol}.protocol")
         monkeypatch.setattr(module, "run_study", lambda *_, **__: {})
     monkeypatch.setattr(
         bench, "run", lambda settings, _: instead.trained_models([settings.model], data=None)

@@ -9,13 +9,13 @@ import torch
 
 from benchmarks import kernel_facts, op_notes, predictions
 from benchmarks.contest import Images, Logits
-from benchmarks.kernel_facts import Code, Launch, Work
+from benchmarks.kernel_facts import Code, Facts, Launch, Work
 from benchmarks.predictions import BARRIER, MEMORY_LATENCY, SMS, STEP, Timing
 from benchmarks.roofline import GPU
 
 SIMPLE = GPU("simple", bandwidth=1e12, flops={}, instructions=1e14, launch=2e-6)
 #: 512 threads that load 64 bytes each, reduce in 14 steps of four words with two barriers.
-WORK = Work(loaded=64, copied=0, stored=0, shuffles=56, steps=14)
+WORK = Work(loaded=64, copied=0, kept=0, stored=0, shuffles=56, steps=14)
 LAUNCH = Launch(
     kernel="search_step float32 4",
     blocks=4 * SMS,
@@ -27,16 +27,15 @@ LAUNCH = Launch(
     all=Work(*(512 * amount for amount in WORK)),
     most=WORK,
 )
-CODE = Code(registers=64, in_flight=64, loops=((64, 20.0),))
+CODE = Code(registers=64, in_flight=64, copying=0, loops=((64, 20.0),))
 TIMING = Timing(
     LAUNCH,
     CODE,
     SIMPLE,
     elements=16 * 512 * 4 * SMS,
     traffic=64 * 512 * 4 * SMS,
-    costs=[20.0],
+    cost=20.0,
     by_channel=False,
-    looks=1,
     cached=False,
 )
 CHAIN = MEMORY_LATENCY + 14 * STEP + 2 * BARRIER
@@ -71,7 +70,7 @@ def test_what_a_thread_has_in_flight_decides_how_often_it_waits() -> None:
     assert many.prediction.seconds == pytest.approx(2e-6 + 50 * few.chain, rel=1e-12)
     short = replace(few, launch=LAUNCH._replace(blocks=SMS))
     assert short.prediction.bound == "latency"
-    assert replace(short, cached=True, looks=0.5).prediction.bound == "launch"
+    assert replace(short, cached=True).prediction.bound == "launch"
 
 
 def test_fewer_blocks_than_processors_have_only_their_instructions() -> None:
@@ -95,22 +94,27 @@ def test_what_goes_past_the_registers_is_one_wait() -> None:
 
 
 def test_values_by_channel_have_the_slower_loop() -> None:
-    code = CODE._replace(loops=((16, 70.0), (64, 20.0)))
-    launch = LAUNCH._replace(kernel="perturb float32 4")
-    plain = replace(TIMING, code=code, launch=launch, costs=[70.0, 20.0])
-    assert (plain.asked, plain.of_element) == (64, 20.0)
-    by_channel = replace(plain, by_channel=True)
-    assert (by_channel.asked, by_channel.of_element) == (16, 70.0)
-    single = replace(plain, launch=LAUNCH._replace(kernel="perturb float32 1"))
-    assert single.of_element == 20.0 + predictions.SINGLE
+    code = CODE._replace(copying=2.0, loops=((16, 70.0), (64, 20.0)))
+    plain = replace(TIMING, code=code)
+    assert (plain.asked, replace(plain, by_channel=True).asked) == (64, 16)
+    facts = Facts("", {"perturb float32 4": code, "perturb float32 1": CODE}, {})
+    cost_of = predictions.cost_of
+    assert cost_of(facts, "perturb float32 4", False) == 22.0
+    assert cost_of(facts, "perturb float32 4", True) == 72.0
+    assert cost_of(facts, "perturb float32 1", False) == 22.0 + predictions.SINGLE
+    rows = Facts("", {"search_step float32 4": code}, {})
+    assert cost_of(rows, "search_step float32 4", False) == 92.0  # one after the other
 
 
 def test_what_is_read_again_comes_from_the_cache_if_it_holds_the_rows_under_way() -> None:
-    twice = replace(TIMING, looks=2)
-    assert twice.moved == 2 * TIMING.traffic
-    assert twice.from_memory == TIMING.traffic
-    rows = 100 * predictions.CACHE
-    assert replace(twice, traffic=rows, looks=300).from_memory > rows
+    """Half of what passes the cache need not."""
+    twice = replace(TIMING, traffic=TIMING.traffic / 2)
+    assert twice.moved == TIMING.traffic
+    assert twice.from_memory == TIMING.traffic / 2
+    kept = LAUNCH._replace(all=Work(*(10_000 * amount for amount in LAUNCH.all)))
+    large = replace(twice, launch=kept, traffic=twice.traffic * 10_000)
+    assert large.traffic / 2 > predictions.CACHE
+    assert large.from_memory == large.moved == 2 * large.traffic
     cached = replace(TIMING, cached=True)
     assert cached.rates["memory"] == 0
     assert cached.chain == pytest.approx(CHAIN - MEMORY_LATENCY + predictions.CACHE_LATENCY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import networks
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,7 @@ EPS = 0.1
 
 @pytest.fixture
 def model() -> nn.Module:
-    net = nn.Sequential(
-        nn.Flatten(), nn.Linear(C * H * W, 24), nn.Tanh(), nn.Linear(24, K)
-    ).double()
-    with torch.no_grad():
-        for p in net.parameters():
-            p.mul_(2)
-    return net
+    return nn.Sequential(nn.Flatten(), *networks.steep(C * H * W, K, factor=2))
 
 
 @pytest.fixture

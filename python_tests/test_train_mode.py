@@ -326,3 +326,26 @@ def test_parametrize_cached_keeps_nothing_frozen() -> None:
         assert ours is not None
         assert right is not None
         torch.testing.assert_close(ours, right)
+
+
+def test_what_is_in_eval_mode_within_a_train_of_its_own_is_told_last() -> None:
+    """On leaving, the outer one's `train(True)` reaches the inner one, which was in eval mode."""
+
+    class Outer(nn.Sequential):
+        def train(self, mode: bool = True) -> Outer:
+            super().train(mode)
+            return self
+
+    class Inner(nn.Linear):
+        told: bool | None = None
+
+        def train(self, mode: bool = True) -> Inner:
+            self.told = mode
+            return super().train(mode)
+
+    inner = Inner(10, 3)
+    model = Outer(inner, nn.Identity()).train()
+    inner.eval()
+    rrfast.radius(model, torch.rand(4, 10))
+    assert model.training
+    assert (inner.training, inner.told) == (False, False)

@@ -20,7 +20,7 @@ from rrfast.data import Split, tasks
 from rrfast.data.cifar import Cifar
 from rrfast.data.splits import Part, divide
 from rrfast.evaluate import TrainedModel, misd, ood, robust, trained_models
-from rrfast.evaluate.misd.evaluate import _released
+from rrfast.evaluate.misd.protocol import _released
 from rrfast.evaluate.ood.appraisal import EvaluationData, tuned
 from rrfast.train import dump_recipe, load_recipe, train
 from rrfast.train.recipe import make_task
@@ -103,7 +103,7 @@ def test_rat_divides_all_of_the_release_alike_for_all(cifar10: dict[str, Any]) -
 
 
 def test_cifar10c_follows_the_whole(cifar10: dict[str, Any], monkeypatch: Any) -> None:
-    module = misd.evaluate.__globals__  # the function hides it
+    module = vars(misd.protocol)
     monkeypatch.setitem(module, "cifar10c", lambda *_: release(TEST).test)
     asked = module["_Asked"](("msr",), "rat", Path("c"), 3, None)
     task = tasks.cifar10_task("here", 1)

@@ -22,6 +22,7 @@ from test_radius import (
 from torch import Tensor, nn
 
 import rrfast
+from rrfast.engine import Engine
 from rrfast.methods import METHODS
 
 
@@ -177,6 +178,18 @@ def test_a_model_that_uses_its_memory_again(method: str) -> None:
     torch.testing.assert_close(
         rrfast.radius(Captured(model), x, method=method, **options), expected
     )
+
+
+def test_logits_do_not_lie_in_the_memory_of_the_model() -> None:
+    """They stay when it runs again."""
+    model, x = convolutional(torch.float64).eval(), images(6, torch.float64)
+    captured = Captured(model)
+    with Engine(captured) as engine:
+        first, recorded = engine.forward(x), engine.record(x)
+        before = first.clone()
+        engine.forward(x.flip(0))
+        assert torch.equal(first, before)
+        assert torch.equal(recorded.logits, before)
 
 
 def test_temperatures_scores_and_attacks_of_a_model_that_uses_its_memory_again() -> None:

@@ -6,9 +6,9 @@ the faster kernels of one device.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.metadata
-import importlib.util
 import json
 import sys
 import warnings
@@ -62,23 +62,21 @@ def load() -> dict[str, Status]:
 
 
 def build_info() -> dict[str, object] | None:
-    """Build information of `rrfast._C`: versions, compiler, instruction sets, architectures.
+    """Versions, compiler, instruction sets and CUDA architectures of the compiled libraries.
 
     Returns:
-        None in a pure-Python install; only `"error"` if `_C` exists and does not load.
+        None in a pure-Python install.
 
     Example:
         >>> info = build_info()
         >>> info is None or "version" in info
         True
     """
-    if importlib.util.find_spec("rrfast._C") is None:
+    path = PACKAGE / "_build.json"
+    if not path.exists():
         return None
-    try:
-        from rrfast import _C
-    except ImportError as error:
-        return {"error": str(error)}
-    return dict(_C.build_info())
+    build: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    return build
 
 
 def describe_build() -> str:
@@ -91,14 +89,32 @@ def describe_build() -> str:
     build: Any = build_info()
     if build is None:
         return "pure Python"
-    if "error" in build:
-        return f"rrfast._C does not load: {build['error']}"
     architectures = ", ".join(build["cuda_architectures"])
     return (
         f"{build['compiler']} ({', '.join(build['instruction_sets'])}); "
         + (f"CUDA {build['cuda']} for {architectures}; " if build["cuda"] else "no CUDA; ")
         + f"torch {build['torch_headers']} headers, for torch >= {build['torch_target']}"
     )
+
+
+def kernel_attributes() -> dict[str, dict[str, int]]:
+    """Registers, shared and local bytes and the largest block of every CUDA kernel.
+
+    Returns:
+        By kernel, on the current device; empty without CUDA kernels.
+
+    Raises:
+        RuntimeError: There is no device.
+    """
+    if load()["cuda"].state != "loaded":
+        return {}
+    attributes = ctypes.CDLL(str(PACKAGE / "librrfast_cuda.so")).rrfast_kernel_attributes
+    attributes.restype = ctypes.c_char_p
+    text = attributes().decode()
+    if not text.startswith("{"):
+        raise RuntimeError(f"kernel_attributes: {text}")
+    found: dict[str, dict[str, int]] = json.loads(text)
+    return found
 
 
 def _load(device: str) -> Status:

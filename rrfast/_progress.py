@@ -32,7 +32,7 @@ def bars(
     """
     behind = [TextColumn(state)] if state else []
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # names of folders may have brackets
         BarColumn(),
         *behind,
         TimeElapsedColumn(),

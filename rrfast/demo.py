@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 import rrfast
 from rrfast._checks import check_one_of
+from rrfast._errors import require
 from rrfast._files import write_text
 from rrfast._machine import machine
-from rrfast._results import results_in, write_figure, write_json
+from rrfast._progress import bars
+from rrfast._results import require_matplotlib, results_in, write_figure, write_json
 from rrfast._tables import SHOWN, Block, markdown_table, terminal
 from rrfast.data import digits
 from rrfast.evaluate.claims import lower_on
@@ -187,14 +188,8 @@ def _run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
 
 def require_extras() -> None:
     """Raise an ImportError with the install command, before minutes of training."""
-    try:
-        import matplotlib.figure  # noqa: F401
-        import sklearn.datasets  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"rrfast demo needs scikit-learn and matplotlib: {error}. "
-            "Install them with: pip install scikit-learn matplotlib"
-        ) from error
+    require_matplotlib("demo")
+    require("rrfast demo", "sklearn.datasets", "scikit-learn")
 
 
 # ------------------------------------------------------------------------------ train and score
@@ -204,14 +199,7 @@ def _train_and_score(settings: Settings, console: Console) -> dict[tuple[int, st
     scored = {}
     # In units of a standard epoch: an epoch of RAT costs two, scoring a network about 25.
     total = len(settings.seeds) * (3 * settings.epochs + 2 * 25)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    with bars(console) as progress:
         task = progress.add_task("", total=total)
         for i, seed in enumerate(settings.seeds, 1):
             data = digits(seed)

@@ -1,6 +1,8 @@
 // The ops on CUDA: on the device of the input, on torch's current stream.
 #include <torch/csrc/stable/accelerator.h>
 
+#include <string>
+
 #include "launchers.h"
 
 // Exported by libtorch_cuda; torch's header shows it only to builds that have the CUDA toolkit's
@@ -28,6 +30,27 @@ private:
 
 }  // namespace
 }  // namespace rrfast
+
+// For `rrfast._native.kernel_attributes`: the resources of every kernel on the current device, as
+// JSON; or a sentence that says why they are not to be had. Valid until the next call.
+extern "C" __attribute__((visibility("default"))) const char* rrfast_kernel_attributes() {
+    static std::string text;
+    text = "{";
+    for (const auto& kernel : rrfast::cuda::kernels()) {
+        cudaFuncAttributes found;
+        const cudaError_t status = cudaFuncGetAttributes(&found, kernel.function);
+        if (status != cudaSuccess) {
+            cudaGetLastError();  // else the next CUDA call of the process would report it
+            return (text = kernel.name + ": " + cudaGetErrorString(status)).c_str();
+        }
+        text += text.size() > 1 ? ", " : "";
+        text += "\"" + kernel.name + "\": {\"registers\": " + std::to_string(found.numRegs) +
+                ", \"shared_bytes\": " + std::to_string(found.sharedSizeBytes) +
+                ", \"local_bytes\": " + std::to_string(found.localSizeBytes) +
+                ", \"max_threads\": " + std::to_string(found.maxThreadsPerBlock) + "}";
+    }
+    return (text += "}").c_str();
+}
 
 STABLE_TORCH_LIBRARY_IMPL(rrfast, CUDA, library) {
     rrfast::Ops<rrfast::Launchers<rrfast::CurrentStream>>::register_all(library);

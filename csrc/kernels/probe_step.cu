@@ -41,6 +41,7 @@ __global__ void __launch_bounds__(kRowThreads)
                 }
             });
         if (channels.scale_stride != 0) {
+#pragma unroll 1
             for (index_t c = threadIdx.x; c < channels.channels; c += blockDim.x) {
                 extent.unit = smaller(extent.unit, channels.scale[c]);
             }

@@ -22,6 +22,10 @@ from pathlib import Path
 from mutants import MUTANTS, Mutant
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+
+from faults import edited  # noqa: E402 - beside the folder, which Python alone looks into
+
 ROOT = HERE.parents[1]
 KERNELS = ROOT / "csrc" / "kernels"
 #: Where CMake puts the objects of `every_kernel`.
@@ -125,12 +129,9 @@ def caught(mutant: Mutant, folder: Path) -> str | None:
     sources = folder / "mutants" / str(number)
     shutil.rmtree(sources, ignore_errors=True)
     shutil.copytree(KERNELS, sources)
-    text = (sources / mutant.file).read_text()
-    if mutant.old not in text:
-        raise SystemExit(
-            f"{mutant.file} has no longer what '{mutant.fault}' changes: {mutant.old!r}"
-        )
-    (sources / mutant.file).write_text(text.replace(mutant.old, mutant.new))
+    path = sources / mutant.file
+    what = (mutant.file, mutant.fault, mutant.old, mutant.new, mutant.times)
+    path.write_text(edited(path.read_text(), *what))
 
     source = KERNELS / f"{mutant.source or mutant.op}.cu"
     compiled = sources / "mutant.o"

@@ -1,6 +1,6 @@
 // Tensors of more than 2^31 and 2^32 elements, where an index of 32 bits goes astray. On a GPU they
-// take some 40 GB; the emulator backs with memory only what is used, and runs the first and the
-// last blocks.
+// take some 20 to 170 GB, and those that do not fit are left out; the emulator backs with memory
+// only what is used, and runs the first and the last blocks.
 #include "huge.h"
 
 #include "tensors.h"
@@ -10,12 +10,19 @@ namespace {
 
 constexpr index_t kBillion = index_t(1) << 30;
 
+struct NoRoom {};
+
 template <class V>
 class Huge {
 public:
     Huge(index_t count, index_t shift) {
         void* memory = nullptr;
-        expect_success(cudaMalloc(&memory, (count + shift) * sizeof(V)), "cudaMalloc");
+        const cudaError_t status = cudaMalloc(&memory, (count + shift) * sizeof(V));
+        if (status == cudaErrorMemoryAllocation) {
+            cudaGetLastError();
+            throw NoRoom();
+        }
+        expect_success(status, "cudaMalloc");
         expect_success(cudaMemset(memory, 0, (count + shift) * sizeof(V)), "cudaMemset");
         memory_ = static_cast<V*>(memory);
         first_ = memory_ + shift;
@@ -116,10 +123,14 @@ bool run_huge() {
     bool all = true;
     for (const auto& [name, run] : cases) {
         complaint.clear();
-        const std::string shape = run();
-        const bool good = passed(std::string(name) + ", " + shape);
-        std::printf("%s %s, %s\n", good ? "passed" : "failed", name, shape.c_str());
-        all = all && good;
+        try {
+            const std::string shape = run();
+            const bool good = passed(std::string(name) + ", " + shape);
+            std::printf("%s %s, %s\n", good ? "passed" : "failed", name, shape.c_str());
+            all = all && good;
+        } catch (const NoRoom&) {
+            std::printf("left out %s: the device has not the memory\n", name);
+        }
     }
     return all;
 }

@@ -1,5 +1,6 @@
 // What every launcher asks of a device for tensors of given shapes, and what the threads of its
-// first blocks do there: for the predictions of benchmarks/GPU.md. Tensors are zero.
+// first blocks do there: for the predictions of benchmarks/GPU.md. Tensors are zero, but for what
+// decides how much there is to do: the first image's way to its plane.
 //
 //     emulated_launches < lines of
 //         OP float|double|bfloat16|float16 SAMPLES CLASSES
@@ -65,6 +66,14 @@ cudaError_t images(const std::string& op, index_t b, index_t channels, index_t p
     const Zeros<std::uint8_t> correct(b);
     std::fill_n(bounds + channels, channels, A(1));
     std::fill_n(scale + 0, channels, A(1));
+    if (op ==
+        "plane_distance") {  // two thirds of its elements meet the box on the way: three looks
+        for (index_t i = 0; i < n; ++i) {
+            slope[i] = narrow<T>::from(A(1));
+            x[i] = narrow<T>::from(i % 3 == 0 ? A(0.8) : i % 3 == 1 ? A(0.6) : A(0));
+        }
+        step[0] = static_cast<A>(0.35 * n);
+    }
     Channels<A> box;
     box.channels = channels;
     box.inner = channels_last ? 1 : places;
@@ -101,8 +110,8 @@ void print(const std::string& line, const emulated::Launch& l) {
     const auto work = [](const emulated::Work& w) {
         std::ostringstream text;
         text << "{\"loaded\": " << w.loaded << ", \"copied\": " << w.copied
-             << ", \"stored\": " << w.stored << ", \"shuffles\": " << w.shuffles
-             << ", \"steps\": " << w.steps << "}";
+             << ", \"kept\": " << w.kept << ", \"stored\": " << w.stored
+             << ", \"shuffles\": " << w.shuffles << ", \"steps\": " << w.steps << "}";
         return text.str();
     };
     std::cout << "{\"of\": \"" << line << "\", \"kernel\": \"" << name_of(l.kernel)

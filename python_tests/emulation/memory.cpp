@@ -109,7 +109,10 @@ void writes(const void* target, std::size_t bytes) {
     note(written, target, bytes);
     current->work.stored += bytes;
 }
-void reads_shared(const void* source, std::size_t bytes) { use_shared(source, bytes, false); }
+void reads_shared(const void* source, std::size_t bytes) {
+    use_shared(source, bytes, false);
+    current->work.kept += bytes;
+}
 void writes_shared(const void* target, std::size_t bytes) { use_shared(target, bytes, true); }
 
 void* dynamic_shared_memory() { return current->in->shared.data(); }

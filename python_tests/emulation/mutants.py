@@ -12,11 +12,12 @@ from typing import NamedTuple
 class Mutant(NamedTuple):
     fault: str
     file: str  #: in csrc/kernels
-    old: str  #: must be there
+    old: str
     new: str
     op: str  #: whose kernel shows it, as `every_kernel` names it
     source: str = ""  #: its file, where that is not the op's name
     huge: bool = False  #: shows beyond 2^31 elements only
+    times: int = 1  #: that `old` is there
 
 
 FIRST_BARRIER = "        __syncthreads();  // the previous reduction's readers are done\n"
@@ -165,6 +166,7 @@ MUTANTS = (
         "first + a * round < count",
         "first + a * round <= count",
         "perturb",
+        times=2,
     ),
     Mutant(
         "an offset of 32 bits",

@@ -275,6 +275,7 @@ void add_up(unsigned threads) {
     };
     each(&Work::loaded);
     each(&Work::copied);
+    each(&Work::kept);
     each(&Work::stored);
     each(&Work::shuffles);
     each(&Work::steps);
@@ -363,7 +364,7 @@ cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel,
                            blocks[0].shared_used,
                            {},
                            {},
-                           blocks[0].barriers,
+                           blocks[0].barriers - cluster_barriers,
                            cluster_barriers};
             add_up(cluster * threads);
         }

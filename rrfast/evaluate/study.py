@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rrfast import _tables
 from rrfast._checks import make_folder
 from rrfast._device import chosen_device
+from rrfast._errors import first_line
 from rrfast._files import remove_partial, write_text
 from rrfast._machine import machine
+from rrfast._progress import bars
 from rrfast._results import require_matplotlib, results_in, shortened, write_figure, write_result
 from rrfast._tables import Block, plain
 from rrfast.data.splits import Part
@@ -161,16 +162,8 @@ def _ask(
     """The rows of all models, model by model."""
     make_folder("the folder for parts in out", parts)
     remove_partial(parts, study.stem)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed} of {task.total}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
     runs: list[dict[str, Any]] = []
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with bars(console, "{task.completed} of {task.total}") as progress:
         bar = progress.add_task("", total=steps * len(trained_models))
         for i, trained in enumerate(trained_models):
             title = f"{trained.training}, seed {trained.seed}"
@@ -200,9 +193,9 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
     try:
         found = logits(model, x).shape[1]
     except RuntimeError as error:
-        first = str(error).split("\n", maxsplit=1)[0]
         raise ValueError(
-            f"the model of {title} must take the images of its data, {list(x.shape[1:])}: {first}"
+            f"the model of {title} must take the images of its data, {list(x.shape[1:])}: "
+            f"{first_line(error)}"
         ) from error
     # With more logits than classes, it is unknown which logits belong to the classes.
     if found != task.classes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -32,24 +34,11 @@ from rrfast.inference.inputs import Shape, first_shape, open_images
 from rrfast.inference.parts import Parts, Row, differing
 from rrfast.inference.score_parts import Job, score_parts
 from rrfast.inference.table_file import require_format, write_rows
+from rrfast.inference.tally import Scoring, Tally
 from rrfast.models import Normalize
 from rrfast.scores import DEFAULT, SCORES, Score
 from rrfast.selective import SelectiveClassifier
 from rrfast.selective.classifier import weights_hash
-
-#: Number of failed images to name; the file lists all of them.
-NAMED = 10
-
-
-class Scoring(NamedTuple):
-    """The result of `score`, including earlier runs that it continued."""
-
-    images: int  #: number of rows
-    failed: int  #: number of rows with an error
-    errors: dict[str, str]  #: errors of the first ten of them, by image
-    accepted: int | None  #: number of accepted rows; None without a threshold
-    threshold: float | None
-    how: str  #: how the threshold was chosen, in words
 
 
 def score(
@@ -184,9 +173,7 @@ def score(
         >>> done.images, done.failed
         (3, 0)
     """
-    began = time.perf_counter()
-    out = Path(out)
-    console = console or Console()
+    began, out, console = time.perf_counter(), Path(out), console or Console()
     check_count("batch", batch)
     check_count("part", part)
     check_count("workers", workers, least=0)
@@ -203,88 +190,115 @@ def score(
         confidence=confidence,
         classifier=classifier,
     )
+    load = {"weights": weights, "classes": classes, "normalize": normalize, "trust": trust}
+    asked = _Asked(
+        str(model), load, source, size, channels, score, device, batch, part, given, page
+    )
     with processes() as group, contextlib.ExitStack() as held:
-
-        def prepare() -> Job:
-            require_format(out)
-            page.require()
-            # The number of images is not known yet, and does not matter here.
-            Parts(out, 0, part, page.out).check_out(overwrite=overwrite)
-            net, recipe = given_model(
-                model, weights=weights, classes=classes, normalize=normalize, trust=trust
-            )
-            given.check_recipe(recipe, Path(model), trust=trust)
-            trained = training_size(recipe) if Path(source).is_dir() else None
-            side = trained if size is None else size
-            # First the channels, then the images, then everything that takes seconds.
-            colour = 3 if trained is not None else _channels(net, source)
-            wanted = colour if channels is None else channels
-            images = open_images(source, channels=wanted, size=side)
-            where = chosen_device(device)
-            chosen = _classifier(net, score, classifier).to(where)
-            shape = first_shape(images)
-            _check_takes(chosen, shape)
-            given.check_shape(chosen, shape)
-            names = page.names(chosen, shape, recipe)
-            pinned = {
-                "images": f"{len(images)} of fingerprint {images.fingerprint()}",
-                "model": [str(model), classes, normalize],
-                "weights": weights_hash(chosen.model),
-                "score": repr(chosen.score),
-                # With everything that the score consists of, and the threshold of a file.
-                "classifier": weights_hash(chosen),
-                "threshold": given.pinned(),
-                "columns": list(Row._fields),
-                "shape": shape,
-                "size": side,
-                "batch": batch,
-                "part": part,
-                "device": where.type,
-                "versions": {name: version(name) for name in ("rrfast", "torch")},
-            }
-            parts = Parts(out, len(images), part, page.out)
-            return Job(images, shape, chosen, where, recipe, parts, pinned, names)
-
-        job = group.everywhere(prepare)
+        job = group.everywhere(partial(asked.prepared, out, overwrite=overwrite))
         first = group.first(lambda: job.pinned)
         group.everywhere(lambda: _check_agreed(job.pinned, first, group.rank))
         group.first(lambda: held.enter_context(job.parts.alone(overwrite=overwrite)))
-        best = str(weights) if weights is not None else "last"
-        begun = group.first(
-            lambda: job.parts.begin(
-                job.pinned, lambda: given.choose(job.classifier, job.recipe, best, job.shape)
-            )
-        )
-        value = None if begun["threshold"] is None else float(begun["threshold"])
-        if value is not None:
-            job.classifier.threshold.fill_(value)
-            if group.rank == 0:
-                told = f"Threshold {value:.6g}: {begun['how']}"
-                console.print(told, highlight=False, markup=False, soft_wrap=True)
+        begun = group.first(lambda: asked.begun(job))
+        value = _set_threshold(job, begun, console if group.rank == 0 else None)
         group.everywhere(lambda: score_parts(job, group, batch, workers, value, console))
+        run = {"command": command, **machine(job.device), "processes": group.world}
+        return group.first(lambda: _finish(job, out, asked, begun, run, began))
 
-        run = {
-            "command": command,
-            **machine(job.device),
-            "model": str(model),
-            "input": str(source),
-            "processes": group.world,
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of `score` that decide what stands in a row, in their order there."""
+
+    model: str
+    load: dict[str, Any]  #: further arguments of `given_model`
+    source: str | Path
+    size: int | None
+    channels: int | None
+    score: Score | str | None
+    device: str | torch.device | None
+    batch: int
+    part: int
+    given: GivenThreshold
+    page: GivenGallery
+
+    def prepared(self, out: Path, *, overwrite: bool) -> Job:
+        """Model, images and parts, all that is wrong said before hours of work."""
+        require_format(out)
+        self.page.require()
+        # Its size is not known yet, and does not matter for this.
+        Parts(out, 0, self.part, self.page.out).check_out(overwrite=overwrite)
+        net, recipe = given_model(self.model, **self.load)
+        self.given.check_recipe(recipe, Path(self.model), trust=self.load["trust"])
+        trained = training_size(recipe) if Path(self.source).is_dir() else None
+        side = trained if self.size is None else self.size
+        # The channels before the images, the images before what takes seconds.
+        colour = 3 if trained is not None else _channels(net, self.source)
+        wanted = colour if self.channels is None else self.channels
+        images = open_images(self.source, channels=wanted, size=side)
+        where = chosen_device(self.device)
+        chosen = _classifier(net, self.score, self.given.classifier).to(where)
+        shape = first_shape(images)
+        _check_takes(chosen, shape)
+        self.given.check_shape(chosen, shape)
+        pinned = {
+            "images": f"{len(images)} of fingerprint {images.fingerprint()}",
+            "model": [self.model, self.load["classes"], self.load["normalize"]],
+            "weights": weights_hash(chosen.model),
+            "score": repr(chosen.score),
+            # With all that the score is made of, and what a file says of its threshold.
+            "classifier": weights_hash(chosen),
+            "threshold": self.given.pinned(),
+            "columns": list(Row._fields),
+            "shape": shape,
+            "size": side,
+            "batch": self.batch,
+            "part": self.part,
+            "device": where.type,
+            "versions": {name: version(name) for name in ("rrfast", "torch")},
         }
-        return group.first(lambda: _finish(job, out, page, begun, run, began))
+        parts = Parts(out, len(images), self.part, self.page.out)
+        names = self.page.names(chosen, shape, recipe)
+        return Job(images, shape, chosen, where, recipe, parts, pinned, names)
+
+    def begun(self, job: Job) -> dict[str, Any]:
+        """The threshold, chosen now, or when the work was begun."""
+        weights = self.load["weights"]
+        choose = partial(
+            self.given.choose,
+            job.classifier,
+            job.recipe,
+            "last" if weights is None else str(weights),
+            job.shape,
+        )
+        return job.parts.begin(job.pinned, choose)
+
+
+def _set_threshold(job: Job, begun: dict[str, Any], console: Console | None) -> float | None:
+    """The threshold as a number, in the classifier too, and said on a console."""
+    if begun["threshold"] is None:
+        return None
+    value = float(begun["threshold"])
+    job.classifier.threshold.fill_(value)
+    if console is not None:
+        told = f"Threshold {value:.6g}: {begun['how']}"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
+    return value
 
 
 def _finish(
     job: Job,
     out: Path,
-    page: GivenGallery,
+    asked: _Asked,
     begun: dict[str, Any],
     run: dict[str, Any],
     began: float,
 ) -> Scoring:
     """Write the table, gallery and OUT.json from the complete parts, then delete the parts."""
+    page, run = asked.page, run | {"model": asked.model, "input": str(asked.source)}
     value = None if begun["threshold"] is None else float(begun["threshold"])
     column = score_name(job.classifier.score)
-    tally = _Tally()
+    tally = Tally()
     shown = Gallery(page.shown, job.names, asked=value is not None)
     rows = tally.watch(job.parts.rows())
     write_rows(out, column, rows if page.out is None else shown.watch(rows))
@@ -357,28 +371,3 @@ def _check_agreed(mine: dict[str, Any], first: dict[str, Any], rank: int) -> Non
             f"and {mine.get(name)} in process {rank + 1}. Do they see the same files, and have "
             "the files changed in between?"
         )
-
-
-class _Tally:
-    """Counts over the rows on their way to the file."""
-
-    def __init__(self) -> None:
-        self._images = self._failed = self._accepted = 0
-        self._errors: dict[str, str] = {}
-
-    def watch(self, parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
-        """Yield the same parts."""
-        for rows in parts:
-            for row in rows:
-                self._images += 1
-                self._accepted += row.accept is True
-                if row.error is not None:
-                    self._failed += 1
-                    if len(self._errors) < NAMED:
-                        self._errors[row.image] = row.error
-            yield rows
-
-    def scoring(self, threshold: float | None, how: str) -> Scoring:
-        """The counts."""
-        accepted = None if threshold is None else self._accepted
-        return Scoring(self._images, self._failed, self._errors, accepted, threshold, how)

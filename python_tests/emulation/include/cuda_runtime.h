@@ -108,10 +108,10 @@ int shuffle_xor(unsigned mask, int value, int lanes);
 
 extern std::map<const void*, unsigned long> launched;  // how often each kernel was
 
-// What a thread did: bytes through registers, past them into the block's memory, and out; shuffles,
-// and how many came after another.
+// What a thread did: bytes from memory into registers, past them into the block's memory, from
+// there into registers, and out to memory; shuffles, and how many came after another.
 struct Work {
-    std::size_t loaded, copied, stored;
+    std::size_t loaded, copied, kept, stored;
     unsigned long shuffles, steps;
 };
 // What a launch asked for, and what its first cluster did.

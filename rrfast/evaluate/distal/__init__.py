@@ -3,6 +3,6 @@
 `evaluate` tests trained models on both; `tables` and `figures` present the results.
 """
 
-from rrfast.evaluate.distal.evaluate import STUDY, evaluate
+from rrfast.evaluate.distal.protocol import STUDY, evaluate
 
 __all__ = ["STUDY", "evaluate"]

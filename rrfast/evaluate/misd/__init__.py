@@ -4,6 +4,6 @@
 `figures` present the results.
 """
 
-from rrfast.evaluate.misd.evaluate import SETS, STUDY, evaluate
+from rrfast.evaluate.misd.protocol import SETS, STUDY, evaluate
 
 __all__ = ["SETS", "STUDY", "evaluate"]

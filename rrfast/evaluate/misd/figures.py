@@ -39,6 +39,7 @@ STYLES = {
     "radius_deepfool": Style("#CC79A7", "-.", "<"),
     "radius_pgd": Style("#D55E00", "-.", ">"),
     "radius_fab": Style("#A52A2A", "--", "p"),
+    "radius_fmn": Style("#E69F00", "-.", "H"),
     "msr": Style("#000000", "-", "x"),
     "odin": Style("#0072B2", "-", "^"),
     "doctor_alpha": Style("#56B4E9", "-.", "P"),

@@ -3,6 +3,6 @@
 `evaluate` attacks the test images of trained models; `tables` and `figures` present the results.
 """
 
-from rrfast.evaluate.robust.evaluate import STUDY, evaluate
+from rrfast.evaluate.robust.protocol import STUDY, evaluate
 
 __all__ = ["STUDY", "evaluate"]
