@@ -164,7 +164,7 @@ def test_bad_divisions(tmp_path: Path) -> None:
     ):
         divide(task, "heldout", 0)
     subject = TrainedModel("mine", 0, lambda: (digits_cnn(), task))
-    with pytest.raises(ValueError, match=r"mine, seed 0: data must .*; .* --tuning rat, tunes"):
+    with pytest.raises(ValueError, match=r"mine, seed 0: data must .*; .* --tuning rat\) tunes"):
         misd.evaluate([subject], tmp_path, console=QUIET)
     assert len(divide(task, "rat", 0)) == 3
     with pytest.raises(ValueError, match="data must have a test split"):
@@ -577,7 +577,7 @@ def test_what_is_evaluated(
         with pytest.raises(ValueError, match=r"' is neither a folder nor a model: give the folder"):
             trained_models([nothing])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty has no recipe\.yaml"):
+    with pytest.raises(ValueError, match=r"empty contains neither recipe\.yaml"):
         trained_models([tmp_path / "empty"])
     with pytest.raises(ValueError, match="trained_models must hold at least one"):
         misd.evaluate([], tmp_path)

@@ -146,7 +146,7 @@ def test_the_sentences_follow_the_numbers(study: ModuleType) -> None:
 
 
 def test_what_tells_the_winner(study: ModuleType) -> None:
-    """Where right predictions have small gradients the radius wins: told in regimes not seen."""
+    """Where right predictions have small gradients the radius wins: predicted in unseen regimes."""
     import predict
     import tables
 

@@ -40,11 +40,11 @@ def _by_heart(study: Study) -> Iterator[str]:
             learned = spread(rows, at("network", "train_accuracy")).mean
             said.append(
                 f"{group} ({number(learned, 100.0, 1)} % of the training images right"
-                f"{', by heart' * (learned >= BY_HEART)}): {_said(found)}"
+                f"{', all memorized' * (learned >= BY_HEART)}): {_said(found)}"
             )
     if said:
         yield (
-            "**And where training goes on until it knows its images by heart?** Standard training, "
+            "**And after training until all images are memorized?** Standard training, "
             f"`{RADIUS}` less MSR, AURC × 1000: {'; '.join(said)}. (Tables 1 and 2)"
         )
 
@@ -109,13 +109,13 @@ def _outside(study: Study) -> Iterator[str]:
         found = study.scores(RADIUS, "msr", at("outside", name, "auroc"), "outside")
         if found:
             yield (
-                f"**Against {SETS[name]}, which are of no class?** "
+                f"**Against {SETS[name]}, which belong to no class?** "
                 f"{_verdict(found, higher=True)} `{RADIUS}` less MSR, AUROC in points: "
                 f"{_each(found, (100.0, 2))}. (Table 6)"
             )
 
 
-#: Images of no class, as a sentence calls them.
+#: Names of images of no class in sentences.
 SETS = {"task:digits noise=0": "digits", "photos_crop": "patches of photographs"}
 
 
@@ -125,15 +125,16 @@ def _winner(study: Study) -> Iterator[str]:
         return
     said = "; ".join(
         f"{one.said}: r = {number(one.pearson, 1.0, 2)}"
-        + ("" if math.isnan(one.right) else f", {number(one.right, 100.0, 1)} % told")
+        + ("" if math.isnan(one.right) else f", {number(one.right, 100.0, 1)} % predicted")
         for one in others
         if not math.isnan(one.pearson)
     )
     yield (
         f"**What predicts which of `{RADIUS}` and MSR wins on a network?** MSR wins on "
         f"{number(always.right, 100.0, 1)} % of all networks, so that always taking it is right as "
-        "often. Correlation with the AURC of the radius over that of MSR, and how often the winner "
-        f"is told on networks of regimes that the line was not fitted on: {said}. (Table 7)"
+        "often. Correlation with the AURC of the radius divided by that of MSR, and how often the "
+        f"winner is predicted on networks of regimes that the line was not fitted on: {said}. "
+        "(Table 7)"
     )
 
 
@@ -162,7 +163,7 @@ def _verdict(found: Sequence[Against], *, higher: bool = False) -> str:
     if not better:
         word = "No" if worse else "Undecided"
     elif not worse:
-        word = "Yes" if better == len(found) else "Where it can be told"
+        word = "Yes" if better == len(found) else "Yes, where decided"
     return (
         f"{word}: better beyond noise in {better} of {len(found)}, worse in {worse}, undecided in "
         f"{len(found) - better - worse}."

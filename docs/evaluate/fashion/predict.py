@@ -30,7 +30,7 @@ class Prediction(NamedTuple):
     said: str
     pearson: float  #: of the number and the gain, over all networks
     spearman: float
-    right: float  #: share of the networks of which the winner is told
+    right: float  #: share of the networks whose winner is predicted
     lost: float  #: mean of the AURC of what is chosen over that of the better one, less 1
 
 

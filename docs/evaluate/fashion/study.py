@@ -64,7 +64,7 @@ def finished(regime: Path) -> list[Path]:
 
 
 def is_among_few(training: Path) -> bool:
-    """Whether corruptions and images of no class are asked of it."""
+    """Whether it is evaluated on corruptions and images of no class."""
     variant, _, seed = training.name.rpartition("_")
     return variant in FEW_VARIANTS and int(seed) < FEW_SEEDS
 
@@ -175,15 +175,15 @@ ReverseAT in units of [0, 1]. Temperature and step of every score are chosen by 
 of the test split, and the other 8,000 are tested on; each seed has another division.
 
 All numbers are the mean ± standard error over seeds. Differences are paired by seed; ✓ better and ✗
-worse: 0 is outside the 95 % interval of Student's t, as it is in one of twenty comparisons without
-a difference; · is undecided, "(noise)" in a sentence. Lower AURC is better, and higher AUROC and
-accuracy. Every sentence and table of this page is made from the JSON files beside it: a sentence
-says yes where all comparisons do, and no where none does.
+worse: 0 is outside the 95 % interval of Student's t (by chance in one of twenty comparisons without
+a difference); · is undecided, "(noise)" in a sentence. Lower AURC is better, and higher AUROC and
+accuracy. Every sentence and table of this page is made from the JSON files next to it. An answer is
+yes if all comparisons are better, and no if some are worse and none is better.
 """
 COMMANDS = """
-The last line runs `rrfast evaluate` on every training that is over, does nothing twice, and writes
-this page. Corruptions (severity 3) and images of no class are asked of the first three seeds of
-Standard, AT and RAT. The tables of `rrfast evaluate`, its commands below them:
+The last line runs `rrfast evaluate` on every finished training, repeats no work, and writes this
+page. Corruptions (severity 3) and images of no class are evaluated for the first three seeds of
+Standard, AT and RAT. The tables of `rrfast evaluate`, with its commands below them:
 """
 
 

@@ -20,7 +20,7 @@ RADIUS = "radius_fast"
 RADII = ("radius_grad", RADIUS)
 #: Tables have AURC in thousandths.
 AURC = (1000.0, 2)
-#: Training accuracy from which on a network knows its images by heart.
+#: Training accuracy from which a network has memorized its images.
 BY_HEART = 0.999
 
 
@@ -281,7 +281,7 @@ def _predicted(study: Study) -> Block:
         ]
         for one in predicted(study)
     ]
-    head = ["by", "Pearson's r", "Spearman's r", "winner told %", "AURC lost %"]
+    head = ["by", "Pearson's r", "Spearman's r", "winner predicted %", "AURC lost %"]
     return Block(f"which of {RADIUS} and MSR has the lower AURC", head, cells, 1)
 
 
