@@ -61,7 +61,7 @@ struct Block {
     std::size_t shared_used;
     std::vector<std::pair<const void*, std::size_t>> arrays;  // name, place
     std::vector<Word> words;
-    unsigned long used_from_elsewhere;                        // at this count of cluster barriers
+    unsigned long used_from_elsewhere;  // at this count of cluster barriers
     bool ever_used_from_elsewhere;
 };
 
