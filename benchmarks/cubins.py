@@ -56,13 +56,20 @@ class Kernel(NamedTuple):
     name: str
     dtype: str
     width: int
+    ragged: bool  #: for samples that begin anywhere between two vectors' boundaries
     opcodes: Counter[str]
     calls: Counter[str]
     loops: tuple[Loop, ...]  #: in the order in which they stand
     in_flight: int  #: most bytes that a thread has asked of memory and not used yet
 
     def __str__(self) -> str:
-        return f"{self.name}<{self.dtype}, {self.width}> for {self.architecture}"
+        ragged = ", ragged" if self.ragged else ""
+        return f"{self.name}<{self.dtype}, {self.width}{ragged}> for {self.architecture}"
+
+    @property
+    def whole(self) -> bool:
+        """Whether it moves whole vectors, and nothing else."""
+        return self.width > 1 and not self.ragged
 
     def slots(self, loop: Loop) -> float:
         """How many instructions at the full rate a loop takes as long as, for one element."""
@@ -88,6 +95,7 @@ class Resources(NamedTuple):
     name: str
     dtype: str
     width: int
+    ragged: bool
     registers: int
     stack: int  #: bytes a thread has outside registers: spills and arrays
     shared: int  #: bytes of a block
@@ -194,11 +202,12 @@ def resources(tools: Mapping[str, str], library: Path) -> list[Resources]:
     return found
 
 
-def identify(symbol: str) -> tuple[str, str, int]:
-    """Name, element type and vector width of the kernel that a mangled name stands for."""
-    match = re.search(rf"\d([a-z_]+)_kernelI({'|'.join(TYPES)})Li(\d+)EE", symbol)
+def identify(symbol: str) -> tuple[str, str, int, bool]:
+    """Name, element type, vector width and raggedness of the kernel of a mangled name."""
+    types = "|".join(TYPES)
+    match = re.search(rf"\d([a-z_]+)_kernelI({types})Li(\d+)E(?:Lb([01])E)?E", symbol)
     assert match, f"a kernel that is not known here: {symbol}"
-    return match[1], TYPES[match[2]], int(match[3])
+    return match[1], TYPES[match[2]], int(match[3]), match[4] == "1"
 
 
 def parse(listing: str) -> Iterator[Kernel]:

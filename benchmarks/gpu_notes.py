@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -182,12 +183,12 @@ def kernel_table(architecture: str = "sm_90") -> Block:
     resources = {
         (r.name, r.dtype): r
         for r in cubins.resources(tools, library)
-        if r.architecture == architecture and r.width > 1
+        if r.architecture == architecture and r.width > 1 and not r.ragged
     }
     kernels = {
         (k.name, k.dtype): k
         for k in cubins.kernels(tools, library)
-        if k.architecture == architecture and k.width > 1
+        if k.architecture == architecture and k.width > 1 and not k.ragged
     }
     rows = []
     for name in sorted({name for name, _ in kernels}):
@@ -219,11 +220,12 @@ def kernel_table(architecture: str = "sm_90") -> Block:
 
 
 def per_element(of_types: Sequence[tuple[Kernel, Resources]]) -> Iterator[list[str]]:
-    """Issue slots of each loop over a row for one element, by type."""
+    """Issue slots of each loop over a row for one element, by type; a type may have fewer."""
     loops = [kernel.loops for kernel, _ in of_types]
-    for same in zip(*loops, strict=True):
+    for same in zip_longest(*loops):
         yield [
-            f"{kernel.slots(loop):.0f}" for loop, (kernel, _) in zip(same, of_types, strict=True)
+            f"{kernel.slots(loop):.0f}" if loop else "–"
+            for loop, (kernel, _) in zip(same, of_types, strict=True)
         ]
 
 

@@ -103,7 +103,11 @@ def kernels(tools: dict[str, str]) -> list[Kernel]:
 
 
 def vector_complaints(kernel: Kernel) -> Iterator[str]:
-    """Where a kernel moves its tensors, or a direction, otherwise than in whole vectors."""
+    """Where a kernel moves its tensors, or a direction, otherwise than in whole vectors.
+
+    Kernels over elements have one place beside that takes element by element what is neither of one
+    channel nor of a few.
+    """
     loads = kernel.accesses("LDG") + kernel.accesses("LDGSTS")
     stores = kernel.accesses("STG")
     vectors = stores[16]
@@ -117,12 +121,12 @@ def vector_complaints(kernel: Kernel) -> Iterator[str]:
         yield f"{kernel} has no store of 16 bytes"
     if kernel.name in ELEMENTWISE:
         codes = 16 // BYTES[kernel.dtype]
-        expected = Counter({16: vectors})
+        expected = Counter({16: vectors}) + Counter({BYTES[kernel.dtype]: 1})
         if kernel.name == "fgsm_step":
-            expected[codes] += vectors
+            expected += Counter({codes: vectors}) + Counter({1: 1})
         if stores != expected:
             yield f"{kernel} stores {dict(stores)}, by bytes, not {dict(expected)}"
-        if kernel.name == "perturb" and (loads[codes] < vectors or loads[1]):
+        if kernel.name == "perturb" and (loads[codes] < vectors or loads[1] > 1):
             yield f"{kernel} loads its direction otherwise than in {codes} bytes: {dict(loads)}"
 
 
@@ -155,13 +159,14 @@ def test_every_architecture_of_the_build_is_there(tools: dict[str, str]) -> None
 
 def test_every_kernel_is_there_once(kernels: list[Kernel]) -> None:
     expected = {
-        (name, dtype, width)
+        (name, dtype, width, ragged)
         for name in KERNELS
         for dtype, size in BYTES.items()
-        for width in (1, 16 // size)
+        for width, ragged in ((1, False), (16 // size, False), (16 // size, True))
+        if not ragged or (name != "plane_distance" and dtype != "float64")
     }
     for architecture in {kernel.architecture for kernel in kernels}:
-        found = [k[1:4] for k in kernels if k.architecture == architecture]
+        found = [k[1:5] for k in kernels if k.architecture == architecture]
         assert len(found) == len(set(found))
         assert set(found) == expected, f"in {architecture}"
 
@@ -179,15 +184,15 @@ def test_nothing_goes_through_local_memory(kernels: list[Kernel]) -> None:
 
 
 def test_vector_kernels_move_16_bytes_at_a_time(kernels: list[Kernel]) -> None:
-    vectors = [kernel for kernel in kernels if kernel.width > 1]
+    vectors = [kernel for kernel in kernels if kernel.whole]
     assert [complaint for kernel in vectors for complaint in vector_complaints(kernel)] == []
 
 
 def test_kernels_over_elements_have_loads_under_way(kernels: list[Kernel]) -> None:
     for kernel in kernels:
         if kernel.name in ELEMENTWISE and kernel.width > 1:
-            assert kernel.in_flight >= IN_FLIGHT, kernel
-            assert max(loop.in_flight for loop in kernel.loops) >= IN_FLIGHT, kernel
+            enough = IN_FLIGHT // (2 if kernel.ragged else 1)
+            assert max(loop.in_flight for loop in kernel.loops) >= enough, kernel
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -196,7 +201,9 @@ def test_rows_come_with_loads_under_way(kernels: list[Kernel], name: str, dtype:
     for kernel in kernels:
         if (kernel.name, kernel.dtype) == (name, dtype) and kernel.width > 1:
             visit = kernel.loops[0]  # to memory: a row that is kept comes as a whole
-            assert visit.copies if name in KEEPING else visit.in_flight >= IN_FLIGHT, kernel
+            # Half of it is enough of 1024 threads, and what some ragged rows leave registers for.
+            enough = IN_FLIGHT // (2 if kernel.ragged else 1)
+            assert visit.copies if name in KEEPING else visit.in_flight >= enough, kernel
 
 
 def test_a_row_that_is_kept_comes_from_memory_once(kernels: list[Kernel]) -> None:
@@ -251,7 +258,7 @@ def test_loops_over_a_row_are_short_enough_for_the_memory_to_be_slower(
     """At 80 % of a copy's bandwidth on an H100; `direction_seed` and `probability_margin` take
     exponentials, and cannot in 16 bits: benchmarks/GPU.md."""
     for kernel in kernels:
-        if (kernel.name, kernel.dtype) == (name, dtype) and kernel.width > 1:
+        if (kernel.name, kernel.dtype) == (name, dtype) and kernel.whole:
             (loop,) = kernel.loops
             issued = kernel.slots(loop) / FIRST.instructions
             assert issued < rows * BYTES[dtype] / (0.8 * FIRST.bandwidth), (str(kernel), loop)

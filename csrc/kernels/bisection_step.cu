@@ -7,7 +7,7 @@
 namespace rrfast::cuda {
 namespace {
 
-template <class T, int Width>
+template <class T, int Width, bool Ragged>
 __global__ void __launch_bounds__(kRowThreads, 2)
     bisection_step_kernel(const T* __restrict__ logits, const index_t* __restrict__ prediction,
                           index_t samples, index_t classes, accumulate_t<T>* __restrict__ lower,
@@ -18,7 +18,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         // Asked for now, they come while the row does.
         const Bracket<A> bracket{lower[sample], upper[sample], radius[sample]};
         const index_t y = prediction[sample];
-        const auto best = row_argmax<Width>(logits + sample * classes, count);
+        const T* row = logits + sample * classes;
+        const auto best = row_argmax(row, Span<Width, Ragged>(row, count));
         if (writes && threadIdx.x == 0) {
             const Bracket<A> next =
                 bisection_step(bracket, best.index != y, is_undefined(best.value));
@@ -38,9 +39,10 @@ template <class T>
 cudaError_t bisection_step_(const T* logits, const index_t* prediction, index_t samples,
                             index_t classes, accumulate_t<T>* lower, accumulate_t<T>* upper,
                             accumulate_t<T>* radius, index_t* rival, cudaStream_t stream) {
-    return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        return launch(bisection_step_kernel<T, width>, row_grid(samples, classes, width), stream,
-                      logits, prediction, samples, classes, lower, upper, radius, rival);
+    return for_access<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto access) {
+        return launch(bisection_step_kernel<T, access.width, access.ragged>,
+                      row_grid(samples, classes, access.width), stream, logits, prediction, samples,
+                      classes, lower, upper, radius, rival);
     });
 }
 
@@ -51,9 +53,9 @@ cudaError_t bisection_step_(const T* logits, const index_t* prediction, index_t 
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList bisection_step_kernels() {
-    return instances("bisection_step_kernel", [](auto type, auto width) {
+    return access_instances("bisection_step_kernel", [](auto type, auto access) {
         return reinterpret_cast<const void*>(
-            bisection_step_kernel<typename decltype(type)::type, width>);
+            bisection_step_kernel<typename decltype(type)::type, access.width, access.ragged>);
     });
 }
 

@@ -14,7 +14,22 @@
 namespace rrfast::cuda {
 namespace {
 
-template <class T, int Width>
+template <class T, int Width, bool Ragged, class Edge>
+__device__ __forceinline__ void store_seed(Edge, T* seed, const Span<Width, Ragged>& span,
+                                           RowIndex k, const Vector<T, Width>& vector) {
+    if constexpr (Edge::value) {
+#pragma unroll
+        for (int e = 0; e < Width; ++e) {
+            if (span.has(k + e)) {
+                store(seed + RowIndex(k + e), Vector<T, 1>{vector.element[e]});
+            }
+        }
+    } else {
+        store(seed + k, vector);
+    }
+}
+
+template <class T, int Width, bool Ragged>
 __global__ void __launch_bounds__(kRowThreads, 2)
     direction_seed_kernel(const T* __restrict__ logits, index_t samples, index_t classes,
                           accumulate_t<T> temperature, index_t* __restrict__ prediction,
@@ -22,14 +37,15 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                           index_t* __restrict__ runner_up) {
     using A = accumulate_t<T>;
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
-        const KeptRow<T, Width> row(classes);
-        row.fetch(logits + sample * classes, count);
-        wait_for_copies();
-        const auto word_at = [&](RowIndex k) { return row.word_at(k); };
-        const auto top = row_top2<T, Width>(count, word_at);
+        const T* source = logits + sample * classes;
+        const Span<Width, Ragged> span(source, count);
+        const KeptRow<T, Width, Ragged> row(classes, span);
+        row.fetch(source);
+        const auto word_at = [&](auto, RowIndex k) { return row.word_at(k); };
+        const auto top = row_top2<T>(span, word_at);
 
         A sum = 0;
-        for_each_class<Width, 1>(count, word_at, [&](RowIndex k, const Word<T, Width>& word) {
+        for_each_class<1>(span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
             const auto vector = bit_cast<Vector<T, Width>>(word);
             Vector<A, Width> weights;
 #pragma unroll
@@ -44,16 +60,16 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         sum = row_reduce(sum, [](A a, A b) { return a + b; });
 
         T* result = seed + sample * classes;
-        for_each_class<Width, 1>(
-            count, [&](RowIndex k) { return row.get(k); },
-            [&](RowIndex k, const Vector<A, Width>& weights) {
+        for_each_class<1>(
+            span, [&](auto, RowIndex k) { return row.get(k); },
+            [&](auto edge, RowIndex k, const Vector<A, Width>& weights) {
                 A shares[Width];
 #pragma unroll
                 for (int e = 0; e < Width; ++e) {
                     const RowIndex i = k + e;
                     shares[e] = i == top.first.index ? A(-1) : weights.element[e] / sum;
                 }
-                store(result + k, narrowed<T>(shares));
+                store_seed(edge, result, span, k, narrowed<T>(shares));
             });
         if (writes && threadIdx.x == 0) {
             prediction[sample] = top.first.index;
@@ -63,7 +79,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     });
 }
 
-template <class T, int Width>
+template <class T, int Width, bool Ragged>
 __global__ void __launch_bounds__(kRowThreads, 2)
     direction_seed_long_kernel(const T* __restrict__ logits, index_t samples, index_t classes,
                                accumulate_t<T> temperature, index_t* __restrict__ prediction,
@@ -72,20 +88,21 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     using A = accumulate_t<T>;
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row = logits + sample * classes;
-        const auto word_at = [&](RowIndex k) { return load_word<T, Width>(row + k); };
+        const Span<Width, Ragged> span(row, count);
+        const auto word_at = [&](auto edge, RowIndex k) { return load_logits(edge, row, span, k); };
         WeighedTop2<A, RowIndex> weighed{empty_top2<A, RowIndex>(), A(0)};
-        const RowIndex pushed = for_each_logit<T, Width>(
-            count, word_at, [&](const auto& next) { push(weighed, next, temperature); });
-        settle(weighed.top, pushed);
-        weighed.top = in_row<Width>(weighed.top);
+        for_each_logit<T, Ragged ? kAhead<T> / 2 : kAhead<T>>(
+            span, word_at, [&](const auto& next) { push(weighed, next, temperature); });
+        weighed.top = in_row(span, weighed.top);
         weighed = row_reduce(
             weighed, [&](const auto& a, const auto& b) { return combine(a, b, temperature); });
+        settle(weighed.top, count);
         const auto top = weighed.top;
         const A sum = seed_sum(weighed, temperature);
 
         T* result = seed + sample * classes;
-        for_each_class<Width, Width == 8 ? 1 : kAhead<T> / 2>(
-            count, word_at, [&](RowIndex k, const Word<T, Width>& word) {
+        for_each_class<Width == 8 ? 1 : kAhead<T> / 2>(
+            span, word_at, [&](auto edge, RowIndex k, const Word<T, Width>& word) {
                 const auto vector = bit_cast<Vector<T, Width>>(word);
                 A shares[Width];
 #pragma unroll
@@ -94,7 +111,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                     const A weight = seed_weight(widen(vector.element[e]), i, top, temperature);
                     shares[e] = i == top.first.index ? A(-1) : weight / sum;
                 }
-                store(result + k, narrowed<T>(shares));
+                store_seed(edge, result, span, k, narrowed<T>(shares));
             });
         if (writes && threadIdx.x == 0) {
             prediction[sample] = top.first.index;
@@ -110,15 +127,16 @@ template <class T>
 cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
                            index_t* prediction, accumulate_t<T>* margin, T* seed,
                            index_t* runner_up, cudaStream_t stream) {
-    return for_width<kVectorWidth<T>>(classes, {logits, seed}, nullptr, [&](auto width) {
-        Grid grid = row_grid(samples, classes, width);
-        const std::size_t kept = KeptRow<T, width>::bytes(classes, grid);
+    return for_access<kVectorWidth<T>>(classes, {logits, seed}, nullptr, [&](auto access) {
+        Grid grid = row_grid(samples, classes, access.width);
+        const std::size_t kept = KeptRow<T, access.width, access.ragged>::bytes(classes, grid);
         const bool keeps = kept <= Device::current().shared;
         grid.shared = keeps ? kept : 0;
-        return launch(
-            keeps ? direction_seed_kernel<T, width> : direction_seed_long_kernel<T, width>, grid,
-            stream, logits, samples, classes, static_cast<accumulate_t<T>>(temperature), prediction,
-            margin, seed, runner_up);
+        return launch(keeps ? direction_seed_kernel<T, access.width, access.ragged>
+                            : direction_seed_long_kernel<T, access.width, access.ragged>,
+                      grid, stream, logits, samples, classes,
+                      static_cast<accumulate_t<T>>(temperature), prediction, margin, seed,
+                      runner_up);
     });
 }
 
@@ -128,13 +146,14 @@ cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, do
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList direction_seed_kernels() {
-    KernelList list = instances("direction_seed_kernel", [](auto type, auto width) {
+    KernelList list = access_instances("direction_seed_kernel", [](auto type, auto access) {
         return reinterpret_cast<const void*>(
-            direction_seed_kernel<typename decltype(type)::type, width>);
+            direction_seed_kernel<typename decltype(type)::type, access.width, access.ragged>);
     });
-    const KernelList of_long = instances("direction_seed_long_kernel", [](auto type, auto width) {
+    const KernelList of_long = access_instances("direction_seed_long_kernel", [](auto type,
+                                                                                 auto access) {
         return reinterpret_cast<const void*>(
-            direction_seed_long_kernel<typename decltype(type)::type, width>);
+            direction_seed_long_kernel<typename decltype(type)::type, access.width, access.ragged>);
     });
     list.insert(list.end(), of_long.begin(), of_long.end());
     return list;

@@ -12,27 +12,32 @@ namespace rrfast::cuda {
 namespace {
 
 template <class T, int Width>
+struct Loaded {
+    Word<T, Width> x;
+    Word<T, Width> grad;
+};
+
+template <class T, int Width, bool Ragged>
 __global__ void __launch_bounds__(kThreads, 4)
     fgsm_step_kernel(const T* __restrict__ x, const T* __restrict__ grad,
                      const accumulate_t<T>* __restrict__ step, Channels<accumulate_t<T>> channels,
                      index_t elements, Tiles tiles, T* __restrict__ perturbed,
                      std::int8_t* __restrict__ direction) {
     using A = accumulate_t<T>;
-    struct Loaded {
-        Word<T, Width> x, grad;
-    };
-    for_each_vector<Width, 2>(
+    for_each_vector<Width, Ragged, 2>(
         tiles, elements, channels, [&](index_t sample) { return step[sample]; },
-        [&](index_t at) {
-            return Loaded{load_word<T, Width>(x + at), load_word<T, Width>(grad + at)};
+        [&](auto width, index_t at) {
+            constexpr int w = decltype(width)::value;
+            return Loaded<T, w>{load_word<T, w>(x + at), load_word<T, w>(grad + at)};
         },
-        [&](index_t at, const Loaded& loaded, A length, auto next_channel) {
-            const auto origin = bit_cast<Vector<T, Width>>(loaded.x);
-            const auto slope = bit_cast<Vector<T, Width>>(loaded.grad);
-            A moved_to[Width];
-            Vector<std::int8_t, Width> sign;
+        [&](auto width, index_t at, const auto& loaded, A length, auto next_channel) {
+            constexpr int w = decltype(width)::value;
+            const auto origin = bit_cast<Vector<T, w>>(loaded.x);
+            const auto slope = bit_cast<Vector<T, w>>(loaded.grad);
+            A moved_to[w];
+            Vector<std::int8_t, w> sign;
 #pragma unroll
-            for (int e = 0; e < Width; ++e) {
+            for (int e = 0; e < w; ++e) {
                 const Channel<A> channel = next_channel();
                 sign.element[e] = pack_sign(widen(slope.element[e]));
                 moved_to[e] = moved(widen(origin.element[e]), length * channel.scale,
@@ -49,10 +54,10 @@ template <class T>
 cudaError_t fgsm_step(const T* x, const T* grad, const accumulate_t<T>* step,
                       const Channels<accumulate_t<T>>& channels, index_t samples, index_t elements,
                       T* perturbed, std::int8_t* direction, cudaStream_t stream) {
-    return for_width<kVectorWidth<T>>(elements, {x, grad, perturbed}, direction, [&](auto width) {
-        const Tiles tiles = Tiles::over<width>(samples, elements, channels);
-        return launch(fgsm_step_kernel<T, width>, {tiles.blocks(), kThreads}, stream, x, grad, step,
-                      channels, elements, tiles, perturbed, direction);
+    return for_access<kVectorWidth<T>>(elements, {x, grad, perturbed}, direction, [&](auto access) {
+        const Tiles tiles = Tiles::over(access, x, samples, elements, channels);
+        return launch(fgsm_step_kernel<T, access.width, access.ragged>, {tiles.blocks(), kThreads},
+                      stream, x, grad, step, channels, elements, tiles, perturbed, direction);
     });
 }
 
@@ -63,9 +68,9 @@ cudaError_t fgsm_step(const T* x, const T* grad, const accumulate_t<T>* step,
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList fgsm_step_kernels() {
-    return instances("fgsm_step_kernel", [](auto type, auto width) {
+    return access_instances("fgsm_step_kernel", [](auto type, auto access) {
         return reinterpret_cast<const void*>(
-            fgsm_step_kernel<typename decltype(type)::type, width>);
+            fgsm_step_kernel<typename decltype(type)::type, access.width, access.ragged>);
     });
 }
 

@@ -8,35 +8,42 @@
 
 namespace rrfast::cuda {
 
-// Until the next wait_for_copies the vectors of a row that are this thread's are on their way; the
-// one of class k comes to place(k).
-template <class T, int Width, class Place>
-__device__ __forceinline__ void fetch_row(const T* row, RowIndex classes, const Place& place) {
-    for (RowIndex k = threadIdx.x * Width; k < classes; k += blockDim.x * Width) {
-        copy_to_shared(place(k), reinterpret_cast<const Word<T, Width>*>(row + k));
-    }
-}
-
 // A row of T in places where each of its elements may be replaced by an accumulator. A place is a
 // vector of them, in pieces that one access moves; those of the threads of a warp lie side by side.
-template <class T, int Width>
+template <class T, int Width, bool Ragged>
 class KeptRow {
     using A = accumulate_t<T>;
+    using Row = Span<Width, Ragged>;
     static constexpr int kBytes = sizeof(Vector<A, Width>);
     static constexpr int kPieces = kBytes > 16 ? kBytes / 16 : 1;
     using Piece = typename word<kBytes / kPieces>::type;
 
 public:
     static std::size_t bytes(index_t classes, const Grid& grid) {
-        return static_cast<std::size_t>(classes / Width) * kBytes * grid.threads.y;
+        return static_cast<std::size_t>(Row::most_vectors(static_cast<RowIndex>(classes))) *
+               kBytes * grid.threads.y;
     }
 
-    __device__ __forceinline__ explicit KeptRow(index_t classes)
-        : vectors_(static_cast<RowIndex>(classes / Width)),
+    // Of `classes` classes, or of none where there is no row any more.
+    __device__ __forceinline__ KeptRow(index_t classes, const Row& span)
+        : span_(span),
+          vectors_(Row::most_vectors(static_cast<RowIndex>(classes))),
           first_(dynamic_shared<Piece>() + threadIdx.y * kPieces * vectors_) {}
 
-    __device__ __forceinline__ void fetch(const T* row, RowIndex classes) const {
-        fetch_row<T, Width>(row, classes, [&](RowIndex k) { return piece(k, 0); });
+    __device__ __forceinline__ void fetch(const T* row) const {
+        for_each_class<1>(
+            span_, [](auto, RowIndex) { return 0; },
+            [&](auto edge, RowIndex k, int) {
+                if constexpr (decltype(edge)::value) {
+                    const Word<T, Width> word = load_logits(edge, row, span_, k);
+                    Piece held{};
+                    memcpy(&held, &word, sizeof(word));
+                    store_shared(piece(k, 0), held);
+                } else {
+                    copy_to_shared(piece(k, 0), reinterpret_cast<const Word<T, Width>*>(row + k));
+                }
+            });
+        wait_for_copies();
     }
     // What was fetched.
     __device__ __forceinline__ Word<T, Width> word_at(RowIndex k) const {
@@ -67,9 +74,10 @@ public:
 
 private:
     __device__ __forceinline__ Piece* piece(RowIndex k, int p) const {
-        return first_ + (p * vectors_ + k / Width);
+        return first_ + (p * vectors_ + span_.vector_of(k));
     }
 
+    Row span_;
     RowIndex vectors_;
     Piece* first_;
 };

@@ -8,7 +8,7 @@
 namespace rrfast::cuda {
 namespace {
 
-template <class T, int Width>
+template <class T, int Width, bool Ragged>
 __global__ void __launch_bounds__(kRowThreads, 2)
     linear_radius_kernel(const T* __restrict__ h0, const T* __restrict__ h1,
                          const index_t* __restrict__ prediction, index_t samples, index_t classes,
@@ -28,12 +28,13 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         };
         auto own = nobody<A, RowIndex>();
         RowIndex pushed = 0;
-        for_each_class<Width, kAhead<T> / 2>(
-            count,
-            [&](RowIndex k) {
-                return Loaded{load_word<T, Width>(row0 + k), load_word<T, Width>(row1 + k)};
+        const Span<Width, Ragged> span(row0, count);
+        for_each_class<Ragged && Width == 8 ? 1 : kAhead<T> / 2>(
+            span,
+            [&](auto edge, RowIndex k) {
+                return Loaded{load_logits(edge, row0, span, k), load_logits(edge, row1, span, k)};
             },
-            [&](RowIndex k, const Loaded& loaded) {
+            [&](auto, RowIndex k, const Loaded& loaded) {
                 const auto clean = bit_cast<Vector<T, Width>>(loaded.clean);
                 const auto moved = bit_cast<Vector<T, Width>>(loaded.moved);
 #pragma unroll
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                 }
                 pushed += Width;
             });
-        const auto first = row_reduce(in_row<Width>(own, nobody<A, RowIndex>()),
+        const auto first = row_reduce(in_row(span, own, nobody<A, RowIndex>()),
                                       [](const auto& a, const auto& b) { return first_of(a, b); });
         if (writes && threadIdx.x == 0) {
             radius[sample] = first.value;
@@ -59,10 +60,10 @@ template <class T>
 cudaError_t linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
                           index_t classes, double alpha, accumulate_t<T>* radius, index_t* rival,
                           cudaStream_t stream) {
-    return for_width<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto width) {
-        return launch(linear_radius_kernel<T, width>, row_grid(samples, classes, width), stream, h0,
-                      h1, prediction, samples, classes, static_cast<accumulate_t<T>>(alpha), radius,
-                      rival);
+    return for_access<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto access) {
+        return launch(linear_radius_kernel<T, access.width, access.ragged>,
+                      row_grid(samples, classes, access.width), stream, h0, h1, prediction, samples,
+                      classes, static_cast<accumulate_t<T>>(alpha), radius, rival);
     });
 }
 
@@ -72,9 +73,9 @@ cudaError_t linear_radius(const T* h0, const T* h1, const index_t* prediction, i
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList linear_radius_kernels() {
-    return instances("linear_radius_kernel", [](auto type, auto width) {
+    return access_instances("linear_radius_kernel", [](auto type, auto access) {
         return reinterpret_cast<const void*>(
-            linear_radius_kernel<typename decltype(type)::type, width>);
+            linear_radius_kernel<typename decltype(type)::type, access.width, access.ragged>);
     });
 }
 

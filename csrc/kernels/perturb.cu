@@ -7,27 +7,30 @@ namespace rrfast::cuda {
 namespace {
 
 template <class T, int Width>
+struct Loaded {
+    Word<T, Width> x;
+    Word<std::int8_t, Width> direction;
+};
+
+template <class T, int Width, bool Ragged>
 __global__ void __launch_bounds__(kThreads, 4)
     perturb_kernel(const T* __restrict__ x, const std::int8_t* __restrict__ direction,
                    const accumulate_t<T>* __restrict__ step, Channels<accumulate_t<T>> channels,
                    index_t elements, Tiles tiles, T* __restrict__ perturbed) {
     using A = accumulate_t<T>;
-    struct Loaded {
-        Word<T, Width> x;
-        Word<std::int8_t, Width> direction;
-    };
-    for_each_vector<Width, 4>(
+    for_each_vector<Width, Ragged, Ragged ? 2 : 4>(
         tiles, elements, channels, [&](index_t sample) { return step[sample]; },
-        [&](index_t at) {
-            return Loaded{load_word<T, Width>(x + at),
-                          load_word<std::int8_t, Width>(direction + at)};
+        [&](auto width, index_t at) {
+            constexpr int w = decltype(width)::value;
+            return Loaded<T, w>{load_word<T, w>(x + at), load_word<std::int8_t, w>(direction + at)};
         },
-        [&](index_t at, const Loaded& loaded, A length, auto next_channel) {
-            const auto origin = bit_cast<Vector<T, Width>>(loaded.x);
-            const auto sign = bit_cast<Vector<std::int8_t, Width>>(loaded.direction);
-            A moved_to[Width];
+        [&](auto width, index_t at, const auto& loaded, A length, auto next_channel) {
+            constexpr int w = decltype(width)::value;
+            const auto origin = bit_cast<Vector<T, w>>(loaded.x);
+            const auto sign = bit_cast<Vector<std::int8_t, w>>(loaded.direction);
+            A moved_to[w];
 #pragma unroll
-            for (int e = 0; e < Width; ++e) {
+            for (int e = 0; e < w; ++e) {
                 const Channel<A> channel = next_channel();
                 moved_to[e] = moved(widen(origin.element[e]), length * channel.scale,
                                     unpack_sign<A>(sign.element[e]), channel);
@@ -42,10 +45,10 @@ template <class T>
 cudaError_t perturb(const T* x, const std::int8_t* direction, const accumulate_t<T>* step,
                     const Channels<accumulate_t<T>>& channels, index_t samples, index_t elements,
                     T* perturbed, cudaStream_t stream) {
-    return for_width<kVectorWidth<T>>(elements, {x, perturbed}, direction, [&](auto width) {
-        const Tiles tiles = Tiles::over<width>(samples, elements, channels);
-        return launch(perturb_kernel<T, width>, {tiles.blocks(), kThreads}, stream, x, direction,
-                      step, channels, elements, tiles, perturbed);
+    return for_access<kVectorWidth<T>>(elements, {x, perturbed}, direction, [&](auto access) {
+        const Tiles tiles = Tiles::over(access, x, samples, elements, channels);
+        return launch(perturb_kernel<T, access.width, access.ragged>, {tiles.blocks(), kThreads},
+                      stream, x, direction, step, channels, elements, tiles, perturbed);
     });
 }
 
@@ -56,8 +59,9 @@ cudaError_t perturb(const T* x, const std::int8_t* direction, const accumulate_t
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList perturb_kernels() {
-    return instances("perturb_kernel", [](auto type, auto width) {
-        return reinterpret_cast<const void*>(perturb_kernel<typename decltype(type)::type, width>);
+    return access_instances("perturb_kernel", [](auto type, auto access) {
+        return reinterpret_cast<const void*>(
+            perturb_kernel<typename decltype(type)::type, access.width, access.ragged>);
     });
 }
 

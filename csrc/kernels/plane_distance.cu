@@ -68,14 +68,14 @@ __device__ __forceinline__ void add_faces(FaceSums<A>& sums, const T* x, const T
     struct Loaded {
         Word<T, Width> normal, x;
     };
-    const auto load_at = [&](RowIndex at) {
+    const auto load_at = [&](auto, RowIndex at) {
         Loaded loaded{load_part<T, Width>(normal + at), {}};
         if (boxed) {
             loaded.x = load_part<T, Width>(x + at);
         }
         return loaded;
     };
-    const auto take = [&](RowIndex, const Loaded& loaded) {
+    const auto take = [&](auto, RowIndex, const Loaded& loaded) {
         const auto slope = bit_cast<Vector<T, Width>>(loaded.normal);
         const auto origin = bit_cast<Vector<T, Width>>(loaded.x);
         Faces<A> of_vector{A(0), A(0), infinity<A>()};
@@ -90,7 +90,7 @@ __device__ __forceinline__ void add_faces(FaceSums<A>& sums, const T* x, const T
         sums = sums + FaceSums<A>{Sum<A>::of(of_vector.spent), Sum<A>::of(of_vector.moving),
                                   of_vector.nearest};
     };
-    for_each_class<Width, kFacesAhead<T>>(end, load_at, take, begin);
+    for_each_class<kFacesAhead<T>>(Span<Width, false>(x, end), load_at, take, begin);
 }
 
 // The same where every element may be of another channel.
@@ -98,8 +98,8 @@ template <int Width, class T, class A>
 __device__ __forceinline__ void add_mixed_faces(FaceSums<A>& sums, const T* x, const T* normal,
                                                 RowIndex elements, bool boxed, bool rising, A step,
                                                 const Channels<A>& channels, RowIndex offset) {
-    const auto nothing = [](RowIndex) { return 0; };
-    for_each_class<Width, 1>(elements, nothing, [&](RowIndex first, int) {
+    const auto nothing = [](auto, RowIndex) { return 0; };
+    for_each_class<1>(Span<Width, false>(x, elements), nothing, [&](auto, RowIndex first, int) {
         ChannelCursor<A> cursor(channels, offset + first);
 #pragma unroll 1
         for (RowIndex at = first; at < first + Width; ++at) {
@@ -132,7 +132,11 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         if (parts.kept) {
             T* const places = dynamic_shared<T>() + 2 * parts.elements * threadIdx.y;
             const auto keep = [&](const T*& row, T* place) {
-                fetch_row<T, Width>(row, count, [&](RowIndex k) { return place + k; });
+                for_each_class<1>(
+                    Span<Width, false>(row, count), [](auto, RowIndex) { return 0; },
+                    [&](auto, RowIndex k, int) {
+                        copy_to_shared(place + k, reinterpret_cast<const Word<T, Width>*>(row + k));
+                    });
                 row = place;
             };
             keep(slope, places);

@@ -50,29 +50,97 @@ __device__ __forceinline__ void for_each_row(index_t rows, index_t classes, cons
     }
 }
 
-// Calls take(k, loaded) for every vector of Width elements of the row that is this thread's, with
-// what load(k) gives; k is its first class. The loads of Ahead vectors go out together. `begin`,
-// where a vector begins, leaves out what comes before.
-template <int Width, int Ahead, class Load, class Take>
-__device__ __forceinline__ void for_each_class(RowIndex classes, const Load& load, const Take& take,
-                                               RowIndex begin = 0) {
+// A row by its vectors: the first begins `behind` elements before it does, none if all rows begin
+// on a vector's boundary. The others may then have a part of a vector at either end, of which k,
+// that of its first element, is none of the row: it may be -1, in 32 bits.
+template <int Width, bool Ragged>
+class Span {
+public:
+    template <class T>
+    __device__ __forceinline__ Span(const T* row, RowIndex classes)
+        : classes_(classes),
+          behind_(Ragged ? static_cast<RowIndex>(reinterpret_cast<std::uintptr_t>(row) / sizeof(T) %
+                                                 Width)
+                         : 0) {}
+
+    __device__ __forceinline__ RowIndex classes() const { return classes_; }
+    __device__ __forceinline__ bool has(RowIndex k) const { return !Ragged || k < classes_; }
+    // The vector's number in its row, and the class that is element e of it.
+    __device__ __forceinline__ RowIndex vector_of(RowIndex k) const {
+        return (k + behind_) / Width;
+    }
+    __device__ __forceinline__ RowIndex class_of(RowIndex vector, RowIndex e) const {
+        return vector * Width + e - behind_;
+    }
+    static RR_HD RowIndex most_vectors(RowIndex classes) {
+        return Ragged ? (classes + 2 * (Width - 1)) / Width : classes / Width;
+    }
+
+private:
+    RowIndex classes_;
+    RowIndex behind_;
+};
+
+// Calls take(edge, k, loaded) for every vector of the row that is this thread's, in their order,
+// with what load(edge, k) gives; k is the first class, and edge, a constant, whether the vector may
+// be a part of one. The loads of Ahead vectors go out together. `begin`, where a vector begins,
+// leaves out what comes before.
+template <int Ahead, int Width, bool Ragged, class Load, class Take>
+__device__ __forceinline__ void for_each_class(const Span<Width, Ragged>& span, const Load& load,
+                                               const Take& take, RowIndex begin = 0) {
     const RowIndex stride = blockDim.x * Width;  // a power of two
     const RowIndex own = begin + ((threadIdx.x * Width - begin) & (stride - 1));
+    const auto is_whole = [&](RowIndex k) { return k + (Ragged ? Width - 1 : 0) < span.classes(); };
+    constexpr std::false_type whole{};
+    RowIndex next = span.class_of(0, own);
+    const auto take_edge = [&](RowIndex k) {
+        constexpr std::true_type edge{};
+        take(edge, k, load(edge, k));
+    };
+    if (Ragged && static_cast<std::int32_t>(next) < 0) {
+        take_edge(next);
+        next += stride;
+    }
 #pragma unroll 1
-    for (RowIndex first = own; first < classes; first += Ahead * stride) {
-        decltype(load(first)) loaded[Ahead];
+    for (; is_whole(next); next += Ahead * stride) {
+        decltype(load(whole, next)) loaded[Ahead];
 #pragma unroll
         for (int a = 0; a < Ahead; ++a) {
-            if (first + a * stride < classes) {
-                loaded[a] = load(first + a * stride);
+            if (is_whole(next + a * stride)) {
+                loaded[a] = load(whole, next + a * stride);
             }
         }
 #pragma unroll
         for (int a = 0; a < Ahead; ++a) {
-            if (first + a * stride < classes) {
-                take(first + a * stride, loaded[a]);
+            if (is_whole(next + a * stride)) {
+                take(whole, next + a * stride, loaded[a]);
             }
         }
+    }
+    if constexpr (Ragged) {
+        const RowIndex last = span.vector_of(span.classes() - 1), k = span.class_of(last, 0);
+        if (static_cast<std::int32_t>(k) >= 0 && k < span.classes() && !is_whole(k) &&
+            last % blockDim.x == threadIdx.x) {
+            take_edge(k);
+        }
+    }
+}
+
+// A vector of logits; beside the row all is masked.
+template <class T, int Width, bool Ragged, class Edge>
+__device__ __forceinline__ Word<T, Width> load_logits(Edge, const T* row,
+                                                      const Span<Width, Ragged>& span, RowIndex k) {
+    if constexpr (Edge::value) {
+        Vector<T, Width> vector;
+#pragma unroll
+        for (int e = 0; e < Width; ++e) {
+            const RowIndex i = k + e;
+            vector.element[e] = span.has(i) ? bit_cast<T>(load_word<T, 1>(row + i))
+                                            : narrow<T>::from(-infinity<accumulate_t<T>>());
+        }
+        return bit_cast<Word<T, Width>>(vector);
+    } else {
+        return load_word<T, Width>(row + k);
     }
 }
 
@@ -143,30 +211,30 @@ __device__ __forceinline__ V cluster_reduce(V value, const Combine& combine) {
 
 // The classes of a row that are this thread's come in order, and it counts them. Their number among
 // all of the row, or `none`:
-template <int Width, class A>
+template <int Width, bool Ragged, class A>
 __device__ __forceinline__ Candidate<A, RowIndex> in_row(
-    const Candidate<A, RowIndex>& own,
+    const Span<Width, Ragged>& span, const Candidate<A, RowIndex>& own,
     const Candidate<A, RowIndex>& none = no_candidate<A, RowIndex>()) {
     if (own.index == kNoIndex<RowIndex>) {
         return none;
     }
     const RowIndex vector = threadIdx.x + own.index / Width * blockDim.x;
-    return {own.value, vector * Width + own.index % Width};
+    return {own.value, span.class_of(vector, own.index % Width)};
 }
-
-template <int Width, class A>
-__device__ __forceinline__ Top2<A, RowIndex> in_row(const Top2<A, RowIndex>& own) {
-    return {in_row<Width>(own.first), in_row<Width>(own.second)};
+template <int Width, bool Ragged, class A>
+__device__ __forceinline__ Top2<A, RowIndex> in_row(const Span<Width, Ragged>& span,
+                                                    const Top2<A, RowIndex>& own) {
+    return {in_row(span, own.first), in_row(span, own.second)};
 }
 
 // Calls take({logit, own index}) for every class of the row that is this thread's, with what
-// load(k) gives. Returns how many there were.
-template <class T, int Width, class Load, class Take>
-__device__ __forceinline__ RowIndex for_each_logit(RowIndex classes, const Load& load,
-                                                   const Take& take) {
+// load(edge, k) gives.
+template <class T, int Ahead = kAhead<T>, int Width, bool Ragged, class Load, class Take>
+__device__ __forceinline__ void for_each_logit(const Span<Width, Ragged>& span, const Load& load,
+                                               const Take& take) {
     using A = accumulate_t<T>;
     RowIndex count = 0;
-    for_each_class<Width, kAhead<T>>(classes, load, [&](RowIndex, const Word<T, Width>& word) {
+    for_each_class<Ahead>(span, load, [&](auto, RowIndex, const Word<T, Width>& word) {
         const auto vector = bit_cast<Vector<T, Width>>(word);
 #pragma unroll
         for (int e = 0; e < Width; ++e) {
@@ -174,32 +242,31 @@ __device__ __forceinline__ RowIndex for_each_logit(RowIndex classes, const Load&
         }
         count += Width;
     });
-    return count;
 }
 
 // The largest logit of a row and where it first stands.
-template <int Width, class T>
+template <class T, int Width, bool Ragged>
 __device__ __forceinline__ Candidate<accumulate_t<T>, RowIndex> row_argmax(
-    const T* __restrict__ row, RowIndex classes) {
+    const T* row, const Span<Width, Ragged>& span) {
     auto best = no_candidate<accumulate_t<T>, RowIndex>();
-    const RowIndex count = for_each_logit<T, Width>(
-        classes, [&](RowIndex k) { return load_word<T, Width>(row + k); },
+    for_each_logit<T>(
+        span, [&](auto edge, RowIndex k) { return load_logits(edge, row, span, k); },
         [&](const auto& next) { push(best, next); });
-    settle(best, count);
-    return row_reduce(in_row<Width>(best),
+    best = row_reduce(in_row(span, best),
                       [](const auto& a, const auto& b) { return either(leads(b, a), b, a); });
+    settle(best, span.classes());
+    return best;
 }
 
-// The two best classes of a row, of which load(k) gives a vector.
-template <class T, int Width, class Load>
-__device__ __forceinline__ Top2<accumulate_t<T>, RowIndex> row_top2(RowIndex classes,
+// The two best classes of a row, of which load(edge, k) gives a vector.
+template <class T, int Width, bool Ragged, class Load>
+__device__ __forceinline__ Top2<accumulate_t<T>, RowIndex> row_top2(const Span<Width, Ragged>& span,
                                                                     const Load& load) {
     auto top = empty_top2<accumulate_t<T>, RowIndex>();
-    const RowIndex count =
-        for_each_logit<T, Width>(classes, load, [&](const auto& next) { push(top, next); });
-    settle(top, count);
-    return row_reduce(in_row<Width>(top),
-                      [](const auto& a, const auto& b) { return combine(a, b); });
+    for_each_logit<T>(span, load, [&](const auto& next) { push(top, next); });
+    top = row_reduce(in_row(span, top), [](const auto& a, const auto& b) { return combine(a, b); });
+    settle(top, span.classes());
+    return top;
 }
 
 }  // namespace rrfast::cuda

@@ -8,7 +8,7 @@
 namespace rrfast::cuda {
 namespace {
 
-template <class T, int Width>
+template <class T, int Width, bool Ragged>
 __global__ void __launch_bounds__(kRowThreads, 2)
     search_step_kernel(const T* __restrict__ logits, const index_t* __restrict__ prediction,
                        index_t samples, index_t classes, accumulate_t<T> nudge,
@@ -23,8 +23,9 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const index_t y = prediction[sample];
         const bool known = y >= 0 && y < classes;  // a wrong index must not read outside the row
         const A lead = known ? widen(row[y]) : nan<A>();
-        const auto top =
-            row_top2<T, Width>(count, [&](RowIndex k) { return load_word<T, Width>(row + k); });
+        const Span<Width, Ragged> span(row, count);
+        const auto top = row_top2<T>(
+            span, [&](auto edge, RowIndex k) { return load_logits(edge, row, span, k); });
         if (writes && threadIdx.x == 0) {
             const bool flipped = top.first.index != y;
             const auto other = either(flipped, top.first, top.second);
@@ -49,10 +50,10 @@ template <class T>
 cudaError_t search_step_(const T* logits, const index_t* prediction, index_t samples,
                          index_t classes, double nudge, accumulate_t<T>* state, index_t* rival,
                          cudaStream_t stream) {
-    return for_width<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto width) {
-        return launch(search_step_kernel<T, width>, row_grid(samples, classes, width), stream,
-                      logits, prediction, samples, classes, static_cast<accumulate_t<T>>(nudge),
-                      state, rival);
+    return for_access<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto access) {
+        return launch(search_step_kernel<T, access.width, access.ragged>,
+                      row_grid(samples, classes, access.width), stream, logits, prediction, samples,
+                      classes, static_cast<accumulate_t<T>>(nudge), state, rival);
     });
 }
 
@@ -62,9 +63,9 @@ cudaError_t search_step_(const T* logits, const index_t* prediction, index_t sam
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList search_step_kernels() {
-    return instances("search_step_kernel", [](auto type, auto width) {
+    return access_instances("search_step_kernel", [](auto type, auto access) {
         return reinterpret_cast<const void*>(
-            search_step_kernel<typename decltype(type)::type, width>);
+            search_step_kernel<typename decltype(type)::type, access.width, access.ragged>);
     });
 }
 

@@ -22,11 +22,15 @@ public:
     V of(std::initializer_list<V> values) {
         return values.begin()[below(static_cast<index_t>(values.size()))];
     }
-    // Elements that a tensor begins after an aligned address.
-    index_t shift() { return of<index_t>({0, 0, 0, 0, 1, 2, 3, 4, 8}); }
+    // Elements that a tensor begins after an aligned address: as many as the one before, or others.
+    index_t shift() {
+        shift_ = chance(0.6) ? shift_ : of<index_t>({0, 0, 0, 0, 1, 2, 3, 4, 8});
+        return shift_;
+    }
 
 private:
     std::mt19937_64 bits_;
+    index_t shift_ = of<index_t>({0, 0, 1, 2, 3, 5});
 };
 
 template <class T>
