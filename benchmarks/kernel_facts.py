@@ -163,9 +163,10 @@ def launches(program: Path) -> dict[str, tuple[Launch, ...]]:
 
 
 def launch(told: dict[str, Any]) -> Launch:
-    name = re.fullmatch(r"(\w+)_kernel<(\w+), (\d+)>", told["kernel"])
+    name = re.fullmatch(r"(\w+)_kernel<(\w+), (\d+)(, ragged)?>", told["kernel"])
     assert name, told["kernel"]
-    key = kernel_key(name[1], CPP_TYPES.get(name[2], name[2]), int(name[3]))
+    dtype = CPP_TYPES.get(name[2], name[2])
+    key = kernel_key(name[1], dtype, int(name[3]), ragged=bool(name[4]))
     work = {of: Work(**told[of]) for of in ("all", "most")}
     fields = {field: told[field] for field in Launch._fields if field not in ("kernel", *work)}
     return Launch(kernel=key, **fields, **work)
@@ -174,22 +175,22 @@ def launch(told: dict[str, Any]) -> Launch:
 # ------------------------------------------------------------------------------------ machine code
 
 
-def kernel_key(name: str, dtype: str, width: int) -> str:
-    return f"{name} {dtype} {width}"
+def kernel_key(name: str, dtype: str, width: int, *, ragged: bool) -> str:
+    return f"{name} {dtype} {width}{' ragged' if ragged else ''}"
 
 
 def kernels(library: Path) -> dict[str, Code]:
     """Of every instance for `ARCHITECTURE`."""
     tools = cubins.found_tools()
     registers = {
-        kernel_key(use.name, use.dtype, use.width): use.registers
+        kernel_key(use.name, use.dtype, use.width, ragged=use.ragged): use.registers
         for use in cubins.resources(tools, library)
         if use.architecture == ARCHITECTURE
     }
     found = {}
     for kernel in cubins.kernels(tools, library):
         if kernel.architecture == ARCHITECTURE:
-            key = kernel_key(kernel.name, kernel.dtype, kernel.width)
+            key = kernel_key(kernel.name, kernel.dtype, kernel.width, ragged=kernel.ragged)
             # What has loads of 16 bytes in a kernel of single elements, is no loop over them.
             loops = kernel.loops if kernel.width > 1 else ()
             slots = {loop: round(per_element(kernel, loop), 1) for loop in loops}

@@ -197,13 +197,11 @@ def looks_of(launch: Launch) -> float:
 
 def cost_of(facts: Facts, kernel: str, by_channel: bool) -> float:
     """Issue slots of an element."""
-    name, dtype, width = kernel.split()
+    name, dtype, width, *_ = kernel.split()
     # Of single elements the machine code has no loops that are told apart: those of vectors.
-    code = max(
-        (int(key.split()[2]), code)
-        for key, code in facts.kernels.items()
-        if key.startswith(f"{name} {dtype} ")
-    )[1]
+    like = [key for key in facts.kernels if key.startswith(f"{name} {dtype} ")]
+    widest = max(int(key.split()[2]) for key in like)
+    code = facts.kernels[kernel if width != "1" else f"{name} {dtype} {widest}"]
     loops = [slots for _, slots in code.loops]
     if name in ALTERNATIVES:
         slots = (max if by_channel else min)(loops)
