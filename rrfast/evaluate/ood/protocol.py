@@ -180,7 +180,7 @@ def _check(scores: Sequence[str], against: Sequence[str], validation: str, trans
                 "is chosen on a set says nothing when it is tested on it"
             )
     if transfer and "odin" not in scores:
-        raise ValueError("transfer must come with odin among the scores, as it is what is tuned")
+        raise ValueError("transfer must have odin among the scores: it is the score that is tuned")
 
 
 STUDY = Study(
