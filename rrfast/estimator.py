@@ -32,7 +32,7 @@ class RadiusEstimator(nn.Module):
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
-        method: As of `rrfast.radius`.
+        method: As for `rrfast.radius`.
         cuda_graph: Capture whole calls in CUDA graphs: if the model's kernels are short, most of
             the time goes into launching them. The numbers are the same. "auto": the third call with
             inputs of the same shape and layout is captured, if x is on CUDA, the model is a module
@@ -56,7 +56,7 @@ class RadiusEstimator(nn.Module):
             hooks. The last digits change.
         compile: Runs the model through `torch.compile(dynamic=False)`: up to half a minute at the
             first call of each shape. The last digits change.
-        **options: As of `rrfast.radius`. With `temperature` [T] the results are [T, B], and all
+        **options: As for `rrfast.radius`. With `temperature` [T] the results are [T, B], and all
             share the forward at x.
 
     `memory_format` and `fold_batchnorm` copy the model when the estimator is made, which costs the

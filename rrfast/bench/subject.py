@@ -72,7 +72,7 @@ def load(settings: Settings) -> Subject:
 
 
 class _Given(NamedTuple):
-    """As of `Subject`."""
+    """As for `Subject`."""
 
     model: nn.Module
     data: str

@@ -228,13 +228,13 @@ class _Asked:
         """Model, images and parts, all that is wrong said before hours of work."""
         require_format(out)
         self.page.require()
-        # Its size is not known yet, and does not matter for this.
+        # The number of images is not known yet, and does not matter here.
         Parts(out, 0, self.part, self.page.out).check_out(overwrite=overwrite)
         net, recipe = given_model(self.model, **self.load)
         self.given.check_recipe(recipe, Path(self.model), trust=self.load["trust"])
         trained = training_size(recipe) if Path(self.source).is_dir() else None
         side = trained if self.size is None else self.size
-        # The channels before the images, the images before what takes seconds.
+        # First the channels, then the images, then everything that takes seconds.
         colour = 3 if trained is not None else _channels(net, self.source)
         wanted = colour if self.channels is None else self.channels
         images = open_images(self.source, channels=wanted, size=side)
@@ -248,7 +248,7 @@ class _Asked:
             "model": [self.model, self.load["classes"], self.load["normalize"]],
             "weights": weights_hash(chosen.model),
             "score": repr(chosen.score),
-            # With all that the score is made of, and what a file says of its threshold.
+            # With everything that the score consists of, and the threshold of a file.
             "classifier": weights_hash(chosen),
             "threshold": self.given.pinned(),
             "columns": list(Row._fields),

@@ -1,4 +1,4 @@
-"""What is counted of the rows of a table of scores."""
+"""Counts over the rows of a table of scores."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import NamedTuple
 
 from rrfast.inference.parts import Row
 
-#: As many images that could not be scored are named; all of them are in the file.
+#: Number of failed images to name; the file lists all of them.
 NAMED = 10
 
 
 class Scoring(NamedTuple):
-    """What `score` did, in this run and in those before it that it went on with."""
+    """The result of `score`, including earlier runs that it continued."""
 
-    images: int  #: rows
-    failed: int  #: rows with an error
-    errors: dict[str, str]  #: of the first ten of them, by image
-    accepted: int | None  #: rows; None without a threshold
+    images: int  #: number of rows
+    failed: int  #: number of rows with an error
+    errors: dict[str, str]  #: errors of the first ten of them, by image
+    accepted: int | None  #: number of accepted rows; None without a threshold
     threshold: float | None
     how: str  #: how the threshold was chosen, in words
 
 
 class Tally:
-    """What is counted of the rows on their way into the file."""
+    """Counts over the rows on their way to the file."""
 
     def __init__(self) -> None:
         self._images = self._failed = self._accepted = 0
         self._errors: dict[str, str] = {}
 
     def watch(self, parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
-        """The same parts."""
+        """Yield the same parts."""
         for rows in parts:
             for row in rows:
                 self._images += 1

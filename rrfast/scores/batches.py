@@ -90,7 +90,7 @@ def batches(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tenso
     """The batches of a loader on the model's device, with y where it has labels.
 
     Args:
-        model: As of `labelled`.
+        model: As for `labelled`.
         loader: Yields x [B, ...], or (x, y). Empty batches are left out.
 
     Raises:

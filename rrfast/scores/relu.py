@@ -107,7 +107,7 @@ class RelU(LogitScore):
         """A new score with D from this data.
 
         Args:
-            model: As of `Score.__call__`.
+            model: As for `Score.__call__`.
             loader: Yields (x [B, ...], y [B]): labelled data on which the model was not trained,
                 and on which the score is neither tuned nor tested. RAT B.1 takes half of the
                 validation split.

@@ -56,7 +56,7 @@ class Wanted(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """An out-distribution."""
+    """An out-of-distribution set."""
 
     #: Turns the text after the colon of its name into an argument; raises a ValueError with a #:
     #: sentence.

@@ -176,11 +176,11 @@ def _check(scores: Sequence[str], against: Sequence[str], validation: str, trans
     for name in against:
         if known(name) == tuned_on:
             raise ValueError(
-                f"validation must be another set than those of against, and {name} is both: what "
-                "is chosen on a set says nothing when it is tested on it"
+                f"validation must be another set than those of against, and {name} is both: "
+                "hyper-parameters must not be chosen on a set that they are tested on"
             )
     if transfer and "odin" not in scores:
-        raise ValueError("transfer must come with odin among the scores, as it is what is tuned")
+        raise ValueError("transfer must have odin among the scores: it is the score that is tuned")
 
 
 STUDY = Study(

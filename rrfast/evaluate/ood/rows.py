@@ -29,7 +29,7 @@ from rrfast.scores.score import Point
 
 
 class Asked(NamedTuple):
-    """What is asked of every model."""
+    """Options that are the same for every model."""
 
     scores: tuple[str, ...]
     against: tuple[str, ...]
@@ -43,12 +43,12 @@ class Asked(NamedTuple):
 
     @property
     def effects(self) -> bool:
-        """Whether ODIN is asked at fixed points."""
+        """Whether ODIN is evaluated at fixed points."""
         return self.diagnostics and "odin" in self.scores
 
     @property
     def steps(self) -> int:
-        """Of the progress bar, for each model."""
+        """Steps of the progress bar per model."""
         sets = len(self.against)
         transfers = self.transfer * (2 * sets + 1)
         return (len(self.scores) + 1) * (sets + 1) + transfers + self.effects * sets
@@ -94,7 +94,7 @@ def rows_of(context: Context, asked: Asked) -> list[Row]:
 def _of_inside(
     tuning: dict[str, dict[str, Any]], on: EvaluationData, context: Context, asked: Asked
 ) -> Iterator[Row]:
-    """Every score on the test images, and what it was chosen from."""
+    """Every score on the test images, and the points it was tuned over."""
     held = {
         "shared": on.shared,
         "left_out": on.left_out,
@@ -123,10 +123,10 @@ def _of_set(
     context: Context,
     asked: Asked,
 ) -> Iterator[Row]:
-    """A set, and every score on it; None for the inside."""
+    """A set, and every score on it; None for the test images."""
     cache = context.cache
     said = _set(set_name, on, cache, asked.diagnostics)
-    images = sum(said["confidences"]) + said["nan"]  # those whose confidence is no number
+    images = sum(said["confidences"]) + said["nan"]  # those whose confidence is NaN
     yield {"kind": "set", "set": set_name or "inside", "images": images} | said
     context.advance()
     if set_name is None:
@@ -147,9 +147,9 @@ def _of_set(
 
 
 def _check_known(data: str, on: EvaluationData, asked: Asked) -> None:
-    """Raise where what the model knows is to be what it does not."""
+    """Raise if a set for tuning or testing is the model's own data."""
     own = on.task.undivided().test
-    assert own is not None  # `divide` has looked
+    assert own is not None  # checked by `divide`
     for role, names in (("validation", (asked.validation,)), ("against", asked.against)):
         for name in names:
             if is_own(name, data, own):
@@ -166,8 +166,8 @@ def _tuned(score: str, validation: str, on: EvaluationData, cache: Cache) -> dic
         found: dict[str, Any] = cache.get(key, partial(tuned, score, validation, on))
     except ValueError as error:
         raise ValueError(
-            f"{score} cannot be tuned on the validation split against {validation}: {error}. What "
-            "is kept of other models is used again without this one"
+            f"{score} cannot be tuned on the validation split against {validation}: {error}. "
+            "Leave this model out: the finished parts of the others are reused"
         ) from error
     return found
 
@@ -176,7 +176,7 @@ def _apart(
     score: str, point: Point, name: str, on: EvaluationData, cache: Cache, draws: int
 ) -> dict[str, Any]:
     images = f"{on.images} images: against {_told(name, on)}"
-    # With the metrics by name: what was kept before there was one of them does not have it.
+    # With the names of the metrics, since an older part may lack one of them.
     key = f"{of_score(score)} {point}, {images}, {draws} draws: {', '.join(METRICS)}"
     return cache.get(key, partial(apart, score, point, name, on, draws))  # type: ignore[no-any-return]
 
@@ -189,7 +189,7 @@ def _effects(name: str, on: EvaluationData, cache: Cache) -> dict[str, Any]:
 
 
 def _set(name: str | None, on: EvaluationData, cache: Cache, diagnostics: bool) -> dict[str, Any]:
-    """What is said of a set whatever the score; None for the inside."""
+    """Numbers on a set that do not depend on the score; None for the test images."""
     key = f"{'inside' if name is None else _told(name, on)}, {on.images} images"
     said: dict[str, Any] = cache.get(f"{key}: how sure", partial(sure, name, on))
     if not diagnostics:
@@ -218,12 +218,12 @@ def _images(name: str | None, on: EvaluationData) -> Iterator[Tensor]:
 def _transferred(
     name: str, chosen: dict[str, Point], on: EvaluationData, cache: Cache
 ) -> Iterator[dict[str, Any]]:
-    """ODIN Table 3: a set, with ODIN as it was chosen on each of the others."""
+    """ODIN Table 3: ODIN on a set, tuned on each of the others."""
     keys = {
         str(point): f"{of_score('odin')} {point}, {on.images} images: FPR against {_told(name, on)}"
         for point in chosen.values()
     }
-    # Most sets choose one of few points, and a point is asked once.
+    # Most sets choose among few points, so each point is computed once.
     missing = {str(p): p for p in chosen.values() if not cache.has(keys[str(p)])}
     if missing:
         found = transferred([*missing.values()], name, on)
@@ -242,10 +242,10 @@ def _transferred(
 
 
 def _told(name: str, on: EvaluationData) -> str:
-    """A set with all that its name leaves open: the whole path of a folder, the default of eps.
+    """A set with everything that its name leaves out: the full path of a folder, the default eps.
 
-    Also what is in it, where that is not made here; and the training images, which noise is made
-    of, and which no other entry of what is kept names.
+    Also its content, if it is not generated; and the training images, since noise is made from them
+    and no other part of the key names them.
     """
     kind, argument = known(name)
     stamp = OUTSIDE[kind].stamp(argument)
