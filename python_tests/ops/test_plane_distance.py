@@ -186,3 +186,16 @@ def test_a_normal_that_overflows_has_no_distance(bounds: tuple[float, float] | N
     torch.testing.assert_close(
         found, torch.tensor([math.nan, math.nan, math.nan, 0.5]), equal_nan=True
     )
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.5])
+def test_an_infinite_normal_at_the_face_ahead_has_no_distance(
+    gap: float, dtype: torch.dtype, device: torch.device
+) -> None:
+    """The pixel has no way to go, and a product of none and infinity is no number."""
+    x = torch.tensor([[1.0, 0.5]], dtype=dtype, device=device)
+    normal = torch.tensor([[math.inf, 1.0]], dtype=dtype, device=device)
+    gaps = torch.full((1,), gap, dtype=accumulate_dtype(dtype), device=device)
+    assert ops.plane_distance(x, normal, gaps, (0.0, 1.0)).isnan().all()
+    box = ops.channel_bounds((0.0, 1.0), x)
+    assert reference.plane_distance(x, normal, gaps, box).isnan().all()
