@@ -277,7 +277,7 @@ def test_one_error_is_tested_and_decides_nothing():
     assert int((~result.correct).sum()) == 1
     assert result.name == "msr"
     assert not any(row.beaten for row in result.table)
-    assert "Of 1 error alone" in " ".join(str(result).split())
+    assert "With only 1 error, only large differences show" in " ".join(str(result).split())
 
 
 def test_a_score_that_is_nan_somewhere_is_not_named():

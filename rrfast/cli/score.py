@@ -19,8 +19,7 @@ def add_parser(
         "score",
         help="prediction, confidence and acceptance of every image of a folder or a .npy file",
         description="Write a table with a row per image, on one device or, under torchrun, on "
-        "many. If killed, the same command continues. Exits with 1 if an image could not be "
-        "scored: its row says why.",
+        "many. If killed, the same command continues. Exits with 1 if a row has an error.",
     )
     add = command.add_argument
     add("model", metavar="MODEL", help=f"a training's folder, or {SPECIFICATIONS}")

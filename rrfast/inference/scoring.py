@@ -177,8 +177,7 @@ def score(
     began, out, console = time.perf_counter(), Path(out), console or Console()
     check_count("batch", batch)
     check_count("part", part)
-    if workers is not None:
-        check_count("workers", workers, least=0)
+    check_count("workers", 0 if workers is None else workers, least=0)
     page = GivenGallery(
         out=None if gallery is None else Path(gallery),
         shown=gallery_images,

@@ -157,8 +157,8 @@ def aurc(
         errors, size = (weight * (samples / size.sum()) for weight in (errors, size))
     if size.is_floating_point():
         errors_above, seen_above = errors.cumsum(0) - errors, size.cumsum(0) - size
-        rate = errors / size
-        inside = errors + (errors_above - rate * seen_above) * _reciprocals(seen_above, size)
+        ahead = errors_above - errors / size * seen_above
+        inside = errors + ahead * _reciprocals(seen_above, size)
         return float(inside.sum() / size.sum())
     tied = (size > 1).nonzero().squeeze(1)
     of_ties = size[tied], errors[tied]
@@ -168,8 +168,7 @@ def aurc(
     risk = total.new_empty(int(seen[-1]), dtype=torch.float64)
     risk[seen - 1] = total.double().div_(seen)
     # Inside a group of ties errors come at its rate.
-    size, errors = of_ties
-    seen, total = seen[tied], total[tied]
+    (size, errors), seen, total = of_ties, seen[tied], total[tied]
     group = torch.repeat_interleave(size)
     inside = torch.arange(1, len(group) + 1, device=size.device) - (size.cumsum(0) - size)[group]
     place = (seen - size)[group] + inside
@@ -193,9 +192,7 @@ def _in_data_order(score: Tensor, correct: Tensor, convention: str) -> float:
     order = score.argsort(descending=True, stable=True)
     place = torch.arange(1, n + 1, device=score.device).double()
     risk = (~correct[order]).cumsum(0) / place
-    if convention == "openmix":
-        return float(risk.mean())
-    return float(torch.trapezoid(risk) / (n - 1))
+    return float(risk.mean() if convention == "openmix" else torch.trapezoid(risk) / (n - 1))
 
 
 def _reciprocals(a: Tensor, m: Tensor) -> Tensor:
@@ -348,8 +345,7 @@ def risk_at_coverage(
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
         ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and not all 0, or `coverage` outside
-            (0, 1].
+            weights that are not one per score, finite, >= 0 and not all 0, or another `coverage`.
 
     Source: the curve of RAT §5.1 (Geifman & El-Yaniv 2017), read at one point.
 
@@ -389,8 +385,7 @@ def coverage_at_risk(
     Raises:
         TypeError: `score` or `weights` are not real numbers, or `correct` is not boolean.
         ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores,
-            weights that are not one per score, finite, >= 0 and not all 0, or `risk` outside [0,
-            1].
+            weights that are not one per score, finite, >= 0 and not all 0, or another `risk`.
 
     Source: the curve of RAT §5.1 (Geifman & El-Yaniv 2017), read at one point.
 

@@ -382,8 +382,7 @@ class _Run:
             # Before the checkpoint: otherwise, if the process were killed in between, the resumed
             # training would not know that these weights are missing.
             self._save_weights("best.pt")
-        # Likewise the log: a training whose last epoch is saved is finished, and writes nothing
-        # more.
+        # Likewise the log: a training whose last epoch is saved writes nothing more.
         self._log()
         self._save()
         self.bar.end_of_epoch(row)
