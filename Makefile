@@ -22,7 +22,7 @@ COMPILED := CMakeLists.txt setup.py $(wildcard csrc/*/*)
 CXX_FILES := $(filter %.h %.cpp %.cu %.cuh,$(wildcard csrc/*/* python_tests/*.cpp python_tests/emulation/* \
     python_tests/emulation/include/* benchmarks/*.cpp))
 
-.PHONY: help demo test readme lint bench emulate gpu wheel wheels abi clean
+.PHONY: help demo test readme site lint bench emulate gpu wheel wheels abi clean
 .DELETE_ON_ERROR:
 
 help:
@@ -37,6 +37,9 @@ test: $(VENV)/.test ## install, then every test and doctest, a process per core:
 
 readme: ## put the committed results into README.md and docs/radius
 	$(PYTHON) docs/readme.py
+
+site: $(VENV)/.test ## every page and the API as a site into build/site, strictly: no warning, no broken link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/site/mkdocs.yml
 
 lint: $(VENV)/.test ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check

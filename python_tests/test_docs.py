@@ -18,6 +18,8 @@ import torch
 from torch import nn
 
 import rrfast
+from rrfast.attacks import ATTACKS
+from rrfast.engine import Engine
 from rrfast.methods import METHODS
 from rrfast.metrics import METRICS, convention
 from rrfast.metrics.conventions import _SENTENCES
@@ -34,6 +36,7 @@ EXAMPLES = sorted(
         *PAGES.glob("*.md"),
         *SCORE_PAGES.glob("*.md"),
         METRIC_PAGE,
+        ROOT / "docs" / "attacks.md",
         ROOT / "docs" / "selective.md",
         *PAPERS,
     ]
@@ -266,6 +269,22 @@ def test_the_table_of_scores() -> None:
             assert written.removesuffix(" a step") == measured, name
         page_of_score = (SCORE_PAGES / target).read_text(encoding="utf-8")
         assert name.startswith("radius_") or f"`{name}`" in page_of_score
+
+
+def test_the_table_of_attacks() -> None:
+    """Names and passes, on ten linear classes that nothing within eps changes."""
+    text = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (.*) \|$", text, flags=re.MULTILINE)
+    assert [name for name, _, _ in rows] == list(ATTACKS)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 10)).double()
+    x = torch.rand(2, 3, 2, 2, dtype=torch.float64)
+    y = model(x).argmax(1)
+    for name, written, _ in rows:
+        if name == "autoattack_package":
+            continue
+        with Engine(model, y) as engine:
+            ATTACKS[name](eps=1e-9).run(engine, x, y)
+        assert written == f"{engine.forwards:g} F + {engine.backwards:g} B", name
 
 
 def metric_rows(heading: str) -> list[list[str]]:

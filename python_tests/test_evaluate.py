@@ -164,7 +164,7 @@ def test_bad_divisions(tmp_path: Path) -> None:
     ):
         divide(task, "heldout", 0)
     subject = TrainedModel("mine", 0, lambda: (digits_cnn(), task))
-    with pytest.raises(ValueError, match=r"mine, seed 0: data must .*; .* --tuning rat\) tunes"):
+    with pytest.raises(ValueError, match=r"mine, seed 0: data must .*; .*--tuning rat\) tunes"):
         misd.evaluate([subject], tmp_path, console=QUIET)
     assert len(divide(task, "rat", 0)) == 3
     with pytest.raises(ValueError, match="data must have a test split"):
@@ -1121,7 +1121,7 @@ def test_the_commands(trainings: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main(["evaluate", str(trainings / "rat_0"), "--scores", "mrs"]) == 2
     assert "did you mean msr?" in capsys.readouterr().err
     assert cli.main(["evaluate", "rrfast.models:digits_cnn", "--out", str(out)]) == 2
-    assert "data must be named" in capsys.readouterr().err
+    assert "data must be given" in capsys.readouterr().err
     assert cli.main(["evaluate", str(trainings / "rat_0"), "--severity", "6"]) == 2
     assert "severity must be from 1 to 5" in capsys.readouterr().err
     assert cli.main(["report", str(trainings)]) == 1

@@ -96,7 +96,7 @@ def resized(
 
     Raises:
         FileNotFoundError, ImportError, TypeError, ValueError: As `random_crops`, except for the
-        size; also ValueError if there are fewer than n images, or for another `grey`.
+            size; also ValueError if there are fewer than n images, or for another `grey`.
 
     Source: ODIN §4.2 (1) and (2), which does not say how to scale. The mean: ACET's released code,
     which scales grey CIFAR-10 to bytes first; this is the same except for that rounding.

@@ -222,7 +222,7 @@ def train(
 
     Raises:
         FileExistsError, NonFiniteLossError, OSError, ValueError: As `fit`, and as the parts of the
-        recipe.
+            recipe.
 
     Example:
         >>> import tempfile
