@@ -79,6 +79,7 @@ def test_what_pages_link_to_is_on_the_site(pages: ModuleType) -> None:
     assert "](digits_rat.yaml.md)" in pages.listing_text("rrfast/train/recipes")
     assert "](../rrfast/train/recipes/index.md)" in pages.page_text("docs/recipe.md")
     assert "](rat_pytorch.py.md)" in pages.page_text("examples/README.md")
+    assert "```pycon\n>>> import torch" in pages.page_text("docs/attacks.md")
     readme = pages.page_text("README.md")
     assert "](CITATION.cff.md)" in readme
     assert "](docs/pretrained_gallery.webp)" in readme

@@ -55,6 +55,7 @@ def listing(target: str) -> str:
 def page_text(page: str) -> str:
     """A page, whose links to code and folders lead to the pages that show these."""
     text = (ROOT / page).read_text(encoding="utf-8")
+    text = text.replace("```python\n>>> ", "```pycon\n>>> ")  # what is printed is no code
     code = [match.span() for match in CODE.finditer(text)]
 
     def shown(match: re.Match[str]) -> str:
