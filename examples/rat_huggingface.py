@@ -24,19 +24,14 @@ import tempfile
 from pathlib import Path
 
 import torch
+import transformers
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 import rrfast
+from rrfast.integrations.transformers import ObjectiveTrainer  # RAT
 
 PACKAGES = ("asyncio", "email", "http", "logging", "unittest", "xml")
 WORDS, DIMENSIONS = 16, 64
@@ -78,7 +73,7 @@ def embedded() -> tuple[Tensor, Tensor, int]:
     return vectors[ids], torch.tensor([corpus[i][1] for i in order]), cut
 
 
-class Classifier(BertForSequenceClassification):
+class Classifier(transformers.BertForSequenceClassification):
     """BERT whose first argument is the input that RAT and the radius change."""
 
     def forward(
@@ -87,19 +82,10 @@ class Classifier(BertForSequenceClassification):
         return super().forward(inputs_embeds=inputs_embeds, labels=labels)
 
 
-class RATTrainer(Trainer):  # RAT
-    def training_step(self, model, inputs, num_items_in_batch=None):  # RAT
-        model.train()  # RAT
-        batch, n = self._prepare_inputs(inputs), self.current_gradient_accumulation_steps  # RAT
-        rat = rrfast.RAT(EPS, criterion=lambda h, y: nn.functional.cross_entropy(h, y) / n)  # RAT
-        x, y = batch["inputs_embeds"], batch["labels"]  # RAT
-        return rat.backward(model, x, y, backward=self.accelerator.backward)  # RAT
-
-
 x, y, cut = embedded()
-set_seed(0)
+transformers.set_seed(0)
 model = Classifier(
-    BertConfig(
+    transformers.BertConfig(
         num_labels=len(PACKAGES),
         hidden_size=DIMENSIONS,
         num_hidden_layers=1,
@@ -109,24 +95,20 @@ model = Classifier(
         vocab_size=1,
     )
 )
+data = [{"inputs_embeds": e, "labels": k} for e, k in zip(x[:cut], y[:cut], strict=True)]
 with tempfile.TemporaryDirectory() as folder:
-    # RAT, in place of: trainer = Trainer(
-    trainer = RATTrainer(  # RAT
-        model,
-        TrainingArguments(
-            folder,
-            num_train_epochs=8,
-            per_device_train_batch_size=32,
-            learning_rate=1e-3,
-            use_cpu=True,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-        ),
-        train_dataset=[
-            {"inputs_embeds": e, "labels": k} for e, k in zip(x[:cut], y[:cut], strict=True)
-        ],
+    args = transformers.TrainingArguments(
+        folder,
+        num_train_epochs=8,
+        per_device_train_batch_size=32,
+        learning_rate=1e-3,
+        use_cpu=True,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
     )
+    # RAT, in place of: trainer = transformers.Trainer(model, args, train_dataset=data)
+    trainer = ObjectiveTrainer(model, args, train_dataset=data, objective=rrfast.RAT(EPS))  # RAT
     trainer.train()
 
 x, y = x[cut:], y[cut:]

@@ -149,7 +149,8 @@ def test_two_processes_have_the_numbers_of_one(tmp_path: Path) -> None:
         ),
         ((torch.rand(2, 6), torch.rand(2)), TypeError, "y must be a tensor of integers"),
         ((torch.rand(2, 6), torch.tensor([0])), ValueError, "y must have one label per sample"),
-        ((torch.rand(2, 6), torch.tensor([0, -1])), ValueError, "y must be labels of at least 0"),
+        ((torch.rand(2, 6), torch.tensor([0, -1])), ValueError, "y must be labels of 3 classes"),
+        ((torch.rand(2, 6), torch.tensor([3, 0])), ValueError, "y must be labels of 3 classes"),
     ],
 )
 def test_a_batch_that_is_no_pair_gets_a_sentence(tmp_path: Path, batch, error, sentence) -> None:

@@ -56,7 +56,7 @@ class RadiusMonitor(Callback):
     Raises:
         ImportError: lightning is not installed.
         TypeError: In validation, a batch is no such pair; otherwise as `rrfast.radius`.
-        ValueError: As `rrfast.radius`; in validation, a label is not an integer of at least 0.
+        ValueError: As `rrfast.radius`; in validation, a label is not a class of the model.
 
     Cost: that of the method for each validation sample, "fast" 2 forwards and 1 backward.
 
@@ -102,6 +102,7 @@ class RadiusMonitor(Callback):
         x, y = _checked(batch if self._pair is None else self._pair(batch))
         model = pl_module if self._model is None else pl_module.get_submodule(self._model)
         scored = self._score.measure(model, check_input(x), ({},))
+        check_labels("y", y, scored.classes)
         # -1 stands for NaN, which a ranking cannot hold.
         radius = scored.values[0].nan_to_num(nan=-1.0, posinf=math.inf)
         self._samples[dataloader_idx].update(radius, scored.prediction == y)
@@ -134,7 +135,6 @@ def _checked(pair: object) -> tuple[Tensor, Tensor]:
             f"got {describe(pair)}; give pair=, which makes such a pair of a batch"
         )
     x, y = pair
-    check_labels("y", y, None)
     if len(x) != len(y):
         raise ValueError(f"y must have one label per sample of x, {len(x)}, got {describe(y)}")
     return x, y
