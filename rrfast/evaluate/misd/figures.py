@@ -148,13 +148,15 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
         for group, style in RIGHT_AND_WRONG.items():
             found = [row["histogram"][group] for row in own]
             counts = counted(one["counts"] for one in found)
-            total = sum(counts) + sum(one["outside"] for one in found)
+            outside = sum(one["outside"] for one in found)
+            total = sum(counts) + outside
             if total == 0:
                 continue
             median = spread(own, at("histogram", group, "median")).mean
             label = f"{group}: {total:,}"
             # None where a seed's is infinite: then most of the group have no radius to find.
             label += f", median {median:.2g}" if math.isfinite(median) else ", median undefined"
+            label += f"\n{outside} not drawn" * bool(outside)
             # Pairs of bins: twenty to a decade are more than a few hundred images fill.
             pairs = zip(counts[::2], counts[1::2], strict=True)
             share = [100 * sum(pair) / total for pair in pairs]
