@@ -338,10 +338,7 @@ MUTANTS = (
         "train/loop.py",
         "best = least < progress.least",
         "best = least <= progress.least",
-        (
-            f"{_TRAIN}test_best_is_the_epoch_of_the_lowest_aurc",
-            f"{_TRAIN}test_best_is_the_epoch_most_accurate_under_the_attack",
-        ),
+        (f"{_TRAIN}test_of_equally_good_epochs_the_first_is_the_best",),
     ),
     Mutant(
         "a resumed training has the rate of its first step",
