@@ -42,6 +42,7 @@ _RANKS = (
     "test_metrics.py::test_literal_definition_on_more_samples",
     "test_metrics.py::test_working_points_are_the_literal_ones",
     "test_metrics.py::test_a_tpr_that_is_reached_exactly_is_reached",
+    "test_metrics.py::test_a_coverage_and_a_risk_that_are_reached_exactly_are_enough",
     "test_metrics_weights.py::test_a_weight_is_a_repetition",
 )
 _TRAIN = "test_train.py::"
@@ -337,10 +338,7 @@ MUTANTS = (
         "train/loop.py",
         "best = least < progress.least",
         "best = least <= progress.least",
-        (
-            f"{_TRAIN}test_best_is_the_epoch_of_the_lowest_aurc",
-            f"{_TRAIN}test_best_is_the_epoch_most_accurate_under_the_attack",
-        ),
+        (f"{_TRAIN}test_of_equally_good_epochs_the_first_is_the_best",),
     ),
     Mutant(
         "a resumed training has the rate of its first step",

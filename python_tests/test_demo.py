@@ -14,7 +14,10 @@ import torch
 from rich.console import Console
 
 from rrfast import cli, demo
+from rrfast._tables import SHOWN
 from rrfast.data import digits
+from rrfast.evaluate.misd.appraisal import histograms
+from rrfast.metrics import METRICS
 from rrfast.models import digits_cnn
 
 QUICK = replace(demo.SMOKE, epochs=1)
@@ -124,14 +127,17 @@ def test_one_seed_has_no_deviation(tmp_path):
 
 
 def test_no_errors_to_find(tmp_path, monkeypatch):
-    scored = demo.Scored(torch.tensor([0.1, math.inf, 0.0]), torch.ones(3, dtype=torch.bool), 1.0)
-    every = {(s, t, n): scored for s in (0, 1) for t in demo.TRAININGS for n in demo.ROWS}
-    monkeypatch.setattr(demo, "_train_and_score", lambda *_: every)
+    right = torch.ones(3, dtype=torch.bool)
+    radius = torch.tensor([0.1, math.inf, 0.0])
+    found = {metric: METRICS[metric](radius, right) for metric in SHOWN}
+    found |= {"images_per_second": 1.0, "histogram": histograms(radius, right)}
+    monkeypatch.setattr(demo, "_score", lambda *_: found)
     result = demo.run(QUICK, tmp_path, Console(quiet=True))
     assert math.isnan(result["summary"][0]["auroc"]["mean"])
     written = json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))
     assert written["summary"][0]["auroc"] == {"mean": None, "std": None}
     assert written["summary"][0]["aurc"] == {"mean": 0, "std": 0}
+    assert (tmp_path / "radius.png").is_file()
 
 
 def test_unknown_training():

@@ -370,6 +370,17 @@ def test_a_tpr_that_is_reached_exactly_is_reached(caught, errors):
     assert fpr_at_tpr(score, correct, tpr=math.nextafter(caught / errors, 1)) == 1
 
 
+@pytest.mark.parametrize("n", [10, 19, 49])
+def test_a_coverage_and_a_risk_that_are_reached_exactly_are_enough(n):
+    """n distinct scores, of which the least confident half are wrong."""
+    score, correct = [*range(n)], [i >= n // 2 for i in range(n)]
+    for accepted in range(1, n + 1):
+        wrong = max(0, accepted - (n - n // 2))
+        assert risk_at_coverage(score, correct, accepted / n) == wrong / accepted
+        if wrong:
+            assert coverage_at_risk(score, correct, wrong / accepted) == accepted / n
+
+
 def test_constant_scores():
     correct = [True] * 9 + [False]
     score = [0.5] * 10

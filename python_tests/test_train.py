@@ -952,6 +952,15 @@ def test_best_is_the_epoch_of_the_lowest_aurc(tmp_path: Path, score: str) -> Non
     assert all(map(torch.equal, last.values(), weights(fitted.model)))
 
 
+def test_of_equally_good_epochs_the_first_is_the_best(tmp_path: Path) -> None:
+    """A step that changes no weight, and no BatchNorm that sees more images."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, CLASSES))
+    training = settings(epochs=3, learning_rate=1e-30)
+    fitted = quiet(model, validation=images(20, seed=9), training=training, out=tmp_path)
+    assert len({row["validation_aurc"] for row in fitted.history}) == 1
+    assert fitted.best_epoch == 0
+
+
 def test_best_is_the_epoch_most_accurate_under_the_attack(tmp_path: Path) -> None:
     """As IRAT selects; here another epoch than the lowest AURC's, resumed in between."""
     validation = images(60, seed=9)

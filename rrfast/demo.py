@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 import rrfast
 from rrfast._checks import check_one_of
@@ -28,8 +28,8 @@ from rrfast._results import require_matplotlib, results_in, write_figure, write_
 from rrfast._tables import SHOWN, Block, markdown_table, terminal
 from rrfast.data import digits
 from rrfast.evaluate.claims import lower_on
-from rrfast.evaluate.drawing import RIGHT_AND_WRONG as GROUPS
-from rrfast.evaluate.drawing import histogram, panels
+from rrfast.evaluate.misd.appraisal import histograms
+from rrfast.evaluate.misd.figures import radius_histograms
 from rrfast.evaluate.observations import Paired, Row, at, grouped, of, paired
 from rrfast.evaluate.tables import Column, Table
 from rrfast.metrics import METRICS
@@ -101,14 +101,6 @@ class Settings:
 SMOKE = Settings(seeds=(0, 1), epochs=2)
 
 
-class Scored(NamedTuple):
-    """One score on the test split of one network."""
-
-    score: Tensor  #: [n]
-    correct: Tensor  #: [n] bool
-    images_per_second: float
-
-
 def run(
     settings: Settings | None = None,
     out: Path | str = "rrfast-demo",
@@ -151,20 +143,9 @@ def _run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
     torch.set_num_threads(settings.threads)
     started = time.perf_counter()
     try:
-        scored = _train_and_score(settings, console)
+        runs = _train_and_score(settings, console)
     finally:
         torch.set_num_threads(threads)
-
-    runs = [
-        {
-            "seed": seed,
-            "training": training,
-            "score": name,
-            **{m: METRICS[m](s.score, s.correct) for m in SHOWN},
-            "images_per_second": s.images_per_second,
-        }
-        for (seed, training, name), s in scored.items()
-    ]
     here = machine(torch.device("cpu"))
     here["versions"] |= {name: version(name) for name in ("numpy", "scikit-learn")}
     result = {
@@ -181,7 +162,7 @@ def _run(settings: Settings, out: Path, console: Console) -> dict[str, Any]:
     console.print("\n".join(_notes(result)), highlight=False)
     write_json(out / "demo.json", result)
     write_text(out / "demo.md", page(result))
-    _figure(scored, out / "radius.png")
+    write_figure(out / "radius.png", radius_histograms(of(runs, score=DRAWN)))
     console.print(f"\nWritten to {out}: demo.json, demo.md, radius.png", highlight=False)
     return result
 
@@ -195,8 +176,9 @@ def require_extras() -> None:
 # ------------------------------------------------------------------------------ train and score
 
 
-def _train_and_score(settings: Settings, console: Console) -> dict[tuple[int, str, str], Scored]:
-    scored = {}
+def _train_and_score(settings: Settings, console: Console) -> list[Row]:
+    """A row for each seed, training and score."""
+    rows: list[Row] = []
     # In units of a standard epoch: an epoch of RAT costs two, scoring a network about 25.
     total = len(settings.seeds) * (3 * settings.epochs + 2 * 25)
     with bars(console) as progress:
@@ -209,11 +191,11 @@ def _train_and_score(settings: Settings, console: Console) -> dict[tuple[int, st
                 on_epoch = partial(progress.advance, task, 2 if training == "RAT" else 1)
                 model = train(training, data, seed, settings, on_epoch)
                 progress.update(task, description=f"{label} scores")
-                for name in ROWS:
-                    scored[seed, training, name] = _score(name, model, data.test)
+                who = {"seed": seed, "training": training}
+                rows += [{**who, "score": name, **_score(name, model, data.test)} for name in ROWS]
                 progress.advance(task, 25)
         progress.update(task, description="done", completed=total)
-    return scored
+    return rows
 
 
 def train(
@@ -271,7 +253,8 @@ def train(
     return model.eval()
 
 
-def _score(name: str, model: nn.Module, test: Split) -> Scored:
+def _score(name: str, model: nn.Module, test: Split) -> dict[str, Any]:
+    """How well a score finds the errors, and how fast it is; of the radius drawn also its bins."""
     score = SCORES[name]
     with torch.no_grad():
         correct = model(test.x).argmax(dim=1) == test.y
@@ -280,7 +263,11 @@ def _score(name: str, model: nn.Module, test: Split) -> Scored:
     while passes == 0 or time.perf_counter() - started < 0.05:
         value = score(model, test.x)
         passes += 1
-    return Scored(value, correct, passes * len(test.x) / (time.perf_counter() - started))
+    return {
+        **{metric: METRICS[metric](value, correct) for metric in SHOWN},
+        "images_per_second": passes * len(test.x) / (time.perf_counter() - started),
+        **({"histogram": histograms(value, correct)} if name == DRAWN else {}),
+    }
 
 
 # ---------------------------------------------------------------------------------- statistics
@@ -347,44 +334,3 @@ def page(result: dict[str, Any]) -> str:
         f"{setting}\n\n{differences}\n\n{bullets}\n\n`{result['command']}`, {result['date']}; "
         f"{versions}.\n"
     )
-
-
-# -------------------------------------------------------------------------------------- figure
-
-
-def _figure(scored: dict[tuple[int, str, str], Scored], path: Path) -> None:
-    """Histograms of the radius of right and wrong predictions, pooled over seeds."""
-    pooled = {}
-    for training in TRAININGS:
-        own = [s for (_, t, name), s in scored.items() if (t, name) == (training, DRAWN)]
-        radius = torch.cat([s.score for s in own]).double()
-        correct = torch.cat([s.correct for s in own])
-        pooled[training] = {"right": radius[correct], "wrong": radius[~correct]}
-
-    # The same bins for all four histograms, from the smallest radius to the largest.
-    every = torch.cat([radius for groups in pooled.values() for radius in groups.values()])
-    drawn = every[every.isfinite() & (every > 0)].log10()
-    low, high = (float(drawn.min()) - 1e-6, float(drawn.max()) + 1e-6) if len(drawn) else (0, 1)
-    edges = torch.logspace(low, high, 41, dtype=torch.float64)
-
-    x, y = (
-        "robust radius (RR-BS, L∞; 1 is the full range of a pixel)",
-        "share of its group per bin, %",
-    )
-    titles = ["standard training", "RAT"]
-    figure, grid = panels(titles, x=x, y=y)
-    for training, (_, ax) in zip(TRAININGS, grid, strict=True):
-        for group, radius in pooled[training].items():
-            if len(radius):
-                counts = torch.histogram(radius, edges).hist
-                share = (100 * counts / len(radius)).tolist()
-                median = float(radius.median())
-                label = f"{group}: {len(radius):,}\nmedian {median:.2g}"
-                outside = int((~radius.isfinite() | (radius <= 0)).sum())
-                label += f"\n{outside} at 0 or ∞, not drawn" * bool(outside)
-                histogram(ax, edges.tolist(), share, GROUPS[group], label, median)
-        ax.set_xscale("log")
-        ax.legend(
-            loc="upper left", title="predictions", alignment="left", fontsize=9, frameon=False
-        )
-    write_figure(path, figure)

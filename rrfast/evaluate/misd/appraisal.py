@@ -166,10 +166,7 @@ def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str,
         "values": packed(value),
     }
     if isinstance(score, Radius):
-        said["histogram"] = {
-            "right": _histogram(value[correct]),
-            "wrong": _histogram(value[~correct]),
-        }
+        said["histogram"] = histograms(value, correct)
     return said
 
 
@@ -280,6 +277,16 @@ def _risk(score: Tensor, correct: Tensor) -> list[float]:
     wanted = torch.tensor(COVERAGES, dtype=torch.float64) * (1 - 1e-15)
     risks: list[float] = curve.risk.cpu()[torch.searchsorted(curve.coverage.cpu(), wanted)].tolist()
     return risks
+
+
+def histograms(radius: Tensor, correct: Tensor) -> dict[str, Any]:
+    """Of the radii of right and of wrong predictions: counts in the bins of `EDGES`, and medians.
+
+    Args:
+        radius: [n].
+        correct: [n] bool.
+    """
+    return {"right": _histogram(radius[correct]), "wrong": _histogram(radius[~correct])}
 
 
 def _histogram(radius: Tensor) -> dict[str, Any]:

@@ -149,7 +149,8 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
         for group, style in RIGHT_AND_WRONG.items():
             found = [row["histogram"][group] for row in own]
             counts = counted(one["counts"] for one in found)
-            total = sum(counts) + sum(one["outside"] for one in found)
+            outside = sum(one["outside"] for one in found)
+            total = sum(counts) + outside
             if total == 0:
                 continue
             median = spread(own, at("histogram", group, "median")).mean
@@ -157,6 +158,7 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
             # None if the median of a seed is infinite: then most of the group have no finite
             # radius.
             label += f", median {median:.2g}" if math.isfinite(median) else ", median undefined"
+            label += f"\n{outside} not drawn" * bool(outside)
             # Bins in pairs: a few hundred images do not fill twenty bins per decade.
             pairs = zip(counts[::2], counts[1::2], strict=True)
             share = [100 * sum(pair) / total for pair in pairs]
