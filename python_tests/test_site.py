@@ -51,7 +51,7 @@ def test_every_public_name_has_its_entry(pages: ModuleType) -> None:
 
     def public(module: ModuleType) -> Iterator[str]:
         yield module.__name__
-        for name in module.__all__:
+        for name in getattr(module, "__all__", ()):
             found = getattr(module, name)
             if inspect.ismodule(found):
                 yield from public(found)
