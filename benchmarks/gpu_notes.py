@@ -24,7 +24,7 @@ import rrfast
 from benchmarks import cubins
 from benchmarks.bench_rat_step import BATCH
 from benchmarks.contest import FEWER_IMAGES, IMAGES, LOGITS, Images, Logits
-from benchmarks.cubins import Kernel, Resources
+from benchmarks.cubins import BYTES, Kernel, Resources
 from benchmarks.roofline import GPU, Census, census
 from rrfast import _native, ops
 from rrfast._tables import Block, markdown
@@ -351,12 +351,12 @@ def kernel_table(architecture: str = "sm_90") -> Block:
     resources = {
         (r.name, r.dtype): r
         for r in cubins.resources(tools, library)
-        if r.architecture == architecture and r.width > 1 and not r.ragged
+        if r.architecture == architecture and not r.ragged and r.width * BYTES[r.dtype] == 16
     }
     kernels = {
         (k.name, k.dtype): k
         for k in cubins.kernels(tools, library)
-        if k.architecture == architecture and k.width > 1 and not k.ragged
+        if k.architecture == architecture and k.whole
     }
     rows = []
     for name in sorted({name for name, _ in kernels}):
