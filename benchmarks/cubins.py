@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 TYPES = {"f": "float32", "d": "float64", "NS_8bfloat16E": "bfloat16", "NS_7float16E": "float16"}
+BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 TOOLS = ("cuobjdump", "nvdisasm")
 #: Kernels that load a vector from each of two tensors for one of results.
 TWO_TENSORS = {"fgsm_step", "rat_perturb", "plane_distance", "linear_radius"}
@@ -67,9 +68,14 @@ class Kernel(NamedTuple):
         return f"{self.name}<{self.dtype}, {self.width}{ragged}> for {self.architecture}"
 
     @property
+    def vectors(self) -> bool:
+        """Whether it moves vectors of 16 bytes."""
+        return self.width * BYTES[self.dtype] == 16
+
+    @property
     def whole(self) -> bool:
-        """Whether it moves whole vectors, and nothing else."""
-        return self.width > 1 and not self.ragged
+        """Whether it moves nothing else."""
+        return self.vectors and not self.ragged
 
     def slots(self, loop: Loop) -> float:
         """How many instructions at the full rate a loop takes as long as, for one element."""

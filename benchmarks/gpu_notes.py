@@ -23,7 +23,7 @@ import rrfast
 from benchmarks import cubins
 from benchmarks.__main__ import ELEMENTWISE
 from benchmarks.bench_rat_step import BATCH
-from benchmarks.cubins import Kernel, Resources
+from benchmarks.cubins import BYTES, Kernel, Resources
 from benchmarks.op_notes import META, miss_table, op_table, rows_of, share_table
 from benchmarks.predictions import resident_warps
 from benchmarks.roofline import GPUS, Census, census
@@ -183,12 +183,12 @@ def kernel_table(architecture: str = "sm_90") -> Block:
     resources = {
         (r.name, r.dtype): r
         for r in cubins.resources(tools, library)
-        if r.architecture == architecture and r.width > 1 and not r.ragged
+        if r.architecture == architecture and not r.ragged and r.width * BYTES[r.dtype] == 16
     }
     kernels = {
         (k.name, k.dtype): k
         for k in cubins.kernels(tools, library)
-        if k.architecture == architecture and k.width > 1 and not k.ragged
+        if k.architecture == architecture and k.whole
     }
     rows = []
     for name in sorted({name for name, _ in kernels}):

@@ -13,13 +13,11 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks import cubins
-from benchmarks.cubins import Kernel
+from benchmarks.cubins import BYTES, Kernel
 from benchmarks.gpu_notes import FIRST
 from rrfast import _native
 
 LIBRARY = _native.PACKAGE / "librrfast_cuda.so"
-
-BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 
 #: Kernels over elements, and how many vectors they load for each that they store.
 ELEMENTWISE = {
@@ -40,6 +38,12 @@ ROWS = {
     "probe_step": 1,
 }
 KERNELS = ELEMENTWISE | ROWS
+#: Those that add up: by every width, since their bits must not depend on where a sample lies; and
+#: one beside them that has the same widths.
+SUMS = {
+    *("direction_seed", "direction_seed_long", "probability_margin", "plane_distance"),
+    "probe_step",
+}
 #: Those that keep a row in their block's memory, and of how many tensors.
 KEEPING = {"direction_seed": 1, "plane_distance": 2}
 #: Those that write tensors as large as those that they read.
@@ -102,6 +106,13 @@ def kernels(tools: dict[str, str]) -> list[Kernel]:
     return found
 
 
+def instances(name: str, vector: int) -> list[tuple[int, bool]]:
+    """Widths of a kernel, and whether ragged, for a type of which a vector has so many elements."""
+    if name in SUMS:
+        return [(width, False) for width in (1, 2, 4, 8) if width <= vector]
+    return [(1, False), (vector, False), *([(vector, True)] if vector > 2 else [])]
+
+
 def vector_complaints(kernel: Kernel) -> Iterator[str]:
     """Where a kernel moves its tensors, or a direction, otherwise than in whole vectors.
 
@@ -162,8 +173,7 @@ def test_every_kernel_is_there_once(kernels: list[Kernel]) -> None:
         (name, dtype, width, ragged)
         for name in KERNELS
         for dtype, size in BYTES.items()
-        for width, ragged in ((1, False), (16 // size, False), (16 // size, True))
-        if not ragged or (name not in ("plane_distance", "probe_step") and dtype != "float64")
+        for width, ragged in instances(name, 16 // size)
     }
     for architecture in {kernel.architecture for kernel in kernels}:
         found = [k[1:5] for k in kernels if k.architecture == architecture]
@@ -190,7 +200,7 @@ def test_vector_kernels_move_16_bytes_at_a_time(kernels: list[Kernel]) -> None:
 
 def test_kernels_over_elements_have_loads_under_way(kernels: list[Kernel]) -> None:
     for kernel in kernels:
-        if kernel.name in ELEMENTWISE and kernel.width > 1:
+        if kernel.name in ELEMENTWISE and kernel.vectors:
             enough = IN_FLIGHT // (2 if kernel.ragged else 1)
             assert max(loop.in_flight for loop in kernel.loops) >= enough, kernel
 
@@ -199,7 +209,7 @@ def test_kernels_over_elements_have_loads_under_way(kernels: list[Kernel]) -> No
 @pytest.mark.parametrize("name", sorted(ROWS))
 def test_rows_come_with_loads_under_way(kernels: list[Kernel], name: str, dtype: str) -> None:
     for kernel in kernels:
-        if (kernel.name, kernel.dtype) == (name, dtype) and kernel.width > 1:
+        if (kernel.name, kernel.dtype) == (name, dtype) and kernel.vectors:
             visit = kernel.loops[0]  # to memory: a row that is kept comes as a whole
             # Half of it is enough of 1024 threads, and what some ragged rows leave registers for.
             enough = IN_FLIGHT // (2 if kernel.ragged else 1)
@@ -208,7 +218,7 @@ def test_rows_come_with_loads_under_way(kernels: list[Kernel], name: str, dtype:
 
 def test_a_row_that_is_kept_comes_from_memory_once(kernels: list[Kernel]) -> None:
     for kernel in kernels:
-        if kernel.name in KEEPING and kernel.width > 1:
+        if kernel.name in KEEPING and kernel.vectors:
             copies = [loop.copies for loop in kernel.loops if loop.copies]
             assert copies == [1] * KEEPING[kernel.name], kernel
             assert not kernel.accesses("LDG")[16], kernel
@@ -217,7 +227,7 @@ def test_a_row_that_is_kept_comes_from_memory_once(kernels: list[Kernel]) -> Non
 def test_images_too_large_to_be_kept_have_loads_under_way(kernels: list[Kernel]) -> None:
     """32 bytes in each of an SM's 1024 threads are 32 KB, where Little's law wants 23."""
     for kernel in kernels:
-        if kernel.name == "plane_distance" and kernel.width > 1:
+        if kernel.name == "plane_distance" and kernel.vectors:
             assert max(loop.in_flight for loop in kernel.loops) >= IN_FLIGHT // 2, kernel
 
 

@@ -12,21 +12,19 @@ namespace rrfast::cuda {
 
 // What a launcher has to know of the device that it launches on.
 struct Device {
-    int processors;
     std::size_t shared;  // bytes that a block may ask for if a processor shall hold two of them
     std::size_t shared_alone;  // and if one is enough
     unsigned cluster;          // most blocks of a cluster; 1: there are none
 
     static Device current() {
-        int device = 0, processors = 0, of_processor = 0, of_block = 0, capability = 0;
+        int device = 0, of_processor = 0, of_block = 0, capability = 0;
         cudaGetDevice(&device);
-        cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
         cudaDeviceGetAttribute(&of_processor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
         cudaDeviceGetAttribute(&of_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
         cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, device);
         const int share = of_processor / 2 - 1024;  // the runtime's own part
         const int least = 2048;                     // for a kernel's arrays of a fixed size
-        return {processors, static_cast<std::size_t>((share < of_block ? share : of_block) - least),
+        return {static_cast<std::size_t>((share < of_block ? share : of_block) - least),
                 static_cast<std::size_t>(of_block - least), capability >= 9 ? 8u : 1u};
     }
 };

@@ -14,22 +14,7 @@
 namespace rrfast::cuda {
 namespace {
 
-template <class T, int Width, bool Ragged, class Edge>
-__device__ __forceinline__ void store_seed(Edge, T* seed, const Span<Width, Ragged>& span,
-                                           RowIndex k, const Vector<T, Width>& vector) {
-    if constexpr (Edge::value) {
-#pragma unroll
-        for (int e = 0; e < Width; ++e) {
-            if (span.has(k + e)) {
-                store(seed + RowIndex(k + e), Vector<T, 1>{vector.element[e]});
-            }
-        }
-    } else {
-        store(seed + k, vector);
-    }
-}
-
-template <class T, int Width, bool Ragged>
+template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     direction_seed_kernel(const T* __restrict__ logits, index_t samples, index_t classes,
                           accumulate_t<T> temperature, index_t* __restrict__ prediction,
@@ -38,9 +23,9 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     using A = accumulate_t<T>;
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* source = logits + sample * classes;
-        const Span<Width, Ragged> span(source, count);
-        const KeptRow<T, Width, Ragged> row(classes, span);
-        row.fetch(source);
+        const Span<Width, false> span(source, count);
+        const KeptRow<T, Width> row(classes);
+        row.fetch(source, span);
         const auto word_at = [&](auto, RowIndex k) { return row.word_at(k); };
         const auto top = row_top2<T>(span, word_at);
 
@@ -62,14 +47,14 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         T* result = seed + sample * classes;
         for_each_class<1>(
             span, [&](auto, RowIndex k) { return row.get(k); },
-            [&](auto edge, RowIndex k, const Vector<A, Width>& weights) {
+            [&](auto, RowIndex k, const Vector<A, Width>& weights) {
                 A shares[Width];
 #pragma unroll
                 for (int e = 0; e < Width; ++e) {
                     const RowIndex i = k + e;
                     shares[e] = i == top.first.index ? A(-1) : weights.element[e] / sum;
                 }
-                store_seed(edge, result, span, k, narrowed<T>(shares));
+                store(result + k, narrowed<T>(shares));
             });
         if (writes && threadIdx.x == 0) {
             prediction[sample] = top.first.index;
@@ -79,7 +64,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     });
 }
 
-template <class T, int Width, bool Ragged>
+template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     direction_seed_long_kernel(const T* __restrict__ logits, index_t samples, index_t classes,
                                accumulate_t<T> temperature, index_t* __restrict__ prediction,
@@ -88,11 +73,11 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     using A = accumulate_t<T>;
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row = logits + sample * classes;
-        const Span<Width, Ragged> span(row, count);
-        const auto word_at = [&](auto edge, RowIndex k) { return load_logits(edge, row, span, k); };
+        const Span<Width, false> span(row, count);
+        const auto word_at = [&](auto, RowIndex k) { return load_word<T, Width>(row + k); };
         WeighedTop2<A, RowIndex> weighed{empty_top2<A, RowIndex>(), A(0)};
-        for_each_logit<T, Ragged ? kAhead<T> / 2 : kAhead<T>>(
-            span, word_at, [&](const auto& next) { push(weighed, next, temperature); });
+        for_each_logit<T>(span, word_at,
+                          [&](const auto& next) { push(weighed, next, temperature); });
         weighed.top = in_row(span, weighed.top);
         weighed = row_reduce(
             weighed, [&](const auto& a, const auto& b) { return combine(a, b, temperature); });
@@ -102,7 +87,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 
         T* result = seed + sample * classes;
         for_each_class<Width == 8 ? 1 : kAhead<T> / 2>(
-            span, word_at, [&](auto edge, RowIndex k, const Word<T, Width>& word) {
+            span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
                 const auto vector = bit_cast<Vector<T, Width>>(word);
                 A shares[Width];
 #pragma unroll
@@ -111,7 +96,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                     const A weight = seed_weight(widen(vector.element[e]), i, top, temperature);
                     shares[e] = i == top.first.index ? A(-1) : weight / sum;
                 }
-                store_seed(edge, result, span, k, narrowed<T>(shares));
+                store(result + k, narrowed<T>(shares));
             });
         if (writes && threadIdx.x == 0) {
             prediction[sample] = top.first.index;
@@ -127,16 +112,15 @@ template <class T>
 cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
                            index_t* prediction, accumulate_t<T>* margin, T* seed,
                            index_t* runner_up, cudaStream_t stream) {
-    return for_access<kVectorWidth<T>>(classes, {logits, seed}, nullptr, [&](auto access) {
-        Grid grid = row_grid(samples, classes, access.width);
-        const std::size_t kept = KeptRow<T, access.width, access.ragged>::bytes(classes, grid);
+    return for_width<kVectorWidth<T>>(classes, {logits, seed}, [&](auto width) {
+        Grid grid = row_grid(samples, classes, width);
+        const std::size_t kept = KeptRow<T, width>::bytes(classes, grid);
         const bool keeps = kept <= Device::current().shared;
         grid.shared = keeps ? kept : 0;
-        return launch(keeps ? direction_seed_kernel<T, access.width, access.ragged>
-                            : direction_seed_long_kernel<T, access.width, access.ragged>,
-                      grid, stream, logits, samples, classes,
-                      static_cast<accumulate_t<T>>(temperature), prediction, margin, seed,
-                      runner_up);
+        return launch(
+            keeps ? direction_seed_kernel<T, width> : direction_seed_long_kernel<T, width>, grid,
+            stream, logits, samples, classes, static_cast<accumulate_t<T>>(temperature), prediction,
+            margin, seed, runner_up);
     });
 }
 
@@ -146,14 +130,13 @@ cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, do
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList direction_seed_kernels() {
-    KernelList list = access_instances("direction_seed_kernel", [](auto type, auto access) {
+    KernelList list = instances("direction_seed_kernel", [](auto type, auto width) {
         return reinterpret_cast<const void*>(
-            direction_seed_kernel<typename decltype(type)::type, access.width, access.ragged>);
+            direction_seed_kernel<typename decltype(type)::type, width>);
     });
-    const KernelList of_long = access_instances("direction_seed_long_kernel", [](auto type,
-                                                                                 auto access) {
+    const KernelList of_long = instances("direction_seed_long_kernel", [](auto type, auto width) {
         return reinterpret_cast<const void*>(
-            direction_seed_long_kernel<typename decltype(type)::type, access.width, access.ragged>);
+            direction_seed_long_kernel<typename decltype(type)::type, width>);
     });
     list.insert(list.end(), of_long.begin(), of_long.end());
     return list;

@@ -10,38 +10,27 @@ namespace rrfast::cuda {
 
 // A row of T in places where each of its elements may be replaced by an accumulator. A place is a
 // vector of them, in pieces that one access moves; those of the threads of a warp lie side by side.
-template <class T, int Width, bool Ragged>
+template <class T, int Width>
 class KeptRow {
     using A = accumulate_t<T>;
-    using Row = Span<Width, Ragged>;
     static constexpr int kBytes = sizeof(Vector<A, Width>);
     static constexpr int kPieces = kBytes > 16 ? kBytes / 16 : 1;
     using Piece = typename word<kBytes / kPieces>::type;
 
 public:
     static std::size_t bytes(index_t classes, const Grid& grid) {
-        return static_cast<std::size_t>(Row::most_vectors(static_cast<RowIndex>(classes))) *
-               kBytes * grid.threads.y;
+        return static_cast<std::size_t>(classes / Width) * kBytes * grid.threads.y;
     }
 
-    // Of `classes` classes, or of none where there is no row any more.
-    __device__ __forceinline__ KeptRow(index_t classes, const Row& span)
-        : span_(span),
-          vectors_(Row::most_vectors(static_cast<RowIndex>(classes))),
+    __device__ __forceinline__ explicit KeptRow(index_t classes)
+        : vectors_(static_cast<RowIndex>(classes / Width)),
           first_(dynamic_shared<Piece>() + threadIdx.y * kPieces * vectors_) {}
 
-    __device__ __forceinline__ void fetch(const T* row) const {
+    __device__ __forceinline__ void fetch(const T* row, const Span<Width, false>& span) const {
         for_each_class<1>(
-            span_, [](auto, RowIndex) { return 0; },
-            [&](auto edge, RowIndex k, int) {
-                if constexpr (decltype(edge)::value) {
-                    const Word<T, Width> word = load_logits(edge, row, span_, k);
-                    Piece held{};
-                    memcpy(&held, &word, sizeof(word));
-                    store_shared(piece(k, 0), held);
-                } else {
-                    copy_to_shared(piece(k, 0), reinterpret_cast<const Word<T, Width>*>(row + k));
-                }
+            span, [](auto, RowIndex) { return 0; },
+            [&](auto, RowIndex k, int) {
+                copy_to_shared(piece(k, 0), reinterpret_cast<const Word<T, Width>*>(row + k));
             });
         wait_for_copies();
     }
@@ -74,10 +63,9 @@ public:
 
 private:
     __device__ __forceinline__ Piece* piece(RowIndex k, int p) const {
-        return first_ + (p * vectors_ + span_.vector_of(k));
+        return first_ + (p * vectors_ + k / Width);
     }
 
-    Row span_;
     RowIndex vectors_;
     Piece* first_;
 };
@@ -89,22 +77,20 @@ struct Parts {
 };
 
 // The launch of a kernel that looks at rows of `element` bytes for an element again and again. A
-// long row has a cluster of blocks where rows alone would leave processors idle, or where a
-// processor could not keep the parts of two blocks; each thread has one vector at least.
+// long row has a cluster of blocks: where a thread would have more than four vectors of it, or a
+// processor could not keep the parts of two blocks. Not where rows are few: a row's bits must not
+// depend on the others.
 inline Grid parted_grid(index_t rows, index_t elements, int width, std::size_t element,
                         Parts& parts) {
     Grid grid = row_grid(rows, elements);
     const Device device = Device::current();
-    const auto part = [&](unsigned blocks) {
-        return (elements / width + blocks - 1) / blocks * width;
-    };
-    const auto bytes = [&] { return part(grid.cluster) * element * grid.threads.y; };
+    const auto part = [&] { return (elements / width + grid.cluster - 1) / grid.cluster * width; };
+    const auto bytes = [&] { return part() * element * grid.threads.y; };
     while (grid.threads.x == kRowThreads && grid.cluster < device.cluster &&
-           part(2 * grid.cluster) >= kRowThreads * width &&
-           (rows * grid.cluster < 2 * device.processors || bytes() > device.shared)) {
+           (part() > 4 * kRowThreads * width || bytes() > device.shared)) {
         grid.cluster *= 2;
     }
-    parts = {static_cast<RowIndex>(part(grid.cluster)), bytes() <= device.shared_alone};
+    parts = {static_cast<RowIndex>(part()), bytes() <= device.shared_alone};
     grid.shared = parts.kept ? bytes() : 0;
     const index_t most = INT32_MAX / grid.cluster, rows_at_once = grid.blocks.x;
     grid.blocks.x = static_cast<unsigned>(rows_at_once < most ? rows_at_once : most) * grid.cluster;

@@ -181,7 +181,7 @@ template <class T>
 cudaError_t plane_distance(const T* x, const T* normal, const accumulate_t<T>* gap,
                            const Channels<accumulate_t<T>>& channels, index_t samples,
                            index_t elements, accumulate_t<T>* distance, cudaStream_t stream) {
-    return for_width<kVectorWidth<T>>(elements, {x, normal}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(elements, {x, normal}, [&](auto width) {
         Parts parts;
         const Grid grid = parted_grid(samples, elements, width, 2 * sizeof(T), parts);
         return launch(plane_distance_kernel<T, width>, grid, stream, x, normal, gap, channels,

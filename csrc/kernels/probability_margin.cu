@@ -9,7 +9,7 @@
 namespace rrfast::cuda {
 namespace {
 
-template <class T, int Width, bool Ragged>
+template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
     probability_margin_kernel(const T* __restrict__ logits, const index_t* __restrict__ labels,
                               index_t samples, index_t classes,
@@ -28,9 +28,9 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         constexpr bool early = sizeof(A) < sizeof(double);
         const A asked = early ? own() : A(0);
         Rivals<A> rivals = no_rivals<A>();
-        const Span<Width, Ragged> span(row, count);
+        const Span<Width, false> span(row, count);
         for_each_class<sizeof(A) == sizeof(double) ? 1 : kAhead<T>>(
-            span, [&](auto edge, RowIndex k) { return load_logits(edge, row, span, k); },
+            span, [&](auto, RowIndex k) { return load_word<T, Width>(row + k); },
             [&](auto, RowIndex k, const Word<T, Width>& loaded) {
                 const auto vector = bit_cast<Vector<T, Width>>(loaded);
 #pragma unroll
@@ -57,10 +57,10 @@ cudaError_t probability_margin(const T* logits, const index_t* labels, index_t s
                                index_t classes, accumulate_t<T>* margin,
                                accumulate_t<T>* top2_ratio, accumulate_t<T>* similarity,
                                accumulate_t<T>* entropy, cudaStream_t stream) {
-    return for_access<kVectorWidth<T>>(classes, {logits}, nullptr, [&](auto access) {
-        return launch(probability_margin_kernel<T, access.width, access.ragged>,
-                      row_grid(samples, classes, access.width), stream, logits, labels, samples,
-                      classes, margin, top2_ratio, similarity, entropy);
+    return for_width<kVectorWidth<T>>(classes, {logits}, [&](auto width) {
+        return launch(probability_margin_kernel<T, width>, row_grid(samples, classes, width),
+                      stream, logits, labels, samples, classes, margin, top2_ratio, similarity,
+                      entropy);
     });
 }
 
@@ -71,9 +71,9 @@ cudaError_t probability_margin(const T* logits, const index_t* labels, index_t s
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList probability_margin_kernels() {
-    return access_instances("probability_margin_kernel", [](auto type, auto access) {
+    return instances("probability_margin_kernel", [](auto type, auto width) {
         return reinterpret_cast<const void*>(
-            probability_margin_kernel<typename decltype(type)::type, access.width, access.ragged>);
+            probability_margin_kernel<typename decltype(type)::type, width>);
     });
 }
 

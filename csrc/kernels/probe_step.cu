@@ -76,7 +76,7 @@ cudaError_t probe_step(const T* x, const T* normal, const accumulate_t<T>* gap,
     if (status != cudaSuccess) {
         return status;
     }
-    return for_width<kVectorWidth<T>>(elements, {x}, nullptr, [&](auto width) {
+    return for_width<kVectorWidth<T>>(elements, {x}, [&](auto width) {
         return launch(probe_step_kernel<T, width>, row_grid(samples, elements), stream, x, channels,
                       samples, elements, finest, longest, step, largest);
     });

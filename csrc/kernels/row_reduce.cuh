@@ -72,9 +72,6 @@ public:
     __device__ __forceinline__ RowIndex class_of(RowIndex vector, RowIndex e) const {
         return vector * Width + e - behind_;
     }
-    static RR_HD RowIndex most_vectors(RowIndex classes) {
-        return Ragged ? (classes + 2 * (Width - 1)) / Width : classes / Width;
-    }
 
 private:
     RowIndex classes_;
@@ -229,12 +226,12 @@ __device__ __forceinline__ Top2<A, RowIndex> in_row(const Span<Width, Ragged>& s
 
 // Calls take({logit, own index}) for every class of the row that is this thread's, with what
 // load(edge, k) gives.
-template <class T, int Ahead = kAhead<T>, int Width, bool Ragged, class Load, class Take>
+template <class T, int Width, bool Ragged, class Load, class Take>
 __device__ __forceinline__ void for_each_logit(const Span<Width, Ragged>& span, const Load& load,
                                                const Take& take) {
     using A = accumulate_t<T>;
     RowIndex count = 0;
-    for_each_class<Ahead>(span, load, [&](auto, RowIndex, const Word<T, Width>& word) {
+    for_each_class<kAhead<T>>(span, load, [&](auto, RowIndex, const Word<T, Width>& word) {
         const auto vector = bit_cast<Vector<T, Width>>(word);
 #pragma unroll
         for (int e = 0; e < Width; ++e) {

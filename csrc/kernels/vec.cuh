@@ -87,11 +87,6 @@ __device__ __forceinline__ Vector<T, Width> narrowed(const accumulate_t<T> (&val
     return result;
 }
 
-template <class T>
-bool is_aligned(const T* pointer, int width) {
-    return reinterpret_cast<std::uintptr_t>(pointer) % (sizeof(T) * width) == 0;
-}
-
 // 64-bit division costs a hundred instructions, 32-bit a quarter of that; almost every index fits
 // in 32 bits.
 __device__ __forceinline__ index_t quotient(index_t a, index_t b) {
@@ -286,17 +281,21 @@ __device__ __forceinline__ void for_each_vector(const Tiles& tiles, index_t elem
     }
 }
 
-// Calls launch(Width), a compile-time constant: whole vectors if every sample of every tensor
-// starts on a vector's boundary, single elements if not.
-template <int Vector, class T, class Launch>
+// Calls launch(Width), a constant: the largest power of two that divides samples and addresses. For
+// sums, whose bits must not depend on where a sample lies.
+template <int Width, class T, class Launch>
 cudaError_t for_width(index_t elements, std::initializer_list<const T*> tensors,
-                      const std::int8_t* direction, const Launch& launch) {
-    bool vectors = elements % Vector == 0 && is_aligned(direction, Vector);
-    for (const T* tensor : tensors) {
-        vectors = vectors && is_aligned(tensor, Vector);
+                      const Launch& launch) {
+    if constexpr (Width > 1) {
+        bool vectors = elements % Width == 0;
+        for (const T* tensor : tensors) {
+            vectors = vectors && behind_boundary<Width>(tensor) == 0;
+        }
+        if (!vectors) {
+            return for_width<Width / 2, T>(elements, tensors, launch);
+        }
     }
-    return vectors ? launch(std::integral_constant<int, Vector>{})
-                   : launch(std::integral_constant<int, 1>{});
+    return launch(std::integral_constant<int, Width>{});
 }
 
 // Calls launch(access), a constant: whole vectors, ragged samples of them, or, where the tensors
@@ -361,10 +360,14 @@ KernelList instances(const std::string& name, const Kernel& kernel) {
     for_each_type([&](auto type, const std::string& type_name) {
         constexpr int vector = kVectorWidth<typename decltype(type)::type>;
         const auto add = [&](auto width) {
-            list.push_back(
-                {name + "<" + type_name + ", " + std::to_string(width) + ">", kernel(type, width)});
+            if constexpr (width <= vector) {
+                list.push_back({name + "<" + type_name + ", " + std::to_string(width) + ">",
+                                kernel(type, width)});
+            }
         };
-        add(std::integral_constant<int, vector>{});
+        add(std::integral_constant<int, 8>{});
+        add(std::integral_constant<int, 4>{});
+        add(std::integral_constant<int, 2>{});
         add(std::integral_constant<int, 1>{});
     });
     return list;

@@ -150,17 +150,17 @@ def caught(mutant: Mutant, folder: Path) -> str | None:
     program = sources / "every_kernel"
     subprocess.run([os.environ.get("CXX", "c++"), compiled, *others, "-o", program], check=True)
     arguments = ["--huge"] if mutant.huge else ["--seed", 1, "--cases", 1000, mutant.op]
-    ran = subprocess.run(
+    with subprocess.Popen(
         [program, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )
-    if ran.returncode == 0:
-        return None
-    failures = [line for line in ran.stdout.splitlines() if line.startswith("FAILED")]
-    return failures[0] if failures else f"status {ran.returncode}"
+    ) as running:
+        for line in running.stdout or ():
+            if line.startswith("FAILED"):  # one is enough
+                running.kill()
+                return line.strip()
+    return f"status {running.returncode}" if running.returncode else None
 
 
 def main() -> int:

@@ -149,15 +149,15 @@ MUTANTS = (
     Mutant(
         "vectors at any address",
         "vec.cuh",
-        "vectors = vectors && is_aligned(tensor, Vector);",
+        "vectors = vectors && behind_boundary<Width>(tensor) == 0;",
         "",
         "plane_distance",
     ),
     Mutant(
         "vectors in samples that they do not fill",
         "vec.cuh",
-        "bool vectors = elements % Vector == 0 && ",
-        "bool vectors = ",
+        "bool vectors = elements % Width == 0;",
+        "bool vectors = true;",
         "plane_distance",
     ),
     Mutant(
@@ -207,7 +207,8 @@ MUTANTS = (
         "row_reduce.cuh",
         "const { return !Ragged || k < classes_; }",
         "const { return true; }",
-        "direction_seed",
+        "rat_correct",
+        source="rat_perturb",
     ),
     Mutant(
         "an element beyond the sample's end",

@@ -60,3 +60,14 @@ def test_a_row_does_not_see_the_others(
     alone = [of(op, h[row], y[row], state[:, row].clone()) for row in rows]
     for a, b in zip(map(torch.cat, zip(*alone, strict=True)), together, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def test_an_image_does_not_see_the_others(dtype: torch.dtype, device: torch.device) -> None:
+    """Large enough for a GPU to divide it among blocks: by its size, not by their number."""
+    x = torch.rand(3, 3, 64, 64, dtype=dtype, device=device)
+    normal = torch.randn(x.shape, device=device).to(dtype)
+    gap = torch.full((3,), 100.0, dtype=accumulate_dtype(dtype), device=device)
+    together = ops.plane_distance(x, normal, gap, (0.0, 1.0))
+    rows = [slice(i, i + 1) for i in range(3)]
+    alone = [ops.plane_distance(x[row], normal[row], gap[row], (0.0, 1.0)) for row in rows]
+    torch.testing.assert_close(torch.cat(alone), together, rtol=0, atol=0)
