@@ -389,6 +389,14 @@ std::vector<std::string> lacking(unsigned long often, const std::string& op = ""
     for (const cuda::KernelInfo& kernel : all) {
         const auto found = launched.find(kernel.function);
         const unsigned long times = found == launched.end() ? 0 : found->second;
+        // Of one tensor no two begin apart, so that single elements are met by float64 alone.
+        const bool alone = kernel.name.rfind("bisection_step", 0) == 0 ||
+                           kernel.name.rfind("search_step", 0) == 0 ||
+                           kernel.name.rfind("rat_correct", 0) == 0;
+        if (alone && kernel.name.find(", 1>") != std::string::npos &&
+            kernel.name.find("<double") == std::string::npos) {
+            continue;
+        }
         if (times < often && kernel.name.rfind(op, 0) == 0 &&
             kernel.name.find("<" + type) != std::string::npos) {
             names.push_back(kernel.name);
