@@ -144,7 +144,7 @@ MUTANTS = (
         "device.cuh",
         "if (grid.shared > always) {",
         "if (grid.shared > 1024 * always) {",
-        "direction_seed",
+        "plane_distance",
     ),
     Mutant(
         "vectors at any address",

@@ -16,6 +16,7 @@
 #include "emulator.h"
 
 #ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -137,6 +138,10 @@ void prepare(Fiber& fiber) {
         fiber.stack = static_cast<char*>(mmap(nullptr, kStack, PROT_READ | PROT_WRITE,
                                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     }
+#ifdef __SANITIZE_ADDRESS__
+    __asan_unpoison_memory_region(fiber.stack,
+                                  kStack);  // its last thread has left without returning
+#endif
     // A switch takes six registers and an address from here, and a function begins 8 bytes off 16.
     auto* top = reinterpret_cast<void**>(fiber.stack + kStack);
     *--top = nullptr;
