@@ -300,7 +300,8 @@ def test_t_is_tuned_on_the_images_that_evaluate_tunes_on(
     assert [row["radius_right"] for row in own] == pytest.approx(medians)
     summary = next(row for row in result["summary"] if row["objective"] == "rat")
     spread = torch.tensor([row["aurc"] for row in radius], dtype=torch.float64).std()
-    assert summary["aurc"]["std"] == pytest.approx(spread.item(), rel=1e-4)
+    # Seven digits of numbers that are ten times the spread: six of it.
+    assert summary["aurc"]["std"] == pytest.approx(spread.item(), rel=1e-5)
 
 
 def test_what_cannot_be_asked_is_said_before_the_first_training(tmp_path: Path) -> None:

@@ -107,7 +107,8 @@ def fastest(rows: list[dict[str, Any]], method: str) -> tuple[str, float] | None
         for row in rows
         if row["method"] == method and not row["error"]
     }
-    kept = measured.keys() - {"bfloat16", "all but compile", "all together"}
+    coarse = {row for row, options in rows_of(torch.device("cuda")).items() if "dtype" in options}
+    kept = measured.keys() - coarse
     if "eager" not in kept:
         return None
     best = max(kept, key=measured.__getitem__)

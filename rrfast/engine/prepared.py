@@ -94,7 +94,7 @@ def prepared(
 
 def _runs_on_cpu(model: nn.Module) -> bool:
     device = device_of(model)
-    return device is None or device.type == "cpu"
+    return device is not None and device.type == "cpu"
 
 
 class Prepared(nn.Module):

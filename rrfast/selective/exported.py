@@ -44,14 +44,14 @@ def export(
     that such digits do not change the decision on the samples of `fit`.
 
     With `portable`, the functions of `rrfast.reference` replace rrfast's ops, so that the program
-    uses only PyTorch's operations and runs wherever PyTorch does. The sums of `plane_distance` are
-    then added in another order: on a CPU, radius `grad` without bounds agrees to a relative 17 *
-    2**-24 for float32, and to (n + n / 256 + 24) * 2**-53 for float64 inputs of n elements; with
-    bounds it agrees with the radius of a margin that is off by as much. With `fast` the cotangent
-    differs in the last places. This changes the sign of a gradient only where the gradient is mere
-    rounding, and changes a step that is not given as much as the radius `grad`, and so the secant.
-    A score of another input that lies within such rounding of the threshold may fall on its other
-    side.
+    uses only PyTorch's operations and runs wherever PyTorch does. The sums of `plane_distance`, and
+    so of `probe_step`, are then added in another order: on a CPU, radius `grad` without bounds
+    agrees to a relative 17 * 2**-24 for float32, and to (n + n / 256 + 24) * 2**-53 for float64
+    inputs of n elements; with bounds it agrees with the radius of a margin that is off by as much.
+    With `fast` the cotangent differs in the last places. This changes the sign of a gradient only
+    where the gradient is mere rounding, and changes a step that is not given as much as the radius
+    `grad`, and so the secant. A score of another input that lies within such rounding of the
+    threshold may fall on its other side.
 
     Args:
         classifier: From `fit` or `load`; not changed. The program copies its weights and its
