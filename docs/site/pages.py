@@ -19,6 +19,7 @@ PAGES = (
 )
 #: Of which other pages are made.
 PARTS = {"docs/demo/demo.md", "docs/evaluate/fashion/summary.md"}
+INTEGRATIONS = "rrfast.integrations"
 PICTURES = (".png", ".svg", ".webp")
 #: Code that a page links to is shown as a page.
 LANGUAGES = {".cff": "yaml", ".py": "python", ".sh": "bash", ".txt": "text", ".yaml": "yaml"}
@@ -123,12 +124,20 @@ def entries(module: str) -> list[str]:
     return [module, *own, *(name for inner in modules for name in entries(inner))]
 
 
+def integrations() -> list[str]:
+    """The names in each file; the package exports none, as each file needs a library of its own."""
+    files = inside(ROOT / "rrfast" / "integrations", "[a-z]*.py")
+    modules = [file.removesuffix(".py").replace("/", ".") for file in files]
+    return [INTEGRATIONS, *(name for module in modules for name in entries(module))]
+
+
 def reference_pages() -> dict[str, list[str]]:
     """The pages of the API, each with its names."""
     names = [f"rrfast.{name}" for name in exported("rrfast")]
-    rooms = [name for name in names if exported(name)]
+    rooms = {name: entries(name) for name in names if exported(name)}
+    rooms[INTEGRATIONS] = integrations()
     found = {"api/index.md": ["rrfast", *(name for name in names if name not in rooms)]}
-    return found | {f"api/{room.removeprefix('rrfast.')}.md": entries(room) for room in rooms}
+    return found | {f"api/{room.removeprefix('rrfast.')}.md": rooms[room] for room in rooms}
 
 
 def reference_text(page: str) -> str:
@@ -145,7 +154,7 @@ def reference_text(page: str) -> str:
                 label = f'{{ data-toc-label="{name.rpartition(".")[2]}" }}'
                 text += [f"## {name} {label}", f"The same as [`{home}`][{home}]."]
                 continue
-            members = "\n      members: false" if exported(name) else ""
+            members = "\n      members: false" if exported(name) or name == names[0] else ""
             text += [f"::: {name}\n    options:\n      heading_level: {level}{members}"]
     if page == "api/index.md":
         rooms = [names[0] for names in reference_pages().values()][1:]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from rrfast.methods import Method
 
+__all__ = ["RadiusMonitor"]
+
 
 class RadiusMonitor(Callback):
     """The radius of right and wrong predictions and its AURC, after every validation epoch.

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rrfast.methods import Method
     from rrfast.scores import Score
 
+__all__ = ["ScoreDetector"]
+
 
 class ScoreDetector(GradientDetector):
     """Any score of `rrfast.scores`, such as the radius, as a detector of pytorch-ood.

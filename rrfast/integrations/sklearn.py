@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from rrfast.methods import Method
     from rrfast.scores import Score
 
+__all__ = ["LogProbabilities", "RejectingClassifier"]
+
 #: What `fit` can choose the threshold by, as `SelectiveClassifier.fit`.
 AIMS = ("coverage", "reject_errors", "target_risk", "confidence")
 

@@ -17,6 +17,8 @@ require("rrfast.integrations.torchmetrics", "torchmetrics")
 
 from torchmetrics import Metric  # noqa: E402 - after the message if it is missing
 
+__all__ = ["RankingMetric"]
+
 #: Whether a larger value is better; a larger mean confidence is neither better nor worse.
 HIGHER = {"auroc": True, "accuracy": True, "aupr_error": True, "aupr_success": True}
 HIGHER |= {"fpr_at_tpr": False, "aurc": False, "detection_error": False}

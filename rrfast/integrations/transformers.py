@@ -15,6 +15,8 @@ require("rrfast.integrations.transformers", "accelerate")
 
 from transformers import Trainer  # noqa: E402 - after the message if it is missing
 
+__all__ = ["ObjectiveMixin", "ObjectiveTrainer"]
+
 #: What models of transformers call a floating-point input.
 INPUTS = ("inputs_embeds", "pixel_values", "input_values", "input_features")
 

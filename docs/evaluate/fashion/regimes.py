@@ -56,5 +56,5 @@ REGIMES = (
     Regime(60000, 30, "1e-2"),
     Regime(60000, 30, "1e-3", ("rat", "at")),
     Regime(60000, 30, "1e-2", ("standard", "rat"), 5, "augment", ("training.augment.padding=4",)),
-    Regime(12000, 24, "1e-2", ("standard", "rat", "at", "mixup"), 3, "resnet", RESNET),
+    Regime(4000, 24, "1e-2", ("standard", "rat", "at", "mixup"), 3, "resnet", RESNET),
 )
