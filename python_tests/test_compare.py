@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -362,7 +364,9 @@ def test_the_bar_waits(monkeypatch: pytest.MonkeyPatch):
 
     started: list[float] = []
     clock = iter([0.0, 1.0, 1.9, 2.1])
-    monkeypatch.setenv("FORCE_COLOR", "1")  # what makes a terminal of any stream
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(_progress, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(Progress, "start", lambda self: started.append(self.tasks[0].completed))
     with _progress.batches_bar(range(3), True, after=2.0) as advance:

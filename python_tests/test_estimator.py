@@ -7,6 +7,7 @@ import copy
 import functools
 import io
 import pickle
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from test_radius import LEAST, assert_same, convolutional, images, mixed_model, snapshot
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -224,14 +224,15 @@ def test_mistakes_in_loaders(loader: Any, error: type[Exception], sentence: str)
 @pytest.mark.parametrize("sized", [True, False])
 def test_a_bar_where_there_is_a_terminal(monkeypatch: pytest.MonkeyPatch, sized: bool) -> None:
     screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
     estimator, parts = RadiusEstimator(convolutional(), "grad"), images(6).split(2)
     for terminal, progress, seen in (
         (True, True, True),
         (True, False, False),
         (False, True, False),
     ):
-        console = functools.partial(Console, file=screen, force_terminal=terminal, width=80)
-        monkeypatch.setattr("rrfast._progress.Console", console)
+        monkeypatch.setattr(screen, "isatty", lambda terminal=terminal: terminal)
         screen.truncate(0)
         estimator.predict(parts if sized else (part for part in parts), progress=progress)
         assert ("images/s" in screen.getvalue()) == seen

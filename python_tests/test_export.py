@@ -330,7 +330,7 @@ run("digits_cnn portable")
 run("residual portable")
 assert not any(name.split(".")[0] == "rrfast" for name in sys.modules)
 sys.path.insert(0, {root!r})
-import rrfast
+import rrfast.ops
 run("digits_cnn")
 run("residual")
 """

@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 
 import rrfast
+from rrfast._names import TUNINGS
+from rrfast.cli import COMMANDS
+from rrfast.data.splits import PROTOCOLS
+from rrfast.methods import METHODS
 
 ROOT = Path(rrfast.__file__).parent
 #: From the ground up: a room uses those before it, and none behind it.
@@ -172,6 +176,39 @@ print({heavy} & set(sys.modules) - before)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+HELP = """
+import runpy, sys
+from rrfast.cli import COMMANDS
+for command in ("", *(module.__name__.rpartition(".")[2] for module in COMMANDS)):
+    sys.argv = ["rrfast", *command.split(), "--help"]
+    try:
+        runpy.run_module("rrfast", run_name="__main__")
+    except SystemExit as end:
+        assert end.code == 0
+print("loaded:", {"torch", "numpy", "rich"} & set(sys.modules))
+"""
+
+
+def test_help_needs_no_torch() -> None:
+    """Of every command: what its text lists is known before torch is there, and is true."""
+    run = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "loaded: set()"
+    assert run.stdout.count("usage: rrfast") == 1 + len(COMMANDS)
+    assert f"some of {', '.join(METHODS)}" in re.sub(r"\s+", " ", run.stdout)
+    assert tuple(PROTOCOLS) == TUNINGS
+
+
+def test_rich_is_loaded_for_a_bar_alone() -> None:
+    code = """
+import sys, torch, rrfast
+model, x = torch.nn.Linear(4, 3), torch.rand(2, 4)
+rrfast.predict(model, [x])
+rrfast.RadiusEstimator(model).predict([x])
+assert "rich" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, check=True)
 
 
 WITHOUT = """

@@ -8,11 +8,6 @@ import importlib
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
-from rrfast import methods, ops, reference
-from rrfast._config import config
-from rrfast._radius import radius
-from rrfast.methods import RadiusResult
-
 if TYPE_CHECKING:
     from rrfast import (
         attacks,
@@ -21,14 +16,20 @@ if TYPE_CHECKING:
         evaluate,
         inference,
         integrations,
+        methods,
         metrics,
         models,
         objectives,
+        ops,
+        reference,
         scores,
         selective,
         train,
     )
+    from rrfast._config import config
+    from rrfast._radius import radius
     from rrfast.estimator import RadiusEstimator
+    from rrfast.methods import RadiusResult
     from rrfast.objectives import RAT
     from rrfast.scores import predict
     from rrfast.scores.comparison import compare
@@ -62,18 +63,22 @@ __all__ = [
 ]
 
 
-#: Modules of the names that are loaded on first use; sub-packages are loaded so too.
+#: Modules of the names; each is loaded on first use, as are sub-packages: a command that only
+#: prints its help needs no torch.
 _ELSEWHERE = {
     "RAT": "rrfast.objectives",
     "RadiusEstimator": "rrfast.estimator",
+    "RadiusResult": "rrfast.methods",
     "SelectiveClassifier": "rrfast.selective",
     "compare": "rrfast.scores.comparison",
+    "config": "rrfast._config",
     "predict": "rrfast.scores",
+    "radius": "rrfast._radius",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load on first use what most programs do not need."""
+    """Load on first use."""
     if name in _ELSEWHERE:
         found = getattr(importlib.import_module(_ELSEWHERE[name]), name)
     elif name in __all__:

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rrfast._checks import meant
-
-#: The forms of such a name, for error messages and the command line.
-FORMS = "importable.module:function, path/to/file.py:function"
+from rrfast._names import FORMS
 
 
 def named_function(what: str, spec: str, *, known: str = FORMS) -> Callable[..., Any]:

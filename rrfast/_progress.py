@@ -1,22 +1,17 @@
-"""Progress bars."""
+"""Progress bars; rich, which draws them, is imported only for one that is drawn."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from operator import length_hint
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 
 def bars(
@@ -30,6 +25,14 @@ def bars(
         shown: False for no bars.
         transient: Whether they are removed at the end.
     """
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     behind = [TextColumn(state)] if state else []
     return Progress(
         TextColumn("{task.description}", markup=False),  # names of folders may have brackets
@@ -42,6 +45,14 @@ def bars(
         transient=transient,
         disable=not (shown and console.is_terminal),
     )
+
+
+def _has_terminal() -> bool:
+    """Whether stderr is one; a program may have closed it, or have none."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:
+        return False
 
 
 @contextmanager
@@ -59,12 +70,15 @@ def batches_bar(
         A function to call with the numbers of images and batches done since the last call; both may
         be fractions.
     """
-    console = Console(stderr=True)
-    if not (wanted and console.is_terminal):
+    if not (wanted and _has_terminal()):
         yield lambda _images, _batches: None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    bar = Progress(*columns, console=console, transient=True)
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task("", total=length_hint(loader) or None)
     images, start = 0.0, perf_counter()
 

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from rrfast._checks import check_count, check_number, check_once, check_one_of, meant, words_of
-from rrfast._named_function import FORMS
+from rrfast._names import FORMS, TUNINGS
 from rrfast.data.own_data import runs_foreign_data
-from rrfast.data.splits import PROTOCOLS
 from rrfast.data.tasks import TASKS
 from rrfast.methods import METHODS
 
@@ -21,8 +20,6 @@ DTYPES = {
     "float16": torch.float16,
 }
 
-#: The ways to tune T.
-TUNINGS = tuple(PROTOCOLS)
 #: Largest total number of pixels of the synthetic images: 48 GiB.
 MOST_PIXELS = 2**32
 

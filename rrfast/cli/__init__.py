@@ -11,11 +11,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from rrfast._config import config
 from rrfast.cli import ablate, bench, demo, evaluate, report, score, train
-from rrfast.cli.configuration import print_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.typed = shlex.join(["rrfast", *(sys.argv[1:] if argv is None else argv)])
     try:
         if arguments.command is None:
-            print_configuration(config(), Console())
+            from rrfast.cli.configuration import print_configuration
+
+            print_configuration()
             return 0
         code: int = arguments.run(arguments)
     except (ArithmeticError, ImportError, OSError, TypeError, ValueError) as error:

@@ -6,9 +6,9 @@ import argparse
 import shlex
 from pathlib import Path
 
+from rrfast._names import METHOD_CLASSES, TUNINGS
 from rrfast.cli.argument_types import positive
 from rrfast.cli.recipe_changes import add_changes
-from rrfast.methods import METHODS
 
 
 def add_parser(
@@ -27,7 +27,7 @@ def add_parser(
     )
     command.add_argument("--seeds", type=positive, default=5, metavar="N", help="(5)")
     command.add_argument("--mixup", type=float, default=1.0, metavar="ALPHA", help="(1.0)")
-    radii = [f"radius_{method}" for method in METHODS]
+    radii = [f"radius_{method}" for method in METHOD_CLASSES]
     command.add_argument(
         "--score",
         choices=radii,
@@ -37,7 +37,7 @@ def add_parser(
     )
     command.add_argument(
         "--tuning",
-        choices=("heldout", "rat"),
+        choices=TUNINGS,
         help="tune its temperature: on the validation split, or on a fifth of the whole test set, "
         "three times, as the paper (T = 1)",
     )

@@ -9,11 +9,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from rrfast import bench
-from rrfast.bench.settings import TUNINGS
+from rrfast._names import METHOD_CLASSES, SPECIFICATIONS, TUNINGS
 from rrfast.cli.argument_types import comma_separated, positive
-from rrfast.methods import METHODS
-from rrfast.models import SPECIFICATIONS
 
 
 def add_parser(
@@ -26,18 +23,20 @@ def add_parser(
         description="Time every method of rrfast.radius against MSR and the loop of the released "
         "code, measure how well each finds errors, and write tables, numbers and figures.",
     )
-    plain = bench.Settings()
     command.add_argument(
         "--model",
         metavar="SPEC",
-        help=f"a training's folder, or {SPECIFICATIONS} ({plain.model})",
+        help=f"a training's folder, or {SPECIFICATIONS} (rrfast.models:synthetic_cnn)",
     )
     command.add_argument(
         "--weights", metavar="W", help="a state_dict (random weights); for a folder last or best"
     )
     command.add_argument("--normalize", metavar="NAME", help="in front of the model: cifar10, ...")
     command.add_argument(
-        "--methods", type=_names, metavar="A,B", help=f"some of {', '.join(METHODS)}; or all (all)"
+        "--methods",
+        type=_names,
+        metavar="A,B",
+        help=f"some of {', '.join(METHOD_CLASSES)}; or all (all)",
     )
     command.add_argument("--batch", type=positive, nargs="+", metavar="N", help="sizes (16 128)")
     command.add_argument(
@@ -83,6 +82,8 @@ def _names(text: str) -> tuple[str, ...] | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `rrfast.bench` with these options."""
+    from rrfast import bench
+
     given: dict[str, Any] = {
         field.name: tuple(value) if isinstance(value, list) else value
         for field in fields(bench.Settings)

@@ -9,8 +9,9 @@ from typing import Protocol
 class Command(Protocol):
     """A module with these two functions: `rrfast NAME` is `rrfast/cli/NAME.py`.
 
-    `rrfast --help` imports every such module. So optional packages, such as Lightning Fabric, and
-    slow imports belong into `run`, where a missing package is an error of that command only.
+    `rrfast --help` imports every such module. So whatever needs torch belongs into `run`, and so do
+    optional packages, where a missing one is an error of that command only. The names that a help
+    text lists are in `rrfast/_names.py`.
     """
 
     def add_parser(

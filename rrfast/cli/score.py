@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from rrfast._names import SPECIFICATIONS
 from rrfast.cli.argument_types import positive
-from rrfast.models import SPECIFICATIONS
 
 
 def add_parser(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
-from rrfast.models import SPECIFICATIONS, Normalize, load_model
+from rrfast._names import SPECIFICATIONS
+from rrfast.models import Normalize, load_model
 
 if TYPE_CHECKING:
     from rrfast.train.recipe_file import Recipe

@@ -1,4 +1,4 @@
-"""Methods that measure the robust radius: one file each, one line each in `METHODS`.
+"""Methods that measure the robust radius: a file each, and a line in `rrfast/_names.py`.
 
 `rrfast.radius` takes a name and options, or one of these objects, whose fields are the options.
 """

@@ -5,32 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from rrfast._checks import check_one_of, describe
-from rrfast.methods.bs import BS
-from rrfast.methods.deepfool import DeepFool
-from rrfast.methods.fab import FAB
-from rrfast.methods.fast import Fast
-from rrfast.methods.fmn import FMN
-from rrfast.methods.grad import Grad
+from rrfast._names import METHOD_CLASSES
 from rrfast.methods.measure import Measure
 from rrfast.methods.method import Method
-from rrfast.methods.pgd import PGD
-from rrfast.methods.refined import Refined
-from rrfast.methods.search import Search
 
 #: Every method by the name that `rrfast.radius(method=...)` takes.
 METHODS: dict[str, Callable[..., Method]] = {
-    "fast": Fast,
-    "bs": BS,
-    "search": Search,
-    "refined": Refined,
-    "grad": Grad,
-    "pgd": PGD,
-    "deepfool": DeepFool,
-    "fab": FAB,
-    "fmn": FMN,
+    name: getattr(import_module(f"rrfast.methods.{name}"), kind)
+    for name, kind in METHOD_CLASSES.items()
 }
 
 

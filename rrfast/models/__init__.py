@@ -7,13 +7,12 @@ training needs. `lenet` and `preresnet20` are the networks of ACET, `resnet18` i
 """
 
 from rrfast.models.first_classes import FirstClasses
-from rrfast.models.load import SPECIFICATIONS, load_model
+from rrfast.models.load import load_model
 from rrfast.models.normalize import Normalize
 from rrfast.models.resnet import PreResNet, preresnet20, resnet18
 from rrfast.models.small import digits_cnn, fashion_cnn, lenet, synthetic_cnn
 
 __all__ = [
-    "SPECIFICATIONS",
     "FirstClasses",
     "Normalize",
     "PreResNet",

@@ -15,14 +15,12 @@ from torch import nn
 from rrfast import _torch_file
 from rrfast._checks import check_count, check_seed, meant
 from rrfast._errors import first_line, require
-from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
+from rrfast._named_function import named_function, parameters_of, takes_any
+from rrfast._names import SPECIFICATIONS
 from rrfast._seeds import weights_by
 
 #: Modules with this library's own models; a name that ends in .py would be a file.
 _OWN = re.compile(r"rrfast\.(data|models)(\.\w+)*(?<!\.py)")
-
-#: The forms of a specification, for error messages and the command line.
-SPECIFICATIONS = f"pytorchcv:NAME, torchvision:NAME, timm:NAME, {FORMS}"
 
 
 def load_model(

@@ -35,7 +35,7 @@ def export(
     ODIN, `Preprocessed`, RelU and every score of the logits can be exported. Radii that search for
     the boundary cannot, nor can a score or model whose control flow depends on values.
 
-    The program runs rrfast's ops; loading it in another process needs `import rrfast`. On the
+    The program runs rrfast's ops; loading it in another process needs `import rrfast.ops`. On the
     device it was exported for, its numbers equal the classifier's bit for bit if torch records an
     operation in the form in which it runs it: convolutions, linear layers, normalisation, pooling,
     activations. Torch runs recurrent layers and attention as fused kernels or by a fast path but

@@ -15,7 +15,8 @@ from torch import nn
 from rrfast import _torch_file
 from rrfast._checks import is_number, meant
 from rrfast._errors import first_line
-from rrfast._named_function import FORMS, named_function, parameters_of, takes_any
+from rrfast._named_function import named_function, parameters_of, takes_any
+from rrfast._names import FORMS
 from rrfast._seeds import globally_seeded
 from rrfast.data import Split
 from rrfast.data.loader import Data

@@ -10,9 +10,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rrfast._names import SPECIFICATIONS
 from rrfast.cli.argument_types import positive
 from rrfast.cli.evaluate import distal, misd, ood, robust
-from rrfast.models import SPECIFICATIONS
 
 if TYPE_CHECKING:
     from rrfast.evaluate import TrainedModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from rrfast._names import TUNINGS
 from rrfast.cli.argument_types import comma_separated, positive
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--tuning",
-        choices=("heldout", "rat"),
+        choices=TUNINGS,
         help="tune on the validation split, or on a fifth of the test set, three times (heldout)",
     )
     group.add_argument(
