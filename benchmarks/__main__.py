@@ -275,7 +275,7 @@ ROWS = (
     "probability_margin",
 )
 #: Those that only read what is large.
-READING = {*ROWS, "plane_distance"} - {"direction_seed"}
+READING = {*ROWS, "plane_distance", "probe_step"} - {"direction_seed"}
 
 
 def classes(entry: Entry) -> int:

@@ -109,8 +109,8 @@ LOGITS = (
 )
 #: Ops, the most important first: those of a step of training, of the radius, of scores.
 OPS = (
-    *("rat_perturb", "fgsm_step", "direction_seed", "linear_radius", "search_step_"),
-    *("bisection_step_", "perturb", "probability_margin", "plane_distance"),
+    *("rat_perturb", "fgsm_step", "direction_seed", "linear_radius", "probe_step"),
+    *("search_step_", "bisection_step_", "perturb", "probability_margin", "plane_distance"),
 )
 #: On a GPU, a case that moves fewer bytes is timed as so many calls in one CUDA graph: events
 #: around a single one cannot resolve its two or three microseconds.

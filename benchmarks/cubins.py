@@ -20,28 +20,26 @@ from typing import NamedTuple
 TYPES = {"f": "float32", "d": "float64", "NS_8bfloat16E": "bfloat16", "NS_7float16E": "float16"}
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 TOOLS = ("cuobjdump", "nvdisasm")
-#: Kernels that load a vector from each of two tensors for one of results.
-TWO_TENSORS = {"fgsm_step", "rat_perturb", "plane_distance", "linear_radius"}
+#: Kernels that load a vector from each of two tensors and store none.
+TWO_TENSORS = {"plane_distance", "linear_radius"}
 #: A line such as  /*01a0*/   @!P0 CALL.REL.NOINC `($__internal_0_$__cuda_sm20_div_s64) ;
 #: Comparisons, selections and integers: 64 of them per cycle and SM, where of others it is 128.
 HALF_RATE = (
     "FSETP|FSEL|FMNMX|FCHK|ISETP|IADD|VIADD|IMNMX|VIMNMX|SEL|LOP|PLOP|SHF|LEA|PRMT|R2P|P2R|MOV"
 )
-#: From memory into the block's, past the registers; and any load of 16 bytes. LD knows at run time
+#: From memory; from a block's; from memory into a block's, past the registers. LD knows at run time
 #: alone of which memory.
-COPY = r"LDGSTS\.E\.BYPASS\.128"
-VECTOR_LOAD = rf"LDG?\.E\.128|LDS\.128|{COPY}"
+LOADS, SHARED, COPY = ("LDG", "LD"), "LDS", "LDGSTS"
 INSTRUCTION = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*[\w.]*)(.*)"
 
 
 class Loop(NamedTuple):
-    """A loop that loads vectors of 16 bytes, of memory or of a block's, and has none within."""
+    """A loop over vectors as wide as the kernel's, of memory or of a block's, with none within."""
 
     instructions: int  #: of all its paths
     halves: int  #: those that an SM issues at half the rate, see `HALF_RATE`
-    loads: int  #: of 16 bytes, from memory into registers
-    copies: int  #: of 16 bytes, from memory into the block's, for which nothing in the loop waits
-    vectors: int  #: stores of 16 bytes to memory, or else all loads
+    copies: int  #: vectors into the block's memory, for which nothing in the loop waits
+    vectors: float  #: of elements that a turn takes; two paths that load are two turns
     in_flight: int  #: most bytes that a thread has asked of memory and not used yet
 
     @property
@@ -61,6 +59,7 @@ class Kernel(NamedTuple):
     opcodes: Counter[str]
     calls: Counter[str]
     loops: tuple[Loop, ...]  #: in the order in which they stand
+    singles: tuple[Loop, ...]  #: those over single elements, where a vector has more
     in_flight: int  #: most bytes that a thread has asked of memory and not used yet
 
     def __str__(self) -> str:
@@ -79,7 +78,12 @@ class Kernel(NamedTuple):
 
     def slots(self, loop: Loop) -> float:
         """How many instructions at the full rate a loop takes as long as, for one element."""
-        return loop.slots / self.width / loop.vectors * (2 if self.name in TWO_TENSORS else 1)
+        return loop.slots / self.width / loop.vectors
+
+    @property
+    def single_slots(self) -> int:
+        """The same of the longest loop over single elements, 0 where there is none."""
+        return max((loop.slots for loop in self.singles), default=0)
 
     def count(self, pattern: str) -> int:
         """Instructions whose opcode matches."""
@@ -228,39 +232,60 @@ def parse(listing: str) -> Iterator[Kernel]:
                 labels[label[1]] = len(code)
             elif found := re.match(INSTRUCTION, line):
                 code.append((found[1], found[2]))
+        name, dtype, width, ragged = identify(section.split(",", 1)[0])
+        tensors = 2 if name in TWO_TENSORS else 1
         yield Kernel(
             architecture[1],
-            *identify(section.split(",", 1)[0]),
+            *(name, dtype, width, ragged),
             Counter(opcode for opcode, _ in code),
             Counter(
                 operand.strip(" `();") for opcode, operand in code if opcode.startswith("CALL")
             ),
-            tuple(_loops(code, labels)),
+            tuple(_loops(code, labels, width * BYTES[dtype], tensors)),
+            tuple(_loops(code, labels, BYTES[dtype], tensors, LOADS) if width > 1 else ()),
             most_in_flight(code, set(labels.values())),
         )
 
 
-def _loops(code: Sequence[tuple[str, str]], labels: Mapping[str, int]) -> Iterator[Loop]:
-    """A loop ends in a jump to where it begins."""
+def _loops(
+    code: Sequence[tuple[str, str]],
+    labels: Mapping[str, int],
+    size: int,
+    tensors: int,
+    kinds: Container[str] = (*LOADS, SHARED, COPY),
+) -> Iterator[Loop]:
+    """Those over vectors of so many bytes. A loop ends in a jump to where it begins.
+
+    One that reduces, or has another within, goes over rows.
+    """
+
+    def count(body: Sequence[tuple[str, str]], *kinds: str) -> int:
+        return sum(is_access(opcode, size, kinds) for opcode, _ in body)
+
     spans = []
     for end, (opcode, operand) in enumerate(code):
         target = re.search(r"\.L_x_\d+", operand)
         if opcode.startswith("BRA") and target and labels.get(target[0], end) < end:
-            begin = labels[target[0]]
-            if any(re.match(VECTOR_LOAD, name) for name, _ in code[begin:end]):
-                spans.append((begin, end))
+            spans.append((labels[target[0]], end))
     for begin, end in sorted(spans):
-        if not any(begin <= b and e <= end and (b, e) != (begin, end) for b, e in spans):
-            body = code[begin : end + 1]
+        body = code[begin : end + 1]
+        reduces = any(re.match("SHFL|BAR", opcode) for opcode, _ in body)
+        if reduces or not any(is_access(opcode, size, kinds) for opcode, _ in body):
+            continue
+        if any(begin <= b and e <= end and (b, e) != (begin, end) for b, e in spans):
+            continue
+        copies = count(body, COPY)
+        waits = any(opcode.startswith("DEPBAR") for opcode, _ in body)
+        yield Loop(
+            len(body),
+            sum(bool(re.match(HALF_RATE, opcode)) for opcode, _ in body),
+            0 if waits else copies,
+            count(body, "STG") or copies or max(count(body, *LOADS, SHARED) / tensors, 1),
+            most_in_flight(body, {at - begin for at in labels.values()}),
+        )
 
-            def count(pattern: str, body: Sequence[tuple[str, str]] = body) -> int:
-                return sum(bool(re.match(pattern, name)) for name, _ in body)
 
-            yield Loop(
-                len(body),
-                count(HALF_RATE),
-                count(r"LDG\.E\.128"),
-                0 if count("DEPBAR") else count(COPY),
-                count(r"STG\.E\.128") or count(VECTOR_LOAD),
-                most_in_flight(body, {at - begin for at in labels.values()}),
-            )
+def is_access(opcode: str, size: int, kinds: Container[str]) -> bool:
+    """Whether it moves so many bytes; of what a block keeps, 16-bit vectors have wider places."""
+    kind, moved = opcode.split(".", 1)[0], size_of(opcode)
+    return kind in kinds and (moved == size or (kind == SHARED and moved > size))

@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 import rrfast
-from benchmarks import cubins
+from benchmarks import cubins, kernel_facts
 from benchmarks.__main__ import ELEMENTWISE
 from benchmarks.bench_rat_step import BATCH
 from benchmarks.cubins import BYTES, Kernel, Resources
+from benchmarks.kernel_facts import Code
 from benchmarks.op_notes import META, miss_table, op_table, rows_of, share_table
 from benchmarks.predictions import resident_warps
 from benchmarks.roofline import GPUS, Census, census
@@ -203,7 +204,7 @@ def kernel_table(architecture: str = "sm_90") -> Block:
                 slashed(k.in_flight for k, _ in of_types),
                 slashed(k.accesses("LDG")[16] for k, _ in of_types),
                 slashed(k.accesses("STG")[16] for k, _ in of_types),
-                "–" if name in ELEMENTWISE else "; ".join(map(slashed, per_element(of_types))),
+                "; ".join(map(slashed, per_element(of_types))),
                 *(
                     slashed(resident_warps(r.registers, threads) for _, r in of_types)
                     for threads in (counts[0], counts[-1])
@@ -229,6 +230,47 @@ def per_element(of_types: Sequence[tuple[Kernel, Resources]]) -> Iterator[list[s
         ]
 
 
+#: Of what was, and is: those that networks are run in.
+COMPARED = ("float32", "bfloat16")
+
+
+def change_table() -> Block:
+    """What the machine code of each kernel said at an earlier commit, and says now."""
+    facts, rows = kernel_facts.read(), []
+    codes = facts.before, kernel_facts.whole(facts.kernels)
+    for name in sorted({key.split()[0] for key in codes[1]}):
+        keys = [f"{name} {dtype} {16 // BYTES[dtype]}" for dtype in COMPARED]
+        pairs = [[code.get(key) for key in keys] for code in codes]
+        cells = [
+            slashed(of_code(code) if code else "–" for code in of_types)
+            for of_code in (_registers, _in_flight, _slots)
+            for of_types in pairs
+        ]
+        rows.append([f"`{name}`", *cells])
+    head = [
+        "kernel",
+        *(
+            f"{what}, {when}"
+            for what in ("registers", "bytes in flight", "issue slots per element of each loop")
+            for when in (facts.commit, "now")
+        ),
+    ]
+    return Block(f"Kernels: {facts.commit} and now", head, rows, 1)
+
+
+def _registers(code: Code) -> str:
+    return str(code.registers)
+
+
+def _in_flight(code: Code) -> str:
+    return "all of a row" if code.copying else str(code.in_flight)
+
+
+def _slots(code: Code) -> str:
+    copies = [f"{code.copying:.0f}"] if code.copying else []
+    return "; ".join([*copies, *(f"{slots:.0f}" for _, slots in code.loops)])
+
+
 def slashed(values: Iterable[object]) -> str:
     texts = [str(value) for value in values]
     return texts[0] if len(set(texts)) == 1 else " / ".join(texts)
@@ -245,6 +287,7 @@ TABLES: dict[str, Callable[[], Block]] = {
     "graphs": graph_table,
     "free": free_table,
     "step": step_table,
+    "change": change_table,
     "kernels": kernel_table,
 }
 

@@ -68,6 +68,7 @@ class Code(NamedTuple):
     registers: int
     in_flight: int  #: bytes that a thread asks of memory before it waits, at most
     copying: float  #: issue slots per element of loops that copy it into the block's memory
+    single: float  #: of the loop that takes elements one by one, 0 if there is none
     loops: tuple[tuple[int, float], ...]  #: of other loops over vectors: bytes, issue slots
 
 
@@ -77,6 +78,8 @@ class Facts(NamedTuple):
     sources: str  #: a digest of csrc/kernels
     kernels: dict[str, Code]
     launches: dict[str, tuple[Launch, ...]]  #: of "op case"
+    before: dict[str, Code]  #: kernels of whole vectors, as they were at another commit
+    commit: str  #: that one
 
 
 def sources() -> str:
@@ -128,7 +131,7 @@ ROW_OPS = (
 #: The cases of the benchmarks.
 BENCHMARKED: dict[str, Sequence[Images | Logits]] = {
     **dict.fromkeys(("fgsm_step", "perturb", "rat_perturb"), IMAGES),
-    "plane_distance": FEWER_IMAGES,
+    **dict.fromkeys(("plane_distance", "probe_step"), FEWER_IMAGES),
     **dict.fromkeys(ROW_OPS, LOGITS),
 }
 #: Those, and the shapes of the shares: what is predicted.
@@ -139,7 +142,7 @@ CASES = {
 
 
 def lines(op: str, case: Images | Logits) -> Iterable[str]:
-    """What the program has to be asked, one line for each launch."""
+    """What the program has to be asked."""
     dtype = str(case.dtype).removeprefix("torch.")
     types = {mended: name for name, mended in CPP_TYPES.items()}
     samples, *sizes = case.shape
@@ -159,7 +162,10 @@ def launches(program: Path) -> dict[str, tuple[Launch, ...]]:
         [program], input="\n".join(every), check=True, stdout=subprocess.PIPE, text=True
     )
     told = iter(json.loads(line) for line in done.stdout.splitlines())
-    return {key: tuple(launch(next(told)) for _ in of_case) for key, of_case in asked.items()}
+    return {
+        key: tuple(launch(one) for _ in of_case for one in next(told))
+        for key, of_case in asked.items()
+    }
 
 
 def launch(told: dict[str, Any]) -> Launch:
@@ -191,22 +197,25 @@ def kernels(library: Path) -> dict[str, Code]:
     for kernel in cubins.kernels(tools, library):
         if kernel.architecture == ARCHITECTURE:
             key = kernel_key(kernel.name, kernel.dtype, kernel.width, ragged=kernel.ragged)
-            # What has loads of 16 bytes in a kernel of single elements, is no loop over them.
-            loops = kernel.loops if kernel.width > 1 else ()
-            slots = {loop: round(per_element(kernel, loop), 1) for loop in loops}
+            slots = {loop: round(kernel.slots(loop), 1) for loop in kernel.loops}
             found[key] = Code(
                 registers[key],
                 kernel.in_flight,
-                sum(slots[loop] for loop in loops if loop.copies),
-                tuple((loop.in_flight, slots[loop]) for loop in loops if not loop.copies),
+                sum(slots[loop] for loop in kernel.loops if loop.copies),
+                kernel.single_slots,
+                tuple((loop.in_flight, slots[loop]) for loop in kernel.loops if not loop.copies),
             )
     return found
 
 
-def per_element(kernel: cubins.Kernel, loop: cubins.Loop) -> float:
-    """Issue slots; a loop that stores has a store for each vector of elements."""
-    stores = kernel.accesses("STG")[16]
-    return loop.slots / kernel.width / loop.vectors if stores else kernel.slots(loop)
+def whole(found: dict[str, Code]) -> dict[str, Code]:
+    """Of them those that move whole vectors of 16 bytes, and nothing else."""
+    return {
+        key: code
+        for key, code in found.items()
+        for _, dtype, width, *ragged in [key.split()]
+        if not ragged and int(width) * cubins.BYTES[dtype] == 16
+    }
 
 
 # -------------------------------------------------------------------------------------- the file
@@ -215,16 +224,22 @@ def per_element(kernel: cubins.Kernel, loop: cubins.Loop) -> float:
 def read() -> Facts:
     """What is committed."""
     told = json.loads(FILE.read_text(encoding="utf-8"))
+
+    def codes(rows: dict[str, Any]) -> dict[str, Code]:
+        return {
+            key: Code(*plain, tuple((flying, slots) for flying, slots in loops))
+            for key, (*plain, loops) in rows.items()
+        }
+
     return Facts(
         told["sources"],
-        {
-            key: Code(*plain, tuple((flying, slots) for flying, slots in loops))
-            for key, (*plain, loops) in told["kernels"].items()
-        },
+        codes(told["kernels"]),
         {
             key: tuple(Launch(*plain, Work(*every), Work(*most)) for *plain, every, most in rows)
             for key, rows in told["launches"].items()
         },
+        codes(told["before"]),
+        told["commit"],
     )
 
 
@@ -236,7 +251,8 @@ def write(facts: Facts) -> None:
 
     FILE.write_text(
         f'{{\n "sources": "{facts.sources}",\n "kernels": {{\n{block(facts.kernels)}\n }},\n'
-        f' "launches": {{\n{block(facts.launches)}\n }}\n}}\n',
+        f' "launches": {{\n{block(facts.launches)}\n }},\n'
+        f' "before": {{\n{block(facts.before)}\n }},\n "commit": "{facts.commit}"\n}}\n',
         encoding="utf-8",
     )
 
@@ -252,8 +268,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="only whether launches are as the file has them"
     )
+    parser.add_argument(
+        "--before", metavar="COMMIT", help="the library is that of this commit, to compare with"
+    )
     arguments = parser.parse_args(argv)
-    needs = {arguments.program: "make emulate"}
+    needs = {} if arguments.before else {arguments.program: "make emulate"}
     if not arguments.check:
         needs[arguments.library] = "a build with nvcc"
     for path, how in needs.items():
@@ -261,7 +280,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"there is no {path}; {how} makes it")
     if arguments.check:
         return check(launches(arguments.program))
-    write(Facts(sources(), kernels(arguments.library), launches(arguments.program)))
+    found, facts = kernels(arguments.library), read()
+    if arguments.before:
+        write(facts._replace(before=whole(found), commit=arguments.before))
+    else:
+        launched = launches(arguments.program)
+        write(facts._replace(sources=sources(), kernels=found, launches=launched))
     return 0
 
 

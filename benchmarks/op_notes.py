@@ -38,6 +38,7 @@ def image_op(op: str, case: Images) -> Census:
             x, x.clone(), logits, labels, 1e-3, "rat", bounds, scale
         ),
         "plane_distance": lambda: ops.plane_distance(x, x.clone(), step, bounds, scale),
+        "probe_step": lambda: ops.probe_step(x, x.clone(), step, 0.0, 1.0, None, scale),
     }
     return census(calls[op])
 

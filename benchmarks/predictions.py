@@ -35,16 +35,22 @@ STEP, BARRIER, CLUSTER_BARRIER = 60 / CLOCK, 40 / CLOCK, 400 / CLOCK
 #: Issue slots of a thread for a shuffle (a quarter of the rate), for what combines two values, and
 #: for all that is neither in a loop nor in a reduction.
 SHUFFLE_SLOTS, STEP_SLOTS, OTHER = 4, 20, 150
-#: More slots for an element that a thread loads by itself and not in a vector.
-SINGLE = 8
-#: Of a loop's instructions, how many run at T = 1 and finite numbers, by hand: all, elsewhere.
-TAKEN = {"direction_seed": 0.55, "direction_seed_long": 0.55}
+#: Of the instructions of a kernel's loops, one after the other, how many run at T = 1 and finite
+#: numbers, by hand: a division by T is left out, and what divides rare numbers. Of single elements
+#: the compiler makes a loop for T = 1, the last but one. All run, elsewhere.
+TAKEN = {
+    "direction_seed": {3: (1, 0.4, 0.85), 4: (1, 0, 1, 0.85), 5: (1, 1, 0, 1, 0.85)},
+    "direction_seed_long": {2: (0.9, 0.35)},
+}
 #: Kernels with a loop for values that all share, and another for values by channel.
-ALTERNATIVES = ("fgsm_step", "perturb", "rat_perturb", "plane_distance")
+ALTERNATIVES = ("fgsm_step", "perturb", "rat_perturb")
+#: The one that takes elements one by one where every element has a channel of its own; of its loops
+#: over vectors one runs, with a box or without.
+ONE_BY_ONE = "plane_distance"
 
 
 class Prediction(NamedTuple):
-    """Of all launches of an op, one after the other; what is no time is of the last."""
+    """Of all launches of an op, one after the other; what is no time is of the longest."""
 
     seconds: float
     bound: str  #: what takes longest
@@ -59,9 +65,8 @@ class Timing:
     launch: Launch
     code: Code
     gpu: GPU
-    elements: float  #: counted as often as they are looked at
     traffic: float  #: bytes that must move at least
-    cost: float  #: issue slots of an element
+    loops: float  #: issue slots of all elements, as often as they are looked at
     by_channel: bool  #: whether channels have values of their own
     cached: bool  #: whether the cache has what is read
 
@@ -132,7 +137,7 @@ class Timing:
         """Instructions of all threads, those at a part of the rate several times."""
         most, threads = self.launch.most, self.launch.threads * self.launch.blocks
         own = most.shuffles * SHUFFLE_SLOTS + most.steps * STEP_SLOTS
-        return self.elements * self.cost + threads * (own + OTHER)
+        return self.loops + threads * (own + OTHER)
 
     @property
     def rates(self) -> dict[str, float]:
@@ -164,30 +169,24 @@ def resident_warps(registers: int, threads: int) -> int:
 
 def predicted(facts: Facts, op: str, case: Images | Logits, traffic: float, gpu: GPU) -> Prediction:
     """Of an op that moves `traffic` bytes at least."""
-    cached = traffic < SMALL_BYTES
     by_channel = isinstance(case, Images) and case.normalised
-    seconds, launches = 0.0, facts.launches[f"{op} {case}"]
+    launches, found, left = facts.launches[f"{op} {case}"], [], traffic
     for launch in launches:
         code, every = facts.kernels[launch.kernel], launch.all
-        clusters = launch.blocks / launch.cluster
-        if launch is launches[-1]:
-            elements, least = float(math.prod(case.shape)), traffic
-            if op == "plane_distance":  # looks end in a reduction: as many as the data needs
-                elements *= looks_of(launch)
-        else:  # a look at float32 logits
-            elements, least = every.loaded * clusters / 4, every.loaded * clusters
-        of_launch = Timing(
-            launch,
-            code,
-            gpu,
-            elements,
-            least,
-            cost_of(facts, launch.kernel, by_channel),
-            by_channel,
-            cached,
-        ).prediction
-        seconds += of_launch.seconds
-    return of_launch._replace(seconds=seconds)
+        read = (every.loaded + every.copied) * launch.blocks / launch.cluster
+        # The last one moves what the others do not: they read a tensor, and write next to nothing.
+        least = left if launch is launches[-1] else read
+        left -= least
+        name, elements = launch.kernel.split()[0], float(math.prod(case.shape))
+        if name == "rat_correct":  # its rows of float32 logits are none of the case
+            elements = read / 4
+        looks = looks_of(launch) if name == "plane_distance" else 1
+        slots = elements * (looks * cost_of(name, code, by_channel) + code.copying)
+        cached = traffic < SMALL_BYTES
+        timing = Timing(launch, code, gpu, least, slots, by_channel, cached)
+        found.append(timing.prediction)
+    longest = max(found, key=lambda prediction: prediction.seconds)
+    return longest._replace(seconds=sum(prediction.seconds for prediction in found))
 
 
 def looks_of(launch: Launch) -> float:
@@ -195,16 +194,12 @@ def looks_of(launch: Launch) -> float:
     return launch.most.steps / math.log2(launch.threads)
 
 
-def cost_of(facts: Facts, kernel: str, by_channel: bool) -> float:
-    """Issue slots of an element."""
-    name, dtype, width, *_ = kernel.split()
-    # Of single elements the machine code has no loops that are told apart: those of vectors.
-    like = [key for key in facts.kernels if key.startswith(f"{name} {dtype} ")]
-    widest = max(int(key.split()[2]) for key in like)
-    code = facts.kernels[kernel if width != "1" else f"{name} {dtype} {widest}"]
+def cost_of(name: str, code: Code, by_channel: bool) -> float:
+    """Issue slots of an element, besides those that copy it."""
     loops = [slots for _, slots in code.loops]
+    if name == ONE_BY_ONE:
+        return code.single if by_channel else min(loops)
     if name in ALTERNATIVES:
-        slots = (max if by_channel else min)(loops)
-    else:
-        slots = sum(loops) * TAKEN.get(name, 1)
-    return slots + code.copying + (SINGLE if width == "1" else 0)
+        return (max if by_channel else min)(loops)
+    taken = TAKEN[name][len(loops)] if name in TAKEN else (1,) * len(loops)
+    return sum(slots * part for slots, part in zip(loops, taken, strict=True))

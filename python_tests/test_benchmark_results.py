@@ -13,6 +13,7 @@ import torch
 
 import benchmarks.__main__ as results
 from benchmarks import contest
+from rrfast.ops import OPS
 
 ROOT = Path(__file__).parents[1]
 WHERE = {
@@ -159,3 +160,9 @@ def test_cases_lie_where_kernels_differ() -> None:
     assert sum(1000 < k < 21_841 for _, k in shapes) >= 3
     files = {path.stem.removeprefix("bench_") for path in ROOT.glob("benchmarks/bench_*.py")}
     assert {op.rstrip("_") for op in contest.OPS} <= files
+
+
+def test_every_op_has_its_place_in_a_run_that_may_be_cut_short() -> None:
+    """One without would come first, before what the targets are set on."""
+    assert set(contest.OPS) == set(OPS)
+    assert results.READING | set(results.ELEMENTWISE) | {"direction_seed"} == set(OPS)

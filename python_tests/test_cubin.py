@@ -249,6 +249,45 @@ def test_bytes_in_flight_are_counted_until_one_is_used() -> None:
     assert cubins.most_in_flight([copy, *load]) == 48
 
 
+def parsed(symbol: str, *lines: str) -> Kernel:
+    """A kernel by its code: labels end in a colon, the rest are instructions."""
+    code = "\n".join(
+        f"{line}" if line.endswith(":") else f"        /*0000*/ {line} ;" for line in lines
+    )
+    (kernel,) = cubins.parse(f'.target sm_90\n .section .text.{symbol},"ax"\n{code}\n')
+    return kernel
+
+
+def test_loops_are_those_over_vectors_of_the_width() -> None:
+    load, jump = "LDG.E.64.CONSTANT R4, desc[UR4][R2.64]", "@P0 BRA `(.L_x_{})"
+    within = (".L_x_1:", load, load, "FADD R1, R4, R5", jump.format(1))
+    row = (
+        ".L_x_0:",
+        *within,
+        "LDS.128 R8, [R9]",
+        "SHFL.BFLY PT, R1, R1, 0x1, 0x1f",
+        jump.format(0),
+    )
+    kernel = parsed("18row_sums_kernelIfLi2EE", *row)
+    assert [(loop.instructions, loop.vectors) for loop in kernel.loops] == [(4, 2)]
+    assert kernel.slots(kernel.loops[0]) == 4 / 2 / 2
+    assert parsed("18row_sums_kernelIfLi4EE", *row).loops == ()
+
+
+def test_two_tensors_are_copied_one_after_the_other_and_met_together() -> None:
+    copy = "LDGSTS.E.BYPASS.128 [R1], desc[UR4][R2.64]"
+    meet = [f"LD.E.128 R{r}, desc[UR4][R40.64]" for r in (4, 8)]
+    one = "LD.E R4, desc[UR4][R40.64]"
+    kernel = parsed(
+        "21plane_distance_kernelIfLi4EE",
+        *(".L_x_0:", copy, "@P0 BRA `(.L_x_0)"),
+        *(".L_x_1:", *meet, "@P0 BRA `(.L_x_1)"),
+        *(".L_x_2:", one, one, "@P0 BRA `(.L_x_2)"),
+    )
+    assert [(kernel.slots(loop), loop.copies) for loop in kernel.loops] == [(2 / 4, 1), (3 / 4, 0)]
+    assert kernel.single_slots == 3
+
+
 def test_a_kernel_without_vectors_would_be_found_out(kernels: list[Kernel]) -> None:
     for kernel in kernels:
         if kernel.width == 1:

@@ -107,7 +107,7 @@ def test_the_traffic_of_every_op_is_what_its_benchmark_counts() -> None:
 # ---------------------------------------------------------------------------------------- the notes
 
 
-@pytest.mark.parametrize("name", ["ops", "shares", "misses", "passes"])
+@pytest.mark.parametrize("name", ["ops", "shares", "misses", "passes", "change"])
 def test_the_notes_are_current(name: str) -> None:
     """The quick tables; the others take minutes, or depend on the compiler."""
     notes = gpu_notes.NOTES.read_text(encoding="utf-8")

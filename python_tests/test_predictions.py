@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -27,14 +28,13 @@ LAUNCH = Launch(
     all=Work(*(512 * amount for amount in WORK)),
     most=WORK,
 )
-CODE = Code(registers=64, in_flight=64, copying=0, loops=((64, 20.0),))
+CODE = Code(registers=64, in_flight=64, copying=0, single=0, loops=((64, 20.0),))
 TIMING = Timing(
     LAUNCH,
     CODE,
     SIMPLE,
-    elements=16 * 512 * 4 * SMS,
     traffic=64 * 512 * 4 * SMS,
-    cost=20.0,
+    loops=20 * 16 * 512 * 4 * SMS,
     by_channel=False,
     cached=False,
 )
@@ -74,7 +74,7 @@ def test_what_a_thread_has_in_flight_decides_how_often_it_waits() -> None:
 
 
 def test_fewer_blocks_than_processors_have_only_their_instructions() -> None:
-    few = replace(TIMING, launch=LAUNCH._replace(blocks=SMS // 2), elements=0)
+    few = replace(TIMING, launch=LAUNCH._replace(blocks=SMS // 2), loops=0)
     every = replace(few, launch=LAUNCH._replace(blocks=SMS))
     assert few.rates["instructions"] == pytest.approx(every.rates["instructions"], rel=1e-12)
 
@@ -97,13 +97,45 @@ def test_values_by_channel_have_the_slower_loop() -> None:
     code = CODE._replace(copying=2.0, loops=((16, 70.0), (64, 20.0)))
     plain = replace(TIMING, code=code)
     assert (plain.asked, replace(plain, by_channel=True).asked) == (64, 16)
-    facts = Facts("", {"perturb float32 4": code, "perturb float32 1": CODE}, {})
     cost_of = predictions.cost_of
-    assert cost_of(facts, "perturb float32 4", False) == 22.0
-    assert cost_of(facts, "perturb float32 4", True) == 72.0
-    assert cost_of(facts, "perturb float32 1", False) == 22.0 + predictions.SINGLE
-    rows = Facts("", {"search_step float32 4": code}, {})
-    assert cost_of(rows, "search_step float32 4", False) == 92.0  # one after the other
+    assert cost_of("perturb", code, False) == 20.0
+    assert cost_of("perturb", code, True) == 70.0
+    assert cost_of("search_step", code, False) == 90.0  # one after the other
+    singly = code._replace(single=99.0)
+    assert cost_of("plane_distance", singly, False) == 20.0
+    assert cost_of("plane_distance", singly, True) == 99.0
+
+
+def test_launches_of_an_op_add_up_and_share_its_traffic() -> None:
+    """probe_step: a look at the normal, which is copied once, and one at x."""
+    case, far = Images((SMS, 3, 224, 224)), replace(SIMPLE, instructions=1e20)
+    size = 4 * 3 * 224 * 224
+    copied = WORK._replace(loaded=0, copied=size // 512, steps=9)
+    plane = LAUNCH._replace(
+        kernel="plane_distance float32 4",
+        blocks=SMS,
+        all=Work(*(512 * amount for amount in copied)),
+        most=copied,
+    )
+    read = copied._replace(loaded=size // 512, copied=0)
+    probe = plane._replace(
+        kernel="probe_step float32 4", all=Work(*(512 * amount for amount in read)), most=read
+    )
+    codes = {plane.kernel: CODE._replace(copying=5.0), probe.kernel: CODE}
+    facts = Facts("", codes, {f"probe_step {case}": (plane, probe)}, {}, "")
+    moved = 2 * SMS * size
+    found = predictions.predicted(facts, "probe_step", case, moved, far)
+    each = moved / 2 / far.bandwidth
+    chains = (1 + math.ceil(size / 512 / 64)) * MEMORY_LATENCY + 2 * (9 * STEP + 2 * BARRIER)
+    assert found.seconds == pytest.approx(2 * (far.launch + each) + chains, rel=1e-9)
+    assert found.in_flight == 512 * 64  # of the second, which takes longer
+    slow = replace(SIMPLE, bandwidth=1e20, instructions=1e12)
+    slots = math.prod(case.shape) * (20.0 + 5.0) + math.prod(case.shape) * 20.0
+    own = 512 * SMS * (56 * predictions.SHUFFLE_SLOTS + 9 * predictions.STEP_SLOTS)
+    own += 512 * SMS * predictions.OTHER
+    found = predictions.predicted(facts, "probe_step", case, moved, slow)
+    expected = 2 * slow.launch + chains + (slots + 2 * own) / slow.instructions
+    assert found.seconds == pytest.approx(expected, rel=1e-9)
 
 
 def test_what_is_read_again_comes_from_the_cache_if_it_holds_the_rows_under_way() -> None:
@@ -152,7 +184,8 @@ def test_the_facts_have_every_case() -> None:
     assert cases == facts.launches.keys()
     for launches in facts.launches.values():
         assert all(launch.kernel in facts.kernels for launch in launches)
-    assert len(facts.launches[f"rat_perturb {Images((128, 3, 32, 32))}"]) == 2
+    for op in ("rat_perturb", "probe_step"):
+        assert len(facts.launches[f"{op} {Images((128, 3, 32, 32))}"]) == 2
 
 
 def test_every_byte_that_must_move_does() -> None:
@@ -160,11 +193,13 @@ def test_every_byte_that_must_move_does() -> None:
     facts = kernel_facts.read()
     for op, cases in kernel_facts.CASES.items():
         for case in cases:
-            launch = facts.launches[f"{op} {case}"][-1]
-            read = launch.all.loaded + launch.all.copied
-            tensors = {"fgsm_step": 2, "rat_perturb": 2, "plane_distance": 2, "linear_radius": 2}
+            whole = sum(
+                launch.blocks / launch.cluster * (launch.all.loaded + launch.all.copied)
+                for launch in facts.launches[f"{op} {case}"]
+            )
+            two = ("fgsm_step", "rat_perturb", "plane_distance", "probe_step", "linear_radius")
+            tensors = dict.fromkeys(two, 2)
             size = torch.Size(case.shape).numel() * case.dtype.itemsize
-            whole = launch.blocks / launch.cluster * read
             assert whole >= 0.999 * tensors.get(op, 1) * size, (op, str(case))
 
 

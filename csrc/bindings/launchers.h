@@ -99,7 +99,7 @@ public:
     void probe_step(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
                     index_t samples, index_t elements, A finest, A longest, A* step,
                     A* largest) const {
-        if (samples > 0) {
+        if (has_rows(samples, elements, "elements in a sample of x")) {
             check(cuda::probe_step(x, normal, gap, channels, samples, elements, finest, longest,
                                    step, largest, stream_));
         }

@@ -21,34 +21,26 @@ __device__ __forceinline__ Extent<A> operator+(const Extent<A>& a, const Extent<
     return {larger(a.largest, b.largest), smaller(a.unit, b.unit)};
 }
 
-constexpr index_t kPart = index_t(1) << 30;
-
 template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads)
     probe_step_kernel(const T* __restrict__ x, Channels<accumulate_t<T>> channels, index_t samples,
                       index_t elements, accumulate_t<T> finest, accumulate_t<T> longest,
                       accumulate_t<T>* __restrict__ step, accumulate_t<T>* __restrict__ largest) {
     using A = accumulate_t<T>;
-    for_each_row(samples, elements, [&](index_t sample, RowIndex, bool writes) {
+    for_each_row(samples, elements, [&](index_t sample, RowIndex count, bool writes) {
         const T* origin = x + sample * elements;
         Extent<A> extent{A(0), channels.scale ? channels.scale[0] : A(1)};
-        // A sample may have more elements than a row has classes.
-        for (index_t from = 0; writes && from < elements; from += kPart) {
-            const T* part = origin + from;
-            const index_t rest = elements - from;
-            const auto count = static_cast<RowIndex>(rest < kPart ? rest : kPart);
-            for_each_class<kAhead<T>>(
-                Span<Width, false>(part, count),
-                [&](auto, RowIndex at) { return load_word<T, Width>(part + at); },
-                [&](auto, RowIndex, const Word<T, Width>& word) {
-                    const auto vector = bit_cast<Vector<T, Width>>(word);
+        for_each_class<kAhead<T>>(
+            Span<Width, false>(origin, count),
+            [&](auto, RowIndex at) { return load_word<T, Width>(origin + at); },
+            [&](auto, RowIndex, const Word<T, Width>& word) {
+                const auto vector = bit_cast<Vector<T, Width>>(word);
 #pragma unroll
-                    for (int e = 0; e < Width; ++e) {
-                        const A value = widen(vector.element[e]);
-                        extent.largest = larger(extent.largest, value < A(0) ? -value : value);
-                    }
-                });
-        }
+                for (int e = 0; e < Width; ++e) {
+                    const A value = widen(vector.element[e]);
+                    extent.largest = larger(extent.largest, value < A(0) ? -value : value);
+                }
+            });
         if (channels.scale_stride != 0) {
 #pragma unroll 1
             for (index_t c = threadIdx.x; c < channels.channels; c += blockDim.x) {

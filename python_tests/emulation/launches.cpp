@@ -5,6 +5,8 @@
 //     emulated_launches < lines of
 //         OP float|double|bfloat16|float16 SAMPLES CLASSES
 //         OP float|double|bfloat16|float16 SAMPLES CHANNELS PLACES [by-channel [channels-last]]
+//
+// Each line is answered by one, a list of launches.
 #include <algorithm>
 #include <iostream>
 #include <sstream>
@@ -62,22 +64,20 @@ cudaError_t images(const std::string& op, index_t b, index_t channels, index_t p
     const index_t n = channels * places;
     const Zeros<T> x(b * n), slope(b * n), result(b * n);
     const Zeros<std::int8_t> direction(b * n);
-    const Zeros<A> step(b), bounds(2 * channels), scale(channels);
+    const Zeros<A> step(b), found(2 * b), bounds(2 * channels), scale(channels);
     const Zeros<std::uint8_t> correct(b);
     std::fill_n(bounds + channels, channels, A(1));
     std::fill_n(scale + 0, channels, A(1));
-    if (op ==
-        "plane_distance") {  // two thirds of its elements meet the box on the way: three looks
-        for (index_t i = 0; i < n; ++i) {
-            slope[i] = narrow<T>::from(A(1));
-            x[i] = narrow<T>::from(i % 3 == 0 ? A(0.8) : i % 3 == 1 ? A(0.6) : A(0));
-        }
-        step[0] = static_cast<A>(0.35 * n);
+    // In a box, two thirds of the elements meet it on the way: three looks.
+    for (index_t i = 0; i < n; ++i) {
+        slope[i] = narrow<T>::from(A(1));
+        x[i] = narrow<T>::from(i % 3 == 0 ? A(0.8) : i % 3 == 1 ? A(0.6) : A(0));
     }
+    step[0] = static_cast<A>(0.35 * n);
     Channels<A> box;
     box.channels = channels;
     box.inner = channels_last ? 1 : places;
-    if (by_channel || op == "plane_distance") {
+    if (op != "probe_step" && (by_channel || op == "plane_distance")) {
         box.lower = bounds;
         box.upper = bounds + channels;
         box.bounds_stride = by_channel;
@@ -93,8 +93,10 @@ cudaError_t images(const std::string& op, index_t b, index_t channels, index_t p
                ? cuda::rat_perturb<T>(x, slope, reinterpret_cast<const bool*>(&*correct), A(1),
                                       A(-1), box, b, n, result, nullptr)
            : op == "plane_distance"
-               ? cuda::plane_distance<T>(x, slope, step, box, b, n, step, nullptr)
-               : cudaErrorInvalidConfiguration;
+               ? cuda::plane_distance<T>(x, slope, step, box, b, n, found, nullptr)
+           : op == "probe_step" ? cuda::probe_step<T>(x, slope, step, box, b, n, A(6e-5), A(0.01),
+                                                      found, found + b, nullptr)
+                                : cudaErrorInvalidConfiguration;
 }
 
 std::string name_of(const void* function) {
@@ -106,20 +108,21 @@ std::string name_of(const void* function) {
     return "a kernel that is not listed";
 }
 
-void print(const std::string& line, const emulated::Launch& l) {
-    const auto work = [](const emulated::Work& w) {
-        std::ostringstream text;
-        text << "{\"loaded\": " << w.loaded << ", \"copied\": " << w.copied
+std::string shown(const emulated::Launch& l) {
+    std::ostringstream text;
+    const auto work = [&](const char* of, const emulated::Work& w) {
+        text << ", \"" << of << "\": {\"loaded\": " << w.loaded << ", \"copied\": " << w.copied
              << ", \"kept\": " << w.kept << ", \"stored\": " << w.stored
              << ", \"shuffles\": " << w.shuffles << ", \"steps\": " << w.steps << "}";
-        return text.str();
     };
-    std::cout << "{\"of\": \"" << line << "\", \"kernel\": \"" << name_of(l.kernel)
-              << "\", \"blocks\": " << l.grid.x << ", \"threads\": " << l.block.x * l.block.y
-              << ", \"cluster\": " << l.cluster << ", \"shared\": " << l.shared
-              << ", \"barriers\": " << l.barriers
-              << ", \"cluster_barriers\": " << l.cluster_barriers << ", \"all\": " << work(l.all)
-              << ", \"most\": " << work(l.most) << "}\n";
+    text << "{\"kernel\": \"" << name_of(l.kernel) << "\", \"blocks\": " << l.grid.x
+         << ", \"threads\": " << l.block.x * l.block.y << ", \"cluster\": " << l.cluster
+         << ", \"shared\": " << l.shared << ", \"barriers\": " << l.barriers
+         << ", \"cluster_barriers\": " << l.cluster_barriers;
+    work("all", l.all);
+    work("most", l.most);
+    text << "}";
+    return text.str();
 }
 
 }  // namespace
@@ -127,7 +130,8 @@ void print(const std::string& line, const emulated::Launch& l) {
 int main() {
     emulated::settings.seed = 0;
     emulated::settings.only_ends = 1;
-    emulated::settings.processors = 132;
+    std::vector<emulated::Launch> launches;
+    emulated::launches = &launches;
     for (std::string line; std::getline(std::cin, line);) {
         std::istringstream words(line);
         std::string op, type;
@@ -154,7 +158,11 @@ int main() {
             std::cerr << line << ": " << cudaGetErrorString(status) << "\n";
             return 1;
         }
-        print(line, emulated::last_launch);
+        for (std::size_t i = 0; i < launches.size(); ++i) {
+            std::cout << (i == 0 ? "[" : ", ") << shown(launches[i]);
+        }
+        std::cout << "]\n";
+        launches.clear();
     }
     return 0;
 }

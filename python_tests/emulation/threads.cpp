@@ -64,10 +64,9 @@ static unsigned long of_environment(const char* name, unsigned long otherwise) {
 Settings settings{of_environment("RRFAST_EMULATED_SEED", 1),
                   static_cast<unsigned>(of_environment("RRFAST_EMULATED_BLOCKS", 0)),
                   static_cast<unsigned>(of_environment("RRFAST_EMULATED_ENDS", 0)),
-                  static_cast<unsigned>(of_environment("RRFAST_EMULATED_CAPABILITY", 90)),
-                  static_cast<int>(of_environment("RRFAST_EMULATED_PROCESSORS", 4))};
+                  static_cast<unsigned>(of_environment("RRFAST_EMULATED_CAPABILITY", 90))};
 std::map<const void*, unsigned long> launched;
-Launch last_launch;
+std::vector<Launch>* launches;
 std::vector<Block> blocks;
 unsigned long cluster_barriers;
 Fiber* current;
@@ -270,12 +269,12 @@ void run_cluster(unsigned first_block, unsigned cluster, unsigned threads, std::
     }
 }
 
-void add_up(unsigned threads) {
+void add_up(unsigned threads, Launch& launch) {
     const auto each = [&](auto member) {
         for (unsigned i = 0; i < threads; ++i) {
             const auto own = fibers[i].work.*member;
-            last_launch.all.*member += own;
-            last_launch.most.*member = std::max(last_launch.most.*member, own);
+            launch.all.*member += own;
+            launch.most.*member = std::max(launch.most.*member, own);
         }
     };
     each(&Work::loaded);
@@ -361,17 +360,17 @@ cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel,
     in_random_order(order);
     for (auto next = order.begin(); next != order.end() && !failed(); ++next) {
         run_cluster(*next * cluster, cluster, threads, config.dynamicSmemBytes);
-        if (next == order.begin()) {
-            last_launch = {kernel,
-                           grid,
-                           block,
-                           cluster,
-                           blocks[0].shared_used,
-                           {},
-                           {},
-                           blocks[0].barriers - cluster_barriers,
-                           cluster_barriers};
-            add_up(cluster * threads);
+        if (launches && next == order.begin()) {
+            launches->push_back({kernel,
+                                 grid,
+                                 block,
+                                 cluster,
+                                 blocks[0].shared_used,
+                                 {},
+                                 {},
+                                 blocks[0].barriers - cluster_barriers,
+                                 cluster_barriers});
+            add_up(cluster * threads, launches->back());
         }
     }
     if (!failed()) {
@@ -388,14 +387,10 @@ cudaError_t cudaGetDevice(int* device) {
     *device = 0;
     return cudaSuccess;
 }
-// Those of an A100 and of an H100, but for their number of processors, few at first: a case is a
-// small batch.
+// Those of an A100 and of an H100.
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     const bool hopper = emulated::settings.capability >= 90;
     switch (attribute) {
-        case cudaDevAttrMultiProcessorCount:
-            *value = emulated::settings.processors;
-            break;
         case cudaDevAttrComputeCapabilityMajor:
             *value = static_cast<int>(emulated::settings.capability / 10);
             break;

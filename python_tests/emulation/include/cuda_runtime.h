@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <tuple>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -38,7 +39,6 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
 enum cudaDeviceAttr {
-    cudaDevAttrMultiProcessorCount = 16,
     cudaDevAttrComputeCapabilityMajor = 75,
     cudaDevAttrMaxSharedMemoryPerMultiprocessor = 81,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
@@ -78,10 +78,8 @@ struct Settings {
     unsigned most_blocks;  // of a launch, to which the kernels' own loops must do the rest; 0: any
     unsigned only_ends;    // how many of the first and of the last blocks run; 0: all
     unsigned capability;   // of the device: 80 or 90
-    int processors;        // of the device
 };
-// At first those of the environment: RRFAST_EMULATED_SEED, …_BLOCKS, …_ENDS, …_CAPABILITY,
-// …_PROCESSORS.
+// At first those of the environment: RRFAST_EMULATED_SEED, …_BLOCKS, …_ENDS, …_CAPABILITY.
 extern Settings settings;
 
 // The books: accesses to global memory,
@@ -123,7 +121,7 @@ struct Launch {
     Work all, most;      // threads together; the most of any
     unsigned long barriers, cluster_barriers;
 };
-extern Launch last_launch;
+extern std::vector<Launch>* launches;  // where to note each, if anywhere
 
 cudaError_t run(const cudaLaunchConfig_t& config, const void* kernel, void (*body)(const void*),
                 const void* context);
