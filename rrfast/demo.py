@@ -88,6 +88,6 @@ def run(
             command=command,
             console=console,
         )
-    report([out], out / "report.html", command=command)
+    report([out], out / "report.html", title="rrfast demo", command=command)
     shown.print("The same as a page for a browser: report.html", highlight=False)
     return result
