@@ -26,8 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.train_models import somewhere, train
-from rrfast import demo
+from benchmarks.train_models import digits_network, somewhere, train
 from rrfast.data import Split, digits, fashion_mnist, synthetic
 from rrfast.engine import Model, output_logits
 from rrfast.models import fashion_cnn, synthetic_cnn
@@ -62,11 +61,9 @@ class Task(NamedTuple):
 # ------------------------------------------------------------------------------------------- images
 
 
-def digits_case(training: str, seed: int) -> Case:
-    """The networks of `rrfast demo`."""
+def digits_case(objective: Objective | None, seed: int) -> Case:
     data = digits(seed)
-    model = demo.train(training, data, seed, demo.Settings())
-    return Case(model, data.test, data.validation)
+    return Case(digits_network(data, seed, objective), data.test, data.validation)
 
 
 def synthetic_case(objective: Objective | None, seed: int) -> Case:
@@ -253,8 +250,8 @@ def tabular_case(name: str, seed: int) -> Case:
 
 
 TASKS = {
-    "digits": Task(partial(digits_case, "standard"), 8),
-    "digits, RAT": Task(partial(digits_case, "RAT"), 8),
+    "digits": Task(partial(digits_case, None), 8),
+    "digits, RAT": Task(partial(digits_case, RAT(eps=0.1)), 8),
     "synthetic": Task(partial(synthetic_case, None), 5),
     "synthetic, RAT": Task(partial(synthetic_case, RAT(eps=2e-2)), 5),
     "fashion": Task(partial(fashion_case, None, 12_000, 8), 5),

@@ -29,8 +29,10 @@ CASES = {
 
 
 def demo() -> str:
-    """The demo's table and what it says of itself."""
-    return (ROOT / "docs" / "demo" / "demo.md").read_text(encoding="utf-8").strip()
+    """The demo's page, its table first, without title and figure."""
+    page = (ROOT / "docs" / "demo" / "demo.md").read_text(encoding="utf-8").strip()
+    blocks = [block for block in page.split("\n\n") if not block.startswith(("#", "!", "**"))]
+    return "\n\n".join(sorted(blocks, key=lambda block: not block.startswith("|")))
 
 
 def fashion() -> str:

@@ -2,147 +2,155 @@
 
 from __future__ import annotations
 
-import json
-import math
+import contextlib
+import csv
+import io
 import statistics
-import subprocess
 import sys
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
-import torch
 from rich.console import Console
 
 from rrfast import cli, demo
-from rrfast._tables import SHOWN
-from rrfast.data import digits
-from rrfast.evaluate.misd.appraisal import histograms
-from rrfast.metrics import METRICS
-from rrfast.models import digits_cnn
+from rrfast._lock import alone
+from rrfast.evaluate import read_result
+from rrfast.evaluate.demo import blocks, notes
+from rrfast.train import Recipe, load_recipe
 
-QUICK = replace(demo.SMOKE, epochs=1)
+QUIET = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """Exit code, output and folder of one smoke run."""
+    """Output and folder of one smoke run."""
     out = tmp_path_factory.mktemp("smoke") / "made" / "by the demo"
-    command = [sys.executable, "-m", "rrfast", "demo", "--smoke", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
-    return done, out
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert cli.main(["demo", "--smoke", "--out", str(out)]) == 0
+    return printed.getvalue(), out
 
 
 def test_smoke_run(smoke):
-    done, out = smoke
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["demo.json", "demo.md", "radius.png"]
-    for word in ("MSR", "AUROC", "FPR95", "AURC", "accuracy", "images/s", "positive class"):
-        assert word in done.stdout
-    assert "of 2 seeds" in done.stdout
+    printed, out = smoke
+    files = {"demo.csv", "demo.json", "demo.md", "radius.png", "report.html"}
+    assert {path.name for path in out.iterdir()} == {*files, "parts", "trainings_2"}
+    for word in ("AUROC", "FPR95", "AURC", "accuracy", "positive class", "rat_1: trained"):
+        assert word in printed
+    assert "of 2 seeds" in printed
+    # A line for each epoch would hide the table.
+    assert "epoch" not in printed.lower()
 
 
-def test_json(smoke):
+def test_what_it_trains(smoke):
+    """Both trainings have the settings of the recipe, and differ in the objective alone."""
     _, out = smoke
-    result = json.loads((out / "demo.json").read_text(encoding="utf-8"))
+    recipe = load_recipe(demo.RECIPE, ["training.epochs=2"])
+    for seed in (0, 1):
+        standard, rat = (
+            load_recipe(out / "trainings_2" / f"{name}_{seed}" / "recipe.yaml")
+            for name in ("standard", "rat")
+        )
+        assert rat.objective == recipe.objective == {"name": "rat", "eps": 0.1}
+        assert standard.objective == {"name": "standard"}
+        assert _rest(standard) == _rest(rat)
+        assert (
+            rat.training
+            == load_recipe(demo.RECIPE, ["training.epochs=2", f"training.seed={seed}"]).training
+        )
+
+
+def _rest(recipe: Recipe):
+    return recipe.model, recipe.data, recipe.training
+
+
+def test_numbers(smoke):
+    _, out = smoke
+    result = read_result(out / "demo.json")
     assert result["command"] == "rrfast demo --seeds 2 --epochs 2"
-    assert {"date", "device", "versions", "kernels", "settings", "seconds"} <= set(result)
-    assert result["settings"]["seeds"] == [0, 1]
-    assert str(out) not in json.dumps(result)
+    assert str(out) not in (out / "demo.json").read_text(encoding="utf-8")
     runs = {(r["seed"], r["training"], r["score"]): r for r in result["runs"]}
     assert len(runs) == len(result["runs"]) == 2 * 2 * 4
-    # The statistics are those of the runs beside them.
-    for row in result["summary"]:
-        for column in (column.what for column in demo.COLUMNS):
-            own = [runs[seed, row["training"], row["score"]][column] for seed in (0, 1)]
-            assert row[column]["mean"] == pytest.approx(statistics.fmean(own))
-            assert row[column]["std"] == pytest.approx(statistics.stdev(own))
-    for score, metrics in result["paired"].items():
+    with (out / "demo.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 16
+    # The table and the sentences are of the runs beside them.
+    (table,) = blocks(result)
+    for training, score, *cells in table.rows:
+        aurc = [1000 * runs[seed, training, score]["aurc"] for seed in (0, 1)]
+        assert cells[2] == f"{statistics.fmean(aurc):.2f} ± {statistics.stdev(aurc):.2f}"
+    _, *sentences = notes(result)
+    for sentence, score in zip(sentences, demo.SCORES, strict=True):
         a, b = (
-            runs[seed, "RAT", score]["aurc"] - runs[seed, "standard", score]["aurc"]
+            1000 * (runs[seed, "RAT", score]["aurc"] - runs[seed, "Standard", score]["aurc"])
             for seed in (0, 1)
         )
-        assert metrics["aurc"]["mean"] == pytest.approx((a + b) / 2)
-        assert metrics["aurc"]["standard_error"] == pytest.approx(abs(a - b) / 2)
-        assert metrics["aurc"]["lower"] == (a < 0) + (b < 0)
+        less = f"{(a + b) / 2:+.2f} ± {abs(a - b) / 2:.2f}".replace("-", "−")
+        assert (
+            sentence.split() == f"{score} {less}, lower on {(a < 0) + (b < 0)} of 2 seeds".split()
+        )
 
 
-def test_markdown_and_figure(smoke):
+def test_markdown_figure_and_page(smoke):
     _, out = smoke
-    lines = (out / "demo.md").read_text(encoding="utf-8").splitlines()
-    assert [line.count("|") for line in lines[:10]] == [8] * 10
-    assert "rrfast demo --seeds 2 --epochs 2" in lines[-1]
+    text = (out / "demo.md").read_text(encoding="utf-8")
+    assert [line.count("|") for line in text.splitlines() if "|" in line] == [7] * 10
+    assert "`rrfast demo --seeds 2 --epochs 2`" in text
+    assert "1 thread;" in text
     assert (out / "radius.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Standard training and RAT on handwritten digits" in page
+    assert "data:image/svg+xml" in page
+
+
+def test_it_continues(smoke, monkeypatch):
+    """Nothing is trained or scored a second time, and fewer seeds may be asked for."""
+    _, out = smoke
+    before = read_result(out / "demo.json")
+    checkpoints = {path: path.stat().st_mtime_ns for path in out.rglob("checkpoint.pt")}
+    assert len(checkpoints) == 4
+
+    def fail(*_: object) -> None:
+        pytest.fail("scored again")
+
+    monkeypatch.setattr("rrfast.evaluate.misd.protocol.evaluate_score", fail)
+    again = demo.run(out, seeds=1, epochs=2, console=QUIET)
+    assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
+    assert numbers(again["runs"]) == numbers(before["runs"])
+    # One seed has no standard deviation.
+    assert "nan" not in (out / "demo.md").read_text(encoding="utf-8")
 
 
 def test_the_same_numbers_twice(smoke, tmp_path):
-    """Everything but the time it took."""
+    """Whatever other epochs were asked for before, and whatever else writes into the folder."""
     _, out = smoke
-    again = demo.run(demo.SMOKE, tmp_path, Console(quiet=True))
-    first = json.loads((out / "demo.json").read_text(encoding="utf-8"))
-    for a, b in zip(first["runs"], again["runs"], strict=True):
-        assert {**a, "images_per_second": 0} == {**b, "images_per_second": 0}
+    with alone(tmp_path / "train.lock", tmp_path):
+        assert len(demo.run(tmp_path, seeds=1, epochs=1, console=QUIET)["runs"]) == 8
+        again = demo.run(tmp_path, seeds=1, epochs=2, console=QUIET)
+    assert numbers(again["runs"]) == numbers(read_result(out / "demo.json")["runs"])
 
 
-def passes(training, monkeypatch):
-    """The input of every forward pass of a training, and the first layer's weights then."""
-    seen = []
-
-    def recorded(seed):
-        model = digits_cnn(seed)
-        model.register_forward_pre_hook(
-            lambda module, inputs: seen.append(
-                (inputs[0].detach().clone(), module[0].weight.detach().clone())
-            )
-        )
-        return model
-
-    monkeypatch.setattr(demo, "digits_cnn", recorded)
-    demo.train(training, digits(seed=0), 0, QUICK)
-    return seen
+def numbers(rows):
+    """Of the first seed, everything but the time it took, and what depends on the other seeds."""
+    return [
+        {key: row[key] for key in row if key not in ("milliseconds", "intervals", "above")}
+        for row in rows
+        if row["seed"] == 0
+    ]
 
 
-def test_the_design_is_paired(monkeypatch):
-    standard, rat = passes("standard", monkeypatch), passes("RAT", monkeypatch)
-    assert torch.equal(standard[0][1], rat[0][1])  # the initial weights
-    assert len(rat) == 2 * len(standard)
-    for (x, _), (clean, _), (moved, _) in zip(standard, rat[::2], rat[1::2], strict=True):
-        assert torch.equal(x, clean)
-        assert (moved - clean).abs().max() == pytest.approx(QUICK.eps, rel=1e-5)
-
-
-def test_training_changes_no_global_state():
-    state, threads = torch.get_rng_state(), torch.get_num_threads()
-    model = demo.train("RAT", digits(seed=0), 0, QUICK)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.get_num_threads() == threads
-    assert not model.training
-
-
-def test_one_seed_has_no_deviation(tmp_path):
-    result = demo.run(replace(QUICK, seeds=(0,)), tmp_path, Console(quiet=True))
-    assert math.isnan(result["summary"][0]["aurc"]["std"])
-    written = json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))
-    assert written["summary"][0]["aurc"]["std"] is None
-    assert "nan" not in (tmp_path / "demo.md").read_text(encoding="utf-8")
-
-
-def test_no_errors_to_find(tmp_path, monkeypatch):
-    right = torch.ones(3, dtype=torch.bool)
-    radius = torch.tensor([0.1, math.inf, 0.0])
-    found = {metric: METRICS[metric](radius, right) for metric in SHOWN}
-    found |= {"images_per_second": 1.0, "histogram": histograms(radius, right)}
-    monkeypatch.setattr(demo, "_score", lambda *_: found)
-    result = demo.run(QUICK, tmp_path, Console(quiet=True))
-    assert math.isnan(result["summary"][0]["auroc"]["mean"])
-    written = json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))
-    assert written["summary"][0]["auroc"] == {"mean": None, "std": None}
-    assert written["summary"][0]["aurc"] == {"mean": 0, "std": 0}
-    assert (tmp_path / "radius.png").is_file()
-
-
-def test_unknown_training():
-    with pytest.raises(ValueError, match="training must be one of standard, RAT, got 'rat'"):
-        demo.train("rat", digits(seed=0), 0, QUICK)
+def test_nothing_to_find():
+    """Of a network without an error, most metrics are undefined."""
+    nothing = {"auroc": None, "fpr_at_tpr": None, "aurc": 0.0, "accuracy": 1.0}
+    runs = [
+        {"data": "digits", "seed": seed, "split": 0, "training": t, "score": s} | nothing
+        for seed in (0, 1)
+        for t in ("Standard", "RAT")
+        for s in demo.SCORES
+    ]
+    (table,) = blocks({"runs": runs})
+    assert {tuple(row[2:]) for row in table.rows} == {
+        ("–", "–", "0.00 ± 0.00", "100.00 ± 0.00"),
+    }
+    assert all("0.00 ± 0.00, lower on 0 of 2 seeds" in line for line in notes({"runs": runs})[1:])
 
 
 # ------------------------------------------------------------------------------ the command line
@@ -167,26 +175,32 @@ def test_out_is_a_file(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("missing", "package"),
-    [("matplotlib.figure", "matplotlib"), ("sklearn.datasets", "scikit-learn")],
+    [
+        ("matplotlib.figure", "matplotlib"),
+        ("sklearn.datasets", "scikit-learn"),
+        ("jinja2", "jinja2"),
+    ],
 )
 def test_missing_extra(missing, package, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, missing, None)
     assert cli.main(["demo", "--smoke", "--out", str(tmp_path)]) == 1
     assert f"Install it with: pip install {package}" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
 
 
 def test_options_override_smoke(monkeypatch):
     seen = []
-    monkeypatch.setattr(demo, "run", lambda settings, out: seen.append((settings, out)))
+    monkeypatch.setattr(demo, "run", lambda out, **options: seen.append((out, options)))
     assert cli.main(["demo", "--smoke", "--seeds", "3", "--out", "here"]) == 0
     assert cli.main(["demo", "--epochs", "7"]) == 0
-    assert seen[0][0] == replace(demo.SMOKE, seeds=(0, 1, 2))
-    assert seen[0][1].name == "here"
-    assert seen[1][0] == replace(demo.Settings(), epochs=7)
+    assert seen == [
+        (Path("here"), {"seeds": 3, "epochs": 2}),
+        (Path("rrfast-demo"), {"seeds": 8, "epochs": 7}),
+    ]
 
 
 def test_interrupted(monkeypatch, capsys):
-    def interrupt(settings, out):
+    def interrupt(out, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo, "run", interrupt)

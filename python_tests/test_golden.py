@@ -8,19 +8,14 @@ from typing import Any
 
 import pytest
 
-from rrfast import demo
 from rrfast.evaluate import read_result
-from rrfast.evaluate.ablation import STUDY as ABLATION
-from rrfast.evaluate.studies import STUDIES
+from rrfast.evaluate.studies import REPORTED
 from rrfast.evaluate.study import page
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
-    **{
-        study.stem: lambda result, study=study: page(study, result, list(study.figures(result)))
-        for study in (*STUDIES.values(), ABLATION)
-    },
-    "demo": demo.page,
+    study.stem: lambda result, study=study: page(study, result, list(study.figures(result)))
+    for study in REPORTED
 }
 FILES = [path for stem in PAGES for path in sorted(DOCS.rglob(f"{stem}.json"))]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rrfast import cli, demo
+from rrfast import cli
 from rrfast._lock import alone
 from rrfast._results import results_in
 
@@ -194,7 +194,7 @@ def test_a_second_command_is_refused(
 ) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
-    if stem in ("ablation", "train"):
+    if stem != "bench":
         pytest.importorskip("lightning_fabric")
     out = tmp_path / "out"
     out.mkdir()
@@ -212,7 +212,7 @@ def test_a_file_in_place_of_the_folder(
 ) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
-    if stem in ("ablation", "train"):
+    if stem != "bench":
         pytest.importorskip("lightning_fabric")
     file = tmp_path / "file"
     file.write_text("mine")
@@ -220,12 +220,3 @@ def test_a_file_in_place_of_the_folder(
     said = f"rrfast: out must be a folder, and {file} is a file: give another\n"
     assert capsys.readouterr().err == said
     assert file.read_text() == "mine"
-
-
-def test_other_commands_may_write_into_the_folder_meanwhile(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
-    pytest.importorskip("matplotlib")
-    with alone(tmp_path / "train.lock", tmp_path):
-        demo.run(demo.Settings(seeds=(0,), epochs=1), tmp_path)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["demo.json", "demo.md", "radius.png"]

@@ -16,8 +16,7 @@ from rrfast._page import write_page as write_html
 from rrfast._results import as_written, read_result, require_matplotlib
 from rrfast._tables import Block
 from rrfast.bench import report as bench
-from rrfast.evaluate.ablation import STUDY as ABLATION
-from rrfast.evaluate.studies import STUDIES
+from rrfast.evaluate.studies import REPORTED
 from rrfast.evaluate.study import Study, write_page
 
 if TYPE_CHECKING:
@@ -63,8 +62,8 @@ def report(
     Sections with the same title are distinguished by their folders.
 
     Args:
-        folders: Folders that `rrfast evaluate`, `rrfast ablate` or `rrfast bench` wrote, each with
-            one or more of evaluation.json, ood.json, robust.json, distal.json, ablation.json,
+        folders: Folders that `rrfast evaluate`, `ablate`, `demo` or `bench` wrote, each with one or
+            more of evaluation.json, ood.json, robust.json, distal.json, ablation.json, demo.json,
             bench.json.
         out: The file.
         title: Title of the page; default: the names of the folders.
@@ -164,7 +163,7 @@ def _write_bench_page(folder: Path, result: dict[str, Any]) -> None:
 _KINDS: dict[str, _Kind] = {
     **{
         f"{study.stem}.json": _Kind(partial(_study, study), partial(write_page, study))
-        for study in (*STUDIES.values(), ABLATION)
+        for study in REPORTED
     },
     "bench.json": _Kind(_bench, _write_bench_page),
 }

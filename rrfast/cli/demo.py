@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from rrfast.cli.argument_types import positive
@@ -17,8 +16,8 @@ def add_parser(
         "demo",
         help="standard training against RAT on handwritten digits",
         description="Train a standard and a RAT network on scikit-learn's digits over several "
-        "seeds, print how well each score finds their errors, and write the table, the numbers "
-        "and a figure of the radii.",
+        "seeds, print how well each score finds their errors, and write the table, the numbers, "
+        "a figure of the radii and a page. If stopped, the same command continues.",
     )
     command.add_argument("--seeds", type=positive, metavar="N", help="number of seeds (8)")
     command.add_argument("--epochs", type=positive, metavar="N", help="epochs per training (40)")
@@ -37,10 +36,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `rrfast.demo` with these options."""
     from rrfast import demo
 
-    settings = demo.SMOKE if arguments.smoke else demo.Settings()
-    if arguments.seeds is not None:
-        settings = replace(settings, seeds=tuple(range(arguments.seeds)))
-    if arguments.epochs is not None:
-        settings = replace(settings, epochs=arguments.epochs)
-    demo.run(settings, arguments.out)
+    seeds, epochs = (2, 2) if arguments.smoke else (8, None)
+    demo.run(arguments.out, seeds=arguments.seeds or seeds, epochs=arguments.epochs or epochs)
     return 0

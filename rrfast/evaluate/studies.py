@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rrfast.evaluate import distal, misd, ood, robust
+from rrfast.evaluate import ablation, demo, distal, misd, ood, robust
 from rrfast.evaluate.study import Study
 
 STUDIES: dict[str, Study] = {
@@ -11,3 +11,5 @@ STUDIES: dict[str, Study] = {
     "robust": robust.STUDY,
     "distal": distal.STUDY,
 }
+#: The same and those of other commands: all that `rrfast report` shows as tables and figures.
+REPORTED: tuple[Study, ...] = (*STUDIES.values(), ablation.STUDY, demo.STUDY)

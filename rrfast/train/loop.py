@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from rrfast import _files, _torch_file
 from rrfast._checks import check_folder, check_labels, make_folder
 from rrfast._lock import alone
+from rrfast._machine import torch_threads
 from rrfast._seeds import Stream, stream
 from rrfast.data.loader import Data, length
 from rrfast.models import FirstClasses
@@ -125,7 +126,7 @@ def fit(
     out = None if out is None else Path(out)
     fabric = fabric or make_fabric(training)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
-    with _threads(training.threads), torch.random.fork_rng(devices):
+    with torch_threads(training.threads), torch.random.fork_rng(devices):
         run = _Run(
             model,
             train,
@@ -139,16 +140,6 @@ def fit(
         with run.alone(resume):
             run.begin(resume, beside or {})
             return run.go()
-
-
-@contextlib.contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Run:

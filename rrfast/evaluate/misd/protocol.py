@@ -66,6 +66,7 @@ def evaluate(
     sensitivity: bool = True,
     batch: int = 500,
     every_run: bool = False,
+    study: Study | None = None,
     device: torch.device | str | None = None,
     command: str = "",
     console: Console | None = None,
@@ -95,6 +96,8 @@ def evaluate(
         batch: Images per forward.
         every_run: Whether rows keep the curves of every run, of which figures draw the means alone:
             with fifteen corruptions and many scores these are megabytes.
+        study: How the results are written, in files of its own name; default `STUDY`, with the
+            tables and figures of the paper.
         device: Default CUDA if available.
         command: The command that the results name as their origin.
         console: Where to print; default standard output.
@@ -130,7 +133,7 @@ def evaluate(
     )
     divisions = SPLITS if protocol == "rat" else 1
     return run_study(
-        STUDY,
+        study or STUDY,
         trained_models,
         out,
         partial(_evaluated, asked=asked),
