@@ -31,6 +31,7 @@ from torch import Tensor, nn
 import rrfast
 from benchmarks.__main__ import slug
 from rrfast._machine import machine
+from rrfast.bench.counted import Counted
 from rrfast.data import digits, synthetic
 from rrfast.engine import Engine
 from rrfast.metrics import aurc
@@ -105,31 +106,6 @@ def search_errors(model: nn.Module, x: Tensor) -> list[Row]:
 
 
 # ------------------------------------------------------------------------------------------ refined
-
-
-class Counted(nn.Module):
-    """A model that counts the samples that pass through it, forwards and backwards."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.forwards = self.backwards = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.forwards += len(x)
-        return self.model(_Counting.apply(x, self))  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Counting(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, x: Tensor, counted: Counted) -> Tensor:
-        context.counted = counted
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(context: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        context.counted.backwards += len(grad)
-        return grad, None
 
 
 def fab10(model: nn.Module, x: Tensor) -> tuple[Tensor, float, float]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import json
 import math
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import time
 import tracemalloc
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,11 +22,13 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from peers import stand_ins
 from rich.console import Console
 
 import rrfast
 from rrfast import _turns, bench, cli
-from rrfast.bench import contestants, quality
+from rrfast.bench import contestants, quality, report
+from rrfast.bench import peers as module
 from rrfast.bench.pareto import SETTINGS, settings_of
 from rrfast.bench.speed import fastest, rows_of
 from rrfast.bench.subject import load
@@ -32,6 +37,20 @@ from rrfast.models import synthetic_cnn
 
 QUICK = bench.Settings(methods=("fast", "grad"), batch=(2, 4), samples=6, seconds=1e-3, size=16)
 QUIET = Console(quiet=True)
+#: A result without any measurement.
+ROWLESS = {
+    "device": "CPU",
+    "threads": 1,
+    "versions": {},
+    "date": "",
+    "seconds": 1.0,
+    "command": "",
+    "throughput": [],
+    "worth": [],
+    "kernels": {},
+    "complete": True,
+    "settings": {"model": "m", "weights": "w", "samples": 3, "data": "d", "batch": (3,)},
+}
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +228,78 @@ def test_agreement():
     found = quality.agreement(radius.double(), reference.double())
     assert (found["compared"], found["median"]) == (3, 0.25)
     assert quality.agreement(radius[3:], reference[3:])["median"] is None
+
+
+def near(model, x, y):
+    """A step towards the second class of the linear model below, seen by one gradient."""
+    x = x.clone().requires_grad_()
+    h = model(x)
+    grad = torch.autograd.grad((h[:, 1] - h[:, 0]).sum(), x)[0]
+    return (x + 0.3 * grad.sign()).detach()
+
+
+def test_peers(tmp_path, monkeypatch):
+    """A library of one attack, one that fails, and one that does not import."""
+
+    def absent():
+        raise ImportError("No module named 'absent'")
+
+    def broken(model, x, y):
+        raise TypeError("no such argument")
+
+    def fake():
+        return {"near": near, "still": lambda _model, x, _y: x, "broken": broken}
+
+    monkeypatch.setattr(module, "PEERS", {"fake": fake, "absent": absent})
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[1.0] * 4, [0.0] * 4]))
+        model[1].bias.copy_(torch.tensor([0.0, 1.0]))
+    x = torch.full((3, 1, 2, 2), 0.3)
+    subject = SimpleNamespace(model=model.eval(), x=x, y=None)
+    settings = replace(QUICK, methods=("grad", "search"), batch=(3,))
+    rows = module.peers(subject, settings, lambda *_: None)
+    by_name = {(row["library"], row["method"]): row for row in rows}
+    assert [*by_name] == [
+        *(("rrfast", "grad"), ("rrfast", "search"), ("released code", "loop")),
+        *(("fake", "near"), ("fake", "still"), ("fake", "broken")),
+        ("absent", "does not import"),
+    ]
+    # The boundary is where the four pixels, 0.3 each, add up to 1: 0.05 below.
+    ours, peer = by_name["rrfast", "search"], by_name["fake", "near"]
+    assert ours["median_radius"] == pytest.approx(0.05, rel=1e-3)
+    assert peer["median_radius"] == pytest.approx(0.3)
+    assert (peer["forwards"], peer["backwards"], peer["found"]) == (2, 1, 1)
+    assert peer["beside_shortest"] == pytest.approx(6, rel=1e-3)
+    assert peer["times_msr"] > 0 < peer["images_per_second"]
+    assert (by_name["fake", "still"]["found"], by_name["fake", "still"]["forwards"]) == (0, 1)
+    assert by_name["fake", "broken"]["error"] == "RuntimeError: TypeError: no such argument"
+    assert by_name["absent", "does not import"]["error"] == "No module named 'absent'"
+    page = report.markdown({**ROWLESS, "peers": rows})
+    assert "absent, does not import: No module named 'absent'." in page
+    assert re.search(r"\| fake \| near \| .* \| 2 \| 1 \| 100 \| 0\.3 \| (6\.00|5\.99)\d \|", page)
+
+
+def test_peers_need_images_in_their_box():
+    with pytest.raises(
+        ValueError, match=r"data must be images in \[0, 1\] with --peers, .* to 1\.5"
+    ):
+        module.check_in_box(torch.tensor([0.0, 1.5]))
+
+
+def test_the_peers_that_are_here():
+    """Each runs, and finds points of another class."""
+    with stand_ins(), warnings.catch_warnings(), contextlib.suppress(ImportError):
+        warnings.simplefilter("ignore")  # what old code says to new Pythons
+        importlib.import_module("adv_lib.attacks")
+    settings = replace(QUICK, model="rrfast.models:digits_cnn", data="digits", methods=("grad",))
+    subject = load(replace(settings, batch=(2,), samples=2))
+    for row in module.peers(subject, replace(settings, batch=(2,)), lambda *_: None):
+        if row["method"] != "does not import":
+            assert row["error"] is None, row
+            assert row["found"] == 1.0
+            assert row["forwards"] >= 1 <= row["backwards"]
+    assert all(parameter.grad is None for parameter in subject.model.parameters())
 
 
 def test_every_setting_of_pareto_is_an_option():

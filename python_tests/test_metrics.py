@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 import time
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -213,6 +214,29 @@ def test_aurc_of_ties_is_the_mean_over_many_random_orders():
         areas.append((np.cumsum(~correct[order]) / np.arange(1, 301)).mean())
     standard_error = np.std(areas) / math.sqrt(len(areas))
     assert abs(aurc(score, correct) - np.mean(areas)) < 5 * standard_error
+
+
+@pytest.mark.parametrize("levels", [0, 1, 10])
+def test_aurc_is_the_same_in_blocks_of_any_size(levels, monkeypatch):
+    score, correct = draw(500, levels)
+    whole = aurc(score, correct)
+    for block in (1, 2, 7, 64):
+        monkeypatch.setattr("rrfast.metrics.risks.BLOCK", block)
+        assert aurc(score, correct) == whole
+
+
+@pytest.mark.parametrize("levels", [0, 1, 10**5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_aurc_takes_40_bytes_a_score(levels, dtype):
+    """With ties and without: of NumPy's memory, in which all of it is computed."""
+    score, correct = draw(10**6, levels)
+    score, correct = torch.from_numpy(score.astype(dtype)), torch.from_numpy(correct)
+    tracemalloc.start()
+    try:
+        aurc(score, correct)
+        assert tracemalloc.get_traced_memory()[1] <= 40 * len(score)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("levels", [0, 1, 10])

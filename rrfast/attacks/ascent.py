@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rrfast._reading import is_on_host
 from rrfast.attacks import loss as losses
 from rrfast.attacks.loss import Loss
 from rrfast.ops import accumulate_dtype, is_undefined
@@ -45,13 +46,33 @@ def ascent(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, T
         return _by_autograd(loss, logits, labels)
     wide = logits.detach().to(accumulate_dtype(logits.dtype))
     column = None if labels is None else labels.view(-1, 1)
-    if loss is losses.confidence:  # NaN where a logit is infinite
-        value, seed = closed(wide, column)
+    if loss is losses.confidence or _finite(wide):  # the confidence is NaN at infinity
+        value, seed = closed(wide, column, **getattr(own, "keywords", {}))
     else:
         h = losses.capped(wide)
         value, seed = closed(h, column, **getattr(own, "keywords", {}))
         seed.masked_fill_(h != wide, 0.0)
     return value, seed.to(logits.dtype)
+
+
+def slope(loss: Loss, logits: Tensor, labels: Tensor | None) -> Tensor:
+    """The gradient of `ascent` alone, up to rounding; that of `ce` costs a third without its loss.
+
+    Example:
+        >>> slope(losses.ce, torch.tensor([[3.0, 1.0, 1.0]]), torch.tensor([0]))
+        tensor([[-1.0000,  0.5000,  0.5000]])
+    """
+    wide = logits.detach().to(accumulate_dtype(logits.dtype))
+    if loss is not losses.ce or labels is None or not _finite(wide):
+        return ascent(loss, logits, labels)[1]
+    column = labels.view(-1, 1)
+    seed = wide.scatter(1, column, -math.inf).softmax(dim=1).scatter_(1, column, -1.0)
+    return seed.to(logits.dtype)
+
+
+def _finite(h: Tensor) -> bool:
+    """Whether no logit is +infinity or NaN, where that is known without waiting."""
+    return is_on_host(h) and h.amax().item() < math.inf
 
 
 def _by_autograd(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:

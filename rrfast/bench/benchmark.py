@@ -17,6 +17,7 @@ from rrfast._progress import bars
 from rrfast._results import require_matplotlib, results_in, write_json
 from rrfast.bench import figures, report
 from rrfast.bench.pareto import pareto
+from rrfast.bench.peers import check_in_box, peers
 from rrfast.bench.settings import Settings
 from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
@@ -39,7 +40,7 @@ def run(
     Returns:
         The content of `bench.json`: `command`, `date`, `device`, `versions`, `settings`,
         `complete`, and the rows of `throughput` (one per batch size, dtype and contestant), `worth`
-        (one per dtype and contestant), and if requested `tuned`, `speed` and `pareto`.
+        (one per dtype and contestant), and if requested `tuned`, `speed`, `pareto` and `peers`.
 
     Raises:
         BlockingIOError: Another benchmark is writing into `out`.
@@ -56,6 +57,8 @@ def run(
     require_matplotlib("bench")
     out = Path(out)
     subject = load(settings)
+    if settings.peers:
+        check_in_box(subject.x)
     with results_in(out, "bench"):
         return _run(subject, settings, out, console)
 
@@ -114,6 +117,8 @@ def _measure(
             result["speed"] = speed(subject, settings, part("speed:"))
         if settings.pareto:
             result["pareto"] = pareto(subject, settings, part(""))
+        if settings.peers:
+            result["peers"] = peers(subject, settings, part("peers:"))
 
 
 def _write(result: dict[str, Any], out: Path) -> list[str]:

@@ -66,13 +66,13 @@ def msr(model: nn.Module) -> Contestant:
     return call
 
 
-def naive_loop(model: nn.Module) -> Contestant:
-    """RR-BS as in the released code, without the clamp: 49 F + 24 B.
+def naive_loop(model: nn.Module, box: tuple[float, float] | None = None) -> Contestant:
+    """RR-BS as in the released code: 49 F + 24 B.
 
     Each of the 24 radii costs a new attack: a forward, the gradient of the cross-entropy, and a
     forward at the attack's result. Parameters are not frozen, but the gradient is taken only with
-    respect to the input, so no weight gradients are computed. The clamp to [0, 1] is left out,
-    because all methods here measure along straight lines.
+    respect to the input, so no weight gradients are computed. Its clamp, to [0, 1], is left out
+    without `box`, where all methods measure along straight lines.
     """
 
     def call(x: Tensor) -> Outcome:
@@ -88,12 +88,13 @@ def naive_loop(model: nn.Module) -> Contestant:
                 loss = nn.functional.cross_entropy(_logits(model, attacked), prediction)
             (grad,) = torch.autograd.grad(loss, attacked)
             attacked = x + radius.reshape(per_sample) * grad.sign()
+            attacked = attacked if box is None else attacked.clamp(*box)
             with torch.no_grad():
                 flipped = _logits(model, attacked).argmax(dim=1) != prediction
             upper = torch.where(flipped, radius, upper)
             lower = torch.where(flipped, lower, radius)
         score = torch.where(upper.isinf(), lower, (lower + upper) / 2)
-        return Outcome(score, prediction, 2.0 * ITERATIONS + 1, float(ITERATIONS))
+        return Outcome(score, prediction, 2.0 * ITERATIONS + 1, float(ITERATIONS), upper)
 
     return call
 

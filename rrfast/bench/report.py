@@ -8,6 +8,7 @@ from typing import Any
 
 from rrfast import _tables
 from rrfast._tables import BETTER, COLUMNS, CONVENTION, Block, number
+from rrfast.bench.peers import STEPS
 from rrfast.bench.speed import fastest
 
 CLEARER = {"msr": "MSR"}
@@ -25,6 +26,8 @@ def blocks(result: dict[str, Any]) -> Iterable[Block]:
         yield _speed(result["speed"])
     if result.get("pareto"):
         yield _pareto(result["pareto"])
+    if result.get("peers"):
+        yield _peers(result["peers"], max(result["settings"]["batch"]))
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -68,6 +71,16 @@ def notes(result: dict[str, Any]) -> str:
             f"The best weights were chosen on {chosen_on} images of this test set, so that numbers "
             "with T tuned are too good; with last weights nothing was."
         )
+    if peers := result.get("peers"):
+        lines.append(
+            "Other libraries, and our methods beside them, stay in the box [0, 1]; FAB, FMN and "
+            f"DeepFool take {STEPS} steps at most. Their radius is the distance of the point "
+            "found, none where the prediction there is the same; ÷ the shortest: over the shortest "
+            "radius that anyone saw to change the prediction, the median over the images."
+        )
+        lines += [
+            f"{row['library']}, {row['method']}: {row['error']}." for row in peers if row["error"]
+        ]
     reference = [op for op, kind in result["kernels"].items() if kind != "kernel"]
     if reference:
         lines.append(f"No compiled kernel, the reference in its place: {', '.join(reference)}.")
@@ -206,6 +219,30 @@ def _pareto(rows: list[dict[str, Any]]) -> Block:
         for row in rows
     ]
     return Block("What more passes buy", head, cells, 2)
+
+
+def _peers(rows: list[dict[str, Any]], batch: int) -> Block:
+    head = ["library", "method", "images/s", "×MSR", "F", "B", "found\n%", "median\nradius"]
+    head.append("÷ the\nshortest")
+    cells = []
+    for row in rows:
+        name = [f"{row['library']} {row['version']}".strip(), row["method"]]
+        if row["error"]:
+            cells.append([*name, *["–"] * 7])
+            continue
+        cells.append(
+            [
+                *name,
+                _figures(row["images_per_second"]),
+                _figures(row["times_msr"]),
+                f"{row['forwards']:.4g}",
+                f"{row['backwards']:.4g}",
+                f"{100 * row['found']:.4g}",
+                _median(row),
+                number(row["beside_shortest"], 1, 3),
+            ]
+        )
+    return Block(f"Beside other libraries, {batch} images, in the box [0, 1]", head, cells, 2)
 
 
 def _median(row: dict[str, Any]) -> str:

@@ -61,6 +61,7 @@ class Settings:
         seed: Seed of the data, and of random weights.
         speed: Also measure the effect of each option of `rrfast.RadiusEstimator`.
         pareto: Also vary the settings of every method.
+        peers: Also measure attack libraries that are installed, on images in [0, 1].
         tuning: Also measure each method with its temperature tuned by AURC on other images: "rat"
             or "heldout", as for `rrfast evaluate`. This uses all test images, not only `samples`.
             None: no tuning.
@@ -81,6 +82,7 @@ class Settings:
     seed: int = 0
     speed: bool = False
     pareto: bool = False
+    peers: bool = False
     tuning: str | None = None
 
     def __post_init__(self) -> None:

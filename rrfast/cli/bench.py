@@ -67,6 +67,7 @@ def add_parser(
     flag("--trust", help="run code that a training's folder names, as its model or its data")
     flag("--speed", help="also the effect of each option of RadiusEstimator")
     flag("--pareto", help="also each method at several settings")
+    flag("--peers", help="also the attack libraries that are installed, on images in [0, 1]")
     command.add_argument(
         "--smoke", action="store_true", help="test run of seconds; numbers mean nothing"
     )

@@ -55,6 +55,8 @@ def check_input(x: object) -> Tensor:
     assert isinstance(x, Tensor)
     if 0 in x.shape[1:] and x.shape[0] > 0:
         raise ValueError(f"x must have at least one element per sample, got {describe(x)}")
+    if not torch.is_inference_mode_enabled() and not x.is_inference():
+        return x.detach()
     with torch.inference_mode(False):
         # Autograd cannot save an inference tensor, but it can save a copy made outside inference
         # mode.

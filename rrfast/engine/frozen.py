@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from rrfast.engine.changes import Changes
-from rrfast.engine.special import own_train, special_of, uncache
+from rrfast.engine.special import Special, own_train, special_of, uncache
 
 #: The holders of modules now, by id: engines with changes that are not restored yet.
 _held: dict[int, weakref.ref[Frozen]] = {}
@@ -75,8 +75,9 @@ class Frozen(Changes):
             _held[id(self)] = weakref.ref(self)
             self._modes.append((torch._C._InferenceMode(False), None, None, None))
             uncache(self)
-            modules = _all(roots)
-            specials = self._announced(modules)
+            modules, own, specials = _all(roots)
+            if [one for one in own if one.training or (id(one), "train") in self._taken]:
+                self._tell(own, modules)
             for module in modules:
                 self._frozen(module)
             for special, module in specials:
@@ -113,25 +114,8 @@ class Frozen(Changes):
         """From now on leave by `close`, not by the C call."""
         self.__dict__.pop("close", None)
 
-    def _announced(
-        self, modules: list[nn.Module]
-    ) -> list[tuple[Callable[[Changes, nn.Module], None], nn.Module]]:
-        """Call `train` of modules that have their own; return what is special about the modules."""
-        kinds: dict[type, tuple[bool, list[Any]]] = {}
-        own, specials = [], []
-        for module in modules:
-            kind = type(module)
-            if kind not in kinds:
-                kinds[kind] = own_train(kind), special_of(kind)
-            overridden, special = kinds[kind]
-            if overridden or "train" in module.__dict__:
-                own.append(module)
-            specials += [(change, module) for change in special]
-        if [module for module in own if module.training or (id(module), "train") in self._taken]:
-            self._tell(own, modules)
-        return specials
-
     def _tell(self, own: list[nn.Module], modules: list[nn.Module]) -> None:
+        """Call `eval` of the modules that have their own `train`."""
         self._in_python()
         # They may change any flag within them, so remember all.
         for module in modules:
@@ -251,21 +235,37 @@ def _thaw(module: nn.Module, name: str) -> None:
         registered.requires_grad_(True)
 
 
-def _all(roots: Iterable[nn.Module]) -> list[nn.Module]:
+def _all(
+    roots: Iterable[nn.Module],
+) -> tuple[list[nn.Module], list[nn.Module], list[tuple[Special, nn.Module]]]:
     """The modules and all modules inside them, each once, outer before inner.
 
-    Written out because `modules()` takes several times as long.
+    Also those of them with their own `train`, and the further changes of some. Written out because
+    `modules()` takes several times as long; in one walk because at batch 1 nothing of the modules
+    is in the processor's cache.
     """
+    kinds: dict[type, tuple[bool, list[Special]]] = {}
     seen: set[int] = set()
-    modules: list[nn.Module] = []
+    modules, own, specials = [], [], []
     ahead: list[nn.Module | None] = list(roots)
     while ahead:
         module = ahead.pop()
-        if module is not None and id(module) not in seen:
-            seen.add(id(module))
-            modules.append(module)
-            ahead.extend(module._modules.values())
-    return modules
+        if module is None or id(module) in seen:
+            continue
+        seen.add(id(module))
+        modules.append(module)
+        kind = type(module)
+        if kind not in kinds:
+            kinds[kind] = own_train(kind), special_of(kind)
+        overridden, special = kinds[kind]
+        if overridden or "train" in module.__dict__:
+            own.append(module)
+        if special:
+            specials += [(change, module) for change in special]
+        inside = module._modules
+        if inside:
+            ahead.extend(inside.values())
+    return modules, own, specials
 
 
 def _others(holder: Frozen) -> list[Frozen]:

@@ -129,14 +129,15 @@ def _counted(score: Tensor, correct: Tensor) -> Ranking:
     n = len(values)
     distinct = np.sort(values)
     fewer = right if 2 * int(np.count_nonzero(right)) < n else ~right
-    some = np.sort(values[fewer])
-    starts = np.flatnonzero(distinct[1:] != distinct[:-1])
-    if len(starts) == n - 1:
+    some = np.sort(values[np.flatnonzero(fewer)])  # which takes a third of the time of [fewer]
+    starts = np.ones(n + 1, dtype=bool)  # and the end
+    np.not_equal(distinct[1:], distinct[:-1], out=starts[1:-1])
+    if starts.all():
         size = np.ones(n, dtype=np.int64)
     else:
-        starts = np.concatenate(([0], starts + 1))
-        distinct, size = distinct[starts], np.diff(starts, append=n)
-    del starts
+        places = np.flatnonzero(starts)
+        distinct, size = distinct[places[:-1]], np.diff(places)
+        del places
     counted = np.bincount(np.searchsorted(distinct, some), minlength=len(distinct))
     rest = np.subtract(size, counted, out=size)
     errors, correct_ = (rest, counted) if fewer is right else (counted, rest)
@@ -198,8 +199,9 @@ def _check_one_dimension(name: str, value: Tensor) -> None:
 
 
 def _check_no_nan(score: Tensor) -> None:
-    missing = int(score.isnan().sum())
-    if missing:
+    # The maximum of anything and NaN is NaN; it takes a tenth of the time and no memory.
+    if score.is_floating_point() and len(score) and bool(score.amax().isnan()):
+        missing = int(score.isnan().sum())
         raise ValueError(
             "score must not contain NaN, which has no place in a ranking, got "
             f"{missing} among {len(score)}"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rrfast.metrics.conventions import conventions, known
 from rrfast.metrics.ranking import Ranking, check, fraction, rank
+from rrfast.metrics.risks import risks
 
 
 class RiskCoverageCurve(NamedTuple):
@@ -145,9 +146,10 @@ def aurc(
         s, c = check(score, correct)
         return _in_data_order(s, c, convention)
     errors, right, samples = rank(score, correct, weights)[1:]
-    errors = errors.flip(0)
-    size = errors + right.flip(0)
-    del right  # half of the memory
+    weighted = errors.is_floating_point() or right.is_floating_point()
+    if convention == "rat" and not weighted:
+        return float(risks(errors, right).mean())
+    errors, size = errors.flip(0), (errors + right).flip(0)
     if convention == "fd-shifts":
         coverage = size.cumsum(0).double()
         risk = errors.cumsum(0) / coverage
@@ -155,26 +157,10 @@ def aurc(
         return float(area / coverage[-1])
     if samples is not None:
         errors, size = (weight * (samples / size.sum()) for weight in (errors, size))
-    if size.is_floating_point():
-        errors_above, seen_above = errors.cumsum(0) - errors, size.cumsum(0) - size
-        ahead = errors_above - errors / size * seen_above
-        inside = errors + ahead * _reciprocals(seen_above, size)
-        return float(inside.sum() / size.sum())
-    tied = (size > 1).nonzero().squeeze(1)
-    of_ties = size[tied], errors[tied]
-    seen, total = size.cumsum_(0), errors.cumsum_(0)
-    if len(tied) == 0:
-        return float(total.double().div_(seen).mean())
-    risk = total.new_empty(int(seen[-1]), dtype=torch.float64)
-    risk[seen - 1] = total.double().div_(seen)
-    # Inside a group of ties errors come at its rate.
-    (size, errors), seen, total = of_ties, seen[tied], total[tied]
-    group = torch.repeat_interleave(size)
-    inside = torch.arange(1, len(group) + 1, device=size.device) - (size.cumsum(0) - size)[group]
-    place = (seen - size)[group] + inside
-    expected = (total - errors)[group] + (errors.double() / size)[group] * inside
-    risk[place - 1] = expected / place
-    return float(risk.mean())
+    errors_above, seen_above = errors.cumsum(0) - errors, size.cumsum(0) - size
+    ahead = errors_above - errors / size * seen_above
+    inside = errors + ahead * _reciprocals(seen_above, size)
+    return float(inside.sum() / size.sum())
 
 
 def _in_data_order(score: Tensor, correct: Tensor, convention: str) -> float:
