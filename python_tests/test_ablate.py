@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,13 @@ from rrfast import cli
 from rrfast._results import write_figure
 from rrfast.evaluate import ablate, misd, trained_models
 from rrfast.evaluate.ablation import (
-    COLUMNS,
+    FOUND,
     OBJECTIVES,
+    RADII,
     blocks,
     claims,
     figure,
-    paired_runs,
-    summary,
+    notes,
 )
 from rrfast.evaluate.ablation_study import variant_of
 from rrfast.metrics import aurc
@@ -118,9 +117,8 @@ def test_the_compared_objectives() -> None:
 
 
 def run(seed: int, objective: str, mixup: bool, **values: float) -> dict[str, Any]:
-    return {"seed": seed, "objective": objective, "mixup": mixup, **dict.fromkeys(COLUMNS, 1.0)} | {
-        **values
-    }
+    columns = dict.fromkeys((column.what for column in FOUND + RADII), 1.0)
+    return {"seed": seed, "objective": objective, "mixup": mixup, **columns} | {**values}
 
 
 def test_statistics_and_claims() -> None:
@@ -141,13 +139,13 @@ def test_statistics_and_claims() -> None:
         for mixup in (False, True)
         for objective in OBJECTIVES
     ]
-    at = next(r for r in summary(runs) if (r["objective"], r["mixup"]) == ("at", False))
-    assert at["aurc"] == {"mean": 2.5, "std": pytest.approx(math.sqrt(0.5))}
-    paired = {(r["other"], r["mixup"]): r for r in paired_runs(runs)}
-    assert paired["at", False]["mean"] == -1.5  # -1 and -2
-    assert paired["at", False]["standard_error"] == pytest.approx(0.5)
-    assert paired["at", False]["lower"] == 2
-    assert paired["standard", True]["lower"] == 0
+    result = {"runs": runs, "seeds": [0, 1]}
+    table, _ = blocks(result)
+    aurc = {row[0]: row[1 + table.head[1:].index("AURC\n×1000")] for row in table.rows}
+    assert aurc["AT"] == "2500.00 ± 707.11"  # 2 and 3
+    said = [" ".join(line.split()) for line in notes(result)]
+    assert "AT −1500.00 ± 500.00, lower on 2 of 2 seeds" in said  # -1 and -2
+    assert "Standard + Mixup +3000.00 ± 0.00, lower on 0 of 2 seeds" in said
 
 
 def test_what_is_undefined_is_not_drawn(
@@ -254,7 +252,6 @@ def test_alpha_0_is_without_mixup(
     assert "+ Mixup" not in printed
     result = json.loads((out / "ablation.json").read_text())
     assert {run["mixup"] for run in result["runs"]} == {False}
-    assert [row["mixup"] for row in result["summary"]] == [False] * 4
     assert result["mixup"] == 0
     assert (out / "ablation.png").stat().st_size > 10_000
     assert sorted(path.name for path in (out / "trainings").iterdir()) == sorted(
@@ -298,10 +295,8 @@ def test_t_is_tuned_on_the_images_that_evaluate_tunes_on(
     assert [row["msr_aurc"] for row in own] == pytest.approx([r["aurc"] for r in msr], rel=1e-6)
     medians = [row["histogram"]["right"]["median"] for row in radius]
     assert [row["radius_right"] for row in own] == pytest.approx(medians)
-    summary = next(row for row in result["summary"] if row["objective"] == "rat")
-    spread = torch.tensor([row["aurc"] for row in radius], dtype=torch.float64).std()
-    # Seven digits of numbers that are ten times the spread: six of it.
-    assert summary["aurc"]["std"] == pytest.approx(spread.item(), rel=1e-5)
+    found = 1000 * torch.tensor([row["aurc"] for row in radius], dtype=torch.float64)
+    assert f" {found.mean():.2f} ± {found.std():.2f} " in said
 
 
 def test_what_cannot_be_asked_is_said_before_the_first_training(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from rich.console import Console
 pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")
 
-from rrfast import cli
+from rrfast import _torch_file, cli
 from rrfast.data import Outliers, Split, tasks
 from rrfast.data.cifar import Cifar
 from rrfast.evaluate.trained_model import _outliers
@@ -328,6 +328,8 @@ def test_three_steps_with_the_network_of_the_recipe(
         return Cifar(split(6), split(4))
 
     monkeypatch.setattr(tasks, data, release)
+    # Gigabytes for all recipes, and written as those of any network, which other tests read.
+    monkeypatch.setattr(_torch_file, "save", lambda *_: None)
     changes = ["data.train=null", "data.validation=2", "data.folder=here", "training.epochs=1"]
     changes += ["training.batch_size=2", "training.warmup_epochs=0"]
     recipe = load_recipe(name, changes)

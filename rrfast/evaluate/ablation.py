@@ -34,7 +34,6 @@ RADII = [
     Column("of wrong\n×1000", "radius_wrong", 1000.0, 2),
     Column("right\n/ wrong", "radius_ratio", 1.0, 2),
 ]
-COLUMNS = [str(column.what) for column in FOUND + RADII]
 #: Tables 1 and 5: a claim, the objective it is about, the objectives it is compared with, and the
 #: #: columns it uses.
 CLAIMS = {
@@ -61,24 +60,6 @@ RULE = (
 def named(objective: str, mixed: bool) -> str:
     """The printed name of a training."""
     return OBJECTIVES[objective] + " + Mixup" * mixed
-
-
-# ---------------------------------------------------------------------------------- the statistics
-
-
-def summary(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """Mean and standard deviation of every column, one row per training."""
-    rows: list[dict[str, Any]] = []
-    for (mixed, objective), own in grouped(runs, "mixup", "objective").items():
-        found = {column: spread(own, at(column)) for column in COLUMNS}
-        told = {column: {"mean": s.mean, "std": s.std} for column, s in found.items()}
-        rows.append({"objective": objective, "mixup": mixed} | told)
-    return rows
-
-
-def paired_runs(runs: Sequence[Row]) -> list[dict[str, Any]]:
-    """RAT minus each of the others on the same seed."""
-    return [{"other": other, "mixup": mixed} | found.told for mixed, other, found in _less(runs)]
 
 
 def _less(runs: Sequence[Row]) -> Iterator[tuple[bool, str, Paired]]:

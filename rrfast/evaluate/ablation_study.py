@@ -18,7 +18,7 @@ from rrfast._device import chosen_device
 from rrfast._machine import machine
 from rrfast._results import plain, require_matplotlib, results_in, write_json
 from rrfast.data.splits import Part, divide
-from rrfast.evaluate.ablation import OBJECTIVES, STUDY, paired_runs, summary
+from rrfast.evaluate.ablation import OBJECTIVES, STUDY
 from rrfast.evaluate.misd.appraisal import Options, grounds, measured, shown, tuned
 from rrfast.evaluate.study import print_result, write_page
 from rrfast.metrics import METRICS
@@ -73,10 +73,8 @@ def ablate(
         console: Where to print; default standard output.
 
     Returns:
-        What ablation.json holds: `command`, `date`, `device`, `versions`, `recipe`, `runs` (a row
-        per seed, objective, mixup and division), `summary` (mean and standard deviation over seeds;
-        for a single seed, over its divisions) and `paired` (RAT minus each of the others on the
-        same seed: mean, standard error, wins).
+        What ablation.json holds: `command`, `date`, `device`, `versions`, `recipe`, and `runs`: a
+        row per seed, objective, mixup and division.
 
     Raises:
         BlockingIOError: Another run is writing to `out`.
@@ -131,8 +129,6 @@ def _ablate(
             "recipe": msgspec.to_builtins(recipe),
             "seeds": list(seeds),
             **asked._asdict(),
-            "summary": summary(runs),
-            "paired": paired_runs(runs),
             "runs": runs,
         }
     )

@@ -37,11 +37,6 @@ class Paired(NamedTuple):
     runs: int
 
     @property
-    def told(self) -> dict[str, float]:
-        """The form in which files hold it."""
-        return dict(zip(("mean", "standard_error", "lower", "seeds"), self, strict=True))
-
-    @property
     def verdict(self) -> int:
         """-1: the 95 % interval of Student's t is below 0; +1: above; 0: neither.
 
