@@ -156,7 +156,7 @@ def changed(**fields: Callable[[Tensor], Tensor]) -> Callable[[Selection], Selec
         (changed(prediction=lambda p: (p + 1) % 3), "another prediction for 8, another decision"),
         (changed(accept=lambda a: ~a), "another decision for 8, and a confidence"),
         (changed(confidence=lambda c: c * 1.01), "off by a relative 0.01, where 0.001"),
-        (changed(confidence=lambda c: c.nan_to_num(1.0)), "of 1 inputs .* off by a relative inf"),
+        (changed(confidence=lambda c: c.nan_to_num(1.0)), "of 2 inputs .* off by a relative inf"),
     ],
 )
 def test_a_runtime_that_differs_is_refused(
@@ -196,7 +196,9 @@ def test_an_operation_that_onnx_lacks_is_named(onnx: None, tmp_path: Path) -> No
 def test_a_dtype_that_onnxruntime_lacks(onnx: None, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(1, 1, 2), nn.Flatten()).double()
     x = torch.rand(3, 1, 4, 4, dtype=torch.float64)
-    with pytest.raises(RuntimeError, match=r"onnxruntime cannot run .* most kernels for float32"):
+    with pytest.raises(
+        RuntimeError, match=r"onnxruntime cannot run .* most kernels for float32; no file"
+    ):
         save_onnx(SelectiveClassifier(model), x, tmp_path / "classifier.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -226,6 +228,24 @@ def test_wrong_arguments(
     with pytest.raises(error, match=sentence):
         save(classifier, torch.rand(x), path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there(onnx: None, tmp_path: Path) -> None:
+    """Before the export."""
+    for save in (save_onnx, save_aoti):
+        with pytest.raises(FileNotFoundError, match="path must be in a folder that exists, got"):
+            save(SelectiveClassifier(nn.Identity()), torch.rand(2, 3), tmp_path / "no" / "c.pt2")
+
+
+def test_what_an_onnx_file_cannot_hold(
+    onnx: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("rrfast.selective.onnx_file.LARGEST", 24)
+    classifier = SelectiveClassifier(nn.Linear(3, 2))
+    with pytest.raises(ValueError, match="less than 24 bytes of weights for an ONNX file, got 40"):
+        save_onnx(classifier, torch.rand(2, 3), tmp_path / "c.onnx")
+    with pytest.raises(TypeError, match=r"x must be of a dtype of NumPy, .* got a bfloat16 tensor"):
+        save_onnx(classifier.bfloat16(), torch.rand(2, 3).bfloat16(), tmp_path / "c.onnx")
 
 
 def test_the_ending_that_torch_asks_for(tmp_path: Path) -> None:

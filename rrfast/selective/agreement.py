@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_number, describe
+from rrfast._checks import check_number, check_path, describe
 from rrfast.engine import check_input
 from rrfast.selective.classifier import Selection, SelectiveClassifier
 
@@ -16,18 +18,24 @@ from rrfast.selective.classifier import Selection, SelectiveClassifier
 Run = Callable[[Tensor], Sequence[Tensor]]
 
 
-def check_example(x: Tensor, tolerance: float) -> Tensor:
-    """`x`, to compare on; before the export, which takes long.
+def check_arguments(
+    x: Tensor, path: str | os.PathLike[str], tolerance: float
+) -> tuple[Tensor, Path]:
+    """`x`, to compare on, and the path to write to; before the export, which takes long.
 
     Raises:
-        TypeError: `x` is not a floating-point tensor, or `tolerance` not a number.
+        FileNotFoundError: The folder of `path` does not exist.
+        TypeError: An argument is of another type.
         ValueError: `x` is empty, or `tolerance` negative or not finite.
     """
+    check_path("path", path)
     check_number("tolerance", tolerance, zero=True)
-    x = check_input(x)
+    path, x = Path(path), check_input(x)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path must be in a folder that exists, got {str(path)!r}")
     if x.numel() == 0:
         raise ValueError(f"x must have at least one input to compare on, got {describe(x)}")
-    return x
+    return x, path
 
 
 def agreement(
@@ -35,7 +43,7 @@ def agreement(
 ) -> float:
     """The largest relative difference of a confidence between `run` and `classifier`.
 
-    Compared on x, on another number of inputs, and on one with a NaN. A confidence below the mean
+    Compared on x, on another number of inputs, and on two with a NaN. A confidence below the mean
     in size counts by the mean, since one near 0 may be mere rounding.
 
     Args:
@@ -48,8 +56,9 @@ def agreement(
     Raises:
         RuntimeError: A prediction or a decision differs, or a confidence by more than `tolerance`.
     """
-    with_nan = x[:1].clone(memory_format=torch.contiguous_format)
-    with_nan.view(-1)[-1] = math.nan
+    # The first and the last element: maxima of a runtime may drop the one and keep the other.
+    with_nan = x[:1].expand(2, *x.shape[1:]).clone(memory_format=torch.contiguous_format)
+    with_nan[0].view(-1)[0] = with_nan[1].view(-1)[-1] = math.nan
     fewer = x[: len(x) // 2] if len(x) > 1 else x.expand(2, *x.shape[1:]).contiguous()
     largest = 0.0
     for batch in (x, fewer, with_nan):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_path
 from rrfast._errors import first_line
 from rrfast._files import write
-from rrfast.selective.agreement import agreement, check_example
+from rrfast.selective.agreement import agreement, check_arguments
 from rrfast.selective.classifier import SelectiveClassifier
 from rrfast.selective.exported import export, quiet
 
@@ -37,7 +35,7 @@ def save_aoti(
     it checks shape, dtype and layout only where `AOTI_RUNTIME_CHECK_INPUTS=1` is in the
     environment, and otherwise reads what it gets.
 
-    Before the file is written it is run: on x, on another number of inputs, and on one with a NaN.
+    Before the file is written it is run: on x, on another number of inputs, and on two with a NaN.
 
     Args:
         classifier: From `fit` or `load`; not changed.
@@ -49,7 +47,7 @@ def save_aoti(
         By how much a confidence differs from the classifier's at most, as `save_onnx`.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, or its folder does not exist.
         RuntimeError: AOTInductor cannot compile it, for example without a C++ compiler; or it
             decides otherwise than the classifier. No file is written.
         TypeError, ValueError: As `export`; `x` is empty; `path` does not end in .pt2.
@@ -58,10 +56,9 @@ def save_aoti(
 
     Source: ours, as `export`.
     """
-    check_path("path", path)
-    if Path(path).suffix != PACKAGE:
+    x, path = check_arguments(x, path, tolerance)
+    if path.suffix != PACKAGE:
         raise ValueError(f"path must end in {PACKAGE}, got {str(path)!r}")
-    x = check_example(x, tolerance)
     program = export(classifier, x, portable=True)
     package = io.BytesIO()
     try:
@@ -80,5 +77,5 @@ def save_aoti(
             "compiler"
         ) from error
     found = agreement(run, classifier, x, tolerance, "AOTInductor")
-    write(Path(path), lambda file: file.write(package.getvalue()))
+    write(path, lambda file: file.write(package.getvalue()))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rrfast._checks import check_path
+from rrfast._checks import describe
 from rrfast._errors import first_line, require
 from rrfast._files import write
-from rrfast.selective.agreement import agreement, check_example
+from rrfast.selective.agreement import agreement, check_arguments
 from rrfast.selective.classifier import SelectiveClassifier
 from rrfast.selective.exported import quiet, recorded, reference_of_ops
 
@@ -40,11 +40,11 @@ def save_onnx(
     `Preprocessed` and the radius `grad` and `fast`. Operations that ONNX lacks are written in
     others: the backward of a convolution as a transposed convolution, those of pooling and
     interpolation as matrices, attention as its matrix products. NaN passes through maxima as in
-    torch. The arithmetic is onnxruntime's, so that the last digits differ; docs/selective.md has
+    torch. The arithmetic is onnxruntime's, so that the last digits differ; docs/deployment.md has
     how many.
 
     Before the file is written, onnxruntime runs it on the CPU: on x, on another number of inputs,
-    and on one with a NaN.
+    and on two with a NaN.
 
     Args:
         classifier: From `fit` or `load`; not changed.
@@ -59,22 +59,26 @@ def save_onnx(
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is not installed: rrfast[onnx] has them.
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, or its folder does not exist.
         RuntimeError: ONNX has no form for an operation of the model, which is named; onnxruntime
             cannot run the file; or it decides otherwise than the classifier. No file is written.
-        TypeError, ValueError: As `export`; `x` is empty; the file would have 2 GiB.
+        TypeError, ValueError: As `export`; `x` is empty; the weights have 2 GiB; `x` is
+            bfloat16, which NumPy lacks.
 
     Cost: `export`, and the translation, which takes seconds to a minute.
 
     Source: ours, as `export`.
     """
-    check_path("path", path)
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require("save_onnx", package, install="'rrfast[onnx]'")
-    x = check_example(x, tolerance)
+    x, path = check_arguments(x, path, tolerance)
+    if x.dtype == torch.bfloat16:
+        raise TypeError(
+            f"x must be of a dtype of NumPy, through which onnxruntime gets it, got {describe(x)}"
+        )
     content = _translated(classifier, x)
     found = agreement(_runner(content), classifier, x, tolerance, "onnxruntime")
-    write(Path(path), lambda file: file.write(content))
+    write(path, lambda file: file.write(content))
     return found
 
 
@@ -85,6 +89,12 @@ def _translated(classifier: SelectiveClassifier, x: Tensor) -> bytes:
     unfused = torch.backends.mkldnn.flags(enabled=False)
     with quiet(), sdpa_kernel(SDPBackend.MATH), unfused:
         program = recorded(classifier, x, {**reference_of_ops(), **ONNX_OPS})
+        size = sum(tensor.nbytes for tensor in program.state_dict.values())
+        if size >= LARGEST:
+            raise ValueError(
+                f"classifier must have less than {LARGEST} bytes of weights for an ONNX file, got "
+                f"{size}"
+            )
         try:
             translated: Any = torch.onnx.export(
                 program,
@@ -97,11 +107,6 @@ def _translated(classifier: SelectiveClassifier, x: Tensor) -> bytes:
         except torch.onnx.OnnxExporterError as error:
             raise RuntimeError(_untranslated(classifier, x, error)) from error
     translated.rename_axes({translated.model.graph.inputs[0].shape[0]: "batch"})
-    size = sum(tensor.nbytes for tensor in program.state_dict.values())
-    if size >= LARGEST:
-        raise ValueError(
-            f"classifier must have less than 2 GiB of weights for an ONNX file, got {size} bytes"
-        )
     return bytes(translated.model_proto.SerializeToString())
 
 
@@ -109,16 +114,21 @@ def _runner(content: bytes) -> Any:
     import onnxruntime
 
     def run(x: Tensor) -> list[Tensor]:
-        return [torch.from_numpy(value) for value in session.run(None, {"x": x.cpu().numpy()})]
+        values = _told(session.run, None, {"x": x.cpu().numpy()})
+        return [torch.from_numpy(value) for value in values]
 
+    session = _told(onnxruntime.InferenceSession, content, providers=["CPUExecutionProvider"])
+    return run
+
+
+def _told(call: Callable[..., Any], *args: Any, **options: Any) -> Any:
     try:
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    except Exception as error:
+        return call(*args, **options)
+    except Exception as error:  # onnxruntime's have no class in common
         raise RuntimeError(
             f"onnxruntime cannot run the classifier: {first_line(error)}. It has most kernels for "
-            "float32"
+            "float32; no file was written"
         ) from error
-    return run
 
 
 def _untranslated(classifier: SelectiveClassifier, x: Tensor, error: BaseException) -> str:
