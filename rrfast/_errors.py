@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 
 
-def require(who: str, module: str, package: str | None = None) -> None:
+def require(who: str, module: str, package: str | None = None, install: str = "") -> None:
     """Raise an ImportError with the install command unless `module` can be imported.
 
     Args:
         who: What needs it; begins the message.
         module: Its full name.
         package: The package's name as its authors spell it; None if it equals the module's.
+        install: As `missing`.
 
     Example:
         >>> require("a table", "absent", "Absent")
@@ -22,7 +23,7 @@ def require(who: str, module: str, package: str | None = None) -> None:
         importlib.import_module(module.partition(".")[0])  # a part may have been imported before
         importlib.import_module(module)
     except ImportError as error:
-        raise missing(who, package or module, error) from error
+        raise missing(who, package or module, error, install) from error
 
 
 def missing(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +20,9 @@ from rrfast.selective.classifier import SelectiveClassifier
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+
+#: Operations, and how to do each in others.
+Table = Mapping[Any, Callable[..., Any]]
 
 #: The methods of `rrfast.radius` that take a few fixed steps, whatever the values are.
 EXPORTED = ("fast", "grad")
@@ -67,8 +72,8 @@ def export(
 
     Raises:
         TypeError: `classifier` is not a `SelectiveClassifier`, or `x` is not floating point.
-        ValueError: Its score searches, its model is compiled by `torch.compile`, or the score
-            raises it.
+        ValueError: Its score searches, its model is compiled by `torch.compile` or is for one
+            number of inputs only, or the score raises it.
         Exception: Any error that torch raises for a model that it cannot export.
 
     Cost: the score of two inputs, and tracing, which takes seconds. The program costs as much as
@@ -87,6 +92,11 @@ def export(
         >>> bool((confidence == classifier(data.test.x[:7]).confidence).all())
         True
     """
+    return recorded(classifier, x, reference_of_ops() if portable else {})
+
+
+def recorded(classifier: SelectiveClassifier, x: Tensor, table: Table) -> ExportedProgram:
+    """`export`, with the operations of `table` written in others; raises as `export`."""
     if not isinstance(classifier, SelectiveClassifier):
         raise TypeError(
             f"classifier must be a rrfast.SelectiveClassifier, got {describe(classifier)}"
@@ -115,12 +125,36 @@ def export(
             # A warning about zero gradients, which zeros as inputs may well have.
             warnings.simplefilter("ignore", RuntimeWarning)
             classifier(example)
-        traced = _traced(classifier, example, portable)
+        traced = _traced(classifier, example, table)
         batch = torch.export.Dim("batch", min=1)
-        return torch.export.export(traced, (example,), dynamic_shapes=({0: batch},))
+        try:
+            return torch.export.export(traced, (example,), dynamic_shapes=({0: batch},))
+        except Exception as error:
+            if "Constraints violated (batch)" not in str(error):
+                raise
+            raise ValueError(
+                "classifier must have a model for any number of inputs: one that reads the number "
+                "as a Python int fixes it, as len(x) does and x.shape[0] does not"
+            ) from error
 
 
-def _traced(classifier: SelectiveClassifier, x: Tensor, portable: bool) -> torch.fx.GraphModule:
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what torch says about itself: deprecations, TF32, operators of torchvision."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "TF32 acceleration", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _traced(classifier: SelectiveClassifier, x: Tensor, table: Table) -> torch.fx.GraphModule:
     """The classifier's operations on a batch of any size, with its weights under their own names.
 
     `torch.export` records above autograd, where `torch.autograd.grad` is not an operation;
@@ -150,12 +184,15 @@ def _traced(classifier: SelectiveClassifier, x: Tensor, portable: bool) -> torch
         x = x.clone(memory_format=layout)
         return tuple(torch.func.functional_call(classifier, weights, (x,)))
 
-    table = _reference_of_ops() if portable else {}
     graph = make_fx(select, decomposition_table=table, tracing_mode="symbolic")(fake, fake_x)
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.view.default):
+        # A view needs strides that whoever decomposes an operation before it may change.
+        node.target = torch.ops.aten.reshape.default
     return _holding(graph, held)
 
 
-def _reference_of_ops() -> dict[Any, Callable[..., Any]]:
+def reference_of_ops() -> Table:
+    """Decompositions of rrfast's ops."""
     return {getattr(torch.ops.rrfast, op).default: plain for op, plain in ops.OPS.items()}
 
 
