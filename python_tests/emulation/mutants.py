@@ -92,7 +92,7 @@ MUTANTS = (
         "row_reduce.cuh",
         "threadIdx.x & (blockDim.x / kWarp - 1)",
         "threadIdx.x % (kRowThreads / kWarp)",
-        "search_step",
+        "direction_seed",
     ),
     Mutant(
         "a thread leaves Newton's loop alone",
@@ -304,10 +304,10 @@ MUTANTS = (
         "plane_distance",
     ),
     Mutant(
-        "half of a long row's threads",
+        "threads of a long row that are no power of two",
         "row_reduce.cuh",
         "dim3(per_row, per_block)};",
-        "dim3(per_row == kRowThreads ? per_row / 2 : per_row, per_block)};",
+        "dim3(per_row == kRowThreads ? per_row / 4 * 3 : per_row, per_block)};",
         "direction_seed",
     ),
     Mutant(
