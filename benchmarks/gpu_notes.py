@@ -174,7 +174,7 @@ def step_table() -> Block:
 
 # ----------------------------------------------------------------------------------------- kernels
 
-#: Threads of a block; of row kernels on rows of at most 1024, and beyond.
+#: Threads of a block; of row kernels on short rows and images, and on long ones.
 ELEMENTWISE_THREADS, ROW_THREADS = (256,), (128, 512)
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         });
         sum = row_reduce(sum, [](A a, A b) { return a + b; });
 
-        T* result = seed + sample * classes;
+        T* result = seed + (source - logits);  // float64 has no registers for another product
         for_each_class<1>(
             span, [&](auto, RowIndex k) { return row.get(k); },
             [&](auto, RowIndex k, const Vector<A, Width>& weights) {

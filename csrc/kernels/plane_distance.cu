@@ -5,8 +5,8 @@
 // the rooms and sums twice along the order, in temporaries of eight bytes.
 //
 // Every step looks at all of an image. So it is kept in the memory of its block, or, from sm_90 on,
-// of a cluster of blocks, which add up what each has found of its part; there is a cluster where
-// images are large or few. What no cluster can keep is read anew in each step.
+// of a cluster of blocks, which add up what each has found of its part; large images have clusters.
+// What no cluster can keep is read anew in each step.
 #include "kept_row.cuh"
 #include "launch.h"
 

@@ -1,10 +1,10 @@
 // Reductions over the rows of [B, K] logits. A row belongs to a quarter of a warp, to a warp, or to
-// a whole block, as it is short or long; the threads of a row walk over it with the same stride,
-// and a reduction leaves its result with all of them.
+// a whole block, small or large, as it is short or long; the threads of a row walk over it with the
+// same stride, and a reduction leaves its result with all of them.
 //
 // What decides the speed: how many bytes are on their way from memory at any time, for which a
 // thread asks for kAhead vectors before it looks at the first; and how many shuffles a row costs,
-// for which short rows have few threads and classes have indices of 32 bits.
+// for which no row has more threads than it has work for and classes have indices of 32 bits.
 #pragma once
 
 #include "vec.cuh"
@@ -13,8 +13,10 @@ namespace rrfast::cuda {
 
 constexpr int kWarp = 32;
 constexpr int kLanes = 8;         // threads of a short row
-constexpr int kRowThreads = 512;  // threads of a block: all on one row, or several rows' on each
-constexpr index_t kWarpRowLimit = 1024;  // longest row that is left to a warp
+constexpr int kFewThreads = 128;  // threads of a block: of several rows, or of a middling one
+constexpr int kRowThreads = 512;  // of a long one
+constexpr index_t kWarpRowLimit = 1024;        // longest row that is left to a warp
+constexpr index_t kFewThreadsRowLimit = 8192;  // and to few threads
 template <class T>
 constexpr int kAhead =
     sizeof(T) == sizeof(double) ? 2 : 4;  // arithmetic bounds float64, not memory
@@ -24,13 +26,16 @@ constexpr int kShortRow = 4;              // vectors of a thread
 using RowIndex = std::uint32_t;
 
 // The launch of a row kernel; blockDim = (threads of a row, rows of a block). A short row is one
-// that kLanes threads take in kShortRow vectors of `width` elements each. There are none where rows
-// take more or fewer turns than their neighbours in a warp: width 0.
+// that kLanes threads take in kShortRow vectors of `width` elements each. Of images, width 0, there
+// are none: they take more or fewer turns than their neighbours in a warp. Nor do they have few
+// threads, since a batch has few of them.
 inline Grid row_grid(index_t rows, index_t classes, int width = 0) {
+    const index_t few = width == 0 ? 0 : kFewThreadsRowLimit;
     const unsigned per_row = classes <= kLanes * kShortRow * width ? kLanes
                              : classes <= kWarpRowLimit            ? kWarp
+                             : classes <= few                      ? kFewThreads
                                                                    : kRowThreads;
-    const unsigned per_block = per_row == kRowThreads ? 1 : 4 * kWarp / per_row;
+    const unsigned per_block = per_row > kWarp ? 1 : kFewThreads / per_row;
     const index_t count = (rows + per_block - 1) / per_block;
     return {static_cast<unsigned>(count < INT32_MAX ? count : INT32_MAX), dim3(per_row, per_block)};
 }
@@ -173,15 +178,17 @@ __device__ __forceinline__ V row_reduce(V value, const Combine& combine) {
         value = reduce_lanes<kLanes, kWarp>(value, combine);
     }
     if (blockDim.x > kWarp) {
-        constexpr int warps = kRowThreads / kWarp;
-        V* partial = shared_array<V, warps>();
+        V* partial = shared_array<V, kRowThreads / kWarp>();
         __syncthreads();  // the previous reduction's readers are done
         if (threadIdx.x % kWarp == 0) {
             store_shared(&partial[threadIdx.x / kWarp], value);
         }
         __syncthreads();
-        value = load_shared(&partial[threadIdx.x % warps]);
-        value = reduce_lanes<1, warps>(value, combine);
+        value = load_shared(&partial[threadIdx.x & (blockDim.x / kWarp - 1)]);
+#pragma unroll 1
+        for (unsigned mask = 1; mask * kWarp < blockDim.x; mask *= 2) {
+            value = combine(value, shuffle_xor(value, mask));
+        }
     }
     return value;
 }

@@ -1,4 +1,6 @@
-// Vectors of elements, and how a grid walks over [B, N] tensors sample by sample.
+// Vectors of elements, and how a grid walks over [B, N] tensors sample by sample. Kernels over
+// elements read each once and write each once, so that memory alone decides: tensors move 16 bytes
+// at a time, and a thread has several such loads under way before it looks at the first.
 #pragma once
 
 #include <cstdint>

@@ -63,7 +63,7 @@ struct Rows {
 inline Rows rows(Draw& draw) {
     const double kind = draw.uniform();
     const index_t classes =
-        kind < 0.02   ? draw.of<index_t>({50'000, 65'536, 99'999, 100'000})
+        kind < 0.02   ? draw.of<index_t>({50'000, 50'002, 50'004, 65'536, 99'999, 100'000})
         : kind < 0.25 ? 2 + draw.below(3000)
                       : draw.of<index_t>({2,    3,    4,    5,    7,    8,    9,    10,   15,
                                           16,   17,   31,   32,   33,   63,   64,   65,   100,
@@ -159,6 +159,7 @@ inline Pixels pixels(Draw& draw, const Images& shape) {
                       : kind == 3         ? x * 1e-40
                       : kind == 4 && rare ? INFINITY
                       : kind == 5         ? std::round(x)
+                      : kind == 6         ? 3 * x - 1.5
                                           : x);
         p.slope.push_back(kind == 1 && rare ? NAN : kind == 3 ? slope * 1e-40 : slope);
     }

@@ -22,6 +22,10 @@ class Mutant(NamedTuple):
 
 FIRST_BARRIER = "        __syncthreads();  // the previous reduction's readers are done\n"
 SECOND_BARRIER = "        __syncthreads();\n        value = load_shared"
+STORE = (
+    "        if (threadIdx.x % kWarp == 0) {\n"
+    "            store_shared(&partial[threadIdx.x / kWarp], value);\n        }\n"
+)
 
 MUTANTS = (
     # barriers and shuffles
@@ -40,11 +44,26 @@ MUTANTS = (
         "bisection_step",
     ),
     Mutant(
+        "both barriers of a reduction come after its writes",
+        "row_reduce.cuh",
+        FIRST_BARRIER + STORE,
+        STORE + FIRST_BARRIER,
+        "search_step",
+    ),
+    Mutant(
         "one warp alone comes to a barrier",
         "row_reduce.cuh",
         FIRST_BARRIER,
         "        if (threadIdx.x < kWarp) __syncthreads();\n",
         "bisection_step",
+    ),
+    Mutant(
+        "a shuffle that names half of its lanes",
+        "row_reduce.cuh",
+        "__shfl_xor_sync(0xffffffffu",
+        "__shfl_xor_sync(0x0000ffffu",
+        "rat_correct",
+        source="rat_perturb",
     ),
     Mutant(
         "half a warp shuffles",
@@ -64,9 +83,16 @@ MUTANTS = (
     Mutant(
         "a reduction over warps leaves one half out",
         "row_reduce.cuh",
-        "reduce_lanes<1, warps>",
-        "reduce_lanes<1, warps / 2>",
+        "mask * kWarp < blockDim.x",
+        "2 * mask * kWarp < blockDim.x",
         "bisection_step",
+    ),
+    Mutant(
+        "few threads' row with the places of many",
+        "row_reduce.cuh",
+        "threadIdx.x & (blockDim.x / kWarp - 1)",
+        "threadIdx.x % (kRowThreads / kWarp)",
+        "direction_seed",
     ),
     Mutant(
         "a thread leaves Newton's loop alone",
@@ -133,6 +159,13 @@ MUTANTS = (
         "direction_seed",
     ),
     Mutant(
+        "the pieces of a kept place overlap",
+        "kept_row.cuh",
+        "(p * vectors_ + k / Width)",
+        "(p + k / Width)",
+        "direction_seed",
+    ),
+    Mutant(
         "rows are kept that a block has no memory for",
         "direction_seed.cu",
         "kept <= Device::current().shared;",
@@ -166,6 +199,13 @@ MUTANTS = (
         "alike = alike && behind_boundary<Vector>(tensor) == behind;",
         "",
         "linear_radius",
+    ),
+    Mutant(
+        "a direction by the vectors of x",
+        "vec.cuh",
+        "bool alike = direction == nullptr || behind_boundary<Vector>(direction) == behind;",
+        "bool alike = true;",
+        "fgsm_step",
     ),
     Mutant(
         "ragged samples without their first elements",
@@ -264,11 +304,11 @@ MUTANTS = (
         "plane_distance",
     ),
     Mutant(
-        "half of a long row's threads",
+        "threads of a long row that are no power of two",
         "row_reduce.cuh",
         "dim3(per_row, per_block)};",
-        "dim3(per_row == kRowThreads ? per_row / 2 : per_row, per_block)};",
-        "bisection_step",
+        "dim3(per_row == kRowThreads ? per_row / 4 * 3 : per_row, per_block)};",
+        "direction_seed",
     ),
     Mutant(
         "a long row's first class weighs among the others",
@@ -327,6 +367,20 @@ MUTANTS = (
         "if (lane * Width < round) {",
         "if (lane < kThreads) {",
         "fgsm_step",
+    ),
+    Mutant(
+        "the first channel's unit for the largest x",
+        "probe_step.cu",
+        "if (channels.scale_stride != 0) {",
+        "if (channels.scale_stride > 1) {",
+        "probe_step",
+    ),
+    Mutant(
+        "the largest x is not the largest |x|",
+        "probe_step.cu",
+        "value < A(0) ? -value : value",
+        "value",
+        "probe_step",
     ),
     Mutant(
         "a channel too far",
