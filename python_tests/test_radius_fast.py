@@ -32,6 +32,20 @@ def gradient_and_margin(model: nn.Module, x: Tensor, temperature: float) -> tupl
     return gradient, (top.values[:, 0] - top.values[:, 1]).detach()
 
 
+@pytest.mark.parametrize("offset", [0.0, 10.0, 1e4, math.inf])
+def test_small_batches_have_the_step_of_large_ones(offset: float) -> None:
+    """Their margins are looked at as numbers: below, near and above what rounding leaves."""
+    x = torch.rand(300, 5, generator=torch.Generator().manual_seed(2))
+
+    def model(z: Tensor) -> Tensor:
+        return z.square() + offset
+
+    large = rrfast.radius(model, x)
+    for size in (1, 16):
+        parts = [rrfast.radius(model, part) for part in x.split(size)]
+        assert torch.equal(torch.cat(parts).nan_to_num(), large.nan_to_num())
+
+
 @pytest.mark.parametrize("unit", [20.0, 400.0])
 @pytest.mark.parametrize("temperature", [0.3, 2.0])
 def test_the_step_is_the_first_order_radius(unit: float, temperature: float) -> None:
