@@ -14,6 +14,7 @@ from rrfast import _sealed
 from rrfast._checks import make_folder
 from rrfast._files import remove_partial
 from rrfast._lock import alone
+from rrfast._processes import differing
 
 
 class Row(NamedTuple):
@@ -164,8 +165,3 @@ class Parts:
 
     def _file(self, part: int) -> Path:
         return self.folder / f"{part:06d}.json"
-
-
-def differing(here: dict[str, Any], there: dict[str, Any]) -> str | None:
-    """The first name whose values differ between two runs, or None."""
-    return next((name for name in here | there if here.get(name) != there.get(name)), None)

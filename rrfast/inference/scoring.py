@@ -31,7 +31,7 @@ from rrfast.inference.given_threshold import (
     training_size,
 )
 from rrfast.inference.inputs import Shape, first_shape, open_images
-from rrfast.inference.parts import Parts, Row, differing
+from rrfast.inference.parts import Parts, Row
 from rrfast.inference.score_parts import Job, score_parts
 from rrfast.inference.table_file import require_format, write_rows
 from rrfast.inference.tally import Scoring, Tally
@@ -197,8 +197,7 @@ def score(
     )
     with processes() as group, contextlib.ExitStack() as held:
         job = group.everywhere(partial(asked.prepared, out, overwrite=overwrite))
-        first = group.first(lambda: job.pinned)
-        group.everywhere(lambda: _check_agreed(job.pinned, first, group.rank))
+        group.agree(job.pinned)
         group.first(lambda: held.enter_context(job.parts.alone(overwrite=overwrite)))
         begun = group.first(lambda: asked.begun(job))
         value = _set_threshold(job, begun, console if group.rank == 0 else None)
@@ -361,14 +360,3 @@ def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:
             f"the model, with the score {classifier.score!r}, must take images of shape "
             f"{list(shape)}, like the first image of the input, and does not: {first_line(error)}"
         ) from error
-
-
-def _check_agreed(mine: dict[str, Any], first: dict[str, Any], rank: int) -> None:
-    """Raise if processes differ, since rows would then be repeated or missing."""
-    name = differing(mine, first)
-    if name is not None:
-        raise ValueError(
-            f"all processes must be given the same, but {name} is {first.get(name)} in the first "
-            f"and {mine.get(name)} in process {rank + 1}. Do they see the same files, and have "
-            "the files changed in between?"
-        )
