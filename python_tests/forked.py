@@ -70,8 +70,13 @@ def _main(folder: Path) -> None:
     if importlib.util.find_spec("lightning_fabric"):
         import lightning_fabric  # noqa: F401
 
+    jobs = json.load(sys.stdin)
+    if any(job.get("argv", [""])[0] == "evaluate" for job in jobs):
+        import matplotlib.backends.backend_agg
+        import matplotlib.figure  # noqa: F401
+
     rows = []
-    for number, job in enumerate(json.load(sys.stdin)):
+    for number, job in enumerate(jobs):
         if "copy" in job:
             shutil.copytree(*job["copy"])
             rows.append((0, "", ""))

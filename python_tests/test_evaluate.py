@@ -592,10 +592,6 @@ def test_what_is_evaluated(
     ):
         with pytest.raises(ValueError, match=said):
             misd.evaluate(found, tmp_path / "nothing", **wrong)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="evaluate must run in one process, got WORLD_SIZE=2"):
-        misd.evaluate(found, tmp_path / "nothing")
-    monkeypatch.delenv("WORLD_SIZE")
     assert not (tmp_path / "nothing").exists()
     [one] = trained_models(["rrfast.models:digits_cnn"], data={"name": "digits", "noise": 0.0})
     model, task = one.load()

@@ -939,7 +939,11 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
     ("change", "kind", "match"),
     [
         ({"out": "s.txt"}, ValueError, r"out must end in \.csv or \.parquet, got .*s\.txt"),
-        ({"source": "nowhere"}, FileNotFoundError, "input must be a folder of images or a .npy fi"),
+        (
+            {"source": "nowhere"},
+            FileNotFoundError,
+            "input must be a folder of images or of shards, a shard or a .npy fi",
+        ),
         ({"source": "empty"}, FileNotFoundError, r"input has no image: no \.png, .* below .*empty"),
         ({"source": "none.npy"}, FileNotFoundError, "input has no image: .*none.npy has no row"),
         ({"source": "int.npy"}, ValueError, r"or \[N, H, W\], got int64 of shape \[2, 3, 8, 8\]"),

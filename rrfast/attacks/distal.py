@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_count, check_one_of, describe
+from rrfast._processes import shared
 from rrfast._seeds import seeded
 from rrfast.attacks.attack import Attack
 from rrfast.attacks.loss import Loss, confidence
@@ -180,17 +181,20 @@ def distal_examples(
     device = device_of(model) or torch.device("cpu")
     noise = _noise(n, shape, smooth, border, drawn).to(device)
     noise = within(noise, attack.bounds, attack.scale, None, name="noise")
-    # Not the seed of the noise: on a CPU the starts would repeat the noise.
-    starts = torch.Generator(device)
-    starts.manual_seed(int(torch.randint(2**62, (), generator=drawn, device="cpu")))
-    parts = []
+    parts = noise.split(batch)
+    # Not the seed of the noise: on a CPU the starts would repeat the noise. One for each batch,
+    # whichever process attacks it.
+    starts = torch.randint(2**62, (len(parts),), generator=drawn, device="cpu").tolist()
+
+    def one(i: int, x: Tensor) -> tuple[Tensor, ...]:
+        found = attack.run(engine, x, generator=torch.Generator(device).manual_seed(starts[i])).x
+        # In float64, where fewer of them tie than in the attack's dtype.
+        odds = (confidence(engine.forward(z).double(), None) for z in (found, x))
+        return found, *odds
+
     with Engine(model) as engine:
-        for x in noise.split(batch):
-            found = attack.run(engine, x, generator=starts).x
-            # In float64, where fewer of them tie than in the attack's dtype.
-            odds = (confidence(engine.forward(z).double(), None) for z in (found, x))
-            parts.append((found, *odds))
-    found, after, before = (torch.cat(part) for part in zip(*parts, strict=True))
+        done = shared(one, parts)
+    found, after, before = (torch.cat(part).to(device) for part in zip(*done, strict=True))
     return DistalExamples(found, after, noise, before)
 
 

@@ -17,13 +17,13 @@ def add_parser(
     """Add `rrfast score` and its options."""
     command = commands.add_parser(
         "score",
-        help="prediction, confidence and acceptance of every image of a folder or a .npy file",
+        help="prediction, confidence and acceptance of every image of a folder, .npy or shards",
         description="Write a table with a row per image, on one device or, under torchrun, on "
         "many. If killed, the same command continues. Exits with 1 if a row has an error.",
     )
     add = command.add_argument
     add("model", metavar="MODEL", help=f"a training's folder, or {SPECIFICATIONS}")
-    add("source", metavar="INPUT", help="a folder of images, or FILE.npy of [N, C, H, W] in [0, 1]")
+    add("source", metavar="INPUT", help="a folder of images or shards, or .tar, .parquet, .npy")
     add("--out", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
     add("--weights", metavar="FILE|best", help="a state_dict; for a training last or best (last)")
     add("--classes", type=positive, metavar="K", help="logits of the model (its own)")

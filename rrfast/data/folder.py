@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +77,15 @@ def read_image(
     file: Path, *, channels: int = 3, size: int | None = None, shorter: int | None = None
 ) -> Tensor:
     """The image in a file, [C, H, W] float32 in [0, 1]: the bytes of `read_bytes` over 255."""
-    pixels = read_bytes(file, channels=channels, size=size, shorter=shorter)
+    return _in_unit(read_bytes(file, channels=channels, size=size, shorter=shorter))
+
+
+def decoded(file: BinaryIO, name: str, *, channels: int = 3, size: int | None = None) -> Tensor:
+    """As `read_image`, from a file that is open; errors call it `name`."""
+    return _in_unit(_decoded(file, name, channels, size, None))
+
+
+def _in_unit(pixels: npt.NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(pixels).to(torch.float32) / 255
 
 
@@ -100,11 +108,17 @@ def read_bytes(
         ValueError: It is not an image, not a regular file, truncated or too large, or has one
             channel with more than 8 bits.
     """
+    if not file.is_file() and file.exists():  # pipes and devices may not end
+        raise ValueError(f"{file} cannot be read as an image: it is no regular file")
+    return _decoded(file, file, channels, size, shorter)
+
+
+def _decoded(
+    file: Path | BinaryIO, name: Path | str, channels: int, size: int | None, shorter: int | None
+) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
     try:
-        if not file.is_file() and file.exists():
-            raise ValueError("it is no regular file")  # pipes and devices may not end
         with Image.open(file) as image:
             most = Image.MAX_IMAGE_PIXELS
             if most is not None and image.width * image.height > most:
@@ -120,7 +134,7 @@ def read_bytes(
                 converted = _crop(converted, size, size * 8 // 7 if shorter is None else shorter)
             pixels = np.array(converted)
     except Exception as error:  # Pillow's decoders raise anything: AVIF's a RuntimeError
-        raise ValueError(f"{file} cannot be read as an image: {error}") from error
+        raise ValueError(f"{name} cannot be read as an image: {error}") from error
     return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
 
 

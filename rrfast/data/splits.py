@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -39,15 +40,35 @@ class Part(NamedTuple):
         """All images, in their order."""
         return cls(data, torch.arange(length(data)))
 
-    def batches(
-        self, size: int, device: torch.device, workers: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, size: int, device: torch.device, workers: int = 0) -> Batches:
         """(x, y) on a device, without augmentation or empty batches; can be iterated repeatedly."""
         # For no indices, `split` returns one empty part.
         parts = self.places.split(size) if len(self.places) else ()
-        pin_memory = device.type == "cuda"
-        for x, y in read(self.data, parts, workers=workers, pin_memory=pin_memory):
-            yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+        return Batches(self.data, parts, device, workers)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a `Part`, read while they are iterated over."""
+
+    data: Data
+    parts: Sequence[Tensor]  #: the indices of each batch
+    device: torch.device
+    workers: int
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """(x, y) on the device."""
+        pin = self.device.type == "cuda"
+        for x, y in read(self.data, self.parts, workers=self.workers, pin_memory=pin):
+            yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+
+    def every(self, first: int, step: int) -> Batches:
+        """The batches at `first`, `first + step` and so on; no other is read."""
+        return replace(self, parts=self.parts[first::step])
 
 
 class Division(NamedTuple):

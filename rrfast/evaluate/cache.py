@@ -13,6 +13,7 @@ from torch import nn
 
 from rrfast import _sealed
 from rrfast._machine import machine
+from rrfast._processes import once
 from rrfast._results import plain
 from rrfast.data.fingerprint import of_data
 from rrfast.data.tasks import Task
@@ -49,9 +50,9 @@ class Cache:
         text = json.dumps(plain(identity), sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._path = Path(folder) / f"{stem}_{name}.json"
-        self._state: dict[str, Any] = {"identity": plain(identity), "known": {}}
-        if self._path.is_file():
-            self._state = _sealed.read(self._path)
+        empty: dict[str, Any] = {"identity": plain(identity), "known": {}}
+        # Processes that share the work go on from the same parts.
+        self._state = once(lambda: _sealed.read(self._path) if self._path.is_file() else empty)
 
     def has(self, key: str) -> bool:
         """Whether the part is there."""
@@ -65,9 +66,14 @@ class Cache:
 
     def put(self, entries: dict[str, Any]) -> None:
         """Add these parts."""
-        # As they will be read back: without NaN.
-        self._state["known"] |= plain(entries)
-        _sealed.write(self._path, self._state)
+
+        def kept() -> dict[str, Any]:
+            found: dict[str, Any] = plain(entries)  # as they will be read back: without NaN
+            _sealed.write(self._path, {**self._state, "known": known | found})
+            return found
+
+        known: dict[str, Any] = self._state["known"]
+        known.update(once(kept))
 
 
 def of_score(name: str) -> str:

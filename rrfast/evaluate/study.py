@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from rrfast._device import chosen_device
 from rrfast._errors import first_line
 from rrfast._files import remove_partial, write_text
 from rrfast._machine import machine
+from rrfast._processes import Processes, sharing
 from rrfast._progress import bars
 from rrfast._results import require_matplotlib, results_in, shortened, write_figure, write_result
 from rrfast._tables import Block, plain
@@ -93,6 +94,9 @@ def run_study(
 ) -> Result:
     """Evaluate every model, and write STEM.json, STEM.csv, STEM.md and the figures.
 
+    The processes of torchrun share the images of every score. All numbers are those of one process
+    with as many threads, except times. The first one writes.
+
     Args:
         study: The kind of evaluation.
         trained_models: Trained models with their data.
@@ -113,27 +117,24 @@ def run_study(
 
     Raises:
         BlockingIOError: Another run of the same study is writing to `out`.
+        ChildProcessError: Another process was killed; finished parts are kept.
         ImportError: matplotlib is not installed.
         OSError: `out` cannot be written.
-        ValueError: There is no trained model, the device is not available, or torchrun started
-            several processes; and whatever `rows_of` raises.
+        ValueError: There is no trained model, the device is not available, or processes have other
+            weights, data, versions, devices or threads; and whatever `rows_of` raises. An error in
+            one process ends all.
     """
     require_matplotlib("evaluate")
     if not trained_models:
         raise ValueError("trained_models must hold at least one trained model, got none")
-    world = os.environ.get("WORLD_SIZE", "1")
-    if world != "1":
-        raise ValueError(
-            f"evaluate must run in one process, got WORLD_SIZE={world}: start it without torchrun"
-        )
     where = chosen_device(device)
     if console is None:
         console = Console(emoji=False)
         if not console.is_terminal:
             console.width = 140  # lines of a file may be longer than rich's default of 80 columns
     out = Path(out)
-    with results_in(out, study.stem):
-        runs = _ask(study, trained_models, out / "parts", rows_of, steps, depends, where, console)
+
+    def made(runs: list[Row], speaking: Console) -> Result:
         curves = study.curves(runs)
         result = {
             "command": command,
@@ -145,8 +146,18 @@ def run_study(
             "runs": shortened(runs if every_run else study.short(runs, curves)),
             "curves": shortened(curves),
         }
-        _write(study, result, shortened(runs), out, console)
-    return result
+        _write(study, result, shortened(runs), out, speaking)
+        return result
+
+    with sharing() as group, contextlib.ExitStack() as held:
+        speaking = console if group.rank == 0 else Console(quiet=True)
+        # The first process locks the folder for all, and writes.
+        group.first(lambda: held.enter_context(results_in(out, study.stem)))
+        here = machine(where)
+        group.agree({name: here[name] for name in ("versions", "device", "threads")})
+        ask = partial(_ask, study, trained_models, out / "parts", rows_of, steps, depends, where)
+        runs = group.everywhere(lambda: ask(speaking, group))
+        return group.first(lambda: made(runs, speaking))
 
 
 def _ask(
@@ -158,10 +169,11 @@ def _ask(
     depends: dict[str, Any],
     where: torch.device,
     console: Console,
+    group: Processes,
 ) -> list[dict[str, Any]]:
     """The rows of all models, model by model."""
-    make_folder("the folder for parts in out", parts)
-    remove_partial(parts, study.stem)
+    group.first(lambda: make_folder("the folder for parts in out", parts))
+    group.first(lambda: remove_partial(parts, study.stem))
     runs: list[dict[str, Any]] = []
     with bars(console, "{task.completed} of {task.total}") as progress:
         bar = progress.add_task("", total=steps * len(trained_models))
@@ -169,9 +181,10 @@ def _ask(
             title = f"{trained.training}, seed {trained.seed}"
             title += ", best checkpoint" * (trained.checkpoint == "best")
             progress.update(bar, description=title)
-            model, task = trained.load()
+            model, task = group.everywhere(trained.load)
             model.to(where)
             whose = identity(model, task, where) | depends | {"seed": trained.seed}
+            group.agree(whose)
             cache = Cache(parts, study.stem, whose)
             _check_classes(title, model, task, where)
             context = Context(trained, model, task, where, cache, partial(progress.advance, bar))

@@ -14,6 +14,7 @@ from torch import Tensor
 from rrfast._page import data_url, write_page
 from rrfast.inference.inputs import Images
 from rrfast.inference.parts import Row
+from rrfast.inference.shards import Shards
 
 #: Longer side of a thumbnail in pixels: twice the width of a card, for high-resolution screens.
 SIDE = 320
@@ -82,7 +83,9 @@ class Gallery:
                 place += 1
             yield rows
 
-    def write(self, out: Path, images: Images, column: str, content: dict[str, Any]) -> None:
+    def write(
+        self, out: Path, images: Images | Shards, column: str, content: dict[str, Any]
+    ) -> None:
         """Write the page.
 
         Args:
@@ -121,7 +124,7 @@ class Gallery:
         )
 
     def _cards(
-        self, images: Images, column: str, group: _Group, before: int
+        self, images: Images | Shards, column: str, group: _Group, before: int
     ) -> Iterator[Card | str]:
         for rank, (place, row) in enumerate(group.least, before + 1):
             yield self._card(images, place, row, column, rank)
@@ -132,7 +135,7 @@ class Gallery:
         for rank, (place, row) in enumerate(most, before + group.count - len(most) + 1):
             yield self._card(images, place, row, column, rank)
 
-    def _failed_cards(self, images: Images, column: str) -> Iterator[Card | str]:
+    def _failed_cards(self, images: Images | Shards, column: str) -> Iterator[Card | str]:
         for place, row in self._failed:
             yield self._card(images, place, row, column, None)
         if self._failures > len(self._failed):
@@ -148,11 +151,15 @@ class Gallery:
         folder, inside, _ = row.image.partition("/")
         return folder if inside and folder in self._known else None
 
-    def _card(self, images: Images, place: int, row: Row, column: str, rank: int | None) -> Card:
+    def _card(
+        self, images: Images | Shards, place: int, row: Row, column: str, rank: int | None
+    ) -> Card:
         error = row.error or ""
         picture, small = "", False
         try:
-            picture, small = thumbnail(images.read(place))
+            # In a shard, an image is found by its name.
+            x = images.read(row.image) if isinstance(images, Shards) else images.read(place)
+            picture, small = thumbnail(x)
         except ValueError as reason:
             error = error or str(reason)
         facts, wrong = [], False

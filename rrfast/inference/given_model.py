@@ -80,3 +80,13 @@ def given_model(
     if normalize is not None:
         model = nn.Sequential(Normalize.of(normalize), model)
     return GivenModel(model.eval(), None)
+
+
+def channels_of(model: nn.Module) -> int | None:
+    """Number of channels that the model takes, if it can be determined; None otherwise."""
+    for module in model.modules():
+        if isinstance(module, Normalize):
+            return len(module.mean)
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    return None

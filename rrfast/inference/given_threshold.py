@@ -16,7 +16,7 @@ from rrfast._errors import first_line
 from rrfast.data.splits import Part
 from rrfast.data.tasks import TASKS
 from rrfast.inference.inputs import Shape
-from rrfast.scores import SCORES, Score
+from rrfast.scores import DEFAULT, SCORES, Score
 from rrfast.selective import SelectiveClassifier
 
 if TYPE_CHECKING:
@@ -131,6 +131,25 @@ class GivenThreshold:
             "how": how,
             "provenance": classifier.provenance,
         }
+
+
+def classifier_of(
+    model: nn.Module, score: Score | str | None, path: str | Path | None
+) -> SelectiveClassifier:
+    """The classifier of a file, or one with the score, MSR by default, and no threshold.
+
+    Raises:
+        OSError, TypeError, ValueError: As `load_classifier`; or the score must be fitted.
+    """
+    if path is not None:
+        return load_classifier(path, model, score)
+    known = SCORES.get(score) if isinstance(score, str) else score
+    if isinstance(known, Score) and not known.fitted:
+        raise ValueError(
+            f"score {score_name(known)} must be fitted to labelled data first: fit it in Python, "
+            "and pass it, or a SelectiveClassifier that was saved with it"
+        )
+    return SelectiveClassifier(model, DEFAULT if score is None else score)
 
 
 def load_classifier(

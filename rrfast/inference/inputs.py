@@ -1,9 +1,10 @@
-"""Unlabelled images: a folder with its sub-folders, or the rows of a .npy file."""
+"""Unlabelled images: a folder with its sub-folders, the rows of a .npy file, or shards."""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -11,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from rrfast._checks import check_count
 from rrfast._errors import require
 from rrfast.data.folder import SUFFIXES, image_files, read_image
 from rrfast.data.npy import memory_map
+from rrfast.inference.shards import Shards, is_shard, of_files, shard_files, text_of
 
 Shape = tuple[int, ...]
 
@@ -52,7 +54,7 @@ class FolderImages:
 
     def name(self, index: int) -> str:
         """The relative path; bytes that are not UTF-8 in hexadecimal."""
-        return _text(self.files[index])
+        return text_of(self.files[index])
 
     def read(self, index: int) -> Tensor:
         """[C, H, W] float32 in [0, 1]."""
@@ -64,19 +66,11 @@ class FolderImages:
             # because the folder's name may be a part of another. Pillow quotes paths as Python
             # does.
             told = str(error).replace(str(path), file).replace(repr(str(path)), repr(file))
-            raise ValueError(_text(told)) from error
+            raise ValueError(text_of(told)) from error
 
     def fingerprint(self) -> str:
         """A hash of names, sizes and times of change; no image is read."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            try:
-                status = (self.root / file).stat()
-                seen = f"{status.st_size} {status.st_mtime_ns}"
-            except OSError:  # a broken link: a row with an error, as long as it stays broken
-                seen = "missing"
-            digest.update(os.fsencode(file) + f"\0{seen}\n".encode())
-        return digest.hexdigest()
+        return of_files(self.root, self.files)
 
 
 class NpyImages:
@@ -129,21 +123,22 @@ class NpyImages:
 
 def open_images(
     source: str | Path, *, channels: int | None = None, size: int | None = None
-) -> Images:
-    """The images of a folder or a .npy file.
+) -> Images | Shards:
+    """The images of a folder, a .npy file or shards.
 
     Args:
         source: A folder, searched recursively for .png, .jpg and .jpeg (in capitals too; links are
-            followed, names that begin with a dot are skipped), or a .npy file of [N, C, H, W] or
-            [N, H, W] (then C = 1), uint8 or floating point in [0, 1]; it is memory-mapped, never
-            unpickled.
-        channels: Channels of the images of a folder: 3 for RGB, 1 for grey; None is 3.
-        size: Side in pixels for the images of a folder, with the geometry of
-            `rrfast.data.image_folder`; None for their own size.
+            followed, names that begin with a dot are skipped); one without these, but with
+            WebDataset's shards (.tar, .tar.gz or .tgz) or Parquet files of encoded images, or one
+            such file (`rrfast.inference.shards`); or a .npy file of [N, C, H, W] or [N, H, W] (then
+            C = 1), uint8 or floating point in [0, 1]; it is memory-mapped, never unpickled.
+        channels: Channels of encoded images: 3 for RGB, 1 for grey; None is 3.
+        size: Side in pixels for encoded images, with the geometry of `rrfast.data.image_folder`;
+            None for their own size.
 
     Raises:
-        FileNotFoundError: `source` is neither of them, or has no image.
-        ImportError: It is a folder, but Pillow is not installed.
+        FileNotFoundError: `source` is none of them, or has no image.
+        ImportError: It needs Pillow, webdataset or pyarrow, and that is not installed.
         OSError: A folder in it cannot be read.
         ValueError: `size` or `channels` is out of range, or given with a .npy file; the file is
             truncated or of another shape or dtype.
@@ -158,18 +153,27 @@ def open_images(
         (5, '4', torch.Size([1, 8, 8]), tensor(0.2000))
     """
     path = Path(source)
-    if path.is_dir():
+    if is_encoded(path):
         if channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 or 3 for a folder of images, got {channels}")
         if size is not None:
             check_count("size", size)
-        require("a folder of images", "PIL.Image", "Pillow")
-        files = image_files(path)
-        if not files:
-            raise FileNotFoundError(f"input has no image: no {', '.join(SUFFIXES)} below {path}")
-        return FolderImages(path, files, channels=channels or 3, size=size)
+        require("a folder of images" if path.is_dir() else str(path), "PIL.Image", "Pillow")
+        files = image_files(path) if path.is_dir() else []
+        if files:
+            return FolderImages(path, files, channels=channels or 3, size=size)
+        found = shard_files(path)
+        if found is not None:
+            kind, files = found
+            root = path if path.is_dir() else path.parent
+            return kind(root, files, channels=channels or 3, size=size)
+        raise FileNotFoundError(
+            f"input has no image: no {', '.join(SUFFIXES)} below {path}, and no shards in it"
+        )
     if path.suffix != ".npy" or not path.is_file():
-        raise FileNotFoundError(f"input must be a folder of images or a .npy file, got {path}")
+        raise FileNotFoundError(
+            f"input must be a folder of images or of shards, a shard or a .npy file, got {path}"
+        )
     for name, value in (("channels", channels), ("size", size)):
         if value is not None:
             raise ValueError(f"{name} must not be given for a .npy file, which has it, got {value}")
@@ -179,8 +183,17 @@ def open_images(
     return array
 
 
-def first_shape(images: Images) -> Shape | None:
+def is_encoded(source: Path) -> bool:
+    """Whether it has images to decode: whether it is a folder or a shard."""
+    return source.is_dir() or (source.is_file() and is_shard(source.name))
+
+
+def first_shape(images: Images | Shards) -> Shape | None:
     """[C, H, W] of the first image that can be read; None if none can."""
+    if isinstance(images, Shards):
+        streams = (images.stream(shard) for shard in range(len(images)))
+        every = (pixels for stream in streams for _, pixels in stream)
+        return next((tuple(x.shape) for x in every if isinstance(x, Tensor)), None)
     for index in range(len(images)):
         try:
             return tuple(images.read(index).shape)
@@ -213,12 +226,54 @@ class Reads(Dataset[Tensor | str]):
             x = self._images.read(index)
         except ValueError as error:
             return str(error)
-        if tuple(x.shape) != self._shape:
-            return (
-                f"{self._images.name(index)} must have the shape of the first image, "
-                f"{list(self._shape or ())}, got {list(x.shape)}"
-            )
+        return _fitting(self._images.name(index), x, self._shape)
+
+
+class Chunk(NamedTuple):
+    """Successive images of a shard."""
+
+    shard: int
+    names: list[str]
+    read: Read
+    last: bool  #: whether the shard ends with them
+
+
+class ShardReads(IterableDataset[Chunk]):
+    """The images of some shards as `Chunk`s; workers that read share the shards among them."""
+
+    def __init__(
+        self, shards: Shards, mine: Sequence[int], batch: int, shape: Shape | None
+    ) -> None:
+        self._shards = shards
+        self._mine = mine
+        self._batch = batch
+        self._shape = shape
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """The chunks of each shard in order."""
+        worker = get_worker_info()
+        own = self._mine if worker is None else self._mine[worker.id :: worker.num_workers]
+        for shard in own:
+            stream = self._shards.stream(shard)
+            few = list(itertools.islice(stream, self._batch))
+            while few:  # a shard has a row at least
+                following = list(itertools.islice(stream, 1))
+                names = [name for name, _ in few]
+                fitting = [
+                    pixels if isinstance(pixels, str) else _fitting(name, pixels, self._shape)
+                    for name, pixels in few
+                ]
+                yield Chunk(shard, names, collate(fitting), last=not following)
+                few = [*following, *itertools.islice(stream, self._batch - 1)] if following else []
+
+
+def _fitting(name: str, x: Tensor, shape: Shape | None) -> Tensor | str:
+    """The image, or a sentence if it has another shape."""
+    if tuple(x.shape) == shape:
         return x
+    return (
+        f"{name} must have the shape of the first image, {list(shape or ())}, got {list(x.shape)}"
+    )
 
 
 def collate(items: list[Tensor | str]) -> Read:
@@ -226,8 +281,3 @@ def collate(items: list[Tensor | str]) -> Read:
     good = [item for item in items if isinstance(item, Tensor)]
     errors = [None if isinstance(item, Tensor) else item for item in items]
     return Read(torch.stack(good) if good else None, errors)
-
-
-def _text(path: str) -> str:
-    """A name that UTF-8 can encode; otherwise, writing the table would fail."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

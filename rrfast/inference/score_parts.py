@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from rrfast._processes import Processes
 from rrfast._progress import bars
-from rrfast.inference.inputs import Images, Read, Reads, Shape, collate
+from rrfast.inference.inputs import Chunk, Images, Read, Reads, Shape, ShardReads, collate
 from rrfast.inference.parts import Parts, Row
+from rrfast.inference.shards import Shards
 from rrfast.selective import SelectiveClassifier
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from rrfast.train.recipe_file import Recipe
 
+T = TypeVar("T")
+#: Images for which processes that read them are worth their start.
+MANY = 2000
 #: Seconds below which there is nothing to say of speed.
 BRIEF = 2.0
 NAN = "the model's score is NaN: a logit or a gradient is NaN or has overflowed"
@@ -33,7 +37,7 @@ NAN = "the model's score is NaN: a logit or a gradient is NaN or has overflowed"
 class Job:
     """The inputs of every process."""
 
-    images: Images
+    images: Images | Shards
     shape: Shape | None
     classifier: SelectiveClassifier
     device: torch.device
@@ -62,6 +66,9 @@ def score_parts(
         console: For the progress bar of the first process.
     """
     mine = [part for part in job.parts.missing() if part % group.world == group.rank]
+    if isinstance(job.images, Shards):
+        _score_shards(job, job.images, mine, group, batch, workers, threshold, console)
+        return
     # No batch crosses the end of a part, so that a row does not depend on which parts were missing.
     images = sum(len(job.parts.places(part)) for part in mine)
     plan: list[list[Any]] = [_batches(job.parts.places(part), batch) for part in mine]
@@ -79,22 +86,54 @@ def score_parts(
         for part, batches in zip(mine, plan, strict=True):
             rows: list[Row] = []
             for places in batches:
-                rows += _rows(job, places, bar.read(reads), threshold is not None)
+                names = [job.images.name(place) for place in places]
+                rows += _rows(job, names, bar.read(reads), threshold is not None)
                 bar.advance(len(places))
             job.parts.write(part, rows)
+
+
+def _score_shards(
+    job: Job,
+    shards: Shards,
+    mine: list[int],
+    group: Processes,
+    batch: int,
+    workers: int | None,
+    threshold: float | None,
+    console: Console,
+) -> None:
+    """As `score_parts`, a shard a part."""
+    if workers is None:
+        workers = min(_readers(MANY, group.world), len(mine)) if len(mine) > 1 else 0
+    loader = DataLoader(
+        ShardReads(shards, mine, batch, job.shape),
+        batch_size=None,
+        num_workers=workers,
+        generator=torch.Generator(),
+    )
+    reads = iter(loader)
+    rows: dict[int, list[Row]] = {shard: [] for shard in mine}
+    with _Bar(console, group, None) as bar:
+        while rows:
+            chunk: Chunk = bar.read(reads)
+            own = rows[chunk.shard]
+            own += _rows(job, chunk.names, chunk.read, threshold is not None)
+            if chunk.last:
+                job.parts.write(chunk.shard, rows.pop(chunk.shard))
+            bar.advance(len(chunk.names))
 
 
 def _readers(images: int, processes: int) -> int:
     """Processes that read images; none where few images or cores do not repay starting them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if images < 2000 or (cores or 1) <= 2 else min(8, (cores or 1) // (2 * processes))
+    return 0 if images < MANY or (cores or 1) <= 2 else min(8, (cores or 1) // (2 * processes))
 
 
 def _batches(places: range, batch: int) -> list[range]:
     return [places[start : start + batch] for start in range(0, len(places), batch)]
 
 
-def _rows(job: Job, places: range, read: Read, asked: bool) -> Iterator[Row]:
+def _rows(job: Job, names: list[str], read: Read, asked: bool) -> Iterator[Row]:
     values: Iterator[tuple[int, int, float, bool]] = iter(())
     if read.x is not None:
         classifier = job.classifier
@@ -102,8 +141,8 @@ def _rows(job: Job, places: range, read: Read, asked: bool) -> Iterator[Row]:
         prediction, confidence, accept = (part.tolist() for part in classifier.selection(scored))
         rival = [-1] * len(prediction) if scored.rival is None else scored.rival[0].tolist()
         values = zip(prediction, rival, confidence, accept, strict=True)
-    for place, error in zip(places, read.errors, strict=True):
-        name, no = job.images.name(place), False if asked else None
+    no = False if asked else None
+    for name, error in zip(names, read.errors, strict=True):
         if error is not None:
             yield Row(name, None, None, None, no, error)
             continue
@@ -119,8 +158,9 @@ def _rows(job: Job, places: range, read: Read, asked: bool) -> Iterator[Row]:
 class _Bar:
     """Images, images per second and the time left, of the first process; and what bounds them."""
 
-    def __init__(self, console: Console, group: Processes, images: int) -> None:
-        state = "{task.completed} of {task.total} images{task.fields[rate]}"
+    def __init__(self, console: Console, group: Processes, images: int | None) -> None:
+        total = "" if images is None else " of {task.total}"
+        state = f"{{task.completed}}{total} images{{task.fields[rate]}}"
         self._progress = bars(console, state, shown=group.rank == 0)
         name = f"process 1 of {group.world}" if group.world > 1 else "score"
         self._task = self._progress.add_task(name, total=images, rate="")
@@ -141,7 +181,7 @@ class _Bar:
                 f"{100 * self._waited / seconds:.0f} % of the time waiting for images to be read"
             )
 
-    def read(self, reads: Iterator[Read]) -> Read:
+    def read(self, reads: Iterator[T]) -> T:
         """The next batch, and how long it was waited for."""
         begun = time.perf_counter()
         read = next(reads)

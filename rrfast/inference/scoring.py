@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
 
 from rrfast._checks import check_count
 from rrfast._device import chosen_device
@@ -23,20 +22,20 @@ from rrfast._processes import processes
 from rrfast._results import write_json
 from rrfast.inference.gallery import Gallery
 from rrfast.inference.given_gallery import GivenGallery
-from rrfast.inference.given_model import given_model
+from rrfast.inference.given_model import channels_of, given_model
 from rrfast.inference.given_threshold import (
     GivenThreshold,
-    load_classifier,
+    classifier_of,
     score_name,
     training_size,
 )
-from rrfast.inference.inputs import Shape, first_shape, open_images
-from rrfast.inference.parts import Parts, Row, differing
+from rrfast.inference.inputs import Shape, first_shape, is_encoded, open_images
+from rrfast.inference.parts import Parts, Row
 from rrfast.inference.score_parts import Job, score_parts
+from rrfast.inference.shards import Shards
 from rrfast.inference.table_file import require_format, write_rows
 from rrfast.inference.tally import Scoring, Tally
-from rrfast.models import Normalize
-from rrfast.scores import DEFAULT, SCORES, Score
+from rrfast.scores import Score
 from rrfast.selective import SelectiveClassifier
 from rrfast.selective.classifier import weights_hash
 
@@ -70,12 +69,12 @@ def score(
     command: str = "",
     console: Console | None = None,
 ) -> Scoring:
-    """Score a folder of images or the rows of a .npy file into a table with a row per image.
+    """Score a folder of images, shards or the rows of a .npy file into a table, a row per image.
 
     ==========  ====================================================================================
     column      content
     ==========  ====================================================================================
-    image       relative path, or number of the row from 0
+    image       relative path, or number of the row from 0; in a shard, SHARD/KEY.jpg or SHARD/ROW
     prediction  class; empty with an error
     rival       class that the prediction changes to, as in `rrfast.RadiusResult`; empty with
                 an error, if no change was found, and for scores that are not a radius
@@ -85,7 +84,8 @@ def score(
     accept      whether the score is at least the threshold, false with an error; empty without a
                 threshold
     error       empty, or a sentence: an image that cannot be read, has another shape than the
-                first readable one, or has pixels outside [0, 1] (.npy); or the model's score is NaN
+                first readable one, or has pixels outside [0, 1] (.npy); or the model's score is
+                NaN; of a shard that cannot be read to its end, in a row named after the shard
     ==========  ====================================================================================
 
     Rows are made in parts, in the folder OUT.parts; each part is written completely or not at all.
@@ -97,7 +97,7 @@ def score(
 
     Args:
         model: The folder of a training, or a specification of `rrfast.models.load_model`.
-        source: A folder or a .npy file, as for `rrfast.inference.inputs.open_images`.
+        source: A folder, a .npy file or shards, as for `rrfast.inference.inputs.open_images`.
         out: A file that ends in .csv or .parquet (`rrfast.inference.table_file`); its folder is
             created.
         weights: As for `given_model`.
@@ -117,17 +117,19 @@ def score(
         classifier: A file with the state_dict of an `rrfast.SelectiveClassifier`: its weights, its
             score and its threshold are used (`given_threshold.load_classifier`).
         batch: Images per call of the score.
-        part: Images per part: the most that is lost when a process is killed.
-        size: Side in pixels to which the images of a folder are scaled; None: the side of the
+        part: Images per part: the most that is lost when a process is killed. Of shards, each is a
+            part, whatever this is.
+        size: Side in pixels to which encoded images are scaled; None: the side of the
             training if that used a folder of images, else their own. A threshold holds only for
             images of the shape on which it was chosen. Another shape is refused if that shape is
             known, from a target or from the provenance of a `classifier`.
-        channels: Channels of the images of a folder, 1 or 3; None: 3 if the training used a folder
+        channels: Channels of encoded images, 1 or 3; None: 3 if the training used a folder
             of images, else those of the model's normalization or first convolution, and 3 if it has
             neither.
         device: Default: CUDA if available, one GPU per process.
-        workers: Processes that read images; 0: this one. None: 0 for fewer than 2,000 images or on
-            one or two cores, else half of the cores of each process, at most 8.
+        workers: Processes that read images, each a shard at a time; 0: this one. None: 0 for fewer
+            than 2,000 images, for one shard, or on one or two cores, else half of the cores of each
+            process, at most 8.
         overwrite: Replace an existing `out`, which stays until the new one is complete. The same
             holds for `gallery`.
         gallery: An HTML file to write in addition to the table: thumbnails of the model's inputs,
@@ -152,13 +154,14 @@ def score(
         ChildProcessError: Another process was killed.
         FileExistsError: `out` or `gallery` exists, and `overwrite` is False.
         FileNotFoundError: `source` has no image, or a file is missing.
-        ImportError: Pillow, pyarrow, safetensors or jinja2 is needed and not installed.
+        ImportError: Pillow, pyarrow, webdataset, safetensors or jinja2 is needed and not installed.
         TypeError, ValueError: An argument is invalid; the model does not take such images; the work
             in OUT.parts was begun with other arguments, images or weights; or the processes' inputs
             differ.
 
     Cost: the score per image. Each image is read once, the first one again in every process, and
-    those of the gallery once more.
+    those of the gallery once more. Memory: of shards, per process that reads, two batches of images
+    and the rows of its shard, whatever their number; of a folder, also the names of all files.
 
     Example:
         >>> import tempfile, numpy as np
@@ -197,8 +200,7 @@ def score(
     )
     with processes() as group, contextlib.ExitStack() as held:
         job = group.everywhere(partial(asked.prepared, out, overwrite=overwrite))
-        first = group.first(lambda: job.pinned)
-        group.everywhere(lambda: _check_agreed(job.pinned, first, group.rank))
+        group.agree(job.pinned)
         group.first(lambda: held.enter_context(job.parts.alone(overwrite=overwrite)))
         begun = group.first(lambda: asked.begun(job))
         value = _set_threshold(job, begun, console if group.rank == 0 else None)
@@ -231,19 +233,23 @@ class _Asked:
         Parts(out, 0, self.part, self.page.out).check_out(overwrite=overwrite)
         net, recipe = given_model(self.model, **self.load)
         self.given.check_recipe(recipe, Path(self.model), trust=self.load["trust"])
-        trained = training_size(recipe) if Path(self.source).is_dir() else None
+        encoded = is_encoded(Path(self.source))
+        trained = training_size(recipe) if encoded else None
         side = trained if self.size is None else self.size
         # First the channels, then the images, then everything that takes seconds.
-        colour = 3 if trained is not None else _channels(net, self.source)
-        wanted = colour if self.channels is None else self.channels
+        wanted = self.channels
+        if wanted is None and encoded:
+            wanted = channels_of(net) if trained is None else 3
         images = open_images(self.source, channels=wanted, size=side)
         where = chosen_device(self.device)
-        chosen = _classifier(net, self.score, self.given.classifier).to(where)
+        chosen = classifier_of(net, self.score, self.given.classifier).to(where)
         shape = first_shape(images)
         _check_takes(chosen, shape)
         self.given.check_shape(chosen, shape)
+        shards = isinstance(images, Shards)
+        kind = "shards of" if shards else "of"
         pinned = {
-            "images": f"{len(images)} of fingerprint {images.fingerprint()}",
+            "images": f"{len(images)} {kind} fingerprint {images.fingerprint()}",
             "model": [self.model, self.load["classes"], self.load["normalize"]],
             "weights": weights_hash(chosen.model),
             "score": repr(chosen.score),
@@ -258,7 +264,8 @@ class _Asked:
             "device": where.type,
             "versions": {name: version(name) for name in ("rrfast", "torch")},
         }
-        parts = Parts(out, len(images), self.part, self.page.out)
+        size = 1 if shards else self.part
+        parts = Parts(out, len(images), size, self.page.out, shards=shards)
         names = self.page.names(chosen, shape, recipe)
         return Job(images, shape, chosen, where, recipe, parts, pinned, names)
 
@@ -323,32 +330,6 @@ def _finish(
 # ------------------------------------------------------------------------------------ what is given
 
 
-def _classifier(
-    model: nn.Module, score: Score | str | None, path: str | Path | None
-) -> SelectiveClassifier:
-    if path is not None:
-        return load_classifier(path, model, score)
-    known = SCORES.get(score) if isinstance(score, str) else score
-    if isinstance(known, Score) and not known.fitted:
-        raise ValueError(
-            f"score {score_name(known)} must be fitted to labelled data first: fit it in Python, "
-            "and pass it, or a SelectiveClassifier that was saved with it"
-        )
-    return SelectiveClassifier(model, DEFAULT if score is None else score)
-
-
-def _channels(model: nn.Module, source: str | Path) -> int | None:
-    """Number of channels that the model takes, if it can be determined; None otherwise."""
-    if not Path(source).is_dir():
-        return None
-    for module in model.modules():
-        if isinstance(module, Normalize):
-            return len(module.mean)
-        if isinstance(module, nn.Conv2d):
-            return module.in_channels
-    return None
-
-
 def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:
     """Try the first image before the work: an error with it would occur with all."""
     if shape is None:
@@ -361,14 +342,3 @@ def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:
             f"the model, with the score {classifier.score!r}, must take images of shape "
             f"{list(shape)}, like the first image of the input, and does not: {first_line(error)}"
         ) from error
-
-
-def _check_agreed(mine: dict[str, Any], first: dict[str, Any], rank: int) -> None:
-    """Raise if processes differ, since rows would then be repeated or missing."""
-    name = differing(mine, first)
-    if name is not None:
-        raise ValueError(
-            f"all processes must be given the same, but {name} is {first.get(name)} in the first "
-            f"and {mine.get(name)} in process {rank + 1}. Do they see the same files, and have "
-            "the files changed in between?"
-        )

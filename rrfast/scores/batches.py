@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from rrfast._checks import check_labels, describe
+from rrfast._processes import shared
 from rrfast.engine import check_input
 from rrfast.engine.modules_inside import device_of
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
+
+T = TypeVar("T")
+_NOTHING = (
+    "loader must yield at least one sample, and it yielded none; a generator can be read only once"
+)
 
 
 def labelled(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -33,9 +40,15 @@ def labelled(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tens
         >>> x.shape, y
         (torch.Size([2, 4]), tensor([0, 2]))
     """
-    for x, y in batches(model, map(_pair, loader)):
-        assert y is not None
-        yield x, y
+    device, samples = device_of(model), 0
+    for batch in loader:
+        x, y = _on(device, *_parts(_pair(batch)))
+        assert y is not None  # of a pair
+        if len(x):
+            samples += len(x)
+            yield x, y
+    if not samples:
+        raise ValueError(_NOTHING)
 
 
 def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
@@ -86,30 +99,43 @@ def _pair(batch: object) -> object:
     return batch
 
 
-def batches(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """The batches of a loader on the model's device, with y where it has labels.
+def of_each(
+    function: Callable[[Tensor, Tensor | None], T],
+    model: Model,
+    loader: Iterable[Any],
+    *,
+    pairs: bool = False,
+) -> list[T]:
+    """`function(x, y)` of every batch of a loader, on the model's device, y where it has labels.
+
+    Processes that work together (`rrfast._processes.sharing`) share the batches.
 
     Args:
+        function: Its result can be pickled, and depends on nothing but the batch.
         model: As for `labelled`.
         loader: Yields x [B, ...], or (x, y). Empty batches are left out.
+        pairs: Whether it must yield labels.
 
     Raises:
-        TypeError, ValueError: As `labelled`.
+        TypeError, ValueError: As `labelled`; and whatever `function` raises.
     """
-    device, samples = device_of(model), 0
-    for batch in loader:
-        x, y = _parts(batch)
-        if len(x):
-            samples += len(x)
-            yield (
-                x if device is None else x.to(device),
-                y if device is None or y is None else y.to(device),
-            )
-    if not samples:
-        raise ValueError(
-            "loader must yield at least one sample, and it yielded none; a generator can be read "
-            "only once"
-        )
+    device = device_of(model)
+
+    def one(_: int, batch: object) -> tuple[T, ...]:
+        x, y = _on(device, *_parts(_pair(batch) if pairs else batch))
+        return (function(x, y),) if len(x) else ()
+
+    found = [result for results in shared(one, loader) for result in results]
+    if not found:
+        raise ValueError(_NOTHING)
+    return found
+
+
+def _on(device: torch.device | None, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return (
+        x if device is None else x.to(device),
+        y if device is None or y is None else y.to(device),
+    )
 
 
 def _parts(batch: object) -> tuple[Tensor, Tensor | None]:

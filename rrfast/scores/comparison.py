@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rrfast._checks import check_labels, check_once, check_one_of, describe
+from rrfast._processes import FromFirst, once, sharing
 from rrfast._progress import batches_bar
 from rrfast.engine import Engine
+from rrfast.engine.modules_inside import device_of
 from rrfast.metrics import METRICS
 from rrfast.metrics.paired import check_resampling
 from rrfast.scores import SCORES
-from rrfast.scores.batches import labelled
+from rrfast.scores.batches import of_each
 from rrfast.scores.comparison_report import Comparison, Row, passes
 from rrfast.scores.cost import Cost, costs_of
 from rrfast.scores.logit_score import LogitScore
@@ -53,6 +56,7 @@ def compare(
     seed: int = 0,
     timing: bool = True,
     progress: bool = True,
+    share: bool = False,
 ) -> Comparison:
     """Find the cheapest score that finds this model's errors as well as any other.
 
@@ -89,6 +93,10 @@ def compare(
         timing: Also measure the time per image: the scores take turns on the first batch.
         progress: Show batches and images per second on stderr after two seconds, if that is a
             terminal.
+        share: Whether the processes of torchrun, or of the existing process group, share the
+            batches. Then all of them must call this function, and get the same result: that of one
+            process with as many threads, except times. Only the `loader` and the `tune_on` of the
+            first process are read. An error in one process ends all.
 
     Returns:
         A `Comparison`: it prints a sentence and a table; `best` is a fitted and tuned `Score` for
@@ -98,6 +106,7 @@ def compare(
             and is never the best.
 
     Raises:
+        ChildProcessError: With `share`, another process was killed.
         TypeError: `loader` yields anything but pairs of tensors, or `scores` has another type.
         ValueError: An unknown score or metric, a name twice, `draws` or `level` out of range, no
             sample, a label that is not a class, `tune_on` is `loader`; a logit is NaN or the
@@ -129,25 +138,37 @@ def compare(
     if tune_on is loader:
         raise ValueError("tune_on must be other data than loader, which is tested on")
     points = {name: _points(name, score) for name, score in contestants.items()}
-    seen = _seen(model, loader if tune_on is None else tune_on, contestants, points, progress)
-    generator = torch.Generator().manual_seed(seed)
-    tuning = testing = torch.arange(len(seen.correct))
-    if tune_on is None:
-        tuning, testing = _halves(seen.correct, tuning, generator)
-    tuned = {
-        name: _tuned(name, score, points[name], seen, tuning, metric, generator)
-        for name, score in contestants.items()
-    }
-    if tune_on is None:
-        values = {name: found.values[testing] for name, found in tuned.items()}
-        batch, correct = seen.batch, seen.correct[testing]
-    else:
-        final = {name: found.score for name, found in tuned.items()}
-        test = _seen(model, loader, final, dict.fromkeys(final, ({},)), progress)
-        values = {name: found[0] for name, found in test.values.items()}
-        batch, correct = test.batch, test.correct
-    costs, noise = costs_of(model, batch, {n: t.score for n, t in tuned.items()}, timing)
-    rows = _rows(tuned, standings(values, correct, metric, draws, level, seed), costs, metric)
+
+    with sharing() if share else nullcontext() as group:
+
+        def seen_on(
+            data: Iterable[Any], scores: Mapping[str, Score], points: Mapping[str, Sequence[Point]]
+        ) -> _Seen:
+            read = data if group is None else FromFirst(data, group)
+            return _seen(model, read, scores, points, progress)
+
+        seen = seen_on(loader if tune_on is None else tune_on, contestants, points)
+        generator = torch.Generator().manual_seed(seed)
+        tuning = testing = torch.arange(len(seen.correct))
+        if tune_on is None:
+            tuning, testing = _halves(seen.correct, tuning, generator)
+        tuned = {
+            name: _tuned(name, score, points[name], seen, tuning, metric, generator)
+            for name, score in contestants.items()
+        }
+        if tune_on is None:
+            values = {name: found.values[testing] for name, found in tuned.items()}
+            batch, correct = seen.batch, seen.correct[testing]
+        else:
+            final = {name: found.score for name, found in tuned.items()}
+            test = seen_on(loader, final, dict.fromkeys(final, ({},)))
+            values = {name: found[0] for name, found in test.values.items()}
+            batch, correct = test.batch, test.correct
+        costs, noise = once(
+            lambda: costs_of(model, batch, {n: t.score for n, t in tuned.items()}, timing)
+        )
+        stand = once(lambda: standings(values, correct, metric, draws, level, seed))
+    rows = _rows(tuned, stand, costs, metric)
     standing = {row.name: row for row in rows}
     name = to_take(
         Candidate(name, row.beaten or row.nan > 0, passes(row), len(contestants[name].grids))
@@ -207,33 +228,37 @@ def _seen(
     """Measure every fitted score at all of its points; those of the logits share one forward."""
     keep = not all(score.fitted for score in scores.values())
     ready = {name: score for name, score in scores.items() if score.fitted}
-    parts: dict[str, list[Tensor]] = {name: [] for name in ready}
-    correct, labels, kept = [], [], []
-    first: Tensor | None = None
+    started = False
+
+    def one(x: Tensor, y: Tensor | None) -> tuple[Any, ...]:
+        nonlocal started
+        assert y is not None  # of a pair
+        # Of each process its first, of which one is the first of all.
+        first, started = (None if started else x.clone()), True
+        with Engine(model) as engine:
+            # A copy, because a compiled model may reuse the memory of its logits.
+            logits = engine.forward(x).clone()
+        values = {}
+        for name, score in ready.items():
+            values[name] = _at(score, model, x, logits, points[name])
+            advance(len(x) / len(ready), 1 / len(ready))
+        found = [value.cpu().double() for value in values.values()]
+        labels = y.cpu()
+        check_labels("y", labels, logits.shape[1])
+        _check_finite(values["msr"], logits)
+        right = (logits.argmax(dim=1) == y).cpu()
+        return found, right, labels, logits.cpu() if keep else None, first
+
     with batches_bar(loader, progress, _QUIET) as advance:
-        for x, y in labelled(model, loader):
-            first = x.clone() if first is None else first
-            with Engine(model) as engine:
-                # A copy, because a compiled model may reuse the memory of its logits.
-                logits = engine.forward(x).clone()
-            values = {}
-            for name, score in ready.items():
-                values[name] = _at(score, model, x, logits, points[name])
-                advance(len(x) / len(ready), 1 / len(ready))
-            for name, found in values.items():
-                parts[name].append(found.cpu().double())
-            correct.append((logits.argmax(dim=1) == y).cpu())
-            labels.append(y.cpu())
-            check_labels("y", labels[-1], logits.shape[1])
-            kept += [logits.cpu()] if keep else []
-            _check_finite(values["msr"], logits)
-    assert first is not None  # `labelled` has checked it
+        parts = of_each(one, model, loader, pairs=True)
+    values, correct, labels, kept, (first, *_) = zip(*parts, strict=True)
+    found = (torch.cat(part, dim=1) for part in zip(*values, strict=True))
     return _Seen(
-        {name: torch.cat(found, dim=1) for name, found in parts.items()},
+        dict(zip(ready, found, strict=True)),
         torch.cat(correct),
         torch.cat(labels),
         torch.cat(kept) if keep else None,
-        first,
+        first.to(device_of(model) or first.device),
     )
 
 

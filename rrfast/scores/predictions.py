@@ -11,7 +11,7 @@ from torch import Tensor
 from rrfast import engine
 from rrfast._checks import check_labels
 from rrfast._progress import batches_bar
-from rrfast.scores.batches import batches
+from rrfast.scores.batches import of_each
 from rrfast.scores.registry import DEFAULT, as_score
 
 if TYPE_CHECKING:
@@ -75,16 +75,30 @@ def predict(
         >>> found.confidence.shape, found.correct.shape
         (torch.Size([6]), torch.Size([6]))
     """
-    chosen = as_score(score)
-    parts: list[Predictions] = []
+    return measured(model, loader, as_score(score), points, progress=progress)
+
+
+def measured(
+    model: Model,
+    loader: Iterable[Any],
+    score: Score,
+    points: Sequence[Point] = (),
+    *,
+    progress: bool = False,
+    pairs: bool = False,
+) -> Predictions:
+    """As `predict`; with `pairs` the loader must have labels."""
+
+    def one(x: Tensor, y: Tensor | None) -> Predictions:
+        scored = score.measure(model, x, points or ({},))
+        if y is not None:
+            _check_classes(scored, model, x, y)
+        found = Predictions(scored.values, scored.prediction, y, scored.rival)
+        advance(len(x), 1)
+        return Predictions._make(t if t is None else t.cpu() for t in found)
+
     with batches_bar(loader, progress) as advance:
-        for x, y in batches(model, loader):
-            scored = chosen.measure(model, x, points or ({},))
-            if y is not None:
-                _check_classes(scored, model, x, y)
-            found = Predictions(scored.values, scored.prediction, y, scored.rival)
-            parts.append(Predictions._make(t if t is None else t.cpu() for t in found))
-            advance(len(x), 1)
+        parts = of_each(one, model, loader, pairs=pairs)
     return _joined(parts, alone=not points)
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from rrfast._checks import check_labels, check_number, is_number
 from rrfast.engine import Engine
-from rrfast.scores.batches import labelled
+from rrfast.engine.modules_inside import device_of
+from rrfast.scores.batches import of_each
 from rrfast.scores.grids import TEMPERATURES
 from rrfast.scores.logit_score import LogitScore, usable
 from rrfast.scores.one_against_rest import one_against_rest
@@ -117,8 +118,9 @@ class RelU(LogitScore):
             ValueError: There is no sample, a label is not a class, or a logit is NaN or the largest
                 infinite.
         """
-        logits, correct = [], []
-        for x, y in labelled(model, loader):
+
+        def one(x: Tensor, y: Tensor | None) -> Seen:
+            assert y is not None  # of a pair
             with Engine(model) as engine:
                 h = engine.forward(x)
             check_labels("y", y, h.shape[1])
@@ -128,9 +130,12 @@ class RelU(LogitScore):
                     f"NaN or infinity on {int((~usable(h)).sum())} of {len(h)} samples of a batch"
                 )
             # Copy, because a compiled model may reuse the memory of its logits.
-            logits.append(h.clone())
-            correct.append(h.argmax(dim=1) == y)
-        return self.at(seen=Seen(torch.cat(logits), torch.cat(correct)))
+            return Seen(h.clone(), h.argmax(dim=1) == y)
+
+        seen = of_each(one, model, loader, pairs=True)
+        logits, correct = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        device = device_of(model) or logits.device  # other processes' results come on the CPU
+        return self.at(seen=Seen(logits.to(device), correct.to(device)))
 
     @functools.cached_property
     def matrix(self) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor
 from rrfast._checks import describe
 from rrfast.engine import check_input
 from rrfast.metrics import aurc, fpr_at_tpr
-from rrfast.scores.batches import labelled, unlabelled
-from rrfast.scores.predictions import predict
+from rrfast.scores.batches import unlabelled
+from rrfast.scores.predictions import measured
 from rrfast.scores.score import Point, Score
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def tune(
         (DoctorAlpha(temperature=0.2), 15)
     """
     points = grid_points(_checked(score))
-    found = predict(model, labelled(model, loader), score, points=points, progress=False)
+    found = measured(model, loader, score, points, pairs=True)
     return best_of(score, points, found.confidence, found.correct, metric)
 
 
@@ -186,7 +186,7 @@ def tune_apart(
     """
     points = grid_points(_checked(score), grids)
     known, unknown = (
-        predict(model, unlabelled(name, loader), score, points=points, progress=False).confidence
+        measured(model, unlabelled(name, loader), score, points).confidence
         for name, loader in (("inside", inside), ("outside", outside))
     )
     return best_apart(score, points, known, unknown, metric)

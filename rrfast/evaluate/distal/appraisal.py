@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rrfast._processes import shared
 from rrfast._seeds import Stream, stream
 from rrfast.attacks import DISTAL, PGD, Distal, distal_examples
 from rrfast.data.splits import Part
@@ -107,15 +108,18 @@ def attacked(
 
     Cost: the attack, and 1 forward per image.
     """
-    attack, odds, right = options.attack(name), [], []
-    generator = torch.Generator(device).manual_seed(stream(seed, Stream.DISTAL))
-    for x, y in part.batches(options.batch, device):
+    attack = options.attack(name)
+
+    def one(i: int, batch: tuple[Tensor, Tensor]) -> Confidences:
+        x, y = batch
+        generator = torch.Generator(device).manual_seed(stream(seed, Stream.DISTAL, i))
         found = attack(model, x, y, generator=generator).x
         with Engine(model) as engine:
             h = engine.forward(found)
-        odds.append(MSR().of_logits(h))
-        right.append(h.argmax(dim=1) == y)
-    return Confidences(torch.cat(odds).cpu(), torch.cat(right).cpu())
+        return Confidences(MSR().of_logits(h), h.argmax(dim=1) == y)
+
+    parts = shared(one, part.batches(options.batch, device))
+    return Confidences(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
 def noise(model: nn.Module, kind: str, shape: Sequence[int], options: Options) -> dict[str, Tensor]:

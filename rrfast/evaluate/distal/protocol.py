@@ -139,7 +139,7 @@ def _evaluated(context: Context, options: Options) -> list[dict[str, Any]]:
     [division] = divide(context.task, "heldout", context.trained.seed)
     model, device, seed = context.model, context.device, context.trained.seed
     part = chosen(division.test.data, options.images)
-    shape = next(division.test.batches(1, device))[0].shape[1:]
+    shape = next(iter(division.test.batches(1, device)))[0].shape[1:]
     strength = f"{options.eps!r} {options.steps} {options.restarts}"
 
     def known(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rrfast._processes import once, shared
 from rrfast._seeds import Stream, stream
 from rrfast._tables import SHOWN
 from rrfast.data import corrupt
@@ -138,8 +139,9 @@ def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str,
     each temperature, with passes shared as in `Score.measure`; and a few repetitions on one batch.
     """
     score, point, validation_aurc = tuned(name, on, options)
-    few, _ = next(on.division.test.batches(min(TIMED, options.batch), on.device))
-    costs, _ = costs_of(on.model, few, {"msr": MSR(), name: score}, timing=True)
+    few, _ = next(iter(on.division.test.batches(min(TIMED, options.batch), on.device)))
+    # Other processes wait, since they would slow down what is timed.
+    costs, _ = once(lambda: costs_of(on.model, few, {"msr": MSR(), name: score}, timing=True))
     points = [dict(point)]
     cheap = costs[name].forwards + costs[name].backwards <= SWEPT
     if options.sensitivity and cheap and "temperature" in point:
@@ -331,19 +333,20 @@ def corrupted(
 
     Cost: each score on each image; an image is corrupted once for all scores.
     """
-    values: dict[str, list[Tensor]] = {name: [] for name in scores}
-    right = []
-    part = made or on.division.test
-    for i, (clean, y) in enumerate(part.batches(options.batch, on.device)):
-        x = clean
+
+    def one(i: int, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x, y = batch
         if made is None:
-            x = corrupt(clean.cpu(), kind, severity, seed=stream(on.seed, Stream.CORRUPT, i)).to(
-                y.device
-            )
-        for j, (name, score) in enumerate(scores.items()):
-            scored = score.measure(on.model, x, ({},))
-            values[name].append(scored.values[0].cpu())
-            if j == 0:
-                right.append((scored.prediction == y).cpu())
+            seed = stream(on.seed, Stream.CORRUPT, i)
+            x = corrupt(x.cpu(), kind, severity, seed=seed).to(y.device)
+        found = [score.measure(on.model, x, ({},)) for score in scores.values()]
+        values = [scored.values[0].cpu() for scored in found]
+        return torch.stack(values), (found[0].prediction == y).cpu()
+
+    parts = shared(one, (made or on.division.test).batches(options.batch, on.device))
+    values, right = zip(*parts, strict=True)
     correct = torch.cat(right)
-    return {name: shown(torch.cat(parts), correct) for name, parts in values.items()}
+    return {
+        name: shown(value, correct)
+        for name, value in zip(scores, torch.cat(values, dim=1), strict=True)
+    }

@@ -101,7 +101,8 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     if any(row.get("corruptions") for row in rows):
         for training in values(rows, "training"):
             yield Drawing(
-                f"corruptions_{training}".lower().replace(" + ", "_"),
+                # A model that is not a training is called by its path.
+                f"corruptions_{training}".lower().replace(" + ", "_").replace("/", "_"),
                 f"Under corruption: {training}",
                 f"RAT Fig. 4. Severity {result['options']['severity']}; tuned on clean images; "
                 "mean over seeds, and one standard deviation.",

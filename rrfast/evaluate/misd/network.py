@@ -6,7 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
+from rrfast._processes import shared
 from rrfast.data.splits import chosen
 from rrfast.engine import Engine, logits
 from rrfast.metrics import auroc
@@ -27,9 +29,10 @@ def train_accuracy(on: EvaluationData, train: Data, batch: int) -> float:
     Cost: 1 forward per image.
     """
     learned = chosen(train, len(on.correct))
-    right = [
-        (logits(on.model, x).argmax(dim=1) == y).cpu() for x, y in learned.batches(batch, on.device)
-    ]
+    right = shared(
+        lambda _, b: (logits(on.model, b[0]).argmax(dim=1) == b[1]).cpu(),
+        learned.batches(batch, on.device),
+    )
     return torch.cat(right).double().mean().item()
 
 
@@ -45,11 +48,14 @@ def gradient_auroc(on: EvaluationData, batch: int) -> float:
 
     Cost: 1 forward and 1 backward per image.
     """
-    norms = []
-    for x, _ in on.division.test.batches(batch, on.device):
+
+    def one(_: int, batch: tuple[Tensor, Tensor]) -> Tensor:
         with Engine(on.model) as engine:
-            gradient = engine.forward_backward(x, temperature=0.0).grad
-        norms.append(gradient.flatten(1).double().norm(1, dim=1).cpu())
-    norm, errors = torch.cat(norms), int((~on.correct).sum())
+            gradient = engine.forward_backward(batch[0], temperature=0.0).grad
+        norm: Tensor = gradient.flatten(1).double().norm(1, dim=1).cpu()
+        return norm
+
+    norm = torch.cat(shared(one, on.division.test.batches(batch, on.device)))
+    errors = int((~on.correct).sum())
     both = 0 < errors < len(norm) and not bool(norm.isnan().any())
     return auroc(-norm, on.correct) if both else math.nan

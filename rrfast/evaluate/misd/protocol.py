@@ -118,8 +118,8 @@ def evaluate(
         OSError: A file of CIFAR-10-C is missing, or `out` cannot be written.
         ValueError: There is no trained model or no score; a score is unknown or repeated; the
             protocol, severity or device is unknown; `draws` is not an integer of at least 0, or
-            `batch` of at least 1; data lacks the splits that the protocol needs; torchrun started
-            several processes.
+            `batch` of at least 1; data lacks the splits that the protocol needs; and as for
+            `run_study`.
 
     Source: RAT §5, B.1, B.3 to B.5; errata 10 to 12.
     """

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rrfast._processes import shared
 from rrfast._seeds import Stream, stream
 from rrfast.data.loader import Data, length
 from rrfast.data.splits import Division, Part, divide, tested_on
@@ -195,12 +196,11 @@ class EvaluationData:
         """For a set of attacked test images, where the model is still right: [n] bool."""
         images = self.to_test(against).split(self.batch)
         labelled = self.division.test.batches(self.batch, self.device)
-        return torch.cat(
-            [
-                resisted(logits(self.model, x.to(self.device)), y).cpu()
-                for x, (_, y) in zip(images, labelled, strict=True)
-            ]
-        )
+
+        def one(i: int, batch: tuple[Tensor, Tensor]) -> Tensor:
+            return resisted(logits(self.model, images[i].to(self.device)), batch[1]).cpu()
+
+        return torch.cat(shared(one, labelled))
 
 
 def _digest(data: Data) -> str:
@@ -250,7 +250,7 @@ def within(name: str, point: Point, on: EvaluationData) -> dict[str, Any]:
         accepted; `rejected`: the accuracy among the others, NaN if there is none (ODIN Fig. 11).
     """
     [value], correct = on.inside(name, (point,))
-    one, _ = next(on.division.test.batches(1, on.device))
+    one, _ = next(iter(on.division.test.batches(1, on.device)))
     cost = on.score(name, point).measure(on.model, one, ({},))
     accepted, rejected = accuracies(value, correct)
     return {

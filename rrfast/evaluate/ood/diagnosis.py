@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rrfast._processes import shared
 from rrfast.engine import Engine, Model
 from rrfast.evaluate.ood.diagnostics import conditional_mean, gradient_norm, separation
 from rrfast.evaluate.ood.distance import energy_distance, mmd
@@ -39,8 +40,8 @@ def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
 
     Cost: 3 forwards, 2 backwards.
     """
-    parts, middle = [], []
-    for x in batches:
+
+    def asked(_: int, x: Tensor) -> tuple[Tensor, list[tuple[float, list[float]]]]:
         with Engine(model) as engine:
             logits = engine.forward(x)
         part = torch.stack(
@@ -50,12 +51,15 @@ def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
                 *(gradient_norm(model, x, t) for t in (HIGH, ONE)),
             ]
         ).cpu()
-        parts.append(part)
         # One image per batch: the logits of all images would be large with many classes.
         places = part.isfinite().all(dim=0).nonzero().flatten()
-        if len(places):
-            place = places[part[0, places].median(dim=0).indices]
-            middle.append((part[0, place].item(), logits[place].tolist()))
+        if not len(places):
+            return part, []
+        place = places[part[0, places].median(dim=0).indices]
+        return part, [(part[0, place].item(), logits[place].tolist())]
+
+    parts, middles = zip(*shared(asked, batches), strict=True)
+    middle = [each for few in middles for each in few]
     found = torch.cat(parts, dim=1)
     finite = found.isfinite().all(dim=0)
     said: dict[str, Any] = {"nan": int((~finite).sum())}
@@ -71,7 +75,7 @@ def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
         "u1_mean": u1.mean().item(),
         "u2_mean": u2.mean().item(),
         "norm_mean": norm.mean().item(),
-        "outputs": min(middle, key=lambda one: abs(one[0] - u1.median().item()))[1],
+        "outputs": min(middle, key=lambda each: abs(each[0] - u1.median().item()))[1],
     }
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast._checks import check_number, meant, words_of
+from rrfast._processes import shared
 from rrfast._seeds import Stream, stream
 from rrfast.attacks import PGD
 from rrfast.data import (
@@ -285,11 +286,11 @@ def _adversarial_noise(eps: float, wanted: Wanted) -> Tensor:
     """ACET Eq. (4): near a noise image, the image with the highest confidence."""
     attack = _pgd(eps, NOISE_STEPS, "confidence")
     noise = _noise(None, wanted).split(wanted.batch)
-    found = [
-        attack(wanted.model, x.to(wanted.device), generator=_generator(wanted, i)).x.cpu()
-        for i, x in enumerate(noise)
-    ]
-    return torch.cat(found)
+
+    def one(i: int, x: Tensor) -> Tensor:
+        return attack(wanted.model, x.to(wanted.device), generator=_generator(wanted, i)).x.cpu()
+
+    return torch.cat(shared(one, noise))
 
 
 def _adversarial_samples(eps: float, wanted: Wanted) -> Tensor:
@@ -300,11 +301,11 @@ def _adversarial_samples(eps: float, wanted: Wanted) -> Tensor:
     """
     attack = _pgd(eps, SAMPLE_STEPS, "ce")
     batches = wanted.inside.batches(wanted.batch, wanted.device)
-    found = [
-        attack(wanted.model, x, y, generator=_generator(wanted, i)).x.cpu()
-        for i, (x, y) in enumerate(batches)
-    ]
-    return torch.cat(found)
+
+    def one(i: int, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return attack(wanted.model, *batch, generator=_generator(wanted, i)).x.cpu()
+
+    return torch.cat(shared(one, batches))
 
 
 def _pgd(eps: float, steps: int, loss: str) -> PGD:

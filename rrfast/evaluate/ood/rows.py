@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rrfast._processes import once
 from rrfast.evaluate.cache import Cache, of_score
 from rrfast.evaluate.observations import Row
 from rrfast.evaluate.ood.appraisal import (
@@ -205,7 +206,7 @@ def _set(name: str | None, on: EvaluationData, cache: Cache, diagnostics: bool) 
     def far() -> dict[str, float]:
         return distances(torch.cat(list(_images(None, on))), on.to_test(name).to(on.device))
 
-    return said | {"distances": cache.get(f"{key}: distances", far)}
+    return said | {"distances": cache.get(f"{key}: distances", partial(once, far))}
 
 
 def _images(name: str | None, on: EvaluationData) -> Iterator[Tensor]:

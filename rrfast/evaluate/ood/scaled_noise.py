@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rrfast import ops
+from rrfast._processes import shared
 from rrfast._seeds import Stream, stream
 from rrfast.attacks.loss import confidence
 from rrfast.data import uniform_noise
@@ -43,23 +45,23 @@ def scaled(on: EvaluationData, trials: int) -> dict[str, Any]:
     """
     shape = tuple(on.division.test.data[0][0].shape)
     odds = math.log(SURE_IN_BOX / (1 - SURE_IN_BOX))
-    alphas, boxed, at_alpha = [], [], []
-    for i, start in enumerate(range(0, trials, on.batch)):
+
+    def one(i: int, start: int) -> tuple[Tensor, Tensor, Tensor]:
         n = min(on.batch, trials - start)
         x = uniform_noise(n, shape, seed=stream(on.seed, Stream.SCALED_NOISE, i)).to(on.device)
         alpha = confidence_scaling(on.model, x, SURE).alpha
         found = confidence_scaling(on.model, x, SURE_IN_BOX, bounds=BOX, budget=FORWARDS).found
         there = scaled_up(x, alpha.log(), ops.channel_bounds(BOX, x))
         sure_there = confidence(logits(on.model, there), None) >= odds
-        alphas.append(alpha.cpu())
-        boxed.append(found.cpu())
-        at_alpha.append((sure_there & alpha.isfinite()).cpu())
-    alpha = torch.cat(alphas)
+        return alpha.cpu(), found.cpu(), (sure_there & alpha.isfinite()).cpu()
+
+    parts = zip(*shared(one, range(0, trials, on.batch)), strict=True)
+    alpha, boxed, at_alpha = (torch.cat(part) for part in parts)
     ordered = alpha.nan_to_num(nan=math.inf).sort().values
     return {
         "trials": trials,
         "alpha": ordered[(len(ordered) - 1) // 2].item(),
-        "overconfident": torch.cat(boxed).double().mean().item(),
-        "overconfident_at_alpha": torch.cat(at_alpha).double().mean().item(),
+        "overconfident": boxed.double().mean().item(),
+        "overconfident_at_alpha": at_alpha.double().mean().item(),
         "nan": int(alpha.isnan().sum()),
     }

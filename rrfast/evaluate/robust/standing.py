@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import ops
+from rrfast._processes import shared
 from rrfast._seeds import Stream, stream
 from rrfast.attacks import ATTACKS, PGD, Square, beyond_gradients, sanity
 from rrfast.data.splits import Part
@@ -39,11 +40,13 @@ def correct(model: nn.Module, part: Part, batch: int, device: torch.device) -> T
 
     Cost: 1 forward per image.
     """
-    parts = []
-    for x, y in part.batches(batch, device):
+
+    def one(_: int, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
         h = logits(model, x)
-        parts.append((h.argmax(dim=1) == y) & ~ops.is_undefined(h))
-    return torch.cat(parts).cpu()
+        return (h.argmax(dim=1) == y) & ~ops.is_undefined(h)
+
+    return torch.cat(shared(one, part.batches(batch, device))).cpu()
 
 
 def made(name: str, eps: float, steps: int) -> Attack:
@@ -73,11 +76,11 @@ def standing(attack: Attack, on: EvaluationData, batch: int) -> Tensor:
     Cost: the attack, for each correctly classified image.
     """
     right = on.right.nonzero().squeeze(1)
-    generator = torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK))
-    wrong = [
-        attack(on.model, x, y, generator=generator).wrong
-        for x, y in Part(on.part.data, on.part.places[right]).batches(batch, on.device)
-    ]
+
+    def one(i: int, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return attack(on.model, *batch, generator=_generator(on, i)).wrong
+
+    wrong = shared(one, Part(on.part.data, on.part.places[right]).batches(batch, on.device))
     left = on.right.clone()
     if wrong:
         left[right] = ~torch.cat(wrong).cpu()
@@ -162,15 +165,21 @@ def _as_they_are_and_attacked(
     on: EvaluationData, eps: float, batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits before and after PGD-10, and the labels."""
-    generator = torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK))
     attack = PGD(eps=eps, steps=10, keep="last")
-    clean, attacked, labels = [], [], []
-    for x, y in on.part.batches(batch, on.device):
-        moved = attack(on.model, x, y, generator=generator).x
-        clean.append(logits(on.model, x))
-        attacked.append(logits(on.model, moved))
-        labels.append(y)
-    return torch.cat(clean), torch.cat(attacked), torch.cat(labels)
+
+    def one(i: int, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        x, y = batch
+        moved = attack(on.model, x, y, generator=_generator(on, i)).x
+        return logits(on.model, x), logits(on.model, moved), y
+
+    parts = zip(*shared(one, on.part.batches(batch, on.device)), strict=True)
+    clean, attacked, labels = (torch.cat(part).to(on.device) for part in parts)
+    return clean, attacked, labels
+
+
+def _generator(on: EvaluationData, batch: int) -> torch.Generator:
+    """For an attack on this batch, whichever process does it."""
+    return torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK, batch))
 
 
 def packed(standing: Tensor) -> str:

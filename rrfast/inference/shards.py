@@ -1,0 +1,307 @@
+"""Unlabelled images in shards, of which each is read once from its begin to its end."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
+
+from rrfast._errors import first_line, require
+from rrfast.data.folder import SUFFIXES, decoded
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The files of a sample that are images, by the ends of their names.
+FIELDS = {suffix.removeprefix(".") for suffix in SUFFIXES}
+AGAIN = "is in the shard a second time: the first is scored"
+#: Rows of a Parquet file that are in memory at a time.
+ROWS = 16
+
+
+class Encoded(NamedTuple):
+    """An image of a shard, as the shard has it."""
+
+    name: str  #: within the shard
+    data: bytes
+    error: str = ""  #: what is wrong with its place in the shard; ends a sentence that names it
+
+
+class Shards(ABC):
+    """Files of encoded images; a part of the work is one of them.
+
+    A shard that cannot be read, is cut off or has no image gives a row with an error, named after
+    the shard, behind the rows of the images before.
+
+    Args:
+        root: A folder with the files, or one of them.
+        channels: As for `rrfast.inference.inputs.FolderImages`.
+        size: Likewise.
+    """
+
+    suffixes: tuple[str, ...]  #: of the files
+    kind: str  #: what they are called
+
+    def __init__(self, root: Path, files: list[str], *, channels: int, size: int | None) -> None:
+        self.root = root
+        self.files = files
+        self.channels = channels
+        self.size = size
+
+    def __len__(self) -> int:
+        """Number of shards."""
+        return len(self.files)
+
+    def stream(self, shard: int) -> Iterator[tuple[str, Tensor | str]]:
+        """Name and pixels of every image of a shard, in its order, or why it has none.
+
+        One image is in memory at a time; of Parquet also a page of its column, which most writers
+        make of at most 1,024 rows, or of a row group if that has fewer.
+        """
+        file, images = self.files[shard], 0
+        try:
+            for encoded in self.encoded(self.root / file):
+                images += 1
+                name = f"{file}/{encoded.name}"
+                yield text_of(name), self._pixels(name, encoded)
+        except Exception as error:  # noqa: BLE001  # of the file system, the library, the bytes
+            told = first_line(error).replace(str(self.root / file), file)
+            yield text_of(file), text_of(f"{file} cannot be read behind image {images}: {told}")
+        else:
+            if not images:
+                yield text_of(file), text_of(f"{file} has no image: no {self.wanted}")
+
+    def read(self, name: str) -> Tensor:
+        """The pixels of the image that `stream` gave this name.
+
+        Raises:
+            ValueError: It cannot be read.
+        """
+        for shard, file in enumerate(self.files):
+            if name.startswith(f"{text_of(file)}/"):
+                for found, pixels in self.stream(shard):
+                    if found == name and isinstance(pixels, Tensor):
+                        return pixels
+        raise ValueError(f"{name} cannot be read any more")
+
+    def fingerprint(self) -> str:
+        """A hash of names, sizes and times of change; no image is read."""
+        return of_files(self.root, self.files)
+
+    @property
+    @abstractmethod
+    def wanted(self) -> str:
+        """What an image looks like in such a shard."""
+
+    @abstractmethod
+    def encoded(self, path: Path) -> Iterator[Encoded]:
+        """The images of a shard, in its order. Raises anything if it cannot be read on."""
+
+    def _pixels(self, name: str, encoded: Encoded) -> Tensor | str:
+        if encoded.error:
+            return text_of(f"{name} {encoded.error}")
+        try:
+            file = io.BytesIO(encoded.data)
+            return decoded(file, name, channels=self.channels, size=self.size)
+        except ValueError as error:
+            return text_of(str(error))
+
+
+class TarShards(Shards):
+    """WebDataset's shards: a tar file holds KEY.jpg, KEY.cls and so on, a sample side by side."""
+
+    suffixes = (".tar", ".tar.gz", ".tgz")
+    kind = "tar shards"
+
+    @property
+    def wanted(self) -> str:
+        """As the keys of a sample are called."""
+        return ", ".join(SUFFIXES)
+
+    def encoded(self, path: Path) -> Iterator[Encoded]:
+        """An image per sample that has one; other files of the sample are not read."""
+        from webdataset.tariterators import group_by_keys, tar_file_expander
+
+        broken: list[Exception] = []
+        twice: list[str] = []
+
+        def cut(error: Exception) -> bool:
+            broken.append(error)
+            return False  # read no further
+
+        def repeated(error: Exception) -> bool:
+            twice.append(str(error.args[0]).partition(": duplicate")[0])
+            return True
+
+        seen: set[str] = set()
+        # Opened here: the library's own opener runs what a name such as "pipe:..." says.
+        with _opened(path) as file:
+            stream = _Stream(file)
+            source = [{"url": path.name, "stream": stream}]
+            files = tar_file_expander(source, handler=cut, select_files=_is_field)
+            for sample in group_by_keys(files, suffixes=FIELDS, handler=repeated):
+                yield from _of_sample(sample, seen)
+                yield from (Encoded(name, b"", AGAIN) for name in twice)
+                twice.clear()
+            if broken and isinstance(broken[0], tarfile.ReadError):
+                # The library adds the file, behind an @.
+                told = first_line(broken[0]).partition(" @ ")[0]
+                raise ValueError(f"it is no tar file, or is cut off ({told})")
+            if broken:
+                raise broken[0]
+            # Between two files, the library takes a cut for the end.
+            if not stream.ends():
+                raise ValueError("it is cut off: the end that a tar file has is missing")
+
+
+def _of_sample(sample: dict[str, Any], seen: set[str]) -> Iterator[Encoded]:
+    """The image of a sample; `seen` has the names before, and takes its own."""
+    there = [field for field in sample if field in FIELDS]
+    for field in there:
+        name, error = f"{sample['__key__']}.{field}", ""
+        if len(there) > 1:
+            error = f"is one of several images of its sample: {', '.join(there)}"
+        elif name in seen:
+            error = AGAIN
+        seen.add(name)
+        yield Encoded(name, sample[field], error)
+
+
+class ParquetShards(Shards):
+    """Parquet files with a column of encoded images: bytes, or a struct of bytes and path."""
+
+    suffixes = (".parquet",)
+    kind = "Parquet files"
+    wanted = "row"
+
+    def encoded(self, path: Path) -> Iterator[Encoded]:
+        """The image of each row, named by the row's number from 0."""
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False) as file:
+            column = _image_column(file.schema_arrow)
+            name = column.partition(".")[0]
+            batches = file.iter_batches(ROWS, columns=[column], use_threads=False)
+            row = 0
+            for batch in batches:
+                for value in batch.column(name):
+                    image = value.as_py()
+                    data = image.get("bytes") if isinstance(image, dict) else image
+                    yield Encoded(str(row), data or b"", "" if data else "has no bytes")
+                    row += 1
+
+
+class _Stream:
+    """A file that is read once, and its last block."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._last = b""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        data = self._file.read(size)
+        self._last = (self._last + data)[-tarfile.BLOCKSIZE :]
+        return data
+
+    def ends(self) -> bool:
+        """Whether the last block has only zeros, as that of every complete tar file."""
+        while self.read(1 << 20):
+            pass
+        return self._last == bytes(tarfile.BLOCKSIZE)
+
+
+def _opened(path: Path) -> io.BufferedIOBase:
+    """A tar file, decompressed: gzip says if it is cut off."""
+    return path.open("rb") if path.suffix.lower() == ".tar" else gzip.open(path)
+
+
+def _is_field(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not Path(name).name.startswith(".")
+
+
+def _image_column(schema: pa.Schema) -> str:
+    """The column of the images: the only one with bytes, or that named image, img, jpg or png."""
+    import pyarrow as pa
+
+    def has_bytes(kind: Any) -> bool:
+        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+    found: dict[str, str] = {}
+    for field in schema:
+        kind = field.type
+        if has_bytes(kind):
+            found[field.name] = field.name
+        elif pa.types.is_struct(kind):
+            inner = {part.name: part.type for part in kind}
+            if "bytes" in inner and has_bytes(inner["bytes"]):
+                found[field.name] = f"{field.name}.bytes"
+    named = [name for name in found if name.lower() in {"image", "img", "jpg", "jpeg", "png"}]
+    chosen = named if len(named) == 1 else list(found)
+    if len(chosen) != 1:
+        raise ValueError(
+            "it must have one column of encoded images, of type binary or struct with bytes, or "
+            f"one of several that is named image, got the columns {', '.join(schema.names)}"
+        )
+    return found[chosen[0]]
+
+
+SHARDS: tuple[type[Shards], ...] = (TarShards, ParquetShards)
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file of this name is a shard."""
+    return name.lower().endswith(tuple(suffix for kind in SHARDS for suffix in kind.suffixes))
+
+
+def shard_files(root: Path) -> tuple[type[Shards], list[str]] | None:
+    """The kind of shards in a folder, or that a file is, and their paths below it, sorted; or None.
+
+    Links are followed, names that begin with a dot are skipped, and sub-folders are not searched.
+
+    Raises:
+        ImportError: The library that reads them is not installed.
+        ValueError: There are shards of several kinds.
+    """
+    if root.is_dir():
+        names = sorted(file.name for file in root.iterdir() if not file.name.startswith("."))
+    else:
+        names = [root.name]
+    by_kind = {
+        kind: [name for name in names if name.lower().endswith(kind.suffixes)] for kind in SHARDS
+    }
+    there = {kind: files for kind, files in by_kind.items() if files}
+    if len(there) > 1:
+        told = " and ".join(kind.kind for kind in there)
+        raise ValueError(f"input must have shards of one kind, and {root} has {told}")
+    for kind, files in there.items():
+        library = "webdataset" if kind is TarShards else "pyarrow.parquet"
+        require(kind.kind, library, library.partition(".")[0])
+        return kind, files
+    return None
+
+
+def of_files(root: Path, files: list[str]) -> str:
+    """A hash of names, sizes and times of change of files below a folder; none is read."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            status = (root / file).stat()
+            seen = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:  # a broken link: a row with an error, as long as it stays broken
+            seen = "missing"
+        digest.update(os.fsencode(file) + f"\0{seen}\n".encode())
+    return digest.hexdigest()
+
+
+def text_of(path: str) -> str:
+    """A name that UTF-8 can encode; otherwise, writing the table would fail."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
