@@ -72,8 +72,7 @@ class Graphs:
 
     def __call__(self, measure: Measure, model: Model, x: Tensor) -> Measured:
         """`measure(model, x)`, replayed if it can be."""
-        never = self.when is False or (self.when == "auto" and x.device.type != "cuda")
-        if never or x.shape[0] == 0 or _is_being_captured(x):
+        if self.when is False or x.shape[0] == 0 or _is_being_captured(x):
             return measure(model, x)
         obstacle = _obstacle(measure, x)
         addresses = None if obstacle or self._gave_up else _addresses(model)
