@@ -85,9 +85,9 @@ def save_onnx(
 def _translated(classifier: SelectiveClassifier, x: Tensor) -> bytes:
     from rrfast.selective.onnx_ops import ONNX_OPS
 
-    # Fused attention and oneDNN's recurrent layers are operations that ONNX lacks.
-    unfused = torch.backends.mkldnn.flags(enabled=False)
-    with quiet(), sdpa_kernel(SDPBackend.MATH), unfused:
+    # ONNX lacks fused attention, the recurrent layers of oneDNN and cuDNN, and cuDNN's BatchNorm.
+    onednn, cudnn = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags()
+    with quiet(), sdpa_kernel(SDPBackend.MATH), onednn, cudnn:
         program = recorded(classifier, x, {**reference_of_ops(), **ONNX_OPS})
         size = sum(tensor.nbytes for tensor in program.state_dict.values())
         if size >= LARGEST:
