@@ -238,7 +238,9 @@ def test_a_tar_file_that_is_damaged_loses_no_other_row(inputs: Path, tmp_path: P
         "1.tar/0.png",
         "1.tar/bad.png",
     ]
-    assert said.pop("1.tar/bad.png").startswith("1.tar/bad.png cannot be read as an image: ")
+    # No address in memory: a run that goes on would write another.
+    told = "1.tar/bad.png cannot be read as an image: cannot identify image file"
+    assert said.pop("1.tar/bad.png") == told
     assert said.pop("2.tar") == (
         "2.tar cannot be read behind image 1: it is no tar file, or is cut off (unexpected end of "
         "data)"

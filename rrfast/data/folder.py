@@ -134,7 +134,9 @@ def _decoded(
                 converted = _crop(converted, size, size * 8 // 7 if shorter is None else shorter)
             pixels = np.array(converted)
     except Exception as error:  # Pillow's decoders raise anything: AVIF's a RuntimeError
-        raise ValueError(f"{name} cannot be read as an image: {error}") from error
+        # Without the address of an open file, which differs from run to run.
+        told = str(error).replace(f" {file!r}", "") if isinstance(name, str) else str(error)
+        raise ValueError(f"{name} cannot be read as an image: {told}") from error
     return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
 
 

@@ -48,7 +48,7 @@ def add_parser(
         help="trained models under the protocols of the papers",
         description="Evaluate trained models, and write the tables, the figures and the numbers, "
         "and verdicts on the paper's claims. If stopped, or run with more options, it continues "
-        "from kept results.",
+        "from kept results. Under torchrun, processes share the images.",
     )
     command.add_argument(
         "models",
