@@ -211,7 +211,7 @@ def test_a_row_is_what_the_score_gives(on: Any) -> None:
 
 def test_what_is_said_of_a_network(on: Any, trainings: Path, tmp_path: Path) -> None:
     """The gradient's norm alone is the margin over the radius; nothing without one is asked it."""
-    x, y = next(on.division.test.batches(2000, CPU))
+    x, y = next(iter(on.division.test.batches(2000, CPU)))
     margin, radius = (SCORES[name](on.model, x) for name in ("margin", "radius_grad"))
     found = gradient_auroc(on, batch=300)
     assert found == pytest.approx(auroc(radius.double() / margin.double(), on.correct), abs=1e-4)
