@@ -270,6 +270,27 @@ def test_a_tar_file_that_is_damaged_loses_no_other_row(inputs: Path, tmp_path: P
     assert said == {}
 
 
+def test_no_image_of_a_tar_file_is_lost_in_silence(inputs: Path, tmp_path: Path) -> None:
+    """Links, and names that WebDataset takes for another kind of file."""
+    shards = tmp_path / "in"
+    shards.mkdir()
+    tar(shards / "0.tar", [("x.1.png", png(0)), ("x.2.png", png(1)), ("y.png", png(2))])
+    with tarfile.open(shards / "0.tar", "a") as file:
+        for name, kind in (("dir.png", tarfile.DIRTYPE), ("s.png", tarfile.SYMTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "y.png"
+            file.addfile(info)
+    (shards / "1.tar").write_bytes(b"")
+    found = scored(inputs, shards, tmp_path / "s.csv")
+    assert [row["image"] for row in found] == ["0.tar/x", "0.tar/y.png", "0.tar/s.png", "1.tar"]
+    said = errors(found)
+    assert said["0.tar/x"].startswith("0.tar/x has no image that WebDataset would find: what foll")
+    assert said["0.tar/s.png"].startswith("0.tar/s.png is a link in the tar file, without bytes")
+    # No address in memory, which another run would not write.
+    no_tar = "1.tar cannot be read behind image 0: it is no tar file, or is cut off (empty file)"
+    assert said["1.tar"] == no_tar
+
+
 def test_a_parquet_file_that_is_damaged_loses_no_other_row(inputs: Path, tmp_path: Path) -> None:
     shards = tmp_path / "in"
     shards.mkdir()
