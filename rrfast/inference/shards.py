@@ -31,6 +31,8 @@ OTHER = (
 )
 #: Files that WebDataset keeps for itself.
 META = re.compile(r"__[^/]*__($|/)")
+#: What pyarrow calls the types of a column of bytes.
+BYTES = {"binary", "large_binary", "binary_view"}
 #: Rows of a Parquet file that are in memory at a time.
 ROWS = 16
 
@@ -211,8 +213,7 @@ class ParquetShards(Shards):
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False) as file:
-            column = _image_column(file.schema_arrow)
-            name = column.partition(".")[0]
+            name, column = _image_column(file.schema_arrow)
             batches = file.iter_batches(ROWS, columns=[column], use_threads=False)
             row = 0
             for batch in batches:
@@ -253,30 +254,30 @@ def _is_field(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not hidden
 
 
-def _image_column(schema: pa.Schema) -> str:
-    """The column of the images: the only one with bytes, or that named image, img, jpg or png."""
+def _image_column(schema: pa.Schema) -> tuple[str, str]:
+    """The column of the images, and what to read of it.
+
+    It is the only one with bytes, or that named image, img, jpg or png.
+    """
     import pyarrow as pa
 
-    def has_bytes(kind: Any) -> bool:
-        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-    found: dict[str, str] = {}
+    found: list[tuple[str, str]] = []
     for field in schema:
-        kind = field.type
-        if has_bytes(kind):
-            found[field.name] = field.name
-        elif pa.types.is_struct(kind):
-            inner = {part.name: part.type for part in kind}
-            if "bytes" in inner and has_bytes(inner["bytes"]):
-                found[field.name] = f"{field.name}.bytes"
-    named = [name for name in found if name.lower() in {"image", "img", "jpg", "jpeg", "png"}]
-    chosen = named if len(named) == 1 else list(found)
+        if str(field.type) in BYTES:
+            found.append((field.name, field.name))
+        elif pa.types.is_struct(field.type):
+            inner = {part.name: str(part.type) for part in field.type}
+            if inner.get("bytes") in BYTES:
+                found.append((field.name, f"{field.name}.bytes"))
+    named = [pair for pair in found if pair[0].lower() in {"image", "img", "jpg", "jpeg", "png"}]
+    chosen = named if len(named) == 1 else found
     if len(chosen) != 1:
         raise ValueError(
             "it must have one column of encoded images, of type binary or struct with bytes, or "
-            f"one of several that is named image, got the columns {', '.join(schema.names)}"
+            "one of several that is named image, got the columns "
+            + ", ".join(f"{field.name} ({field.type})" for field in schema)
         )
-    return found[chosen[0]]
+    return chosen[0]
 
 
 SHARDS: tuple[type[Shards], ...] = (TarShards, ParquetShards)
