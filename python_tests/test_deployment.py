@@ -230,11 +230,15 @@ def test_wrong_arguments(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_not_there(onnx: None, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_or_in_the_way(onnx: None, tmp_path: Path) -> None:
     """Before the export."""
     for save in (save_onnx, save_aoti):
         with pytest.raises(FileNotFoundError, match="path must be in a folder that exists, got"):
             save(SelectiveClassifier(nn.Identity()), torch.rand(2, 3), tmp_path / "no" / "c.pt2")
+        (tmp_path / "c.pt2").mkdir(exist_ok=True)
+        for folder in (tmp_path / "c.pt2", ""):
+            with pytest.raises(IsADirectoryError, match=r"path must be a file, and '.*' is a fold"):
+                save(SelectiveClassifier(nn.Identity()), torch.rand(2, 3), folder)
 
 
 def test_what_an_onnx_file_cannot_hold(

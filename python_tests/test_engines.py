@@ -110,21 +110,32 @@ def test_it_takes_what_engines_read(net: str) -> None:
         "object",
     }
     wrong = [None, {"bytes": None}, array.astype(np.int64), chw * 300, np.full_like(chw, np.nan)]
+    # Ray's read_images reads a picture with transparency so; it must not end its whole batch.
+    transparent = np.zeros((12, 12, 4), np.uint8)
     dark = np.zeros((12, 12, 3), np.uint8)
-    said = scorer.scores([*wrong, dark])["error"].tolist()
+    said = scorer.scores([*wrong, dark, transparent])["error"].tolist()
     assert said[:2] == ["the image has no bytes"] * 2
-    assert said[2].startswith("the image must be bytes, uint8 [H, W] or [H, W, C], or floating")
+    assert said[2].startswith("the image must be bytes, uint8 [H, W], [H, W, 1] or [H, W, 3], or")
     assert said[3].startswith("the image must have pixels in [0, 1], and has them from 0 to 300")
     assert said[4] == "the image must have pixels in [0, 1], and has them from nan to nan"
     assert said[5].startswith("the model's score is NaN")
+    assert said[6].endswith("or floating point [C, H, W], got uint8 of shape [12, 12, 4]")
     assert len(scorer.scores([])["msr"]) == 0
 
 
 def test_what_is_wrong_with_all_is_an_error(net: str) -> None:
     with pytest.raises(KeyError, match=r"batch must have the column 'image' of images, got jpg"):
         Scorer(net)({"jpg": np.zeros(1)})
-    with pytest.raises(ValueError, match="threshold must not be given with a classifier"):
+    with pytest.raises(ValueError, match=r"at most one of .* got \['threshold', 'classifier'\]"):
         Scorer(net, threshold=0.0, classifier="c.pt")
+    with pytest.raises(ValueError, match="threshold must be a number, got NaN, which accepts noth"):
+        Scorer(net, threshold=float("nan"))
+    with pytest.raises(TypeError, match="threshold must be a number, got 'high'"):
+        Scorer(net, threshold="high")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="channels must be 1 or 3 for encoded images, got 2"):
+        Scorer(net, channels=2)
+    with pytest.raises(ValueError, match="size must be an integer of at least 1, got -1"):
+        Scorer(net, size=-1)
     told = r"the model, with the score MSR.*, must take images of shape \[1, 12, 12\], and does"
     with pytest.raises(ValueError, match=told):
         Scorer(net).scores([np.zeros((12, 12), np.uint8)])

@@ -29,7 +29,7 @@ import rrfast
 import rrfast.scores.entropy
 from rrfast import cli
 from rrfast._results import plain
-from rrfast._tables import Block, markdown, settings
+from rrfast._tables import Block, markdown, settings, terminal
 from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits
 from rrfast.data.splits import Division, Part, divide
@@ -1062,6 +1062,16 @@ def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -
     (tmp_path / "evaluation.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match=r"evaluation\.json is not JSON: "):
         report([tmp_path], out)
+
+
+def test_a_narrow_terminal_cuts_no_cell() -> None:
+    rows = [["torchattacks 3.5.1", "DeepFool", *["123456789"] * 4]]
+    block = Block("Title", ["library", "method", *["images/s"] * 4], rows, 2)
+    console = Console(width=60, file=io.StringIO(), record=True)
+    console.print(terminal([block]))
+    text = console.export_text()
+    assert text.count("123456789") == text.count("images/s") == 4
+    assert "…" not in text
 
 
 def test_a_bar_in_a_name_ends_no_cell() -> None:

@@ -201,7 +201,7 @@ def work(rank, share):
     first = rank == 0
     scores = ["relu", "doctor_alpha", "radius_grad"]
     options = {"draws": 50, "share": share, "progress": False}
-    found = rrfast.compare(net, batches() if first else [], scores, **options)
+    found = rrfast.compare(net, batches() if first else None, scores, **options)
     apart = batches(False, 90, 90) if first else 0
     options |= {"timing": False}
     tuned = rrfast.compare(
@@ -213,10 +213,11 @@ def work(rank, share):
             if rank == 1:
                 raise ValueError("the net was told to fail")
             return net(x)
-        try:
-            rrfast.compare(broken, batches() if first else [], ["msr"], **options)
-        except ValueError as error:
-            said.append(str(error))
+        for failing, loader in ((broken, batches()), (net, 3)):
+            try:
+                rrfast.compare(failing, loader if first else None, ["msr"], **options)
+            except (TypeError, ValueError) as error:
+                said.append(str(error))
     return said
 
 for world in (1, 2, 3):
@@ -260,4 +261,5 @@ def test_compare_shares_the_batches_of_the_first_process(tmp_path: Path) -> None
     for world in (2, 3):
         for rank in range(world):
             found = json.loads((tmp_path / f"{world} {rank}.json").read_text())
-            assert found == [*one, "the net was told to fail"], (world, rank)
+            failed = ["the net was told to fail", "'int' object is not iterable"]
+            assert found == [*one, *failed], (world, rank)

@@ -953,7 +953,7 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"source": "cut.npy"}, ValueError, "must be a whole .npy file of numbers and cannot be"),
         ({"source": "x.npy", "size": 8}, ValueError, "size must not be given for a .npy file, whi"),
         ({"source": "x.npy", "channels": 1}, ValueError, "channels must not be given for a .npy"),
-        ({"channels": 2}, ValueError, "channels must be 1 or 3 for a folder of images, got 2"),
+        ({"channels": 2}, ValueError, "channels must be 1 or 3 for encoded images, got 2"),
         (
             {"channels": 1},
             ValueError,

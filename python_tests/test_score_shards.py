@@ -270,6 +270,27 @@ def test_a_tar_file_that_is_damaged_loses_no_other_row(inputs: Path, tmp_path: P
     assert said == {}
 
 
+def test_no_image_of_a_tar_file_is_lost_in_silence(inputs: Path, tmp_path: Path) -> None:
+    """Links, and names that WebDataset takes for another kind of file."""
+    shards = tmp_path / "in"
+    shards.mkdir()
+    tar(shards / "0.tar", [("x.1.png", png(0)), ("x.2.png", png(1)), ("y.png", png(2))])
+    with tarfile.open(shards / "0.tar", "a") as file:
+        for name, kind in (("dir.png", tarfile.DIRTYPE), ("s.png", tarfile.SYMTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "y.png"
+            file.addfile(info)
+    (shards / "1.tar").write_bytes(b"")
+    found = scored(inputs, shards, tmp_path / "s.csv")
+    assert [row["image"] for row in found] == ["0.tar/x", "0.tar/y.png", "0.tar/s.png", "1.tar"]
+    said = errors(found)
+    assert said["0.tar/x"].startswith("0.tar/x has no image that WebDataset would find: what foll")
+    assert said["0.tar/s.png"].startswith("0.tar/s.png is a link in the tar file, without bytes")
+    # No address in memory, which another run would not write.
+    no_tar = "1.tar cannot be read behind image 0: it is no tar file, or is cut off (empty file)"
+    assert said["1.tar"] == no_tar
+
+
 def test_a_parquet_file_that_is_damaged_loses_no_other_row(inputs: Path, tmp_path: Path) -> None:
     shards = tmp_path / "in"
     shards.mkdir()
@@ -281,6 +302,12 @@ def test_a_parquet_file_that_is_damaged_loses_no_other_row(inputs: Path, tmp_pat
     table(shards / "4.parquet", [])
     pq.write_table(pa.table({"label": [1, 2]}), shards / "5.parquet")
     pq.write_table(pa.table({"jpg": pa.array(good), "mask": pa.array(good)}), shards / "6.parquet")
+    twice = pa.Table.from_arrays([pa.array(good)] * 2, names=["image", "image"])
+    pq.write_table(twice, shards / "7.parquet")
+    # A column's name with a dot, and bytes as Polars writes them.
+    pq.write_table(pa.table({"my.image": pa.array(good)}), shards / "8.parquet")
+    view = pa.array(good, type=pa.binary_view())
+    pq.write_table(pa.table({"image": view}), shards / "9.parquet")
     found = scored(inputs, shards, tmp_path / "s.csv")
     said = errors(found)
     assert said.pop("1.parquet/1").startswith("1.parquet/1 cannot be read as an image: ")
@@ -291,10 +318,12 @@ def test_a_parquet_file_that_is_damaged_loses_no_other_row(inputs: Path, tmp_pat
     assert said.pop("5.parquet") == (
         "5.parquet cannot be read behind image 0: it must have one column of encoded images, of "
         "type binary or struct with bytes, or one of several that is named image, got the columns "
-        "label"
+        "label (int64)"
     )
+    assert said.pop("7.parquet").endswith("got the columns image (binary), image (binary)")
     assert said == {}
-    assert sum(row["image"].startswith("6.parquet/") for row in found) == 5
+    for shard in ("6.parquet", "8.parquet", "9.parquet"):
+        assert sum(row["image"].startswith(f"{shard}/") for row in found) == 5
 
 
 def test_a_shard_that_vanishes_while_it_is_waited_for_is_a_row(

@@ -264,7 +264,8 @@ class FromFirst:
 
     def every(self, first: int, step: int) -> Iterator[Any]:
         """A round of items at a time, of which each process keeps its own."""
-        items = iter(self._items) if self._group.rank == 0 else iter(())
+        # Begun with the first round: an error of `iter` too is one of all processes.
+        items = itertools.chain.from_iterable([self._items])
         while True:
             few = self._group.first(lambda: list(itertools.islice(items, step)))
             yield from few[first : first + 1]

@@ -53,7 +53,11 @@ def terminal(blocks: Iterable[Block]) -> Group:
         drawn.append(Text(f"\n{block.title}\n", style="italic"))
         table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
         for i, name in enumerate(block.head):
-            table.add_column(name, justify="left" if i < block.words else "right", no_wrap=True)
+            # Where the terminal is narrow, words wrap, so that no number loses its digits.
+            if i < block.words:
+                table.add_column(name, overflow="fold")
+            else:
+                table.add_column(name, justify="right", no_wrap=True)
         for i, row in enumerate(block.rows):
             cells = map(escape, row)
             table.add_row(

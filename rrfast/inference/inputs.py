@@ -154,10 +154,7 @@ def open_images(
     """
     path = Path(source)
     if is_encoded(path):
-        if channels not in (None, 1, 3):
-            raise ValueError(f"channels must be 1 or 3 for a folder of images, got {channels}")
-        if size is not None:
-            check_count("size", size)
+        check_decoding(channels, size)
         require("a folder of images" if path.is_dir() else str(path), "PIL.Image", "Pillow")
         files = image_files(path) if path.is_dir() else []
         if files:
@@ -181,6 +178,14 @@ def open_images(
     if not len(array):
         raise FileNotFoundError(f"input has no image: {path} has no row")
     return array
+
+
+def check_decoding(channels: int | None, size: int | None) -> None:
+    """Raise a ValueError if encoded images cannot be read with so many channels or at that size."""
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels must be 1 or 3 for encoded images, got {channels!r}")
+    if size is not None:
+        check_count("size", size)
 
 
 def is_encoded(source: Path) -> bool:

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rrfast._checks import describe
 from rrfast._device import chosen_device
 from rrfast._errors import first_line, require
 from rrfast.data.folder import decoded
 from rrfast.inference.given_model import channels_of, given_model
-from rrfast.inference.given_threshold import classifier_of, score_name
+from rrfast.inference.given_threshold import GivenThreshold, classifier_of, score_name
+from rrfast.inference.inputs import check_decoding
 from rrfast.inference.score_parts import NAN
 from rrfast.scores import Score
 
@@ -79,8 +79,9 @@ class Scorer:
         device: str | torch.device | None = None,
         column: str = "image",
     ) -> None:
-        if threshold is not None and classifier is not None:
-            raise ValueError("threshold must not be given with a classifier, which has its own")
+        file = None if classifier is None else Path(classifier)
+        GivenThreshold(threshold=threshold, classifier=file)  # raises
+        check_decoding(channels, size)
         net, _ = given_model(
             os.fspath(model),
             weights=None if weights is None else os.fspath(weights),
@@ -89,7 +90,6 @@ class Scorer:
             trust=trust,
         )
         self._device = chosen_device(device)
-        file = None if classifier is None else Path(classifier)
         self._classifier = classifier_of(net, score, file).to(self._device)
         if threshold is not None:
             self._classifier.threshold.fill_(threshold)
@@ -188,13 +188,14 @@ class Scorer:
 
 def _of_array(image: Any) -> Tensor | str:
     array = np.asarray(image)
-    if array.dtype == np.uint8 and array.ndim in (2, 3):
+    grey_or_rgb = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
+    if array.dtype == np.uint8 and grey_or_rgb:
         x = torch.from_numpy(np.array(array, dtype=np.float32)) / 255
         return x[None] if array.ndim == 2 else x.permute(2, 0, 1).contiguous()
     if not np.issubdtype(array.dtype, np.floating) or array.ndim != 3:
         return (
-            f"{IT} must be bytes, uint8 [H, W] or [H, W, C], or floating point [C, H, W], got "
-            f"{describe(image)}"
+            f"{IT} must be bytes, uint8 [H, W], [H, W, 1] or [H, W, 3], or floating point "
+            f"[C, H, W], got {array.dtype} of shape {list(array.shape)}"
         )
     x = torch.from_numpy(np.array(array, dtype=np.float32))
     if not bool(((x >= 0) & (x <= 1)).all()):  # this also rejects NaN

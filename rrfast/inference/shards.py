@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 #: The files of a sample that are images, by the ends of their names.
 FIELDS = {suffix.removeprefix(".") for suffix in SUFFIXES}
 AGAIN = "is in the shard a second time: the first is scored"
+LINK = "is a link in the tar file, without bytes of its own: put the image there"
+OTHER = (
+    "has no image that WebDataset would find: what follows the first dot of a file's name must be "
+    "png, jpg or jpeg"
+)
+#: Files that WebDataset keeps for itself.
+META = re.compile(r"__[^/]*__($|/)")
+#: What pyarrow calls the types of a column of bytes.
+BYTES = {"binary", "large_binary", "binary_view"}
 #: Rows of a Parquet file that are in memory at a time.
 ROWS = 16
 
@@ -128,51 +138,67 @@ class TarShards(Shards):
 
     def encoded(self, path: Path) -> Iterator[Encoded]:
         """An image per sample that has one; other files of the sample are not read."""
-        from webdataset.tariterators import group_by_keys, tar_file_expander
+        from webdataset.tariterators import group_by_keys
 
         broken: list[Exception] = []
         twice: list[str] = []
-
-        def cut(error: Exception) -> bool:
-            broken.append(error)
-            return False  # read no further
 
         def repeated(error: Exception) -> bool:
             twice.append(str(error.args[0]).partition(": duplicate")[0])
             return True
 
         seen: set[str] = set()
-        # Opened here: the library's own opener runs what a name such as "pipe:..." says.
         with _opened(path) as file:
             stream = _Stream(file)
-            source = [{"url": path.name, "stream": stream}]
-            files = tar_file_expander(source, handler=cut, select_files=_is_field)
+            files = _files(stream, broken)
             for sample in group_by_keys(files, suffixes=FIELDS, handler=repeated):
                 yield from _of_sample(sample, seen)
                 yield from (Encoded(name, b"", AGAIN) for name in twice)
                 twice.clear()
             if broken and isinstance(broken[0], tarfile.ReadError):
-                # The library adds the file, behind an @.
-                told = first_line(broken[0]).partition(" @ ")[0]
-                raise ValueError(f"it is no tar file, or is cut off ({told})")
+                raise ValueError(f"it is no tar file, or is cut off ({first_line(broken[0])})")
             if broken:
                 raise broken[0]
-            # Between two files, the library takes a cut for the end.
+            # Between two files, tarfile takes a cut for the end.
             if not stream.ends():
                 raise ValueError("it is cut off: the end that a tar file has is missing")
+
+
+def _files(stream: _Stream, broken: list[Exception]) -> Iterator[dict[str, Any]]:
+    """The images of a tar file as the library groups them, without bytes those that are links.
+
+    `broken` takes the error that ends it, so that the sample before is complete. The library's own
+    reader drops links.
+    """
+    try:
+        with tarfile.open(fileobj=stream, mode="r|*") as tar:  # type: ignore[call-overload]
+            for member in tar:
+                file = tar.extractfile(member) if member.isreg() else None
+                if _is_field(member.name) and (file or member.issym() or member.islnk()):
+                    data = file.read() if file else None
+                    yield {"fname": member.name, "data": data, "__url__": ""}
+                tar.members = []  # which would grow with the file
+    except Exception as error:  # noqa: BLE001  # of the file system, of gzip, the bytes
+        broken.append(error)
 
 
 def _of_sample(sample: dict[str, Any], seen: set[str]) -> Iterator[Encoded]:
     """The image of a sample; `seen` has the names before, and takes its own."""
     there = [field for field in sample if field in FIELDS]
+    key = sample["__key__"]
+    if not there and key not in seen:
+        seen.add(key)
+        yield Encoded(key, b"", OTHER)
     for field in there:
-        name, error = f"{sample['__key__']}.{field}", ""
+        name, error = f"{key}.{field}", ""
         if len(there) > 1:
             error = f"is one of several images of its sample: {', '.join(there)}"
         elif name in seen:
             error = AGAIN
+        elif sample[field] is None:
+            error = LINK
         seen.add(name)
-        yield Encoded(name, sample[field], error)
+        yield Encoded(name, sample[field] or b"", error)
 
 
 class ParquetShards(Shards):
@@ -187,8 +213,7 @@ class ParquetShards(Shards):
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False) as file:
-            column = _image_column(file.schema_arrow)
-            name = column.partition(".")[0]
+            name, column = _image_column(file.schema_arrow)
             batches = file.iter_batches(ROWS, columns=[column], use_threads=False)
             row = 0
             for batch in batches:
@@ -225,33 +250,34 @@ def _opened(path: Path) -> io.BufferedIOBase:
 
 
 def _is_field(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not Path(name).name.startswith(".")
+    hidden = Path(name).name.startswith(".") or META.match(name)
+    return name.lower().endswith(SUFFIXES) and not hidden
 
 
-def _image_column(schema: pa.Schema) -> str:
-    """The column of the images: the only one with bytes, or that named image, img, jpg or png."""
+def _image_column(schema: pa.Schema) -> tuple[str, str]:
+    """The column of the images, and what to read of it.
+
+    It is the only one with bytes, or that named image, img, jpg or png.
+    """
     import pyarrow as pa
 
-    def has_bytes(kind: Any) -> bool:
-        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-    found: dict[str, str] = {}
+    found: list[tuple[str, str]] = []
     for field in schema:
-        kind = field.type
-        if has_bytes(kind):
-            found[field.name] = field.name
-        elif pa.types.is_struct(kind):
-            inner = {part.name: part.type for part in kind}
-            if "bytes" in inner and has_bytes(inner["bytes"]):
-                found[field.name] = f"{field.name}.bytes"
-    named = [name for name in found if name.lower() in {"image", "img", "jpg", "jpeg", "png"}]
-    chosen = named if len(named) == 1 else list(found)
+        if str(field.type) in BYTES:
+            found.append((field.name, field.name))
+        elif pa.types.is_struct(field.type):
+            inner = {part.name: str(part.type) for part in field.type}
+            if inner.get("bytes") in BYTES:
+                found.append((field.name, f"{field.name}.bytes"))
+    named = [pair for pair in found if pair[0].lower() in {"image", "img", "jpg", "jpeg", "png"}]
+    chosen = named if len(named) == 1 else found
     if len(chosen) != 1:
         raise ValueError(
             "it must have one column of encoded images, of type binary or struct with bytes, or "
-            f"one of several that is named image, got the columns {', '.join(schema.names)}"
+            "one of several that is named image, got the columns "
+            + ", ".join(f"{field.name} ({field.type})" for field in schema)
         )
-    return found[chosen[0]]
+    return chosen[0]
 
 
 SHARDS: tuple[type[Shards], ...] = (TarShards, ParquetShards)

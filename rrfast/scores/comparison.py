@@ -135,7 +135,7 @@ def compare(
     contestants = _contestants(scores)
     check_one_of("metric", metric, DECIDING)
     check_resampling(draws, level)
-    if tune_on is loader:
+    if tune_on is not None and tune_on is loader:
         raise ValueError("tune_on must be other data than loader, which is tested on")
     points = {name: _points(name, score) for name, score in contestants.items()}
 

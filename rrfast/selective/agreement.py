@@ -25,12 +25,15 @@ def check_arguments(
 
     Raises:
         FileNotFoundError: The folder of `path` does not exist.
+        IsADirectoryError: `path` is a folder.
         TypeError: An argument is of another type.
         ValueError: `x` is empty, or `tolerance` negative or not finite.
     """
     check_path("path", path)
     check_number("tolerance", tolerance, zero=True)
     path, x = Path(path), check_input(x)
+    if path.is_dir():  # also an empty path
+        raise IsADirectoryError(f"path must be a file, and {str(path)!r} is a folder")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path must be in a folder that exists, got {str(path)!r}")
     if x.numel() == 0:
