@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -197,23 +197,25 @@ def _set(name: str | None, on: EvaluationData, cache: Cache, diagnostics: bool) 
         return said
     said = said | {
         "diagnostics": cache.get(
-            f"{key}: diagnostics and outputs", lambda: diagnose(on.model, _images(name, on))
+            f"{key}: diagnostics and outputs", lambda: diagnose(on.model, _batches(name, on))
         )
     }
     if name is None:
         return said
 
     def far() -> dict[str, float]:
-        return distances(torch.cat(list(_images(None, on))), on.to_test(name).to(on.device))
+        inside = torch.cat([x for x, _ in _batches(None, on)])
+        return distances(inside, on.to_test(name).to(on.device))
 
     return said | {"distances": cache.get(f"{key}: distances", partial(once, far))}
 
 
-def _images(name: str | None, on: EvaluationData) -> Iterator[Tensor]:
-    """The test images, or those of a set, batch by batch, on the device."""
+def _batches(name: str | None, on: EvaluationData) -> Iterable[Any]:
+    """The test images, or those of a set, of which a process reads only its own batches."""
     if name is None:
-        return (x for x, _ in on.division.test.batches(on.batch, on.device))
-    return (x.to(on.device) for x in on.to_test(name).split(on.batch))
+        return on.division.test.batches(on.batch, on.device)
+    images: Sequence[Tensor] = on.to_test(name).split(on.batch)
+    return images
 
 
 def _transferred(
