@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from rrfast import engine
 from rrfast._checks import check_number
 from rrfast._device import chosen_device
 from rrfast._machine import machine
+from rrfast._processes import shared, sharing
 from rrfast._results import plain, require_matplotlib, results_in, write_json
 from rrfast.data.splits import Part, divide
 from rrfast.evaluate.ablation import OBJECTIVES, STUDY
@@ -53,6 +55,8 @@ def ablate(
     each seed, all of them see the same images and start from the same weights. All train for the
     same number of epochs, as in the paper; a step of AT, ReverseAT or RAT costs twice a standard
     one.
+
+    Processes of torchrun share the images of every training and of its evaluation.
 
     The command is resumable: every training has a folder in out/trainings. A finished training is
     not repeated, and an interrupted one continues.
@@ -121,20 +125,26 @@ def _ablate(
     import msgspec
 
     runs = list(_runs(recipe, out, seeds, asked, console))
-    # As it will be read back: None for NaN.
-    result: dict[str, Any] = plain(
-        {
-            "command": command,
-            **machine(chosen_device(None)),
-            "recipe": msgspec.to_builtins(recipe),
-            "seeds": list(seeds),
-            **asked._asdict(),
-            "runs": runs,
-        }
-    )
-    write_json(out / "ablation.json", result)
-    print_result(STUDY, result, out, ["ablation.json", *write_page(STUDY, out, result)], console)
-    return result
+
+    def written() -> dict[str, Any]:
+        # As it will be read back: None for NaN.
+        result: dict[str, Any] = plain(
+            {
+                "command": command,
+                **machine(chosen_device(None)),
+                "recipe": msgspec.to_builtins(recipe),
+                "seeds": list(seeds),
+                **asked._asdict(),
+                "runs": runs,
+            }
+        )
+        write_json(out / "ablation.json", result)
+        page = write_page(STUDY, out, result)
+        print_result(STUDY, result, out, ["ablation.json", *page], console)
+        return result
+
+    with sharing() as group:
+        return group.first(written)
 
 
 # ---------------------------------------------------------------------------------------- the runs
@@ -155,8 +165,11 @@ def _runs(
         recipe, out / "trainings", list(compared), seeds, mixup=alpha, console=console
     )
     for run in done:
-        for found in _evaluated(run, asked):
-            if not console.is_terminal:
+        # Not around the training, whose processes may need another backend.
+        with sharing() as group:
+            rows = group.everywhere(partial(_evaluated, run, asked))
+        for found in rows:
+            if group.rank == 0 and not console.is_terminal:
                 worth = f"AURC {1000 * found['aurc']:.2f}, {100 * found['accuracy']:.2f} % right"
                 console.print(f"{run.folder.name}: {worth}", highlight=False)
             yield {"seed": run.seed, **compared[run.variant], **found}
@@ -169,7 +182,7 @@ def variant_of(objective: str, mixed: bool) -> str:
     return "mixup" if objective == "standard" else f"{objective}_mixup"
 
 
-def _evaluated(run: Run, asked: _Asked) -> Iterator[dict[str, Any]]:
+def _evaluated(run: Run, asked: _Asked) -> list[dict[str, Any]]:
     """The metrics of the last weights on the test part of every division."""
     # The recipe is the one that was passed in: its code already ran in the training.
     from rrfast.train.recipe import load_trained
@@ -178,11 +191,11 @@ def _evaluated(run: Run, asked: _Asked) -> Iterator[dict[str, Any]]:
     device, batch = chosen_device(None), recipe.training.validation_batch
     model.to(device)
     # Without augmentation: the quantity that decides RAT's sign, at the end of the training.
-    trained = [
-        engine.logits(model, x).argmax(1) == y
-        for x, y in Part.whole(run.task.train).batches(batch, device, recipe.training.workers)
-    ]
-    options = Options(batch=batch)
+    trained = shared(
+        lambda _, b: engine.logits(model, b[0]).argmax(1) == b[1],
+        Part.whole(run.task.train).batches(batch, device, recipe.training.workers),
+    )
+    options, rows = Options(batch=batch), []
     for split, on in enumerate(grounds(model, run.task, asked.protocol, run.seed, device, batch)):
         score = score_named(asked.score)
         point: Point = {}
@@ -190,16 +203,19 @@ def _evaluated(run: Run, asked: _Asked) -> Iterator[dict[str, Any]]:
             score, point, _ = tuned(asked.score, on, options)
         value, right = measured(score, on, options)[0], on.correct
         of_right, of_wrong = _median(value[right]), _median(value[~right])
-        yield {
-            "split": split,
-            "hyperparameters": dict(point),
-            **shown(value, right),
-            "training_accuracy": torch.cat(trained).double().mean().item(),
-            "radius_right": of_right,
-            "radius_wrong": of_wrong,
-            "radius_ratio": of_right / of_wrong,
-            "msr_aurc": METRICS["aurc"](on.msr, right),
-        }
+        rows.append(
+            {
+                "split": split,
+                "hyperparameters": dict(point),
+                **shown(value, right),
+                "training_accuracy": torch.cat(trained).double().mean().item(),
+                "radius_right": of_right,
+                "radius_wrong": of_wrong,
+                "radius_ratio": of_right / of_wrong,
+                "msr_aurc": METRICS["aurc"](on.msr, right),
+            }
+        )
+    return rows
 
 
 def _median(values: Tensor) -> float:
