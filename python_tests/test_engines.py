@@ -116,8 +116,8 @@ def test_it_takes_what_engines_read(net: str) -> None:
     said = scorer.scores([*wrong, dark, transparent])["error"].tolist()
     assert said[:2] == ["the image has no bytes"] * 2
     assert said[2].startswith("the image must be bytes, uint8 [H, W], [H, W, 1] or [H, W, 3], or")
-    assert said[3].startswith("the image must have pixels in [0, 1], and has them from 0 to 300")
-    assert said[4] == "the image must have pixels in [0, 1], and has them from nan to nan"
+    assert said[3].startswith("the image must be in [0, 1], got pixels from 0 to 300")
+    assert said[4] == "the image must be in [0, 1], got pixels from nan to nan"
     assert said[5].startswith("the model's score is NaN")
     assert said[6].endswith("or floating point [C, H, W], got uint8 of shape [12, 12, 4]")
     assert len(scorer.scores([])["msr"]) == 0

@@ -306,7 +306,7 @@ def test_processes_draw_together_what_one_draws_for_the_joint_batch(world, monke
         (torch.zeros(2, 2, 2), ValueError, r"shape \[n, C, H, W\], n at least 1, got a float32"),
         (np.zeros((2, 2), "u1"), ValueError, r"got a uint8 array of shape \[2, 2\]"),
         (torch.zeros(0, 1, 2, 2), ValueError, r"n at least 1, got a float32 .* \[0, 1, 2, 2\]"),
-        (torch.full((2, 1, 2, 2), 255.0), ValueError, r"in \[0, 1\], got pixels from 255.0 to 255"),
+        (torch.full((2, 1, 2, 2), 255.0), ValueError, r"in \[0, 1\], got pixels from 255 to 255"),
         (torch.full((2, 1, 2, 2), -0.5), ValueError, r"must be in \[0, 1\], got pixels from -0.5"),
         (torch.full((2, 1, 2, 2), float("nan")), ValueError, r"must be in \[0, 1\], got .* nan"),
     ],

@@ -110,6 +110,34 @@ def test_recipes_written_and_read_are_the_same(name: str, tmp_path: Path) -> Non
         assert f"  {field.name}:" in dump_recipe(recipe)
 
 
+def test_a_recipe_that_extends_another(tmp_path: Path) -> None:
+    """What it leaves out is the other's, in each mapping; the rest is its own."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "extends: cifar10_irat_resnet18  # which extends another itself\n"
+        "objective: {tau: 5}\n"
+        "training: {augment: {flip: false}, milestones: [3, 4]}\n"
+    )
+    changes = ["objective.tau=5", "training.augment.flip=false", "training.milestones=[3, 4]"]
+    recipe = load_recipe(mine, ["training.epochs=9"])
+    assert recipe == load_recipe("cifar10_irat_resnet18", [*changes, "training.epochs=9"])
+    assert (recipe.training.weight_decay, recipe.objective["warmup"]) == (3.5e-3, 75)
+    assert recipe.training.augment == Augment(padding=4, flip=False)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("cifar100_")])
+def test_what_is_other_on_cifar100(name: str) -> None:
+    """The recipe differs from that of CIFAR-10 in the data, the model, and what its paper says."""
+    ours, theirs = (load_recipe(n) for n in (name, name.replace("100", "10", 1)))
+    assert ours.data == {**theirs.data, "name": "cifar100", "folder": "data/cifar-100-binary"}
+    assert ours.model.name == theirs.model.name.replace("cifar10", "cifar100")
+    other = {k: v for k, v in ours.objective.items() if theirs.objective[k] != v}
+    assert other == {"cifar100_regmixup": {"alpha": 10}, "cifar100_irat_resnet18": {"tau": 3}}.get(
+        name, {}
+    )
+    assert (ours.training == theirs.training) == (name != "cifar100_rat")
+
+
 @pytest.mark.parametrize(
     ("name", "epochs", "batch", "rate", "alpha"),
     [
@@ -609,6 +637,8 @@ training: {epochs: 1, batch_size: 20}
         ("training: {epochs: 2001-99-99}", [], "is no YAML: month must be in 1..12"),
         ("model: {name: a}\nmodel: {name: b}", [], 'found duplicate key "model"'),
         ("model: {name: a}", [], "it must have an entry data"),
+        ("extends: digit_rat", [], "got 'digit_rat'; did you mean digits_rat?"),
+        ("extend: digits_rat", [], "variants; did you mean extends?"),
         (DIGITS, ["training.epoch=3"], "training has no entry epoch; it has epochs, batch_size, "),
         (DIGITS, ["training.epoch=3"], ", seed; did you mean epochs?"),
         (DIGITS, ["train.epochs=3"], "it has no entry train; it has model, data, objective, train"),

@@ -322,8 +322,8 @@ def test_floats_outside_of_the_unit_interval(nets: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", x)
     done = quiet(f"{nets}:gray", tmp_path / "x.npy", tmp_path / "s.csv")
     assert done.errors == {
-        "0": "row 0 must have pixels in [0, 1], and has them from -1 to 0.5",
-        "2": "row 2 must have pixels in [0, 1], and has them from nan to nan",
+        "0": "row 0 must be in [0, 1], got pixels from -1 to 0.5",
+        "2": "row 2 must be in [0, 1], got pixels from nan to nan",
     }
 
 

@@ -198,6 +198,14 @@ def check_once(name: str, values: Sequence[object]) -> None:
         raise ValueError(f"{name} must name each once, and {twice[0]} is there twice")
 
 
+def check_pixels(name: str, x: Tensor) -> None:
+    """Raise a ValueError unless all pixels are in [0, 1]; it waits for their device."""
+    if x.numel():
+        least, most = (float(end) for end in x.detach().aminmax())
+        if not 0 <= least <= most <= 1:  # NaN too
+            raise ValueError(f"{name} must be in [0, 1], got pixels from {least:g} to {most:g}")
+
+
 def check_labels(name: str, value: object, classes: int | None) -> None:
     """Raise unless `value` is [n], integers, each a class from 0 to `classes` - 1.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 import rrfast
+from rrfast._turns import Timed, Turns
 from rrfast.methods import RadiusResult
 
 #: Number of radii that the released code tries.
@@ -97,6 +99,19 @@ def naive_loop(model: nn.Module, box: tuple[float, float] | None = None) -> Cont
         return Outcome(score, prediction, 2.0 * ITERATIONS + 1, float(ITERATIONS), upper)
 
     return call
+
+
+def in_turn(
+    model: nn.Module,
+    x: Tensor,
+    every: Mapping[str, Contestant],
+    seconds: float,
+    progress: Callable[[str, float], object],
+) -> dict[str, Timed]:
+    """The times of contestants on x, each in turns with the bare forward: see `Turns`."""
+    runs = {name: partial(contestant, x) for name, contestant in every.items()}
+    floor = partial(msr(model), x)
+    return Turns(floor, runs, seconds=seconds, device=x.device, progress=progress).take()
 
 
 def _logits(model: nn.Module, x: Tensor) -> Tensor:

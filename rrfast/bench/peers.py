@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast._errors import first_line
-from rrfast._turns import Timed, Turns
+from rrfast._turns import Timed
 from rrfast.bench import contestants
 from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.bench.counted import Counted
@@ -126,17 +126,13 @@ def peers(
     x = subject.x[: max(settings.batch)]
     every, missing = _everyone(subject.model, settings)
     try:
-        timed = Turns(
-            partial(contestants.msr(subject.model), x),
-            {" ".join(key): partial(run, x) for key, run in every.items()},
-            seconds=settings.seconds,
-            device=x.device,
-            progress=progress,
-        ).take()
+        named = {" ".join(key): run for key, run in every.items()}
+        timed = contestants.in_turn(subject.model, x, named, settings.seconds, progress)
     finally:
         subject.model.zero_grad()  # some of them leave gradients at the weights
     times = dict(zip(every, timed.values(), strict=True))
-    seen = [t.first.upper.cpu() for t in times.values() if not t.error and _flips(t.first)]
+    firsts: list[Outcome] = [t.first for t in times.values() if not t.error]
+    seen = [first.upper.cpu() for first in firsts if first.upper is not None]
     shortest = torch.stack(seen).amin(dim=0) if seen else x.new_full((len(x),), math.inf).cpu()
     rows = [
         {"library": library, "version": _version(library), "method": name, **_row(t, shortest)}
@@ -191,19 +187,10 @@ class _Peer:
         if isinstance(model, Counted):
             self._passes = model.forwards / len(x), model.backwards / len(x)
         assert self._passes is not None
-        radius = _distance(self._model, x, found, prediction)
+        with torch.no_grad():
+            same = output_logits(self._model(found)).argmax(dim=1) == prediction
+        radius = (found - x).flatten(1).abs().amax(dim=1).masked_fill(same, math.inf)
         return Outcome(radius, prediction, *self._passes, radius)
-
-
-def _distance(model: nn.Module, x: Tensor, found: Tensor, prediction: Tensor) -> Tensor:
-    """The distance of each point, infinite where the prediction is the same."""
-    with torch.no_grad():
-        same = output_logits(model(found)).argmax(dim=1) == prediction
-    return (found - x).flatten(1).abs().amax(dim=1).masked_fill(same, math.inf)
-
-
-def _flips(outcome: Outcome) -> bool:
-    return outcome.upper is not None
 
 
 def _row(timed: Timed, shortest: Tensor) -> dict[str, Any]:

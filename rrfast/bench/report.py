@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from rrfast import _tables
 from rrfast._tables import BETTER, COLUMNS, CONVENTION, Block, number
 from rrfast.bench.peers import STEPS
 from rrfast.bench.speed import fastest
 
-CLEARER = {"msr": "MSR"}
+Row = dict[str, Any]
 
 
 def blocks(result: dict[str, Any]) -> Iterable[Block]:
@@ -92,165 +92,11 @@ def notes(result: dict[str, Any]) -> str:
 # -------------------------------------------------------------------------------------- the tables
 
 
-def _throughput(batch: int, rows: list[dict[str, Any]]) -> Block:
-    head = ["method", "dtype", "images/s", "×MSR", "F", "B", "F-eq/s", "peak MB", "runs"]
-    cells = []
-    for row in rows:
-        name = [CLEARER.get(row["method"], row["method"]), row["dtype"]]
-        if row["error"]:
-            cells.append([*name, row["error"], *["–"] * 6])
-            continue
-        memory = row["memory_bytes"]
-        cells.append(
-            [
-                *name,
-                _figures(row["images_per_second"]),
-                _figures(row["times_msr"]),
-                f"{row['forwards']:.4g}",
-                f"{row['backwards']:.4g}",
-                _figures(row["forward_equivalents_per_second"]),
-                "–" if memory is None else f"{memory / 1e6:,.0f}",
-                str(len(row["milliseconds"])),
-            ]
-        )
-    return Block(f"Batch {batch}", head, cells, 2)
+class Column(NamedTuple):
+    """A column of a table: its head, and what a row has there."""
 
-
-def _images(result: dict[str, Any]) -> tuple[int, dict[tuple[str, str], float | None]]:
-    """The largest batch size, and images per second at it by method and dtype."""
-    largest = max(row["batch"] for row in result["throughput"])
-    return largest, {
-        (row["method"], row["dtype"]): row.get("images_per_second")
-        for row in result["throughput"]
-        if row["batch"] == largest
-    }
-
-
-def _tuned(result: dict[str, Any]) -> Block:
-    """RAT's Table 4."""
-    # Imported here, because it is optional.
-    from rrfast.data.splits import PROTOCOLS
-    from rrfast.evaluate.observations import at, of, spread
-    from rrfast.evaluate.tables import cell
-
-    rows = result["tuned"]
-    largest, images = _images(result)
-    shown = {name: COLUMNS[name] for name in ("auroc", "fpr_at_tpr", "aurc")}
-    cells = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        own = of(rows, method=method)
-        chosen = [row["temperature"] for row in own]
-        cells.append(
-            [
-                CLEARER.get(method, method),
-                "–" if None in chosen else " ".join(f"{t:g}" for t in chosen),
-                *(
-                    cell(spread(own, at(name)), factor, digits)
-                    for name, (_, factor, digits) in shown.items()
-                ),
-                _figures(images.get((method, "float32"))),
-            ]
-        )
-    head = ["method", "T", *(label for label, _, _ in shown.values()), f"images/s\nat {largest}"]
-    counts = sorted({row["images"] for row in rows})
-    told = f"{' or '.join(map(str, counts))} images, T {PROTOCOLS[result['settings']['tuning']]}"
-    return Block(f"What it finds of {told}", head, cells, 1)
-
-
-def _worth(result: dict[str, Any]) -> Block:
-    largest, images = _images(result)
-    head = ["method", "dtype", "AUROC\n%", "FPR95\n%", "AURC\n×1000", f"images/s\nat {largest}"]
-    head += ["to bs:\nmedian", "\n95 %", "not\nfound"]
-    cells = []
-    for row in result["worth"]:
-        off = row["against_bs"] or {}
-        cells.append(
-            [
-                CLEARER.get(row["method"], row["method"]),
-                row["dtype"],
-                number(row["auroc"], 100, 2),
-                number(row["fpr_at_tpr"], 100, 2),
-                number(row["aurc"], 1000, 3),
-                _figures(images.get((row["method"], row["dtype"]))),
-                _small(off.get("median")),
-                _small(off.get("percentile_95")),
-                str(row["infinite"] + row["nan"]),
-            ]
-        )
-    accuracy = result["worth"][0]["accuracy"]
-    of = "" if accuracy is None else f", accuracy {100 * accuracy:.2f} %"
-    return Block(f"What it finds, {result['settings']['samples']} images{of}", head, cells, 2)
-
-
-def _speed(rows: list[dict[str, Any]]) -> Block:
-    head = ["method", "options", "images/s", "×MSR", "AURC\n×1000", "less\neager's", "Spearman"]
-    cells = []
-    for row in rows:
-        name = [row["method"], row["options"]]
-        if row["error"]:
-            cells.append([*name, row["error"], *["–"] * 4])
-            continue
-        cells.append(
-            [
-                *name,
-                _figures(row["images_per_second"]),
-                _figures(row["times_msr"]),
-                number(row["aurc"], 1000, 3),
-                number(row["aurc_difference"], 1000, 3, sign="+"),
-                f"{row['spearman']:.5f}",
-            ]
-        )
-    return Block(f"What speed costs, batch {rows[0]['batch']}", head, cells, 2)
-
-
-def _pareto(rows: list[dict[str, Any]]) -> Block:
-    head = ["method", "options", "F", "B", "median\nradius", "found\n%", "AUROC\n%", "AURC\n×1000"]
-    cells = [
-        [
-            CLEARER.get(row["method"], row["method"]),
-            ", ".join(f"{key}={value}" for key, value in row["options"].items()),
-            f"{row['forwards']:.4g}",
-            f"{row['backwards']:.4g}",
-            _median(row),
-            f"{100 * row['found']:.4g}",
-            number(row["auroc"], 100, 2),
-            number(row["aurc"], 1000, 3),
-        ]
-        for row in rows
-    ]
-    return Block("What more passes buy", head, cells, 2)
-
-
-def _peers(rows: list[dict[str, Any]], batch: int) -> Block:
-    head = ["library", "method", "images/s", "×MSR", "F", "B", "found\n%", "median\nradius"]
-    head.append("÷ the\nshortest")
-    cells = []
-    for row in rows:
-        name = [f"{row['library']} {row['version']}".strip(), row["method"]]
-        if row["error"]:
-            cells.append([*name, *["–"] * 7])
-            continue
-        cells.append(
-            [
-                *name,
-                _figures(row["images_per_second"]),
-                _figures(row["times_msr"]),
-                f"{row['forwards']:.4g}",
-                f"{row['backwards']:.4g}",
-                f"{100 * row['found']:.4g}",
-                _median(row),
-                number(row["beside_shortest"], 1, 3),
-            ]
-        )
-    return Block(f"Beside other libraries, {batch} images, in the box [0, 1]", head, cells, 2)
-
-
-def _median(row: dict[str, Any]) -> str:
-    """The median; infinite if fewer than half were found, which JSON cannot represent."""
-    value = row["median_radius"]
-    if value is None and row["method"] != "msr" and row["found"] < 0.5:
-        value = math.inf
-    return "–" if value is None else f"{value:.4g}"
+    head: str
+    cell: Callable[[Row], str]
 
 
 def _figures(value: float | None) -> str:
@@ -262,3 +108,146 @@ def _figures(value: float | None) -> str:
 
 def _small(value: float | None) -> str:
     return "–" if value is None else f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.3g}"
+
+
+def _median(row: Row) -> str:
+    """The median; infinite if fewer than half were found, which JSON cannot represent."""
+    value = row["median_radius"]
+    if value is None and row["method"] != "msr" and row["found"] < 0.5:
+        value = math.inf
+    return "–" if value is None else f"{value:.4g}"
+
+
+METHOD = Column("method", lambda row: "MSR" if row["method"] == "msr" else row["method"])
+DTYPE = Column("dtype", lambda row: row["dtype"])
+OPTIONS = Column("options", lambda row: row["options"])
+SPEED = Column("images/s", lambda row: _figures(row["images_per_second"]))
+TIMES = Column("×MSR", lambda row: _figures(row["times_msr"]))
+FORWARDS = Column("F", lambda row: f"{row['forwards']:.4g}")
+BACKWARDS = Column("B", lambda row: f"{row['backwards']:.4g}")
+FOUND = Column("found\n%", lambda row: f"{100 * row['found']:.4g}")
+MEDIAN = Column("median\nradius", _median)
+AUROC = Column("AUROC\n%", lambda row: number(row["auroc"], 100, 2))
+FPR = Column("FPR95\n%", lambda row: number(row["fpr_at_tpr"], 100, 2))
+AURC = Column("AURC\n×1000", lambda row: number(row["aurc"], 1000, 3))
+
+
+def _table(title: str, rows: list[Row], *columns: Column, words: int = 2) -> Block:
+    """A table, whose first columns are words; a row with an error has that behind these."""
+    cells = []
+    for row in rows:
+        known = columns[:words] if row.get("error") else columns
+        told = [column.cell(row) for column in known]
+        if row.get("error"):
+            told.append(row["error"])
+        cells.append(told + ["–"] * (len(columns) - len(told)))
+    return Block(title, [column.head for column in columns], cells, words)
+
+
+def _throughput(batch: int, rows: list[Row]) -> Block:
+    def memory(row: Row) -> str:
+        peak = row["memory_bytes"]
+        return "–" if peak is None else f"{peak / 1e6:,.0f}"
+
+    return _table(
+        f"Batch {batch}",
+        rows,
+        *(METHOD, DTYPE, SPEED, TIMES, FORWARDS, BACKWARDS),
+        Column("F-eq/s", lambda row: _figures(row["forward_equivalents_per_second"])),
+        Column("peak MB", memory),
+        Column("runs", lambda row: str(len(row["milliseconds"]))),
+    )
+
+
+def _at_largest(result: dict[str, Any]) -> Column:
+    """Images per second at the largest batch size, by method and dtype (float32)."""
+    largest = max(row["batch"] for row in result["throughput"])
+    images = {
+        (row["method"], row["dtype"]): row.get("images_per_second")
+        for row in result["throughput"]
+        if row["batch"] == largest
+    }
+
+    def speed(row: Row) -> str:
+        return _figures(images.get((row["method"], row.get("dtype", "float32"))))
+
+    return Column(f"images/s\nat {largest}", speed)
+
+
+def _tuned(result: dict[str, Any]) -> Block:
+    """RAT's Table 4."""
+    # Imported here, because it is optional.
+    from rrfast.data.splits import PROTOCOLS
+    from rrfast.evaluate.observations import at, of, spread
+    from rrfast.evaluate.tables import cell
+
+    def temperatures(row: Row) -> str:
+        chosen = [one["temperature"] for one in of(result["tuned"], method=row["method"])]
+        return "–" if None in chosen else " ".join(f"{t:g}" for t in chosen)
+
+    def over_runs(name: str) -> Column:
+        label, factor, digits = COLUMNS[name]
+
+        def value(row: Row) -> str:
+            own = of(result["tuned"], method=row["method"])
+            return cell(spread(own, at(name)), factor, digits)
+
+        return Column(label, value)
+
+    first_of_each = {row["method"]: row for row in reversed(result["tuned"])}
+    counts = " or ".join(map(str, sorted({row["images"] for row in result["tuned"]})))
+    return _table(
+        f"What it finds of {counts} images, T {PROTOCOLS[result['settings']['tuning']]}",
+        list(reversed(first_of_each.values())),
+        METHOD,
+        Column("T", temperatures),
+        *map(over_runs, ("auroc", "fpr_at_tpr", "aurc")),
+        _at_largest(result),
+        words=1,
+    )
+
+
+def _worth(result: dict[str, Any]) -> Block:
+    def off(name: str) -> Callable[[Row], str]:
+        return lambda row: _small((row["against_bs"] or {}).get(name))
+
+    accuracy = result["worth"][0]["accuracy"]
+    of = "" if accuracy is None else f", accuracy {100 * accuracy:.2f} %"
+    return _table(
+        f"What it finds, {result['settings']['samples']} images{of}",
+        result["worth"],
+        *(METHOD, DTYPE, AUROC, FPR, AURC),
+        _at_largest(result),
+        Column("to bs:\nmedian", off("median")),
+        Column("\n95 %", off("percentile_95")),
+        Column("not\nfound", lambda row: str(row["infinite"] + row["nan"])),
+    )
+
+
+def _speed(rows: list[Row]) -> Block:
+    return _table(
+        f"What speed costs, batch {rows[0]['batch']}",
+        rows,
+        *(METHOD, OPTIONS, SPEED, TIMES, AURC),
+        Column("less\neager's", lambda row: number(row["aurc_difference"], 1000, 3, sign="+")),
+        Column("Spearman", lambda row: f"{row['spearman']:.5f}"),
+    )
+
+
+def _pareto(rows: list[Row]) -> Block:
+    told = [
+        {**row, "options": ", ".join(f"{key}={value}" for key, value in row["options"].items())}
+        for row in rows
+    ]
+    columns = (METHOD, OPTIONS, FORWARDS, BACKWARDS, MEDIAN, FOUND, AUROC, AURC)
+    return _table("What more passes buy", told, *columns)
+
+
+def _peers(rows: list[Row], batch: int) -> Block:
+    return _table(
+        f"Beside other libraries, {batch} images, in the box [0, 1]",
+        [{**row, "error": "–" if row["error"] else None} for row in rows],
+        Column("library", lambda row: f"{row['library']} {row['version']}".strip()),
+        *(METHOD, SPEED, TIMES, FORWARDS, BACKWARDS, FOUND, MEDIAN),
+        Column("÷ the\nshortest", lambda row: number(row["beside_shortest"], 1, 3)),
+    )

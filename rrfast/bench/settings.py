@@ -9,17 +9,13 @@ from typing import Any
 import torch
 
 from rrfast._checks import check_count, check_number, check_once, check_one_of, meant, words_of
+from rrfast._device import chosen_device
 from rrfast._names import FORMS, TUNINGS
 from rrfast.data.own_data import runs_foreign_data
 from rrfast.data.tasks import TASKS
 from rrfast.methods import METHODS
 
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 #: Largest total number of pixels of the synthetic images: 48 GiB.
 MOST_PIXELS = 2**32
 
@@ -94,10 +90,10 @@ class Settings:
             if getattr(self, name) == ():
                 raise ValueError(f"{name} must name at least one, got none")
             check_once(name, getattr(self, name) or ())
-        counts = ("batch", self.batch), ("samples", (self.samples,)), ("size", (self.size,))
-        for name, values in counts:
-            for value in values:
-                check_count(name, value)
+        for size in self.batch:
+            check_count("batch", size)
+        check_count("samples", self.samples)
+        check_count("size", self.size)
         if self.samples * self.size**2 > MOST_PIXELS:
             raise ValueError(
                 f"samples * size**2 must be at most {MOST_PIXELS}, got samples {self.samples} and "
@@ -133,17 +129,10 @@ class Settings:
 
     def torch_device(self) -> torch.device:
         """The requested device, or a ValueError that says why it is not available."""
-        if self.device is None:
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        kind, _, index = self.device.partition(":")
-        if kind not in ("cpu", "cuda") or not (index.isdecimal() or self.device == kind):
+        device = chosen_device(self.device)
+        if device.type not in ("cpu", "cuda"):  # of another nobody waits for the end of a run
             raise ValueError(f"device must be cpu, cuda or cuda:N, got {self.device!r}")
-        if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-            raise ValueError(
-                f"device must be one that is here, but torch {torch.__version__} sees "
-                f"{torch.cuda.device_count()} CUDA devices, got {self.device!r}"
-            )
-        return torch.device(self.device)
+        return device
 
     def command(self) -> str:
         """The command line for the same measurement."""

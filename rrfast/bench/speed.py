@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import rrfast
-from rrfast._turns import Turns, in_a_line
+from rrfast._turns import in_a_line
 from rrfast.bench import contestants
 from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.bench.quality import in_batches, metrics, spearman
@@ -68,13 +67,7 @@ def speed(
                 every[name] = contestant
             except (RuntimeError, ValueError) as error:
                 errors[name] = in_a_line(error)
-    timed = Turns(
-        partial(contestants.msr(subject.model), x),
-        {name: partial(contestant, x) for name, contestant in every.items()},
-        seconds=settings.seconds,
-        device=x.device,
-        progress=progress,
-    ).take()
+    timed = contestants.in_turn(subject.model, x, every, settings.seconds, progress)
     rows: list[dict[str, Any]] = []
     for method in METHODS:
         plain: Outcome | None = None

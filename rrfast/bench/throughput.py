@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from rrfast._turns import Turns
 from rrfast.bench import contestants
 from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.bench.quality import agreement, in_batches, metrics
@@ -48,13 +47,8 @@ def throughput(
     """
     x = subject.x[:batch]
     every = everyone(subject, settings)
-    timed = Turns(
-        partial(contestants.msr(subject.model), x),
-        {f"{name} {dtype}": partial(c, x) for (name, dtype), c in every.items()},
-        seconds=settings.seconds,
-        device=x.device,
-        progress=progress,
-    ).take()
+    named = {" ".join(key): contestant for key, contestant in every.items()}
+    timed = contestants.in_turn(subject.model, x, named, settings.seconds, progress)
     rows = []
     outcomes: dict[Key, Outcome] = {}
     for (name, dtype), t in zip(every, timed.values(), strict=True):

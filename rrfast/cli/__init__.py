@@ -1,7 +1,7 @@
 """The `rrfast` command.
 
-One file per subcommand, named after it, with the two functions of `command.Command`; another one
-is a file and a line in `COMMANDS`.
+One file per subcommand, named after it, as `Command` describes; another one is a file and a line in
+`COMMANDS`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,37 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 from rrfast.cli import ablate, bench, demo, evaluate, report, score, train
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rrfast.cli.command import Command
-
 __all__ = ["COMMANDS", "main"]
+
+
+class Command(Protocol):
+    """A module with these names: `rrfast NAME` is `rrfast/cli/NAME.py`.
+
+    `rrfast --help` imports every such module. So whatever needs torch belongs into `run`, and so do
+    optional packages, where a missing one is an error of that command only. The names that a help
+    text lists are in `rrfast/_names.py`.
+    """
+
+    __name__: str
+    HELP: str  #: one line
+    DESCRIPTION: str
+
+    def add_arguments(self, command: argparse.ArgumentParser, /) -> None:
+        """Add the options."""
+
+    def run(self, arguments: argparse.Namespace, /) -> int:
+        """Run the command with the parsed arguments, and return the exit code.
+
+        Besides the options, `arguments` has `typed`, the command line as it was given. An
+        ArithmeticError, ImportError or OSError becomes a message and exit code 1, a TypeError or
+        ValueError a message and 2: see `main`.
+        """
+
 
 #: Every subcommand, in the order of `rrfast --help`.
 COMMANDS: tuple[Command, ...] = (demo, bench, train, ablate, evaluate, report, score)
@@ -42,7 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         Traceback (most recent call last):
         SystemExit: 2
     """
-    parser = _parser()
+    parser = argparse.ArgumentParser(
+        prog="rrfast", description="How far an input must move to change a classifier's prediction."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    for command in COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        own = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION)
+        command.add_arguments(own)
+        own.set_defaults(run=command.run)
     arguments = parser.parse_args(argv)
     arguments.typed = shlex.join(["rrfast", *(sys.argv[1:] if argv is None else argv)])
     try:
@@ -59,13 +88,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("rrfast: interrupted", file=sys.stderr)
         return 130
     return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rrfast", description="How far an input must move to change a classifier's prediction."
-    )
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    for command in COMMANDS:
-        command.add_parser(commands).set_defaults(run=command.run)
-    return parser

@@ -1,4 +1,4 @@
-"""Types of command-line options, shared by subcommands."""
+"""Command-line options that subcommands share, and types of options."""
 
 from __future__ import annotations
 
@@ -77,3 +77,17 @@ def positive_or_all(text: str) -> int | None:
         (12, None)
     """
     return None if text == "all" else positive(text)
+
+
+def add_changes(command: argparse.ArgumentParser) -> None:
+    """Add `--set KEY=VALUE ...`; `arguments.changes` is a list, empty without it."""
+    told = "entries of the recipe, such as training.epochs=3 objective.eps=1e-2"
+    command.add_argument(
+        "--set",
+        dest="changes",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help=told,
+    )

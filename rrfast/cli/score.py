@@ -10,17 +10,15 @@ from pathlib import Path
 from rrfast._names import SPECIFICATIONS
 from rrfast.cli.argument_types import positive
 
+HELP = "prediction, confidence and acceptance of every image of a folder, .npy or shards"
+DESCRIPTION = (
+    "Write a table with a row per image, on one device or, under torchrun, on many. If killed, the "
+    "same command continues. Exits with 1 if a row has an error."
+)
 
-def add_parser(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-) -> argparse.ArgumentParser:
-    """Add `rrfast score` and its options."""
-    command = commands.add_parser(
-        "score",
-        help="prediction, confidence and acceptance of every image of a folder, .npy or shards",
-        description="Write a table with a row per image, on one device or, under torchrun, on "
-        "many. If killed, the same command continues. Exits with 1 if a row has an error.",
-    )
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the options."""
     add = command.add_argument
     add("model", metavar="MODEL", help=f"a training's folder, or {SPECIFICATIONS}")
     add("source", metavar="INPUT", help="a folder of images or shards, or .tar, .parquet, .npy")
@@ -32,12 +30,8 @@ def add_parser(
     add("--score", metavar="NAME", help="a name in rrfast.scores.SCORES (msr)")
     add("--batch", type=positive, default=128, metavar="N", help="images per call (128)")
     add("--part", type=positive, default=1000, metavar="N", help="images lost if killed (1000)")
-    add(
-        "--size",
-        type=positive,
-        metavar="N",
-        help="side to scale images to (the training's; their own)",
-    )
+    size = "side to scale images to (the training's; their own)"
+    add("--size", type=positive, metavar="N", help=size)
     add("--channels", type=int, choices=(1, 3), help="of the images in a folder (the model's)")
     add("--device", metavar="D", help="cpu, cuda, cuda:1 (CUDA if available)")
     add("--workers", type=int, metavar="N", help="processes that read images (by cores and images)")
@@ -45,33 +39,19 @@ def add_parser(
     page = command.add_argument_group("gallery", "a page of thumbnails, the least confident first")
     add = page.add_argument
     add("--gallery", type=Path, metavar="FILE.html", help="write it, as one self-contained file")
-    add(
-        "--gallery-images",
-        type=positive,
-        default=100,
-        metavar="N",
-        help="show N of accepted and rejected, and N/10 of the most confident (100)",
-    )
+    shown = "show N of accepted and rejected, and N/10 of the most confident (100)"
+    add("--gallery-images", type=positive, default=100, metavar="N", help=shown)
     add("--class-names", type=Path, metavar="FILE", help="one per line (the training's folders)")
     chosen = command.add_argument_group("threshold", "one of these; without, no decision")
     add = chosen.add_argument
     add("--threshold", type=float, metavar="T", help="accept scores of at least T")
-    add(
-        "--coverage",
-        type=float,
-        metavar="C",
-        help="accept this share of the training's validation data",
-    )
-    add(
-        "--reject-errors",
-        type=float,
-        metavar="R",
-        help="reject this share of the errors in these data",
-    )
+    coverage = "accept this share of the training's validation data"
+    add("--coverage", type=float, metavar="C", help=coverage)
+    errors = "reject this share of the errors in these data"
+    add("--reject-errors", type=float, metavar="R", help=errors)
     add("--target-risk", type=float, metavar="R", help="largest share of errors among the accepted")
     add("--confidence", type=float, metavar="P", help="--target-risk holds with this probability")
     add("--classifier", metavar="FILE", help="state_dict of a SelectiveClassifier, with weights")
-    return command
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,34 +5,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rrfast.cli.argument_types import comma_separated, positive
-from rrfast.cli.recipe_changes import add_changes
+from rrfast.cli.argument_types import add_changes, comma_separated, positive
+
+HELP = "train a model by a recipe"
+DESCRIPTION = (
+    "Train by a recipe, on one device or, under torchrun, on many, and write weights, log and "
+    "checkpoints. If killed, it continues with --resume without a difference."
+)
 
 
-def add_parser(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-) -> argparse.ArgumentParser:
-    """Add `rrfast train` and its options."""
-    command = commands.add_parser(
-        "train",
-        help="train a model by a recipe",
-        description="Train by a recipe, on one device or, under torchrun, on many, and write "
-        "weights, log and checkpoints. If killed, it continues with --resume without a difference.",
-    )
-    command.add_argument(
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = command.add_argument
+    add(
         "recipe", metavar="RECIPE", nargs="?", help="a YAML file, or a name; without one: the names"
     )
-    command.add_argument("--out", type=Path, metavar="DIR", help="results (rrfast-train/RECIPE)")
-    command.add_argument("--resume", action="store_true", help="continue the training in DIR")
-    command.add_argument(
-        "--variants",
-        type=comma_separated,
-        metavar="A,B",
-        help="train with each of these objectives into DIR/NAME_SEED; continues if stopped",
-    )
-    command.add_argument("--seeds", type=positive, metavar="N", help="for --variants (5)")
+    add("--out", type=Path, metavar="DIR", help="results (rrfast-train/RECIPE)")
+    add("--resume", action="store_true", help="continue the training in DIR")
+    variants = "train with each of these objectives into DIR/NAME_SEED; continues if stopped"
+    add("--variants", type=comma_separated, metavar="A,B", help=variants)
+    add("--seeds", type=positive, metavar="N", help="for --variants (5)")
     add_changes(command)
-    return command
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,9 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = train.load_recipe(arguments.recipe, arguments.changes)
     out = arguments.out or Path("rrfast-train", Path(arguments.recipe).stem)
     if arguments.variants is not None:
-        for trained in train.train_variants(
-            recipe, out, arguments.variants, range(arguments.seeds or 5)
-        ):
+        seeds = range(arguments.seeds or 5)
+        for trained in train.train_variants(recipe, out, arguments.variants, seeds):
             if train.is_first_process():
                 print(f"Written: {trained.folder}")
         return 0

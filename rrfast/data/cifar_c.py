@@ -81,10 +81,7 @@ def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> 
     check_path("folder", folder)
     names = CORRUPTIONS + EXTRA_CORRUPTIONS
     check_one_of("corruption", corruption, names)
-    if not is_integer(severity):
-        raise TypeError(f"severity must be an integer, got {describe(severity)}")
-    if not 1 <= severity <= SEVERITIES:
-        raise ValueError(f"severity must be from 1 to {SEVERITIES}, got {severity}")
+    check_severity(severity)
     path = Path(folder)
     if (path / FOLDER).is_dir():
         path /= FOLDER
@@ -100,6 +97,14 @@ def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> 
     x = torch.empty(images.shape, device="cpu", dtype=torch.float32)
     np.divide(images, np.float32(255), out=x.numpy())
     return Split(x, torch.from_numpy(labels.astype(np.int64)))
+
+
+def check_severity(severity: object) -> None:
+    """Raise unless it is an integer from 1 to 5."""
+    if not is_integer(severity):
+        raise TypeError(f"severity must be an integer, got {describe(severity)}")
+    if not 1 <= severity <= SEVERITIES:
+        raise ValueError(f"severity must be from 1 to {SEVERITIES}, got {severity}")
 
 
 def _open(path: Path, file_name: str, shape: tuple[int, ...], dtype: type[Any]) -> npt.NDArray[Any]:

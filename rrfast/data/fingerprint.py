@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,8 +15,12 @@ def of_files(root: Path, names: Iterable[str]) -> str:
     """A fingerprint of names, sizes and times: reading the contents would take too long."""
     digest = hashlib.sha256()
     for name in names:
-        stat = (root / name).stat()
-        digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        try:
+            stat = (root / name).stat()
+            seen = f"{stat.st_size} {stat.st_mtime_ns}"
+        except OSError:  # a broken link, which is what it is as long as it stays broken
+            seen = "missing"
+        digest.update(os.fsencode(f"{name} {seen}\n"))
     return digest.hexdigest()
 
 

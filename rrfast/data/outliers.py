@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrfast._checks import check_count, check_floating, check_path, describe
+from rrfast._checks import check_count, check_floating, check_path, check_pixels, describe
 from rrfast._errors import require
 from rrfast._seeds import own_draws, seeded
 from rrfast.data.folder import SUFFIXES, image_files, read_bytes
@@ -99,10 +99,8 @@ class Outliers:
             raise ValueError(
                 f"images must have shape [n, C, H, W], n at least 1, got {_described(images)}"
             )
-        if isinstance(images, Tensor) and images.is_floating_point() and images.numel():
-            least, most = (float(end) for end in images.detach().aminmax())
-            if not 0 <= least <= most <= 1:  # also False for NaN
-                raise ValueError(f"images must be in [0, 1], got pixels from {least} to {most}")
+        if isinstance(images, Tensor) and images.is_floating_point():
+            check_pixels("images", images)
         self.images = images
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrfast._checks import check_count, check_one_of, describe
+from rrfast._checks import check_count, check_one_of, check_pixels, describe
 from rrfast._errors import require
 from rrfast._seeds import seeded
 from rrfast.data.folder import SUFFIXES, image_files, read_image
@@ -192,11 +192,7 @@ class _Photos:
                 f"{self.name(index)} must be a tensor of uint8 or floating point, got "
                 f"{describe(image)}"
             )
-        if image.dim() != 3 or (image.shape[0], channels) not in {
-            (channels, channels),
-            (1, 3),
-            (3, 1),
-        }:
+        if image.dim() != 3 or {len(image), channels} not in ({channels}, {1, 3}):
             raise ValueError(
                 f"{self.name(index)} must have shape [{channels}, h, w], or 3 channels to be made "
                 f"grey or 1 to be made colour, got {describe(image)}"
@@ -204,12 +200,8 @@ class _Photos:
         pixels = image.detach().to("cpu", torch.float32)
         if image.dtype == torch.uint8:
             pixels = pixels / 255
-        elif not bool(((pixels >= 0) & (pixels <= 1)).all()):  # False for NaN too
-            low, high = float(pixels.min()), float(pixels.max())
-            raise ValueError(
-                f"{self.name(index)} must have pixels in [0, 1], and has them from {low:g} to "
-                f"{high:g}"
-            )
+        else:
+            check_pixels(self.name(index), pixels)
         return self._as_wanted(pixels)
 
     def _as_wanted(self, pixels: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Scores of images without labels: what `rrfast score` does, and a scorer for engines."""
 
 from rrfast.inference.scorer import Scorer
-from rrfast.inference.scoring import score
-from rrfast.inference.tally import Scoring
+from rrfast.inference.scoring import Scoring, score
 
 __all__ = ["Scorer", "Scoring", "score"]

@@ -86,17 +86,10 @@ class Gallery:
     def write(
         self, out: Path, images: Images | Shards, column: str, content: dict[str, Any]
     ) -> None:
-        """Write the page.
+        """Write the page of these images.
 
-        Args:
-            out: The file.
-            images: The images of the rows.
-            column: Name of the confidence's column in the table.
-            content: Facts about the run: command, model, input, device, date, versions, images,
-                threshold and how it was chosen.
-
-        Raises:
-            OSError: `out` cannot be written.
+        `column` is the name of the confidence's column in the table; `content` are facts about the
+        run: command, model, input, device, date, versions, images, threshold and how it was chosen.
         """
         sections, before = [], 0
         for group in self._groups.values():

@@ -55,13 +55,10 @@ class GivenGallery:
     def names(
         self, classifier: SelectiveClassifier, shape: Shape | None, recipe: Recipe | None
     ) -> list[str] | None:
-        """Names of the classes; None if there is no page or no source of names.
+        """Names of the classes; None if there is no page, no source of names, or no image.
 
-        Args:
-            classifier: The classifier with the model.
-            shape: [C, H, W] of the images; None if none can be read, so that nothing is predicted.
-            recipe: Recipe of the model's training. For a folder of images, the classes are the
-                names of its sub-folders, if the folder still exists and has as many.
+        For a training on a folder of images they are the names of its sub-folders, if the folder
+        still exists and has as many as the model has logits.
 
         Raises:
             FileNotFoundError: There is no such file of names.

@@ -100,17 +100,12 @@ class GivenThreshold:
     ) -> dict[str, Any]:
         """The threshold for JSON: its digits (None for none), a sentence, and the provenance.
 
-        Args:
-            classifier: The classifier, on its device; `fit` is called for a target.
-            recipe: Recipe of the model's training, for a target.
-            weights: "last" or "best" of that training.
-            shape: Shape of an image to accept or reject; None if there is none.
+        For a target the classifier is fitted, which takes the score for each image of the
+        validation split; `weights` are "last" or "best".
 
         Raises:
             TypeError, ValueError: As for `SelectiveClassifier.fit`; there is no validation split,
-                or its images have another shape.
-
-        Cost: for a target, the score for each image of the validation split.
+                or its images have another `shape`.
         """
         how = ""
         if self.threshold is not None:
@@ -126,11 +121,8 @@ class GivenThreshold:
             return {"threshold": None, "how": "none was asked for", "provenance": {}}
         value = classifier.threshold if self.threshold is None else self.threshold
         # As text, because standard JSON has no infinity.
-        return {
-            "threshold": repr(float(value)),
-            "how": how,
-            "provenance": classifier.provenance,
-        }
+        said = repr(float(value))
+        return {"threshold": said, "how": how, "provenance": classifier.provenance}
 
 
 def classifier_of(
@@ -155,13 +147,10 @@ def classifier_of(
 def load_classifier(
     path: str | Path, model: nn.Module, score: Score | str | None = None
 ) -> SelectiveClassifier:
-    """A `SelectiveClassifier` from the file of its state_dict.
+    """A `SelectiveClassifier` from the file of its state_dict, with the weights of the file.
 
-    Args:
-        path: A file from `torch.save`, or safetensors if it ends in .safetensors.
-        model: Gets the weights of the file.
-        score: The expected kind of score; a score of the user's own class must be given. None for
-            any.
+    `score` is the expected kind of score, None for any; one of the user's own class must be given.
+    The file is of `torch.save`, or safetensors if it ends in .safetensors.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from rrfast._checks import check_count
+from rrfast._checks import check_count, check_pixels
 from rrfast._errors import require
 from rrfast.data.folder import SUFFIXES, image_files, read_image
 from rrfast.data.npy import memory_map
-from rrfast.inference.shards import Shards, is_shard, of_files, shard_files, text_of
+from rrfast.inference.shards import EncodedFiles, Shards, is_shard, shard_files, text_of
 
 Shape = tuple[int, ...]
 
@@ -39,18 +39,8 @@ class Images(Protocol):
         """A SHA-256 that changes if images are added, removed or changed."""
 
 
-class FolderImages:
+class FolderImages(EncodedFiles):
     """The images below a folder, in the order of their relative paths; made by `open_images`."""
-
-    def __init__(self, root: Path, files: list[str], *, channels: int, size: int | None) -> None:
-        self.root = root
-        self.files = files
-        self.channels = channels
-        self.size = size
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.files)
 
     def name(self, index: int) -> str:
         """The relative path; bytes that are not UTF-8 in hexadecimal."""
@@ -67,10 +57,6 @@ class FolderImages:
             # does.
             told = str(error).replace(str(path), file).replace(repr(str(path)), repr(file))
             raise ValueError(text_of(told)) from error
-
-    def fingerprint(self) -> str:
-        """A hash of names, sizes and times of change; no image is read."""
-        return of_files(self.root, self.files)
 
 
 class NpyImages:
@@ -108,11 +94,8 @@ class NpyImages:
         x = torch.from_numpy(np.array(row, dtype=np.float32, order="C"))
         if row.dtype == np.uint8:
             x /= 255
-        elif not bool(((x >= 0) & (x <= 1)).all()):  # this also rejects NaN
-            low, high = float(x.min()), float(x.max())
-            raise ValueError(
-                f"row {index} must have pixels in [0, 1], and has them from {low:g} to {high:g}"
-            )
+        else:
+            check_pixels(f"row {index}", x)
         return x.unsqueeze(0) if x.dim() == 2 else x
 
     def fingerprint(self) -> str:
@@ -235,12 +218,12 @@ class Reads(Dataset[Tensor | str]):
 
 
 class Chunk(NamedTuple):
-    """Successive images of a shard."""
+    """Successive images of a part of the work."""
 
-    shard: int
+    part: int
     names: list[str]
     read: Read
-    last: bool  #: whether the shard ends with them
+    last: bool  #: whether the part ends with them
 
 
 class ShardReads(IterableDataset[Chunk]):

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from rrfast.train.recipe_file import Recipe
 
-T = TypeVar("T")
 #: Images for which processes that read them are worth their start.
 MANY = 2000
 #: Seconds below which there is nothing to say of speed.
@@ -57,80 +56,72 @@ def score_parts(
 ) -> None:
     """Score and write the parts of this process that are missing.
 
-    Args:
-        job: The inputs of every process; its classifier has its threshold.
-        group: This process among all.
-        batch: Images per call of the score.
-        workers: Processes that read images; None: by `_readers`.
-        threshold: The threshold; None for none.
-        console: For the progress bar of the first process.
+    `batch` are the images per call of the score, `workers` the processes that read them, by
+    `_readers` if None. The classifier of the job has its `threshold`, None for no decision.
     """
     mine = [part for part in job.parts.missing() if part % group.world == group.rank]
+    images: int | None = None  # of shards nobody knows how many
     if isinstance(job.images, Shards):
-        _score_shards(job, job.images, mine, group, batch, workers, threshold, console)
-        return
-    # No batch crosses the end of a part, so that a row does not depend on which parts were missing.
-    images = sum(len(job.parts.places(part)) for part in mine)
-    plan: list[list[Any]] = [_batches(job.parts.places(part), batch) for part in mine]
-    loader = DataLoader(
-        Reads(job.images, job.shape),
-        batch_sampler=[places for batches in plan for places in batches],
-        collate_fn=collate,
-        num_workers=_readers(images, group.world) if workers is None else workers,
-        # Its own generator: the loader draws a seed for the workers, and must not change the
-        # caller's random state.
-        generator=torch.Generator(),
-    )
-    reads = iter(loader)
+        if workers is None:
+            workers = min(_readers(MANY, group.world), len(mine)) if len(mine) > 1 else 0
+        chunks = _of_shards(job, job.images, mine, batch, workers)
+    else:
+        images = sum(len(job.parts.places(part)) for part in mine)
+        workers = _readers(images, group.world) if workers is None else workers
+        chunks = _of_images(job, job.images, mine, batch, workers)
+    rows: dict[int, list[Row]] = {part: [] for part in mine}
     with _Bar(console, group, images) as bar:
-        for part, batches in zip(mine, plan, strict=True):
-            rows: list[Row] = []
-            for places in batches:
-                names = [job.images.name(place) for place in places]
-                rows += _rows(job, names, bar.read(reads), threshold is not None)
-                bar.advance(len(places))
-            job.parts.write(part, rows)
+        while rows:
+            chunk = bar.read(chunks)
+            rows[chunk.part] += _rows(job, chunk.names, chunk.read, threshold is not None)
+            if chunk.last:
+                job.parts.write(chunk.part, rows.pop(chunk.part))
+            bar.advance(len(chunk.names))
 
 
-def _score_shards(
-    job: Job,
-    shards: Shards,
-    mine: list[int],
-    group: Processes,
-    batch: int,
-    workers: int | None,
-    threshold: float | None,
-    console: Console,
-) -> None:
-    """As `score_parts`, a shard a part."""
-    if workers is None:
-        workers = min(_readers(MANY, group.world), len(mine)) if len(mine) > 1 else 0
+def _of_images(
+    job: Job, images: Images, mine: list[int], batch: int, workers: int
+) -> Iterator[Chunk]:
+    """The images of these parts. No batch crosses the end of one: a row does not depend on them."""
+    plan = []
+    for part in mine:
+        places = job.parts.places(part)
+        every = (places[i : i + batch] for i in range(0, len(places), batch))
+        plan += [(part, few, few.stop == places.stop) for few in every]
+    reads = iter(
+        DataLoader(
+            Reads(images, job.shape),
+            batch_sampler=[list(few) for _, few, _ in plan],
+            collate_fn=collate,
+            num_workers=workers,
+            # Its own generator: the loader draws a seed for the workers, and must not change the
+            # caller's random state.
+            generator=torch.Generator(),
+        )
+    )
+    return (
+        Chunk(part, [images.name(place) for place in few], read, last)
+        for (part, few, last), read in zip(plan, reads, strict=True)
+    )
+
+
+def _of_shards(
+    job: Job, shards: Shards, mine: list[int], batch: int, workers: int
+) -> Iterator[Chunk]:
+    """The images of these shards, each of which is a part."""
     loader = DataLoader(
         ShardReads(shards, mine, batch, job.shape),
         batch_size=None,
         num_workers=workers,
-        generator=torch.Generator(),
+        generator=torch.Generator(),  # as above
     )
-    reads = iter(loader)
-    rows: dict[int, list[Row]] = {shard: [] for shard in mine}
-    with _Bar(console, group, None) as bar:
-        while rows:
-            chunk: Chunk = bar.read(reads)
-            own = rows[chunk.shard]
-            own += _rows(job, chunk.names, chunk.read, threshold is not None)
-            if chunk.last:
-                job.parts.write(chunk.shard, rows.pop(chunk.shard))
-            bar.advance(len(chunk.names))
+    return iter(loader)
 
 
 def _readers(images: int, processes: int) -> int:
     """Processes that read images; none where few images or cores do not repay starting them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return 0 if images < MANY or (cores or 1) <= 2 else min(8, (cores or 1) // (2 * processes))
-
-
-def _batches(places: range, batch: int) -> list[range]:
-    return [places[start : start + batch] for start in range(0, len(places), batch)]
 
 
 def _rows(job: Job, names: list[str], read: Read, asked: bool) -> Iterator[Row]:
@@ -181,12 +172,12 @@ class _Bar:
                 f"{100 * self._waited / seconds:.0f} % of the time waiting for images to be read"
             )
 
-    def read(self, reads: Iterator[T]) -> T:
+    def read(self, chunks: Iterator[Chunk]) -> Chunk:
         """The next batch, and how long it was waited for."""
         begun = time.perf_counter()
-        read = next(reads)
+        chunk = next(chunks)
         self._waited += time.perf_counter() - begun
-        return read
+        return chunk
 
     def advance(self, images: int) -> None:
         """After a batch."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_pixels
 from rrfast._device import chosen_device
 from rrfast._errors import first_line, require
 from rrfast.data.folder import decoded
@@ -176,29 +177,27 @@ class Scorer:
             image = image.get("bytes")
         if image is None:
             return f"{IT} has no bytes"
-        if isinstance(image, (bytes, bytearray, memoryview)):
-            require("an encoded image", "PIL.Image", "Pillow")
-            try:
+        try:
+            if isinstance(image, (bytes, bytearray, memoryview)):
+                require("an encoded image", "PIL.Image", "Pillow")
                 file = io.BytesIO(image)
                 return decoded(file, IT, channels=self._channels, size=self._size)
-            except ValueError as error:
-                return str(error)
-        return _of_array(image)
+            return _of_array(image)
+        except ValueError as error:
+            return str(error)
 
 
-def _of_array(image: Any) -> Tensor | str:
+def _of_array(image: Any) -> Tensor:
     array = np.asarray(image)
     grey_or_rgb = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
     if array.dtype == np.uint8 and grey_or_rgb:
         x = torch.from_numpy(np.array(array, dtype=np.float32)) / 255
         return x[None] if array.ndim == 2 else x.permute(2, 0, 1).contiguous()
     if not np.issubdtype(array.dtype, np.floating) or array.ndim != 3:
-        return (
+        raise ValueError(
             f"{IT} must be bytes, uint8 [H, W], [H, W, 1] or [H, W, 3], or floating point "
             f"[C, H, W], got {array.dtype} of shape {list(array.shape)}"
         )
     x = torch.from_numpy(np.array(array, dtype=np.float32))
-    if not bool(((x >= 0) & (x <= 1)).all()):  # this also rejects NaN
-        low, high = float(x.min()), float(x.max())
-        return f"{IT} must have pixels in [0, 1], and has them from {low:g} to {high:g}"
+    check_pixels(IT, x)
     return x

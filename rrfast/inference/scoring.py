@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -34,10 +34,23 @@ from rrfast.inference.parts import Parts, Row
 from rrfast.inference.score_parts import Job, score_parts
 from rrfast.inference.shards import Shards
 from rrfast.inference.table_file import require_format, write_rows
-from rrfast.inference.tally import Scoring, Tally
 from rrfast.scores import Score
 from rrfast.selective import SelectiveClassifier
 from rrfast.selective.classifier import weights_hash
+
+#: Number of failed images to name; the file lists all of them.
+NAMED = 10
+
+
+class Scoring(NamedTuple):
+    """The result of `score`, including earlier runs that it continued."""
+
+    images: int  #: number of rows
+    failed: int  #: number of rows with an error
+    errors: dict[str, str]  #: errors of the first ten of them, by image
+    accepted: int | None  #: number of accepted rows; None without a threshold
+    threshold: float | None
+    how: str  #: how the threshold was chosen, in words
 
 
 def score(
@@ -306,7 +319,7 @@ def _finish(
     page, run = asked.page, run | {"model": asked.model, "input": str(asked.source)}
     value = None if begun["threshold"] is None else float(begun["threshold"])
     column = score_name(job.classifier.score)
-    tally = Tally()
+    tally = _Tally()
     shown = Gallery(page.shown, job.names, asked=value is not None)
     rows = tally.watch(job.parts.rows())
     write_rows(out, column, rows if page.out is None else shown.watch(rows))
@@ -327,7 +340,29 @@ def _finish(
     return done
 
 
-# ------------------------------------------------------------------------------------ what is given
+class _Tally:
+    """Counts over the rows on their way to the file."""
+
+    def __init__(self) -> None:
+        self._images = self._failed = self._accepted = 0
+        self._errors: dict[str, str] = {}
+
+    def watch(self, parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """Yield the same parts."""
+        for rows in parts:
+            for row in rows:
+                self._images += 1
+                self._accepted += row.accept is True
+                if row.error is not None:
+                    self._failed += 1
+                    if len(self._errors) < NAMED:
+                        self._errors[row.image] = row.error
+            yield rows
+
+    def scoring(self, threshold: float | None, how: str) -> Scoring:
+        """The counts."""
+        accepted = None if threshold is None else self._accepted
+        return Scoring(self._images, self._failed, self._errors, accepted, threshold, how)
 
 
 def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:

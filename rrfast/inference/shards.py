@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import os
 import re
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from rrfast._errors import first_line, require
+from rrfast.data.fingerprint import of_files
 from rrfast.data.folder import SUFFIXES, decoded
 
 if TYPE_CHECKING:
@@ -45,20 +45,8 @@ class Encoded(NamedTuple):
     error: str = ""  #: what is wrong with its place in the shard; ends a sentence that names it
 
 
-class Shards(ABC):
-    """Files of encoded images; a part of the work is one of them.
-
-    A shard that cannot be read, is cut off or has no image gives a row with an error, named after
-    the shard, behind the rows of the images before.
-
-    Args:
-        root: A folder with the files, or one of them.
-        channels: As for `rrfast.inference.inputs.FolderImages`.
-        size: Likewise.
-    """
-
-    suffixes: tuple[str, ...]  #: of the files
-    kind: str  #: what they are called
+class EncodedFiles:
+    """Files below a folder with encoded images, and how to decode these: see `open_images`."""
 
     def __init__(self, root: Path, files: list[str], *, channels: int, size: int | None) -> None:
         self.root = root
@@ -67,8 +55,23 @@ class Shards(ABC):
         self.size = size
 
     def __len__(self) -> int:
-        """Number of shards."""
+        """Number of files."""
         return len(self.files)
+
+    def fingerprint(self) -> str:
+        """A hash of names, sizes and times of change; no image is read."""
+        return of_files(self.root, self.files)
+
+
+class Shards(EncodedFiles, ABC):
+    """Files of many encoded images; a part of the work is one of them.
+
+    A shard that cannot be read, is cut off or has no image gives a row with an error, named after
+    the shard, behind the rows of the images before.
+    """
+
+    suffixes: tuple[str, ...]  #: of the files
+    kind: str  #: what they are called
 
     def stream(self, shard: int) -> Iterator[tuple[str, Tensor | str]]:
         """Name and pixels of every image of a shard, in its order, or why it has none.
@@ -101,10 +104,6 @@ class Shards(ABC):
                     if found == name and isinstance(pixels, Tensor):
                         return pixels
         raise ValueError(f"{name} cannot be read any more")
-
-    def fingerprint(self) -> str:
-        """A hash of names, sizes and times of change; no image is read."""
-        return of_files(self.root, self.files)
 
     @property
     @abstractmethod
@@ -313,19 +312,6 @@ def shard_files(root: Path) -> tuple[type[Shards], list[str]] | None:
         require(kind.kind, library, library.partition(".")[0])
         return kind, files
     return None
-
-
-def of_files(root: Path, files: list[str]) -> str:
-    """A hash of names, sizes and times of change of files below a folder; none is read."""
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            status = (root / file).stat()
-            seen = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:  # a broken link: a row with an error, as long as it stays broken
-            seen = "missing"
-        digest.update(os.fsencode(file) + f"\0{seen}\n".encode())
-    return digest.hexdigest()
 
 
 def text_of(path: str) -> str:

@@ -38,12 +38,7 @@ def write_rows(out: Path, column: str, parts: Iterable[list[Row]]) -> None:
     empty and booleans are true or false. A number has enough digits to be read back exactly as
     float64, so that a comparison with the threshold agrees with `accept`. A text that a spreadsheet
     would run as a formula gets an apostrophe in front (`harmless`). In Parquet, each part is a row
-    group, missing values are null, and text is unchanged.
-
-    Args:
-        out: A file that ends in .csv or .parquet.
-        column: Name of the confidence's column.
-        parts: The rows, part by part.
+    group, missing values are null, and text is unchanged. `column` is that of the confidence.
     """
     names = [column if name == "confidence" else name for name in Row._fields]
 
@@ -60,7 +55,9 @@ def _csv(file: IO[bytes], names: list[str], parts: Iterable[list[Row]]) -> None:
     writer = csv.writer(_LineFeeds(text), lineterminator="\r\n")
     writer.writerow(names)
     for rows in parts:
-        writer.writerows(harmless([_cell(value) for value in row]) for row in rows)
+        # csv itself writes None as an empty text, and a float by its repr.
+        cells = ([str(v).lower() if isinstance(v, bool) else v for v in row] for row in rows)
+        writer.writerows(map(harmless, cells))
     text.detach()  # flushes, and leaves the file open
 
 
@@ -85,13 +82,7 @@ class _LineFeeds(NamedTuple):
     text: io.TextIOWrapper
 
     def write(self, row: str) -> int:
-        """Write one row of `csv.writer`."""
         return self.text.write(row.removesuffix("\r\n") + "\n")
-
-
-def _cell(value: object) -> object:
-    # csv itself writes None as an empty text, and a float by its repr.
-    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _parquet(file: IO[bytes], names: list[str], parts: Iterable[list[Row]]) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
-from rrfast._checks import check_number
 from rrfast.scores.grids import TEMPERATURES
-from rrfast.scores.logit_score import LogitScore
-from rrfast.scores.one_against_rest import one_against_rest
+from rrfast.scores.logit_score import SoftmaxScore
+from rrfast.scores.msr import MSR
+from rrfast.scores.one_against_rest import OneAgainstRest, one_against_rest
 
 
 @dataclass(frozen=True, eq=False)
-class DoctorAlpha(LogitScore):
+class DoctorAlpha(SoftmaxScore):
     """DOCTOR's D_alpha = (1 - g) / g, g = sum_k p_k^2, p = softmax(h / T), as score = -log D_alpha.
 
     D is an uncertainty; the score ranks as -D. With u = 1 - p_y, p_k = u q_k, s = sum_k q_k^2,
@@ -43,36 +42,29 @@ class DoctorAlpha(LogitScore):
         [0.0, 999.3069]
     """
 
-    temperature: float = 1.0
     preprocessing: ClassVar[Literal[1, -1]] = -1
-
-    def __post_init__(self) -> None:
-        check_number("temperature", self.temperature)
-
-    @property
-    def grids(self) -> dict[str, tuple[float, ...]]:
-        """T as in RAT B.1."""
-        return {"temperature": TEMPERATURES}
 
     def confidence(self, h: Tensor) -> Tensor:
         """The formula of the class."""
-        parts = one_against_rest(h / self.temperature)
-        u, s = parts.u, parts.q.square().sum(dim=1)
-        g = (1 - u).square() + u.square() * s
-        return g.log() - parts.log_u - (2 - u * (1 + s)).log()
+        parts, s, g = self._squared(h)
+        return g.log() - parts.log_u - (2 - parts.u * (1 + s)).log()
 
     def ascent(self, h: Tensor) -> Tensor:
         """p_k (p_k - g) / u, which is dg/dh_k over 2u: the factor keeps it from underflowing."""
-        parts = one_against_rest(h / self.temperature)
+        parts, s, g = self._squared(h)
         u, q = parts.u, parts.q
-        s = q.square().sum(dim=1)
-        g = (1 - u).square() + u.square() * s
         at_rest = q * (u[:, None] * q - g[:, None])
         return parts.joined((1 - u) * ((1 - u) - u * s), at_rest)
 
+    def _squared(self, h: Tensor) -> tuple[OneAgainstRest, Tensor, Tensor]:
+        """The parts of p, s and g."""
+        parts = one_against_rest(h / self.temperature)
+        s = parts.q.square().sum(dim=1)
+        return parts, s, (1 - parts.u).square() + parts.u.square() * s
+
 
 @dataclass(frozen=True, eq=False)
-class DoctorBeta(LogitScore):
+class DoctorBeta(MSR):
     """DOCTOR's D_beta = Pe / (1 - Pe), Pe = 1 - max_k softmax(h / T)_k, as score = -log D_beta.
 
     D is an uncertainty; the score ranks as -D. -log D_beta is the log-odds of the prediction, the
@@ -95,22 +87,9 @@ class DoctorBeta(LogitScore):
         tensor([   0., 1000.], dtype=torch.float64)
     """
 
-    temperature: float = 1.0
     preprocessing: ClassVar[Literal[1, -1]] = -1
-
-    def __post_init__(self) -> None:
-        check_number("temperature", self.temperature)
 
     @property
     def grids(self) -> dict[str, tuple[float, ...]]:
         """T as in RAT B.1."""
         return {"temperature": TEMPERATURES}
-
-    def confidence(self, h: Tensor) -> Tensor:
-        """The formula of the class."""
-        return one_against_rest(h / self.temperature).log_odds
-
-    def ascent(self, h: Tensor) -> Tensor:
-        """1 at y and -q_k elsewhere, as `MSR`."""
-        parts = one_against_rest(h / self.temperature)
-        return parts.joined(torch.ones_like(parts.u), -parts.q)

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rrfast._checks import check_number
-from rrfast.scores.grids import TEMPERATURES
-from rrfast.scores.logit_score import LogitScore
+from rrfast.scores.logit_score import SoftmaxScore
 
 
 @dataclass(frozen=True, eq=False)
-class Energy(LogitScore):
+class Energy(SoftmaxScore):
     """score = T logsumexp_k(h_k / T), the negative free energy; the largest logit as T -> 0.
 
     Cost: 1 forward.
@@ -31,16 +29,6 @@ class Energy(LogitScore):
         >>> Energy()(torch.nn.Identity(), torch.tensor([[1.0, 1.0]]))
         tensor([1.6931], dtype=torch.float64)
     """
-
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("temperature", self.temperature)
-
-    @property
-    def grids(self) -> dict[str, tuple[float, ...]]:
-        """T as in RAT B.1."""
-        return {"temperature": TEMPERATURES}
 
     def confidence(self, h: Tensor) -> Tensor:
         """The formula of the class."""

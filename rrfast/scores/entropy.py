@@ -9,14 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_number
-from rrfast.scores.grids import TEMPERATURES
-from rrfast.scores.logit_score import LogitScore
+from rrfast.scores.logit_score import SoftmaxScore
 from rrfast.scores.one_against_rest import OneAgainstRest, one_against_rest
 
 
 @dataclass(frozen=True, eq=False)
-class Entropy(LogitScore):
+class Entropy(SoftmaxScore):
     """Negative entropy of p = softmax(h / T), as score = -log H(p), H(p) = -sum_k p_k log p_k.
 
     The score ranks as -H. H itself is 0 in float64 from a logit margin of about 750 on, but its
@@ -42,16 +40,6 @@ class Entropy(LogitScore):
         >>> [round(value, 4) for value in score.tolist()]  # -log(log 2), and 1000 - log(1001)
         [0.3665, 993.0912]
     """
-
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("temperature", self.temperature)
-
-    @property
-    def grids(self) -> dict[str, tuple[float, ...]]:
-        """T as in RAT B.1."""
-        return {"temperature": TEMPERATURES}
 
     def confidence(self, h: Tensor) -> Tensor:
         """The formula of the class."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_logits
+from rrfast._checks import check_logits, check_number
 from rrfast.engine import Engine
+from rrfast.scores.grids import TEMPERATURES
 from rrfast.scores.score import Point, Score, Scored
 
 if TYPE_CHECKING:
@@ -97,6 +98,21 @@ class LogitScore(Score):
             logits = engine.forward(x)
         values = torch.stack([self.at(**point).of_logits(logits) for point in points])
         return Scored(values, logits.argmax(dim=1), 1.0, 0.0, logits.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxScore(LogitScore):
+    """A score of softmax(h / T). `temperature` is T > 0; it is searched over RAT B.1's grid."""
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature)
+
+    @property
+    def grids(self) -> dict[str, tuple[float, ...]]:
+        """T as in RAT B.1."""
+        return {"temperature": TEMPERATURES}
 
 
 def usable(h: Tensor) -> Tensor:

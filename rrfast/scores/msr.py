@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_number
-from rrfast.scores.logit_score import LogitScore
+from rrfast.scores.logit_score import SoftmaxScore
 from rrfast.scores.one_against_rest import one_against_rest
 
 
 @dataclass(frozen=True, eq=False)
-class MSR(LogitScore):
+class MSR(SoftmaxScore):
     """Maximum softmax response, p = max_k softmax(h / T)_k, as its log-odds log(p / (1 - p)).
 
         score = h_y / T - logsumexp_{k != y}(h_k / T)
@@ -42,10 +41,10 @@ class MSR(LogitScore):
         tensor([0.9526, 1.0000, 1.0000], dtype=torch.float64)
     """
 
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("temperature", self.temperature)
+    @property
+    def grids(self) -> dict[str, tuple[float, ...]]:
+        """None: T stays."""
+        return {}
 
     def confidence(self, h: Tensor) -> Tensor:
         """The formula of the class."""

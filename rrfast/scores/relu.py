@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_labels, check_number, is_number
+from rrfast._checks import check_labels, is_number
 from rrfast.engine import Engine
 from rrfast.engine.modules_inside import device_of
 from rrfast.scores.batches import of_each
-from rrfast.scores.grids import TEMPERATURES
-from rrfast.scores.logit_score import LogitScore, usable
+from rrfast.scores.logit_score import SoftmaxScore, usable
 from rrfast.scores.one_against_rest import one_against_rest
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class RelU(LogitScore):
+class RelU(SoftmaxScore):
     """Relative uncertainty p^T D p, p = softmax(h / T), as score = -log(p^T D p). Must be fitted.
 
         D = relu(M) / |relu(M)|_F,
@@ -60,7 +59,7 @@ class RelU(LogitScore):
 
     Attributes:
         temperature: T > 0.
-        lam: lambda in [0, 1], 0.5 as in RAT B.1.
+        lam: lambda in [0, 1], 0.5 as in RAT B.1, which does not search it.
         seen: Set by `fit`.
 
     Raises:
@@ -78,13 +77,12 @@ class RelU(LogitScore):
         tensor([1.4606, 2.4404], dtype=torch.float64)
     """
 
-    temperature: float = 1.0
     lam: float = 0.5
     seen: Seen | None = None
     preprocessing: ClassVar[Literal[1, -1]] = -1
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature)
+        super().__post_init__()
         if not is_number(self.lam):
             raise TypeError(f"lam must be a number, got {type(self.lam).__name__} {self.lam!r}")
         if not 0 <= self.lam <= 1:
@@ -93,11 +91,6 @@ class RelU(LogitScore):
     def __repr__(self) -> str:
         seen = "" if self.seen is None else f", fitted to {len(self.seen.correct)} samples"
         return f"RelU(temperature={self.temperature}, lam={self.lam}{seen})"
-
-    @property
-    def grids(self) -> dict[str, tuple[float, ...]]:
-        """T as in RAT B.1, which leaves lambda at 0.5."""
-        return {"temperature": TEMPERATURES}
 
     @property
     def fitted(self) -> bool:

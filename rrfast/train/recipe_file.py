@@ -9,20 +9,24 @@ import typing
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from rrfast._checks import meant
+from rrfast._checks import check_one_of, meant
 from rrfast.objectives.variant_names import VARIANTS, check_variant
 from rrfast.train.settings import Training
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 T = typing.TypeVar("T")
 Options = dict[str, Any]
 #: Largest nesting depth, and number of entries at one depth; far more than a recipe needs.
 DEPTH, WIDTH = 50, 100_000
+RECIPES = files("rrfast.train").joinpath("recipes")
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,6 +50,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole training: the content of a recipe's file.
+
+    A file may begin with `extends:` and the name of one of rrfast's recipes: entries that it leaves
+    out are those of that recipe.
 
     Attributes:
         model: The model.
@@ -73,9 +80,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 def recipes() -> list[str]:
     """The names of rrfast's own recipes."""
     return sorted(
-        path.name.removesuffix(".yaml")
-        for path in files("rrfast.train").joinpath("recipes").iterdir()
-        if path.name.endswith(".yaml")
+        path.name.removesuffix(".yaml") for path in RECIPES.iterdir() if path.name.endswith(".yaml")
     )
 
 
@@ -97,19 +102,41 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
         >>> load_recipe("digits_rat", ["training.epochs=3"]).training.epochs
         3
     """
-    named = files("rrfast.train").joinpath("recipes", f"{source}.yaml")
-    if not Path(source).is_file() and not (Path(source).name == str(source) and named.is_file()):
+    if Path(source).is_file():
+        file: Path | Traversable = Path(source)
+    elif str(source) in recipes():
+        file = RECIPES / f"{source}.yaml"
+    else:
         raise FileNotFoundError(
             f"recipe must be a file, or one of {', '.join(recipes())}, got {str(source)!r}"
         )
-    try:
-        text = (Path(source) if Path(source).is_file() else named).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"recipe {source} is no text in UTF-8: {error}") from error
-    tree = _yaml(text, f"recipe {source}")
+    tree = _tree(file, f"recipe {source}")
     for change in changes:
         _change(tree, change)
     return _converted(tree, Recipe, f"recipe {source}")
+
+
+def _tree(file: Path | Traversable, what: str) -> Any:
+    """The entries of a file, over those of the recipe that it extends."""
+    try:
+        own = _yaml(file.read_text(encoding="utf-8"), what)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what} is no text in UTF-8: {error}") from error
+    if not isinstance(own, dict) or "extends" not in own:
+        return own
+    base = own.pop("extends")
+    check_one_of(f"extends in {what}", base, recipes())
+    return _over(_tree(RECIPES / f"{base}.yaml", f"recipe {base}"), own)
+
+
+def _over(base: Options, own: Options) -> Options:
+    """The entries of both; of those that both have, mappings are merged, and others are `own`."""
+    both = {
+        key: _over(base[key], value)
+        for key, value in own.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return base | own | both
 
 
 def changed_training(training: Training, changes: Options, what: str) -> Training:
@@ -216,7 +243,8 @@ def _explained(said: str, tree: Any, whole: Any) -> str:
     at = "an entry of " * bool(free) + ".".join(keys)
     known = _entries(kind)
     if found := re.fullmatch("Object contains unknown field `(.*)`", problem):
-        has = f"it has {', '.join(known)}{meant(found[1], [*known, *(() if at else VARIANTS)])}"
+        names = [*known, *(() if at else ("extends", *VARIANTS))]
+        has = f"it has {', '.join(known)}{meant(found[1], names)}"
         return f"{at or 'it'} has no entry {found[1]}; {has}"
     if found := re.fullmatch("Object missing required field `(.*)`", problem):
         return f"{at or 'it'} must have an entry {found[1]}"

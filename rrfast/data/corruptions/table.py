@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_floating, check_one_of, check_seed, describe, is_integer
+from rrfast._checks import check_floating, check_one_of, check_pixels, check_seed, describe
 from rrfast._seeds import seeded
-from rrfast.data.cifar_c import SEVERITIES
+from rrfast.data.cifar_c import check_severity
 from rrfast.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
 from rrfast.data.corruptions.digital import (
     contrast,
@@ -143,7 +143,9 @@ def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
         (torch.Size([4, 3, 32, 32]), True)
     """
     _check_images(x)
-    _check_choice(corruption, severity, seed)
+    check_one_of("corruption", corruption, TABLE)
+    check_severity(severity)
+    check_seed("seed", seed)
     if not len(x):
         return x.detach().clone()
     function, strengths = TABLE[corruption]
@@ -169,16 +171,4 @@ def _check_images(x: object) -> None:
         raise ValueError(
             f"x must have images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, got {describe(x)}"
         )
-    if len(x):
-        least, most = (float(end) for end in x.detach().aminmax())
-        if not 0 <= least <= most <= 1:  # also False for NaN
-            raise ValueError(f"x must be in [0, 1], got values from {least} to {most}")
-
-
-def _check_choice(corruption: object, severity: object, seed: object) -> None:
-    check_one_of("corruption", corruption, TABLE)
-    if not is_integer(severity):
-        raise TypeError(f"severity must be an integer, got {describe(severity)}")
-    if not 1 <= severity <= SEVERITIES:
-        raise ValueError(f"severity must be from 1 to {SEVERITIES}, got {severity}")
-    check_seed("seed", seed)
+    check_pixels("x", x)
