@@ -182,6 +182,8 @@ cudaError_t plane_distance(const T* x, const T* normal, const accumulate_t<T>* g
                            const Channels<accumulate_t<T>>& channels, index_t samples,
                            index_t elements, accumulate_t<T>* distance, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(elements, {x, normal}, [&](auto width) {
+        // Room for x also without bounds, so that a sample is parted, and summed, as in a box
+        // without effect. What a processor does not have, `parted_grid` does not ask for.
         Parts parts;
         const Grid grid = parted_grid(samples, elements, width, 2 * sizeof(T), parts);
         return launch(plane_distance_kernel<T, width>, grid, stream, x, normal, gap, channels,
