@@ -105,11 +105,7 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (
-            errno.EINVAL,
-            errno.EBADF,
-            errno.ENOTSUP,
-        ):  # unsupported
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # unsupported
             told = type(error)(
                 f"{path} is in place, and would not outlive a power failure: {error.strerror}"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +12,11 @@ from torch import Tensor, nn
 from rrfast import engine
 from rrfast._checks import check_labels, words_of
 from rrfast._errors import first_line
+from rrfast.bench.settings import Settings
 from rrfast.data import digits, synthetic
 from rrfast.data.npy import npz_rows
+from rrfast.data.tasks import Task
 from rrfast.models import Normalize, load_model
-
-if TYPE_CHECKING:
-    from rrfast.bench.settings import Settings
-    from rrfast.data.tasks import Task
 
 #: Number of images for the batch statistics of a model with random weights.
 SETTLED_ON = 64

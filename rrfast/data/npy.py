@@ -13,12 +13,7 @@ import numpy.typing as npt
 
 
 def npy_array(
-    file: Path,
-    shape: tuple[int | None, ...],
-    dtype: type[Any],
-    *,
-    release: str,
-    where: str,
+    file: Path, shape: tuple[int | None, ...], dtype: type[Any], *, release: str, where: str
 ) -> npt.NDArray[Any]:
     """The array of a file, as a read-only memory map: a row is read when indexed.
 

@@ -200,11 +200,7 @@ def random_images(path: str | os.PathLike[str]) -> Outliers:
 
 
 def folder_images(
-    folder: str | os.PathLike[str],
-    *,
-    size: int = 224,
-    shorter: int | None = None,
-    workers: int = 0,
+    folder: str | os.PathLike[str], *, size: int = 224, shorter: int | None = None, workers: int = 0
 ) -> Outliers:
     """All images below a folder, such as Places365, which OpenMix uses with ImageNet.
 

@@ -149,11 +149,7 @@ def mnist_task(
 
 
 def fashion_mnist_task(
-    folder: str | None = None,
-    seed: int = 0,
-    *,
-    train: int | None = None,
-    validation: int = 2000,
+    folder: str | None = None, seed: int = 0, *, train: int | None = None, validation: int = 2000
 ) -> Task:
     """`rrfast.data.fashion_mnist`, with validation images from the test split, likewise."""
     return _with_validation(fashion_mnist(folder), train, validation, seed, classes=10)

@@ -43,13 +43,7 @@ class Parts:
     """
 
     def __init__(
-        self,
-        out: Path,
-        images: int,
-        size: int,
-        page: Path | None = None,
-        *,
-        shards: bool = False,
+        self, out: Path, images: int, size: int, page: Path | None = None, *, shards: bool = False
     ) -> None:
         self._shards = shards
         self._page = page

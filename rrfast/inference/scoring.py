@@ -308,12 +308,7 @@ def _set_threshold(job: Job, begun: dict[str, Any], console: Console | None) -> 
 
 
 def _finish(
-    job: Job,
-    out: Path,
-    asked: _Asked,
-    begun: dict[str, Any],
-    run: dict[str, Any],
-    began: float,
+    job: Job, out: Path, asked: _Asked, begun: dict[str, Any], run: dict[str, Any], began: float
 ) -> Scoring:
     """Write the table, gallery and OUT.json from the complete parts, then delete the parts."""
     page, run = asked.page, run | {"model": asked.model, "input": str(asked.source)}

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from rrfast._checks import check_labels, describe
 from rrfast._processes import shared
-from rrfast.engine import check_input
+from rrfast.engine import Model, check_input
 from rrfast.engine.modules_inside import device_of
-
-if TYPE_CHECKING:
-    from rrfast.engine import Model
 
 T = TypeVar("T")
 _NOTHING = (

@@ -6,20 +6,17 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rrfast._checks import describe
-from rrfast.engine import check_input
+from rrfast.engine import Model, check_input
 from rrfast.metrics import aurc, fpr_at_tpr
 from rrfast.scores.batches import unlabelled
 from rrfast.scores.predictions import measured
 from rrfast.scores.score import Point, Score
-
-if TYPE_CHECKING:
-    from rrfast.engine import Model
 
 
 class GridScores(NamedTuple):

@@ -16,10 +16,7 @@ try:
         raise ImportError("No module named 'lightning_fabric'")
 except ImportError as error:
     raise missing(
-        "rrfast.train",
-        "Lightning Fabric, msgspec and ruamel.yaml",
-        error,
-        "'rrfast[train]'",
+        "rrfast.train", "Lightning Fabric, msgspec and ruamel.yaml", error, "'rrfast[train]'"
     ) from error
 
 from rrfast.data.tasks import OUTLIERS, TASKS, Task

@@ -9,7 +9,7 @@ import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,13 +19,10 @@ from torch import Tensor, nn
 from rrfast._checks import plain
 from rrfast._digest import digest_of
 from rrfast.data import ImageFolder, Split
-from rrfast.data.loader import length
+from rrfast.data.loader import Data, length
 from rrfast.data.outliers import ImageFiles
-
-if TYPE_CHECKING:
-    from rrfast.data.loader import Data
-    from rrfast.objectives import Objective
-    from rrfast.train.settings import Training
+from rrfast.objectives import Objective
+from rrfast.train.settings import Training
 
 #: Version of the identity in a checkpoint; another one was written by another version of rrfast.
 FORMAT = 3

@@ -127,16 +127,7 @@ def fit(
     fabric = fabric or make_fabric(training)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     with torch_threads(training.threads), torch.random.fork_rng(devices):
-        run = _Run(
-            model,
-            train,
-            training,
-            objective,
-            validation,
-            out,
-            fabric,
-            console or Console(),
-        )
+        run = _Run(model, train, training, objective, validation, out, fabric, console or Console())
         with run.alone(resume):
             run.begin(resume, beside or {})
             return run.go()

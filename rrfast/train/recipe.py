@@ -168,10 +168,7 @@ def _has_criterion(function: Callable[..., object]) -> bool:
 
 
 def _by_name(
-    what: str,
-    functions: Mapping[str, Callable[..., T]],
-    options: Options,
-    **plain: object,
+    what: str, functions: Mapping[str, Callable[..., T]], options: Options, **plain: object
 ) -> T:
     """Call the function named in `options` with the other options, and `plain` if it takes it."""
     options = dict(options)
@@ -203,11 +200,7 @@ def _by_name(
 
 
 def train(
-    recipe: Recipe,
-    out: Path | str,
-    *,
-    resume: bool = False,
-    console: Console | None = None,
+    recipe: Recipe, out: Path | str, *, resume: bool = False, console: Console | None = None
 ) -> Fitted:
     """Train by a recipe.
 

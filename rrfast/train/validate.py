@@ -11,18 +11,16 @@ from torch import Tensor, nn
 from rrfast import engine
 from rrfast.attacks import PGD
 from rrfast.data import Split
-from rrfast.data.loader import length
+from rrfast.data.loader import Data, length
 from rrfast.engine.box import within
 from rrfast.metrics import aurc
 from rrfast.ops import is_undefined
 from rrfast.scores import SCORES
 from rrfast.train.batches import Loader, Share
+from rrfast.train.settings import Training
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-    from rrfast.data.loader import Data
-    from rrfast.train.settings import Training
 
 
 class Validation(NamedTuple):
