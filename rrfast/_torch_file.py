@@ -35,9 +35,6 @@ def load(path: Path) -> dict[str, Any]:
     1.6, and those saved with `torch.serialization.set_crc32_options(False)`, have no checksums:
     they are read unchecked.
 
-    Args:
-        path: A file of `torch.save`.
-
     Raises:
         OSError: `path` cannot be opened.
         ValueError: It is damaged, truncated or another kind of file, or holds something else.

@@ -47,15 +47,12 @@ class Gallery:
     """Chooses images from a stream of rows, and writes the page that shows them.
 
     It stores the rows to show but no pictures: each image shown is read again while the page is
-    written.
+    written. It shows the `shown` least confident of the accepted and of the rejected images and a
+    tenth as many (at least one) of the most confident; of those without a score, the first `shown`.
+    They are accepted or rejected if there is a threshold, that is `asked`.
 
-    Args:
-        shown: Of the accepted and of the rejected images, the `shown` least confident and a tenth
-            as many (at least one) of the most confident; of those without a score, the first
-            `shown`.
-        names: Names of the classes, in their order. An image in a folder with the name of a class
-            has that label. None: classes are numbers, and no label is known.
-        asked: Whether there is a threshold, so that images are accepted or rejected.
+    `names` are the classes in their order. An image in a folder with the name of a class has that
+    label. None: classes are numbers, and no label is known.
     """
 
     def __init__(self, shown: int, names: Sequence[str] | None, *, asked: bool) -> None:
@@ -213,16 +210,10 @@ class _Group:
 
 
 def thumbnail(x: Tensor) -> tuple[str, bool]:
-    """A picture of the model's input, as a data: URL, and whether it has every pixel.
+    """A picture of the model's input [C, H, W], as a data: URL, and whether it has every pixel.
 
     PNG up to 64 pixels, pixel by pixel; else JPEG, scaled so that the longer side has at most 320
-    pixels.
-
-    Args:
-        x: [C, H, W] in [0, 1].
-
-    Raises:
-        ValueError: C is neither 1 nor 3.
+    pixels. Raises a ValueError if C is neither 1 nor 3.
 
     Example:
         >>> import torch

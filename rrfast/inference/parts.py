@@ -34,12 +34,8 @@ class Parts:
     Its manifest holds everything that the rows depend on. A folder without a manifest holds no
     results: the manifest is written first and deleted first.
 
-    Args:
-        out: The file of the table.
-        images: Number of rows.
-        size: Number of rows per part; the last part has the rest.
-        page: The page that is written with the table, if any.
-        shards: Whether these are numbers of shards, of which nobody knows the rows before.
+    A part has `size` of the rows, one per image, the last one the rest. With `shards` these are
+    numbers of shards, of which nobody knows the rows before. `page` is written with the table.
     """
 
     def __init__(
@@ -64,12 +60,8 @@ class Parts:
     def begin(self, pinned: dict[str, Any], choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Begin, or continue the work that is there. To be called by one process.
 
-        Args:
-            pinned: Everything that the rows depend on, for JSON.
-            choose: Makes the choices for all rows, for JSON; not called when work is continued.
-
-        Returns:
-            The result of `choose`, from now or from when the work was begun.
+        `pinned` is everything that the rows depend on. `choose` makes the choices for all rows: its
+        result is returned, from now or from when the work was begun. Both are for JSON.
 
         Raises:
             NotADirectoryError: The folder is a link or a file; the target of a link may belong to

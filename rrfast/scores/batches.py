@@ -20,12 +20,10 @@ _NOTHING = (
 
 
 def labelled(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of a loader, which must have labels, on the model's device.
+    """The batches (x [B, ...], y [B] integers) of a loader, without empty ones.
 
-    Args:
-        model: The device is that of its first parameter or buffer; for a plain function nothing is
-            moved.
-        loader: Yields (x [B, ...], y [B] integers). Empty batches are left out.
+    They are moved to the device of the model's first parameter or buffer; for a plain function
+    nothing is moved.
 
     Raises:
         TypeError: `loader` yields anything else.
@@ -49,14 +47,10 @@ def labelled(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tens
 
 
 def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
-    """The inputs of a loader, without anything else that it yields; empty batches are left out.
-
-    Args:
-        name: What errors call the loader.
-        loader: Yields x [B, ...], or tuples or lists that begin with it.
+    """The x [B, ...] of a loader that yields x, or begins each batch with it; no empty ones.
 
     Raises:
-        TypeError: `loader` is a tensor, or yields anything else.
+        TypeError: `loader`, which errors call `name`, is a tensor or yields anything else.
         ValueError: There is no sample.
     """
     samples = 0
@@ -73,11 +67,7 @@ def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
 
 
 def input_of(name: str, batch: object) -> Tensor:
-    """The x of a batch that is x or begins with it.
-
-    Raises:
-        TypeError: It is anything else.
-    """
+    """The x of a batch that is x or begins with it; raises a TypeError for anything else."""
     x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
     if not isinstance(x, Tensor):
         hint = "; give (batch['image'] for batch in loader)" if isinstance(x, dict) else ""
@@ -103,15 +93,11 @@ def of_each(
     *,
     pairs: bool = False,
 ) -> list[T]:
-    """`function(x, y)` of every batch of a loader, on the model's device, y where it has labels.
+    """`function(x, y)` of every batch x or (x, y) of a loader, y None without labels.
 
-    Processes that work together (`rrfast._processes.sharing`) share the batches.
-
-    Args:
-        function: Its result can be pickled, and depends on nothing but the batch.
-        model: As for `labelled`.
-        loader: Yields x [B, ...], or (x, y). Empty batches are left out.
-        pairs: Whether it must yield labels.
+    Batches are moved as by `labelled`; empty ones are left out, and with `pairs` all must have
+    labels. Processes that work together (`rrfast._processes.sharing`) share the batches: the result
+    of `function` can be pickled, and depends on nothing but the batch.
 
     Raises:
         TypeError, ValueError: As `labelled`; and whatever `function` raises.

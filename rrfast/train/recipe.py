@@ -87,11 +87,7 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
 
 
 def _criterion(given: Options) -> nn.CrossEntropyLoss:
-    """The cross-entropy with these options.
-
-    Raises:
-        ValueError: torch would silently ignore the label smoothing, or a class weight is below 0.
-    """
+    """The cross-entropy, or a ValueError for options that torch would silently ignore or take."""
     smoothing, weights = (given.get(name, plain) for name, plain in CRITERION.items())
     if not (is_number(smoothing) and 0 <= smoothing <= 1):
         raise ValueError(
@@ -145,11 +141,8 @@ def check_name(what: str, functions: Mapping[str, object], name: object) -> None
 def options_of(function: Callable[..., object]) -> dict[str, object]:
     """The options that a recipe can give to a named function, and their defaults.
 
-    The options of `CRITERION` replace an objective's `criterion`. Arguments that a function takes
-    as `**options` are not included.
-
-    Returns:
-        The defaults by name; `inspect.Parameter.empty` for an option without a default.
+    `inspect.Parameter.empty` stands for no default. The options of `CRITERION` replace an
+    objective's `criterion`; arguments that a function takes as `**options` are not included.
     """
     # Options that the name implies are left out: at is a RAT with mode "at".
     said = getattr(function, "keywords", {})
@@ -245,19 +238,14 @@ def train(
 def prepare(
     recipe: Recipe, task: Task, resumed: Path | str | None = None
 ) -> tuple[Recipe, nn.Module, Objective]:
-    """Make and check everything that a training of the recipe starts with.
-
-    Args:
-        recipe: From `load_recipe`.
-        task: Its data.
-        resumed: A folder; if it has a training, that must be of this recipe.
+    """Make and check everything that a training of the recipe, with its data, starts with.
 
     Returns:
         The recipe with its numbers of classes and of outliers, the model, the objective.
 
     Raises:
-        OSError, TypeError, ValueError: As the parts of the recipe; or `resumed` holds a training of
-            another recipe.
+        OSError, TypeError, ValueError: As the parts of the recipe; or the folder `resumed` holds a
+            training of another recipe.
     """
     objective = make_objective(recipe, task.train)
     classes = task.classes if recipe.model.classes is None else recipe.model.classes

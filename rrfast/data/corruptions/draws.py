@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+#: Named, because torch's defaults may be others.
+HOST: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+
 
 class Draws:
-    """Draws from one generator, converted to the dtype and device of a batch.
+    """Draws from a generator with the seed `stream`, in the dtype and on the device of a batch.
 
     They are made on the CPU in float32, also the means of Poisson counts, so that an image gets the
     same corruption on every device.
-
-    Args:
-        stream: Seed of the generator.
-        like: The batch.
     """
 
     def __init__(self, stream: int, like: Tensor) -> None:
@@ -23,13 +24,11 @@ class Draws:
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform on [0, 1)."""
-        draw = torch.rand(shape, generator=self.generator, dtype=torch.float32, device="cpu")
-        return draw.to(self.like)
+        return torch.rand(shape, generator=self.generator, **HOST).to(self.like)
 
     def normal(self, *shape: int) -> Tensor:
         """Normal with mean 0 and variance 1."""
-        draw = torch.randn(shape, generator=self.generator, dtype=torch.float32, device="cpu")
-        return draw.to(self.like)
+        return torch.randn(shape, generator=self.generator, **HOST).to(self.like)
 
     def poisson(self, mean: Tensor) -> Tensor:
         """Poisson counts with these means, one per value.

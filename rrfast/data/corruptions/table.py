@@ -7,15 +7,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_floating, check_one_of, check_pixels, check_seed, describe
+from rrfast._checks import (
+    check_floating,
+    check_one_of,
+    check_pixels,
+    check_seed,
+    describe,
+    is_integer,
+)
 from rrfast._seeds import seeded
-from rrfast.data.cifar_c import check_severity
 from rrfast.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
 from rrfast.data.corruptions.digital import contrast, elastic_transform, jpeg_compression, pixelate
 from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.noise import gaussian_noise, impulse_noise, shot_noise
 from rrfast.data.corruptions.weather import brightness, fog, frost, snow
 
+SEVERITIES = 5
 #: Least height and width in pixels at which every corruption still has an effect.
 LEAST_SIDE = 8
 Strengths = dict[str, tuple[float, float, float, float, float]]
@@ -144,6 +151,14 @@ def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
     strength = {name: five[severity - 1] for name, five in strengths.items()}
     result = function(images, Draws(stream, images), **strength)
     return result.clamp(0, 1).to(x.dtype).contiguous()
+
+
+def check_severity(severity: object) -> None:
+    """Raise unless it is an integer from 1 to 5."""
+    if not is_integer(severity):
+        raise TypeError(f"severity must be an integer, got {describe(severity)}")
+    if not 1 <= severity <= SEVERITIES:
+        raise ValueError(f"severity must be from 1 to {SEVERITIES}, got {severity}")
 
 
 def _check_images(x: object) -> None:
