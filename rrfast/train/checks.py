@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
@@ -14,10 +12,8 @@ from rrfast.data.loader import Data
 from rrfast.objectives import Objective
 from rrfast.objectives.objective import ignored_label
 from rrfast.train.batches import Loader, Share
+from rrfast.train.fabric import Fabric
 from rrfast.train.settings import Training
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 
 def check_given(objective: object, **data: object) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -32,17 +32,13 @@ from rrfast.train.checks import (
     first_logits,
     try_criterion,
 )
-from rrfast.train.fabric import make_fabric
+from rrfast.train.fabric import Fabric, make_fabric
 from rrfast.train.identity import identity
 from rrfast.train.log import summary_writer, write_log
 from rrfast.train.nonfinite import Losses
 from rrfast.train.schedule import make_optimizer, make_schedule
 from rrfast.train.settings import Training
 from rrfast.train.validate import Validator
-
-if TYPE_CHECKING:
-    # Fabric takes seconds to import, and only a training needs it.
-    from lightning_fabric import Fabric
 
 
 class Fitted(NamedTuple):
@@ -183,8 +179,6 @@ class _Run:
         )
         self.losses = Losses(model, self.plan, self.loader, fabric, out)
         self.checkpoint: Checkpoint | None = None
-
-    # ------------------------------------------------------------------------------------ the loop
 
     @contextlib.contextmanager
     def alone(self, resume: bool) -> Iterator[None]:

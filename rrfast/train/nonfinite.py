@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from rrfast import _torch_file
 from rrfast.train.batches import Loader, Plan, Share
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from rrfast.train.fabric import Fabric
 
 #: Steps between two checks of the loss if a check waits for the device.
 LOOK = 50

@@ -43,9 +43,6 @@ class Trained(NamedTuple):
     recipe: Recipe
 
 
-# --------------------------------------------------------------------------------- what they name
-
-
 def make_task(recipe: Recipe) -> Task:
     """The data. Their seed is that of the training, unless the recipe gives one."""
     return named_task(recipe.data, recipe.training.seed)
@@ -187,9 +184,6 @@ def _by_name(
         given = {option: options.pop(option) for option in CRITERION if option in options}
         taken |= {"criterion": _criterion(given)} if given else {}
     return function(**taken | options)
-
-
-# ------------------------------------------------------------------------------------ the training
 
 
 def train(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,8 @@ from rrfast.metrics import aurc
 from rrfast.ops import is_undefined
 from rrfast.scores import SCORES
 from rrfast.train.batches import Loader, Share
+from rrfast.train.fabric import Fabric
 from rrfast.train.settings import Training
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 
 class Validation(NamedTuple):
