@@ -209,17 +209,8 @@ def check_labels(name: str, value: object, classes: int | None) -> None:
 
     The only check of labels. It reads them, so it waits for their device. Wrong labels would do
     harm later: on a GPU they fail an assertion in cross-entropy, which ends the process, and a
-    comparison with the prediction would silently count them as errors.
-
-    Args:
-        name: What the error message calls them.
-        value: The labels.
-        classes: How many there are; None where that is not known yet.
-
-    Raises:
-        TypeError: `value` is not a tensor of integers.
-        ValueError: It is not [n], or a label is out of range; the message has the first such label
-            and its row.
+    comparison with the prediction would silently count them as errors. `classes` is None where
+    their number is not known yet. The message has the first label out of range, and its row.
     """
     if not isinstance(value, Tensor) or value.dtype not in INTEGERS:
         raise TypeError(f"{name} must be a tensor of integers, got {describe(value)}")
@@ -298,10 +289,7 @@ def check_seed(name: str, value: object) -> None:
 
 
 def words_of(name: str, text: str) -> list[str]:
-    """Split a name and its options as a shell does.
-
-    Raises:
-        ValueError: A quote is not closed.
+    """Split a name and its options as a shell does; a quote that is not closed is a ValueError.
 
     Example:
         >>> words_of("data", "cifar10 'folder=my data'")

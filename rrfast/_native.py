@@ -60,10 +60,7 @@ def load() -> dict[str, Status]:
 
 
 def build_info() -> dict[str, object] | None:
-    """Versions, compiler, instruction sets and CUDA architectures of the compiled libraries.
-
-    Returns:
-        None in a pure-Python install.
+    """Versions, compiler, instruction sets, CUDA architectures; None in a pure-Python install.
 
     Example:
         >>> info = build_info()

@@ -33,10 +33,7 @@ ROWS = ("runs", "curves")
 def results_in(folder: Path, stem: str) -> Iterator[None]:
     """Make the folder, and lock it against other runs that write STEM.json there.
 
-    Raises:
-        BlockingIOError: Another run is writing there.
-        NotADirectoryError: `folder` is a file.
-        OSError: The folder cannot be made or written to.
+    Raises a BlockingIOError if one does, or the OSError of a folder that cannot be made.
     """
     make_folder("out", folder)
     with alone(folder / f"{stem}.lock", folder):

@@ -99,11 +99,7 @@ class Parts:
         _sealed.write(self._file(part), [list(row) for row in rows])
 
     def rows(self) -> Iterator[list[Row]]:
-        """All rows, part by part.
-
-        Raises:
-            ValueError: A part is not as it was written.
-        """
+        """All rows, part by part; a ValueError if one is not as it was written."""
         for part in range(len(self)):
             file = self._file(part)
             rows = [Row(*row) for row in _sealed.read(file)]
@@ -128,11 +124,9 @@ class Parts:
 
     @contextlib.contextmanager
     def alone(self, *, overwrite: bool) -> Iterator[None]:
-        """Lock the table against other runs. To be called by one process.
+        """Lock the table against other runs, or raise a BlockingIOError. For one process.
 
-        Raises:
-            BlockingIOError: Another run is writing it.
-            FileExistsError: As for `check_out`, if another run has just finished it.
+        If another run has just finished it, raises as `check_out`.
         """
         make_folder("the folder of out", self._out.parent)
         with alone(self._out.with_name(f"{self._out.name}.lock"), self._out):
@@ -141,11 +135,7 @@ class Parts:
             yield
 
     def check_out(self, *, overwrite: bool) -> None:
-        """Check that there is something to do.
-
-        Raises:
-            FileExistsError: The table is complete, or a page is there, and `overwrite` is False.
-        """
+        """Raise a FileExistsError if there is a complete table, or a page, and no `overwrite`."""
         # With a manifest, the table is an earlier one, or was put in place just before the run was
         # stopped.
         if overwrite or self._manifest.is_file():

@@ -93,11 +93,7 @@ class Shards(EncodedFiles, ABC):
                 yield text_of(file), text_of(f"{file} has no image: no {self.wanted}")
 
     def read(self, name: str) -> Tensor:
-        """The pixels of the image that `stream` gave this name.
-
-        Raises:
-            ValueError: It cannot be read.
-        """
+        """The pixels of the image that `stream` gave this name; a ValueError without."""
         for shard, file in enumerate(self.files):
             if name.startswith(f"{text_of(file)}/"):
                 for found, pixels in self.stream(shard):
@@ -291,10 +287,7 @@ def shard_files(root: Path) -> tuple[type[Shards], list[str]] | None:
     """The kind of shards in a folder, or that a file is, and their paths below it, sorted; or None.
 
     Links are followed, names that begin with a dot are skipped, and sub-folders are not searched.
-
-    Raises:
-        ImportError: The library that reads them is not installed.
-        ValueError: There are shards of several kinds.
+    Shards of several kinds are a ValueError, a library that is not installed an ImportError.
     """
     if root.is_dir():
         names = sorted(file.name for file in root.iterdir() if not file.name.startswith("."))

@@ -48,8 +48,7 @@ class Checkpoint:
     def restored(self) -> Progress:
         """Restore the state of the file, and return its progress.
 
-        Raises:
-            ValueError: The file is truncated, of another model, or of other settings.
+        A file that is truncated, of another model or of other settings is a ValueError.
         """
         path, state = self.path, _read(self.path)
         differing = self.identity.differences(state["identity"])

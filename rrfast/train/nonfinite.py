@@ -21,7 +21,10 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class Losses:
-    """The losses of the last steps, on the device, that are not checked yet."""
+    """The losses of the last steps, on the device, that are not checked yet.
+
+    Checks raise a `NonFiniteLossError`.
+    """
 
     def __init__(
         self, model: nn.Module, plan: Plan, loader: Loader, fabric: Fabric, out: Path | None
@@ -41,11 +44,7 @@ class Losses:
         return self.looked_at(share) if len(self) == self.look else 0.0
 
     def looked_at(self, last: Share) -> float:
-        """Check the losses up to that of `last`, and return their sum; waits for the device.
-
-        Raises:
-            NonFiniteLossError: One of them is not finite.
-        """
+        """The sum of the losses up to that of `last`, which are checked; waits for the device."""
         if not self._waiting:
             return 0.0
         losses = torch.stack(self._waiting).float()
@@ -59,11 +58,7 @@ class Losses:
         return float(sum(mean))
 
     def check_weights(self, last: Share) -> None:
-        """Check the weights before they are saved: no loss was computed from them yet.
-
-        Raises:
-            NonFiniteLossError: One of them is not finite.
-        """
+        """Check the weights before they are saved: no loss was computed from them yet."""
         finite = torch.stack([p.detach().isfinite().all() for p in self._model.parameters()]).all()
         if not finite:
             said = "the loss was finite and the weights after it are not"

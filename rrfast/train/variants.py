@@ -218,11 +218,7 @@ def train_variants(
 def _check(
     recipe: Recipe, out: Path, names: Sequence[str], seeds: Sequence[int], mixup: float | None
 ) -> dict[str, Any] | None:
-    """Check all variants before the first training, not after hours of others.
-
-    Returns:
-        The outliers of OpenMix if the recipe names none.
-    """
+    """Check all variants before the first training; the outliers where the recipe names none."""
     for name in names:
         check_variant(name)
         if list(names).count(name) > 1:
