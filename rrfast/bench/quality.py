@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,12 @@ def in_batches(
         sum(n * o.backwards for n, o in parts) / len(x),
         None if not upper else torch.cat(upper).cpu(),
     )
+
+
+def steps(progress: Callable[[str, float], object], total: int) -> Callable[[str], object]:
+    """A function to call with a label after each of so many steps."""
+    done = itertools.count(1)
+    return lambda label: progress(label, next(done) / total)
 
 
 def metrics(outcome: Outcome, y: Tensor | None) -> dict[str, float | None]:

@@ -20,6 +20,7 @@ from rrfast.models import Normalize, load_model
 
 #: Number of images for the batch statistics of a model with random weights.
 SETTLED_ON = 64
+NONE = torch.empty(0, device="cpu")  # before the images are read
 
 
 class Subject(NamedTuple):
@@ -66,20 +67,10 @@ def load(settings: Settings) -> Subject:
         ) from error
     if y is not None:
         check_labels(f"y of {given.data}", y, logits.shape[1])
-    return Subject(model, x, y, *given[1:])
+    return given._replace(model=model, x=x, y=y)
 
 
-class _Given(NamedTuple):
-    """As for `Subject`."""
-
-    model: nn.Module
-    data: str
-    checkpoint: str
-    seed: int
-    task: Task | None
-
-
-def _trained(settings: Settings) -> _Given:
+def _trained(settings: Settings) -> Subject:
     """The model of a training's folder, with its normalisation, and its data or the given data."""
     # Imported here, because it is optional.
     from rrfast.evaluate.trained_model import trained_models
@@ -98,10 +89,10 @@ def _trained(settings: Settings) -> _Given:
         )
     model, task = found[0].load()
     data = settings.data if settings.data and settings.npz else found[0].data
-    return _Given(model, data, found[0].checkpoint, found[0].seed, task)
+    return Subject(model, NONE, None, data, found[0].checkpoint, found[0].seed, task)
 
 
-def _specified(settings: Settings) -> _Given:
+def _specified(settings: Settings) -> Subject:
     """A model by its specification; its data are a task if necessary."""
     data = settings.data or "synthetic"
     plain = settings.npz or (data in ("synthetic", "digits") and settings.tuning is None)
@@ -116,7 +107,7 @@ def _specified(settings: Settings) -> _Given:
         from rrfast.train.recipe import named_task
 
         task = named_task(_options(data), settings.seed)
-    return _Given(model, data, "given", settings.seed, task)
+    return Subject(model, NONE, None, data, "given", settings.seed, task)
 
 
 def _options(data: str) -> dict[str, Any]:
@@ -125,7 +116,7 @@ def _options(data: str) -> dict[str, Any]:
     return parse_options(words_of("data", data))
 
 
-def _images(settings: Settings, given: _Given) -> tuple[Tensor, Tensor | None]:
+def _images(settings: Settings, given: Subject) -> tuple[Tensor, Tensor | None]:
     if settings.npz:
         return _npz(Path(given.data), settings.samples)
     if given.task is not None:
@@ -137,7 +128,7 @@ def _images(settings: Settings, given: _Given) -> tuple[Tensor, Tensor | None]:
     ).test
 
 
-def _of_task(task: Task, given: _Given, samples: int) -> tuple[Tensor, Tensor]:
+def _of_task(task: Task, given: Subject, samples: int) -> tuple[Tensor, Tensor]:
     """Random test images, as they may be sorted by class; without those that chose the weights."""
     from rrfast.data.splits import chosen, tested_on
 

@@ -215,7 +215,10 @@ def score(
         job = group.everywhere(partial(asked.prepared, out, overwrite=overwrite))
         group.agree(job.pinned)
         group.first(lambda: held.enter_context(job.parts.alone(overwrite=overwrite)))
-        begun = group.first(lambda: asked.begun(job))
+        choose = partial(
+            given.choose, job.classifier, job.recipe, str(weights or "last"), job.shape
+        )
+        begun = group.first(lambda: job.parts.begin(job.pinned, choose))
         value = _set_threshold(job, begun, console if group.rank == 0 else None)
         group.everywhere(lambda: score_parts(job, group, batch, workers, value, console))
         run = {"command": command, **machine(job.device), "processes": group.world}
@@ -281,18 +284,6 @@ class _Asked:
         parts = Parts(out, len(images), size, self.page.out, shards=shards)
         names = self.page.names(chosen, shape, recipe)
         return Job(images, shape, chosen, where, recipe, parts, pinned, names)
-
-    def begun(self, job: Job) -> dict[str, Any]:
-        """The threshold, chosen now, or when the work was begun."""
-        weights = self.load["weights"]
-        choose = partial(
-            self.given.choose,
-            job.classifier,
-            job.recipe,
-            "last" if weights is None else str(weights),
-            job.shape,
-        )
-        return job.parts.begin(job.pinned, choose)
 
 
 def _set_threshold(job: Job, begun: dict[str, Any], console: Console | None) -> float | None:

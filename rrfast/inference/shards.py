@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rrfast._errors import first_line, require
 from rrfast.data.fingerprint import of_files
-from rrfast.data.folder import SUFFIXES, decoded
+from rrfast.data.folder import SUFFIXES, read_image
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,6 +72,7 @@ class Shards(EncodedFiles, ABC):
 
     suffixes: tuple[str, ...]  #: of the files
     kind: str  #: what they are called
+    wanted: str  #: what an image looks like in such a shard
 
     def stream(self, shard: int) -> Iterator[tuple[str, Tensor | str]]:
         """Name and pixels of every image of a shard, in its order, or why it has none.
@@ -101,11 +102,6 @@ class Shards(EncodedFiles, ABC):
                         return pixels
         raise ValueError(f"{name} cannot be read any more")
 
-    @property
-    @abstractmethod
-    def wanted(self) -> str:
-        """What an image looks like in such a shard."""
-
     @abstractmethod
     def encoded(self, path: Path) -> Iterator[Encoded]:
         """The images of a shard, in its order. Raises anything if it cannot be read on."""
@@ -115,7 +111,7 @@ class Shards(EncodedFiles, ABC):
             return text_of(f"{name} {encoded.error}")
         try:
             file = io.BytesIO(encoded.data)
-            return decoded(file, name, channels=self.channels, size=self.size)
+            return read_image(file, name=name, channels=self.channels, size=self.size)
         except ValueError as error:
             return text_of(str(error))
 
@@ -125,11 +121,7 @@ class TarShards(Shards):
 
     suffixes = (".tar", ".tar.gz", ".tgz")
     kind = "tar shards"
-
-    @property
-    def wanted(self) -> str:
-        """As the keys of a sample are called."""
-        return ", ".join(SUFFIXES)
+    wanted = ", ".join(SUFFIXES)
 
     def encoded(self, path: Path) -> Iterator[Encoded]:
         """An image per sample that has one; other files of the sample are not read."""

@@ -242,7 +242,12 @@ def _seen(
         found = [value.cpu().double() for value in values.values()]
         labels = y.cpu()
         check_labels("y", labels, logits.shape[1])
-        _check_finite(values["msr"], logits)
+        bad = int(values["msr"].isnan().sum())
+        if bad:
+            raise ValueError(
+                "model must give logits of which none is NaN and the largest is finite, and did "
+                f"not on {bad} of {len(logits)} samples of a batch: they have no place in a ranking"
+            )
         right = (logits.argmax(dim=1) == y).cpu()
         return found, right, labels, logits.cpu() if keep else None, first
 
@@ -272,15 +277,6 @@ def _at(score: Score, model: Model, x: Tensor, logits: Tensor, points: Sequence[
 def _themselves(logits: Tensor) -> Tensor:
     """A model that returns its input, for existing logits."""
     return logits
-
-
-def _check_finite(msr: Tensor, logits: Tensor) -> None:
-    bad = int(msr.isnan().sum())
-    if bad:
-        raise ValueError(
-            "model must give logits of which none is NaN and the largest is finite, and did not "
-            f"on {bad} of {len(logits)} samples of a batch: they have no place in a ranking"
-        )
 
 
 def _halves(correct: Tensor, places: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,7 @@ from rrfast._checks import (
 from rrfast._seeds import seeded
 from rrfast.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
 from rrfast.data.corruptions.digital import contrast, elastic_transform, jpeg_compression, pixelate
-from rrfast.data.corruptions.draws import Draws
-from rrfast.data.corruptions.noise import gaussian_noise, impulse_noise, shot_noise
+from rrfast.data.corruptions.noise import Draws, gaussian_noise, impulse_noise, shot_noise
 from rrfast.data.corruptions.weather import brightness, fog, frost, snow
 
 SEVERITIES = 5

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rrfast.data.corruptions.blur import line
-from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.filters import filtered
+from rrfast.data.corruptions.noise import Draws
 
 #: Cells of the noise field for flakes, along the shorter side of the image.
 FLAKE_CELLS = 32
