@@ -20,8 +20,7 @@ from rrfast._errors import first_line
 from rrfast._machine import machine
 from rrfast._processes import processes
 from rrfast._results import write_json
-from rrfast.inference.gallery import Gallery
-from rrfast.inference.given_gallery import GivenGallery
+from rrfast.inference.gallery import Gallery, GivenGallery
 from rrfast.inference.given_model import channels_of, given_model
 from rrfast.inference.given_threshold import (
     GivenThreshold,
@@ -153,7 +152,7 @@ def score(
             images without a score. The page says how many it leaves out. Only the images shown are
             read a second time.
         class_names: Names of the classes on the page: a list, or a file with one name per line (see
-            `rrfast.inference.given_gallery.GivenGallery`). An image in a sub-folder of `source`
+            `rrfast.inference.gallery.GivenGallery`). An image in a sub-folder of `source`
             with the name of a class has that label, and the page marks predictions that differ from
             it.
         command: The command that OUT.json names as its origin.

@@ -22,7 +22,6 @@ from rrfast._seeds import Stream, stream
 from rrfast.data.loader import Data, length
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
-from rrfast.train.bar import Bar
 from rrfast.train.batches import Loader, Plan, Share
 from rrfast.train.checkpoint import Checkpoint, Progress
 from rrfast.train.checks import (
@@ -34,7 +33,7 @@ from rrfast.train.checks import (
 )
 from rrfast.train.fabric import Fabric, make_fabric
 from rrfast.train.identity import identity
-from rrfast.train.log import summary_writer, write_log
+from rrfast.train.log import Bar, summary_writer, write_log
 from rrfast.train.nonfinite import Losses
 from rrfast.train.schedule import make_optimizer, make_schedule
 from rrfast.train.settings import Training
