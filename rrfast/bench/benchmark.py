@@ -22,7 +22,7 @@ from rrfast.bench.settings import Settings
 from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
 from rrfast.bench.throughput import throughput, worth
-from rrfast.bench.tuned import tuned
+from rrfast.bench.quality import tuned
 
 
 def run(

@@ -25,6 +25,7 @@ from rrfast.objectives import RAT, Objective
 from rrfast.train.batches import Loader, Plan, Share
 from rrfast.train.checkpoint import Checkpoint, Progress
 from rrfast.train.checks import (
+    Losses,
     check_all_labelled,
     check_given,
     check_settings,
@@ -34,7 +35,6 @@ from rrfast.train.checks import (
 from rrfast.train.fabric import Fabric, make_fabric
 from rrfast.train.identity import identity
 from rrfast.train.log import Bar, summary_writer, write_log
-from rrfast.train.nonfinite import Losses
 from rrfast.train.schedule import make_optimizer, make_schedule
 from rrfast.train.settings import Training
 from rrfast.train.validate import Validator
