@@ -36,8 +36,8 @@ from rrfast.train import (
 )
 from rrfast.train.batches import Loader, Plan
 from rrfast.train.checkpoint import Checkpoint
-from rrfast.train.log import Bar
 from rrfast.train.checks import Losses
+from rrfast.train.log import Bar
 from rrfast.train.precision import AutocastPrecision
 from rrfast.train.schedule import make_optimizer, make_schedule
 

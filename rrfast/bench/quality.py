@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-
-
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -13,15 +11,9 @@ from torch import Tensor
 
 from rrfast._tables import SHOWN
 from rrfast.bench.contestants import Contestant, Outcome
-from rrfast.metrics import METRICS
-
-
-
-from collections.abc import Callable
-from typing import Any
-
 from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
+from rrfast.metrics import METRICS
 
 
 def in_batches(
@@ -82,7 +74,6 @@ def _ranks(values: Tensor) -> Tensor:
     _, group, size = values.unique(return_inverse=True, return_counts=True)
     mean_rank: Tensor = size.cumsum(0) - (size.double() - 1) / 2
     return mean_rank[group]
-
 
 
 def tuned(

@@ -193,11 +193,8 @@ def score(
     check_count("batch", batch)
     check_count("part", part)
     check_count("workers", 0 if workers is None else workers, least=0)
-    page = GivenGallery(
-        out=None if gallery is None else Path(gallery),
-        shown=gallery_images,
-        class_names=class_names,
-    )
+    file = None if gallery is None else Path(gallery)
+    page = GivenGallery(out=file, shown=gallery_images, class_names=class_names)
     given = GivenThreshold(
         threshold=threshold,
         coverage=coverage,

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-
-
-import torch
-from torch import Tensor, nn
-
-from rrfast import engine
-from rrfast._checks import describe
-from rrfast._errors import first_line
-from rrfast.data.loader import Data
-from rrfast.objectives import Objective
-from rrfast.objectives.objective import ignored_label
-from rrfast.train.batches import Loader, Share
-from rrfast.train.fabric import Fabric
-from rrfast.train.settings import Training
-
-
-
 import math
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from rrfast import _torch_file
+from rrfast import _torch_file, engine
+from rrfast._checks import describe
+from rrfast._errors import first_line
+from rrfast.data.loader import Data
+from rrfast.objectives import Objective
+from rrfast.objectives.objective import ignored_label
 from rrfast.train.batches import Loader, Plan, Share
 from rrfast.train.fabric import Fabric
+from rrfast.train.settings import Training
 
 #: Steps between two checks of the loss if a check waits for the device.
 LOOK = 50
