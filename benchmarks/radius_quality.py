@@ -31,7 +31,7 @@ from torch import Tensor, nn
 import rrfast
 from benchmarks.__main__ import slug
 from rrfast._machine import machine
-from rrfast.bench.counted import Counted
+from rrfast.bench.peers import Counted
 from rrfast.data import digits, synthetic
 from rrfast.engine import Engine
 from rrfast.metrics import aurc

@@ -349,7 +349,7 @@ MUTANTS = (
     ),
     Mutant(
         "weights that are not finite are kept",
-        "train/nonfinite.py",
+        "train/checks.py",
         "        if not finite:\n",
         "        if False:\n",
         (f"{_TRAIN}test_weights_that_are_not_finite_are_not_kept",),

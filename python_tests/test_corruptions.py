@@ -17,8 +17,8 @@ from torch import Tensor
 from rrfast.data import CORRUPTIONS, corrupt, digits, synthetic
 from rrfast.data.corruptions.blur import disc, line
 from rrfast.data.corruptions.digital import blocks
-from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.filters import displaced, filtered, gaussian_filtered, kernel_of
+from rrfast.data.corruptions.noise import Draws
 from rrfast.data.corruptions.table import TABLE
 
 SHAPES = [(4, 1, 8, 8), (4, 3, 32, 32), (2, 3, 40, 24)]

@@ -34,10 +34,10 @@ from rrfast.train import (
     fit,
     make_fabric,
 )
-from rrfast.train.bar import Bar
 from rrfast.train.batches import Loader, Plan
 from rrfast.train.checkpoint import Checkpoint
-from rrfast.train.nonfinite import Losses
+from rrfast.train.checks import Losses
+from rrfast.train.log import Bar
 from rrfast.train.precision import AutocastPrecision
 from rrfast.train.schedule import make_optimizer, make_schedule
 
@@ -985,7 +985,7 @@ def test_best_is_the_epoch_most_accurate_under_the_attack(tmp_path: Path) -> Non
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rrfast.train.bar.Bar.end_of_epoch", lambda _, row: stop(row))
+        patch.setattr("rrfast.train.log.Bar.end_of_epoch", lambda _, row: stop(row))
         with pytest.raises(KeyboardInterrupt):
             quiet(network(), out=tmp_path / "cut", **options)
     again = quiet(network(), out=tmp_path / "cut", resume=True, **options)

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rrfast._errors import retold
+
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 #: Counts must be below it: beyond int64 torch, NumPy and the clock raise their own errors.
@@ -211,17 +213,8 @@ def check_labels(name: str, value: object, classes: int | None) -> None:
 
     The only check of labels. It reads them, so it waits for their device. Wrong labels would do
     harm later: on a GPU they fail an assertion in cross-entropy, which ends the process, and a
-    comparison with the prediction would silently count them as errors.
-
-    Args:
-        name: What the error message calls them.
-        value: The labels.
-        classes: How many there are; None where that is not known yet.
-
-    Raises:
-        TypeError: `value` is not a tensor of integers.
-        ValueError: It is not [n], or a label is out of range; the message has the first such label
-            and its row.
+    comparison with the prediction would silently count them as errors. `classes` is None where
+    their number is not known yet. The message has the first label out of range, and its row.
     """
     if not isinstance(value, Tensor) or value.dtype not in INTEGERS:
         raise TypeError(f"{name} must be a tensor of integers, got {describe(value)}")
@@ -256,11 +249,9 @@ def check_path(name: str, value: object) -> None:
 
 
 def check_folder(name: str, folder: Path) -> None:
-    """Raise if a file has the path of the folder or of one of its parents.
+    """Raise a NotADirectoryError if a file has the path of the folder or of one of its parents.
 
-    Raises:
-        NotADirectoryError: There is one; the message names it.
-        OSError, ValueError: No folder can have this name, for example because it is too long.
+    Or an OSError or ValueError if no folder can have this name, for example as it is too long.
     """
     with _told_of_folder(name, folder):
         there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
@@ -272,14 +263,9 @@ def check_folder(name: str, folder: Path) -> None:
 
 
 def make_folder(name: str, folder: Path) -> None:
-    """Make the folder and its missing parents.
+    """Make the folder and its missing parents, or raise an OSError or ValueError that says why not.
 
-    Args:
-        name: What the error message calls it.
-        folder: What to make.
-
-    Raises:
-        OSError, ValueError: It cannot be made; the message names it and says why.
+    The message calls it `name`.
     """
     check_folder(name, folder)
     with _told_of_folder(name, folder):
@@ -293,9 +279,7 @@ def _told_of_folder(name: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        told = type(error)(f"{said}: {error.strerror}")
-        told.errno = error.errno
-        raise told from error
+        raise retold(error, f"{said}: {error.strerror}") from error
     except ValueError as error:  # of a null byte in the name
         raise ValueError(f"{said}: {error}") from error
 
@@ -309,10 +293,7 @@ def check_seed(name: str, value: object) -> None:
 
 
 def words_of(name: str, text: str) -> list[str]:
-    """Split a name and its options as a shell does.
-
-    Raises:
-        ValueError: A quote is not closed.
+    """Split a name and its options as a shell does; a quote that is not closed is a ValueError.
 
     Example:
         >>> words_of("data", "cifar10 'folder=my data'")
@@ -327,12 +308,7 @@ def words_of(name: str, text: str) -> list[str]:
 
 
 def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
-    """The end of an error message about an unknown name: similar known names, if there are any.
-
-    Args:
-        name: The unknown name.
-        known: All known names.
-        most: How many to suggest at most.
+    """The end of an error message about an unknown name: similar known names, at `most` so many.
 
     Example:
         >>> meant("digit", ["cifar10", "digits"])

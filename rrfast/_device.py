@@ -8,16 +8,10 @@ import torch
 
 
 def chosen_device(given: str | torch.device | None) -> torch.device:
-    """The device of this process.
+    """The device of this process: "cpu", "cuda" or "cuda:1"; None: CUDA if available.
 
-    Args:
-        given: Such as "cpu", "cuda" or "cuda:1"; None: CUDA if available, else the CPU.
-
-    Returns:
-        The device; for "cuda" under torchrun the GPU of this process.
-
-    Raises:
-        ValueError: It is not a device, or this machine does not have it.
+    "cuda" under torchrun is the GPU of this process. A device that this machine does not have is a
+    ValueError.
 
     Example:
         >>> chosen_device("cpu")

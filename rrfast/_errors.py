@@ -8,11 +8,8 @@ import importlib
 def require(who: str, module: str, package: str | None = None, install: str = "") -> None:
     """Raise an ImportError with the install command unless `module` can be imported.
 
-    Args:
-        who: What needs it; begins the message.
-        module: Its full name.
-        package: The package's name as its authors spell it; None if it equals the module's.
-        install: As `missing`.
+    `package` is its name as its authors spell it, if other than the module's; the rest is as for
+    `missing`.
 
     Example:
         >>> require("a table", "absent", "Absent")
@@ -29,20 +26,23 @@ def require(who: str, module: str, package: str | None = None, install: str = ""
 def missing(
     who: str, package: str, error: ImportError, install: str = "", instead: str = ""
 ) -> ImportError:
-    """The error of `require`.
+    """The error that says `who` needs a package, and how to install it, after an import's `error`.
 
-    Args:
-        who: As `require`.
-        package: As `require`.
-        error: The error that importing it raised.
-        install: The argument of pip install; by default the package in lower case.
-        instead: An alternative; ends the message.
+    `install` is the argument of pip install, by default the package in lower case; `instead`, an
+    alternative, ends the message.
     """
     end = f"; {instead}" if instead else ""
     return ImportError(
         f"{who} needs {package}, which does not import: {error}. Install it with: pip install "
         f"{install or package.lower()}{end}"
     )
+
+
+def retold(error: OSError, message: str) -> OSError:
+    """The system's error with another message; it keeps its class and number."""
+    told = type(error)(message)
+    told.errno = error.errno
+    return told
 
 
 def first_line(error: BaseException) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from rrfast._errors import retold
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -24,11 +26,7 @@ def write(path: Path, save: Callable[[IO[bytes]], object]) -> None:
 
     A reader finds the old content or the new, even after a power failure. Two processes that write
     the same file at once write two temporary files, and the later one stays. The temporary name
-    cannot be guessed, and existing links are not followed.
-
-    Args:
-        path: What to write; its folder exists.
-        save: Called with a file open for writing.
+    cannot be guessed, and existing links are not followed. The folder of `path` must exist.
 
     Raises:
         OSError: The system refused: the disk is full, or the folder cannot be written to. The
@@ -91,9 +89,7 @@ def _refused(path: Path, partial: Path, cause: BaseException) -> OSError | None:
     if not isinstance(cause, OSError) or cause.filename not in (None, str(partial)):
         return None
     reason = cause.strerror or str(cause)
-    told = type(cause)(f"{path} cannot be written: {reason}. Its old content is unchanged")
-    told.errno = cause.errno
-    return told
+    return retold(cause, f"{path} cannot be written: {reason}. Its old content is unchanged")
 
 
 def _sync(path: Path) -> None:
@@ -105,15 +101,8 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (
-            errno.EINVAL,
-            errno.EBADF,
-            errno.ENOTSUP,
-        ):  # unsupported
-            told = type(error)(
-                f"{path} is in place, and would not outlive a power failure: {error.strerror}"
-            )
-            told.errno = error.errno
-            raise told from error
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # unsupported
+            told = f"{path} is in place, and would not outlive a power failure: {error.strerror}"
+            raise retold(error, told) from error
     finally:
         os.close(descriptor)

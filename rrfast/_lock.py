@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from rrfast._errors import retold
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -73,9 +75,8 @@ def _taken(path: Path, written: Path) -> int:
         try:
             descriptor = os.open(path, flags, 0o666)
         except OSError as error:
-            told = type(error)(f"{written} cannot be written: {path}: {error.strerror}")
-            told.errno = error.errno
-            raise told from error
+            told = f"{written} cannot be written: {path}: {error.strerror}"
+            raise retold(error, told) from error
         try:
             _lock(descriptor)
         except BlockingIOError:

@@ -14,12 +14,9 @@ from rrfast._names import FORMS
 
 
 def named_function(what: str, spec: str, *, known: str = FORMS) -> Callable[..., Any]:
-    """The function with this name; finding it runs the module or the file.
+    """The function with a name in one of `FORMS`; finding it runs the module or the file.
 
-    Args:
-        what: What the error message calls it: "model", "data".
-        spec: One of `FORMS`.
-        known: The other forms that are allowed, for the message about a module that does not exist.
+    Error messages call it `what`; that about a module which does not exist lists the `known` forms.
 
     Raises:
         FileNotFoundError: There is no such file.

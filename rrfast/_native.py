@@ -50,11 +50,9 @@ def load() -> dict[str, Status]:
         >>> sorted(load())
         ['cpu', 'cuda']
     """
-    libraries = {"cpu": _load("cpu"), "cuda": _load("cuda")}
+    libraries = {device: _load(device) for device in ("cpu", "cuda")}
     failed = {
-        device: status
-        for device, status in libraries.items()
-        if status.state in ("failed", "uncovered")
+        d: status for d, status in libraries.items() if status.state in ("failed", "uncovered")
     }
     if failed:
         warnings.warn(_complaint(failed), RuntimeWarning, stacklevel=2)
@@ -62,10 +60,7 @@ def load() -> dict[str, Status]:
 
 
 def build_info() -> dict[str, object] | None:
-    """Versions, compiler, instruction sets and CUDA architectures of the compiled libraries.
-
-    Returns:
-        None in a pure-Python install.
+    """Versions, compiler, instruction sets, CUDA architectures; None in a pure-Python install.
 
     Example:
         >>> info = build_info()
@@ -98,13 +93,9 @@ def describe_build() -> str:
 
 
 def kernel_attributes() -> dict[str, dict[str, int]]:
-    """Registers, shared and local bytes and the largest block of every CUDA kernel.
+    """Registers, shared and local bytes and the largest block of every CUDA kernel, by its name.
 
-    Returns:
-        By kernel, on the current device; empty without CUDA kernels.
-
-    Raises:
-        RuntimeError: There is no device.
+    On the current device; empty without CUDA kernels, a RuntimeError without a device.
     """
     if load()["cuda"].state != "loaded":
         return {}

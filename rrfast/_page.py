@@ -13,16 +13,9 @@ from rrfast._files import write
 def write_page(out: Path, template: str, **content: object) -> None:
     """Write `out`, completely or not at all; its folder is made.
 
-    All text of `content` is escaped. The page is streamed: if `content` has a generator, only one
-    of its items is in memory at a time.
-
-    Args:
-        out: The file.
-        template: A file in rrfast/pages that extends page.html.
-        content: The variables of the template.
-
-    Raises:
-        OSError: `out` cannot be written.
+    The template is a file in rrfast/pages that extends page.html, `content` are its variables. All
+    their text is escaped. The page is streamed: of a generator in `content`, only one item is in
+    memory at a time. Raises an OSError if `out` cannot be written.
     """
     from jinja2 import Environment, PackageLoader
 
@@ -43,10 +36,5 @@ def write_page(out: Path, template: str, **content: object) -> None:
 
 
 def data_url(kind: str, data: bytes) -> str:
-    """A picture as a data URL.
-
-    Args:
-        kind: The MIME type after image/, such as png.
-        data: The content of the file.
-    """
+    """A picture as a data URL; `kind` is the MIME type after image/, such as png."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

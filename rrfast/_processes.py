@@ -64,11 +64,7 @@ class Processes:
         return value
 
     def first(self, function: Callable[[], T]) -> T:
-        """Run `function` in the first process, and return its result in every process.
-
-        Raises:
-            As `everywhere`.
-        """
+        """The result of `function` in the first process, for all; raises as `everywhere`."""
         mine: Any = self._tried(lambda: function() if self.rank == 0 else None)
         value: T = self.gather(mine)[0]
         return value
@@ -88,11 +84,7 @@ class Processes:
         return [parts[i % world][i // world] for i in range(sum(map(len, parts)))]
 
     def agree(self, mine: dict[str, Any]) -> None:
-        """Check that every process was given the same.
-
-        Raises:
-            ValueError: A value differs from that of the first process.
-        """
+        """Raise a ValueError where a value differs from that of the first process."""
         first = self.first(lambda: mine)
 
         def check() -> None:
@@ -107,11 +99,7 @@ class Processes:
         self.everywhere(check)
 
     def gather(self, value: T) -> list[T]:
-        """The value of every process, in their order.
-
-        Raises:
-            As `everywhere`.
-        """
+        """The value of every process, in their order; raises as `everywhere`."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -235,10 +223,8 @@ def shared(function: Callable[[int, T], R], items: Iterable[T]) -> list[R]:
 def once(function: Callable[[], T]) -> T:
     """`function()`; inside `sharing`, that of the first process, while the others wait.
 
-    For what is measured, drawn or chosen, so that all processes go on with the same.
-
-    Raises:
-        As `shared`.
+    For what is measured, drawn or chosen, so that all processes go on with the same. Raises as
+    `shared`.
 
     Example:
         >>> once(lambda: 1)

@@ -19,11 +19,8 @@ def bars(
 ) -> Progress:
     """Progress bars with elapsed and remaining time, if `console` is a terminal.
 
-    Args:
-        console: Where to draw them.
-        state: The text behind a bar, such as "{task.completed} of {task.total}".
-        shown: False for no bars.
-        transient: Whether they are removed at the end.
+    `state` is the text behind a bar, such as "{task.completed} of {task.total}". There are none
+    unless `shown`, and `transient` ones are removed at the end.
     """
     from rich.progress import (
         BarColumn,
@@ -59,16 +56,11 @@ def _has_terminal() -> bool:
 def batches_bar(
     loader: Iterable[Any], wanted: bool, after: float = 0.0
 ) -> Iterator[Callable[[float, float], None]]:
-    """A bar of batches and images per second on stderr, if that is a terminal; removed at the end.
+    """A bar of batches and images per second on stderr, if `wanted` and that is a terminal.
 
-    Args:
-        loader: Its length, if it has one, is the total of the bar.
-        wanted: False for no bar.
-        after: Seconds before it is shown: quick work needs no bar.
-
-    Yields:
-        A function to call with the numbers of images and batches done since the last call; both may
-        be fractions.
+    The length of the loader, if it has one, is the total. It is shown `after` so many seconds, as
+    quick work needs no bar, and removed at the end. Call what is yielded with the numbers of images
+    and batches done since the last call; both may be fractions.
     """
     if not (wanted and _has_terminal()):
         yield lambda _images, _batches: None

@@ -34,13 +34,9 @@ def is_on_host(tensor: Tensor) -> bool:
 def may_read(what: str, model: object, tensor: Tensor) -> bool:
     """Whether to read a tensor now; for a tensor on another device it is True once per model.
 
-    It is never True while a CUDA graph is being captured: waiting would end the capture.
-
-    Args:
-        what: A name for what is read; each has its own first time.
-        model: A callable; one that is created for each call, such as a lambda, counts as new each
-            time. None: wait for the device in every call.
-        tensor: What would be read.
+    It is never True while a CUDA graph is being captured: waiting would end the capture. Each
+    `what` has its own first time. A model that is created for each call, such as a lambda, counts
+    as new each time; None is to wait for the device in every call.
 
     Example:
         >>> model, x = torch.nn.Linear(4, 3), torch.rand(2, 4)

@@ -33,10 +33,7 @@ ROWS = ("runs", "curves")
 def results_in(folder: Path, stem: str) -> Iterator[None]:
     """Make the folder, and lock it against other runs that write STEM.json there.
 
-    Raises:
-        BlockingIOError: Another run is writing there.
-        NotADirectoryError: `folder` is a file.
-        OSError: The folder cannot be made or written to.
+    Raises a BlockingIOError if one does, or the OSError of a folder that cannot be made.
     """
     make_folder("out", folder)
     with alone(folder / f"{stem}.lock", folder):
@@ -49,11 +46,8 @@ def write_json(path: Path, result: dict[str, Any], *, compact: bool = False) -> 
 
     With `compact`, on one line without spaces: for large files that only programs read.
     """
-    if compact:
-        text = json.dumps(plain(result), separators=(",", ":"), allow_nan=False)
-    else:
-        text = json.dumps(plain(result), indent=1, allow_nan=False)
-    write_text(path, text + "\n")
+    form: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 1}
+    write_text(path, json.dumps(plain(result), **form, allow_nan=False) + "\n")
 
 
 def shortened(value: Any) -> Any:
@@ -134,11 +128,8 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
 def read_result(path: Path | str) -> dict[str, Any]:
     """The result of `rrfast evaluate` from its file: what the function that wrote it returned.
 
-    Args:
-        path: evaluation.json, ood.json, robust.json or distal.json.
-
-    Returns:
-        As the `evaluate` of its protocol, `runs` a list of rows; None for NaN and infinity.
+    That is evaluation.json, ood.json, robust.json or distal.json; `runs` is a list of rows, and
+    None stands for NaN and infinity.
 
     Raises:
         OSError: There is no such file, or it cannot be read.

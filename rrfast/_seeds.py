@@ -71,23 +71,14 @@ def own_generator(device: torch.device) -> torch.Generator:
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A generator on the CPU with this seed.
-
-    Raises:
-        TypeError, ValueError: `seed` is not an integer, Python's or NumPy's, that a generator
-            takes.
-    """
+    """A generator on the CPU with this seed; raises as `check_seed`."""
     check_seed("seed", seed)
     return torch.Generator("cpu").manual_seed(int(seed))
 
 
 @contextlib.contextmanager
 def weights_by(seed: int) -> Iterator[None]:
-    """Inside, the seed decides the weights of new layers; the global random state is restored.
-
-    Raises:
-        TypeError, ValueError: As `seeded`.
-    """
+    """Inside, the seed decides the weights of new layers; the global random state is restored."""
     check_seed("seed", seed)
     with torch.random.fork_rng(devices=[]):
         # Only the CPU's generator: torch.manual_seed would seed the GPUs too.

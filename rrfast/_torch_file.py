@@ -14,11 +14,7 @@ from rrfast._files import write
 
 
 def save(path: Path, state: object) -> None:
-    """`torch.save`, completely or not at all, with the checksums that `load` compares.
-
-    Raises:
-        OSError: As `rrfast._files.write`, for example if the disk is full.
-    """
+    """`torch.save` by `rrfast._files.write`, with the checksums that `load` compares."""
     summed = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(True)
     try:
@@ -34,9 +30,6 @@ def load(path: Path) -> dict[str, Any]:
     records. This function finds every changed byte that changes what is read. Files of torch before
     1.6, and those saved with `torch.serialization.set_crc32_options(False)`, have no checksums:
     they are read unchecked.
-
-    Args:
-        path: A file of `torch.save`.
 
     Raises:
         OSError: `path` cannot be opened.

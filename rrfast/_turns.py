@@ -43,14 +43,10 @@ class Timed:
 
 
 class Turns:
-    """A contest: `Turns(...).take()`.
+    """A contest, `Turns(...).take()`, of runs by name, which are all compared with the floor.
 
-    Args:
-        floor: The run that all are compared with.
-        contestants: The runs to time, by name.
-        seconds: Time to spend on each.
-        device: The device to wait for after each run.
-        progress: Called before each turn with a name and the fraction done, in [0, 1].
+    `seconds` are spent on each; the host waits for the device after each run. Before each turn,
+    `progress` is called with a name and the fraction done, in [0, 1].
     """
 
     def __init__(

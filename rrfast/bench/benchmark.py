@@ -18,11 +18,11 @@ from rrfast._results import require_matplotlib, results_in, write_json
 from rrfast.bench import figures, report
 from rrfast.bench.pareto import pareto
 from rrfast.bench.peers import check_in_box, peers
+from rrfast.bench.quality import tuned
 from rrfast.bench.settings import Settings
 from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
 from rrfast.bench.throughput import throughput, worth
-from rrfast.bench.tuned import tuned
 
 
 def run(

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from rrfast.bench import contestants
-from rrfast.bench.quality import in_batches, metrics
+from rrfast.bench.quality import in_batches, metrics, steps
 from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
 from rrfast.methods import METHODS
@@ -44,14 +44,7 @@ def pareto(
     """
     batch = max(settings.batch)
     points = [("msr", {}), *((m, o) for m in settings.contestants() for o in settings_of(m))]
-    chunks = -(-settings.samples // batch)
-    done = 0
-
-    def advance(label: str) -> None:
-        nonlocal done
-        done += 1
-        progress(label, done / (chunks * len(points)))
-
+    advance = steps(progress, -(-settings.samples // batch) * len(points))
     rows = []
     for method, options in points:
         contestant = (

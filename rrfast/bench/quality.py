@@ -1,7 +1,8 @@
-"""Quality of a score: errors found, and agreement with RR-BS."""
+"""Quality of a score: errors found, agreement with RR-BS, and with a tuned temperature."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from rrfast._tables import SHOWN
 from rrfast.bench.contestants import Contestant, Outcome
+from rrfast.bench.settings import Settings
+from rrfast.bench.subject import Subject
 from rrfast.metrics import METRICS
 
 
@@ -29,6 +32,12 @@ def in_batches(
         sum(n * o.backwards for n, o in parts) / len(x),
         None if not upper else torch.cat(upper).cpu(),
     )
+
+
+def steps(progress: Callable[[str, float], object], total: int) -> Callable[[str], object]:
+    """A function to call with a label after each of so many steps."""
+    done = itertools.count(1)
+    return lambda label: progress(label, next(done) / total)
 
 
 def metrics(outcome: Outcome, y: Tensor | None) -> dict[str, float | None]:
@@ -65,3 +74,57 @@ def _ranks(values: Tensor) -> Tensor:
     _, group, size = values.unique(return_inverse=True, return_counts=True)
     mean_rank: Tensor = size.cumsum(0) - (size.double() - 1) / 2
     return mean_rank[group]
+
+
+def tuned(
+    subject: Subject, settings: Settings, progress: Callable[[str, float], object]
+) -> list[dict[str, Any]]:
+    """A row for MSR and each method on each division of the data, as in `rrfast evaluate`.
+
+    It uses float32. MSR has no temperature and no input pre-processing here: it is the bare forward
+    that is timed.
+
+    Returns:
+        `method`, `split`, `seed` of the training, the `temperature`, `images`, `errors`,
+        `chosen_on` (number of test images on which the weights were chosen), and the metrics of the
+        test part.
+
+    Raises:
+        ValueError: The data lack the splits.
+
+    Cost: that of `rrfast.scores.tune` on the tuning part, and of the method on the rest.
+
+    Source: RAT §5.1, §5.4, Table 4.
+    """
+    # Imported here, because they are optional.
+    from rrfast.data.splits import tested_on
+    from rrfast.evaluate.misd import appraisal
+
+    task, options = subject.task, appraisal.Options(batch=max(settings.batch))
+    assert task is not None  # required by the settings
+    _, chosen_on = tested_on(task, subject.checkpoint)
+    names = {"msr": "msr"} | {method: f"radius_{method}" for method in settings.contestants()}
+    grounds = list(
+        appraisal.grounds(
+            subject.model, task, settings.tuning, subject.seed, subject.x.device, options.batch
+        )
+    )
+    rows: list[dict[str, Any]] = []
+    for split, on in enumerate(grounds):
+        for method, name in names.items():
+            progress(method, len(rows) / (len(grounds) * len(names)))
+            score, point, _ = appraisal.tuned(name, on, options)
+            value = appraisal.measured(score, on, options)[0]
+            rows.append(
+                {
+                    "method": method,
+                    "split": split,
+                    "seed": subject.seed,
+                    "temperature": point.get("temperature"),
+                    "images": len(value),
+                    "errors": int((~on.correct).sum()),
+                    "chosen_on": chosen_on if settings.tuning == "rat" else 0,
+                    **appraisal.shown(value, on.correct),
+                }
+            )
+    return rows

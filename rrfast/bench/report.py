@@ -89,9 +89,6 @@ def notes(result: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-# -------------------------------------------------------------------------------------- the tables
-
-
 class Column(NamedTuple):
     """A column of a table: its head, and what a row has there."""
 

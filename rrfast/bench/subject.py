@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,16 +12,15 @@ from torch import Tensor, nn
 from rrfast import engine
 from rrfast._checks import check_labels, words_of
 from rrfast._errors import first_line
+from rrfast.bench.settings import Settings
 from rrfast.data import digits, synthetic
 from rrfast.data.npy import npz_rows
+from rrfast.data.tasks import Task
 from rrfast.models import Normalize, load_model
-
-if TYPE_CHECKING:
-    from rrfast.bench.settings import Settings
-    from rrfast.data.tasks import Task
 
 #: Number of images for the batch statistics of a model with random weights.
 SETTLED_ON = 64
+NONE = torch.empty(0, device="cpu")  # before the images are read
 
 
 class Subject(NamedTuple):
@@ -68,20 +67,10 @@ def load(settings: Settings) -> Subject:
         ) from error
     if y is not None:
         check_labels(f"y of {given.data}", y, logits.shape[1])
-    return Subject(model, x, y, *given[1:])
+    return given._replace(model=model, x=x, y=y)
 
 
-class _Given(NamedTuple):
-    """As for `Subject`."""
-
-    model: nn.Module
-    data: str
-    checkpoint: str
-    seed: int
-    task: Task | None
-
-
-def _trained(settings: Settings) -> _Given:
+def _trained(settings: Settings) -> Subject:
     """The model of a training's folder, with its normalisation, and its data or the given data."""
     # Imported here, because it is optional.
     from rrfast.evaluate.trained_model import trained_models
@@ -100,10 +89,10 @@ def _trained(settings: Settings) -> _Given:
         )
     model, task = found[0].load()
     data = settings.data if settings.data and settings.npz else found[0].data
-    return _Given(model, data, found[0].checkpoint, found[0].seed, task)
+    return Subject(model, NONE, None, data, found[0].checkpoint, found[0].seed, task)
 
 
-def _specified(settings: Settings) -> _Given:
+def _specified(settings: Settings) -> Subject:
     """A model by its specification; its data are a task if necessary."""
     data = settings.data or "synthetic"
     plain = settings.npz or (data in ("synthetic", "digits") and settings.tuning is None)
@@ -118,7 +107,7 @@ def _specified(settings: Settings) -> _Given:
         from rrfast.train.recipe import named_task
 
         task = named_task(_options(data), settings.seed)
-    return _Given(model, data, "given", settings.seed, task)
+    return Subject(model, NONE, None, data, "given", settings.seed, task)
 
 
 def _options(data: str) -> dict[str, Any]:
@@ -127,7 +116,7 @@ def _options(data: str) -> dict[str, Any]:
     return parse_options(words_of("data", data))
 
 
-def _images(settings: Settings, given: _Given) -> tuple[Tensor, Tensor | None]:
+def _images(settings: Settings, given: Subject) -> tuple[Tensor, Tensor | None]:
     if settings.npz:
         return _npz(Path(given.data), settings.samples)
     if given.task is not None:
@@ -139,7 +128,7 @@ def _images(settings: Settings, given: _Given) -> tuple[Tensor, Tensor | None]:
     ).test
 
 
-def _of_task(task: Task, given: _Given, samples: int) -> tuple[Tensor, Tensor]:
+def _of_task(task: Task, given: Subject, samples: int) -> tuple[Tensor, Tensor]:
     """Random test images, as they may be sorted by class; without those that chose the weights."""
     from rrfast.data.splits import chosen, tested_on
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rrfast.bench import contestants
 from rrfast.bench.contestants import Contestant, Outcome
-from rrfast.bench.quality import agreement, in_batches, metrics
+from rrfast.bench.quality import agreement, in_batches, metrics, steps
 from rrfast.bench.settings import DTYPES, Settings
 from rrfast.bench.subject import Subject
 
@@ -85,13 +85,7 @@ def worth(
     if chunks == 1:
         every |= {key: partial(_again, outcome) for key, outcome in outcomes.items()}
         every["", ""] = every.get(("bs", "float32"), every["", ""])
-    done = 0
-
-    def advance(name: str) -> None:
-        nonlocal done
-        done += 1
-        progress(name, done / (chunks * len(every)))
-
+    advance = steps(progress, chunks * len(every))
     rows = []
     reference = None
     for (name, dtype), contestant in every.items():

@@ -16,8 +16,7 @@ from rrfast.data.cifar_c import CORRUPTIONS, EXTRA_CORRUPTIONS, cifar10c
 from rrfast.data.corruptions import corrupt
 from rrfast.data.folder import ImageFolder, image_folder
 from rrfast.data.idx import EMNIST_CLASSES, Mnist, emnist, fashion_mnist, mnist
-from rrfast.data.noise import gaussian_noise, uniform_noise
-from rrfast.data.noise_images import SmoothedNoise, smoothed_noise
+from rrfast.data.noise import SmoothedNoise, gaussian_noise, smoothed_noise, uniform_noise
 from rrfast.data.outliers import Outliers, folder_images, random_images, random_textures
 from rrfast.data.patches import random_crops, resized, sample_photos
 from rrfast.data.scikit_digits import Digits, digits

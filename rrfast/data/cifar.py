@@ -101,28 +101,21 @@ def cifar10(folder: str | os.PathLike[str]) -> Cifar:
 def cifar100(folder: str | os.PathLike[str], fine: bool = True) -> Cifar:
     """CIFAR-100: 60,000 colour photographs of 100 kinds of things, in 20 groups of five.
 
-    Nothing is downloaded: fetch cifar-100-binary.tar.gz ("binary version") from the source below.
+    Nothing is downloaded: fetch cifar-100-binary.tar.gz ("binary version") from the source of
+    `cifar10`.
 
     Args:
-        folder: The unpacked folder cifar-100-binary, its parent folder, or the archive itself,
-            whose MD5 is then checked, and which is read without being unpacked.
+        folder: As for `cifar10`: cifar-100-binary, its parent folder, or the archive.
         fine: True: the 100 classes; False: the 20 groups, called coarse labels in the release.
 
     Returns:
-        Cifar(train, test) of 50,000 and 10,000 images, each a Split(x [n, 3, 32, 32] float32 in
-        [0, 1], a byte over 255; y [n] int64, from 0).
+        As `cifar10`.
 
     Raises:
-        FileNotFoundError: `folder` or one of the files of the release is missing.
-        TypeError: `folder` is not a path, or `fine` not a bool.
-        ValueError: A file does not have the released length, a label is out of range (both kinds of
-            labels are checked), or the archive is not the released one.
+        FileNotFoundError, TypeError, ValueError: As `cifar10`; also TypeError if `fine` is not a
+            bool. Both kinds of labels are checked.
 
-    Cost: 0.74 GB for the result; reading needs 0.03 GB more from a folder and 0.2 GB more from an
-    archive.
-
-    Source: Krizhevsky (2009), "Learning Multiple Layers of Features from Tiny Images";
-    https://www.cs.toronto.edu/~kriz/cifar.html.
+    Cost: That of `cifar10`.
 
     Example:
         >>> train, test = cifar100("cifar-100-binary", fine=False)  # doctest: +SKIP

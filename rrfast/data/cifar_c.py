@@ -8,36 +8,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from rrfast._checks import check_one_of, check_path, describe, is_integer
+from rrfast._checks import check_one_of, check_path
+from rrfast.data.corruptions.table import SEVERITIES, TABLE, check_severity
 from rrfast.data.npy import npy_array
-from rrfast.data.split import Split
+from rrfast.data.split import Split, check_file, split_of_bytes
 
 SOURCE = "https://zenodo.org/records/2535967"
 ARCHIVE, FOLDER = "CIFAR-10-C.tar", "CIFAR-10-C"
 #: Images of each severity; a file holds the severities one after the other.
-IMAGES, SEVERITIES = 10_000, 5
+IMAGES = 10_000
 CLASSES = 10
 
-#: The 15 corruptions that the benchmark averages over.
-CORRUPTIONS = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
+#: The 15 corruptions that the benchmark averages over: those of `corrupt`.
+CORRUPTIONS = tuple(TABLE)
 #: Four more, which the benchmark reserves for choosing settings.
 EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 
@@ -87,24 +71,9 @@ def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> 
         path /= FOLDER
     rows = slice((severity - 1) * IMAGES, severity * IMAGES)
     labels = _open(path, "labels.npy", (), np.integer)[rows]
-    wrong = np.flatnonzero((labels < 0) | (labels >= CLASSES))
-    if len(wrong):
-        raise ValueError(
-            f"{path / 'labels.npy'} must have labels from 0 to {CLASSES - 1}, and has "
-            f"{labels[wrong[0]]} in row {rows.start + wrong[0]}"
-        )
+    check_file(str(path / "labels.npy"), labels, 0, CLASSES - 1, rows.start)
     images = _open(path, f"{corruption}.npy", (32, 32, 3), np.uint8)[rows].transpose(0, 3, 1, 2)
-    x = torch.empty(images.shape, device="cpu", dtype=torch.float32)
-    np.divide(images, np.float32(255), out=x.numpy())
-    return Split(x, torch.from_numpy(labels.astype(np.int64)))
-
-
-def check_severity(severity: object) -> None:
-    """Raise unless it is an integer from 1 to 5."""
-    if not is_integer(severity):
-        raise TypeError(f"severity must be an integer, got {describe(severity)}")
-    if not 1 <= severity <= SEVERITIES:
-        raise ValueError(f"severity must be from 1 to {SEVERITIES}, got {severity}")
+    return split_of_bytes(images, labels)
 
 
 def _open(path: Path, file_name: str, shape: tuple[int, ...], dtype: type[Any]) -> npt.NDArray[Any]:

@@ -74,23 +74,25 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
 
 
 def read_image(
-    file: Path, *, channels: int = 3, size: int | None = None, shorter: int | None = None
+    file: Path | BinaryIO,
+    *,
+    name: str = "",
+    channels: int = 3,
+    size: int | None = None,
+    shorter: int | None = None,
 ) -> Tensor:
     """The image in a file, [C, H, W] float32 in [0, 1]: the bytes of `read_bytes` over 255."""
-    return _in_unit(read_bytes(file, channels=channels, size=size, shorter=shorter))
-
-
-def decoded(file: BinaryIO, name: str, *, channels: int = 3, size: int | None = None) -> Tensor:
-    """As `read_image`, from a file that is open; errors call it `name`."""
-    return _in_unit(_decoded(file, name, channels, size, None))
-
-
-def _in_unit(pixels: npt.NDArray[np.uint8]) -> Tensor:
+    pixels = read_bytes(file, name=name, channels=channels, size=size, shorter=shorter)
     return torch.from_numpy(pixels).to(torch.float32) / 255
 
 
 def read_bytes(
-    file: Path, *, channels: int = 3, size: int | None = None, shorter: int | None = None
+    file: Path | BinaryIO,
+    *,
+    name: str = "",
+    channels: int = 3,
+    size: int | None = None,
+    shorter: int | None = None,
 ) -> npt.NDArray[np.uint8]:
     """The image in a file as bytes, [C, H, W].
 
@@ -100,6 +102,7 @@ def read_bytes(
 
     Args:
         file: A file that Pillow can read. Transparency and EXIF orientation are ignored.
+        name: What errors call a file that is open.
         channels: C: 3 for RGB, 1 for grey (Pillow's "L": 0.299 R + 0.587 G + 0.114 B, rounded).
         size: H and W of the centre crop, scaled as in `image_folder`; None: the whole image.
         shorter: Shorter side before the crop; None is 8/7 of `size`.
@@ -108,14 +111,8 @@ def read_bytes(
         ValueError: It is not an image, not a regular file, truncated or too large, or has one
             channel with more than 8 bits.
     """
-    if not file.is_file() and file.exists():  # pipes and devices may not end
+    if isinstance(file, Path) and not file.is_file() and file.exists():  # pipes may not end
         raise ValueError(f"{file} cannot be read as an image: it is no regular file")
-    return _decoded(file, file, channels, size, shorter)
-
-
-def _decoded(
-    file: Path | BinaryIO, name: Path | str, channels: int, size: int | None, shorter: int | None
-) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
     try:
@@ -135,8 +132,8 @@ def _decoded(
             pixels = np.array(converted)
     except Exception as error:  # Pillow's decoders raise anything: AVIF's a RuntimeError
         # Without the address of an open file, which differs from run to run.
-        told = str(error).replace(f" {file!r}", "") if isinstance(name, str) else str(error)
-        raise ValueError(f"{name} cannot be read as an image: {told}") from error
+        told = str(error).replace(f" {file!r}", "") if name else str(error)
+        raise ValueError(f"{name or file} cannot be read as an image: {told}") from error
     return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
 
 

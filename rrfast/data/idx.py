@@ -12,10 +12,9 @@ from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rrfast._checks import check_one_of, check_path
-from rrfast.data.split import Split
+from rrfast.data.split import Split, check_file, split_of_bytes
 
 #: Height and width.
 IMAGE = (28, 28)
@@ -210,17 +209,10 @@ def _split(release: Release, path: Path, part: str) -> Split:
             f"{label_file} must have a label for each of the {len(images)} images in "
             f"{image_file.name}, and has {len(labels)}. {_from_where(release)}"
         )
-    y = labels.astype(np.int64) - release.least
-    wrong = np.flatnonzero((y < 0) | (y >= release.classes))
-    if len(wrong):
-        raise ValueError(
-            f"{label_file} must have labels from {release.least} to "
-            f"{release.least + release.classes - 1}, and has {labels[wrong[0]]} in row {wrong[0]}"
-        )
-    x = torch.empty(len(images), 1, *IMAGE, device="cpu", dtype=torch.float32)
+    least = release.least
+    check_file(str(label_file), labels, least, least + release.classes - 1)
     upright = images.transpose(0, 2, 1) if release.transposed else images
-    np.divide(upright, np.float32(255), out=x.numpy()[:, 0])
-    return Split(x, torch.from_numpy(y))
+    return split_of_bytes(upright[:, None], labels - least)
 
 
 def _array(

@@ -52,14 +52,8 @@ def read(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The (x, y) of each of `batches`, indices [b]; data in memory stay on their device.
 
-    Args:
-        data: The data set.
-        batches: Indices of the images, batch by batch.
-        workers: Processes that read, if the data are not in memory.
-        seed: With the epoch and the index of the image it decides the draws of data that draw while
-            they are read.
-        epoch: See `seed`.
-        pin_memory: Whether to read into pinned memory, for copies to a device.
+    Other data are read by `workers` processes, and may draw at random while they are read: `seed`,
+    `epoch` and the index of the image decide these draws.
 
     Raises:
         OSError, ValueError: An image cannot be read.

@@ -13,21 +13,12 @@ import numpy.typing as npt
 
 
 def npy_array(
-    file: Path,
-    shape: tuple[int | None, ...],
-    dtype: type[Any],
-    *,
-    release: str,
-    where: str,
+    file: Path, shape: tuple[int | None, ...], dtype: type[Any], *, release: str, where: str
 ) -> npt.NDArray[Any]:
-    """The array of a file, as a read-only memory map: a row is read when indexed.
+    """The array of a .npy file, as a read-only memory map: a row is read when indexed.
 
-    Args:
-        file: A .npy file.
-        shape: The required shape; None for any length.
-        dtype: The required dtype, or a kind, such as np.integer.
-        release: The data set of the file, for error messages.
-        where: A sentence about where to get it, for error messages.
+    It must have this shape, where None is any length, and this dtype or kind, such as np.integer.
+    Error messages name its `release` and, in a sentence, `where` to get it.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -77,12 +68,9 @@ class Rows(NamedTuple):
 
 
 def npz_rows(file: Path, names: tuple[str, ...], most: int) -> dict[str, Rows]:
-    """The first rows of arrays in a .npz file; nothing more is kept in memory.
+    """The first `most` rows of arrays in a .npz file; nothing more is kept in memory.
 
-    Args:
-        file: A .npz file, compressed or not.
-        names: Names of the arrays; missing ones are left out.
-        most: Number of rows of each.
+    Arrays that are missing are left out.
 
     Raises:
         OSError: It cannot be opened.
@@ -106,9 +94,9 @@ def npz_rows(file: Path, names: tuple[str, ...], most: int) -> dict[str, Rows]:
 
 
 def _first_rows(stream: IO[bytes], name: str, most: int) -> Rows:
-    version = np.lib.format.read_magic(stream)
     head = np.lib.format
-    read = head.read_array_header_1_0 if version == (1, 0) else head.read_array_header_2_0
+    first = head.read_magic(stream) == (1, 0)
+    read = head.read_array_header_1_0 if first else head.read_array_header_2_0
     shape, by_columns, dtype = read(stream)
     if dtype.hasobject:
         raise ValueError(f"{name} holds Python objects, which are pickled and refused")

@@ -136,14 +136,9 @@ class Outliers:
             )
 
     def fill(self, result: Tensor, index: Tensor) -> Tensor:
-        """Write the images with these indices into `result`, in its dtype and on its device.
+        """Write the images with these indices [B], on the CPU, into `result`, and return it.
 
-        Args:
-            result: [B, C, H, W] floating point.
-            index: [B] int64, on the CPU.
-
-        Returns:
-            `result`.
+        It is [B, C, H, W] floating point, and keeps its dtype and device.
         """
         if isinstance(self.images, Tensor):
             # A non-blocking copy of few bytes: a blocking one would wait for the device.
@@ -200,11 +195,7 @@ def random_images(path: str | os.PathLike[str]) -> Outliers:
 
 
 def folder_images(
-    folder: str | os.PathLike[str],
-    *,
-    size: int = 224,
-    shorter: int | None = None,
-    workers: int = 0,
+    folder: str | os.PathLike[str], *, size: int = 224, shorter: int | None = None, workers: int = 0
 ) -> Outliers:
     """All images below a folder, such as Places365, which OpenMix uses with ImageNet.
 

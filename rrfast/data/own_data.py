@@ -29,14 +29,7 @@ def runs_foreign_data(name: object) -> TypeGuard[str]:
 
 
 def check_task(spec: str, task: object) -> Task:
-    """Return the function's result if it is a valid `Task`; else raise a clear error.
-
-    Args:
-        spec: The function's name.
-        task: The result.
-
-    Raises:
-        TypeError, ValueError: It is not a `Task`, or a part of it is invalid.
+    """The result of the function `spec`, or a TypeError or ValueError unless it is a valid `Task`.
 
     Cost: one read of all images in memory.
     """

@@ -25,11 +25,7 @@ SCALE = 4
 
 
 def random_crops(
-    images: Images,
-    shape: Sequence[int],
-    n: int | None = None,
-    *,
-    seed: int = 0,
+    images: Images, shape: Sequence[int], n: int | None = None, *, seed: int = 0
 ) -> Tensor:
     """A patch of every image, at a random place and at the image's scale.
 

@@ -137,11 +137,8 @@ def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
 def tested_on(task: Task, checkpoint: str) -> tuple[Data, int]:
     """The test images on which nothing of a model was chosen, and how many are left out.
 
-    Args:
-        task: A task with a test split.
-        checkpoint: As in a `TrainedModel`. "best" weights were chosen on the validation split,
-            which is left out if it is a part of the test set; last weights were not chosen on
-            anything; for a model named by hand this is unknown.
+    "best" weights were chosen on the validation split, which is left out if it is a part of the
+    test set; last weights were not chosen on anything; for a model named by hand this is unknown.
 
     Raises:
         ValueError: There is no test split.

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rrfast._checks import check_path
 from rrfast._errors import require
-from rrfast.data.split import Split
+from rrfast.data.split import Split, check_file, split_of_bytes
 
 SOURCE = "http://ufldl.stanford.edu/housenumbers"
 #: Height, width and channels; the number of the image comes last in the file.
@@ -95,15 +94,8 @@ def _split(file: Path) -> Split:
             f"y in {file} must be a label for each of the {n} images, numbers of shape [{n}, 1], "
             f"got {_described(labels)}. {_from_where()}"
         )
-    wrong = np.flatnonzero(~np.isin(labels, np.arange(1, CLASSES + 1)))
-    if len(wrong):
-        raise ValueError(
-            f"y in {file} must have labels from 1 to {CLASSES}, and has {labels[wrong[0], 0]} in "
-            f"row {wrong[0]}"
-        )
-    x = torch.empty(n, IMAGE[2], *IMAGE[:2], device="cpu", dtype=torch.float32)
-    np.divide(images.transpose(3, 2, 0, 1), np.float32(255), out=x.numpy())
-    return Split(x, torch.from_numpy(labels[:, 0].astype(np.int64) % CLASSES))
+    check_file(f"y in {file}", labels, 1, CLASSES)
+    return split_of_bytes(images.transpose(3, 2, 0, 1), labels[:, 0] % CLASSES)
 
 
 def _content(file: Path) -> dict[str, npt.NDArray[Any]]:

@@ -96,15 +96,8 @@ def synthetic_task(
 ) -> Task:
     """`rrfast.data.synthetic`: `train` training images, made by the seed."""
     check_count("train", train, least=0)
-    data = synthetic(
-        seed,
-        train=train,
-        validation=validation,
-        test=test,
-        classes=classes,
-        size=size,
-        difficulty=difficulty,
-    )
+    sizes = {"train": train, "validation": validation, "test": test}
+    data = synthetic(seed, **sizes, classes=classes, size=size, difficulty=difficulty)
     return Task(*data, classes=classes)
 
 
@@ -149,11 +142,7 @@ def mnist_task(
 
 
 def fashion_mnist_task(
-    folder: str | None = None,
-    seed: int = 0,
-    *,
-    train: int | None = None,
-    validation: int = 2000,
+    folder: str | None = None, seed: int = 0, *, train: int | None = None, validation: int = 2000
 ) -> Task:
     """`rrfast.data.fashion_mnist`, with validation images from the test split, likewise."""
     return _with_validation(fashion_mnist(folder), train, validation, seed, classes=10)
@@ -329,15 +318,10 @@ def image_folder_outliers(
     size: int = 224,
     shorter: int | None = None,
 ) -> Outliers:
-    """`rrfast.data.folder_images`.
+    """`rrfast.data.folder_images`, whose `workers` are by default those of the training.
 
-    Args:
-        folder: As for `folder_images`.
-        workers: As for `folder_images`; by default those of the training.
-        n: Required number of images, because the draws depend on it; None: any number, which
-            `train` records.
-        size: As for `folder_images`.
-        shorter: As for `folder_images`.
+    `n` is the required number of images, because the draws depend on it; None: any number, which
+    `train` records.
     """
     outliers = folder_images(folder, size=size, shorter=shorter, workers=workers)
     if n is not None and len(outliers) != n:
@@ -362,11 +346,5 @@ OUTLIERS: dict[str, Callable[..., Outliers]] = {
     "textures": textures_outliers,
 }
 
-
-def smoothed_noise(images: Tensor) -> SmoothedNoise:
-    """`rrfast.data.SmoothedNoise`."""
-    return SmoothedNoise(images)
-
-
 #: Names for `objective: {noise: {name: ...}}`; `images` are the training images.
-NOISE: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {"smoothed_noise": smoothed_noise}
+NOISE: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {"smoothed_noise": SmoothedNoise}

@@ -130,8 +130,7 @@ def classifier_of(
 ) -> SelectiveClassifier:
     """The classifier of a file, or one with the score, MSR by default, and no threshold.
 
-    Raises:
-        OSError, TypeError, ValueError: As `load_classifier`; or the score must be fitted.
+    Raises as `load_classifier`, and for a score that must be fitted first.
     """
     if path is not None:
         return load_classifier(path, model, score)

@@ -34,22 +34,12 @@ class Parts:
     Its manifest holds everything that the rows depend on. A folder without a manifest holds no
     results: the manifest is written first and deleted first.
 
-    Args:
-        out: The file of the table.
-        images: Number of rows.
-        size: Number of rows per part; the last part has the rest.
-        page: The page that is written with the table, if any.
-        shards: Whether these are numbers of shards, of which nobody knows the rows before.
+    A part has `size` of the rows, one per image, the last one the rest. With `shards` these are
+    numbers of shards, of which nobody knows the rows before. `page` is written with the table.
     """
 
     def __init__(
-        self,
-        out: Path,
-        images: int,
-        size: int,
-        page: Path | None = None,
-        *,
-        shards: bool = False,
+        self, out: Path, images: int, size: int, page: Path | None = None, *, shards: bool = False
     ) -> None:
         self._shards = shards
         self._page = page
@@ -70,12 +60,8 @@ class Parts:
     def begin(self, pinned: dict[str, Any], choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Begin, or continue the work that is there. To be called by one process.
 
-        Args:
-            pinned: Everything that the rows depend on, for JSON.
-            choose: Makes the choices for all rows, for JSON; not called when work is continued.
-
-        Returns:
-            The result of `choose`, from now or from when the work was begun.
+        `pinned` is everything that the rows depend on. `choose` makes the choices for all rows: its
+        result is returned, from now or from when the work was begun. Both are for JSON.
 
         Raises:
             NotADirectoryError: The folder is a link or a file; the target of a link may belong to
@@ -113,11 +99,7 @@ class Parts:
         _sealed.write(self._file(part), [list(row) for row in rows])
 
     def rows(self) -> Iterator[list[Row]]:
-        """All rows, part by part.
-
-        Raises:
-            ValueError: A part is not as it was written.
-        """
+        """All rows, part by part; a ValueError if one is not as it was written."""
         for part in range(len(self)):
             file = self._file(part)
             rows = [Row(*row) for row in _sealed.read(file)]
@@ -142,11 +124,9 @@ class Parts:
 
     @contextlib.contextmanager
     def alone(self, *, overwrite: bool) -> Iterator[None]:
-        """Lock the table against other runs. To be called by one process.
+        """Lock the table against other runs, or raise a BlockingIOError. For one process.
 
-        Raises:
-            BlockingIOError: Another run is writing it.
-            FileExistsError: As for `check_out`, if another run has just finished it.
+        If another run has just finished it, raises as `check_out`.
         """
         make_folder("the folder of out", self._out.parent)
         with alone(self._out.with_name(f"{self._out.name}.lock"), self._out):
@@ -155,11 +135,7 @@ class Parts:
             yield
 
     def check_out(self, *, overwrite: bool) -> None:
-        """Check that there is something to do.
-
-        Raises:
-            FileExistsError: The table is complete, or a page is there, and `overwrite` is False.
-        """
+        """Raise a FileExistsError if there is a complete table, or a page, and no `overwrite`."""
         # With a manifest, the table is an earlier one, or was put in place just before the run was
         # stopped.
         if overwrite or self._manifest.is_file():

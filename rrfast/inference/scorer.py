@@ -16,7 +16,7 @@ from torch import Tensor
 from rrfast._checks import check_pixels
 from rrfast._device import chosen_device
 from rrfast._errors import first_line, require
-from rrfast.data.folder import decoded
+from rrfast.data.folder import read_image
 from rrfast.inference.given_model import channels_of, given_model
 from rrfast.inference.given_threshold import GivenThreshold, classifier_of, score_name
 from rrfast.inference.inputs import check_decoding
@@ -181,7 +181,7 @@ class Scorer:
             if isinstance(image, (bytes, bytearray, memoryview)):
                 require("an encoded image", "PIL.Image", "Pillow")
                 file = io.BytesIO(image)
-                return decoded(file, IT, channels=self._channels, size=self._size)
+                return read_image(file, name=IT, channels=self._channels, size=self._size)
             return _of_array(image)
         except ValueError as error:
             return str(error)

@@ -20,8 +20,7 @@ from rrfast._errors import first_line
 from rrfast._machine import machine
 from rrfast._processes import processes
 from rrfast._results import write_json
-from rrfast.inference.gallery import Gallery
-from rrfast.inference.given_gallery import GivenGallery
+from rrfast.inference.gallery import Gallery, GivenGallery
 from rrfast.inference.given_model import channels_of, given_model
 from rrfast.inference.given_threshold import (
     GivenThreshold,
@@ -153,7 +152,7 @@ def score(
             images without a score. The page says how many it leaves out. Only the images shown are
             read a second time.
         class_names: Names of the classes on the page: a list, or a file with one name per line (see
-            `rrfast.inference.given_gallery.GivenGallery`). An image in a sub-folder of `source`
+            `rrfast.inference.gallery.GivenGallery`). An image in a sub-folder of `source`
             with the name of a class has that label, and the page marks predictions that differ from
             it.
         command: The command that OUT.json names as its origin.
@@ -194,11 +193,8 @@ def score(
     check_count("batch", batch)
     check_count("part", part)
     check_count("workers", 0 if workers is None else workers, least=0)
-    page = GivenGallery(
-        out=None if gallery is None else Path(gallery),
-        shown=gallery_images,
-        class_names=class_names,
-    )
+    file = None if gallery is None else Path(gallery)
+    page = GivenGallery(out=file, shown=gallery_images, class_names=class_names)
     given = GivenThreshold(
         threshold=threshold,
         coverage=coverage,
@@ -215,7 +211,10 @@ def score(
         job = group.everywhere(partial(asked.prepared, out, overwrite=overwrite))
         group.agree(job.pinned)
         group.first(lambda: held.enter_context(job.parts.alone(overwrite=overwrite)))
-        begun = group.first(lambda: asked.begun(job))
+        choose = partial(
+            given.choose, job.classifier, job.recipe, str(weights or "last"), job.shape
+        )
+        begun = group.first(lambda: job.parts.begin(job.pinned, choose))
         value = _set_threshold(job, begun, console if group.rank == 0 else None)
         group.everywhere(lambda: score_parts(job, group, batch, workers, value, console))
         run = {"command": command, **machine(job.device), "processes": group.world}
@@ -282,18 +281,6 @@ class _Asked:
         names = self.page.names(chosen, shape, recipe)
         return Job(images, shape, chosen, where, recipe, parts, pinned, names)
 
-    def begun(self, job: Job) -> dict[str, Any]:
-        """The threshold, chosen now, or when the work was begun."""
-        weights = self.load["weights"]
-        choose = partial(
-            self.given.choose,
-            job.classifier,
-            job.recipe,
-            "last" if weights is None else str(weights),
-            job.shape,
-        )
-        return job.parts.begin(job.pinned, choose)
-
 
 def _set_threshold(job: Job, begun: dict[str, Any], console: Console | None) -> float | None:
     """The threshold as a number, in the classifier too, and said on a console."""
@@ -308,12 +295,7 @@ def _set_threshold(job: Job, begun: dict[str, Any], console: Console | None) -> 
 
 
 def _finish(
-    job: Job,
-    out: Path,
-    asked: _Asked,
-    begun: dict[str, Any],
-    run: dict[str, Any],
-    began: float,
+    job: Job, out: Path, asked: _Asked, begun: dict[str, Any], run: dict[str, Any], began: float
 ) -> Scoring:
     """Write the table, gallery and OUT.json from the complete parts, then delete the parts."""
     page, run = asked.page, run | {"model": asked.model, "input": str(asked.source)}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rrfast._errors import first_line, require
 from rrfast.data.fingerprint import of_files
-from rrfast.data.folder import SUFFIXES, decoded
+from rrfast.data.folder import SUFFIXES, read_image
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,6 +72,7 @@ class Shards(EncodedFiles, ABC):
 
     suffixes: tuple[str, ...]  #: of the files
     kind: str  #: what they are called
+    wanted: str  #: what an image looks like in such a shard
 
     def stream(self, shard: int) -> Iterator[tuple[str, Tensor | str]]:
         """Name and pixels of every image of a shard, in its order, or why it has none.
@@ -93,22 +94,13 @@ class Shards(EncodedFiles, ABC):
                 yield text_of(file), text_of(f"{file} has no image: no {self.wanted}")
 
     def read(self, name: str) -> Tensor:
-        """The pixels of the image that `stream` gave this name.
-
-        Raises:
-            ValueError: It cannot be read.
-        """
+        """The pixels of the image that `stream` gave this name; a ValueError without."""
         for shard, file in enumerate(self.files):
             if name.startswith(f"{text_of(file)}/"):
                 for found, pixels in self.stream(shard):
                     if found == name and isinstance(pixels, Tensor):
                         return pixels
         raise ValueError(f"{name} cannot be read any more")
-
-    @property
-    @abstractmethod
-    def wanted(self) -> str:
-        """What an image looks like in such a shard."""
 
     @abstractmethod
     def encoded(self, path: Path) -> Iterator[Encoded]:
@@ -119,7 +111,7 @@ class Shards(EncodedFiles, ABC):
             return text_of(f"{name} {encoded.error}")
         try:
             file = io.BytesIO(encoded.data)
-            return decoded(file, name, channels=self.channels, size=self.size)
+            return read_image(file, name=name, channels=self.channels, size=self.size)
         except ValueError as error:
             return text_of(str(error))
 
@@ -129,11 +121,7 @@ class TarShards(Shards):
 
     suffixes = (".tar", ".tar.gz", ".tgz")
     kind = "tar shards"
-
-    @property
-    def wanted(self) -> str:
-        """As the keys of a sample are called."""
-        return ", ".join(SUFFIXES)
+    wanted = ", ".join(SUFFIXES)
 
     def encoded(self, path: Path) -> Iterator[Encoded]:
         """An image per sample that has one; other files of the sample are not read."""
@@ -291,10 +279,7 @@ def shard_files(root: Path) -> tuple[type[Shards], list[str]] | None:
     """The kind of shards in a folder, or that a file is, and their paths below it, sorted; or None.
 
     Links are followed, names that begin with a dot are skipped, and sub-folders are not searched.
-
-    Raises:
-        ImportError: The library that reads them is not installed.
-        ValueError: There are shards of several kinds.
+    Shards of several kinds are a ValueError, a library that is not installed an ImportError.
     """
     if root.is_dir():
         names = sorted(file.name for file in root.iterdir() if not file.name.startswith("."))

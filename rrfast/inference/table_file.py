@@ -19,12 +19,7 @@ _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def require_format(out: Path) -> None:
-    """Check before hours of work that `out` can be written.
-
-    Raises:
-        ImportError: It is Parquet, but pyarrow is not installed.
-        ValueError: Its name has another ending.
-    """
+    """Raise before hours of work unless `out` is CSV, or Parquet and pyarrow installed."""
     if out.suffix not in FORMATS:
         raise ValueError(f"out must end in {' or '.join(FORMATS)}, got {out}")
     if out.suffix == ".parquet":

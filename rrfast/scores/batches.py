@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from rrfast._checks import check_labels, describe
 from rrfast._processes import shared
-from rrfast.engine import check_input
+from rrfast.engine import Model, check_input
 from rrfast.engine.modules_inside import device_of
-
-if TYPE_CHECKING:
-    from rrfast.engine import Model
 
 T = TypeVar("T")
 
@@ -41,13 +38,10 @@ def check_loader(name: str, value: object) -> None:
 def labelled(
     model: Model, loader: Iterable[Any], name: str = "loader"
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of a loader, which must have labels, on the model's device.
+    """The batches (x [B, ...], y [B] integers) of a loader, without empty ones.
 
-    Args:
-        model: The device is that of its first parameter or buffer; for a plain function nothing is
-            moved.
-        loader: Yields (x [B, ...], y [B] integers). Empty batches are left out.
-        name: What errors call the loader.
+    They are moved to the device of the model's first parameter or buffer; for a plain function
+    nothing is moved. `name` is what errors call the loader.
 
     Raises:
         TypeError: `loader` is no iterable of batches, or yields anything else.
@@ -72,11 +66,7 @@ def labelled(
 
 
 def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
-    """The inputs of a loader, without anything else that it yields; empty batches are left out.
-
-    Args:
-        name: What errors call the loader.
-        loader: Yields x [B, ...], or tuples or lists that begin with it.
+    """The x [B, ...] of a loader that yields x, or begins each batch with it; no empty ones.
 
     Raises:
         TypeError: `loader` is no iterable of batches, or yields anything else.
@@ -94,11 +84,7 @@ def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
 
 
 def input_of(name: str, batch: object) -> Tensor:
-    """The x of a batch that is x or begins with it.
-
-    Raises:
-        TypeError: It is anything else.
-    """
+    """The x of a batch that is x or begins with it; raises a TypeError for anything else."""
     x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
     if not isinstance(x, Tensor):
         hint = "; give (batch['image'] for batch in loader)" if isinstance(x, dict) else ""
@@ -124,16 +110,12 @@ def of_each(
     pairs: bool = False,
     name: str = "loader",
 ) -> list[T]:
-    """`function(x, y)` of every batch of a loader, on the model's device, y where it has labels.
+    """`function(x, y)` of every batch x or (x, y) of a loader, y None without labels.
 
-    Processes that work together (`rrfast._processes.sharing`) share the batches.
-
-    Args:
-        function: Its result can be pickled, and depends on nothing but the batch.
-        model: As for `labelled`.
-        loader: Yields x [B, ...], or (x, y). Empty batches are left out.
-        pairs: Whether it must yield labels.
-        name: What errors call the loader.
+    Batches are moved as by `labelled`; empty ones are left out, and with `pairs` all must have
+    labels. Processes that work together (`rrfast._processes.sharing`) share the batches: the result
+    of `function` can be pickled, and depends on nothing but the batch. `name` is what errors call the
+    loader.
 
     Raises:
         TypeError, ValueError: As `labelled`; and whatever `function` raises.

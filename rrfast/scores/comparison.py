@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from rrfast._checks import check_labels, check_once, check_one_of, describe
 from rrfast._processes import FromFirst, once, sharing
 from rrfast._progress import batches_bar
-from rrfast.engine import Engine
+from rrfast.engine import Engine, Model
 from rrfast.engine.modules_inside import device_of
 from rrfast.metrics import METRICS
 from rrfast.metrics.paired import check_resampling
@@ -25,9 +25,6 @@ from rrfast.scores.registry import as_score
 from rrfast.scores.score import Point, Score
 from rrfast.scores.standing import HIGHER, Candidate, Standing, standings, to_take
 from rrfast.scores.tuning import best_of, grid_points
-
-if TYPE_CHECKING:
-    from rrfast.engine import Model
 
 #: The scores compared by default: every score of the logits that need not be fitted, and the radii
 #: that take few passes.
@@ -253,7 +250,12 @@ def _seen(
         found = [value.cpu().double() for value in values.values()]
         labels = y.cpu()
         check_labels("y", labels, logits.shape[1])
-        _check_finite(values["msr"], logits)
+        bad = int(values["msr"].isnan().sum())
+        if bad:
+            raise ValueError(
+                "model must give logits of which none is NaN and the largest is finite, and did "
+                f"not on {bad} of {len(logits)} samples of a batch: they have no place in a ranking"
+            )
         right = (logits.argmax(dim=1) == y).cpu()
         return found, right, labels, logits.cpu() if keep else None, first
 
@@ -283,15 +285,6 @@ def _at(score: Score, model: Model, x: Tensor, logits: Tensor, points: Sequence[
 def _themselves(logits: Tensor) -> Tensor:
     """A model that returns its input, for existing logits."""
     return logits
-
-
-def _check_finite(msr: Tensor, logits: Tensor) -> None:
-    bad = int(msr.isnan().sum())
-    if bad:
-        raise ValueError(
-            "model must give logits of which none is NaN and the largest is finite, and did not "
-            f"on {bad} of {len(logits)} samples of a batch: they have no place in a ranking"
-        )
 
 
 def _halves(correct: Tensor, places: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -105,8 +105,8 @@ class Comparison:
         # As wide as the tables, so that nothing is cut off.
         Console(file=text, width=1000).print(terminal(self._blocks()))
         lines = [line.rstrip() for line in text.getvalue().splitlines()]
-        said = [textwrap.fill(line, _WIDE) for line in self._notes()]
-        return "\n".join([textwrap.fill(self.sentence, _WIDE), *lines, "", *said])
+        first, *said = (textwrap.fill(line, _WIDE) for line in [self.sentence, *self._notes()])
+        return "\n".join([first, *lines, "", *said])
 
     __repr__ = __str__
 

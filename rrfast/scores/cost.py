@@ -6,15 +6,13 @@ import math
 import statistics
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from rrfast._turns import Timed, Turns
+from rrfast.engine import Model
 from rrfast.scores.score import Score
-
-if TYPE_CHECKING:
-    from rrfast.engine import Model
 
 #: Seconds to time each score.
 TIMED = 0.05

@@ -37,6 +37,7 @@ class DoctorAlpha(SoftmaxScore):
         TypeError, ValueError: `temperature` is not a number, or not finite and greater than 0.
 
     Example:
+        >>> import torch
         >>> score = DoctorAlpha()(torch.nn.Identity(), torch.tensor([[0.0, 0.0], [1000.0, 0.0]]))
         >>> [round(value, 4) + 0.0 for value in score.tolist()]  # D = 1, and 2 exp(-1000)
         [0.0, 999.3069]
@@ -83,6 +84,7 @@ class DoctorBeta(MSR):
         TypeError, ValueError: `temperature` is not a number, or not finite and greater than 0.
 
     Example:
+        >>> import torch
         >>> DoctorBeta()(torch.nn.Identity(), torch.tensor([[0.0, 0.0], [1000.0, 0.0]]))
         tensor([   0., 1000.], dtype=torch.float64)
     """

@@ -6,18 +6,15 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from rrfast._checks import check_logits, check_number
-from rrfast.engine import Engine
+from rrfast.engine import Engine, Model
 from rrfast.scores.grids import TEMPERATURES
 from rrfast.scores.score import Point, Score, Scored
-
-if TYPE_CHECKING:
-    from rrfast.engine import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +120,5 @@ def usable(h: Tensor) -> Tensor:
 def nothing_scored(x: Tensor, points: int) -> Scored:
     """The result for an empty batch, without a pass."""
     return Scored(
-        x.new_empty((points, 0), dtype=torch.float64),
-        x.new_empty(0, dtype=torch.int64),
-        0.0,
-        0.0,
+        x.new_empty((points, 0), dtype=torch.float64), x.new_empty(0, dtype=torch.int64), 0.0, 0.0
     )

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from rrfast import ops
+from rrfast.engine import Model
 from rrfast.methods.method import Compat
 from rrfast.scores.grids import EPSILONS, TEMPERATURES
 from rrfast.scores.msr import MSR
 from rrfast.scores.preprocessed import Preprocessed
 from rrfast.scores.score import Point, Score, Scored
-
-if TYPE_CHECKING:
-    from rrfast.engine import Model
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,10 +37,7 @@ class OneAgainstRest(NamedTuple):
 
 
 def one_against_rest(h: Tensor) -> OneAgainstRest:
-    """The parts of softmax(h).
-
-    Args:
-        h: [B, K >= 2]; the largest entry of each row is finite. -inf masks a class.
+    """The parts of softmax(h), h [B, K >= 2]; each row has a finite maximum, -inf masks a class.
 
     Example:
         >>> parts = one_against_rest(torch.tensor([[1000.0, 0.0, 0.0]]).double())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,13 +11,11 @@ from torch import Tensor
 from rrfast import engine
 from rrfast._checks import check_labels
 from rrfast._progress import batches_bar
+from rrfast.engine import Model
+from rrfast.methods import Method
 from rrfast.scores.batches import of_each
 from rrfast.scores.registry import DEFAULT, as_score
-
-if TYPE_CHECKING:
-    from rrfast.engine import Model
-    from rrfast.methods import Method
-    from rrfast.scores.score import Point, Score, Scored
+from rrfast.scores.score import Point, Score, Scored
 
 
 class Predictions(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast._checks import check_number, describe
-from rrfast.engine import Engine
+from rrfast.engine import Engine, Model
 from rrfast.engine.box import within
 from rrfast.methods.method import Compat, check_compat
 from rrfast.ops import accumulate_dtype
@@ -23,8 +23,6 @@ from rrfast.scores.score import Point, Score, Scored
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from rrfast.engine import Model
 
 
 @dataclass(frozen=True, eq=False)

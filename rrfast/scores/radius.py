@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rrfast.engine import Model
 from rrfast.methods import METHODS, Method
 from rrfast.methods.measure import Measure, Measured
 from rrfast.methods.registry import configured
 from rrfast.scores.grids import TEMPERATURES
 from rrfast.scores.score import Point, Score, Scored
-
-if TYPE_CHECKING:
-    from rrfast.engine import Model
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_labels, is_number
-from rrfast.engine import Engine
+from rrfast.engine import Engine, Model
 from rrfast.engine.modules_inside import device_of
 from rrfast.scores.batches import of_each
 from rrfast.scores.logit_score import SoftmaxScore, usable
@@ -19,8 +19,6 @@ from rrfast.scores.one_against_rest import one_against_rest
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from rrfast.engine import Model
 
 
 class Seen(NamedTuple):

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from rrfast.engine import check_input
+from rrfast.engine import Model, check_input
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from rrfast.engine import Model
 
 #: Hyper-parameters by name, as for `Score.at`; None only if the score gives it a meaning.
 Point = Mapping[str, float | None]

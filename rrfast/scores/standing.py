@@ -44,29 +44,17 @@ def standings(
 ) -> dict[str, Standing]:
     """The standing of every score, with intervals that hold for all pairs at once.
 
-    Args:
-        values: [n] for each score. "msr" must be among them, without NaN.
-        correct: [n] bool.
-        metric: The deciding metric.
-        draws: Like `level` and `seed` for `rrfast.metrics.paired_bootstrap`.
-        level: Level of the intervals.
-        seed: Seed of the draws.
-
-    Raises:
-        ValueError: As `rrfast.metrics.paired_bootstrap`.
+    `values` are [n] for each score; "msr" must be among them, without NaN. `metric` decides; the
+    rest is as for `rrfast.metrics.paired_bootstrap`, as are errors.
     """
     nan = {name: int(value.isnan().sum()) for name, value in values.items()}
     ranked = [name for name in values if not nan[name]]
     found = paired_bootstrap([values[name] for name in ranked], correct, draws, level, seed)
     msr, decided = ranked.index("msr"), found[metric]
     nearer = -decided.high if metric in HIGHER else decided.low
-    undefined = Standing(
-        dict.fromkeys(PAIRED, math.nan),
-        dict.fromkeys(PAIRED, Interval(math.nan, math.nan, math.nan)),
-        {},
-        0,
-    )
-    stand = {name: undefined._replace(nan=count) for name, count in nan.items()}
+    nowhere = Interval(math.nan, math.nan, math.nan)
+    undefined = dict.fromkeys(PAIRED, math.nan), dict.fromkeys(PAIRED, nowhere)
+    stand = {name: Standing(*undefined, {}, count) for name, count in nan.items()}
     for i, name in enumerate(ranked):
         stand[name] = Standing(
             {m: METRICS[m](values[name], correct) for m in PAIRED},
@@ -118,13 +106,9 @@ class Told(NamedTuple):
 
 
 def sentence(taken: Told, first: Told, metric: str, *, cheaper: bool) -> str:
-    """A sentence that says which score to take, and why.
+    """Says which score to take, and why; `first` has the best number.
 
-    Args:
-        taken: The score to take.
-        first: The score with the best number.
-        metric: The deciding metric.
-        cheaper: Whether some score takes fewer passes than `taken`.
+    `cheaper` says whether some score takes fewer passes than `taken`.
     """
     label = " ".join(COLUMNS[metric][0].split())
     most = "highest" if metric in HIGHER else "lowest"

@@ -6,20 +6,17 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rrfast._checks import describe
-from rrfast.engine import check_input
+from rrfast.engine import Model, check_input
 from rrfast.metrics import aurc, fpr_at_tpr
 from rrfast.scores.batches import check_loader, unlabelled
 from rrfast.scores.predictions import measured
 from rrfast.scores.score import Point, Score
-
-if TYPE_CHECKING:
-    from rrfast.engine import Model
 
 
 class GridScores(NamedTuple):
@@ -203,15 +200,8 @@ def best_apart(
 ) -> Tuned:
     """The result of `tune_apart` from existing values, so that several sets can share the inside.
 
-    Args:
-        score: The score of the values.
-        points: The P points of the values.
-        inside: Values [P, n] from `predict`.
-        outside: Values [P, m], likewise.
-        metric: As for `tune_apart`.
-
-    Raises:
-        ValueError: Every point gives NaN.
+    These are the values [P, n] and [P, m] of the score at the P points, from `predict`. Raises a
+    ValueError if every point gives NaN.
     """
     known = torch.arange(inside.shape[1] + outside.shape[1]) < inside.shape[1]
     return best_of(score, points, torch.cat([inside, outside], dim=1), known, metric)
@@ -230,11 +220,7 @@ def best_of(
     positive: Tensor,
     metric: Callable[[Tensor, Tensor], float],
 ) -> Tuned:
-    """The result of `tune` from existing values [P, n] of P points.
-
-    Raises:
-        ValueError: Every point gives NaN.
-    """
+    """The result of `tune` from existing values [P, n]; a ValueError if every point gives NaN."""
     table = [
         Row(point, math.nan if value.isnan().any() else float(metric(value, positive)))
         for point, value in zip(points, values, strict=True)

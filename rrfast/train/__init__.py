@@ -16,17 +16,14 @@ try:
         raise ImportError("No module named 'lightning_fabric'")
 except ImportError as error:
     raise missing(
-        "rrfast.train",
-        "Lightning Fabric, msgspec and ruamel.yaml",
-        error,
-        "'rrfast[train]'",
+        "rrfast.train", "Lightning Fabric, msgspec and ruamel.yaml", error, "'rrfast[train]'"
     ) from error
 
 from rrfast.data.tasks import OUTLIERS, TASKS, Task
 from rrfast.objectives.variant_names import VARIANTS
+from rrfast.train.checks import NonFiniteLossError
 from rrfast.train.fabric import is_first_process, make_fabric
 from rrfast.train.loop import Fitted, fit
-from rrfast.train.nonfinite import NonFiniteLossError
 from rrfast.train.recipe import Trained, load_trained, train
 from rrfast.train.recipe_file import Recipe, dump_recipe, load_recipe, parse_options, recipes
 from rrfast.train.settings import Augment, Training, ValidationAttack

@@ -6,7 +6,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import torch
@@ -16,10 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from rrfast import _torch_file
 from rrfast._errors import first_line
+from rrfast.train.fabric import Fabric
 from rrfast.train.identity import FORMAT, Identity
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 
 class Progress(msgspec.Struct):
@@ -50,8 +48,7 @@ class Checkpoint:
     def restored(self) -> Progress:
         """Restore the state of the file, and return its progress.
 
-        Raises:
-            ValueError: The file is truncated, of another model, or of other settings.
+        A file that is truncated, of another model or of other settings is a ValueError.
         """
         path, state = self.path, _read(self.path)
         differing = self.identity.differences(state["identity"])

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rrfast.train.settings import Training
 
+__all__ = ["Fabric", "is_first_process", "make_fabric"]
+
 if TYPE_CHECKING:
-    # Fabric takes seconds to import, and only a training needs it.
     from lightning_fabric import Fabric
+else:
+    Fabric = Any  # the class takes seconds to import, and only a training needs it
 
 
 def make_fabric(training: Training) -> Fabric:
     """The processes that `torchrun` started, or this one; on CUDA if available."""
-    from lightning_fabric import Fabric
+    import lightning_fabric
 
     from rrfast.train.precision import precision_options
 
     if torch.distributed.is_torchelastic_launched():
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        fabric = Fabric(
+        fabric = lightning_fabric.Fabric(
             devices=local,
             num_nodes=world // local,
             strategy="ddp",
             **precision_options(training.precision),
         )
     else:
-        fabric = Fabric(devices=1, **precision_options(training.precision))
+        fabric = lightning_fabric.Fabric(devices=1, **precision_options(training.precision))
     fabric.launch()
     return fabric
 

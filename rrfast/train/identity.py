@@ -9,7 +9,7 @@ import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,13 +19,10 @@ from torch import Tensor, nn
 from rrfast._checks import plain
 from rrfast._digest import digest_of
 from rrfast.data import ImageFolder, Split
-from rrfast.data.loader import length
+from rrfast.data.loader import Data, length
 from rrfast.data.outliers import ImageFiles
-
-if TYPE_CHECKING:
-    from rrfast.data.loader import Data
-    from rrfast.objectives import Objective
-    from rrfast.train.settings import Training
+from rrfast.objectives import Objective
+from rrfast.train.settings import Training
 
 #: Version of the identity in a checkpoint; another one was written by another version of rrfast.
 FORMAT = 3
@@ -35,8 +32,6 @@ FREE = ("checkpoint_steps", "workers", "tensorboard", "threads")
 LONGEST = 300
 #: Largest number of tensor elements to write out; for more there is the digest.
 FEW = 16
-#: The objects that contain a value, by id.
-Above = tuple[int, ...]
 #: Attributes of every module that do not matter for what it computes.
 _PLUMBING = frozenset(vars(nn.Module()))
 
@@ -117,7 +112,8 @@ class _Told:
 
     def __init__(self) -> None:
         self.unseen: list[str] = []
-        self._kinds: tuple[tuple[Any, Callable[[Any, str, Above], str]], ...] = (
+        self._above: list[int] = []  # the objects that contain a value, by id
+        self._kinds: tuple[tuple[Any, Callable[[Any, str], str]], ...] = (
             ((Tensor, np.ndarray), self._array),
             (ImageFiles, self._files),
             ((list, tuple), self._items),
@@ -129,49 +125,45 @@ class _Told:
             (object, self._object),
         )
 
-    def of(self, value: object, where: str, above: Above = ()) -> str:
-        """A text that is equal for equal values in every process, so without memory addresses.
-
-        Args:
-            value: Anything.
-            where: What the value belongs to, for `unseen`.
-            above: The objects that contain it, by id.
-        """
+    def of(self, value: object, where: str) -> str:
+        """A text, equal for equal values in every process; `where` is for `unseen`."""
         value = plain(value)
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
             value = int(value)  # 1.0 is 1
         if value is None or isinstance(value, (bool, int, float, str, torch.dtype, torch.device)):
             return repr(value)
-        if id(value) in above:
+        if id(value) in self._above:
             return "itself"
         tell = next(tell for kinds, tell in self._kinds if isinstance(value, kinds))
-        return _short(tell(value, where, (*above, id(value))))
+        self._above.append(id(value))
+        told = _short(tell(value, where))
+        self._above.pop()
+        return told
 
-    def _files(self, value: ImageFiles, where: str, above: Above) -> str:
-        return f"{len(value.files)} images ({self._named(_of_files(value), where, above)})"
+    def _files(self, value: ImageFiles, where: str) -> str:
+        return f"{len(value.files)} images ({self._named(_of_files(value), where)})"
 
-    def _items(self, value: Sequence[object], where: str, above: Above) -> str:
-        return f"[{', '.join(self.of(item, where, above) for item in value)}]"
+    def _items(self, value: Sequence[object], where: str) -> str:
+        return f"[{', '.join(self.of(item, where) for item in value)}]"
 
-    def _mapping(self, value: Mapping[Any, object], where: str, above: Above) -> str:
-        return f"{{{self._named(value, where, above)}}}"
+    def _mapping(self, value: Mapping[Any, object], where: str) -> str:
+        return f"{{{self._named(value, where)}}}"
 
-    def _partial(self, value: functools.partial[Any], where: str, above: Above) -> str:
+    def _partial(self, value: functools.partial[Any], where: str) -> str:
         arguments = {str(i): item for i, item in enumerate(value.args)} | value.keywords
-        called = self.of(value.func, where, above)
-        return f"partial {called}({self._named(arguments, where, above)})"
+        called = self.of(value.func, where)
+        return f"partial {called}({self._named(arguments, where)})"
 
-    def _method(self, value: types.MethodType, where: str, above: Above) -> str:
-        return f"{_name(value.__func__)} of {self.of(value.__self__, where, above)}"
+    def _method(self, value: types.MethodType, where: str) -> str:
+        return f"{_name(value.__func__)} of {self.of(value.__self__, where)}"
 
-    def _function(self, value: types.FunctionType, where: str, above: Above) -> str:
-        del above
+    def _function(self, value: types.FunctionType, where: str) -> str:
         if "<" in value.__qualname__:
             # A lambda, or a function inside another: other code may have its name.
             self.unseen.append(f"{where}, the function {value.__qualname__}")
         return _name(value)
 
-    def _object(self, value: Any, where: str, above: Above) -> str:
+    def _object(self, value: Any, where: str) -> str:
         kind = _name(type(value))
         if isinstance(value, nn.Module):
             contents = {k: v for k, v in vars(value).items() if k not in _PLUMBING}
@@ -185,10 +177,9 @@ class _Told:
         else:
             self.unseen.append(f"{where}, of the class {kind}")
             return kind
-        return f"{kind}({self._named(contents, where, above)})"
+        return f"{kind}({self._named(contents, where)})"
 
-    def _array(self, value: Tensor | np.ndarray[Any, Any], where: str, above: Above) -> str:
-        del above
+    def _array(self, value: Tensor | np.ndarray[Any, Any], where: str) -> str:
         # "float64" for both byte orders, as for the tensor of the same numbers.
         dtype = getattr(value.dtype, "name", str(value.dtype)).removeprefix("torch.")
         if isinstance(value, np.memmap):
@@ -203,9 +194,9 @@ class _Told:
             value = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C"))
         return f"{dtype} {list(value.shape)} {_short(digest_of([('', value)]))}"
 
-    def _named(self, values: Mapping[Any, object], where: str, above: Above) -> str:
+    def _named(self, values: Mapping[Any, object], where: str) -> str:
         pairs = sorted((str(k), v) for k, v in values.items())
-        return ", ".join(f"{k}={self.of(v, where, above)}" for k, v in pairs)
+        return ", ".join(f"{k}={self.of(v, where)}" for k, v in pairs)
 
 
 def _short(text: str) -> str:

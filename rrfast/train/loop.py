@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -22,27 +22,22 @@ from rrfast._seeds import Stream, stream
 from rrfast.data.loader import Data, length
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
-from rrfast.train.bar import Bar
 from rrfast.train.batches import Loader, Plan, Share
 from rrfast.train.checkpoint import Checkpoint, Progress
 from rrfast.train.checks import (
+    Losses,
     check_all_labelled,
     check_given,
     check_settings,
     first_logits,
     try_criterion,
 )
-from rrfast.train.fabric import make_fabric
+from rrfast.train.fabric import Fabric, make_fabric
 from rrfast.train.identity import identity
-from rrfast.train.log import summary_writer, write_log
-from rrfast.train.nonfinite import Losses
+from rrfast.train.log import Bar, summary_writer, write_log
 from rrfast.train.schedule import make_optimizer, make_schedule
 from rrfast.train.settings import Training
 from rrfast.train.validate import Validator
-
-if TYPE_CHECKING:
-    # Fabric takes seconds to import, and only a training needs it.
-    from lightning_fabric import Fabric
 
 
 class Fitted(NamedTuple):
@@ -127,16 +122,7 @@ def fit(
     fabric = fabric or make_fabric(training)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     with torch_threads(training.threads), torch.random.fork_rng(devices):
-        run = _Run(
-            model,
-            train,
-            training,
-            objective,
-            validation,
-            out,
-            fabric,
-            console or Console(),
-        )
+        run = _Run(model, train, training, objective, validation, out, fabric, console or Console())
         with run.alone(resume):
             run.begin(resume, beside or {})
             return run.go()
@@ -192,8 +178,6 @@ class _Run:
         )
         self.losses = Losses(model, self.plan, self.loader, fabric, out)
         self.checkpoint: Checkpoint | None = None
-
-    # ------------------------------------------------------------------------------------ the loop
 
     @contextlib.contextmanager
     def alone(self, resume: bool) -> Iterator[None]:

@@ -43,9 +43,6 @@ class Trained(NamedTuple):
     recipe: Recipe
 
 
-# --------------------------------------------------------------------------------- what they name
-
-
 def make_task(recipe: Recipe) -> Task:
     """The data. Their seed is that of the training, unless the recipe gives one."""
     return named_task(recipe.data, recipe.training.seed)
@@ -87,11 +84,7 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
 
 
 def _criterion(given: Options) -> nn.CrossEntropyLoss:
-    """The cross-entropy with these options.
-
-    Raises:
-        ValueError: torch would silently ignore the label smoothing, or a class weight is below 0.
-    """
+    """The cross-entropy, or a ValueError for options that torch would silently ignore or take."""
     smoothing, weights = (given.get(name, plain) for name, plain in CRITERION.items())
     if not (is_number(smoothing) and 0 <= smoothing <= 1):
         raise ValueError(
@@ -145,11 +138,8 @@ def check_name(what: str, functions: Mapping[str, object], name: object) -> None
 def options_of(function: Callable[..., object]) -> dict[str, object]:
     """The options that a recipe can give to a named function, and their defaults.
 
-    The options of `CRITERION` replace an objective's `criterion`. Arguments that a function takes
-    as `**options` are not included.
-
-    Returns:
-        The defaults by name; `inspect.Parameter.empty` for an option without a default.
+    `inspect.Parameter.empty` stands for no default. The options of `CRITERION` replace an
+    objective's `criterion`; arguments that a function takes as `**options` are not included.
     """
     # Options that the name implies are left out: at is a RAT with mode "at".
     said = getattr(function, "keywords", {})
@@ -168,10 +158,7 @@ def _has_criterion(function: Callable[..., object]) -> bool:
 
 
 def _by_name(
-    what: str,
-    functions: Mapping[str, Callable[..., T]],
-    options: Options,
-    **plain: object,
+    what: str, functions: Mapping[str, Callable[..., T]], options: Options, **plain: object
 ) -> T:
     """Call the function named in `options` with the other options, and `plain` if it takes it."""
     options = dict(options)
@@ -199,15 +186,8 @@ def _by_name(
     return function(**taken | options)
 
 
-# ------------------------------------------------------------------------------------ the training
-
-
 def train(
-    recipe: Recipe,
-    out: Path | str,
-    *,
-    resume: bool = False,
-    console: Console | None = None,
+    recipe: Recipe, out: Path | str, *, resume: bool = False, console: Console | None = None
 ) -> Fitted:
     """Train by a recipe.
 
@@ -252,19 +232,14 @@ def train(
 def prepare(
     recipe: Recipe, task: Task, resumed: Path | str | None = None
 ) -> tuple[Recipe, nn.Module, Objective]:
-    """Make and check everything that a training of the recipe starts with.
-
-    Args:
-        recipe: From `load_recipe`.
-        task: Its data.
-        resumed: A folder; if it has a training, that must be of this recipe.
+    """Make and check everything that a training of the recipe, with its data, starts with.
 
     Returns:
         The recipe with its numbers of classes and of outliers, the model, the objective.
 
     Raises:
-        OSError, TypeError, ValueError: As the parts of the recipe; or `resumed` holds a training of
-            another recipe.
+        OSError, TypeError, ValueError: As the parts of the recipe; or the folder `resumed` holds a
+            training of another recipe.
     """
     objective = make_objective(recipe, task.train)
     classes = task.classes if recipe.model.classes is None else recipe.model.classes

@@ -216,8 +216,6 @@ def _has_comment(value: str) -> bool:
     )
 
 
-# ----------------------------------------------------------------------------- what is said of it
-
 #: msgspec's words, and plain words for them.
 _KINDS = {
     "int": "an integer",
@@ -266,9 +264,6 @@ def _entries(kind: Any) -> dict[str, Any]:
         if isinstance(one, type) and issubclass(one, msgspec.Struct):
             return {field.name: field.type for field in msgspec.structs.fields(one)}
     return {}
-
-
-# -------------------------------------------------------------------------------------- as words
 
 
 def parse_options(words: Sequence[str]) -> Options:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
@@ -14,10 +15,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from rrfast.train.settings import Training
+from rrfast.train.settings import Training
 
 
 def make_optimizer(model: nn.Module, training: Training) -> Optimizer:

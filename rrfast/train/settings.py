@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from types import NoneType
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -29,6 +29,35 @@ def _make_plain(settings: msgspec.Struct) -> None:
 def _check_bool(name: str, value: object) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {describe(value)}")
+
+
+def _check_integer(name: str, value: object) -> None:
+    if not is_integer(value):
+        raise TypeError(f"{name} must be an integer, got {describe(value)}")
+    least = 0 if name in ("workers", "seed") else 1
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    # The range of torch's generators and counts; no machine has more threads or processes.
+    most = 16 if name in ("threads", "workers") else 63
+    if value >= 2**most:
+        raise ValueError(f"{name} must be less than 2**{most}, got {value}")
+
+
+def _check(name: str, kind: Any, value: Any) -> None:
+    """Raise unless a setting is of its kind and in range: msgspec checks types in a file alone."""
+    kinds = get_args(kind) or (kind,)
+    if get_origin(kind) is Literal:
+        if value not in kinds:
+            raise ValueError(f"{name} must be {' or '.join(map(repr, kinds))}, got {value!r}")
+    elif bool in kinds:
+        _check_bool(name, value)
+    elif int in kinds:
+        _check_integer(name, value)
+    elif float in kinds:
+        if not is_number(value):
+            raise TypeError(f"{name} must be a number, got {describe(value)}")
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be finite and at least 0, got {value}")
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -163,11 +192,14 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         from rrfast.scores import SCORES
 
         _make_plain(self)
-        self._check_integers()
-        for name in ("nesterov", "channels_last", "tensorboard"):
-            _check_bool(name, getattr(self, name))
-        self._check_choices()
-        self._check_numbers()
+        for name, kind in get_type_hints(Training).items():
+            value = getattr(self, name)
+            if value is not None or NoneType not in get_args(kind):
+                _check(name, kind, value)
+        if self.milestone_factor > 1:
+            raise ValueError(f"milestone_factor must be at most 1, got {self.milestone_factor}")
+        if self.clip_norm == 0:
+            raise ValueError("clip_norm must be greater than 0, or None for no limit, got 0")
         self._check_schedule()
         for name, kind in (("augment", Augment), ("validation_attack", ValidationAttack)):
             value = getattr(self, name)
@@ -188,35 +220,6 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             return "the lowest AURC"
         return f"the highest accuracy under PGD-{attack.steps} with eps = {attack.eps:g}"
 
-    def _check_choices(self) -> None:
-        for name, choices in get_type_hints(Training).items():
-            if get_origin(choices) is Literal and getattr(self, name) not in get_args(choices):
-                raise ValueError(
-                    f"{name} must be {' or '.join(map(repr, get_args(choices)))}, "
-                    f"got {getattr(self, name)!r}"
-                )
-
-    def _check_numbers(self) -> None:
-        for name in (
-            "learning_rate",
-            "momentum",
-            "weight_decay",
-            "warmup_epochs",
-            "milestone_factor",
-            "clip_norm",
-        ):
-            value = getattr(self, name)
-            if value is None and name in ("warmup_epochs", "clip_norm"):
-                continue
-            if not is_number(value):
-                raise TypeError(f"{name} must be a number, got {describe(value)}")
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be finite and at least 0, got {value}")
-        if self.milestone_factor > 1:
-            raise ValueError(f"milestone_factor must be at most 1, got {self.milestone_factor}")
-        if self.clip_norm == 0:
-            raise ValueError("clip_norm must be greater than 0, or None for no limit, got 0")
-
     def _check_schedule(self) -> None:
         if self.schedule == "cosine" and (self.milestones, self.milestone_factor) != (None, 0.1):
             raise ValueError(
@@ -230,28 +233,3 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             )
         if not all(a < b for a, b in pairwise((0, *self.milestones))):
             raise ValueError(f"milestones must rise, from at least 1, got {self.milestones}")
-
-    def _check_integers(self) -> None:
-        least = {
-            "epochs": 1,
-            "batch_size": 1,
-            "accumulate": 1,
-            "validation_batch": 1,
-            "checkpoint_steps": 1,
-            "threads": 1,
-            "workers": 0,
-            "seed": 0,
-        }
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if value is None and name in ("checkpoint_steps", "threads"):
-                continue
-            # msgspec checks the types in a file, but not those of a call.
-            if not is_integer(value):
-                raise TypeError(f"{name} must be an integer, got {describe(value)}")
-            if value < smallest:
-                raise ValueError(f"{name} must be at least {smallest}, got {value}")
-            # The range of torch's generators and counts; no machine has more threads or processes.
-            most = 16 if name in ("threads", "workers") else 63
-            if value >= 2**most:
-                raise ValueError(f"{name} must be less than 2**{most}, got {value}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +11,14 @@ from torch import Tensor, nn
 from rrfast import engine
 from rrfast.attacks import PGD
 from rrfast.data import Split
-from rrfast.data.loader import length
+from rrfast.data.loader import Data, length
 from rrfast.engine.box import within
 from rrfast.metrics import aurc
 from rrfast.ops import is_undefined
 from rrfast.scores import SCORES
 from rrfast.train.batches import Loader, Share
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-    from rrfast.data.loader import Data
-    from rrfast.train.settings import Training
+from rrfast.train.fabric import Fabric
+from rrfast.train.settings import Training
 
 
 class Validation(NamedTuple):

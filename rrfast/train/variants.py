@@ -74,8 +74,7 @@ def variant(
     """
     check_variant(name)
     check_name("objective", OBJECTIVES, recipe.objective.get("name"))
-    ending = _ending(name)
-    base = name.removesuffix(ending)
+    base, ending = _parts(name)
     if mixup is None:
         own = recipe.objective.get("alpha" if recipe.objective["name"] == "mixup" else "mixup")
         mixup = 1.0 if own is None else own
@@ -110,8 +109,10 @@ def variant(
     )
 
 
-def _ending(name: str) -> str:
-    return next((end for end in ENDINGS if name.endswith(end)), "")
+def _parts(name: str) -> tuple[str, str]:
+    """The objective of a variant, and the ending of its name or ""."""
+    ending = next((end for end in ENDINGS if name.endswith(end)), "")
+    return name.removesuffix(ending), ending
 
 
 def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
@@ -137,11 +138,11 @@ def _check_taken(recipe: Recipe, names: Sequence[str]) -> None:
     check_name("objective", OBJECTIVES, own)
     taken = {"name", "mode", *ENDINGS.values(), *_options(own)}
     for name in names:
-        taken |= {*_kept(recipe.objective, name.removesuffix(_ending(name)))}
+        taken |= {*_kept(recipe.objective, _parts(name)[0])}
     left = [option for option in recipe.objective if option not in taken]
     if not left:
         return
-    others = [name for name in names if left[0] in _options(name.removesuffix(_ending(name)))]
+    others = [name for name in names if left[0] in _options(_parts(name)[0])]
     if others:
         raise ValueError(
             f"objective: {own} has no option {left[0]}, and that of {others[0]} is its own: say "
@@ -218,11 +219,7 @@ def train_variants(
 def _check(
     recipe: Recipe, out: Path, names: Sequence[str], seeds: Sequence[int], mixup: float | None
 ) -> dict[str, Any] | None:
-    """Check all variants before the first training, not after hours of others.
-
-    Returns:
-        The outliers of OpenMix if the recipe names none.
-    """
+    """Check all variants before the first training; the outliers where the recipe names none."""
     for name in names:
         check_variant(name)
         if list(names).count(name) > 1:

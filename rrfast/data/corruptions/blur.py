@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.filters import displaced, filtered, gaussian_filtered, kernel_of
+from rrfast.data.corruptions.noise import Draws
 
 
 def defocus_blur(x: Tensor, draws: Draws, *, radius: float) -> Tensor:

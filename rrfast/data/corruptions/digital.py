@@ -10,8 +10,8 @@ from torch import Tensor
 
 from rrfast._checks import describe
 from rrfast._errors import require
-from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.filters import displaced, gaussian_filtered
+from rrfast.data.corruptions.noise import Draws
 
 #: Standard deviation of the Gaussian that makes an elastic deformation smooth, in image sides.
 SMOOTH = 0.08

@@ -16,11 +16,8 @@ def kernel_of(points: Tensor) -> Tensor:
     changes continuously with its points, and has an effect however near they are, while rounding
     them to pixels would ignore a radius below 1/2.
 
-    Args:
-        points: [N, T, 2], rows and columns in pixels from the centre.
-
-    Returns:
-        [N, k, k], k odd; each kernel sums to 1.
+    Points are [N, T, 2], rows and columns in pixels from the centre; kernels [N, k, k] with k odd,
+    each of sum 1.
     """
     reach = max(1, math.ceil(float(points.abs().max())))
     steps = torch.arange(-reach, reach + 1, dtype=points.dtype, device=points.device)
@@ -29,14 +26,9 @@ def kernel_of(points: Tensor) -> Tensor:
 
 
 def filtered(x: Tensor, kernel: Tensor) -> Tensor:
-    """Filter the images, with one kernel for all or one per image. Borders are mirrored.
+    """Filter images [n, C, H, W], with a kernel for all [1, h, w] or for each [n, h, w].
 
-    Args:
-        x: [n, C, H, W].
-        kernel: [1, h, w] or [n, h, w], h and w odd.
-
-    Returns:
-        [n, C, H, W].
+    h and w are odd. Borders are mirrored.
     """
     if x.is_cuda and x.dtype == torch.float32:
         # For float32 cuDNN uses TF32 by default, whose 11 bits would be visible in the images.
@@ -59,15 +51,9 @@ def gaussian_filtered(x: Tensor, deviation: float) -> Tensor:
 
 
 def displaced(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Replace every pixel by the value that is `row` and `column` pixels away.
+    """Replace every pixel of x [n, C, H, W] by the value `row` pixels below, `column` to the right.
 
-    Args:
-        x: [n, C, H, W].
-        row: Displacement in pixels, down; broadcasts to [n, H, W].
-        column: Displacement in pixels, to the right; as `row`.
-
-    Returns:
-        [n, C, H, W]: bilinear between pixels, mirrored beyond the border.
+    Both broadcast to [n, H, W]. Bilinear between pixels, mirrored beyond the border.
     """
     n, _, height, width = x.shape
     places = []

@@ -7,20 +7,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_floating, check_one_of, check_pixels, check_seed, describe
-from rrfast._seeds import seeded
-from rrfast.data.cifar_c import check_severity
-from rrfast.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
-from rrfast.data.corruptions.digital import (
-    contrast,
-    elastic_transform,
-    jpeg_compression,
-    pixelate,
+from rrfast._checks import (
+    check_floating,
+    check_one_of,
+    check_pixels,
+    check_seed,
+    describe,
+    is_integer,
 )
-from rrfast.data.corruptions.draws import Draws
-from rrfast.data.corruptions.noise import gaussian_noise, impulse_noise, shot_noise
+from rrfast._seeds import seeded
+from rrfast.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
+from rrfast.data.corruptions.digital import contrast, elastic_transform, jpeg_compression, pixelate
+from rrfast.data.corruptions.noise import Draws, gaussian_noise, impulse_noise, shot_noise
 from rrfast.data.corruptions.weather import brightness, fog, frost, snow
 
+SEVERITIES = 5
 #: Least height and width in pixels at which every corruption still has an effect.
 LEAST_SIDE = 8
 Strengths = dict[str, tuple[float, float, float, float, float]]
@@ -41,21 +42,12 @@ TABLE: dict[str, tuple[Callable[..., Tensor], Strengths]] = {
     ),
     "motion_blur": (motion_blur, {"length": (0.06, 0.085, 0.11, 0.135, 0.16)}),
     "zoom_blur": (zoom_blur, {"zoom": (1.06, 1.11, 1.16, 1.21, 1.26)}),
-    "snow": (
-        snow,
-        {"haze": (0.1, 0.15, 0.2, 0.25, 0.3), "threshold": (2.0, 1.8, 1.6, 1.45, 1.3)},
-    ),
-    "frost": (
-        frost,
-        {"kept": (0.95, 0.9, 0.85, 0.8, 0.75), "ice": (0.25, 0.35, 0.45, 0.55, 0.65)},
-    ),
+    "snow": (snow, {"haze": (0.1, 0.15, 0.2, 0.25, 0.3), "threshold": (2.0, 1.8, 1.6, 1.45, 1.3)}),
+    "frost": (frost, {"kept": (0.95, 0.9, 0.85, 0.8, 0.75), "ice": (0.25, 0.35, 0.45, 0.55, 0.65)}),
     "fog": (fog, {"density": (0.3, 0.6, 0.9, 1.3, 1.8)}),
     "brightness": (brightness, {"more": (0.05, 0.1, 0.15, 0.2, 0.3)}),
     "contrast": (contrast, {"kept": (0.75, 0.55, 0.4, 0.3, 0.15)}),
-    "elastic_transform": (
-        elastic_transform,
-        {"displacement": (0.01, 0.017, 0.024, 0.032, 0.04)},
-    ),
+    "elastic_transform": (elastic_transform, {"displacement": (0.01, 0.017, 0.024, 0.032, 0.04)}),
     "pixelate": (pixelate, {"kept": (0.9, 0.8, 0.7, 0.6, 0.5)}),
     "jpeg_compression": (jpeg_compression, {"quality": (80, 65, 55, 45, 35)}),
 }
@@ -158,6 +150,14 @@ def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
     strength = {name: five[severity - 1] for name, five in strengths.items()}
     result = function(images, Draws(stream, images), **strength)
     return result.clamp(0, 1).to(x.dtype).contiguous()
+
+
+def check_severity(severity: object) -> None:
+    """Raise unless it is an integer from 1 to 5."""
+    if not is_integer(severity):
+        raise TypeError(f"severity must be an integer, got {describe(severity)}")
+    if not 1 <= severity <= SEVERITIES:
+        raise ValueError(f"severity must be from 1 to {SEVERITIES}, got {severity}")
 
 
 def _check_images(x: object) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rrfast.data.corruptions.blur import line
-from rrfast.data.corruptions.draws import Draws
 from rrfast.data.corruptions.filters import filtered
+from rrfast.data.corruptions.noise import Draws
 
 #: Cells of the noise field for flakes, along the shorter side of the image.
 FLAKE_CELLS = 32
@@ -21,11 +21,7 @@ AIRLIGHT = 0.8
 
 
 def snow(x: Tensor, draws: Draws, *, haze: float, threshold: float) -> Tensor:
-    """Flakes s over an image whitened by haze: 1 - (1 - haze) (1 - x) (1 - s).
-
-    A flake is where a field of noise exceeds the threshold, smeared along the direction of its
-    fall, which is random per image, at most 45 degrees from the vertical.
-    """
+    """Flakes over haze; each falls in the direction of its image, at most 45 degrees off."""
     field = _enlarged(draws, x, min(FLAKE_CELLS, *x.shape[-2:]))
     angle = (draws.uniform(len(x)) + 0.5) * (math.pi / 2)
     flakes = (2 * (field - threshold)).clamp(0, 1)
@@ -34,11 +30,7 @@ def snow(x: Tensor, draws: Draws, *, haze: float, threshold: float) -> Tensor:
 
 
 def frost(x: Tensor, draws: Draws, *, kept: float, ice: float) -> Tensor:
-    """Needles of ice, kept x + ice f: f in [0, 1] is a net, densest at the borders.
-
-    Needles are where noise changes its sign: f is the sum over finer and finer fields of
-    (1 - |field|)_+^2, each half as strong as the one before.
-    """
+    """Needles of ice, where noise changes its sign: f sums (1 - |field|)_+^2 over finer fields."""
     height, width = x.shape[-2:]
     f = x.new_zeros(len(x), 1, height, width)
     strength, cells = 1.0, 4
@@ -55,10 +47,7 @@ def frost(x: Tensor, draws: Draws, *, kept: float, ice: float) -> Tensor:
 
 
 def fog(x: Tensor, draws: Draws, *, density: float) -> Tensor:
-    """Koschmieder's law: x t + 0.8 (1 - t), with t = exp(-density cloud), the cloud in [0, 1].
-
-    The cloud is noise on grids of 2, 4, 8, ... cells, each half as strong as the one before.
-    """
+    """Koschmieder's law in a cloud: noise on grids of 2, 4, 8, ... cells, each half as strong."""
     cloud = x.new_zeros(len(x), 1, *x.shape[-2:])
     strength, cells = 1.0, 2
     while cells <= min(x.shape[-2:]):
@@ -70,10 +59,7 @@ def fog(x: Tensor, draws: Draws, *, density: float) -> Tensor:
 
 
 def brightness(x: Tensor, draws: Draws, *, more: float) -> Tensor:
-    """HSV's value plus `more`, hue and saturation kept: x min(V + more, 1) / V, V = max_c x_c.
-
-    A black pixel has no hue and becomes grey; one channel has only a value.
-    """
+    """HSV's value plus `more`; a black pixel has no hue and becomes grey."""
     value = x.amax(dim=1, keepdim=True)
     brighter = (value + more).clamp(max=1)
     return torch.where(value > 0, x / value, 1) * brighter
