@@ -114,8 +114,8 @@ def of_each(
 
     Batches are moved as by `labelled`; empty ones are left out, and with `pairs` all must have
     labels. Processes that work together (`rrfast._processes.sharing`) share the batches: the result
-    of `function` can be pickled, and depends on nothing but the batch. `name` is what errors call the
-    loader.
+    of `function` can be pickled, and depends on nothing but the batch. Errors call the loader
+    `name`.
 
     Raises:
         TypeError, ValueError: As `labelled`; and whatever `function` raises.
