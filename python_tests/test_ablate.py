@@ -367,7 +367,7 @@ def build(classes=10):
 
 def test_processes_of_torchrun_share_the_images(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(COUNTED, encoding="utf-8")
-    command = ["ablate", "digits_rat", "--seeds", "1", "--mixup", "0", "--tuning", "heldout"]
+    command = ["ablate", "digits_rat", "--seeds", "1", "--mixup", "0", "--score", "radius_grad"]
     changes = [
         *CHANGES,
         "training.validation_batch=50",

@@ -121,6 +121,8 @@ def test_damaged_weights_are_a_sentence(tmp_path):
         ("rrfast.models:synthetic_cn", ValueError, "did you mean synthetic_cnn"),
         ("rrfast.data:zzz", ValueError, "which has no 'zzz'$"),
         ("rrfast.data:digits", TypeError, "must return an nn.Module, got Digits"),
+        ("math:sqrt", ValueError, "without further arguments, and 'math:sqrt' needs x$"),
+        ("torch.nn:Linear", ValueError, "'torch.nn:Linear' needs in_features, out_features$"),
     ],
 )
 def test_unknown(spec, error, sentence):
@@ -462,7 +464,7 @@ def test_normalize_invalid(mean, std, error, sentence):
 
 @pytest.mark.parametrize("name", ["cifar1", "ImageNet", 10])
 def test_normalize_unknown_name(name):
-    with pytest.raises(ValueError, match="name must be one of cifar10, cifar100, imagenet, got"):
+    with pytest.raises(ValueError, match="normalization must be one of cifar10, cifar100, imagenet, got"):
         Normalize.of(name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,18 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The parameters of a function that can be given by name."""
     named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     return {name: p for name, p in _signature(function).items() if p.kind in named}
+
+
+def lacking(function: Callable[..., Any], given: Iterable[str]) -> list[str]:
+    """The parameters without a default that are not given by name."""
+    without = {*given}
+    return [
+        name
+        for name, p in _signature(function).items()
+        if p.default is p.empty
+        and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}
+        and (name not in without or p.kind is p.POSITIONAL_ONLY)
+    ]
 
 
 def takes_any(function: Callable[..., Any]) -> bool:

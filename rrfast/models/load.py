@@ -15,7 +15,7 @@ from torch import nn
 from rrfast import _torch_file
 from rrfast._checks import check_count, check_seed, meant
 from rrfast._errors import first_line, require
-from rrfast._named_function import named_function, parameters_of, takes_any
+from rrfast._named_function import lacking, named_function, parameters_of, takes_any
 from rrfast._names import SPECIFICATIONS
 from rrfast._seeds import weights_by
 
@@ -105,6 +105,11 @@ def load_model(
         arguments[keyword] = int(classes)
     if source not in _ZOOS and "seed" in parameters_of(build):
         arguments["seed"] = seed  # it may seed itself
+    if missing := lacking(build, arguments):
+        raise ValueError(
+            f"model must name a function without further arguments, and {spec!r} needs "
+            f"{', '.join(missing)}"
+        )
     with weights_by(seed):
         model = build(**arguments)
     if not isinstance(model, nn.Module):

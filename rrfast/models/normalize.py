@@ -108,7 +108,7 @@ class Normalize(nn.Module):
             >>> Normalize.of("imagenet")
             Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
         """
-        check_one_of("name", name, STATISTICS)
+        check_one_of("the name of a normalization", name, STATISTICS)
         return cls(*STATISTICS[name])
 
     def forward(self, x: Tensor) -> Tensor:

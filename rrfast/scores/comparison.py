@@ -12,10 +12,11 @@ from torch import Tensor
 from rrfast._checks import check_labels, check_once, check_one_of, describe
 from rrfast._processes import FromFirst, once, sharing
 from rrfast._progress import batches_bar
+from rrfast._seeds import seeded
 from rrfast.engine import Engine, Model
 from rrfast.engine.modules_inside import device_of
 from rrfast.metrics import METRICS
-from rrfast.metrics.paired import check_resampling
+from rrfast.metrics.resampling import check_resampling
 from rrfast.scores import SCORES
 from rrfast.scores.batches import check_loader, of_each
 from rrfast.scores.comparison_report import Comparison, Row, passes
@@ -104,7 +105,8 @@ def compare(
 
     Raises:
         ChildProcessError: With `share`, another process was killed.
-        TypeError: `loader` yields anything but pairs of tensors, or `scores` has another type.
+        TypeError: `loader` yields anything but pairs of tensors, or another argument has another
+            type.
         ValueError: An unknown score or metric, a name twice, `draws` or `level` out of range, no
             sample, a label that is not a class, `tune_on` is `loader`; a logit is NaN or the
             largest logit infinite; or a score must be fitted and there are too few samples, or it
@@ -131,7 +133,7 @@ def compare(
     """
     contestants = _contestants(scores)
     check_one_of("metric", metric, DECIDING)
-    check_resampling(draws, level)
+    check_resampling(draws, level, seed, least=2)
     if tune_on is not None and tune_on is loader:
         raise ValueError("tune_on must be other data than loader, which is tested on")
     points = {name: _points(name, score) for name, score in contestants.items()}
@@ -147,7 +149,7 @@ def compare(
 
         once(lambda: _check_loaders(data))  # of the others they are not read
         seen = seen_on("loader" if tune_on is None else "tune_on", contestants, points)
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         tuning = testing = torch.arange(len(seen.correct))
         if tune_on is None:
             tuning, testing = _halves(seen.correct, tuning, generator)
@@ -189,6 +191,9 @@ def _contestants(scores: object) -> dict[str, Score]:
     if isinstance(scores, str) or not isinstance(scores, (Sequence, Mapping)):
         raise TypeError(f"scores must be several names or scores, got {describe(scores)}")
     given = list(scores.items()) if isinstance(scores, Mapping) else [(None, s) for s in scores]
+    for name, _ in given:
+        if name is not None and not (isinstance(name, str) and name):
+            raise TypeError(f"scores must have names as keys, text, got {describe(name)}")
     known = {repr(score): name for name, score in SCORES.items()}
     meant = [as_score(score) for _, score in given]
     names = [

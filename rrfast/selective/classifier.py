@@ -189,6 +189,8 @@ class SelectiveClassifier(nn.Module):
         for name, value in given.items():  # before the scoring, which may take hours
             check_risk(name, value) if name == "target_risk" else check_share(name, value)
         check_loader("loader", loader)
+        if tune_on is loader:
+            raise ValueError("tune_on must be other data than loader, which chooses the threshold")
         score = self.score
         if tune_on is not None:
             score = tune(score, self.model, labelled(self.model, tune_on, "tune_on")).score
