@@ -46,6 +46,7 @@ _RANKS = (
     "test_metrics_weights.py::test_a_weight_is_a_repetition",
 )
 _TRAIN = "test_train.py::"
+_SHARDS = "test_score_shards.py::"
 
 MUTANTS = (
     # engine
@@ -353,6 +354,80 @@ MUTANTS = (
         "        if not finite:\n",
         "        if False:\n",
         (f"{_TRAIN}test_weights_that_are_not_finite_are_not_kept",),
+    ),
+    # methods
+    Mutant(
+        "a step that rounding takes away is taken",
+        "methods/fmn.py",
+        "(BEYOND * way).maximum(least)",
+        "(BEYOND * way)",
+        ("test_boundary.py::test_a_step_below_the_resolution_of_x_is_taken_all_the_same",),
+    ),
+    Mutant(
+        "a walk leaves the box",
+        "methods/fmn.py",
+        "return moved if bounds is None else torch.clamp(moved, *faces(bounds, x))",
+        "return moved",
+        ("test_boundary.py::test_the_radius_is_that_of_the_nearest_point_seen_beyond",),
+    ),
+    # inference
+    Mutant(
+        "a tar file that is cut between two files is whole",
+        "inference/shards.py",
+        "return self._last == bytes(tarfile.BLOCKSIZE)",
+        "return True",
+        (f"{_SHARDS}test_a_tar_file_that_is_damaged_loses_no_other_row",),
+    ),
+    Mutant(
+        "a link is an image without bytes",
+        "inference/shards.py",
+        "            error = LINK\n",
+        '            error = ""\n',
+        (f"{_SHARDS}test_no_image_of_a_tar_file_is_lost_in_silence",),
+    ),
+    Mutant(
+        "rows of Parquet have the number of their batch",
+        "inference/shards.py",
+        "                    row += 1\n",
+        "                row += 1\n",
+        (f"{_SHARDS}test_the_rows_are_those_of_the_files",),
+    ),
+    # deployment
+    Mutant(
+        "NaN is below all",
+        "selective/onnx_ops.py",
+        "x.masked_fill(x.isnan(), math.inf)",
+        "x.masked_fill(x.isnan(), -math.inf)",
+        ("test_onnx_ops.py",),
+    ),
+    Mutant(
+        "a gradient without the pixels that no window reached",
+        "selective/onnx_ops.py",
+        "grad, weight, None, steps, edges, holes, not transposed, lost, groups",
+        "grad, weight, None, steps, edges, holes, not transposed, [0] * len(sizes), groups",
+        ("test_onnx_ops.py",),
+    ),
+    # integrations
+    Mutant(
+        "an unknown radius is none",
+        "integrations/lightning.py",
+        "if bool((radius < 0).any()):",
+        "if False:",
+        ("test_integrations_lightning.py::test_an_unknown_radius_makes_the_numbers_unknown",),
+    ),
+    Mutant(
+        "a metric keeps the memory of its caller",
+        "integrations/torchmetrics.py",
+        "self.score.append(s.detach().clone())",
+        "self.score.append(s.detach())",
+        ("test_integrations_torchmetrics.py",),
+    ),
+    Mutant(
+        "labels are the numbers of their logits",
+        "integrations/sklearn.py",
+        "self.classes_[found.prediction.numpy()]",
+        "found.prediction.numpy()",
+        ("test_integrations_sklearn.py",),
     ),
 )
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from rich.console import Console
@@ -345,3 +346,55 @@ def test_a_folder_of_another_ablation_is_met_before_the_first_training(
     assert cli.main([*command, "--set", *CHANGES]) == 2
     assert "recipe.yaml is of another training: objective is" in capsys.readouterr().err
     assert [path.name for path in (out / "trainings").iterdir()] == ["rat_mixup_1"]
+
+
+#: Tells the images of every forward outside of training, by process.
+COUNTED = """
+import os
+from torch import nn
+
+class Counted(nn.Sequential):
+    def forward(self, x):
+        if not self.training:
+            with open(os.environ["SEEN"] + os.environ.get("RANK", ""), "a") as file:
+                file.write(f"{len(x)}\\n")
+        return super().forward(x)
+
+def build(classes=10):
+    return Counted(nn.Flatten(), nn.Linear(64, classes))
+"""
+
+
+def test_processes_of_torchrun_share_the_images(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(COUNTED, encoding="utf-8")
+    command = ["ablate", "digits_rat", "--seeds", "1", "--mixup", "0", "--score", "radius_grad"]
+    changes = [
+        *CHANGES,
+        "training.validation_batch=50",
+        f"model={{name: '{tmp_path}/net.py:build'}}",
+    ]
+    jobs: list[dict[str, Any]] = [
+        {
+            "argv": [*command, "--out", str(tmp_path / out), "--set", *changes],
+            "env": {"SEEN": str(tmp_path / seen)},
+        }
+        for out, seen in (("first", "training"), ("first", "one"), ("second", "two"))
+    ]
+    jobs[2]["torchrun"] = 2
+    copy = {"copy": [str(tmp_path / "first"), str(tmp_path / "second")]}
+    trained, _, alone, both = forked.run(tmp_path, [jobs[0], copy, *jobs[1:]])
+    assert (trained.code, alone.code, both.code) == (0, 0, 0), trained.err + alone.err + both.err
+    first, second = (
+        json.loads((tmp_path / out / "ablation.json").read_text(encoding="utf-8"))["runs"]
+        for out in ("first", "second")
+    )
+    assert second == first
+    whole, *shares = (
+        sum(map(int, (tmp_path / seen).read_text(encoding="utf-8").split()))
+        for seen in ("one", "two0", "two1")
+    )
+    assert sum(shares) < 1.01 * whole  # each looks at one image of its own before it begins
+    assert max(shares) < 0.6 * whole
+    # The first process speaks for all.
+    assert both.out.count("Written to") == alone.out.count("Written to") == 1
+    assert both.out.count("AURC") == alone.out.count("AURC")

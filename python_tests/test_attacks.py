@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from waiting import Calls
 
 import rrfast
@@ -198,6 +200,68 @@ def test_no_point_of_the_ball_is_outside_the_box(
         if abs(face) < 0.5:
             near = 2 * torch.finfo(dtype).eps * abs(face) + torch.finfo(dtype).smallest_normal
             assert float((z.double() - face).abs().min()) <= near
+
+
+def literal_ends(x: Tensor, eps: float, box: Any) -> tuple[Tensor, Tensor]:
+    """Both ends of the ball, each by all of its steps."""
+    finfo = torch.finfo(x.dtype)
+
+    def inside(exact: Tensor, sign: int) -> Tensor:
+        rounded = exact.clamp(finfo.min, finfo.max).to(x.dtype)
+        spacing = (rounded.abs() * finfo.eps).clamp_min(finfo.tiny * finfo.eps)
+        beyond = rounded.double() < exact if sign > 0 else rounded.double() > exact
+        return torch.where(beyond, rounded + sign * spacing, rounded)
+
+    least = inside(x.double() - eps, 1).minimum(x)
+    most = inside(x.double() + eps, -1).maximum(x)
+    if box is not None:
+        low, high = (torch.as_tensor(end, dtype=torch.float64).view(1, -1) for end in box)
+        least, most = (torch.clamp(z, inside(low, 1), inside(high, -1)) for z in (least, most))
+    return least, most
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_a_ball_has_the_bits_of_all_its_steps(dtype: torch.dtype) -> None:
+    finfo, bits = torch.finfo(dtype), {8: torch.int64, 4: torch.int32, 2: torch.int16}
+    special = [
+        0.0,
+        -0.0,
+        math.nan,
+        math.inf,
+        1.0,
+        0.3,
+        finfo.max,
+        finfo.tiny,
+        finfo.tiny * finfo.eps,
+    ]
+    corners = torch.tensor([*special, *(-s for s in special)], dtype=torch.float64).to(dtype)
+    every = torch.arange(-(2**15), 2**15, 7, dtype=torch.int16).view(torch.float16).to(dtype)
+    drawn = torch.randn(998, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = torch.cat([corners, every, drawn.to(dtype)])
+    x = x[: len(x) // 2 * 2].view(-1, 2)
+    boxes: list[Any] = [None, (0, 1), (0.1, 0.3), (-0.3, 1e39), (0.3, 0.3), (-math.inf, math.inf)]
+    boxes += [([0.0, 0.1], [0.3, 1e39]), (math.inf, math.inf), torch.tensor([0.1, 0.3])]
+    for eps, box in itertools.product((0.0, 1e-320, 1e-8, 8 / 255, 3.0, 65000.0, 1e308), boxes):
+        ball = Ball(x, eps, box)
+        for found, expected in zip((ball.least, ball.most), literal_ends(x, eps, box), strict=True):
+            as_bits = bits[x.element_size()]
+            assert torch.equal(found.view(as_bits), expected.view(as_bits)), (eps, box)
+
+
+def test_a_ball_takes_few_ops() -> None:
+    """They are most of its time for few images: it took 50."""
+
+    class Counted(TorchDispatchMode):
+        ops = 0
+
+        def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.ops += 1
+            return func(*args, **kwargs or {})
+
+    Ball(torch.rand(1, 3), 0.1, (0, 1))
+    with Counted() as counted:
+        Ball(torch.rand(1, 3), 0.1, (0, 1))
+    assert counted.ops <= 24
 
 
 @pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd_ce", "fab_t"])

@@ -132,9 +132,13 @@ def test_small_radii_are_not_inflated(method: str, lead: float) -> None:
 
 
 @each_walk
-def test_a_step_below_the_resolution_of_x_is_taken_all_the_same(method: str) -> None:
+@pytest.mark.parametrize("bias", [(1000.0, 0.0), (0.0, -1000.0)], ids=["coarse", "fine"])
+def test_a_step_below_the_resolution_of_x_is_taken_all_the_same(
+    method: str, bias: tuple[float, float]
+) -> None:
+    """Logits may be as coarse as x there, or have digits for far shorter steps."""
     model = nn.Linear(1, 2)
-    model.weight.data, model.bias.data = torch.tensor([[0.0], [1.0]]), torch.tensor([1000.0, 0.0])
+    model.weight.data, model.bias.data = torch.tensor([[0.0], [1.0]]), torch.tensor(bias)
     below = torch.tensor(1000.0).nextafter(torch.tensor(0.0))
     radius = rrfast.radius(model, below.reshape(1, 1), method=method)
     # One unit to the tie, where the lower index is still ahead, and one beyond.

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -27,11 +27,13 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from rrfast import cli
+from rrfast._processes import Processes, _sharing_is
 from rrfast._results import plain
 from rrfast._tables import number
 from rrfast.data import Split, smoothed_noise
 from rrfast.data.splits import Part
 from rrfast.evaluate import TrainedModel, ood, read_result
+from rrfast.evaluate.cache import Cache
 from rrfast.evaluate.claims import verdicts
 from rrfast.evaluate.observations import of
 from rrfast.evaluate.ood import appraisal, claims, figures, tables
@@ -49,6 +51,7 @@ from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
 from rrfast.scores.tuning import grid_points
 from rrfast.train import TASKS, Task
 
+T = TypeVar("T")
 CPU = torch.device("cpu")
 QUIET = Console(quiet=True)
 #: Cheap to make, and cheap to score.
@@ -522,6 +525,40 @@ def test_diagnoses(on: EvaluationData, model: nn.Module) -> None:
     # One image is a set too, and one of NaN none.
     assert diagnose(model, [x[:1]])["nan"] == 0
     assert diagnose(model, [x[:1] * math.nan]) == {"nan": 1}
+
+
+class First(Processes):
+    """The first of two processes, which find the same."""
+
+    def gather(self, value: T) -> list[T]:
+        return [value, value]
+
+
+def test_of_several_processes_each_reads_its_own_images(
+    model: nn.Module, task: Task, tmp_path: Path
+) -> None:
+    """Of the test images, for all numbers of a set that do not depend on a score."""
+
+    class Read:
+        def __init__(self, data: Any) -> None:
+            self.data, self.y = data, data.y
+
+        def __len__(self) -> int:
+            return len(self.y)
+
+        def __getitem__(self, i: int) -> tuple[Tensor, int]:
+            read.add(i)
+            return self.data.x[i], int(self.y[i])
+
+    read: set[int] = set()
+    on = EvaluationData(model, task._replace(test=Read(task.test)), 3, IMAGES, 7, CPU)
+    read.clear()
+    with _sharing_is(First(0, 2)):
+        asked = ood.protocol._Asked(SCORES, SETS, "", IMAGES, False, True, 1, 0, 7)
+        model_with_sets = ood.protocol._Evaluation(on, asked, None, Cache(tmp_path, "ood", {}))
+        model_with_sets.confident(None)
+    own = on.division.test.places.split(7)[::2]
+    assert read == {int(place) for part in own for place in part}
 
 
 def test_the_temperature_alone_and_the_step_alone(on: EvaluationData, model: nn.Module) -> None:

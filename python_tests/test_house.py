@@ -156,6 +156,21 @@ def test_files_are_short() -> None:
     assert {name: lines for name, lines in counts.items() if lines > 400} == {}
 
 
+def test_what_runs_before_a_commit_is_what_make_lint_runs() -> None:
+    yaml = pytest.importorskip("ruamel.yaml").YAML(typ="safe")
+    checkout = ROOT.parent
+    hooks = yaml.load(checkout / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    *linters, subject = (re.sub(r"^\.venv/bin/| -.*", "", hook["entry"]) for hook in hooks)
+    makefile = (checkout / "Makefile").read_text(encoding="utf-8")
+    lint = makefile.partition("\nlint:")[2].partition("\n\n")[0].splitlines()[1:]
+    assert linters == [re.sub(r"^\t\$\(BIN\)/| -.*", "", line) for line in lint]
+    pattern = re.compile(subject, re.MULTILINE | re.DOTALL)
+    for good in ("x" * 72, f"{'x' * 72}\n", "short\n\nmore", "short\n# of git"):
+        assert pattern.search(good), good
+    for bad in ("x" * 73, f"{'x' * 73}\n\nmore", "\nlate", "no empty line\nbehind it"):
+        assert not pattern.search(bad), bad
+
+
 def test_every_room_is_an_attribute() -> None:
     """Loaded on demand, in a fresh process."""
     rooms = [name for name in rrfast.__all__ if (ROOT / name / "__init__.py").is_file()]

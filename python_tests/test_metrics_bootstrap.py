@@ -6,6 +6,7 @@ import functools
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -98,7 +99,8 @@ def test_infinite_scores():
     ("options", "sentence"),
     [
         ({"metric": "loss"}, "metric must be one of auroc, .*or a function, got 'loss'"),
-        ({"draws": 0}, "draws must be at least 1, got 0"),
+        ({"draws": 0}, "draws must be an integer of at least 1, got 0"),
+        ({"draws": 2.5}, "draws must be an integer of at least 1, got 2.5"),
         ({"level": 1.0}, r"level must be in \(0, 1\), got 1.0"),
         ({"level": NAN}, r"level must be in \(0, 1\), got nan"),
         ({"score": []}, "score and correct must have the same length"),
@@ -173,6 +175,7 @@ def test_what_pairs_cannot_tell():
         ([], {}, "at least one score"),
         ([[0.1, 0.2]], {"draws": 1}, "draws must be an integer of at least 2"),
         ([[0.1, 0.2]], {"level": 1.0}, r"level must be in \(0, 1\)"),
+        ([[0.1, 0.2]], {"seed": 2**64}, r"seed must be from -2\*\*63"),
         ([[0.1, NAN]], {}, "must not contain NaN"),
         ([[0.1, 0.2], [0.1]], {}, "the same length"),
     ],
@@ -180,3 +183,17 @@ def test_what_pairs_cannot_tell():
 def test_bad_pairs(scores, options, message):
     with pytest.raises(ValueError, match=message):
         paired_bootstrap(scores, [True, False], **options)
+
+
+@pytest.mark.parametrize("seed", [1.5, "0", None])
+def test_a_seed_is_an_integer_also_numpys(seed):
+    right = [False, True]
+    for draws in (
+        lambda seed: bootstrap("aurc", [0.1, 0.2], right, draws=4, seed=seed),
+        lambda seed: paired_bootstrap([[0.1, 0.2]], right, draws=4, seed=seed)["aurc"].low.tolist(),
+    ):
+        with pytest.raises(TypeError, match="seed must be an integer, got"):
+            draws(seed)
+        assert draws(np.int64(7)) == draws(7)
+    with pytest.raises(TypeError, match=r"level must be a number, got str '0\.9'"):
+        bootstrap("aurc", [0.1, 0.2], right, level="0.9")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast.methods import BS
-from rrfast.scores import MSR, ODIN, Radius
+from rrfast.scores import MSR, ODIN, Preprocessed, Radius, RelU, tune, tune_apart
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +59,20 @@ def test_several_points_and_rivals(model: nn.Module) -> None:
         ([(X, Y), X], ValueError, "loader must yield labels with every batch or with none"),
         ([(X, Y + 1)], ValueError, "y must be .*3"),
         ([(X, Y.float())], ValueError, "loader must yield one integer label per sample of x, 10"),
+        (
+            [(X, Y.to(torch.complex64))],
+            ValueError,
+            "loader must yield one integer label .* complex",
+        ),
+        ([(X, Y.to_sparse())], ValueError, "loader must yield one integer label .* sparse_coo"),
         ([(X, Y[:3])], ValueError, "loader must yield one integer label per sample of x, 10"),
         ([{"x": X}], TypeError, "loader must yield pairs of tensors"),
-        ([(X, Y, Y)], TypeError, "loader must yield pairs of tensors"),
+        (
+            [(X, Y, Y)],
+            TypeError,
+            r"loader must yield pairs .* tuple of 3: .* shape \[10, 4\], a int",
+        ),
+        ([(X, [0])], TypeError, r"loader must yield pairs .* a float32 .*, list \[0\]"),
     ],
 )
 def test_bad_input_gets_a_sentence(
@@ -68,3 +80,56 @@ def test_bad_input_gets_a_sentence(
 ) -> None:
     with pytest.raises(error, match=sentence):
         rrfast.predict(model, loader, progress=False)
+
+
+#: Whatever reads a loader, and what it calls it.
+DOORS: dict[str, Any] = {
+    "loader of predict": rrfast.predict,
+    "loader of compare": rrfast.compare,
+    "tune_on of compare": lambda model, data: rrfast.compare(model, [(X, Y)], tune_on=data),
+    "loader of fit": lambda model, data: rrfast.SelectiveClassifier(model).fit(
+        data, coverage=0.5, tune_on=unread()
+    ),
+    "tune_on of fit": lambda model, data: rrfast.SelectiveClassifier(model, "energy").fit(
+        [(X, Y)], coverage=0.5, tune_on=data
+    ),
+    "loader of tune": lambda model, data: tune(MSR(), model, data),
+    "inside of tune_apart": lambda model, data: tune_apart(MSR(), model, data, [X]),
+    "outside of tune_apart": lambda model, data: tune_apart(MSR(), model, unread(), data),
+    "loader of RelU": lambda model, data: RelU().fit(model, data),
+    "loader of Preprocessed": lambda model, data: Preprocessed(RelU(), 0.1).fit(model, data),
+    "loader of radii": lambda model, data: rrfast.RadiusEstimator(model).predict(data),
+}
+
+
+def unread() -> Iterator[tuple[Tensor, Tensor]]:
+    """A loader that nobody reads before the other one is checked."""
+    pytest.fail("read")
+    yield X, Y
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (5, "must be an iterable of batches, such as a torch.utils.data.DataLoader, got int 5$"),
+        (unread, "must be an iterable of batches.*got function <function unread .*>; call it$"),
+        (object(), "must be an iterable of batches.*got object <object object"),
+        (X, r"must yield batches, and a tensor yields its rows; give x.split\(256\), got a float"),
+    ],
+    ids=["number", "function", "object", "tensor"],
+)
+def test_what_is_no_loader_is_told_by_its_name(
+    model: nn.Module, door: str, data: object, sentence: str
+) -> None:
+    with pytest.raises(TypeError, match=f"^{door.split(maxsplit=1)[0]} {sentence}"):
+        DOORS[door](model, data)
+
+
+def test_batches_are_told_by_the_name_of_their_loader(model: nn.Module) -> None:
+    for door in ("tune_on of compare", "tune_on of fit"):
+        for wrong, error in ((X, TypeError), ((X, Y[:3]), ValueError)):
+            with pytest.raises(error, match=r"^tune_on must yield"):
+                DOORS[door](model, [wrong])
+        with pytest.raises(ValueError, match=r"^tune_on must yield at least one sample"):
+            DOORS[door](model, [])

@@ -699,6 +699,9 @@ def test_an_aim_is_checked_before_the_scoring(aims: dict[str, float], sentence: 
         classifier.fit(batches(), **aims)
 
 
+SAME = [(torch.eye(2), torch.arange(2))]
+
+
 @pytest.mark.parametrize(
     ("make", "error", "sentence"),
     [
@@ -716,6 +719,11 @@ def test_an_aim_is_checked_before_the_scoring(aims: dict[str, float], sentence: 
             ),
             ValueError,
             "exactly one of target_risk, coverage and reject_errors, got coverage",
+        ),
+        (
+            lambda: SelectiveClassifier(nn.Identity(), MSR()).fit(SAME, coverage=1, tune_on=SAME),
+            ValueError,
+            "tune_on must be other data than loader",
         ),
         (
             lambda: SelectiveClassifier(nn.Identity(), MSR()).fit([], coverage=0.5, confidence=0.9),

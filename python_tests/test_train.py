@@ -921,6 +921,7 @@ def test_wrong_settings(options: dict[str, Any], sentence: str) -> None:
     [
         ({"objective": "rat"}, "objective must be an Objective, .* got str 'rat'"),
         ({"objective": RAT}, "objective must be an Objective, such as rrfast.RAT.., got ABCMeta"),
+        ({"train": None}, "train must be an rrfast.data.Split.x, y., .* got NoneType None"),
         ({"train": tuple(images())}, "train must be an rrfast.data.Split.x, y., .* got tuple"),
         ({"validation": tuple(images())}, "validation must be an rrfast.data.Split"),
     ],

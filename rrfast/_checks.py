@@ -33,6 +33,10 @@ def describe(value: object) -> str:
         layout = str(value.layout).removeprefix("torch.").removeprefix("_") + " "
         kind = "" if value.layout is torch.strided else layout
         return f"a {kind}{dtype} tensor of shape {list(value.shape)}"
+    if isinstance(value, (tuple, list)) and any(isinstance(part, Tensor) for part in value):
+        parts = ", ".join(describe(part) for part in value[:3])
+        more = f" and {len(value) - 3} more" if len(value) > 3 else ""
+        return f"{type(value).__name__} of {len(value)}: {parts}{more}"
     return f"{type(value).__name__} {textwrap.shorten(repr(value), 80)}"
 
 

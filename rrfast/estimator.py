@@ -17,7 +17,7 @@ from rrfast.engine.prepared import prepared
 from rrfast.methods import Method, RadiusResult
 from rrfast.methods.cuda_graphs import CudaGraph, Graphs
 from rrfast.methods.registry import configured
-from rrfast.scores.batches import input_of
+from rrfast.scores.batches import check_loader, input_of
 
 __all__ = ["RadiusEstimator"]
 
@@ -173,7 +173,7 @@ class RadiusEstimator(nn.Module):
             samples.
 
         Raises:
-            TypeError: `loader` is a tensor, or yields anything else.
+            TypeError: `loader` is no iterable of batches, or yields anything else.
             ValueError: `loader` yields nothing, as a generator does the second time.
 
         Example:
@@ -182,11 +182,7 @@ class RadiusEstimator(nn.Module):
             >>> RadiusEstimator(nn.Linear(4, 3), "grad").predict(loader).shape
             torch.Size([10])
         """
-        if isinstance(loader, Tensor):
-            raise TypeError(
-                "loader must yield batches, and a tensor yields its rows; give x.split(256), got "
-                f"{describe(loader)}"
-            )
+        check_loader("loader", loader)
         device = device_of(self.model)
         arrived: list[RadiusResult] = []
         pending: deque[_OnItsWay] = deque()

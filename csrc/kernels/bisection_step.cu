@@ -1,6 +1,7 @@
-// bisection_step_: one step of the bracketing search for every sample at once: has the prediction
-// flipped, the bracket, the next radius (RR-BS, RAT Algorithm 1, errata 5), and the class that was
-// seen beyond. Reads B*K logits and three numbers per sample; nothing returns to the host.
+// bisection_step_: one step of the bracketing search for all samples: it checks whether the
+// prediction flipped, and updates the bracket, the next radius (RR-BS, RAT Algorithm 1, errata 5)
+// and the class beyond the boundary. Reads B*K logits and three numbers per sample; the host waits
+// for nothing.
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -15,7 +16,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                           index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
-        // Asked for now, they come while the row does.
+        // Loaded now, so that they are in flight together with the row.
         const Bracket<A> bracket{lower[sample], upper[sample], radius[sample]};
         const index_t y = prediction[sample];
         const T* row = logits + sample * classes;

@@ -1,7 +1,7 @@
-// What the kernels say that only a GPU's compiler understands, in one place: how one is launched,
-// how a thread reaches the memory of its block, an instruction by its name. All the rest is C++,
-// which python_tests/emulation runs on a CPU as it stands. There RRFAST_EMULATED is defined, and
-// every access to memory is watched; on a GPU the watch is empty functions.
+// Everything in the kernels that only a compiler for GPUs understands: launches, shared memory, and
+// instructions by name. All other code is plain C++, which python_tests/emulation runs unchanged on
+// a CPU. It defines RRFAST_EMULATED and checks every access to memory; on a GPU the functions of
+// `watch` are empty.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,11 +10,11 @@
 
 namespace rrfast::cuda {
 
-// What a launcher has to know of the device that it launches on.
+// What a launcher must know about the current device.
 struct Device {
-    std::size_t shared;  // bytes that a block may ask for if a processor shall hold two of them
-    std::size_t shared_alone;  // and if one is enough
-    unsigned cluster;          // most blocks of a cluster; 1: there are none
+    std::size_t shared;        // shared memory per block, in bytes, if two blocks share an SM
+    std::size_t shared_alone;  // if a block has the SM alone
+    unsigned cluster;          // largest number of blocks in a cluster; 1: no clusters
 
     static Device current() {
         int device = 0, of_processor = 0, of_block = 0, capability = 0;
@@ -22,14 +22,14 @@ struct Device {
         cudaDeviceGetAttribute(&of_processor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
         cudaDeviceGetAttribute(&of_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
         cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, device);
-        const int share = of_processor / 2 - 1024;  // the runtime's own part
-        const int least = 2048;                     // for a kernel's arrays of a fixed size
+        const int share = of_processor / 2 - 1024;  // reserved by the runtime
+        const int least = 2048;                     // for the static shared memory of a kernel
         return {static_cast<std::size_t>((share < of_block ? share : of_block) - least),
                 static_cast<std::size_t>(of_block - least), capability >= 9 ? 8u : 1u};
     }
 };
 
-// Blocks and their threads; the bytes of a block's dynamic_shared; how many blocks are a cluster.
+// Blocks, threads per block, bytes of dynamic shared memory, and blocks per cluster.
 struct Grid {
     dim3 blocks;
     dim3 threads;
@@ -37,7 +37,7 @@ struct Grid {
     unsigned cluster = 1;
 };
 
-// Enqueues a kernel; returns the status of this launch, and leaves none behind for a later call.
+// Enqueues a kernel and returns the status of this launch; a later call does not see it again.
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), const Grid& grid, cudaStream_t stream,
                    Arguments&&... arguments) {
@@ -51,7 +51,7 @@ cudaError_t launch(void (*kernel)(Parameters...), const Grid& grid, cudaStream_t
     clusters.val.clusterDim = {grid.cluster, 1, 1};
     config.attrs = &clusters;
     config.numAttrs = grid.cluster > 1;
-    constexpr std::size_t always = 48 << 10;  // more has to be asked for
+    constexpr std::size_t always = 48 << 10;  // a kernel must opt in to more
     cudaError_t status = cudaSuccess;
     if (grid.shared > always) {
         status = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
@@ -73,7 +73,7 @@ namespace watch = ::emulated;
 
 template <class V, int Count>
 V* shared_array() {
-    static const char site = 0;  // one of every instance: the array's name
+    static const char site = 0;  // one per instance, as the name of the array
     return static_cast<V*>(::emulated::shared_memory(&site, Count * sizeof(V)));
 }
 
@@ -112,22 +112,22 @@ __device__ __forceinline__ void writes_shared(const void*, std::size_t) {}
 
 }  // namespace watch
 
-// An array of the block, uninitialised.
+// An uninitialised array in static shared memory.
 template <class V, int Count>
 __device__ __forceinline__ V* shared_array() {
     __shared__ V array[Count];
     return array;
 }
 
-// The block's memory that the launch has asked for, uninitialised.
+// The dynamic shared memory of the launch, uninitialised.
 template <class V>
 __device__ __forceinline__ V* dynamic_shared() {
     extern __shared__ uint4 dynamic_memory[];
     return reinterpret_cast<V*>(dynamic_memory);
 }
 
-// A word from the device's memory into the block's, past the registers: it is there for this thread
-// after wait_for_copies. What is shorter than four bytes goes by a register.
+// Copies a word from global to shared memory without a register; this thread may read it after
+// wait_for_copies. A word of less than four bytes goes through a register.
 template <class Word>
 __device__ __forceinline__ void copy_to_shared(void* target, const Word* source) {
     const auto to = static_cast<unsigned>(__cvta_generic_to_shared(target));
@@ -148,8 +148,8 @@ __device__ __forceinline__ void wait_for_copies() {
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
-// The blocks of a cluster: how many, which of them this is, where they meet, and where another has
-// what is here `shared`. Before sm_90 every block is one of its own.
+// Clusters: the number of blocks, the rank of this block, a barrier, and the address in another
+// block of what is `shared` here. Before sm_90 every block is a cluster.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 __device__ __forceinline__ unsigned cluster_blocks() { return __clusterSizeInBlocks(); }
 __device__ __forceinline__ unsigned cluster_rank() { return __clusterRelativeBlockRank(); }
@@ -171,8 +171,8 @@ __device__ __forceinline__ V* in_block_of_cluster(V* shared, unsigned) {
 }
 #endif
 
-// A word of 16, 8, 4, 2 or 1 bytes in one access: the compiler splits the store of a struct where
-// it sees it in pieces, in a loop that is unrolled.
+// Stores a word of 16, 8, 4, 2 or 1 bytes in one access. In an unrolled loop the compiler would
+// split the store of a struct.
 template <class Word>
 __device__ __forceinline__ void store_word(Word* target, Word word) {
     *target = word;

@@ -1,13 +1,14 @@
 // direction_seed: prediction, margin, runner-up and the cotangent of the input gradient from one
-// visit to a row of logits (errata 4).
+// read of the logits (errata 4).
 //     seed_k = softmax over k != prediction of h_k / T,    seed_prediction = -1
-// Eager torch runs argmax, gather, a masked fill, a softmax and a scatter: some ten passes. Here
-// B*K elements are read and B*K written: a row is kept in its block's memory for the three looks
-// that it takes, at the two best classes, at the sum of the weights and at their quotients. An
-// exponential costs more than all the rest, so each is taken once: the weights, not rounded to
-// storage, take the places of the logits.
+// Eager torch runs argmax, gather, a masked fill, a softmax and a scatter: about ten passes. Here
+// B*K elements are read and B*K written. A row stays in shared memory for its three passes: the two
+// best classes, the sum of the weights, and the quotients. An exponential costs more than
+// everything else, so each is computed once: the weights, not rounded to storage, replace the
+// logits in shared memory.
 //
-// A row that is too long for that is read twice, and its sum comes with the two best classes.
+// A row too long for shared memory is read twice; its first pass finds the two best classes and the
+// sum together.
 #include "kept_row.cuh"
 #include "launch.h"
 

@@ -1,11 +1,10 @@
 // fgsm_step: one step along the sign of the gradient, and the direction kept for the steps that
 // follow.
 //     perturbed = clamp(x + step_b * scale_c * sign(grad)),    direction = sign(grad) in one byte
-// Eager torch makes a sign, a product, a sum, a clamp and a cast; here x and grad are read once,
-// and the sign that every later step needs is written beside the result at a quarter of the
-// gradient's size. A byte, not two bits: two bits would save a twelfth of perturb's traffic in
-// float32 and a seventh in 16 bits, and cost a layout that nothing else shares
-// (benchmarks/direction_packing.md).
+// Eager torch runs a sign, a product, a sum, a clamp and a cast. Here x and grad are read once, and
+// the sign, which every later step needs, is written too, at a quarter of the gradient's size. It
+// takes a byte: two bits would save a twelfth of perturb's traffic in float32 and a seventh in 16
+// bits, but need a layout of their own (benchmarks/direction_packing.md).
 #include "vec.cuh"
 
 namespace rrfast::cuda {

@@ -1,15 +1,15 @@
-// Rows that stay with their threads. A row that is looked at several times comes from memory once:
-// every thread copies its vectors into places of the block's memory that no other thread looks at,
-// so that there is no barrier. The copies pass no register, and so all of a row is under way at
-// once, however long it is.
+// Rows in shared memory, for kernels that read a row several times: it is loaded from global memory
+// once. Each thread copies its own vectors, which no other thread reads, so no barrier is needed.
+// The copies need no registers, so that all loads of a row are in flight at once, whatever its
+// length.
 #pragma once
 
 #include "row_reduce.cuh"
 
 namespace rrfast::cuda {
 
-// A row of T in places where each of its elements may be replaced by an accumulator. A place is a
-// vector of them, in pieces that one access moves; those of the threads of a warp lie side by side.
+// A row of T with room to replace each element by an accumulator. A vector of accumulators is
+// stored in pieces of one access each; the pieces of neighbouring threads lie next to each other.
 template <class T, int Width>
 class KeptRow {
     using A = accumulate_t<T>;
@@ -34,14 +34,14 @@ public:
             });
         wait_for_copies();
     }
-    // What was fetched.
+    // The fetched elements.
     __device__ __forceinline__ Word<T, Width> word_at(RowIndex k) const {
         const Piece held = load_shared(piece(k, 0));
         Word<T, Width> word;
         memcpy(&word, &held, sizeof(word));
         return word;
     }
-    // What takes its place.
+    // Replaces a vector by accumulators.
     __device__ __forceinline__ void put(RowIndex k, const Vector<A, Width>& vector) const {
         Piece pieces[kPieces];
         memcpy(pieces, &vector, kBytes);
@@ -70,16 +70,16 @@ private:
     Piece* first_;
 };
 
-// How a row of several tensors is divided among blocks of a cluster, and whether they keep it.
+// How the blocks of a cluster divide a row, and whether they keep it in shared memory.
 struct Parts {
-    RowIndex elements;  // of a block
+    RowIndex elements;  // per block
     bool kept;
 };
 
-// The launch of a kernel that looks at rows of `element` bytes for an element again and again. A
-// long row has a cluster of blocks: where a thread would have more than four vectors of it, or a
-// processor could not keep the parts of two blocks. Not where rows are few: a row's bits must not
-// depend on the others.
+// The launch of a kernel that reads rows again and again, `element` bytes per element over all its
+// tensors. A row gets a cluster of blocks if a thread would have more than four vectors of it, or
+// if an SM could not keep the parts of two blocks. The number of rows does not matter, because the
+// bits of a row must not depend on the others.
 inline Grid parted_grid(index_t rows, index_t elements, int width, std::size_t element,
                         Parts& parts) {
     Grid grid = row_grid(rows, elements);
@@ -97,7 +97,7 @@ inline Grid parted_grid(index_t rows, index_t elements, int width, std::size_t e
     return grid;
 }
 
-// A word of a row that is kept, or of one in the device's memory, as the pointer says.
+// Loads a word of a row from shared or global memory, whichever the pointer is in.
 template <class T, int Width>
 __device__ __forceinline__ Word<T, Width> load_part(const T* source) {
     watch::reads_constant_or_shared(source, sizeof(Word<T, Width>));

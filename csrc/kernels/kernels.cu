@@ -1,4 +1,4 @@
-// The list of all kernels, put together from each op's own.
+// The list of all kernels, from the lists of the ops.
 #include "launch.h"
 
 namespace rrfast::cuda {

@@ -1,7 +1,7 @@
-// linear_radius: the closed form of RR-Fast, min over i != prediction of q_i and whose it is
-// (errata 2, 3), in one pass over both rows of logits: reads 2*B*K elements, writes 2*B. Eager
-// torch makes two gathers, four differences, a quotient, three selections and a minimum, each a
-// pass.
+// linear_radius: the closed form of RR-Fast: the minimum of q_i over i != prediction, and its class
+// (errata 2, 3), in one pass over both rows of logits. Reads 2*B*K elements, writes 2*B. Eager
+// torch runs two gathers, four differences, a quotient, three selections and a minimum, each of
+// them a pass.
 #include "launch.h"
 #include "row_reduce.cuh"
 

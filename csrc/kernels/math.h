@@ -26,7 +26,7 @@ using index_t = std::int64_t;
 // ----------------------------------------------------------------------------------------------------
 // element types
 
-// Storage of the two 16-bit formats. They are only ever loaded, widened, and stored rounded.
+// Storage of the two 16-bit formats. They are only loaded, widened, and stored rounded.
 struct bfloat16 {
     std::uint16_t bits;
 };
@@ -537,8 +537,8 @@ RR_HD A quarter_of_top(A logit) {
     return logit < infinity<A>() ? quarter(logit) : nan<A>();
 }
 
-// The step at which class i overtakes the prediction, if both logits are lines through their values
-// at 0 and alpha (errata 2, 3). gap0 and gap1 are a quarter of h_prediction - h_i there. 0 at a
+// The step at which class i overtakes the prediction, if both logits are linear between 0 and alpha
+// and beyond (errata 2, 3). gap0 and gap1 are a quarter of h_prediction - h_i there. 0 at a
 // tie, infinity if the class does not gain, or is masked; NaN where h_i is NaN or has overflowed.
 template <class A>
 RR_HD A crossing(A gap0, A gap1, A alpha) {
@@ -573,9 +573,9 @@ RR_HD index_t rival_of(const Candidate<A, Index>& first) {
 // ---------------------------------------------------------------------------------------------------------
 // plane_distance
 
-// Where the elements of a sample are after a step: those that have met the face of the box ahead
-// have closed `spent` of the gap, each other one closes the gap at `moving` per step, and the
-// nearest face yet to be met is `nearest` away from x. Sums over the elements, and a minimum.
+// The elements of a sample after a step. Those that have reached their face of the box have closed
+// `spent` of the gap; the others together close `moving` per unit of the step; the nearest face not
+// yet reached is at distance `nearest` from x. Two sums over the elements, and a minimum.
 template <class S>
 struct Faces {
     S spent;
@@ -583,8 +583,8 @@ struct Faces {
     S nearest;
 };
 
-// What one element adds to them. NaN goes into one of the sums; a face that is not there is
-// infinitely far away, and never met.
+// The contribution of one element. NaN goes into one of the sums; without a box the face is
+// infinitely far away and never reached.
 template <class A>
 RR_HD Faces<A> face_ahead(A x, A normal, bool rising, A step, const Channel<A>& channel) {
     const A weight = normal < A(0) ? -normal : normal;
@@ -595,20 +595,21 @@ RR_HD Faces<A> face_ahead(A x, A normal, bool rising, A step, const Channel<A>& 
     return {met ? weight * way : A(0), met ? A(0) : speed, met ? infinity<A>() : way};
 }
 
-// Newton's method on spent(t) + t moving(t) = |gap|, from t = 0. The left side is concave and made
-// of straight pieces, so every step stays below the answer until it is the answer; and every step
-// but the last meets a face. It ends long before the faces do: of the gap that is left and the
-// speed, the product falls at least by a factor of four each time (Dinkelbach), while rounding ends
-// the former at 2^-24 (2^-53) of the gap and the latter has the range of a float: 170 (1100) steps
-// for a sample made for it; on images, one as long as no face is met, and three where a hundredth
-// of the elements meet theirs.
+// Newton's method on spent(t) + t moving(t) = |gap|, from t = 0. The left side is concave and
+// piecewise linear, so every step stays below the root until it is the root, and every step but the
+// last reaches a face. The number of steps does not grow with the number of faces: the product of
+// the remaining gap and the speed falls at least by a factor of four in each step (Dinkelbach).
+// Rounding bounds the remaining gap from below by 2^-24 (2^-53) of the gap, and the speed has the
+// range of a float: at most 170 (1100) steps, for a sample constructed for it. Images take one step
+// if no face is reached, and three if a hundredth of the elements reach theirs.
 template <class A>
 struct Newton {
     A step;
     bool last;
 };
-// From the sums at `step`. `unit` is the scale if one serves all channels, else infinity: then only
-// another look at the elements tells whether one of them meets its face before `next`.
+// The next step, from the sums at `step`. `unit` is the scale if all channels share one, else
+// infinity: then only another pass over the elements tells whether one of them reaches its face
+// before `next`.
 template <class A, class S>
 RR_HD Newton<A> newton_step(const Faces<S>& at, A step, A gap, A unit) {
     // A sum beyond the range of A cannot be represented in any order of addition.
@@ -640,8 +641,8 @@ RR_HD A smaller(A a, A b) {
     return a < b || is_nan(a) ? a : b;
 }
 
-// As far as the plane, or the longest step where it is out of reach or not to be had; no less than
-// what rounding of the largest x leaves something of.
+// The distance of the plane, or the longest step if that is infinite or NaN; never so short that
+// rounding of the largest x would leave nothing of it.
 template <class A>
 RR_HD A probe_length(A distance, A largest, A finest, A longest) {
     const A wanted = distance < infinity<A>() ? distance : longest;
@@ -693,7 +694,7 @@ struct RootBracket {
     A side;
     A radius;
 };
-// Until something flips, the secant through the last two probes, a little beyond it because the
+// Until something flips: the secant through the last two probes, slightly extended because the
 // other side is wanted, and at most twice the radius. From then on regula falsi; an end that stays
 // for a second time counts half (Illinois). An end may be the root itself, and is then tried again;
 // an interpolation that is not finite gives way to bisection. `nudge` keeps the next radius that

@@ -1,6 +1,6 @@
 // perturb: a step of another length along a direction that is already known.
 //     perturbed = clamp(x + step_b * scale_c * direction)
-// Reads x and one byte per element in place of the gradient, writes the result.
+// Reads x and one byte per element instead of the gradient, and writes the result.
 #include "vec.cuh"
 
 namespace rrfast::cuda {

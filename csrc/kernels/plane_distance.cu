@@ -1,25 +1,26 @@
-// plane_distance: how far a hyperplane is in the L-infinity norm, inside a box; the smallest t with
+// plane_distance: the L-infinity distance to a hyperplane inside a box: the smallest t with
 //     sum_i scale_c |normal_i| min(t, room_i) = |gap|
-// where room_i is the way to the face of the box ahead, in units of scale. Newton's method, a row
-// per sample: reads 2*B*N elements from memory (B*N without bounds) and writes B. Eager torch sorts
-// the rooms and sums twice along the order, in temporaries of eight bytes.
+// where room_i is the distance to the face of the box ahead, in units of scale. Newton's method,
+// one row per sample: reads 2*B*N elements from memory (B*N without bounds) and writes B. Eager
+// torch sorts the distances and takes two cumulative sums, in temporaries of eight bytes per
+// element.
 //
-// Every step looks at all of an image. So it is kept in the memory of its block, or, from sm_90 on,
-// of a cluster of blocks, which add up what each has found of its part; large images have clusters.
-// What no cluster can keep is read anew in each step.
+// Every step reads the whole image. So it is kept in the shared memory of a block or, for large
+// images from sm_90 on, of a cluster, whose blocks add up their parts. An image too large for that
+// is read from global memory in every step.
 #include "kept_row.cuh"
 #include "launch.h"
 
 namespace rrfast::cuda {
 namespace {
 
-// As far as registers go; what is kept waits for nothing.
+// As many as there are registers for; a kept row needs no loads in flight.
 template <class T>
 constexpr int kFacesAhead = sizeof(T) == 4 ? 2 : 1;
 
-// A sum with what rounding took from it (Knuth). A thread of a large image adds hundreds of values
-// that may all be of one size, and double precision is slow on most GPUs. Images in double
-// precision have digits enough.
+// A sum and its rounding error (Knuth). A thread of a large image adds hundreds of values that may
+// be of equal size, and double precision is slow on most GPUs. Images in double precision have
+// enough digits without it.
 template <class A>
 struct Sum {
     A value;
@@ -27,7 +28,7 @@ struct Sum {
 
     static __device__ __forceinline__ Sum of(A value) { return {value, A(0)}; }
 
-    // A sum that is infinite has lost nothing worth knowing.
+    // The error of an infinite sum is NaN, and is left out.
     __device__ __forceinline__ A rounded() const { return is_nan(lost) ? value : value + lost; }
 };
 template <class A>
@@ -59,8 +60,8 @@ __device__ __forceinline__ FaceSums<A> operator+(const FaceSums<A>& a, const Fac
     return {a.spent + b.spent, a.moving + b.moving, b.nearest < a.nearest ? b.nearest : a.nearest};
 }
 
-// Adds the elements of a row between two vectors that are this thread's, all of one channel. Of a
-// vector the sums are plain.
+// Adds this thread's elements from `begin` to `end`, which are of one channel. Within a vector the
+// sums are plain.
 template <int Width, class T, class A>
 __device__ __forceinline__ void add_faces(FaceSums<A>& sums, const T* x, const T* normal,
                                           RowIndex begin, RowIndex end, bool boxed, bool rising,
@@ -93,7 +94,7 @@ __device__ __forceinline__ void add_faces(FaceSums<A>& sums, const T* x, const T
     for_each_class<kFacesAhead<T>>(Span<Width, false>(x, end), load_at, take, begin);
 }
 
-// The same where every element may be of another channel.
+// The same if every element may be of another channel.
 template <int Width, class T, class A>
 __device__ __forceinline__ void add_mixed_faces(FaceSums<A>& sums, const T* x, const T* normal,
                                                 RowIndex elements, bool boxed, bool rising, A step,
@@ -123,7 +124,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     const unsigned blocks = cluster_blocks(), rank = cluster_rank();
     const RowIndex begin = rank * parts.elements;
     const RowIndex end = begin + parts.elements < elements ? begin + parts.elements : elements;
-    // The elements of one channel, if there are enough for all threads; of all, if they are alike.
+    // Elements per channel, if they are enough for all threads; the whole row, if all channels are
+    // equal.
     const RowIndex plane = channels.uniform() ? RowIndex(1) << 31 : channels.inner;
     const bool planes = channels.uniform() || (plane % Width == 0 && plane >= blockDim.x * Width);
     const auto of_sample = [&](index_t sample, RowIndex count, bool writes) {
@@ -147,7 +149,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         }
         const bool rising = gap[sample] > A(0);
         Newton<A> newton{A(0), false};
-        while (!newton.last) {  // the same bits in all threads of the row: they leave together
+        while (!newton.last) {  // all threads of the row have the same bits, and so leave together
             FaceSums<A> sums{Sum<A>::of(A(0)), Sum<A>::of(A(0)), infinity<A>()};
             if (planes) {
                 RowIndex channel = begin / plane;
@@ -182,6 +184,8 @@ cudaError_t plane_distance(const T* x, const T* normal, const accumulate_t<T>* g
                            const Channels<accumulate_t<T>>& channels, index_t samples,
                            index_t elements, accumulate_t<T>* distance, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(elements, {x, normal}, [&](auto width) {
+        // Room for x also without bounds, so that a sample is divided, and summed, as in a box
+        // without effect. `parted_grid` never asks for more shared memory than the device has.
         Parts parts;
         const Grid grid = parted_grid(samples, elements, width, 2 * sizeof(T), parts);
         return launch(plane_distance_kernel<T, width>, grid, stream, x, normal, gap, channels,

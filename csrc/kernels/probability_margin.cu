@@ -1,8 +1,8 @@
-// probability_margin: what the instance weights of IRAT take from a row of logits, in one pass over
-// it: reads B*K elements, writes 4*B. Eager torch makes a softmax, a gather, a masked fill, a
-// maximum, a logarithm, two products and three sums, each a pass, most of them over probabilities
-// it wrote. The maximum and the sums relative to it travel together: whoever finds a larger maximum
-// rescales the sums (Milakov & Gimelshein 2018).
+// probability_margin: the numbers that IRAT's instance weights need of a row of logits, in one
+// pass: reads B*K elements, writes 4*B. Eager torch runs a softmax, a gather, a masked fill, a
+// maximum, a logarithm, two products and three sums, each of them a pass. The maximum and the sums
+// relative to it are computed together: a larger maximum rescales the sums (Milakov & Gimelshein
+// 2018).
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -24,7 +24,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const bool known =
             label >= 0 && label < classes;  // a wrong index must not read outside the row
         const auto own = [&] { return known ? widen(row[label]) : nan<A>(); };
-        // Asked for now, it comes while the row does; float64 has no registers left for it.
+        // Loaded now, so that it is in flight together with the row; float64 has no registers left
+        // for it.
         constexpr bool early = sizeof(A) < sizeof(double);
         const A asked = early ? own() : A(0);
         Rivals<A> rivals = no_rivals<A>();

@@ -1,16 +1,16 @@
-// probe_step: how far to go towards a hyperplane to see what lies there,
+// probe_step: the length of a step to a hyperplane,
 //     step = min(longest, max(distance of the plane, finest * largest))
 //     largest = max_i |x_i| / min_c scale_c
-// It takes two launches. plane_distance writes the distance into `step`; then a row per sample
-// reads its B*N elements of x and replaces the distance by the step. Together they would need more
-// registers than plane_distance may have.
+// Two launches: plane_distance writes the distance into `step`; then a row kernel reads the B*N
+// elements of x and replaces the distance by the step. One kernel for both would need more
+// registers than plane_distance can have.
 #include "launch.h"
 #include "row_reduce.cuh"
 
 namespace rrfast::cuda {
 namespace {
 
-// NaN where any is.
+// NaN if any value is.
 template <class A>
 struct Extent {
     A largest;  // of |x|

@@ -1,4 +1,4 @@
-// rat_perturb: the perturbation of Radius Aware Training. Two launches: which samples are right
+// rat_perturb: the perturbation of Radius Aware Training, in two launches: which samples are right
 // (B*K read), then one step along the sign of the gradient whose length and sign depend on that
 // (2*B*N read, B*N written).
 //     perturbed = clamp(x + eps_b * scale_c * sign(grad)),    eps_b = eps_correct if argmax(logits)
@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     rat_correct_kernel(const T* __restrict__ logits, const index_t* __restrict__ labels,
                        index_t samples, index_t classes, bool* __restrict__ correct) {
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
-        const index_t label = labels[sample];  // asked for now, it comes while the row does
+        const index_t label = labels[sample];  // loaded now, in flight together with the row
         const T* row = logits + sample * classes;
         const auto best = row_argmax(row, Span<Width, Ragged>(row, count));
         if (writes && threadIdx.x == 0) {

@@ -1,10 +1,10 @@
-// Reductions over the rows of [B, K] logits. A row belongs to a quarter of a warp, to a warp, or to
-// a whole block, small or large, as it is short or long; the threads of a row walk over it with the
-// same stride, and a reduction leaves its result with all of them.
+// Reductions over the rows of [B, K] logits. Depending on its length, a row is processed by a
+// quarter of a warp, by a warp, or by a small or a large block. The threads of a row walk over it
+// with the same stride, and all of them get the result of a reduction.
 //
-// What decides the speed: how many bytes are on their way from memory at any time, for which a
-// thread asks for kAhead vectors before it looks at the first; and how many shuffles a row costs,
-// for which no row has more threads than it has work for and classes have indices of 32 bits.
+// Two things decide the speed. The bytes in flight: a thread loads kAhead vectors before it uses
+// the first. The shuffles per row: no row has more threads than it has work for, and classes have
+// 32-bit indices.
 #pragma once
 
 #include "vec.cuh"
@@ -12,23 +12,24 @@
 namespace rrfast::cuda {
 
 constexpr int kWarp = 32;
-constexpr int kLanes = 8;         // threads of a short row
-constexpr int kFewThreads = 128;  // threads of a block: of several rows, or of a middling one
-constexpr int kRowThreads = 512;  // of a long one
-constexpr index_t kWarpRowLimit = 1024;        // longest row that is left to a warp
-constexpr index_t kFewThreadsRowLimit = 8192;  // and to few threads
+constexpr int kLanes = 8;  // threads of a short row
+constexpr int kFewThreads =
+    128;  // threads of a block that has several rows, or one of medium length
+constexpr int kRowThreads = 512;               // of a long one
+constexpr index_t kWarpRowLimit = 1024;        // longest row for a warp
+constexpr index_t kFewThreadsRowLimit = 8192;  // for kFewThreads
 template <class T>
 constexpr int kAhead =
-    sizeof(T) == sizeof(double) ? 2 : 4;  // arithmetic bounds float64, not memory
-constexpr int kShortRow = 4;              // vectors of a thread
+    sizeof(T) == sizeof(double) ? 2 : 4;  // float64 is bound by arithmetic, not by memory
+constexpr int kShortRow = 4;              // vectors per thread
 
-// Of a class in its row, of which there are fewer than 2^31.
+// The index of a class in its row; a row has fewer than 2^31.
 using RowIndex = std::uint32_t;
 
-// The launch of a row kernel; blockDim = (threads of a row, rows of a block). A short row is one
-// that kLanes threads take in kShortRow vectors of `width` elements each. Of images, width 0, there
-// are none: they take more or fewer turns than their neighbours in a warp. Nor do they have few
-// threads, since a batch has few of them.
+// The launch of a row kernel; blockDim = (threads per row, rows per block). A row is short if
+// kLanes threads need at most kShortRow vectors of `width` elements each. Images, width 0, never
+// count as short, because those in one warp need different numbers of iterations; nor do they get
+// kFewThreads, because a batch has few of them.
 inline Grid row_grid(index_t rows, index_t classes, int width = 0) {
     const index_t few = width == 0 ? 0 : kFewThreadsRowLimit;
     const unsigned per_row = classes <= kLanes * kShortRow * width ? kLanes
@@ -41,8 +42,8 @@ inline Grid row_grid(index_t rows, index_t classes, int width = 0) {
 }
 
 // Calls body(row, classes, writes) for every row of this group of threads, or of `blocks` blocks.
-// All threads of a block stay together, since they shuffle together: those that have no row any
-// more name the last one, of no classes, and must not write.
+// All threads of a block must take part, because they shuffle together: those without a row get the
+// last row with 0 classes, and must not write.
 template <class Body>
 __device__ __forceinline__ void for_each_row(index_t rows, index_t classes, const Body& body,
                                              unsigned blocks = 1) {
@@ -55,9 +56,9 @@ __device__ __forceinline__ void for_each_row(index_t rows, index_t classes, cons
     }
 }
 
-// A row by its vectors: the first begins `behind` elements before it does, none if all rows begin
-// on a vector's boundary. The others may then have a part of a vector at either end, of which k,
-// that of its first element, is none of the row: it may be -1, in 32 bits.
+// A row as aligned vectors. The first vector begins `behind` elements before the row: 0 if every
+// row begins on a vector's boundary, else the vectors at both ends may be partial. The index k of a
+// partial vector's first element may lie outside the row, as -1 does, in 32 bits.
 template <int Width, bool Ragged>
 class Span {
 public:
@@ -70,7 +71,7 @@ public:
 
     __device__ __forceinline__ RowIndex classes() const { return classes_; }
     __device__ __forceinline__ bool has(RowIndex k) const { return !Ragged || k < classes_; }
-    // The vector's number in its row, and the class that is element e of it.
+    // The number of a vector in its row, and the class of its element e.
     __device__ __forceinline__ RowIndex vector_of(RowIndex k) const {
         return (k + behind_) / Width;
     }
@@ -83,10 +84,9 @@ private:
     RowIndex behind_;
 };
 
-// Calls take(edge, k, loaded) for every vector of the row that is this thread's, in their order,
-// with what load(edge, k) gives; k is the first class, and edge, a constant, whether the vector may
-// be a part of one. The loads of Ahead vectors go out together. `begin`, where a vector begins,
-// leaves out what comes before.
+// Calls take(edge, k, load(edge, k)) for every vector of this thread, in order. k is its first
+// class; edge, a constant, says whether the vector may be partial. The loads of Ahead vectors are
+// in flight together. Classes before `begin`, which is a vector's boundary, are skipped.
 template <int Ahead, int Width, bool Ragged, class Load, class Take>
 __device__ __forceinline__ void for_each_class(const Span<Width, Ragged>& span, const Load& load,
                                                const Take& take, RowIndex begin = 0) {
@@ -128,7 +128,7 @@ __device__ __forceinline__ void for_each_class(const Span<Width, Ragged>& span, 
     }
 }
 
-// A vector of logits; beside the row all is masked.
+// Loads a vector of logits; elements outside the row are masked.
 template <class T, int Width, bool Ragged, class Edge>
 __device__ __forceinline__ Word<T, Width> load_logits(Edge, const T* row,
                                                       const Span<Width, Ragged>& span, RowIndex k) {
@@ -160,7 +160,7 @@ __device__ __forceinline__ V shuffle_xor(V value, int mask) {
     return value;
 }
 
-// Over groups of Last lanes that begin with groups of First, of which each has one value already.
+// Reduces over groups of Last lanes; groups of First lanes already have one value each.
 template <int First, int Last, class V, class Combine>
 __device__ __forceinline__ V reduce_lanes(V value, const Combine& combine) {
 #pragma unroll
@@ -179,7 +179,7 @@ __device__ __forceinline__ V row_reduce(V value, const Combine& combine) {
     }
     if (blockDim.x > kWarp) {
         V* partial = shared_array<V, kRowThreads / kWarp>();
-        __syncthreads();  // the previous reduction's readers are done
+        __syncthreads();  // all have read the result of the previous reduction
         if (threadIdx.x % kWarp == 0) {
             store_shared(&partial[threadIdx.x / kWarp], value);
         }
@@ -193,7 +193,7 @@ __device__ __forceinline__ V row_reduce(V value, const Combine& combine) {
     return value;
 }
 
-// The same over the blocks of a cluster, of which each has one value already, in all its threads.
+// The same over the blocks of a cluster; all threads of a block already have the same value.
 template <class V, class Combine>
 __device__ __forceinline__ V cluster_reduce(V value, const Combine& combine) {
     const unsigned blocks = cluster_blocks();
@@ -208,13 +208,13 @@ __device__ __forceinline__ V cluster_reduce(V value, const Combine& combine) {
         for (unsigned b = 1; b < blocks; ++b) {
             value = combine(value, load_shared(in_block_of_cluster(partial, b)));
         }
-        cluster_barrier();  // this reduction's readers are done: a block may write, or leave
+        cluster_barrier();  // all have read: a block may now write again, or exit
     }
     return value;
 }
 
-// The classes of a row that are this thread's come in order, and it counts them. Their number among
-// all of the row, or `none`:
+// A thread visits its classes in order and counts them. This turns the count of a class into its
+// index in the row; no class becomes `none`.
 template <int Width, bool Ragged, class A>
 __device__ __forceinline__ Candidate<A, RowIndex> in_row(
     const Span<Width, Ragged>& span, const Candidate<A, RowIndex>& own,
@@ -231,8 +231,7 @@ __device__ __forceinline__ Top2<A, RowIndex> in_row(const Span<Width, Ragged>& s
     return {in_row(span, own.first), in_row(span, own.second)};
 }
 
-// Calls take({logit, own index}) for every class of the row that is this thread's, with what
-// load(edge, k) gives.
+// Calls take({logit, count}) for every class of this thread; load(edge, k) gives its vectors.
 template <class T, int Width, bool Ragged, class Load, class Take>
 __device__ __forceinline__ void for_each_logit(const Span<Width, Ragged>& span, const Load& load,
                                                const Take& take) {
@@ -248,7 +247,7 @@ __device__ __forceinline__ void for_each_logit(const Span<Width, Ragged>& span, 
     });
 }
 
-// The largest logit of a row and where it first stands.
+// The largest logit of a row and its lowest index.
 template <class T, int Width, bool Ragged>
 __device__ __forceinline__ Candidate<accumulate_t<T>, RowIndex> row_argmax(
     const T* row, const Span<Width, Ragged>& span) {
@@ -262,7 +261,7 @@ __device__ __forceinline__ Candidate<accumulate_t<T>, RowIndex> row_argmax(
     return best;
 }
 
-// The two best classes of a row, of which load(edge, k) gives a vector.
+// The two best classes of a row; load(edge, k) gives its vectors.
 template <class T, int Width, bool Ragged, class Load>
 __device__ __forceinline__ Top2<accumulate_t<T>, RowIndex> row_top2(const Span<Width, Ragged>& span,
                                                                     const Load& load) {

@@ -1,7 +1,7 @@
-// search_step_: one probe of the safeguarded root search for every sample at once: the margin of
-// the prediction, its sign, the bracket, the next radius (secant and Illinois in place of RR-BS's
-// doubling and bisection), and the class that was seen beyond. Reads B*K logits, reads and writes
-// six numbers per sample; nothing returns to the host.
+// search_step_: one probe of the safeguarded root search for all samples: the margin of the
+// prediction, its sign, the bracket, the next radius (secant and Illinois instead of RR-BS's
+// doubling and bisection), and the class beyond the boundary. Reads B*K logits, reads and writes
+// six numbers per sample; the host waits for nothing.
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     using A = accumulate_t<T>;
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row = logits + sample * classes;
-        // Asked for now, they come while the row does.
+        // Loaded now, so that they are in flight together with the row.
         A* s = state + sample;  // [6, B]
         const RootBracket<A> bracket{s[0],           s[samples],     s[2 * samples],
                                      s[3 * samples], s[4 * samples], s[5 * samples]};

@@ -1,6 +1,6 @@
-// Vectors of elements, and how a grid walks over [B, N] tensors sample by sample. Kernels over
-// elements read each once and write each once, so that memory alone decides: tensors move 16 bytes
-// at a time, and a thread has several such loads under way before it looks at the first.
+// Vectors of elements, and how a grid walks over [B, N] tensors sample by sample. Elementwise
+// kernels read and write every element once, so that memory bandwidth is the only bound: an access
+// moves 16 bytes, and a thread has several loads in flight before it uses the first.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace rrfast::cuda {
 
-// Elements a thread moves in one 16-byte access.
+// Elements in one 16-byte access.
 template <class T>
 constexpr int kVectorWidth = 16 / sizeof(T);
 
@@ -22,8 +22,8 @@ struct alignas(sizeof(T) * Width) Vector {
     T element[Width];
 };
 
-// The built-in type of so many bytes. A vector moves as one: that stays one access, where one of a
-// struct may come apart.
+// The built-in type of so many bytes. It is always moved in one access; that of a struct may be
+// split.
 template <std::size_t Bytes>
 struct word;
 template <>
@@ -50,8 +50,8 @@ struct word<16> {
 template <class T, int Width>
 using Word = typename word<sizeof(Vector<T, Width>)>::type;
 
-// What no thread writes while the kernel runs. A vector that waits for its turn waits as a word:
-// its elements would be taken apart when it comes, into a register each.
+// Loads what no thread writes while the kernel runs. A vector in flight is held as a word, because
+// separate elements would take a register each.
 template <class T, int Width>
 __device__ __forceinline__ Word<T, Width> load_word(const T* __restrict__ source) {
     watch::reads_constant(source, sizeof(Word<T, Width>));
@@ -67,7 +67,7 @@ __device__ __forceinline__ void store(T* __restrict__ target, const Vector<T, Wi
     watch::writes(target, sizeof(vector));
 }
 
-// Rounded to storage, two at a time where that is one instruction.
+// Rounds to storage, two elements at a time where one instruction does that.
 template <class T, int Width>
 __device__ __forceinline__ Vector<T, Width> narrowed(const accumulate_t<T> (&value)[Width]) {
     Vector<T, Width> result;
@@ -89,23 +89,23 @@ __device__ __forceinline__ Vector<T, Width> narrowed(const accumulate_t<T> (&val
     return result;
 }
 
-// 64-bit division costs a hundred instructions, 32-bit a quarter of that; almost every index fits
-// in 32 bits.
+// A 64-bit division takes a hundred instructions, a 32-bit one a quarter of that, and almost every
+// index fits in 32 bits.
 __device__ __forceinline__ index_t quotient(index_t a, index_t b) {
     return ((a | b) >> 32) == 0
                ? static_cast<index_t>(static_cast<std::uint32_t>(a) / static_cast<std::uint32_t>(b))
                : a / b;
 }
 
-// How a kernel goes over its tensors: by vectors of `width` elements. Samples begin on a vector's
-// boundary; if ragged, those of all tensors as far behind one. Then the first and the last vector
-// of a sample may be parts of vectors only, and are taken element by element.
+// How a kernel accesses its tensors: by vectors of `width` elements. Samples begin on a vector's
+// boundary or, if ragged, at the same offset from one in all tensors. Then the first and the last
+// vector of a sample may be partial, and are processed element by element.
 template <int Width, bool Ragged>
 struct Access {
     static constexpr int width = Width;
     static constexpr bool ragged = Ragged;
 };
-// Not for two elements of float64, which arithmetic bounds, and not memory.
+// Not for vectors of two float64, because float64 is bound by arithmetic, not by memory.
 template <int Width>
 constexpr bool kRagged = Width > 2;
 template <int Width, class T>
@@ -113,23 +113,24 @@ int behind_boundary(const T* pointer) {
     return static_cast<int>(reinterpret_cast<std::uintptr_t>(pointer) / sizeof(T) % Width);
 }
 
-// Every block takes tiles of kThreads * kRounds vectors that lie in one part of one sample, so that
-// what belongs to a sample or to a channel is read once and no element needs a division. A part is
-// a channel's plane, where channels differ and planes are large enough; else it is the sample.
-// Where channels are few and next to each other, a thread knows those of its elements. What is
-// left, small planes and many channels next to each other, goes element by element.
+// A block processes tiles of kThreads * kRounds vectors. A tile lies in one part of one sample, so
+// that values per sample or per channel are read once and no element needs a division. A part is
+// the plane of a channel if channels differ and planes are large enough, else the whole sample. If
+// there are few channels and they are innermost (channels-last), the channels of a thread's
+// elements repeat. All other cases, small planes and many innermost channels, look up the channel
+// of each element.
 constexpr int kThreads = 256;
 constexpr int kRounds = 4;
 
 struct Tiles {
-    index_t part;      // elements of it
-    index_t parts;     // of a sample
-    index_t per_part;  // tiles
+    index_t part;      // elements per part
+    index_t parts;     // per sample
+    index_t per_part;  // tiles per part
     index_t total;     // tiles of the batch
-    bool one_channel;  // in every part
+    bool one_channel;  // whether a part has one channel
     int behind;        // elements from a vector's boundary to the first sample
-    int period;        // after so many elements the channels come again; 0: not soon
-    int round;         // elements that a block takes at once
+    int period;        // the channels repeat after so many elements; 0: not used
+    int round;         // elements that a block processes at once
 
     template <class Access, class T, class A>
     static Tiles over(Access access, const T* x, index_t samples, index_t elements,
@@ -156,8 +157,7 @@ struct Tiles {
     unsigned blocks() const { return static_cast<unsigned>(total < INT32_MAX ? total : INT32_MAX); }
 };
 
-// The channel of consecutive elements of a sample, found by division once and by counting from
-// there on.
+// The channels of consecutive elements of a sample: one division, then counting.
 template <class A>
 class ChannelCursor {
 public:
@@ -182,10 +182,10 @@ private:
     index_t channel_;
 };
 
-// Calls finish(width, at, loaded, of_sample, next_channel) for every vector of the batch, with what
-// load(width, at) and begin(sample) give; `at` counts elements of the batch, next_channel() is the
-// channel of its elements, one after the other. The loads of Ahead vectors are under way before the
-// first is finished: a thread that waits for each leaves the memory idle for most of the time.
+// Calls finish(width, at, load(width, at), begin(sample), next_channel) for every vector of the
+// batch. `at` is the index of its first element in the batch; next_channel() gives the channels of
+// its elements one by one. The loads of Ahead vectors are in flight before the first is finished:
+// if a thread waited for each, memory would be idle most of the time.
 template <int Width, bool Ragged, int Ahead, class A, class Begin, class Load, class Finish>
 __device__ __forceinline__ void for_each_vector(const Tiles& tiles, index_t elements,
                                                 const Channels<A>& channels, const Begin& begin,
@@ -237,8 +237,8 @@ __device__ __forceinline__ void for_each_vector(const Tiles& tiles, index_t elem
                 [cursor = ChannelCursor<A>(channels, offset)]() mutable { return cursor.next(); };
         };
         constexpr std::integral_constant<int, kThreads> all_threads{};
-        // As many threads as take whole pixels at once: of all its vectors a thread's first element
-        // is of the same channel, and so is every other one.
+        // The active threads together cover whole pixels. So the first element of each of a
+        // thread's vectors is of the same channel, and likewise every other element.
         const auto by_pattern = [&](auto period) {
             constexpr int count_of = decltype(period)::value;
             constexpr std::integral_constant<int, kThreads / count_of * count_of> threads{};
@@ -258,7 +258,7 @@ __device__ __forceinline__ void for_each_vector(const Tiles& tiles, index_t elem
             const Channel<A> one = channels.at(channel);
             const auto same = [&](index_t) { return [&] { return one; }; };
             run(std::integral_constant<int, Ahead>{}, all_threads, same);
-            if constexpr (Ragged) {  // what of the part is no whole vector
+            if constexpr (Ragged) {  // the partial vectors of the part
                 const int lane = threadIdx.x, tail = count / Width * Width;
                 if (lane < Width && lane >= low && lane < count && low > 0) {
                     take_single(lane, same);
@@ -283,8 +283,8 @@ __device__ __forceinline__ void for_each_vector(const Tiles& tiles, index_t elem
     }
 }
 
-// Calls launch(Width), a constant: the largest power of two that divides samples and addresses. For
-// sums, whose bits must not depend on where a sample lies.
+// Calls launch(Width) with a constant: the largest power of two that divides samples and addresses.
+// For sums, whose bits must not depend on the address of a sample.
 template <int Width, class T, class Launch>
 cudaError_t for_width(index_t elements, std::initializer_list<const T*> tensors,
                       const Launch& launch) {
@@ -300,8 +300,8 @@ cudaError_t for_width(index_t elements, std::initializer_list<const T*> tensors,
     return launch(std::integral_constant<int, Width>{});
 }
 
-// Calls launch(access), a constant: whole vectors, ragged samples of them, or, where the tensors
-// differ, single elements.
+// Calls launch(access) with a constant: whole vectors, ragged samples, or single elements if the
+// tensors have different offsets.
 template <int Vector, class T, class Launch>
 cudaError_t for_access(index_t elements, std::initializer_list<const T*> tensors,
                        const std::int8_t* direction, const Launch& launch) {
@@ -335,7 +335,7 @@ void for_each_type(const Visit& visit) {
     visit(Type<float16>{}, "float16");
 }
 
-// The instances of a kernel: each type, by `for_access`.
+// The instances of a kernel for every type, as `for_access` chooses them.
 template <class Kernel>
 KernelList access_instances(const std::string& name, const Kernel& kernel) {
     KernelList list;
@@ -355,7 +355,7 @@ KernelList access_instances(const std::string& name, const Kernel& kernel) {
     return list;
 }
 
-// The instances of a kernel: each type, by `for_width`.
+// The instances of a kernel for every type, as `for_width` chooses them.
 template <class Kernel>
 KernelList instances(const std::string& name, const Kernel& kernel) {
     KernelList list;

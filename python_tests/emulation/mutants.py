@@ -20,7 +20,7 @@ class Mutant(NamedTuple):
     times: int = 1  #: that `old` is there
 
 
-FIRST_BARRIER = "        __syncthreads();  // the previous reduction's readers are done\n"
+FIRST_BARRIER = "        __syncthreads();  // all have read the result of the previous reduction\n"
 SECOND_BARRIER = "        __syncthreads();\n        value = load_shared"
 STORE = (
     "        if (threadIdx.x % kWarp == 0) {\n"
@@ -111,8 +111,8 @@ MUTANTS = (
     Mutant(
         "a cluster's block goes on while others read its memory",
         "row_reduce.cuh",
-        "        cluster_barrier();  // this",
-        "        // this",
+        "        cluster_barrier();  // all have read:",
+        "        // all have read:",
         "plane_distance",
     ),
     Mutant(

@@ -179,6 +179,15 @@ def test_many_faces_met_one_after_the_other(device: torch.device) -> None:
         )
 
 
+def test_a_box_without_effect_changes_no_bit(dtype: torch.dtype, device: torch.device) -> None:
+    """Of an image that a GPU divides among the blocks of a cluster too."""
+    generator = torch.Generator().manual_seed(3)
+    x, normal = torch.randn(2, 1, 3, 96, 96, generator=generator).to(device, dtype)
+    gap = torch.full((1,), 9.0, dtype=accumulate_dtype(dtype), device=device)
+    free = ops.plane_distance(x, normal, gap)
+    assert torch.equal(ops.plane_distance(x, normal, gap, (-math.inf, math.inf)), free)
+
+
 @pytest.mark.parametrize("bounds", [None, (-1.0, 1.0)])
 def test_a_normal_that_overflows_has_no_distance(bounds: tuple[float, float] | None) -> None:
     normal = torch.tensor([[math.inf, 1.0], [-math.inf, 1.0], [3e38, 3e38], [1e38, 1e38]])

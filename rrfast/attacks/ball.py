@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast.engine.box import faces, rounded_inside
+from rrfast.engine.box import faces, number_faces, numbers, rounded_inside
 from rrfast.ops import accumulate_dtype, per_channel
 
 
@@ -51,15 +53,20 @@ class Ball:
         self._scale = ops.channel_scale(scale, x)
         # In float64 the distance of a number from x is exact.
         exact = x.double()
-        box = ops.channel_bounds(bounds, exact)
         reach = eps * (1.0 if self._scale is None else per_channel(self._scale.double(), x))
         # In 16 bits two numbers may be further apart than eps: x itself is always in the ball.
         self.least = rounded_inside(exact - reach, x.dtype, up=True).minimum(x)
         self.most = rounded_inside(exact + reach, x.dtype, up=False).maximum(x)
-        if box is not None:
-            lower, upper = faces(box, x)
-            self.least = torch.clamp(self.least, lower, upper)
-            self.most = torch.clamp(self.most, lower, upper)
+        if bounds is not None:
+            ends: Any
+            if numbers(bounds) and len(bounds) == 2:
+                ends = number_faces(bounds[0], bounds[1], x.dtype)  # type: ignore[arg-type]
+            else:
+                box = ops.channel_bounds(bounds, exact)
+                assert box is not None
+                ends = faces(box, x)
+            self.least = torch.clamp(self.least, *ends)
+            self.most = torch.clamp(self.most, *ends)
 
     def nearest(self, z: Tensor) -> Tensor:
         """The point of the ball that is nearest to z."""

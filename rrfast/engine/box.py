@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -54,7 +55,7 @@ def within(
         Traceback (most recent call last):
         ValueError: x must lie within bounds=(0, 1), got values from 0.5 to 1 + 2e-06
     """
-    tensors = isinstance(scale, Tensor) or not _numbers(bounds)
+    tensors = isinstance(scale, Tensor) or not numbers(bounds)
     if bounds is None and not tensors:
         return x
     check_dense(name, x)
@@ -76,14 +77,14 @@ def within(
     return moved.requires_grad_(wanted)
 
 
-def _numbers(bounds: ops.Bounds | None) -> bool:
+def numbers(bounds: ops.Bounds | None) -> bool:
     """Whether the bounds are numbers, not tensors."""
     return bounds is None or (isinstance(bounds, (tuple, list)) and all(map(is_number, bounds)))
 
 
 def _surely_inside(x: Tensor, bounds: ops.Bounds) -> bool:
     """A fast check of the usual case: numbers as bounds, and all of x between them."""
-    if not _numbers(bounds) or len(bounds) != 2 or x.numel() == 0:
+    if not numbers(bounds) or len(bounds) != 2 or x.numel() == 0:
         return False
     lower, upper = bounds
     x = x.detach()
@@ -117,7 +118,7 @@ def _looked_at(x: Tensor, box: Tensor, bounds: ops.Bounds, name: str) -> Tensor:
         return _clamped(x, box)
     channel = int(beyond.argmax())
     lower, upper = (float(end[channel]) for end in ends)
-    shown = repr(tuple(bounds)) if _numbers(bounds) else f"({lower:g}, {upper:g})"
+    shown = repr(tuple(bounds)) if numbers(bounds) else f"({lower:g}, {upper:g})"
     where = f" in channel {channel}" if len(excess) > 1 else ""
     raise ValueError(
         f"{name} must lie within bounds={shown}, got values from "
@@ -155,16 +156,35 @@ def faces(box: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return rounded_inside(lower, x.dtype, up=True), rounded_inside(upper, x.dtype, up=False)
 
 
+@functools.lru_cache(maxsize=64)
+def number_faces(lower: float, upper: float, dtype: torch.dtype) -> tuple[float, float]:
+    """`faces` of a box of numbers, as numbers: kept, because they take as many ops as an image.
+
+    Raises:
+        ValueError: As `rrfast.ops.channel_bounds`.
+    """
+    like = torch.empty(1, dtype=torch.float64, device="cpu")
+    box = ops.channel_bounds((lower, upper), like)
+    assert box is not None
+    # Plus 0: whether a face was first given as 0 or as -0 changes nothing.
+    least, most = ((face + 0.0).item() for face in faces(box, like.to(dtype)))
+    return least, most
+
+
 def rounded_inside(exact: Tensor, dtype: torch.dtype, *, up: bool) -> Tensor:
-    """`exact` in a possibly coarser dtype: itself, else the next number up or down."""
+    """`exact` in a possibly coarser dtype: itself, else one of the next two numbers up or down.
+
+    What is beyond the dtype's range becomes its last number, or infinity where that is inside.
+    """
     finfo = torch.finfo(dtype)
-    rounded = exact.clamp(finfo.min, finfo.max).to(dtype)
+    if exact.dtype == dtype:
+        return exact.clamp_min(finfo.min) if up else exact.clamp_max(finfo.max)
+    rounded = exact.to(dtype).clamp(finfo.min, finfo.max)
     # Near 0 the spacing is the least number itself, where the product would vanish.
-    spacing = (rounded.abs() * finfo.eps).clamp_min(finfo.tiny * finfo.eps)
-    back = rounded.to(exact.dtype)
+    spacing = (rounded * finfo.eps).abs_().clamp_min_(finfo.tiny * finfo.eps)
     if up:
-        return torch.where(back < exact, rounded + spacing, rounded)
-    return torch.where(back > exact, rounded - spacing, rounded)
+        return torch.where(rounded < exact, rounded + spacing, rounded)
+    return torch.where(rounded > exact, rounded - spacing, rounded)
 
 
 def _seen(value: float, face: float) -> str:

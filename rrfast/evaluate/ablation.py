@@ -17,6 +17,7 @@ from rrfast import engine
 from rrfast._checks import check_number
 from rrfast._device import chosen_device
 from rrfast._machine import machine
+from rrfast._processes import shared, sharing
 from rrfast._results import plain, require_matplotlib, results_in, write_json
 from rrfast._tables import BETTER, CONVENTION, Block
 from rrfast.data.splits import PROTOCOLS, SPLITS, Part, divide
@@ -97,6 +98,8 @@ def ablate(
     same number of epochs, as in the paper; a step of AT, ReverseAT or RAT costs twice a standard
     one.
 
+    Processes of torchrun share the images of every training and of its evaluation.
+
     The command is resumable: every training has a folder in out/trainings. A finished training is
     not repeated, and an interrupted one continues.
 
@@ -149,10 +152,15 @@ def ablate(
         head = {"command": command, **machine(chosen_device(None)), "recipe": to_builtins(recipe)}
         # As it will be read back: None for NaN.
         result: dict[str, Any] = plain({**head, "seeds": list(seeds), **asked, "runs": runs})
-        write_json(out / "ablation.json", result)
-        files = ["ablation.json", *write_page(STUDY, out, result)]
-        print_result(STUDY, result, out, files, console)
-        return result
+
+        def written() -> dict[str, Any]:
+            write_json(out / "ablation.json", result)
+            files = ["ablation.json", *write_page(STUDY, out, result)]
+            print_result(STUDY, result, out, files, console)
+            return result
+
+        with sharing() as group:
+            return group.first(written)
 
 
 # ---------------------------------------------------------------------------------------- the runs
@@ -177,8 +185,11 @@ def _runs(
     for run in train_variants(
         recipe, out, list(variants), seeds, mixup=mixup or None, console=console
     ):
-        for found in _evaluated(run, score, protocol):
-            if not console.is_terminal:
+        # Not around the training, whose processes may need another backend.
+        with sharing() as group:
+            rows = group.everywhere(partial(_evaluated, run, score, protocol))
+        for found in rows:
+            if group.rank == 0 and not console.is_terminal:
                 worth = f"AURC {1000 * found['aurc']:.2f}, {100 * found['accuracy']:.2f} % right"
                 console.print(f"{run.folder.name}: {worth}", highlight=False)
             yield {"seed": run.seed, **variants[run.variant], **found}
@@ -191,7 +202,7 @@ def variant_of(objective: str, mixed: bool) -> str:
     return "mixup" if objective == "standard" else f"{objective}_mixup"
 
 
-def _evaluated(run: Run, name: str, protocol: str | None) -> Iterator[Row]:
+def _evaluated(run: Run, name: str, protocol: str | None) -> list[Row]:
     """The metrics of the last weights on the test part of every division."""
     # The recipe is the one that was passed in: its code already ran in the training.
     from rrfast.train.recipe import load_trained
@@ -200,11 +211,11 @@ def _evaluated(run: Run, name: str, protocol: str | None) -> Iterator[Row]:
     device, batch = chosen_device(None), recipe.training.validation_batch
     model.to(device)
     # Without augmentation: the quantity that decides RAT's sign, at the end of the training.
-    trained = [
-        engine.logits(model, x).argmax(1) == y
-        for x, y in Part.whole(run.task.train).batches(batch, device, recipe.training.workers)
-    ]
-    options = Options(batch=batch)
+    trained = shared(
+        lambda _, b: engine.logits(model, b[0]).argmax(1) == b[1],
+        Part.whole(run.task.train).batches(batch, device, recipe.training.workers),
+    )
+    options, rows = Options(batch=batch), []
     for split, on in enumerate(grounds(model, run.task, protocol, run.seed, device, batch)):
         score: Score = score_named(name)
         point: Point = {}
@@ -212,16 +223,18 @@ def _evaluated(run: Run, name: str, protocol: str | None) -> Iterator[Row]:
             score, point, _ = tuned(name, on, options)
         value, right = measured(score, on, options)[0], on.correct
         of_right, of_wrong = median(value[right]), median(value[~right])
-        yield {
-            "split": split,
-            "hyperparameters": dict(point),
-            **shown(value, right),
-            "training_accuracy": torch.cat(trained).double().mean().item(),
-            "radius_right": of_right,
-            "radius_wrong": of_wrong,
-            "radius_ratio": of_right / of_wrong,
-            "msr_aurc": METRICS["aurc"](on.msr, right),
-        }
+        row: Row = {"split": split, "hyperparameters": dict(point), **shown(value, right)}
+        rows.append(
+            {
+                **row,
+                "training_accuracy": torch.cat(trained).double().mean().item(),
+                "radius_right": of_right,
+                "radius_wrong": of_wrong,
+                "radius_ratio": of_right / of_wrong,
+                "msr_aurc": METRICS["aurc"](on.msr, right),
+            }
+        )
+    return rows
 
 
 # ------------------------------------------------------------------------------------- the report

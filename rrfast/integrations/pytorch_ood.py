@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rrfast._errors import require
 from rrfast.scores import as_score
+from rrfast.scores.batches import check_loader
 
 require("rrfast.integrations.pytorch_ood", "pytorch_ood", "pytorch-ood")
 
@@ -94,7 +95,11 @@ class ScoreDetector(GradientDetector):
 
         Args:
             data_loader: Yields (x [B, ...], y [B]): data that the model was not trained on.
+
+        Raises:
+            TypeError, ValueError: `data_loader` is no iterable of such batches; or as the score.
         """
+        check_loader("data_loader", data_loader)
         self.score = self.score.fit(self.model, data_loader)
         return self
 

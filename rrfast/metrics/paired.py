@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count
+from rrfast._seeds import seeded
 from rrfast.metrics.ranking import check
+from rrfast.metrics.resampling import check_resampling
 
 #: The metrics, in the order of `_of_draws`.
 PAIRED = ("aurc", "auroc", "fpr_at_tpr", "augrc")
@@ -71,7 +72,8 @@ def paired_bootstrap(
         intervals are.
 
     Raises:
-        TypeError: A score is not real numbers, or `correct` is not boolean.
+        TypeError: A score is not real numbers, `correct` is not boolean, or `level` or `seed` is
+            not a number.
         ValueError: No score, scores and answers not of one shape [n], no sample, NaN; `draws`
             below 2 or `level` outside (0, 1).
 
@@ -90,7 +92,7 @@ def paired_bootstrap(
     """
     if not len(scores):
         raise ValueError("scores must hold at least one score, got none")
-    check_resampling(draws, level)
+    check_resampling(draws, level, seed, least=2)
     # On the CPU, so that the generator gives the same numbers for every device.
     checked = [check(score, correct) for score in scores]
     right = checked[0][1].cpu()
@@ -100,7 +102,7 @@ def paired_bootstrap(
     harmonic = torch.cat([torch.zeros(1), torch.arange(1, n + 1)]).double()
     harmonic[1:] = harmonic[1:].reciprocal().cumsum(0)
     value = torch.stack([_of_draws(s, once, harmonic) for s in ranked])[..., 0]
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     drawn = torch.cat(
         [
             torch.stack([_of_draws(s, counts, harmonic) for s in ranked])
@@ -112,13 +114,6 @@ def paired_bootstrap(
     return {
         name: _simultaneous(value[:, i], drawn[:, i], level, rarer) for i, name in enumerate(PAIRED)
     }
-
-
-def check_resampling(draws: object, level: float) -> None:
-    """Raise a ValueError unless `draws` is an integer from 2 on and `level` in (0, 1)."""
-    check_count("draws", draws, least=2)
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level!r}")
 
 
 class _Errors(NamedTuple):

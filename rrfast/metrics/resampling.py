@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from rrfast._checks import check_count, check_seed, describe, is_number
 from rrfast._seeds import seeded
 from rrfast.metrics.ranking import Ranking, rank
 from rrfast.metrics.registry import Metric, find
@@ -57,7 +58,8 @@ def bootstrap(
         draws, and there is no warning.
 
     Raises:
-        TypeError: `score` is not real numbers, or `correct` is not boolean.
+        TypeError: `score` is not real numbers, `correct` is not boolean, or `level` or `seed` is
+            not a number.
         ValueError: Scores and answers not of one shape [n], no sample, NaN among the scores, an
             unknown name, `draws` below 1 or `level` outside (0, 1).
 
@@ -70,10 +72,7 @@ def bootstrap(
         (0.6667, 0.3333, 1.0)
     """
     function = find(metric)
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws!r}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level!r}")
+    check_resampling(draws, level, seed, least=1)
     # On the CPU, so that the generator gives the same numbers for every device.
     values, errors, right = (x.cpu() for x in rank(score, correct)[:3])
     value = function(Ranking(values, errors, right), None)
@@ -102,3 +101,13 @@ def bootstrap(
         return Interval(value, math.nan, math.nan)
     place = math.floor((1 - level) / 2 * (len(defined) - 1))
     return Interval(value, defined[place].item(), defined[-1 - place].item())
+
+
+def check_resampling(draws: object, level: object, seed: object, *, least: int) -> None:
+    """Raise unless these are a number of draws, a level and a seed."""
+    check_count("draws", draws, least=least)
+    if not is_number(level):
+        raise TypeError(f"level must be a number, got {describe(level)}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1), got {level!r}")
+    check_seed("seed", seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,21 +18,39 @@ if TYPE_CHECKING:
     from rrfast.engine import Model
 
 T = TypeVar("T")
-_NOTHING = (
-    "loader must yield at least one sample, and it yielded none; a generator can be read only once"
-)
 
 
-def labelled(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+def check_loader(name: str, value: object) -> None:
+    """Raise a TypeError unless `value` can be iterated over and is not a tensor.
+
+    Whoever reads several loaders checks all of them before the first, which may take hours.
+    """
+    if isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} must yield batches, and a tensor yields its rows; give x.split(256), got "
+            f"{describe(value)}"
+        )
+    if not (isinstance(value, Iterable) or hasattr(type(value), "__getitem__")):
+        hint = "; call it" if inspect.isfunction(value) or inspect.isclass(value) else ""
+        raise TypeError(
+            f"{name} must be an iterable of batches, such as a torch.utils.data.DataLoader, got "
+            f"{describe(value)}{hint}"
+        )
+
+
+def labelled(
+    model: Model, loader: Iterable[Any], name: str = "loader"
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of a loader, which must have labels, on the model's device.
 
     Args:
         model: The device is that of its first parameter or buffer; for a plain function nothing is
             moved.
         loader: Yields (x [B, ...], y [B] integers). Empty batches are left out.
+        name: What errors call the loader.
 
     Raises:
-        TypeError: `loader` yields anything else.
+        TypeError: `loader` is no iterable of batches, or yields anything else.
         ValueError: x and y differ in length, a label is negative, or there is no sample.
 
     Example:
@@ -40,15 +59,16 @@ def labelled(model: Model, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tens
         >>> x.shape, y
         (torch.Size([2, 4]), tensor([0, 2]))
     """
+    check_loader(name, loader)
     device, samples = device_of(model), 0
     for batch in loader:
-        x, y = _on(device, *_parts(_pair(batch)))
+        x, y = _on(device, *_parts(name, batch, pairs=True))
         assert y is not None  # of a pair
         if len(x):
             samples += len(x)
             yield x, y
     if not samples:
-        raise ValueError(_NOTHING)
+        raise ValueError(_nothing(name, "sample"))
 
 
 def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
@@ -59,20 +79,18 @@ def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
         loader: Yields x [B, ...], or tuples or lists that begin with it.
 
     Raises:
-        TypeError: `loader` is a tensor, or yields anything else.
+        TypeError: `loader` is no iterable of batches, or yields anything else.
         ValueError: There is no sample.
     """
+    check_loader(name, loader)
     samples = 0
     for batch in loader:
-        x = input_of(name, batch)
+        x = check_input(input_of(name, batch))
         samples += len(x)
         if len(x):
             yield x
     if not samples:
-        raise ValueError(
-            f"{name} must yield at least one input, and it yielded none; a generator can be read "
-            "only once"
-        )
+        raise ValueError(_nothing(name, "input"))
 
 
 def input_of(name: str, batch: object) -> Tensor:
@@ -91,12 +109,11 @@ def input_of(name: str, batch: object) -> Tensor:
     return x
 
 
-def _pair(batch: object) -> object:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(
-            f"loader must yield pairs of tensors (x [B, ...], y [B]), got {describe(batch)}"
-        )
-    return batch
+def _nothing(name: str, what: str) -> str:
+    return (
+        f"{name} must yield at least one {what}, and it yielded none; a generator can be read only "
+        "once"
+    )
 
 
 def of_each(
@@ -105,6 +122,7 @@ def of_each(
     loader: Iterable[Any],
     *,
     pairs: bool = False,
+    name: str = "loader",
 ) -> list[T]:
     """`function(x, y)` of every batch of a loader, on the model's device, y where it has labels.
 
@@ -115,20 +133,29 @@ def of_each(
         model: As for `labelled`.
         loader: Yields x [B, ...], or (x, y). Empty batches are left out.
         pairs: Whether it must yield labels.
+        name: What errors call the loader.
 
     Raises:
         TypeError, ValueError: As `labelled`; and whatever `function` raises.
     """
+    check_loader(name, loader)
     device = device_of(model)
 
     def one(_: int, batch: object) -> tuple[T, ...]:
-        x, y = _on(device, *_parts(_pair(batch) if pairs else batch))
+        x, y = _on(device, *_parts(name, batch, pairs=pairs))
         return (function(x, y),) if len(x) else ()
 
     found = [result for results in shared(one, loader) for result in results]
     if not found:
-        raise ValueError(_NOTHING)
+        raise ValueError(_nothing(name, "sample"))
     return found
+
+
+def _are_labels(y: Tensor) -> bool:
+    """Whether `long` keeps the values: it drops imaginary parts, and fails on quantized tensors."""
+    return y.layout is torch.strided and not (
+        y.is_floating_point() or y.is_complex() or y.is_quantized
+    )
 
 
 def _on(device: torch.device | None, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -138,21 +165,25 @@ def _on(device: torch.device | None, x: Tensor, y: Tensor | None) -> tuple[Tenso
     )
 
 
-def _parts(batch: object) -> tuple[Tensor, Tensor | None]:
-    """X and y of a batch, both checked."""
+def _parts(name: str, batch: object, *, pairs: bool) -> tuple[Tensor, Tensor | None]:
+    """X and y of a batch, both checked; with `pairs` it must have both."""
     parts = batch if isinstance(batch, (tuple, list)) else (batch,)
-    if not 1 <= len(parts) <= 2 or not all(isinstance(part, Tensor) for part in parts):
+    lengths = (2,) if pairs else (1, 2)
+    if len(parts) not in lengths or not all(isinstance(part, Tensor) for part in parts):
+        hint = (
+            "; give ((b['image'], b['label']) for b in loader)" if isinstance(batch, dict) else ""
+        )
         raise TypeError(
-            "loader must yield pairs of tensors (x [B, ...], y [B]), or x alone, got "
-            f"{describe(batch)}"
+            f"{name} must yield pairs of tensors (x [B, ...], y [B])"
+            f"{'' if pairs else ', or x alone'}, got {describe(batch)}{hint}"
         )
     x = check_input(parts[0])
     if len(parts) == 1:
         return x, None
     y = parts[1]
-    if y.dim() != 1 or y.is_floating_point() or len(y) != len(x):
+    if not _are_labels(y) or y.dim() != 1 or len(y) != len(x):
         raise ValueError(
-            f"loader must yield one integer label per sample of x, {len(x)} of them, got "
+            f"{name} must yield one integer label per sample of x, {len(x)} of them, got "
             f"{describe(y)}"
         )
     y = y.long()

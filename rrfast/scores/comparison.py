@@ -12,12 +12,13 @@ from torch import Tensor
 from rrfast._checks import check_labels, check_once, check_one_of, describe
 from rrfast._processes import FromFirst, once, sharing
 from rrfast._progress import batches_bar
+from rrfast._seeds import seeded
 from rrfast.engine import Engine
 from rrfast.engine.modules_inside import device_of
 from rrfast.metrics import METRICS
-from rrfast.metrics.paired import check_resampling
+from rrfast.metrics.resampling import check_resampling
 from rrfast.scores import SCORES
-from rrfast.scores.batches import of_each
+from rrfast.scores.batches import check_loader, of_each
 from rrfast.scores.comparison_report import Comparison, Row, passes
 from rrfast.scores.cost import Cost, costs_of
 from rrfast.scores.logit_score import LogitScore
@@ -107,7 +108,8 @@ def compare(
 
     Raises:
         ChildProcessError: With `share`, another process was killed.
-        TypeError: `loader` yields anything but pairs of tensors, or `scores` has another type.
+        TypeError: `loader` yields anything but pairs of tensors, or another argument has another
+            type.
         ValueError: An unknown score or metric, a name twice, `draws` or `level` out of range, no
             sample, a label that is not a class, `tune_on` is `loader`; a logit is NaN or the
             largest logit infinite; or a score must be fitted and there are too few samples, or it
@@ -134,21 +136,23 @@ def compare(
     """
     contestants = _contestants(scores)
     check_one_of("metric", metric, DECIDING)
-    check_resampling(draws, level)
+    check_resampling(draws, level, seed, least=2)
     if tune_on is not None and tune_on is loader:
         raise ValueError("tune_on must be other data than loader, which is tested on")
     points = {name: _points(name, score) for name, score in contestants.items()}
+    data = {"loader": loader} if tune_on is None else {"loader": loader, "tune_on": tune_on}
 
     with sharing() if share else nullcontext() as group:
 
         def seen_on(
-            data: Iterable[Any], scores: Mapping[str, Score], points: Mapping[str, Sequence[Point]]
+            name: str, scores: Mapping[str, Score], points: Mapping[str, Sequence[Point]]
         ) -> _Seen:
-            read = data if group is None else FromFirst(data, group)
-            return _seen(model, read, scores, points, progress)
+            read = data[name] if group is None else FromFirst(data[name], group)
+            return _seen(model, read, name, scores, points, progress)
 
-        seen = seen_on(loader if tune_on is None else tune_on, contestants, points)
-        generator = torch.Generator().manual_seed(seed)
+        once(lambda: _check_loaders(data))  # of the others they are not read
+        seen = seen_on("loader" if tune_on is None else "tune_on", contestants, points)
+        generator = seeded(seed)
         tuning = testing = torch.arange(len(seen.correct))
         if tune_on is None:
             tuning, testing = _halves(seen.correct, tuning, generator)
@@ -161,7 +165,7 @@ def compare(
             batch, correct = seen.batch, seen.correct[testing]
         else:
             final = {name: found.score for name, found in tuned.items()}
-            test = seen_on(loader, final, dict.fromkeys(final, ({},)))
+            test = seen_on("loader", final, dict.fromkeys(final, ({},)))
             values = {name: found[0] for name, found in test.values.items()}
             batch, correct = test.batch, test.correct
         costs, noise = once(
@@ -180,11 +184,19 @@ def compare(
     )
 
 
+def _check_loaders(data: Mapping[str, object]) -> None:
+    for name, loader in data.items():
+        check_loader(name, loader)
+
+
 def _contestants(scores: object) -> dict[str, Score]:
     """The scores by name, MSR first."""
     if isinstance(scores, str) or not isinstance(scores, (Sequence, Mapping)):
         raise TypeError(f"scores must be several names or scores, got {describe(scores)}")
     given = list(scores.items()) if isinstance(scores, Mapping) else [(None, s) for s in scores]
+    for name, _ in given:
+        if name is not None and not (isinstance(name, str) and name):
+            raise TypeError(f"scores must have names as keys, text, got {describe(name)}")
     known = {repr(score): name for name, score in SCORES.items()}
     meant = [as_score(score) for _, score in given]
     names = [
@@ -221,6 +233,7 @@ class _Seen(NamedTuple):
 def _seen(
     model: Model,
     loader: Iterable[Any],
+    name: str,
     scores: Mapping[str, Score],
     points: Mapping[str, Sequence[Point]],
     progress: bool,
@@ -239,8 +252,8 @@ def _seen(
             # A copy, because a compiled model may reuse the memory of its logits.
             logits = engine.forward(x).clone()
         values = {}
-        for name, score in ready.items():
-            values[name] = _at(score, model, x, logits, points[name])
+        for called, score in ready.items():
+            values[called] = _at(score, model, x, logits, points[called])
             advance(len(x) / len(ready), 1 / len(ready))
         found = [value.cpu().double() for value in values.values()]
         labels = y.cpu()
@@ -250,7 +263,7 @@ def _seen(
         return found, right, labels, logits.cpu() if keep else None, first
 
     with batches_bar(loader, progress, _QUIET) as advance:
-        parts = of_each(one, model, loader, pairs=True)
+        parts = of_each(one, model, loader, pairs=True, name=name)
     values, correct, labels, kept, (first, *_) = zip(*parts, strict=True)
     found = (torch.cat(part, dim=1) for part in zip(*values, strict=True))
     return _Seen(

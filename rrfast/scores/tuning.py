@@ -14,7 +14,7 @@ from torch import Tensor
 from rrfast._checks import describe
 from rrfast.engine import check_input
 from rrfast.metrics import aurc, fpr_at_tpr
-from rrfast.scores.batches import unlabelled
+from rrfast.scores.batches import check_loader, unlabelled
 from rrfast.scores.predictions import measured
 from rrfast.scores.score import Point, Score
 
@@ -185,6 +185,8 @@ def tune_apart(
         (210, True)
     """
     points = grid_points(_checked(score), grids)
+    check_loader("inside", inside)
+    check_loader("outside", outside)
     known, unknown = (
         measured(model, unlabelled(name, loader), score, points).confidence
         for name, loader in (("inside", inside), ("outside", outside))

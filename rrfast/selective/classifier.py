@@ -13,19 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast._checks import (
-    check_fraction,
-    check_path,
-    check_risk,
-    check_share,
-    describe,
-    is_number,
-)
+from rrfast._checks import check_fraction, check_path, check_risk, check_share, describe, is_number
 from rrfast._digest import digest_of
 from rrfast.engine import check_input
 from rrfast.methods import Method
 from rrfast.scores import DEFAULT, Score, as_score, tune
-from rrfast.scores.batches import labelled
+from rrfast.scores.batches import check_loader, labelled
 from rrfast.scores.predictions import predict
 from rrfast.scores.score import Scored
 from rrfast.selective.guarantee import guaranteed_risk
@@ -173,8 +166,8 @@ class SelectiveClassifier(nn.Module):
 
         Raises:
             NoThresholdError: No threshold meets the guaranteed risk.
-            TypeError, ValueError: Not exactly one aim; an error of the score or of the thresholds;
-                a score is NaN; a label is not a class of the model.
+            TypeError, ValueError: Not exactly one aim; an error of the score, the thresholds or
+                a loader; a score is NaN; a label is not a class of the model.
 
         Cost: that of the score per sample, and of its grid for `tune_on`.
 
@@ -195,7 +188,12 @@ class SelectiveClassifier(nn.Module):
             check_fraction("target_risk", target_risk)
         for name, value in given.items():  # before the scoring, which may take hours
             check_risk(name, value) if name == "target_risk" else check_share(name, value)
-        score = self.score if tune_on is None else tune(self.score, self.model, tune_on).score
+        check_loader("loader", loader)
+        if tune_on is loader:
+            raise ValueError("tune_on must be other data than loader, which chooses the threshold")
+        score = self.score
+        if tune_on is not None:
+            score = tune(score, self.model, labelled(self.model, tune_on, "tune_on")).score
         shapes: set[tuple[int, ...]] = set()
         seen = _noting_shapes(labelled(self.model, loader), shapes)
         found = predict(self.model, seen, score, progress=False)
@@ -335,7 +333,7 @@ class SelectiveClassifier(nn.Module):
 def _noting_shapes(
     batches: Iterable[tuple[Tensor, Tensor]], shapes: set[tuple[int, ...]]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches unchanged, and add the shapes of single inputs to `shapes`."""
+    """The batches; the shapes of single inputs are added to `shapes`."""
     for x, y in batches:
         shapes.add(tuple(x.shape[1:]))
         yield x, y

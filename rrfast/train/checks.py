@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def check_given(objective: object, **data: object) -> None:
-    """Raise a TypeError unless these are an objective and data sets with labels, or None."""
+def check_given(objective: object, train: object, validation: object) -> None:
+    """Raise a TypeError unless these are an objective and two data sets with labels.
+
+    The second may be None.
+    """
     if not isinstance(objective, Objective):
         raise TypeError(
             f"objective must be an Objective, such as rrfast.RAT(), got {describe(objective)}"
         )
-    for name, images in data.items():
-        if images is not None and not hasattr(images, "y"):
+    for name, images in {"train": train, "validation": validation}.items():
+        absent = name == "validation" and images is None
+        if not (absent or hasattr(images, "y")):
             raise TypeError(
                 f"{name} must be an rrfast.data.Split(x, y), or a data set with y, its labels, got "
                 f"{describe(images)}"

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrfast._processes import shared
 from rrfast.engine import Engine, Model
 from rrfast.evaluate.ood.diagnostics import conditional_mean, gradient_norm, separation
 from rrfast.evaluate.ood.distance import energy_distance, mmd
 from rrfast.evaluate.ood.outside import evenly
 from rrfast.scores import MSR
+from rrfast.scores.batches import of_each
 
 #: The two temperatures of ODIN's Fig. 5, 8 and 9.
 HIGH, ONE = 1000.0, 1.0
@@ -24,12 +24,12 @@ BINS = 20
 NEAREST = 2000
 
 
-def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
+def diagnose(model: Model, batches: Iterable[Any]) -> dict[str, Any]:
     """The numbers of ODIN's Fig. 5 and 7 to 9 for one set, and logits as in its Fig. 5 (f, g).
 
     Args:
         model: As for `gradient_norm`.
-        batches: Images, on the model's device.
+        batches: As for `of_each`: images, or pairs with labels, which are not used.
 
     Returns:
         Histograms `u1` and `norm` (of the gradient at T = 1000); `u2_given_u1`, `norm_given_s` (at
@@ -41,7 +41,7 @@ def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
     Cost: 3 forwards, 2 backwards.
     """
 
-    def asked(_: int, x: Tensor) -> tuple[Tensor, list[tuple[float, list[float]]]]:
+    def asked(x: Tensor, _: Tensor | None) -> tuple[Tensor, list[tuple[float, list[float]]]]:
         with Engine(model) as engine:
             logits = engine.forward(x)
         part = torch.stack(
@@ -58,7 +58,7 @@ def diagnose(model: Model, batches: Iterable[Tensor]) -> dict[str, Any]:
         place = places[part[0, places].median(dim=0).indices]
         return part, [(part[0, place].item(), logits[place].tolist())]
 
-    parts, middles = zip(*shared(asked, batches), strict=True)
+    parts, middles = zip(*of_each(asked, model, batches), strict=True)
     middle = [each for few in middles for each in few]
     found = torch.cat(parts, dim=1)
     finite = found.isfinite().all(dim=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -295,9 +295,7 @@ class _Evaluation(NamedTuple):
         key = self.key(name)
         if self.asked.diagnostics:
             everything = f"{key}: diagnostics and outputs"
-            said["diagnostics"] = self.cache.get(
-                everything, lambda: diagnose(on.model, _images(name, on))
-            )
+            said["diagnostics"] = self.cache.get(everything, _diagnosed, name, on)
         if self.asked.diagnostics and name is not None:
             said["distances"] = self.cache.get(f"{key}: distances", once, partial(_far, name, on))
         return {"kind": "set", "set": name or "inside", "images": images} | said
@@ -360,18 +358,20 @@ class _Evaluation(NamedTuple):
 
 
 def _diagnosed(name: str | None, on: EvaluationData) -> dict[str, Any]:
-    return diagnose(on.model, _images(name, on))
+    return diagnose(on.model, _batches(name, on))
 
 
 def _far(name: str, on: EvaluationData) -> dict[str, float]:
-    return distances(torch.cat(list(_images(None, on))), on.to_test(name).to(on.device))
+    inside = torch.cat([x for x, _ in _batches(None, on)])
+    return distances(inside, on.to_test(name).to(on.device))
 
 
-def _images(name: str | None, on: EvaluationData) -> Iterator[Tensor]:
-    """The test images, or those of a set, batch by batch, on the device."""
+def _batches(name: str | None, on: EvaluationData) -> Iterable[Any]:
+    """The test images, or those of a set, of which a process reads only its own batches."""
     if name is None:
-        return (x for x, _ in on.division.test.batches(on.batch, on.device))
-    return (x.to(on.device) for x in on.to_test(name).split(on.batch))
+        return on.division.test.batches(on.batch, on.device)
+    images: Sequence[Tensor] = on.to_test(name).split(on.batch)
+    return images
 
 
 STUDY = Study(
