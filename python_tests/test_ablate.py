@@ -28,8 +28,8 @@ from rrfast.evaluate.ablation import (
     claims,
     figure,
     notes,
+    variant_of,
 )
-from rrfast.evaluate.ablation_study import variant_of
 from rrfast.metrics import aurc
 from rrfast.objectives import RAT, Mixup, Standard
 from rrfast.scores import SCORES

@@ -43,12 +43,13 @@ from rrfast.evaluate.misd.appraisal import (
     again,
     corrupted,
     evaluate_score,
+    gradient_auroc,
     ground,
     standing,
+    train_accuracy,
     tuned,
     unpacked,
 )
-from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.misd.protocol import _released
 from rrfast.evaluate.observations import at, paired, spread
 from rrfast.metrics import METRICS, auroc, risk_at_coverage

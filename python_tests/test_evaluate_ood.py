@@ -44,7 +44,7 @@ from rrfast.evaluate.ood.diagnostics import gradient_norm, separation
 from rrfast.evaluate.ood.distance import mmd
 from rrfast.evaluate.ood.effects import PAPER, best_step, effect_points, effects, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, made
-from rrfast.evaluate.ood.scaled_noise import TRIALS, scaled
+from rrfast.evaluate.ood.scaling import TRIALS, scaled
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.report import report
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
@@ -554,7 +554,9 @@ def test_of_several_processes_each_reads_its_own_images(
     on = EvaluationData(model, task._replace(test=Read(task.test)), 3, IMAGES, 7, CPU)
     read.clear()
     with _sharing_is(First(0, 2)):
-        ood.rows._set(None, on, Cache(tmp_path, "ood", {}), diagnostics=True)
+        asked = ood.protocol._Asked(SCORES, SETS, "", IMAGES, False, True, 1, 0, 7)
+        model_with_sets = ood.protocol._Evaluation(on, asked, None, Cache(tmp_path, "ood", {}))
+        model_with_sets.confident(None)
     own = on.division.test.places.split(7)[::2]
     assert read == {int(place) for part in own for place in part}
 
@@ -699,7 +701,7 @@ def test_what_is_done_is_not_done_again(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(evaluated[0], out)
-    module, done = vars(ood.rows), []
+    module, done = vars(ood.protocol), []
     asked = ("apart", "sure", "tuned", "within", "transferred", "effects", "diagnose", "distances")
     for name in asked:
 
@@ -1026,7 +1028,7 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
         for kind in ("inside", "score")
     )
     sets = [row for row in evaluated[1]["runs"] if row["kind"] == "set"]
-    for figure in (figures.accepted(inside), figures.distance(sets, scored)):
+    for figure in (figures.accepted(inside), figures.distance([*sets, *scored])):
         [legend] = figure.legends
         assert set(many) <= {text.get_text() for text in legend.get_texts()}
 

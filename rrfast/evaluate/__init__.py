@@ -2,7 +2,7 @@
 
 from rrfast._results import read_result
 from rrfast.evaluate import distal, misd, ood, robust
-from rrfast.evaluate.ablation_study import ablate
+from rrfast.evaluate.ablation import ablate
 from rrfast.evaluate.trained_model import TrainedModel, trained_models
 
 __all__ = [

@@ -58,10 +58,10 @@ class Cache:
         """Whether the part is there."""
         return key in self._state["known"]
 
-    def get(self, key: str, make: Callable[[], Any] | None = None) -> Any:
-        """The part; if it is not there, it is made."""
+    def get(self, key: str, make: Callable[..., Any] | None = None, *arguments: Any) -> Any:
+        """The part; if it is not there, it is made from the arguments."""
         if make is not None and not self.has(key):
-            self.put({key: make()})
+            self.put({key: make(*arguments)})
         return self._state["known"][key]
 
     def put(self, entries: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rrfast.evaluate.observations import Row, Value, curve, of, values
@@ -54,6 +55,29 @@ class Drawing(NamedTuple):
         return self.draw()
 
 
+class Plot(NamedTuple):
+    """A figure as a declaration: its texts, its rows in a result, and how they are drawn.
+
+    In the texts, {training} stands for the training of a figure that is of one, {file} for that in
+    the name of a file, and {seed} for the seed of the first row.
+    """
+
+    name: str
+    title: str
+    caption: str
+    rows: Callable[[dict[str, Any]], Sequence[Row]]
+    draw: Callable[[Sequence[Row]], Figure]
+
+    def of(self, result: dict[str, Any], **wanted: Any) -> Iterator[Drawing]:
+        """The figure of the rows with these values; none if there is none."""
+        rows = of(self.rows(result), **wanted)
+        if rows:
+            file = re.sub(r"[^\w]+", "_", wanted.get("training", "").lower()).strip("_")
+            told = {"seed": rows[0].get("seed"), "file": file, **wanted}
+            name, title, caption = (text.format(**told) for text in self[:3])
+            yield Drawing(name, title, caption, partial(self.draw, rows))
+
+
 def panels(
     titles: Sequence[str],
     height: float = 3.4,
@@ -98,60 +122,65 @@ def line(
     band: bool = False,
     **more: Any,
 ) -> None:
-    """Means at `x`; with `band`, also one standard deviation around them if it is defined.
+    """Means and standard deviations at `x`, as from `curve`, times `factor`.
 
-    Args:
-        ax: The panel.
-        x: Positions of the means.
-        found: Means and standard deviations, as from `curve`.
-        style: Style of the line.
-        label: Its label in the legend.
-        factor: The means are multiplied by it.
-        band: Whether the deviation is drawn.
-        more: As for `Axes.plot`.
+    With `band`, the deviation is drawn where it is defined; `more` is as for `Axes.plot`.
     """
     means, low, high = (
         [factor * (mean + sign * (std if sign else 0)) for mean, std in zip(*found, strict=True)]
         for sign in (0, -1, 1)
     )
-    looks: dict[str, Any] = {
-        "color": style.colour,
-        "ls": style.line,
-        "lw": 1.4,
-        "label": label,
-    } | more
-    ax.plot(x, means, **looks)
+    looks: dict[str, Any] = {"color": style.colour, "ls": style.line, "lw": 1.4, "label": label}
+    ax.plot(x, means, **(looks | more))
     if band and not all(map(math.isnan, low)):
         ax.fill_between(x, low, high, color=style.colour, alpha=0.12, lw=0)
+
+
+#: A line's positions, means and standard deviations from its rows; no position: no line.
+Points = Callable[[list[Row]], tuple[Sequence[float], Sequence[float], Sequence[float]]]
+
+
+def along(x: Sequence[float], numbers: Sequence[Value]) -> Points:
+    """The spread of each number over the runs, at fixed positions."""
+    return lambda rows: (x, *curve(rows, numbers))
 
 
 def lines(
     rows: Sequence[Row],
     panel: str,
     key: str,
-    looks: Mapping[str, Style],
-    places: Sequence[float],
-    numbers: Sequence[Value],
+    points: Points,
+    looks: Mapping[str, Style] | None = None,
+    factor: float = 100.0,
+    *,
+    band: bool = False,
+    marked: bool = False,
     **axes: Any,
 ) -> Figure:
-    """Curves of shares in per cent: a panel per value of one key, a line per value of another.
+    """A panel for each value of one key, in it a line for each value of another.
 
     Args:
         rows: The observations.
         panel: The key of the panels.
         key: The key of the lines.
-        looks: A style for each line.
-        places: The x positions of a line's numbers.
-        numbers: The numbers along a line.
+        points: Where a line runs.
+        looks: A style for each line; default `styles`.
+        factor: As for `line`.
+        band: As for `line`.
+        marked: Whether each number has the marker of its style, hollow on dotted lines.
         axes: As for `panels`.
     """
+    looks = looks or styles(values(rows, key))
     figure, grid = panels(values(rows, panel), **axes)
     for title, ax in grid:
-        own = of(rows, **{panel: title})
         for name, style in looks.items():
-            line(ax, places, curve(of(own, **{key: name}), numbers), style, name)
-    legend(figure, list(looks))
-    return figure
+            own = of(rows, **{panel: title, key: name})
+            x, *found = points(own) if own else ((), (), ())
+            face = "none" if style.line == ":" else style.colour
+            more = {"marker": style.marker, "mfc": face, "ms": 4} if marked else {}
+            if len(x):
+                line(ax, x, (found[0], found[1]), style, name, factor, band=band, **more)
+    return legend(figure, list(looks))
 
 
 def histogram(
@@ -184,11 +213,17 @@ def weights(checkpoint: str) -> str:
     return "as given" if checkpoint == "given" else f"{checkpoint} checkpoint"
 
 
-def legend(figure: Figure, order: Sequence[str] | None = None) -> None:
+def legend(figure: Figure, order: Sequence[str] | None = None) -> Figure:
     """One legend above all panels, with every label that any of them has."""
     found: dict[str, Any] = {}
     for ax in figure.axes:
-        found = _labelled(ax) | found
+        drawn = [*ax.lines, *ax.patches, *ax.collections, *ax.containers]
+        labels = [str(each.get_label()) for each in drawn]  # type: ignore[attr-defined]
+        # `Axes.get_legend_handles_labels` skips labels that begin with an underscore, but the name
+        # of a folder may. Only those that matplotlib itself gives are skipped here.
+        named = zip(labels, drawn, strict=True)
+        own = {k: v for k, v in named if not re.fullmatch(r"|_child\d+|_nolegend_|None", k)}
+        found = own | found
     names = [name for name in dict.fromkeys(order or found) if name in found]
     # In inches: the letters of a name at 9 points, and its line.
     wide = 0.5 + 0.08 * max(map(len, names), default=0)
@@ -204,18 +239,4 @@ def legend(figure: Figure, order: Sequence[str] | None = None) -> None:
         frameon=False,
         fontsize=9,
     )
-
-
-def _labelled(ax: Axes) -> dict[str, Any]:
-    """The artists of a panel by label.
-
-    `Axes.get_legend_handles_labels` skips labels that begin with an underscore, but the name of a
-    folder may begin with one. Only labels that matplotlib itself gives are skipped here.
-    """
-    drawn = [*ax.lines, *ax.patches, *ax.collections, *ax.containers]
-    labels = [str(each.get_label()) for each in drawn]  # type: ignore[attr-defined]
-    return {
-        label: each
-        for label, each in zip(labels, drawn, strict=True)
-        if not re.fullmatch(r"|_child\d+|_nolegend_|None", label)
-    }
+    return figure

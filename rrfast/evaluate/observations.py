@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -82,6 +82,11 @@ def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]
     return {group: found[group] for group in order if group in found}
 
 
+def without(row: Row, keys: Collection[str]) -> Row:
+    """The row without these keys."""
+    return {key: value for key, value in row.items() if key not in keys}
+
+
 def at(*path: str | int) -> Value:
     """The value in a row under these nested keys; None if it is missing.
 
@@ -112,19 +117,19 @@ def ends(names: Iterable[str], *path: str) -> dict[str, Value]:
 # ------------------------------------------------------------------------------------ over the runs
 
 
-def per_run(rows: Sequence[Row], value: Value) -> list[float]:
+def per_run(rows: Iterable[Row], value: Value) -> list[float]:
     """One number per seed, the mean over its divisions; for a single seed, one per division.
 
     Divisions of one test set share most of it and all of the training. They are not independent
     repetitions, and are not counted as such if there are several seeds (errata 12).
     """
     seeds: dict[int, list[float]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row["seed"] or 0, row.get("split", 0))):
         found = value(row)
         seeds.setdefault(row["seed"], []).append(math.nan if found is None else found)
     if len(seeds) == 1:
         return next(iter(seeds.values()))
-    return [sum(numbers) / len(numbers) for _, numbers in sorted(seeds.items())]
+    return [sum(numbers) / len(numbers) for numbers in seeds.values()]
 
 
 def spread(rows: Sequence[Row], value: Value) -> Spread:
@@ -151,6 +156,12 @@ def runs_of(rows: Sequence[Row]) -> set[tuple[str, int, int]]:
     return {(row.get("data", ""), row["seed"], row.get("split", 0)) for row in rows}
 
 
+def single_runs(rows: Iterable[Row]) -> set[str]:
+    """The trainings with one run."""
+    groups = grouped(rows, "training").items()
+    return {training for (training,), own in groups if len(runs_of(own)) == 1}
+
+
 def in_common(rows: Sequence[Row], others: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """The rows of both whose runs appear in both."""
     runs = runs_of(rows) & runs_of(others)
@@ -163,14 +174,9 @@ def paired(
 ) -> Paired:
     """`value` of the rows minus that of the others, run by run; both must have the same runs.
 
-    The divisions of a single seed give a mean difference but no standard error. They are not
-    repetitions of the training (see `per_run`) and decide nothing.
-
-    Args:
-        rows: The rows to compare.
-        others: The rows to compare them with.
-        value: The number of each row.
-        less: The number of the others, if it differs from `value`.
+    `less` is the number of the others, if it differs. The divisions of a single seed give a mean
+    difference but no standard error. They are not repetitions of the training (see `per_run`) and
+    decide nothing.
 
     Raises:
         ValueError: Their runs differ.
@@ -180,27 +186,25 @@ def paired(
         raise ValueError(
             f"rows must be of the same data, seeds and divisions, got {runs} and {runs_of(others)}"
         )
-    ours, theirs = per_run(_ordered(rows), value), per_run(_ordered(others), less or value)
+    ours, theirs = per_run(rows, value), per_run(others, less or value)
     d = [one - other for one, other in zip(ours, theirs, strict=True)]
     several = len({seed for _, seed, _ in runs}) > 1
     error = _spread(d).std / math.sqrt(len(d)) if several else math.nan
     return Paired(_spread(d).mean, error, sum(x < 0 for x in d), len(d))
 
 
-def _ordered(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: (row["seed"], row.get("split", 0)))
-
-
 # ----------------------------------------------------------------------------------- in a sentence
 
 
-def seeds_said(rows: Sequence[Row], draws: int, drawn: str) -> Iterator[str]:
-    """Sentences on what a mean is taken over: seeds, divisions, or resampled test sets.
+def either(rows: Iterable[Row], key: str) -> str:
+    """The values of a key, such as "40 or 50"."""
+    return " or ".join(map(str, sorted({row[key] for row in rows})))
 
-    Args:
-        rows: Rows of all trainings.
-        draws: Number of bootstrap draws; 0: no intervals.
-        drawn: What was resampled, such as "test sets drawn again from this one".
+
+def seeds_said(rows: Sequence[Row], draws: int, drawn: str) -> Iterator[str]:
+    """Sentences on what a mean is taken over: seeds, divisions, or `draws` resampled test sets.
+
+    `drawn` says what was resampled, such as "test sets drawn again from this one".
     """
     counts = {len(values(own, "seed")) for own in grouped(rows, "training").values()}
     several = " or ".join(str(n) for n in sorted(counts) if n > 1)

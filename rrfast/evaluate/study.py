@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import torch
 from rich.console import Console
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 
 
-def _none(_: Sequence[Row]) -> list[Row]:
-    return []
+class Frame(TypedDict, total=False):
+    """What every `evaluate` passes on to `run_study`."""
 
-
-def _as_they_are(rows: Sequence[Row], _: Sequence[Row]) -> list[Row]:
-    return [*rows]
+    device: torch.device | str | None
+    command: str
+    console: Console | None
 
 
 class Study(NamedTuple):
@@ -60,9 +60,9 @@ class Study(NamedTuple):
     cells: Mapping[str, Callable[[Row], Any]] = {}
     listed: Mapping[str, Any] = {}  #: the values that rows must have to be in it
     #: Makes the rows for the figures, which replace the curves of every run.
-    curves: Callable[[Sequence[Row]], list[Row]] = _none
+    curves: Callable[[Sequence[Row]], list[Row]] = lambda _: []
     #: Makes the rows of a file, without the entries that `curves` replaces.
-    short: Callable[[Sequence[Row], Sequence[Row]], list[Row]] = _as_they_are
+    short: Callable[[Sequence[Row], Sequence[Row]], list[Row]] = lambda rows, _: [*rows]
     command: str = "evaluate"  #: the command that makes the results
 
 
@@ -101,7 +101,8 @@ def run_study(
         study: The kind of evaluation.
         trained_models: Trained models with their data.
         out: Folder for the results; finished parts of a model are kept in out/parts.
-        rows_of: Computes the rows of one model.
+        rows_of: Computes the rows of one model, to which its training, its seed and its data are
+            added, and as division the first.
         steps: Steps of the progress bar per model.
         options: The options, as the result records them.
         depends: The options that all numbers depend on: if they change, no kept part is reused.
@@ -189,7 +190,8 @@ def _ask(
             _check_classes(title, model, task, where)
             context = Context(trained, model, task, where, cache, partial(progress.advance, bar))
             try:
-                runs += [row | {"data": trained.data} for row in rows_of(context)]
+                who = {"training": trained.training, "seed": trained.seed, "split": 0}
+                runs += [who | row | {"data": trained.data} for row in rows_of(context)]
             except ValueError as error:
                 raise ValueError(f"{title}: {error}") from error
             progress.update(bar, completed=steps * (i + 1))

@@ -35,13 +35,15 @@ class Column(NamedTuple):
 
     def spread(self, rows: Sequence[Row]) -> Spread:
         """The number over the runs of a line."""
-        found = spread(of(rows, **self.where), _value(self.what))
+        value = self.what if callable(self.what) else at(*_path(self.what))
+        found = spread(of(rows, **self.where), value)
         return found._replace(std=math.nan, runs=0) if self.mean else found
 
     def cell(self, rows: Sequence[Row]) -> str:
         """As it is printed."""
         own = of(rows, **self.where)
-        interval = _interval(own[0], self.what) if len(own) == 1 else None
+        *where, name = _path(self.what) or ("",)
+        interval: Any = at(*where, "intervals", name)(own[0]) if len(own) == 1 else None
         digits = self.interval_digits if interval and self.interval_digits else self.digits
         return cell(self.spread(own), self.factor, digits, interval)
 
@@ -120,11 +122,8 @@ def cell(
 def leading(means: Sequence[float], *, lowest: bool = False) -> list[int]:
     """Indices of the best means, several if they tie; none if there is only one mean.
 
-    Equal means of different seeds may differ in their last bit; they count as tied.
-
-    Args:
-        means: NaN is not among the best.
-        lowest: Whether lower is better.
+    Equal means of different seeds may differ in their last bit; they count as tied. NaN is not
+    among the best.
 
     Example:
         >>> leading([0.1 + 0.2, 0.3, 0.2, float("nan")])
@@ -138,13 +137,7 @@ def leading(means: Sequence[float], *, lowest: bool = False) -> list[int]:
 def difference(
     found: Paired, factor: float = 100.0, digits: int = 2, *, higher: bool | None = False
 ) -> str:
-    """Mean ± standard error of a difference, with a mark for its verdict.
-
-    Args:
-        found: The difference.
-        factor: It is multiplied by this.
-        digits: Digits after the point.
-        higher: Whether higher is better; None: no mark.
+    """Mean ± standard error of a difference, with a mark for its verdict; none if `higher` is None.
 
     Example:
         >>> difference(Paired(0.02, 0.001, 0, 5)), difference(Paired(-0.02, 0.001, 5, 5))
@@ -162,13 +155,6 @@ def mark_of(found: Paired, *, higher: bool = False) -> str:
     return "·✓✗"[found.verdict if higher else -found.verdict]
 
 
-def _value(what: What) -> Value:
-    return what if callable(what) else at(*((what,) if isinstance(what, str) else what))
-
-
-def _interval(row: Row, what: What) -> Sequence[float] | None:
-    if callable(what):
-        return None
-    path = (what,) if isinstance(what, str) else what
-    ends: Any = at(*path[:-1], "intervals", path[-1])(row)
-    return ends or None
+def _path(what: What) -> tuple[str | int, ...]:
+    """Where the number is in a row; () if a function finds it."""
+    return () if callable(what) else (what,) if isinstance(what, str) else what

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
-from rrfast._checks import is_integer
+from rrfast._checks import check_once, is_integer
 from rrfast._named_function import named_function
 from rrfast.data.own_data import runs_foreign_data
 from rrfast.data.tasks import TASKS, Task
@@ -54,6 +54,19 @@ class TrainedModel(NamedTuple):
         return self._replace(load=self.checkpoints[checkpoint], checkpoint=checkpoint)
 
 
+def at_checkpoints(
+    trained_models: Sequence[TrainedModel], checkpoints: Sequence[str]
+) -> Sequence[TrainedModel]:
+    """Every model with each of these weights; () for the weights that they already have.
+
+    Raises:
+        ValueError: A name is repeated; and as for `TrainedModel.at`.
+    """
+    check_once("checkpoints", checkpoints)
+    found = [trained.at(name) for name in checkpoints for trained in trained_models]
+    return found if checkpoints else trained_models
+
+
 def trained_models(
     sources: Sequence[str | Path],
     *,
@@ -89,53 +102,17 @@ def trained_models(
             name as the training's that divides the images differently, so that the training may
             have seen its test images.
     """
-    found = []
-    # Imported in functions: reading recipes is an extra that `rrfast report` does not need.
-    from rrfast.train.recipe import check_own_data, check_own_model
-    from rrfast.train.recipe_file import load_recipe
-
     sources = [each for source in sources for each in _trainings(source)]
-    for source in sources:
-        check_source(source)
-        named = partial(given_model, weights=weights, classes=classes, normalize=normalize)
-        given = partial(named, source, trust=trust)
-        if Path(source).is_dir():
-            written = Path(source) / "recipe.yaml"
-            recipe = load_recipe(written)
-            if not trust:
-                check_own_model(recipe, written)  # before hours of work on other models
-                if not data:
-                    check_own_data(recipe, written)
-            chosen, seed = _chosen(source, recipe, data), recipe.training.seed
-            found.append(
-                TrainedModel(
-                    _objective(recipe),
-                    seed,
-                    partial(_load, given, chosen, seed),
-                    _told(chosen),
-                    _outliers(recipe),
-                    "last" if weights is None else str(weights),
-                    _checkpoints(Path(source), chosen, seed, trust),
-                    recipe.training.best,
-                )
-            )
-        elif data is None:
-            raise ValueError(
-                "data must be given for a model that is not the folder of a training: "
-                f"{str(source)!r}"
-            )
-        else:
-            load = partial(_load, given, data, 0)
-            found.append(TrainedModel(str(source), 0, load, _told(data), checkpoint="given"))
+    named = partial(given_model, weights=weights, classes=classes, normalize=normalize, trust=trust)
+    found = [_found(source, partial(named, source), data, weights, trust) for source in sources]
     for parts in (1, 2):
         # All seeds of a name together; otherwise one training would become two.
         unclear = {training for training, _ in _twice(found)}
-        found = [
-            trained._replace(training=_called(Path(source), trained.seed, parts))
-            if trained.training in unclear and Path(source).is_dir()
-            else trained
-            for source, trained in zip(sources, found, strict=True)
-        ]
+        for i, (source, trained) in enumerate(zip(sources, found, strict=True)):
+            if trained.training in unclear and Path(source).is_dir():
+                # The end of the path, without the seed at its end.
+                name = "/".join(Path(source).resolve().parts[-parts:])
+                found[i] = trained._replace(training=name.removesuffix(f"_{trained.seed}"))
     again = _twice(found)
     if again:
         raise ValueError(
@@ -145,14 +122,55 @@ def trained_models(
     return found
 
 
+def _found(
+    source: str | Path,
+    given: Callable[[], GivenModel],
+    data: dict[str, Any] | None,
+    weights: str | Path | None,
+    trust: bool,
+) -> TrainedModel:
+    """One source, whose name may be that of others."""
+    # Imported in functions: reading recipes is an extra that `rrfast report` does not need.
+    from rrfast.train.recipe import check_own_data, check_own_model
+    from rrfast.train.recipe_file import load_recipe
+
+    check_source(source)
+    folder = Path(source)
+    if not folder.is_dir():
+        if data is None:
+            raise ValueError(
+                "data must be given for a model that is not the folder of a training: "
+                f"{str(source)!r}"
+            )
+        load = partial(_load, given, data, 0)
+        return TrainedModel(str(source), 0, load, _told(data), checkpoint="given")
+    written = folder / "recipe.yaml"
+    recipe = load_recipe(written)
+    if not trust:
+        check_own_model(recipe, written)  # before hours of work on other models
+        if not data:
+            check_own_data(recipe, written)
+    chosen, seed = _chosen(source, recipe, data), recipe.training.seed
+    its_own = {
+        name: partial(given_model, folder, weights=name, trust=trust)
+        for name in ("last", "best")
+        if (folder / f"{name}.pt").is_file()
+    }
+    return TrainedModel(
+        _objective(recipe),
+        seed,
+        partial(_load, given, chosen, seed),
+        _told(chosen),
+        _outliers(recipe),
+        "last" if weights is None else str(weights),
+        {name: partial(_load, own, chosen, seed) for name, own in its_own.items()},
+        recipe.training.best,
+    )
+
+
 def _twice(found: Sequence[TrainedModel]) -> list[tuple[str, int]]:
     """Pairs of name and seed that occur more than once."""
     return [key for key, n in Counter((s.training, s.seed) for s in found).items() if n > 1]
-
-
-def _called(folder: Path, seed: int, parts: int) -> str:
-    """The end of a folder's path, without the seed at its end."""
-    return "/".join(folder.resolve().parts[-parts:]).removesuffix(f"_{seed}")
 
 
 def _chosen(source: str | Path, recipe: Recipe, data: dict[str, Any] | None) -> dict[str, Any]:
@@ -226,16 +244,6 @@ def _load(
     from rrfast.train.recipe import named_task
 
     return given().model, named_task(data, seed)
-
-
-def _checkpoints(
-    folder: Path, data: dict[str, Any], seed: int, trust: bool
-) -> dict[str, Callable[[], tuple[nn.Module, Task]]]:
-    return {
-        name: partial(_load, partial(given_model, folder, weights=name, trust=trust), data, seed)
-        for name in ("last", "best")
-        if (folder / f"{name}.pt").is_file()
-    }
 
 
 def _told(data: dict[str, Any]) -> str:

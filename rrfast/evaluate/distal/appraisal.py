@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -15,10 +14,9 @@ from rrfast._seeds import Stream, stream
 from rrfast.attacks import DISTAL, PGD, Distal, distal_examples
 from rrfast.data.splits import Part
 from rrfast.engine import Engine
-from rrfast.evaluate.interval import interval
+from rrfast.evaluate.run_numbers import counts, defined, interval
 from rrfast.metrics import (
     acceptance_threshold,
-    auroc,
     false_acceptance,
     mean_confidence,
     roc_curve,
@@ -39,22 +37,8 @@ class Confidences(NamedTuple):
     right: Tensor  #: [n] bool, whether the predicted class is the label
 
 
-@dataclass(frozen=True)
-class Options:
-    """Options that are the same for every model.
-
-    Attributes:
-        eps: Radius of all attacks.
-        steps: Steps of all attacks.
-        restarts: Restarts of all attacks.
-        noise: Number of noise images of each kind.
-        images: Number of test images to attack; None for all.
-        keep_correct: Share of the right predictions of the validation split to accept.
-        draws: Number of bootstrap draws for the intervals; 0 for none.
-        batch: Images per batch.
-        distal_attack: The attack on noise, in `rrfast.attacks.DISTAL`: "rrfast", or "article" with
-            the article's steps, and its layer for smoothed noise.
-    """
+class Options(NamedTuple):
+    """Options that are the same for every model, as for `evaluate`."""
 
     eps: float = 0.03
     steps: int = 40
@@ -171,11 +155,11 @@ def evaluate_model(
     versions["worst"] = list(attacks.values())
     return {
         "threshold": threshold,
-        "probability": _probability(threshold),
+        "probability": torch.tensor(threshold, dtype=torch.float64).sigmoid().item(),
         "held": int(held.right.sum()),
         "accepted": _passing(test.odds[test.right], threshold),
         "mean": _mean(test.odds),
-        "histogram": _histogram(test.odds),
+        "histogram": counts(test.odds, EDGES),
         "noise": {
             name: _noise(odds, test.odds, threshold, options.draws) for name, odds in noises.items()
         },
@@ -191,20 +175,18 @@ def evaluate_model(
 
 def _noise(odds: Tensor, test: Tensor, threshold: float, draws: int) -> dict[str, Any]:
     score = torch.cat([test, odds])
-    known = not bool(score.isnan().any())
     images = torch.arange(len(score)) < len(test)
     return {
         "fpr": _passing(odds, threshold),
-        "auroc": auroc(score, images) if known else math.nan,
+        "auroc": defined("auroc", score, images),
         "intervals": {
-            "fpr": interval("accuracy", torch.zeros(len(odds)), odds >= threshold, draws)
-            if not math.isnan(threshold)
-            else [],
+            # Without a threshold nothing passes, and so there is no interval.
+            "fpr": interval("accuracy", torch.zeros(len(odds)), odds >= threshold, draws),
             "auroc": interval("auroc", score, images, draws),
         },
-        "roc": _roc(score, images) if known else [math.nan] * len(SHARES),
+        "roc": _roc(score, images),
         "mean": _mean(odds),
-        "histogram": _histogram(odds),
+        "histogram": counts(odds, EDGES),
     }
 
 
@@ -214,6 +196,8 @@ def _passing(odds: Tensor, threshold: float) -> float:
 
 
 def _roc(score: Tensor, images: Tensor) -> list[float]:
+    if score.isnan().any():
+        return [math.nan] * len(SHARES)
     curve = roc_curve(score, images, positive="correct")
     # 1 ulp for a share that rounding leaves just below the requested one.
     wanted = torch.tensor(SHARES, dtype=torch.float64) * (1 - 1e-15)
@@ -225,15 +209,3 @@ def _mean(odds: Tensor) -> float:
     """Mean of the probabilities: MMC of ACET."""
     known = len(odds) and not bool(odds.isnan().any())
     return mean_confidence(odds.sigmoid(), torch.ones_like(odds).bool()) if known else math.nan
-
-
-def _probability(odds: float) -> float:
-    return float(torch.tensor(odds, dtype=torch.float64).sigmoid())
-
-
-def _histogram(odds: Tensor) -> list[int]:
-    inside = odds[~odds.isnan()].clamp(EDGES[0], EDGES[-1])
-    edges = torch.tensor(EDGES[1:-1], dtype=torch.float64)
-    place = torch.bucketize(inside, edges, right=True)
-    counts: list[int] = torch.bincount(place, minlength=len(EDGES) - 1).tolist()
-    return counts

@@ -7,17 +7,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rrfast.evaluate import drawing
 from rrfast.evaluate.distal.appraisal import EDGES, SHARES
 from rrfast.evaluate.distal.tables import NOISE
-from rrfast.evaluate.drawing import (
-    Drawing,
-    Style,
-    counted,
-    histogram,
-    legend,
-    panels,
-    weights,
-)
+from rrfast.evaluate.drawing import Drawing, Style, counted, weights
 from rrfast.evaluate.observations import Row, at, curve, of, values
 
 if TYPE_CHECKING:
@@ -37,11 +30,7 @@ TICKS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.999999)
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
-    """Every figure for which there are rows.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
+    """Every figure for which there are rows."""
     several = len(values(result["runs"], "checkpoint")) > 1
     for checkpoint in values(result["runs"], "checkpoint"):
         rows = of(result["runs"], checkpoint=checkpoint)
@@ -65,7 +54,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
 def confidences(rows: Sequence[Row]) -> Figure:
     """Histograms over the log-odds, a panel for each training."""
     x, y = "confidence p, on an axis of log-odds", "share of its kind per bin, %"
-    figure, grid = panels(values(rows, "training"), x=x, y=y)
+    figure, grid = drawing.panels(values(rows, "training"), x=x, y=y)
     used: set[int] = set()
     for training, ax in grid:
         own = of(rows, training=training)
@@ -75,7 +64,7 @@ def confidences(rows: Sequence[Row]) -> Figure:
             if any(counts):
                 used |= {i for i, n in enumerate(counts) if n}
                 share = [100 * n / sum(counts) for n in counts]
-                histogram(ax, EDGES, share, style, _label(name))
+                drawing.histogram(ax, EDGES, share, style, _label(name))
         for row in own:
             if row["threshold"] is not None:
                 ax.axvline(row["threshold"], color="#7F7F7F", lw=1)
@@ -84,27 +73,27 @@ def confidences(rows: Sequence[Row]) -> Figure:
     if used:
         figure.axes[0].set_xlim(EDGES[min(used)] - 0.5, EDGES[max(used) + 1] + 0.5)
     figure.axes[0].set_ylim(bottom=0)
-    legend(figure)
-    return figure
+    return drawing.legend(figure)
 
 
 def roc(rows: Sequence[Row]) -> Figure:
     """Curves, a panel for each training."""
-    x, y = "noise that passes, %", "test images that pass, %"
-    figure, grid = panels(values(rows, "training"), x=x, y=y)
+    kinds = [row | {"kind": _label(name), "of": name} for row in rows for name in NOISE]
     # After the last test image, only noise is still to be accepted.
-    shares = [0.0, *(100 * share for share in SHARES), 100.0]
-    for training, ax in grid:
-        own = of(rows, training=training)
-        for name in NOISE:
-            found, _ = curve(own, [at("noise", name, "roc", i) for i in range(len(SHARES))])
-            if not any(map(math.isnan, found)):
-                colour, dashes, _ = STYLES[name]
-                passing = [0.0, *(100 * f for f in found), 100.0]
-                ax.plot(passing, shares, color=colour, ls=dashes, lw=1.4, label=_label(name))
+    shares = [0.0, *SHARES, 1.0]
+
+    def passing(own: list[Row]) -> tuple[list[float], list[float], list[float]]:
+        numbers = [at("noise", own[0]["of"], "roc", i) for i in range(len(SHARES))]
+        found, _ = curve(own, numbers)
+        known = not any(map(math.isnan, found))
+        return [0.0, *(100 * f for f in found), 100.0] if known else [], shares, shares
+
+    x, y = "noise that passes, %", "test images that pass, %"
+    looks = {_label(name): STYLES[name] for name in NOISE}
+    figure = drawing.lines(kinds, "training", "kind", passing, looks, x=x, y=y)
+    for ax in figure.axes:
         ax.set_xlim(-2, 102)
         ax.set_ylim(-2, 102)
-    legend(figure)
     return figure
 
 

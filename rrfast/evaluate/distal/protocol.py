@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
-from rrfast._checks import check_count, check_number, check_once, check_one_of
+from rrfast._checks import check_count, check_number, check_one_of
 from rrfast._results import plain
 from rrfast.attacks import DISTAL
 from rrfast.data.splits import chosen, divide
@@ -28,8 +26,11 @@ from rrfast.evaluate.distal.appraisal import (
 from rrfast.evaluate.distal.figures import figures
 from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
 from rrfast.evaluate.observations import at
-from rrfast.evaluate.study import Context, Study, run_study
-from rrfast.evaluate.trained_model import TrainedModel
+from rrfast.evaluate.study import Context, Frame, Study, run_study
+from rrfast.evaluate.trained_model import TrainedModel, at_checkpoints
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Kinds of noise to attack.
 KINDS = ("uniform", "smoothed")
@@ -50,9 +51,7 @@ def evaluate(
     draws: int = 1000,
     batch: int = 500,
     distal_attack: str = "rrfast",
-    device: torch.device | str | None = None,
-    command: str = "",
-    console: Console | None = None,
+    **frame: Unpack[Frame],
 ) -> dict[str, Any]:
     """Measure every model's confidence on noise and on attacked images, and write the results.
 
@@ -79,19 +78,15 @@ def evaluate(
             reused.
         distal_attack: "rrfast", or "article": for noise, the 10 steps and the smoothing of the
             article's code, whatever `steps` is; see `rrfast.attacks.DISTAL`.
-        device: Default CUDA if available.
-        command: The command that the results name as their origin.
-        console: Where to print; default standard output.
+        **frame: `device`, `command` and `console`, as for `rrfast.evaluate.study.run_study`.
 
     Returns:
         What distal.json holds: as for `rrfast.evaluate.study.run_study`, with `runs`: a row per
             model, as from `rrfast.evaluate.distal.appraisal.evaluate_model`, None for NaN.
 
     Raises:
-        ImportError: matplotlib is not installed.
-        OSError: `out` cannot be written.
         ValueError: There is no trained model, a number is out of range, a checkpoint is missing,
-            data has no test or no validation split; and as for `run_study`.
+            data has no test or no validation split; and all errors of `run_study`.
 
     Cost: 1 forward per image of the validation and the test split; `Distal` on 2 `noise` images;
     the two attacks on `images`.
@@ -102,20 +97,16 @@ def evaluate(
         eps, steps, restarts, noise, images, keep_correct, draws, batch, distal_attack
     )
     _check(options)
-    check_once("checkpoints", checkpoints)
-    if checkpoints:
-        trained_models = [trained.at(name) for name in checkpoints for trained in trained_models]
+    trained_models = at_checkpoints(trained_models, checkpoints)
     return run_study(
         STUDY,
         trained_models,
         out,
         partial(_evaluated, options=options),
         steps=len(KINDS) + len(ATTACKS),
-        options={**asdict(options), "checkpoints": list(checkpoints)},
+        options={**options._asdict(), "checkpoints": list(checkpoints)},
         depends={},
-        device=device,
-        command=command,
-        console=console,
+        **frame,
     )
 
 
@@ -151,9 +142,9 @@ def _evaluated(context: Context, options: Options) -> list[dict[str, Any]]:
         return attacked(model, name, part, options, seed, device)._asdict()
 
     noises: dict[str, Tensor] = {}
+    whose = " article" * (options.distal_attack == "article")
     for kind in KINDS:
         make = partial(noise, model, kind, shape, options)
-        whose = " article" * (options.distal_attack == "article")
         found = known(f"{kind} {options.noise}{whose}", make)
         noises |= {kind: found["before"], f"distal {kind}": found["after"]}
     attacks = {}
@@ -164,23 +155,13 @@ def _evaluated(context: Context, options: Options) -> list[dict[str, Any]]:
         asked(model, p, options, device) for p in (division.validation, division.test, part)
     )
     said = evaluate_model(held, test, clean, attacks, noises, options)
-    return [
-        {
-            "training": context.trained.training,
-            "seed": seed,
-            "split": 0,
-            "checkpoint": context.trained.checkpoint,
-            "images": len(part.places),
-            **plain(said),
-        }
-    ]
+    who = {"checkpoint": context.trained.checkpoint, "images": len(part.places)}
+    return [who | plain(said)]
 
 
 def _listed(found: dict[str, Tensor]) -> dict[str, list[float]]:
     """For JSON, which has no infinity: infinity becomes the largest number."""
-    return {
-        name: values.double().nan_to_num(nan=math.nan).tolist() for name, values in found.items()
-    }
+    return {name: v.double().nan_to_num(nan=math.nan).tolist() for name, v in found.items()}
 
 
 def _tensor(values: Sequence[float | None]) -> Tensor:

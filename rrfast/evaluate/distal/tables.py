@@ -12,6 +12,7 @@ from rrfast.evaluate.drawing import weights
 from rrfast.evaluate.observations import (
     Row,
     at,
+    either,
     fewer_images,
     grouped,
     of,
@@ -72,7 +73,6 @@ def _steps(options: dict[str, Any]) -> str:
 def conventions(result: dict[str, Any]) -> list[str]:
     """What a reader needs to know to read the tables."""
     rows, options = result["runs"], result["options"]
-    images = " or ".join(str(n) for n in sorted({row["images"] for row in rows}))
     held = sorted({row["held"] for row in rows})
     ranks = " to ".join(str(n) for n in dict.fromkeys([held[0], held[-1]]))
     threshold = (
@@ -87,8 +87,8 @@ def conventions(result: dict[str, Any]) -> list[str]:
         "accepted, lower is better; with K classes, the lowest mean confidence is 1/K."
     )
     errors = (
-        f"Errors: among all of {images} test images or among the accepted, before attacks and "
-        "after them, if any accepted result of an attack is an error; lower is better."
+        f"Errors: among all of {either(rows, 'images')} test images or among the accepted, before "
+        "attacks and after them, if any accepted result of an attack is an error; lower is better."
     )
     again = "sets of images drawn again from these"
     seeds = seeds_said(rows, options["draws"], again)

@@ -1,4 +1,7 @@
-"""One score on one model: tuned, then tested on how well it finds the model's errors."""
+"""One score on one model: tuned, then tested on how well it finds the model's errors.
+
+Also numbers on the model itself: its accuracy on training images, and its gradients.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,7 @@ import base64
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,15 +19,19 @@ from rrfast._processes import once, shared
 from rrfast._seeds import Stream, stream
 from rrfast._tables import SHOWN
 from rrfast.data import corrupt
-from rrfast.data.splits import DRAWN, Division, Part, divide
-from rrfast.data.tasks import Task
-from rrfast.evaluate.interval import intervals
-from rrfast.metrics import METRICS, auroc, risk_coverage_curve
+from rrfast.data.splits import DRAWN, Division, Part, chosen, divide
+from rrfast.engine import Engine, logits
+from rrfast.evaluate.run_numbers import counts, defined, intervals, median, separation
+from rrfast.metrics import METRICS, risk_coverage_curve
 from rrfast.scores import MSR, TEMPERATURES, Radius, Score, predict, tune
 from rrfast.scores.cost import costs_of
 from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 from rrfast.scores.standing import standings
+
+if TYPE_CHECKING:
+    from rrfast.data.loader import Data
+    from rrfast.data.tasks import Task
 
 #: Fig. B.1 shows predictions whose softmax probability is above each of these.
 ABOVE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -39,19 +45,13 @@ SWEPT = 50
 TIMED = 100
 
 
-@dataclass(frozen=True)
-class Options:
-    """Options that are the same for every score.
+class Options(NamedTuple):
+    """Options that are the same for every score."""
 
-    Attributes:
-        batch: Images per forward.
-        draws: Number of bootstrap draws; 0 for no intervals.
-        sensitivity: Also compute the AURC at every temperature (Fig. 3), for scores that take at
-            most `SWEPT` passes per temperature.
-    """
-
-    batch: int = 500
-    draws: int = 1000
+    batch: int = 500  #: images per forward
+    draws: int = 1000  #: bootstrap draws; 0 for no intervals
+    #: Whether to compute the AURC at every temperature (Fig. 3), for scores that take at most
+    #: `SWEPT` passes per temperature.
     sensitivity: bool = True
 
 
@@ -80,12 +80,7 @@ def ground(
 
 
 def grounds(
-    model: nn.Module,
-    task: Task,
-    protocol: str | None,
-    seed: int,
-    device: torch.device,
-    batch: int,
+    model: nn.Module, task: Task, protocol: str | None, seed: int, device: torch.device, batch: int
 ) -> Iterator[EvaluationData]:
     """A model on each division of its data: see `divide` and `ground`.
 
@@ -96,44 +91,40 @@ def grounds(
         yield ground(model, division, drawn, device, batch)
 
 
+def _fitted(name: str, on: EvaluationData, options: Options) -> tuple[Score, Part]:
+    """The score, and the part to tune it on; if it has to be fitted, on the other half of it."""
+    score, part = score_named(name), on.division.validation
+    if not score.fitted:
+        fit, part = on.division.halves(on.seed)
+        score = score.fit(on.model, fit.batches(options.batch, on.device))
+    return score, part
+
+
 def tuned(name: str, on: EvaluationData, options: Options) -> tuple[Score, Point, float]:
     """The tuned score, its hyper-parameters, and its AURC on the images it was tuned on.
 
     Only the validation part is read. A score that has to be fitted is fitted on one half and tuned
     on the other; the others are tuned on all of it.
     """
-    score, part = score_named(name), on.division.validation
-    if not score.fitted:
-        fit, part = on.division.halves(on.seed)
-        score = score.fit(on.model, fit.batches(options.batch, on.device))
+    score, part = _fitted(name, on, options)
     found = tune(score, on.model, part.batches(options.batch, on.device))
     return found.score, found.best.point, found.best.metric
 
 
 def again(name: str, point: Point, on: EvaluationData, options: Options) -> Score:
     """The score that `tuned` returned, made again from its hyper-parameters."""
-    score = score_named(name)
-    if not score.fitted:
-        fit, _ = on.division.halves(on.seed)
-        score = score.fit(on.model, fit.batches(options.batch, on.device))
-    return score.at(**point)
+    return _fitted(name, on, options)[0].at(**point)
 
 
 def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str, Any]:
     """Everything that the tables and figures show about one score on one division.
 
-    Args:
-        name: As for `rrfast.scores.score_named`.
-        on: The model, its data and its errors.
-        options: The options.
-
-    Returns:
-        `hyperparameters`, `validation_aurc`, `images`, `errors`, `nan`, `forwards`, `backwards` and
-        `milliseconds` per image, `beside_msr` (the milliseconds of MSR, measured in alternation),
-        every metric of `METRICS`, `intervals` of the four that are shown, `temperature` (AURC at
-        each T), `above` (AUROC among predictions above each probability), `risk` at `COVERAGES`,
-        for a radius `histogram`, and `values`, the `packed` score. Metrics are NaN if the score of
-        an image is NaN.
+    Returns `hyperparameters`, `validation_aurc`, `images`, `errors`, `nan`, `forwards`, `backwards`
+    and `milliseconds` per image, `beside_msr` (the milliseconds of MSR, measured in alternation),
+    every metric of `METRICS`, `intervals` of the four that are shown, `temperature` (AURC at each
+    T), `above` (AUROC among predictions above each probability), `risk` at `COVERAGES`, for a
+    radius `histogram`, and `values`, the `packed` score. Metrics are NaN if the score of an image
+    is NaN.
 
     Cost: `tune` on the validation part; the score on the test part; for `sensitivity` the score at
     each temperature, with passes shared as in `Score.measure`; and a few repetitions on one batch.
@@ -156,10 +147,10 @@ def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str,
         "nan": int(value.isnan().sum()),
         **costs[name]._asdict(),
         "beside_msr": costs["msr"].milliseconds,
-        **{metric: _metric(metric, value, correct) for metric in METRICS},
+        **{metric: defined(metric, value, correct) for metric in METRICS},
         "intervals": intervals({m: m for m in SHOWN}, value, correct, options.draws),
         "temperature": {
-            str(p["temperature"]): _metric("aurc", v, correct)
+            str(p["temperature"]): defined("aurc", v, correct)
             for p, v in zip(points, values, strict=True)
             if len(points) > 1
         },
@@ -182,11 +173,7 @@ def measured(
 
 def shown(score: Tensor, correct: Tensor) -> dict[str, float]:
     """The metrics that every table shows, NaN if the score of an image is NaN."""
-    return {name: _metric(name, score, correct) for name in SHOWN}
-
-
-def _metric(name: str, score: Tensor, correct: Tensor) -> float:
-    return math.nan if score.isnan().any() else METRICS[name](score, correct)
+    return {name: defined(name, score, correct) for name in SHOWN}
 
 
 def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:
@@ -203,12 +190,8 @@ def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:
     """
     floors = [own["beside_msr"] for own in said if own["beside_msr"]]
     floor = statistics.median(floors) if floors else None
-    return [
-        floor * own["milliseconds"] / own["beside_msr"]
-        if floor and own["milliseconds"] and own["beside_msr"]
-        else None
-        for own in said
-    ]
+    both = [(own["milliseconds"], own["beside_msr"]) for own in said]
+    return [floor * own / msr if floor and own and msr else None for own, msr in both]
 
 
 def packed(values: Tensor) -> str:
@@ -231,17 +214,11 @@ def standing(
 ) -> dict[str, dict[str, Any]]:
     """Ranks the scores of one model on one division by the rules of `rrfast.compare`.
 
-    Args:
-        values: [n] for each score on the test part, possibly NaN.
-        on: The model's errors there.
-        draws: Number of bootstrap draws.
-
-    Returns:
-        For each score, `less_msr`: for every paired metric, the difference to MSR and the ends of
-        its interval; and `behind`: for each other score, by how much at least its AURC is above the
-        other's. Both hold for all pairs of scores at once, including MSR even if it was not
-        requested. They are empty with fewer than two draws, errors or right predictions, and for a
-        score with NaN.
+    Returns for each of the scores, [n] on the test part and possibly NaN, `less_msr`: for every
+    paired metric, the difference to MSR and the ends of its interval; and `behind`: for each other
+    score, by how much at least its AURC is above the other's. Both hold for all pairs of scores at
+    once, including MSR even if it was not requested. They are empty with fewer than two draws,
+    errors or right predictions, and for a score with NaN.
 
     Cost: that of `rrfast.metrics.paired_bootstrap`.
     """
@@ -261,14 +238,9 @@ def standing(
 
 def _above(score: Tensor, on: EvaluationData, probability: float) -> dict[str, float]:
     kept = on.probability > probability if probability else torch.ones_like(on.correct)
-    correct = on.correct[kept]
+    score, correct = score[kept], on.correct[kept]
     errors = int((~correct).sum())
-    both = 0 < errors < len(correct) and not bool(score[kept].isnan().any())
-    return {
-        "images": len(correct),
-        "errors": errors,
-        "auroc": auroc(score[kept], correct) if both else math.nan,
-    }
+    return {"images": len(correct), "errors": errors, "auroc": separation(score, correct)}
 
 
 def _risk(score: Tensor, correct: Tensor) -> list[float]:
@@ -282,34 +254,18 @@ def _risk(score: Tensor, correct: Tensor) -> list[float]:
 
 
 def histograms(radius: Tensor, correct: Tensor) -> dict[str, Any]:
-    """Of the radii of right and of wrong predictions: counts in the bins of `EDGES`, and medians.
-
-    Args:
-        radius: [n].
-        correct: [n] bool.
-    """
+    """Of the radii of right and wrong predictions: counts in the bins of `EDGES`, and medians."""
     return {"right": _histogram(radius[correct]), "wrong": _histogram(radius[~correct])}
 
 
 def _histogram(radius: Tensor) -> dict[str, Any]:
-    edges = torch.tensor(EDGES, dtype=torch.float64)
     radius = radius.double()
-    place = torch.bucketize(radius, edges, right=True)  # 0: below all edges
-    inside = radius.isfinite() & (place > 0) & (place < len(edges))
-    counts = torch.bincount(place[inside] - 1, minlength=len(edges) - 1)
+    inside = (radius >= EDGES[0]) & (radius < EDGES[-1])
     return {
-        "counts": counts.tolist(),
+        "counts": counts(radius[inside], EDGES),
         "outside": int((~inside).sum()),
-        "median": _median(radius),
+        "median": median(radius),
     }
-
-
-def _median(x: Tensor) -> float:
-    """The mean of the two middle values; `Tensor.quantile` gives NaN next to an infinite value."""
-    ordered = x.sort().values  # NaN last
-    if not len(x) or ordered[-1].isnan():
-        return math.nan
-    return (ordered[(len(x) - 1) // 2] + ordered[len(x) // 2]).item() / 2
 
 
 def corrupted(
@@ -322,14 +278,8 @@ def corrupted(
 ) -> dict[str, dict[str, float]]:
     """AUROC, FPR95, AURC and accuracy of every score on the test part under a corruption (Fig. 4).
 
-    Args:
-        kind: A name in `rrfast.data.CORRUPTIONS`.
-        severity: 1 to 5.
-        scores: Scores by name, as from `tuned`: nothing is chosen on corrupted images.
-        on: The model and its data.
-        options: The options.
-        made: The corrupted test part, such as that of CIFAR-10-C; None: made here by
-            `rrfast.data.corrupt`.
+    The scores are those of `tuned`: nothing is chosen on corrupted images. `made` is the corrupted
+    test part, such as that of CIFAR-10-C; None: made here by `rrfast.data.corrupt`.
 
     Cost: each score on each image; an image is corrupted once for all scores.
     """
@@ -350,3 +300,38 @@ def corrupted(
         name: shown(value, correct)
         for name, value in zip(scores, torch.cat(values, dim=1), strict=True)
     }
+
+
+# ------------------------------------------------------------------------------- the network itself
+
+
+def train_accuracy(on: EvaluationData, train: Data, batch: int) -> float:
+    """Accuracy on training images without augmentation, at most as many as there are test images.
+
+    Cost: 1 forward per image.
+    """
+    learned = chosen(train, len(on.correct))
+    right = shared(
+        lambda _, b: (logits(on.model, b[0]).argmax(dim=1) == b[1]).cpu(),
+        learned.batches(batch, on.device),
+    )
+    return torch.cat(right).double().mean().item()
+
+
+def gradient_auroc(on: EvaluationData, batch: int) -> float:
+    """AUROC of minus ||grad_x (h_y - h_2)||_1 for right predictions, on the test part.
+
+    A radius is a margin divided by that norm: below 1/2, the division makes the ranking worse. NaN
+    without a right prediction or an error, or if a gradient is NaN.
+
+    Cost: 1 forward and 1 backward per image.
+    """
+
+    def one(_: int, batch: tuple[Tensor, Tensor]) -> Tensor:
+        with Engine(on.model) as engine:
+            gradient = engine.forward_backward(batch[0], temperature=0.0).grad
+        norm: Tensor = gradient.flatten(1).double().norm(1, dim=1).cpu()
+        return norm
+
+    norm = torch.cat(shared(one, on.division.test.batches(batch, on.device)))
+    return separation(-norm, on.correct)

@@ -71,11 +71,7 @@ class Choice(NamedTuple):
 
 
 def choice(rows: Sequence[Row]) -> Choice:
-    """The choice from the runs of one training.
-
-    Args:
-        rows: Rows of `rrfast.evaluate.misd.evaluate` for one training.
-    """
+    """The choice from the runs of one training."""
     scores = {name: own for (name,), own in grouped(rows, "score").items()}
     entries = [_entry(name, scores) for name in scores]
     known = [entry for entry in entries if not math.isnan(entry.mean)]
@@ -89,34 +85,36 @@ def choice(rows: Sequence[Row]) -> Choice:
 
 def _entry(name: str, scores: dict[str, list[Row]]) -> Entry:
     rows = scores[name]
+
+    def is_behind(other: str) -> bool:
+        """Whether the other score is better beyond the noise of images, and of seeds."""
+        by = spread(rows, lambda row: row.get("behind", {}).get(other)).mean
+        if not by > 0:  # also if it is unknown
+            return False
+        several = len({row["seed"] for row in rows}) > 1
+        return not several or paired(rows, scores[other], _AURC).verdict > 0
+
     forwards, backwards = (spread(rows, at(key)).mean for key in ("forwards", "backwards"))
-    beaten = any(_is_behind(rows, theirs, other) for other, theirs in scores.items())
     tuned = len(rows[0]["hyperparameters"])
-    candidate = Candidate(name, beaten, forwards + backwards, tuned)
+    candidate = Candidate(name, any(map(is_behind, scores)), forwards + backwards, tuned)
     less = _less_msr(rows, scores.get("msr", []))
     return Entry(rows, spread(rows, _AURC).mean, less, forwards, backwards, candidate)
 
 
-def _is_behind(rows: list[Row], theirs: list[Row], other: str) -> bool:
-    """Whether the other score is better beyond the noise of images, and of seeds."""
-    by = spread(rows, lambda row: row.get("behind", {}).get(other)).mean
-    if not by > 0:  # also if it is unknown
-        return False
-    return len({row["seed"] for row in rows}) < 2 or paired(rows, theirs, _AURC).verdict > 0
-
-
-def _less_msr(rows: list[Row], msr: list[Row]) -> str:
+def _less_msr(rows: list[Row], msr: list[Row], *, marked: bool = False) -> str:
     """For one run the interval, for several the mean ± standard error; a dash if there is none."""
     if not rows or rows[0]["score"] == "msr":
         return "–"
     if len(rows) == 1 and rows[0].get("less_msr"):
         ends = (math.nan if end is None else end for end in rows[0]["less_msr"][METRIC])
         return interval(Interval(*ends), METRIC)
+    marked = marked and len(rows) > 1 and runs_of(rows) == runs_of(msr)
     if not msr and all(row.get("less_msr") for row in rows):
         msr = [row | {METRIC: row[METRIC] - row["less_msr"][METRIC][0]} for row in rows]
     if runs_of(msr) != runs_of(rows):
         return "–"
-    return difference(paired(rows, msr, _AURC), *COLUMNS[METRIC][1:], higher=None)
+    higher = False if marked else None
+    return difference(paired(rows, msr, _AURC), *COLUMNS[METRIC][1:], higher=higher)
 
 
 # ------------------------------------------------------------------------------------- as printed
@@ -158,23 +156,17 @@ def _in_short(entry: Entry) -> list[str]:
 
 def less_msr(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
     """AURC minus MSR's AURC for every score on every training."""
-    columns = [
-        Words(broken(t), partial(_marked, training=t, msr=of(rows, score="msr", training=t)))
-        for t in trainings
-    ]
-    label = metric(METRIC).title
+
+    def marked(own: Sequence[Row], training: str) -> str:
+        msr = of(rows, score="msr", training=training)
+        return _less_msr(of(own, training=training), msr, marked=True)
+
+    columns = [Words(broken(t), partial(marked, training=t)) for t in trainings]
+    title = f"{metric(METRIC).title} less MSR's by score and training"
     others = [row for row in rows if row["score"] != "msr"]
-    table = Table(f"{label} less MSR's by score and training", {"score": "score"}, columns)
-    block = table.block(others)
+    block = Table(title, {"score": "score"}, columns).block(others)
     if any(set(line[1:]) != {"–"} for line in block.rows):
         yield block
-
-
-def _marked(rows: Sequence[Row], training: str, msr: list[Row]) -> str:
-    own = of(rows, training=training)
-    if len(own) > 1 and runs_of(own) == runs_of(msr):
-        return difference(paired(own, msr, _AURC), *COLUMNS[METRIC][1:])
-    return _less_msr(own, msr)
 
 
 def conventions(rows: Sequence[Row], draws: int) -> Iterator[str]:

@@ -13,7 +13,17 @@ from typing import Any
 from rrfast._tables import SHOWN
 from rrfast.evaluate.drawing import counted
 from rrfast.evaluate.misd.appraisal import COVERAGES
-from rrfast.evaluate.observations import Row, at, curve, grouped, of, runs_of, spread, values
+from rrfast.evaluate.observations import (
+    Row,
+    at,
+    curve,
+    grouped,
+    of,
+    single_runs,
+    spread,
+    values,
+    without,
+)
 from rrfast.metrics import METRICS
 from rrfast.metrics.paired import PAIRED
 
@@ -91,14 +101,15 @@ def _over_runs(rows: Sequence[Row], *path: str) -> list[float]:
 
 
 def _together(rows: Sequence[Row]) -> dict[str, Any]:
-    return {
-        group: {
-            "counts": counted(row["histogram"][group]["counts"] for row in rows),
-            "outside": sum(row["histogram"][group]["outside"] for row in rows),
+    found = {}
+    for group in ("right", "wrong"):
+        own = [row["histogram"][group] for row in rows]
+        found[group] = {
+            "counts": counted(one["counts"] for one in own),
+            "outside": sum(one["outside"] for one in own),
             "median": spread(rows, at("histogram", group, "median")).mean,
         }
-        for group in ("right", "wrong")
-    }
+    return found
 
 
 def _confident(rows: Sequence[Row]) -> str | None:
@@ -149,13 +160,10 @@ def short(rows: Sequence[Row], curves: Sequence[Row]) -> list[Row]:
     `above` only at the probability of the claims; `intervals` only if a run is shown by itself.
     """
     above = {t: confident(curves, t) for t in values(rows, "training")}
-    single = {t for (t,), own in grouped(rows, "training").items() if len(runs_of(own)) == 1}
-    found = []
+    single, found = single_runs(rows), []
     for row in rows:
-        kept = {key: value for key, value in row.items() if key not in LEFT_OUT}
+        kept = without(row, LEFT_OUT if row["training"] in single else {*LEFT_OUT, "intervals"})
         place = above[row["training"]]
         kept["above"] = {} if place is None else {place: {"auroc": row["above"][place]["auroc"]}}
-        if row["training"] not in single:
-            del kept["intervals"]
         found.append(kept)
     return found

@@ -8,24 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rrfast._tables import number
-from rrfast.evaluate.drawing import (
-    RIGHT_AND_WRONG,
-    Drawing,
-    Style,
-    counted,
-    histogram,
-    legend,
-    line,
-    lines,
-    panels,
-)
+from rrfast.evaluate import drawing
+from rrfast.evaluate.drawing import RIGHT_AND_WRONG, Drawing, Points, Style, counted
 from rrfast.evaluate.misd.appraisal import EDGES
 from rrfast.evaluate.misd.curves import BANDS, DRAWN, DRAWN_AT, first_of
-from rrfast.evaluate.observations import Row, at, curve, grouped, of, spread, values
+from rrfast.evaluate.observations import Row, at, of, spread, values
 from rrfast.scores.registry import STEP
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -56,11 +46,7 @@ STEPPED = ":"
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
-    """Every figure for which there are rows.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
+    """Every figure for which there are rows."""
     rows: list[Row] = result["curves"]
     score = first_of(DRAWN, rows)
     if score is not None:
@@ -124,26 +110,30 @@ def _drawn(rows: Sequence[Row]) -> dict[str, Style]:
     return {name: _style(name) for name in dict.fromkeys([*order, *there])}
 
 
-def _by_score(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """The rows of every score, in drawing order."""
-    by = grouped(rows, "score")
-    return ((name, by[name,]) for name in _drawn(rows))
-
-
 def _style(name: str) -> Style:
     style = STYLES.get(name.removesuffix(STEP)) or Style("#7F7F7F", "-.", "+")
     return style._replace(line=STEPPED) if name.endswith(STEP) else style
 
 
+def _few(rows: Sequence[Row]) -> bool:
+    """Whether the lines leave room for bands."""
+    return len(_drawn(rows)) <= BANDS
+
+
 def _spread_said(rows: Sequence[Row]) -> str:
     """The part of a caption that describes the bands."""
-    return ", and one standard deviation" * (len(_drawn(rows)) <= BANDS)
+    return ", and one standard deviation" * _few(rows)
+
+
+def _lines(rows: Sequence[Row], points: Points, **looks: Any) -> Figure:
+    """A panel for each training, a line for each score."""
+    return drawing.lines(rows, "training", "score", points, _drawn(rows), **looks)
 
 
 def radius_histograms(rows: Sequence[Row]) -> Figure:
     """Fig. 2: the distance of right and wrong predictions from the decision boundary."""
     x, y = f"radius ({rows[0]['score']}), log scale", "share of its group per bin, %"
-    figure, grid = panels(values(rows, "training"), 2.9, x=x, y=y)
+    figure, grid = drawing.panels(values(rows, "training"), 2.9, x=x, y=y)
     used: list[float] = []
     for training, ax in grid:
         own = of(rows, training=training)
@@ -155,15 +145,14 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
             if total == 0:
                 continue
             median = spread(own, at("histogram", group, "median")).mean
-            label = f"{group}: {total:,}"
             # None if the median of a seed is infinite: then most of the group have no finite
             # radius.
-            label += f", median {median:.2g}" if math.isfinite(median) else ", median undefined"
-            label += f"\n{outside} not drawn" * bool(outside)
+            said = f"{median:.2g}" if math.isfinite(median) else "undefined"
+            label = f"{group}: {total:,}, median {said}" + f"\n{outside} not drawn" * bool(outside)
             # Bins in pairs: a few hundred images do not fill twenty bins per decade.
             pairs = zip(counts[::2], counts[1::2], strict=True)
             share = [100 * sum(pair) / total for pair in pairs]
-            histogram(ax, EDGES[::2], share, style, label, median)
+            drawing.histogram(ax, EDGES[::2], share, style, label, median)
             used += [
                 e for n, *ends in zip(counts, EDGES, EDGES[1:], strict=False) if n for e in ends
             ]
@@ -176,13 +165,13 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-_RISKS = [at("risk", i) for i in range(len(DRAWN_AT))]
+#: Errors among the accepted predictions against the share of accepted ones.
+_RISK = drawing.along(DRAWN_AT, [at("risk", i) for i in range(len(DRAWN_AT))])
 
 
 def risk_coverage(rows: Sequence[Row]) -> Figure:
     """Errors among the accepted predictions against the share of accepted ones."""
-    labels = {"x": "coverage, %", "y": "errors among the accepted, %"}
-    figure = lines(rows, "training", "score", _drawn(rows), DRAWN_AT, _RISKS, **labels)
+    figure = _lines(rows, _RISK, x="coverage, %", y="errors among the accepted, %")
     # The panels share this axis; by default it would end at the highest drawn line.
     figure.axes[-1].set_ylim(bottom=0)
     return figure
@@ -192,16 +181,17 @@ def risk_less_msr(rows: Sequence[Row]) -> Figure:
     """The same minus MSR's, which separates the lines of scores that are almost equal."""
     from matplotlib.ticker import NullLocator
 
+    msr = {row["training"]: _RISK([row])[1] for row in of(rows, score="msr")}
+
+    def less(own: list[Row]) -> tuple[Sequence[float], list[float], Sequence[float]]:
+        x, means, stds = _RISK(own)
+        theirs = msr.get(own[0]["training"], [math.nan] * len(x))
+        return x, [one - other for one, other in zip(means, theirs, strict=True)], stds
+
     y = "errors less MSR's, points; log scale from ± 0.2"
-    figure, grid = panels(values(rows, "training"), x="coverage, %", y=y)
-    for training, ax in grid:
-        own = of(rows, training=training)
-        msr, _ = curve(of(own, score="msr"), _RISKS)
-        for name, style in _drawn(rows).items():
-            means, stds = curve(of(own, score=name), _RISKS)
-            less = [one - other for one, other in zip(means, msr, strict=True)]
-            line(ax, DRAWN_AT, (less, stds), style, name)
+    figure = _lines(rows, less, x="coverage, %", y=y)
     # Linear around 0 and logarithmic beyond, so that one poor score does not flatten the others.
+    ax = figure.axes[-1]
     ax.set_yscale("symlog", linthresh=0.2, linscale=1)
     low, high = ax.get_ylim()
     ends = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
@@ -210,7 +200,6 @@ def risk_less_msr(rows: Sequence[Row]) -> Figure:
         [0, *shown], ["0", *(number(tick, 1, 1 if abs(tick) < 1 else 0, "+") for tick in shown)]
     )
     ax.yaxis.set_minor_locator(NullLocator())
-    legend(figure, list(_drawn(rows)))
     return figure
 
 
@@ -218,15 +207,15 @@ def temperature(rows: Sequence[Row]) -> Figure:
     """Fig. 3: how much a score depends on its temperature."""
     from matplotlib.ticker import LogLocator, NullLocator
 
+    def aurc(own: list[Row]) -> tuple[list[float], list[float], list[float]]:
+        places = sorted(own[0]["temperature"], key=float)
+        found = _over_runs(own[0]["temperature"][t] for t in places)
+        return [float(t) for t in places], *found
+
     rows = [row for row in rows if row["temperature"]]
-    x, y = "temperature T, log scale", "AURC × 1000, log scale"
-    figure, grid = panels(values(rows, "training"), x=x, y=y)
-    for training, ax in grid:
-        for name, own in _by_score(of(rows, training=training)):
-            [row] = own
-            places = sorted(row["temperature"], key=float)
-            found = _over_runs(row["temperature"][t] for t in places)
-            _band(ax, [float(t) for t in places], found, 1000.0, name, rows)
+    labels = {"x": "temperature T, log scale", "y": "AURC × 1000, log scale"}
+    figure = _lines(rows, aurc, factor=1000.0, band=_few(rows), marked=True, **labels)
+    for ax in figure.axes:
         ax.set_xscale("log")
         ax.set_yscale("log")
         # Labels at 1, 2 and 5 of every decade: more would overlap.
@@ -234,7 +223,6 @@ def temperature(rows: Sequence[Row]) -> Figure:
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(lambda value, _: f"{value:g}")
-    legend(figure, list(_drawn(rows)))
     return figure
 
 
@@ -253,10 +241,9 @@ def corruptions(rows: Sequence[Row]) -> Figure:
         for i, (name, style) in enumerate(names.items()):
             [row] = of(rows, score=name)
             means, stds = _over_runs(row["corruptions"][kind][metric] for kind in kinds)
-            # Side by side, so that no marker hides another.
-            places = [j + 0.8 * ((i + 0.5) / len(names) - 0.5) for j in range(len(kinds))]
             ax.errorbar(
-                places,
+                # Side by side, so that no marker hides another.
+                [j + 0.8 * ((i + 0.5) / len(names) - 0.5) for j in range(len(kinds))],
                 [100 * mean for mean in means],
                 [0 if math.isnan(std) else 100 * std for std in stds],
                 fmt=style.marker,
@@ -272,44 +259,36 @@ def corruptions(rows: Sequence[Row]) -> Figure:
         for j in range(1, len(kinds)):
             ax.axvline(j - 0.5, color="#7F7F7F", lw=0.4, alpha=0.5)
         ax.spines[["top", "right"]].set_visible(False)
-    pair[1].set_xticks(
-        range(len(kinds)), [kind.replace("_", " ") for kind in kinds], rotation=35, ha="right"
-    )
-    legend(figure, list(_drawn(rows)))
-    return figure
-
-
-def above(rows: Sequence[Row]) -> Figure:
-    """Fig. B.1: AUROC among predictions above a confidence."""
-    label = "predictions with p above, log scale of 1 − p"
-    figure, grid = panels(values(rows, "training"), x=label, y="AUROC, %")
-    ticks: dict[float, str] = {}
-    for training, ax in grid:
-        for name, own in _by_score(of(rows, training=training)):
-            # Up to the last threshold above which every seed has errors.
-            [row] = own
-            points = zip(row["above"], *_over_runs(row["above"].values()), strict=True)
-            known = [point for point in points if not math.isnan(point[1])]
-            if known:
-                thresholds, means, stds = map(list, zip(*known, strict=True))
-                x = [_nines(float(p)) for p in thresholds]
-                ticks |= zip(x, (p if float(p) else "all" for p in thresholds), strict=True)
-                _band(ax, x, (means, stds), 100.0, name, rows)
-    # The part of a band above 100 % is meaningless.
-    ax.set_ylim(top=min(ax.get_ylim()[1], 101))
-    shown = {place: label for place, label in ticks.items() if label in SHOWN_TICKS}
-    ax.set_xticks(list(shown), list(shown.values()))
-    legend(figure, list(_drawn(rows)))
-    return figure
+    named_kinds = [kind.replace("_", " ") for kind in kinds]
+    pair[1].set_xticks(range(len(kinds)), named_kinds, rotation=35, ha="right")
+    return drawing.legend(figure, list(names))
 
 
 #: Thresholds with a label in Fig. B.1: the others are too close to one of them.
 SHOWN_TICKS = ("all", "0.5", "0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999")
 
 
-def _nines(probability: float) -> float:
-    """Number of nines: 1 at 0.9, 2 at 0.99."""
-    return -math.log10(1 - probability)
+def above(rows: Sequence[Row]) -> Figure:
+    """Fig. B.1: AUROC among predictions above a confidence, on an axis of nines."""
+    ticks: dict[float, str] = {}
+
+    def auroc(own: list[Row]) -> tuple[list[float], list[float], list[float]]:
+        # Up to the last threshold above which every seed has errors.
+        points = zip(own[0]["above"], *_over_runs(own[0]["above"].values()), strict=True)
+        known = [point for point in points if not math.isnan(point[1])]
+        thresholds, means, stds = map(list, zip(*known, strict=True)) if known else ([], [], [])
+        x = [-math.log10(1 - float(p)) for p in thresholds]
+        ticks.update(zip(x, (p if float(p) else "all" for p in thresholds), strict=True))
+        return x, means, stds
+
+    labels = {"x": "predictions with p above, log scale of 1 − p", "y": "AUROC, %"}
+    figure = _lines(rows, auroc, band=_few(rows), marked=True, **labels)
+    ax = figure.axes[-1]
+    # The part of a band above 100 % is meaningless.
+    ax.set_ylim(top=min(ax.get_ylim()[1], 101))
+    shown = {x: label for x, label in ticks.items() if label in SHOWN_TICKS}
+    ax.set_xticks(list(shown), list(shown.values()))
+    return figure
 
 
 def _over_runs(pairs: Iterable[Sequence[float | None]]) -> tuple[list[float], list[float]]:
@@ -317,18 +296,3 @@ def _over_runs(pairs: Iterable[Sequence[float | None]]) -> tuple[list[float], li
     both = zip(*((*pair, None)[:2] for pair in pairs), strict=True)
     means, stds = ([math.nan if x is None else x for x in part] for part in both)
     return means, stds
-
-
-def _band(
-    ax: Axes,
-    x: Sequence[float],
-    found: tuple[list[float], list[float]],
-    factor: float,
-    name: str,
-    beside: Sequence[Row],
-) -> None:
-    """Mean over runs, with one standard deviation if only a few scores are drawn."""
-    style = _style(name)
-    face = "none" if style.line == STEPPED else style.colour
-    few = len(_drawn(beside)) <= BANDS
-    line(ax, x, found, style, name, factor, band=few, marker=style.marker, mfc=face, ms=4)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from rich.console import Console
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rrfast._checks import check_count, check_once, check_one_of
 from rrfast._tables import SHOWN, settings
@@ -23,21 +19,26 @@ from rrfast.evaluate.misd.appraisal import (
     again,
     corrupted,
     evaluate_score,
+    gradient_auroc,
     grounds,
     on_one_clock,
     standing,
+    train_accuracy,
     unpacked,
 )
 from rrfast.evaluate.misd.curves import curves, short, summaries
 from rrfast.evaluate.misd.figures import figures
-from rrfast.evaluate.misd.network import gradient_auroc, train_accuracy
 from rrfast.evaluate.misd.tables import blocks, conventions, notes
-from rrfast.evaluate.observations import at, ends
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.observations import Row, at, ends
+from rrfast.evaluate.study import Context, Frame, Study, run_study
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius
 from rrfast.scores.registry import score_named
+from rrfast.scores.score import Point
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Scores of the logits, at the tuned temperature; and some of them after ODIN's step.
 _LOGITS = tuple(name for name in SCORES if not name.startswith("radius"))
@@ -67,9 +68,7 @@ def evaluate(
     batch: int = 500,
     every_run: bool = False,
     study: Study | None = None,
-    device: torch.device | str | None = None,
-    command: str = "",
-    console: Console | None = None,
+    **frame: Unpack[Frame],
 ) -> dict[str, Any]:
     """Tune every score, measure how well it finds every model's errors, and write the results.
 
@@ -98,67 +97,52 @@ def evaluate(
             with fifteen corruptions and many scores these are megabytes.
         study: How the results are written, in files of its own name; default `STUDY`, with the
             tables and figures of the paper.
-        device: Default CUDA if available.
-        command: The command that the results name as their origin.
-        console: Where to print; default standard output.
+        **frame: `device`, `command` and `console`, as for `rrfast.evaluate.study.run_study`.
 
     Returns:
         What evaluation.json holds: `command`, `date`, `device`, `versions`, `options`, `data`,
         `scores`, and `runs`: a row per model, division and score, as from
-            `rrfast.evaluate.misd.appraisal.evaluate_score` and `standing`, None for NaN. A row also
-            has `network`, the numbers of `rrfast.evaluate.misd.network` for the model: its
-            `train_accuracy` and, with a radius among the scores, its `gradient_auroc`; `chosen_on`,
-            the number of images used for tuning and testing on which its weights were chosen; with
-            `corruptions` the metrics under each of them; and
-            `rrfast.evaluate.misd.curves.summaries`. Data that only figures use is in `curves` of
-            that module instead, unless `every_run`.
+        `rrfast.evaluate.misd.appraisal.evaluate_score` and `standing`, None for NaN. A row also has
+        `network`, numbers on the model: its `train_accuracy` and, with a radius among the scores,
+        its `gradient_auroc`; `chosen_on`, the number of images used for tuning and testing on which
+        its weights were chosen; with `corruptions` the metrics under each of them; and
+        `rrfast.evaluate.misd.curves.summaries`. Data that only figures use is in `curves` of that
+        module instead, unless `every_run`.
 
     Raises:
-        ImportError: matplotlib is not installed.
-        OSError: A file of CIFAR-10-C is missing, or `out` cannot be written.
+        OSError: A file of CIFAR-10-C is missing.
         ValueError: There is no trained model or no score; a score is unknown or repeated; the
             protocol, severity or device is unknown; `draws` is not an integer of at least 0, or
-            `batch` of at least 1; data lacks the splits that the protocol needs; and as for
+            `batch` of at least 1; data lacks the splits that the protocol needs; and all errors of
             `run_study`.
 
     Source: RAT §5, B.1, B.3 to B.5; errata 10 to 12.
     """
     _check(scores, protocol, severity, draws, batch)
-    asked = _Asked(
-        tuple(scores),
-        protocol,
-        corruptions,
-        severity,
-        Options(batch=batch, draws=draws, sensitivity=sensitivity),
-    )
-    divisions = SPLITS if protocol == "rat" else 1
+    how = Options(batch=batch, draws=draws, sensitivity=sensitivity)
+    asked = _Asked(tuple(scores), protocol, corruptions, severity, how)
+    drawn = {"drawn": DRAWN} if protocol == "rat" else {}
     return run_study(
         study or STUDY,
         trained_models,
         out,
         partial(_evaluated, asked=asked),
-        steps=divisions * len(scores) + len(CORRUPTIONS) * bool(corruptions),
-        options=asked.told(),
-        depends={
+        steps=(SPLITS if protocol == "rat" else 1) * len(scores)
+        + len(CORRUPTIONS) * bool(corruptions),
+        options={
             "protocol": protocol,
-            **asdict(asked.options),
-            **({"drawn": DRAWN} if protocol == "rat" else {}),
+            "corruptions": bool(corruptions),
+            "severity": severity,
+            **how._asdict(),
         },
+        depends={"protocol": protocol, **how._asdict(), **drawn},
         asked={"scores": list(scores)},
         every_run=every_run,
-        device=device,
-        command=command,
-        console=console,
+        **frame,
     )
 
 
-def _check(
-    scores: Sequence[str],
-    protocol: str,
-    severity: int,
-    draws: int,
-    batch: int,
-) -> None:
+def _check(scores: Sequence[str], protocol: str, severity: int, draws: int, batch: int) -> None:
     """Check the options before hours of work."""
     if not scores:
         raise ValueError("scores must hold at least one name, got none")
@@ -180,15 +164,6 @@ class _Asked(NamedTuple):
     corruptions: bool | Path | str
     severity: int
     options: Options
-
-    def told(self) -> dict[str, Any]:
-        """The form in which the results record it."""
-        return {
-            "protocol": self.protocol,
-            "corruptions": bool(self.corruptions),
-            "severity": self.severity,
-            **asdict(self.options),
-        }
 
 
 # -------------------------------------------------------------------------------------- one model
@@ -212,35 +187,30 @@ def _evaluated(context: Context, asked: _Asked) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     how = (asked.protocol, trained.seed, context.device, asked.options.batch)
     for split, on in enumerate(grounds(context.model, task, *how)):
-        network = _network(split, on, task, asked, cache)
         said = {}
         for score in asked.scores:
             key = f"{split} {of_score(score)}"
-            said[score] = dict(cache.get(key, partial(evaluate_score, score, on, asked.options)))
+            said[score] = dict(cache.get(key, evaluate_score, score, on, asked.options))
             context.advance()
         values = {score: unpacked(own.pop("values")) for score, own in said.items()}
         for own, milliseconds in zip(said.values(), on_one_clock([*said.values()]), strict=True):
             own["milliseconds"] = milliseconds
             del own["beside_msr"]
         key = f"{split} {' '.join(map(of_score, said))}: standing"
-        stand = cache.get(key, partial(standing, values, on, asked.options.draws))
-        who = {
-            "training": trained.training,
-            "outliers": trained.outliers,
-            "seed": trained.seed,
-            "split": split,
-            "chosen_on": chosen_on,
-            "network": network,
-        }
-        rows += [{**who, "score": score, **own, **stand[score]} for score, own in said.items()]
+        stand = cache.get(key, standing, values, on, asked.options.draws)
+        network = _network(split, on, task, asked, cache)
+        who: Row = {"outliers": trained.outliers, "split": split}
+        who |= {"chosen_on": chosen_on, "network": network}
+        new = [{**who, "score": score, **own, **stand[score]} for score, own in said.items()]
         if asked.corruptions and split == 0:
-            for row in rows:
-                row["corruptions"] = {}
+            points = {row["score"]: row["hyperparameters"] for row in new}
+            under = {}
             for kind in CORRUPTIONS:
-                found = _under(kind, rows, on, task, asked, cache)
-                for row in rows:
-                    row["corruptions"][kind] = found[row["score"]]
+                under[kind] = _under(kind, points, on, task, asked, cache)
                 context.advance()
+            for row in new:
+                row["corruptions"] = {kind: found[row["score"]] for kind, found in under.items()}
+        rows += new
     return [row | summaries(row) for row in rows]
 
 
@@ -249,36 +219,32 @@ def _network(
 ) -> dict[str, float | None]:
     """Numbers on the model itself; on its gradients only if a score needs them anyway."""
     batch = asked.options.batch
-    facts = {"train_accuracy": partial(train_accuracy, on, task.train, batch)}
+    accuracy = cache.get(f"{split} train_accuracy", train_accuracy, on, task.train, batch)
+    found = {"train_accuracy": accuracy}
     if any(isinstance(score_named(name), Radius) for name in asked.scores):
-        facts["gradient_auroc"] = partial(gradient_auroc, on, batch)
-    return {name: cache.get(f"{split} {name}", make) for name, make in facts.items()}
+        found["gradient_auroc"] = cache.get(f"{split} gradient_auroc", gradient_auroc, on, batch)
+    return found
 
 
 def _under(
     kind: str,
-    rows: Sequence[dict[str, Any]],
+    points: dict[str, Point],
     on: EvaluationData,
     task: Task,
     asked: _Asked,
     cache: Cache,
 ) -> dict[str, Any]:
-    """Every score under one corruption; the missing ones are computed together."""
+    """Every score at its point under one corruption; the missing ones are computed together."""
     # CIFAR-10-C's files hold other images than those made here.
     made_by = "" if isinstance(asked.corruptions, bool) else f" {Path(asked.corruptions).resolve()}"
-    keys = {
-        row["score"]: f"{of_score(row['score'])} {kind} {asked.severity}{made_by}" for row in rows
-    }
-    missing = [row for row in rows if not cache.has(keys[row["score"]])]
+    keys = {name: f"{of_score(name)} {kind} {asked.severity}{made_by}" for name in points}
+    missing = [name for name in points if not cache.has(keys[name])]
     if missing:
         made = _released(kind, on.division, task, asked)
-        scores = {
-            row["score"]: again(row["score"], row["hyperparameters"], on, asked.options)
-            for row in missing
-        }
+        scores = {name: again(name, points[name], on, asked.options) for name in missing}
         found = corrupted(kind, asked.severity, scores, on, asked.options, made)
-        cache.put({keys[score]: said for score, said in found.items()})
-    return {score: cache.get(key) for score, key in keys.items()}
+        cache.put({keys[name]: said for name, said in found.items()})
+    return {name: cache.get(key) for name, key in keys.items()}
 
 
 def _released(kind: str, division: Division, task: Task, asked: _Asked) -> Part | None:

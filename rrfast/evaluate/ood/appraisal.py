@@ -13,30 +13,17 @@ from torch import Tensor, nn
 
 from rrfast._processes import shared
 from rrfast._seeds import Stream, stream
-from rrfast.data.loader import Data, length
+from rrfast.data.loader import length
 from rrfast.data.splits import Division, Part, divide, tested_on
 from rrfast.data.tasks import Task
 from rrfast.engine import logits
-from rrfast.evaluate.interval import intervals
+from rrfast.evaluate.ood import outside as sets
 from rrfast.evaluate.ood.curves import EDGES, accuracies, rates
-from rrfast.evaluate.ood.outside import (
-    OUTSIDE,
-    Wanted,
-    evenly,
-    is_collection,
-    known,
-    looked_at,
-    made,
-)
-from rrfast.evaluate.ood.resisted import resisted
-from rrfast.metrics import (
-    aupr_error,
-    aupr_success,
-    auroc,
-    detection_error,
-    fpr_at_tpr,
-)
+from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, made
+from rrfast.evaluate.run_numbers import counts, defined, intervals
+from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.metrics.registry import Metric
+from rrfast.ops import accumulate_dtype
 from rrfast.scores import ODIN_GRIDS, Score, predict
 from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
@@ -56,23 +43,18 @@ METRICS: dict[str, Metric] = {
 EXTREMES = 10
 #: Number of training images that identify a training set.
 LOOKED_AT = 100
+#: In units of 1 / K: the smallest probability at which a predicted label does not count as chance.
+LEAST = 1.01
 
 
 class EvaluationData:
     """A model with its in- and out-of-distribution images, which are made on demand.
 
-    Args:
-        model: The model, on the device.
-        task: A task with a validation and a test split.
-        seed: Seed of all random draws.
-        images: Number of test images and of images per set; None: all of the test set, as from
-            `tested_on`.
-        batch: Images per forward.
-        device: The device.
-        checkpoint: As for `rrfast.evaluate.TrainedModel`.
+    `seed` is that of all random draws, `images` the number of test images and of images per set;
+    None: all of the test set, as from `tested_on`.
 
     Raises:
-        ValueError: A split is missing or too small, or has fewer than `images`.
+        ValueError: A split of the task is missing or too small, or has fewer than `images`.
     """
 
     def __init__(
@@ -103,18 +85,19 @@ class EvaluationData:
         self.division = Division(self.division.validation, part)
         self.model, self.task, self.seed = model, task, seed
         self.batch, self.device = batch, device
-        self.trained_on = _digest(task.train)
+        some = sets.looked_at(task.train, LOOKED_AT).numpy().tobytes()
+        #: Identifies the training images by their number and some of them.
+        self.trained_on = f"{length(task.train)} {hashlib.sha256(some).hexdigest()[:16]}"
         self._sets: dict[int, tuple[str, Tensor]] = {}
-        self._fitted: dict[str, Score] = {}
+        self._fitted: dict[str, tuple[Score, Part]] = {}
         self._grids: dict[str, tuple[Score, list[Point], Tensor]] = {}
         self._inside: dict[tuple[str, str], Tensor] = {}
         self._right: dict[str, Tensor] = {}
 
     def to_tune(self, name: str) -> Tensor:
         """The images of a set for tuning, whatever `images` is: see `to_tune_on`."""
-        return self._set(
-            name, Stream.OUTSIDE_TUNED, self.division.validation, self.to_tune_on(name)
-        )
+        validation = self.division.validation
+        return self._set(name, Stream.OUTSIDE_TUNED, validation, self.to_tune_on(name))
 
     def to_tune_on(self, name: str) -> int:
         """The largest number of images of a set for tuning: that of the validation split.
@@ -123,7 +106,7 @@ class EvaluationData:
         validation or the test set has, since a large folder might not fit into memory.
         """
         n = len(self.division.validation.places)
-        return max(n, self._most) if is_collection(name) else n
+        return max(n, self._most) if sets.is_collection(name) else n
 
     def to_test(self, name: str) -> Tensor:
         """The images of a set for testing: another draw of it."""
@@ -132,23 +115,26 @@ class EvaluationData:
     def _set(self, name: str, use: Stream, inside: Part, n: int) -> Tensor:
         # Only the last one is kept: sets are large and used one after the other.
         if self._sets.get(use, ("",))[0] != name:
-            shape = tuple(inside.data[0][0].shape)
-            seed = stream(self.seed, use)
+            shape, seed = tuple(inside.data[0][0].shape), stream(self.seed, use)
             train, model, device = self.task.train, self.model, self.device
             wanted = Wanted(n, shape, seed, train, inside, model, device, self.batch)
             self._sets.pop(use, None)
             self._sets[use] = name, made(name, wanted)
         return self._sets[use][1]
 
+    def _tunable(self, name: str) -> tuple[Score, Part]:
+        """A score and the part it is tuned on; if it has to be fitted, on the other half of it."""
+        if name not in self._fitted:
+            score, part = score_named(name), self.division.validation
+            if not score.fitted:
+                fit, part = self.division.halves(self.seed)
+                score = score.fit(self.model, fit.batches(self.batch, self.device))
+            self._fitted[name] = score, part
+        return self._fitted[name]
+
     def score(self, name: str, point: Point) -> Score:
         """A score at a point; if it has to be fitted, on half of the validation part (RAT B.1)."""
-        if name not in self._fitted:
-            score = score_named(name)
-            if not score.fitted:
-                fit, _ = self.division.halves(self.seed)
-                score = score.fit(self.model, fit.batches(self.batch, self.device))
-            self._fitted[name] = score
-        return self._fitted[name].at(**point)
+        return self._tunable(name)[0].at(**point)
 
     def points(self, name: str) -> list[Point]:
         """The points for tuning a score: for ODIN its paper's grid, for others their own."""
@@ -160,14 +146,14 @@ class EvaluationData:
         Computed once for all sets.
         """
         if name not in self._grids:
-            score, part = self.score(name, {}), self.division.validation
-            if not score_named(name).fitted:
-                _, part = self.division.halves(self.seed)
-            points = self.points(name)
-            batches = part.batches(self.batch, self.device)
-            values = predict(self.model, batches, score, points=points, progress=False).confidence
+            (score, part), points = self._tunable(name), self.points(name)
+            values = self._values(name, part.batches(self.batch, self.device), points)
             self._grids[name] = score, points, values
         return self._grids[name]
+
+    def _values(self, name: str, batches: Any, points: Sequence[Point]) -> Tensor:
+        score = self.score(name, {})
+        return predict(self.model, batches, score, points=points, progress=False).confidence
 
     def inside(self, name: str, points: Sequence[Point]) -> tuple[Tensor, Tensor]:
         """A score on the test images at several points [P, n], and where the model is right [n].
@@ -180,41 +166,55 @@ class EvaluationData:
         }
         if missing:
             batches = self.division.test.batches(self.batch, self.device)
-            asked = [*missing.values()]
-            found = predict(self.model, batches, self.score(name, {}), points=asked, progress=False)
+            new = [*missing.values()]
+            found = predict(self.model, batches, self.score(name, {}), points=new, progress=False)
             self._inside |= zip(missing, found.confidence, strict=True)
             self._right[name] = found.correct
         return torch.stack([self._inside[key] for key in keys]), self._right[name]
 
     def outside(self, name: str, points: Sequence[Point], against: str) -> Tensor:
         """A score on a set, at several points: [P, n], on the CPU."""
-        batches = self.to_test(against).split(self.batch)
-        score = self.score(name, {})
-        return predict(self.model, batches, score, points=points, progress=False).confidence
+        return self._values(name, self.to_test(against).split(self.batch), points)
 
     def resisted(self, against: str) -> Tensor:
         """For a set of attacked test images, where the model is still right: [n] bool."""
         images = self.to_test(against).split(self.batch)
-        labelled = self.division.test.batches(self.batch, self.device)
 
         def one(i: int, batch: tuple[Tensor, Tensor]) -> Tensor:
             return resisted(logits(self.model, images[i].to(self.device)), batch[1]).cpu()
 
-        return torch.cat(shared(one, labelled))
+        return torch.cat(shared(one, self.division.test.batches(self.batch, self.device)))
 
 
-def _digest(data: Data) -> str:
-    """Identifies training images by their number and some of them."""
-    images = looked_at(data, LOOKED_AT)
-    return f"{length(data)} {hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]}"
+def resisted(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether the model classifies each image correctly with more than a uniform confidence.
+
+        argmax_k p_k = y  and  p_y >= 1.01 / K
+
+    Args:
+        logits: [B, K] at the attacked images.
+        labels: y, [B] int64, labels of the images before the attack.
+
+    Returns:
+        [B] bool; False if a logit is NaN.
+
+    Source: ACET's released code, which the paper does not mention; errata 37.
+
+    Example:
+        >>> h = torch.tensor([[0.0, 3.0], [0.0, 1e-3], [3.0, 0.0]])
+        >>> resisted(h, torch.tensor([1, 1, 1]))
+        tensor([ True, False, False])
+    """
+    p = logits.to(accumulate_dtype(logits.dtype)).softmax(dim=1)
+    own = p.gather(1, labels.view(-1, 1)).squeeze(1)
+    return (p.argmax(dim=1) == labels) & (own >= LEAST / p.shape[1])
 
 
 def tuned(name: str, validation: str, on: EvaluationData) -> dict[str, Any]:
     """The hyper-parameters that best separate the validation split from a set; no other is read.
 
-    Returns:
-        `hyperparameters`; `validation_fpr`, the FPR at 95 % TPR there; `table`, all points, as from
-        `side_by_side`.
+    Returns `hyperparameters`; `validation_fpr`, the FPR at 95 % TPR there; `table`, all points, as
+    from `side_by_side`.
 
     Cost: `score_grid` on the set; on the validation split once for all sets.
 
@@ -244,10 +244,8 @@ def side_by_side(points: Sequence[Point], fpr: Sequence[float]) -> dict[str, lis
 def within(name: str, point: Point, on: EvaluationData) -> dict[str, Any]:
     """A score on the test images only.
 
-    Returns:
-        `images`, `nan`, `mean`, `forwards` and `backwards` per image; `accepted`: for each of
-        `ACCEPTED`, the accuracy among the images accepted if at least that share, in per cent, is
-        accepted; `rejected`: the accuracy among the others, NaN if there is none (ODIN Fig. 11).
+    Returns `images`, `nan`, `mean`, `forwards` and `backwards` per image; `accepted` and
+    `rejected`: accuracies, as from `accuracies` (ODIN Fig. 11).
     """
     [value], correct = on.inside(name, (point,))
     one, _ = next(iter(on.division.test.batches(1, on.device)))
@@ -267,57 +265,49 @@ def within(name: str, point: Point, on: EvaluationData) -> dict[str, Any]:
 def apart(name: str, point: Point, against: str, on: EvaluationData, draws: int) -> dict[str, Any]:
     """How well a score separates the test images from a set.
 
-    Returns:
-        Every metric of `METRICS`, their `intervals`, `nan`, `mean_outside`, and `roc`: the true
-        positive rate at `RATES`. Metrics are NaN if the score of an image is NaN.
+    Returns every metric of `METRICS`, their `intervals`, `nan`, `mean_outside`, and `roc`: the true
+    positive rate at `RATES`. Metrics are NaN if the score of an image is NaN.
     """
     [inside], _ = on.inside(name, (point,))
     [outside] = on.outside(name, (point,), against)
-    value, known = joined(inside, outside)
+    both = joined(inside, outside)
     return {
-        **{metric: _metric(metric, value, known) for metric in METRICS},
-        "intervals": intervals(METRICS, value, known, draws),
-        "nan": int(value.isnan().sum()),
+        **{name: defined(metric, *both) for name, metric in METRICS.items()},
+        "intervals": intervals(METRICS, *both, draws),
+        "nan": int(both[0].isnan().sum()),
         "mean_outside": outside.double().mean().item(),
-        "roc": rates(value, known),
+        "roc": rates(*both),
     }
 
 
 def sure(against: str | None, on: EvaluationData) -> dict[str, Any]:
     """The model's confidence (largest softmax probability) on a set; None: on the test images.
 
-    Returns:
-        `mmc`, its mean; `highest` and `lowest` over the images; `confidences`, the counts in the
-        bins of `EDGES`; `nan`. For a set, `auroc` and `fpr` of separating it from the test images
-        by the confidence, and `surest`, indices of images from the most confident down. For the
-        test images, the model's `error`, and `least_sure`. For attacked test images also
-        `not_resisted`: `images`, `mmc`, `highest`, `lowest`, `auroc`, `fpr` and `roc` of those that
-        the model did not resist, as in the paper (errata 37), NaN if there is none.
+    Returns `mmc`, its mean; `highest` and `lowest` over the images; `confidences`, the counts in
+    the bins of `EDGES`; `nan`. For a set, `auroc` and `fpr` of separating it from the test images
+    by the confidence, and `surest`, indices of images from the most confident down. For the test
+    images, the model's `error`, and `least_sure`. For attacked test images also `not_resisted`:
+    `images`, `mmc`, `highest`, `lowest`, `auroc`, `fpr` and `roc` of those that the model did not
+    resist, as in the paper (errata 37), NaN if there is none.
 
     Source: ACET Table 1, App. C, F and H.
     """
     [inside], correct = on.inside("msr", ({},))
     # Not the mean of the log-odds: the paper takes the mean of the probability.
     value = inside if against is None else on.outside("msr", ({},), against)[0]
-    confidence = value.sigmoid()
-    place = torch.bucketize(
-        confidence[~confidence.isnan()],
-        torch.tensor(EDGES[1:-1], dtype=confidence.dtype),
-        right=True,
-    )
-    said = _of_confidence(value) | {
-        "confidences": torch.bincount(place, minlength=len(EDGES) - 1).tolist(),
+    said: dict[str, Any] = _of_confidence(value) | {
+        "confidences": counts(value.sigmoid(), EDGES),
         "nan": int(value.isnan().sum()),
     }
     if against is None:
         least = _in_order(value, descending=False)
         return said | {"error": 1 - correct.double().mean().item(), "least_sure": least}
     said |= _told_apart(inside, value) | {"surest": _in_order(value, descending=True)}
-    if not OUTSIDE[known(against)[0]].attacked:
-        return said
-    value = value[~on.resisted(against)]
-    apart = _told_apart(inside, value) | {"roc": rates(*joined(inside, value))}
-    return said | {"not_resisted": {"images": len(value), **_of_confidence(value), **apart}}
+    if OUTSIDE[sets.known(against)[0]].attacked:
+        value = value[~on.resisted(against)]
+        apart = _told_apart(inside, value) | {"roc": rates(*joined(inside, value))}
+        said["not_resisted"] = {"images": len(value), **_of_confidence(value), **apart}
+    return said
 
 
 def _of_confidence(value: Tensor) -> dict[str, float]:
@@ -329,7 +319,7 @@ def _of_confidence(value: Tensor) -> dict[str, float]:
 
 def _told_apart(inside: Tensor, outside: Tensor) -> dict[str, float]:
     both = joined(inside, outside)
-    return {metric: _metric(metric, *both) for metric in ("auroc", "fpr")}
+    return {name: defined(METRICS[name], *both) for name in ("auroc", "fpr")}
 
 
 def _in_order(value: Tensor, *, descending: bool) -> list[int]:
@@ -346,14 +336,11 @@ def transferred(points: Sequence[Point], against: str, on: EvaluationData) -> li
 
 def fprs(inside: Tensor, outside: Tensor) -> list[float]:
     """The FPR of each of several scores on two sets: [P, n], [P, m]; NaN if a score is NaN."""
-    return [_metric("fpr", *joined(*both)) for both in zip(inside, outside, strict=True)]
+    pairs = zip(inside, outside, strict=True)
+    return [defined(METRICS["fpr"], *joined(*both)) for both in pairs]
 
 
 def joined(inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
     """All values, and which of them are in-distribution."""
     known = torch.arange(len(inside) + len(outside)) < len(inside)
     return torch.cat([inside, outside]), known
-
-
-def _metric(name: str, value: Tensor, known: Tensor) -> float:
-    return math.nan if value.isnan().any() else METRICS[name](value, known)

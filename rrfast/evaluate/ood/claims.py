@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
+import numpy as np
 
 from rrfast.evaluate.claims import RULE, Claim, Comparison, compared
 from rrfast.evaluate.observations import Row, Value, at, grouped, of, values
-from rrfast.evaluate.ood.curves import ACCEPTED
+from rrfast.evaluate.ood.curves import ACCEPTED, kind_of, with_not_resisted
 from rrfast.evaluate.ood.effects import COLD, HOT, fpr_at
-from rrfast.evaluate.ood.resisted import kind_of, with_not_resisted
 from rrfast.objectives.variant_names import VARIANTS
 
 LEGEND = (
@@ -68,46 +67,58 @@ DISTANT = Claim(
 DIFFICULT = Claim("Images rejected at 80 % TPR are harder: accuracy, rejected minus accepted", "%")
 
 
+def _loss(metric: str) -> Value:
+    """A metric, turned so that lower is better."""
+
+    def value(row: Row) -> float | None:
+        found: float | None = row[metric]
+        return found if metric == "fpr" or found is None else 1 - found
+
+    return value
+
+
+def _fpr(**point: float) -> Value:
+    """The FPR of ODIN at a fixed point."""
+    return lambda row: fpr_at(row["table"], point)
+
+
+def _stepped(row: Row) -> float | None:
+    return fpr_at(row["table"], row["step"])
+
+
+_MSR, _ODIN = {"score": "msr"}, {"score": "odin"}
+_COLD, _HOT = _fpr(temperature=COLD, eps=0.0), _fpr(temperature=HOT, eps=0.0)
+_ACCEPTED, _REJECTED = (at(part, ACCEPTED.index(80)) for part in ("accepted", "rejected"))
+
+#: Claims on each training by itself: the kind of the rows, the key of the lines, the values that
+#: the rows on both sides have, and the numbers of both sides. Of ODIN's Table 2, its Fig. 3 and 4,
+#: and its App. F.
+ALONE: tuple[tuple[Claim, str, str, Row, Row, Value, Value], ...] = (
+    *((BETTER[m], "score", "set", _ODIN, _MSR, _loss(m), _loss(m)) for m in BETTER),
+    (HOTTER, "effect", "set", {}, {}, _HOT, _COLD),
+    (STEPS, "effect", "set", {}, {}, _stepped, _HOT),
+    (DIFFICULT, "inside", "score", {}, {}, _REJECTED, _ACCEPTED),
+)
+
+
 def comparisons(result: dict[str, Any]) -> Iterator[Comparison]:
     """Every comparison that the rows allow, claim by claim.
 
     A number that is undefined for some run is NaN and decides nothing.
     """
     rows: list[Row] = result["runs"]
-    yield from _odin(rows)
-    yield from _parts(rows)
+    yield from _alone(rows, "score", "effect")
     yield from _trained(rows)
     yield from _explained(rows)
-    yield from _harder(rows)
+    yield from _alone(rows, "inside")
 
 
-def _odin(rows: Sequence[Row]) -> Iterator[Comparison]:
-    """ODIN Table 2."""
-    scored = grouped(_unattacked(of(rows, kind="score")), "set", "training")
-    for metric, claim in BETTER.items():
-        for (name, training), own in scored.items():
-            pair = of(own, score="odin"), of(own, score="msr")
-            yield from compared(claim, name, training, pair, _loss(metric), group=training)
-
-
-def _parts(rows: Sequence[Row]) -> Iterator[Comparison]:
-    """ODIN Fig. 3 and 4: the effect of the temperature alone, and of adding the step."""
-    asked = grouped(_unattacked(of(rows, kind="effect")), "set", "training")
-    for claim, better, worse in ((HOTTER, _hot, _cold), (STEPS, _stepped, _hot)):
-        for (name, training), own in asked.items():
-            yield from compared(claim, name, training, (own, own), better, worse, training)
-
-
-def _cold(row: Row) -> float | None:
-    return fpr_at(row["table"], {"temperature": COLD, "eps": 0.0})
-
-
-def _hot(row: Row) -> float | None:
-    return fpr_at(row["table"], {"temperature": HOT, "eps": 0.0})
-
-
-def _stepped(row: Row) -> float | None:
-    return fpr_at(row["table"], row["step"])
+def _alone(rows: Sequence[Row], *kinds: str) -> Iterator[Comparison]:
+    for claim, kind, line, ours, theirs, value, less in ALONE:
+        own_kind = _unattacked(of(rows, kind=kind)) if kind in kinds else []
+        for (name, training), own in grouped(own_kind, line, "training").items():
+            pair = of(own, **ours), of(own, **theirs)
+            yield from compared(claim, name, training, pair, value, less, training)
 
 
 def _trained(rows: Sequence[Row]) -> Iterator[Comparison]:
@@ -145,26 +156,8 @@ def _explained(rows: Sequence[Row]) -> Iterator[Comparison]:
             yield from compared(DISTANT, *where, pair, at("rank"), lambda _: 0.0, training)
 
 
-def _harder(rows: Sequence[Row]) -> Iterator[Comparison]:
-    """ODIN App. F, Fig. 11."""
-    place = ACCEPTED.index(80)
-    rejected, accepted = at("rejected", place), at("accepted", place)
-    for (training, score), own in grouped(of(rows, kind="inside"), "training", "score").items():
-        yield from compared(DIFFICULT, score, training, (own, own), rejected, accepted, training)
-
-
 def _unattacked(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if kind_of(row["set"]) not in ATTACKS]
-
-
-def _loss(metric: str) -> Value:
-    """A metric, turned so that lower is better."""
-
-    def value(row: Row) -> float | None:
-        found: float | None = row[metric]
-        return found if metric == "fpr" or found is None else 1 - found
-
-    return value
 
 
 def _ranked(rows: Sequence[Row]) -> float:
@@ -177,12 +170,8 @@ def _ranked(rows: Sequence[Row]) -> float:
     ]
     if len(both) < ENOUGH or any(value is None for pair in both for value in pair):
         return math.nan
-    ranks = torch.stack([_places(torch.tensor(values)) for values in zip(*both, strict=True)])
-    return torch.corrcoef(ranks)[0, 1].item()
+    from scipy.stats import rankdata
 
-
-def _places(x: torch.Tensor) -> torch.Tensor:
-    """Ranks; tied values get their mean rank."""
-    below = (x[:, None] > x).sum(dim=1)
-    same = (x[:, None] == x).sum(dim=1)
-    return below.double() + (same.double() - 1) / 2
+    ranks = [rankdata(values) for values in zip(*both, strict=True)]  # ties: their mean rank
+    with np.errstate(invalid="ignore"):  # all is the same: no correlation
+        return float(np.corrcoef(ranks)[0, 1])

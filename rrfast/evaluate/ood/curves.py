@@ -1,4 +1,4 @@
-"""Curves over thresholds at points that are the same for every run, and their data to draw.
+"""Curves over thresholds at points that are the same for every run, and the rows of pages.
 
 A row of one run has a hundred rates and, with diagnostics, as many bins, which is megabytes over
 seeds and sets. Figures only draw means or the first seed, so a file of results holds these.
@@ -7,14 +7,15 @@ seeds and sets. Figures only draw means or the first seed, so a file of results 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rrfast.evaluate.drawing import counted
-from rrfast.evaluate.observations import Row, at, curve, grouped, of, runs_of
+from rrfast.evaluate.observations import Row, at, curve, grouped, of, single_runs, without
 from rrfast.metrics import roc_curve
 
 #: Per cent of accepted test images at which the accuracy is computed (ODIN Fig. 11).
@@ -65,13 +66,7 @@ def rates(value: Tensor, known: Tensor) -> list[float]:
         return [math.nan] * len(RATES)
     curve = roc_curve(value, known, positive="correct")
     fpr, tpr = (torch.cat([x.new_zeros(1), x.cpu()]) for x in (curve.fpr, curve.tpr))
-    wanted = torch.tensor(RATES, dtype=fpr.dtype)
-    # The last threshold with at most that rate, and the next one.
-    before = torch.searchsorted(fpr, wanted, right=True) - 1
-    after = (before + 1).clamp(max=len(fpr) - 1)
-    width = fpr[after] - fpr[before]
-    share = torch.where(width > 0, (wanted - fpr[before]) / width, 0.0)
-    found: list[float] = torch.lerp(tpr[before], tpr[after], share).tolist()
+    found: list[float] = np.interp(RATES, fpr, tpr).tolist()
     return found
 
 
@@ -118,7 +113,7 @@ def _of_first(rows: Sequence[Row], kind: str, key: str) -> Iterator[Row]:
     for (training,), own in grouped(there, "training").items():
         first = min(row["seed"] for row in own)
         for row in of(own, seed=first):
-            found = {name: _drawn(value) for name, value in row[key].items() if name not in MEANS}
+            found = {name: _drawn(value) for name, value in without(row[key], MEANS).items()}
             yield {"kind": key, "training": training, "seed": first, "set": row["set"], key: found}
 
 
@@ -126,8 +121,8 @@ def _drawn(value: Any) -> Any:
     """Bins without the parts that are not drawn; anything else unchanged."""
     if not isinstance(value, dict):
         return value
-    kept = {key: each for key, each in value.items() if key not in ("edges", "samples")}
-    return {"range": [value["edges"][0], value["edges"][-1]]} | kept
+    ends = [value["edges"][0], value["edges"][-1]]
+    return {"range": ends} | without(value, {"edges", "samples"})
 
 
 def short(rows: Sequence[Row], _: Sequence[Row]) -> list[Row]:
@@ -135,16 +130,46 @@ def short(rows: Sequence[Row], _: Sequence[Row]) -> list[Row]:
 
     `intervals` only if a run is shown by itself.
     """
-    single = {t for (t,), own in grouped(rows, "training").items() if len(runs_of(own)) == 1}
-    found = []
+    single, found = single_runs(rows), []
     for row in rows:
-        kept = {key: value for key, value in row.items() if key not in LEFT_OUT}
+        kept = without(row, LEFT_OUT if row["training"] in single else {*LEFT_OUT, "intervals"})
         if "diagnostics" in row:
             means = row["diagnostics"]
             kept["diagnostics"] = {key: means[key] for key in MEANS if key in means}
         if "not_resisted" in row:
-            kept["not_resisted"] = {k: v for k, v in row["not_resisted"].items() if k != "roc"}
-        if row["training"] not in single:
-            kept.pop("intervals", None)
+            kept["not_resisted"] = without(row["not_resisted"], {"roc"})
         found.append(kept)
     return found
+
+
+# -------------------------------------------------- attacks that a model resisted, and kinds of set
+
+#: Suffix of the name of a set without the attacks that were resisted.
+WITHOUT = ", not resisted"
+
+
+def with_not_resisted(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows of sets; each set of attacked test images is followed by a row of those not resisted.
+
+    Its `set` ends in `WITHOUT`, and its numbers are those of `not_resisted`. ACET's Table 1 counts
+    only these.
+
+    Example:
+        >>> row = {"set": "adversarial_samples", "mmc": 0.8, "not_resisted": {"mmc": 0.9}}
+        >>> [(row["set"], row["mmc"]) for row in with_not_resisted([row])]
+        [('adversarial_samples', 0.8), ('adversarial_samples, not resisted', 0.9)]
+    """
+    for row in rows:
+        yield row
+        if "not_resisted" in row:
+            yield row | row["not_resisted"] | {"set": row["set"] + WITHOUT}
+
+
+def kind_of(name: str) -> str:
+    """The kind of a set, without the text after a colon and without `WITHOUT`.
+
+    Example:
+        >>> kind_of("adversarial_samples:0.3, not resisted"), kind_of("noise, not resisted")
+        ('adversarial_samples', 'noise')
+    """
+    return name.removesuffix(WITHOUT).partition(":")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -59,8 +59,8 @@ def mmd(a: Tensor, b: Tensor, *, block: int = 2048) -> float:
     def kernel(distance: Tensor) -> Tensor:
         return torch.exp(-distance.square() / width)
 
-    within = [_within(rows, kernel, block) for rows in (a, b)]
-    return sum(within) - 2 * _between(a, b, kernel, block)
+    within = sum(_mean(_upper(rows, block), kernel) for rows in (a, b))
+    return within - 2 * _mean(_blocks(a, b, block), kernel)
 
 
 def energy_distance(a: Tensor, b: Tensor, *, block: int = 2048) -> float:
@@ -90,12 +90,8 @@ def energy_distance(a: Tensor, b: Tensor, *, block: int = 2048) -> float:
         6.0
     """
     a, b = _rows(a, b, block)
-
-    def same(distance: Tensor) -> Tensor:
-        return distance
-
-    within = [_within(rows, same, block) for rows in (a, b)]
-    return 2 * _between(a, b, same, block) - sum(within)
+    within = sum(_mean(_upper(rows, block)) for rows in (a, b))
+    return 2 * _mean(_blocks(a, b, block)) - within
 
 
 def _rows(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, Tensor]:
@@ -132,14 +128,14 @@ def _upper(rows: Tensor, block: int) -> Iterator[Tensor]:
             yield torch.cdist(left, right).flatten()
 
 
-def _within(rows: Tensor, function: Callable[[Tensor], Tensor], block: int) -> float:
-    total = sum((function(d).sum() for d in _upper(rows, block)), rows.new_zeros(()))
-    return float(total) / math.comb(len(rows), 2)
-
-
-def _between(a: Tensor, b: Tensor, function: Callable[[Tensor], Tensor], block: int) -> float:
-    total = sum((function(d).sum() for d in _blocks(a, b, block)), a.new_zeros(()))
-    return float(total) / (len(a) * len(b))
+def _mean(
+    blocks: Iterable[Tensor], function: Callable[[Tensor], Tensor] = lambda distance: distance
+) -> float:
+    """The mean of a function of all distances."""
+    parts = [(function(distance).sum(), distance.numel()) for distance in blocks]
+    totals, pairs = zip(*parts, strict=True)
+    mean: float = float(sum(totals)) / sum(pairs)
+    return mean
 
 
 def _median(rows: Tensor, block: int) -> float:

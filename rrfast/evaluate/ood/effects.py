@@ -30,10 +30,9 @@ THRESHOLDS = 51
 
 
 def effect_points(grid: Sequence[Point]) -> list[Point]:
-    """The points of Fig. 3 and 4 without repetition: (T, 0), (1, eps), (1000, eps), and `FIXED`.
+    """The points of Fig. 3 and 4 from every T with every eps: (T, 0), (1, eps), (1000, eps).
 
-    Args:
-        grid: Every T with every eps.
+    `FIXED` comes first, and none is repeated.
 
     Example:
         >>> from rrfast.scores import ODIN, ODIN_GRIDS
@@ -71,15 +70,9 @@ def best_step(table: Mapping[str, Sequence[Any]]) -> Point:
 
 
 def effects(against: str, points: Sequence[Point], on: EvaluationData) -> dict[str, Any]:
-    """ODIN at fixed points on a set.
+    """ODIN at fixed points on a set; they include `PAPER`, as those of `effect_points` do.
 
-    Args:
-        against: The set.
-        points: Points that include `PAPER`, as from `effect_points`.
-        on: The model and the test images.
-
-    Returns:
-        `table`: every point, as from `side_by_side`; and the entries of `thresholds` at `PAPER`.
+    Returns `table`: every point, as from `side_by_side`; and `thresholds` at `PAPER`.
 
     Cost: 1 forward, 1 for each point with a step, and 1 backward for each temperature of these.
 
@@ -96,14 +89,9 @@ def effects(against: str, points: Sequence[Point], on: EvaluationData) -> dict[s
 def thresholds(inside: Tensor, outside: Tensor) -> dict[str, Any]:
     """The accepted shares by the threshold on S.
 
-    Args:
-        inside: Log-odds of S [n] on the test images.
-        outside: The same on a set.
-
-    Returns:
-        `low` and `high`, the range of S on the test images; `tpr` and `fpr`, the accepted shares of
-        both at each of `THRESHOLDS` evenly spaced thresholds between them. Without the latter two
-        if a score is NaN.
+    From the log-odds of S [n] on the test images, and those on a set: `low` and `high`, the range
+    of S on the test images; `tpr` and `fpr`, the accepted shares of both at each of `THRESHOLDS`
+    evenly spaced thresholds between them. Without the latter two if a score is NaN.
 
     Source: ODIN App. F, Fig. 10, and the detector of §3: accept if S > delta.
 

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rrfast.evaluate.drawing import (
-    COLOURS,
-    Drawing,
-    counted,
-    histogram,
-    legend,
-    line,
-    lines,
-    panels,
-    styles,
-)
+from rrfast.evaluate import drawing
+from rrfast.evaluate.drawing import COLOURS, Drawing, Plot, counted, styles
 from rrfast.evaluate.observations import Row, at, curve, grouped, of, spread, values
-from rrfast.evaluate.ood.curves import ACCEPTED, DRAWN_AT, EDGES, RATES
+from rrfast.evaluate.ood.curves import ACCEPTED, DRAWN_AT, EDGES, RATES, WITHOUT, with_not_resisted
 from rrfast.evaluate.ood.effects import COLD, HOT, PAPER, THRESHOLDS
-from rrfast.evaluate.ood.resisted import WITHOUT, with_not_resisted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,121 +18,13 @@ if TYPE_CHECKING:
 MARKERS = "os^Dv<>P"
 
 
-def figures(result: dict[str, Any]) -> Iterator[Drawing]:
-    """Every figure for which there are rows.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    rows: list[Row] = result["runs"]
-    curves: list[Row] = result["curves"]
-    scored, sets = of(curves, kind="score"), of(curves, kind="set")
-    names = values(rows, "training")
-    for training in names:
-        yield Drawing(
-            f"roc_{_file(training)}",
-            f"ROC curves: {training}",
-            "ODIN Fig. 1. Test images accepted against images of the set accepted, mean over "
-            "seeds.",
-            partial(roc, of(scored, training=training), "score"),
-        )
-    if "msr" in result["scores"] and len(names) > 1:
-        yield Drawing(
-            "roc_trainings",
-            "ROC curves of MSR by training",
-            "ACET App. G. Test images accepted against images of the set accepted, mean over "
-            "seeds.",
-            partial(roc, [*of(scored, score="msr"), *_not_resisted(sets)], "training"),
-        )
-    yield Drawing(
-        "confidence",
-        "How sure the trainings are",
-        "ACET App. H. Largest softmax probability of the test images and of each set, all seeds "
-        "together, log scale.",
-        partial(confidence, sets),
-    )
-    yield Drawing(
-        "accepted",
-        "Right among accepted and rejected test images",
-        "ODIN Fig. 11. Accuracy among the test images that a score accepts, and among the others; "
-        "mean over seeds.",
-        partial(accepted, of(rows, kind="inside")),
-    )
-    for training in names:
-        yield from _of_diagnostics(of(curves, training=training, kind="diagnostics"), training)
-    for training in names:
-        first = of(curves, training=training, kind="thresholds")
-        yield from _of_odin(of(rows, training=training), first, training)
-    if any("distances" in row for row in of(rows, kind="set")):
-        yield Drawing(
-            "distance",
-            "FPR95 against distance",
-            "ODIN Fig. 2. A marker is a set, a colour a score; mean over seeds.",
-            partial(distance, of(rows, kind="set"), of(rows, kind="score")),
-        )
-
-
-def _of_diagnostics(first: Sequence[Row], training: str) -> Iterator[Drawing]:
-    """The diagnostics of one training, for the first seed that has them."""
-    if not first:
-        return
-    yield Drawing(
-        f"diagnostics_{_file(training)}",
-        f"Logits and gradients: {training}",
-        f"ODIN Fig. 5 and 7 to 9, of seed {first[0]['seed']}. U1 and U2: first and second "
-        "moment of the largest logit minus the others; gradient: L1 norm of that of log S.",
-        partial(explained, first),
-    )
-    if any("outputs" in row["diagnostics"] for row in first):
-        yield Drawing(
-            f"outputs_{_file(training)}",
-            f"The outputs of each class: {training}",
-            f"ODIN Fig. 5 (f, g), of seed {first[0]['seed']}. Logits of one image of each set, "
-            "with a U1 that is in the middle of those of the set.",
-            partial(outputs, first),
-        )
-
-
-def _of_odin(rows: Sequence[Row], first: Sequence[Row], training: str) -> Iterator[Drawing]:
-    """The effects of ODIN's temperature and step on one training."""
-    effect, tuning = (
-        [row for row in of(rows, kind=kind) if row["score"] == "odin"]
-        for kind in ("effect", "tuning")
-    )
-    if tuning:
-        yield Drawing(
-            f"effects_{_file(training)}",
-            f"What the temperature and the step do: {training}",
-            "ODIN Fig. 3 and 4. FPR95 of ODIN on each set, by T without a step, and by the "
-            f"step at T = {COLD:g} and {HOT:g}; mean over seeds. The thick line is what "
-            "tuning looks at: the validation split against the set that is tuned on.",
-            partial(effects, effect, tuning),
-        )
-    if first:
-        yield Drawing(
-            f"thresholds_{_file(training)}",
-            f"What is accepted, by the threshold: {training}",
-            f"ODIN Fig. 10, of seed {first[0]['seed']}, at T = {PAPER['temperature']:g} and "
-            f"ε = {PAPER['eps']:g}. The share of the test images (TPR, thick) and of each set "
-            "(FPR) above a threshold on the softmax score; dotted, that of 95 % TPR.",
-            partial(thresholds, first),
-        )
-
-
-def _not_resisted(sets: Sequence[Row]) -> list[Row]:
-    """Attacked sets without the resisted images, as in the paper, each in its own panel."""
-    return [row for row in with_not_resisted(sets) if row["set"].endswith(WITHOUT)]
-
-
-def _file(training: str) -> str:
-    return re.sub(r"[^\w]+", "_", training.lower()).strip("_")
-
-
 def roc(rows: Sequence[Row], key: str) -> Figure:
     """A panel for each set, a line for each value of `key`."""
-    x, numbers = [100 * RATES[i] for i in DRAWN_AT], [at("roc", i) for i in range(len(DRAWN_AT))]
-    labels = {"x": "images of the set accepted, %", "y": "test images accepted, %"}
-    figure = lines(rows, "set", key, styles(values(rows, key)), x, numbers, height=3.2, **labels)
+    points = drawing.along(
+        [100 * RATES[i] for i in DRAWN_AT], [at("roc", i) for i in range(len(DRAWN_AT))]
+    )
+    x, y = "images of the set accepted, %", "test images accepted, %"
+    figure = drawing.lines(rows, "set", key, points, height=3.2, x=x, y=y)
     for ax in figure.axes:
         ax.axhline(95, color="#7F7F7F", lw=0.8, ls=":")
         ax.set_ylim(0, 101)
@@ -154,17 +35,16 @@ def confidence(rows: Sequence[Row]) -> Figure:
     """A panel for each set, a line for each training."""
     looks = styles(values(rows, "training"))
     x, y = "largest softmax probability", "share of the set per bin, %, log scale"
-    figure, grid = panels(values(rows, "set"), 2.8, x=x, y=y)
+    figure, grid = drawing.panels(values(rows, "set"), 2.8, x=x, y=y)
     for name, ax in grid:
         for (training,), own in grouped(of(rows, set=name), "training").items():
             counts = counted(row["confidences"] for row in own)
             share = [100 * n / max(sum(counts), 1) for n in counts]
-            histogram(ax, EDGES, share, looks[training], training)
+            drawing.histogram(ax, EDGES, share, looks[training], training)
         ax.set_yscale("log")
         ax.set_xlim(0, 1)
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    legend(figure)
-    return figure
+    return drawing.legend(figure)
 
 
 def accepted(rows: Sequence[Row]) -> Figure:
@@ -175,9 +55,9 @@ def accepted(rows: Sequence[Row]) -> Figure:
         for part in ("accepted", "rejected")
     ]
     parts = [row for own in grouped(parts, "training", "panel").values() for row in own]
-    looks, numbers = styles(values(rows, "score")), [at("right", i) for i in range(len(ACCEPTED))]
-    axes = {"x": "test images accepted (TPR), %", "y": "accuracy, %", "share": "col", "wide": 2}
-    return lines(parts, "panel", "score", looks, ACCEPTED, numbers, **axes)
+    points = drawing.along(ACCEPTED, [at("right", i) for i in range(len(ACCEPTED))])
+    x, y = "test images accepted (TPR), %", "accuracy, %"
+    return drawing.lines(parts, "panel", "score", points, x=x, y=y, share="col", wide=2)
 
 
 #: Panels of the diagnostics: a histogram or a mean in bins, with the axis labels.
@@ -193,7 +73,7 @@ EXPLAINED = {
 def explained(rows: Sequence[Row]) -> Figure:
     """A panel for each diagnostic, a line for each set; that of the test images is thick."""
     looks = styles(values(rows, "set"))
-    figure, grid = panels(list(EXPLAINED), share=False)
+    figure, grid = drawing.panels(list(EXPLAINED), share=False)
     for key, ax in grid:
         for row in rows:
             found = row["diagnostics"].get(key)
@@ -217,8 +97,7 @@ def explained(rows: Sequence[Row]) -> Figure:
         ax.set_title("")
         # The range of S at a high temperature is small, so its tick labels are long.
         ax.locator_params(axis="x", nbins=4)
-    legend(figure)
-    return figure
+    return drawing.legend(figure)
 
 
 def outputs(rows: Sequence[Row]) -> Figure:
@@ -227,7 +106,7 @@ def outputs(rows: Sequence[Row]) -> Figure:
 
     found = {row["set"]: row["diagnostics"].get("outputs") for row in rows}
     titles = [name for name, logits in found.items() if logits]
-    figure, grid = panels(titles, 2.6, x="class", y="logit")
+    figure, grid = drawing.panels(titles, 2.6, x="class", y="logit")
     for name, ax in grid:
         ax.bar(range(len(found[name])), found[name], color=COLOURS[1])
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # a class is a whole number
@@ -242,15 +121,14 @@ EFFECTS = {
 }
 
 
-def effects(effect: Sequence[Row], tuning: Sequence[Row]) -> Figure:
+def effects(rows: Sequence[Row]) -> Figure:
     """A panel for each of `EFFECTS`, a line for each set; that of the validation set is thick."""
-    every = [*tuning, *effect]
-    looks = styles(values(every, "set"))
-    figure, grid = panels(list(EFFECTS), share=False)
+    looks = styles(values(rows, "set"))
+    figure, grid = drawing.panels(list(EFFECTS), share=False)
     for title, ax in grid:
         axis, fixed = EFFECTS[title]
         for name, style in looks.items():
-            own = of(every, set=name)
+            own = of(rows, set=name)
             table = own[0]["table"]
             there = {
                 table[axis][i]: at("table", "fpr", i)
@@ -258,7 +136,7 @@ def effects(effect: Sequence[Row], tuning: Sequence[Row]) -> Figure:
                 if all(table[key][i] == value for key, value in fixed.items())
             }
             x, wide = sorted(there), 2.4 if own[0]["kind"] == "tuning" else 1.2
-            line(ax, x, curve(own, [there[p] for p in x]), style, name, marker=".", lw=wide)
+            drawing.line(ax, x, curve(own, [there[p] for p in x]), style, name, marker=".", lw=wide)
         if axis == "temperature":
             ax.set_xscale("log")
         else:
@@ -266,13 +144,12 @@ def effects(effect: Sequence[Row], tuning: Sequence[Row]) -> Figure:
         ax.set_xlabel({"temperature": "T, log scale", "eps": "ε"}[axis])
         ax.set_ylabel("FPR95, %")
         ax.set_ylim(-2, 102)
-    legend(figure)
-    return figure
+    return drawing.legend(figure)
 
 
 def thresholds(rows: Sequence[Row]) -> Figure:
     """One panel: the share above each threshold, of the test images and of each set."""
-    figure, grid = panels([""], x="threshold δ on the softmax score", y="accepted, %")
+    figure, grid = drawing.panels([""], x="threshold δ on the softmax score", y="accepted, %")
     [(_, ax)] = grid
     looks = styles(["inside", *values(rows, "set")])
     known = [row for row in rows if "tpr" in row["thresholds"]]
@@ -291,16 +168,16 @@ def thresholds(rows: Sequence[Row]) -> Figure:
         ax.plot(delta, fpr, color=colour, ls=dashes, lw=1.2, label=row["set"])
     ax.locator_params(axis="x", nbins=5)
     ax.set_ylim(-2, 102)
-    legend(figure)
-    return figure
+    return drawing.legend(figure)
 
 
-def distance(sets: Sequence[Row], scored: Sequence[Row]) -> Figure:
+def distance(rows: Sequence[Row]) -> Figure:
     """A panel for each training: FPR95 by MMD, a marker per set in the colour of each score."""
+    sets, scored = of(rows, kind="set"), of(rows, kind="score")
     names = [name for name in values(sets, "set") if name != "inside"]
     looks = styles(values(scored, "score"))
     x, y = "MMD² from the test images", "FPR95, %"
-    figure, grid = panels(values(sets, "training"), x=x, y=y)
+    figure, grid = drawing.panels(values(sets, "training"), x=x, y=y)
     for training, ax in grid:
         for i, name in enumerate(names):
             far = spread(of(sets, training=training, set=name), at("distances", "mmd")).mean
@@ -312,5 +189,135 @@ def distance(sets: Sequence[Row], scored: Sequence[Row]) -> Figure:
                 ax.plot([far], [fpr], marker, color=colour, mfc="none", ms=6, ls="")
         for score, (colour, *_) in looks.items():
             ax.plot([], [], color=colour, lw=4, label=score)
-    legend(figure)
-    return figure
+    return drawing.legend(figure)
+
+
+# -------------------------------------------------------------------------- which figures there are
+
+Rows = Callable[[dict[str, Any]], list[Row]]
+
+
+def _from(table: str, having: str = "", **wanted: Any) -> Rows:
+    """Rows of a result with these values; `having`: those with that entry in their own kind."""
+
+    def rows(result: dict[str, Any]) -> list[Row]:
+        found = of(result[table], **wanted)
+        return [row for row in found if not having or having in row[row["kind"]]]
+
+    return rows
+
+
+def _msr_of_trainings(result: dict[str, Any]) -> list[Row]:
+    """With attacked sets without the resisted images, as in the paper, each in its own panel."""
+    curves = result["curves"]
+    if "msr" not in result["scores"] or len(values(result["runs"], "training")) < 2:
+        return []
+    attacked = with_not_resisted(of(curves, kind="set"))
+    left = [row for row in attacked if row["set"].endswith(WITHOUT)]
+    return [*of(curves, kind="score", score="msr"), *left]
+
+
+def _of_odin(result: dict[str, Any]) -> list[Row]:
+    kinds = (of(result["runs"], kind=kind) for kind in ("tuning", "effect"))
+    return [row for rows in kinds for row in rows if row["score"] == "odin"]
+
+
+def _away(result: dict[str, Any]) -> list[Row]:
+    rows = of(result["runs"], kind="set")
+    there = any("distances" in row for row in rows)
+    return [*rows, *of(result["runs"], kind="score")] if there else []
+
+
+ROC = Plot(
+    "roc_{file}",
+    "ROC curves: {training}",
+    "ODIN Fig. 1. Test images accepted against images of the set accepted, mean over seeds.",
+    _from("curves", kind="score"),
+    partial(roc, key="score"),
+)
+OF_TRAININGS = (
+    Plot(
+        "roc_trainings",
+        "ROC curves of MSR by training",
+        "ACET App. G. Test images accepted against images of the set accepted, mean over seeds.",
+        _msr_of_trainings,
+        partial(roc, key="training"),
+    ),
+    Plot(
+        "confidence",
+        "How sure the trainings are",
+        "ACET App. H. Largest softmax probability of the test images and of each set, all seeds "
+        "together, log scale.",
+        _from("curves", kind="set"),
+        confidence,
+    ),
+    Plot(
+        "accepted",
+        "Right among accepted and rejected test images",
+        "ODIN Fig. 11. Accuracy among the test images that a score accepts, and among the others; "
+        "mean over seeds.",
+        _from("runs", kind="inside"),
+        accepted,
+    ),
+)
+DIAGNOSTICS = (
+    Plot(
+        "diagnostics_{file}",
+        "Logits and gradients: {training}",
+        "ODIN Fig. 5 and 7 to 9, of seed {seed}. U1 and U2: first and second moment of the "
+        "largest logit minus the others; gradient: L1 norm of that of log S.",
+        _from("curves", kind="diagnostics"),
+        explained,
+    ),
+    Plot(
+        "outputs_{file}",
+        "The outputs of each class: {training}",
+        "ODIN Fig. 5 (f, g), of seed {seed}. Logits of one image of each set, with a U1 that is "
+        "in the middle of those of the set.",
+        _from("curves", "outputs", kind="diagnostics"),
+        outputs,
+    ),
+)
+PARTS = (
+    Plot(
+        "effects_{file}",
+        "What the temperature and the step do: {training}",
+        "ODIN Fig. 3 and 4. FPR95 of ODIN on each set, by T without a step, and by the step at "
+        f"T = {COLD:g} and {HOT:g}; mean over seeds. The thick line is what tuning looks at: the "
+        "validation split against the set that is tuned on.",
+        _of_odin,
+        effects,
+    ),
+    Plot(
+        "thresholds_{file}",
+        "What is accepted, by the threshold: {training}",
+        f"ODIN Fig. 10, of seed {{seed}}, at T = {PAPER['temperature']:g} and "
+        f"ε = {PAPER['eps']:g}. The share of the test images (TPR, thick) and of each set (FPR) "
+        "above a threshold on the softmax score; dotted, that of 95 % TPR.",
+        _from("curves", kind="thresholds"),
+        thresholds,
+    ),
+)
+DISTANCE = Plot(
+    "distance",
+    "FPR95 against distance",
+    "ODIN Fig. 2. A marker is a set, a colour a score; mean over seeds.",
+    _away,
+    distance,
+)
+
+
+def figures(result: dict[str, Any]) -> Iterator[Drawing]:
+    """Every figure for which there are rows."""
+    trainings = [{"training": name} for name in values(result["runs"], "training")]
+    every: list[Row] = [{}]
+    for each, plots in (
+        (trainings, (ROC,)),
+        (every, OF_TRAININGS),
+        (trainings, DIAGNOSTICS),
+        (trainings, PARTS),
+        (every, (DISTANCE,)),
+    ):
+        for wanted in each:
+            for plot in plots:
+                yield from plot.of(result, **wanted)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,11 +77,8 @@ class Outside(NamedTuple):
 def made(name: str, wanted: Wanted) -> Tensor:
     """The images of a set: [n, C, H, W] float32 in [0, 1], on the CPU.
 
-    If a "resize" or a "task" has fewer images, all of them.
-
-    Args:
-        name: A name in `OUTSIDE`, with ":" and an argument if it takes one.
-        wanted: The requirements.
+    `name` is in `OUTSIDE`, with ":" and an argument if it takes one. If a "resize" or a "task" has
+    fewer images, all of them.
 
     Raises:
         ValueError: As for `known`; or the set has no image, or none of that shape.
@@ -91,11 +88,7 @@ def made(name: str, wanted: Wanted) -> Tensor:
 
 
 def known(name: str, role: str = "against") -> tuple[str, Any]:
-    """The key of a name in `OUTSIDE`, and its argument.
-
-    Args:
-        name: As for `made`.
-        role: Its name in error messages.
+    """The key of a name in `OUTSIDE`, and its argument; errors call the name `role`.
 
     Raises:
         ValueError: There is no such set, or the argument is invalid.
@@ -128,15 +121,10 @@ def is_collection(name: str) -> bool:
 
 
 def is_own(name: str, data: str, test: Data) -> bool:
-    """Whether a set is of the model's own data.
+    """Whether a set is of the model's own data: `data` as in `TrainedModel`, with its test set.
 
     Another seed, division or noise does not make a published data set a different one; for data in
     `SEVERAL` the test images decide.
-
-    Args:
-        name: As for `made`.
-        data: The model's data, as in `rrfast.evaluate.TrainedModel`: its name and options.
-        test: All of its test set.
     """
     kind, argument = known(name)
     if kind != "task" or argument["name"] != data.partition(" ")[0]:
@@ -207,14 +195,6 @@ def _task(argument: str) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------- the images
 
 
-def _gaussian(_: None, wanted: Wanted) -> Tensor:
-    return gaussian_noise(wanted.n, wanted.shape, seed=wanted.seed)
-
-
-def _uniform(_: None, wanted: Wanted) -> Tensor:
-    return uniform_noise(wanted.n, wanted.shape, seed=wanted.seed)
-
-
 def _textures(_: None, wanted: Wanted) -> Tensor:
     channels, height, width = wanted.shape
     side = max(height, width)
@@ -226,22 +206,6 @@ def _noise(_: None, wanted: Wanted) -> Tensor:
     train = wanted.train
     images = train.x if isinstance(train, Split) else looked_at(train, wanted.n)
     return smoothed_noise(wanted.n, images, seed=wanted.seed)
-
-
-def _photos_crop(_: None, wanted: Wanted) -> Tensor:
-    return sample_photos(wanted.shape, wanted.n, crop=True, seed=wanted.seed)
-
-
-def _photos_resize(_: None, wanted: Wanted) -> Tensor:
-    return sample_photos(wanted.shape, wanted.n, crop=False, seed=wanted.seed)
-
-
-def _crop(folder: Path, wanted: Wanted) -> Tensor:
-    return random_crops(folder, wanted.shape, wanted.n, seed=wanted.seed)
-
-
-def _resize(folder: Path, wanted: Wanted) -> Tensor:
-    return _at_most(folder, len(image_files(folder)), wanted)
 
 
 def _other_task(options: dict[str, Any], wanted: Wanted) -> Tensor:
@@ -263,10 +227,6 @@ def _at_most(images: Path | Tensor, there: int, wanted: Wanted, grey: str = "lum
     return resized(images, wanted.shape, n, grey=grey, seed=wanted.seed)
 
 
-def _files_of(folder: Path) -> str:
-    return of_files(folder, image_files(folder))
-
-
 def _images_of(options: dict[str, Any]) -> str:
     return of_data(_test_images(options))
 
@@ -277,20 +237,9 @@ def _test_images(options: dict[str, Any]) -> Data | None:
     return named_task(options, 0).undivided().test
 
 
-def _grey_images_of(options: dict[str, Any]) -> str:
-    # The conversion to grey differs from that of older versions.
-    return f"{_images_of(options)} grey by mean"
-
-
 def _adversarial_noise(eps: float, wanted: Wanted) -> Tensor:
     """ACET Eq. (4): near a noise image, the image with the highest confidence."""
-    attack = _pgd(eps, NOISE_STEPS, "confidence")
-    noise = _noise(None, wanted).split(wanted.batch)
-
-    def one(i: int, x: Tensor) -> Tensor:
-        return attack(wanted.model, x.to(wanted.device), generator=_generator(wanted, i)).x.cpu()
-
-    return torch.cat(shared(one, noise))
+    return _attacked(wanted, eps, NOISE_STEPS, "confidence", _noise(None, wanted))
 
 
 def _adversarial_samples(eps: float, wanted: Wanted) -> Tensor:
@@ -299,17 +248,14 @@ def _adversarial_samples(eps: float, wanted: Wanted) -> Tensor:
     ACET App. F only calls it PGD. As in Madry et al., to which it refers, and as in the released
     code, the attack maximizes the cross-entropy of the label.
     """
-    attack = _pgd(eps, SAMPLE_STEPS, "ce")
-    batches = wanted.inside.batches(wanted.batch, wanted.device)
-
-    def one(i: int, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return attack(wanted.model, *batch, generator=_generator(wanted, i)).x.cpu()
-
-    return torch.cat(shared(one, batches))
+    return _attacked(wanted, eps, SAMPLE_STEPS, "ce")
 
 
-def _pgd(eps: float, steps: int, loss: str) -> PGD:
-    return PGD(
+def _attacked(
+    wanted: Wanted, eps: float, steps: int, loss: str, noise: Tensor | None = None
+) -> Tensor:
+    """Noise, or by default the test images with their labels, after PGD."""
+    attack = PGD(
         eps=eps,
         steps=steps,
         step_size=STEP,
@@ -319,16 +265,26 @@ def _pgd(eps: float, steps: int, loss: str) -> PGD:
         origin=True,
     )
 
+    def one(i: int, batch: Sequence[Tensor]) -> Tensor:
+        seed = stream(wanted.seed, Stream.OUTSIDE_ATTACKED, i)
+        generator = torch.Generator(wanted.device).manual_seed(seed)
+        inputs = [part.to(wanted.device) for part in batch]
+        return attack(wanted.model, *inputs, generator=generator).x.cpu()
 
-def _generator(wanted: Wanted, batch: int) -> torch.Generator:
-    return torch.Generator(wanted.device).manual_seed(
-        stream(wanted.seed, Stream.OUTSIDE_ATTACKED, batch)
-    )
+    if noise is None:
+        return torch.cat(shared(one, wanted.inside.batches(wanted.batch, wanted.device)))
+    return torch.cat(shared(one, [(x,) for x in noise.split(wanted.batch)]))
 
 
 OUTSIDE: dict[str, Outside] = {
-    "gaussian": Outside(_nothing, _gaussian, "every value from N(1/2, 1), clipped"),
-    "uniform": Outside(_nothing, _uniform, "every value uniform"),
+    "gaussian": Outside(
+        _nothing,
+        lambda _, w: gaussian_noise(w.n, w.shape, seed=w.seed),
+        "every value from N(1/2, 1), clipped",
+    ),
+    "uniform": Outside(
+        _nothing, lambda _, w: uniform_noise(w.n, w.shape, seed=w.seed), "every value uniform"
+    ),
     "textures": Outside(_nothing, _textures, "noise at several scales"),
     "noise": Outside(_nothing, _noise, "ACET's, permuted training images and uniform, smoothed"),
     "adversarial_noise": Outside(
@@ -344,13 +300,35 @@ OUTSIDE: dict[str, Outside] = {
         f"images, eps {SAMPLE_EPS} unless it says another",
         attacked=True,
     ),
-    "photos_crop": Outside(_nothing, _photos_crop, "patches of two photographs"),
-    "photos_resize": Outside(_nothing, _photos_resize, "larger patches of them, scaled down"),
-    "crop": Outside(_folder, _crop, "a patch of every image of a folder", _files_of),
+    "photos_crop": Outside(
+        _nothing,
+        lambda _, w: sample_photos(w.shape, w.n, crop=True, seed=w.seed),
+        "patches of two photographs",
+    ),
+    "photos_resize": Outside(
+        _nothing,
+        lambda _, w: sample_photos(w.shape, w.n, crop=False, seed=w.seed),
+        "larger patches of them, scaled down",
+    ),
+    "crop": Outside(
+        _folder,
+        lambda folder, w: random_crops(folder, w.shape, w.n, seed=w.seed),
+        "a patch of every image of a folder",
+        lambda folder: of_files(folder, image_files(folder)),
+    ),
     "resize": Outside(
-        _folder, _resize, "the images of a folder, scaled", _files_of, collection=True
+        _folder,
+        lambda folder, w: _at_most(folder, len(image_files(folder)), w),
+        "the images of a folder, scaled",
+        lambda folder: of_files(folder, image_files(folder)),
+        collection=True,
     ),
     "task": Outside(
-        _task, _other_task, "test images of other data, scaled", _grey_images_of, collection=True
+        _task,
+        _other_task,
+        "test images of other data, scaled",
+        # The conversion to grey differs from that of older versions.
+        lambda options: f"{_images_of(options)} grey by mean",
+        collection=True,
     ),
 }

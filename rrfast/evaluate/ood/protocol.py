@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from rich.console import Console
+from torch import Tensor
 
 from rrfast._checks import check_count, check_once
+from rrfast._processes import once
 from rrfast._seeds import Stream
 from rrfast._tables import settings
+from rrfast.evaluate.cache import Cache, of_score
 from rrfast.evaluate.misd import SETS as MISD_SETS
-from rrfast.evaluate.observations import at, ends
-from rrfast.evaluate.ood.appraisal import METRICS
+from rrfast.evaluate.observations import Row, at, ends, without
+from rrfast.evaluate.ood import outside
+from rrfast.evaluate.ood.appraisal import (
+    METRICS,
+    EvaluationData,
+    apart,
+    sure,
+    transferred,
+    tuned,
+    within,
+)
 from rrfast.evaluate.ood.curves import curves, short
+from rrfast.evaluate.ood.diagnosis import diagnose, distances
+from rrfast.evaluate.ood.effects import best_step, effect_points, effects
 from rrfast.evaluate.ood.figures import figures
-from rrfast.evaluate.ood.outside import known
-from rrfast.evaluate.ood.rows import Asked, rows_of
-from rrfast.evaluate.ood.scaled_noise import TRIALS
+from rrfast.evaluate.ood.scaling import TRIALS, scaled
 from rrfast.evaluate.ood.tables import blocks, conventions, notes
-from rrfast.evaluate.study import Study, run_study
+from rrfast.evaluate.study import Context, Frame, Study, run_study
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.scores.registry import score_named
+from rrfast.scores.score import Point
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Sets of scores by name: those of ODIN's Table 2, and those that take only a few passes.
 SETS = {
@@ -56,9 +71,7 @@ def evaluate(
     draws: int = 1000,
     batch: int = 500,
     every_run: bool = False,
-    device: torch.device | str | None = None,
-    command: str = "",
-    console: Console | None = None,
+    **frame: Unpack[Frame],
 ) -> dict[str, Any]:
     """Tune every score on one out-of-distribution set, test it on others, and write the results.
 
@@ -91,9 +104,7 @@ def evaluate(
         batch: Images per forward.
         every_run: Whether rows keep the curves of every run, of which figures draw the means, or
             the first seed: with many sets and scores these are megabytes.
-        device: Default CUDA if available.
-        command: The command that the results name as their origin.
-        console: Where to print; default standard output.
+        **frame: `device`, `command` and `console`, as for `rrfast.evaluate.study.run_study`.
 
     Returns:
         What ood.json holds: `command`, `date`, `device`, `versions`, `options`, `data`, `scores`,
@@ -113,13 +124,12 @@ def evaluate(
         unless `every_run`.
 
     Raises:
-        ImportError: matplotlib is not installed; or scikit-learn or Pillow, if a set needs them.
-        OSError: `out` cannot be written.
+        ImportError: scikit-learn or Pillow is not installed, and a set needs them.
         ValueError: There is no trained model, score or set; one is unknown or repeated; the set for
             tuning is also tested on; `transfer` without ODIN; `draws` is not an integer of at least
             0, `batch` or `trials` of at least 1, `images` from 2 to the number of test images; data
             without a validation or a test split; a set without an image, or of the model's own
-            data; a model with NaN on the images for tuning.
+            data; a model with NaN on the images for tuning; and all errors of `run_study`.
 
     Source: ODIN (Liang et al. 2018) §4, §5, App. A, E, F; ACET (Hein et al. 2019) Table 1, App. F
     to H; errata 19, 20.
@@ -130,23 +140,14 @@ def evaluate(
     check_count("trials", trials)
     if images is not None:
         check_count("images", images, least=2)
-    asked = Asked(
-        scores=tuple(scores),
-        against=tuple(against),
-        validation=validation,
-        images=images,
-        transfer=transfer,
-        diagnostics=diagnostics,
-        trials=trials,
-        draws=draws,
-        batch=batch,
-    )
+    sets = tuple(scores), tuple(against), validation
+    asked = _Asked(*sets, images, transfer, diagnostics, trials, draws, batch)
     entries = {"scores": list(scores), "against": list(against), "validation": validation}
     return run_study(
         STUDY,
         trained_models,
         out,
-        partial(rows_of, asked=asked),
+        partial(_rows, asked=asked),
         steps=asked.steps,
         options={name: value for name, value in asked._asdict().items() if name not in entries},
         # The rest is in the names of the parts. The noise of an attack depends on the batch size,
@@ -154,9 +155,7 @@ def evaluate(
         depends={"batch": batch, "streams": [int(Stream.OUTSIDE_TUNED), int(Stream.SCALED_NOISE)]},
         asked=entries,
         every_run=every_run,
-        device=device,
-        command=command,
-        console=console,
+        **frame,
     )
 
 
@@ -168,19 +167,211 @@ def _check(scores: Sequence[str], against: Sequence[str], validation: str, trans
         check_once(name, values)
     for score in scores:
         score_named(score)
-    tuned_on = known(validation, "validation")
-    sets = [known(name) for name in against]
+    tuned_on = outside.known(validation, "validation")
+    sets = [outside.known(name) for name in against]
     for name, one in zip(against, sets, strict=True):
         if sets.count(one) > 1:
             raise ValueError(f"against must name each set once, and {name} is there twice")
-    for name in against:
-        if known(name) == tuned_on:
+        if one == tuned_on:
             raise ValueError(
                 f"validation must be another set than those of against, and {name} is both: "
                 "hyper-parameters must not be chosen on a set that they are tested on"
             )
     if transfer and "odin" not in scores:
         raise ValueError("transfer must have odin among the scores: it is the score that is tuned")
+
+
+class _Asked(NamedTuple):
+    """Options that are the same for every model."""
+
+    scores: tuple[str, ...]
+    against: tuple[str, ...]
+    validation: str
+    images: int | None
+    transfer: bool
+    diagnostics: bool
+    trials: int
+    draws: int
+    batch: int
+
+    @property
+    def effects(self) -> bool:
+        """Whether ODIN is evaluated at fixed points."""
+        return self.diagnostics and "odin" in self.scores
+
+    @property
+    def steps(self) -> int:
+        """Steps of the progress bar per model."""
+        sets = len(self.against)
+        transfers = self.transfer * (2 * sets + 1)
+        return (len(self.scores) + 1) * (sets + 1) + transfers + self.effects * sets
+
+
+# -------------------------------------------------------------------------------------- one model
+
+
+def _rows(context: Context, asked: _Asked) -> list[Row]:
+    """The rows of one model: every score, set by set."""
+    trained = context.trained
+    how = trained.seed, asked.images, asked.batch, context.device, trained.checkpoint
+    on = EvaluationData(context.model, context.task, *how)
+    own = on.task.undivided().test
+    assert own is not None  # checked by `divide`
+    for role, names in (("validation", (asked.validation,)), ("against", asked.against)):
+        for name in names:
+            if outside.is_own(name, trained.data, own):
+                raise ValueError(
+                    f"{role} must be other data than the model's own, {trained.data}, got {name!r}"
+                )
+    rows = _Evaluation(on, asked, context, context.cache).rows()
+    return [{"outliers": trained.outliers} | row for row in rows]
+
+
+class _Evaluation(NamedTuple):
+    """One model with its sets, the options, and the parts that are already known."""
+
+    on: EvaluationData
+    asked: _Asked
+    context: Context
+    cache: Cache
+
+    def rows(self) -> Iterator[Row]:
+        """Every row, by kind and set."""
+        asked, advance, tuning, everywhere = self.asked, self.context.advance, {}, {}
+        for score in asked.scores:
+            tuning[score] = self.tuned(score, asked.validation)
+            advance()
+        for name in (asked.validation, *asked.against) if asked.transfer else ():
+            everywhere[name] = self.tuned("odin", name)["hyperparameters"]
+            advance()
+        yield from self.inside(tuning)
+        yield self.confident(None)
+        advance()
+        for name in asked.against:
+            yield self.confident(name)
+            advance()
+            yield from self.scored(name, tuning)
+            if asked.transfer:
+                yield from self.transferred(name, everywhere)
+                advance()
+            if asked.effects:
+                yield self.effect(name) | {"step": best_step(tuning["odin"]["table"])}
+                advance()
+        if asked.diagnostics:
+            key = f"{asked.trials} images of uniform noise scaled up"
+            yield {"kind": "scaling", **self.cache.get(key, scaled, self.on, asked.trials)}
+
+    def tuned(self, score: str, validation: str) -> dict[str, Any]:
+        """A score on a set for tuning."""
+        key = f"{of_score(score)}: every point on {self.told(validation)}"
+        if outside.is_collection(validation):
+            key += f", {self.on.to_tune_on(validation)} images"
+        try:
+            return self.cache.get(key, tuned, score, validation, self.on)  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise ValueError(
+                f"{score} cannot be tuned on the validation split against {validation}: {error}. "
+                "Leave this model out: the finished parts of the others are reused"
+            ) from error
+
+    def inside(self, tuning: dict[str, dict[str, Any]]) -> Iterator[Row]:
+        """Every score on the test images, and the points it was tuned over."""
+        on, checkpoint = self.on, self.context.trained.checkpoint
+        held = {"shared": on.shared, "left_out": on.left_out, "checkpoint": checkpoint}
+        for score, found in tuning.items():
+            point = found["hyperparameters"]
+            key = f"{of_score(score)} {point}, {on.images} images: inside"
+            said = self.cache.get(key, within, score, point, on)
+            where = {"kind": "inside", "score": score, "set": "inside"}
+            yield where | held | without(found, {"table"}) | said
+            if point:
+                where = {"kind": "tuning", "score": score, "set": self.asked.validation}
+                yield {**where, "table": found["table"]}
+
+    def confident(self, name: str | None) -> Row:
+        """Numbers on a set that do not depend on the score; None for the test images."""
+        on, said = self.on, dict(self.sure(name))
+        images = sum(said["confidences"]) + said["nan"]  # those whose confidence is NaN
+        key = self.key(name)
+        if self.asked.diagnostics:
+            everything = f"{key}: diagnostics and outputs"
+            said["diagnostics"] = self.cache.get(everything, _diagnosed, name, on)
+        if self.asked.diagnostics and name is not None:
+            said["distances"] = self.cache.get(f"{key}: distances", once, partial(_far, name, on))
+        return {"kind": "set", "set": name or "inside", "images": images} | said
+
+    def sure(self, name: str | None) -> dict[str, Any]:
+        """The confidences on a set; None for the test images."""
+        return self.cache.get(f"{self.key(name)}: how sure", sure, name, self.on)  # type: ignore[no-any-return]
+
+    def scored(self, name: str, tuning: dict[str, dict[str, Any]]) -> Iterator[Row]:
+        """Every score on a set."""
+        on, draws = self.on, self.asked.draws
+        for score, found in tuning.items():
+            point = found["hyperparameters"]
+            key = f"{of_score(score)} {point}, {on.images} images: against {self.told(name)}"
+            # With the names of the metrics, since an older part may lack one of them.
+            key += f", {draws} draws: {', '.join(METRICS)}"
+            said = self.cache.get(key, apart, score, point, name, on, draws)
+            yield {"kind": "score", "score": score, "set": name} | without(found, {"table"}) | said
+            self.context.advance()
+
+    def effect(self, name: str) -> Row:
+        """ODIN at fixed points on a set."""
+        on = self.on
+        points = effect_points(on.points("odin"))
+        key = f"{of_score('odin')} at {len(points)} points, {on.images} images: effects against"
+        said: Row = self.cache.get(f"{key} {self.told(name)}", effects, name, points, on)
+        return {"kind": "effect", "score": "odin", "set": name} | said
+
+    def transferred(self, name: str, chosen: dict[str, Point]) -> Iterator[Row]:
+        """ODIN Table 3: ODIN on a set, tuned on each of the others."""
+        on, cache = self.on, self.cache
+        what = f"{on.images} images: FPR against {self.told(name)}"
+        keys = {str(point): f"{of_score('odin')} {point}, {what}" for point in chosen.values()}
+        # Most sets choose among few points, so each point is computed once.
+        missing = {str(p): p for p in chosen.values() if not cache.has(keys[str(p)])}
+        if missing:
+            found = transferred([*missing.values()], name, on)
+            cache.put({keys[p]: fpr for p, fpr in zip(missing, found, strict=True)})
+        where = {"kind": "transfer", "score": "odin", "set": name}
+        baseline = self.sure(name)["fpr"]
+        for other, point in chosen.items():
+            if other != name:
+                both = {"fpr": cache.get(keys[str(point)]), "baseline": baseline}
+                yield {**where, "tuned": other, "hyperparameters": point, **both}
+
+    def key(self, name: str | None) -> str:
+        """A set and its number of images in the name of a part."""
+        return f"{'inside' if name is None else self.told(name)}, {self.on.images} images"
+
+    def told(self, name: str) -> str:
+        """A set with everything that its name leaves out: full path of a folder, default eps.
+
+        Also its content, if it is not generated; and the training images, since noise is made from
+        them and no other part of the key names them.
+        """
+        kind, argument = outside.known(name)
+        stamp = outside.OUTSIDE[kind].stamp(argument)
+        full = kind if argument is None else f"{kind}:{argument}"
+        return f"{full} {stamp} beside {self.on.trained_on}"
+
+
+def _diagnosed(name: str | None, on: EvaluationData) -> dict[str, Any]:
+    return diagnose(on.model, _batches(name, on))
+
+
+def _far(name: str, on: EvaluationData) -> dict[str, float]:
+    inside = torch.cat([x for x, _ in _batches(None, on)])
+    return distances(inside, on.to_test(name).to(on.device))
+
+
+def _batches(name: str | None, on: EvaluationData) -> Iterable[Any]:
+    """The test images, or those of a set, of which a process reads only its own batches."""
+    if name is None:
+        return on.division.test.batches(on.batch, on.device)
+    images: Sequence[Tensor] = on.to_test(name).split(on.batch)
+    return images
 
 
 STUDY = Study(

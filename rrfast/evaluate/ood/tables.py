@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from rrfast._tables import Block, settings
 from rrfast.evaluate.claims import TRAINED, Claim, Line, claim_blocks, trained, verdicts
-from rrfast.evaluate.observations import Row, at, grouped, of, seeds_said, spread, values
+from rrfast.evaluate.observations import Row, at, either, grouped, of, seeds_said, spread, values
+from rrfast.evaluate.ood.appraisal import LEAST
 from rrfast.evaluate.ood.claims import LEGEND, comparisons
+from rrfast.evaluate.ood.curves import with_not_resisted
 from rrfast.evaluate.ood.diagnosis import NEAREST
 from rrfast.evaluate.ood.effects import FIXED, HOT, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE
-from rrfast.evaluate.ood.resisted import LEAST, with_not_resisted
-from rrfast.evaluate.ood.scaled_noise import SURE, SURE_IN_BOX
+from rrfast.evaluate.ood.scaling import SURE, SURE_IN_BOX
 from rrfast.evaluate.tables import Column, Table, What, Words
 from rrfast.scores.score import Point
 
@@ -55,20 +56,29 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
     for (training,), own in grouped(scored, "training").items():
         title = f"Every score, the best of each set bold: {training}"
         yield Table(title, AGAINST | SCORE, [*COLUMNS.values()], within=1).block(own)
-    yield _as_acet(with_not_resisted(sets))
+    # The test images are not separated from anything, and the other sets have no labels.
+    alone = dict.fromkeys(("auroc", "fpr"))
+    both = [
+        row | (alone if row["set"] == "inside" else {"error": None})
+        for row in with_not_resisted(sets)
+    ]
+    title = "As ACET's Table 1: MSR of every training"
+    yield Table(title, {"set": "images"} | TRAINING, AS_ACET).block(both)
     if "scaling" in kinds:
-        yield _scaling(kinds["scaling"])
+        title = "As ACET's Table 2: uniform noise scaled up"
+        yield Table(title, TRAINING, SCALED).block(kinds["scaling"])
+    names = (result["validation"], *result["against"])
+    tuned_on = (_mean(f"tuned on\n{n}", "fpr", tuned=n) for n in names)
     for kind, title, columns in (
-        ("transfer", "As ODIN's Table 3, FPR95 % of ODIN", _of_transfer(result)),
-        ("effect", "As ODIN's Fig. 3 and 4, FPR95 % of ODIN at fixed points", _of_effects()),
+        ("transfer", "As ODIN's Table 3, FPR95 % of ODIN", [_mean("MSR", "baseline"), *tuned_on]),
+        ("effect", "As ODIN's Fig. 3 and 4, FPR95 % of ODIN at fixed points", EFFECTS),
     ):
         for (training,), own in grouped(kinds.get(kind, []), "training").items():
             yield Table(f"{title}: {training}", AGAINST, columns).block(own)
-    yield from _chosen(kinds["inside"])
+    if tuned := [row for row in kinds["inside"] if row["hyperparameters"]]:
+        yield Table("Hyper-parameters", TRAINING | SCORE, CHOSEN, words=1).block(tuned)
     if away := [row for row in sets if "distances" in row]:
-        mmd = Column("MMD²", ("distances", "mmd"), 1.0, 3)
-        energy = Column("energy\ndistance²", ("distances", "energy"), 1.0, 3)
-        yield Table("How far the sets are", AGAINST | TRAINING, [mmd, energy]).block(away)
+        yield Table("How far the sets are", AGAINST | TRAINING, DISTANCES).block(away)
     yield from _trained(scored)
     yield from claim_blocks(comparisons(result))
 
@@ -83,62 +93,8 @@ def _msr_and_odin(column: Column, rows: Sequence[Row]) -> str:
     return " / ".join(column._replace(where=s, mean=True).cell(rows) for s in scores)
 
 
-def _as_acet(rows: Iterable[Row]) -> Block:
-    # The test images are not separated from anything, and the other sets have no labels.
-    alone = dict.fromkeys(("auroc", "fpr"))
-    rows = [row | (alone if row["set"] == "inside" else {"error": None}) for row in rows]
-    columns = [
-        Column("test error\n%", "error"),
-        *(Column(head, head.lower(), 1.0, 3) for head in ("MMC", "highest", "AUROC")),
-        Column("FPR95", "fpr", 1.0, 3),
-    ]
-    index = {"set": "images"} | TRAINING
-    return Table("As ACET's Table 1: MSR of every training", index, columns).block(rows)
-
-
-def _scaling(rows: Sequence[Row]) -> Block:
-    columns: list[Column | Words] = [
-        # Seed by seed: a mean is meaningless for factors that differ by orders of magnitude.
-        Words("median α (each seed)", _alphas),
-        Column("over-confident\nin [0, 1] %", "overconfident", 100.0, 1),
-        Column("so at its own\nα of row 1 %", "overconfident_at_alpha", 100.0, 1),
-    ]
-    return Table("As ACET's Table 2: uniform noise scaled up", TRAINING, columns).block(rows)
-
-
 def _alphas(rows: Sequence[Row]) -> str:
     return ", ".join("∞" if row["alpha"] is None else f"{row['alpha']:.3g}" for row in rows)
-
-
-def _of_transfer(result: dict[str, Any]) -> list[Column]:
-    names = (result["validation"], *result["against"])
-    return [_mean("MSR", "baseline"), *(_mean(f"tuned on\n{n}", "fpr", tuned=n) for n in names)]
-
-
-def _of_effects() -> list[Column]:
-    """ODIN at fixed points, and at T = 1000 with the tuned step."""
-    fixed = [
-        _mean(f"T = {point['temperature']:g}\nε = {point['eps']:g}", partial(_fpr_at, point))
-        for point in FIXED
-    ]
-    return [*fixed, _mean(f"T = {HOT:g}\nε tuned", lambda row: _fpr_at(row["step"], row))]
-
-
-def _fpr_at(point: Point, row: Row) -> float | None:
-    return fpr_at(row["table"], point)
-
-
-def _chosen(rows: Sequence[Row]) -> Iterator[Block]:
-    """The hyper-parameters of the scores that have any."""
-    columns: list[Column | Words] = [
-        Words("chosen (seeds)", _points),
-        Column("FPR95 % there", "validation_fpr", 100.0, 1),
-        Words("F", partial(_passes, "forwards")),
-        Words("B", partial(_passes, "backwards")),
-    ]
-    tuned = [row for row in rows if row["hyperparameters"]]
-    if tuned:
-        yield Table("Hyper-parameters", TRAINING | SCORE, columns, words=1).block(tuned)
 
 
 def _points(rows: Sequence[Row]) -> str:
@@ -148,6 +104,39 @@ def _points(rows: Sequence[Row]) -> str:
 
 def _passes(key: str, rows: Sequence[Row]) -> str:
     return f"{spread(rows, at(key)).mean:.4g}"
+
+
+def _fpr_at(point: Point, row: Row) -> float | None:
+    return fpr_at(row["table"], point)
+
+
+AS_ACET = (
+    Column("test error\n%", "error"),
+    *(Column(head, head.lower(), 1.0, 3) for head in ("MMC", "highest", "AUROC")),
+    Column("FPR95", "fpr", 1.0, 3),
+)
+SCALED = (
+    # Seed by seed: a mean is meaningless for factors that differ by orders of magnitude.
+    Words("median α (each seed)", _alphas),
+    Column("over-confident\nin [0, 1] %", "overconfident", 100.0, 1),
+    Column("so at its own\nα of row 1 %", "overconfident_at_alpha", 100.0, 1),
+)
+#: ODIN at fixed points, and at T = 1000 with the tuned step.
+EFFECTS = [
+    *(_mean(f"T = {p['temperature']:g}\nε = {p['eps']:g}", partial(_fpr_at, p)) for p in FIXED),
+    _mean(f"T = {HOT:g}\nε tuned", lambda row: _fpr_at(row["step"], row)),
+]
+#: The hyper-parameters of the scores that have any.
+CHOSEN = (
+    Words("chosen (seeds)", _points),
+    Column("FPR95 % there", "validation_fpr", 100.0, 1),
+    Words("F", partial(_passes, "forwards")),
+    Words("B", partial(_passes, "backwards")),
+)
+DISTANCES = (
+    Column("MMD²", ("distances", "mmd"), 1.0, 3),
+    Column("energy\ndistance²", ("distances", "energy"), 1.0, 3),
+)
 
 
 def _trained(rows: Sequence[Row]) -> Iterator[Block]:
@@ -162,18 +151,13 @@ def _trained(rows: Sequence[Row]) -> Iterator[Block]:
         )
 
 
-def _said(name: str) -> str:
-    kind, argument = name.partition(":")[::2]
-    return f"{kind}{f' of {argument}' * bool(argument)}, {OUTSIDE[kind].said}"
-
-
 def conventions(result: dict[str, Any]) -> list[str]:
     """What a reader needs to know to read the tables."""
     rows, options = result["runs"], result["options"]
     inside = of(rows, kind="inside")
     again = "test sets drawn again from this one"
     lines = [CONVENTION, *seeds_said(inside, options["draws"], again)]
-    images = " or ".join(map(str, sorted({row["images"] for row in inside})))
+    images = either(inside, "images")
     tuned = any(row["hyperparameters"] for row in inside)
     by = f"; hyper-parameters by FPR95 of the validation split against {result['validation']}"
     lines.append(
@@ -190,7 +174,9 @@ def conventions(result: dict[str, Any]) -> list[str]:
         listed = ", ".join(f"{name} {n}" for name, n in fewer.items())
         lines.append(f"Fewer images, all that there are: {listed}.")
     sets = [*([result["validation"]] if tuned else []), *result["against"]]
-    lines.append(f"Sets: {'; '.join(map(_said, sets))}.")
+    kinds = (name.partition(":")[::2] for name in sets)
+    said = (f"{kind}{f' of {what}' * bool(what)}, {OUTSIDE[kind].said}" for kind, what in kinds)
+    lines.append(f"Sets: {'; '.join(said)}.")
     lines += _of_acet(rows)
     if options["diagnostics"]:
         lines.append(
@@ -214,7 +200,7 @@ def _held_out(inside: Sequence[Row]) -> Iterator[str]:
             else "on which none of these scores was tuned"
         )
         yield (
-            f"All test images are used, as in the papers. {_counts(both, 'shared')} of them are "
+            f"All test images are used, as in the papers. {either(both, 'shared')} of them are "
             f"also the validation split, {chosen}; --images N leaves them out."
         )
         if any(row.get("checkpoint") != "given" for row in both):
@@ -225,13 +211,9 @@ def _held_out(inside: Sequence[Row]) -> Iterator[str]:
     best = [row for row in inside if row.get("left_out")]
     if best:
         yield (
-            f"Not among the test images of best weights: {_counts(best, 'left_out')} of the test "
+            f"Not among the test images of best weights: {either(best, 'left_out')} of the test "
             "set that these were chosen on."
         )
-
-
-def _counts(rows: Sequence[Row], key: str) -> str:
-    return " or ".join(map(str, sorted({row[key] for row in rows})))
 
 
 def _of_acet(rows: Sequence[Row]) -> list[str]:

@@ -8,29 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rrfast._tables import number
-from rrfast.evaluate.drawing import COLOURS, Drawing, legend, line, panels, styles, weights
-from rrfast.evaluate.observations import grouped, of, spread, values
-from rrfast.evaluate.robust.tables import (
-    ACCURACY,
-    CLEAN,
-    columns,
-    curve_radii,
-    heading,
-    label,
-    radius,
-    under,
-)
+from rrfast.evaluate import drawing
+from rrfast.evaluate.drawing import COLOURS, Drawing, weights
+from rrfast.evaluate.observations import Row, of, spread, values
+from rrfast.evaluate.robust import tables
+from rrfast.evaluate.robust.tables import ACCURACY, CLEAN, label, radius
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
-    """Every figure for which there are rows.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
+    """Every figure for which there are rows."""
     yield Drawing(
         "robust_attacks",
         "Accuracy under each attack",
@@ -38,7 +27,7 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         "standard deviation.",
         partial(attacks, result),
     )
-    if curve_radii(result):
+    if tables.curve_radii(result):
         yield Drawing(
             "robust_curve",
             f"Accuracy under {label('pgd', result)} against eps",
@@ -79,27 +68,24 @@ AXES = {
 
 def _scatter(points: list[dict[str, list[float]]], x: str, y: str) -> Figure:
     titles = ["as they are", "after PGD-10"]
-    figure, grid = panels(titles, x=AXES[x], y=AXES[y])
+    figure, grid = drawing.panels(titles, x=AXES[x], y=AXES[y])
     for part, (_, ax) in zip(points, grid, strict=True):
-        lines = zip(part["true"], part["margin"], part["similarity"], strict=True)
-        known = [line for line in lines if None not in line]
-        for right, colour in ((True, COLOURS[1]), (False, COLOURS[5])):
-            own = [line for line in known if (line[1] < 0) == right]
-            values = {
-                "true": [p for p, _, _ in own],
-                "margin": [m for _, m, _ in own],
-                "rate": [1 - p for p, _, _ in own],
-                "similarity": [c for _, _, c in own],
-            }
-            name = "right" if right else "wrong"
-            ax.scatter(values[x], values[y], s=8, color=colour, label=name, lw=0)
-    legend(figure)
-    return figure
+        columns = zip(part["true"], part["margin"], part["similarity"], strict=True)
+        known = [
+            {"true": p, "rate": 1 - p, "margin": m, "similarity": c}
+            for p, m, c in columns
+            if None not in (p, m, c)
+        ]
+        for name, colour in (("right", COLOURS[1]), ("wrong", COLOURS[5])):
+            own = [at for at in known if (at["margin"] < 0) == (name == "right")]
+            places, heights = ([at[axis] for at in own] for axis in (x, y))
+            ax.scatter(places, heights, s=8, color=colour, label=name, lw=0)
+    return drawing.legend(figure)
 
 
 def _bars(examples: list[dict[str, Any]]) -> Figure:
     titles = [f"c = {number(example['similarity'], 1.0, 2)}" for example in examples]
-    figure, grid = panels(titles, x="class", y="probability")
+    figure, grid = drawing.panels(titles, x="class", y="probability")
     for example, (_, ax) in zip(examples, grid, strict=True):
         colours = [COLOURS[2 if k == example["y"] else 1] for k in range(len(example["p"]))]
         heights = [math.nan if p is None else p for p in example["p"]]
@@ -111,7 +97,7 @@ def attacks(result: dict[str, Any]) -> Figure:
     """A group of bars for each attack, a bar for each training."""
     from matplotlib.figure import Figure
 
-    order, names = values(result["runs"], "training"), columns(result)
+    order, names = values(result["runs"], "training"), tables.columns(result)
     there = values(result["runs"], "checkpoint")
     figure = Figure(
         figsize=(max(6.0, 1.5 + 0.2 * len(names) * (len(order) + 1)), 0.6 + 3 * len(there)),
@@ -122,7 +108,7 @@ def attacks(result: dict[str, Any]) -> Figure:
     for ax, checkpoint in zip(axes, there, strict=True):
         for i, training in enumerate(order):
             found = [
-                spread(of(under(result, checkpoint, name), training=training), ACCURACY)
+                spread(of(tables.under(result, checkpoint, name), training=training), ACCURACY)
                 for name in names
             ]
             ax.bar(
@@ -142,25 +128,28 @@ def attacks(result: dict[str, Any]) -> Figure:
         ax.grid(alpha=0.25, lw=0.6, axis="y")
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[-1].set_xticks(range(len(names)), [heading(name, result) for name in names])
-    legend(figure)
-    return figure
+    axes[-1].set_xticks(range(len(names)), [tables.heading(name, result) for name in names])
+    return drawing.legend(figure)
 
 
 def by_radius(result: dict[str, Any]) -> Figure:
     """A line for each training, a panel for each checkpoint."""
-    there = values(result["runs"], "checkpoint")
-    titles = [weights(checkpoint) for checkpoint in there]
-    figure, grid = panels(titles, x="eps", y="accuracy, %")
-    looks = styles(values(result["runs"], "training"))
-    for checkpoint, (_, ax) in zip(there, grid, strict=True):
-        rows = of(result["runs"], checkpoint=checkpoint)
-        radii = {0.0: CLEAN} | dict.fromkeys(sorted(values(of(rows, attack="pgd"), "eps")), "pgd")
-        for (training,), own in grouped(rows, "training").items():
-            found = [spread(of(own, attack=name, eps=e), ACCURACY) for e, name in radii.items()]
-            both = [f.mean for f in found], [f.std for f in found]
-            line(ax, [*radii], both, looks[training], training, band=True, marker="o", ms=4)
-        ax.set_xticks([*radii], [radius(eps) for eps in radii])
+    rows = [
+        row | {"panel": weights(row["checkpoint"])}
+        for row in result["runs"]
+        if row["attack"] in (CLEAN, "pgd")
+    ]
+    radii = sorted(values(rows, "eps"))
+
+    def accuracies(own: list[Row]) -> tuple[list[float], list[float], list[float]]:
+        found = [spread(of(own, eps=eps), ACCURACY) for eps in radii]
+        return radii, [f.mean for f in found], [f.std for f in found]
+
+    looks = drawing.styles(values(rows, "training"))
+    looks = {name: style._replace(marker="o") for name, style in looks.items()}
+    more: dict[str, Any] = {"band": True, "marked": True, "x": "eps", "y": "accuracy, %"}
+    figure = drawing.lines(rows, "panel", "training", accuracies, looks, **more)
+    for ax in figure.axes:
+        ax.set_xticks(radii, [radius(eps) for eps in radii])
         ax.set_ylim(bottom=0)
-    legend(figure)
     return figure

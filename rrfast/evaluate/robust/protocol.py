@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from rrfast._checks import check_count, check_number, check_once, check_one_of
@@ -16,7 +15,6 @@ from rrfast.attacks import ATTACKS
 from rrfast.attacks.autoattack_package import the_package
 from rrfast.data.loader import length
 from rrfast.data.splits import chosen, tested_on
-from rrfast.evaluate.interval import interval
 from rrfast.evaluate.observations import at
 from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.standing import (
@@ -31,10 +29,14 @@ from rrfast.evaluate.robust.standing import (
     unpacked,
 )
 from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, notes
-from rrfast.evaluate.study import Context, Study, run_study
-from rrfast.evaluate.trained_model import TrainedModel
+from rrfast.evaluate.run_numbers import interval
+from rrfast.evaluate.study import Context, Frame, Study, run_study
+from rrfast.evaluate.trained_model import TrainedModel, at_checkpoints
 from rrfast.metrics import accuracy
 from rrfast.objectives.variant_names import VARIANTS
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: The training that IRAT calls Standard; its Fig. 2 to 4 show it.
 STANDARD = VARIANTS["pgd_at"]
@@ -55,9 +57,7 @@ def evaluate(
     baseline: str | None = None,
     draws: int = 1000,
     batch: int = 500,
-    device: torch.device | str | None = None,
-    command: str = "",
-    console: Console | None = None,
+    **frame: Unpack[Frame],
 ) -> dict[str, Any]:
     """Attack the test images of every model, and write tables and numbers.
 
@@ -88,26 +88,23 @@ def evaluate(
         draws: Number of bootstrap draws for the intervals of single runs; 0 for none.
         batch: Images per batch. The random draws of an attack depend on it, but kept results are
             reused.
-        device: Default CUDA if available.
-        command: The command that the results name as their origin.
-        console: Where to print; default standard output.
+        **frame: `device`, `command` and `console`, as for `rrfast.evaluate.study.run_study`.
 
     Returns:
         What robust.json holds: as for `rrfast.evaluate.study.run_study`, with `attacks`,
-            `baseline`, and `runs`: a row per model, checkpoint, attack and radius, with `best` (the
-            criterion of the best checkpoint), `accuracy`, its `interval`, `images` and `stood` (the
-            bits of `rrfast.evaluate.robust.standing.packed`). "clean" and "worst" are attacks
-            there. "clean" also has `doubts` (the sentences of `rrfast.attacks.sanity` and, if an
-            attack by gradients has several steps, of `rrfast.attacks.beyond_gradients`) and `r` (of
-            IRAT's Eq. 23, before and under PGD-10); for plain adversarial training also `pictured`,
-            the points of IRAT's Fig. 2 to 4.
+        `baseline`, and `runs`: a row per model, checkpoint, attack and radius, with `best` (the
+        criterion of the best checkpoint), `accuracy`, its `interval`, `images` and `stood` (the
+        bits of `rrfast.evaluate.robust.standing.packed`). "clean" and "worst" are attacks there.
+        "clean" also has `doubts` (the sentences of `rrfast.attacks.sanity` and, if an attack by
+        gradients has several steps, of `rrfast.attacks.beyond_gradients`) and `r` (of IRAT's
+        Eq. 23, before and under PGD-10); for plain adversarial training also `pictured`, the points
+        of IRAT's Fig. 2 to 4.
 
     Raises:
-        ImportError: matplotlib is not installed; or the package autoattack, if it is requested.
-        OSError: `out` cannot be written.
+        ImportError: The package autoattack is requested and not installed.
         ValueError: There is no trained model, an attack is unknown, repeated or without labels, a
             number is out of range, a checkpoint is missing, the baseline is not one of the
-            trainings, or data has no test split; and as for `run_study`.
+            trainings, or data has no test split; and all errors of `run_study`.
 
     Cost: 13 forwards and 10 backwards per image; each attack for each correctly classified image;
     100 forwards for each image of one batch that withstands the attacks by gradients.
@@ -116,9 +113,7 @@ def evaluate(
     are the same tables for trainings with those options, named by their folders.
     """
     _check(attacks, eps, steps, curve, images, draws, batch)
-    check_once("checkpoints", checkpoints)
-    if checkpoints:
-        trained_models = [trained.at(name) for name in checkpoints for trained in trained_models]
+    trained_models = at_checkpoints(trained_models, checkpoints)
     names = list(dict.fromkeys(trained.training for trained in trained_models))
     if baseline is not None:
         check_one_of("baseline", baseline, names)
@@ -132,9 +127,7 @@ def evaluate(
         options={**asked._asdict(), "checkpoints": list(checkpoints)},
         depends={},
         asked={"attacks": list(attacks), "baseline": baseline or _baseline(names)},
-        device=device,
-        command=command,
-        console=console,
+        **frame,
     )
 
 
@@ -211,16 +204,15 @@ def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
     # The images chosen from a part of the test set differ from those chosen from all of it.
     n = f"{images}" if test is context.task.test else f"{images} of {length(test)}"
 
-    def known(told: str, find: Callable[[], Tensor]) -> Tensor:
-        text = context.cache.get(f"{told} {n}", lambda: packed(find()))
+    def known(told: str, find: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        text = context.cache.get(f"{told} {n}", lambda: packed(find(*arguments)))
         context.advance()
         return unpacked(text, images)
 
-    right = known(CLEAN, partial(correct, context.model, part, asked.batch, context.device))
+    right = known(CLEAN, correct, context.model, part, asked.batch, context.device)
     on = EvaluationData(context.model, part, right, context.trained.seed, context.device)
-    signs = context.cache.get(f"signs {n}", partial(doubts, on, asked.batch))
-    measure = partial(margins, on, asked.eps, asked.batch)
-    found = context.cache.get(f"margins {asked.eps!r} {n}", measure)
+    signs = context.cache.get(f"signs {n}", doubts, on, asked.batch)
+    found = context.cache.get(f"margins {asked.eps!r} {n}", margins, on, asked.eps, asked.batch)
     rows = [_row(context, CLEAN, 0.0, right, asked.draws) | {"doubts": signs, "r": found["r"]}]
     rows[0] |= {"left_out": left_out} if left_out else {}
     if context.trained.training == STANDARD:
@@ -230,7 +222,7 @@ def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
     for name, eps in asked.pairs():
         attack = made(name, eps, asked.steps)
         # With all of its options, defaults included.
-        stood = known(f"{name} {attack!r}", partial(standing, attack, on, asked.batch))
+        stood = known(f"{name} {attack!r}", standing, attack, on, asked.batch)
         rows.append(_row(context, name, eps, stood, asked.draws))
         if name in asked.attacks and eps == asked.eps:
             worst &= stood
@@ -239,17 +231,14 @@ def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
                 followed &= stood
     if by_gradients:
         key = f"Square after {by_gradients} {asked.eps!r} {n}"
-        square = partial(misled, on, followed, asked.eps, asked.batch)
-        rows[0]["doubts"] = signs + context.cache.get(key, square)
+        square = context.cache.get(key, misled, on, followed, asked.eps, asked.batch)
+        rows[0]["doubts"] = signs + square
     return [*rows, _row(context, WORST, asked.eps, worst, asked.draws)]
 
 
 def _row(context: Context, name: str, eps: float, stood: Tensor, draws: int) -> dict[str, Any]:
     score = torch.zeros(len(stood))  # the accuracy does not use it
     return {
-        "training": context.trained.training,
-        "seed": context.trained.seed,
-        "split": 0,
         "checkpoint": context.trained.checkpoint,
         "best": context.trained.best,
         "attack": name,

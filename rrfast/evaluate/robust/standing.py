@@ -68,11 +68,6 @@ def standing(attack: Attack, on: EvaluationData, batch: int) -> Tensor:
     Only correctly classified images are attacked: an error needs no attack, since the ball contains
     the image itself.
 
-    Args:
-        attack: An attack that uses labels.
-        on: The model, and which images.
-        batch: Images per batch.
-
     Cost: the attack, for each correctly classified image.
     """
     right = on.right.nonzero().squeeze(1)
@@ -100,13 +95,8 @@ def doubts(on: EvaluationData, batch: int) -> list[str]:
 def misled(on: EvaluationData, stood: Tensor, eps: float, batch: int) -> list[str]:
     """Whether a few queries find errors that attacks by gradients missed, on one batch.
 
-    Inputs that are not images are not tested: Square does not take them.
-
-    Args:
-        on: The model, and which images.
-        stood: [n] bool, on the CPU: right after all attacks by gradients.
-        eps: Their radius.
-        batch: Images per batch.
+    `stood` are the images that are right after all attacks by gradients with radius `eps`. Inputs
+    that are not images are not tested: Square does not take them.
 
     Cost: `QUERIES` forwards for each image of the batch.
     """
@@ -126,16 +116,23 @@ SHOWN = 200
 def margins(on: EvaluationData, eps: float, batch: int) -> dict[str, Any]:
     """The quantities behind IRAT's margin, for the images before and after PGD-10.
 
-    Returns:
-        `r` of 1 - p_y and c, before and after (Eq. 23), None if it is undefined, for instance if c
-        is the same for all; `points`, before and after: the `true` probability p_y, the `margin` m
-        and the `similarity` c of the first `SHOWN` images; `examples`, the least and the most
-        certain of those before the attack: all probabilities `p`, the label `y` and c. Rounded to
-        four digits, except r.
+    Returns `r` of 1 - p_y and c, before and after (Eq. 23), None if it is undefined, for instance
+    if c is the same for all; `points`, before and after: the `true` probability p_y, the `margin` m
+    and the `similarity` c of the first `SHOWN` images; `examples`, the least and the most certain
+    of those before the attack: all probabilities `p`, the label `y` and c. Rounded to four digits,
+    except r.
 
     Cost: 12 forwards and 10 backwards for each image.
     """
-    *both, labels = _as_they_are_and_attacked(on, eps, batch)
+    attack = PGD(eps=eps, steps=10, keep="last")
+
+    def one(i: int, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        x, y = batch
+        moved = attack(on.model, x, y, generator=_generator(on, i)).x
+        return logits(on.model, x), logits(on.model, moved), y
+
+    parts = zip(*shared(one, on.part.batches(batch, on.device)), strict=True)
+    *both, labels = (torch.cat(part).to(on.device) for part in parts)
     r = [incorrect_rate_correlation(h, labels) for h in both]
     shown, points = slice(SHOWN), []
     for h in both:
@@ -159,22 +156,6 @@ def margins(on: EvaluationData, eps: float, batch: int) -> dict[str, Any]:
 
 def _rounded(values: Tensor) -> list[float | None]:
     return [None if math.isnan(value) else round(value, 4) for value in values.tolist()]
-
-
-def _as_they_are_and_attacked(
-    on: EvaluationData, eps: float, batch: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits before and after PGD-10, and the labels."""
-    attack = PGD(eps=eps, steps=10, keep="last")
-
-    def one(i: int, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        x, y = batch
-        moved = attack(on.model, x, y, generator=_generator(on, i)).x
-        return logits(on.model, x), logits(on.model, moved), y
-
-    parts = zip(*shared(one, on.part.batches(batch, on.device)), strict=True)
-    clean, attacked, labels = (torch.cat(part).to(on.device) for part in parts)
-    return clean, attacked, labels
 
 
 def _generator(on: EvaluationData, batch: int) -> torch.Generator:

@@ -16,6 +16,7 @@ from rrfast.evaluate.drawing import weights
 from rrfast.evaluate.observations import (
     Row,
     at,
+    either,
     fewer_images,
     grouped,
     of,
@@ -142,11 +143,10 @@ def differences(result: dict[str, Any], checkpoint: str) -> list[Comparison]:
 def conventions(result: dict[str, Any]) -> list[str]:
     """What a reader needs to know to read the tables."""
     rows = result["runs"]
-    images = " or ".join(str(n) for n in sorted({row["images"] for row in rows}))
     what = (
-        f"{', '.join(result['data'])}: the share of {images} test images that are classified "
-        "correctly before and after the attack, in per cent, higher is better; the worst case: "
-        "after every attack of the table."
+        f"{', '.join(result['data'])}: the share of {either(rows, 'images')} test images that are "
+        "classified correctly before and after the attack, in per cent, higher is better; the "
+        "worst case: after every attack of the table."
     )
     again = "test sets drawn again from this one"
     seeds = seeds_said(rows, result["options"]["draws"], again)
@@ -163,11 +163,11 @@ def conventions(result: dict[str, Any]) -> list[str]:
         )
     if "autoattack_package" in result["attacks"]:
         lines.append("AA is the standard version of the published package autoattack.")
-    left_out = sorted({row["left_out"] for row in rows if row.get("left_out")})
-    if left_out:
+    if left_out := [row for row in rows if row.get("left_out")]:
         lines.append(
-            f"Not among the test images of the best checkpoint: {' or '.join(map(str, left_out))} "
-            "of the test set that it was chosen on. The last one is tested on images of all of it."
+            "Not among the test images of the best checkpoint: "
+            f"{either(left_out, 'left_out')} of the test set that it was chosen on. The last one "
+            "is tested on images of all of it."
         )
     return lines + _chosen(result)
 
@@ -189,32 +189,38 @@ def _chosen(result: dict[str, Any]) -> list[str]:
 
 def notes(result: dict[str, Any]) -> list[str]:
     """Sentences on what the numbers show."""
-    return [
-        *_side_by_side(result),
-        *_overestimated(result),
-        *_together(result),
-        *_masked(result),
+    checkpoints = values(result["runs"], "checkpoint")
+    each = [
+        sentence
+        for of_one in (_side_by_side, _overestimated, _together)
+        for checkpoint in checkpoints
+        for sentence in of_one(result, checkpoint)
     ]
+    warnings = [
+        f"Warning: {row['training']}, seed {row['seed']}, {weights(row['checkpoint'])}: {sentence}"
+        for row in of(result["runs"], attack=CLEAN)
+        for sentence in row["doubts"]
+    ]
+    masked = [sentence for checkpoint in checkpoints for sentence in _masked(result, checkpoint)]
+    return [*each, *warnings, *masked]
 
 
-def _side_by_side(result: dict[str, Any]) -> Iterator[str]:
+def _side_by_side(result: dict[str, Any], checkpoint: str) -> Iterator[str]:
     """Which trainings differ from the baseline under PGD, under AutoAttack, and in the worst case.
 
     IRAT's Table 1: reweighting raises MAIL's accuracy under PGD and lowers it under AutoAttack.
     """
     shown = (CLEAN, "pgd", "autoattack", "autoattack_package", WORST)
-    for checkpoint in values(result["runs"], "checkpoint"):
-        found = differences(result, checkpoint)
-        others = dict.fromkeys(one.row[1] for one in found)
-        for name, other in itertools.product(shown, others):
-            own = [one for one in found if (one.group, one.row[1]) == (name, other)]
-            told = {
-                word: ", ".join(one.row[0] for one in own if one.confirmed == verdict)
-                for verdict, word in ((1, "above"), (-1, "below"), (0, "undecided"))
-            }
-            if own:
-                parts = "; ".join(f"{word} {names}" for word, names in told.items() if names)
-                yield f"{label(name, result)}, {weights(checkpoint)}, against {other}: {parts}."
+    found = differences(result, checkpoint)
+    for name, other in itertools.product(shown, dict.fromkeys(one.row[1] for one in found)):
+        own = [one for one in found if (one.group, one.row[1]) == (name, other)]
+        told = {
+            word: ", ".join(one.row[0] for one in own if one.confirmed == verdict)
+            for verdict, word in ((1, "above"), (-1, "below"), (0, "undecided"))
+        }
+        if own:
+            parts = "; ".join(f"{word} {names}" for word, names in told.items() if names)
+            yield f"{label(name, result)}, {weights(checkpoint)}, against {other}: {parts}."
 
 
 def _means(result: dict[str, Any], checkpoint: str, name: str) -> dict[str, float]:
@@ -223,11 +229,9 @@ def _means(result: dict[str, Any], checkpoint: str, name: str) -> dict[str, floa
     return {training: spread(own, ACCURACY).mean for (training,), own in groups.items()}
 
 
-def _overestimated(result: dict[str, Any]) -> Iterator[str]:
+def _overestimated(result: dict[str, Any], checkpoint: str) -> Iterator[str]:
     """By how much PGD alone overestimates the accuracy."""
-    if "pgd" not in result["attacks"] or len(result["attacks"]) < 2:
-        return
-    for checkpoint in values(result["runs"], "checkpoint"):
+    if "pgd" in result["attacks"] and len(result["attacks"]) > 1:
         worst = _means(result, checkpoint, WORST)
         listed = ", ".join(
             f"{training} {number(mean - worst[training], 100.0, 2)}"
@@ -239,19 +243,18 @@ def _overestimated(result: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _together(result: dict[str, Any]) -> Iterator[str]:
+def _together(result: dict[str, Any], checkpoint: str) -> Iterator[str]:
     """The correlation of IRAT's similarity c with the incorrect rate."""
-    for checkpoint in values(result["runs"], "checkpoint"):
-        rows = [row for row in under(result, checkpoint, CLEAN) if "r" in row]
-        said = []
-        for (training,), own in grouped(rows, "training").items():
-            pairs = zip(*(row["r"] for row in own), strict=True)
-            said.append(f"{training} {' and '.join(map(_between, pairs))}")
-        if said:
-            yield (
-                f"r of 1 − p_y and IRAT's similarity c ({weights(checkpoint)}; Eq. 23, 0.98 in the "
-                f"paper), before and after PGD-10: {'; '.join(said)}."
-            )
+    rows = [row for row in under(result, checkpoint, CLEAN) if "r" in row]
+    said = []
+    for (training,), own in grouped(rows, "training").items():
+        pairs = zip(*(row["r"] for row in own), strict=True)
+        said.append(f"{training} {' and '.join(map(_between, pairs))}")
+    if said:
+        yield (
+            f"r of 1 − p_y and IRAT's similarity c ({weights(checkpoint)}; Eq. 23, 0.98 in the "
+            f"paper), before and after PGD-10: {'; '.join(said)}."
+        )
 
 
 def _between(values: Sequence[float | None]) -> str:
@@ -260,20 +263,13 @@ def _between(values: Sequence[float | None]) -> str:
     return " to ".join(dict.fromkeys(texts[:1] + texts[-1:])) or "undefined"
 
 
-def _masked(result: dict[str, Any]) -> Iterator[str]:
-    """Signs of masked gradients: one step that beats many, and the findings of `sanity`."""
-    for row in of(result["runs"], attack=CLEAN):
-        for sentence in row["doubts"]:
+def _masked(result: dict[str, Any], checkpoint: str) -> Iterator[str]:
+    """A sign of masked gradients: one step that beats many."""
+    many = _means(result, checkpoint, "pgd")
+    for training, one in _means(result, checkpoint, "fgsm").items():
+        if one < many.get(training, math.nan):
             yield (
-                f"Warning: {row['training']}, seed {row['seed']}, {weights(row['checkpoint'])}: "
-                f"{sentence}"
+                f"Warning: {training}, {weights(checkpoint)}, is less accurate under FGSM than "
+                f"under {label('pgd', result)}: its gradients may be masked, and attacks by them "
+                "may prove nothing."
             )
-    for checkpoint in values(result["runs"], "checkpoint"):
-        many = _means(result, checkpoint, "pgd")
-        for training, one in _means(result, checkpoint, "fgsm").items():
-            if one < many.get(training, math.nan):
-                yield (
-                    f"Warning: {training}, {weights(checkpoint)}, is less accurate under FGSM "
-                    f"than under {label('pgd', result)}: its gradients may be masked, and "
-                    "attacks by them may prove nothing."
-                )
