@@ -204,6 +204,19 @@ def check_pixels(name: str, x: Tensor) -> None:
             raise ValueError(f"{name} must be in [0, 1], got pixels from {least:g} to {most:g}")
 
 
+def check_finite(name: str, x: Tensor) -> None:
+    """Raise a ValueError for the first row of x [n, ...] that is not finite."""
+    wrong = (~x.flatten(1).isfinite().all(dim=1)).nonzero()
+    if len(wrong):
+        raise ValueError(f"{name} must be finite, and is not in row {int(wrong[0])}")
+
+
+def check_bool(name: str, value: object) -> None:
+    """Raise a TypeError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, got {describe(value)}")
+
+
 def check_labels(name: str, value: object, classes: int | None) -> None:
     """Raise unless `value` is [n], integers, each a class from 0 to `classes` - 1.
 

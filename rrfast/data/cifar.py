@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rrfast._checks import check_path, describe
+from rrfast._checks import check_bool, check_path
 from rrfast.data.split import Split
 
 SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -128,8 +128,7 @@ def cifar100(folder: str | os.PathLike[str], fine: bool = True) -> Cifar:
         Traceback (most recent call last):
         FileNotFoundError: no-such-folder does not exist: folder must be ... cifar-100-binary.tar.gz
     """
-    if not isinstance(fine, bool):
-        raise TypeError(f"fine must be a bool, got {describe(fine)}")
+    check_bool("fine", fine)
     return _read(CIFAR100, folder, label=int(fine))
 
 
