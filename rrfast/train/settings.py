@@ -10,13 +10,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from rrfast._checks import (
+    as_number,
     check_bool,
     check_count,
     check_number,
     check_one_of,
     describe,
     is_integer,
-    is_number,
     plain,
 )
 
@@ -49,11 +49,8 @@ def _check(name: str, kind: Any, value: Any) -> None:
         check_bool(name, value)
     elif int in kinds:
         _check_integer(name, value)
-    elif float in kinds:
-        if not is_number(value):
-            raise TypeError(f"{name} must be a number, got {describe(value)}")
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be finite and at least 0, got {value}")
+    elif float in kinds and not 0 <= as_number(name, value) < math.inf:
+        raise ValueError(f"{name} must be finite and at least 0, got {value}")
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
