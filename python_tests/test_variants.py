@@ -221,9 +221,7 @@ def test_bad_input() -> None:
         variant(recipe, "cutmix", 0)
     with pytest.raises(ValueError, match="openmix needs outliers, and the recipe has none"):
         variant(recipe, "openmix", 0)
-    with pytest.raises(
-        ValueError, match="variants must be named once each, and rat is there twice"
-    ):
+    with pytest.raises(ValueError, match="variants must name each once, and rat is there twice"):
         next(train_variants(recipe, "nowhere", ["rat", "rat"], [0]))
     with pytest.raises(ValueError, match="variant must be one of"):
         next(train_variants(recipe, "nowhere", ["rat", "cutmix"], [0]))

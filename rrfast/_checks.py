@@ -66,6 +66,13 @@ def plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def as_number(name: str, value: object) -> float:
+    """`value`, or a TypeError unless it is a real number."""
+    if not is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    return value
+
+
 def check_floating(name: str, value: object) -> None:
     """Raise a TypeError unless `value` is a tensor that the ops compute with."""
     if not isinstance(value, Tensor) or value.dtype not in FLOATING:
@@ -167,9 +174,7 @@ def check_dense(name: str, value: Tensor) -> None:
 
 def check_number(name: str, value: object, *, zero: bool = False) -> None:
     """Raise unless `value` is a finite number greater than 0, or 0 where `zero` allows it."""
-    if not is_number(value):
-        raise TypeError(f"{name} must be a number, got {describe(value)}")
-    if not (0 < value < math.inf or (zero and value == 0)):
+    if not (0 < as_number(name, value) < math.inf or (zero and value == 0)):
         raise ValueError(
             f"{name} must be finite and {'at least' if zero else 'greater than'} 0, got {value!r}"
         )
@@ -206,6 +211,19 @@ def check_pixels(name: str, x: Tensor) -> None:
         least, most = (float(end) for end in x.detach().aminmax())
         if not 0 <= least <= most <= 1:  # NaN too
             raise ValueError(f"{name} must be in [0, 1], got pixels from {least:g} to {most:g}")
+
+
+def check_finite(name: str, x: Tensor) -> None:
+    """Raise a ValueError for the first row of x [n, ...] that is not finite."""
+    wrong = (~x.flatten(1).isfinite().all(dim=1)).nonzero()
+    if len(wrong):
+        raise ValueError(f"{name} must be finite, and is not in row {int(wrong[0])}")
+
+
+def check_bool(name: str, value: object) -> None:
+    """Raise a TypeError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, got {describe(value)}")
 
 
 def check_labels(name: str, value: object, classes: int | None) -> None:
@@ -322,9 +340,7 @@ def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
 
 def check_fraction(name: str, value: object) -> TypeGuard[float]:
     """Raise unless `value` is a number in (0, 1)."""
-    if not is_number(value):
-        raise TypeError(f"{name} must be a number, got {describe(value)}")
-    if not 0 < value < 1:
+    if not 0 < as_number(name, value) < 1:
         raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
     return True
 
@@ -337,7 +353,5 @@ def check_risk(name: str, value: object) -> None:
 
 def check_share(name: str, value: object) -> None:
     """Raise unless `value` is a number above 0 and at most 1."""
-    if not is_number(value):
-        raise TypeError(f"{name} must be a number, got {describe(value)}")
-    if not 0 < value <= 1:
+    if not 0 < as_number(name, value) <= 1:
         raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")

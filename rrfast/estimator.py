@@ -99,21 +99,15 @@ class RadiusEstimator(nn.Module):
         self._measure = configured(method, options)
         self._graphs = Graphs(cuda_graph)
         self._memory_format = memory_format
-        self.model = prepared(
-            model,
-            dtype=dtype,
-            memory_format=memory_format,
-            fold_batchnorm=fold_batchnorm,
-            compile=compile,
-        )
-        speed: dict[str, object] = {
-            "cuda_graph": cuda_graph,
+        speed: dict[str, Any] = {
             "dtype": dtype,
             "memory_format": memory_format,
             "fold_batchnorm": fold_batchnorm,
             "compile": compile,
         }
-        self._speed = {name: value for name, value in speed.items() if value}
+        self.model = prepared(model, **speed)
+        shown = {"cuda_graph": cuda_graph, **speed}
+        self._speed = {name: value for name, value in shown.items() if value}
 
     @overload
     def forward(self, x: Tensor, *, full_output: Literal[False] = ...) -> Tensor: ...

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,23 +92,31 @@ def report(
     write_html(Path(out), "report.html", title=names, sections=sections, command=command)
 
 
+#: The studies by the files of their results; a benchmark has its own, bench.json.
+_STUDIES = {f"{study.stem}.json": study for study in REPORTED}
+_BENCH = "bench.json"
+
+
 def _sections(folder: Path, *, pages: bool) -> list[Section]:
-    there = {name: kind for name, kind in _KINDS.items() if (folder / name).is_file()}
+    there = [folder / name for name in (*_STUDIES, _BENCH) if (folder / name).is_file()]
     if not there:
-        raise FileNotFoundError(f"{folder} has no results: none of {', '.join(_KINDS)}")
-    return [_section(folder, name, kind, pages) for name, kind in there.items()]
+        raise FileNotFoundError(
+            f"{folder} has no results: none of {', '.join([*_STUDIES, _BENCH])}"
+        )
+    return [_section(path, pages) for path in there]
 
 
-def _section(folder: Path, name: str, kind: _Kind, page: bool) -> Section:
-    path = folder / name
-    result = read_result(path)
+def _section(path: Path, pages: bool) -> Section:
+    result, study = read_result(path), _STUDIES.get(path.name)
     try:
         for entry, expected in _HEAD.items():
             if not isinstance(result.get(entry), expected):
                 raise TypeError(f"`{entry}` must be there, and a {expected.__name__}")
-        section = kind.section(folder, result)
-        if page:
-            kind.write(folder, result)
+        section = _bench(path.parent, result) if study is None else _study(study, result)
+        if pages and study is None:  # only the benchmark itself draws its figures
+            write_text(path.with_name("bench.md"), bench.markdown(result))
+        elif pages and study is not None:
+            write_page(study, path.parent, result)
     except (ImportError, OSError):
         raise
     except Exception as error:  # changed results can fail at any step
@@ -119,8 +126,7 @@ def _section(folder: Path, name: str, kind: _Kind, page: bool) -> Section:
     return section
 
 
-def _study(study: Study, folder: Path, result: dict[str, Any]) -> Section:
-    del folder
+def _study(study: Study, result: dict[str, Any]) -> Section:
     return Section(
         study.title(result),
         result,
@@ -133,7 +139,7 @@ def _study(study: Study, folder: Path, result: dict[str, Any]) -> Section:
 
 def _bench(folder: Path, result: dict[str, Any]) -> Section:
     pictures = [
-        _png(folder / name, title, "")
+        _png(folder / name, title)
         for name, title in (("throughput.png", "Throughput"), ("pareto.png", "What passes buy"))
         if (folder / name).is_file()
     ]
@@ -147,28 +153,6 @@ def _bench(folder: Path, result: dict[str, Any]) -> Section:
     )
 
 
-class _Kind(NamedTuple):
-    """A kind of results."""
-
-    section: Callable[[Path, dict[str, Any]], Section]
-    write: Callable[[Path, dict[str, Any]], object]  #: writes the page, with its figures
-
-
-def _write_bench_page(folder: Path, result: dict[str, Any]) -> None:
-    """Write the page; only the benchmark itself draws its figures."""
-    write_text(folder / "bench.md", bench.markdown(result))
-
-
-#: The reader of each file of results. A new kind of result needs a line here.
-_KINDS: dict[str, _Kind] = {
-    **{
-        f"{study.stem}.json": _Kind(partial(_study, study), partial(write_page, study))
-        for study in REPORTED
-    },
-    "bench.json": _Kind(_bench, _write_bench_page),
-}
-
-
 def _svg(figure: Figure) -> str:
     import matplotlib as mpl
 
@@ -180,10 +164,10 @@ def _svg(figure: Figure) -> str:
     return data_url("svg+xml", file.getvalue())
 
 
-def _png(path: Path, title: str, caption: str) -> Picture:
+def _png(path: Path, title: str) -> Picture:
     if path.is_symlink():
         raise ValueError(
             f"{path} must be a picture, and is a link: the page may be passed on, and would "
             "contain the file that the link points to"
         )
-    return Picture(title, caption, data_url("png", path.read_bytes()))
+    return Picture(title, "", data_url("png", path.read_bytes()))

@@ -46,10 +46,9 @@ def _adv_lib() -> dict[str, Attack]:
 def _torchattacks() -> dict[str, Attack]:
     from torchattacks import FAB
 
-    def fab(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def fab(model: nn.Module, x: Tensor, y: Tensor) -> Any:
         classes = output_logits(model(x[:1])).shape[1]
-        points: Tensor = FAB(model, steps=STEPS, eps=1.0, n_classes=classes)(x, y)
-        return points
+        return FAB(model, steps=STEPS, eps=1.0, n_classes=classes)(x, y)
 
     return {"FAB": fab}
 
@@ -57,10 +56,8 @@ def _torchattacks() -> dict[str, Attack]:
 def _autoattack() -> dict[str, Attack]:
     from autoattack.fab_pt import FABAttack_PT
 
-    def fab(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        attack = FABAttack_PT(model, n_iter=STEPS, eps=1.0, device=x.device)
-        points: Tensor = attack.perturb(x, y)
-        return points
+    def fab(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+        return FABAttack_PT(model, n_iter=STEPS, eps=1.0, device=x.device).perturb(x, y)
 
     return {"FAB": fab}
 
@@ -68,10 +65,9 @@ def _autoattack() -> dict[str, Attack]:
 def _foolbox() -> dict[str, Attack]:
     import foolbox
 
-    def attack(made: Any, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def attack(made: Any, model: nn.Module, x: Tensor, y: Tensor) -> Any:
         there = foolbox.PyTorchModel(model, bounds=BOX, device=x.device)
-        points: Tensor = made(there, x, y, epsilons=None)[0]
-        return points
+        return made(there, x, y, epsilons=None)[0]
 
     return {
         "DeepFool": partial(attack, foolbox.attacks.LinfDeepFoolAttack(steps=STEPS)),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import engine
-from rrfast._checks import check_labels, words_of
+from rrfast._checks import check_finite, check_labels, words_of
 from rrfast._errors import first_line
 from rrfast.bench.settings import Settings
 from rrfast.data import digits, synthetic
@@ -155,9 +155,7 @@ def _npz(path: Path, samples: int) -> tuple[Tensor, Tensor | None]:
         )
     with np.errstate(over="ignore"):  # reported below, as infinite
         x = torch.from_numpy(images.astype(np.float32))
-    wrong = (~x.flatten(1).isfinite().all(dim=1)).nonzero()
-    if len(wrong):
-        raise ValueError(f"x in {path} must be finite, and is not in row {int(wrong[0])}")
+    check_finite(f"x in {path}", x)
     if labels is None:
         return x, None
     if not np.issubdtype(labels.array.dtype, np.integer) or labels.shape != shape[:1]:

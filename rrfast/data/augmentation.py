@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, describe
+from rrfast._checks import check_bool, check_count, describe
 
 
 def augment(
@@ -53,8 +53,7 @@ def augment(
             f"generator must be on the device of x, {x.device}, got {generator.device}"
         )
     check_count("padding", padding, least=0)
-    if not isinstance(flip, bool):
-        raise TypeError(f"flip must be a bool, got {describe(flip)}")
+    check_bool("flip", flip)
     batch, channels, height, width = x.shape
     # First row and column of the crop in the padded image.
     place = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator, device=x.device)

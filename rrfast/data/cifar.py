@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rrfast._checks import check_path, describe
+from rrfast._checks import check_bool, check_path
 from rrfast.data.split import Split
 
 SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -30,6 +30,11 @@ class Release(NamedTuple):
     train: dict[str, int]  #: images per file
     test: dict[str, int]
     labels: dict[str, int]  #: classes of each label byte, in the order of the bytes
+
+    @property
+    def where(self) -> str:
+        """A sentence for error messages."""
+        return f"It is at {SOURCE} as {self.archive}"
 
 
 CIFAR10 = Release(
@@ -128,8 +133,7 @@ def cifar100(folder: str | os.PathLike[str], fine: bool = True) -> Cifar:
         Traceback (most recent call last):
         FileNotFoundError: no-such-folder does not exist: folder must be ... cifar-100-binary.tar.gz
     """
-    if not isinstance(fine, bool):
-        raise TypeError(f"fine must be a bool, got {describe(fine)}")
+    check_bool("fine", fine)
     return _read(CIFAR100, folder, label=int(fine))
 
 
@@ -139,7 +143,7 @@ def _read(release: Release, folder: str | os.PathLike[str], label: int) -> Cifar
     if not path.exists():
         raise FileNotFoundError(
             f"{path} does not exist: folder must be the binary release of {release.name}, unpacked "
-            f"or as the archive. {_from_where(release)}"
+            f"or as the archive. {release.where}"
         )
     members = _unpacked(release, path) if path.is_file() else {}
     if path.is_dir() and (path / release.folder).is_dir():
@@ -147,10 +151,6 @@ def _read(release: Release, folder: str | os.PathLike[str], label: int) -> Cifar
     return Cifar(
         *(_split(release, path, members, files, label) for files in (release.train, release.test))
     )
-
-
-def _from_where(release: Release) -> str:
-    return f"It is at {SOURCE} as {release.archive}"
 
 
 def _unpacked(release: Release, path: Path) -> dict[str, bytes]:
@@ -163,7 +163,7 @@ def _unpacked(release: Release, path: Path) -> dict[str, bytes]:
         raise ValueError(
             f"{path} has {path.stat().st_size} bytes and the MD5 {md5.hexdigest()}, expected "
             f"{release.md5}: is the download truncated, or the archive another one, such as the "
-            f"Python version? {_from_where(release)}"
+            f"Python version? {release.where}"
         )
     members = {}
     with tarfile.open(path, mode="r:gz") as archive:
@@ -204,14 +204,13 @@ def _rows(
         data = np.fromfile(file, dtype=np.uint8)
     else:
         raise FileNotFoundError(
-            f"{file_name} of the binary release of {release.name} is not in {path}. "
-            f"{_from_where(release)}"
+            f"{file_name} of the binary release of {release.name} is not in {path}. {release.where}"
         )
     row = len(release.labels) + int(np.prod(IMAGE))
     if len(data) != images * row:
         raise ValueError(
             f"{file} must have {images * row} bytes, {images} rows of {row}, and has {len(data)}: "
-            f"is the download truncated? {_from_where(release)}"
+            f"is the download truncated? {release.where}"
         )
     rows = data.reshape(images, row)
     for column, (label, classes) in enumerate(release.labels.items()):

@@ -37,6 +37,12 @@ class Release(NamedTuple):
     package: str = ""  #: Debian's package of the files
     installed: str = ""  #: the folder of that package
 
+    @property
+    def where(self) -> str:
+        """A sentence for error messages."""
+        package = f", and Debian has it as the package {self.package}" if self.package else ""
+        return f"It is at {self.source}{package}"
+
 
 MNIST = Release(name="MNIST", source="https://github.com/cvdfoundation/mnist")
 FASHION_MNIST = Release(
@@ -189,16 +195,11 @@ def _read(release: Release, folder: str | os.PathLike[str]) -> Mnist:
     if not path.is_dir():
         raise FileNotFoundError(
             f"{path} is no folder: folder must be the one with the idx files of {release.name}. "
-            f"{_from_where(release)}"
+            f"{release.where}"
         )
     if release.folder and (path / release.folder).is_dir():
         path /= release.folder
     return Mnist(*(_split(release, path, part) for part in (release.train, release.test)))
-
-
-def _from_where(release: Release) -> str:
-    package = f", and Debian has it as the package {release.package}" if release.package else ""
-    return f"It is at {release.source}{package}"
 
 
 def _split(release: Release, path: Path, part: str) -> Split:
@@ -207,7 +208,7 @@ def _split(release: Release, path: Path, part: str) -> Split:
     if len(labels) != len(images):
         raise ValueError(
             f"{label_file} must have a label for each of the {len(images)} images in "
-            f"{image_file.name}, and has {len(labels)}. {_from_where(release)}"
+            f"{image_file.name}, and has {len(labels)}. {release.where}"
         )
     least = release.least
     check_file(str(label_file), labels, least, least + release.classes - 1)
@@ -224,8 +225,7 @@ def _array(
         file = path / f"{file_name}.gz"
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file_name} of {release.name} is not in {path}, packed as .gz or not. "
-            f"{_from_where(release)}"
+            f"{file_name} of {release.name} is not in {path}, packed as .gz or not. {release.where}"
         )
     # The first bytes give the size of the content: no more than that is unpacked.
     with _opened(release, file) as stream:
@@ -236,7 +236,7 @@ def _array(
         has = "more" if len(content) > size else _start(shape) + len(content)
         raise ValueError(
             f"{file} must have {_start(shape) + size} bytes, as its shape is {lengths}, and has "
-            f"{has}: is the download truncated? {_from_where(release)}"
+            f"{has}: is the download truncated? {release.where}"
         )
     return np.frombuffer(content, np.uint8).reshape(lengths), file
 
@@ -253,18 +253,18 @@ def _lengths(release: Release, file: Path, head: bytes, shape: tuple[int, ...]) 
         raise ValueError(
             f"{file} must be an idx file of bytes, which begins with {MAGIC.hex(' ')}, and has "
             f"{f'{len(head)} ' * short}bytes that begin with {magic.hex(' ')}. "
-            f"{_from_where(release)}"
+            f"{release.where}"
         )
     dimensions = head[len(MAGIC)]
     lengths: list[int] = np.frombuffer(head, ">u4", 1 + len(shape), len(MAGIC) + 1).tolist()
     if dimensions != 1 + len(shape) or tuple(lengths[1:]) != shape:
         expected = ", ".join(["n", *map(str, shape)])
         got = lengths if dimensions == 1 + len(shape) else f"{dimensions} dimensions"
-        raise ValueError(f"{file} must have shape [{expected}], got {got}. {_from_where(release)}")
+        raise ValueError(f"{file} must have shape [{expected}], got {got}. {release.where}")
     if lengths[0] > release.most:
         raise ValueError(
             f"{file} must have at most the {release.most} rows of the release, and says it has "
-            f"{lengths[0]}. {_from_where(release)}"
+            f"{lengths[0]}. {release.where}"
         )
     return lengths
 
@@ -277,5 +277,5 @@ def _opened(release: Release, file: Path) -> Iterator[gzip.GzipFile | IO[bytes]]
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
             f"{file} must be a whole gzip file and cannot be read as one: {error}. Is the download "
-            f"truncated? {_from_where(release)}"
+            f"truncated? {release.where}"
         ) from error

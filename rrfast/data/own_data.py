@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, check_dense, check_labels, describe
+from rrfast._checks import check_count, check_dense, check_finite, check_labels, describe
 from rrfast.data import Split
 from rrfast.data.tasks import TASKS, Task
 
@@ -87,9 +87,7 @@ def _check_images(name: str, x: object) -> None:
     check_dense(name, x)
     if x.dim() < 2:
         raise ValueError(f"{name} must have shape [n, ...], got {describe(x)}")
-    wrong = (~x.flatten(1).isfinite().all(dim=1)).nonzero()
-    if len(wrong):
-        raise ValueError(f"{name} must be finite, and is not in row {int(wrong[0])}")
+    check_finite(name, x)
 
 
 def _shape_of_first(name: str, of: str, data: Any) -> list[int]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrfast._checks import check_count, check_one_of, check_pixels, describe
+from rrfast._checks import check_bool, check_count, check_one_of, check_pixels, describe
 from rrfast._errors import require
 from rrfast._seeds import seeded
 from rrfast.data.folder import SUFFIXES, image_files, read_image
@@ -139,8 +139,7 @@ def sample_photos(shape: Sequence[int], n: int, *, crop: bool = True, seed: int 
         >>> sample_photos((3, 32, 32), 10).shape, sample_photos((1, 8, 8), 4, crop=False).shape
         (torch.Size([10, 3, 32, 32]), torch.Size([4, 1, 8, 8]))
     """
-    if not isinstance(crop, bool):
-        raise TypeError(f"crop must be a bool, got {describe(crop)}")
+    check_bool("crop", crop)
     check_count("n", n)
     require("rrfast.data.sample_photos", "PIL.Image", "Pillow")
     require("rrfast.data.sample_photos", "sklearn.datasets", "scikit-learn")

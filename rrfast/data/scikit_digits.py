@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from rrfast._checks import check_number, check_seed, is_integer
 from rrfast._errors import require
@@ -62,7 +61,13 @@ def digits(
         if not is_integer(value):
             raise TypeError(f"{name} must be an integer, got {value!r}")
     check_number("noise", noise, zero=True)
-    x, y = _load()
+    require("rrfast.data.digits", "sklearn.datasets", "scikit-learn")
+    # Imported here, because it is optional and takes longer to import than the rest of rrfast.
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    x = torch.tensor(bunch.images, device="cpu", dtype=torch.float32).unsqueeze(1) / 16
+    y = torch.tensor(bunch.target, device="cpu", dtype=torch.int64)
     if train < 0 or validation < 0 or train + validation >= len(y):
         raise ValueError(
             f"train and validation must be sizes that leave some of the {len(y)} images to test "
@@ -74,13 +79,3 @@ def digits(
     x = (x + noise * disturbance).clamp(0, 1)
     parts = order[:train], order[train : train + validation], order[train + validation :]
     return Digits(*(Split(x[part], y[part]) for part in parts))
-
-
-def _load() -> tuple[Tensor, Tensor]:
-    require("rrfast.data.digits", "sklearn.datasets", "scikit-learn")
-    # Imported here, because it is optional and takes longer to import than the rest of rrfast.
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    x = torch.tensor(bunch.images, device="cpu", dtype=torch.float32).unsqueeze(1) / 16
-    return x, torch.tensor(bunch.target, device="cpu", dtype=torch.int64)

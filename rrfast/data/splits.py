@@ -57,7 +57,6 @@ class Batches:
     workers: int
 
     def __len__(self) -> int:
-        """Number of batches."""
         return len(self.parts)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -14,7 +14,7 @@ from rrfast._checks import check_path
 from rrfast._errors import require
 from rrfast.data.split import Split, check_file, split_of_bytes
 
-SOURCE = "http://ufldl.stanford.edu/housenumbers"
+WHERE = "It is at http://ufldl.stanford.edu/housenumbers"
 #: Height, width and channels; the number of the image comes last in the file.
 IMAGE = (32, 32, 3)
 CLASSES = 10
@@ -69,14 +69,9 @@ def svhn(folder: str | os.PathLike[str]) -> Svhn:
     path = Path(folder)
     if not path.is_dir():
         raise FileNotFoundError(
-            f"{path} is no folder: folder must be the one with the .mat files of SVHN. "
-            f"{_from_where()}"
+            f"{path} is no folder: folder must be the one with the .mat files of SVHN. {WHERE}"
         )
     return Svhn(*(_split(path / name) for name in ("train_32x32.mat", "test_32x32.mat")))
-
-
-def _from_where() -> str:
-    return f"It is at {SOURCE}"
 
 
 def _split(file: Path) -> Split:
@@ -84,15 +79,14 @@ def _split(file: Path) -> Split:
     images, labels = content["X"], content["y"]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != IMAGE:
         raise ValueError(
-            f"X in {file} must be uint8 of shape [32, 32, 3, n], got {_described(images)}. "
-            f"{_from_where()}"
+            f"X in {file} must be uint8 of shape [32, 32, 3, n], got {_described(images)}. {WHERE}"
         )
     n = images.shape[3]
     # MATLAB's numbers are doubles by default.
     if labels.dtype.kind not in "uif" or labels.shape != (n, 1):
         raise ValueError(
             f"y in {file} must be a label for each of the {n} images, numbers of shape [{n}, 1], "
-            f"got {_described(labels)}. {_from_where()}"
+            f"got {_described(labels)}. {WHERE}"
         )
     check_file(f"y in {file}", labels, 1, CLASSES)
     return split_of_bytes(images.transpose(3, 2, 0, 1), labels[:, 0] % CLASSES)
@@ -104,7 +98,7 @@ def _content(file: Path) -> dict[str, npt.NDArray[Any]]:
     from scipy.io import loadmat, whosmat
 
     if not file.is_file():
-        raise FileNotFoundError(f"{file.name} of SVHN is not in {file.parent}. {_from_where()}")
+        raise FileNotFoundError(f"{file.name} of SVHN is not in {file.parent}. {WHERE}")
     try:
         # Read from the headers of the variables, before they are unpacked.
         shapes = {name: shape for name, shape, _ in whosmat(file)}
@@ -118,7 +112,7 @@ def _content(file: Path) -> dict[str, npt.NDArray[Any]]:
     except Exception as error:  # SciPy's reader raises anything: a ValueError, zlib's error
         raise ValueError(
             f"{file} must be a whole .mat file and cannot be read as one: {error}. Is the download "
-            f"truncated? {_from_where()}"
+            f"truncated? {WHERE}"
         ) from error
     for name in ("X", "y"):
         if name not in content:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, check_seed, describe, is_integer, is_number
+from rrfast._checks import as_number, check_count, check_seed, is_integer
 from rrfast._seeds import seeded
 from rrfast.data.split import Split
 
@@ -97,9 +97,7 @@ def synthetic(
         if not is_integer(value):
             raise TypeError(f"{name} must be an integer, got {value!r}")
         check_count(name, value, least=least)
-    if not is_number(difficulty):
-        raise TypeError(f"difficulty must be a number, got {describe(difficulty)}")
-    if not 0 <= difficulty <= 1:
+    if not 0 <= as_number("difficulty", difficulty) <= 1:
         raise ValueError(f"difficulty must be between 0 and 1, got {difficulty!r}")
     generator = seeded(seed)
     textures = _textures(classes, size, generator)

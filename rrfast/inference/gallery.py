@@ -182,14 +182,8 @@ class Gallery:
         """
         sections, before = [], 0
         for group in self._groups.values():
-            sections.append(
-                Section(
-                    group.title,
-                    group.count,
-                    group.summary(),
-                    self._cards(images, column, group, before),
-                )
-            )
+            cards = self._cards(images, column, group, before)
+            sections.append(Section(group.title, group.count, group.summary(), cards))
             before += group.count
         if self._failures:
             cards = self._failed_cards(images, column)

@@ -73,7 +73,6 @@ class NpyImages:
             )
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self._array)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -81,7 +80,6 @@ class NpyImages:
         return {"file": self.file}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Map the file again."""
         self.__init__(**state)  # type: ignore[misc]
 
     def name(self, index: int) -> str:
@@ -205,7 +203,6 @@ class Reads(Dataset[Tensor | str]):
         self._shape = shape
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self._images)
 
     def __getitem__(self, index: int) -> Tensor | str:
@@ -238,7 +235,6 @@ class ShardReads(IterableDataset[Chunk]):
         self._shape = shape
 
     def __iter__(self) -> Iterator[Chunk]:
-        """The chunks of each shard in order."""
         worker = get_worker_info()
         own = self._mine if worker is None else self._mine[worker.id :: worker.num_workers]
         for shard in own:

@@ -50,7 +50,6 @@ class Parts:
         self._manifest = self.folder / "manifest.json"
 
     def __len__(self) -> int:
-        """Number of parts."""
         return math.ceil(self._images / self._size)
 
     def places(self, part: int) -> range:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rrfast._processes import Processes
@@ -124,14 +125,19 @@ def _readers(images: int, processes: int) -> int:
     return 0 if images < MANY or (cores or 1) <= 2 else min(8, (cores or 1) // (2 * processes))
 
 
+def decided(classifier: SelectiveClassifier, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """[B] each: prediction, rival or -1, confidence in float64, and whether it is accepted."""
+    scored = classifier.score.measure(classifier.model, x, ({},))
+    prediction, confidence, accept = classifier.selection(scored)
+    rival = torch.full_like(prediction, -1) if scored.rival is None else scored.rival[0]
+    return prediction, rival, confidence.double(), accept
+
+
 def _rows(job: Job, names: list[str], read: Read, asked: bool) -> Iterator[Row]:
     values: Iterator[tuple[int, int, float, bool]] = iter(())
     if read.x is not None:
-        classifier = job.classifier
-        scored = classifier.score.measure(classifier.model, read.x.to(job.device), ({},))
-        prediction, confidence, accept = (part.tolist() for part in classifier.selection(scored))
-        rival = [-1] * len(prediction) if scored.rival is None else scored.rival[0].tolist()
-        values = zip(prediction, rival, confidence, accept, strict=True)
+        found = decided(job.classifier, read.x.to(job.device))
+        values = zip(*(part.tolist() for part in found), strict=True)
     no = False if asked else None
     for name, error in zip(names, read.errors, strict=True):
         if error is not None:

@@ -20,7 +20,7 @@ from rrfast.data.folder import read_image
 from rrfast.inference.given_model import channels_of, given_model
 from rrfast.inference.given_threshold import GivenThreshold, classifier_of, score_name
 from rrfast.inference.inputs import check_decoding
-from rrfast.inference.score_parts import NAN
+from rrfast.inference.score_parts import NAN, decided
 from rrfast.scores import Score
 
 #: A batch of columns, or the columns of its results.
@@ -155,21 +155,15 @@ class Scorer:
         return {**found, "error": np.array(errors, dtype=object)}
 
     def _measured(self, x: Tensor) -> Columns:
-        classifier = self._classifier
+        names = ("prediction", "rival", self._name, "accept")[: 3 + self._decides]
         try:
-            scored = classifier.score.measure(classifier.model, x.to(self._device), ({},))
+            found = decided(self._classifier, x.to(self._device))
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
-                f"the model, with the score {classifier.score!r}, must take images of shape "
+                f"the model, with the score {self._classifier.score!r}, must take images of shape "
                 f"{list(x.shape[1:])}, and does not: {first_line(error)}"
             ) from error
-        prediction, confidence, accept = classifier.selection(scored)
-        found = {"prediction": prediction, self._name: confidence.double()}
-        if scored.rival is not None:
-            found["rival"] = scored.rival[0]
-        if self._decides:
-            found["accept"] = accept
-        return {name: value.cpu().numpy() for name, value in found.items()}
+        return {name: value.cpu().numpy() for name, value in zip(names, found, strict=False)}
 
     def _pixels(self, image: Any) -> Tensor | str:
         """[C, H, W] in [0, 1], or why there are none."""

@@ -55,7 +55,6 @@ class EncodedFiles:
         self.size = size
 
     def __len__(self) -> int:
-        """Number of files."""
         return len(self.files)
 
     def fingerprint(self) -> str:

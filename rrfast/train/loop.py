@@ -171,11 +171,8 @@ class _Run:
         if objective.extra_classes:
             self.classifier = FirstClasses(self.model, classes)
         self.progress = Progress()
-        self.bar = Bar(
-            console if fabric.is_global_zero else Console(quiet=True),
-            training.epochs,
-            self.plan.steps,
-        )
+        shown = console if fabric.is_global_zero else Console(quiet=True)
+        self.bar = Bar(shown, training.epochs, self.plan.steps)
         self.losses = Losses(model, self.plan, self.loader, fabric, out)
         self.checkpoint: Checkpoint | None = None
 
@@ -227,21 +224,16 @@ class _Run:
             self.schedule,
         )
         if self.fabric.is_global_zero:
-            self._prepare(self.out, beside, begun=path.exists())
+            _files.remove_partial(self.out)
+        if self.fabric.is_global_zero and not path.exists():
+            # From a training whose checkpoint was deleted.
+            for weights in ("best.pt", "last.pt"):
+                (self.out / weights).unlink(missing_ok=True)
+            for name, text in beside.items():
+                _files.write_text(self.out / name, text)
         self.fabric.barrier()
         if path.exists():
             self.progress = self.checkpoint.restored()
-
-    @staticmethod
-    def _prepare(out: Path, beside: Mapping[str, str], begun: bool) -> None:
-        _files.remove_partial(out)
-        if begun:
-            return
-        # From a training whose checkpoint was deleted.
-        for weights in ("best.pt", "last.pt"):
-            (out / weights).unlink(missing_ok=True)
-        for name, text in beside.items():
-            _files.write_text(out / name, text)
 
     def go(self) -> Fitted:
         """Run to the end."""

@@ -10,12 +10,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from rrfast._checks import (
+    as_number,
+    check_bool,
     check_count,
     check_number,
     check_one_of,
     describe,
     is_integer,
-    is_number,
     plain,
 )
 
@@ -24,11 +25,6 @@ def _make_plain(settings: msgspec.Struct) -> None:
     """Convert NumPy's scalars, as from a sweep, to Python's: a checkpoint cannot hold others."""
     for name in settings.__struct_fields__:
         msgspec.structs.force_setattr(settings, name, plain(getattr(settings, name)))
-
-
-def _check_bool(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {describe(value)}")
 
 
 def _check_integer(name: str, value: object) -> None:
@@ -50,14 +46,11 @@ def _check(name: str, kind: Any, value: Any) -> None:
         if value not in kinds:
             raise ValueError(f"{name} must be {' or '.join(map(repr, kinds))}, got {value!r}")
     elif bool in kinds:
-        _check_bool(name, value)
+        check_bool(name, value)
     elif int in kinds:
         _check_integer(name, value)
-    elif float in kinds:
-        if not is_number(value):
-            raise TypeError(f"{name} must be a number, got {describe(value)}")
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be finite and at least 0, got {value}")
+    elif float in kinds and not 0 <= as_number(name, value) < math.inf:
+        raise ValueError(f"{name} must be finite and at least 0, got {value}")
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,7 +69,7 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_count("padding", self.padding, least=0)
         if self.padding >= 2**16:
             raise ValueError(f"padding must be less than 2**16, got {self.padding}")
-        _check_bool("flip", self.flip)
+        check_bool("flip", self.flip)
 
 
 class ValidationAttack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any, NamedTuple
 import msgspec
 from rich.console import Console
 
-from rrfast._checks import meant
+from rrfast._checks import check_once, meant
 from rrfast._progress import bars
 from rrfast.data import ImageFolder, Split
 from rrfast.data.tasks import OUTLIERS, Task
 from rrfast.objectives import OBJECTIVES
 from rrfast.objectives.variant_names import ENDINGS, check_variant
-from rrfast.train.recipe import CRITERION, check_name, make_task, prepare, train
+from rrfast.train.recipe import check_name, make_task, options_of, prepare, train
 from rrfast.train.recipe_file import Recipe, changed_training
 
 #: Data on which OpenMix uses textures by default. For CIFAR the papers have the 300K Random Images,
@@ -117,7 +116,7 @@ def _parts(name: str) -> tuple[str, str]:
 
 def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
     """The options of a recipe's objective that another objective keeps."""
-    known = _options(name)
+    known = {*options_of(OBJECTIVES[name])}
     # A variant's name decides the mode, and whether there is Mixup or margin reweighting.
     known -= {"name", "mode", *ENDINGS.values()}
     if name != options["name"]:
@@ -136,13 +135,13 @@ def _check_taken(recipe: Recipe, names: Sequence[str]) -> None:
     """Raise a ValueError for an option that no variant would take: it would be silently dropped."""
     own: Any = recipe.objective.get("name")
     check_name("objective", OBJECTIVES, own)
-    taken = {"name", "mode", *ENDINGS.values(), *_options(own)}
+    taken = {"name", "mode", *ENDINGS.values(), *options_of(OBJECTIVES[own])}
     for name in names:
         taken |= {*_kept(recipe.objective, _parts(name)[0])}
     left = [option for option in recipe.objective if option not in taken]
     if not left:
         return
-    others = [name for name in names if left[0] in _options(_parts(name)[0])]
+    others = [name for name in names if left[0] in options_of(OBJECTIVES[_parts(name)[0]])]
     if others:
         raise ValueError(
             f"objective: {own} has no option {left[0]}, and that of {others[0]} is its own: say "
@@ -152,12 +151,6 @@ def _check_taken(recipe: Recipe, names: Sequence[str]) -> None:
         f"objective: neither {own} nor what is compared has the option {left[0]}"
         f"{meant(left[0], taken)}"
     )
-
-
-def _options(name: str) -> set[str]:
-    """The names of an objective's options in a recipe."""
-    parameters = {*inspect.signature(OBJECTIVES[name]).parameters}
-    return parameters | ({*CRITERION} if "criterion" in parameters else set())
 
 
 def train_variants(
@@ -222,8 +215,7 @@ def _check(
     """Check all variants before the first training; the outliers where the recipe names none."""
     for name in names:
         check_variant(name)
-        if list(names).count(name) > 1:
-            raise ValueError(f"variants must be named once each, and {name} is there twice")
+    check_once("variants", names)
     if not names or not seeds:
         raise ValueError("variants and seeds must hold at least one each, got none")
     _check_taken(recipe, names)
