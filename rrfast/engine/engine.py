@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 #: Anything that maps a batch to logits [B, K], or to an object with such `.logits`.
 Model = Callable[[Tensor], Any]
-#: Prediction, margin, cotangent and runner-up from logits and a temperature, as
-#: `rrfast.ops.direction_seed`.
-SeedOf = Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor, Tensor]]
+#: What `rrfast.ops.direction_seed` gives, from logits and a temperature.
+SeedOf = Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
 
 
 class Clean(NamedTuple):
@@ -37,6 +36,7 @@ class Clean(NamedTuple):
     margin: Tensor  #: [B], h_prediction - h_runner_up
     grad: Tensor  #: [B, ...], gradient of logsumexp_{k != y}(h_k / T) - h_y / T times T
     runner_up: Tensor  #: [B] int64
+    clear: Tensor  #: [B], the margin, or more where rounding could hide it; see `direction_seed`
 
 
 def check_input(x: object) -> Tensor:
@@ -145,9 +145,9 @@ class Engine:
         """
         shared = self._shared is not None and self._shared[0] is x
         recorded = self._shared[1] if shared and self._shared is not None else self.record(x)
-        prediction, margin, seed, runner_up = seed_of(recorded.logits, temperature)
+        prediction, margin, seed, runner_up, clear = seed_of(recorded.logits, temperature)
         grad = recorded.grad(seed, last=not shared)
-        return Clean(recorded.logits, prediction, margin, grad, runner_up)
+        return Clean(recorded.logits, prediction, margin, grad, runner_up, clear)
 
     @contextlib.contextmanager
     def sharing(self, x: Tensor) -> Iterator[None]:
