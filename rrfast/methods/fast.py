@@ -14,7 +14,7 @@ from rrfast._checks import check_number
 from rrfast._reading import is_on_host
 from rrfast.engine import Clean, Engine
 from rrfast.methods.method import Compat, Estimate, check_compat, seed_of
-from rrfast.ops import accumulate_dtype, coarse_eps, is_undefined
+from rrfast.ops import accumulate_dtype, coarse_eps, is_undefined, unchecked
 
 #: The longest step per sample, and the paper's step, in units of `scale`.
 LONGEST = 0.01
@@ -102,10 +102,12 @@ class Fast:
             unit = None
             step = x.new_full(x.shape[:1], alpha, dtype=accumulate_dtype(x.dtype))
             largest = ops.extent(x, scale)
-        moved, _ = ops.fgsm_step(x, clean.grad, step, bounds, scale)
-        h1 = engine.forward(moved)
+        moved, _ = unchecked.fgsm_step(x, clean.grad, step, bounds, scale)
+        h1 = engine.forward(moved, copy=False)
         # A Python number has more digits than a step in x's precision.
-        radius, rival = ops.linear_radius(clean.logits, h1, clean.prediction, alpha or 1.0, unit)
+        radius, rival = unchecked.linear_radius(
+            clean.logits, h1, clean.prediction, alpha or 1.0, unit
+        )
         # Above this limit rounding may take more than a thousandth of the longest step.
         limit = (alpha or LONGEST) * 2e-3 / torch.finfo(x.dtype).eps
         if not _all_below(limit, largest):
@@ -116,7 +118,7 @@ class Fast:
     def _released(self, engine: Engine, x: Tensor, clean: Clean, scale: Tensor | None) -> Estimate:
         alpha = self.alpha or 1e-3
         step = x.new_full(x.shape[:1], alpha, dtype=accumulate_dtype(x.dtype))
-        h1 = engine.forward(ops.fgsm_step(x, clean.grad, step, None, scale)[0])
+        h1 = engine.forward(unchecked.fgsm_step(x, clean.grad, step, None, scale)[0])
         h0 = clean.logits / self.temperature
         ratio, rival = _released_ratio(h0, h1, clean.prediction, alpha)
         return Estimate(ratio, clean.prediction, rival)
@@ -134,7 +136,7 @@ def _own_step(
     change, dtype = clean.clear, accumulate_dtype(x.dtype)
     change = change if change.dtype == dtype else change.to(dtype)  # logits may be more precise
     finest = coarse_eps(x.dtype) / 2e-3
-    return ops.probe_step(x, clean.grad, change, finest, LONGEST, bounds, scale)
+    return unchecked.probe_step(x, clean.grad, change, finest, LONGEST, bounds, scale)
 
 
 def _all_below(limit: float, values: Tensor) -> bool:
