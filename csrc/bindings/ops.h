@@ -116,8 +116,8 @@ struct Batch {
 
 template <class Backend>
 struct Ops {
-    static std::tuple<Tensor, Tensor, Tensor, Tensor> direction_seed(const Tensor& logits,
-                                                                     double temperature) {
+    static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> direction_seed(const Tensor& logits,
+                                                                             double temperature) {
         check_logits(logits);
         const Backend backend(logits);
         const ScalarType dtype = logits.scalar_type();
@@ -127,14 +127,15 @@ struct Ops {
         Tensor margin = empty_vector(samples, accumulate_dtype(dtype), h);
         Tensor seed = empty_like(h, Layout::contiguous, dtype);
         Tensor runner_up = empty_vector(samples, ScalarType::Long, h);
+        Tensor clear = empty_vector(samples, accumulate_dtype(dtype), h);
         dispatch_floating(dtype, "logits", [&](auto type) {
             using T = typename decltype(type)::type;
-            backend.direction_seed(data<T>(h), samples, classes, temperature,
-                                   mutable_data<index_t>(prediction),
-                                   mutable_data<accumulate_t<T>>(margin), mutable_data<T>(seed),
-                                   mutable_data<index_t>(runner_up));
+            backend.direction_seed(
+                data<T>(h), samples, classes, temperature, mutable_data<index_t>(prediction),
+                mutable_data<accumulate_t<T>>(margin), mutable_data<T>(seed),
+                mutable_data<index_t>(runner_up), mutable_data<accumulate_t<T>>(clear));
         });
-        return {prediction, margin, seed, runner_up};
+        return {prediction, margin, seed, runner_up, clear};
     }
 
     static std::tuple<Tensor, Tensor> fgsm_step(const Tensor& x, const Tensor& grad,
@@ -180,11 +181,15 @@ struct Ops {
     }
 
     static std::tuple<Tensor, Tensor> linear_radius(const Tensor& h0, const Tensor& h1,
-                                                    const Tensor& prediction, double alpha) {
+                                                    const Tensor& prediction, double alpha,
+                                                    const OptionalTensor& unit) {
         const Backend backend(h0);
         check_rows(h0, prediction, "prediction");
         const ScalarType dtype = h0.scalar_type();
         check_same_kind(h0, h1, "h1");
+        if (unit) {
+            check_per_sample(h0, *unit, "unit");
+        }
         const Tensor clean = laid_out(h0, Layout::contiguous);
         const Tensor moved = laid_out(h1, Layout::contiguous);
         const Tensor top = laid_out(prediction, Layout::contiguous);
@@ -194,7 +199,8 @@ struct Ops {
         dispatch_floating(dtype, "h0", [&](auto type) {
             using T = typename decltype(type)::type;
             backend.linear_radius(data<T>(clean), data<T>(moved), data<index_t>(top), samples,
-                                  classes, alpha, mutable_data<accumulate_t<T>>(radius),
+                                  classes, alpha, unit ? data<accumulate_t<T>>(*unit) : nullptr,
+                                  mutable_data<accumulate_t<T>>(radius),
                                   mutable_data<index_t>(rival));
         });
         return {radius, rival};
