@@ -633,6 +633,11 @@ def test_noise_is_scaled_until_the_model_is_sure(on: EvaluationData) -> None:
     assert abs(said["overconfident_at_alpha"] - own) <= 0.02
     assert said["overconfident_at_alpha"] < said["overconfident"]
     assert said["nan"] == 0
+    with torch.no_grad():  # every image has the same logits at every factor
+        on.model.float()[-1].weight.zero_()
+    never = scaled(on, 20)
+    assert never["alpha"] == math.inf
+    assert never["overconfident"] == never["overconfident_at_alpha"] == 0
 
 
 def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

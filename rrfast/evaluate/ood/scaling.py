@@ -236,7 +236,7 @@ def scaled(on: EvaluationData, trials: int) -> dict[str, Any]:
 
     parts = zip(*shared(one, range(0, trials, on.batch)), strict=True)
     alpha, boxed, at_alpha = (torch.cat(part) for part in parts)
-    ordered = alpha.nan_to_num(nan=math.inf).sort().values
+    ordered = alpha.masked_fill(alpha.isnan(), math.inf).sort().values
     return {
         "trials": trials,
         "alpha": ordered[(len(ordered) - 1) // 2].item(),
