@@ -126,6 +126,14 @@ def test_what_is_no_loader_is_told_by_its_name(
         DOORS[door](model, data)
 
 
+@pytest.mark.parametrize("points", [{"temperature": 1.0}, [1.0], 3])
+def test_points_are_several_mappings(model: nn.Module, points: Any) -> None:
+    with pytest.raises(
+        TypeError, match="points must be a sequence of hyper-parameters, each a map"
+    ):
+        rrfast.predict(model, unread(), points=points)
+
+
 def test_batches_are_told_by_the_name_of_their_loader(model: nn.Module) -> None:
     for door in ("tune_on of compare", "tune_on of fit"):
         for wrong, error in ((X, TypeError), ((X, Y[:3]), ValueError)):

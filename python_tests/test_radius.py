@@ -651,6 +651,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": [[1.0, 2.0]]}, TypeError, "x must be a tensor of float64.*got list"),
     ({"x": torch.tensor(1.0)}, ValueError, "x must have a batch dimension"),
     ({"model": None}, TypeError, "model must be callable, got NoneType"),
+    ({"model": nn.Linear}, TypeError, "model must be an object, got the class Linear: make one"),
     (
         {"model": flat},
         ValueError,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import rrfast
-from rrfast.metrics import aurc, fpr_at_tpr
+from rrfast.metrics import aurc, auroc, fpr_at_tpr
 from rrfast.models import digits_cnn
 from rrfast.scores import (
     EPSILONS,
@@ -215,3 +216,30 @@ def test_tune_apart_of_bad_input() -> None:
         tune_apart("msr", model, x, x)
     with pytest.raises(TypeError, match="MSR has no hyper-parameter 'eps'"):
         tune_apart(MSR(), model, x, x, grids={"eps": (0.0,)})
+    unread = iter([torch.rand(3, 4)])
+    for grids, error, sentence in (
+        ([1.0], TypeError, r"grids must map names of hyper-parameters to values, got list \[1.0\]"),
+        ({"temperature": 1.0}, TypeError, "grids must have several values for temperature, got fl"),
+        ({"temperature": "12"}, TypeError, "grids must have several values for temperature, got s"),
+        ({"temperature": ()}, ValueError, "grids must have at least one value for temperature"),
+    ):
+        with pytest.raises(error, match=sentence):
+            tune_apart(MSR(), model, unread, unread, grids=grids)
+    with pytest.raises(TypeError, match=r"metric must be a function .* got str 'aurc'"):
+        tune_apart(MSR(), model, unread, unread, metric="aurc")
+    with pytest.raises(TypeError, match=r"metric must be a function .* got NoneType"):
+        tune(MSR(), model, unread, None)
+    assert len(list(unread)) == 1
+    found = tune_apart(MSR(), model, x, x, grids={"temperature": np.linspace(1, 2, 3)})
+    assert len(found.table) == 3
+
+
+def test_a_metric_that_is_nan_everywhere_is_told_from_a_score_that_is() -> None:
+    data = [(torch.eye(3), torch.arange(3))]
+    with pytest.raises(
+        ValueError, match="metric must be a number at some point of the grids, and is"
+    ):
+        tune(MSR(), nn.Identity(), data, lambda score, correct: -auroc(score, correct))
+    broken = [(torch.eye(3) * math.nan, torch.arange(3))]
+    with pytest.raises(ValueError, match="score must be a number on all samples at some point"):
+        tune(MSR(), nn.Identity(), broken)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rrfast._checks import describe
 from rrfast._progress import batches_bar
 from rrfast.engine import Model, check_input
+from rrfast.engine.engine import check_model
 from rrfast.engine.modules_inside import device_of
 from rrfast.engine.prepared import prepared
 from rrfast.methods import Method, RadiusResult
@@ -93,8 +94,7 @@ class RadiusEstimator(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        if not callable(model):
-            raise TypeError(f"model must be callable, got {type(model).__name__}")
+        check_model(model)
         self.method, self.options = method, options
         self._measure = configured(method, options)
         self._graphs = Graphs(cuda_graph)

@@ -63,6 +63,14 @@ def check_input(x: object) -> Tensor:
         return x.clone() if x.is_inference() else x.detach()
 
 
+def check_model(model: object) -> None:
+    """Raise a TypeError unless `model` can be called on x."""
+    if not callable(model):
+        raise TypeError(f"model must be callable, got {type(model).__name__}")
+    if isinstance(model, type):
+        raise TypeError(f"model must be an object, got the class {model.__name__}: make one of it")
+
+
 class Engine:
     """One model, ready to be differentiated with respect to its input, for one call.
 
@@ -97,8 +105,7 @@ class Engine:
     _shared: tuple[Tensor, Recorded] | None = None
 
     def __init__(self, model: Model, labels: Tensor | None = None) -> None:
-        if not callable(model):
-            raise TypeError(f"model must be callable, got {type(model).__name__}")
+        check_model(model)
         self.model = model
         self._labels = labels
         self._frozen = Frozen()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rrfast import engine
-from rrfast._checks import check_labels
+from rrfast._checks import check_labels, describe
 from rrfast._progress import batches_bar
 from rrfast.engine import Model
 from rrfast.methods import Method
@@ -61,7 +61,7 @@ def predict(
         Predictions(confidence, prediction, y, rival), on the CPU.
 
     Raises:
-        TypeError: `loader` yields anything else.
+        TypeError: `loader` yields anything else, or `points` are no mappings.
         ValueError: It yields no sample, or some batches with labels and some without; a label is
             not a class of the model.
 
@@ -86,6 +86,11 @@ def measured(
     pairs: bool = False,
 ) -> Predictions:
     """As `predict`; with `pairs` the loader must have labels."""
+    if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
+        raise TypeError(
+            "points must be a sequence of hyper-parameters, each a mapping such as "
+            f"{{'temperature': 1.0}}, got {describe(points)}"
+        )
 
     def one(x: Tensor, y: Tensor | None) -> Predictions:
         scored = score.measure(model, x, points or ({},))

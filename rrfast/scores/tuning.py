@@ -58,10 +58,33 @@ def grid_points(score: Score, grids: Grids | None = None) -> list[Point]:
         >>> grid_points(MSR()), len(grid_points(ODIN())), grid_points(ODIN())[1]
         ([{}], 180, {'temperature': 0.2, 'eps': 5e-05})
     """
-    searched = score.grids if grids is None else grids
+    searched = _tried(score.grids if grids is None else grids)
     return [
         dict(zip(searched, values, strict=True)) for values in itertools.product(*searched.values())
     ]
+
+
+def _tried(grids: object) -> dict[str, tuple[float | None, ...]]:
+    """The values to try for each hyper-parameter, of which there is at least one."""
+    if not isinstance(grids, Mapping):
+        raise TypeError(
+            f"grids must map names of hyper-parameters to values, got {describe(grids)}"
+        )
+    for name, values in grids.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise TypeError(f"grids must have several values for {name}, got {describe(values)}")
+    tried = {name: tuple(values) for name, values in grids.items()}
+    if empty := [name for name, values in tried.items() if not values]:
+        raise ValueError(f"grids must have at least one value for {empty[0]}, got none")
+    return tried
+
+
+def _check_metric(metric: object) -> None:
+    if not callable(metric):
+        raise TypeError(
+            "metric must be a function of scores and answers, smaller = better, such as "
+            f"rrfast.metrics.aurc, got {describe(metric)}"
+        )
 
 
 def score_grid(score: Score, model: Model, x: Tensor) -> GridScores:
@@ -133,6 +156,7 @@ def tune(
         (DoctorAlpha(temperature=0.2), 15)
     """
     points = grid_points(_checked(score))
+    _check_metric(metric)
     found = measured(model, loader, score, points, pairs=True)
     return best_of(score, points, found.confidence, found.correct, metric)
 
@@ -182,6 +206,7 @@ def tune_apart(
         (210, True)
     """
     points = grid_points(_checked(score), grids)
+    _check_metric(metric)
     check_loader("inside", inside)
     check_loader("outside", outside)
     known, unknown = (
@@ -220,7 +245,11 @@ def best_of(
     positive: Tensor,
     metric: Callable[[Tensor, Tensor], float],
 ) -> Tuned:
-    """The result of `tune` from existing values [P, n]; a ValueError if every point gives NaN."""
+    """The result of `tune` from existing values [P, n] of P points.
+
+    Raises:
+        ValueError: The score or the metric is NaN at every point.
+    """
     table = [
         Row(point, math.nan if value.isnan().any() else float(metric(value, positive)))
         for point, value in zip(points, values, strict=True)
@@ -228,6 +257,11 @@ def best_of(
     ranked = [row for row in table if not math.isnan(row.metric)]
     if not ranked:
         undefined = values.isnan()
+        if not bool(undefined.any(dim=1).all()):
+            raise ValueError(
+                "metric must be a number at some point of the grids, and is NaN at all "
+                f"{len(table)}, as AUROC is without an error or without a right prediction"
+            )
         raise ValueError(
             f"score must be a number on all samples at some point of its grids, and every one of "
             f"the {len(table)} points gave NaN for some: {int(undefined.any(dim=0).sum())} of "
