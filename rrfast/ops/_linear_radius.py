@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rrfast._checks import check_logits, check_number, check_per_sample, check_same
 from rrfast.ops._define import define
+from rrfast.ops._out import Out, check_out
 from rrfast.ops.layout import accumulate_dtype
 from rrfast.ops.logits import is_undefined
 
@@ -49,7 +50,7 @@ _op = define(
 
 
 def linear_radius(
-    h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.01
+    h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.01, *, out: Out | None = None
 ) -> tuple[Tensor, Tensor]:
     """The radius at which linearly extrapolated logits change the prediction, and to which class.
 
@@ -65,6 +66,7 @@ def linear_radius(
         h1: Logits at x + alpha * direction, [B, K], dtype of `h0`.
         prediction: y, [B] int64.
         alpha: The step from h0 to h1, > 0.
+        out: None, or the two tensors to write the results into; see `rrfast.ops`.
 
     Returns:
         radius [B], accumulation dtype. Infinite if no class gains; NaN if a logit is NaN or
@@ -86,4 +88,7 @@ def linear_radius(
     check_same("h1", h1, "h0", h0)
     check_per_sample("prediction", prediction, torch.int64, "h0", h0)
     check_number("alpha", alpha)
-    return _op(h0, h1, prediction, alpha)
+    if out is not None:
+        radius = prediction, accumulate_dtype(h0.dtype)
+        check_out(out, (h0, h1, prediction), radius=radius, rival=(prediction, torch.int64))
+    return _op(h0, h1, prediction, alpha, out=out)
