@@ -85,6 +85,7 @@ class Engine:
         backward_samples: Samples that went through those backwards.
         classes: K, known after the first forward.
         gradient: The gradient of the last backward.
+        memory: What the steps between passes write into, again and again.
     """
 
     gradient: Tensor | None = None
@@ -93,6 +94,7 @@ class Engine:
         if not callable(model):
             raise TypeError(f"model must be callable, got {type(model).__name__}")
         self.model = model
+        self.memory = ops.Memory()
         self.classes: int | None = None
         self._labels = labels
         self.forwards = self.forward_samples = 0

@@ -93,7 +93,7 @@ class Search:
         for tried in range(1, self.budget):
             ops.search_step_(engine.forward(probe), clean.prediction, state, rival=rival)
             if tried < self.budget - 1:
-                probe = ops.perturb(x, direction, state[5].to(step_dtype), bounds, scale)
+                ops.perturb(x, direction, state[5].to(step_dtype), bounds, scale, out=probe)
 
         if self.tol is not None:
             self._tail(engine, x, direction, clean.prediction, state, rival, bounds, scale)
