@@ -37,8 +37,8 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (engine_module, "input_gradient", "backward"),
     (engine_module.Engine, "__enter__", "modules walked, flags set"),
     (fast, "_own_step", "the step is chosen"),
-    (fast.ops, "fgsm_step", "fgsm_step"),
-    (fast.ops, "linear_radius", "linear_radius"),
+    (fast.unchecked, "fgsm_step", "fgsm_step"),
+    (fast.unchecked, "linear_radius", "linear_radius"),
 )
 
 

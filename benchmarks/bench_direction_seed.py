@@ -8,16 +8,18 @@ from contest import LOGITS, Logits
 from torch import Tensor
 
 from rrfast import ops, reference
+from rrfast.ops import coarse_eps
 
 
-def eager(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def eager(logits: Tensor) -> tuple[Tensor, ...]:
     h = logits.float()
     first, prediction = h.max(dim=1, keepdim=True)
     others = h.scatter(1, prediction, -torch.inf)
     second, runner_up = others.max(dim=1)
     seed = torch.softmax(others, dim=1).scatter_(1, prediction, -1.0)
     margin = first.squeeze(1) - second
-    return prediction.squeeze(1), margin, seed.to(logits.dtype), runner_up
+    clear = torch.maximum(margin, first.squeeze(1).abs() * 32 * coarse_eps(logits.dtype))
+    return prediction.squeeze(1), margin, seed.to(logits.dtype), runner_up, clear
 
 
 @pytest.mark.parametrize("case", LOGITS, ids=str)

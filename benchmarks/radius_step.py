@@ -67,7 +67,7 @@ def by_factor(model: nn.Module, x: Tensor, factor: float) -> Tensor:
         step = (factor * first).clamp(1e-30, 0.01).nan_to_num(0.01)
         moved, _ = ops.fgsm_step(x, clean.grad, step, bounds, scale)
         h1 = opened.forward(moved)
-        return step * ops.linear_radius(clean.logits, h1, clean.prediction, 1.0)[0]
+        return ops.linear_radius(clean.logits, h1, clean.prediction, 1.0, step)[0]
 
 
 def scores(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:

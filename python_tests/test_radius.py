@@ -492,6 +492,14 @@ def test_parameters_of_inference_mode_get_a_sentence() -> None:
     assert before == {n: p.requires_grad for n, p in model.named_parameters()}
 
 
+def test_frozen_parameters_of_inference_mode_get_a_sentence_where_autograd_needs_them() -> None:
+    with torch.inference_mode():
+        model = convolutional().eval().requires_grad_(False)
+    with pytest.raises(ValueError, match="some were made under"):
+        rrfast.radius(model, images(2))
+    assert rrfast.engine.logits(model, images(2)).shape == (2, 10)
+
+
 def test_a_model_that_changes_its_input_gets_a_sentence() -> None:
     x = images(2) - 0.5
     kept = x.clone()

@@ -130,7 +130,7 @@ def test_it_is_predicted_just_beyond_the_radius(method: str, options: dict[str, 
     result = result_of(model, x, method, **options)
     z = x.clone().requires_grad_()
     h = model(z)
-    prediction, _, seed, _ = ops.direction_seed(h.detach())
+    prediction, _, seed, *_ = ops.direction_seed(h.detach())
     (gradient,) = torch.autograd.grad(h, z, seed)
     beyond = x + (result.radius * (1 + 2e-6))[:, None] * gradient.sign()
     assert result.found.sum() >= 48

@@ -24,10 +24,10 @@ def is_on_host(tensor: Tensor) -> bool:
     nor has one under another dispatch mode.
     """
     return (
-        tensor.device.type == "cpu"
-        and not isinstance(tensor, FakeTensor)
-        and not torch.compiler.is_compiling()
+        tensor.is_cpu
         and torch._C._len_torch_dispatch_stack() == 0
+        and (type(tensor) is Tensor or not isinstance(tensor, FakeTensor))
+        and not torch.compiler.is_compiling()
     )
 
 

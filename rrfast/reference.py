@@ -55,7 +55,7 @@ def _direction(
     with torch.enable_grad():
         logits = model(x)
         seed_of = direction_seed if numerics == "stable" else naive_direction_seed
-        prediction, _, seed, _ = seed_of(logits.detach(), temperature)
+        prediction, _, seed, *_ = seed_of(logits.detach(), temperature)
         (grad,) = torch.autograd.grad(logits, x, seed)
     return logits.detach(), prediction, sign_of(grad)
 
@@ -123,7 +123,7 @@ def radius_bs(
     rows = []
     for sample in x.split(1):
         logits, prediction, sign = _direction(model, sample, temperature, numerics)
-        _, margin, _, runner_up = direction_seed(logits, temperature)
+        _, margin, _, runner_up, _ = direction_seed(logits, temperature)
         if bool(margin == 0):
             rows.append((0.0, 0.0, 0.0, int(runner_up)))  # a tie: errata 3
             continue

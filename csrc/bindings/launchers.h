@@ -14,11 +14,11 @@ public:
 
     template <class T>
     void direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
-                        index_t* prediction, accumulate_t<T>* margin, T* seed,
-                        index_t* runner_up) const {
+                        index_t* prediction, accumulate_t<T>* margin, T* seed, index_t* runner_up,
+                        accumulate_t<T>* clear) const {
         if (has_rows(samples, classes)) {
             check(cuda::direction_seed(logits, samples, classes, temperature, prediction, margin,
-                                       seed, runner_up, stream_));
+                                       seed, runner_up, clear, stream_));
         }
     }
 
@@ -43,10 +43,11 @@ public:
 
     template <class T, class A>
     void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
-                       index_t classes, double alpha, A* radius, index_t* rival) const {
+                       index_t classes, double alpha, const A* unit, A* radius,
+                       index_t* rival) const {
         if (has_rows(samples, classes)) {
-            check(cuda::linear_radius(h0, h1, prediction, samples, classes, alpha, radius, rival,
-                                      stream_));
+            check(cuda::linear_radius(h0, h1, prediction, samples, classes, alpha, unit, radius,
+                                      rival, stream_));
         }
     }
 

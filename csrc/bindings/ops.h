@@ -135,25 +135,39 @@ struct Batch {
 
 template <class Backend>
 struct Ops {
-    static std::tuple<Tensor, Tensor, Tensor, Tensor> direction_seed(const Tensor& logits,
-                                                                     double temperature) {
+    static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> direction_seed(const Tensor& logits,
+                                                                             double temperature) {
+        const std::int64_t samples = logits.size(0);
+        const ScalarType dtype = logits.scalar_type();
+        Tensor prediction = empty_vector(samples, ScalarType::Long, logits);
+        Tensor margin = empty_vector(samples, accumulate_dtype(dtype), logits);
+        Tensor seed = empty_like(logits, Layout::contiguous, dtype);
+        Tensor runner_up = empty_vector(samples, ScalarType::Long, logits);
+        Tensor clear = empty_vector(samples, accumulate_dtype(dtype), logits);
+        direction_seed_out(logits, temperature, prediction, margin, seed, runner_up, clear);
+        return {prediction, margin, seed, runner_up, clear};
+    }
+    static void direction_seed_out(const Tensor& logits, double temperature,
+                                   const Tensor& prediction, const Tensor& margin,
+                                   const Tensor& seed, const Tensor& runner_up,
+                                   const Tensor& clear) {
         check_logits(logits);
         const Backend backend(logits);
         const ScalarType dtype = logits.scalar_type();
+        check_vector(prediction, logits, ScalarType::Long, "prediction");
+        check_vector(margin, logits, accumulate_dtype(dtype), "margin");
+        check_result(seed, logits, Layout::contiguous, dtype, "seed");
+        check_vector(runner_up, logits, ScalarType::Long, "runner_up");
+        check_vector(clear, logits, accumulate_dtype(dtype), "clear");
         const Tensor h = laid_out(logits, Layout::contiguous);
         const std::int64_t samples = h.size(0), classes = h.size(1);
-        Tensor prediction = empty_vector(samples, ScalarType::Long, h);
-        Tensor margin = empty_vector(samples, accumulate_dtype(dtype), h);
-        Tensor seed = empty_like(h, Layout::contiguous, dtype);
-        Tensor runner_up = empty_vector(samples, ScalarType::Long, h);
         dispatch_floating(dtype, "logits", [&](auto type) {
             using T = typename decltype(type)::type;
-            backend.direction_seed(data<T>(h), samples, classes, temperature,
-                                   mutable_data<index_t>(prediction),
-                                   mutable_data<accumulate_t<T>>(margin), mutable_data<T>(seed),
-                                   mutable_data<index_t>(runner_up));
+            backend.direction_seed(
+                data<T>(h), samples, classes, temperature, mutable_data<index_t>(prediction),
+                mutable_data<accumulate_t<T>>(margin), mutable_data<T>(seed),
+                mutable_data<index_t>(runner_up), mutable_data<accumulate_t<T>>(clear));
         });
-        return {prediction, margin, seed, runner_up};
     }
 
     static std::tuple<Tensor, Tensor> fgsm_step(const Tensor& x, const Tensor& grad,
@@ -213,18 +227,23 @@ struct Ops {
     }
 
     static std::tuple<Tensor, Tensor> linear_radius(const Tensor& h0, const Tensor& h1,
-                                                    const Tensor& prediction, double alpha) {
+                                                    const Tensor& prediction, double alpha,
+                                                    const OptionalTensor& unit) {
         Tensor radius = empty_vector(h0.size(0), accumulate_dtype(h0.scalar_type()), h0);
         Tensor rival = empty_vector(h0.size(0), ScalarType::Long, h0);
-        linear_radius_out(h0, h1, prediction, alpha, radius, rival);
+        linear_radius_out(h0, h1, prediction, alpha, unit, radius, rival);
         return {radius, rival};
     }
     static void linear_radius_out(const Tensor& h0, const Tensor& h1, const Tensor& prediction,
-                                  double alpha, const Tensor& radius, const Tensor& rival) {
+                                  double alpha, const OptionalTensor& unit, const Tensor& radius,
+                                  const Tensor& rival) {
         const Backend backend(h0);
         check_rows(h0, prediction, "prediction");
         const ScalarType dtype = h0.scalar_type();
         check_same_kind(h0, h1, "h1");
+        if (unit) {
+            check_per_sample(h0, *unit, "unit");
+        }
         check_vector(radius, h0, accumulate_dtype(dtype), "radius");
         check_vector(rival, h0, ScalarType::Long, "rival");
         const Tensor clean = laid_out(h0, Layout::contiguous);
@@ -234,7 +253,8 @@ struct Ops {
         dispatch_floating(dtype, "h0", [&](auto type) {
             using T = typename decltype(type)::type;
             backend.linear_radius(data<T>(clean), data<T>(moved), data<index_t>(top), samples,
-                                  classes, alpha, mutable_data<accumulate_t<T>>(radius),
+                                  classes, alpha, unit ? data<accumulate_t<T>>(*unit) : nullptr,
+                                  mutable_data<accumulate_t<T>>(radius),
                                   mutable_data<index_t>(rival));
         });
     }
@@ -355,14 +375,24 @@ struct Ops {
                                                  const Tensor& gap, double finest, double longest,
                                                  const OptionalTensor& bounds,
                                                  const OptionalTensor& scale) {
+        const ScalarType dtype = accumulate_dtype(x.scalar_type());
+        Tensor step = empty_vector(x.size(0), dtype, x);
+        Tensor largest = empty_vector(x.size(0), dtype, x);
+        probe_step_out(x, normal, gap, finest, longest, bounds, scale, step, largest);
+        return {step, largest};
+    }
+    static void probe_step_out(const Tensor& x, const Tensor& normal, const Tensor& gap,
+                               double finest, double longest, const OptionalTensor& bounds,
+                               const OptionalTensor& scale, const Tensor& step,
+                               const Tensor& largest) {
         const Backend backend(x);
         const Batch batch(x, bounds, scale);
         const ScalarType dtype = x.scalar_type();
         check_same_kind(x, normal, "normal");
         check_per_sample(x, gap, "gap");
+        check_vector(step, x, accumulate_dtype(dtype), "step");
+        check_vector(largest, x, accumulate_dtype(dtype), "largest");
         const Tensor slope = laid_out(normal, batch.layout);
-        Tensor step = empty_vector(batch.samples, accumulate_dtype(dtype), x);
-        Tensor largest = empty_vector(batch.samples, accumulate_dtype(dtype), x);
         dispatch_floating(dtype, "x", [&](auto type) {
             using T = typename decltype(type)::type;
             using A = accumulate_t<T>;
@@ -371,7 +401,6 @@ struct Ops {
                                static_cast<A>(finest), static_cast<A>(longest),
                                mutable_data<A>(step), mutable_data<A>(largest));
         });
-        return {step, largest};
     }
 
     static std::tuple<Tensor, Tensor, Tensor, Tensor> probability_margin(const Tensor& logits,
@@ -406,6 +435,7 @@ struct Ops {
 
     static void register_all(torch::stable::detail::StableLibrary& library) {
         library.impl("direction_seed", TORCH_BOX(&Ops::direction_seed));
+        library.impl("direction_seed.out", TORCH_BOX(&Ops::direction_seed_out));
         library.impl("fgsm_step", TORCH_BOX(&Ops::fgsm_step));
         library.impl("fgsm_step.out", TORCH_BOX(&Ops::fgsm_step_out));
         library.impl("perturb", TORCH_BOX(&Ops::perturb));
@@ -418,6 +448,7 @@ struct Ops {
         library.impl("plane_distance", TORCH_BOX(&Ops::plane_distance));
         library.impl("plane_distance.out", TORCH_BOX(&Ops::plane_distance_out));
         library.impl("probe_step", TORCH_BOX(&Ops::probe_step));
+        library.impl("probe_step.out", TORCH_BOX(&Ops::probe_step_out));
         library.impl("search_step_", TORCH_BOX(&Ops::search_step_));
         library.impl("probability_margin", TORCH_BOX(&Ops::probability_margin));
         library.impl("probability_margin.out", TORCH_BOX(&Ops::probability_margin_out));

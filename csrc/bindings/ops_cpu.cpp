@@ -33,11 +33,11 @@ struct Cpu {
 
     template <class T>
     void direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
-                        index_t* prediction, accumulate_t<T>* margin, T* seed,
-                        index_t* runner_up) const {
+                        index_t* prediction, accumulate_t<T>* margin, T* seed, index_t* runner_up,
+                        accumulate_t<T>* clear) const {
         over_rows(samples, classes, [&](index_t begin, index_t end) {
             cpu::kernels<T>().direction_seed(logits, begin, end, classes, temperature, prediction,
-                                             margin, seed, runner_up);
+                                             margin, seed, runner_up, clear);
         });
     }
 
@@ -62,10 +62,11 @@ struct Cpu {
 
     template <class T, class A>
     void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
-                       index_t classes, double alpha, A* radius, index_t* rival) const {
+                       index_t classes, double alpha, const A* unit, A* radius,
+                       index_t* rival) const {
         over_rows(samples, classes, [&](index_t begin, index_t end) {
-            cpu::kernels<T>().linear_radius(h0, h1, prediction, begin, end, classes, alpha, radius,
-                                            rival);
+            cpu::kernels<T>().linear_radius(h0, h1, prediction, begin, end, classes, alpha, unit,
+                                            radius, rival);
         });
     }
 

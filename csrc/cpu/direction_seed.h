@@ -42,7 +42,7 @@ inline A sum_of(const A* value, index_t count) {
 template <class T>
 void seed_of_row(const T* __restrict__ row, index_t classes, accumulate_t<T> temperature,
                  accumulate_t<T>* kept, index_t* prediction, accumulate_t<T>* margin, T* seed,
-                 index_t* runner_up) {
+                 index_t* runner_up, accumulate_t<T>* clear) {
     using A = accumulate_t<T>;
     const Top2<A> top = row_top2(row, classes);
     for (index_t k = 0; k < classes; ++k) {
@@ -57,11 +57,12 @@ void seed_of_row(const T* __restrict__ row, index_t classes, accumulate_t<T> tem
     *prediction = top.first.index;
     *margin = margin_of(top.first.value, top.second.value);
     *runner_up = top.second.index;
+    *clear = clear_margin<T>(*margin, top.first.value);
 }
 
 template <class T>
 void seeds_of_tile(const T* rows, index_t classes, accumulate_t<T> temperature, index_t* prediction,
-                   accumulate_t<T>* margin, T* seeds, index_t* runner_up) {
+                   accumulate_t<T>* margin, T* seeds, index_t* runner_up, accumulate_t<T>* clear) {
     using A = accumulate_t<T>;
     constexpr index_t lanes = kLanes<A>;
     const auto number = static_cast<Position<A>>(classes);
@@ -87,13 +88,14 @@ void seeds_of_tile(const T* rows, index_t classes, accumulate_t<T> temperature, 
         prediction[j] = top.first_at[j];
         margin[j] = margin_of(top.first[j], top.second[j]);
         runner_up[j] = top.second_at[j];
+        clear[j] = clear_margin<T>(margin[j], top.first[j]);
     }
 }
 
 template <class T>
 void direction_seed(const T* logits, index_t begin, index_t end, index_t classes,
                     double temperature, index_t* prediction, accumulate_t<T>* margin, T* seed,
-                    index_t* runner_up) {
+                    index_t* runner_up, accumulate_t<T>* clear) {
     using A = accumulate_t<T>;
     const auto t = static_cast<A>(temperature);
     std::vector<A> wide(std::is_same_v<T, A> ? 0 : classes);
@@ -101,7 +103,7 @@ void direction_seed(const T* logits, index_t begin, index_t end, index_t classes
         begin, end, classes,
         [&](index_t first) {
             seeds_of_tile(logits + first * classes, classes, t, prediction + first, margin + first,
-                          seed + first * classes, runner_up + first);
+                          seed + first * classes, runner_up + first, clear + first);
         },
         [&](index_t sample) {
             T* out = seed + sample * classes;
@@ -110,7 +112,7 @@ void direction_seed(const T* logits, index_t begin, index_t end, index_t classes
                 kept = out;
             }
             seed_of_row(logits + sample * classes, classes, t, kept, prediction + sample,
-                        margin + sample, out, runner_up + sample);
+                        margin + sample, out, runner_up + sample, clear + sample);
         });
 }
 

@@ -14,9 +14,10 @@ struct Kernels {
     // Rows [begin, end) of [B, K].
     void (*direction_seed)(const T* logits, index_t begin, index_t end, index_t classes,
                            double temperature, index_t* prediction, A* margin, T* seed,
-                           index_t* runner_up);
+                           index_t* runner_up, A* clear);
     void (*linear_radius)(const T* h0, const T* h1, const index_t* prediction, index_t begin,
-                          index_t end, index_t classes, double alpha, A* radius, index_t* rival);
+                          index_t end, index_t classes, double alpha, const A* unit, A* radius,
+                          index_t* rival);
     void (*bisection_step_)(const T* logits, const index_t* prediction, index_t begin, index_t end,
                             index_t classes, A* lower, A* upper, A* radius, index_t* rival);
     void (*rat_correct)(const T* logits, const index_t* labels, index_t begin, index_t end,

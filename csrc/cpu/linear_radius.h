@@ -55,10 +55,12 @@ RR_HD Candidate<accumulate_t<T>> first_in_row(const T* row0, const T* row1, inde
 
 template <class T>
 void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t begin, index_t end,
-                   index_t classes, double alpha, accumulate_t<T>* radius, index_t* rival) {
+                   index_t classes, double alpha, const accumulate_t<T>* unit,
+                   accumulate_t<T>* radius, index_t* rival) {
     using A = accumulate_t<T>;
     constexpr index_t lanes = kLanes<A>;
     const A length = static_cast<A>(alpha);
+    const auto unit_of = [unit](index_t sample) { return unit ? unit[sample] : A(1); };
     Tile<A> at0, at1;
     in_tiles<A>(
         begin, end, classes,
@@ -87,7 +89,7 @@ void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t 
                 }
             }
             for (index_t j = 0; j < lanes; ++j) {
-                radius[first + j] = best[j];
+                radius[first + j] = best[j] * unit_of(first + j);
                 rival[first + j] = rival_of(Candidate<A, Position<A>>{best[j], at[j]});
             }
         },
@@ -96,7 +98,7 @@ void linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t 
             const T *row0 = h0 + sample * classes, *row1 = h1 + sample * classes;
             const auto first = is_class(y, classes) ? first_in_row(row0, row1, y, classes, length)
                                                     : Candidate<A>{nan<A>(), y};
-            radius[sample] = first.value;
+            radius[sample] = first.value * unit_of(sample);
             rival[sample] = rival_of(first);
         });
 }

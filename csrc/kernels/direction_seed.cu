@@ -1,5 +1,5 @@
-// direction_seed: prediction, margin, runner-up and the cotangent of the input gradient from one
-// visit to a row of logits (errata 4).
+// direction_seed: prediction, margin (raw, and clear of rounding), runner-up and the cotangent of
+// the input gradient from one visit to a row of logits (errata 4).
 //     seed_k = softmax over k != prediction of h_k / T,    seed_prediction = -1
 // Eager torch runs argmax, gather, a masked fill, a softmax and a scatter: some ten passes. Here
 // B*K elements are read and B*K written: a row is kept in its block's memory for the three looks
@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     direction_seed_kernel(const T* __restrict__ logits, index_t samples, index_t classes,
                           accumulate_t<T> temperature, index_t* __restrict__ prediction,
                           accumulate_t<T>* __restrict__ margin, T* __restrict__ seed,
-                          index_t* __restrict__ runner_up) {
+                          index_t* __restrict__ runner_up, accumulate_t<T>* __restrict__ clear) {
     using A = accumulate_t<T>;
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* source = logits + sample * classes;
@@ -58,8 +58,10 @@ __global__ void __launch_bounds__(kRowThreads, 2)
             });
         if (writes && threadIdx.x == 0) {
             prediction[sample] = top.first.index;
-            margin[sample] = margin_of(top.first.value, top.second.value);
+            const A lead = margin_of(top.first.value, top.second.value);
+            margin[sample] = lead;
             runner_up[sample] = top.second.index;
+            clear[sample] = clear_margin<T>(lead, top.first.value);
         }
     });
 }
@@ -69,7 +71,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     direction_seed_long_kernel(const T* __restrict__ logits, index_t samples, index_t classes,
                                accumulate_t<T> temperature, index_t* __restrict__ prediction,
                                accumulate_t<T>* __restrict__ margin, T* __restrict__ seed,
-                               index_t* __restrict__ runner_up) {
+                               index_t* __restrict__ runner_up,
+                               accumulate_t<T>* __restrict__ clear) {
     using A = accumulate_t<T>;
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row = logits + sample * classes;
@@ -100,8 +103,10 @@ __global__ void __launch_bounds__(kRowThreads, 2)
             });
         if (writes && threadIdx.x == 0) {
             prediction[sample] = top.first.index;
-            margin[sample] = margin_of(top.first.value, top.second.value);
+            const A lead = margin_of(top.first.value, top.second.value);
+            margin[sample] = lead;
             runner_up[sample] = top.second.index;
+            clear[sample] = clear_margin<T>(lead, top.first.value);
         }
     });
 }
@@ -111,7 +116,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 template <class T>
 cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, double temperature,
                            index_t* prediction, accumulate_t<T>* margin, T* seed,
-                           index_t* runner_up, cudaStream_t stream) {
+                           index_t* runner_up, accumulate_t<T>* clear, cudaStream_t stream) {
     return for_width<kVectorWidth<T>>(classes, {logits, seed}, [&](auto width) {
         Grid grid = row_grid(samples, classes, width);
         const std::size_t kept = KeptRow<T, width>::bytes(classes, grid);
@@ -120,13 +125,14 @@ cudaError_t direction_seed(const T* logits, index_t samples, index_t classes, do
         return launch(
             keeps ? direction_seed_kernel<T, width> : direction_seed_long_kernel<T, width>, grid,
             stream, logits, samples, classes, static_cast<accumulate_t<T>>(temperature), prediction,
-            margin, seed, runner_up);
+            margin, seed, runner_up, clear);
     });
 }
 
-#define INSTANTIATE(T)                                                                   \
-    template cudaError_t direction_seed<T>(const T*, index_t, index_t, double, index_t*, \
-                                           accumulate_t<T>*, T*, index_t*, cudaStream_t);
+#define INSTANTIATE(T)                                                                       \
+    template cudaError_t direction_seed<T>(const T*, index_t, index_t, double, index_t*,     \
+                                           accumulate_t<T>*, T*, index_t*, accumulate_t<T>*, \
+                                           cudaStream_t);
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList direction_seed_kernels() {

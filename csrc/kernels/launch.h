@@ -19,6 +19,7 @@ cudaError_t direction_seed(const T* logits,  // [B, K]
                            accumulate_t<T>* margin,  // [B]
                            T* seed,                  // [B, K]
                            index_t* runner_up,       // [B]
+                           accumulate_t<T>* clear,   // [B]
                            cudaStream_t stream);
 
 template <class T>
@@ -43,8 +44,9 @@ cudaError_t linear_radius(const T* h0,                // [B, K]
                           const T* h1,                // [B, K]
                           const index_t* prediction,  // [B]
                           index_t samples, index_t classes, double alpha,
-                          accumulate_t<T>* radius,  // [B]
-                          index_t* rival,           // [B]
+                          const accumulate_t<T>* unit,  // [B], or null for 1
+                          accumulate_t<T>* radius,      // [B]
+                          index_t* rival,               // [B]
                           cudaStream_t stream);
 
 template <class T>

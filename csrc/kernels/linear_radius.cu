@@ -12,8 +12,8 @@ template <class T, int Width, bool Ragged>
 __global__ void __launch_bounds__(kRowThreads, 2)
     linear_radius_kernel(const T* __restrict__ h0, const T* __restrict__ h1,
                          const index_t* __restrict__ prediction, index_t samples, index_t classes,
-                         accumulate_t<T> alpha, accumulate_t<T>* __restrict__ radius,
-                         index_t* __restrict__ rival) {
+                         accumulate_t<T> alpha, const accumulate_t<T>* __restrict__ unit,
+                         accumulate_t<T>* __restrict__ radius, index_t* __restrict__ rival) {
     using A = accumulate_t<T>;
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row0 = h0 + sample * classes;
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const auto first = row_reduce(in_row(span, own, nobody<A, RowIndex>()),
                                       [](const auto& a, const auto& b) { return first_of(a, b); });
         if (writes && threadIdx.x == 0) {
-            radius[sample] = first.value;
+            radius[sample] = unit ? first.value * unit[sample] : first.value;
             rival[sample] = rival_of(first);
         }
     });
@@ -58,18 +58,19 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 
 template <class T>
 cudaError_t linear_radius(const T* h0, const T* h1, const index_t* prediction, index_t samples,
-                          index_t classes, double alpha, accumulate_t<T>* radius, index_t* rival,
-                          cudaStream_t stream) {
+                          index_t classes, double alpha, const accumulate_t<T>* unit,
+                          accumulate_t<T>* radius, index_t* rival, cudaStream_t stream) {
     return for_access<kVectorWidth<T>>(classes, {h0, h1}, nullptr, [&](auto access) {
         return launch(linear_radius_kernel<T, access.width, access.ragged>,
                       row_grid(samples, classes, access.width), stream, h0, h1, prediction, samples,
-                      classes, static_cast<accumulate_t<T>>(alpha), radius, rival);
+                      classes, static_cast<accumulate_t<T>>(alpha), unit, radius, rival);
     });
 }
 
 #define INSTANTIATE(T)                                                                          \
     template cudaError_t linear_radius<T>(const T*, const T*, const index_t*, index_t, index_t, \
-                                          double, accumulate_t<T>*, index_t*, cudaStream_t);
+                                          double, const accumulate_t<T>*, accumulate_t<T>*,     \
+                                          index_t*, cudaStream_t);
 RR_FOR_EACH_TYPE(INSTANTIATE)
 
 KernelList linear_radius_kernels() {

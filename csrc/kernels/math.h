@@ -72,6 +72,16 @@ RR_HD A infinity() {
 template <class A>
 constexpr A kLargest = std::numeric_limits<A>::max();
 
+// NaN if one of them is.
+template <class A>
+RR_HD A larger(A a, A b) {
+    return a > b || is_nan(a) ? a : b;
+}
+template <class A>
+RR_HD A smaller(A a, A b) {
+    return a < b || is_nan(a) ? a : b;
+}
+
 RR_HD float widen(float v) { return v; }
 RR_HD double widen(double v) { return v; }
 RR_HD float widen(bfloat16 v) { return bit_cast<float>(static_cast<std::uint32_t>(v.bits) << 16); }
@@ -403,6 +413,19 @@ RR_HD A seed_weight(A logit, Index k, const Top2<A, Index>& top, A temperature) 
     return exp_nonpositive(temperature == A(1) ? gap : gap / temperature);
 }
 
+// The margin, or what of the largest logit is clear of rounding where that is more: 32 times the
+// eps of the dtype, but of float32 for float64, as the model may compute in that.
+template <class T>
+constexpr accumulate_t<T> kClear = 0x1p-18f;
+template <>
+constexpr float kClear<bfloat16> = 0x1p-2f;
+template <>
+constexpr float kClear<float16> = 0x1p-5f;
+template <class T, class A = accumulate_t<T>>
+RR_HD A clear_margin(A margin, A first) {
+    return larger(margin, (first < A(0) ? -first : first) * kClear<T>);
+}
+
 // The same from one visit to a row too long to be kept: the two best classes so far, and what all
 // but the first weigh together. Whoever finds a larger second rescales the sum (Milakov &
 // Gimelshein 2018): of the sum and a newcomer one has the weight that it had, so that a class costs
@@ -629,16 +652,6 @@ RR_HD Newton<A> newton_step(const Faces<S>& at, A step, A gap, A unit) {
 
 // ---------------------------------------------------------------------------------------------------------
 // probe_step
-
-// NaN if one of them is.
-template <class A>
-RR_HD A larger(A a, A b) {
-    return a > b || is_nan(a) ? a : b;
-}
-template <class A>
-RR_HD A smaller(A a, A b) {
-    return a < b || is_nan(a) ? a : b;
-}
 
 // As far as the plane, or the longest step where it is out of reach or not to be had; no less than
 // what rounding of the largest x leaves something of.

@@ -52,20 +52,21 @@ std::string direction_seed(Draw& draw) {
     const double temperature = draw.of({1.0, 0.2, 1000.0, 0.0, 2.5});
     const Tensor<T> h(narrowed<T>(logits(draw, r)), draw.shift());
     const Tensor<index_t> prediction(untouched<index_t>(r.samples), 0), second(prediction.host, 0);
-    const Tensor<A> margin(untouched<A>(r.samples), 0);
+    const Tensor<A> margin(untouched<A>(r.samples), 0), clear(margin.host, 0);
     const Tensor<T> seed(untouched<T>(r.samples * r.classes), draw.shift());
-    expect_success(
-        cuda::direction_seed(h.device(), r.samples, r.classes, temperature, prediction.device(),
-                             margin.device(), seed.device(), second.device(), nullptr),
-        "launch");
+    expect_success(cuda::direction_seed(h.device(), r.samples, r.classes, temperature,
+                                        prediction.device(), margin.device(), seed.device(),
+                                        second.device(), clear.device(), nullptr),
+                   "launch");
     auto p = prediction.host, s = second.host;
-    auto m = margin.host;
+    auto m = margin.host, c = clear.host;
     auto q = seed.host;
     cpu::kernels<T>().direction_seed(h.host.data(), 0, r.samples, r.classes, temperature, p.data(),
-                                     m.data(), q.data(), s.data());
+                                     m.data(), q.data(), s.data(), c.data());
     expect_same("prediction", prediction, p);
     expect_same("runner_up", second, s);
     expect_equal("margin", margin, m);
+    expect_equal("clear", clear, c);
     // The bound that TestDirectionSeed.tolerance derives.
     const double additions =
         (r.classes < 128 ? r.classes : 64 + r.classes / 512) * (r.classes > 8192 ? 5 : 1);
@@ -82,17 +83,20 @@ std::string linear_radius(Draw& draw) {
     const Tensor<T> h0(narrowed<T>(clean), draw.shift());
     const Tensor<T> h1(narrowed<T>(logits(draw, r)), draw.shift());
     const Tensor<index_t> y(labels(draw, r, clean), 0);
-    const Tensor<A> radius(untouched<A>(r.samples), 0);
+    const Tensor<A> radius(untouched<A>(r.samples), 0), unit(numbers<A>(draw, r.samples), 0);
     const Tensor<index_t> rival(untouched<index_t>(r.samples), 0);
     const double alpha = draw.of({0.01, 1.0});
+    const bool scaled = draw.chance(0.5);
     expect_success(cuda::linear_radius(h0.device(), h1.device(), y.device(), r.samples, r.classes,
-                                       alpha, radius.device(), rival.device(), nullptr),
+                                       alpha, scaled ? unit.device() : nullptr, radius.device(),
+                                       rival.device(), nullptr),
                    "launch");
     auto expected = radius.host;
     auto who = rival.host;
     cpu::kernels<T>().linear_radius(h0.host.data(), h1.host.data(), y.host.data(), 0, r.samples,
-                                    r.classes, alpha, expected.data(), who.data());
-    expect_same("radius", radius, expected);
+                                    r.classes, alpha, scaled ? unit.host.data() : nullptr,
+                                    expected.data(), who.data());
+    expect_equal("radius", radius, expected);
     expect_same("rival", rival, who);
     return text(r);
 }

@@ -80,20 +80,22 @@ std::string huge_rows(index_t samples, index_t classes, index_t shift) {
     Huge<T> h(samples * classes, shift);
     const Huge<T> seed(samples * classes, shift);
     const Huge<index_t> prediction(samples, 0), second(samples, 0);
-    const Huge<float> margin(samples, 0);
+    const Huge<float> margin(samples, 0), clear(samples, 0);
     const index_t last = samples - 1;
     for (const index_t b : {index_t(0), last}) {
         h.put(b * classes + classes - 1, narrow<T>::from(3));
         h.put(b * classes + 2, narrow<T>::from(2));
     }
     expect_success(cuda::direction_seed(h.device(), samples, classes, 0.0, prediction.device(),
-                                        margin.device(), seed.device(), second.device(), nullptr),
+                                        margin.device(), seed.device(), second.device(),
+                                        clear.device(), nullptr),
                    "launch");
     for (const index_t b : {index_t(0), last}) {
         const std::string row = "row " + std::to_string(b) + ": ";
         expect(prediction.get(b) == classes - 1, row + "prediction");
         expect(second.get(b) == 2, row + "runner_up");
         expect(margin.get(b) == 1, row + "margin");
+        expect(clear.get(b) == 1, row + "clear");
         expect(widen(seed.get(b * classes + 2)) == 1, row + "seed of the runner-up");
         expect(widen(seed.get(b * classes + classes - 1)) == -1, row + "seed of the prediction");
     }

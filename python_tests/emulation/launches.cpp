@@ -43,9 +43,9 @@ cudaError_t rows(const std::string& op, index_t b, index_t k) {
     const Zeros<index_t> y(b), other(b);
     const Zeros<A> state(6 * b);
     return op == "direction_seed"
-               ? cuda::direction_seed<T>(h, b, k, 1.0, y, state, result, other, nullptr)
+               ? cuda::direction_seed<T>(h, b, k, 1.0, y, state, result, other, state + b, nullptr)
            : op == "linear_radius"
-               ? cuda::linear_radius<T>(h, result, y, b, k, 0.01, state, other, nullptr)
+               ? cuda::linear_radius<T>(h, result, y, b, k, 0.01, nullptr, state, other, nullptr)
            : op == "bisection_step_" ? cuda::bisection_step_<T>(h, y, b, k, state, state + b,
                                                                 state + 2 * b, other, nullptr)
            : op == "search_step_" ? cuda::search_step_<T>(h, y, b, k, 0.01, state, other, nullptr)

@@ -48,7 +48,7 @@ class TestDirectionSeed(OpTester):
         additions = classes if classes < 128 else 64 + classes // 512
         additions *= 5 if classes > 8192 else 1
         rounding = 2 * UNIT[dtype] if dtype in (torch.bfloat16, torch.float16) else 0.0
-        return 0.0, 0.0, 2 * (4 + additions) * unit + rounding, 0.0
+        return 0.0, 0.0, 2 * (4 + additions) * unit + rounding, 0.0, 0.0
 
     def invalid(self) -> Iterator[tuple[Case, type[Exception], str]]:
         h = torch.zeros(2, 3)
@@ -64,7 +64,7 @@ class TestDirectionSeed(OpTester):
 def test_seed_sums_to_zero_and_points_away_from_the_prediction(
     dtype: torch.dtype, device: torch.device
 ) -> None:
-    prediction, _, seed, _ = ops.direction_seed(logits(dtype, device, 64, 10)[5:], 1.0)
+    prediction, _, seed, *_ = ops.direction_seed(logits(dtype, device, 64, 10)[5:], 1.0)
     rows = torch.arange(len(seed), device=device)
     assert (seed[rows, prediction] == -1).all()
     others = seed.double().scatter(1, prediction[:, None], 0)
@@ -75,7 +75,7 @@ def test_seed_sums_to_zero_and_points_away_from_the_prediction(
 def test_agrees_with_the_gradient_of_the_margin_loss() -> None:
     h = torch.randn(16, 10, dtype=torch.float64, requires_grad=True)
     temperature = 0.7
-    prediction, _, seed, _ = ops.direction_seed(h.detach(), temperature)
+    prediction, _, seed, *_ = ops.direction_seed(h.detach(), temperature)
     others = h.scatter(1, prediction[:, None], -math.inf)
     loss = temperature * torch.logsumexp(others / temperature, dim=1) - h.gather(
         1, prediction[:, None]
@@ -88,8 +88,8 @@ def test_agrees_with_the_gradient_of_the_margin_loss() -> None:
 def test_is_the_cross_entropy_gradient_up_to_a_positive_factor(margin: float) -> None:
     h = torch.randn(8, 10, dtype=torch.float64)
     h[:, 3] = h.amax(dim=1) + margin
-    prediction, _, seed, _ = ops.direction_seed(h, 1.0)
-    _, _, naive, _ = reference.naive_direction_seed(h, 1.0)
+    prediction, _, seed, *_ = ops.direction_seed(h, 1.0)
+    _, _, naive, *_ = reference.naive_direction_seed(h, 1.0)
     doubt = 1 - torch.softmax(h, dim=1).gather(1, prediction[:, None])
     torch.testing.assert_close(naive, seed * doubt, rtol=1e-9, atol=1e-15)
 
@@ -107,4 +107,16 @@ def test_the_margin_of_overflow_and_of_masked_classes() -> None:
     margin = ops.direction_seed(torch.tensor(rows))[1]
     torch.testing.assert_close(
         margin, torch.tensor([math.nan, math.nan, math.nan, math.inf, most]), equal_nan=True
+    )
+
+
+def test_a_margin_is_clear_of_the_rounding_of_the_largest_logit(dtype: torch.dtype) -> None:
+    """By 32 eps, of float32 for float64; NaN and infinity stay."""
+    noise = 32 * max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+    inf, nan = math.inf, math.nan
+    rows = [[4.0, 0.0], [-4.0, -4.0], [4.0, 4.0], [0.0, 0.0], [4.0, -inf], [nan, 1.0], [inf, 1.0]]
+    clear = ops.direction_seed(torch.tensor(rows, dtype=dtype))[4]
+    expected = [4.0, 4 * noise, 4 * noise, 0.0, inf, nan, nan]
+    torch.testing.assert_close(
+        clear, torch.tensor(expected, dtype=clear.dtype), rtol=0, atol=0, equal_nan=True
     )

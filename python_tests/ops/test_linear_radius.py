@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from op_tester import CLASSES, Case, OpTester, logits, non_finite_logits
+from op_tester import CLASSES, Case, OpTester, logits, non_finite_logits, with_non_finite
 
 from rrfast import ops
+from rrfast.ops import accumulate_dtype
 
 
 class TestLinearRadius(OpTester):
@@ -35,6 +36,10 @@ class TestLinearRadius(OpTester):
         wrong = torch.tensor([-1, 10, 1 << 40, -(1 << 40), 3], device=device)
         yield "no such class", (h0, h1, wrong, alpha)
         yield "many rows", self.pair(dtype, device, 10_000, 10)
+        for samples, classes in ((12, 33), (12, 1000), (40, 10)):
+            h0, h1, top, _ = self.pair(dtype, device, samples, classes)
+            unit = with_non_finite(torch.rand(samples, device=device).to(accumulate_dtype(dtype)))
+            yield f"K={classes}, a unit for each of {samples}", (h0, h1, top, 1.0, unit)
 
     def small(self, dtype: torch.dtype, device: torch.device) -> Case:
         return self.pair(dtype, device, 5, 10)
@@ -60,6 +65,8 @@ class TestLinearRadius(OpTester):
             r"prediction must have one value per sample, shape \[2\], got",
         )
         yield (h, h, y, 0.0), ValueError, "alpha must be finite and greater than 0, got 0.0"
+        yield (h, h, y, 1.0, h[0]), ValueError, r"unit must have one value per sample, shape \[2\]"
+        yield (h, h, y, 1.0, h[:, 0].double()), TypeError, "unit must be a float32 tensor, got a"
         yield (h, h.to("meta"), y), ValueError, "h1 must be on the device of h0, cpu, got meta"
 
 

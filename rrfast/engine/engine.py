@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._C import _set_grad_enabled as set_grad_enabled
 from torch.autograd.graph import _engine_run_backward
 
-from rrfast import ops
 from rrfast._checks import check_batch, check_dense, check_labels, check_logits, describe
 from rrfast._reading import may_read
-from rrfast.engine.frozen import Frozen
+from rrfast.engine.frozen import OF_INFERENCE, Frozen
 from rrfast.engine.in_place import IN_PLACE, output_of
 from rrfast.engine.modules_inside import modules_of
-from rrfast.ops import accumulate_dtype
+from rrfast.ops import Memory, accumulate_dtype, unchecked
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
 #: Anything that maps a batch to logits [B, K], or to an object with such `.logits`.
 Model = Callable[[Tensor], Any]
-#: Prediction, margin, cotangent and runner-up from logits and a temperature, as
-#: `rrfast.ops.direction_seed`.
-SeedOf = Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor, Tensor]]
+#: What `rrfast.ops.direction_seed` gives, from logits and a temperature.
+SeedOf = Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
 
 
 class Clean(NamedTuple):
@@ -37,6 +37,7 @@ class Clean(NamedTuple):
     margin: Tensor  #: [B], h_prediction - h_runner_up
     grad: Tensor  #: [B, ...], gradient of logsumexp_{k != y}(h_k / T) - h_y / T times T
     runner_up: Tensor  #: [B] int64
+    clear: Tensor  #: [B], the margin, or more where rounding could hide it; see `direction_seed`
 
 
 def check_input(x: object) -> Tensor:
@@ -85,25 +86,28 @@ class Engine:
         backward_samples: Samples that went through those backwards.
         classes: K, known after the first forward.
         gradient: The gradient of the last backward.
-        memory: What the steps between passes write into, again and again.
     """
 
+    forwards = forward_samples = 0
+    backwards = backward_samples = 0
+    classes: int | None = None
     gradient: Tensor | None = None
+    _samples = 0  # in the first forward
+    _latest: Tensor | None = None
+    _cudnn = True  # whether cuDNN may run recurrent networks for a gradient
+    _shared: tuple[Tensor, Recorded] | None = None
 
     def __init__(self, model: Model, labels: Tensor | None = None) -> None:
         if not callable(model):
             raise TypeError(f"model must be callable, got {type(model).__name__}")
         self.model = model
-        self.memory = ops.Memory()
-        self.classes: int | None = None
         self._labels = labels
-        self.forwards = self.forward_samples = 0
-        self.backwards = self.backward_samples = 0
-        self._samples = 0  # in the first forward
         self._frozen = Frozen()
-        self._latest: Tensor | None = None
-        self._cudnn = True  # whether cuDNN may run recurrent networks for a gradient
-        self._shared: tuple[Tensor, Recorded] | None = None
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What the steps between passes write into, again and again."""
+        return Memory()
 
     def __enter__(self) -> Self:
         if self._frozen.begun:
@@ -118,25 +122,38 @@ class Engine:
     #: That of `Frozen`, without a Python function in between; `Changes` says why.
     __exit__ = property(attrgetter("_frozen.__exit__"))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, K] without a graph. Cost: 1 forward."""
-        with torch.no_grad():
-            # A copy, because a captured model overwrites its output in the next call.
-            return self._logits(x).clone()
+    def forward(self, x: Tensor, *, copy: bool = True) -> Tensor:
+        """Logits [B, K] without a graph. Cost: 1 forward.
 
-    def record(self, x: Tensor) -> Recorded:
+        Args:
+            x: [B, ...].
+            copy: Whether they outlive the next forward, in which a captured model overwrites them.
+        """
+        before = torch.is_grad_enabled()
+        set_grad_enabled(False)  # torch.no_grad() is twice as much Python
+        try:
+            logits = self._logits(x)
+            return logits.clone() if copy else logits
+        finally:
+            set_grad_enabled(before)
+
+    def record(self, x: Tensor, *, copy: bool = True) -> Recorded:
         """A forward whose graph is kept, for any number of gradients at `x`.
 
         Cost: 1 forward, and 1 backward per gradient.
+
+        Args:
+            x: [B, ...].
+            copy: As for `forward`, of the logits that it has.
 
         Raises:
             ValueError: The logits do not depend on `x` in a way that autograd can follow, or the
                 model changes `x` in place.
         """
-        return Recorded(self, x)
+        return Recorded(self, x, copy=copy)
 
     def forward_backward(
-        self, x: Tensor, temperature: float, seed_of: SeedOf = ops.direction_seed
+        self, x: Tensor, temperature: float, seed_of: SeedOf = unchecked.direction_seed
     ) -> Clean:
         """Logits, prediction, margin and the gradient whose sign is the worst-case direction.
 
@@ -147,9 +164,9 @@ class Engine:
         """
         shared = self._shared is not None and self._shared[0] is x
         recorded = self._shared[1] if shared and self._shared is not None else self.record(x)
-        prediction, margin, seed, runner_up = seed_of(recorded.logits, temperature)
+        prediction, margin, seed, runner_up, clear = seed_of(recorded.logits, temperature)
         grad = recorded.grad(seed, last=not shared)
-        return Clean(recorded.logits, prediction, margin, grad, runner_up)
+        return Clean(recorded.logits, prediction, margin, grad, runner_up, clear)
 
     @contextlib.contextmanager
     def sharing(self, x: Tensor) -> Iterator[None]:
@@ -207,6 +224,9 @@ class Engine:
         """Why the model failed, if the cause is certain and not an error of the model itself."""
         if isinstance(error, torch.OutOfMemoryError) or str(error) == IN_PLACE:
             return None
+        parameters = (p for module in modules_of(self.model) for p in module.parameters())
+        if "Inference tensors" in str(error) and any(p.is_inference() for p in parameters):
+            return OF_INFERENCE
         if self.forwards and x.shape[0] != self._samples:
             return (
                 f"model must take parts of a batch here, and took {self._samples} samples but not "
@@ -231,13 +251,14 @@ class Recorded:
 
     logits: Tensor
 
-    def __init__(self, engine: Engine, x: Tensor) -> None:
+    def __init__(self, engine: Engine, x: Tensor, *, copy: bool = True) -> None:
         check_dense("x", x)
         self._engine = engine
         self._x = x.detach().requires_grad_(True)
         self._graph: Tensor | None = self._record()
-        # A copy, because a captured model overwrites its output in the next call.
-        self.logits = self._graph.detach().clone()
+        same = self._output.dtype == self._graph.dtype
+        logits = self._output if same else self._graph.detach()
+        self.logits = logits.clone() if copy else logits
 
     def grad(self, seed: Tensor, *, last: bool = False) -> Tensor:
         """The gradient of sum(seed * logits) with respect to the input, [B, ...].
@@ -282,9 +303,18 @@ class Recorded:
 
     def _record(self) -> Tensor:
         self._cudnn = self._engine._cudnn
-        with torch.enable_grad(), contextlib.nullcontext() if self._cudnn else _without_cudnn():
-            logits = self._engine._logits(self._x)
-        self._output = self._engine._latest
+        before = torch.is_grad_enabled()
+        set_grad_enabled(True)
+        try:
+            with contextlib.nullcontext() if self._cudnn else _without_cudnn():
+                logits = self._engine._logits(self._x)
+        finally:
+            set_grad_enabled(before)
+        latest = self._engine._latest
+        assert latest is not None  # that of this forward
+        # Without its graph, which is to go with the backward: after another pass, freeing it takes
+        # twice as long.
+        self._output = self._engine._latest = latest.detach()
         if not logits.requires_grad:
             raise ValueError(_NO_GRADIENT)
         return logits

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import starmap
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,7 +21,8 @@ from rrfast.engine.special import Special, own_train, special_of, uncache
 _held: dict[int, weakref.ref[Frozen]] = {}
 _lock = threading.RLock()
 
-_OF_INFERENCE = (
+#: The error message; parameters that are frozen already need it only where autograd fails.
+OF_INFERENCE = (
     "model must have parameters that autograd can use, but some were made under "
     "torch.inference_mode(); build and load the model outside of it"
 )
@@ -75,12 +76,14 @@ class Frozen(Changes):
             _held[id(self)] = weakref.ref(self)
             self._modes.append((torch._C._InferenceMode(False), None, None, None))
             uncache(self)
-            modules, own, specials = _all(roots)
-            if [one for one in own if one.training or (id(one), "train") in self._taken]:
-                self._tell(own, modules)
-            for module in modules:
+            found = _all(roots, everything=bool(others))
+            own = found.own
+            if own and [one for one in own if one.training or (id(one), "train") in self._taken]:
+                self._tell(own, found.modules)
+                found.changing[:] = found.modules
+            for module in found.changing:
                 self._frozen(module)
-            for special, module in specials:
+            for special, module in found.specials:
                 special(self, module)
             self._taken = {}
 
@@ -158,9 +161,9 @@ class Frozen(Changes):
         for name, parameter in module._parameters.items():
             if parameter is None:
                 continue
-            if parameter.is_inference():
-                raise ValueError(_OF_INFERENCE)
             if parameter.requires_grad:
+                if parameter.is_inference():
+                    raise ValueError(OF_INFERENCE)
                 self.attributes.append((parameter, "requires_grad", True))
                 parameter.requires_grad = False
             elif taken and (id(parameter), "requires_grad") in taken:
@@ -235,37 +238,48 @@ def _thaw(module: nn.Module, name: str) -> None:
         registered.requires_grad_(True)
 
 
-def _all(
-    roots: Iterable[nn.Module],
-) -> tuple[list[nn.Module], list[nn.Module], list[tuple[Special, nn.Module]]]:
-    """The modules and all modules inside them, each once, outer before inner.
+class _Found(NamedTuple):
+    modules: list[nn.Module]  #: all, each once, outer before inner
+    changing: list[nn.Module]  #: those with a flag to set, in the same order
+    own: list[nn.Module]  #: those with their own `train`
+    specials: list[tuple[Special, nn.Module]]  #: the further changes of some
 
-    Also those of them with their own `train`, and the further changes of some. Written out because
-    `modules()` takes several times as long; in one walk because at batch 1 nothing of the modules
-    is in the processor's cache.
+
+def _all(roots: Iterable[nn.Module], *, everything: bool) -> _Found:
+    """The modules and all modules inside them; with `everything` the flags of all are to be set.
+
+    Written out because `modules()` takes several times as long; in one walk, which looks at the
+    flags too, because at batch 1 nothing of the modules is in the processor's cache.
     """
     kinds: dict[type, tuple[bool, list[Special]]] = {}
-    seen: set[int] = set()
-    modules, own, specials = [], [], []
+    seen: dict[int, nn.Module] = {}
+    changing, own, specials = [], [], []
     ahead: list[nn.Module | None] = list(roots)
     while ahead:
         module = ahead.pop()
         if module is None or id(module) in seen:
             continue
-        seen.add(id(module))
-        modules.append(module)
+        seen[id(module)] = module
         kind = type(module)
         if kind not in kinds:
             kinds[kind] = own_train(kind), special_of(kind)
         overridden, special = kinds[kind]
-        if overridden or "train" in module.__dict__:
+        entries = module.__dict__
+        if overridden or "train" in entries:
             own.append(module)
         if special:
             specials += [(change, module) for change in special]
+        if everything or entries.get("training") is not False:
+            changing.append(module)
+        else:
+            for parameter in module._parameters.values():
+                if parameter is not None and parameter.requires_grad:
+                    changing.append(module)
+                    break
         inside = module._modules
         if inside:
             ahead.extend(inside.values())
-    return modules, own, specials
+    return _Found([*seen.values()], changing, own, specials)
 
 
 def _others(holder: Frozen) -> list[Frozen]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from rrfast._remembered import Remembered
 
 if TYPE_CHECKING:
     from rrfast.engine.engine import Model
@@ -18,7 +18,7 @@ IN_PLACE = (
     "needed as it was. Let the first operation give a new tensor"
 )
 #: Models that did not change an input: in eval mode, and in training mode.
-_seen: tuple[weakref.WeakSet[Any], weakref.WeakSet[Any]] = weakref.WeakSet(), weakref.WeakSet()
+_seen: tuple[Remembered[None], Remembered[None]] = Remembered(), Remembered()
 
 
 def output_of(model: Model, x: Tensor, *, keep: bool = False) -> Any:
@@ -62,20 +62,19 @@ def _is_new(model: Model, x: Tensor) -> bool:
     """Whether to compare: once per model; on a device, where it waits, only for modules."""
     seen = _seen[bool(getattr(model, "training", False))]
     try:
-        if model in seen:
+        if id(model) in seen.by_id:
             return False
         if not (x.device.type == "cpu" or isinstance(model, nn.Module)):
             return False
-        seen.add(model)
-    except TypeError:  # it can be neither hashed nor weakly referenced
+        seen.keep(model, None)
+    except TypeError:  # it cannot be weakly referenced
         return x.device.type == "cpu"
     return True
 
 
 def _forget(model: Model) -> None:
-    with contextlib.suppress(TypeError):
-        for seen in _seen:
-            seen.discard(model)
+    for seen in _seen:
+        seen.by_id.pop(id(model), None)
 
 
 def _copies(x: Tensor) -> bool:

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
+from rrfast._remembered import Remembered
 from rrfast.engine.changes import Changes
 from rrfast.engine.recorded import check_recorded
 
@@ -22,7 +23,7 @@ from rrfast.engine.recorded import check_recorded
 Special = Callable[[Changes, Any], None]
 
 #: Results by class, as each call looks up every class of its model.
-_found: weakref.WeakKeyDictionary[type[nn.Module], list[Special]] = weakref.WeakKeyDictionary()
+_found: Remembered[list[Special]] = Remembered()
 #: Modules that were warned about.
 _told: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -36,9 +37,11 @@ def own_train(kind: type[nn.Module]) -> bool:
 
 def special_of(kind: type[nn.Module]) -> list[Special]:
     """The further changes for modules of a class."""
-    found = _found.get(kind)
-    if found is None:
-        found = _found[kind] = _look_up(kind)
+    known = _found.by_id.get(id(kind))
+    if known is not None:
+        return known[0]
+    found = _look_up(kind)
+    _found.keep(kind, found)
     return found
 
 

@@ -82,7 +82,8 @@ class Graphs:
                 "own, and no module with a train() of its own, which a replay would not call"
             )
         if self.when is True and obstacle:
-            raise RuntimeError(f"cuda_graph=True {obstacle}; give cuda_graph='auto'")
+            told = obstacle.format(method=type(measure.methods[0]).__name__, device=x.device)
+            raise RuntimeError(f"cuda_graph=True {told}; give cuda_graph='auto'")
         if addresses is None or (self.when == "auto" and owner_of(model) is None):
             return measure(model, x)
         with self._lock:
@@ -223,12 +224,11 @@ class Replay:
 
 
 def _obstacle(measure: Measure, x: Tensor) -> str:
-    """Why a call with `x` cannot be captured, for an error message; empty if it can."""
+    """Why a call with `x` cannot be captured, for `str.format`; empty if it can."""
     if not measure.capturable:
-        name = type(measure.methods[0]).__name__
-        return f"needs a method that never waits for the device, which {name} as given does"
+        return "needs a method that never waits for the device, which {method} as given does"
     if x.device.type != "cuda":
-        return f"needs x on a CUDA device, got x on {x.device}"
+        return "needs x on a CUDA device, got x on {device}"
     return ""
 
 

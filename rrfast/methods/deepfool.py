@@ -65,7 +65,7 @@ class DeepFool:
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         recorded = engine.record(x)
-        prediction, margin, _, runner_up = ops.direction_seed(recorded.logits)
+        prediction, margin, _, runner_up, _ = ops.direction_seed(recorded.logits)
         upper = torch.full_like(margin, math.inf, dtype=accumulate_dtype(x.dtype))
         undefined, rival = margin.isnan(), runner_up.clone()
 

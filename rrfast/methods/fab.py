@@ -96,7 +96,7 @@ class FAB:
         """The nearest point that changes the prediction, and prediction and margin at x."""
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         clean = engine.record(x)
-        prediction, margin, _, runner_up = ops.direction_seed(clean.logits)
+        prediction, margin, _, runner_up, _ = ops.direction_seed(clean.logits)
         classes = contenders(clean.logits, prediction, self.targets)
         seen, undefined = Seen.at(x, margin, runner_up), margin.isnan()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar
 
 import torch
@@ -15,13 +14,10 @@ from rrfast._checks import check_number
 from rrfast._reading import is_on_host
 from rrfast.engine import Clean, Engine
 from rrfast.methods.method import Compat, Estimate, check_compat, seed_of
-from rrfast.ops import accumulate_dtype, is_undefined
+from rrfast.ops import accumulate_dtype, coarse_eps, is_undefined, unchecked
 
 #: The longest step per sample, and the paper's step, in units of `scale`.
 LONGEST = 0.01
-#: The least change of the margin by a step per sample, in eps of the largest logit. Found by trial
-#: on a network in bfloat16: with half of it the radius ranks worse, with more no better.
-CLEAR = 32
 #: Samples whose numbers are read one by one in less time than an op takes.
 FEW = 16
 
@@ -100,19 +96,21 @@ class Fast:
         alpha = self.alpha
         if alpha is None:
             step, largest = _own_step(x, clean, bounds, scale)
+            # Logits may be more precise than x.
+            unit = step if step.dtype == clean.margin.dtype else step.to(clean.margin.dtype)
         else:
+            unit = None
             step = x.new_full(x.shape[:1], alpha, dtype=accumulate_dtype(x.dtype))
             largest = ops.extent(x, scale)
-        moved, _ = ops.fgsm_step(x, clean.grad, step, bounds, scale)
-        h1 = engine.forward(moved)
+        moved, _ = unchecked.fgsm_step(x, clean.grad, step, bounds, scale)
+        h1 = engine.forward(moved, copy=False)
         # A Python number has more digits than a step in x's precision.
-        radius, rival = ops.linear_radius(clean.logits, h1, clean.prediction, alpha or 1.0)
-        if alpha is None:
-            radius = radius * step
+        radius, rival = unchecked.linear_radius(
+            clean.logits, h1, clean.prediction, alpha or 1.0, unit
+        )
         # Above this limit rounding may take more than a thousandth of the longest step.
         limit = (alpha or LONGEST) * 2e-3 / torch.finfo(x.dtype).eps
-        # NaN is not below the limit, and stays NaN.
-        if not is_on_host(largest) or not largest.amax().item() <= limit:
+        if not _all_below(limit, largest):
             share = _share_taken(x, moved, clean.grad, step, bounds, scale)
             radius = torch.where(largest <= limit, radius, radius * share)
         return Estimate(radius, clean.prediction, rival)
@@ -120,7 +118,7 @@ class Fast:
     def _released(self, engine: Engine, x: Tensor, clean: Clean, scale: Tensor | None) -> Estimate:
         alpha = self.alpha or 1e-3
         step = x.new_full(x.shape[:1], alpha, dtype=accumulate_dtype(x.dtype))
-        h1 = engine.forward(ops.fgsm_step(x, clean.grad, step, None, scale)[0])
+        h1 = engine.forward(unchecked.fgsm_step(x, clean.grad, step, None, scale)[0])
         h0 = clean.logits / self.temperature
         ratio, rival = _released_ratio(h0, h1, clean.prediction, alpha)
         return Estimate(ratio, clean.prediction, rival)
@@ -135,28 +133,19 @@ def _own_step(
     more than a sixteenth of its effect on the logits, which is the margin if they are linear.
     Returns the largest |x| of each sample, [B], too.
     """
-    change, dtype = _clear(clean), accumulate_dtype(x.dtype)
+    change, dtype = clean.clear, accumulate_dtype(x.dtype)
     change = change if change.dtype == dtype else change.to(dtype)  # logits may be more precise
-    finest = _eps(x.dtype) / 2e-3
-    return ops.probe_step(x, clean.grad, change, finest, LONGEST, bounds, scale)
+    finest = coarse_eps(x.dtype) / 2e-3
+    return unchecked.probe_step(x, clean.grad, change, finest, LONGEST, bounds, scale)
 
 
-def _clear(clean: Clean) -> Tensor:
-    """The margin, [B], or what of the largest logit is clear of rounding where that is more."""
-    top = clean.logits.amax(dim=1)
-    share = CLEAR * _eps(clean.logits.dtype)
-    if is_on_host(top) and top.shape[0] <= FEW:
-        # The usual case, from numbers: three more ops take several times as long.
-        pairs = zip(clean.margin.tolist(), top.tolist(), strict=True)
-        if all(margin > 2 * share * abs(largest) for margin, largest in pairs):
-            return clean.margin
-    return torch.maximum(clean.margin, top.abs().to(clean.margin.dtype) * share)
-
-
-@cache
-def _eps(dtype: torch.dtype) -> float:
-    """The eps of the dtype, but float32's for float64: the model may compute in float32."""
-    return max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+def _all_below(limit: float, values: Tensor) -> bool:
+    """Whether all are known to be at most the limit; NaN is not."""
+    if not is_on_host(values):
+        return False
+    if values.shape[0] <= FEW:
+        return all(value <= limit for value in values.tolist())
+    return values.amax().item() <= limit
 
 
 def _share_taken(

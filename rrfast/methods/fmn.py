@@ -86,7 +86,7 @@ class FMN:
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         recorded = engine.record(x)
-        prediction, margin, _, runner_up = ops.direction_seed(recorded.logits)
+        prediction, margin, _, runner_up, _ = ops.direction_seed(recorded.logits)
         seen, undefined = Seen.at(x, margin, runner_up), margin.isnan()
         flipped, x1 = seen.distance == 0, x
         eps = torch.full_like(seen.distance, math.inf)

@@ -6,9 +6,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
-from rrfast import ops
 from rrfast.engine import Engine, SeedOf
-from rrfast.ops import naive_direction_seed
+from rrfast.ops import naive_direction_seed, unchecked
 
 #: `"paper"`: the papers, corrected (docs/errata.md). `"released"`: the published code's numbers.
 Compat = Literal["paper", "released"]
@@ -38,7 +37,7 @@ class Method(Protocol):
 
 def seed_of(compat: Compat) -> SeedOf:
     """The cotangent for `compat`: the stable one, or the cross-entropy's (errata 4)."""
-    return ops.direction_seed if compat == "paper" else naive_direction_seed
+    return unchecked.direction_seed if compat == "paper" else naive_direction_seed
 
 
 def check_compat(compat: object) -> None:

@@ -78,7 +78,7 @@ class Refined:
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         clean = engine.record(x)
-        prediction, margin, _, runner_up = ops.direction_seed(clean.logits)
+        prediction, margin, _, runner_up, _ = ops.direction_seed(clean.logits)
         classes = contenders(clean.logits, prediction, self.classes)
         plane = nearest_plane(clean, x, prediction, classes, bounds, scale)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
@@ -31,6 +31,8 @@ def configured(method: str | Method, options: dict[str, Any]) -> Measure:
         TypeError: `method` is neither, or has no such option.
         ValueError: An unknown name, or an option out of range.
     """
+    if not options and isinstance(method, str) and method in METHODS:
+        return _by_name(METHODS[method])
     made = _maker(method, options)
     temperatures = _several(options.get("temperature"))
     if temperatures is None:
@@ -41,6 +43,12 @@ def configured(method: str | Method, options: dict[str, Any]) -> Measure:
             f"{describe(options['temperature'])}"
         )
     return Measure(tuple(made(**{**options, "temperature": t}) for t in temperatures), grid=True)
+
+
+@cache
+def _by_name(kind: Callable[..., Method]) -> Measure:
+    """The method with its defaults; every `rrfast.radius` without options needs it."""
+    return Measure((kind(),))
 
 
 def _maker(method: object, options: dict[str, Any]) -> Callable[..., Method]:

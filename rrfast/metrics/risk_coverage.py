@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rrfast.metrics.conventions import conventions, known
-from rrfast.metrics.ranking import Ranking, check, fraction, rank
+from rrfast.metrics.ranking import Ranking, check, counts, fraction, rank
 from rrfast.metrics.risks import risks
 
 
@@ -145,10 +145,17 @@ def aurc(
             )
         s, c = check(score, correct)
         return _in_data_order(s, c, convention)
+    if convention == "rat" and weights is None and not isinstance(score, Ranking):
+        s, c = check(score, correct)
+        if s.device.type == "cpu":
+            _, wrong, fine = counts(s, c)
+            return risks(wrong, fine, len(s)).mean().item()
+        score, correct = s, c
     errors, right, samples = rank(score, correct, weights)[1:]
     weighted = errors.is_floating_point() or right.is_floating_point()
     if convention == "rat" and not weighted:
-        return float(risks(errors, right).mean())
+        wrong, fine = errors.cpu().numpy(), right.cpu().numpy()
+        return risks(wrong, fine, int(wrong.sum() + fine.sum())).mean().item()
     errors, size = errors.flip(0), (errors + right).flip(0)
     if convention == "fd-shifts":
         coverage = size.cumsum(0).double()

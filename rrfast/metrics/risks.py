@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from torch import Tensor
 BLOCK = 2**15
 
 
-def risks(errors: Tensor, right: Tensor) -> Tensor:
+def risks(errors: npt.NDArray[np.int64], right: npt.NDArray[np.int64], n: int) -> Tensor:
     """The error rate among the i most confident of n predictions, for i = 1, ..., n.
 
     Inside a group of m ties with e errors their number grows by e / m per sample, its mean over all
@@ -20,27 +21,34 @@ def risks(errors: Tensor, right: Tensor) -> Tensor:
     Args:
         errors: [G] wrong predictions per distinct score, ascending, int64.
         right: [G] right predictions.
+        n: All predictions.
 
     Returns:
         [n] float64, on the CPU.
 
     Example:
-        >>> risks(torch.tensor([1, 0]), torch.tensor([1, 1]))
+        >>> risks(np.array([1, 0]), np.array([1, 1]), 3)
         tensor([0.0000, 0.2500, 0.3333], dtype=torch.float64)
     """
-    wrong_of, right_of = errors.cpu().numpy(), right.cpu().numpy()
-    risk = np.empty(wrong_of.sum() + right_of.sum())
+    risk = np.empty(n)
     seen = wrong = 0
+    ties = len(errors) < n
     for end in range(len(errors), 0, -BLOCK):
         groups = slice(max(end - BLOCK, 0), end)
-        e = wrong_of[groups][::-1]
-        size = right_of[groups][::-1] + e
-        until, total = size.cumsum(), e.cumsum()
-        until += seen
+        e = errors[groups][::-1]
+        total = e.cumsum()
         total += wrong
-        before, seen, wrong = seen, until[-1], total[-1]
+        before, wrong = seen, total[-1]
+        if not ties:
+            seen += len(e)
+            np.divide(total, np.arange(before + 1.0, seen + 1.0), out=risk[before:seen])
+            continue
+        size = right[groups][::-1] + e
+        until = size.cumsum()
+        until += before
+        seen = until[-1]
         part = risk[before:seen]
-        if len(part) == len(size):  # no ties
+        if len(part) == len(size):  # no ties here
             np.divide(total, until, out=part)
             continue
         part[until - (before + 1)] = total / until

@@ -27,7 +27,7 @@ from rrfast.ops._probe_step import extent, probe_step
 from rrfast.ops._rat_perturb import Mode, check_mode, rat_perturb
 from rrfast.ops._search_step import search_step_
 from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale, check_options
-from rrfast.ops.layout import accumulate_dtype, memory_format, per_channel
+from rrfast.ops.layout import accumulate_dtype, coarse_eps, memory_format, per_channel
 from rrfast.ops.logits import best_other, is_undefined
 from rrfast.ops.memory import Memory
 
@@ -46,6 +46,7 @@ __all__ = [
     "channel_scale",
     "check_mode",
     "check_options",
+    "coarse_eps",
     "direction_seed",
     "extent",
     "fgsm_step",

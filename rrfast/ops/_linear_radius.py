@@ -14,7 +14,9 @@ from rrfast.ops.layout import accumulate_dtype
 from rrfast.ops.logits import is_undefined
 
 
-def reference(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+def reference(
+    h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float, unit: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The closed form of RR-Fast (RAT Eq. 8, errata 2 and 3); see `rrfast.ops.linear_radius`."""
     dtype = accumulate_dtype(h0.dtype)
     known = (prediction >= 0) & (prediction < h0.shape[1])
@@ -29,10 +31,13 @@ def reference(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> tuple
     undefined = is_undefined(h0) | is_undefined(h1) | masked | ~known
     radius, rival = q.min(dim=1)  # the lowest index among equals
     radius = radius.masked_fill(undefined, math.nan)
-    return radius, rival.masked_fill(~radius.isfinite(), -1)
+    rival = rival.masked_fill(~radius.isfinite(), -1)
+    return radius if unit is None else radius * unit, rival
 
 
-def fake(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+def fake(
+    h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float, unit: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     samples = h0.shape[0]
     return (
         h0.new_empty(samples, dtype=accumulate_dtype(h0.dtype)),
@@ -42,7 +47,7 @@ def fake(h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float) -> tuple[Tens
 
 _op = define(
     "linear_radius",
-    """(Tensor h0, Tensor h1, Tensor prediction, float alpha)
+    """(Tensor h0, Tensor h1, Tensor prediction, float alpha, Tensor? unit=None)
         -> (Tensor radius, Tensor rival)""",
     reference,
     fake,
@@ -50,7 +55,13 @@ _op = define(
 
 
 def linear_radius(
-    h0: Tensor, h1: Tensor, prediction: Tensor, alpha: float = 0.01, *, out: Out | None = None
+    h0: Tensor,
+    h1: Tensor,
+    prediction: Tensor,
+    alpha: float = 0.01,
+    unit: Tensor | None = None,
+    *,
+    out: Out | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The radius at which linearly extrapolated logits change the prediction, and to which class.
 
@@ -66,6 +77,8 @@ def linear_radius(
         h1: Logits at x + alpha * direction, [B, K], dtype of `h0`.
         prediction: y, [B] int64.
         alpha: The step from h0 to h1, > 0.
+        unit: What alpha and the radius are counted in, for each sample: [B], accumulation dtype.
+            The radius is multiplied by it. None: 1.
         out: None, or the two tensors to write the results into; see `rrfast.ops`.
 
     Returns:
@@ -88,7 +101,10 @@ def linear_radius(
     check_same("h1", h1, "h0", h0)
     check_per_sample("prediction", prediction, torch.int64, "h0", h0)
     check_number("alpha", alpha)
+    if unit is not None:
+        check_per_sample("unit", unit, accumulate_dtype(h0.dtype), "h0", h0)
+        unit = unit.contiguous()
     if out is not None:
         radius = prediction, accumulate_dtype(h0.dtype)
-        check_out(out, (h0, h1, prediction), radius=radius, rival=(prediction, torch.int64))
-    return _op(h0, h1, prediction, alpha, out=out)
+        check_out(out, (h0, h1, prediction, unit), radius=radius, rival=(prediction, torch.int64))
+    return _op(h0, h1, prediction, alpha, unit, out=out)

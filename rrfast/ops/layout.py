@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,12 @@ from torch import Tensor
 def accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype in which the ops compute: float64 for float64, float32 for the others."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+@cache
+def coarse_eps(dtype: torch.dtype) -> float:
+    """The eps of the dtype, but float32's for float64: a model may compute in float32."""
+    return max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
