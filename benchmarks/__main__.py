@@ -170,6 +170,11 @@ def head(where: Entry, sticks: Entry) -> Iterable[str]:
 
 
 def op_tables(entries: Sequence[Entry], sticks: Entry) -> Iterable[str]:
+    if any(is_reused(entry) for entry in entries):
+        yield (
+            "In cases *-reused* every contender writes into the results of its first call, in the "
+            "others into memory that it allocates."
+        )
     calls = " calls |" if sticks else ""
     for op in dict.fromkeys(entry["op"] for entry in entries):
         lines = [
@@ -195,6 +200,11 @@ def op_tables(entries: Sequence[Entry], sticks: Entry) -> Iterable[str]:
                 )
                 lines.append(f"| {' | '.join(cells)} |")
         yield "\n".join(lines)
+
+
+def is_reused(entry: Entry) -> bool:
+    """Whether every contender wrote into memory that was there."""
+    return str(entry["case"]).endswith("-reused")
 
 
 def rate(entry: Entry) -> float:
@@ -239,7 +249,8 @@ def ratios(entry: Entry) -> list[str]:
 
 def targets(entries: Sequence[Entry], sticks: Entry) -> Iterable[str]:
     """What the project promises of these figures, and where it is not kept."""
-    large = [entry for entry in entries if entry["copy_bytes"] / 2 > 1e6]
+    large = [e for e in entries if e["copy_bytes"] / 2 > 1e6 and not is_reused(e)]
+    reused = [e for e in entries if e["copy_bytes"] / 2 >= 8e6 and is_reused(e)]
     wide = [entry for entry in entries if entry["op"] in ROWS and classes(entry) >= 1000]
     eager, above = ("eager", "reference"), "on inputs of more than 1 MB"
     promises: list[tuple[str, Sequence[Entry], Sequence[str], float]] = [
@@ -251,6 +262,12 @@ def targets(entries: Sequence[Entry], sticks: Entry) -> Iterable[str]:
             3.0,
         ),
         (f"No slower than `torch.compile` {above}", large, ("compiled",), 1.0),
+        (
+            "1.3 times as fast as eager torch and `torch.compile` with reused results, from 8 MB on",
+            reused,
+            ("eager", "compiled"),
+            1.3,
+        ),
     ]
     lines = []
     for sentence, cases, rivals, least in promises:

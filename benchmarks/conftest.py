@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +154,15 @@ def op_contest(
         reference: tuple[Callable[..., Any], tuple[Any, ...]],
         reads: tuple[Tensor | None, ...],
         writes: tuple[Tensor, ...] = (),
+        reused: bool = False,
     ) -> None:
         """Time the op, idiomatic torch, the specification, and `torch.compile` of it.
 
         On a CPU a copy as well; on a GPU there are yardsticks for all, and a case that is small is
         timed as `CALLS` calls in one CUDA graph.
+
+        With `reused` every contender writes into the results of its first call, and the
+        specification, which cannot, is left out. A GPU's results are always in such memory.
 
         Args:
             op: Its name.
@@ -166,7 +171,11 @@ def op_contest(
             reference: The specification and its arguments.
             reads: What the op must read at least; the first is what the copy copies.
             writes: What it must write beside its results.
+            reused: Whether results are in memory that is there; `fused` and `eager` then take the
+                argument `out`.
         """
+        if reused and device.type != "cpu":
+            pytest.skip("the device's allocator gives memory that is there")
         specification, arguments = reference
         contenders = {
             "fused": fused,
@@ -179,17 +188,47 @@ def op_contest(
             # What an op changes in place, every contender has for itself.
             copies = tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in arguments)
             contenders["compiled"] = lambda: compiled(*copies)
+        if reused:
+            contenders = {
+                name: into_own_results(contenders[name], run)
+                for name, run in (("fused", fused), ("eager", eager))
+            }
+            if not pytestconfig.getoption("--no-compile"):
+                contenders["compiled"] = compiled_into_own_results(specification, arguments)
         results = check_agreement(contenders, case.dtype)
         copied = reads[0]
         assert copied is not None
         traffic = tensor_bytes(*reads, *writes, results)
         facts: dict[str, Any] = {"traffic_bytes": traffic, "copy_bytes": 2 * tensor_bytes(copied)}
         if device.type == "cpu":
-            # Not a copy into existing memory: a clone pays for allocation, as all contenders do.
-            contenders["copy"] = copied.clone
+            # A clone pays for allocation, as all contenders do who do not reuse theirs.
+            contenders["copy"] = partial(copied.clone().copy_, copied) if reused else copied.clone
         elif traffic < SMALL_BYTES and not pytestconfig.getoption("--compile-only"):
             contenders, facts["not_captured"] = repeated(contenders)
             facts["calls"] = CALLS
-        hold(contenders, op=op, case=str(case), **facts)
+        hold(contenders, op=op, case=f"{case}-reused" if reused else str(case), **facts)
 
     return op_contest
+
+
+def into_own_results(first: Run, run: Callable[..., Any]) -> Run:
+    own = first()
+    return lambda: run(out=own)
+
+
+def compiled_into_own_results(specification: Callable[..., Any], arguments: tuple[Any, ...]) -> Run:
+    own = specification(*arguments)
+
+    @partial(torch.compile, fullgraph=True, dynamic=False)
+    def into(own: Any, *arguments: Any) -> None:
+        results = specification(*arguments)
+        for target, result in zip(
+            *((r if isinstance(r, tuple) else (r,)) for r in (own, results)), strict=True
+        ):
+            target.copy_(result)
+
+    def run() -> Any:
+        into(own, *arguments)
+        return own
+
+    return run

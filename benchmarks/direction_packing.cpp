@@ -135,7 +135,7 @@ void compare(const char* type, index_t elements, int threads) {
     const A step = 0.01f;
     const std::function<void(index_t, index_t)> contenders[] = {
         [&](index_t begin, index_t end) {
-            perturb(x.data(), direction.data(), &step, Channels<A>{}, begin, end, elements,
+            perturb(x.data(), direction.data(), &step, Channels<A>{}, begin, end, elements, false,
                     out.data());
         },
         [&](index_t begin, index_t end) {

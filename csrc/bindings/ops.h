@@ -1,6 +1,9 @@
 // The ops as torch calls them, for any backend: checks, layouts, outputs, element types. A backend
 // only has to run a kernel over raw pointers. The checks here are the last line of defence;
 // rrfast/ops gives users full error sentences.
+//
+// An op with results has two forms: `thing_out` writes into tensors that are given, and `thing`
+// allocates them and calls it.
 #pragma once
 
 #include <tuple>
@@ -48,6 +51,22 @@ inline void check_per_sample(const Tensor& x, const Tensor& values, const char* 
                         values.scalar_type() == accumulate_dtype(x.scalar_type()),
                     name,
                     " must be contiguous, of shape [B], float32 (float64 for float64 inputs)");
+}
+
+// A result that is written where it is.
+inline void check_result(const Tensor& result, const Tensor& like, Layout layout, ScalarType dtype,
+                         const char* name) {
+    check_device(like, result, name);
+    STD_TORCH_CHECK(
+        result.scalar_type() == dtype && same_shape(like, result) && lies(result, layout), name,
+        " must have the shape and the layout of the first argument, and the dtype of the result");
+}
+inline void check_vector(const Tensor& result, const Tensor& like, ScalarType dtype,
+                         const char* name) {
+    check_device(like, result, name);
+    STD_TORCH_CHECK(result.dim() == 1 && result.size(0) == like.size(0) && result.is_contiguous() &&
+                        result.scalar_type() == dtype,
+                    name, " must be contiguous, of shape [B], of the dtype of the result");
 }
 
 // An optional output that is changed in place in addition to the state of a search.
@@ -118,16 +137,30 @@ template <class Backend>
 struct Ops {
     static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> direction_seed(const Tensor& logits,
                                                                              double temperature) {
+        const std::int64_t samples = logits.size(0);
+        const ScalarType dtype = logits.scalar_type();
+        Tensor prediction = empty_vector(samples, ScalarType::Long, logits);
+        Tensor margin = empty_vector(samples, accumulate_dtype(dtype), logits);
+        Tensor seed = empty_like(logits, Layout::contiguous, dtype);
+        Tensor runner_up = empty_vector(samples, ScalarType::Long, logits);
+        Tensor clear = empty_vector(samples, accumulate_dtype(dtype), logits);
+        direction_seed_out(logits, temperature, prediction, margin, seed, runner_up, clear);
+        return {prediction, margin, seed, runner_up, clear};
+    }
+    static void direction_seed_out(const Tensor& logits, double temperature,
+                                   const Tensor& prediction, const Tensor& margin,
+                                   const Tensor& seed, const Tensor& runner_up,
+                                   const Tensor& clear) {
         check_logits(logits);
         const Backend backend(logits);
         const ScalarType dtype = logits.scalar_type();
+        check_vector(prediction, logits, ScalarType::Long, "prediction");
+        check_vector(margin, logits, accumulate_dtype(dtype), "margin");
+        check_result(seed, logits, Layout::contiguous, dtype, "seed");
+        check_vector(runner_up, logits, ScalarType::Long, "runner_up");
+        check_vector(clear, logits, accumulate_dtype(dtype), "clear");
         const Tensor h = laid_out(logits, Layout::contiguous);
         const std::int64_t samples = h.size(0), classes = h.size(1);
-        Tensor prediction = empty_vector(samples, ScalarType::Long, h);
-        Tensor margin = empty_vector(samples, accumulate_dtype(dtype), h);
-        Tensor seed = empty_like(h, Layout::contiguous, dtype);
-        Tensor runner_up = empty_vector(samples, ScalarType::Long, h);
-        Tensor clear = empty_vector(samples, accumulate_dtype(dtype), h);
         dispatch_floating(dtype, "logits", [&](auto type) {
             using T = typename decltype(type)::type;
             backend.direction_seed(
@@ -135,20 +168,28 @@ struct Ops {
                 mutable_data<accumulate_t<T>>(margin), mutable_data<T>(seed),
                 mutable_data<index_t>(runner_up), mutable_data<accumulate_t<T>>(clear));
         });
-        return {prediction, margin, seed, runner_up, clear};
     }
 
     static std::tuple<Tensor, Tensor> fgsm_step(const Tensor& x, const Tensor& grad,
                                                 const Tensor& step, const OptionalTensor& bounds,
                                                 const OptionalTensor& scale) {
+        const Layout layout = layout_of(x);
+        Tensor perturbed = empty_like(x, layout, x.scalar_type());
+        Tensor direction = empty_like(x, layout, ScalarType::Char);
+        fgsm_step_out(x, grad, step, bounds, scale, perturbed, direction);
+        return {perturbed, direction};
+    }
+    static void fgsm_step_out(const Tensor& x, const Tensor& grad, const Tensor& step,
+                              const OptionalTensor& bounds, const OptionalTensor& scale,
+                              const Tensor& perturbed, const Tensor& direction) {
         const Backend backend(x);
         const Batch batch(x, bounds, scale);
         const ScalarType dtype = x.scalar_type();
         check_same_kind(x, grad, "grad");
         check_per_sample(x, step, "step");
+        check_result(perturbed, x, batch.layout, dtype, "perturbed");
+        check_result(direction, x, batch.layout, ScalarType::Char, "direction");
         const Tensor slope = laid_out(grad, batch.layout);
-        Tensor perturbed = empty_like(batch.x, batch.layout, dtype);
-        Tensor direction = empty_like(batch.x, batch.layout, ScalarType::Char);
         dispatch_floating(dtype, "x", [&](auto type) {
             using T = typename decltype(type)::type;
             using A = accumulate_t<T>;
@@ -156,11 +197,17 @@ struct Ops {
                               batch.parameters<A>(), batch.samples, batch.elements,
                               mutable_data<T>(perturbed), mutable_data<std::int8_t>(direction));
         });
-        return {perturbed, direction};
     }
 
     static Tensor perturb(const Tensor& x, const Tensor& direction, const Tensor& step,
                           const OptionalTensor& bounds, const OptionalTensor& scale) {
+        Tensor perturbed = empty_like(x, layout_of(x), x.scalar_type());
+        perturb_out(x, direction, step, bounds, scale, perturbed);
+        return perturbed;
+    }
+    static void perturb_out(const Tensor& x, const Tensor& direction, const Tensor& step,
+                            const OptionalTensor& bounds, const OptionalTensor& scale,
+                            const Tensor& perturbed) {
         const Backend backend(x);
         const Batch batch(x, bounds, scale);
         const ScalarType dtype = x.scalar_type();
@@ -168,8 +215,8 @@ struct Ops {
         STD_TORCH_CHECK(direction.scalar_type() == ScalarType::Char && same_shape(x, direction),
                         "direction must be int8 of the shape of x");
         check_per_sample(x, step, "step");
+        check_result(perturbed, x, batch.layout, dtype, "out");
         const Tensor sign = laid_out(direction, batch.layout);
-        Tensor perturbed = empty_like(batch.x, batch.layout, dtype);
         dispatch_floating(dtype, "x", [&](auto type) {
             using T = typename decltype(type)::type;
             using A = accumulate_t<T>;
@@ -177,12 +224,19 @@ struct Ops {
                             batch.parameters<A>(), batch.samples, batch.elements,
                             mutable_data<T>(perturbed));
         });
-        return perturbed;
     }
 
     static std::tuple<Tensor, Tensor> linear_radius(const Tensor& h0, const Tensor& h1,
                                                     const Tensor& prediction, double alpha,
                                                     const OptionalTensor& unit) {
+        Tensor radius = empty_vector(h0.size(0), accumulate_dtype(h0.scalar_type()), h0);
+        Tensor rival = empty_vector(h0.size(0), ScalarType::Long, h0);
+        linear_radius_out(h0, h1, prediction, alpha, unit, radius, rival);
+        return {radius, rival};
+    }
+    static void linear_radius_out(const Tensor& h0, const Tensor& h1, const Tensor& prediction,
+                                  double alpha, const OptionalTensor& unit, const Tensor& radius,
+                                  const Tensor& rival) {
         const Backend backend(h0);
         check_rows(h0, prediction, "prediction");
         const ScalarType dtype = h0.scalar_type();
@@ -190,12 +244,12 @@ struct Ops {
         if (unit) {
             check_per_sample(h0, *unit, "unit");
         }
+        check_vector(radius, h0, accumulate_dtype(dtype), "radius");
+        check_vector(rival, h0, ScalarType::Long, "rival");
         const Tensor clean = laid_out(h0, Layout::contiguous);
         const Tensor moved = laid_out(h1, Layout::contiguous);
         const Tensor top = laid_out(prediction, Layout::contiguous);
         const std::int64_t samples = clean.size(0), classes = clean.size(1);
-        Tensor radius = empty_vector(samples, accumulate_dtype(dtype), clean);
-        Tensor rival = empty_vector(samples, ScalarType::Long, clean);
         dispatch_floating(dtype, "h0", [&](auto type) {
             using T = typename decltype(type)::type;
             backend.linear_radius(data<T>(clean), data<T>(moved), data<index_t>(top), samples,
@@ -203,7 +257,6 @@ struct Ops {
                                   mutable_data<accumulate_t<T>>(radius),
                                   mutable_data<index_t>(rival));
         });
-        return {radius, rival};
     }
 
     static void bisection_step_(const Tensor& logits, const Tensor& prediction, const Tensor& lower,
@@ -254,6 +307,16 @@ struct Ops {
                                                   double eps_correct, double eps_wrong,
                                                   const OptionalTensor& bounds,
                                                   const OptionalTensor& scale) {
+        Tensor perturbed = empty_like(x, layout_of(x), x.scalar_type());
+        Tensor correct = empty_vector(x.size(0), ScalarType::Bool, x);
+        rat_perturb_out(x, grad, logits, labels, eps_correct, eps_wrong, bounds, scale, perturbed,
+                        correct);
+        return {perturbed, correct};
+    }
+    static void rat_perturb_out(const Tensor& x, const Tensor& grad, const Tensor& logits,
+                                const Tensor& labels, double eps_correct, double eps_wrong,
+                                const OptionalTensor& bounds, const OptionalTensor& scale,
+                                const Tensor& perturbed, const Tensor& correct) {
         const Backend backend(x);
         const Batch batch(x, bounds, scale);
         const ScalarType dtype = x.scalar_type();
@@ -262,12 +325,12 @@ struct Ops {
         check_device(x, logits, "logits");
         STD_TORCH_CHECK(logits.size(0) == batch.samples,
                         "logits must have a row for every sample of x");
+        check_result(perturbed, x, batch.layout, dtype, "perturbed");
+        check_vector(correct, x, ScalarType::Bool, "correct");
         const Tensor slope = laid_out(grad, batch.layout);
         const Tensor h = laid_out(logits, Layout::contiguous);
         const Tensor y = laid_out(labels, Layout::contiguous);
         const std::int64_t classes = h.size(1);
-        Tensor perturbed = empty_like(batch.x, batch.layout, dtype);
-        Tensor correct = empty_vector(batch.samples, ScalarType::Bool, x);
         dispatch_floating(logits.scalar_type(), "logits", [&](auto type) {
             using T = typename decltype(type)::type;
             backend.rat_correct(data<T>(h), data<index_t>(y), batch.samples, classes,
@@ -281,18 +344,24 @@ struct Ops {
                                 batch.parameters<A>(), batch.samples, batch.elements,
                                 mutable_data<T>(perturbed));
         });
-        return {perturbed, correct};
     }
 
     static Tensor plane_distance(const Tensor& x, const Tensor& normal, const Tensor& gap,
                                  const OptionalTensor& bounds, const OptionalTensor& scale) {
+        Tensor distance = empty_vector(x.size(0), accumulate_dtype(x.scalar_type()), x);
+        plane_distance_out(x, normal, gap, bounds, scale, distance);
+        return distance;
+    }
+    static void plane_distance_out(const Tensor& x, const Tensor& normal, const Tensor& gap,
+                                   const OptionalTensor& bounds, const OptionalTensor& scale,
+                                   const Tensor& distance) {
         const Backend backend(x);
         const Batch batch(x, bounds, scale);
         const ScalarType dtype = x.scalar_type();
         check_same_kind(x, normal, "normal");
         check_per_sample(x, gap, "gap");
+        check_vector(distance, x, accumulate_dtype(dtype), "out");
         const Tensor slope = laid_out(normal, batch.layout);
-        Tensor distance = empty_vector(batch.samples, accumulate_dtype(dtype), x);
         dispatch_floating(dtype, "x", [&](auto type) {
             using T = typename decltype(type)::type;
             using A = accumulate_t<T>;
@@ -300,21 +369,30 @@ struct Ops {
                                    batch.parameters<A>(), batch.samples, batch.elements,
                                    mutable_data<A>(distance));
         });
-        return distance;
     }
 
     static std::tuple<Tensor, Tensor> probe_step(const Tensor& x, const Tensor& normal,
                                                  const Tensor& gap, double finest, double longest,
                                                  const OptionalTensor& bounds,
                                                  const OptionalTensor& scale) {
+        const ScalarType dtype = accumulate_dtype(x.scalar_type());
+        Tensor step = empty_vector(x.size(0), dtype, x);
+        Tensor largest = empty_vector(x.size(0), dtype, x);
+        probe_step_out(x, normal, gap, finest, longest, bounds, scale, step, largest);
+        return {step, largest};
+    }
+    static void probe_step_out(const Tensor& x, const Tensor& normal, const Tensor& gap,
+                               double finest, double longest, const OptionalTensor& bounds,
+                               const OptionalTensor& scale, const Tensor& step,
+                               const Tensor& largest) {
         const Backend backend(x);
         const Batch batch(x, bounds, scale);
         const ScalarType dtype = x.scalar_type();
         check_same_kind(x, normal, "normal");
         check_per_sample(x, gap, "gap");
+        check_vector(step, x, accumulate_dtype(dtype), "step");
+        check_vector(largest, x, accumulate_dtype(dtype), "largest");
         const Tensor slope = laid_out(normal, batch.layout);
-        Tensor step = empty_vector(batch.samples, accumulate_dtype(dtype), x);
-        Tensor largest = empty_vector(batch.samples, accumulate_dtype(dtype), x);
         dispatch_floating(dtype, "x", [&](auto type) {
             using T = typename decltype(type)::type;
             using A = accumulate_t<T>;
@@ -323,21 +401,29 @@ struct Ops {
                                static_cast<A>(finest), static_cast<A>(longest),
                                mutable_data<A>(step), mutable_data<A>(largest));
         });
-        return {step, largest};
     }
 
     static std::tuple<Tensor, Tensor, Tensor, Tensor> probability_margin(const Tensor& logits,
                                                                          const Tensor& labels) {
+        const ScalarType dtype = accumulate_dtype(logits.scalar_type());
+        const auto vector = [&] { return empty_vector(logits.size(0), dtype, logits); };
+        Tensor margin = vector(), top2_ratio = vector(), similarity = vector(), entropy = vector();
+        probability_margin_out(logits, labels, margin, top2_ratio, similarity, entropy);
+        return {margin, top2_ratio, similarity, entropy};
+    }
+    static void probability_margin_out(const Tensor& logits, const Tensor& labels,
+                                       const Tensor& margin, const Tensor& top2_ratio,
+                                       const Tensor& similarity, const Tensor& entropy) {
         const Backend backend(logits);
         check_rows(logits, labels, "labels");
         const ScalarType dtype = logits.scalar_type();
         const Tensor h = laid_out(logits, Layout::contiguous);
         const Tensor y = laid_out(labels, Layout::contiguous);
         const std::int64_t samples = h.size(0), classes = h.size(1);
-        Tensor margin = empty_vector(samples, accumulate_dtype(dtype), h);
-        Tensor top2_ratio = empty_vector(samples, accumulate_dtype(dtype), h);
-        Tensor similarity = empty_vector(samples, accumulate_dtype(dtype), h);
-        Tensor entropy = empty_vector(samples, accumulate_dtype(dtype), h);
+        check_vector(margin, logits, accumulate_dtype(dtype), "margin");
+        check_vector(top2_ratio, logits, accumulate_dtype(dtype), "top2_ratio");
+        check_vector(similarity, logits, accumulate_dtype(dtype), "similarity");
+        check_vector(entropy, logits, accumulate_dtype(dtype), "entropy");
         dispatch_floating(dtype, "logits", [&](auto type) {
             using T = typename decltype(type)::type;
             using A = accumulate_t<T>;
@@ -345,20 +431,27 @@ struct Ops {
                                        mutable_data<A>(margin), mutable_data<A>(top2_ratio),
                                        mutable_data<A>(similarity), mutable_data<A>(entropy));
         });
-        return {margin, top2_ratio, similarity, entropy};
     }
 
     static void register_all(torch::stable::detail::StableLibrary& library) {
         library.impl("direction_seed", TORCH_BOX(&Ops::direction_seed));
+        library.impl("direction_seed.out", TORCH_BOX(&Ops::direction_seed_out));
         library.impl("fgsm_step", TORCH_BOX(&Ops::fgsm_step));
+        library.impl("fgsm_step.out", TORCH_BOX(&Ops::fgsm_step_out));
         library.impl("perturb", TORCH_BOX(&Ops::perturb));
+        library.impl("perturb.out", TORCH_BOX(&Ops::perturb_out));
         library.impl("linear_radius", TORCH_BOX(&Ops::linear_radius));
+        library.impl("linear_radius.out", TORCH_BOX(&Ops::linear_radius_out));
         library.impl("bisection_step_", TORCH_BOX(&Ops::bisection_step_));
         library.impl("rat_perturb", TORCH_BOX(&Ops::rat_perturb));
+        library.impl("rat_perturb.out", TORCH_BOX(&Ops::rat_perturb_out));
         library.impl("plane_distance", TORCH_BOX(&Ops::plane_distance));
+        library.impl("plane_distance.out", TORCH_BOX(&Ops::plane_distance_out));
         library.impl("probe_step", TORCH_BOX(&Ops::probe_step));
+        library.impl("probe_step.out", TORCH_BOX(&Ops::probe_step_out));
         library.impl("search_step_", TORCH_BOX(&Ops::search_step_));
         library.impl("probability_margin", TORCH_BOX(&Ops::probability_margin));
+        library.impl("probability_margin.out", TORCH_BOX(&Ops::probability_margin_out));
     }
 };
 

@@ -11,8 +11,12 @@ namespace x86_64_v3 {
 template <class T>
 const Kernels<T>& kernels();
 }
+namespace x86_64_v4 {
+template <class T>
+const Kernels<T>& kernels();
+}
 
-#ifdef RRFAST_HAS_X86_64_V3
+#ifdef RRFAST_HAS_X86_64_LEVELS
 static bool has_x86_64_v3() {
     // The features of the level that the compiler may use; asked one by one because older compilers
     // do not know its name.
@@ -22,13 +26,23 @@ static bool has_x86_64_v3() {
                             __builtin_cpu_supports("f16c");
     return has;
 }
+static bool has_x86_64_v4() {
+    static const bool has =
+        has_x86_64_v3() && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return has;
+}
 template <class T>
 const Kernels<T>& kernels() {
-    static const Kernels<T>& chosen =
-        has_x86_64_v3() ? x86_64_v3::kernels<T>() : baseline::kernels<T>();
+    static const Kernels<T>& chosen = has_x86_64_v4()   ? x86_64_v4::kernels<T>()
+                                      : has_x86_64_v3() ? x86_64_v3::kernels<T>()
+                                                        : baseline::kernels<T>();
     return chosen;
 }
-const char* instruction_set() { return has_x86_64_v3() ? "x86-64-v3" : "baseline"; }
+const char* instruction_set() {
+    return has_x86_64_v4() ? "x86-64-v4" : has_x86_64_v3() ? "x86-64-v3" : "baseline";
+}
 #else
 template <class T>
 const Kernels<T>& kernels() {

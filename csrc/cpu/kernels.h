@@ -23,16 +23,17 @@ struct Kernels {
     void (*rat_correct)(const T* logits, const index_t* labels, index_t begin, index_t end,
                         index_t classes, bool* correct);
 
-    // Elements [begin, end) of [B, N], counted over the whole batch.
+    // Elements [begin, end) of [B, N], counted over the whole batch; with `streams` the results go
+    // past the caches.
     void (*fgsm_step)(const T* x, const T* grad, const A* step, const Channels<A>& channels,
-                      index_t begin, index_t end, index_t elements, T* perturbed,
+                      index_t begin, index_t end, index_t elements, bool streams, T* perturbed,
                       std::int8_t* direction);
     void (*perturb)(const T* x, const std::int8_t* direction, const A* step,
                     const Channels<A>& channels, index_t begin, index_t end, index_t elements,
-                    T* perturbed);
+                    bool streams, T* perturbed);
     void (*rat_perturb)(const T* x, const T* grad, const bool* correct, A eps_correct, A eps_wrong,
                         const Channels<A>& channels, index_t begin, index_t end, index_t elements,
-                        T* perturbed);
+                        bool streams, T* perturbed);
 
     // Samples [begin, end) of [B, N].
     void (*plane_distance)(const T* x, const T* normal, const A* gap, const Channels<A>& channels,

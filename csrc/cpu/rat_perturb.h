@@ -18,17 +18,20 @@ template <class T>
 void rat_perturb(const T* __restrict__ x, const T* __restrict__ grad,
                  const bool* __restrict__ correct, accumulate_t<T> eps_correct,
                  accumulate_t<T> eps_wrong, const Channels<accumulate_t<T>>& channels,
-                 index_t begin, index_t end, index_t elements, T* __restrict__ perturbed) {
+                 index_t begin, index_t end, index_t elements, bool streams,
+                 T* __restrict__ perturbed) {
     using A = accumulate_t<T>;
-    for_each_run(channels, begin, end, elements,
-                 [&](index_t sample, index_t first, index_t last, const auto& channel) {
-                     const A eps = correct[sample] ? eps_correct : eps_wrong;
-                     for (index_t i = first; i < last; ++i) {
-                         const Channel<A> c = channel(i - first);
-                         const A sign = sign_or_zero(widen(grad[i]));
-                         perturbed[i] = narrow<T>::from(moved(widen(x[i]), eps * c.scale, sign, c));
-                     }
-                 });
+    write_runs(
+        channels, begin, end, elements, streams,
+        [&](index_t sample, index_t first, index_t last, const auto& channel, T* __restrict__ to) {
+            const A eps = correct[sample] ? eps_correct : eps_wrong;
+            for (index_t i = 0; i < last - first; ++i) {
+                const Channel<A> c = channel(i);
+                const A sign = sign_or_zero(widen(grad[first + i]));
+                to[i] = narrow<T>::from(moved(widen(x[first + i]), eps * c.scale, sign, c));
+            }
+        },
+        perturbed);
 }
 
 }  // namespace rrfast::cpu::RRFAST_ISA

@@ -201,7 +201,8 @@ std::string fgsm_step(Draw& draw) {
     auto moved = perturbed.host;
     auto sign = direction.host;
     cpu::kernels<T>().fgsm_step(x.host.data(), grad.host.data(), step.host.data(), box.on_host, 0,
-                                count, shape.elements(), moved.data(), sign.data());
+                                count, shape.elements(), draw.chance(0.5), moved.data(),
+                                sign.data());
     expect_same("perturbed", perturbed, moved);
     expect_same("direction", direction, sign);
     return text(shape);
@@ -227,7 +228,7 @@ std::string perturb(Draw& draw) {
                    "launch");
     auto moved = perturbed.host;
     cpu::kernels<T>().perturb(x.host.data(), direction.host.data(), step.host.data(), box.on_host,
-                              0, moved.size(), shape.elements(), moved.data());
+                              0, moved.size(), shape.elements(), draw.chance(0.5), moved.data());
     expect_same("perturbed", perturbed, moved);
     return text(shape);
 }
@@ -269,9 +270,9 @@ std::string rat_perturb(Draw& draw) {
                                      perturbed.device(), nullptr),
                    "launch");
     auto moved = perturbed.host;
-    cpu::kernels<T>().rat_perturb(x.host.data(), grad.host.data(),
-                                  reinterpret_cast<const bool*>(correct.host.data()), right, wrong,
-                                  box.on_host, 0, moved.size(), shape.elements(), moved.data());
+    cpu::kernels<T>().rat_perturb(
+        x.host.data(), grad.host.data(), reinterpret_cast<const bool*>(correct.host.data()), right,
+        wrong, box.on_host, 0, moved.size(), shape.elements(), draw.chance(0.5), moved.data());
     expect_same("perturbed", perturbed, moved);
     return text(shape);
 }

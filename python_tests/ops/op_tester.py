@@ -99,6 +99,12 @@ def unaligned(values: Tensor) -> Tensor:
     return storage[1:].view(values.shape).copy_(values)
 
 
+def spoilt(values: Tensor) -> Tensor:
+    """A tensor like it, with the same strides and other values."""
+    other = torch.empty_like(values)
+    return other.copy_(~values if values.dtype == torch.bool else -values - 1)
+
+
 def strided(values: Tensor) -> Tensor:
     """The same values, with gaps between them."""
     gaps = torch.zeros(*values.shape, 2, dtype=values.dtype, device=values.device)
@@ -145,6 +151,11 @@ class OpTester(ABC):
     def call(self, *args: Any) -> tuple[Tensor, ...]:
         return self.results(getattr(ops, self.op)(*args), args)
 
+    def into(self, out: tuple[Tensor, ...], *args: Any) -> tuple[Tensor, ...]:
+        """A call with `out`."""
+        returned = getattr(ops, self.op)(*args, out=out if len(out) > 1 else out[0])
+        return returned if isinstance(returned, tuple) else (returned,)
+
     @property
     def overload(self) -> Any:
         return getattr(torch.ops.rrfast, self.op).default
@@ -170,6 +181,10 @@ class OpTester(ABC):
                 msg=lambda m, i=index: f"{name}, result {i}: {m}",
             )
 
+    def skip_if_in_place(self) -> None:
+        if self.op.endswith("_"):
+            pytest.skip("it has no results")
+
     # ---------------------------------------------------------------------------------------- tests
 
     def test_matches_the_reference(self, dtype: torch.dtype, device: torch.device) -> None:
@@ -183,7 +198,8 @@ class OpTester(ABC):
                 f"no compiled kernels for {device.type}: {_native.load()[device.type].reason}"
             )
         key = {"cpu": "CPU", "cuda": "CUDA"}[device.type]
-        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"rrfast::{self.op}", key)
+        for name in (self.op, *([] if self.op.endswith("_") else [f"{self.op}.out"])):
+            assert torch._C._dispatch_has_kernel_for_dispatch_key(f"rrfast::{name}", key), name
 
     def test_unaligned_and_strided_inputs(self, dtype: torch.dtype, device: torch.device) -> None:
         for name, args in self.cases(dtype, device):
@@ -206,10 +222,14 @@ class OpTester(ABC):
     def test_leaves_its_inputs_alone(self, dtype: torch.dtype, device: torch.device) -> None:
         args = self.small(dtype, device)
         before = self.copies(args)
+        versions = [a._version if isinstance(a, Tensor) else 0 for a in args]
         self.call(*args)
         for index, (a, b) in enumerate(zip(args, before, strict=True)):
-            if isinstance(a, Tensor) and not self.must_be_contiguous(index):
+            if isinstance(a, Tensor) and self.must_be_contiguous(index):
+                assert a._version > versions[index]  # autograd must know of the change
+            elif isinstance(a, Tensor):
                 torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+                assert a._version == versions[index]
 
     def test_empty_batch(self, dtype: torch.dtype, device: torch.device) -> None:
         args = self.empty(dtype, device)
@@ -227,6 +247,58 @@ class OpTester(ABC):
     def test_opcheck(self, dtype: torch.dtype, device: torch.device) -> None:
         args = self.schema_arguments(*self.small(dtype, device))
         torch.library.opcheck(self.overload, args)
+
+    def test_writes_into_out(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.skip_if_in_place()
+        for name, args in self.cases(dtype, device):
+            expected = self.call(*self.copies(args))
+            out = tuple(spoilt(e) for e in expected)
+            returned = self.into(out, *self.copies(args))
+            assert all(r is o for r, o in zip(returned, out, strict=True))
+            self.check(out, expected, args, f"{name}, out")
+
+    def test_opcheck_of_out(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.skip_if_in_place()
+        args = self.small(dtype, device)
+        out = self.call(*args)
+        self.into(out, *args)
+        overload = getattr(torch.ops.rrfast, self.op).out
+        names = [a.name for a in overload._schema.arguments if a.kwarg_only]
+        outputs = dict(zip(names, out, strict=True))
+        torch.library.opcheck(overload, self.schema_arguments(*args), outputs)
+
+    @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+    def test_out_compiles_to_one_graph(self, device: torch.device, backend: str) -> None:
+        self.skip_if_in_place()
+        args = self.small(torch.float32, device)
+        expected = self.call(*args)
+        out = tuple(spoilt(e) for e in expected)
+        torch.compiler.reset()
+        compiled = torch.compile(self.into, fullgraph=True, backend=backend, dynamic=False)
+        self.check(compiled(out, *args), expected, args, backend)
+        self.check(out, expected, args, backend)
+
+    def test_out_that_does_not_fit_gets_a_sentence(self, device: torch.device) -> None:
+        self.skip_if_in_place()
+        args = self.small(torch.float32, device)
+        right = self.call(*args)
+        self.into(right, *args)
+        with pytest.raises(TypeError, match="out must be "):
+            getattr(ops, self.op)(*args, out=(*right, right[0]))
+        memory = args[0].untyped_storage()
+        for i, one in enumerate(right):
+            shared = one.new_empty(0).set_(memory, 0, one.shape, one.stride())
+            kind = str(one.dtype).removeprefix("torch.")
+            for wrong, error, sentence in (
+                ("x", TypeError, f"must be a dense {kind} tensor, got str 'x'"),
+                (one.to(torch.int32), TypeError, f"must be a dense {kind} tensor, got a"),
+                (one[:-1], ValueError, r"must have the shape of the result, \["),
+                (strided(one), ValueError, "must be contiguous, as the result is, got strides"),
+                (one.to("meta"), ValueError, "must be on the device of the inputs"),
+                (shared, ValueError, "must have memory of its own, and shares it with an input"),
+            ):
+                with pytest.raises(error, match=sentence):
+                    self.into((*right[:i], wrong, *right[i + 1 :]), *args)
 
     @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
     @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import pytest
 import torch
-from op_tester import SHAPES, Case, OpTester, channels_last, inputs, with_non_finite
+from op_tester import (
+    SHAPES,
+    Case,
+    OpTester,
+    channels_last,
+    inputs,
+    unaligned,
+    with_non_finite,
+)
 from steps import box_and_scale
 from torch import Tensor
 
@@ -64,3 +73,54 @@ def test_repeats_the_step_that_made_the_direction(dtype: torch.dtype, device: to
     x, grad, step = inputs(dtype, device, (4, 3, 8, 8))
     moved, direction = ops.fgsm_step(x, grad, step, (0, 1), 2.0)
     assert torch.equal(ops.perturb(x, direction, step, (0, 1), 2.0), moved)
+
+
+@pytest.mark.parametrize("layout", [torch.clone, unaligned, channels_last])
+def test_results_larger_than_the_cache(
+    layout: Callable[[Tensor], Tensor], dtype: torch.dtype, device: torch.device
+) -> None:
+    """On a CPU they are streamed past it from 8 MiB on, and those of one sample are not."""
+    x, grad, step = inputs(dtype, device, (5, 3, 577, 577))
+    x, h = layout(x), torch.eye(5, device=device)
+    y, out = torch.zeros(5, dtype=torch.int64, device=device), layout(torch.zeros_like(x))
+    assert x[:1].nbytes < 8 * 2**20 <= x.nbytes
+    for scale in (None, torch.linspace(0.5, 2.0, 3)):
+        box = (0.1, 0.9), scale
+        moved, direction = ops.fgsm_step(x, grad, step, *box)
+        assert ops.perturb(x, direction, step, *box, out=out) is out
+        assert torch.equal(out, moved)
+        trained, _ = ops.rat_perturb(x, grad, h, y, 0.1, "rat", *box)
+        for i in range(len(x)):
+            one = slice(i, i + 1)
+            expected = ops.fgsm_step(x[one], grad[one], step[one], *box)
+            assert torch.equal(moved[one], expected[0])
+            assert torch.equal(direction[one], expected[1])
+            expected = ops.rat_perturb(x[one], grad[one], h[one], y[one], 0.1, "rat", *box)
+            assert torch.equal(trained[one], expected[0])
+
+
+def test_a_backward_that_needs_what_out_replaced_fails(device: torch.device) -> None:
+    x, grad, step = inputs(torch.float32, device, (4, 8))
+    moved, direction = ops.fgsm_step(x, grad, step)
+    weight = torch.ones(8, device=device, requires_grad=True)
+    loss = (moved * weight).sum()
+    ops.perturb(x, direction, step, out=moved)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_out_must_not_require_a_gradient(device: torch.device) -> None:
+    x, grad, step = inputs(torch.float32, device, (4, 8))
+    _, direction = ops.fgsm_step(x, grad, step)
+    out = torch.empty_like(x).requires_grad_()
+    with pytest.raises(ValueError, match="out must not require a gradient"):
+        ops.perturb(x, direction, step, out=out)
+
+
+def test_slices_of_one_tensor_do_not_share_memory(device: torch.device) -> None:
+    x, grad, step = inputs(torch.float32, device, (4, 3, 8, 8))
+    expected, direction = ops.fgsm_step(x[:2], grad[:2], step[:2])
+    ops.perturb(x[:2], direction, step[:2], out=x[2:])
+    assert torch.equal(x[2:], expected)
+    with pytest.raises(ValueError, match="out must have memory of its own"):
+        ops.perturb(x[:2], direction, step[:2], out=x[1:3])

@@ -49,7 +49,7 @@ class Ball:
         bounds: ops.Bounds | None = None,
         scale: ops.Scale | None = None,
     ) -> None:
-        self.x, self.eps = x, eps
+        self.x, self.eps, self._memory = x, eps, ops.Memory()
         self._scale = ops.channel_scale(scale, x)
         # In float64 the distance of a number from x is exact.
         exact = x.double()
@@ -72,7 +72,9 @@ class Ball:
         """The point of the ball that is nearest to z."""
         return torch.clamp(z, self.least, self.most)
 
-    def step(self, z: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
+    def step(
+        self, z: Tensor, gradient: Tensor, length: Tensor, out: Tensor | None = None
+    ) -> Tensor:
         """The point of the ball nearest to z + length_b scale_c sign(gradient).
 
         An element with a NaN gradient does not move, as in RAT's step.
@@ -81,11 +83,14 @@ class Ball:
             z: [B, ...].
             gradient: [B, ...], dtype of z.
             length: [B], accumulation dtype, in units of `scale`.
+            out: None, or the tensor to write the result into; it may be z.
 
         Cost: one pass over the gradient to find NaN, one for the step, and one for the projection.
         """
-        moved, _ = ops.fgsm_step(z, gradient.nan_to_num(0.0), length, None, self._scale)
-        return self.nearest(moved)
+        slope = torch.nan_to_num(gradient, 0.0, out=self._memory("slope", z))
+        out_of_ball = self._memory("moved", z), self._memory("sign", z, torch.int8)
+        moved, _ = ops.fgsm_step(z, slope, length, None, self._scale, out=out_of_ball)
+        return torch.clamp(moved, self.least, self.most, out=out)
 
     def walk(self, z: Tensor, direction: Tensor, length: Tensor) -> Tensor:
         """The point of the ball nearest to z + length_b scale_c direction, without a sign."""

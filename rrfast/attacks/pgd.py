@@ -165,7 +165,8 @@ class PGD(Attack):
                 velocity = self._velocity(gradient, velocity)
                 z = ball.walk(z, velocity, length)
             else:
-                z = ball.step(z, gradient, length)
+                # Its graph is gone, and who keeps a point keeps a copy.
+                z = ball.step(z, gradient, length, out=z)
         if self.keep == "last":
             return unseen(z)  # its loss would cost a forward, which training does not need
         here, _ = seen(z, engine.forward(z, copy=False), labels, self._loss)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from rrfast._reading import may_read
 from rrfast.engine.frozen import OF_INFERENCE, Frozen
 from rrfast.engine.in_place import IN_PLACE, output_of
 from rrfast.engine.modules_inside import modules_of
-from rrfast.ops import accumulate_dtype, unchecked
+from rrfast.ops import Memory, accumulate_dtype, unchecked
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -109,6 +110,11 @@ class Engine:
         self.model = model
         self._labels = labels
         self._frozen = Frozen()
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What the steps between passes write into, again and again."""
+        return Memory()
 
     def __enter__(self) -> Self:
         if self._frozen.begun:

@@ -150,18 +150,24 @@ def _nearer(plane: Plane, than: Plane) -> Plane:
 
 
 def step_to(
-    plane: Plane, x: Tensor, overshoot: float, bounds: Tensor | None, scale: Tensor | None
+    plane: Plane,
+    x: Tensor,
+    overshoot: float,
+    bounds: Tensor | None,
+    scale: Tensor | None,
+    out: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """The point of the box nearest to `x` on the plane, or beyond it by a factor of `overshoot`.
 
     A step that would not change `x` is lengthened to the smallest that does. A plane out of reach
-    is approached as far as the box allows.
+    is approached as far as the box allows. `out` is as for `rrfast.ops.fgsm_step`, whose first
+    result this is.
     """
     unit = torch.ones_like(plane.distance[:1]) if scale is None else scale
     largest = (x.to(unit.dtype).abs() / per_channel(unit, x)).reshape(len(x), -1).amax(dim=1)
     length = (overshoot * plane.distance).maximum(torch.finfo(x.dtype).eps * largest)
     length = torch.where(plane.gap < 0, -length, length)
-    return ops.fgsm_step(x, plane.normal, length.clamp(-FAR, FAR), bounds, scale)[0]
+    return ops.fgsm_step(x, plane.normal, length.clamp(-FAR, FAR), bounds, scale, out=out)[0]
 
 
 def distance_between(x: Tensor, z: Tensor, scale: Tensor | None) -> Tensor:

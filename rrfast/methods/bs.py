@@ -87,7 +87,7 @@ class BS:
             logits = engine.forward(probe, copy=False)
             ops.bisection_step_(logits, clean.prediction, lower, upper, radius, rival)
             if tried < self.budget - 1:
-                probe = ops.perturb(x, direction, radius.to(step_dtype), bounds, scale)
+                ops.perturb(x, direction, radius.to(step_dtype), bounds, scale, out=probe)
 
         middle = (lower + upper) / 2
         if self.compat == "released":

@@ -108,7 +108,7 @@ class FAB:
                 recorded = recorded or engine.record(x1)
                 plane = nearest_plane(recorded, x1, prediction, run, None, scale)
                 recorded = None
-                x1 = self._step(x, x1, plane, bounds, scale)
+                x1 = self._step(engine.memory, x, x1, plane, bounds, scale)
                 lost = distance_between(x, x1, scale).isnan()
                 seen, flipped, lead = seen.or_nearer(x, x1, engine.forward(x1), prediction, scale)
                 undefined = undefined | lost | lead.isnan()
@@ -118,7 +118,13 @@ class FAB:
         return Walked(seen, prediction, margin, undefined)
 
     def _step(
-        self, x: Tensor, x1: Tensor, plane: Plane, bounds: Tensor | None, scale: Tensor | None
+        self,
+        memory: ops.Memory,
+        x: Tensor,
+        x1: Tensor,
+        plane: Plane,
+        bounds: Tensor | None,
+        scale: Tensor | None,
     ) -> Tensor:
         """A point beyond the plane, between those nearest to x1 and to x."""
         offset = plane.normal.to(plane.gap.dtype) * (x1 - x)
@@ -131,8 +137,10 @@ class FAB:
         )
         way, whole_way = from_x1.distance.clamp(max=FAR), from_x.distance.clamp(max=FAR)
         bias = torch.where(way > 0, way / (way + whole_way), 0.0).clamp(max=self.alpha_max)
+        near_x1 = memory("near x1", x1), memory("sign", x1, torch.int8)
+        near_x = memory("near x", x), memory("sign", x, torch.int8)
         return between(
-            step_to(from_x1, x1, self.eta, bounds, scale),
-            step_to(from_x, x, self.eta, bounds, scale),
+            step_to(from_x1, x1, self.eta, bounds, scale, near_x1),
+            step_to(from_x, x, self.eta, bounds, scale, near_x),
             bias,
         )

@@ -118,12 +118,14 @@ class PGD:
         r = radius.to(accumulate_dtype(x.dtype))
         reach = of_samples(r, x) * (1.0 if scale is None else per_channel(scale, x))
         least, most = (x - reach).to(x.dtype), (x + reach).to(x.dtype)
+        moved, probe = engine.memory("moved", x), engine.memory("probe", x)
+        sign = engine.memory("sign", x, torch.int8)
         z, gradient, last = x, clean.grad, clean.logits
         flipped, nearest = torch.zeros_like(r, dtype=torch.bool), torch.full_like(r, math.inf)
         rival = clean.prediction
         for step in range(self.steps):
-            z, _ = ops.fgsm_step(z, gradient, self.step_size * r, bounds, scale)
-            z = torch.clamp(z, least, most)
+            ops.fgsm_step(z, gradient, self.step_size * r, bounds, scale, out=(moved, sign))
+            z = torch.clamp(moved, least, most, out=probe)
             if step < self.steps - 1:
                 recorded = engine.record(z)
                 logits = recorded.logits

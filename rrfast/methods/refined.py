@@ -87,9 +87,11 @@ class Refined:
         state = before_probes(margin, first.to(margin.dtype))
         best: Ray | None = None
         flipped_at, flipped_to = state[1].clone(), runner_up
+        z, unused = engine.memory("probe", x), engine.memory("sign", x, torch.int8)
         for _ in range(self.rounds):
             at = state[5].to(aim.dtype, copy=True)
-            z, direction = ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale)
+            direction = torch.empty_like(unused)
+            ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale, out=(z, direction))
             recorded, rival = engine.record(z, copy=False), runner_up.clone()
             ops.search_step_(recorded.logits, prediction, state, rival=rival)
             flipped_at, flipped_to = _nearer_flip(state[1], rival, flipped_at, flipped_to)
@@ -103,7 +105,7 @@ class Refined:
 
             aim = torch.lerp(_normalised(normal, scale), aim, MOMENTUM)
             at = state[5].to(aim.dtype)
-            z, _ = ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale)
+            ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale, out=(z, unused))
             reach = _positive((at * gap / _inner(normal, z - x)).to(margin.dtype), state[5])
             state = before_probes(margin, reach.minimum(flipped_at))
 
@@ -113,8 +115,8 @@ class Refined:
         # beyond.
         state[5] = torch.where(state[1] == math.inf, BEYOND * state[5], state[5])
         for _ in range(self.final_search):
-            probe = ops.perturb(x, direction, state[5].to(aim.dtype), bounds, scale)
-            ops.search_step_(engine.forward(probe, copy=False), prediction, state, rival=rival)
+            ops.perturb(x, direction, state[5].to(aim.dtype), bounds, scale, out=z)
+            ops.search_step_(engine.forward(z, copy=False), prediction, state, rival=rival)
             flipped_at, flipped_to = _nearer_flip(state[1], rival, flipped_at, flipped_to)
         crossing = torch.where(state[1] == math.inf, math.inf, state[5])
         radius = crossing.minimum(flipped_at)

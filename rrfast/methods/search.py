@@ -95,7 +95,7 @@ class Search:
                 engine.forward(probe, copy=False), clean.prediction, state, rival=rival
             )
             if tried < self.budget - 1:
-                probe = ops.perturb(x, direction, state[5].to(step_dtype), bounds, scale)
+                ops.perturb(x, direction, state[5].to(step_dtype), bounds, scale, out=probe)
 
         if self.tol is not None:
             self._tail(engine, x, direction, clean.prediction, state, rival, bounds, scale)

@@ -5,6 +5,11 @@ the same results. Shapes: B samples, K classes, x of shape [B, ...]. dtypes: flo
 bfloat16, float16; the ops compute in the *accumulation dtype*, float64 for float64 and float32 for
 the rest. Contiguous and channels-last inputs are used without a copy, others are copied. No op is
 differentiable: outputs are detached. No op waits for the device, so a CUDA graph can capture all.
+
+`out=` of an op with results takes the tensors to write them into, a tuple where there are several,
+and returns them. Their shape, dtype, device and layout must be those of the results, and they must
+share no memory with the inputs or with one another. On a CPU this saves most of the time of large
+results, which goes into fetching new memory from the system.
 """
 
 from __future__ import annotations
@@ -24,12 +29,14 @@ from rrfast.ops._search_step import search_step_
 from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale, check_options
 from rrfast.ops.layout import accumulate_dtype, coarse_eps, memory_format, per_channel
 from rrfast.ops.logits import best_other, is_undefined
+from rrfast.ops.memory import Memory
 
 _native.load()  # after the ops, for which it registers kernels
 
 __all__ = [
     "OPS",
     "Bounds",
+    "Memory",
     "Mode",
     "Scale",
     "accumulate_dtype",

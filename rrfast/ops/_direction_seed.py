@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rrfast._checks import check_logits, check_number
 from rrfast.ops._define import define
+from rrfast.ops._out import Out, check_out
 from rrfast.ops.layout import accumulate_dtype, coarse_eps
 from rrfast.ops.logits import best_other, is_undefined
 
@@ -77,7 +78,7 @@ _op = define(
 )
 
 
-def direction_seed(logits: Tensor, temperature: float = 1.0) -> Seed:
+def direction_seed(logits: Tensor, temperature: float = 1.0, *, out: Out | None = None) -> Seed:
     """Prediction, margin, the cotangent whose backward is the worst-case direction, and runner-up.
 
     With y = argmax_k h_k, the cotangent is that of logsumexp_{k != y}(h_k / T) - h_y / T, times T:
@@ -91,6 +92,7 @@ def direction_seed(logits: Tensor, temperature: float = 1.0) -> Seed:
     Args:
         logits: [B, K], K >= 2.
         temperature: T >= 0.
+        out: None, or the five tensors to write the results into; see `rrfast.ops`.
 
     Returns:
         prediction [B] int64, the lowest index among equals, NaN above all, as `torch.argmax`;
@@ -114,4 +116,15 @@ def direction_seed(logits: Tensor, temperature: float = 1.0) -> Seed:
     """
     check_logits("logits", logits)
     check_number("temperature", temperature, zero=True)
-    return _op(logits, temperature)
+    if out is not None:
+        each, dtype = logits[:, 0], accumulate_dtype(logits.dtype)
+        check_out(
+            out,
+            (logits,),
+            prediction=(each, torch.int64),
+            margin=(each, dtype),
+            seed=(logits, logits.dtype),
+            runner_up=(each, torch.int64),
+            clear=(each, dtype),
+        )
+    return _op(logits, temperature, out=out)

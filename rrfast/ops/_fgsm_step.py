@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rrfast._checks import check_batch, check_per_sample, check_same
 from rrfast.ops._define import define
+from rrfast.ops._out import Out, check_out
 from rrfast.ops._step import NAN_DIRECTION, moved, sign_of
 from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale
 from rrfast.ops.layout import accumulate_dtype, empty_like
@@ -38,7 +39,13 @@ _op = define(
 
 
 def fgsm_step(
-    x: Tensor, grad: Tensor, step: Tensor, bounds: Bounds | None = None, scale: Scale | None = None
+    x: Tensor,
+    grad: Tensor,
+    step: Tensor,
+    bounds: Bounds | None = None,
+    scale: Scale | None = None,
+    *,
+    out: Out | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step along the sign of the gradient, and the direction for further steps.
 
@@ -50,6 +57,7 @@ def fgsm_step(
         step: [B], accumulation dtype, in units of `scale`; may be negative.
         bounds: The box, see `channel_bounds`; None for no clamp.
         scale: The unit of a step, see `channel_scale`; None for 1.
+        out: None, or the two tensors to write the results into; see `rrfast.ops`.
 
     Returns:
         perturbed, shape, dtype and layout of `x`; direction, int8 of the same shape: -1, 0, 1, and
@@ -68,4 +76,7 @@ def fgsm_step(
     check_batch(x)
     check_same("grad", grad, "x", x)
     check_per_sample("step", step, accumulate_dtype(x.dtype), "x", x)
-    return _op(x, grad, step.contiguous(), channel_bounds(bounds, x), channel_scale(scale, x))
+    inputs = x, grad, step.contiguous(), channel_bounds(bounds, x), channel_scale(scale, x)
+    if out is not None:
+        check_out(out, inputs, perturbed=(x, x.dtype), direction=(x, torch.int8))
+    return _op(*inputs, out=out)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rrfast._checks import check_logits, check_number, check_per_sample, check_same
 from rrfast.ops._define import define
+from rrfast.ops._out import Out, check_out
 from rrfast.ops.layout import accumulate_dtype
 from rrfast.ops.logits import is_undefined
 
@@ -59,6 +60,8 @@ def linear_radius(
     prediction: Tensor,
     alpha: float = 0.01,
     unit: Tensor | None = None,
+    *,
+    out: Out | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The radius at which linearly extrapolated logits change the prediction, and to which class.
 
@@ -76,6 +79,7 @@ def linear_radius(
         alpha: The step from h0 to h1, > 0.
         unit: What alpha and the radius are counted in, for each sample: [B], accumulation dtype.
             The radius is multiplied by it. None: 1.
+        out: None, or the two tensors to write the results into; see `rrfast.ops`.
 
     Returns:
         radius [B], accumulation dtype. Infinite if no class gains; NaN if a logit is NaN or
@@ -100,4 +104,7 @@ def linear_radius(
     if unit is not None:
         check_per_sample("unit", unit, accumulate_dtype(h0.dtype), "h0", h0)
         unit = unit.contiguous()
-    return _op(h0, h1, prediction, alpha, unit)
+    if out is not None:
+        radius = prediction, accumulate_dtype(h0.dtype)
+        check_out(out, (h0, h1, prediction, unit), radius=radius, rival=(prediction, torch.int64))
+    return _op(h0, h1, prediction, alpha, unit, out=out)

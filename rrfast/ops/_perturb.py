@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rrfast._checks import check_batch, check_device, check_per_sample, describe
 from rrfast.ops._define import define
+from rrfast.ops._out import check_out
 from rrfast.ops._step import NAN_DIRECTION, moved
 from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale
 from rrfast.ops.layout import accumulate_dtype, empty_like
@@ -51,6 +52,8 @@ def perturb(
     step: Tensor,
     bounds: Bounds | None = None,
     scale: Scale | None = None,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
     """A step along a direction that `fgsm_step` returned.
 
@@ -62,6 +65,7 @@ def perturb(
         step: [B], accumulation dtype, in units of `scale`; may be negative.
         bounds: The box, see `channel_bounds`; None for no clamp.
         scale: The unit of a step, see `channel_scale`; None for 1.
+        out: None, or the tensor to write the result into; see `rrfast.ops`.
 
     Returns:
         perturbed, shape, dtype and layout of `x`.
@@ -87,4 +91,7 @@ def perturb(
         )
     check_device("direction", direction, "x", x)
     check_per_sample("step", step, accumulate_dtype(x.dtype), "x", x)
-    return _op(x, direction, step.contiguous(), channel_bounds(bounds, x), channel_scale(scale, x))
+    inputs = x, direction, step.contiguous(), channel_bounds(bounds, x), channel_scale(scale, x)
+    if out is not None:
+        check_out(out, inputs, perturbed=(x, x.dtype))
+    return _op(*inputs, out=out)

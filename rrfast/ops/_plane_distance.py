@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rrfast._checks import check_batch, check_per_sample, check_same
 from rrfast.ops._define import define
+from rrfast.ops._out import check_out
 from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale
 from rrfast.ops.layout import accumulate_dtype, per_channel
 
@@ -81,6 +82,8 @@ def plane_distance(
     gap: Tensor,
     bounds: Bounds | None = None,
     scale: Scale | None = None,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
     """How far a hyperplane is from each sample in the L-infinity norm, inside a box.
 
@@ -99,6 +102,7 @@ def plane_distance(
         gap: [B], accumulation dtype.
         bounds: The box, see `channel_bounds`; None for none.
         scale: The unit of the distance, see `channel_scale`; None for 1.
+        out: None, or the tensor to write the result into; see `rrfast.ops`.
 
     Returns:
         [B], accumulation dtype, in units of `scale`. 0 if gap is 0, infinite if the box ends before
@@ -122,4 +126,7 @@ def plane_distance(
     check_batch(x)
     check_same("normal", normal, "x", x)
     check_per_sample("gap", gap, accumulate_dtype(x.dtype), "x", x)
-    return _op(x, normal, gap.contiguous(), channel_bounds(bounds, x), channel_scale(scale, x))
+    inputs = x, normal, gap.contiguous(), channel_bounds(bounds, x), channel_scale(scale, x)
+    if out is not None:
+        check_out(out, inputs, distance=(gap, gap.dtype))
+    return _op(*inputs, out=out)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rrfast._checks import check_logits, check_per_sample
 from rrfast.ops._define import define
+from rrfast.ops._out import Out, check_out
 from rrfast.ops.layout import accumulate_dtype
 from rrfast.ops.logits import is_undefined
 
@@ -91,7 +92,9 @@ _op = define(
 )
 
 
-def probability_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def probability_margin(
+    logits: Tensor, labels: Tensor, *, out: Out | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The quantities that instance-reweighted adversarial training weighs samples by.
 
     With p = softmax(logits), y the label and p' = p with p_y set to 0:
@@ -108,6 +111,7 @@ def probability_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, 
     Args:
         logits: [B, K], K >= 2. A class at -infinity is masked: its probability is 0.
         labels: y, [B] int64.
+        out: None, or the four tensors to write the results into; see `rrfast.ops`.
 
     Returns:
         margin, top2_ratio, similarity, entropy, each [B], accumulation dtype. All four are NaN if a
@@ -131,4 +135,8 @@ def probability_margin(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, 
     """
     check_logits("logits", logits)
     check_per_sample("labels", labels, torch.int64, "logits", logits)
-    return _op(logits, labels)
+    if out is not None:
+        results = ("margin", "top2_ratio", "similarity", "entropy")
+        each = labels, accumulate_dtype(logits.dtype)
+        check_out(out, (logits, labels), **dict.fromkeys(results, each))
+    return _op(logits, labels, out=out)

@@ -10,6 +10,7 @@ from torch import Tensor
 from rrfast._checks import check_batch, check_number, check_per_sample, check_same
 from rrfast.ops import _plane_distance
 from rrfast.ops._define import define
+from rrfast.ops._out import Out, check_out
 from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale
 from rrfast.ops.layout import accumulate_dtype
 
@@ -61,6 +62,8 @@ def probe_step(
     longest: float,
     bounds: Bounds | None = None,
     scale: Scale | None = None,
+    *,
+    out: Out | None = None,
 ) -> tuple[Tensor, Tensor]:
     """How far to go from each sample towards a hyperplane, to see what lies there.
 
@@ -79,6 +82,7 @@ def probe_step(
         longest: The longest one, > 0, in units of `scale`.
         bounds: The box, see `channel_bounds`; None for none.
         scale: The unit of a step, see `channel_scale`; None for 1.
+        out: None, or the two tensors to write the results into; see `rrfast.ops`.
 
     Returns:
         step, [B], accumulation dtype, in units of `scale`; and largest, [B], likewise. NaN where x
@@ -102,7 +106,10 @@ def probe_step(
     check_number("finest", finest, zero=True)
     check_number("longest", longest)
     box = channel_bounds(bounds, x), channel_scale(scale, x)
-    return _op(x, normal, gap.contiguous(), finest, longest, *box)
+    if out is not None:
+        each = gap, gap.dtype
+        check_out(out, (x, normal, gap, *box), step=each, largest=each)
+    return _op(x, normal, gap.contiguous(), finest, longest, *box, out=out)
 
 
 def extent(x: Tensor, scale: Tensor | None = None) -> Tensor:

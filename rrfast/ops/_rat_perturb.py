@@ -18,6 +18,7 @@ from rrfast._checks import (
     describe,
 )
 from rrfast.ops._define import define
+from rrfast.ops._out import Out, check_out
 from rrfast.ops._step import moved
 from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale
 from rrfast.ops.layout import accumulate_dtype, empty_like
@@ -89,6 +90,8 @@ def rat_perturb(
     mode: Mode = "rat",
     bounds: Bounds | None = None,
     scale: Scale | None = None,
+    *,
+    out: Out | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The inner step of RAT: right samples move up the loss, wrong ones down.
 
@@ -108,6 +111,7 @@ def rat_perturb(
         mode: `"rat"` (RAT Eq. 11), `"at"` (Eq. 9) or `"reverse_at"` (Eq. 10).
         bounds: The box, see `channel_bounds`; None for no clamp.
         scale: The unit of a step, see `channel_scale`; None for 1.
+        out: None, or the two tensors to write the results into; see `rrfast.ops`.
 
     Returns:
         perturbed, shape, dtype and layout of `x`; correct [B] bool.
@@ -137,13 +141,8 @@ def rat_perturb(
     check_number("eps", eps, zero=True)
     check_mode(mode)
     correct, wrong = _SIGNS[mode]
-    return _op(
-        x,
-        grad,
-        logits,
-        labels,
-        correct * eps,
-        wrong * eps,
-        channel_bounds(bounds, x),
-        channel_scale(scale, x),
-    )
+    box = channel_bounds(bounds, x), channel_scale(scale, x)
+    if out is not None:
+        inputs = x, grad, logits, labels, *box
+        check_out(out, inputs, perturbed=(x, x.dtype), correct=(labels, torch.bool))
+    return _op(x, grad, logits, labels, correct * eps, wrong * eps, *box, out=out)

@@ -1,0 +1,117 @@
+"""Loops write their steps into memory that they use again, and hand none of it on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rrfast.attacks import ATTACKS
+from rrfast.engine import Engine
+from rrfast.methods import METHODS
+from rrfast.ops import Memory
+
+#: Options that make a loop short.
+SHORT = {
+    "bs": {"budget": 6},
+    "pgd": {"steps": 3, "step_size": 0.5, "radii": 4},
+    "fab": {"steps": 3},
+    "fmn": {"steps": 3},
+    "deepfool": {"steps": 3},
+}
+#: How many different tensors a model may be given: x, and those that are written into.
+POINTS = {"bs": 2, "search": 2, "refined": 2, "pgd": 2}
+
+
+@pytest.fixture
+def x() -> Tensor:
+    torch.manual_seed(0)
+    return torch.rand(4, 3, 8, 8)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, 5)).eval()
+
+
+def tensors(result: object) -> list[Tensor]:
+    return [value for value in result if isinstance(value, Tensor)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_result_of_a_method_is_in_memory_that_is_used_again(
+    name: str, model: nn.Module, x: Tensor
+) -> None:
+    method = METHODS[name](**SHORT.get(name, {}))
+    with Engine(model) as engine:
+        first = tensors(method(engine, x))
+        kept = [value.clone() for value in first]
+        method(engine, x.flip(0))
+        for value, before in zip(first, kept, strict=True):
+            torch.testing.assert_close(value, before, rtol=0, atol=0, equal_nan=True)
+        for value in first:
+            for memory in engine.memory._kept.values():
+                assert not torch._C._is_alias_of(value, memory)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "autoattack_package"])
+def test_an_attack_changes_neither_its_input_nor_an_earlier_result(
+    name: str, model: nn.Module, x: Tensor
+) -> None:
+    short = {"square": {"queries": 5}, "autoattack": {}}.get(name, {"steps": 3})
+    attack = ATTACKS[name](eps=0.1, **({} if name == "fgsm" else short))
+    before, labels = x.clone(), torch.zeros(4, dtype=torch.int64)
+    first = attack(model, x, labels)
+    kept = [value.clone() for value in first]
+    attack(model, x.flip(0), labels)
+    assert torch.equal(x, before)
+    assert all(map(torch.equal, first, kept))
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_a_model_is_given_the_same_memory_at_every_step(
+    name: str, model: nn.Module, x: Tensor
+) -> None:
+    given: list[Tensor] = []  # alive, so that no address comes twice by chance
+    model.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].detach()))
+    with Engine(model) as engine:
+        METHODS[name](**SHORT.get(name, {}))(engine, x)
+        assert len(given) == engine.forwards > 2
+    assert len({point.data_ptr() for point in given}) == POINTS[name]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x[:2],
+        lambda x: x.double(),
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.to("meta"),
+    ],
+    ids=["shape", "dtype", "layout", "device"],
+)
+def test_memory_that_does_not_fit_is_replaced(
+    change: Callable[[Tensor], Tensor], x: Tensor
+) -> None:
+    memory = Memory()
+    first, other = memory("probe", x), change(x)
+    assert memory("probe", x) is first
+    second = memory("probe", other)
+    assert second is not first
+    assert (second.shape, second.dtype, second.device) == (other.shape, other.dtype, other.device)
+    assert second.stride() == other.stride()
+
+
+@pytest.mark.parametrize("name", ["bs", "search", "refined", "pgd", "fab"])
+def test_inputs_with_gaps_between_their_elements(name: str, model: nn.Module, x: Tensor) -> None:
+    """They are neither contiguous nor channels-last, but what is computed of them may be either."""
+    wide = torch.stack((x, x), dim=-1).to(memory_format=torch.channels_last_3d)[..., 0]
+    assert not wide.is_contiguous()
+    assert not wide.is_contiguous(memory_format=torch.channels_last)
+    method = METHODS[name](**SHORT.get(name, {}))
+    with Engine(model) as engine:
+        expected, found = method(engine, x), method(engine, wide)
+    assert torch.equal(found.radius, expected.radius)
