@@ -24,13 +24,9 @@ from rrfast.selective.classifier import weights_hash
 class Cache:
     """Parts of a result by name, written as they are made, so that an interrupted run can continue.
 
-    Each pair of model and study has its own file. It depends neither on the model's name nor on the
-    other models that are evaluated.
-
-    Args:
-        folder: Folder of the files.
-        stem: First part of their names.
-        identity: Everything that the parts depend on, except what their names say.
+    Each pair of model and study has its own file in `folder`, whose name begins with `stem`. It
+    depends on `identity`, which is everything that the parts depend on, except what their names
+    say; neither on the model's name nor on the other models that are evaluated.
 
     Raises:
         ValueError: The file is damaged.
@@ -78,9 +74,6 @@ class Cache:
 
 def of_score(name: str) -> str:
     """A score in the name of a part: its name and a hash of its options.
-
-    Raises:
-        ValueError: As for `rrfast.scores.score_named`.
 
     Example:
         >>> of_score("msr")

@@ -159,16 +159,9 @@ def lines(
 ) -> Figure:
     """A panel for each value of one key, in it a line for each value of another.
 
-    Args:
-        rows: The observations.
-        panel: The key of the panels.
-        key: The key of the lines.
-        points: Where a line runs.
-        looks: A style for each line; default `styles`.
-        factor: As for `line`.
-        band: As for `line`.
-        marked: Whether each number has the marker of its style, hollow on dotted lines.
-        axes: As for `panels`.
+    `points` says where a line runs, and `looks` the style of each, by default `styles`; `factor`
+    and `band` are as for `line`, `axes` as for `panels`. If `marked`, each number has the marker of
+    its style, hollow on dotted lines.
     """
     looks = looks or styles(values(rows, key))
     figure, grid = panels(values(rows, panel), **axes)

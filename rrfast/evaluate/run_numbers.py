@@ -17,15 +17,10 @@ from rrfast.metrics.registry import Metric
 def intervals(
     metrics: Mapping[str, str | Metric], score: Tensor, correct: Tensor, draws: int
 ) -> dict[str, list[float]]:
-    """95 % intervals of metrics, over test sets resampled from this one.
+    """95 % intervals of metrics by name, over `draws` test sets resampled from this one.
 
-    {} if there are none: if `draws` is 0, if a score is NaN, or if all of `correct` is the same.
-
-    Args:
-        metrics: As for `rrfast.metrics.bootstrap`, by name.
-        score: [n].
-        correct: [n] bool.
-        draws: At least 0.
+    {} if there are none: if `draws` is 0, if a score [n] is NaN, or if all of `correct` is the
+    same.
 
     Example:
         >>> right = torch.arange(100) < 90

@@ -133,22 +133,17 @@ def evaluate_model(
 ) -> dict[str, Any]:
     """Everything that the tables and figures show about one model.
 
-    Args:
-        held: Confidences on the validation split, used only for the threshold.
-        test: Confidences on the test split, against which noise is detected.
-        clean: Confidences on the test images to attack, before the attack.
-        attacks: The same images after each attack.
-        noises: Log-odds on noise by name.
-        options: Gives `keep_correct` and `draws`.
+    The confidences are those on the validation split (`held`, only for the threshold), on the test
+    split, against which noise is detected, on the test images to attack before the attack (`clean`)
+    and after each, and the log-odds on noise, by name.
 
-    Returns:
-        `threshold` (log-odds), `probability` (its softmax probability), `held` (number of right
-        predictions that the threshold is a rank of), `accepted` (the share of right predictions of
-        the test split that pass), `mean`, `histogram` of the test split; `noise`, for each kind its
-        `fpr` at the threshold, `auroc`, their `intervals`, `roc` (the FPR at which SHARES of the
-        test split pass), `mean` and `histogram`; `errors` before attacks, after each attack and in
-        the worst case, each `robust` (without a threshold) and `thresholded`. A number is NaN if
-        one of the confidences it ranks is NaN.
+    Returns `threshold` (log-odds), `probability` (its softmax probability), `held` (number of right
+    predictions that the threshold is a rank of), `accepted` (the share of right predictions of the
+    test split that pass), `mean`, `histogram` of the test split; `noise`, for each kind its `fpr`
+    at the threshold, `auroc`, their `intervals`, `roc` (the FPR at which SHARES of the test split
+    pass), `mean` and `histogram`; `errors` before attacks, after each attack and in the worst case,
+    each `robust` (without a threshold) and `thresholded`. A number is NaN if one of the confidences
+    it ranks is NaN.
     """
     threshold = acceptance_threshold(held.odds, held.right, options.keep_correct)
     versions = {"clean": [], **{name: [found] for name, found in attacks.items()}}

@@ -96,22 +96,6 @@ def evaluate(
     options = Options(
         eps, steps, restarts, noise, images, keep_correct, draws, batch, distal_attack
     )
-    _check(options)
-    trained_models = at_checkpoints(trained_models, checkpoints)
-    return run_study(
-        STUDY,
-        trained_models,
-        out,
-        partial(_evaluated, options=options),
-        steps=len(KINDS) + len(ATTACKS),
-        options={**options._asdict(), "checkpoints": list(checkpoints)},
-        depends={},
-        **frame,
-    )
-
-
-def _check(options: Options) -> None:
-    """Check the options before hours of work."""
     check_number("eps", options.eps)
     check_one_of("distal_attack", options.distal_attack, DISTAL)
     for name in ("steps", "restarts", "noise", "batch"):
@@ -123,6 +107,17 @@ def _check(options: Options) -> None:
             f"keep_correct must be above 0 and at most 1, got {options.keep_correct!r}"
         )
     check_count("draws", options.draws, least=0)
+    trained_models = at_checkpoints(trained_models, checkpoints)
+    return run_study(
+        STUDY,
+        trained_models,
+        out,
+        partial(_evaluated, options=options),
+        steps=len(KINDS) + len(ATTACKS),
+        options={**options._asdict(), "checkpoints": list(checkpoints)},
+        depends={},
+        **frame,
+    )
 
 
 def _evaluated(context: Context, options: Options) -> list[dict[str, Any]]:

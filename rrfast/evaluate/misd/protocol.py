@@ -118,7 +118,16 @@ def evaluate(
 
     Source: RAT §5, B.1, B.3 to B.5; errata 10 to 12.
     """
-    _check(scores, protocol, severity, draws, batch)
+    if not scores:
+        raise ValueError("scores must hold at least one name, got none")
+    for name in scores:
+        score_named(name)
+    check_once("scores", scores)
+    if severity not in range(1, 6):
+        raise ValueError(f"severity must be from 1 to 5, got {severity!r}")
+    check_one_of("protocol", protocol, PROTOCOLS)
+    check_count("draws", draws, least=0)
+    check_count("batch", batch)
     how = Options(batch=batch, draws=draws, sensitivity=sensitivity)
     asked = _Asked(tuple(scores), protocol, corruptions, severity, how)
     drawn = {"drawn": DRAWN} if protocol == "rat" else {}
@@ -140,20 +149,6 @@ def evaluate(
         every_run=every_run,
         **frame,
     )
-
-
-def _check(scores: Sequence[str], protocol: str, severity: int, draws: int, batch: int) -> None:
-    """Check the options before hours of work."""
-    if not scores:
-        raise ValueError("scores must hold at least one name, got none")
-    for name in scores:
-        score_named(name)
-    check_once("scores", scores)
-    if severity not in range(1, 6):
-        raise ValueError(f"severity must be from 1 to 5, got {severity!r}")
-    check_one_of("protocol", protocol, PROTOCOLS)
-    check_count("draws", draws, least=0)
-    check_count("batch", batch)
 
 
 class _Asked(NamedTuple):

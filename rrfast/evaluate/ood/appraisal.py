@@ -191,12 +191,8 @@ def resisted(logits: Tensor, labels: Tensor) -> Tensor:
 
         argmax_k p_k = y  and  p_y >= 1.01 / K
 
-    Args:
-        logits: [B, K] at the attacked images.
-        labels: y, [B] int64, labels of the images before the attack.
-
-    Returns:
-        [B] bool; False if a logit is NaN.
+    From the logits [B, K] at the attacked images, and the labels y [B] of the images before the
+    attack: [B] bool, False if a logit is NaN.
 
     Source: ACET's released code, which the paper does not mention; errata 37.
 

@@ -134,7 +134,24 @@ def evaluate(
     Source: ODIN (Liang et al. 2018) §4, §5, App. A, E, F; ACET (Hein et al. 2019) Table 1, App. F
     to H; errata 19, 20.
     """
-    _check(scores, against, validation, transfer)
+    for name, values in (("scores", scores), ("against", against)):
+        if not values:
+            raise ValueError(f"{name} must hold at least one name, got none")
+        check_once(name, values)
+    for score in scores:
+        score_named(score)
+    tuned_on = outside.known(validation, "validation")
+    tested_on = [outside.known(name) for name in against]
+    for name, one in zip(against, tested_on, strict=True):
+        if tested_on.count(one) > 1:
+            raise ValueError(f"against must name each set once, and {name} is there twice")
+        if one == tuned_on:
+            raise ValueError(
+                f"validation must be another set than those of against, and {name} is both: "
+                "hyper-parameters must not be chosen on a set that they are tested on"
+            )
+    if transfer and "odin" not in scores:
+        raise ValueError("transfer must have odin among the scores: it is the score that is tuned")
     check_count("draws", draws, least=0)
     check_count("batch", batch)
     check_count("trials", trials)
@@ -157,28 +174,6 @@ def evaluate(
         every_run=every_run,
         **frame,
     )
-
-
-def _check(scores: Sequence[str], against: Sequence[str], validation: str, transfer: bool) -> None:
-    """Check the options before hours of work."""
-    for name, values in (("scores", scores), ("against", against)):
-        if not values:
-            raise ValueError(f"{name} must hold at least one name, got none")
-        check_once(name, values)
-    for score in scores:
-        score_named(score)
-    tuned_on = outside.known(validation, "validation")
-    sets = [outside.known(name) for name in against]
-    for name, one in zip(against, sets, strict=True):
-        if sets.count(one) > 1:
-            raise ValueError(f"against must name each set once, and {name} is there twice")
-        if one == tuned_on:
-            raise ValueError(
-                f"validation must be another set than those of against, and {name} is both: "
-                "hyper-parameters must not be chosen on a set that they are tested on"
-            )
-    if transfer and "odin" not in scores:
-        raise ValueError("transfer must have odin among the scores: it is the score that is tuned")
 
 
 class _Asked(NamedTuple):

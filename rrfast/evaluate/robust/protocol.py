@@ -112,42 +112,6 @@ def evaluate(
     Source: IRAT §4, Tables 1 to 8. Its ablations of tau and of the similarity (Tables 3, 4, 7, 8)
     are the same tables for trainings with those options, named by their folders.
     """
-    _check(attacks, eps, steps, curve, images, draws, batch)
-    trained_models = at_checkpoints(trained_models, checkpoints)
-    names = list(dict.fromkeys(trained.training for trained in trained_models))
-    if baseline is not None:
-        check_one_of("baseline", baseline, names)
-    asked = _Asked(tuple(attacks), eps, steps, tuple(sorted(set(curve))), images, draws, batch)
-    return run_study(
-        STUDY,
-        trained_models,
-        out,
-        partial(_attacked, asked=asked),
-        steps=1 + len(asked.pairs()),
-        options={**asked._asdict(), "checkpoints": list(checkpoints)},
-        depends={},
-        asked={"attacks": list(attacks), "baseline": baseline or _baseline(names)},
-        **frame,
-    )
-
-
-#: The number of classes an attack needs, if more than two: its loss uses that many logits, and the
-#: #: package targets nine wrong classes, whether or not there are as many.
-CLASSES = {"apgd_dlr": 3, "apgd_t": 4, "autoattack": 4, "autoattack_package": 10}
-#: Attacks that do not follow gradients over several steps, or that also run Square.
-OTHERS = ("fgsm", "square", "autoattack", "autoattack_package")
-
-
-def _check(
-    attacks: Sequence[str],
-    eps: float,
-    steps: int,
-    curve: Sequence[float],
-    images: int | None,
-    draws: int,
-    batch: int,
-) -> None:
-    """Check the options before hours of work."""
     if not attacks:
         raise ValueError("attacks must hold at least one name, got none")
     for name in attacks:
@@ -166,11 +130,31 @@ def _check(
     for name in attacks:
         if not made(name, eps, steps).labelled:
             raise ValueError(f"attacks must use labels, got {name!r}")
+    trained_models = at_checkpoints(trained_models, checkpoints)
+    names = list(dict.fromkeys(trained.training for trained in trained_models))
+    if baseline is not None:
+        check_one_of("baseline", baseline, names)
+    # MAIL, which IRAT adds its margin to, else adversarial training, else the first.
+    preferred = (name for name in ("MAIL", "PGD-AT", "AT", *names) if name in names)
+    asked = _Asked(tuple(attacks), eps, steps, tuple(sorted(set(curve))), images, draws, batch)
+    return run_study(
+        STUDY,
+        trained_models,
+        out,
+        partial(_attacked, asked=asked),
+        steps=1 + len(asked.pairs()),
+        options={**asked._asdict(), "checkpoints": list(checkpoints)},
+        depends={},
+        asked={"attacks": list(attacks), "baseline": baseline or next(preferred, "")},
+        **frame,
+    )
 
 
-def _baseline(names: Sequence[str]) -> str:
-    """MAIL, which IRAT adds its margin to, else adversarial training, else the first."""
-    return next((n for n in ("MAIL", "PGD-AT", "AT") if n in names), names[0] if names else "")
+#: The number of classes an attack needs, if more than two: its loss uses that many logits, and the
+#: #: package targets nine wrong classes, whether or not there are as many.
+CLASSES = {"apgd_dlr": 3, "apgd_t": 4, "autoattack": 4, "autoattack_package": 10}
+#: Attacks that do not follow gradients over several steps, or that also run Square.
+OTHERS = ("fgsm", "square", "autoattack", "autoattack_package")
 
 
 class _Asked(NamedTuple):
