@@ -181,7 +181,7 @@ def test_a_model_that_uses_its_memory_again(method: str) -> None:
 
 
 def test_logits_do_not_lie_in_the_memory_of_the_model() -> None:
-    """They stay when it runs again."""
+    """They stay when it runs again; those without a copy go."""
     model, x = convolutional(torch.float64).eval(), images(6, torch.float64)
     captured = Captured(model)
     with Engine(captured) as engine:
@@ -190,6 +190,9 @@ def test_logits_do_not_lie_in_the_memory_of_the_model() -> None:
         engine.forward(x.flip(0))
         assert torch.equal(first, before)
         assert torch.equal(recorded.logits, before)
+        lent = engine.forward(x, copy=False), engine.record(x, copy=False).logits
+        engine.forward(x.flip(0))
+        assert not any(torch.equal(logits, before) for logits in lent)
 
 
 def test_temperatures_scores_and_attacks_of_a_model_that_uses_its_memory_again() -> None:

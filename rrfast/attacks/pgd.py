@@ -138,7 +138,7 @@ class PGD(Attack):
         """The result; with `keep="last"` its loss is computed here."""
         if self.keep != "last" or len(found.x) == 0:
             return found
-        return seen(found.x, engine.forward(found.x), labels, self._loss)[0]
+        return seen(found.x, engine.forward(found.x, copy=False), labels, self._loss)[0]
 
     def _climb(
         self,
@@ -152,7 +152,7 @@ class PGD(Attack):
         """Steps without backtracking: every step is taken."""
         length, velocity = ball.lengths(self.step_size * self.eps), None
         for _ in range(self.steps):
-            recorded = engine.record(z)
+            recorded = engine.record(z, copy=each is not None)
             if each is not None:
                 each(recorded.logits)
             if self.keep == "last":
@@ -169,7 +169,7 @@ class PGD(Attack):
                 z = ball.step(z, gradient, length, out=z)
         if self.keep == "last":
             return unseen(z)  # its loss would cost a forward, which training does not need
-        here, _ = seen(z, engine.forward(z), labels, self._loss)
+        here, _ = seen(z, engine.forward(z, copy=False), labels, self._loss)
         return self._better(here, best)
 
     def _search(

@@ -102,7 +102,7 @@ def linearised(
     normal = recorded.grad(seed, last=last)
     gap = _gap(logits.gather(1, top), logits.gather(1, k), unit)
     # As `rrfast.ops.is_undefined`.
-    gap = gap.masked_fill(~largest.isfinite(), math.nan).squeeze(1)
+    gap = torch.where(largest.abs() < math.inf, gap, math.nan).squeeze(1)
     return normal, gap.to(accumulate_dtype(normal.dtype))
 
 
@@ -116,13 +116,14 @@ def _unit(least: Tensor, largest: Tensor) -> Tensor:
         least: The least logit of each row, [B, 1].
         largest: The largest.
     """
-    size = torch.maximum(torch.where(least.isfinite(), least.abs(), 0.0), largest.abs())
+    # `isfinite` is four ops on a CPU, and of a few numbers an op takes as long as it is called.
+    size = torch.maximum(least.abs().nan_to_num(0.0, posinf=0.0), largest.abs())
     size = size.to(accumulate_dtype(size.dtype))
     one = torch.ones_like(size)
     if largest.dtype == torch.float16:
         return one
     most = math.frexp(torch.finfo(largest.dtype).max)[1] // 2
-    usable = (size > 0) & size.isfinite()
+    usable = (size > 0) & (size < math.inf)
     exponent = torch.where(usable, size, one).frexp().exponent.clamp(-most, most)
     return torch.ldexp(one, -exponent)
 

@@ -84,7 +84,7 @@ class BS:
 
         probe, direction = ops.fgsm_step(x, clean.grad, radius.to(step_dtype), bounds, scale)
         for tried in range(1, self.budget):
-            logits = engine.forward(probe)
+            logits = engine.forward(probe, copy=False)
             ops.bisection_step_(logits, clean.prediction, lower, upper, radius, rival)
             if tried < self.budget - 1:
                 ops.perturb(x, direction, radius.to(step_dtype), bounds, scale, out=probe)

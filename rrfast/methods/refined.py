@@ -77,7 +77,7 @@ class Refined:
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
-        clean = engine.record(x)
+        clean = engine.record(x, copy=False)  # not used after the planes at x
         prediction, margin, _, runner_up, _ = ops.direction_seed(clean.logits)
         classes = contenders(clean.logits, prediction, self.classes)
         plane = nearest_plane(clean, x, prediction, classes, bounds, scale)
@@ -92,10 +92,9 @@ class Refined:
             at = state[5].to(aim.dtype, copy=True)
             direction = torch.empty_like(unused)
             ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale, out=(z, direction))
-            recorded, rival = engine.record(z), runner_up.clone()
+            recorded, rival = engine.record(z, copy=False), runner_up.clone()
             ops.search_step_(recorded.logits, prediction, state, rival=rival)
-            flipped_to = torch.where(state[1] < flipped_at, rival, flipped_to)
-            flipped_at = _smaller(state[1], flipped_at)
+            flipped_at, flipped_to = _nearer_flip(state[1], rival, flipped_at, flipped_to)
             normal, gap = linearised(recorded, prediction, rival, last=True)
 
             way = _inner(normal, z - x)
@@ -117,9 +116,8 @@ class Refined:
         state[5] = torch.where(state[1] == math.inf, BEYOND * state[5], state[5])
         for _ in range(self.final_search):
             ops.perturb(x, direction, state[5].to(aim.dtype), bounds, scale, out=z)
-            ops.search_step_(engine.forward(z), prediction, state, rival=rival)
-            flipped_to = torch.where(state[1] < flipped_at, rival, flipped_to)
-            flipped_at = _smaller(state[1], flipped_at)
+            ops.search_step_(engine.forward(z, copy=False), prediction, state, rival=rival)
+            flipped_at, flipped_to = _nearer_flip(state[1], rival, flipped_at, flipped_to)
         crossing = torch.where(state[1] == math.inf, math.inf, state[5])
         radius = crossing.minimum(flipped_at)
         lower = torch.where(state[0] > radius, 0.0, state[0])
@@ -146,12 +144,15 @@ class Ray(NamedTuple):
 
 
 def _positive(radius: Tensor, otherwise: Tensor | float) -> Tensor:
-    return torch.where((radius > 0) & radius.isfinite(), radius, otherwise)
+    return torch.where((radius > 0) & (radius < math.inf), radius, otherwise)
 
 
-def _smaller(radius: Tensor, than: Tensor) -> Tensor:
-    """The smaller one; a value from before a NaN stays."""
-    return torch.where(radius < than, radius, than)
+def _nearer_flip(
+    at: Tensor, to: Tensor, before: Tensor, before_to: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The smaller step and its class; a value from before a NaN stays."""
+    nearer = at < before
+    return torch.where(nearer, at, before), torch.where(nearer, to, before_to)
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:

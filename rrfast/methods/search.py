@@ -91,7 +91,9 @@ class Search:
         rival = clean.runner_up
         probe, direction = ops.fgsm_step(x, clean.grad, state[5].to(step_dtype), bounds, scale)
         for tried in range(1, self.budget):
-            ops.search_step_(engine.forward(probe), clean.prediction, state, rival=rival)
+            ops.search_step_(
+                engine.forward(probe, copy=False), clean.prediction, state, rival=rival
+            )
             if tried < self.budget - 1:
                 ops.perturb(x, direction, state[5].to(step_dtype), bounds, scale, out=probe)
 
@@ -132,7 +134,9 @@ class Search:
                 part[5] = (low + high) / 2
             radius = part[5].to(accumulate_dtype(x.dtype))
             probe = ops.perturb(x[rows], direction[rows], radius, bounds, scale)
-            ops.search_step_(engine.forward(probe), prediction[rows], part, nudge, others)
+            ops.search_step_(
+                engine.forward(probe, copy=False), prediction[rows], part, nudge, others
+            )
             state[:, rows], rival[rows] = part, others
             rounds += 1
 
