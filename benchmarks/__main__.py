@@ -263,7 +263,7 @@ def targets(entries: Sequence[Entry], sticks: Entry) -> Iterable[str]:
         ),
         (f"No slower than `torch.compile` {above}", large, ("compiled",), 1.0),
         (
-            "1.3 times as fast as eager torch and `torch.compile` with reused results, from 8 MB on",
+            "1.3 times as fast as eager torch and `torch.compile` with reused results from 8 MB on",
             reused,
             ("eager", "compiled"),
             1.3,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from op_tester import (
 from steps import box_and_scale
 from torch import Tensor
 
-from rrfast import ops
+from rrfast import _native, ops
 from rrfast.ops._step import NAN_DIRECTION
 
 
@@ -97,6 +98,31 @@ def test_results_larger_than_the_cache(
             assert torch.equal(direction[one], expected[1])
             expected = ops.rat_perturb(x[one], grad[one], h[one], y[one], 0.1, "rat", *box)
             assert torch.equal(trained[one], expected[0])
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="no huge pages in this kernel"
+)
+def test_a_large_new_result_asks_for_huge_pages() -> None:
+    """Its mapping has the flag; whether the system has such pages to give is its affair."""
+    if _native.load()["cpu"].state != "loaded":
+        pytest.skip("no compiled kernels")
+    x, _, step = inputs(torch.float32, torch.device("cpu"), (4, 3, 1024, 1024))
+    moved = ops.perturb(x, torch.zeros_like(x, dtype=torch.int8), step)
+    assert "hg" in flags_at(moved.data_ptr() + moved.nbytes // 2)
+
+
+def flags_at(address: int) -> list[str]:
+    """The kernel's flags of the mapping in which an address lies."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, *flags = line.split()
+        if not first.endswith(":"):
+            begin, end = (int(edge, 16) for edge in first.split("-"))
+            inside = begin <= address < end
+        elif inside and first == "VmFlags:":
+            return flags
+    raise AssertionError(f"{address:x} is not mapped")
 
 
 def test_a_backward_that_needs_what_out_replaced_fails(device: torch.device) -> None:

@@ -96,25 +96,20 @@ class Engine:
         gradient: The gradient of the last backward.
     """
 
-    forwards = forward_samples = 0
-    backwards = backward_samples = 0
+    forwards = forward_samples = backwards = backward_samples = 0
     classes: int | None = None
     gradient: Tensor | None = None
     _samples = 0  # in the first forward
     _latest: Tensor | None = None
     _cudnn = True  # whether cuDNN may run recurrent networks for a gradient
     _shared: tuple[Tensor, Recorded] | None = None
+    memory = cached_property(lambda _: Memory())  #: what steps between passes write into
 
     def __init__(self, model: Model, labels: Tensor | None = None) -> None:
         check_model(model)
         self.model = model
         self._labels = labels
         self._frozen = Frozen()
-
-    @cached_property
-    def memory(self) -> Memory:
-        """What the steps between passes write into, again and again."""
-        return Memory()
 
     def __enter__(self) -> Self:
         if self._frozen.begun:
