@@ -155,6 +155,25 @@ def check_per_sample(
     check_device(name, value, like_name, like)
 
 
+def check_model(model: object) -> None:
+    """Raise a TypeError unless `model` can be called on x."""
+    if not callable(model):
+        raise TypeError(f"model must be callable, got {type(model).__name__}")
+    if isinstance(model, type):
+        raise TypeError(f"model must be an object, got the class {model.__name__}: make one of it")
+
+
+def output_logits(output: object) -> Tensor:
+    """The tensor that a model returned, or its `.logits`."""
+    logits = getattr(output, "logits", output)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            "model must return a tensor of logits, or an object with .logits, "
+            f"got {type(output).__name__}"
+        )
+    return logits
+
+
 def check_batch(x: object) -> None:
     """Raise unless `x` is [B, ...] floating point."""
     check_floating("x", x)

@@ -9,10 +9,9 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from rrfast._checks import describe
+from rrfast._checks import check_model, describe
 from rrfast._progress import batches_bar
 from rrfast.engine import Model, check_input
-from rrfast.engine.engine import check_model
 from rrfast.engine.modules_inside import device_of
 from rrfast.engine.prepared import prepared
 from rrfast.methods import Method, RadiusResult

@@ -1,5 +1,6 @@
 """The engine: runs a model in eval mode with frozen parameters and counts passes."""
 
+from rrfast._checks import output_logits
 from rrfast.engine.engine import (
     Clean,
     Engine,
@@ -9,7 +10,6 @@ from rrfast.engine.engine import (
     check_input,
     input_gradient,
     logits,
-    output_logits,
 )
 
 __all__ = [

@@ -13,7 +13,15 @@ from torch import Tensor
 from torch._C import _set_grad_enabled as set_grad_enabled
 from torch.autograd.graph import _engine_run_backward
 
-from rrfast._checks import check_batch, check_dense, check_labels, check_logits, describe
+from rrfast._checks import (
+    check_batch,
+    check_dense,
+    check_labels,
+    check_logits,
+    check_model,
+    describe,
+    output_logits,
+)
 from rrfast._reading import may_read
 from rrfast.engine.frozen import OF_INFERENCE, Frozen
 from rrfast.engine.in_place import IN_PLACE, output_of
@@ -62,14 +70,6 @@ def check_input(x: object) -> Tensor:
         # Autograd cannot save an inference tensor, but it can save a copy made outside inference
         # mode.
         return x.clone() if x.is_inference() else x.detach()
-
-
-def check_model(model: object) -> None:
-    """Raise a TypeError unless `model` can be called on x."""
-    if not callable(model):
-        raise TypeError(f"model must be callable, got {type(model).__name__}")
-    if isinstance(model, type):
-        raise TypeError(f"model must be an object, got the class {model.__name__}: make one of it")
 
 
 class Engine:
@@ -368,17 +368,6 @@ def input_gradient(
     if grads[0] is None:
         raise ValueError(_NO_GRADIENT)
     return grads[0]
-
-
-def output_logits(output: object) -> Tensor:
-    """The tensor that a model returned, or its `.logits`."""
-    logits = getattr(output, "logits", output)
-    if not isinstance(logits, Tensor):
-        raise TypeError(
-            "model must return a tensor of logits, or an object with .logits, "
-            f"got {type(output).__name__}"
-        )
-    return logits
 
 
 def logits(model: Model, x: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from rrfast._checks import describe
-from rrfast.engine.engine import Model, output_logits
+from rrfast._checks import describe, output_logits
+from rrfast.engine.engine import Model
 from rrfast.engine.modules_inside import device_of
 from rrfast.ops import accumulate_dtype
 
