@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import rrfast
 from rrfast.attacks import ATTACKS
 from rrfast.engine import Engine
 from rrfast.methods import METHODS
@@ -81,6 +82,41 @@ def test_a_model_is_given_the_same_memory_at_every_step(
         METHODS[name](**SHORT.get(name, {}))(engine, x)
         assert len(given) == engine.forwards > 2
     assert len({point.data_ptr() for point in given}) == POINTS[name]
+
+
+@pytest.mark.parametrize("name", ["fast", "bs", "search", "refined", "pgd", "fab"])
+def test_an_estimator_uses_the_memory_of_its_last_call_again(
+    name: str, model: nn.Module, x: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rrfast.methods.fast.LARGE", 1)
+    estimator = rrfast.RadiusEstimator(model, name, **SHORT.get(name, {}))
+    first = estimator(x, full_output=True)
+    (memory,) = estimator._measure.spare._idle
+    places = {kept.data_ptr() for kept in memory._kept.values()}
+    kept = [value.clone() for value in tensors(first)]
+    other = estimator(x.flip(0), full_output=True)
+    assert estimator._measure.spare.take() is memory
+    assert places == {kept.data_ptr() for kept in memory._kept.values()} != set()
+    fresh = rrfast.radius(model, x.flip(0), method=name, full_output=True, **SHORT.get(name, {}))
+    for value, before in zip(tensors(first), kept, strict=True):
+        torch.testing.assert_close(value, before, rtol=0, atol=0, equal_nan=True)
+        assert not any(torch._C._is_alias_of(value, m) for m in memory._kept.values())
+    for value, at_once in zip(tensors(other), tensors(fresh), strict=True):
+        torch.testing.assert_close(value, at_once, rtol=0, atol=0, equal_nan=True)
+
+
+def test_two_calls_at_once_do_not_share_memory(model: nn.Module, x: Tensor) -> None:
+    estimator = rrfast.RadiusEstimator(model, "bs")
+    inner: list[Tensor] = []
+
+    def again(*_: object) -> None:
+        handle.remove()
+        inner.append(estimator(x.flip(0)))  # in the middle of the outer call
+
+    estimator(x)
+    handle = model.register_forward_hook(again)
+    assert torch.equal(estimator(x), rrfast.radius(model, x, method="bs"))
+    assert torch.equal(inner[0], rrfast.radius(model, x.flip(0), method="bs"))
 
 
 @pytest.mark.parametrize(

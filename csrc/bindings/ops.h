@@ -53,13 +53,14 @@ inline void check_per_sample(const Tensor& x, const Tensor& values, const char* 
                     " must be contiguous, of shape [B], float32 (float64 for float64 inputs)");
 }
 
-// A result that is written where it is.
-inline void check_result(const Tensor& result, const Tensor& like, Layout layout, ScalarType dtype,
-                         const char* name) {
+// A large result, which must be as the op writes it.
+inline void prepare_result(const Tensor& result, const Tensor& like, Layout layout,
+                           ScalarType dtype, const char* name) {
     check_device(like, result, name);
     STD_TORCH_CHECK(
         result.scalar_type() == dtype && same_shape(like, result) && lies(result, layout), name,
         " must have the shape and the layout of the first argument, and the dtype of the result");
+    in_huge_pages(result);
 }
 inline void check_vector(const Tensor& result, const Tensor& like, ScalarType dtype,
                          const char* name) {
@@ -156,7 +157,7 @@ struct Ops {
         const ScalarType dtype = logits.scalar_type();
         check_vector(prediction, logits, ScalarType::Long, "prediction");
         check_vector(margin, logits, accumulate_dtype(dtype), "margin");
-        check_result(seed, logits, Layout::contiguous, dtype, "seed");
+        prepare_result(seed, logits, Layout::contiguous, dtype, "seed");
         check_vector(runner_up, logits, ScalarType::Long, "runner_up");
         check_vector(clear, logits, accumulate_dtype(dtype), "clear");
         const Tensor h = laid_out(logits, Layout::contiguous);
@@ -187,8 +188,8 @@ struct Ops {
         const ScalarType dtype = x.scalar_type();
         check_same_kind(x, grad, "grad");
         check_per_sample(x, step, "step");
-        check_result(perturbed, x, batch.layout, dtype, "perturbed");
-        check_result(direction, x, batch.layout, ScalarType::Char, "direction");
+        prepare_result(perturbed, x, batch.layout, dtype, "perturbed");
+        prepare_result(direction, x, batch.layout, ScalarType::Char, "direction");
         const Tensor slope = laid_out(grad, batch.layout);
         dispatch_floating(dtype, "x", [&](auto type) {
             using T = typename decltype(type)::type;
@@ -215,7 +216,7 @@ struct Ops {
         STD_TORCH_CHECK(direction.scalar_type() == ScalarType::Char && same_shape(x, direction),
                         "direction must be int8 of the shape of x");
         check_per_sample(x, step, "step");
-        check_result(perturbed, x, batch.layout, dtype, "out");
+        prepare_result(perturbed, x, batch.layout, dtype, "out");
         const Tensor sign = laid_out(direction, batch.layout);
         dispatch_floating(dtype, "x", [&](auto type) {
             using T = typename decltype(type)::type;
@@ -325,7 +326,7 @@ struct Ops {
         check_device(x, logits, "logits");
         STD_TORCH_CHECK(logits.size(0) == batch.samples,
                         "logits must have a row for every sample of x");
-        check_result(perturbed, x, batch.layout, dtype, "perturbed");
+        prepare_result(perturbed, x, batch.layout, dtype, "perturbed");
         check_vector(correct, x, ScalarType::Bool, "correct");
         const Tensor slope = laid_out(grad, batch.layout);
         const Tensor h = laid_out(logits, Layout::contiguous);

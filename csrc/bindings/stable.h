@@ -137,9 +137,7 @@ inline Tensor empty(const std::int64_t* sizes, const std::int64_t* strides, std:
         rank, sizes, strides,
         torch::stable::detail::to<std::int32_t>(torch::stable::detail::from(dtype)), device_type,
         like.get_device_index(), &handle));
-    Tensor fresh(handle);
-    in_huge_pages(fresh);
-    return fresh;
+    return Tensor(handle);
 }
 
 inline Tensor empty_vector(std::int64_t length, ScalarType dtype, const Tensor& like) {

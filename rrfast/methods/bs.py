@@ -82,7 +82,9 @@ class BS:
         # At a tie the runner-up: no probe changes an empty bracket, or its rival.
         radius, rival = 2 * lower, clean.runner_up
 
-        probe, direction = ops.fgsm_step(x, clean.grad, radius.to(step_dtype), bounds, scale)
+        probe, direction = engine.memory("probe", x), engine.memory("sign", x, torch.int8)
+        first = radius.to(step_dtype)
+        ops.fgsm_step(x, clean.grad, first, bounds, scale, out=(probe, direction))
         for tried in range(1, self.budget):
             logits = engine.forward(probe, copy=False)
             ops.bisection_step_(logits, clean.prediction, lower, upper, radius, rival)

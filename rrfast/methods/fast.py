@@ -18,6 +18,8 @@ from rrfast.ops import accumulate_dtype, coarse_eps, is_undefined, unchecked
 
 #: The longest step per sample, and the paper's step, in units of `scale`.
 LONGEST = 0.01
+#: Elements of x from which on a call looks for memory of an earlier one.
+LARGE = 1 << 20
 #: Samples whose numbers are read one by one in less time than an op takes.
 FEW = 16
 
@@ -102,7 +104,11 @@ class Fast:
             unit = None
             step = x.new_full(x.shape[:1], alpha, dtype=accumulate_dtype(x.dtype))
             largest = ops.extent(x, scale)
-        moved, _ = unchecked.fgsm_step(x, clean.grad, step, bounds, scale)
+        if x.numel() < LARGE:
+            moved, _ = unchecked.fgsm_step(x, clean.grad, step, bounds, scale)
+        else:
+            moved, sign = engine.memory("probe", x), engine.memory("sign", x, torch.int8)
+            ops.fgsm_step(x, clean.grad, step, bounds, scale, out=(moved, sign))
         h1 = engine.forward(moved, copy=False)
         # A Python number has more digits than a step in x's precision.
         radius, rival = unchecked.linear_radius(

@@ -17,7 +17,7 @@ from rrfast._reading import is_on_host
 from rrfast.engine import Engine, Model
 from rrfast.engine.box import within
 from rrfast.methods.method import Estimate, Method
-from rrfast.ops import accumulate_dtype
+from rrfast.ops import Spare, accumulate_dtype
 
 
 class RadiusResult(NamedTuple):
@@ -75,10 +75,12 @@ class Measure:
     Attributes:
         methods: One for each temperature.
         grid: Whether the results have a dimension of temperatures.
+        spare: What calls on a CPU leave for each other to write into; None for new memory.
     """
 
     methods: tuple[Method, ...]
     grid: bool = False
+    spare: Spare | None = None
 
     def __call__(self, model: Model, x: Tensor) -> Measured:
         """Check `x` and measure its radii; an empty batch takes no pass."""
@@ -91,11 +93,16 @@ class Measure:
         options: Any = self.methods[0]
         bounds, scale = (getattr(options, name, None) for name in ("bounds", "scale"))
         x = within(x, bounds, scale, model)
+        spare = self.spare if x.device.type == "cpu" else None
         with Engine(model) as engine:
+            if spare is not None:
+                engine.memory = spare.take()
             with engine.sharing(x) if self.grid else nullcontext():
                 estimates = [method(engine, x) for method in self.methods]
             estimate = _stacked(estimates) if self.grid else estimates[0]
             _warn_of_no_gradient(engine, estimate.radius)
+            if spare is not None:
+                spare.give_back(engine.memory)
             samples = x.shape[0]
             return Measured(
                 estimate,

@@ -89,7 +89,9 @@ class Search:
         first = torch.where((first > 0) & first.isfinite(), first, START)
         state = before_probes(clean.margin, first.to(clean.margin.dtype))
         rival = clean.runner_up
-        probe, direction = ops.fgsm_step(x, clean.grad, state[5].to(step_dtype), bounds, scale)
+        probe, direction = engine.memory("probe", x), engine.memory("sign", x, torch.int8)
+        first = state[5].to(step_dtype)
+        ops.fgsm_step(x, clean.grad, first, bounds, scale, out=(probe, direction))
         for tried in range(1, self.budget):
             ops.search_step_(
                 engine.forward(probe, copy=False), clean.prediction, state, rival=rival

@@ -29,7 +29,7 @@ from rrfast.ops._search_step import search_step_
 from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale, check_options
 from rrfast.ops.layout import accumulate_dtype, coarse_eps, memory_format, per_channel
 from rrfast.ops.logits import best_other, is_undefined
-from rrfast.ops.memory import Memory
+from rrfast.ops.memory import Memory, Spare
 
 _native.load()  # after the ops, for which it registers kernels
 
@@ -39,6 +39,7 @@ __all__ = [
     "Memory",
     "Mode",
     "Scale",
+    "Spare",
     "accumulate_dtype",
     "best_other",
     "bisection_step_",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import torch
 from torch import Tensor
 
@@ -41,3 +43,36 @@ class Memory:
         ):
             kept = self._kept[name] = empty_like(x, dtype)
         return kept
+
+
+class Spare:
+    """The `Memory` of one call for the next; a call at the same time has its own.
+
+    A copy or a pickle of it is empty.
+
+    Example:
+        >>> spare = Spare()
+        >>> memory = spare.take()
+        >>> spare.take() is memory
+        False
+        >>> spare.give_back(memory)
+        >>> spare.take() is memory
+        True
+    """
+
+    def __init__(self) -> None:
+        self._idle: deque[Memory] = deque(maxlen=1)
+
+    def __reduce__(self) -> tuple[type[Spare], tuple[()]]:
+        return Spare, ()
+
+    def take(self) -> Memory:
+        """The memory that was given back, or a new one."""
+        try:
+            return self._idle.pop()  # threads never get the same one
+        except IndexError:
+            return Memory()
+
+    def give_back(self, memory: Memory) -> None:
+        """Keep it; nothing that is still read may be in it."""
+        self._idle.append(memory)
