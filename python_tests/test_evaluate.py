@@ -26,7 +26,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 import rrfast
-import rrfast.scores.entropy
+import rrfast.scores.logit_score
 from rrfast import cli
 from rrfast._results import plain
 from rrfast._tables import Block, markdown, settings, terminal
@@ -418,7 +418,7 @@ def test_a_score_of_other_options_is_another_score(
 
     longer = Radius("fast", options={"alpha": 0.3})
     assert row("radius_fast")["histogram"] != row("radius_fast", longer)["histogram"]
-    monkeypatch.setattr(rrfast.scores.entropy, "TEMPERATURES", (7.0,))
+    monkeypatch.setattr(rrfast.scores.logit_score, "TEMPERATURES", (7.0,))
     assert row("entropy")["hyperparameters"] == {"temperature": 7.0}
 
 

@@ -270,9 +270,7 @@ def test_numpy_scalars_are_settings(tmp_path: Path) -> None:
     ],
 )
 def test_settings_of_another_type(setting: str, value: object) -> None:
-    with pytest.raises(
-        TypeError, match=rf"^{setting} must be (a number|an integer|True or False),"
-    ):
+    with pytest.raises(TypeError, match=rf"^{setting} must be (a number|an integer|a bool),"):
         Training(**{"epochs": 1, setting: value})
     with pytest.raises(ValueError, match=r"padding must be an integer of at least 0"):
         Augment(padding=torch.tensor(1))  # type: ignore[arg-type]

@@ -766,7 +766,11 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["model.name=rrfast.models:digit_cnn"], "did you mean digits_cnn"),
         (DIGITS, ["model.name=nowhere.py:build"], "model must name a file that exists, got 'now"),
         (DIGITS, ["model.weights=nowhere.pt"], "weights must be a file with a state_dict, got 'no"),
-        (DIGITS, ["model.normalize=mnist"], "name must be one of cifar10, cifar100, imagenet, got"),
+        (
+            DIGITS,
+            ["model.normalize=mnist"],
+            "normalization must be one of cifar10, cifar100, imagenet",
+        ),
         (DIGITS, ["model.normalize=cifar10"], "x must have shape [B, 3, ...]"),
         (DIGITS, ["model.classes=0"], "classes must be an integer of at least 2, got 0"),
         (DIGITS, ["model.classes=5"], "train.y must be labels of 5 classes, from 0 to 4"),

@@ -921,7 +921,7 @@ def test_wrong_settings(options: dict[str, Any], sentence: str) -> None:
     [
         ({"objective": "rat"}, "objective must be an Objective, .* got str 'rat'"),
         ({"objective": RAT}, "objective must be an Objective, such as rrfast.RAT.., got ABCMeta"),
-        ({"train": None}, "train must be an rrfast.data.Split.x, y., .* got NoneType None"),
+        ({"train": []}, "train must be an rrfast.data.Split.x, y., .* got list"),
         ({"train": tuple(images())}, "train must be an rrfast.data.Split.x, y., .* got tuple"),
         ({"validation": tuple(images())}, "validation must be an rrfast.data.Split"),
     ],
@@ -929,6 +929,11 @@ def test_wrong_settings(options: dict[str, Any], sentence: str) -> None:
 def test_what_is_no_objective_and_no_data(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(TypeError, match=sentence):
         quiet(network(), **options)
+
+
+def test_no_data_get_a_sentence() -> None:
+    with pytest.raises(TypeError, match=r"train must be an rrfast.data.Split.* got NoneType None"):
+        fit(network(), None, training=settings(), console=Console(quiet=True))
 
 
 # -------------------------------------------------------------------------------- the best weights
