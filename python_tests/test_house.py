@@ -156,6 +156,12 @@ def test_files_are_short() -> None:
     assert {name: lines for name, lines in counts.items() if lines > 400} == {}
 
 
+def test_a_comment_has_its_mark_in_front_alone() -> None:
+    """A tool that fills paragraphs may leave one within."""
+    broken = re.compile(r"^ *#:.* #:", re.MULTILINE)
+    assert [name for name, p in KNOWN.items() if broken.search(p.read_text())] == []
+
+
 def test_what_runs_before_a_commit_is_what_make_lint_runs() -> None:
     yaml = pytest.importorskip("ruamel.yaml").YAML(typ="safe")
     checkout = ROOT.parent

@@ -58,7 +58,7 @@ RADII = [
     Column("right\n/ wrong", "radius_ratio", 1.0, 2),
 ]
 #: Tables 1 and 5: a claim, the objective it is about, the objectives it is compared with, and the
-#: #: columns it uses.
+#: columns it uses.
 CLAIMS = {
     Claim("RAT has the lowest AURC"): ("rat", ("standard", "at", "reverse_at"), ("aurc",)),
     Claim("AT enlarges the radius of right and wrong", higher=True): (

@@ -30,7 +30,7 @@ from rrfast.scores.score import Point
 from rrfast.scores.tuning import best_apart, grid_points
 
 #: ODIN §4.3, with in-distribution images in the place of right predictions; the detection error by
-#: #: its formula, and the lowest over all thresholds, as in most of its Table 2 (errata 30).
+#: its formula, and the lowest over all thresholds, as in most of its Table 2 (errata 30).
 METRICS: dict[str, Metric] = {
     "fpr": partial(fpr_at_tpr, positive="correct"),
     "detection_error": partial(detection_error, convention="odin"),

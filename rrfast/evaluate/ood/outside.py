@@ -38,7 +38,7 @@ from rrfast.data.tasks import TASKS
 NOISE_EPS, SAMPLE_EPS = 0.3, 0.1
 #: Steps of both attacks, each of eps / 40.
 NOISE_STEPS, SAMPLE_STEPS, STEP = 200, 80, 1 / 40
-#: Data whose name covers several sets, chosen by an option: waves, letters or digits, folders. A #:
+#: Data whose name covers several sets, chosen by an option: waves, letters or digits, folders. A
 #: function of the user's counts as such too.
 SEVERAL = ("synthetic", "emnist", "image_folder")
 
@@ -59,10 +59,10 @@ class Wanted(NamedTuple):
 class Outside(NamedTuple):
     """An out-of-distribution set."""
 
-    #: Turns the text after the colon of its name into an argument; raises a ValueError with a #:
+    #: Turns the text after the colon of its name into an argument; raises a ValueError with a
     #: sentence.
     parse: Callable[[str], Any]
-    #: Makes the images [n, C, H, W] float32 in [0, 1], on the CPU, from the argument and the #:
+    #: Makes the images [n, C, H, W] float32 in [0, 1], on the CPU, from the argument and the
     #: requirements.
     make: Callable[[Any, Wanted], Tensor]
     said: str  #: its description, for the notes of a table

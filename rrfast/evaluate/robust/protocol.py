@@ -151,7 +151,7 @@ def evaluate(
 
 
 #: The number of classes an attack needs, if more than two: its loss uses that many logits, and the
-#: #: package targets nine wrong classes, whether or not there are as many.
+#: package targets nine wrong classes, whether or not there are as many.
 CLASSES = {"apgd_dlr": 3, "apgd_t": 4, "autoattack": 4, "autoattack_package": 10}
 #: Attacks that do not follow gradients over several steps, or that also run Square.
 OTHERS = ("fgsm", "square", "autoattack", "autoattack_package")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rrfast.attacks import Attack
 
 #: Forwards of the Square attack that looks for errors that gradients miss; PGD with as many steps
-#: #: takes twice as many passes.
+#: takes twice as many passes.
 QUERIES = 100
 
 
