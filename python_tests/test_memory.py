@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import rrfast
-from rrfast.attacks import ATTACKS
+from rrfast.attacks import ATTACKS, Ball
 from rrfast.engine import Engine
 from rrfast.methods import METHODS
 from rrfast.ops import Memory
@@ -103,6 +104,42 @@ def test_an_estimator_uses_the_memory_of_its_last_call_again(
         assert not any(torch._C._is_alias_of(value, m) for m in memory._kept.values())
     for value, at_once in zip(tensors(other), tensors(fresh), strict=True):
         torch.testing.assert_close(value, at_once, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_call_with_fake_tensors_leaves_no_memory(model: nn.Module, x: Tensor) -> None:
+    estimator = rrfast.RadiusEstimator(model, "bs")
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        estimator(mode.from_tensor(x))
+    assert torch.equal(estimator(x), rrfast.radius(model, x, method="bs"))
+
+
+def test_a_ball_may_step_in_inference_mode_first(x: Tensor) -> None:
+    ball = Ball(x, 0.1)
+    length = ball.lengths(0.05)
+    with torch.inference_mode():
+        inside = ball.step(x, x - 0.5, length)
+    assert torch.equal(ball.step(x, x - 0.5, length), inside)
+
+
+def test_inputs_that_require_a_gradient(model: nn.Module, x: Tensor) -> None:
+    """As a method or an attack is given them that is called with an engine of one's own."""
+    labels, leaf = torch.zeros(4, dtype=torch.int64), x.clone().requires_grad_()
+    with Engine(model) as engine:
+        method, attack = METHODS["pgd"](**SHORT["pgd"]), ATTACKS["pgd"](eps=0.1, steps=3)
+        assert torch.equal(method(engine, leaf).radius, method(engine, x).radius)
+        assert torch.equal(attack.run(engine, leaf, labels).x, attack.run(engine, x, labels).x)
+
+
+def test_a_loss_that_is_a_view_of_the_logits_is_copied(model: nn.Module, x: Tensor) -> None:
+    buffer = torch.empty(4, 5)
+
+    def same_memory(z: Tensor) -> Tensor:
+        logits = model(z)
+        return logits if torch.is_grad_enabled() else buffer.copy_(logits)
+
+    attack = ATTACKS["pgd"](eps=0.1, steps=2, keep="last", loss=lambda h, _: h[:, 1])
+    loss = attack(same_memory, x, torch.zeros(4, dtype=torch.int64)).loss
+    assert not torch._C._is_alias_of(loss, buffer)
 
 
 def test_two_calls_at_once_do_not_share_memory(model: nn.Module, x: Tensor) -> None:

@@ -30,8 +30,9 @@ class RadiusEstimator(nn.Module):
     If the model is a module, it is a submodule: `state_dict`, `to` and the like apply to it. Like
     `rrfast.radius`, calls restore the model's state. Threads may share an estimator, and estimators
     a model; another forward of the model at the same time runs in eval mode. On a CPU the memory
-    into which a call writes the points that it probes, 5 bytes per element of x in float32, is kept
-    for the next call. Copies and pickles contain neither this memory nor the captured graphs.
+    into which a call writes the points that it probes, 5 to 9 bytes per element of x in float32, is
+    kept for the next call, so a hook that keeps the model's input must copy it. Copies and pickles
+    contain neither this memory nor the captured graphs.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.

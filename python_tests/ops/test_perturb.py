@@ -150,3 +150,6 @@ def test_slices_of_one_tensor_do_not_share_memory(device: torch.device) -> None:
     assert torch.equal(x[2:], expected)
     with pytest.raises(ValueError, match="out must have memory of its own"):
         ops.perturb(x[:2], direction, step[:2], out=x[1:3])
+    weight = torch.nn.Parameter(x, requires_grad=False)
+    with pytest.raises(ValueError, match="out must have memory of its own"):
+        ops.perturb(weight, ops.fgsm_step(x, grad, step)[1], step, out=x)

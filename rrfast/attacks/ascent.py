@@ -80,7 +80,7 @@ def _by_autograd(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Ten
         h = logits.detach().requires_grad_(True)
         value = loss(h, labels)
         (seed,) = torch.autograd.grad(value.sum(), h)
-    return value.detach(), seed
+    return value.detach().clone(), seed  # it may be a view of the logits
 
 
 def _ce(h: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

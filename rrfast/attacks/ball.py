@@ -42,6 +42,7 @@ class Ball:
         tensor([[0.0500, 0.9500]])
     """
 
+    @torch.no_grad()  # autograd cannot follow writing into memory
     def __init__(
         self,
         x: Tensor,
@@ -72,6 +73,7 @@ class Ball:
         """The point of the ball that is nearest to z."""
         return torch.clamp(z, self.least, self.most)
 
+    @torch.no_grad()
     def step(
         self, z: Tensor, gradient: Tensor, length: Tensor, out: Tensor | None = None
     ) -> Tensor:

@@ -93,7 +93,7 @@ class Measure:
         options: Any = self.methods[0]
         bounds, scale = (getattr(options, name, None) for name in ("bounds", "scale"))
         x = within(x, bounds, scale, model)
-        spare = self.spare if x.device.type == "cpu" else None
+        spare = self.spare if is_on_host(x) else None  # not a fake tensor
         with Engine(model) as engine:
             if spare is not None:
                 engine.memory = spare.take()

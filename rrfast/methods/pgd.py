@@ -117,6 +117,7 @@ class PGD:
         """
         r = radius.to(accumulate_dtype(x.dtype))
         reach = of_samples(r, x) * (1.0 if scale is None else per_channel(scale, x))
+        x = x.detach()  # where results are written into memory, autograd cannot follow
         least, most = (x - reach).to(x.dtype), (x + reach).to(x.dtype)
         moved, probe = engine.memory("moved", x), engine.memory("probe", x)
         sign = engine.memory("sign", x, torch.int8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from rrfast._checks import check_device, describe
 from rrfast.ops.layout import memory_format
@@ -68,7 +69,12 @@ def _is_dense(value: Tensor) -> bool:
 
 def _overlap(a: Tensor, b: Tensor) -> bool:
     """Whether the memory from the first to the last element of both has a part in common."""
-    if torch.compiler.is_compiling() or type(a) is not Tensor or a.is_meta or b.is_meta:
+    if (
+        torch.compiler.is_compiling()
+        or type(a) not in (Tensor, Parameter)
+        or a.is_meta
+        or b.is_meta
+    ):
         return False  # without memory as yet
     return a.data_ptr() < _end(b) and b.data_ptr() < _end(a)
 

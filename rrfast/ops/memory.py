@@ -41,7 +41,8 @@ class Memory:
             or kept.device != x.device
             or memory_format(kept) != memory_format(x)
         ):
-            kept = self._kept[name] = empty_like(x, dtype)
+            with torch.inference_mode(False):  # so that it can be written to in any mode
+                kept = self._kept[name] = empty_like(x, dtype)
         return kept
 
 
