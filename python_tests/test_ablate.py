@@ -35,6 +35,7 @@ from rrfast.objectives import RAT, Mixup, Standard
 from rrfast.scores import SCORES
 from rrfast.train import load_recipe, load_trained, variant
 from rrfast.train.recipe import make_objective, make_task
+from rrfast.train.variants import check_changes
 
 CHANGES = ["training.epochs=1", "data.train=64", "data.validation=20"]
 
@@ -115,6 +116,31 @@ def test_the_compared_objectives() -> None:
             off = 0 if name == "standard" else 3
             assert (objective.mixup_off_epochs, objective.epochs) == (off, 40)
     assert variant(recipe, "at", seed=4).training.seed == 4
+
+
+def test_the_alpha_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ImageNet's recipe has 0.2; the rows with Mixup once had 1.0 unless --mixup said another."""
+    asked: list[Any] = []
+
+    def train_variants(recipe: Any, *_: Any, mixup: Any, changes: Any, **__: Any) -> list[Any]:
+        names = ("mixup", "at_mixup", "reverse_at_mixup", "rat_mixup")
+        options = (variant(recipe, name, 0, mixup=mixup).objective for name in names)
+        check_changes(recipe, changes, names, mixup)
+        asked.append({o.get("alpha", o.get("mixup")) for o in options})
+        return []
+
+    monkeypatch.setattr("rrfast.train.variants.train_variants", train_variants)
+    monkeypatch.setattr("rrfast.evaluate.ablation.write_page", lambda *_: [])
+    monkeypatch.setattr("rrfast.evaluate.ablation.print_result", lambda *_: None)
+    change = ["objective.mixup=0.2"]
+    for given, said, changes in ((None, 0.2, change), (0.2, 0.2, change), (0.4, 0.4, [])):
+        recipe = load_recipe("digits_rat", [*CHANGES, *change])
+        found = ablate(recipe, tmp_path, mixup=given, changes=changes, console=Console(quiet=True))
+        assert found["mixup"] == said
+        assert asked.pop() == {said}
+    plain = load_recipe("digits_rat", CHANGES)
+    assert ablate(plain, tmp_path, console=Console(quiet=True))["mixup"] == 1
+    assert asked.pop() == {1}
 
 
 def run(seed: int, objective: str, mixup: bool, **values: float) -> dict[str, Any]:
@@ -317,6 +343,8 @@ def test_what_cannot_be_asked_is_said_before_the_first_training(tmp_path: Path) 
     [
         (["--mixup", "-1"], [], "mixup must be finite and at least 0, got -1.0"),
         (["--mixup", "nan"], [], "mixup must be finite and at least 0, got nan"),
+        (["--mixup", "0"], ["objective.mixup=0.4"], "objective.mixup would be lost: the option mi"),
+        ([], ["regmixup.alpha=10"], "regmixup.alpha is of the variant regmixup, and would be lost"),
         ([], ["objective.mixup_off_epochs=1"], "mixup_off_epochs must be less than all 1 epochs"),
         ([], ["objective.epss=0.3"], "neither rat nor what is compared has the option epss; did"),
         ([], ["objective={eps: 0.1}"], "objective.name must be one of"),

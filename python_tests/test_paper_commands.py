@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from rrfast.models import load_model
 from rrfast.objectives.variant_names import check_variant
 from rrfast.train import Recipe, load_recipe, recipes, variant
 from rrfast.train.recipe import make_objective, options_of
-from rrfast.train.variants import TEXTURED, _check_taken
+from rrfast.train.variants import TEXTURED, _check_taken, check_changes
 
 FOLDER = Path(__file__).parents[1] / "docs" / "papers"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path.stem != "README")
@@ -64,7 +64,12 @@ class Checked:
         return rrfast.train.Fitted(torch.nn.Identity(), [], None)
 
     def train_variants(
-        self, recipe: Recipe, out: Path, names: Iterable[str], seeds: Iterable[int]
+        self,
+        recipe: Recipe,
+        out: Path,
+        names: Iterable[str],
+        seeds: Iterable[int],
+        changes: Sequence[str],
     ) -> Iterable[Any]:
         self.folders.append(out)
         names = list(names)
@@ -73,6 +78,7 @@ class Checked:
         for name in names:
             check_variant(name)
         _check_taken(recipe, names)
+        check_changes(recipe, changes, names)
         textures = {"name": "textures"} if recipe.data["name"] in TEXTURED else None
         for name in names:
             fits(variant(recipe, name, 0, outliers=textures))
@@ -166,6 +172,8 @@ def test_every_change_that_a_page_speaks_of(page: Path, checked: Checked) -> Non
         "rrfast train cifar10_rat --variants standard,mixup,cutmix",
         "rrfast train cifar10_rat --variants mixup --set mixup.alhpa=1",
         "rrfast train cifar10_rat --set objective.epsilon=1",
+        "rrfast train cifar10_rat --set mixup.alpha=1",
+        "rrfast train cifar10_irat --variants mail,wmmr --set objective.tau=3",
         "rrfast train cifar10_rat --set data.foldr=there",
         "rrfast train cifar11_rat",
         "rrfast train cifar10_acet --variants openmix",

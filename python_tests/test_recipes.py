@@ -7,8 +7,10 @@ import errno
 import inspect
 import math
 import os
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ from rrfast.train import (
     variant,
 )
 from rrfast.train.recipe import make_objective, make_task
+from rrfast.train.recipe_file import RECIPES
 from rrfast.train.schedule import make_optimizer, make_schedule
 
 NAMES = recipes()
@@ -275,25 +278,113 @@ def test_odin_s_numbers(data: str) -> None:
         assert training.milestones == (epochs // 2, epochs * 3 // 4)
 
 
-@pytest.mark.parametrize(
-    ("name", "rates"),  # after so many epochs
-    [
-        ("cifar10_irat", {0: 0.1, 74: 0.1, 75: 0.01, 89: 0.01, 90: 1e-3, 100: 1e-4, 119: 1e-4}),
-        ("cifar100_irat_resnet18", {0: 0.01, 74: 0.01, 75: 1e-3, 90: 1e-4, 100: 1e-5}),
-        ("cifar10_acet", {0: 0.05, 49: 0.05, 50: 5e-3, 75: 5e-4, 89: 5e-4, 90: 5e-5, 99: 5e-5}),
-        ("mnist_acet", {0: 1e-3, 50: 1e-4, 75: 1e-5, 90: 1e-6}),
-        ("cifar10_densenet_odin", {0: 0.1, 149: 0.1, 150: 0.01, 225: 1e-3, 299: 1e-3}),
-        ("cifar100_wrn_odin", {0: 0.1, 99: 0.1, 100: 0.01, 149: 0.01, 150: 1e-3, 199: 1e-3}),
-        ("cifar10_ccat", {0: 0.075, 1: 0.075 * 0.95, 74: 0.075 * 0.95**74, 199: 0.075 * 0.95**199}),
-        ("cifar10_openmix", {0: 0.1, 99: 0.1, 100: 0.01, 149: 0.01, 150: 1e-3, 199: 1e-3}),
-        ("cifar100_regmixup", {0: 0.05, 149: 0.05, 150: 5e-3, 249: 5e-3, 250: 5e-4, 349: 5e-4}),
-        ("cifar10_mixup", {0: 0.1, 59: 0.1, 60: 0.01, 119: 0.01, 120: 1e-3, 180: 1e-4, 199: 1e-4}),
-        ("imagenet_openmix", {5: 0.6, 29: 0.6, 30: 0.06, 60: 6e-3, 79: 6e-3, 80: 6e-4, 89: 6e-4}),
-        ("imagenet_mixup", {5: 0.4, 29: 0.4, 30: 0.04, 60: 4e-3, 79: 4e-3, 80: 4e-4, 89: 4e-4}),
-        ("cifar10_rat", {5: 0.2, 499: 0.1 * (1 + math.cos(math.pi * 494 / 495))}),
-    ],
-)
-def test_the_papers_learning_rates(name: str, rates: dict[int, float]) -> None:
+def cosine(epochs: int, rate: float) -> dict[int, float]:
+    """After five epochs of warm-up, and at the last epoch."""
+    return {5: rate, epochs - 1: rate / 2 * (1 + math.cos(math.pi * (epochs - 6) / (epochs - 5)))}
+
+
+#: Learning rates after so many epochs, of every recipe with a paper's settings.
+RATES = {
+    "cifar10_rat": cosine(500, 0.2),
+    "cifar100_rat": cosine(360, 0.1),
+    "imagenet_rat": cosine(80, 0.5),
+    "cifar10_irat cifar100_irat": {
+        0: 0.1,
+        1: 0.1,
+        74: 0.1,
+        75: 0.01,
+        89: 0.01,
+        90: 1e-3,
+        99: 1e-3,
+        100: 1e-4,
+        119: 1e-4,
+    },
+    "cifar10_irat_resnet18 cifar100_irat_resnet18": {
+        0: 0.01,
+        1: 0.01,
+        74: 0.01,
+        75: 1e-3,
+        89: 1e-3,
+        90: 1e-4,
+        99: 1e-4,
+        100: 1e-5,
+        119: 1e-5,
+    },
+    "cifar10_acet cifar100_acet svhn_acet": {
+        0: 0.05,
+        1: 0.05,
+        49: 0.05,
+        50: 5e-3,
+        74: 5e-3,
+        75: 5e-4,
+        89: 5e-4,
+        90: 5e-5,
+        99: 5e-5,
+    },
+    "mnist_acet fashion_acet": {
+        0: 1e-3,
+        49: 1e-3,
+        50: 1e-4,
+        75: 1e-5,
+        89: 1e-5,
+        90: 1e-6,
+        99: 1e-6,
+    },
+    "cifar10_densenet_odin cifar100_densenet_odin": {
+        0: 0.1,
+        149: 0.1,
+        150: 0.01,
+        224: 0.01,
+        225: 1e-3,
+        299: 1e-3,
+    },
+    "cifar10_wrn_odin cifar100_wrn_odin": {
+        0: 0.1,
+        99: 0.1,
+        100: 0.01,
+        149: 0.01,
+        150: 1e-3,
+        199: 1e-3,
+    },
+    "cifar10_ccat": {n: 0.075 * 0.95**n for n in (0, 1, 74, 75, 90, 100, 199)},
+    "cifar10_openmix cifar100_openmix": {
+        0: 0.1,
+        99: 0.1,
+        100: 0.01,
+        149: 0.01,
+        150: 1e-3,
+        199: 1e-3,
+    },
+    "cifar10_regmixup cifar100_regmixup": {
+        0: 0.05,
+        149: 0.05,
+        150: 5e-3,
+        249: 5e-3,
+        250: 5e-4,
+        349: 5e-4,
+    },
+    "cifar10_mixup cifar100_mixup": {
+        0: 0.1,
+        59: 0.1,
+        60: 0.01,
+        119: 0.01,
+        120: 1e-3,
+        179: 1e-3,
+        180: 1e-4,
+        199: 1e-4,
+    },
+    "imagenet_openmix": {5: 0.6, 29: 0.6, 30: 0.06, 60: 6e-3, 79: 6e-3, 80: 6e-4, 89: 6e-4},
+    "imagenet_mixup": {5: 0.4, 29: 0.4, 30: 0.04, 60: 4e-3, 79: 4e-3, 80: 4e-4, 89: 4e-4},
+    "imagenet_regmixup": {5: 0.2, 29: 0.2, 30: 0.02, 60: 2e-3, 79: 2e-3, 80: 2e-4, 89: 2e-4},
+}
+#: Small data of our own, with settings of our own.
+OURS = {name for name in NAMES if name.startswith(("digits_", "synthetic_", "fashion_"))}
+PAPERS = [name for name in NAMES if name not in OURS - {"fashion_acet"}]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_learning_rates(name: str) -> None:
+    [rates] = [dict(rates) for names, rates in RATES.items() if name in names.split()]
     training, steps = load_recipe(name).training, 3
     optimizer = make_optimizer(torch.nn.Linear(2, 2), training)
     schedule = make_schedule(optimizer, training, steps)
@@ -304,6 +395,30 @@ def test_the_papers_learning_rates(name: str, rates: dict[int, float]) -> None:
         optimizer.step()
         schedule.step()
     assert not rates
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cifar10_rat", "Momentum, weight decay and augmentation are not said"),
+        ("cifar100_rat", "Momentum and weight decay are not said"),
+        ("imagenet_rat", "does not say how its images are cropped; Momentum and weight decay"),
+        ("cifar10_irat", "augment: {padding: 4, flip: true} # not said; the epochs that count"),
+        ("cifar10_acet", "Batch size and momentum are not said; by how much is not said"),
+        ("cifar100_acet", "whose learning rate the paper says for SVHN and CIFAR-10 alone"),
+        ("fashion_acet", "batch size is not said; by how much is not said"),
+        ("cifar10_ccat", "Momentum, weight decay and augmentation are those of the other recipes"),
+        ("cifar10_densenet_odin", "Weight decay, dropout (none) and augmentation are those of the"),
+        ("cifar10_mixup", "Momentum and augmentation are of that code"),
+        ("imagenet_mixup", "Momentum and weight decay are not said; random crops of any size"),
+        ("imagenet_regmixup", "both are ours"),
+    ],
+)
+def test_what_a_paper_leaves_open_has_a_comment(name: str, words: str) -> None:
+    file = RECIPES.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    comments = " ".join(re.sub(r"^# ", "", file, flags=re.MULTILINE).split())
+    for part in words.split("; "):
+        assert part in comments
 
 
 def test_digits_learn(tmp_path: Path) -> None:
@@ -371,6 +486,35 @@ def test_a_few_steps_with_the_network_of_the_recipe(
     assert fitted.model(split(2).x).shape == (2, classes + len(outliers))
     if recipe.model.normalize is not None:
         assert fitted.model[0].std.tolist() == pytest.approx([0.2023, 0.1994, 0.2010])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("imagenet_")])
+def test_a_few_steps_on_folders_of_photographs(tmp_path: Path, name: str) -> None:
+    """As ImageNet's, of any size and shape; with the recipe's network, if torchvision is there."""
+    image = pytest.importorskip("PIL.Image")
+    for folder, n in (
+        ("train/a", 3),
+        ("train/b", 3),
+        ("val/a", 2),
+        ("val/b", 2),
+        ("places/x/y", 3),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        for i in range(n):
+            size = (260 + 30 * i, 300 - 40 * i)
+            image.new("RGB", size, (60 * i, 90, 120)).save(tmp_path / folder / f"{i}.JPEG")
+    changes = [f"data.train={tmp_path}/train", f"data.test={tmp_path}/val", "data.validation=2"]
+    changes += ["training.epochs=1", "training.batch_size=2", "training.warmup_epochs=0"]
+    changes += ["training.workers=0", "model.weights=null"]
+    if find_spec("torchvision") is None:
+        changes.append("model.name=rrfast.models:synthetic_cnn")
+    if name == "imagenet_openmix":
+        changes.append(f"objective.outliers.folder={tmp_path}/places")
+    if name == "imagenet_rat":
+        changes.append("objective.mixup_off_epochs=0")
+    fitted = train(load_recipe(name, changes), tmp_path / "out", console=QUIET)
+    assert math.isfinite(fitted.history[0]["loss"])
+    assert fitted.model(torch.rand(1, 3, 224, 224)).shape == (1, 2 + (name == "imagenet_openmix"))
 
 
 def test_cifar_is_validated_on_a_part_of_the_test_images(monkeypatch: pytest.MonkeyPatch) -> None:

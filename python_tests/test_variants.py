@@ -33,6 +33,7 @@ from rrfast.objectives import (
 from rrfast.objectives.adversarial import Adversarial
 from rrfast.train import VARIANTS, load_recipe, load_trained, train_variants, variant
 from rrfast.train.recipe import make_objective
+from rrfast.train.variants import check_changes
 
 QUIET = Console(quiet=True)
 TEXTURES = {"name": "textures", "n": 10, "size": 8, "channels": 1}
@@ -177,6 +178,46 @@ def test_an_option_that_none_takes(changes: list[str], sentence: str, tmp_path: 
     with pytest.raises(ValueError, match=sentence):
         next(train_variants(recipe, tmp_path, ["standard", "mixup"], [0], console=QUIET))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "names", "sentence"),
+    [
+        ("digits_rat", "objective.steps=7", "standard,mixup", "the option steps is of none of sta"),
+        ("digits_rat", "objective.mixup=0.4", "rat,standard", "the option mixup is of none of rat"),
+        ("digits_irat", "objective.tau=3", "mail,wmmr", "the option tau is of none of mail, wmmr"),
+        ("digits_irat", "objective.printed=true", "pgd_at", "printed is of none of pgd_at"),
+        ("digits_acet", "objective.eps=0.1", "standard,ceda", "eps is of none of standard, ceda"),
+        ("digits_rat", "regmixup.alpha=10", "rat,mixup", "of the variant regmixup, and would be l"),
+    ],
+)
+def test_a_change_that_would_be_lost(
+    source: str, change: str, names: str, sentence: str, tmp_path: Path
+) -> None:
+    """It once trained as if nothing had been asked for."""
+    recipe, asked = load_recipe(source, [change]), names.split(",")
+    with pytest.raises(ValueError, match=f"{change.partition('=')[0]} .*{sentence}"):
+        next(train_variants(recipe, tmp_path, asked, [0], changes=[change], console=QUIET))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_change_that_one_of_several_takes_is_not_lost() -> None:
+    for source, change, names in (
+        ("digits_rat", "objective.mixup=1.0", ("standard", "mixup")),
+        ("digits_rat", "objective.eps=0.2", ("standard", "at")),
+        ("digits_rat", "objective.label_smoothing=0.1", ("standard",)),
+        ("digits_rat", "regmixup.alpha=10", ("standard", "regmixup")),
+        ("digits_rat", "objective={name: rat, eps: 0.2}", ("standard",)),
+        ("digits_irat", "objective.tau=3", ("mail", "mail_margin")),
+        ("digits_acet", "objective.noise.name=smoothed_noise", ("standard", "ceda")),
+        ("cifar10_openmix", "objective.outliers.path=there.npy", ("standard", "openmix")),
+        ("cifar10_mixup", "objective.alpha=0.3", ("rat_mixup",)),
+        ("digits_rat", "training.epochs=3", ("standard",)),
+    ):
+        check_changes(load_recipe(source, [change]), [change], names)
+    check_changes(load_recipe("digits_rat", ["objective.eps=0.2"]), ["objective.eps=0.2"], ())
+    with pytest.raises(ValueError, match="would be lost in a training without variants"):
+        check_changes(load_recipe("digits_rat", ["rat.eps=1"]), ["variants.rat.eps=1"], ())
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("recipe", metavar="RECIPE", help="as for rrfast train; its objective gives eps")
     add("--seeds", type=positive, default=5, metavar="N", help="(5)")
-    add("--mixup", type=float, default=1.0, metavar="ALPHA", help="(1.0)")
+    add("--mixup", type=float, metavar="ALPHA", help="0: none (the recipe's, or 1.0)")
     radii = [f"radius_{method}" for method in METHOD_CLASSES]
     told = f"one of {', '.join(radii)}; the paper has radius_bs (radius_search)"
     add("--score", choices=radii, default="radius_search", metavar="RADIUS", help=told)
@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     recipe = load_recipe(arguments.recipe, arguments.changes)
     command = ["rrfast", "ablate", arguments.recipe, "--seeds", str(arguments.seeds)]
-    command += ["--mixup", f"{arguments.mixup:g}"] * (arguments.mixup != 1)
+    if arguments.mixup is not None:
+        command += ["--mixup", f"{arguments.mixup:g}"]
     command += ["--score", arguments.score] * (arguments.score != "radius_search")
     command += ["--tuning", arguments.tuning] * (arguments.tuning is not None)
     command += ["--set", *arguments.changes] * bool(arguments.changes)
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         mixup=arguments.mixup,
         score=arguments.score,
         protocol=arguments.tuning,
+        changes=arguments.changes,
         command=shlex.join(command),
     )
     return 0

@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the recipes, or train by one of them: once, or each of `--variants`."""
     # Imported here, because Lightning Fabric is optional.
     from rrfast import train
+    from rrfast.train.variants import check_changes
 
     if arguments.recipe is None:
         print("\n".join(train.recipes()))
@@ -40,12 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("rrfast-train", Path(arguments.recipe).stem)
     if arguments.variants is not None:
         seeds = range(arguments.seeds or 5)
-        for trained in train.train_variants(recipe, out, arguments.variants, seeds):
+        named, changes = arguments.variants, arguments.changes
+        for trained in train.train_variants(recipe, out, named, seeds, changes=changes):
             if train.is_first_process():
                 print(f"Written: {trained.folder}")
         return 0
     if arguments.seeds is not None:
         raise ValueError("--seeds needs --variants: for one training the seed is training.seed")
+    check_changes(recipe, arguments.changes, ())
     fitted = train.train(recipe, out, resume=arguments.resume)
     if train.is_first_process():
         best = "" if fitted.best_epoch is None else f", best.pt (epoch {fitted.best_epoch + 1})"

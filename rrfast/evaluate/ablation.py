@@ -85,9 +85,10 @@ def ablate(
     out: Path | str,
     *,
     seeds: Sequence[int] = range(5),
-    mixup: float = 1.0,
+    mixup: float | None = None,
     score: str = SCORE,
     protocol: str | None = None,
+    changes: Sequence[str] = (),
     command: str = "",
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -110,11 +111,13 @@ def ablate(
         recipe: Its objective gives eps and all other options; its name and mode are not used.
         out: Folder for ablation.json, ablation.md, ablation.png and the trainings.
         seeds: Seeds of the trainings; also of the data if the recipe gives it no seed.
-        mixup: The alpha of Mixup in the rows with Mixup; 0: no such rows.
+        mixup: The alpha of Mixup in the rows with Mixup; None: that of the recipe's objective, or
+            1.0 if that has none; 0: no such rows.
         score: A radius in `rrfast.scores.SCORES`; the paper's is "radius_bs".
         protocol: How its temperature is tuned, as for `rrfast.evaluate.misd.evaluate`: "rat" on a
             fifth of the whole test set, three times, as the paper does; "heldout" on the validation
             split. None: no tuning, T = 1 on the whole test split.
+        changes: As for `rrfast.train.train_variants`.
         command: The command that the results name as their origin.
         console: Where to print; default standard output.
 
@@ -132,7 +135,6 @@ def ablate(
     Source: RAT Tables 1 and 5; errata 11 to 13.
     """
     require_matplotlib("ablate")
-    check_number("mixup", mixup, zero=True)
     if not isinstance(score_named(score), Radius):
         radii = [name for name, one in SCORES.items() if isinstance(one, Radius)]
         raise ValueError(f"score must be a radius, of {', '.join(radii)}, got {score!r}")
@@ -140,7 +142,10 @@ def ablate(
     from msgspec import to_builtins
 
     from rrfast.train.recipe import make_task
+    from rrfast.train.variants import own_mixup
 
+    mixup = own_mixup(recipe) if mixup is None else mixup
+    check_number("mixup", mixup, zero=True)
     divide(make_task(recipe), protocol)
     console = console or Console()
     out = Path(out)
@@ -148,7 +153,8 @@ def ablate(
     first = os.environ.get("RANK", "0") == "0"
     with results_in(out, STUDY.stem) if first else contextlib.nullcontext():
         asked = {"mixup": mixup, "score": score, "protocol": protocol}
-        runs = list(_runs(recipe, out / "trainings", seeds, mixup, score, protocol, console))
+        where = out / "trainings"
+        runs = list(_runs(recipe, where, seeds, mixup, score, protocol, changes, console))
         head = {"command": command, **machine(chosen_device(None)), "recipe": to_builtins(recipe)}
         # As it will be read back: None for NaN.
         result: dict[str, Any] = plain({**head, "seeds": list(seeds), **asked, "runs": runs})
@@ -173,17 +179,19 @@ def _runs(
     mixup: float,
     score: str,
     protocol: str | None,
+    changes: Sequence[str],
     console: Console,
 ) -> Iterator[Row]:
-    from rrfast.train.variants import train_variants
+    from rrfast.train.variants import own_mixup, train_variants
 
     variants = {
         variant_of(objective, mixed): {"objective": objective, "mixup": mixed}
         for mixed in ([False, True] if mixup else [False])
         for objective in OBJECTIVES
     }
+    alpha = None if mixup in (0, own_mixup(recipe)) else mixup
     for run in train_variants(
-        recipe, out, list(variants), seeds, mixup=mixup or None, console=console
+        recipe, out, list(variants), seeds, mixup=alpha, changes=changes, console=console
     ):
         # Not around the training, whose processes may need another backend.
         with sharing() as group:

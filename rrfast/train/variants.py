@@ -15,7 +15,7 @@ from rrfast._progress import bars
 from rrfast.data import ImageFolder, Split
 from rrfast.data.tasks import OUTLIERS, Task
 from rrfast.objectives import OBJECTIVES
-from rrfast.objectives.variant_names import ENDINGS, check_variant
+from rrfast.objectives.variant_names import ENDINGS, VARIANTS, check_variant
 from rrfast.train.recipe import check_name, make_task, options_of, prepare, train
 from rrfast.train.recipe_file import Recipe, changed_training
 
@@ -74,9 +74,7 @@ def variant(
     check_variant(name)
     check_name("objective", OBJECTIVES, recipe.objective.get("name"))
     base, ending = _parts(name)
-    if mixup is None:
-        own = recipe.objective.get("alpha" if recipe.objective["name"] == "mixup" else "mixup")
-        mixup = 1.0 if own is None else own
+    mixup = own_mixup(recipe) if mixup is None else mixup
     chosen = _kept(recipe.objective, base)
     if ending != "_mixup":
         chosen.pop("mixup_off_epochs", None)
@@ -106,6 +104,13 @@ def variant(
         training=msgspec.structs.replace(training, seed=seed),
         variants={},
     )
+
+
+def own_mixup(recipe: Recipe) -> float:
+    """Alpha of Mixup in the recipe's objective, or 1.0 if that has none."""
+    objective = recipe.objective
+    own = objective.get("alpha" if objective.get("name") == "mixup" else "mixup")
+    return 1.0 if own is None else own
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -153,6 +158,29 @@ def _check_taken(recipe: Recipe, names: Sequence[str]) -> None:
     )
 
 
+def check_changes(
+    recipe: Recipe, changes: Sequence[str], names: Sequence[str], mixup: float | None = None
+) -> None:
+    """Raise a ValueError for a change that would be lost in the trainings of these variants.
+
+    `recipe` has the changes already. Without a name it is about a single training by the recipe,
+    whose objective takes or refuses every option by itself.
+    """
+    trained = ", ".join(names) or "a training without variants"
+    for key in dict.fromkeys(change.partition("=")[0] for change in changes):
+        part, _, rest = key.removeprefix("variants.").partition(".")
+        if part in VARIANTS and part not in names:
+            raise ValueError(f"{key} is of the variant {part}, and would be lost in {trained}")
+        option = rest.partition(".")[0]
+        if not names or part != "objective" or option in ("", "name", "mode"):
+            continue
+        mark: Any = object()  # to be found wherever a variant takes the option
+        marked = msgspec.structs.replace(recipe, objective=recipe.objective | {option: mark})
+        found = (variant(marked, name, 0, mixup=mixup, outliers={}).objective for name in names)
+        if not any(mark is value for options in found for value in options.values()):
+            raise ValueError(f"{key} would be lost: the option {option} is of none of {trained}")
+
+
 def train_variants(
     recipe: Recipe,
     out: Path | str,
@@ -160,6 +188,7 @@ def train_variants(
     seeds: Sequence[int],
     *,
     mixup: float | None = None,
+    changes: Sequence[str] = (),
     console: Console | None = None,
 ) -> Iterator[Run]:
     """Train every variant with every seed, each in its folder out/VARIANT_SEED.
@@ -176,6 +205,9 @@ def train_variants(
         names: Names in `VARIANTS`.
         seeds: Seeds of the trainings; all variants of one seed come before the next seed.
         mixup: As for `variant`.
+        changes: Those that the recipe was loaded with, as for `load_recipe`. None may be lost: each
+            must change one of these trainings. Options that the recipe itself brings along may be
+            of no use to a variant.
         console: For the progress bar; default standard output. If that is not a terminal, a line
             with the name of each training and one for each of its epochs.
 
@@ -184,12 +216,12 @@ def train_variants(
 
     Raises:
         TypeError, ValueError: An unknown or repeated variant, or none; an option of an objective,
-            or an existing folder, does not fit. These are raised before the first training. Else as
-            `rrfast.train.train`.
+            or an existing folder, does not fit; a change that no variant takes. These are raised
+            before the first training. Else as `rrfast.train.train`.
     """
     console = console or Console()
     first = os.environ.get("RANK", "0") == "0"
-    outliers = _check(recipe, Path(out), names, seeds, mixup)
+    outliers = _check(recipe, Path(out), names, seeds, mixup, changes)
     for name in names if first else ():
         one = variant(recipe, name, 0, mixup=mixup, outliers=outliers)
         console.print(f"{name}: {_told(recipe, one)}", highlight=False, markup=False)
@@ -210,7 +242,12 @@ def train_variants(
 
 
 def _check(
-    recipe: Recipe, out: Path, names: Sequence[str], seeds: Sequence[int], mixup: float | None
+    recipe: Recipe,
+    out: Path,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    mixup: float | None,
+    changes: Sequence[str],
 ) -> dict[str, Any] | None:
     """Check all variants before the first training; the outliers where the recipe names none."""
     for name in names:
@@ -219,6 +256,7 @@ def _check(
     if not names or not seeds:
         raise ValueError("variants and seeds must hold at least one each, got none")
     _check_taken(recipe, names)
+    check_changes(recipe, changes, names, mixup)
     task = _task(recipe, seeds[0])
     outliers = _textures(task) if recipe.data.get("name") in TEXTURED else None
     for name in names:
