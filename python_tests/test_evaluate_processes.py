@@ -145,7 +145,9 @@ def test_an_error_in_one_process_ends_all_with_its_sentence(runs: Runs) -> None:
 def test_a_process_that_is_killed_leaves_the_others_with_a_sentence(runs: Runs) -> None:
     lost = runs.ended["lost"]
     assert lost.code == -9
-    assert "rrfast: another process ended without a word; what is done is kept, and" in lost.err
+    assert (
+        "rrfast: another process ended without an error message; finished work is kept" in lost.err
+    )
     assert "Traceback" not in lost.err
 
 

@@ -78,6 +78,10 @@ def test_a_method(data: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(rrfast.radius(model, x, method="half", share=0.5), expected)
     with pytest.raises(TypeError, match="method 'half' has no option 'alpha'; its options are sh"):
         rrfast.radius(model, x, method="half", alpha=0.1)
+    shares = iter([0.5, 0.25])
+    monkeypatch.setitem(METHODS, "half", lambda: Half(next(shares)))
+    assert torch.equal(rrfast.radius(model, x, method="half"), expected)
+    assert torch.equal(rrfast.radius(model, x, method="half"), expected / 2)
 
 
 def plain(engine: Engine, x: Tensor) -> Estimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -104,6 +105,15 @@ def test_an_estimator_uses_the_memory_of_its_last_call_again(
         assert not any(torch._C._is_alias_of(value, m) for m in memory._kept.values())
     for value, at_once in zip(tensors(other), tensors(fresh), strict=True):
         torch.testing.assert_close(value, at_once, rtol=0, atol=0, equal_nan=True)
+
+
+def test_an_estimator_that_is_moved_frees_the_memory(model: nn.Module, x: Tensor) -> None:
+    estimator = rrfast.RadiusEstimator(model, "bs")
+    estimator(x)
+    (memory,) = map(weakref.ref, estimator._measure.spare._idle)
+    nn.Sequential(estimator).double()
+    assert memory() is None
+    assert estimator(x.double()).dtype == torch.float64
 
 
 def test_a_call_with_fake_tensors_leaves_no_memory(model: nn.Module, x: Tensor) -> None:

@@ -899,7 +899,10 @@ def test_an_error_in_one_process_ends_both_with_its_sentence(runs: Runs) -> None
 def test_a_process_that_is_killed_leaves_the_other_with_a_sentence(runs: Runs) -> None:
     folder, done = runs.folder, runs.several
     assert done[4].code == -9
-    assert "rrfast: another process ended without a word; what is done is kept, and" in done[4].err
+    assert (
+        "rrfast: another process ended without an error message; finished work is kept"
+        in done[4].err
+    )
     assert "Traceback" not in done[4].err
     assert done[5].code == 1
     assert (folder / "lost" / "s.csv").read_bytes() == runs.whole

@@ -1,4 +1,4 @@
-"""Whether the compiled CUDA kernels run on the GPUs of this machine.
+"""GPUs of this machine, and a check that the compiled CUDA kernels run on them.
 
 The check runs at import, so it must not initialise CUDA: a process that has done so can no longer
 fork. NVML lists the GPUs without initialising CUDA.

@@ -108,8 +108,8 @@ class Processes:
         except RuntimeError as error:
             self._over = True
             raise ChildProcessError(
-                "another process ended without a word; what is done is kept, and the same command "
-                f"goes on with it ({first_line(error)})"
+                "another process ended without an error message; finished work is kept, and the "
+                f"same command continues it ({first_line(error)})"
             ) from error
         for sent in values:
             if isinstance(sent, _Failed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from rrfast.methods.registry import configured
 from rrfast.ops import Spare
 from rrfast.scores.batches import check_loader, input_of
 
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
+
 __all__ = ["RadiusEstimator"]
 
 
@@ -31,8 +34,8 @@ class RadiusEstimator(nn.Module):
     `rrfast.radius`, calls restore the model's state. Threads may share an estimator, and estimators
     a model; another forward of the model at the same time runs in eval mode. On a CPU the memory
     into which a call writes the points that it probes, 5 to 9 bytes per element of x in float32, is
-    kept for the next call, so a hook that keeps the model's input must copy it. Copies and pickles
-    contain neither this memory nor the captured graphs.
+    kept for the next call, so a hook that keeps the model's input must copy it. `to` and the like
+    free it. Copies and pickles contain neither this memory nor the captured graphs.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
@@ -199,6 +202,12 @@ class RadiusEstimator(nn.Module):
             )
         result = _joined(arrived)
         return result if full_output else result.radius
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Free the memory of the last call: elsewhere, or in another dtype, it is of no use."""
+        if self._measure.spare is not None:
+            self._measure.spare.take()
+        return super()._apply(fn, recurse)
 
     def extra_repr(self) -> str:  # noqa: D102
         shown = {"method": self.method, **self.options, **self._speed}

@@ -1,4 +1,4 @@
-"""What an attack climbs: a loss, and its gradient with respect to the logits.
+"""The loss that an attack increases, and its gradient with respect to the logits.
 
 The losses of `rrfast.attacks.loss` have that gradient in closed form here, so that a step needs no
 second graph. Of a user's own function it is taken by autograd.

@@ -58,7 +58,7 @@ def notes(result: dict[str, Any]) -> str:
         lines.append(f"{CONVENTION} {BETTER}")
     if not s["weights"]:
         lines.append(
-            "With random weights only the speed means something: not the radii, nor what they find."
+            "The weights are random: only the speed is meaningful, not the radii or their metrics."
         )
     speed = result.get("speed") or []
     for method in dict.fromkeys(row["method"] for row in speed):

@@ -2,6 +2,10 @@
 
 One file per subcommand, named after it, as `Command` describes; another one is a file and a line in
 `COMMANDS`.
+
+Options are declared for argparse. The signatures of what a command calls cannot give them, as their
+modules import torch. Signatures for typer or cyclopts would be longer than a line per option, and
+`--help` would take 0.12 to 0.21 s of a processor in place of 0.06 s.
 """
 
 from __future__ import annotations

@@ -260,14 +260,14 @@ def image_folder_task(
     check_seed("seed", seed)
     if is_number(train):
         raise TypeError(
-            f"train must be the folder of images to train on, got {train}; for so many of its "
-            f"images say train_images={train}"
+            f"train must be the folder of images to train on, got {train}; to train on {train} of "
+            f"its images, say train_images={train}"
         )
     count = validation if is_integer(validation) else None  # a number of images of test
     if count is not None and test is None:
         raise ValueError(
-            f"validation must be a folder where none is given for test, got {validation}: so many "
-            "images would be held out of those of test"
+            f"validation must be a folder, got {validation}: a number of images is drawn from "
+            "test, and test is not given"
         )
     roots = {"train": train, "validation": None if is_integer(validation) else validation}
     given = {k: root for k, root in (roots | {"test": test}).items() if root is not None}

@@ -1,4 +1,4 @@
-"""Unlabelled images in shards, of which each is read once from its begin to its end."""
+"""Unlabelled images in shards: files with many images each, read once from start to end."""
 
 from __future__ import annotations
 

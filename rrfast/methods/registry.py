@@ -32,7 +32,9 @@ def configured(method: str | Method, options: dict[str, Any]) -> Measure:
         ValueError: An unknown name, or an option out of range.
     """
     if not options and isinstance(method, str) and method in METHODS:
-        return _by_name(METHODS[method])
+        kind = METHODS[method]
+        # A class always makes the same method; a user's function may not.
+        return _of_class(kind) if isinstance(kind, type) else Measure((kind(),))
     made = _maker(method, options)
     temperatures = _several(options.get("temperature"))
     if temperatures is None:
@@ -46,7 +48,7 @@ def configured(method: str | Method, options: dict[str, Any]) -> Measure:
 
 
 @cache
-def _by_name(kind: Callable[..., Method]) -> Measure:
+def _of_class(kind: Callable[..., Method]) -> Measure:
     """The method with its defaults; every `rrfast.radius` without options needs it."""
     return Measure((kind(),))
 

@@ -1,4 +1,4 @@
-"""Whether what a runtime makes of an exported classifier decides as the classifier does."""
+"""A check that an exported classifier decides in another runtime as the original does."""
 
 from __future__ import annotations
 

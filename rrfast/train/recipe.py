@@ -76,8 +76,8 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     if isinstance(options.get("noise"), Mapping):
         if not isinstance(train, Split):
             raise ValueError(
-                "objective.noise is made of the images to train on, all in memory: data must be "
-                f"none of files, as {recipe.data.get('name')!r} is"
+                "objective.noise is made from the training images, which must all be in memory: "
+                f"data {recipe.data.get('name')!r} reads them one by one"
             )
         options["noise"] = _by_name("objective.noise", NOISE, options["noise"], images=train.x)
     return _by_name("objective", OBJECTIVES, options, epochs=recipe.training.epochs)
