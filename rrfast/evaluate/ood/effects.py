@@ -95,7 +95,7 @@ def effects(against: str, points: Sequence[Point], on: EvaluationData) -> dict[s
     }
 
 
-def at_steps(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def at_steps(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """ODIN on a set at T = 1000, by step: those of `PRINTED`, and the one that was tuned there.
 
     From a row with `hot` of `effects` and `step`; the results have every metric of `METRICS`.
