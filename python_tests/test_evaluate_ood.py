@@ -1113,7 +1113,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ]
     rest = ["--validation", "uniform", "--transfer", "--no-diagnostics", "--scores", "paper"]
     arguments = [*spec, *options, *rest, "--draws", "0", "--out", str(out)]
-    assert cli.main([*arguments, "--trials", "20"]) == 0
+    assert cli.main([*arguments, "--trials", "20"]) == 2
+    assert "--trials is of scaled noise, which --no-diag" in capsys.readouterr().err
+    assert cli.main(arguments) == 0
     assert "As ODIN's Table 2: MSR / ODIN" in capsys.readouterr().out
     result = read_result(out / "ood.json")
     assert result["scores"] == ["msr", "odin"]
@@ -1121,7 +1123,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ["gaussian", "adversarial_samples:0.3"],
         "uniform",
     )
-    assert (result["options"]["images"], result["options"]["trials"]) == (20, 20)
+    assert result["options"]["images"] == 20
     assert not any("diagnostics" in run for run in result["runs"])
     assert sum(run["kind"] == "transfer" for run in result["runs"]) == 2 * 2
     assert cli.main([*spec, *options, "--validation", "gaussian", "--out", str(out)]) == 2
