@@ -1129,8 +1129,11 @@ def test_the_commands(trainings: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "did you mean msr?" in capsys.readouterr().err
     assert cli.main(["evaluate", "rrfast.models:digits_cnn", "--out", str(out)]) == 2
     assert "data must be given" in capsys.readouterr().err
-    assert cli.main(["evaluate", str(trainings / "rat_0"), "--severity", "6"]) == 2
+    severe = ["evaluate", str(trainings / "rat_0"), "--severity", "6"]
+    assert cli.main([*severe, "--corruptions"]) == 2
     assert "severity must be from 1 to 5" in capsys.readouterr().err
+    assert cli.main(severe) == 2
+    assert "--severity is of corruptions, and there are none" in capsys.readouterr().err
     assert cli.main(["report", str(trainings)]) == 1
     assert "has no results" in capsys.readouterr().err
     data = ["--data", "digits", "train=100", "--tuning", "rat", "--scores", "msr", "--draws", "0"]

@@ -37,7 +37,7 @@ from rrfast.evaluate.cache import Cache
 from rrfast.evaluate.claims import verdicts
 from rrfast.evaluate.observations import of
 from rrfast.evaluate.ood import appraisal, claims, figures, tables
-from rrfast.evaluate.ood.appraisal import EvaluationData, apart, sure, tuned
+from rrfast.evaluate.ood.appraisal import METRICS, EvaluationData, apart, sure, tuned
 from rrfast.evaluate.ood.curves import ACCEPTED, DRAWN_AT, EDGES, RATES, accuracies, rates
 from rrfast.evaluate.ood.diagnosis import diagnose, distances
 from rrfast.evaluate.ood.diagnostics import gradient_norm, separation
@@ -576,6 +576,16 @@ def test_the_temperature_alone_and_the_step_alone(on: EvaluationData, model: nn.
         inside, outside = (ODIN(t, eps)(model, z) for z in (x, on.to_test("photos_crop")))
         value = torch.cat([inside, outside])
         assert fpr == fpr_at_tpr(value, torch.arange(len(value)) < len(x), positive="correct")
+    # Table 2: every metric at T = 1000, of which FPR95 is the one above.
+    hot = said["hot"]
+    points_there = [p for p in [*points[::7], PAPER] if p["temperature"] == 1000]
+    assert hot["eps"] == [p["eps"] for p in points_there]
+    assert hot["fpr"] == [fpr_at(said["table"], point) for point in points_there]
+    value = torch.cat([ODIN()(model, z) for z in (x, on.to_test("photos_crop"))])
+    inside = torch.arange(len(value)) < len(x)
+    place = hot["eps"].index(0.0014)
+    for name, metric in METRICS.items():
+        assert hot[name][place] == metric(value, inside)
     # Fig. 10: of each threshold the share above it.
     inside, outside = (ODIN()(model, z).sigmoid() for z in (x, on.to_test("photos_crop")))
     found = said["thresholds"]
@@ -669,6 +679,7 @@ def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path)
     page = (out / "ood.md").read_text()
     for title in (
         "As ODIN's Table 2: MSR / ODIN",
+        "As ODIN's Table 2 with T = 1000, ODIN: mine",
         "As ACET's Table 1: MSR of every training",
         "As ODIN's Table 3, FPR95 % of ODIN: Standard",
         "As ODIN's Fig. 3 and 4, FPR95 % of ODIN at fixed points: Standard",
@@ -1102,7 +1113,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ]
     rest = ["--validation", "uniform", "--transfer", "--no-diagnostics", "--scores", "paper"]
     arguments = [*spec, *options, *rest, "--draws", "0", "--out", str(out)]
-    assert cli.main([*arguments, "--trials", "20"]) == 0
+    assert cli.main([*arguments, "--trials", "20"]) == 2
+    assert "--trials is of scaled noise, which --no-diag" in capsys.readouterr().err
+    assert cli.main(arguments) == 0
     assert "As ODIN's Table 2: MSR / ODIN" in capsys.readouterr().out
     result = read_result(out / "ood.json")
     assert result["scores"] == ["msr", "odin"]
@@ -1110,7 +1123,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ["gaussian", "adversarial_samples:0.3"],
         "uniform",
     )
-    assert (result["options"]["images"], result["options"]["trials"]) == (20, 20)
+    assert result["options"]["images"] == 20
     assert not any("diagnostics" in run for run in result["runs"])
     assert sum(run["kind"] == "transfer" for run in result["runs"]) == 2 * 2
     assert cli.main([*spec, *options, "--validation", "gaussian", "--out", str(out)]) == 2

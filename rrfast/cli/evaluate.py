@@ -155,6 +155,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(
             "--weights and --checkpoints both say which weights to use: give one of them"
         )
+    if "severity" in options and "corruptions" not in options:
+        raise ValueError("--severity is of corruptions, and there are none without --corruptions")
+    if "trials" in options and "diagnostics" in options:
+        raise ValueError("--trials is of scaled noise, which --no-diagnostics leaves out")
     found = trained_models(
         arguments.models,
         data=parse_options(arguments.data) if arguments.data else None,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rrfast.evaluate.ood.appraisal import EvaluationData, fprs, side_by_side
+from rrfast.evaluate.observations import without
+from rrfast.evaluate.ood.appraisal import METRICS, EvaluationData, fprs, joined, side_by_side
+from rrfast.evaluate.run_numbers import defined
 from rrfast.scores import ODIN
 from rrfast.scores.score import Point
 
@@ -25,6 +27,8 @@ FIXED: tuple[Point, ...] = (
     {"temperature": HOT, "eps": 0.0},
     PAPER,
 )
+#: The steps of ODIN's Table 2, at T = 1000: for CIFAR-10 and for CIFAR-100.
+PRINTED = (ODIN().eps, 0.002)
 #: Thresholds of Fig. 10.
 THRESHOLDS = 51
 
@@ -72,18 +76,43 @@ def best_step(table: Mapping[str, Sequence[Any]]) -> Point:
 def effects(against: str, points: Sequence[Point], on: EvaluationData) -> dict[str, Any]:
     """ODIN at fixed points on a set; they include `PAPER`, as those of `effect_points` do.
 
-    Returns `table`: every point, as from `side_by_side`; and `thresholds` at `PAPER`.
+    Returns `table`: every point, as from `side_by_side`; `hot`: of those at T = 1000 the `eps`, and
+    every metric of `METRICS` at each; and `thresholds` at `PAPER`.
 
     Cost: 1 forward, 1 for each point with a step, and 1 backward for each temperature of these.
 
-    Source: ODIN §5.1, §5.2 and App. F, Fig. 3, 4 and 10.
+    Source: ODIN §4.4, Table 2; §5.1, §5.2 and App. F, Fig. 3, 4 and 10.
     """
     inside, outside = on.inside("odin", points)[0], on.outside("odin", points, against)
     place = points.index(PAPER)
+    hot = [i for i, point in enumerate(points) if point["temperature"] == HOT]
+    pairs = [joined(inside[i], outside[i]) for i in hot]
+    of_hot = {name: [defined(m, *pair) for pair in pairs] for name, m in METRICS.items()}
     return {
         "table": side_by_side(points, fprs(inside, outside)),
+        "hot": {"eps": [points[i]["eps"] for i in hot]} | of_hot,
         "thresholds": thresholds(inside[place], outside[place]),
     }
+
+
+def at_steps(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """ODIN on a set at T = 1000, by step: those of `PRINTED`, and the one that was tuned there.
+
+    From a row with `hot` of `effects` and `step`; the results have every metric of `METRICS`.
+
+    Example:
+        >>> hot = {"eps": [0.0, 0.002]} | {name: [0.5, 0.4] for name in METRICS}
+        >>> row = {"set": "noise", "hot": hot, "step": {"temperature": 1000.0, "eps": 0.0}}
+        >>> [(found["eps"], found["fpr"]) for found in at_steps(row)]
+        [('0.002', 0.4), ('tuned', 0.5)]
+    """
+    hot = row["hot"]
+    steps = {f"{eps:g}": eps for eps in PRINTED} | {"tuned": row["step"]["eps"]}
+    for said, eps in steps.items():
+        if eps in hot["eps"]:
+            place = hot["eps"].index(eps)
+            numbers = {name: hot[name][place] for name in METRICS}
+            yield {**without(row, {"hot", "table", "thresholds"}), "eps": said, **numbers}
 
 
 def thresholds(inside: Tensor, outside: Tensor) -> dict[str, Any]:

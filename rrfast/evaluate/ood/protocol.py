@@ -316,7 +316,9 @@ class _Evaluation(NamedTuple):
         on = self.on
         points = effect_points(on.points("odin"))
         key = f"{of_score('odin')} at {len(points)} points, {on.images} images: effects against"
-        said: Row = self.cache.get(f"{key} {self.told(name)}", effects, name, points, on)
+        # With the names of the metrics, since an older part has none of them.
+        key += f" {self.told(name)}: {', '.join(METRICS)}"
+        said: Row = self.cache.get(key, effects, name, points, on)
         return {"kind": "effect", "score": "odin", "set": name} | said
 
     def transferred(self, name: str, chosen: dict[str, Point]) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from rrfast.evaluate.ood.appraisal import LEAST
 from rrfast.evaluate.ood.claims import LEGEND, comparisons
 from rrfast.evaluate.ood.curves import with_not_resisted
 from rrfast.evaluate.ood.diagnosis import NEAREST
-from rrfast.evaluate.ood.effects import FIXED, HOT, fpr_at
+from rrfast.evaluate.ood.effects import FIXED, HOT, at_steps, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE
 from rrfast.evaluate.ood.scaling import SURE, SURE_IN_BOX
 from rrfast.evaluate.tables import Column, Table, What, Words
@@ -53,6 +53,10 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
     if {"msr", "odin"} <= set(result["scores"]):
         pairs = [Words(c.heading, partial(_msr_and_odin, c)) for c in COLUMNS.values()]
         yield Table("As ODIN's Table 2: MSR / ODIN", TRAINING | AGAINST, pairs).block(scored)
+    for (training,), own in grouped(kinds.get("effect", []), "training").items():
+        if steps := [found for row in own if "hot" in row for found in at_steps(row)]:
+            title = f"As ODIN's Table 2 with T = {HOT:g}, ODIN: {training}"
+            yield Table(title, AGAINST | {"eps": "ε"}, [*COLUMNS.values()]).block(steps)
     for (training,), own in grouped(scored, "training").items():
         title = f"Every score, the best of each set bold: {training}"
         yield Table(title, AGAINST | SCORE, [*COLUMNS.values()], within=1).block(own)
