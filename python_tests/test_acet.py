@@ -205,7 +205,7 @@ def test_a_recipe_names_noise_of_its_images(tmp_path: Path) -> None:
         for name in ("one", "two")
     ]
     assert losses[0] == losses[1]
-    with pytest.raises(ValueError, match=r"objective\.noise is made of the images to train on"):
+    with pytest.raises(ValueError, match=r"objective\.noise is made from training images in mem"):
         make_objective(recipe)
     wrong = load_recipe("digits_acet", [*DIGITS, "objective.noise={name: smooth_noise}"])
     with pytest.raises(ValueError, match="must be one of smoothed_noise, got 'smooth_noise'; did"):
@@ -221,6 +221,6 @@ def test_images_in_files_have_no_noise(tmp_path: Path) -> None:
         (tmp_path / "train" / name).mkdir(parents=True)
         image.new("RGB", (8, 8)).save(tmp_path / "train" / name / "0.png")
     changes = [f"data={{name: image_folder, train: '{tmp_path}/train', size: 8}}"]
-    with pytest.raises(ValueError, match=r"data must be none of files, as 'image_folder' is"):
+    with pytest.raises(ValueError, match=r"data 'image_folder' has none there"):
         train(load_recipe("digits_acet", changes), tmp_path / "out")
     assert not (tmp_path / "out").exists()

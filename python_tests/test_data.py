@@ -85,7 +85,7 @@ def test_sizes():
         ({"noise": -0.1}, ValueError, "noise must be .* at least 0, got -0.1"),
         ({"noise": float("nan")}, ValueError, "noise must be .* got nan"),
         ({"noise": float("inf")}, ValueError, "noise must be .* got inf"),
-        ({"train": -1}, ValueError, "got -1 and 200"),
+        ({"train": -1}, ValueError, "train must be an integer of at least 0, got -1"),
         ({"train": 1500, "validation": 297}, ValueError, "some of the 1797 .* got 1500 and 297"),
     ],
 )
@@ -175,8 +175,8 @@ def test_synthetic_no_linear_classifier_is_better_than_chance():
         ({"classes": 1}, ValueError, "classes must be an integer of at least 2, got 1"),
         ({"size": 7}, ValueError, "size must be an integer of at least 8, got 7"),
         ({"difficulty": "hard"}, TypeError, "difficulty must be a number, got str 'hard'"),
-        ({"difficulty": 1.5}, ValueError, "difficulty must be between 0 and 1, got 1.5"),
-        ({"difficulty": float("nan")}, ValueError, "difficulty must be between 0 and 1, got nan"),
+        ({"difficulty": 1.5}, ValueError, "difficulty must be from 0 to 1, got 1.5"),
+        ({"difficulty": float("nan")}, ValueError, "difficulty must be from 0 to 1, got nan"),
     ],
 )
 def test_synthetic_invalid(arguments, error, sentence):

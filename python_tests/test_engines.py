@@ -130,7 +130,7 @@ def test_what_is_wrong_with_all_is_an_error(net: str) -> None:
         Scorer(net, threshold=0.0, classifier="c.pt")
     with pytest.raises(ValueError, match="threshold must be a number, got NaN, which accepts noth"):
         Scorer(net, threshold=float("nan"))
-    with pytest.raises(TypeError, match="threshold must be a number, got 'high'"):
+    with pytest.raises(TypeError, match="threshold must be a number, got str 'high'"):
         Scorer(net, threshold="high")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="channels must be 1 or 3 for encoded images, got 2"):
         Scorer(net, channels=2)

@@ -69,6 +69,17 @@ def test_weights(tmp_path):
         load_model("rrfast.models:synthetic_cnn", weights=path)
 
 
+def test_weights_of_safetensors(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    expected = synthetic_cnn(seed=7)
+    pytest.importorskip("safetensors.torch").save_file(expected.state_dict(), path)
+    model = load_model("rrfast.models:synthetic_cnn", weights=path)
+    assert torch.equal(model[0].weight, expected[0].weight)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"weights must be a state_dict of .*synthetic_cnn"):
+        load_model("rrfast.models:synthetic_cnn", weights=path)
+
+
 @pytest.mark.parametrize(
     "spec", ["rrfast.models:digits_cnn", "rrfast.models.small:lenet", "timm:x", "pytorchcv:y"]
 )
@@ -515,7 +526,7 @@ def test_first_classes_have_the_radius_of_the_task():
 
 
 def test_first_classes_invalid():
-    with pytest.raises(TypeError, match=r"model must be an nn\.Module, got function"):
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got function"):
         FirstClasses(parameters, 10)
     with pytest.raises(ValueError, match="classes must be an integer of at least 2, got 1"):
         FirstClasses(nn.Linear(4, 10), 1)

@@ -977,7 +977,7 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"device": "gpu"}, ValueError, "device must be like cpu, cuda or cuda:1, got 'gpu'"),
         ({"device": "cuda:99"}, ValueError, "device must be one that is here, got cuda:99, and t"),
         ({"threshold": math.nan}, ValueError, "threshold must be a number, got NaN"),
-        ({"threshold": "1"}, TypeError, "threshold must be a number, got '1'"),
+        ({"threshold": "1"}, TypeError, "threshold must be a number, got str '1'"),
         (
             {"threshold": 1, "reject_errors": 0.5},
             ValueError,

@@ -684,7 +684,7 @@ def test_built_without_memory_and_loaded(trained: nn.Module, data: Any) -> None:
     [
         ({"coverage": 1.5}, "coverage must be above 0 and at most 1, got 1.5"),
         ({"reject_errors": 0.0}, "reject_errors must be above 0 and at most 1, got 0.0"),
-        ({"target_risk": 2}, "target_risk must be a number from 0 to 1, got float 2.0"),
+        ({"target_risk": 2}, "target_risk must be from 0 to 1, got 2.0"),
         ({"target_risk": 0.1, "confidence": 1.0}, "confidence must be "),
         ({"target_risk": 0.0, "confidence": 0.9}, "target_risk must be "),
     ],

@@ -151,16 +151,16 @@ def test_a_folder_of_another_run_is_refused_in_both(runs: Runs) -> None:
 MODEL = """
 import os, time
 from torch import nn
-from rrfast import _torch_file
+from rrfast import _checksummed
 
 if os.environ["RANK"] == "1":
-    save = _torch_file.save
+    save = _checksummed.write_state
 
     def slow(path, state):
         time.sleep(3)
         save(path, state)
 
-    _torch_file.save = slow
+    _checksummed.write_state = slow
 
 class Poisoned(nn.Module):
     def __init__(self, classes):

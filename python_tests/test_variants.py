@@ -170,7 +170,10 @@ def test_mixup_has_no_end_without_mixup() -> None:
         (["mixup.alhpa=10"], "mixup has the options alpha, .* and not alhpa; did you mean alpha?"),
         (["mixup.training.epoch=3"], "variants.mixup.training: it has no entry epoch; .* epochs"),
         (["mixup.training=3"], "variants.mixup.training must be a mapping, got 3"),
-        (["mixup.training.seed=-1"], "variants.mixup.training: seed must be at least 0, got -1"),
+        (
+            ["mixup.training.seed=-1"],
+            "variants.mixup.training: seed must be an integer of at least 0",
+        ),
     ],
 )
 def test_an_option_that_none_takes(changes: list[str], sentence: str, tmp_path: Path) -> None:

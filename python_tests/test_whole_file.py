@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from rrfast import _files, _torch_file
+from rrfast import _checksummed, _files
 
 LARGE = 200_000
 
@@ -37,7 +37,7 @@ def no_file_above(size: int) -> Iterator[None]:
 
 
 SAVES: dict[str, Callable[[Path], None]] = {
-    "torch": lambda path: _torch_file.save(path, {"new": torch.ones(LARGE)}),
+    "torch": lambda path: _checksummed.write_state(path, {"new": torch.ones(LARGE)}),
     "text": lambda path: _files.write_text(path, "new" * LARGE),
 }
 
@@ -45,7 +45,7 @@ SAVES: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("kind", SAVES)
 def test_a_disk_that_is_full_is_said_and_nothing_is_lost(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "checkpoint.pt"
-    _torch_file.save(path, {"old": torch.ones(3)})
+    _checksummed.write_state(path, {"old": torch.ones(3)})
     before = path.read_bytes()
     said = rf"{re.escape(str(path))} cannot be written: {os.strerror(errno.EFBIG)}\. Its old conte"
     with no_file_above(LARGE // 2), pytest.raises(OSError, match=said) as told:
@@ -155,7 +155,7 @@ def test_every_changed_byte_is_found_or_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 3))
     state = network.state_dict()
-    _torch_file.save(path, state)
+    _checksummed.write_state(path, state)
     content, draw = path.read_bytes(), random.Random(0)
     silent = found = 0
     with warnings.catch_warnings():
@@ -165,7 +165,7 @@ def test_every_changed_byte_is_found_or_changes_nothing(tmp_path: Path) -> None:
             flipped[place] ^= 1 << draw.randrange(8)
             path.write_bytes(flipped)
             try:
-                read = _torch_file.load(path)
+                read = _checksummed.read_state(path)
             except ValueError as error:
                 assert f"{path} cannot be read as a file of torch.save" in str(error)  # noqa: PT017
                 found += 1
@@ -184,15 +184,15 @@ def test_a_file_without_sums_is_read(tmp_path: Path) -> None:
     torch.serialization.set_crc32_options(False)
     try:
         torch.save(state, tmp_path / "unsummed.pt")
-        _torch_file.save(tmp_path / "ours.pt", state)
+        _checksummed.write_state(tmp_path / "ours.pt", state)
         assert torch.serialization.get_crc32_options() is False
     finally:
         torch.serialization.set_crc32_options(True)
     for name in ("old.pt", "unsummed.pt", "ours.pt"):
-        read = _torch_file.load(tmp_path / name)
+        read = _checksummed.read_state(tmp_path / name)
         assert all(torch.equal(read[key], state[key]) for key in state)
     content = bytearray((tmp_path / "ours.pt").read_bytes())
     content[content.index(state["weight"].numpy().tobytes())] ^= 1
     (tmp_path / "ours.pt").write_bytes(content)
     with pytest.raises(ValueError, match=r"checksum of its record .*/data/0 does not fit"):
-        _torch_file.load(tmp_path / "ours.pt")
+        _checksummed.read_state(tmp_path / "ours.pt")

@@ -16,14 +16,12 @@ from typing import TypeGuard
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rrfast._errors import retold
 
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-#: Counts must be below it: beyond int64 torch, NumPy and the clock raise their own errors.
-MOST = 2**63
 
 
 def describe(value: object) -> str:
@@ -126,9 +124,12 @@ def check_one_of(name: str, value: object, known: Iterable[str]) -> None:
     """
     known = list(known)
     if not isinstance(value, str) or value not in known:
-        raise ValueError(
-            f"{name} must be one of {', '.join(known)}, got {value!r}{meant(value, known)}"
-        )
+        raise ValueError(not_among(name, value, known))
+
+
+def not_among(name: str, value: object, known: Sequence[str]) -> str:
+    """The message of `check_one_of`."""
+    return f"{name} must be one of {', '.join(known)}, got {value!r}{meant(value, known)}"
 
 
 def check_in_place(name: str, value: Tensor) -> None:
@@ -161,6 +162,12 @@ def check_model(model: object) -> None:
         raise TypeError(f"model must be callable, got {type(model).__name__}")
     if isinstance(model, type):
         raise TypeError(f"model must be an object, got the class {model.__name__}: make one of it")
+
+
+def check_module(model: object) -> None:
+    """Raise a TypeError unless `model` is a `torch.nn.Module`."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {describe(model)}")
 
 
 def output_logits(output: object) -> Tensor:
@@ -206,15 +213,22 @@ def check_budget(budget: object) -> None:
     check_count("budget", budget)
 
 
-def check_count(name: str, value: object, *, least: int = 1) -> None:
+def check_count(name: str, value: object, *, least: int = 1, bits: int = 63) -> None:
     """Raise a ValueError unless `value` is an integer, Python's or NumPy's, from `least` on.
 
-    From 2**63 on it is none that torch could count to.
+    It must be below 2**bits: beyond int64 torch, NumPy and the clock raise their own errors.
     """
     if not is_integer(value) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    if value >= MOST:
-        raise ValueError(f"{name} must be less than 2**63, got {value}")
+    if value >= 2**bits:
+        raise ValueError(f"{name} must be less than 2**{bits}, got {value}")
+
+
+def check_integer(name: str, value: object, *, least: int = 1, bits: int = 63) -> None:
+    """As `check_count`, but what is no integer is a TypeError."""
+    if not is_integer(value):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    check_count(name, value, least=least, bits=bits)
 
 
 def check_once(name: str, values: Sequence[object]) -> None:
@@ -364,10 +378,10 @@ def check_fraction(name: str, value: object) -> TypeGuard[float]:
     return True
 
 
-def check_risk(name: str, value: object) -> None:
-    """Raise a ValueError unless `value` is a number from 0 to 1."""
-    if not is_number(value) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1, got {describe(value)}")
+def check_between(name: str, value: object, least: float, most: float) -> None:
+    """Raise unless `value` is a number from `least` to `most`."""
+    if not least <= as_number(name, value) <= most:
+        raise ValueError(f"{name} must be from {least} to {most}, got {value!r}")
 
 
 def check_share(name: str, value: object) -> None:

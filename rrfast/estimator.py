@@ -207,7 +207,7 @@ class RadiusEstimator(nn.Module):
         """Free the memory of the last call: elsewhere, or in another dtype, it is of no use."""
         if self._measure.spare is not None:
             self._measure.spare.take()
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def extra_repr(self) -> str:  # noqa: D102
         shown = {"method": self.method, **self.options, **self._speed}

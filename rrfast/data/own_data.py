@@ -7,7 +7,15 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, check_dense, check_finite, check_labels, describe
+from rrfast._checks import (
+    check_count,
+    check_dense,
+    check_finite,
+    check_labels,
+    check_one_of,
+    describe,
+)
+from rrfast._names import FORMS
 from rrfast.data import Split
 from rrfast.data.tasks import TASKS, Task
 
@@ -26,6 +34,11 @@ def runs_foreign_data(name: object) -> TypeGuard[str]:
         (False, True)
     """
     return isinstance(name, str) and name not in TASKS and ":" in name
+
+
+def check_data_name(name: object) -> None:
+    """Raise a ValueError unless `name` is one of `TASKS`; the message has the other forms too."""
+    check_one_of("data.name", name, [*TASKS, FORMS])
 
 
 def check_task(spec: str, task: object) -> Task:

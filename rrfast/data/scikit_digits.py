@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from rrfast._checks import check_number, check_seed, is_integer
+from rrfast._checks import check_integer, check_number, check_seed
 from rrfast._errors import require
 from rrfast._seeds import seeded
 from rrfast.data.split import Split
@@ -57,9 +57,8 @@ def digits(
         (torch.Size([1197, 1, 8, 8]), torch.Size([1197]))
     """
     check_seed("seed", seed)
-    for name, value in (("train", train), ("validation", validation)):
-        if not is_integer(value):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
+    check_integer("train", train, least=0)
+    check_integer("validation", validation, least=0)
     check_number("noise", noise, zero=True)
     require("rrfast.data.digits", "sklearn.datasets", "scikit-learn")
     # Imported here, because it is optional and takes longer to import than the rest of rrfast.
@@ -68,10 +67,10 @@ def digits(
     bunch = load_digits()
     x = torch.tensor(bunch.images, device="cpu", dtype=torch.float32).unsqueeze(1) / 16
     y = torch.tensor(bunch.target, device="cpu", dtype=torch.int64)
-    if train < 0 or validation < 0 or train + validation >= len(y):
+    if train + validation >= len(y):
         raise ValueError(
-            f"train and validation must be sizes that leave some of the {len(y)} images to test "
-            f"on, got {train} and {validation}"
+            f"train and validation must leave some of the {len(y)} images to test on, got {train} "
+            f"and {validation}"
         )
     generator = seeded(seed)
     order = torch.randperm(len(y), generator=generator, device="cpu")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import as_number, check_count, check_seed, is_integer
+from rrfast._checks import check_between, check_integer, check_seed
 from rrfast._seeds import seeded
 from rrfast.data.split import Split
 
@@ -94,11 +94,8 @@ def synthetic(
         "size": (size, 2 * FREQUENCY),
     }
     for name, (value, least) in integers.items():
-        if not is_integer(value):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        check_count(name, value, least=least)
-    if not 0 <= as_number("difficulty", difficulty) <= 1:
-        raise ValueError(f"difficulty must be between 0 and 1, got {difficulty!r}")
+        check_integer(name, value, least=least)
+    check_between("difficulty", difficulty, 0, 1)
     generator = seeded(seed)
     textures = _textures(classes, size, generator)
     # Separate streams, so that a split does not depend on the sizes of the others.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rrfast import _sealed
+from rrfast import _checksummed
 from rrfast._machine import machine
 from rrfast._processes import once
 from rrfast._results import plain
@@ -48,7 +48,9 @@ class Cache:
         self._path = Path(folder) / f"{stem}_{name}.json"
         empty: dict[str, Any] = {"identity": plain(identity), "known": {}}
         # Processes that share the work go on from the same parts.
-        self._state = once(lambda: _sealed.read(self._path) if self._path.is_file() else empty)
+        self._state = once(
+            lambda: _checksummed.read_json(self._path) if self._path.is_file() else empty
+        )
 
     def has(self, key: str) -> bool:
         """Whether the part is there."""
@@ -65,7 +67,7 @@ class Cache:
 
         def kept() -> dict[str, Any]:
             found: dict[str, Any] = plain(entries)  # as they will be read back: without NaN
-            _sealed.write(self._path, {**self._state, "known": known | found})
+            _checksummed.write_json(self._path, {**self._state, "known": known | found})
             return found
 
         known: dict[str, Any] = self._state["known"]

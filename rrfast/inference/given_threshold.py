@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from rrfast._checks import is_number
+from rrfast._checks import as_number
 from rrfast._errors import first_line
 from rrfast.data.splits import Part
 from rrfast.data.tasks import TASKS
@@ -54,9 +54,7 @@ class GivenThreshold:
             raise ValueError(f"at most one of {', '.join(names)} is possible, got {given}")
         if self.confidence is not None and self.target_risk is None:
             raise ValueError("confidence needs target_risk: it belongs to a bound on the risk")
-        if self.threshold is not None and not is_number(self.threshold):
-            raise TypeError(f"threshold must be a number, got {self.threshold!r}")
-        if self.threshold is not None and math.isnan(self.threshold):
+        if self.threshold is not None and math.isnan(as_number("threshold", self.threshold)):
             raise ValueError("threshold must be a number, got NaN, which accepts nothing")
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rrfast import _sealed
+from rrfast import _checksummed
 from rrfast._checks import make_folder
 from rrfast._files import remove_partial
 from rrfast._lock import alone
@@ -71,7 +71,7 @@ class Parts:
         if self.folder.is_symlink() or (self.folder.exists() and not self.folder.is_dir()):
             raise NotADirectoryError(f"{self.folder} must be a folder or not be there: delete it")
         if self._manifest.is_file():
-            there = _sealed.read(self._manifest)
+            there = _checksummed.read_json(self._manifest)
             # As read back from JSON: lists for tuples.
             name = differing(json.loads(json.dumps(pinned)), there["pinned"])
             if name is not None:
@@ -86,7 +86,7 @@ class Parts:
         chosen = choose()
         self.remove()
         make_folder("the folder for parts of out", self.folder)
-        _sealed.write(self._manifest, {"pinned": pinned, "chosen": chosen})
+        _checksummed.write_json(self._manifest, {"pinned": pinned, "chosen": chosen})
         return chosen
 
     def missing(self) -> list[int]:
@@ -95,13 +95,13 @@ class Parts:
 
     def write(self, part: int, rows: Iterable[Row]) -> None:
         """Write the rows of one part, completely or not at all."""
-        _sealed.write(self._file(part), [list(row) for row in rows])
+        _checksummed.write_json(self._file(part), [list(row) for row in rows])
 
     def rows(self) -> Iterator[list[Row]]:
         """All rows, part by part; a ValueError if one is not as it was written."""
         for part in range(len(self)):
             file = self._file(part)
-            rows = [Row(*row) for row in _sealed.read(file)]
+            rows = [Row(*row) for row in _checksummed.read_json(file)]
             if not self._shards and len(rows) != len(self.places(part)):
                 raise ValueError(
                     f"{file} must have {len(self.places(part))} rows, and has {len(rows)}: delete "

@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from rrfast._errors import first_line
 from rrfast._processes import Processes
 from rrfast._progress import bars
 from rrfast.inference.inputs import Chunk, Images, Read, Reads, Shape, ShardReads, collate
@@ -131,6 +132,17 @@ def decided(classifier: SelectiveClassifier, x: Tensor) -> tuple[Tensor, Tensor,
     prediction, confidence, accept = classifier.selection(scored)
     rival = torch.full_like(prediction, -1) if scored.rival is None else scored.rival[0]
     return prediction, rival, confidence.double(), accept
+
+
+def tried(classifier: SelectiveClassifier, x: Tensor, like: str = "") -> tuple[Tensor, ...]:
+    """As `decided`; an error is a ValueError that says it is with images of this shape, `like`."""
+    try:
+        return decided(classifier, x)
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the model, with the score {classifier.score!r}, must take images of shape "
+            f"{list(x.shape[1:])}{like}, and does not: {first_line(error)}"
+        ) from error
 
 
 def _rows(job: Job, names: list[str], read: Read, asked: bool) -> Iterator[Row]:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from rrfast._checks import check_pixels
 from rrfast._device import chosen_device
-from rrfast._errors import first_line, require
+from rrfast._errors import require
 from rrfast.data.folder import read_image
 from rrfast.inference.given_model import channels_of, given_model
 from rrfast.inference.given_threshold import GivenThreshold, classifier_of, score_name
 from rrfast.inference.inputs import check_decoding
-from rrfast.inference.score_parts import NAN, decided
+from rrfast.inference.score_parts import NAN, tried
 from rrfast.scores import Score
 
 #: A batch of columns, or the columns of its results.
@@ -156,13 +156,7 @@ class Scorer:
 
     def _measured(self, x: Tensor) -> Columns:
         names = ("prediction", "rival", self._name, "accept")[: 3 + self._decides]
-        try:
-            found = decided(self._classifier, x.to(self._device))
-        except (IndexError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"the model, with the score {self._classifier.score!r}, must take images of shape "
-                f"{list(x.shape[1:])}, and does not: {first_line(error)}"
-            ) from error
+        found = tried(self._classifier, x.to(self._device))
         return {name: value.cpu().numpy() for name, value in zip(names, found, strict=False)}
 
     def _pixels(self, image: Any) -> Tensor | str:

@@ -16,7 +16,6 @@ from rich.console import Console
 
 from rrfast._checks import check_count
 from rrfast._device import chosen_device
-from rrfast._errors import first_line
 from rrfast._machine import machine
 from rrfast._processes import processes
 from rrfast._results import write_json
@@ -28,13 +27,12 @@ from rrfast.inference.given_threshold import (
     score_name,
     training_size,
 )
-from rrfast.inference.inputs import Shape, first_shape, is_encoded, open_images
+from rrfast.inference.inputs import first_shape, is_encoded, open_images
 from rrfast.inference.parts import Parts, Row
-from rrfast.inference.score_parts import Job, score_parts
+from rrfast.inference.score_parts import Job, score_parts, tried
 from rrfast.inference.shards import Shards
 from rrfast.inference.table_file import require_format, write_rows
 from rrfast.scores import Score
-from rrfast.selective import SelectiveClassifier
 from rrfast.selective.classifier import weights_hash
 
 #: Number of failed images to name; the file lists all of them.
@@ -256,7 +254,9 @@ class _Asked:
         where = chosen_device(self.device)
         chosen = classifier_of(net, self.score, self.given.classifier).to(where)
         shape = first_shape(images)
-        _check_takes(chosen, shape)
+        if shape is not None:  # an error with the first image would occur with all
+            x = torch.full((1, *shape), 0.5, device=where)
+            tried(chosen, x, like=", like the first image of the input")
         self.given.check_shape(chosen, shape)
         shards = isinstance(images, Shards)
         kind = "shards of" if shards else "of"
@@ -345,17 +345,3 @@ class _Tally:
         """The counts."""
         accepted = None if threshold is None else self._accepted
         return Scoring(self._images, self._failed, self._errors, accepted, threshold, how)
-
-
-def _check_takes(classifier: SelectiveClassifier, shape: Shape | None) -> None:
-    """Try the first image before the work: an error with it would occur with all."""
-    if shape is None:
-        return
-    x = torch.full((1, *shape), 0.5, device=classifier.threshold.device)
-    try:
-        classifier(x)
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"the model, with the score {classifier.score!r}, must take images of shape "
-            f"{list(shape)}, like the first image of the input, and does not: {first_line(error)}"
-        ) from error

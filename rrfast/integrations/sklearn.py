@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast import engine
-from rrfast._checks import check_count, describe, is_number
+from rrfast._checks import as_number, check_count, describe
 from rrfast._errors import require
 from rrfast.engine.modules_inside import device_of
 from rrfast.scores import DEFAULT, Predictions, predict
@@ -125,8 +125,8 @@ class RejectingClassifier(ClassifierMixin, BaseEstimator):
         aims = {name: getattr(self, name) for name in AIMS}
         if self.threshold is not None and any(value is not None for value in aims.values()):
             raise ValueError(f"threshold must be None with an aim, {', '.join(AIMS)}")
-        if self.threshold is not None and not is_number(self.threshold):
-            raise TypeError(f"threshold must be a number, got {describe(self.threshold)}")
+        if self.threshold is not None:
+            as_number("threshold", self.threshold)
         selective = SelectiveClassifier(_model(self.estimator), self.confidence_score)
         self.classes_ = self._classes(selective.model, X)
         if self.threshold is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rrfast._checks import check_count, check_logits
+from rrfast._checks import check_count, check_logits, check_module
 from rrfast.engine import output_logits
 
 
@@ -42,8 +42,7 @@ class FirstClasses(nn.Module):
 
     def __init__(self, model: nn.Module, classes: int) -> None:
         super().__init__()
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+        check_module(model)
         check_count("classes", classes, least=2)
         self.model = model
         self.classes = int(classes)

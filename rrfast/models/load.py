@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from rrfast import _torch_file
+from rrfast import _checksummed
 from rrfast._checks import check_count, check_seed, meant
 from rrfast._errors import first_line, require
 from rrfast._named_function import lacking, named_function, parameters_of, takes_any
@@ -55,8 +54,9 @@ def load_model(
         spec: The specification, see above.
         classes: Number of logits, at least 2: the argument `num_classes` of a package's model, or
             `classes` of your function. None: the model's default.
-        weights: A file with a state_dict, as written by `torch.save(model.state_dict(), ...)`,
-            loaded with weights_only=True to the CPU. None: random weights.
+        weights: A file with a state_dict, in the format of safetensors if its name ends so, else as
+            written by `torch.save(model.state_dict(), ...)`; no code in it is run. None: random
+            weights.
         seed: Decides the random weights; passed to your function if it has an argument `seed`. The
             global random state is restored.
         options: Further arguments of the package's model or of your function, by name, such as
@@ -66,7 +66,7 @@ def load_model(
         The module, on the CPU, in the mode in which it was built (usually training mode).
 
     Raises:
-        ImportError: The package or module is not installed.
+        ImportError: The package or module is not installed, or safetensors for such weights.
         FileNotFoundError: There is no such file.
         TypeError: The function does not return an `nn.Module`.
         ValueError: Another form, an unknown name, weights of another model, an option that the
@@ -136,8 +136,8 @@ def _load_weights(model: nn.Module, spec: str, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"weights must be a file with a state_dict, got {str(path)!r}")
     try:
-        model.load_state_dict(_torch_file.load(path))
-    except OSError:
+        model.load_state_dict(_checksummed.read_state(path))
+    except (ImportError, OSError):  # of safetensors, of the file
         raise
     except Exception as error:  # a file may contain anything, and raise anything
         first = first_line(error)
@@ -165,14 +165,9 @@ def _check_options(
 
 
 def _pytorchcv(name: str) -> Callable[..., Any]:
-    package = importlib.util.find_spec("pytorchcv")
-    if package is None or not package.submodule_search_locations:
-        raise ImportError(
-            "a model of pytorchcv needs that package: pip install pytorchcv, or without the "
-            "torchvision it asks for, pip install --no-deps pytorchcv"
-        )
     # Its model_provider imports every model, and torchvision with them, so search the files.
-    files = sorted(Path(package.submodule_search_locations[0], "models").glob("*.py"))
+    package = _imported("pytorchcv", "pytorchcv", "--no-deps pytorchcv")
+    files = sorted(Path(package.__path__[0], "models").glob("*.py"))
     defined = {
         function: file.stem
         for file in files
@@ -237,8 +232,8 @@ def _timm(name: str) -> Callable[..., Any]:
 _ZOOS = {"pytorchcv": _pytorchcv, "torchvision": _torchvision, "timm": _timm}
 
 
-def _imported(module: str, package: str) -> Any:
-    require(f"a model of {package}", module, package)
+def _imported(module: str, package: str, install: str = "") -> Any:
+    require(f"a model of {package}", module, package, install)
     return importlib.import_module(module)
 
 

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast._checks import check_fraction, check_path, check_risk, check_share, describe, is_number
+from rrfast._checks import (
+    as_number,
+    check_between,
+    check_fraction,
+    check_module,
+    check_path,
+    check_share,
+)
+from rrfast._checksummed import read_state, write_state
 from rrfast._digest import digest_of
 from rrfast.engine import check_input
 from rrfast.methods import Method
@@ -23,7 +31,6 @@ from rrfast.scores.predictions import predict
 from rrfast.scores.score import Scored
 from rrfast.selective.guarantee import guaranteed_risk
 from rrfast.selective.score_state import Unpacked, pack, tensors_of, unpack
-from rrfast.selective.state_file import read_state, write_state
 from rrfast.selective.threshold import (
     coverage_threshold,
     error_threshold,
@@ -96,8 +103,7 @@ class SelectiveClassifier(nn.Module):
 
     def __init__(self, model: nn.Module, score: str | Score | Method = DEFAULT) -> None:
         super().__init__()
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module, got {describe(model)}")
+        check_module(model)
         score = as_score(score)
         if not score.fitted:
             raise ValueError(
@@ -174,7 +180,8 @@ class SelectiveClassifier(nn.Module):
         Source: Geifman & El-Yaniv (2017), for the guaranteed risk.
         """
         aims = {"target_risk": target_risk, "coverage": coverage, "reject_errors": reject_errors}
-        given = {name: _number(name, value) for name, value in aims.items() if value is not None}
+        # Python's numbers, for the JSON of the provenance.
+        given = {name: float(as_number(name, v)) for name, v in aims.items() if v is not None}
         if len(given) != 1:
             raise ValueError(
                 "fit needs exactly one of target_risk, coverage and reject_errors, got "
@@ -183,11 +190,11 @@ class SelectiveClassifier(nn.Module):
         if confidence is not None:
             if target_risk is None:
                 raise ValueError("confidence needs target_risk: it belongs to a bound on the risk")
-            confidence = _number("confidence", confidence)
+            confidence = float(as_number("confidence", confidence))
             check_fraction("confidence", confidence)
             check_fraction("target_risk", target_risk)
         for name, value in given.items():  # before the scoring, which may take hours
-            check_risk(name, value) if name == "target_risk" else check_share(name, value)
+            check_between(name, value, 0, 1) if name == "target_risk" else check_share(name, value)
         check_loader("loader", loader)
         if tune_on is loader:
             raise ValueError("tune_on must be other data than loader, which chooses the threshold")
@@ -349,13 +356,6 @@ def _check_threshold(given: object, packed: float | None) -> None:
             f"{given}: it is damaged, or was changed. Set another one in the classifier, after it "
             "is loaded"
         )
-
-
-def _number(name: str, value: object) -> float:
-    """Convert a number to Python's type, for the JSON of the provenance."""
-    if not is_number(value):
-        raise TypeError(f"{name} must be a number, got {describe(value)}")
-    return float(value)
 
 
 def _chosen(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_risk, check_share
+from rrfast._checks import check_between, check_share
 from rrfast.metrics.ranking import check, check_score
 
 
@@ -127,7 +127,7 @@ def risk_threshold(score: object, correct: object, risk: float) -> float:
         >>> risk_threshold([0.1, 0.4, 0.6, 0.9], [False, True, False, True], 0.34)
         0.4
     """
-    check_risk("risk", risk)
+    check_between("risk", risk, 0, 1)
     s, c = check(score, correct)
     values, group = s.unique(return_inverse=True)
     size, errors = (torch.bincount(g, minlength=len(values)) for g in (group, group[~c]))

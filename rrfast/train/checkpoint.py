@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from rrfast import _torch_file
+from rrfast import _checksummed
 from rrfast._errors import first_line
 from rrfast.train.fabric import Fabric
 from rrfast.train.identity import FORMAT, Identity
@@ -94,7 +94,7 @@ class Checkpoint:
     def save(self, progress: Progress) -> None:
         """Write the file, completely or not at all."""
         scaler = self._scaler
-        _torch_file.save(
+        _checksummed.write_state(
             self.path,
             {
                 "format": FORMAT,
@@ -118,7 +118,7 @@ class Checkpoint:
 def _read(path: Path) -> dict[str, Any]:
     """Read the file of `Checkpoint.save`."""
     try:
-        state = _torch_file.load(path)
+        state = _checksummed.read_state(path)
     except ValueError as error:
         raise ValueError(f"{error}. Delete it to begin anew") from error
     parts = {"model", "optimizer", "schedule", "scaler", "progress"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rrfast import _torch_file, engine
+from rrfast import _checksummed, engine
 from rrfast._checks import describe
 from rrfast._errors import first_line
 from rrfast.data.loader import Data
@@ -165,7 +165,7 @@ class Losses:
             if not own.isfinite():
                 # The batch is made again from its number.
                 batches = next(self._loader([share]))
-                _torch_file.save(
+                _checksummed.write_state(
                     path,
                     {
                         "epoch": epoch,

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from rrfast import _files, _torch_file
+from rrfast import _checksummed, _files
 from rrfast._checks import check_folder, check_labels, make_folder
 from rrfast._lock import alone
 from rrfast._machine import torch_threads
@@ -360,7 +360,7 @@ class _Run:
 
     def _save_weights(self, name: str) -> None:
         if self.out is not None and self.fabric.is_global_zero:
-            _torch_file.save(self.out / name, self.bare.state_dict())
+            _checksummed.write_state(self.out / name, self.bare.state_dict())
 
     def _log(self) -> None:
         if self.out is not None and self.fabric.is_global_zero:

@@ -12,15 +12,14 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from rrfast import _torch_file
-from rrfast._checks import is_number, meant
+from rrfast import _checksummed
+from rrfast._checks import check_between, check_one_of, meant
 from rrfast._errors import first_line
 from rrfast._named_function import named_function, parameters_of, takes_any
-from rrfast._names import FORMS
 from rrfast._seeds import globally_seeded
 from rrfast.data import Split
 from rrfast.data.loader import Data
-from rrfast.data.own_data import check_task, runs_foreign_data
+from rrfast.data.own_data import check_data_name, check_task, runs_foreign_data
 from rrfast.data.tasks import NOISE, OUTLIERS, TASKS, Task
 from rrfast.models import FirstClasses, Normalize, load_model
 from rrfast.models.load import runs_foreign_code
@@ -56,6 +55,7 @@ def named_task(data: Options, seed: int) -> Task:
     """
     name = data.get("name")
     if not runs_foreign_data(name):
+        check_data_name(name)
         return _by_name("data", TASKS, data, seed=seed)
     with globally_seeded(seed):
         found = _by_name("data", {name: named_function("data", name)}, data, seed=seed)
@@ -76,20 +76,18 @@ def make_objective(recipe: Recipe, train: Data | None = None) -> Objective:
     if isinstance(options.get("noise"), Mapping):
         if not isinstance(train, Split):
             raise ValueError(
-                "objective.noise is made from the training images, which must all be in memory: "
-                f"data {recipe.data.get('name')!r} reads them one by one"
+                "objective.noise is made from training images in memory, and data "
+                f"{recipe.data.get('name')!r} has none there"
             )
         options["noise"] = _by_name("objective.noise", NOISE, options["noise"], images=train.x)
     return _by_name("objective", OBJECTIVES, options, epochs=recipe.training.epochs)
 
 
 def _criterion(given: Options) -> nn.CrossEntropyLoss:
-    """The cross-entropy, or a ValueError for options that torch would silently ignore or take."""
+    """The cross-entropy, or an error for options that torch would silently ignore or take."""
+    smoothing: Any
     smoothing, weights = (given.get(name, plain) for name, plain in CRITERION.items())
-    if not (is_number(smoothing) and 0 <= smoothing <= 1):
-        raise ValueError(
-            f"objective.label_smoothing must be a number between 0 and 1, got {smoothing!r}"
-        )
+    check_between("objective.label_smoothing", smoothing, 0, 1)
     if weights is None:
         return nn.CrossEntropyLoss(label_smoothing=smoothing)
     try:
@@ -119,20 +117,10 @@ def make_model(recipe: Recipe) -> nn.Module:
 
 
 def _extra_classes(recipe: Recipe) -> int:
-    check_name("objective", OBJECTIVES, recipe.objective.get("name"))
+    check_one_of("objective.name", recipe.objective.get("name"), OBJECTIVES)
     objective: Any = OBJECTIVES[recipe.objective["name"]]
     extra: int = getattr(objective, "func", objective).extra_classes
     return extra
-
-
-def check_name(what: str, functions: Mapping[str, object], name: object) -> None:
-    """Raise a ValueError unless `name` is among the functions."""
-    if not isinstance(name, str) or name not in functions:
-        own = f", {FORMS}" if functions is TASKS else ""
-        raise ValueError(
-            f"{what}.name must be one of {', '.join(functions)}{own}, got {name!r}"
-            f"{meant(name, functions)}"
-        )
 
 
 def options_of(function: Callable[..., object]) -> dict[str, object]:
@@ -163,7 +151,7 @@ def _by_name(
     """Call the function named in `options` with the other options, and `plain` if it takes it."""
     options = dict(options)
     name = options.pop("name", None)
-    check_name(what, functions, name)
+    check_one_of(f"{what}.name", name, functions)
     function = functions[name]
     known = options_of(function)
     unknown = [option for option in options if option not in known]
@@ -325,7 +313,7 @@ def load_trained(folder: Path | str, weights: str = "last", *, trust: bool = Fal
     recipe = load_recipe(folder / RECIPE)
     if not trust:
         check_own_model(recipe, folder / RECIPE)
-    state = _torch_file.load(path)
+    state = _checksummed.read_state(path)
     # The file has all weights: those that it started from may have moved.
     model = make_model(
         msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, weights=None))

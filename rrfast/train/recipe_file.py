@@ -15,7 +15,7 @@ import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from rrfast._checks import check_one_of, meant
+from rrfast._checks import check_one_of, meant, not_among
 from rrfast.objectives.variant_names import VARIANTS, check_variant
 from rrfast.train.settings import Training
 
@@ -248,7 +248,7 @@ def _explained(said: str, tree: Any, whole: Any) -> str:
         return f"{at or 'it'} must have an entry {found[1]}"
     if problem.startswith("Invalid enum value"):
         choices = typing.get_args(kind)
-        return f"{at} must be one of {', '.join(choices)}, got {value!r}{meant(value, choices)}"
+        return not_among(at, value, choices)
     if found := re.fullmatch("Expected `(.*)`, got `.*`", problem):
         wanted = " or ".join(_KINDS.get(name, name) for name in found[1].split(" | "))
         if known:

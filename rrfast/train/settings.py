@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -10,9 +9,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from rrfast._checks import (
-    as_number,
+    check_between,
     check_bool,
     check_count,
+    check_integer,
     check_number,
     check_one_of,
     describe,
@@ -27,18 +27,6 @@ def _make_plain(settings: msgspec.Struct) -> None:
         msgspec.structs.force_setattr(settings, name, plain(getattr(settings, name)))
 
 
-def _check_integer(name: str, value: object) -> None:
-    if not is_integer(value):
-        raise TypeError(f"{name} must be an integer, got {describe(value)}")
-    least = 0 if name in ("workers", "seed") else 1
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    # The range of torch's generators and counts; no machine has more threads or processes.
-    most = 16 if name in ("threads", "workers") else 63
-    if value >= 2**most:
-        raise ValueError(f"{name} must be less than 2**{most}, got {value}")
-
-
 def _check(name: str, kind: Any, value: Any) -> None:
     """Raise unless a setting is of its kind and in range: msgspec checks types in a file alone."""
     kinds = get_args(kind) or (kind,)
@@ -48,9 +36,11 @@ def _check(name: str, kind: Any, value: Any) -> None:
     elif bool in kinds:
         check_bool(name, value)
     elif int in kinds:
-        _check_integer(name, value)
-    elif float in kinds and not 0 <= as_number(name, value) < math.inf:
-        raise ValueError(f"{name} must be finite and at least 0, got {value}")
+        least = 0 if name in ("workers", "seed") else 1
+        # No machine has more threads or processes.
+        check_integer(name, value, least=least, bits=16 if name in ("threads", "workers") else 63)
+    elif float in kinds:
+        check_number(name, value, zero=True)
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,9 +56,7 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         _make_plain(self)
-        check_count("padding", self.padding, least=0)
-        if self.padding >= 2**16:
-            raise ValueError(f"padding must be less than 2**16, got {self.padding}")
+        check_count("padding", self.padding, least=0, bits=16)
         check_bool("flip", self.flip)
 
 
@@ -189,8 +177,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             value = getattr(self, name)
             if value is not None or NoneType not in get_args(kind):
                 _check(name, kind, value)
-        if self.milestone_factor > 1:
-            raise ValueError(f"milestone_factor must be at most 1, got {self.milestone_factor}")
+        check_between("milestone_factor", self.milestone_factor, 0, 1)
         if self.clip_norm == 0:
             raise ValueError("clip_norm must be greater than 0, or None for no limit, got 0")
         self._check_schedule()

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import msgspec
 from rich.console import Console
 
-from rrfast._checks import check_once, meant
+from rrfast._checks import check_once, check_one_of, meant
 from rrfast._progress import bars
 from rrfast.data import ImageFolder, Split
 from rrfast.data.tasks import OUTLIERS, Task
 from rrfast.objectives import OBJECTIVES
 from rrfast.objectives.variant_names import ENDINGS, VARIANTS, check_variant
-from rrfast.train.recipe import check_name, make_task, options_of, prepare, train
+from rrfast.train.recipe import make_task, options_of, prepare, train
 from rrfast.train.recipe_file import Recipe, changed_training
 
 #: Data on which OpenMix uses textures by default. For CIFAR the papers have the 300K Random Images,
@@ -72,7 +72,7 @@ def variant(
         {'name': 'at', 'eps': 0.1, 'mixup': 1.0}
     """
     check_variant(name)
-    check_name("objective", OBJECTIVES, recipe.objective.get("name"))
+    check_one_of("objective.name", recipe.objective.get("name"), OBJECTIVES)
     base, ending = _parts(name)
     mixup = own_mixup(recipe) if mixup is None else mixup
     chosen = _kept(recipe.objective, base)
@@ -139,7 +139,7 @@ def _kept(options: dict[str, Any], name: str) -> dict[str, Any]:
 def _check_taken(recipe: Recipe, names: Sequence[str]) -> None:
     """Raise a ValueError for an option that no variant would take: it would be silently dropped."""
     own: Any = recipe.objective.get("name")
-    check_name("objective", OBJECTIVES, own)
+    check_one_of("objective.name", own, OBJECTIVES)
     taken = {"name", "mode", *ENDINGS.values(), *options_of(OBJECTIVES[own])}
     for name in names:
         taken |= {*_kept(recipe.objective, _parts(name)[0])}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import (
+    check_between,
     check_floating,
     check_one_of,
     check_pixels,
@@ -156,8 +157,7 @@ def check_severity(severity: object) -> None:
     """Raise unless it is an integer from 1 to 5."""
     if not is_integer(severity):
         raise TypeError(f"severity must be an integer, got {describe(severity)}")
-    if not 1 <= severity <= SEVERITIES:
-        raise ValueError(f"severity must be from 1 to {SEVERITIES}, got {severity}")
+    check_between("severity", severity, 1, SEVERITIES)
 
 
 def _check_images(x: object) -> None:

@@ -30,9 +30,8 @@ from rrfast.data import (
 from rrfast.data.fingerprint import of_data, of_files
 from rrfast.data.folder import image_files
 from rrfast.data.loader import Data, length
-from rrfast.data.own_data import runs_foreign_data
+from rrfast.data.own_data import check_data_name, runs_foreign_data
 from rrfast.data.splits import Part
-from rrfast.data.tasks import TASKS
 
 #: Radius of ACET's adversarial noise, and of its adversarial samples (0.3 on MNIST).
 NOISE_EPS, SAMPLE_EPS = 0.3, 0.1
@@ -182,13 +181,12 @@ def _eps(argument: str, default: float) -> float:
 
 def _task(argument: str) -> dict[str, Any]:
     # Imported in functions: reading options is an extra that `rrfast report` does not need.
-    from rrfast.train.recipe import check_name
     from rrfast.train.recipe_file import parse_options
 
     words = words_of("task", argument)
     name = words[0] if words else ""
     if not runs_foreign_data(name):
-        check_name("data", TASKS, name)
+        check_data_name(name)
     return parse_options(words)
 
 
