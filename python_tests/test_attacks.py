@@ -667,7 +667,7 @@ def test_errors_say_what_is_expected(model: nn.Module, batch: tuple[Tensor, Tens
     for options, words in (
         ({"eps": -1}, "eps must be finite and at least 0"),
         ({"steps": 0}, "steps must be an integer of at least 1"),
-        ({"loss": "hinge"}, "loss must be one of ce, cw"),
+        ({"loss": "dlrr"}, "loss, .*, must be one of ce, cw, .*, got 'dlrr'; did you mean dlr"),
         ({"start": "corner"}, "start must be one of input"),
         ({"keep": "first"}, "keep must be 'error', 'loss' or 'last'"),
         ({"momentum": 1.0}, "momentum must be below 1"),
@@ -678,7 +678,9 @@ def test_errors_say_what_is_expected(model: nn.Module, batch: tuple[Tensor, Tens
         with pytest.raises(ValueError, match=words):
             PGD(**options)  # type: ignore[arg-type]
     for attack in (PGD, APGD):
-        with pytest.raises(ValueError, match=r"loss must be one of .* a function, got \['ce'\]"):
+        with pytest.raises(
+            ValueError, match=r"loss, unless it is a function, must be one of .* got \['ce'\]"
+        ):
             attack(loss=["ce"])  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=r"start must be one of input.*, got \['input'\]"):
             attack(start=["input"])  # type: ignore[arg-type]

@@ -98,7 +98,7 @@ def test_infinite_scores():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"metric": "loss"}, "metric must be one of auroc, .*or a function, got 'loss'"),
+        ({"metric": "auroo"}, "function, must be one of auroc, .*'auroo'; did you mean auroc"),
         ({"draws": 0}, "draws must be an integer of at least 1, got 0"),
         ({"draws": 2.5}, "draws must be an integer of at least 1, got 2.5"),
         ({"level": 1.0}, r"level must be in \(0, 1\), got 1.0"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast._checks import check_count, check_number
+from rrfast._checks import check_count, check_number, check_one_of
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, TARGETED, UNLABELLED, Loss, check_loss
@@ -100,10 +100,7 @@ class APGD(Attack):
         check_loss(self.loss)
         if self.targets is not None:
             check_count("targets", self.targets)
-            if callable(self.loss) or self.loss not in TARGETED:
-                raise ValueError(
-                    f"loss must be one of {', '.join(TARGETED)} with targets, got {self.loss!r}"
-                )
+            check_one_of("loss with targets", self.loss, TARGETED)
         check_start(self.start)
         if self.keep not in ("error", "loss"):
             raise ValueError(f"keep must be 'error' or 'loss', got {self.keep!r}")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, check_number, describe
+from rrfast._checks import check_count, check_number, check_one_of, describe
 from rrfast._errors import missing
 from rrfast.attacks.attack import Attack, Attacked, judged, nothing, unseen
 from rrfast.attacks.loss import cw
@@ -54,11 +54,7 @@ class AutoAttackPackage(Attack):
         check_number("eps", self.eps, zero=True)
         # For an unknown name the package runs no attack and reports all samples as robust.
         if isinstance(self.version, str):
-            if self.version not in VERSIONS:
-                raise ValueError(
-                    f"version must be one of {', '.join(VERSIONS)}, or a tuple of its attacks, got "
-                    f"{self.version!r}"
-                )
+            check_one_of("version, unless it is a tuple of attacks,", self.version, VERSIONS)
         elif not (
             isinstance(self.version, tuple)
             and self.version

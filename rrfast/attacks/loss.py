@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_one_of
 from rrfast.ops import accumulate_dtype, is_undefined
 
 #: Maps logits [B, K] and labels [B], or None if it does not use them, to [B]; differentiable.
@@ -147,8 +148,8 @@ UNLABELLED = frozenset({"confidence"})
 
 def check_loss(loss: object) -> None:
     """Raise a ValueError unless `loss` is in `LOSSES` or a function."""
-    if not callable(loss) and not (isinstance(loss, str) and loss in LOSSES):
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)} or a function, got {loss!r}")
+    if not callable(loss):
+        check_one_of("loss, unless it is a function,", loss, LOSSES)
 
 
 def _widened(logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -42,10 +42,7 @@ def convention(metric: str | Callable[..., float], name: str = "rat") -> str:
 
 def known(metric: str, name: str) -> str:
     """`name`, if `metric` has such a convention; else a ValueError."""
-    if name not in _SENTENCES[metric]:
-        raise ValueError(
-            f"convention must be one of {', '.join(_SENTENCES[metric])} for {metric}, got {name!r}"
-        )
+    check_one_of(f"convention of {metric}", name, _SENTENCES[metric])
     return name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rrfast._checks import check_one_of
 from rrfast.metrics.precision_recall import aupr_error, aupr_success
 from rrfast.metrics.risk_coverage import augrc, aurc, e_aurc
 from rrfast.metrics.roc import auroc, detection_error, fpr_at_tpr
@@ -30,8 +31,5 @@ def find(metric: str | Metric) -> Metric:
     """The metric with that name, or `metric` itself if it is a function."""
     if callable(metric):
         return metric
-    if metric not in METRICS:
-        raise ValueError(
-            f"metric must be one of {', '.join(METRICS)}, or a function, got {metric!r}"
-        )
+    check_one_of("metric, unless it is a function,", metric, METRICS)
     return METRICS[metric]

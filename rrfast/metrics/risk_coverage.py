@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from rrfast.metrics.conventions import conventions, known
-from rrfast.metrics.ranking import Ranking, check, counts, fraction, rank
-from rrfast.metrics.risks import risks
+from rrfast.metrics.ranking import Ranking, check, fraction, ordered, rank
+from rrfast.metrics.risks import by_rank, mean_risk
 
 
 class RiskCoverageCurve(NamedTuple):
@@ -136,6 +136,10 @@ def aurc(
         >>> round(aurc([0.5, 0.5, 0.5], [True, True, False], convention="openmix"), 4)
         0.1111
     """
+    if convention == "rat" and weights is None and not isinstance(score, Ranking):
+        score, correct = check(score, correct, nan=True)
+        if score.is_cpu:
+            return mean_risk(*ordered(score, correct)[1:])
     known("aurc", convention)
     if convention in {"openmix", "rat_released", "torch-uncertainty"}:
         if weights is not None or isinstance(score, Ranking):
@@ -145,17 +149,10 @@ def aurc(
             )
         s, c = check(score, correct)
         return _in_data_order(s, c, convention)
-    if convention == "rat" and weights is None and not isinstance(score, Ranking):
-        s, c = check(score, correct)
-        if s.device.type == "cpu":
-            _, wrong, fine = counts(s, c)
-            return risks(wrong, fine, len(s)).mean().item()
-        score, correct = s, c
     errors, right, samples = rank(score, correct, weights)[1:]
     weighted = errors.is_floating_point() or right.is_floating_point()
     if convention == "rat" and not weighted:
-        wrong, fine = errors.cpu().numpy(), right.cpu().numpy()
-        return risks(wrong, fine, int(wrong.sum() + fine.sum())).mean().item()
+        return mean_risk(*by_rank(errors, right))
     errors, size = errors.flip(0), (errors + right).flip(0)
     if convention == "fd-shifts":
         coverage = size.cumsum(0).double()

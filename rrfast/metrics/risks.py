@@ -7,60 +7,69 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-#: Groups of ties that are looked at together: their numbers stay in the processor's cache, where
-#: memory that is touched for the first time would take most of the time.
+Integers = npt.NDArray[np.int64]
+#: Samples, or groups of ties, that are looked at together: their numbers stay in the processor's
+#: cache, where memory that is touched for the first time would take most of the time.
 BLOCK = 2**15
+_RANKS = np.arange(1.0, BLOCK + 1)
 
 
-def risks(errors: npt.NDArray[np.int64], right: npt.NDArray[np.int64], n: int) -> Tensor:
+def risks(errors: Integers, before: Integers, until: Integers) -> Tensor:
     """The error rate among the i most confident of n predictions, for i = 1, ..., n.
 
     Inside a group of m ties with e errors their number grows by e / m per sample, its mean over all
     orders.
 
     Args:
-        errors: [G] wrong predictions per distinct score, ascending, int64.
-        right: [G] right predictions.
-        n: All predictions.
+        errors: [n] errors by rank, the most confident first; those of a group of ties are all at
+            its last rank. Overwritten.
+        before: [T] for each group of several the last rank before it; ranks count from 1.
+        until: [T] its last rank.
 
     Returns:
         [n] float64, on the CPU.
 
     Example:
-        >>> risks(np.array([1, 0]), np.array([1, 1]), 3)
+        >>> risks(np.array([0, 0, 1]), np.array([1]), np.array([3]))  # the last two tie
         tensor([0.0000, 0.2500, 0.3333], dtype=torch.float64)
     """
-    risk = np.empty(n)
-    seen = wrong = 0
-    ties = len(errors) < n
-    for end in range(len(errors), 0, -BLOCK):
-        groups = slice(max(end - BLOCK, 0), end)
-        e = errors[groups][::-1]
-        total = e.cumsum()
-        total += wrong
-        before, wrong = seen, total[-1]
-        if not ties:
-            seen += len(e)
-            np.divide(total, np.arange(before + 1.0, seen + 1.0), out=risk[before:seen])
-            continue
-        size = right[groups][::-1] + e
-        until = size.cumsum()
-        until += before
-        seen = until[-1]
-        part = risk[before:seen]
-        if len(part) == len(size):  # no ties here
-            np.divide(total, until, out=part)
-            continue
-        part[until - (before + 1)] = total / until
-        tied = np.flatnonzero(size > 1)
-        size, e, until, total = size[tied], e[tied], until[tied], total[tied]
+    total = np.add.accumulate(errors, out=errors)
+    above = inside = until
+    if len(until):
+        above = total[until - 2]
+        inside = total[until - 1] - above
+    # Into the same memory: new memory would take longer than the division.
+    risk = total.view(np.float64)
+    for start in range(0, len(risk), BLOCK):
+        part = total[start : start + BLOCK]
+        ranks = _RANKS[: len(part)]
+        risk[start : start + BLOCK] = part / (ranks + start if start else ranks)
+    for start in range(0, len(until), BLOCK):
+        group = slice(start, start + BLOCK)
+        size = until[group] - before[group]
         place = np.arange(1, size.sum() + 1)
         place -= (size.cumsum() - size).repeat(size)  # within its group
-        expected = (e / size).repeat(size)
+        expected = (inside[group] / size).repeat(size)
         expected *= place
-        expected += (total - e).repeat(size)
-        place += (until - size).repeat(size)
+        expected += above[group].repeat(size)
+        place += before[group].repeat(size)
         expected /= place
-        place -= before + 1
-        part[place] = expected
+        place -= 1
+        risk[place] = expected
     return torch.from_numpy(risk)
+
+
+def mean_risk(errors: Integers, before: Integers, until: Integers) -> float:
+    """The mean of `risks`."""
+    return risks(errors, before, until).sum().item() / len(errors)
+
+
+def by_rank(errors: Tensor, correct: Tensor) -> tuple[Integers, Integers, Integers]:
+    """The arguments of `risks` from a `Ranking` without weights."""
+    counts = errors.cpu().numpy()[::-1]
+    size = counts + correct.cpu().numpy()[::-1]
+    until = size.cumsum()
+    placed = np.zeros(until[-1], dtype=np.int64)
+    placed[until - 1] = counts
+    several = size > 1
+    return placed, (until - size)[several], until[several]
