@@ -4,7 +4,8 @@
 
 FOLDER/<device>/ops.json holds every measurement and where it was taken; ops.md beside it is made
 from it, and `python -m benchmarks --table FOLDER/<device>/ops.json` makes it again. A part, such as
-`-k linear_radius`, replaces the whole: give it a name of its own, `--name linear_radius`.
+`-k linear_radius`, replaces the whole: give it a name of its own, `--name linear_radius`, or
+`--update` the whole, which keeps what is not measured again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="a folder")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--name", default="ops", help="of the files (ops)")
+    parser.add_argument("--update", action="store_true", help="keep what is not measured again")
     parser.add_argument("--limit", type=float, help="stop after so many seconds, keep what is done")
     parser.add_argument("--table", type=Path, help="only make the table of this ops.json again")
     arguments, of_pytest = parser.parse_known_args(argv)
@@ -43,13 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     where["command"] = " ".join(["python -m benchmarks", *without_results(options)])
     path = arguments.results / slug(where["device"]) / f"{arguments.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    before = json.loads(path.read_text()) if arguments.update else None
     with tempfile.TemporaryDirectory() as scratch:
         records = Path(scratch, "records")
         records.touch()
         try:
             return run(arguments.device, records, arguments.limit, of_pytest)
         finally:  # also where it is interrupted
-            write(path, where, [json.loads(line) for line in records.read_text().splitlines()])
+            entries = [json.loads(line) for line in records.read_text().splitlines()]
+            write(path, *(updated(before, where, entries) if before else (where, entries)))
             print(path.with_suffix(".md").read_text())
 
 
@@ -62,6 +66,32 @@ def write(path: Path, where: Entry, entries: Sequence[Entry]) -> None:
     }
     path.write_text(json.dumps(results, indent=1) + "\n")
     write_table(path)
+
+
+def updated(before: Entry, where: Entry, entries: Sequence[Entry]) -> tuple[Entry, list[Entry]]:
+    """What was measured before, with what was measured again in its place.
+
+    Raises:
+        ValueError: The two were measured on different devices or versions, which no table tells
+            apart.
+    """
+    for key in ("device", "threads", "torch", "cuda", "python", "kernels"):
+        if before["environment"][key] != where[key]:
+            raise ValueError(
+                f"--update needs the same {key}, {before['environment'][key]}, got {where[key]}"
+            )
+    named = {
+        measured(entry): entry for entry in (*before["yardsticks"].values(), *before["benchmarks"])
+    }
+    named |= {measured(entry): entry for entry in entries}
+    commands = dict.fromkeys((*before["environment"]["command"].split("; "), where["command"]))
+    return where | {"command": "; ".join(commands)}, list(named.values())
+
+
+def measured(entry: Entry) -> tuple[Any, ...]:
+    """What an entry is of; the case of an attack also says what it achieved."""
+    case = re.sub(r"(\d+ of \d+ )?flipped.*", "", entry.get("case", ""))
+    return (*(entry.get(key) for key in ("yardstick", "op", "model")), case)
 
 
 def run(device: str, records: Path, limit: float | None, of_pytest: Sequence[str]) -> int:

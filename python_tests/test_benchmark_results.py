@@ -98,6 +98,22 @@ def test_what_is_interrupted_keeps_what_it_has(
     assert "perturb" in path.with_suffix(".md").read_text()
 
 
+def test_a_part_measured_again_takes_the_place_of_its_cases() -> None:
+    attack = {"model": "PGD", "case": "vit, 20 steps, 10 of 16 flipped, by hand 9", "ms": {}}
+    whole = [measured("perturb", "1x1", 1, 1.0), measured("perturb", "2x2", 1, 1.0), attack]
+    before = {"environment": WHERE | {"threads": 2}, "yardsticks": {}, "benchmarks": whole}
+    again = [
+        measured("perturb", "2x2", 1, 0.5),
+        attack | {"case": "vit, 20 steps, 9 of 16 flipped, by hand 9"},
+    ]
+    where = WHERE | {"threads": 2, "command": "c --update"}
+    found, entries = results.updated(before, where, again)
+    assert entries == [whole[0], *again]
+    assert found["command"] == "c; c --update"
+    with pytest.raises(ValueError, match="the same torch, 2, got 3"):
+        results.updated(before, where | {"torch": "3"}, again)
+
+
 def test_a_contest_counts_one_call_of_those_in_a_graph() -> None:
     times = iter([3.0, 5.0, 4.0, 8.0])  # rival, subject, twice
     of_calls = contest.Contest({"a": int, "b": int}, lambda _: next(times), calls=10)
