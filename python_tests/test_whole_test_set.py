@@ -16,8 +16,7 @@ pytest.importorskip("PIL")
 
 from PIL import Image
 
-from rrfast.data import Split, tasks
-from rrfast.data.cifar import Cifar
+from rrfast.data import Released, Split, tasks
 from rrfast.data.splits import Part, divide
 from rrfast.evaluate import TrainedModel, misd, ood, robust, trained_models
 from rrfast.evaluate.misd.protocol import _released
@@ -31,12 +30,12 @@ QUIET = Console(quiet=True)
 TEST, HELD, TUNED = 10_000, 2_000, 2_000
 
 
-def release(n: int) -> Cifar:
+def release(n: int) -> Released:
     """A release of small images; the first two values of a test image say its place."""
     places = torch.arange(n)
     x = torch.rand(n, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     x[:, 0, 0, 0], x[:, 0, 0, 1] = places.div(256, rounding_mode="floor") / 255, places % 256 / 255
-    return Cifar(Split(x[:60], places[:60] % 10), Split(x, places % 10))
+    return Released(Split(x[:60], places[:60] % 10), Split(x, places % 10))
 
 
 def places_of(part: Part) -> Tensor:

@@ -12,12 +12,10 @@ from rrfast._checks import check_count, check_path, check_seed, is_integer, is_n
 from rrfast._seeds import Stream, seeded, stream
 from rrfast.data import (
     EMNIST_CLASSES,
-    Cifar,
-    Mnist,
     Outliers,
+    Released,
     SmoothedNoise,
     Split,
-    Svhn,
     cifar10,
     cifar100,
     digits,
@@ -169,7 +167,7 @@ def svhn_task(
 
 
 def _with_validation(
-    data: Cifar | Mnist | Svhn,
+    data: Released,
     train: int | None,
     validation: int,
     seed: int,
