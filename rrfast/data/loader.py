@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from rrfast._seeds import Stream, globally_seeded, stream
+from rrfast._seeds import Stream, derive_seed, globally_seeded
 from rrfast.data.split import Split
 
 
@@ -92,7 +92,7 @@ class _Reads(Dataset[tuple[Tensor, int] | Exception]):
         return len(self._data)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | Exception:
-        with globally_seeded(stream(self._seed, Stream.READ, self._epoch, index)):
+        with globally_seeded(derive_seed(self._seed, Stream.READ, self._epoch, index)):
             try:
                 return self._data[index]
             except (OSError, ValueError) as error:

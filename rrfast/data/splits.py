@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_one_of
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast.data.loader import Data, length, read
 from rrfast.data.tasks import Task
 
@@ -172,5 +172,5 @@ def _checked(division: Division) -> Division:
 
 
 def _shuffled(places: Tensor, seed: int, use: Stream, *key: int) -> Tensor:
-    generator = torch.Generator().manual_seed(stream(seed, use, *key))
+    generator = torch.Generator().manual_seed(derive_seed(seed, use, *key))
     return places[torch.randperm(len(places), generator=generator)]

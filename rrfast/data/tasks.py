@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_count, check_path, check_seed, is_integer, is_number
-from rrfast._seeds import Stream, seeded, stream
+from rrfast._seeds import Stream, derive_seed, seeded
 from rrfast.data import (
     EMNIST_CLASSES,
     Outliers,
@@ -229,8 +229,8 @@ def _share(name: str, data: Images, n: int | None, seed: int) -> Images:
     check_count(name, n, least=0)
     if n > len(data.y):
         raise ValueError(f"{name} must be at most the {len(data.y)} images there are, got {n}")
-    # Accepts every seed of torch; a stream's seed must not be negative.
-    generator = torch.Generator().manual_seed(stream(seed % 2**64, Stream.SHARE))
+    # Every seed of torch is accepted, and `derive_seed` takes none below 0.
+    generator = torch.Generator().manual_seed(derive_seed(seed % 2**64, Stream.SHARE))
     return _part(data, torch.randperm(len(data.y), generator=generator)[:n].sort().values)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rrfast import ops
 from rrfast._processes import shared
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast.attacks import ATTACKS, PGD, Square, beyond_gradients, sanity
 from rrfast.data.splits import Part
 from rrfast.engine import logits
@@ -160,7 +160,7 @@ def _rounded(values: Tensor) -> list[float | None]:
 
 def _generator(on: EvaluationData, batch: int) -> torch.Generator:
     """For an attack on this batch, whichever process does it."""
-    return torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK, batch))
+    return torch.Generator(on.device).manual_seed(derive_seed(on.seed, Stream.ATTACK, batch))
 
 
 def packed(standing: Tensor) -> str:
