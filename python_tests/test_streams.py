@@ -15,7 +15,7 @@ pytest.importorskip("lightning_fabric")
 from rrfast._seeds import Stream, derive_seed
 
 
-def test_no_two_uses_share_a_stream() -> None:
+def test_no_two_uses_share_a_seed() -> None:
     """In `__members__` a name of a number that is taken is there too, as an alias of the other."""
     numbers = [use.value for use in Stream.__members__.values()]
     assert len(numbers) == len(set(numbers))
@@ -29,14 +29,14 @@ def test_committed_results_are_drawn_as_they_were() -> None:
         assert derive_seed(7, Stream[name], 2) == int(drawn >> 1)
 
 
-def test_every_stream_is_of_the_table() -> None:
+def test_every_use_is_of_the_table() -> None:
     """No number in its place: it could be another's."""
     root = Path(rrfast.__file__).parent
     calls = [
         (path.name, call.args[1])
         for path in root.rglob("*.py")
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "stream"
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "derive_seed"
     ]
     assert len(calls) > 10
     for where, use in calls:
