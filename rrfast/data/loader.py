@@ -60,14 +60,14 @@ def read(
     """
     check_labels_there(data)
     if isinstance(data, Split):
-        for places in batches:
-            here = places.to(data.y.device)
+        for indices in batches:
+            here = indices.to(data.y.device)
             yield data.x[here], data.y[here].long()
         return
     loader: DataLoader[tuple[Tensor, int] | Exception] = DataLoader(
         _Reads(data, seed, epoch),
         collate_fn=_collate,
-        batch_sampler=[places.tolist() for places in batches],
+        batch_sampler=[indices.tolist() for indices in batches],
         num_workers=workers,
         pin_memory=pin_memory,
     )

@@ -19,7 +19,7 @@ class Share(NamedTuple):
 
     epoch: int
     step: int
-    places: tuple[Tensor, ...]  #: indices of the images in the data
+    indices: tuple[Tensor, ...]  #: indices of the images in the data
 
 
 class Plan:
@@ -88,7 +88,7 @@ class Loader:
         epoch = shares[0].epoch if shares else 0
         batches = read(
             self._data,
-            [places for share in shares for places in share.places],
+            [indices for share in shares for indices in share.indices],
             workers=self._training.workers,
             seed=self._training.seed,
             epoch=epoch,
@@ -98,7 +98,7 @@ class Loader:
             generator = torch.Generator(self._device)
             key = share.epoch, share.step, self._rank
             generator.manual_seed(derive_seed(self._training.seed, Stream.AUGMENT, *key))
-            yield [self._prepare(*next(batches), generator) for _ in share.places]
+            yield [self._prepare(*next(batches), generator) for _ in share.indices]
 
     def _prepare(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         x = x.to(self._device, non_blocking=True)

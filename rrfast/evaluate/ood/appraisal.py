@@ -105,7 +105,7 @@ class EvaluationData:
         For a collection, all of its images, as ODIN does for iSUN's 8,925; but no more than the
         validation or the test set has, since a large folder might not fit into memory.
         """
-        n = len(self.division.validation.places)
+        n = len(self.division.validation.indices)
         return max(n, self._most) if sets.is_collection(name) else n
 
     def to_test(self, name: str) -> Tensor:

@@ -75,7 +75,7 @@ def standing(attack: Attack, on: EvaluationData, batch: int) -> Tensor:
     def one(i: int, batch: tuple[Tensor, Tensor]) -> Tensor:
         return attack(on.model, *batch, generator=_generator(on, i)).wrong
 
-    wrong = shared(one, Part(on.part.data, on.part.places[right]).batches(batch, on.device))
+    wrong = shared(one, Part(on.part.data, on.part.indices[right]).batches(batch, on.device))
     left = on.right.clone()
     if wrong:
         left[right] = ~torch.cat(wrong).cpu()
@@ -87,7 +87,7 @@ def doubts(on: EvaluationData, batch: int) -> list[str]:
 
     Cost: 2 forwards, 1 backward for each image of the batch.
     """
-    right = on.part.places[on.right][:batch]
+    right = on.part.indices[on.right][:batch]
     batches = Part(on.part.data, right).batches(batch, on.device)
     return [sentence for x, y in batches for sentence in sanity(on.model, x, y)]
 
@@ -102,7 +102,7 @@ def misled(on: EvaluationData, stood: Tensor, eps: float, batch: int) -> list[st
     """
     if on.part.data[0][0].dim() != 3:
         return []
-    places = on.part.places[stood][:batch]
+    places = on.part.indices[stood][:batch]
     left = torch.ones(len(places), dtype=torch.bool)
     part = Part(on.part.data, places)
     after = ~standing(Square(eps, QUERIES), on._replace(part=part, right=left), batch)
