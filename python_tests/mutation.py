@@ -323,8 +323,8 @@ MUTANTS = (
     Mutant(
         "every epoch has the order of the first",
         "train/batches.py",
-        "stream(self._seed, Stream.ORDER, epoch)",
-        "stream(self._seed, Stream.ORDER, 0)",
+        "derive_seed(self._seed, Stream.ORDER, epoch)",
+        "derive_seed(self._seed, Stream.ORDER, 0)",
         (f"{_TRAIN}test_epochs_and_seeds_are_dealt_anew",),
     ),
     Mutant(

@@ -217,7 +217,7 @@ MAKERS = {
 ELSEWHERE = {
     *("cifar10", "cifar100", "cifar10c", "emnist", "fashion_mnist", "image_folder", "mnist"),
     *("svhn", "random_images", "folder_images"),
-    *("Cifar", "Digits", "ImageFolder", "Mnist", "Split", "Svhn", "Synthetic"),
+    *("Digits", "ImageFolder", "Released", "Split", "Synthetic"),
 }
 
 

@@ -115,23 +115,23 @@ def test_parts_have_no_image_in_common(protocol: str) -> None:
     divisions = divide(task, protocol, seed=1)
     assert len(divisions) == {"heldout": 1, "rat": 3}[protocol]
     for division in divisions:
-        tune, test = (part.data.x[part.places] for part in division)
+        tune, test = (part.data.x[part.indices] for part in division)
         assert not (tune.flatten(1)[:, None] == test.flatten(1)[None]).all(dim=2).any()
         fit, rest = division.halves(seed=1)
-        both = torch.cat([fit.places, rest.places]).sort().values
-        assert torch.equal(both, division.validation.places.sort().values)
-        assert abs(len(fit.places) - len(rest.places)) <= 1
+        both = torch.cat([fit.indices, rest.indices]).sort().values
+        assert torch.equal(both, division.validation.indices.sort().values)
+        assert abs(len(fit.indices) - len(rest.indices)) <= 1
         if protocol == "rat":
-            assert len(division.validation.places) == round(0.2 * 1197)
-            whole = torch.cat([division.validation.places, division.test.places])
+            assert len(division.validation.indices) == round(0.2 * 1197)
+            whole = torch.cat([division.validation.indices, division.test.indices])
             assert torch.equal(whole.sort().values, torch.arange(1197))
     if protocol == "rat":
-        first, second, _ = (set(d.validation.places.tolist()) for d in divisions)
+        first, second, _ = (set(d.validation.indices.tolist()) for d in divisions)
         assert first != second
         # Another seed, other divisions; the same one, the same.
         other, again_ = divide(task, protocol, seed=2), divide(task, protocol, seed=1)
-        assert set(other[0].validation.places.tolist()) != first
-        assert set(again_[0].validation.places.tolist()) == first
+        assert set(other[0].validation.indices.tolist()) != first
+        assert set(again_[0].validation.indices.tolist()) == first
 
 
 @pytest.mark.parametrize("protocol", ["heldout", "rat"])
@@ -143,12 +143,12 @@ def test_nothing_of_the_test_part_is_seen(protocol: str, name: str) -> None:
     for division in divide(task, protocol, 2):
         test = division.test
         x, y = test.data.x.clone(), test.data.y.clone()
-        x[test.places] = math.nan
-        y[test.places] = -1
+        x[test.indices] = math.nan
+        y[test.indices] = -1
         poisoned = Split(x, y)
         same = division.validation.data is test.data
         tune = division.validation._replace(data=poisoned) if same else division.validation
-        blind = Division(tune, Part(poisoned, test.places))
+        blind = Division(tune, Part(poisoned, test.indices))
         basis = ground(model, division, 2, CPU, 300)
         _, point, worth = tuned(name, basis, OPTIONS)
         _, unseen, unseen_worth = tuned(name, basis._replace(division=blind), OPTIONS)
@@ -250,7 +250,7 @@ def test_scores_by_name() -> None:
 def test_relu_is_fitted_on_one_half_and_tuned_on_the_other(on: Any) -> None:
     score, point, _ = tuned("relu+eps", on, OPTIONS)
     fit, _ = on.division.halves(on.seed)
-    x, y = fit.data.x[fit.places], fit.data.y[fit.places]
+    x, y = fit.data.x[fit.indices], fit.data.y[fit.indices]
     by_hand = Preprocessed(RelU().fit(on.model, [(x, y)]), 0.0).at(**point)
     test = on.division.test.data.x
     expected = by_hand(on.model, test)

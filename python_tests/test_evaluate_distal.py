@@ -138,8 +138,8 @@ def test_what_is_wrong_is_attacked_too(found: list[TrainedModel]) -> None:
     model, task = found[0].load()
     part = chosen(task.test, None)
     before = asked(model, part, OPTIONS, CPU)
-    wrong = Part(task.test, part.places[~before.right])
-    assert len(wrong.places) > 10
+    wrong = Part(task.test, part.indices[~before.right])
+    assert len(wrong.indices) > 10
     after = attacked(model, "other", wrong, OPTIONS, 0, CPU)
     assert not bool(after.right.any())
     assert float((after.odds > before.odds[~before.right]).double().mean()) > 0.9

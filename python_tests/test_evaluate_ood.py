@@ -425,7 +425,7 @@ def test_tuning_is_that_of_the_validation_split(
         (row.point["temperature"], row.point["eps"], row.metric) for row in by_hand.table
     ]
     # RelU is fitted on one half and tuned on the other.
-    fit, tune = ((p.data.x[p.places], p.data.y[p.places]) for p in on.division.halves(3))
+    fit, tune = ((p.data.x[p.indices], p.data.y[p.indices]) for p in on.division.halves(3))
     relu = tune_apart(RelU().fit(model, [fit]), model, [tune], [outside])
     said = tuned("relu", "textures", on)
     assert said["hyperparameters"] == relu.best.point
@@ -557,7 +557,7 @@ def test_of_several_processes_each_reads_its_own_images(
         asked = ood.protocol._Asked(SCORES, SETS, "", IMAGES, False, True, 1, 0, 7)
         model_with_sets = ood.protocol._Evaluation(on, asked, None, Cache(tmp_path, "ood", {}))
         model_with_sets.confident(None)
-    own = on.division.test.places.split(7)[::2]
+    own = on.division.test.indices.split(7)[::2]
     assert read == {int(place) for part in own for place in part}
 
 

@@ -156,12 +156,12 @@ def test_r_is_that_of_all_images_as_they_are_and_after_pgd(weights: dict[str, Te
 
 def test_the_images_are_the_same_for_all_and_nested() -> None:
     data = Split(torch.zeros(50, 1), torch.zeros(50, dtype=torch.int64))
-    few, more = (set(chosen(data, n).places.tolist()) for n in (10, 30))
+    few, more = (set(chosen(data, n).indices.tolist()) for n in (10, 30))
     assert len(few) == 10
     assert few < more
-    assert chosen(data, 30).places.tolist() == sorted(more)
+    assert chosen(data, 30).indices.tolist() == sorted(more)
     for n in (None, 50, 99):
-        assert torch.equal(chosen(data, n).places, torch.arange(50))
+        assert torch.equal(chosen(data, n).indices, torch.arange(50))
 
 
 def test_standing_is_the_literal_loop(found: list[TrainedModel]) -> None:
@@ -170,7 +170,7 @@ def test_standing_is_the_literal_loop(found: list[TrainedModel]) -> None:
     right = correct(model, part, 25, CPU)
     attack = PGD(eps=0.15, steps=3)
     stood = standing(attack, EvaluationData(model, part, right, 0, CPU), 25)
-    for place, r, s in zip(part.places, right, stood, strict=True):
+    for place, r, s in zip(part.indices, right, stood, strict=True):
         x, y = task.test.x[place][None], task.test.y[place][None]
         assert bool(r) == (int(model(x).argmax()) == int(y))
         assert bool(s) == (bool(r) and not bool(attack(model, x, y).wrong))

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from rrfast.data import EMNIST_CLASSES, Mnist, emnist, fashion_mnist, mnist
+from rrfast.data import EMNIST_CLASSES, Released, emnist, fashion_mnist, mnist
 from rrfast.data import idx as idx_module
 from rrfast.train import TASKS
 
 Bytes = npt.NDArray[np.uint8]
-READERS: dict[str, Callable[[Any], Mnist]] = {
+READERS: dict[str, Callable[[Any], Released]] = {
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "emnist": emnist,
@@ -77,7 +77,7 @@ def folder(name: str, arrays: dict[str, dict[str, Bytes]], tmp_path: Path) -> Pa
     return path
 
 
-def check(data: Mnist, name: str, arrays: dict[str, dict[str, Bytes]]) -> None:
+def check(data: Released, name: str, arrays: dict[str, dict[str, Bytes]]) -> None:
     for split, part in zip(data, ("train", "test"), strict=True):
         assert (split.x.dtype, split.y.dtype) == (torch.float32, torch.int64)
         assert split.x.shape == (N[part], 1, 28, 28)
@@ -161,14 +161,13 @@ def test_fewer_images_to_train_on(name: str, folder: Path) -> None:
 
 def test_where_debian_puts_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a folder the package's own is read; where it is not there, its name is said."""
-    at = idx_module.FASHION_MNIST._replace(installed=str(tmp_path / "nowhere"))
-    monkeypatch.setattr(idx_module, "FASHION_MNIST", at)
+    monkeypatch.setattr(idx_module, "INSTALLED", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match=r"nowhere is no folder: .*dataset-fashion-mnist$"):
         fashion_mnist()
     for kinds in files("fashion_mnist").values():
         (tmp_path / kinds["x"]).write_bytes(idx(np.zeros((3, 28, 28), np.uint8)))
         (tmp_path / kinds["y"]).write_bytes(idx(np.arange(3, dtype=np.uint8)))
-    monkeypatch.setattr(idx_module, "FASHION_MNIST", at._replace(installed=str(tmp_path)))
+    monkeypatch.setattr(idx_module, "INSTALLED", str(tmp_path))
     assert fashion_mnist().test.y.tolist() == [0, 1, 2]
 
 

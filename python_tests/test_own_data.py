@@ -247,12 +247,12 @@ def test_what_fits_comes_back_as_splits_are() -> None:
             r"released of data .* must be None, or int64 \[6",
         ),
         (
-            TASK._replace(places=torch.arange(12)),  # type: ignore[arg-type]
-            r"places of data .* must be None, or two int64 tensors \[m\] and \[n\], .* got a",
+            TASK._replace(indices=torch.arange(12)),  # type: ignore[arg-type]
+            r"indices of data .* must be None, or two int64 tensors \[m\] and \[n\], .* got a",
         ),
         (
-            TASK._replace(places=(torch.arange(6), torch.arange(6))),
-            "places of data 'f.py:f' must be of different images, and some are there twice",
+            TASK._replace(indices=(torch.arange(6), torch.arange(6))),
+            "indices of data 'f.py:f' must be of different images, and some are there twice",
         ),
     ],
 )

@@ -24,8 +24,7 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")
 
 from rrfast import _checksummed, cli
-from rrfast.data import Outliers, Split, tasks
-from rrfast.data.cifar import Cifar
+from rrfast.data import Outliers, Released, Split, tasks
 from rrfast.evaluate.trained_model import _outliers
 from rrfast.models import FirstClasses, load_model
 from rrfast.objectives import (
@@ -466,10 +465,10 @@ def test_a_few_steps_with_the_network_of_the_recipe(
         x = torch.rand(n, *shape, generator=generator)
         return Split(x, torch.randint(classes, (n,), generator=generator))
 
-    def release(folder: str | None, *_: object) -> Cifar:
+    def release(folder: str | None, *_: object) -> Released:
         read.append(folder)
         # Of the recipes of CIFAR-100, which are those of CIFAR-10 but for the data, one step.
-        return Cifar(split(2 if data == "cifar100" else 6), split(4))
+        return Released(split(2 if data == "cifar100" else 6), split(4))
 
     monkeypatch.setattr(tasks, data, release)
     # Gigabytes for all recipes, and written as those of any network, which other tests read.
@@ -519,7 +518,7 @@ def test_a_few_steps_on_folders_of_photographs(tmp_path: Path, name: str) -> Non
 
 def test_cifar_is_validated_on_a_part_of_the_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.arange(30.0).reshape(30, 1, 1, 1).expand(-1, 3, 32, 32)
-    data = Cifar(Split(x, torch.zeros(30).long()), Split(x, torch.zeros(30).long()))
+    data = Released(Split(x, torch.zeros(30).long()), Split(x, torch.zeros(30).long()))
     monkeypatch.setattr(tasks, "cifar10", lambda _: data)
     task = tasks.cifar10_task("here", seed=1, validation=10)
     again = tasks.cifar10_task("here", seed=1, validation=10)

@@ -84,11 +84,11 @@ def test_every_image_is_seen_once_in_an_epoch(world: int, accumulate: int) -> No
     one = Plan(48, settings())
     plans = [Plan(48, training, world=world, rank=rank) for rank in range(world)]
     for epoch in range(2):
-        joint = [torch.cat(share.places) for share in one.epoch(epoch)]
+        joint = [torch.cat(share.indices) for share in one.epoch(epoch)]
         assert torch.cat(joint).sort().values.tolist() == list(range(48))
         shares = [plan.epoch(epoch) for plan in plans]
         for step, batch in enumerate(joint):
-            parts = [places for plan in shares for places in plan[step].places]
+            parts = [places for plan in shares for places in plan[step].indices]
             assert torch.equal(torch.cat(parts), batch)  # in its order, and so disjoint
             assert {len(part) for part in parts} == {16 // world // accumulate}
 
@@ -110,11 +110,11 @@ def test_an_incomplete_last_batch_is_cut(
     plans = [Plan(n, settings(accumulate=accumulate), world=world, rank=r) for r in range(world)]
     assert {plan.steps for plan in plans} == {len(sizes)}
     shares = [plan.epoch(0) for plan in plans]
-    seen = [torch.cat([p for plan in shares for p in plan[i].places]) for i in range(len(sizes))]
+    seen = [torch.cat([p for plan in shares for p in plan[i].indices]) for i in range(len(sizes))]
     assert [len(places) for places in seen] == sizes
     assert len(torch.cat(seen).unique()) == sum(sizes)
     for plan in shares:
-        assert {len(places) for share in plan for places in share.places} == {
+        assert {len(places) for share in plan for places in share.indices} == {
             size // world // accumulate for size in sizes
         }
 
@@ -126,7 +126,7 @@ def test_a_batch_of_single_images_is_what_was_asked_for() -> None:
 def test_epochs_and_seeds_are_dealt_anew() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         shares = Plan(48, settings(seed=seed)).epoch(epoch)
-        return torch.cat([p for share in shares for p in share.places]).tolist()
+        return torch.cat([p for share in shares for p in share.indices]).tolist()
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(0, 1)
@@ -137,7 +137,7 @@ def test_a_plan_goes_on_where_it_was() -> None:
     plan = Plan(48, settings())
     whole, rest = plan.epoch(1), plan.epoch(1, first=2)
     assert [share.step for share in rest] == [2]
-    assert torch.equal(rest[0].places[0], whole[2].places[0])
+    assert torch.equal(rest[0].indices[0], whole[2].indices[0])
 
 
 def test_a_batch_that_does_not_divide() -> None:
@@ -152,7 +152,7 @@ def test_a_share_is_read_the_same_whatever_was_read_before() -> None:
     loader = Loader(data, training, torch.device("cpu"), 0)
     whole, alone = list(loader(shares))[2], next(loader(shares[2:]))
     assert torch.equal(whole[0][0], alone[0][0])
-    plain = data.x[shares[2].places[0]]
+    plain = data.x[shares[2].indices[0]]
     assert not torch.equal(whole[0][0], plain)
     other = next(Loader(data, training, torch.device("cpu"), 1)(shares[2:]))
     assert not torch.equal(whole[0][0], other[0][0])
@@ -209,7 +209,7 @@ def test_what_a_data_set_draws_is_decided_by_the_seed(tmp_path: Path, workers: i
     loader = Loader(data, training, torch.device("cpu"), 0)
     changes = []
     for share in shares:
-        places = torch.cat([s.places[0] for s in share])
+        places = torch.cat([s.indices[0] for s in share])
         seen = torch.cat([x for [(x, _)] in loader(share)])
         changes.append((seen - data.data.x[places])[places.argsort()])
     # Other draws for every image, and in every epoch.
@@ -446,7 +446,7 @@ def poisoned(n: int = 48) -> tuple[Split, int]:
 def where(training: Training, place: int, n: int = 48) -> tuple[int, Tensor]:
     """Step of epoch 0 that sees an image, and its whole batch."""
     for share in Plan(n, training).epoch(0):
-        places = torch.cat(share.places)
+        places = torch.cat(share.indices)
         if place in places:
             return share.step, places
     raise AssertionError
@@ -554,7 +554,7 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
             quiet(Root(), objective=Standard(), training=training, out=out)
         assert [path.name for path in out.iterdir()] == ["nonfinite_0.pt"]
         places = torch.load(out / "nonfinite_0.pt")["places"]
-        assert torch.equal(places, Plan(48, training).epoch(0)[step].places[0])
+        assert torch.equal(places, Plan(48, training).epoch(0)[step].indices[0])
 
 
 # ------------------------------------------------------------------------------------ the sentences

@@ -124,7 +124,7 @@ def sees(place: int) -> tuple[int, int]:
     """Rank and step, in epoch 0, that see an image."""
     for rank in range(2):
         for share in Plan(44, torchrun_fits.TRAINING, world=2, rank=rank).epoch(0):
-            if place in torch.cat(share.places):
+            if place in torch.cat(share.indices):
                 return rank, share.step
     raise AssertionError
 
@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite_on_one_stops_both(runs: Runs) -> None:
     assert [path.name for path in folder.iterdir()] == [f"nonfinite_{rank}.pt"]
     state = torch.load(folder / f"nonfinite_{rank}.pt")
     share = Plan(44, torchrun_fits.TRAINING, world=2, rank=rank).epoch(0)[step]
-    assert torch.equal(state["places"], torch.cat(share.places))
+    assert torch.equal(state["places"], torch.cat(share.indices))
     assert state["x"].isnan().any()
 
 

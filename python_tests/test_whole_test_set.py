@@ -16,8 +16,7 @@ pytest.importorskip("PIL")
 
 from PIL import Image
 
-from rrfast.data import Split, tasks
-from rrfast.data.cifar import Cifar
+from rrfast.data import Released, Split, tasks
 from rrfast.data.splits import Part, divide
 from rrfast.evaluate import TrainedModel, misd, ood, robust, trained_models
 from rrfast.evaluate.misd.protocol import _released
@@ -31,12 +30,12 @@ QUIET = Console(quiet=True)
 TEST, HELD, TUNED = 10_000, 2_000, 2_000
 
 
-def release(n: int) -> Cifar:
+def release(n: int) -> Released:
     """A release of small images; the first two values of a test image say its place."""
     places = torch.arange(n)
     x = torch.rand(n, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     x[:, 0, 0, 0], x[:, 0, 0, 1] = places.div(256, rounding_mode="floor") / 255, places % 256 / 255
-    return Cifar(Split(x[:60], places[:60] % 10), Split(x, places % 10))
+    return Released(Split(x[:60], places[:60] % 10), Split(x, places % 10))
 
 
 def places_of(part: Part) -> Tensor:
@@ -92,7 +91,7 @@ def test_rat_divides_all_of_the_release_alike_for_all(cifar10: dict[str, Any]) -
         task = tasks.cifar10_task("here", seed, validation=held)
         assert len(task.test.y) == TEST - held
         divisions = divide(task, "rat")
-        assert [[len(part.places) for part in d] for d in divisions] == 3 * [[TUNED, TEST - TUNED]]
+        assert [[len(part.indices) for part in d] for d in divisions] == 3 * [[TUNED, TEST - TUNED]]
         found.append([[places_of(part) for part in division] for division in divisions])
         for tune, test in found[-1]:
             assert torch.equal(torch.cat([tune, test]).sort().values, torch.arange(TEST))
@@ -124,7 +123,7 @@ def test_what_is_no_part_of_one_test_set_stays_as_it_is(cifar10: dict[str, Any])
     for other in (
         task._replace(test=fewer),
         task._replace(validation=None),
-        task._replace(places=None),
+        task._replace(indices=None),
         task._replace(test=None),
     ):
         assert other.undivided() is other
@@ -151,9 +150,9 @@ def test_a_folder_gives_images_to_validate_on(tmp_path: Path) -> None:
     one, other = (divide(tasks.image_folder_task(**folders, validation=n), "rat") for n in (4, 0))
     for mine, theirs in zip(one, other, strict=True):
         for part, its in zip(mine, theirs, strict=True):
-            assert torch.equal(part.places, its.places)
+            assert torch.equal(part.indices, its.indices)
             assert part.data.files == its.data.files
-    assert [len(part.places) for part in one[0]] == [4, 16]
+    assert [len(part.indices) for part in one[0]] == [4, 16]
     with pytest.raises(ValueError, match="validation must leave some of the 20 test images"):
         tasks.image_folder_task(**folders, validation=20)
     with pytest.raises(ValueError, match=r"validation must be a folder, got 4: .* not given"):
@@ -175,8 +174,8 @@ def test_imagenet_rat_has_images_to_test_on(tmp_path: Path) -> None:
     ]
     small = load_recipe("imagenet_rat", [*here, "data.validation=4", "data.size=8"])
     task = make_task(small)
-    assert [len(p.places) for p in divide(task, "heldout")[0]] == [4, 6]
-    assert [[len(p.places) for p in d] for d in divide(task, "rat")] == 3 * [[2, 8]]
+    assert [len(p.indices) for p in divide(task, "heldout")[0]] == [4, 6]
+    assert [[len(p.indices) for p in d] for d in divide(task, "rat")] == 3 * [[2, 8]]
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "recipe.yaml").write_text(dump_recipe(small), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Random numbers: one stream per use, derived from a seed, and draws shared among processes."""
+"""Random numbers: a derived seed for each use, and draws that processes share."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Stream(IntEnum):
     SCALED_NOISE = 110
 
 
-def stream(seed: int, use: Stream, *key: int) -> int:
+def derive_seed(seed: int, use: Stream, *key: int) -> int:
     """A seed of 63 bits for a use and key, independent of all others.
 
     Example:
-        >>> stream(0, Stream.STEP, 5, 7) == stream(0, Stream.STEP, 7, 5)
+        >>> derive_seed(0, Stream.STEP, 5, 7) == derive_seed(0, Stream.STEP, 7, 5)
         False
     """
     return int(np.random.SeedSequence([seed, use, *key]).generate_state(1, np.uint64)[0] >> 1)

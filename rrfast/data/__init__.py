@@ -11,31 +11,30 @@ out-of-distribution tests.
 """
 
 from rrfast.data.augmentation import augment
-from rrfast.data.cifar import Cifar, cifar10, cifar100
+from rrfast.data.cifar import cifar10, cifar100
 from rrfast.data.cifar_c import CORRUPTIONS, EXTRA_CORRUPTIONS, cifar10c
 from rrfast.data.corruptions import corrupt
 from rrfast.data.folder import ImageFolder, image_folder
-from rrfast.data.idx import EMNIST_CLASSES, Mnist, emnist, fashion_mnist, mnist
+from rrfast.data.idx import EMNIST_CLASSES, emnist, fashion_mnist, mnist
 from rrfast.data.noise import SmoothedNoise, gaussian_noise, smoothed_noise, uniform_noise
 from rrfast.data.outliers import Outliers, folder_images, random_images, random_textures
 from rrfast.data.patches import random_crops, resized, sample_photos
+from rrfast.data.release import Released
 from rrfast.data.scikit_digits import Digits, digits
 from rrfast.data.split import Split
-from rrfast.data.svhn_files import Svhn, svhn
+from rrfast.data.svhn_files import svhn
 from rrfast.data.synthetic_task import Synthetic, synthetic
 
 __all__ = [
     "CORRUPTIONS",
     "EMNIST_CLASSES",
     "EXTRA_CORRUPTIONS",
-    "Cifar",
     "Digits",
     "ImageFolder",
-    "Mnist",
     "Outliers",
+    "Released",
     "SmoothedNoise",
     "Split",
-    "Svhn",
     "Synthetic",
     "augment",
     "cifar10",

@@ -5,66 +5,56 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from rrfast._checks import check_bool, check_path
-from rrfast.data.split import Split
+from rrfast.data.release import Release, Released
+from rrfast.data.split import Split, check_file
 
 SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+BINARY = "the binary release of"
 #: Channels, height and width; a file holds all of red, then green, then blue, row by row.
 IMAGE = (3, 32, 32)
 
 
-class Release(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Archive(Release):
     """The content of one released archive."""
 
-    name: str
-    archive: str
     md5: str  #: of the archive, from SOURCE
-    folder: str
     train: dict[str, int]  #: images per file
     test: dict[str, int]
     labels: dict[str, int]  #: classes of each label byte, in the order of the bytes
 
-    @property
-    def where(self) -> str:
-        """A sentence for error messages."""
-        return f"It is at {SOURCE} as {self.archive}"
 
-
-CIFAR10 = Release(
-    name="CIFAR-10",
-    archive="cifar-10-binary.tar.gz",
+CIFAR10 = Archive(
+    name=f"{BINARY} CIFAR-10",
+    what=f"{BINARY} CIFAR-10, unpacked or as the archive",
+    where=f"It is at {SOURCE} as cifar-10-binary.tar.gz",
     md5="c32a1d4ab5d03f1284b67883e8d87530",
     folder="cifar-10-batches-bin",
     train={f"data_batch_{i}.bin": 10_000 for i in range(1, 6)},
     test={"test_batch.bin": 10_000},
-    labels={"label": 10},
+    labels={"labels": 10},
 )
-CIFAR100 = Release(
-    name="CIFAR-100",
-    archive="cifar-100-binary.tar.gz",
+CIFAR100 = Archive(
+    name=f"{BINARY} CIFAR-100",
+    what=f"{BINARY} CIFAR-100, unpacked or as the archive",
+    where=f"It is at {SOURCE} as cifar-100-binary.tar.gz",
     md5="03b5dce01913d631647c71ecec9e9cb8",
     folder="cifar-100-binary",
     train={"train.bin": 50_000},
     test={"test.bin": 10_000},
-    labels={"coarse label": 20, "fine label": 100},
+    labels={"coarse labels": 20, "fine labels": 100},
 )
 
 
-class Cifar(NamedTuple):
-    """The two splits of the release, in its order."""
-
-    train: Split
-    test: Split
-
-
-def cifar10(folder: str | os.PathLike[str]) -> Cifar:
+def cifar10(folder: str | os.PathLike[str]) -> Released:
     """CIFAR-10: 60,000 colour photographs of 10 kinds of things.
 
     Nothing is downloaded: fetch cifar-10-binary.tar.gz ("binary version") from the source below.
@@ -74,7 +64,7 @@ def cifar10(folder: str | os.PathLike[str]) -> Cifar:
             whose MD5 is then checked, and which is read without being unpacked.
 
     Returns:
-        Cifar(train, test) of 50,000 and 10,000 images, each a Split(x [n, 3, 32, 32] float32 in
+        Released(train, test) of 50,000 and 10,000 images, each a Split(x [n, 3, 32, 32] float32 in
         [0, 1], a byte over 255; y [n] int64, from 0).
 
     Raises:
@@ -98,12 +88,12 @@ def cifar10(folder: str | os.PathLike[str]) -> Cifar:
 
         >>> cifar10("no-such-folder")
         Traceback (most recent call last):
-        FileNotFoundError: no-such-folder does not exist: folder must be ... cifar-10-binary.tar.gz
+        FileNotFoundError: no-such-folder is no folder: folder must be ... cifar-10-binary.tar.gz
     """
     return _read(CIFAR10, folder, label=0)
 
 
-def cifar100(folder: str | os.PathLike[str], fine: bool = True) -> Cifar:
+def cifar100(folder: str | os.PathLike[str], fine: bool = True) -> Released:
     """CIFAR-100: 60,000 colour photographs of 100 kinds of things, in 20 groups of five.
 
     Nothing is downloaded: fetch cifar-100-binary.tar.gz ("binary version") from the source of
@@ -131,39 +121,33 @@ def cifar100(folder: str | os.PathLike[str], fine: bool = True) -> Cifar:
 
         >>> cifar100("no-such-folder")
         Traceback (most recent call last):
-        FileNotFoundError: no-such-folder does not exist: folder must be ... cifar-100-binary.tar.gz
+        FileNotFoundError: no-such-folder is no folder: folder must be ... cifar-100-binary.tar.gz
     """
     check_bool("fine", fine)
     return _read(CIFAR100, folder, label=int(fine))
 
 
-def _read(release: Release, folder: str | os.PathLike[str], label: int) -> Cifar:
+def _read(release: Archive, folder: str | os.PathLike[str], label: int) -> Released:
     check_path("folder", folder)
     path = Path(folder)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path} does not exist: folder must be the binary release of {release.name}, unpacked "
-            f"or as the archive. {release.where}"
-        )
     members = _unpacked(release, path) if path.is_file() else {}
-    if path.is_dir() and (path / release.folder).is_dir():
-        path /= release.folder
-    return Cifar(
+    path = path if members else release.root(path)
+    return Released(
         *(_split(release, path, members, files, label) for files in (release.train, release.test))
     )
 
 
-def _unpacked(release: Release, path: Path) -> dict[str, bytes]:
+def _unpacked(release: Archive, path: Path) -> dict[str, bytes]:
     """The files of the archive, in memory; nothing is read before the MD5 agrees."""
     md5 = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             md5.update(block)
     if md5.hexdigest() != release.md5:
-        raise ValueError(
+        raise release.wrong(
             f"{path} has {path.stat().st_size} bytes and the MD5 {md5.hexdigest()}, expected "
             f"{release.md5}: is the download truncated, or the archive another one, such as the "
-            f"Python version? {release.where}"
+            "Python version?"
         )
     members = {}
     with tarfile.open(path, mode="r:gz") as archive:
@@ -178,7 +162,7 @@ def _unpacked(release: Release, path: Path) -> dict[str, bytes]:
 
 
 def _split(
-    release: Release, path: Path, members: dict[str, bytes], files: dict[str, int], label: int
+    release: Archive, path: Path, members: dict[str, bytes], files: dict[str, int], label: int
 ) -> Split:
     x = torch.empty(sum(files.values()), *IMAGE, device="cpu", dtype=torch.float32)
     y = torch.empty(len(x), device="cpu", dtype=torch.int64)
@@ -194,7 +178,7 @@ def _split(
 
 
 def _rows(
-    release: Release, path: Path, members: dict[str, bytes], file_name: str, images: int
+    release: Archive, path: Path, members: dict[str, bytes], file_name: str, images: int
 ) -> npt.NDArray[np.uint8]:
     """One file as [images, label bytes + pixel bytes], its length and its labels checked."""
     file = path / file_name
@@ -203,21 +187,14 @@ def _rows(
     elif file.is_file():
         data = np.fromfile(file, dtype=np.uint8)
     else:
-        raise FileNotFoundError(
-            f"{file_name} of the binary release of {release.name} is not in {path}. {release.where}"
-        )
+        raise release.missing(file)
     row = len(release.labels) + int(np.prod(IMAGE))
     if len(data) != images * row:
-        raise ValueError(
+        raise release.wrong(
             f"{file} must have {images * row} bytes, {images} rows of {row}, and has {len(data)}: "
-            f"is the download truncated? {release.where}"
+            "is the download truncated?"
         )
     rows = data.reshape(images, row)
-    for column, (label, classes) in enumerate(release.labels.items()):
-        wrong = np.flatnonzero(rows[:, column] >= classes)
-        if len(wrong):
-            raise ValueError(
-                f"{file} must have a {label} from 0 to {classes - 1} in every row, and has "
-                f"{rows[wrong[0], column]} in row {wrong[0]}"
-            )
+    for column, (kind, classes) in enumerate(release.labels.items()):
+        check_file(str(file), rows[:, column], 0, classes - 1, kind=kind)
     return rows

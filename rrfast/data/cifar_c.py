@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rrfast._checks import check_one_of, check_path
+from rrfast._checks import check_one_of
 from rrfast.data.corruptions.table import SEVERITIES, TABLE, check_severity
 from rrfast.data.npy import npy_array
+from rrfast.data.release import Release
 from rrfast.data.split import Split, check_file, split_of_bytes
 
-SOURCE = "https://zenodo.org/records/2535967"
-ARCHIVE, FOLDER = "CIFAR-10-C.tar", "CIFAR-10-C"
+RELEASE = Release(
+    name="CIFAR-10-C",
+    what="the one of CIFAR-10-C, unpacked",
+    where="It is at https://zenodo.org/records/2535967 in CIFAR-10-C.tar",
+    folder="CIFAR-10-C",
+)
 #: Images of each severity; a file holds the severities one after the other.
 IMAGES = 10_000
 CLASSES = 10
@@ -62,25 +64,13 @@ def cifar10c(folder: str | os.PathLike[str], corruption: str, severity: int) -> 
         >>> x.shape, y.shape
         (torch.Size([10000, 3, 32, 32]), torch.Size([10000]))
     """
-    check_path("folder", folder)
+    path = RELEASE.root(folder)
     names = CORRUPTIONS + EXTRA_CORRUPTIONS
     check_one_of("corruption", corruption, names)
     check_severity(severity)
-    path = Path(folder)
-    if (path / FOLDER).is_dir():
-        path /= FOLDER
     rows = slice((severity - 1) * IMAGES, severity * IMAGES)
-    labels = _open(path, "labels.npy", (), np.integer)[rows]
-    check_file(str(path / "labels.npy"), labels, 0, CLASSES - 1, rows.start)
-    images = _open(path, f"{corruption}.npy", (32, 32, 3), np.uint8)[rows].transpose(0, 3, 1, 2)
-    return split_of_bytes(images, labels)
-
-
-def _open(path: Path, file_name: str, shape: tuple[int, ...], dtype: type[Any]) -> npt.NDArray[Any]:
-    return npy_array(
-        path / file_name,
-        (SEVERITIES * IMAGES, *shape),
-        dtype,
-        release="CIFAR-10-C",
-        where=f"It is at {SOURCE} in {ARCHIVE}",
-    )
+    n, file = SEVERITIES * IMAGES, path / "labels.npy"
+    labels = npy_array(RELEASE, file, (n,), np.integer)[rows]
+    check_file(str(file), labels, 0, CLASSES - 1, first=rows.start)
+    images = npy_array(RELEASE, path / f"{corruption}.npy", (n, 32, 32, 3), np.uint8)[rows]
+    return split_of_bytes(images.transpose(0, 3, 1, 2), labels)

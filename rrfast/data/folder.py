@@ -52,13 +52,13 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         self.size = size
         self.shorter = shorter
 
-    def part(self, places: Tensor) -> ImageFolder:
+    def part(self, indices: Tensor) -> ImageFolder:
         """The images at these indices [n], with the classes of the whole."""
         return ImageFolder(
             self.root,
             self.classes,
-            [self.files[place] for place in places.tolist()],
-            self.y[places],
+            [self.files[i] for i in indices.tolist()],
+            self.y[indices],
             size=self.size,
             shorter=self.shorter,
         )

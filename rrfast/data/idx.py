@@ -7,13 +7,15 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from rrfast._checks import check_one_of, check_path
+from rrfast._checks import check_one_of
+from rrfast.data.release import Release, Released
 from rrfast.data.split import Split, check_file, split_of_bytes
 
 #: Height and width.
@@ -22,34 +24,32 @@ IMAGE = (28, 28)
 MAGIC = b"\x00\x00\x08"
 
 
-class Release(NamedTuple):
+#: The folder of Fashion-MNIST as Debian installs it.
+INSTALLED = "/usr/share/datasets/fashion-mnist"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdxFiles(Release):
     """The four files of a release."""
 
-    name: str
-    source: str
     train: str = "train"  #: beginning of the names of the files
     test: str = "t10k"
     classes: int = 10
     least: int = 0  #: label of the first class
     most: int = 60_000  #: images of its largest file: a file that says it has more is no such
-    folder: str = ""  #: the folder that the archive unpacks to
     transposed: bool = False
-    package: str = ""  #: Debian's package of the files
-    installed: str = ""  #: the folder of that package
-
-    @property
-    def where(self) -> str:
-        """A sentence for error messages."""
-        package = f", and Debian has it as the package {self.package}" if self.package else ""
-        return f"It is at {self.source}{package}"
 
 
-MNIST = Release(name="MNIST", source="https://github.com/cvdfoundation/mnist")
-FASHION_MNIST = Release(
+MNIST = IdxFiles(
+    name="MNIST",
+    what="the one with the idx files of MNIST",
+    where="It is at https://github.com/cvdfoundation/mnist",
+)
+FASHION_MNIST = IdxFiles(
     name="Fashion-MNIST",
-    source="https://github.com/zalandoresearch/fashion-mnist",
-    package="dataset-fashion-mnist",
-    installed="/usr/share/datasets/fashion-mnist",
+    what="the one with the idx files of Fashion-MNIST",
+    where="It is at https://github.com/zalandoresearch/fashion-mnist, and Debian has it as the "
+    "package dataset-fashion-mnist",
 )
 #: Classes of the splits of EMNIST.
 EMNIST_CLASSES = {
@@ -62,14 +62,7 @@ EMNIST_CLASSES = {
 }
 
 
-class Mnist(NamedTuple):
-    """The two splits of the release, in its order."""
-
-    train: Split
-    test: Split
-
-
-def mnist(folder: str | os.PathLike[str]) -> Mnist:
+def mnist(folder: str | os.PathLike[str]) -> Released:
     """MNIST: 70,000 handwritten digits.
 
     Nothing is downloaded: get the four files from the source below.
@@ -80,8 +73,8 @@ def mnist(folder: str | os.PathLike[str]) -> Mnist:
             exist, the unpacked one is read.
 
     Returns:
-        Mnist(train, test) of 60,000 and 10,000 images in the release, each a Split(x [n, 1, 28, 28]
-        float32 in [0, 1], a byte over 255; y [n] int64, from 0).
+        Released(train, test) of 60,000 and 10,000 images in the release, each a Split(x
+        [n, 1, 28, 28] float32 in [0, 1], a byte over 255; y [n] int64, from 0).
 
     Raises:
         FileNotFoundError: `folder` or one of the files is missing.
@@ -109,7 +102,7 @@ def mnist(folder: str | os.PathLike[str]) -> Mnist:
     return _read(MNIST, folder)
 
 
-def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Mnist:
+def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Released:
     """Fashion-MNIST: 70,000 grey photographs of 10 kinds of clothes, in the format of MNIST.
 
     Nothing is downloaded: get the four files from the source below, or on Debian and its kin with
@@ -137,10 +130,10 @@ def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Mnist:
         Traceback (most recent call last):
         FileNotFoundError: no-such-folder is no folder: ... the package dataset-fashion-mnist
     """
-    return _read(FASHION_MNIST, FASHION_MNIST.installed if folder is None else folder)
+    return _read(FASHION_MNIST, INSTALLED if folder is None else folder)
 
 
-def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Mnist:
+def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Released:
     """EMNIST: handwritten letters and digits, in the format of MNIST.
 
     The release stores its images transposed; here they are upright, as in MNIST. Its letters have
@@ -156,7 +149,7 @@ def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Mnist:
             "byclass" (62).
 
     Returns:
-        Mnist(train, test), in the release of 124,800 and 20,800 letters, each a Split(x
+        Released(train, test), in the release of 124,800 and 20,800 letters, each a Split(x
         [n, 1, 28, 28] float32 in [0, 1], a byte over 255; y [n] int64, from 0).
 
     Raises:
@@ -175,9 +168,10 @@ def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Mnist:
         FileNotFoundError: no-such-folder is no folder: .../emnist-dataset
     """
     check_one_of("split", split, EMNIST_CLASSES)
-    release = Release(
+    release = IdxFiles(
         name="EMNIST",
-        source="https://www.nist.gov/itl/products-and-services/emnist-dataset",
+        what="the one with the idx files of EMNIST",
+        where="It is at https://www.nist.gov/itl/products-and-services/emnist-dataset",
         train=f"emnist-{split}-train",
         test=f"emnist-{split}-test",
         classes=EMNIST_CLASSES[split],
@@ -189,26 +183,18 @@ def emnist(folder: str | os.PathLike[str], split: str = "letters") -> Mnist:
     return _read(release, folder)
 
 
-def _read(release: Release, folder: str | os.PathLike[str]) -> Mnist:
-    check_path("folder", folder)
-    path = Path(folder)
-    if not path.is_dir():
-        raise FileNotFoundError(
-            f"{path} is no folder: folder must be the one with the idx files of {release.name}. "
-            f"{release.where}"
-        )
-    if release.folder and (path / release.folder).is_dir():
-        path /= release.folder
-    return Mnist(*(_split(release, path, part) for part in (release.train, release.test)))
+def _read(release: IdxFiles, folder: str | os.PathLike[str]) -> Released:
+    path = release.root(folder)
+    return Released(*(_split(release, path, part) for part in (release.train, release.test)))
 
 
-def _split(release: Release, path: Path, part: str) -> Split:
+def _split(release: IdxFiles, path: Path, part: str) -> Split:
     images, image_file = _array(release, path, f"{part}-images-idx3-ubyte", IMAGE)
     labels, label_file = _array(release, path, f"{part}-labels-idx1-ubyte", ())
     if len(labels) != len(images):
-        raise ValueError(
+        raise release.wrong(
             f"{label_file} must have a label for each of the {len(images)} images in "
-            f"{image_file.name}, and has {len(labels)}. {release.where}"
+            f"{image_file.name}, and has {len(labels)}."
         )
     least = release.least
     check_file(str(label_file), labels, least, least + release.classes - 1)
@@ -217,16 +203,13 @@ def _split(release: Release, path: Path, part: str) -> Split:
 
 
 def _array(
-    release: Release, path: Path, file_name: str, shape: tuple[int, ...]
+    release: IdxFiles, path: Path, file_name: str, shape: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.uint8], Path]:
     """The bytes of one file as [n, *shape], and the file that was read."""
-    file = path / file_name
+    plain, packed = path / file_name, path / f"{file_name}.gz"
+    file = plain if plain.is_file() else packed
     if not file.is_file():
-        file = path / f"{file_name}.gz"
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{file_name} of {release.name} is not in {path}, packed as .gz or not. {release.where}"
-        )
+        raise release.missing(plain, ", packed as .gz or not")
     # The first bytes give the size of the content: no more than that is unpacked.
     with _opened(release, file) as stream:
         lengths = _lengths(release, file, stream.read(_start(shape)), shape)
@@ -234,9 +217,9 @@ def _array(
         content = stream.read(size + 1)
     if len(content) != size:
         has = "more" if len(content) > size else _start(shape) + len(content)
-        raise ValueError(
+        raise release.wrong(
             f"{file} must have {_start(shape) + size} bytes, as its shape is {lengths}, and has "
-            f"{has}: is the download truncated? {release.where}"
+            f"{has}: is the download truncated?"
         )
     return np.frombuffer(content, np.uint8).reshape(lengths), file
 
@@ -246,36 +229,35 @@ def _start(shape: tuple[int, ...]) -> int:
     return len(MAGIC) + 1 + 4 * (1 + len(shape))
 
 
-def _lengths(release: Release, file: Path, head: bytes, shape: tuple[int, ...]) -> list[int]:
+def _lengths(release: IdxFiles, file: Path, head: bytes, shape: tuple[int, ...]) -> list[int]:
     """[n, *shape] from the first bytes of a file."""
     short, magic = len(head) < _start(shape), head[: len(MAGIC)]
     if short or magic != MAGIC:
-        raise ValueError(
+        raise release.wrong(
             f"{file} must be an idx file of bytes, which begins with {MAGIC.hex(' ')}, and has "
-            f"{f'{len(head)} ' * short}bytes that begin with {magic.hex(' ')}. "
-            f"{release.where}"
+            f"{f'{len(head)} ' * short}bytes that begin with {magic.hex(' ')}."
         )
     dimensions = head[len(MAGIC)]
     lengths: list[int] = np.frombuffer(head, ">u4", 1 + len(shape), len(MAGIC) + 1).tolist()
     if dimensions != 1 + len(shape) or tuple(lengths[1:]) != shape:
         expected = ", ".join(["n", *map(str, shape)])
         got = lengths if dimensions == 1 + len(shape) else f"{dimensions} dimensions"
-        raise ValueError(f"{file} must have shape [{expected}], got {got}. {release.where}")
+        raise release.wrong(f"{file} must have shape [{expected}], got {got}.")
     if lengths[0] > release.most:
-        raise ValueError(
+        raise release.wrong(
             f"{file} must have at most the {release.most} rows of the release, and says it has "
-            f"{lengths[0]}. {release.where}"
+            f"{lengths[0]}."
         )
     return lengths
 
 
 @contextlib.contextmanager
-def _opened(release: Release, file: Path) -> Iterator[gzip.GzipFile | IO[bytes]]:
+def _opened(release: IdxFiles, file: Path) -> Iterator[gzip.GzipFile | IO[bytes]]:
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             yield stream
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(
+        raise release.wrong(
             f"{file} must be a whole gzip file and cannot be read as one: {error}. Is the download "
-            f"truncated? {release.where}"
+            "truncated?"
         ) from error

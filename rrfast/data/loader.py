@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from rrfast._seeds import Stream, globally_seeded, stream
+from rrfast._seeds import Stream, derive_seed, globally_seeded
 from rrfast.data.split import Split
 
 
@@ -60,14 +60,14 @@ def read(
     """
     check_labels_there(data)
     if isinstance(data, Split):
-        for places in batches:
-            here = places.to(data.y.device)
+        for indices in batches:
+            here = indices.to(data.y.device)
             yield data.x[here], data.y[here].long()
         return
     loader: DataLoader[tuple[Tensor, int] | Exception] = DataLoader(
         _Reads(data, seed, epoch),
         collate_fn=_collate,
-        batch_sampler=[places.tolist() for places in batches],
+        batch_sampler=[indices.tolist() for indices in batches],
         num_workers=workers,
         pin_memory=pin_memory,
     )
@@ -92,7 +92,7 @@ class _Reads(Dataset[tuple[Tensor, int] | Exception]):
         return len(self._data)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | Exception:
-        with globally_seeded(stream(self._seed, Stream.READ, self._epoch, index)):
+        with globally_seeded(derive_seed(self._seed, Stream.READ, self._epoch, index)):
             try:
                 return self._data[index]
             except (OSError, ValueError) as error:

@@ -11,14 +11,16 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rrfast.data.release import Release
+
 
 def npy_array(
-    file: Path, shape: tuple[int | None, ...], dtype: type[Any], *, release: str, where: str
+    release: Release, file: Path, shape: tuple[int | None, ...], dtype: type[Any]
 ) -> npt.NDArray[Any]:
-    """The array of a .npy file, as a read-only memory map: a row is read when indexed.
+    """The array of a .npy file of a release, as a read-only memory map.
 
-    It must have this shape, where None is any length, and this dtype or kind, such as np.integer.
-    Error messages name its `release` and, in a sentence, `where` to get it.
+    A row is read when indexed. The array must have this shape, where None is any length, and this
+    dtype or kind, such as np.integer.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -26,19 +28,19 @@ def npy_array(
             shape or dtype.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"{file.name} of {release} is not in {file.parent}. {where}")
+        raise release.missing(file)
     try:
         array = memory_map(file)
     except ValueError as error:
-        raise ValueError(f"{error} {where}") from error.__cause__
+        raise release.wrong(str(error)) from error.__cause__
     fits = len(array.shape) == len(shape) and all(
         expected in (None, length) for expected, length in zip(shape, array.shape, strict=True)
     )
     if not fits or not np.issubdtype(array.dtype, dtype):
         expected = ", ".join("n" if length is None else str(length) for length in shape)
-        raise ValueError(
+        raise release.wrong(
             f"{file} must be {dtype.__name__} of shape [{expected}], got {array.dtype} of shape "
-            f"{list(array.shape)}. {where}"
+            f"{list(array.shape)}."
         )
     return array
 

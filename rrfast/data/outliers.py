@@ -19,9 +19,13 @@ from rrfast._errors import require
 from rrfast._seeds import own_draws, seeded
 from rrfast.data.folder import SUFFIXES, image_files, read_bytes
 from rrfast.data.npy import npy_array
+from rrfast.data.release import Release
 
-SOURCE = "https://github.com/hendrycks/outlier-exposure"
 FILE = "300K_random_images.npy"
+RELEASE = Release(
+    name="the 300K Random Images",
+    where=f"The link to {FILE} is at https://github.com/hendrycks/outlier-exposure",
+)
 
 
 class ImageFiles:
@@ -184,13 +188,7 @@ def random_images(path: str | os.PathLike[str]) -> Outliers:
     file = Path(path)
     if file.is_dir():
         file /= FILE
-    images = npy_array(
-        file,
-        (None, 32, 32, 3),
-        np.uint8,
-        release="the 300K Random Images",
-        where=f"The link to {FILE} is at {SOURCE}",
-    )
+    images = npy_array(RELEASE, file, (None, 32, 32, 3), np.uint8)
     return Outliers(images.transpose(0, 3, 1, 2))
 
 

@@ -73,7 +73,7 @@ def check_task(spec: str, task: object) -> Task:
                 f"{shape}"
             )
     _check_released(of, task)
-    _check_places(of, task.places)
+    _check_indices(of, task.indices)
     return task._replace(classes=int(task.classes), **parts)
 
 
@@ -129,22 +129,22 @@ def _check_released(of: str, task: Task) -> None:
         or not bool(((released >= 0) & (released < CIFAR10_TEST)).all())
     ):
         raise ValueError(
-            f"released {of} must be None, or int64 [{images}], the place of each test image in "
+            f"released {of} must be None, or int64 [{images}], the index of each test image in "
             f"CIFAR-10's test split, from 0 to {CIFAR10_TEST - 1}, got {describe(released)}"
         )
 
 
-def _check_places(of: str, places: object) -> None:
-    """Places of other images are allowed: `Task.undivided` ignores them."""
-    if places is None:
+def _check_indices(of: str, indices: object) -> None:
+    """Indices of other images are allowed: `Task.undivided` ignores them."""
+    if indices is None:
         return
-    pair = places if isinstance(places, tuple) else ()
+    pair = indices if isinstance(indices, tuple) else ()
     tensors = [each for each in pair if isinstance(each, Tensor) and each.dtype == torch.int64]
     if len(pair) != 2 or len(tensors) != 2 or any(each.dim() != 1 for each in tensors):
         raise TypeError(
-            f"places {of} must be None, or two int64 tensors [m] and [n], the places of the "
-            f"validation and of the test images in one test set, got {describe(places)}"
+            f"indices {of} must be None, or two int64 tensors [m] and [n], the indices of the "
+            f"validation and of the test images in one test set, got {describe(indices)}"
         )
     both = torch.cat(tensors)
     if len(both.unique()) != len(both):
-        raise ValueError(f"places {of} must be of different images, and some are there twice")
+        raise ValueError(f"indices {of} must be of different images, and some are there twice")

@@ -24,11 +24,19 @@ def split_of_bytes(images: npt.NDArray[np.uint8], labels: npt.NDArray[Any]) -> S
     return Split(x, torch.from_numpy(labels.astype(np.int64)))
 
 
-def check_file(where: str, labels: npt.NDArray[Any], least: int, most: int, first: int = 0) -> None:
+def check_file(
+    where: str,
+    labels: npt.NDArray[Any],
+    least: int,
+    most: int,
+    *,
+    first: int = 0,
+    kind: str = "labels",
+) -> None:
     """Raise a ValueError for a label of a file out of range; the rows count from `first`."""
     wrong = np.flatnonzero(~np.isin(labels, np.arange(least, most + 1)))
     if len(wrong):
         raise ValueError(
-            f"{where} must have labels from {least} to {most}, and has {labels.flat[wrong[0]]} in "
+            f"{where} must have {kind} from {least} to {most}, and has {labels.flat[wrong[0]]} in "
             f"row {first + wrong[0]}"
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_one_of
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast.data.loader import Data, length, read
 from rrfast.data.tasks import Task
 
@@ -33,7 +33,7 @@ class Part(NamedTuple):
     """Some images of a data set, in some order."""
 
     data: Data
-    places: Tensor  #: [n] int64, indices in `data`
+    indices: Tensor  #: [n] int64, indices in `data`
 
     @classmethod
     def whole(cls, data: Data) -> Self:
@@ -43,7 +43,7 @@ class Part(NamedTuple):
     def batches(self, size: int, device: torch.device, workers: int = 0) -> Batches:
         """(x, y) on a device, without augmentation or empty batches; can be iterated repeatedly."""
         # For no indices, `split` returns one empty part.
-        parts = self.places.split(size) if len(self.places) else ()
+        parts = self.indices.split(size) if len(self.indices) else ()
         return Batches(self.data, parts, device, workers)
 
 
@@ -78,8 +78,8 @@ class Division(NamedTuple):
 
     def halves(self, seed: int) -> tuple[Part, Part]:
         """The tuning part in two halves: to fit RelU on, and to tune it on (RAT B.1)."""
-        data, places = self.validation
-        fit, tune = _shuffled(places, seed, Stream.HALVE).tensor_split(2)
+        data, indices = self.validation
+        fit, tune = _shuffled(indices, seed, Stream.HALVE).tensor_split(2)
         return Part(data, fit), Part(data, tune)
 
 
@@ -106,9 +106,9 @@ def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
     Example:
         >>> from rrfast.train import TASKS
         >>> task = TASKS["digits"](seed=0)
-        >>> [(len(d.validation.places), len(d.test.places)) for d in divide(task, "rat", seed=0)]
+        >>> [(len(d.validation.indices), len(d.test.indices)) for d in divide(task, "rat", seed=0)]
         [(239, 958), (239, 958), (239, 958)]
-        >>> [(len(d.validation.places), len(d.test.places)) for d in divide(task, "heldout", 0)]
+        >>> [(len(d.validation.indices), len(d.test.indices)) for d in divide(task, "heldout", 0)]
         [(200, 1197)]
     """
     if protocol is not None:
@@ -117,7 +117,7 @@ def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
         raise ValueError("data must have a test split, and has none")
     if protocol is None:
         whole = Part.whole(task.test)
-        return [Division(whole._replace(places=whole.places[:0]), whole)]
+        return [Division(whole._replace(indices=whole.indices[:0]), whole)]
     if protocol == "heldout":
         if task.validation is None:
             raise ValueError("data must have a validation split to tune on, and has none")
@@ -156,21 +156,21 @@ def chosen(data: Data, images: int | None) -> Part:
 
     A larger number contains the images of a smaller one.
     """
-    places = torch.arange(length(data))
-    if images is None or images >= len(places):
-        return Part(data, places)
-    return Part(data, _shuffled(places, 0, Stream.CHOOSE)[:images].sort().values)
+    indices = torch.arange(length(data))
+    if images is None or images >= len(indices):
+        return Part(data, indices)
+    return Part(data, _shuffled(indices, 0, Stream.CHOOSE)[:images].sort().values)
 
 
 def _checked(division: Division) -> Division:
     for name, part in zip(division._fields, division, strict=True):
-        if len(part.places) < 2:
+        if len(part.indices) < 2:
             raise ValueError(
-                f"the {name} part must hold at least two images, got {len(part.places)}"
+                f"the {name} part must hold at least two images, got {len(part.indices)}"
             )
     return division
 
 
-def _shuffled(places: Tensor, seed: int, use: Stream, *key: int) -> Tensor:
-    generator = torch.Generator().manual_seed(stream(seed, use, *key))
-    return places[torch.randperm(len(places), generator=generator)]
+def _shuffled(indices: Tensor, seed: int, use: Stream, *key: int) -> Tensor:
+    generator = torch.Generator().manual_seed(derive_seed(seed, use, *key))
+    return indices[torch.randperm(len(indices), generator=generator)]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rrfast._checks import check_path
 from rrfast._errors import require
+from rrfast.data.release import Release, Released
 from rrfast.data.split import Split, check_file, split_of_bytes
 
-WHERE = "It is at http://ufldl.stanford.edu/housenumbers"
+RELEASE = Release(
+    name="SVHN",
+    what="the one with the .mat files of SVHN",
+    where="It is at http://ufldl.stanford.edu/housenumbers",
+)
 #: Height, width and channels; the number of the image comes last in the file.
 IMAGE = (32, 32, 3)
 CLASSES = 10
@@ -22,14 +26,7 @@ CLASSES = 10
 MOST = 73_257
 
 
-class Svhn(NamedTuple):
-    """The two splits of the release, in its order."""
-
-    train: Split
-    test: Split
-
-
-def svhn(folder: str | os.PathLike[str]) -> Svhn:
+def svhn(folder: str | os.PathLike[str]) -> Released:
     """SVHN: 99,289 colour photographs of the digits of house numbers ("cropped digits").
 
     The release labels the digit 0 with 10; here a label is its digit. Nothing is downloaded: get
@@ -39,8 +36,8 @@ def svhn(folder: str | os.PathLike[str]) -> Svhn:
         folder: The folder with the two files.
 
     Returns:
-        Svhn(train, test) of 73,257 and 26,032 images in the release, each a Split(x [n, 3, 32, 32]
-        float32 in [0, 1], a byte over 255; y [n] int64, from 0).
+        Released(train, test) of 73,257 and 26,032 images in the release, each a Split(x
+        [n, 3, 32, 32] float32 in [0, 1], a byte over 255; y [n] int64, from 0).
 
     Raises:
         FileNotFoundError: `folder` or one of the files is missing.
@@ -65,28 +62,23 @@ def svhn(folder: str | os.PathLike[str]) -> Svhn:
         Traceback (most recent call last):
         FileNotFoundError: no-such-folder is no folder: folder must be .../housenumbers
     """
-    check_path("folder", folder)
-    path = Path(folder)
-    if not path.is_dir():
-        raise FileNotFoundError(
-            f"{path} is no folder: folder must be the one with the .mat files of SVHN. {WHERE}"
-        )
-    return Svhn(*(_split(path / name) for name in ("train_32x32.mat", "test_32x32.mat")))
+    path = RELEASE.root(folder)
+    return Released(*(_split(path / name) for name in ("train_32x32.mat", "test_32x32.mat")))
 
 
 def _split(file: Path) -> Split:
     content = _content(file)
     images, labels = content["X"], content["y"]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != IMAGE:
-        raise ValueError(
-            f"X in {file} must be uint8 of shape [32, 32, 3, n], got {_described(images)}. {WHERE}"
+        raise RELEASE.wrong(
+            f"X in {file} must be uint8 of shape [32, 32, 3, n], got {_described(images)}."
         )
     n = images.shape[3]
     # MATLAB's numbers are doubles by default.
     if labels.dtype.kind not in "uif" or labels.shape != (n, 1):
-        raise ValueError(
+        raise RELEASE.wrong(
             f"y in {file} must be a label for each of the {n} images, numbers of shape [{n}, 1], "
-            f"got {_described(labels)}. {WHERE}"
+            f"got {_described(labels)}."
         )
     check_file(f"y in {file}", labels, 1, CLASSES)
     return split_of_bytes(images.transpose(3, 2, 0, 1), labels[:, 0] % CLASSES)
@@ -98,7 +90,7 @@ def _content(file: Path) -> dict[str, npt.NDArray[Any]]:
     from scipy.io import loadmat, whosmat
 
     if not file.is_file():
-        raise FileNotFoundError(f"{file.name} of SVHN is not in {file.parent}. {WHERE}")
+        raise RELEASE.missing(file)
     try:
         # Read from the headers of the variables, before they are unpacked.
         shapes = {name: shape for name, shape, _ in whosmat(file)}
@@ -110,9 +102,9 @@ def _content(file: Path) -> dict[str, npt.NDArray[Any]]:
                 )
         content: dict[str, npt.NDArray[Any]] = loadmat(file, variable_names=["X", "y"])
     except Exception as error:  # SciPy's reader raises anything: a ValueError, zlib's error
-        raise ValueError(
+        raise RELEASE.wrong(
             f"{file} must be a whole .mat file and cannot be read as one: {error}. Is the download "
-            f"truncated? {WHERE}"
+            "truncated?"
         ) from error
     for name in ("X", "y"):
         if name not in content:

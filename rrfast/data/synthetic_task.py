@@ -98,12 +98,12 @@ def synthetic(
     check_between("difficulty", difficulty, 0, 1)
     generator = seeded(seed)
     textures = _textures(classes, size, generator)
-    # Separate streams, so that a split does not depend on the sizes of the others.
-    streams = torch.randint(2**62, (3,), generator=generator, device="cpu").tolist()
+    # Separate seeds, so that a split does not depend on the sizes of the others.
+    seeds = torch.randint(2**62, (3,), generator=generator, device="cpu").tolist()
     return Synthetic(
         *(
-            _images(textures, n, difficulty, torch.Generator("cpu").manual_seed(stream))
-            for n, stream in zip((train, validation, test), streams, strict=True)
+            _images(textures, n, difficulty, torch.Generator("cpu").manual_seed(drawn))
+            for n, drawn in zip((train, validation, test), seeds, strict=True)
         )
     )
 

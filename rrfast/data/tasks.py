@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_count, check_path, check_seed, is_integer, is_number
-from rrfast._seeds import Stream, seeded, stream
+from rrfast._seeds import Stream, derive_seed, seeded
 from rrfast.data import (
     EMNIST_CLASSES,
-    Cifar,
-    Mnist,
     Outliers,
+    Released,
     SmoothedNoise,
     Split,
-    Svhn,
     cifar10,
     cifar100,
     digits,
@@ -54,26 +52,26 @@ class Task(NamedTuple):
     released: Tensor | None = None
     #: If validation images were held out from a test set: the indices in it, int64, of the
     #: validation images [m] and of the test images [n].
-    places: tuple[Tensor, Tensor] | None = None
+    indices: tuple[Tensor, Tensor] | None = None
 
     def undivided(self) -> Task:
         """The task with its whole test set as test split, in its order, and no validation split.
 
         So tests on a release use the same images, whichever of them a seed held out. The task is
-        unchanged if `places` is None, or does not fit the splits.
+        unchanged if `indices` is None, or does not fit the splits.
         """
-        if self.places is None or self.test is None:
+        if self.indices is None or self.test is None:
             return self
         held = 0 if self.validation is None else length(self.validation)
-        if [held, length(self.test)] != [len(each) for each in self.places]:
+        if [held, length(self.test)] != [len(each) for each in self.indices]:
             return self
         parts = [part for part in (self.validation, self.test) if part is not None]
-        there, order = torch.cat(self.places).sort()
+        there, order = torch.cat(self.indices).sort()
         released = None
-        if self.released is not None and torch.equal(self.released, self.places[1]):
+        if self.released is not None and torch.equal(self.released, self.indices[1]):
             released = there
         whole = _joined(parts, order)
-        return self._replace(validation=None, test=whole, released=released, places=None)
+        return self._replace(validation=None, test=whole, released=released, indices=None)
 
 
 def digits_task(
@@ -119,7 +117,7 @@ def cifar100_task(
     """`rrfast.data.cifar100`, with validation images from the test split.
 
     This follows the paper, which tunes on a fifth of the test images (RAT §5.1), so that all
-    training images are used for training. `Task.places` has the indices of the held-out images.
+    training images are used for training. `Task.indices` has the indices of the held-out images.
 
     Args:
         folder: The folder with the binary release.
@@ -169,7 +167,7 @@ def svhn_task(
 
 
 def _with_validation(
-    data: Cifar | Mnist | Svhn,
+    data: Released,
     train: int | None,
     validation: int,
     seed: int,
@@ -201,10 +199,10 @@ def _held_out(images: int, validation: int, seed: int) -> tuple[Tensor, Tensor]:
     return order[:validation], order[validation:]
 
 
-def _part(data: Images, places: Tensor) -> Images:
+def _part(data: Images, indices: Tensor) -> Images:
     if isinstance(data, ImageFolder):
-        return data.part(places)
-    return Split(data.x[places], data.y[places])
+        return data.part(indices)
+    return Split(data.x[indices], data.y[indices])
 
 
 def _joined(parts: list[Data], order: Tensor) -> Data:
@@ -216,11 +214,12 @@ def _joined(parts: list[Data], order: Tensor) -> Data:
     folders = [part for part in parts if isinstance(part, ImageFolder)]
     if len(folders) == len(parts) and len({folder.root for folder in folders}) == 1:
         one, files = folders[0], [file for folder in folders for file in folder.files]
-        files = [files[place] for place in order.tolist()]
+        files = [files[i] for i in order.tolist()]
         return ImageFolder(one.root, one.classes, files, y, size=one.size, shorter=one.shorter)
     raise ValueError(
-        "places must be None, or of validation and test images that are an rrfast.data.Split each, "
-        f"or of one rrfast.data.image_folder, got {' and '.join(type(p).__name__ for p in parts)}"
+        "indices must be None, or of validation and test images that are each an "
+        "rrfast.data.Split, or both of one rrfast.data.image_folder, got "
+        f"{' and '.join(type(p).__name__ for p in parts)}"
     )
 
 
@@ -231,8 +230,8 @@ def _share(name: str, data: Images, n: int | None, seed: int) -> Images:
     check_count(name, n, least=0)
     if n > len(data.y):
         raise ValueError(f"{name} must be at most the {len(data.y)} images there are, got {n}")
-    # Accepts every seed of torch; a stream's seed must not be negative.
-    generator = torch.Generator().manual_seed(stream(seed % 2**64, Stream.SHARE))
+    # Every seed of torch is accepted, and `derive_seed` takes none below 0.
+    generator = torch.Generator().manual_seed(derive_seed(seed % 2**64, Stream.SHARE))
     return _part(data, torch.randperm(len(data.y), generator=generator)[:n].sort().values)
 
 
@@ -286,9 +285,9 @@ def image_folder_task(
     held, rest = folders.get("validation"), folders.get("test")
     if rest is None or count is None:
         return Task(trained, held, rest, len(classes))
-    places = _held_out(len(rest), count, seed)
-    held, rest = (_part(rest, each) for each in places)
-    return Task(trained, held if count else None, rest, len(classes), None, places)
+    indices = _held_out(len(rest), count, seed)
+    held, rest = (_part(rest, each) for each in indices)
+    return Task(trained, held if count else None, rest, len(classes), None, indices)
 
 
 #: Names for `data: {name: ...}`; the options are the function's arguments.

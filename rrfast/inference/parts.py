@@ -52,7 +52,7 @@ class Parts:
     def __len__(self) -> int:
         return math.ceil(self._images / self._size)
 
-    def places(self, part: int) -> range:
+    def indices(self, part: int) -> range:
         """The rows of a part."""
         return range(part * self._size, min((part + 1) * self._size, self._images))
 
@@ -102,9 +102,9 @@ class Parts:
         for part in range(len(self)):
             file = self._file(part)
             rows = [Row(*row) for row in _checksummed.read_json(file)]
-            if not self._shards and len(rows) != len(self.places(part)):
+            if not self._shards and len(rows) != len(self.indices(part)):
                 raise ValueError(
-                    f"{file} must have {len(self.places(part))} rows, and has {len(rows)}: delete "
+                    f"{file} must have {len(self.indices(part))} rows, and has {len(rows)}: delete "
                     "it and start again"
                 )
             yield rows

@@ -68,7 +68,7 @@ def score_parts(
             workers = min(_readers(MANY, group.world), len(mine)) if len(mine) > 1 else 0
         chunks = _of_shards(job, job.images, mine, batch, workers)
     else:
-        images = sum(len(job.parts.places(part)) for part in mine)
+        images = sum(len(job.parts.indices(part)) for part in mine)
         workers = _readers(images, group.world) if workers is None else workers
         chunks = _of_images(job, job.images, mine, batch, workers)
     rows: dict[int, list[Row]] = {part: [] for part in mine}
@@ -87,9 +87,9 @@ def _of_images(
     """The images of these parts. No batch crosses the end of one: a row does not depend on them."""
     plan = []
     for part in mine:
-        places = job.parts.places(part)
-        every = (places[i : i + batch] for i in range(0, len(places), batch))
-        plan += [(part, few, few.stop == places.stop) for few in every]
+        indices = job.parts.indices(part)
+        every = (indices[i : i + batch] for i in range(0, len(indices), batch))
+        plan += [(part, few, few.stop == indices.stop) for few in every]
     reads = iter(
         DataLoader(
             Reads(images, job.shape),
@@ -102,7 +102,7 @@ def _of_images(
         )
     )
     return (
-        Chunk(part, [images.name(place) for place in few], read, last)
+        Chunk(part, [images.name(i) for i in few], read, last)
         for (part, few, last), read in zip(plan, reads, strict=True)
     )
 

@@ -141,17 +141,17 @@ class Scorer:
         }
         errors = [x if isinstance(x, str) else "" for x in pixels]
         by_shape: dict[tuple[int, ...], list[int]] = {}
-        for place, x in enumerate(pixels):
+        for index, x in enumerate(pixels):
             if isinstance(x, Tensor):
-                by_shape.setdefault(tuple(x.shape), []).append(place)
-        for places in by_shape.values():
-            x = torch.stack([x for place in places if isinstance(x := pixels[place], Tensor)])
+                by_shape.setdefault(tuple(x.shape), []).append(index)
+        for indices in by_shape.values():
+            x = torch.stack([x for index in indices if isinstance(x := pixels[index], Tensor)])
             for name, values in self._measured(x).items():
-                found[name][places] = values
-            for place in places:
-                if np.isnan(found[self._name][place]):
-                    errors[place] = NAN
-                    found["prediction"][place] = found["rival"][place] = -1
+                found[name][indices] = values
+            for index in indices:
+                if np.isnan(found[self._name][index]):
+                    errors[index] = NAN
+                    found["prediction"][index] = found["rival"][index] = -1
         return {**found, "error": np.array(errors, dtype=object)}
 
     def _measured(self, x: Tensor) -> Columns:

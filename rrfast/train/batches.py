@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast.data import Split, augment
 from rrfast.data.loader import Data, check_labels_there, read
 from rrfast.train.settings import Training
@@ -19,7 +19,7 @@ class Share(NamedTuple):
 
     epoch: int
     step: int
-    places: tuple[Tensor, ...]  #: indices of the images in the data
+    indices: tuple[Tensor, ...]  #: indices of the images in the data
 
 
 class Plan:
@@ -57,7 +57,7 @@ class Plan:
 
     def epoch(self, epoch: int, first: int = 0) -> list[Share]:
         """The steps of an epoch, from `first` on."""
-        generator = torch.Generator().manual_seed(stream(self._seed, Stream.ORDER, epoch))
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, Stream.ORDER, epoch))
         order = torch.randperm(self._images, generator=generator)
         shares = []
         for step, size in enumerate(self._sizes()):
@@ -88,7 +88,7 @@ class Loader:
         epoch = shares[0].epoch if shares else 0
         batches = read(
             self._data,
-            [places for share in shares for places in share.places],
+            [indices for share in shares for indices in share.indices],
             workers=self._training.workers,
             seed=self._training.seed,
             epoch=epoch,
@@ -96,10 +96,9 @@ class Loader:
         )
         for share in shares:
             generator = torch.Generator(self._device)
-            generator.manual_seed(
-                stream(self._training.seed, Stream.AUGMENT, share.epoch, share.step, self._rank)
-            )
-            yield [self._prepare(*next(batches), generator) for _ in share.places]
+            key = share.epoch, share.step, self._rank
+            generator.manual_seed(derive_seed(self._training.seed, Stream.AUGMENT, *key))
+            yield [self._prepare(*next(batches), generator) for _ in share.indices]
 
     def _prepare(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         x = x.to(self._device, non_blocking=True)

@@ -170,7 +170,7 @@ class Losses:
                     {
                         "epoch": epoch,
                         "step": step,
-                        "places": torch.cat(share.places),
+                        "places": torch.cat(share.indices),
                         "x": torch.cat([x for x, _ in batches]).cpu(),
                         "y": torch.cat([y for _, y in batches]).cpu(),
                         "loss": float(own),

@@ -18,7 +18,7 @@ from rrfast import _checksummed, _files
 from rrfast._checks import check_folder, check_labels, make_folder
 from rrfast._lock import alone
 from rrfast._machine import torch_threads
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast.data.loader import Data, length
 from rrfast.models import FirstClasses
 from rrfast.objectives import RAT, Objective
@@ -314,12 +314,12 @@ class _Run:
         The seed is the same on the CPU of all processes, for their joint draws, and different on
         each GPU, for dropout.
         """
-        seed = stream(self.training.seed, Stream.STEP, share.epoch, share.step)
+        seed = derive_seed(self.training.seed, Stream.STEP, share.epoch, share.step)
         torch.default_generator.manual_seed(seed)
         if self.fabric.device.type == "cuda":
             rank = self.fabric.global_rank
             torch.cuda.manual_seed(
-                stream(self.training.seed, Stream.STEP, share.epoch, share.step, rank)
+                derive_seed(self.training.seed, Stream.STEP, share.epoch, share.step, rank)
             )
 
     def _end_of_epoch(self) -> None:

@@ -52,8 +52,8 @@ class Validator:
         mine = filled[fabric.global_rank :: world]
         # One share per batch, because a whole share is in memory at once.
         self._shares = [
-            Share(0, step, (places,))
-            for step, places in enumerate(mine.split(training.validation_batch))
+            Share(0, step, (indices,))
+            for step, indices in enumerate(mine.split(training.validation_batch))
         ]
 
     def __call__(self, model: nn.Module, *, attacked: bool = False) -> Validation:

@@ -12,14 +12,14 @@ HOST: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 
 
 class Draws:
-    """Draws from a generator with the seed `stream`, in the dtype and on the device of a batch.
+    """Draws from a generator with a seed, in the dtype and on the device of a batch.
 
     They are made on the CPU in float32, also the means of Poisson counts, so that an image gets the
     same corruption on every device.
     """
 
-    def __init__(self, stream: int, like: Tensor) -> None:
-        self.generator = torch.Generator("cpu").manual_seed(stream)
+    def __init__(self, seed: int, like: Tensor) -> None:
+        self.generator = torch.Generator("cpu").manual_seed(seed)
         self.like = like
 
     def uniform(self, *shape: int) -> Tensor:

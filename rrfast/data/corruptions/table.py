@@ -142,14 +142,14 @@ def corrupt(x: Tensor, corruption: str, severity: int, seed: int = 0) -> Tensor:
     if not len(x):
         return x.detach().clone()
     function, strengths = TABLE[corruption]
-    # A separate stream, so that it does not repeat noise that its user drew from the same seed.
+    # A seed of its own, so that it does not repeat noise that its user drew from the same seed.
     generator = seeded(seed)
-    streams = torch.randint(2**62, (len(TABLE),), generator=generator, device="cpu").tolist()
-    stream = streams[list(TABLE).index(corruption)]
+    seeds = torch.randint(2**62, (len(TABLE),), generator=generator, device="cpu").tolist()
+    drawn = seeds[list(TABLE).index(corruption)]
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     images = x.detach().to(dtype).contiguous()
     strength = {name: five[severity - 1] for name, five in strengths.items()}
-    result = function(images, Draws(stream, images), **strength)
+    result = function(images, Draws(drawn, images), **strength)
     return result.clamp(0, 1).to(x.dtype).contiguous()
 
 

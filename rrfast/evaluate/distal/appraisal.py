@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast._processes import shared
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast.attacks import DISTAL, PGD, Distal, distal_examples
 from rrfast.data.splits import Part
 from rrfast.engine import Engine
@@ -96,7 +96,7 @@ def attacked(
 
     def one(i: int, batch: tuple[Tensor, Tensor]) -> Confidences:
         x, y = batch
-        generator = torch.Generator(device).manual_seed(stream(seed, Stream.DISTAL, i))
+        generator = torch.Generator(device).manual_seed(derive_seed(seed, Stream.DISTAL, i))
         found = attack(model, x, y, generator=generator).x
         with Engine(model) as engine:
             h = engine.forward(found)

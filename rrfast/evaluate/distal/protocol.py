@@ -144,13 +144,13 @@ def _evaluated(context: Context, options: Options) -> list[dict[str, Any]]:
         noises |= {kind: found["before"], f"distal {kind}": found["after"]}
     attacks = {}
     for name in ATTACKS:
-        pair = known(f"{name} {len(part.places)}", partial(after, name))
+        pair = known(f"{name} {len(part.indices)}", partial(after, name))
         attacks[name] = Confidences(pair["odds"], pair["right"].bool())
     held, test, clean = (
         asked(model, p, options, device) for p in (division.validation, division.test, part)
     )
     said = evaluate_model(held, test, clean, attacks, noises, options)
-    who = {"checkpoint": context.trained.checkpoint, "images": len(part.places)}
+    who = {"checkpoint": context.trained.checkpoint, "images": len(part.indices)}
     return [who | plain(said)]
 
 

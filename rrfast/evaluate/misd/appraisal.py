@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast._processes import once, shared
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast._tables import SHOWN
 from rrfast.data import corrupt
 from rrfast.data.splits import DRAWN, Division, Part, chosen, divide
@@ -287,7 +287,7 @@ def corrupted(
     def one(i: int, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         x, y = batch
         if made is None:
-            seed = stream(on.seed, Stream.CORRUPT, i)
+            seed = derive_seed(on.seed, Stream.CORRUPT, i)
             x = corrupt(x.cpu(), kind, severity, seed=seed).to(y.device)
         found = [score.measure(on.model, x, ({},)) for score in scores.values()]
         values = [scored.values[0].cpu() for scored in found]

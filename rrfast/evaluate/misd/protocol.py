@@ -247,7 +247,7 @@ def _released(kind: str, division: Division, task: Task, asked: _Asked) -> Part 
     if isinstance(asked.corruptions, bool):
         return None
     assert task.released is not None  # checked by `_evaluated`
-    places = task.released[division.test.places]
+    places = task.released[division.test.indices]
     return Part(cifar10c(asked.corruptions, kind, asked.severity), places)
 
 

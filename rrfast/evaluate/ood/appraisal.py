@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rrfast._processes import shared
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast.data.loader import length
 from rrfast.data.splits import Division, Part, divide, tested_on
 from rrfast.data.tasks import Task
@@ -105,7 +105,7 @@ class EvaluationData:
         For a collection, all of its images, as ODIN does for iSUN's 8,925; but no more than the
         validation or the test set has, since a large folder might not fit into memory.
         """
-        n = len(self.division.validation.places)
+        n = len(self.division.validation.indices)
         return max(n, self._most) if sets.is_collection(name) else n
 
     def to_test(self, name: str) -> Tensor:
@@ -115,7 +115,7 @@ class EvaluationData:
     def _set(self, name: str, use: Stream, inside: Part, n: int) -> Tensor:
         # Only the last one is kept: sets are large and used one after the other.
         if self._sets.get(use, ("",))[0] != name:
-            shape, seed = tuple(inside.data[0][0].shape), stream(self.seed, use)
+            shape, seed = tuple(inside.data[0][0].shape), derive_seed(self.seed, use)
             train, model, device = self.task.train, self.model, self.device
             wanted = Wanted(n, shape, seed, train, inside, model, device, self.batch)
             self._sets.pop(use, None)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rrfast._checks import check_number, meant, words_of
 from rrfast._processes import shared
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast.attacks import PGD
 from rrfast.data import (
     Split,
@@ -264,7 +264,7 @@ def _attacked(
     )
 
     def one(i: int, batch: Sequence[Tensor]) -> Tensor:
-        seed = stream(wanted.seed, Stream.OUTSIDE_ATTACKED, i)
+        seed = derive_seed(wanted.seed, Stream.OUTSIDE_ATTACKED, i)
         generator = torch.Generator(wanted.device).manual_seed(seed)
         inputs = [part.to(wanted.device) for part in batch]
         return attack(wanted.model, *inputs, generator=generator).x.cpu()

@@ -12,7 +12,7 @@ from torch import Tensor
 from rrfast import ops
 from rrfast._checks import check_budget, check_number
 from rrfast._processes import shared
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast.attacks.loss import confidence as odds_of
 from rrfast.data import uniform_noise
 from rrfast.engine import Engine, check_input
@@ -227,7 +227,7 @@ def scaled(on: EvaluationData, trials: int) -> dict[str, Any]:
 
     def one(i: int, start: int) -> tuple[Tensor, Tensor, Tensor]:
         n = min(on.batch, trials - start)
-        x = uniform_noise(n, shape, seed=stream(on.seed, Stream.SCALED_NOISE, i)).to(on.device)
+        x = uniform_noise(n, shape, seed=derive_seed(on.seed, Stream.SCALED_NOISE, i)).to(on.device)
         alpha = confidence_scaling(on.model, x, SURE).alpha
         found = confidence_scaling(on.model, x, SURE_IN_BOX, bounds=BOX, budget=FORWARDS).found
         there = scaled_up(x, alpha.log(), ops.channel_bounds(BOX, x))

@@ -184,7 +184,7 @@ def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
             )
     test, left_out = tested_on(context.task, context.trained.checkpoint)
     part = chosen(test, asked.images)
-    images = len(part.places)
+    images = len(part.indices)
     # The images chosen from a part of the test set differ from those chosen from all of it.
     n = f"{images}" if test is context.task.test else f"{images} of {length(test)}"
 

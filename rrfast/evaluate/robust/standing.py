@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rrfast import ops
 from rrfast._processes import shared
-from rrfast._seeds import Stream, stream
+from rrfast._seeds import Stream, derive_seed
 from rrfast.attacks import ATTACKS, PGD, Square, beyond_gradients, sanity
 from rrfast.data.splits import Part
 from rrfast.engine import logits
@@ -75,7 +75,7 @@ def standing(attack: Attack, on: EvaluationData, batch: int) -> Tensor:
     def one(i: int, batch: tuple[Tensor, Tensor]) -> Tensor:
         return attack(on.model, *batch, generator=_generator(on, i)).wrong
 
-    wrong = shared(one, Part(on.part.data, on.part.places[right]).batches(batch, on.device))
+    wrong = shared(one, Part(on.part.data, on.part.indices[right]).batches(batch, on.device))
     left = on.right.clone()
     if wrong:
         left[right] = ~torch.cat(wrong).cpu()
@@ -87,7 +87,7 @@ def doubts(on: EvaluationData, batch: int) -> list[str]:
 
     Cost: 2 forwards, 1 backward for each image of the batch.
     """
-    right = on.part.places[on.right][:batch]
+    right = on.part.indices[on.right][:batch]
     batches = Part(on.part.data, right).batches(batch, on.device)
     return [sentence for x, y in batches for sentence in sanity(on.model, x, y)]
 
@@ -102,7 +102,7 @@ def misled(on: EvaluationData, stood: Tensor, eps: float, batch: int) -> list[st
     """
     if on.part.data[0][0].dim() != 3:
         return []
-    places = on.part.places[stood][:batch]
+    places = on.part.indices[stood][:batch]
     left = torch.ones(len(places), dtype=torch.bool)
     part = Part(on.part.data, places)
     after = ~standing(Square(eps, QUERIES), on._replace(part=part, right=left), batch)
@@ -160,7 +160,7 @@ def _rounded(values: Tensor) -> list[float | None]:
 
 def _generator(on: EvaluationData, batch: int) -> torch.Generator:
     """For an attack on this batch, whichever process does it."""
-    return torch.Generator(on.device).manual_seed(stream(on.seed, Stream.ATTACK, batch))
+    return torch.Generator(on.device).manual_seed(derive_seed(on.seed, Stream.ATTACK, batch))
 
 
 def packed(standing: Tensor) -> str:
