@@ -671,7 +671,7 @@ def test_two_processes_make_one_batch(tmp_path: Path) -> None:
         (
             lambda: Mixup(mixup_off_epochs=3, epochs=3),
             ValueError,
-            "mixup_off_epochs must be less than all 3 epochs, or nothing is ever mixed, got 3",
+            "mixup_off_epochs must be less than all 3 epochs, or none is left, got 3",
         ),
         (
             lambda: RAT(mixup_off_epochs=1, epochs=3),

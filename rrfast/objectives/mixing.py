@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, check_number, describe, is_integer
-from rrfast.objectives.objective import loss_of
+from rrfast._checks import check_number
+from rrfast.objectives.objective import check_epochs, counted, loss_of
 
 if TYPE_CHECKING:
     from rrfast.objectives.objective import Criterion
@@ -71,18 +71,11 @@ class Mixing:
 
     def __post_init__(self) -> None:
         check_number("alpha", self.alpha)
-        check_count("mixup_off_epochs", self.off_epochs, least=0)
-        if self.epochs is not None:
-            check_count("epochs", self.epochs)
-        if self.epochs is not None and self.off_epochs >= self.epochs:
-            raise ValueError(
-                f"mixup_off_epochs must be less than all {self.epochs} epochs, or nothing is ever "
-                f"mixed, got {self.off_epochs}"
-            )
+        check_epochs("mixup_off_epochs", self.off_epochs, self.epochs)
         if self.off_epochs and self.epochs is None:
             raise ValueError(
-                f"mixup_off_epochs={self.off_epochs} needs epochs, the number of all epochs: it "
-                "counts from the last"
+                f"mixup_off_epochs={self.off_epochs} needs epochs, the number of all epochs, "
+                "because it counts from the last one"
             )
 
     def on(self, epoch: int | None) -> bool:
@@ -93,12 +86,7 @@ class Mixing:
         """
         if not self.off_epochs or self.epochs is None:
             return True
-        if not is_integer(epoch) or epoch < 0:
-            raise ValueError(
-                f"epoch must be the number of the epoch, from 0, where mixup_off_epochs is set, "
-                f"got {describe(epoch)}"
-            )
-        return epoch < self.epochs - self.off_epochs
+        return counted(epoch, "mixup_off_epochs") < self.epochs - self.off_epochs
 
     def mix(self, x: Tensor) -> Mixed:
         """Mix every sample of `x` with its neighbour; this draws one share."""

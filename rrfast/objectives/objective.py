@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_batch, check_dense, check_labels, check_logits, describe
+from rrfast._checks import (
+    check_batch,
+    check_count,
+    check_dense,
+    check_labels,
+    check_logits,
+    describe,
+    is_integer,
+)
 from rrfast._reading import may_read
 from rrfast.engine import output_logits
 from rrfast.engine.in_place import output_of
@@ -143,9 +151,9 @@ def check_pair(x: Tensor, y: Tensor, *, sparse: bool = False) -> tuple[Tensor, T
         check_dense("x", x)
     if x.grad_fn is not None:
         raise ValueError(
-            "x must have no graph, as layers before it would get no gradient, got one from "
-            f"{x.grad_fn.name()}; give the whole model and its input, or x.detach() if nothing "
-            "before x is to be trained"
+            f"x must have no graph, got one from {x.grad_fn.name()}: the layers before x would get "
+            "no gradient. Give the whole model and its input, or x.detach() if nothing before x is "
+            "to be trained"
         )
     if not isinstance(y, Tensor) or y.dtype != torch.int64:
         raise TypeError(f"y must be an int64 tensor of class labels, got {describe(y)}")
@@ -184,11 +192,33 @@ def loss_of(criterion: Criterion, logits: Tensor, y: Tensor) -> Tensor:
     return loss
 
 
+def check_epochs(name: str, some: int, epochs: int | None) -> None:
+    """Raise a ValueError unless `some` of all `epochs`, if these are known, leave at least one."""
+    check_count(name, some, least=0)
+    if epochs is None:
+        return
+    check_count("epochs", epochs)
+    if some >= epochs:
+        raise ValueError(
+            f"{name} must be less than all {epochs} epochs, or none is left, got {some}"
+        )
+
+
+def counted(epoch: int | None, name: str) -> int:
+    """`epoch`, or a ValueError unless it is the number of an epoch; the option `name` needs it."""
+    if not is_integer(epoch) or epoch < 0:
+        raise ValueError(
+            f"epoch must be the number of the epoch, from 0, where {name} is set, got "
+            f"{describe(epoch)}"
+        )
+    return epoch
+
+
 def check_gradients_on() -> None:
     """Raise a ValueError if gradients are off."""
     if not torch.is_grad_enabled():
         raise ValueError(
-            "an objective's gradient must be taken where gradients are on, and not under "
+            "an objective's gradient must be taken where gradients are on, not under "
             "torch.no_grad() or torch.inference_mode()"
         )
 
@@ -214,7 +244,7 @@ def run_backward(backward: Backward) -> Callable[[Tensor], object]:
         if not loss.requires_grad:
             raise ValueError(
                 "model must have a parameter that requires a gradient and that its logits depend "
-                "on, and the loss has no gradient"
+                "on, but the loss has no gradient"
             )
         return run(loss)
 

@@ -145,16 +145,12 @@ class RAT(Objective):
         backward, or with a wrapper without `no_sync`, they are reduced twice, with the same result.
 
         Args:
-            model: Maps [B, ...] to logits [B, K], or to an object with `.logits`.
-            x: Inputs [B, ...], floating point, without a graph; neither they nor their `.grad` are
-                changed.
+            model: As for `Objective.backward`, as are the others.
+            x: [B, ...], floating point, without a graph.
             y: Labels [B] int64.
             epoch: The epoch, counted from 0; needed with `mixup_off_epochs`.
-            backward: How to run a backward. None: `loss.backward()`. A `torch.amp.GradScaler`:
-                `scaler.scale(loss).backward()`. A callable such as `fabric.backward`: called with
-                each loss.
-            no_sync: Makes the context of all passes but the last, in which processes do not reduce
-                gradients; default: the model's `no_sync`, which `DistributedDataParallel` has.
+            backward: How to run a backward.
+            no_sync: Makes the context of all passes but the last.
 
         Returns:
             The loss, a detached scalar.
@@ -192,9 +188,10 @@ class RAT(Objective):
                 )
             if any(parameter._version != version for parameter, version in stepping):
                 raise ValueError(
-                    "model must keep its parameters through the first of RAT's two backwards, and "
-                    "a hook in it has changed them, as an optimizer in the backward does: they "
-                    "have had half a step. Call RAT()(model, x, y).backward(), which is one"
+                    "model must keep its parameters until the second of RAT's two backwards, but a "
+                    "hook in the first has changed them, as an optimizer in the backward does: "
+                    "they have made half a step. Call RAT()(model, x, y).backward(), which is one "
+                    "backward"
                 )
             moved = self._moved(model, x, x.grad, logits, y).requires_grad_(wanted)
         with self._statistics(model):
@@ -378,8 +375,8 @@ def _check_not_static(model: Model) -> None:
             if isinstance(module, nn.parallel.DistributedDataParallel) and module.static_graph:
                 raise ValueError(
                     "model must not be DistributedDataParallel(static_graph=True) where RAT runs "
-                    "it twice before a backward: its processes would have other gradients each; "
-                    "call RAT().backward(model, x, y)"
+                    "it twice before a backward: each process would get other gradients. Call "
+                    "RAT().backward(model, x, y)"
                 )
 
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from rrfast._checks import check_count, describe, is_integer
 from rrfast.objectives.adversarial import Adversarial
-from rrfast.objectives.objective import check_pair, model_logits
+from rrfast.objectives.objective import check_epochs, check_pair, counted, model_logits
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
@@ -44,15 +43,7 @@ class Reweighted(Adversarial):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("warmup", self.warmup, least=0)
-        if self.epochs is None:
-            return
-        check_count("epochs", self.epochs)
-        if self.warmup >= self.epochs:
-            raise ValueError(
-                f"warmup must be less than all {self.epochs} epochs, or no sample is ever "
-                f"weighted, got {self.warmup}"
-            )
+        check_epochs("warmup", self.warmup, self.epochs)
 
     @abstractmethod
     def weights(self, logits: Tensor, y: Tensor, iterates: Sequence[Tensor]) -> Tensor:
@@ -70,22 +61,12 @@ class Reweighted(Adversarial):
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""
         x, y = check_pair(x, y)
-        weighted = self._weighted(epoch)
+        weighted = not self.warmup or counted(epoch, "warmup") >= self.warmup
         iterates: list[Tensor] = []
         moved = self._worst(model, x, y, each=iterates.append)
         logits = model_logits(model, moved)
         loss = nn.functional.cross_entropy(logits, y, reduction="none")
         return (self.weights(logits, y, iterates) * loss if weighted else loss).mean()
-
-    def _weighted(self, epoch: int | None) -> bool:
-        if not self.warmup:
-            return True
-        if not is_integer(epoch) or epoch < 0:
-            raise ValueError(
-                "epoch must be the number of the epoch, from 0, where warmup is set, got "
-                f"{describe(epoch)}"
-            )
-        return epoch >= self.warmup
 
 
 def mean_one(weights: Tensor) -> Tensor:
