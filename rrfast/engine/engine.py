@@ -100,6 +100,7 @@ class Engine:
     classes: int | None = None
     gradient: Tensor | None = None
     _samples = 0  # in the first forward
+    _kind: tuple[int, torch.dtype] | None = None  # classes and dtype of its logits
     _latest: Tensor | None = None
     _cudnn = True  # whether cuDNN may run recurrent networks for a gradient
     _shared: tuple[Tensor, Recorded] | None = None
@@ -217,7 +218,16 @@ class Engine:
                 f"the model's logits must have one row per sample of x, {x.shape[0]}, "
                 f"got {describe(logits)}"
             )
-        self.saw_classes(logits.shape[1])
+        kind = logits.shape[1], logits.dtype
+        if kind != self._kind:
+            if self._kind is not None:
+                raise ValueError(
+                    "model must return logits of one number of classes and one dtype, "
+                    f"{self._kind[0]} in {str(self._kind[1]).removeprefix('torch.')} in its first "
+                    f"pass, but then got {describe(logits)}"
+                )
+            self._kind = kind
+            self.saw_classes(logits.shape[1])
         # The more precise dtype of the two; this copies only if a float64 input meets a coarser
         # model.
         return logits.double() if accumulate_dtype(x.dtype) == torch.float64 else logits
