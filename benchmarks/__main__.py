@@ -319,10 +319,12 @@ def targets(entries: Sequence[Entry], sticks: Entry) -> Iterable[str]:
 ELEMENTWISE = ("fgsm_step", "perturb", "rat_perturb")
 ROWS = (
     *("direction_seed", "linear_radius", "bisection_step_", "search_step_"),
-    "probability_margin",
+    *("plane_seed", "probability_margin"),
 )
+#: Those of rows that write as much as they read.
+SEEDS = {"direction_seed", "plane_seed"}
 #: Those that only read what is large.
-READING = {*ROWS, "plane_distance", "probe_step"} - {"direction_seed"}
+READING = {*ROWS, "plane_distance", "probe_step"} - SEEDS
 
 
 def classes(entry: Entry) -> int:

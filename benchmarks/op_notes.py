@@ -52,6 +52,7 @@ def row_op(op: str, case: Logits) -> Census:
         "linear_radius": lambda: ops.linear_radius(logits, logits.clone(), prediction),
         "bisection_step_": lambda: ops.bisection_step_(logits, prediction, *state[:3].unbind()),
         "search_step_": lambda: ops.search_step_(logits, prediction, state),
+        "plane_seed": lambda: ops.plane_seed(logits, prediction, prediction.clone()),
         "probability_margin": lambda: ops.probability_margin(logits, prediction),
     }
     return census(calls[op])

@@ -150,6 +150,13 @@ MUTANTS = (
         (f"ops/test_bisection_step.py::TestBisectionStep::{_OP}",),
     ),
     Mutant(
+        "a tie of 16 bits is no step",
+        "ops/_plane_seed.py",
+        "gap.maximum(digit * first.abs())",
+        "gap",
+        (f"ops/test_plane_seed.py::TestPlaneSeed::{_OP}",),
+    ),
+    Mutant(
         "an end that stays counts in full",
         "ops/_search_step.py",
         "torch.where(old_side == side, 0.5, 1.0)",

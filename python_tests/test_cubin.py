@@ -35,19 +35,20 @@ ROWS = {
     "probability_margin": 1,
     "rat_correct": 1,
     "plane_distance": 2,  # x and normal, kept likewise
+    "plane_seed": 1,
     "probe_step": 1,
 }
 KERNELS = ELEMENTWISE | ROWS
 #: Those that add up: by every width, since their bits must not depend on where a sample lies; and
-#: one beside them that has the same widths.
+#: two beside them that have the same widths.
 SUMS = {
     *("direction_seed", "direction_seed_long", "probability_margin", "plane_distance"),
-    "probe_step",
+    *("probe_step", "plane_seed"),
 }
 #: Those that keep a row in their block's memory, and of how many tensors.
 KEEPING = {"direction_seed": 1, "plane_distance": 2}
 #: Those that write tensors as large as those that they read.
-WRITING = {*ELEMENTWISE, "direction_seed", "direction_seed_long"}
+WRITING = {*ELEMENTWISE, "direction_seed", "direction_seed_long", "plane_seed"}
 #: Those that divide floats: by fused multiply-adds, and by a subroutine in the rare cases.
 DIVIDE = {
     "direction_seed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import itertools
 import math
 import resource
 import types
@@ -893,6 +894,29 @@ def test_a_model_of_one_batch_size_gets_a_sentence(options: dict[str, Any]) -> N
         ValueError, match=r"take parts of a batch.*took 6 samples but not [1-5], like"
     ):
         rrfast.radius(exported, x, **options)
+
+
+@pytest.mark.parametrize("method", sorted({*PASSES} - {"grad"}))  # which has one pass
+@pytest.mark.parametrize(
+    ("changed", "got"),
+    [
+        (lambda h: h[:, :3], r"float32 tensor of shape \[4, 3\]"),
+        (lambda h: h.double(), r"float64 tensor of shape \[4, 4\]"),
+        (lambda h: h.bfloat16(), r"bfloat16 tensor of shape \[4, 4\]"),
+    ],
+    ids=["classes", "finer", "coarser"],
+)
+def test_a_model_whose_logits_change_their_kind_gets_a_sentence(
+    method: str, changed: Callable[[Tensor], Tensor], got: str
+) -> None:
+    passes, layer = itertools.count(), nn.Linear(8, 4)
+
+    def model(x: Tensor) -> Tensor:
+        return layer(x) if next(passes) == 0 else changed(layer(x))
+
+    said = f"model must return .* dtype, 4 in float32 in its first pass, but then got a {got}"
+    with pytest.raises(ValueError, match=said):
+        rrfast.radius(model, torch.rand(4, 8), method=method)
 
 
 @pytest.mark.parametrize("make", [list, tuple, np.array], ids=["list", "tuple", "array"])

@@ -22,6 +22,7 @@ from rrfast.ops._fgsm_step import reference as fgsm_step
 from rrfast.ops._linear_radius import reference as linear_radius
 from rrfast.ops._perturb import reference as perturb
 from rrfast.ops._plane_distance import reference as plane_distance
+from rrfast.ops._plane_seed import reference as plane_seed
 from rrfast.ops._probability_margin import reference as probability_margin
 from rrfast.ops._probe_step import reference as probe_step
 from rrfast.ops._rat_perturb import reference as rat_perturb
@@ -36,6 +37,7 @@ __all__ = [
     "naive_direction_seed",
     "perturb",
     "plane_distance",
+    "plane_seed",
     "probability_margin",
     "probe_step",
     "radius_bs",

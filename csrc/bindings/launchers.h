@@ -97,6 +97,15 @@ public:
     }
 
     template <class T, class A>
+    void plane_seed(const T* logits, const index_t* prediction, const index_t* target,
+                    index_t samples, index_t classes, T* seed, A* gap) const {
+        if (has_rows(samples, classes)) {
+            check(
+                cuda::plane_seed(logits, prediction, target, samples, classes, seed, gap, stream_));
+        }
+    }
+
+    template <class T, class A>
     void probe_step(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
                     index_t samples, index_t elements, A finest, A longest, A* step,
                     A* largest) const {

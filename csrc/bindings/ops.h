@@ -372,6 +372,33 @@ struct Ops {
         });
     }
 
+    static std::tuple<Tensor, Tensor> plane_seed(const Tensor& logits, const Tensor& prediction,
+                                                 const Tensor& target) {
+        const ScalarType dtype = logits.scalar_type();
+        Tensor seed = empty_like(logits, Layout::contiguous, dtype);
+        Tensor gap = empty_vector(logits.size(0), accumulate_dtype(dtype), logits);
+        plane_seed_out(logits, prediction, target, seed, gap);
+        return {seed, gap};
+    }
+    static void plane_seed_out(const Tensor& logits, const Tensor& prediction, const Tensor& target,
+                               const Tensor& seed, const Tensor& gap) {
+        const Backend backend(logits);
+        check_rows(logits, prediction, "prediction");
+        check_rows(logits, target, "target");
+        const ScalarType dtype = logits.scalar_type();
+        prepare_result(seed, logits, Layout::contiguous, dtype, "seed");
+        check_vector(gap, logits, accumulate_dtype(dtype), "gap");
+        const Tensor h = laid_out(logits, Layout::contiguous);
+        const Tensor y = laid_out(prediction, Layout::contiguous);
+        const Tensor k = laid_out(target, Layout::contiguous);
+        const std::int64_t samples = h.size(0), classes = h.size(1);
+        dispatch_floating(dtype, "logits", [&](auto type) {
+            using T = typename decltype(type)::type;
+            backend.plane_seed(data<T>(h), data<index_t>(y), data<index_t>(k), samples, classes,
+                               mutable_data<T>(seed), mutable_data<accumulate_t<T>>(gap));
+        });
+    }
+
     static std::tuple<Tensor, Tensor> probe_step(const Tensor& x, const Tensor& normal,
                                                  const Tensor& gap, double finest, double longest,
                                                  const OptionalTensor& bounds,
@@ -448,6 +475,8 @@ struct Ops {
         library.impl("rat_perturb.out", TORCH_BOX(&Ops::rat_perturb_out));
         library.impl("plane_distance", TORCH_BOX(&Ops::plane_distance));
         library.impl("plane_distance.out", TORCH_BOX(&Ops::plane_distance_out));
+        library.impl("plane_seed", TORCH_BOX(&Ops::plane_seed));
+        library.impl("plane_seed.out", TORCH_BOX(&Ops::plane_seed_out));
         library.impl("probe_step", TORCH_BOX(&Ops::probe_step));
         library.impl("probe_step.out", TORCH_BOX(&Ops::probe_step_out));
         library.impl("search_step_", TORCH_BOX(&Ops::search_step_));

@@ -116,6 +116,15 @@ struct Cpu {
     }
 
     template <class T, class A>
+    void plane_seed(const T* logits, const index_t* prediction, const index_t* target,
+                    index_t samples, index_t classes, T* seed, A* gap) const {
+        over_rows(samples, classes, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().plane_seed(logits, prediction, target, begin, end, classes, seed,
+                                         gap);
+        });
+    }
+
+    template <class T, class A>
     void probe_step(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
                     index_t samples, index_t elements, A finest, A longest, A* step,
                     A* largest) const {

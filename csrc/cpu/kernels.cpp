@@ -8,6 +8,7 @@
 #include "linear_radius.h"
 #include "perturb.h"
 #include "plane_distance.h"
+#include "plane_seed.h"
 #include "probability_margin.h"
 #include "probe_step.h"
 #include "rat_perturb.h"
@@ -17,10 +18,10 @@ namespace rrfast::cpu::RRFAST_ISA {
 
 template <class T>
 const Kernels<T>& kernels() {
-    static const Kernels<T> table{direction_seed<T>, linear_radius<T>,     bisection_step_<T>,
-                                  rat_correct<T>,    fgsm_step<T>,         perturb<T>,
-                                  rat_perturb<T>,    plane_distance<T>,    probe_step<T>,
-                                  search_step_<T>,   probability_margin<T>};
+    static const Kernels<T> table{direction_seed<T>, linear_radius<T>,  bisection_step_<T>,
+                                  rat_correct<T>,    fgsm_step<T>,      perturb<T>,
+                                  rat_perturb<T>,    plane_distance<T>, probe_step<T>,
+                                  search_step_<T>,   plane_seed<T>,     probability_margin<T>};
     return table;
 }
 

@@ -47,6 +47,8 @@ struct Kernels {
                          index_t samples, index_t classes, A nudge, A* state, index_t* rival);
 
     // Rows [begin, end) of [B, K].
+    void (*plane_seed)(const T* logits, const index_t* prediction, const index_t* target,
+                       index_t begin, index_t end, index_t classes, T* seed, A* gap);
     void (*probability_margin)(const T* logits, const index_t* labels, index_t begin, index_t end,
                                index_t classes, A* margin, A* top2_ratio, A* similarity,
                                A* entropy);

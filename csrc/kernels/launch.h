@@ -59,6 +59,15 @@ cudaError_t plane_distance(const T* x,                  // [B, N], read only wit
                            cudaStream_t stream);
 
 template <class T>
+cudaError_t plane_seed(const T* logits,            // [B, K]
+                       const index_t* prediction,  // [B]
+                       const index_t* target,      // [B]
+                       index_t samples, index_t classes,
+                       T* seed,               // [B, K]
+                       accumulate_t<T>* gap,  // [B]
+                       cudaStream_t stream);
+
+template <class T>
 cudaError_t probe_step(const T* x,                  // [B, N]
                        const T* normal,             // [B, N]
                        const accumulate_t<T>* gap,  // [B]
@@ -125,6 +134,7 @@ KernelList fgsm_step_kernels();
 KernelList perturb_kernels();
 KernelList linear_radius_kernels();
 KernelList plane_distance_kernels();
+KernelList plane_seed_kernels();
 KernelList probe_step_kernels();
 KernelList search_step_kernels();
 KernelList probability_margin_kernels();

@@ -157,6 +157,27 @@ std::string search_step(Draw& draw) {
 }
 
 template <class T>
+std::string plane_seed(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Rows r = rows(draw);
+    const std::vector<double> wide = logits(draw, r);
+    const Tensor<T> h(narrowed<T>(wide), draw.shift());
+    const Tensor<index_t> y(labels(draw, r, wide), 0), k(labels(draw, r, wide), 0);
+    const Tensor<T> seed(untouched<T>(r.samples * r.classes), draw.shift());
+    const Tensor<A> gap(untouched<A>(r.samples), 0);
+    expect_success(cuda::plane_seed(h.device(), y.device(), k.device(), r.samples, r.classes,
+                                    seed.device(), gap.device(), nullptr),
+                   "launch");
+    auto cotangent = seed.host;
+    auto way = gap.host;
+    cpu::kernels<T>().plane_seed(h.host.data(), y.host.data(), k.host.data(), 0, r.samples,
+                                 r.classes, cotangent.data(), way.data());
+    expect_same("seed", seed, cotangent);
+    expect_equal("gap", gap, way);
+    return text(r);
+}
+
+template <class T>
 std::string probability_margin(Draw& draw) {
     using A = accumulate_t<T>;
     const Rows r = rows(draw);
@@ -381,7 +402,7 @@ struct Op {
     }
 const Op kOps[] = {OP(direction_seed), OP(linear_radius),      OP(bisection_step), OP(search_step),
                    OP(rat_correct),    OP(probability_margin), OP(fgsm_step),      OP(perturb),
-                   OP(rat_perturb),    OP(plane_distance),     OP(probe_step)};
+                   OP(rat_perturb),    OP(plane_distance),     OP(plane_seed),     OP(probe_step)};
 const char* const kTypes[] = {"float", "double", "bfloat16", "float16"};
 // A kernel that so many draws do not reach is one that none does.
 constexpr unsigned long kDraws = 200'000;

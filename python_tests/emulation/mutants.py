@@ -317,6 +317,14 @@ MUTANTS = (
         "next.value;",
         "direction_seed",
     ),
+    Mutant(
+        "a thread takes the ends of its classes for the row's",
+        "plane_seed.cu",
+        "        range = row_reduce(range, [](const auto& a, const auto& b) "
+        "{ return combine(a, b); });\n",
+        "",
+        "plane_seed",
+    ),
     # order
     Mutant(
         "what is masked has no index",

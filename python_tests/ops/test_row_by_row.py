@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from op_tester import logits, non_finite_logits
@@ -16,12 +18,14 @@ SAMPLES = 70
 
 def of(op: str, h: Tensor, y: Tensor, state: Tensor) -> tuple[Tensor, ...]:
     """All results of an op on rows h with classes y and numbers `state` [6, B]."""
-    if op == "direction_seed":
-        return ops.direction_seed(h, temperature=2.0)
-    if op == "linear_radius":
-        return ops.linear_radius(h, h.flip(1), y, 0.1)
-    if op == "probability_margin":
-        return ops.probability_margin(h, y)
+    calls: dict[str, Callable[[], tuple[Tensor, ...]]] = {
+        "direction_seed": lambda: ops.direction_seed(h, temperature=2.0),
+        "linear_radius": lambda: ops.linear_radius(h, h.flip(1), y, 0.1),
+        "plane_seed": lambda: ops.plane_seed(h, y, (y + 1) % h.shape[1]),
+        "probability_margin": lambda: ops.probability_margin(h, y),
+    }
+    if op in calls:
+        return calls[op]()
     if op == "bisection_step_":
         bracket, rival = state[:3].clone().unbind(), torch.zeros_like(y)
         ops.bisection_step_(h, y, *bracket, rival)
@@ -37,6 +41,7 @@ def of(op: str, h: Tensor, y: Tensor, state: Tensor) -> tuple[Tensor, ...]:
 ROW_OPS = (
     "direction_seed",
     "linear_radius",
+    "plane_seed",
     "probability_margin",
     "bisection_step_",
     "search_step_",

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast.engine.box import faces, number_faces, numbers, rounded_inside
-from rrfast.ops import accumulate_dtype, per_channel
+from rrfast.ops import accumulate_dtype, per_channel, unchecked
+from rrfast.ops.layout import empty_like
 
 
 class Ball:
@@ -42,6 +43,9 @@ class Ball:
         tensor([[0.0500, 0.9500]])
     """
 
+    _strides: tuple[int, ...] | None = None  # of those
+    _made: tuple[Tensor, Tensor, Tensor]
+
     @torch.no_grad()  # autograd cannot follow writing into memory
     def __init__(
         self,
@@ -50,7 +54,7 @@ class Ball:
         bounds: ops.Bounds | None = None,
         scale: ops.Scale | None = None,
     ) -> None:
-        self.x, self.eps, self._memory = x, eps, ops.Memory()
+        self.x, self.eps = x, eps
         self._scale = ops.channel_scale(scale, x)
         # In float64 the distance of a number from x is exact.
         exact = x.double()
@@ -89,10 +93,20 @@ class Ball:
 
         Cost: one pass over the gradient to find NaN, one for the step, and one for the projection.
         """
-        slope = torch.nan_to_num(gradient, 0.0, out=self._memory("slope", z))
-        out_of_ball = self._memory("moved", z), self._memory("sign", z, torch.int8)
-        moved, _ = ops.fgsm_step(z, slope, length, None, self._scale, out=out_of_ball)
+        slope, moved, sign = self._buffers(z)
+        torch.nan_to_num(gradient, 0.0, out=slope)
+        unchecked.fgsm_step_into(moved, sign, z, slope, length, None, self._scale)
         return torch.clamp(moved, self.least, self.most, out=out)
+
+    def _buffers(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a step writes into, laid out as `z`; the same for the next such step."""
+        strides = z.stride()
+        if strides != self._strides:
+            with torch.inference_mode(False):  # so that they can be written to in any mode
+                moved = empty_like(z, z.dtype)
+                self._made = torch.empty_like(moved), moved, empty_like(z, torch.int8)
+            self._strides = strides
+        return self._made
 
     def walk(self, z: Tensor, direction: Tensor, length: Tensor) -> Tensor:
         """The point of the ball nearest to z + length_b scale_c direction, without a sign."""

@@ -8,9 +8,9 @@ from rrfast.engine.engine import (
     Recorded,
     SeedOf,
     check_input,
-    input_gradient,
     logits,
 )
+from rrfast.engine.gradient import input_gradient
 
 __all__ = [
     "Clean",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 from torch._C import _set_grad_enabled as set_grad_enabled
-from torch.autograd.graph import _engine_run_backward
 
 from rrfast._checks import (
     check_batch,
@@ -24,6 +23,7 @@ from rrfast._checks import (
 )
 from rrfast._reading import may_read
 from rrfast.engine.frozen import OF_INFERENCE, Frozen
+from rrfast.engine.gradient import NO_GRADIENT, input_gradient
 from rrfast.engine.in_place import IN_PLACE, output_of
 from rrfast.engine.modules_inside import modules_of
 from rrfast.ops import Memory, accumulate_dtype, unchecked
@@ -100,6 +100,7 @@ class Engine:
     classes: int | None = None
     gradient: Tensor | None = None
     _samples = 0  # in the first forward
+    _kind: tuple[int, torch.dtype] | None = None  # classes and dtype of its logits
     _latest: Tensor | None = None
     _cudnn = True  # whether cuDNN may run recurrent networks for a gradient
     _shared: tuple[Tensor, Recorded] | None = None
@@ -217,7 +218,16 @@ class Engine:
                 f"the model's logits must have one row per sample of x, {x.shape[0]}, "
                 f"got {describe(logits)}"
             )
-        self.saw_classes(logits.shape[1])
+        kind = logits.shape[1], logits.dtype
+        if kind != self._kind:
+            if self._kind is not None:
+                raise ValueError(
+                    "model must return logits of one number of classes and one dtype, "
+                    f"{self._kind[0]} in {str(self._kind[1]).removeprefix('torch.')} in its first "
+                    f"pass, but then got {describe(logits)}"
+                )
+            self._kind = kind
+            self.saw_classes(logits.shape[1])
         # The more precise dtype of the two; this copies only if a float64 input meets a coarser
         # model.
         return logits.double() if accumulate_dtype(x.dtype) == torch.float64 else logits
@@ -318,7 +328,7 @@ class Recorded:
         # twice as long.
         self._output = self._engine._latest = latest.detach()
         if not logits.requires_grad:
-            raise ValueError(_NO_GRADIENT)
+            raise ValueError(NO_GRADIENT)
         return logits
 
 
@@ -332,42 +342,7 @@ def _without_cudnn() -> Iterator[None]:
         torch.backends.cudnn.enabled = before
 
 
-_NO_GRADIENT = (
-    "model must be differentiable with respect to x, but its logits carry no gradient: it detaches "
-    "x or them, runs under torch.no_grad(), ignores x, or is quantised"
-)
 _UNBATCHED = "x must have a batch dimension, [B, ...], got {}: {}; give x[None] for one input"
-
-
-def input_gradient(
-    output: Tensor, x: Tensor, seed: Tensor | None = None, *, retain_graph: bool = False
-) -> Tensor:
-    """The gradient of sum(seed * output), or of a scalar output, with respect to `x`.
-
-    Raises:
-        ValueError: There is none, or torch's reentrant checkpointing does not allow it.
-    """
-    try:
-        if seed is None or torch.compiler.is_compiling():
-            options = {"retain_graph": retain_graph, "allow_unused": True}
-            grads = torch.autograd.grad(output, x, seed, **options)
-        else:
-            # As torch.autograd.grad, but without its comparison of shapes, which agree here. For
-            # that comparison it imports sympy at its first call, which takes a second, and which a
-            # Ctrl-C breaks for good.
-            grads = _engine_run_backward(
-                (output,), (seed,), retain_graph, False, (x,), True, accumulate_grad=False
-            )
-    except RuntimeError as error:
-        if "use_reentrant=True" not in str(error):
-            raise
-        raise ValueError(
-            "model must be checkpointed with use_reentrant=False where only the gradient at x is "
-            "needed: torch does not compute it with use_reentrant=True"
-        ) from error
-    if grads[0] is None:
-        raise ValueError(_NO_GRADIENT)
-    return grads[0]
 
 
 def logits(model: Model, x: Tensor) -> Tensor:

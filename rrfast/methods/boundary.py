@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast.engine import Recorded
-from rrfast.ops import accumulate_dtype, is_undefined, per_channel
+from rrfast.ops import accumulate_dtype, is_undefined, per_channel, unchecked
 
 #: Stands for the infinite step to a plane out of reach; it ends at the face of any box. Infinity
 #: times a gradient of zero would be NaN.
@@ -70,7 +70,7 @@ def nearest_plane(
     for column in range(classes.shape[1]):
         last = column == classes.shape[1] - 1
         normal, gap = linearised(recorded, prediction, classes[:, column], last=last)
-        plane = Plane(normal, gap, ops.plane_distance(x, normal, gap, bounds, scale))
+        plane = Plane(normal, gap, unchecked.plane_distance(x, normal, gap, bounds, scale))
         nearest = plane if nearest is None else _nearer(plane, nearest)
     assert nearest is not None  # there are at least two classes
     return nearest
@@ -81,9 +81,7 @@ def linearised(
 ) -> tuple[Tensor, Tensor]:
     """The gradient of h_k - h_y, [B, ...], and h_y - h_k, [B], in the accumulation dtype of x.
 
-    Both are scaled by a power of two near the sample's largest logit. The plane is the same, and
-    neither the difference nor the gradient overflows or underflows when logits are near the ends of
-    their range.
+    Both in the unit of `rrfast.ops.plane_seed`. The plane is the same.
 
     Cost: 1 backward.
 
@@ -93,51 +91,9 @@ def linearised(
         target: k, [B].
         last: Free the forward's graph.
     """
-    logits, top, k = recorded.logits, prediction[:, None], target[:, None]
-    # Not aminmax, which takes a CPU twenty times as long.
-    least, largest = logits.amin(dim=1, keepdim=True), logits.amax(dim=1, keepdim=True)
-    unit = _unit(least, largest)
-    one = unit.to(logits.dtype)
-    seed = torch.zeros_like(logits).scatter_(1, k, one).scatter_(1, top, -one)
+    seed, gap = unchecked.plane_seed(recorded.logits, prediction, target)
     normal = recorded.grad(seed, last=last)
-    gap = _gap(logits.gather(1, top), logits.gather(1, k), unit)
-    # As `rrfast.ops.is_undefined`.
-    gap = torch.where(largest.abs() < math.inf, gap, math.nan).squeeze(1)
     return normal, gap.to(accumulate_dtype(normal.dtype))
-
-
-def _unit(least: Tensor, largest: Tensor) -> Tensor:
-    """1 over a power of two near the largest logit of a row, [B, 1], accumulation dtype.
-
-    It stays within the square root of the range, so that the other end of the range is as far away.
-    It is 1 for float16, whose range is too small for scaled gradients.
-
-    Args:
-        least: The least logit of each row, [B, 1].
-        largest: The largest.
-    """
-    # `isfinite` is four ops on a CPU, and of a few numbers an op takes as long as it is called.
-    size = torch.maximum(least.abs().nan_to_num(0.0, posinf=0.0), largest.abs())
-    size = size.to(accumulate_dtype(size.dtype))
-    one = torch.ones_like(size)
-    if largest.dtype == torch.float16:
-        return one
-    most = math.frexp(torch.finfo(largest.dtype).max)[1] // 2
-    usable = (size > 0) & (size < math.inf)
-    exponent = torch.where(usable, size, one).frexp().exponent.clamp(-most, most)
-    return torch.ldexp(one, -exponent)
-
-
-def _gap(top: Tensor, other: Tensor, unit: Tensor) -> Tensor:
-    """h_y - h_k times the unit; at least one unit in the last place of h_y unless y is behind.
-
-    16-bit logits tie over a wide strip before the boundary, where the prediction is still the lower
-    index: a step of length 0 would make no progress there.
-    """
-    digit = torch.finfo(top.dtype).eps
-    top = top.to(unit.dtype) * unit
-    gap = top - other.to(unit.dtype) * unit
-    return torch.where(gap < 0, gap, gap.maximum(digit * top.abs()))
 
 
 def _nearer(plane: Plane, than: Plane) -> Plane:

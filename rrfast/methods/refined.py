@@ -15,7 +15,7 @@ from rrfast.engine import Engine
 from rrfast.methods.boundary import contenders, linearised, nearest_plane, of_samples
 from rrfast.methods.method import Estimate
 from rrfast.methods.search import START, before_probes
-from rrfast.ops import accumulate_dtype
+from rrfast.ops import accumulate_dtype, unchecked
 
 #: The weight of the previous directions in the next. With 0 the rays would alternate between two
 #: facets of the boundary.
@@ -78,36 +78,41 @@ class Refined:
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)
         clean = engine.record(x, copy=False)  # not used after the planes at x
-        prediction, margin, _, runner_up, _ = ops.direction_seed(clean.logits)
+        prediction, margin, _, runner_up, _ = unchecked.direction_seed(clean.logits, 1.0)
         classes = contenders(clean.logits, prediction, self.classes)
         plane = nearest_plane(clean, x, prediction, classes, bounds, scale)
 
-        aim = _normalised(plane.normal, scale)
+        count, dtype = torch.full_like(plane.gap, x[0].numel()), margin.dtype
+        aim = _normalised(plane.normal, scale, count)
         first = torch.where((plane.distance > 0) & plane.distance.isfinite(), plane.distance, START)
-        state = before_probes(margin, first.to(margin.dtype))
+        fresh = before_probes(margin, first.to(dtype))
+        at, nowhere = fresh[5], fresh.new_tensor(math.inf)
         best: Ray | None = None
-        flipped_at, flipped_to = state[1].clone(), runner_up
+        flipped_at, flipped_to = fresh[1], runner_up
         z, unused = engine.memory("probe", x), engine.memory("sign", x, torch.int8)
         for _ in range(self.rounds):
-            at = state[5].to(aim.dtype, copy=True)
+            state, step = torch.cat((fresh[:5], at[None])), at.to(aim.dtype)
             direction = torch.empty_like(unused)
-            ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale, out=(z, direction))
+            unchecked.fgsm_step_into(z, direction, x, aim.to(x.dtype), step, bounds, scale)
             recorded, rival = engine.record(z, copy=False), runner_up.clone()
-            ops.search_step_(recorded.logits, prediction, state, rival=rival)
+            unchecked.search_step_(recorded.logits, prediction, state, 0.0, rival)
             flipped_at, flipped_to = _nearer_flip(state[1], rival, flipped_at, flipped_to)
             normal, gap = linearised(recorded, prediction, rival, last=True)
 
             way = _inner(normal, z - x)
             gap = gap + way
-            crossing = _positive((at * gap / way).to(margin.dtype), math.inf)
-            state[5] = torch.where(crossing == math.inf, state[5], crossing)
+            crossing = (step * gap / way).to(dtype)
+            crossing = torch.where(crossing > 0, crossing, nowhere)
+            probe = state[5]
+            torch.where(crossing < nowhere, crossing, probe, out=probe)
             best = Ray(crossing, direction, state).or_nearer(best)
 
-            aim = torch.lerp(_normalised(normal, scale), aim, MOMENTUM)
-            at = state[5].to(aim.dtype)
-            ops.fgsm_step(x, aim.to(x.dtype), at, bounds, scale, out=(z, unused))
-            reach = _positive((at * gap / _inner(normal, z - x)).to(margin.dtype), state[5])
-            state = before_probes(margin, reach.minimum(flipped_at))
+            aim = torch.lerp(_normalised(normal, scale, count), aim, MOMENTUM)
+            step = probe.to(aim.dtype)
+            unchecked.fgsm_step_into(z, unused, x, aim.to(x.dtype), step, bounds, scale)
+            reach = (step * gap / _inner(normal, z - x)).to(dtype)
+            reach = torch.where((reach > 0) & (reach < nowhere), reach, probe)
+            at = reach.minimum(flipped_at)  # 0 for a tie, NaN without a margin
 
         assert best is not None  # there is at least one round
         _, direction, state = best
@@ -115,8 +120,9 @@ class Refined:
         # beyond.
         state[5] = torch.where(state[1] == math.inf, BEYOND * state[5], state[5])
         for _ in range(self.final_search):
-            ops.perturb(x, direction, state[5].to(aim.dtype), bounds, scale, out=z)
-            ops.search_step_(engine.forward(z, copy=False), prediction, state, rival=rival)
+            unchecked.perturb_into(z, x, direction, state[5].to(aim.dtype), bounds, scale)
+            logits = engine.forward(z, copy=False)
+            unchecked.search_step_(logits, prediction, state, 0.0, rival)
             flipped_at, flipped_to = _nearer_flip(state[1], rival, flipped_at, flipped_to)
         crossing = torch.where(state[1] == math.inf, math.inf, state[5])
         radius = crossing.minimum(flipped_at)
@@ -143,10 +149,6 @@ class Ray(NamedTuple):
         )
 
 
-def _positive(radius: Tensor, otherwise: Tensor | float) -> Tensor:
-    return torch.where((radius > 0) & (radius < math.inf), radius, otherwise)
-
-
 def _nearer_flip(
     at: Tensor, to: Tensor, before: Tensor, before_to: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -161,8 +163,10 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
     return (a.to(dtype) * b.to(dtype)).reshape(len(a), -1).sum(dim=1)
 
 
-def _normalised(normal: Tensor, scale: Tensor | None) -> Tensor:
-    """The normal over the mean of scale |normal|, or 0, in the accumulation dtype."""
-    size = normal.new_full((len(normal),), normal[0].numel(), dtype=accumulate_dtype(normal.dtype))
-    factor = ops.plane_distance(normal, normal, size, None, scale)
-    return normal.to(size.dtype) * of_samples(factor.masked_fill(factor.isinf(), 0.0), normal)
+def _normalised(normal: Tensor, scale: Tensor | None, count: Tensor) -> Tensor:
+    """The normal over the mean of scale |normal|, or 0, in the accumulation dtype.
+
+    `count` [B] is the number of its elements, in that dtype.
+    """
+    factor = unchecked.plane_distance(normal, normal, count, None, scale)
+    return normal.to(count.dtype) * of_samples(factor.masked_fill(factor.isinf(), 0.0), normal)

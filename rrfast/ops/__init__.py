@@ -22,6 +22,7 @@ from rrfast.ops._fgsm_step import fgsm_step
 from rrfast.ops._linear_radius import linear_radius
 from rrfast.ops._perturb import perturb
 from rrfast.ops._plane_distance import plane_distance
+from rrfast.ops._plane_seed import plane_seed
 from rrfast.ops._probability_margin import probability_margin
 from rrfast.ops._probe_step import extent, probe_step
 from rrfast.ops._rat_perturb import Mode, check_mode, rat_perturb
@@ -58,6 +59,7 @@ __all__ = [
     "per_channel",
     "perturb",
     "plane_distance",
+    "plane_seed",
     "probability_margin",
     "probe_step",
     "rat_perturb",

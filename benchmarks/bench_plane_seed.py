@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from contest import LOGITS, Logits
+from torch import Tensor
+
+from rrfast import ops, reference
+
+
+def eager(logits: Tensor, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Without the unit, and without care for what is not finite."""
+    top, other = prediction[:, None], target[:, None]
+    seed = torch.zeros_like(logits).scatter_(1, other, 1.0).scatter_(1, top, -1.0)
+    return seed, (logits.gather(1, top) - logits.gather(1, other)).squeeze(1).float()
+
+
+@pytest.mark.parametrize("case", LOGITS, ids=str)
+def bench_plane_seed(case: Logits, device: torch.device, op_contest: Callable[..., None]) -> None:
+    logits = case.random(device)
+    prediction, target = logits.topk(2, dim=1).indices.T.contiguous()
+    op_contest(
+        "plane_seed",
+        case,
+        fused=lambda: ops.plane_seed(logits, prediction, target),
+        eager=lambda: eager(logits, prediction, target),
+        reference=(reference.plane_seed, (logits, prediction, target)),
+        reads=(logits, prediction, target),
+    )
