@@ -247,6 +247,33 @@ def test_scores_by_name() -> None:
         score_named("radius_fast+eps")
 
 
+def test_a_radius_with_options_by_name(on: Any) -> None:
+    """The paper's step of RR-Fast, in a command."""
+    name = "radius_fast:alpha=0.01"
+    row = evaluate_score(name, on, Options(draws=0, sensitivity=False))
+    paper = Radius("fast", options={"alpha": 0.01}).at(**row["hyperparameters"])
+    own = paper(on.model, on.division.test.data.x)
+    assert row["score"] == name
+    assert (
+        row["auroc"]
+        == auroc(own, on.correct)
+        != evaluate_score("radius_fast", on, OPTIONS)["auroc"]
+    )
+    several = score_named("radius_bs:budget=10:bounds=(0, 1):compat=released")
+    assert several.options == {"budget": 10, "bounds": (0, 1), "compat": "released"}
+    for wrong, told in (
+        ("msr:temperature=2", "options go behind a radius, such as radius_fast, got 'msr:temp"),
+        ("radius_fast:temperature=2", "temperature is tuned, so a name cannot give it"),
+        ("radius_fast:alpha", "must be NAME=VALUE, each once, as in radius_fast:alpha=0.01, got"),
+        ("radius_bs:budget=3:budget=4", "must be NAME=VALUE, each once"),
+        ("radius_fats:alpha=1", r"did you mean radius_fast\?"),
+        ("radius_fast:alhpa=1", "method 'fast' has no option 'alhpa'"),
+        ("radius_fast:alpha=-1", "alpha must be finite and above 0"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=told):
+            score_named(wrong)
+
+
 def test_relu_is_fitted_on_one_half_and_tuned_on_the_other(on: Any) -> None:
     score, point, _ = tuned("relu+eps", on, OPTIONS)
     fit, _ = on.division.halves(on.seed)

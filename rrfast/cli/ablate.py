@@ -23,8 +23,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--seeds", type=positive, default=5, metavar="N", help="(5)")
     add("--mixup", type=float, metavar="ALPHA", help="0: none (the recipe's, or 1.0)")
     radii = [f"radius_{method}" for method in METHOD_CLASSES]
-    told = f"one of {', '.join(radii)}; the paper has radius_bs (radius_search)"
-    add("--score", choices=radii, default="radius_search", metavar="RADIUS", help=told)
+    told = (
+        f"one of {', '.join(radii)}, with options as in radius_fast:alpha=0.01; the paper has "
+        "radius_bs (radius_search)"
+    )
+    add("--score", default="radius_search", metavar="RADIUS", help=told)
     tuning = (
         "tune its temperature: on the validation split, or on a fifth of the whole test set, three "
         "times, as the paper (T = 1)"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from typing import Any
+
 from rrfast._checks import check_one_of, describe
 from rrfast.methods import METHODS, Method
 from rrfast.scores.doctor import DoctorAlpha, DoctorBeta
@@ -36,6 +39,8 @@ SCORES: dict[str, Score] = {
 DEFAULT = "msr"
 #: Suffix of a name: with input pre-processing, whose eps is tuned.
 STEP = "+eps"
+#: In a name, before each option of a radius: "radius_bs:budget=10:r_min=1e-6".
+OPTION = ":"
 
 
 def as_score(score: str | Score | Method) -> Score:
@@ -70,17 +75,23 @@ def score_named(name: str) -> Score:
     """The score with this name.
 
     Args:
-        name: A key of `SCORES`; or a score of the logits followed by "+eps": the score within
+        name: A key of `SCORES`. A score of the logits may be followed by "+eps": the score within
             `Preprocessed`, with eps = 0 until it is tuned. RAT B.3 does so with MSR, DOCTOR and
-            RelU.
+            RelU. A radius may be followed by options of `rrfast.radius`, as ":alpha=0.01".
 
     Raises:
-        ValueError: There is no such score, or "+eps" follows one that is not a score of the logits.
+        TypeError: The method of the radius has no such option.
+        ValueError: There is no such score, "+eps" follows one that is not a score of the logits,
+            options follow one that is not a radius, or one of them is out of range.
 
     Example:
         >>> score_named("msr+eps").grids.keys()
         dict_keys(['eps'])
+        >>> score_named("radius_fast:alpha=0.01")
+        Radius(method='fast', temperature=None, options={'alpha': 0.01})
     """
+    if OPTION in name:
+        return _radius_named(name)
     base = name.removesuffix(STEP)
     check_one_of("score", base, SCORES)
     score = SCORES[base]
@@ -92,3 +103,27 @@ def score_named(name: str) -> Score:
             f"{STEP} goes behind a score of the logits, {', '.join(logit)}, got {name!r}"
         )
     return Preprocessed(score, 0.0)
+
+
+def _radius_named(name: str) -> Radius:
+    """A radius with options."""
+    base, *given = name.split(OPTION)
+    check_one_of("score", base, SCORES)
+    score = SCORES[base]
+    if not isinstance(score, Radius):
+        raise ValueError(f"options go behind a radius, such as radius_fast, got {name!r}")
+    options: dict[str, Any] = {}
+    for option in given:
+        key, equals, value = option.partition("=")
+        if not (key and equals and value) or key in options:
+            raise ValueError(
+                "options of a radius must be NAME=VALUE, each once, as in "
+                f"radius_fast:alpha=0.01, got {name!r}"
+            )
+        if key in score.grids:
+            raise ValueError(f"{key} is tuned, so a name cannot give it, got {name!r}")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            options[key] = value  # a word, such as that of compat
+    return Radius(score.method, options=options)
