@@ -252,11 +252,11 @@ def test_a_file_that_cannot_be_read_is_named(make: Callable[..., Tensor], folder
 def test_no_images(make: Callable[..., Tensor], tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         make(tmp_path / "nowhere", (3, 8, 8))
-    assert str(error.value) == f"images must be a folder that exists, got {tmp_path}/nowhere"
+    assert str(error.value) == f"images must be a folder of images, got {tmp_path}/nowhere"
     with pytest.raises(FileNotFoundError) as error:
         make(tmp_path, (3, 8, 8))
     assert str(error.value) == (
-        f"images must be a folder with images: no .png, .jpg, .jpeg below {tmp_path}"
+        f"images must have an image, and there is no .png, .jpg, .jpeg below {tmp_path}"
     )
     with pytest.raises(ValueError, match="images must have at least one image, got none"):
         make([], (3, 8, 8))

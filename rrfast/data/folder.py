@@ -128,7 +128,7 @@ def read_bytes(
                 raise ValueError(f"its pixels have more than 8 bits (mode {image.mode})")
             converted = image.convert("RGB" if channels == 3 else "L")
             if size is not None:
-                converted = _crop(converted, size, size * 8 // 7 if shorter is None else shorter)
+                converted = _crop(converted, size, shorter_side(size, shorter))
             pixels = np.array(converted)
     except Exception as error:  # Pillow's decoders raise anything: AVIF's a RuntimeError
         # Without the address of an open file, which differs from run to run.
@@ -179,9 +179,7 @@ def image_folder(
         (['cat', 'dog'], torch.Size([3, 32, 32]), 1)
     """
     check_path("root", root)
-    check_count("size", size)
-    shorter = size * 8 // 7 if shorter is None else shorter
-    check_count("shorter", shorter, least=size)
+    shorter = shorter_side(size, shorter)
     require("rrfast.data.image_folder", "PIL.Image", "Pillow")
     path = Path(root)
     if not path.is_dir():
@@ -201,6 +199,14 @@ def image_folder(
     return ImageFolder(
         path, classes, files, torch.tensor(labels, device="cpu"), size=size, shorter=shorter
     )
+
+
+def shorter_side(size: int, shorter: int | None) -> int:
+    """`shorter`, by default 8/7 of `size`; raises a ValueError unless it is at least `size`."""
+    check_count("size", size)
+    shorter = size * 8 // 7 if shorter is None else shorter
+    check_count("shorter", shorter, least=size)
+    return shorter
 
 
 def _names(folder: Path, *, folders: bool) -> list[str]:
@@ -227,6 +233,18 @@ def image_files(root: Path) -> list[str]:
         OSError: A folder in it cannot be read.
     """
     return sorted(_files(root, "", ()))
+
+
+def some_image_files(name: str, root: Path) -> list[str]:
+    """As `image_files`; raises a FileNotFoundError, which says `name`, if there is none."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{name} must be a folder of images, got {root}")
+    require("a folder of images", "PIL.Image", "Pillow")
+    if files := image_files(root):
+        return files
+    raise FileNotFoundError(
+        f"{name} must have an image, and there is no {', '.join(SUFFIXES)} below {root}"
+    )
 
 
 def _files(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:

@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rrfast._checks import check_count, check_floating, check_path, check_pixels, describe
-from rrfast._errors import require
 from rrfast._seeds import own_draws, seeded
-from rrfast.data.folder import SUFFIXES, image_files, read_bytes
+from rrfast.data.folder import read_bytes, shorter_side, some_image_files
 from rrfast.data.npy import npy_array
 from rrfast.data.release import Release
 
@@ -227,19 +226,10 @@ def folder_images(
         torch.Size([4, 3, 32, 32])
     """
     check_path("folder", folder)
-    check_count("size", size)
-    shorter = size * 8 // 7 if shorter is None else shorter
-    check_count("shorter", shorter, least=size)
+    shorter = shorter_side(size, shorter)
     check_count("workers", workers, least=0)
-    require("rrfast.data.folder_images", "PIL.Image", "Pillow")
     root = Path(folder)
-    if not root.is_dir():
-        raise FileNotFoundError(f"folder must be a folder of images, got {root}")
-    files = image_files(root)
-    if not files:
-        raise FileNotFoundError(
-            f"folder must have an image, and there is no {', '.join(SUFFIXES)} below {root}"
-        )
+    files = some_image_files("folder", root)
     return Outliers(ImageFiles(root, files, size=size, shorter=shorter, workers=workers))
 
 

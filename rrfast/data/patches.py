@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from rrfast._checks import check_bool, check_count, check_one_of, check_pixels, describe
 from rrfast._errors import require
 from rrfast._seeds import seeded
-from rrfast.data.folder import SUFFIXES, image_files, read_image
+from rrfast.data.folder import read_image, some_image_files
 from rrfast.data.noise import batch_shape
 
 #: A folder, or images [C, h, w].
@@ -160,7 +160,12 @@ class _Photos:
             raise TypeError(f"images must be a folder or images [C, h, w], got {describe(images)}")
         self.images: Sequence[Path | Tensor] | Tensor
         if isinstance(images, (str, os.PathLike)):
-            self.images = _files(Path(images), self.shape[0])
+            root = Path(images)
+            self.images = [root / file for file in some_image_files("images", root)]
+            if self.shape[0] not in (1, 3):
+                raise ValueError(
+                    f"channels in shape must be 1 or 3 for a folder, got {self.shape[0]}"
+                )
         else:
             self.images = images
         if not len(self.images):
@@ -209,20 +214,6 @@ class _Photos:
             with torch.autocast("cpu", enabled=False):
                 return torch.einsum("c,chw->hw", weights, pixels)[None]
         return pixels.expand(channels, -1, -1)
-
-
-def _files(root: Path, channels: int) -> list[Path]:
-    if not root.is_dir():
-        raise FileNotFoundError(f"images must be a folder that exists, got {root}")
-    if channels not in (1, 3):
-        raise ValueError(f"channels in shape must be 1 or 3 for a folder, got {channels}")
-    require("a folder of images", "PIL.Image", "Pillow")
-    files = [root / file for file in image_files(root)]
-    if not files:
-        raise FileNotFoundError(
-            f"images must be a folder with images: no {', '.join(SUFFIXES)} below {root}"
-        )
-    return files
 
 
 def _patches(photos: _Photos, n: int | None, seed: int, *, scale: int) -> Tensor:

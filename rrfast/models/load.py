@@ -187,8 +187,7 @@ def _pytorchcv(name: str) -> Callable[..., Any]:
         return lambda num_classes=default: module.get_wrn_cifar(
             num_classes, blocks=depth, width_factor=width
         )
-    if name not in defined:
-        raise ValueError(_unknown("pytorchcv", name, list(defined)))
+    _check_known("pytorchcv", name, list(defined))
     module = importlib.import_module(f"pytorchcv.models.{defined[name]}")
     return _of_any_number(getattr(module, name))
 
@@ -216,15 +215,13 @@ def _of_any_number(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _torchvision(name: str) -> Callable[..., Any]:
     models = _imported("torchvision.models", "torchvision")
-    if name not in models.list_models():
-        raise ValueError(_unknown("torchvision", name, models.list_models()))
+    _check_known("torchvision", name, models.list_models())
     return functools.partial(models.get_model, name, weights=None)
 
 
 def _timm(name: str) -> Callable[..., Any]:
     timm = _imported("timm", "timm")
-    if name not in timm.list_models():
-        raise ValueError(_unknown("timm", name, timm.list_models()))
+    _check_known("timm", name, timm.list_models())
     return functools.partial(timm.create_model, name, pretrained=False)
 
 
@@ -237,5 +234,8 @@ def _imported(module: str, package: str, install: str = "") -> Any:
     return importlib.import_module(module)
 
 
-def _unknown(zoo: str, name: str, known: list[str]) -> str:
-    return f"{zoo} has no model {name!r} among its {len(known)}{meant(name, known, most=3)}"
+def _check_known(zoo: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        raise ValueError(
+            f"{zoo} has no model {name!r} among its {len(known)}{meant(name, known, most=3)}"
+        )

@@ -12,6 +12,11 @@ from rrfast.models.he_normal import he_normal_
 FASHION_WIDTHS = (32, 64, 128)
 
 
+def _block(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
 def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
     """A small CNN for `rrfast.data.digits`: two 3x3 convolutions with BatchNorm, two linear layers.
 
@@ -30,14 +35,8 @@ def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
     """
     with weights_by(seed):
         return nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1, bias=False),
-            nn.BatchNorm2d(16),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            *(*_block(1, 16), nn.MaxPool2d(2)),
+            *(*_block(16, 32), nn.MaxPool2d(2)),
             nn.Flatten(),
             nn.Linear(128, 64),
             nn.ReLU(),
@@ -63,12 +62,7 @@ def synthetic_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
     with weights_by(seed):
         layers: list[nn.Module] = []
         for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
-            layers += [
-                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-                nn.BatchNorm2d(outputs),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
+            layers += [*_block(inputs, outputs), nn.MaxPool2d(2)]
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)]
         return nn.Sequential(*layers)
 
@@ -104,11 +98,7 @@ def fashion_cnn(classes: int = 10, channels: int = 1, *, seed: int = 0) -> nn.Se
         layers: list[nn.Module] = []
         inputs = channels
         for width in FASHION_WIDTHS:
-            layers += [
-                nn.Conv2d(inputs, width, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-            ]
+            layers += _block(inputs, width, stride=2)
             inputs = width
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(FASHION_WIDTHS[-1] * 4 * 4, classes))
 
