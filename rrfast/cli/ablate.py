@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         seeds=range(arguments.seeds),
         mixup=arguments.mixup,
         score=arguments.score,
-        protocol=arguments.tuning,
+        tuning=arguments.tuning,
         command=shlex.join(command),
     )
     return 0

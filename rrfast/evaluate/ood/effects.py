@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rrfast.evaluate.ood.appraisal import EvaluationData, fprs, side_by_side
+from rrfast.evaluate.ood.appraisal import ModelWithSets, fprs, side_by_side
 from rrfast.scores import ODIN
 from rrfast.scores.score import Point
 
@@ -69,7 +69,7 @@ def best_step(table: Mapping[str, Sequence[Any]]) -> Point:
     return {"temperature": HOT, "eps": min(at_hot)[1]}
 
 
-def effects(against: str, points: Sequence[Point], on: EvaluationData) -> dict[str, Any]:
+def effects(against: str, points: Sequence[Point], on: ModelWithSets) -> dict[str, Any]:
     """ODIN at fixed points on a set; they include `PAPER`, as those of `effect_points` do.
 
     Returns `table`: every point, as from `side_by_side`; and `thresholds` at `PAPER`.
