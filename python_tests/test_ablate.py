@@ -19,7 +19,7 @@ pytest.importorskip("matplotlib")
 
 from rrfast import cli
 from rrfast._results import write_figure
-from rrfast.evaluate import ablate, misd, trained_models
+from rrfast.evaluate import ablate, misd, read_result, trained_models
 from rrfast.evaluate.ablation import (
     FOUND,
     OBJECTIVES,
@@ -75,7 +75,7 @@ def test_what_is_written(ablation: tuple[Path, dict[str, Any], str]) -> None:
     for name in OBJECTIVES.values():
         assert printed.count(f"{name} + Mixup") >= 1
     assert "errors are the positive class" in printed
-    written = json.loads((out / "ablation.json").read_text())
+    written = read_result(out / "ablation.json")
     assert written["runs"] == json.loads(json.dumps(result["runs"]))
     page = (out / "ablation.md").read_text()
     assert "| RAT + Mixup |" in page
@@ -179,7 +179,7 @@ def test_what_is_undefined_is_not_drawn(
     ablation: tuple[Path, dict[str, Any], str], tmp_path: Path
 ) -> None:
     """Of trainings without an error: it once failed, after all of them."""
-    result = json.loads((ablation[0] / "ablation.json").read_text())
+    result = read_result(ablation[0] / "ablation.json")
     for run in result["runs"]:
         run["aurc"] = run["radius_wrong"] = None
     write_figure(tmp_path / "ablation.png", figure(result))
@@ -257,7 +257,7 @@ def test_the_command(
     arguments = ["ablate", "digits_rat", "--seeds", "1", "--out", str(out), "--set", *changes]
     assert cli.main(arguments) == 0
     assert "Errors found by the radius" in capsys.readouterr().out
-    command = json.loads((out / "ablation.json").read_text())["command"]
+    command = read_result(out / "ablation.json")["command"]
     said = f"{' '.join(CHANGES)} 'objective={{name: rat, eps: 0.1}}'"
     assert command == f"rrfast ablate digits_rat --seeds 1 --set {said}"
     assert cli.main(["ablate", "nothing"]) == 1
@@ -277,7 +277,7 @@ def test_alpha_0_is_without_mixup(
     printed = capsys.readouterr().out
     assert "without Mixup; 1 epochs for each" in " ".join(printed.split())
     assert "+ Mixup" not in printed
-    result = json.loads((out / "ablation.json").read_text())
+    result = read_result(out / "ablation.json")
     assert {run["mixup"] for run in result["runs"]} == {False}
     assert result["mixup"] == 0
     assert (out / "ablation.png").stat().st_size > 10_000
@@ -299,13 +299,13 @@ def test_t_is_tuned_on_the_images_that_evaluate_tunes_on(
     assert "Score: radius_fast, T by AURC, tuned on 20% of the whole test set" in said
     assert "Mean ± standard deviation over 3 divisions of the test set of one training." in said
     assert "of 3 divisions" in said
-    result = json.loads((tmp_path / "ablation.json").read_text())
+    result = read_result(tmp_path / "ablation.json")
     assert result["command"].startswith(f"rrfast {' '.join(arguments)} --set")
     there = misd.evaluate(
         trained_models([tmp_path / "trainings" / "rat_0"]),
         tmp_path / "misd",
         scores=("radius_fast", "msr"),
-        protocol="rat",
+        tuning="rat",
         draws=0,
         sensitivity=False,
         every_run=True,
@@ -330,11 +330,11 @@ def test_what_cannot_be_asked_is_said_before_the_first_training(tmp_path: Path) 
     recipe = load_recipe("digits_rat", CHANGES)
     with pytest.raises(ValueError, match=r"score must be a radius, of radius_fast, .* got 'msr'"):
         ablate(recipe, tmp_path / "out", score="msr")
-    with pytest.raises(ValueError, match="protocol must be one of heldout, rat, got 'test'"):
-        ablate(recipe, tmp_path / "out", protocol="test")
+    with pytest.raises(ValueError, match="tuning must be one of heldout, rat, got 'test'"):
+        ablate(recipe, tmp_path / "out", tuning="test")
     none = load_recipe("digits_rat", [*CHANGES, "data.validation=0"])
     with pytest.raises(ValueError, match="validation part must hold at least two images"):
-        ablate(none, tmp_path / "out", protocol="heldout")
+        ablate(none, tmp_path / "out", tuning="heldout")
     assert not (tmp_path / "out").exists()
 
 
@@ -404,22 +404,24 @@ def test_processes_of_torchrun_share_the_images(tmp_path: Path) -> None:
     jobs: list[dict[str, Any]] = [
         {
             "argv": [*command, "--out", str(tmp_path / out), "--set", *changes],
-            "env": {"SEEN": str(tmp_path / seen)},
+            "env": {"SEEN": str(tmp_path / f"seen_{out}")},
         }
-        for out, seen in (("first", "training"), ("first", "one"), ("second", "two"))
+        for out in ("trained", "one", "two")
     ]
     jobs[2]["torchrun"] = 2
-    copy = {"copy": [str(tmp_path / "first"), str(tmp_path / "second")]}
-    trained, _, alone, both = forked.run(tmp_path, [jobs[0], copy, *jobs[1:]])
+    copies = [
+        {"copy": [str(tmp_path / out / "trainings") for out in ("trained", other)]}
+        for other in ("one", "two")
+    ]
+    trained, *_, alone, both = forked.run(tmp_path, [jobs[0], *copies, *jobs[1:]])
     assert (trained.code, alone.code, both.code) == (0, 0, 0), trained.err + alone.err + both.err
     first, second = (
-        json.loads((tmp_path / out / "ablation.json").read_text(encoding="utf-8"))["runs"]
-        for out in ("first", "second")
+        read_result(tmp_path / out / "ablation.json")["runs"] for out in ("one", "two")
     )
     assert second == first
     whole, *shares = (
         sum(map(int, (tmp_path / seen).read_text(encoding="utf-8").split()))
-        for seen in ("one", "two0", "two1")
+        for seen in ("seen_one", "seen_two0", "seen_two1")
     )
     assert sum(shares) < 1.01 * whole  # each looks at one image of its own before it begins
     assert max(shares) < 0.6 * whole

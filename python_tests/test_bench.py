@@ -445,7 +445,7 @@ def test_table_4_has_the_numbers_of_evaluate(trained, tmp_path):
         trained_models([trained]),
         tmp_path / "misd",
         scores=("msr", "radius_fast", "radius_grad"),
-        protocol="rat",
+        tuning="rat",
         draws=0,
         sensitivity=False,
         batch=4,

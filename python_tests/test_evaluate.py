@@ -38,20 +38,18 @@ from rrfast.evaluate.misd import choice, claims, curves, figures, tables
 from rrfast.evaluate.misd.appraisal import (
     COVERAGES,
     EDGES,
-    Options,
     _histogram,
-    again,
+    compared_with_msr,
     corrupted,
     evaluate_score,
     gradient_auroc,
-    ground,
-    standing,
     train_accuracy,
-    tuned,
     unpacked,
 )
 from rrfast.evaluate.misd.protocol import _released
 from rrfast.evaluate.observations import at, paired, spread
+from rrfast.evaluate.options import MisdOptions
+from rrfast.evaluate.scored_model import ScoredModel
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize, digits_cnn
 from rrfast.report import report
@@ -61,7 +59,7 @@ from rrfast.train import TASKS, Task, dump_recipe, load_recipe, train_variants
 
 CPU = torch.device("cpu")
 CHANGES = ["training.epochs=3", "data.train=200", "data.validation=100", "training.threads=null"]
-OPTIONS = Options(batch=300, draws=20)
+OPTIONS = MisdOptions(draws=20)
 QUIET = Console(quiet=True)
 
 
@@ -103,7 +101,7 @@ def on() -> Any:
         nn.functional.cross_entropy(model(task.train.x), task.train.y).backward()
         optimizer.step()
     [division] = divide(task, "heldout", 3)
-    return ground(model.eval(), division, 3, CPU, 300)
+    return ScoredModel(model.eval(), division, 3, 300, CPU)
 
 
 # --------------------------------------------------------------------------------- what is seen
@@ -149,16 +147,16 @@ def test_nothing_of_the_test_part_is_seen(protocol: str, name: str) -> None:
         same = division.validation.data is test.data
         tune = division.validation._replace(data=poisoned) if same else division.validation
         blind = Division(tune, Part(poisoned, test.indices))
-        basis = ground(model, division, 2, CPU, 300)
-        _, point, worth = tuned(name, basis, OPTIONS)
-        _, unseen, unseen_worth = tuned(name, basis._replace(division=blind), OPTIONS)
+        basis = ScoredModel(model, division, 2, 300, CPU)
+        _, point, worth = basis.tuned(name)
+        _, unseen, unseen_worth = ScoredModel(model, blind, 2, 300, CPU).tuned(name)
         assert (point, worth) == (unseen, unseen_worth)
 
 
 def test_bad_divisions(tmp_path: Path) -> None:
     data = digits(0)
     task = Task(data.train, None, data.test, 10)
-    with pytest.raises(ValueError, match="protocol must be one of heldout, rat, got 'test'"):
+    with pytest.raises(ValueError, match="tuning must be one of heldout, rat, got 'test'"):
         divide(task, "test", 0)
     with pytest.raises(
         ValueError, match=r"data must have a validation split to tune on, and has none$"
@@ -214,13 +212,15 @@ def test_what_is_said_of_a_network(on: Any, trainings: Path, tmp_path: Path) -> 
     """The gradient's norm alone is the margin over the radius; nothing without one is asked it."""
     x, y = next(iter(on.division.test.batches(2000, CPU)))
     margin, radius = (SCORES[name](on.model, x) for name in ("margin", "radius_grad"))
-    found = gradient_auroc(on, batch=300)
+    found = gradient_auroc(on)
     assert found == pytest.approx(auroc(radius.double() / margin.double(), on.correct), abs=1e-4)
     assert abs(found - 0.5) > 0.01
-    assert math.isnan(gradient_auroc(on._replace(correct=torch.ones_like(on.correct)), 300))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScoredModel, "correct", torch.ones_like(on.correct))
+        assert math.isnan(gradient_auroc(on))
     flipped = Split(x, on.model(x).argmax(dim=1))
-    assert train_accuracy(on, flipped, batch=300) == 1
-    assert train_accuracy(on, Split(x, y), 300) == on.correct.double().mean().item()
+    assert train_accuracy(on, flipped) == 1
+    assert train_accuracy(on, Split(x, y)) == on.correct.double().mean().item()
     for scores, keys in ((("msr",), ["train_accuracy"]), (("radius_grad",), list(tables.NETWORK))):
         options: dict[str, Any] = {"scores": scores, "draws": 0, "console": QUIET}
         [row] = misd.evaluate(trained_models([trainings / "rat_0"]), tmp_path, **options)["runs"]
@@ -228,7 +228,7 @@ def test_what_is_said_of_a_network(on: Any, trainings: Path, tmp_path: Path) -> 
 
 
 def test_radii_are_counted(on: Any) -> None:
-    row = evaluate_score("radius_fast", on, Options(draws=0, sensitivity=False))
+    row = evaluate_score("radius_fast", on, MisdOptions(draws=0, sensitivity=False))
     assert (row["intervals"], row["temperature"]) == ({}, {})
     x = on.division.test.data.x
     radius = SCORES["radius_fast"].at(**row["hyperparameters"])(on.model, x)
@@ -250,7 +250,7 @@ def test_scores_by_name() -> None:
 def test_a_radius_with_options_by_name(on: Any) -> None:
     """The paper's step of RR-Fast, in a command."""
     name = "radius_fast:alpha=0.01"
-    row = evaluate_score(name, on, Options(draws=0, sensitivity=False))
+    row = evaluate_score(name, on, MisdOptions(draws=0, sensitivity=False))
     paper = Radius("fast", options={"alpha": 0.01}).at(**row["hyperparameters"])
     own = paper(on.model, on.division.test.data.x)
     assert row["score"] == name
@@ -275,14 +275,14 @@ def test_a_radius_with_options_by_name(on: Any) -> None:
 
 
 def test_relu_is_fitted_on_one_half_and_tuned_on_the_other(on: Any) -> None:
-    score, point, _ = tuned("relu+eps", on, OPTIONS)
+    score, point, _ = on.tuned("relu+eps")
     fit, _ = on.division.halves(on.seed)
     x, y = fit.data.x[fit.indices], fit.data.y[fit.indices]
     by_hand = Preprocessed(RelU().fit(on.model, [(x, y)]), 0.0).at(**point)
     test = on.division.test.data.x
     expected = by_hand(on.model, test)
     assert torch.equal(score(on.model, test), expected)
-    assert torch.equal(again("relu+eps", point, on, OPTIONS)(on.model, test), expected)
+    assert torch.equal(on.at("relu+eps", point)(on.model, test), expected)
 
 
 def test_a_score_of_nan_has_no_metric(on: Any) -> None:
@@ -297,7 +297,7 @@ def test_a_score_of_nan_has_no_metric(on: Any) -> None:
     bright = task.validation.x.mean(dim=(1, 2, 3)) >= 0.25
     whole = torch.arange(len(task.test.y))
     division = Division(Part(task.validation, bright.nonzero()[:, 0]), Part(task.test, whole))
-    basis = ground(Sometimes(), division, 0, CPU, 300)
+    basis = ScoredModel(Sometimes(), division, 0, 300, CPU)
     row = evaluate_score("msr", basis, OPTIONS)
     assert row["nan"] > 0
     assert math.isnan(row["aurc"])
@@ -307,14 +307,14 @@ def test_a_score_of_nan_has_no_metric(on: Any) -> None:
 def test_under_corruption(on: Any) -> None:
     """Every score on the same corrupted images, nothing tuned again."""
     scores = {"msr": SCORES["msr"], "radius_fast": SCORES["radius_fast"]}
-    whole = Options(batch=5000, draws=0)
-    found = corrupted("gaussian_noise", 3, scores, on, whole)
-    again_ = corrupted("gaussian_noise", 3, {"msr": SCORES["msr"]}, on, whole)
+    whole = ScoredModel(on.model, on.division, on.seed, 5000, CPU)
+    found = corrupted("gaussian_noise", 3, scores, whole)
+    again_ = corrupted("gaussian_noise", 3, {"msr": SCORES["msr"]}, whole)
     assert again_["msr"] == found["msr"]
     x, y = on.division.test.data
     worse = corrupt(x, "gaussian_noise", 5, seed=1)
     made = Part(Split(worse, y), torch.arange(len(y)))
-    given = corrupted("gaussian_noise", 5, scores, on, whole, made)
+    given = corrupted("gaussian_noise", 5, scores, whole, made)
     with torch.no_grad():
         correct = on.model(worse).argmax(dim=1) == y
     assert given["msr"]["accuracy"] == correct.double().mean().item()
@@ -333,7 +333,7 @@ def test_corruptions_of_cifar10_are_those_of_its_test_images(tmp_path: Path) -> 
     test = Split(torch.zeros(4, 3, 32, 32), torch.tensor([9, 5, 7, 0]))
     task = Task(test, test, test, 10, released)
     division = Division(Part(test, torch.arange(4)), Part(test, torch.tensor([1, 3])))
-    asked = misd.protocol._Asked(("msr",), "rat", tmp_path, 3, OPTIONS)
+    asked = MisdOptions(corruptions=tmp_path)
     part = _released("fog", division, task, asked)
     [(x, y)] = part.batches(10, CPU)
     assert (x[:, 0, 0, 0] * 255).round().tolist() == [5, 300 % 256]
@@ -498,7 +498,7 @@ def test_three_divisions_of_one_test_set(trainings: Path, tmp_path: Path) -> Non
         trained_models([trainings / "rat_0"]),
         tmp_path,
         scores=("msr", "radius_grad"),
-        protocol="rat",
+        tuning="rat",
         draws=0,
         console=QUIET,
     )
@@ -614,7 +614,7 @@ def test_what_is_evaluated(
         ({"scores": ("msr", "odin", "msr")}, "scores must name each once, and msr is"),
         ({"draws": -1}, "draws must be an integer of at least 0, got -1"),
         ({"batch": 0}, "batch must be an integer of at least 1, got 0"),
-        ({"protocol": "test"}, "protocol must be one of heldout, rat, got 'test'"),
+        ({"tuning": "test"}, "tuning must be one of heldout, rat, got 'test'"),
         ({"device": "cuda:99"}, "device must be one that is here, got cuda:99"),
         ({"device": "gpu"}, "device must be like cpu, cuda or cuda:1, got 'gpu'"),
     ):
@@ -642,10 +642,11 @@ def test_the_first_table_is_that_of_compare(on: Any) -> None:
     """The same intervals, the same choice and the same sentence, of scores with nothing to tune."""
     scores, draws = ("msr", "max_logit", "margin", "radius_grad"), 200
     said = {
-        name: evaluate_score(name, on, Options(draws=draws, sensitivity=False)) for name in scores
+        name: evaluate_score(name, on, MisdOptions(draws=draws, sensitivity=False))
+        for name in scores
     }
     values = {name: unpacked(row.pop("values")) for name, row in said.items()}
-    stand = standing(values, on, draws)
+    stand = compared_with_msr(values, on, draws)
     who = {"training": "mine", "seed": 0, "split": 0, "outliers": 0}
     rows = [{**who, "score": name, **said[name], **stand[name]} for name in scores]
     validation, test = (list(part.batches(300, CPU)) for part in on.division)

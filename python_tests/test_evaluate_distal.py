@@ -30,13 +30,15 @@ from rrfast.evaluate.distal.appraisal import (
     EDGES,
     SHARES,
     Confidences,
-    Options,
-    asked,
     attacked,
+    ccat,
     evaluate_model,
     noise,
+    on_noise,
+    unattacked,
 )
 from rrfast.evaluate.distal.protocol import _listed, _tensor
+from rrfast.evaluate.options import DistalOptions
 from rrfast.metrics import acceptance_threshold, false_acceptance
 from rrfast.models import digits_cnn
 from rrfast.report import report
@@ -45,7 +47,7 @@ from rrfast.train import TASKS
 
 CPU = torch.device("cpu")
 QUIET = Console(quiet=True)
-OPTIONS = Options(eps=0.1, steps=3, noise=30, images=40, draws=20, batch=25)
+OPTIONS = DistalOptions(eps=0.1, steps=3, noise=30, images=40, draws=20, batch=25)
 ASKED = {"eps": 0.1, "steps": 3, "noise": 30, "images": 40, "draws": 20, "batch": 25}
 
 
@@ -76,17 +78,17 @@ def evaluated(
 
 
 def test_the_attacks_are_those_of_the_papers(found: list[TrainedModel]) -> None:
-    ce, other = OPTIONS.attack("ce"), OPTIONS.attack("other")
+    ce, other = ccat("ce", OPTIONS), ccat("other", OPTIONS)
     assert (ce.loss, ce.start, ce.keep, ce.origin) == ("ce", "uniform", "error", True)
     assert (other.loss, other.start, other.momentum) == ("other", "uniform_norm", 0.9)
     assert {(a.eps, a.steps, a.restarts) for a in (ce, other)} == {(0.1, 3, 1)}
-    assert [OPTIONS.distal(k).start for k in ("uniform", "smoothed")] == [
+    assert [on_noise(k, OPTIONS).start for k in ("uniform", "smoothed")] == [
         "uniform_norm",
         "smoothed",
     ]
     # Sure of the wrong class rather than just wrong: what a threshold does not reject.
     model, task = found[0].load()
-    part, strong = chosen(task.test, 100), Options(eps=0.1, steps=20)
+    part, strong = chosen(task.test, 100), DistalOptions(eps=0.1, steps=20)
     after = {n: attacked(model, n, part, strong, 0, CPU) for n in ("ce", "other")}
     wrong = [found.odds[~found.right] for found in after.values()]
     assert float(wrong[1].mean()) > float(wrong[0].mean())
@@ -137,7 +139,7 @@ def test_what_is_wrong_is_attacked_too(found: list[TrainedModel]) -> None:
     """A wrong image below the threshold may be made sure of it."""
     model, task = found[0].load()
     part = chosen(task.test, None)
-    before = asked(model, part, OPTIONS, CPU)
+    before = unattacked(model, part, OPTIONS, CPU)
     wrong = Part(task.test, part.indices[~before.right])
     assert len(wrong.indices) > 10
     after = attacked(model, "other", wrong, OPTIONS, 0, CPU)

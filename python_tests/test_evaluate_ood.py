@@ -32,19 +32,19 @@ from rrfast._results import plain
 from rrfast._tables import number
 from rrfast.data import Split, smoothed_noise
 from rrfast.data.splits import Part
-from rrfast.evaluate import TrainedModel, ood, read_result
+from rrfast.evaluate import TrainedModel, ood, read_result, scored_model
 from rrfast.evaluate.cache import Cache
 from rrfast.evaluate.claims import verdicts
 from rrfast.evaluate.observations import of
 from rrfast.evaluate.ood import appraisal, claims, figures, tables
-from rrfast.evaluate.ood.appraisal import METRICS, EvaluationData, apart, sure, tuned
+from rrfast.evaluate.ood.appraisal import METRICS, ModelWithSets, apart, sure, tuned
 from rrfast.evaluate.ood.curves import ACCEPTED, DRAWN_AT, EDGES, RATES, accuracies, rates
-from rrfast.evaluate.ood.diagnosis import diagnose, distances
-from rrfast.evaluate.ood.diagnostics import gradient_norm, separation
+from rrfast.evaluate.ood.diagnostics import diagnose, distances, gradient_norm, separation
 from rrfast.evaluate.ood.distance import mmd
 from rrfast.evaluate.ood.effects import PAPER, best_step, effect_points, effects, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, made
-from rrfast.evaluate.ood.scaling import TRIALS, scaled
+from rrfast.evaluate.ood.scaling import scaled
+from rrfast.evaluate.options import OodOptions
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.report import report
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
@@ -93,8 +93,8 @@ def _few_points() -> Iterator[None]:
 
 
 @pytest.fixture
-def on(model: nn.Module, task: Task) -> EvaluationData:
-    return EvaluationData(model, task, 3, IMAGES, 100, CPU)
+def on(model: nn.Module, task: Task) -> ModelWithSets:
+    return ModelWithSets(model, task, 3, IMAGES, 100, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_names_of_sets(tmp_path: Path) -> None:
     assert known(f"crop:{tmp_path}") == ("crop", tmp_path.resolve())
     assert known("task:svhn folder='a b'") == ("task", {"name": "svhn", "folder": "a b"})
     for name, said in (
-        ("gausian", "against must be of gaussian.* got 'gausian'; did you mean gaussian?"),
+        ("gausian", "against must be one of gaussian.* got 'gausian'; did you mean gaussian?"),
         ("gaussian:2", "it takes nothing, got '2'"),
         ("crop", "it must be a folder that exists, got ''"),
         ("resize:nowhere", "it must be a folder that exists, got 'nowhere'"),
@@ -283,7 +283,7 @@ def test_the_roc_curve_at_fixed_rates() -> None:
             assert found == pytest.approx(low[1] + share * (high[1] - low[1]), abs=1e-14)
 
 
-def test_a_row_is_what_the_metrics_give(on: EvaluationData, model: nn.Module, task: Task) -> None:
+def test_a_row_is_what_the_metrics_give(on: ModelWithSets, model: nn.Module, task: Task) -> None:
     point = {"temperature": 10.0, "eps": 0.002}
     said = apart("odin", point, "uniform", on, 20)
     x, y = (part[evenly(len(task.test.y), IMAGES)] for part in task.test)
@@ -328,7 +328,7 @@ def test_a_row_is_what_the_metrics_give(on: EvaluationData, model: nn.Module, ta
 
 def test_attacks_that_were_resisted_do_not_count(model: nn.Module, task: Task) -> None:
     """As ACET's code has it: a class more, of 1.01 / K, is behind those of the model."""
-    on = EvaluationData(model, task, 3, 200, 100, CPU)
+    on = ModelWithSets(model, task, 3, 200, 100, CPU)
     said = sure("adversarial_samples", on)
     y = task.test.y[evenly(len(task.test.y), 200)]
     with torch.no_grad():
@@ -352,12 +352,12 @@ def test_attacks_that_were_resisted_do_not_count(model: nn.Module, task: Task) -
     flat = copy.deepcopy(model)
     for parameter in flat[-1].parameters():
         nn.init.zeros_(parameter)
-    nothing = EvaluationData(flat, task, 3, 200, 100, CPU)
+    nothing = ModelWithSets(flat, task, 3, 200, 100, CPU)
     assert sure("adversarial_samples", nothing)["not_resisted"]["images"] == 200
     # All of them resisted, there is nothing to tell apart.
     with torch.no_grad():
         own = task._replace(test=Split(task.test.x, model(task.test.x).argmax(dim=1)))
-    other = sure("adversarial_samples:1e-9", EvaluationData(model, own, 3, 200, 100, CPU))[
+    other = sure("adversarial_samples:1e-9", ModelWithSets(model, own, 3, 200, 100, CPU))[
         "not_resisted"
     ]
     assert other.pop("images") == 0
@@ -365,7 +365,7 @@ def test_attacks_that_were_resisted_do_not_count(model: nn.Module, task: Task) -
 
 
 def test_the_ends_of_the_confidence_are_kept(
-    on: EvaluationData, model: nn.Module, task: Task
+    on: ModelWithSets, model: nn.Module, task: Task
 ) -> None:
     """ACET App. C: what a model is surest of outside, and least sure of inside."""
     x = task.test.x[evenly(len(task.test.y), IMAGES)]
@@ -410,7 +410,7 @@ def test_attacked_test_images_are_in_the_tables_twice(
 
 
 def test_tuning_is_that_of_the_validation_split(
-    on: EvaluationData, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
+    on: ModelWithSets, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outside = on.to_tune("textures")
     assert len(outside) == 60
@@ -449,11 +449,11 @@ def test_a_result_without_a_metric_that_came_later_is_a_page(
 
 @pytest.mark.parametrize("name", SCORES)
 def test_nothing_that_is_tested_on_is_seen(
-    name: str, on: EvaluationData, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
+    name: str, on: ModelWithSets, model: nn.Module, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Test images, their labels, and the sets to test on may be anything: the choice stays."""
     poisoned = Split(torch.full_like(task.test.x, math.nan), torch.full_like(task.test.y, -1))
-    blind = EvaluationData(model, task._replace(test=poisoned), 3, IMAGES, 100, CPU)
+    blind = ModelWithSets(model, task._replace(test=poisoned), 3, IMAGES, 100, CPU)
     real = appraisal.made
 
     def bad(set_name: str, wanted: Wanted) -> Tensor:
@@ -465,13 +465,13 @@ def test_nothing_that_is_tested_on_is_seen(
     assert tuned(name, "textures", blind) == tuned(name, "textures", on)
 
 
-def test_transfer(evaluated: tuple[Path, dict[str, Any]], on: EvaluationData, task: Task) -> None:
+def test_transfer(evaluated: tuple[Path, dict[str, Any]], on: ModelWithSets, task: Task) -> None:
     """Every pair of two sets, each as it is when it is the only one."""
     rows = [r for r in evaluated[1]["runs"] if r["kind"] == "transfer" and r["training"] == "mine"]
     pairs = {(r["tuned"], r["set"]) for r in rows}
     assert pairs == {(a, b) for a in ("textures", *SETS) for b in SETS if a != b}
     net = network(4)
-    alone = EvaluationData(net, task, 0, IMAGES, 100, CPU)
+    alone = ModelWithSets(net, task, 0, IMAGES, 100, CPU)
     for row in rows:
         if row["tuned"] in ("textures", "noise"):
             point = tuned("odin", row["tuned"], alone)["hyperparameters"]
@@ -481,22 +481,22 @@ def test_transfer(evaluated: tuple[Path, dict[str, Any]], on: EvaluationData, ta
 
 
 def test_the_inside_is_asked_once_for_all_sets(
-    on: EvaluationData, monkeypatch: pytest.MonkeyPatch
+    on: ModelWithSets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, asked = appraisal.predict, []
+    real, asked = scored_model.predict, []
 
     def counted(model: Any, loader: Any, *args: Any, **options: Any) -> Any:
         batches = list(loader)
         asked.append("outside" if isinstance(batches[0], Tensor) else "inside")
         return real(model, batches, *args, **options)
 
-    monkeypatch.setattr(appraisal, "predict", counted)
+    monkeypatch.setattr(scored_model, "predict", counted)
     for name in SETS:
         tuned("odin", name, on)
     assert sorted(asked) == ["inside", *["outside"] * len(SETS)]
 
 
-def test_diagnoses(on: EvaluationData, model: nn.Module) -> None:
+def test_diagnoses(on: ModelWithSets, model: nn.Module) -> None:
     x = on.to_test("photos_crop")
     said = diagnose(model, x.split(7))
     with torch.no_grad():
@@ -551,17 +551,17 @@ def test_of_several_processes_each_reads_its_own_images(
             return self.data.x[i], int(self.y[i])
 
     read: set[int] = set()
-    on = EvaluationData(model, task._replace(test=Read(task.test)), 3, IMAGES, 7, CPU)
+    on = ModelWithSets(model, task._replace(test=Read(task.test)), 3, IMAGES, 7, CPU)
     read.clear()
     with _sharing_is(First(0, 2)):
-        asked = ood.protocol._Asked(SCORES, SETS, "", IMAGES, False, True, 1, 0, 7)
-        model_with_sets = ood.protocol._Evaluation(on, asked, None, Cache(tmp_path, "ood", {}))
-        model_with_sets.confident(None)
+        options = OodOptions(scores=SCORES, against=SETS, images=IMAGES, batch=7)
+        evaluation = ood.protocol._Evaluation(on, options, None, Cache(tmp_path, "ood", {}))
+        evaluation.confident(None)
     own = on.division.test.indices.split(7)[::2]
     assert read == {int(place) for part in own for place in part}
 
 
-def test_the_temperature_alone_and_the_step_alone(on: EvaluationData, model: nn.Module) -> None:
+def test_the_temperature_alone_and_the_step_alone(on: ModelWithSets, model: nn.Module) -> None:
     """At every point of Fig. 3 and 4 what the score itself gives, on the images that are tested."""
     points = effect_points(grid_points(ODIN(), ODIN_GRIDS))
     pairs = {(p["temperature"], p["eps"]) for p in points}
@@ -601,7 +601,7 @@ def test_the_temperature_alone_and_the_step_alone(on: EvaluationData, model: nn.
 # -------------------------------------------------------------------------------- what is written
 
 
-def test_noise_is_scaled_until_the_model_is_sure(on: EvaluationData) -> None:
+def test_noise_is_scaled_until_the_model_is_sure(on: ModelWithSets) -> None:
     on.model = copy.deepcopy(on.model).double()  # surer than what was hardly trained
     with torch.no_grad():
         on.model[-1].weight.mul_(3)
@@ -619,7 +619,7 @@ def test_noise_is_scaled_until_the_model_is_sure(on: EvaluationData) -> None:
     x = torch.cat([seen[0], seen[81]]).double()
     assert len(x.unique(dim=0)) == said["trials"] == 150
     # As test images are asked for, so many; noise is not.
-    assert TRIALS == 10_000
+    assert OodOptions().trials == 10_000
 
     def surest(alpha: Tensor, box: bool) -> Tensor:
         z = alpha.view(len(alpha), -1, 1, 1, 1) * x
@@ -865,8 +865,8 @@ def test_what_is_refused(model: nn.Module, task: Task, tmp_path: Path) -> None:
         ({"against": ()}, "against must hold at least one name"),
         ({"against": ("noise", "noise")}, "against must name each once, and noise is there twice"),
         ({"scores": ("msr", "msr")}, "scores must name each once, and msr is there twice"),
-        ({"against": ("nois",)}, "against must be of .* did you mean noise?"),
-        ({"validation": "nois"}, "validation must be of .* did you mean noise?"),
+        ({"against": ("nois",)}, "against must be one of .* did you mean noise?"),
+        ({"validation": "nois"}, "validation must be one of .* did you mean noise?"),
         ({"scores": ("mrs",)}, "did you mean msr?"),
         ({"scores": ("msr",), "transfer": True}, "transfer must have odin among the scores"),
         ({"draws": -1}, "draws must be an integer of at least 0, got -1"),

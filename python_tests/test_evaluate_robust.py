@@ -31,16 +31,16 @@ from rrfast.data import Split
 from rrfast.data.splits import chosen
 from rrfast.evaluate import TrainedModel, read_result, robust, trained_models
 from rrfast.evaluate.robust import figures, tables
-from rrfast.evaluate.robust.standing import (
-    EvaluationData,
+from rrfast.evaluate.robust.attacked import (
+    AttackedModel,
     correct,
     made,
     margins,
     misled,
     packed,
-    standing,
     stepped,
     unpacked,
+    withstands,
 )
 from rrfast.models import digits_cnn
 from rrfast.report import report
@@ -113,7 +113,7 @@ def test_r_is_that_of_all_images_as_they_are_and_after_pgd(weights: dict[str, Te
     model, task = changed(weights, 0), TASKS["digits"](seed=0)
     assert task.test is not None
     part = chosen(task.test, IMAGES)
-    on = EvaluationData(model, part, torch.ones(IMAGES, dtype=torch.bool), 0, CPU)
+    on = AttackedModel(model, part, torch.ones(IMAGES, dtype=torch.bool), 0, CPU)
 
     def literal(x: Tensor, y: Tensor) -> float:
         rates, similarities = [], []
@@ -169,7 +169,7 @@ def test_standing_is_the_literal_loop(found: list[TrainedModel]) -> None:
     part = chosen(task.test, 60)
     right = correct(model, part, 25, CPU)
     attack = PGD(eps=0.15, steps=3)
-    stood = standing(attack, EvaluationData(model, part, right, 0, CPU), 25)
+    stood = withstands(attack, AttackedModel(model, part, right, 0, CPU), 25)
     for place, r, s in zip(part.indices, right, stood, strict=True):
         x, y = task.test.x[place][None], task.test.y[place][None]
         assert bool(r) == (int(model(x).argmax()) == int(y))
@@ -189,9 +189,9 @@ def test_only_what_is_right_is_attacked(found: list[TrainedModel]) -> None:
             assert torch.equal(model(x).argmax(1), labels)
             return Attacked(x, x.new_zeros(len(x)), torch.zeros(len(x), dtype=torch.bool))
 
-    assert torch.equal(standing(Nothing(), EvaluationData(model, part, right, 0, CPU), 50), right)
+    assert torch.equal(withstands(Nothing(), AttackedModel(model, part, right, 0, CPU), 50), right)
     nothing = torch.zeros(200, dtype=torch.bool)
-    assert torch.equal(standing(PGD(), EvaluationData(model, part, nothing, 0, CPU), 50), nothing)
+    assert torch.equal(withstands(PGD(), AttackedModel(model, part, nothing, 0, CPU), 50), nothing)
 
 
 @pytest.mark.parametrize("factor", [math.nan, math.inf])
@@ -249,7 +249,7 @@ def test_rows(evaluated: tuple[Path, dict[str, Any]], found: list[TrainedModel])
         model, task = subject.at(checkpoint).load()
         part = chosen(task.test, IMAGES)
         right = correct(model, part, IMAGES, CPU)
-        expected = standing(PGD(EPS, 3), EvaluationData(model, part, right, 0, CPU), IMAGES)
+        expected = withstands(PGD(EPS, 3), AttackedModel(model, part, right, 0, CPU), IMAGES)
         assert torch.equal(bits[checkpoint, "RAT", 0, "pgd", EPS], expected)
 
 
@@ -320,13 +320,13 @@ def test_what_is_done_is_not_done_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module = vars(robust.protocol)
-    real, done = module["standing"], []
+    real, done = module["withstands"], []
 
     def counted(attack: Any, *rest: Any) -> Tensor:
         done.append((attack.loss, attack.eps, attack.steps))
         return real(attack, *rest)
 
-    monkeypatch.setitem(module, "standing", counted)
+    monkeypatch.setitem(module, "withstands", counted)
 
     def rows(**more: Any) -> list[dict[str, Any]]:
         asked = {"attacks": ("fgsm", "pgd"), "eps": EPS, "steps": 3, "images": IMAGES, "draws": 0}
@@ -666,7 +666,7 @@ def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:
 def test_errors_say_what_is_expected(found: list[TrainedModel], tmp_path: Path) -> None:
     for wrong, words in (
         ({"attacks": ()}, "attacks must hold at least one name"),
-        ({"attacks": ("pgd", "pdg")}, r"attacks must be of .*fgsm.*, got 'pdg'"),
+        ({"attacks": ("pgd", "pdg")}, r"attacks must be one of .*, got 'pdg'; did you mean pgd\?"),
         ({"attacks": ("pgd", "pgd")}, "attacks must name each once, and pgd is"),
         ({"eps": 0}, "eps must be finite and greater than 0"),
         ({"curve": (0.1, -1)}, "every radius of curve must be finite and greater than 0"),

@@ -16,7 +16,7 @@ import pytest
 import rrfast
 from rrfast._names import TUNINGS
 from rrfast.cli import COMMANDS
-from rrfast.data.splits import PROTOCOLS
+from rrfast.data import splits
 from rrfast.methods import METHODS
 
 ROOT = Path(rrfast.__file__).parent
@@ -218,7 +218,7 @@ def test_help_needs_no_torch() -> None:
     assert run.stdout.splitlines()[-1] == "loaded: set()"
     assert run.stdout.count("usage: rrfast") == 1 + len(COMMANDS)
     assert f"some of {', '.join(METHODS)}" in re.sub(r"\s+", " ", run.stdout)
-    assert tuple(PROTOCOLS) == TUNINGS
+    assert tuple(splits.TUNINGS) == TUNINGS
 
 
 def test_rich_is_loaded_for_a_bar_alone() -> None:

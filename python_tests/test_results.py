@@ -14,8 +14,8 @@ pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
 from PIL import Image
 
+from rrfast._colours import COLOURS
 from rrfast._results import read_result, shortened, write_figure, write_json, write_result
-from rrfast.evaluate.drawing import COLOURS
 
 
 def test_a_figure_is_small_and_looks_the_same(tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 import os
+import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,14 @@ from rrfast.data.fingerprint import of_data, of_files
 from rrfast.evaluate import TrainedModel
 from rrfast.evaluate.cache import Cache
 from rrfast.evaluate.observations import Paired, at, paired
+from rrfast.evaluate.options import (
+    PROTOCOLS,
+    DistalOptions,
+    MisdOptions,
+    OodOptions,
+    Options,
+    RobustOptions,
+)
 from rrfast.evaluate.study import Context, Study, run_study
 from rrfast.models import FirstClasses
 from rrfast.train import TASKS
@@ -59,7 +71,7 @@ def asked(out: Path, trained_models: list[TrainedModel]) -> tuple[list[dict[str,
         return [{"said": context.cache.get("it", make)}]
 
     result = run_study(
-        NOTHING, trained_models, out, rows_of, steps=1, options={}, depends={}, console=QUIET
+        NOTHING, trained_models, out, rows_of, Options(console=QUIET), steps=1, depends={}
     )
     return result["runs"], made
 
@@ -165,3 +177,46 @@ def test_options_that_say_two_things_or_another_protocols(
     twice = ["--protocol", "robust", "--checkpoints", "last,last"]
     assert cli.main(["evaluate", *model, *twice]) == 2
     assert "checkpoints must name each once, and last is there twice" in capsys.readouterr().err
+
+
+def test_an_option_is_a_field_a_flag_and_an_entry_of_the_result() -> None:
+    parser = argparse.ArgumentParser()
+    cli.evaluate.add_arguments(parser)
+    flags = {action.dest: action.option_strings for action in parser._actions}
+    for protocol, options in PROTOCOLS.items():
+        for option in fields(options):
+            assert bool(option.metadata) == (option.name in flags), (protocol, option.name)
+    words = shlex.split("--attacks pgd,fgsm --eps 1/4 --images all --draws 0 --batch 7")
+    given = vars(parser.parse_args(["model", *words]))
+    asked = {name: given[name] for name in ("attacks", "eps", "images", "draws", "batch")}
+    recorded = RobustOptions(**asked, command="said", console=QUIET).recorded()
+    assert {name: recorded[name] for name in asked} == {
+        "attacks": ("pgd", "fgsm"),
+        "eps": 0.25,
+        "images": None,
+        "draws": 0,
+        "batch": 7,
+    }
+    assert recorded.keys() == {f.name for f in fields(RobustOptions)} - {
+        *("device", "command", "console")
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong", "said"),
+    [
+        (MisdOptions, {"scores": "msr"}, "scores must be several names, got the text 'msr'"),
+        (MisdOptions, {"scores": ()}, "scores must hold at least one name, got none"),
+        (MisdOptions, {"tuning": "heldot"}, "tuning must be one of .*; did you mean heldout"),
+        (MisdOptions, {"batch": 1.5}, "batch must be an integer of at least 1, got 1.5"),
+        (OodOptions, {"images": 1}, "images must be an integer of at least 2, got 1"),
+        (OodOptions, {"trials": 0}, "trials must be an integer of at least 1, got 0"),
+        (RobustOptions, {"eps": math.nan}, "eps must be finite and greater than 0, got nan"),
+        (RobustOptions, {"curve": (0.1, "a")}, "every radius of curve must be a number"),
+        (DistalOptions, {"distal_attack": "rfast"}, "distal_attack must be one of .* rrfast"),
+        (DistalOptions, {"keep_correct": None}, "keep_correct must be a number"),
+    ],
+)
+def test_a_wrong_option_is_named(options: Any, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=said):
+        options(**wrong)

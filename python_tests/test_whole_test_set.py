@@ -20,7 +20,8 @@ from rrfast.data import Released, Split, tasks
 from rrfast.data.splits import Part, divide
 from rrfast.evaluate import TrainedModel, misd, ood, robust, trained_models
 from rrfast.evaluate.misd.protocol import _released
-from rrfast.evaluate.ood.appraisal import EvaluationData, tuned
+from rrfast.evaluate.ood.appraisal import ModelWithSets, tuned
+from rrfast.evaluate.options import MisdOptions
 from rrfast.train import dump_recipe, load_recipe, train
 from rrfast.train.recipe import make_task
 
@@ -104,7 +105,7 @@ def test_rat_divides_all_of_the_release_alike_for_all(cifar10: dict[str, Any]) -
 def test_cifar10c_follows_the_whole(cifar10: dict[str, Any], monkeypatch: Any) -> None:
     module = vars(misd.protocol)
     monkeypatch.setitem(module, "cifar10c", lambda *_: release(TEST).test)
-    asked = module["_Asked"](("msr",), "rat", Path("c"), 3, None)
+    asked = MisdOptions(corruptions=Path("c"))
     task = tasks.cifar10_task("here", 1)
     for whole, protocol in ((task.undivided(), "rat"), (task, "heldout")):
         division = divide(whole, protocol)[0]
@@ -196,7 +197,7 @@ def test_a_training_and_a_model_by_hand_are_tuned_and_tested_on_the_same(
     found = trained_models([trained], trust=True) + by_hand(trained, cifar10)
     asked: dict[str, Any] = {"scores": ("msr",), "sensitivity": False, "draws": 0}
     asked["console"] = QUIET
-    result = misd.evaluate(found, tmp_path / "rat", protocol="rat", every_run=True, **asked)
+    result = misd.evaluate(found, tmp_path / "rat", tuning="rat", every_run=True, **asked)
     assert {row["images"] for row in result["runs"]} == {TEST - TUNED}
     network, hand = (
         [row for row in result["runs"] if (row["training"], row["seed"]) == who]
@@ -210,7 +211,7 @@ def test_a_training_and_a_model_by_hand_are_tuned_and_tested_on_the_same(
     assert "tuned on 20% of the whole test set" in page
     assert "were chosen on" not in page
     best = [found[0].at("best")]
-    misd.evaluate(best, tmp_path / "best", protocol="rat", **asked)
+    misd.evaluate(best, tmp_path / "best", tuning="rat", **asked)
     page = (tmp_path / "best" / "evaluation.md").read_text()
     assert f"best weights of Standard were chosen on {HELD} images of this test set" in page
     misd.evaluate(best, tmp_path / "heldout", **asked)
@@ -275,7 +276,7 @@ def test_what_is_tuned_on_is_the_same_for_few_test_images(
     task = tasks.cifar10_task("here", validation=40)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 10)).eval()
-    few, whole = (EvaluationData(model, task, 0, images, 50, CPU) for images in (30, None))
+    few, whole = (ModelWithSets(model, task, 0, images, 50, CPU) for images in (30, None))
     folder = f"resize:{tmp_path}"
     assert (few.images, whole.images) == (30, 200)
     assert len(few.to_tune(folder)) == len(whole.to_tune(folder)) == 90

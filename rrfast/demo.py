@@ -15,8 +15,10 @@ from rich.console import Console
 from rrfast._errors import require
 from rrfast._machine import torch_threads
 from rrfast._results import require_matplotlib, results_in
-from rrfast.evaluate import misd, trained_models
+from rrfast.evaluate import trained_models
 from rrfast.evaluate.demo import STUDY, TRAININGS
+from rrfast.evaluate.misd.protocol import evaluate_as
+from rrfast.evaluate.options import MisdOptions
 from rrfast.report import report
 
 RECIPE = "digits_rat"
@@ -78,16 +80,10 @@ def run(
                 folders.append(trained.folder)
                 if inner is not shown:
                     shown.print(f"{trained.folder.name}: trained", highlight=False)
-        result = misd.evaluate(
-            trained_models(folders),
-            out,
-            study=STUDY,
-            scores=SCORES,
-            draws=0,
-            sensitivity=False,
-            command=command,
-            console=console,
+        options = MisdOptions(
+            scores=SCORES, draws=0, sensitivity=False, command=command, console=console
         )
+        result = evaluate_as(STUDY, trained_models(folders), out, options)
     report([out], out / "report.html", title="rrfast demo", command=command)
     shown.print("The same as a page for a browser: report.html", highlight=False)
     return result

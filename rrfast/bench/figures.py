@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rrfast._colours import BLACK, COLOURS, GREY
 from rrfast._results import write_figure
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
 OURS, COARSE, RIVAL = "#0072B2", "#56B4E9", "#999999"
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+LINES = (*COLOURS[1:7], BLACK, GREY)
 MARKERS = "osD^vPX*"
 #: Least share of radii that a setting must find to be drawn.
 FOUND = 0.95

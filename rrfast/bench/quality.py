@@ -98,23 +98,20 @@ def tuned(
     """
     # Imported here, because they are optional.
     from rrfast.data.splits import tested_on
-    from rrfast.evaluate.misd import appraisal
+    from rrfast.evaluate.run_numbers import shown
+    from rrfast.evaluate.scored_model import on_divisions
 
-    task, options = subject.task, appraisal.Options(batch=max(settings.batch))
+    task, batch, device = subject.task, max(settings.batch), subject.x.device
     assert task is not None  # required by the settings
     _, chosen_on = tested_on(task, subject.checkpoint)
     names = {"msr": "msr"} | {method: f"radius_{method}" for method in settings.contestants()}
-    grounds = list(
-        appraisal.grounds(
-            subject.model, task, settings.tuning, subject.seed, subject.x.device, options.batch
-        )
-    )
+    divided = list(on_divisions(subject.model, task, settings.tuning, subject.seed, batch, device))
     rows: list[dict[str, Any]] = []
-    for split, on in enumerate(grounds):
+    for split, on in enumerate(divided):
         for method, name in names.items():
-            progress(method, len(rows) / (len(grounds) * len(names)))
-            score, point, _ = appraisal.tuned(name, on, options)
-            value = appraisal.measured(score, on, options)[0]
+            progress(method, len(rows) / (len(divided) * len(names)))
+            score, point, _ = on.tuned(name)
+            value = on.measured(score)[0]
             rows.append(
                 {
                     "method": method,
@@ -124,7 +121,7 @@ def tuned(
                     "images": len(value),
                     "errors": int((~on.correct).sum()),
                     "chosen_on": chosen_on if settings.tuning == "rat" else 0,
-                    **appraisal.shown(value, on.correct),
+                    **shown(value, on.correct),
                 }
             )
     return rows

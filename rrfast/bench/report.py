@@ -174,7 +174,7 @@ def _at_largest(result: dict[str, Any]) -> Column:
 def _tuned(result: dict[str, Any]) -> Block:
     """RAT's Table 4."""
     # Imported here, because it is optional.
-    from rrfast.data.splits import PROTOCOLS
+    from rrfast.data.splits import TUNINGS
     from rrfast.evaluate.observations import at, of, spread
     from rrfast.evaluate.tables import cell
 
@@ -194,7 +194,7 @@ def _tuned(result: dict[str, Any]) -> Block:
     first_of_each = {row["method"]: row for row in reversed(result["tuned"])}
     counts = " or ".join(map(str, sorted({row["images"] for row in result["tuned"]})))
     return _table(
-        f"What it finds of {counts} images, T {PROTOCOLS[result['settings']['tuning']]}",
+        f"What it finds of {counts} images, T {TUNINGS[result['settings']['tuning']]}",
         list(reversed(first_of_each.values())),
         METHOD,
         Column("T", temperatures),

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         seeds=range(arguments.seeds),
         mixup=arguments.mixup,
         score=arguments.score,
-        protocol=arguments.tuning,
+        tuning=arguments.tuning,
         changes=arguments.changes,
         command=shlex.join(command),
     )

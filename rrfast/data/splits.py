@@ -17,12 +17,12 @@ from rrfast.data.tasks import Task
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
-#: Share of the test set for tuning with `protocol="rat"`, and its number of random divisions.
+#: Share of the test set for tuning with `tuning="rat"`, and its number of random divisions.
 SHARE, SPLITS = 0.2, 3
 #: The seed of these divisions, independent of a training's, so that all models have the same
 #: images.
 DRAWN = 0
-PROTOCOLS = {
+TUNINGS = {
     "heldout": "tuned on the validation split, tested on the whole test split",
     "rat": f"tuned on {SHARE:.0%} of the whole test set, tested on the rest, {SPLITS} random "
     "divisions, the same for all models",
@@ -83,12 +83,12 @@ class Division(NamedTuple):
         return Part(data, fit), Part(data, tune)
 
 
-def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
+def divide(task: Task, tuning: str | None, seed: int = 0) -> list[Division]:
     """Divide a task into tuning and tested parts.
 
     Args:
         task: A task with a test split; for "heldout" also with a validation split.
-        protocol: "heldout": tune on the validation split, test on the whole test split. "rat": tune
+        tuning: "heldout": tune on the validation split, test on the whole test split. "rat": tune
             on a random fifth of the test set, test on the rest, three times (RAT §5.1). This uses
             the whole test set, including images that a training held out for validation: for
             CIFAR's 10,000 images 2,000 and 8,000. None: no tuning, test on the whole test split.
@@ -99,7 +99,7 @@ def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
         One division, or three.
 
     Raises:
-        ValueError: An unknown protocol, or a split is missing or too small.
+        ValueError: An unknown tuning, or a split is missing or too small.
 
     Source: RAT §5.1, B.1; errata 12.
 
@@ -111,14 +111,14 @@ def divide(task: Task, protocol: str | None, seed: int = 0) -> list[Division]:
         >>> [(len(d.validation.indices), len(d.test.indices)) for d in divide(task, "heldout", 0)]
         [(200, 1197)]
     """
-    if protocol is not None:
-        check_one_of("protocol", protocol, PROTOCOLS)
+    if tuning is not None:
+        check_one_of("tuning", tuning, TUNINGS)
     if task.test is None:
         raise ValueError("data must have a test split, and has none")
-    if protocol is None:
+    if tuning is None:
         whole = Part.whole(task.test)
         return [Division(whole._replace(indices=whole.indices[:0]), whole)]
-    if protocol == "heldout":
+    if tuning == "heldout":
         if task.validation is None:
             raise ValueError("data must have a validation split to tune on, and has none")
         return [_checked(Division(Part.whole(task.validation), Part.whole(task.test)))]

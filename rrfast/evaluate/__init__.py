@@ -1,9 +1,13 @@
 """Tables and figures of the papers, made from trainings."""
 
-from rrfast._results import read_result
-from rrfast.evaluate import distal, misd, ood, robust
-from rrfast.evaluate.ablation import ablate
-from rrfast.evaluate.trained_model import TrainedModel, trained_models
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rrfast._results import read_result
+    from rrfast.evaluate import distal, misd, ood, robust
+    from rrfast.evaluate.ablation import ablate
+    from rrfast.evaluate.trained_model import TrainedModel, trained_models
 
 __all__ = [
     "TrainedModel",
@@ -15,3 +19,23 @@ __all__ = [
     "robust",
     "trained_models",
 ]
+
+#: Modules of the names. Each is loaded on first use, since the command line reads only the options.
+_ELSEWHERE = {
+    "TrainedModel": "rrfast.evaluate.trained_model",
+    "ablate": "rrfast.evaluate.ablation",
+    "read_result": "rrfast._results",
+    "trained_models": "rrfast.evaluate.trained_model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load on first use."""
+    if name in _ELSEWHERE:
+        found = getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    elif name in __all__:
+        found = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found

@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from rrfast import engine
 from rrfast._checks import check_number
-from rrfast._device import chosen_device
-from rrfast._machine import machine
-from rrfast._processes import shared, sharing
-from rrfast._results import plain, require_matplotlib, results_in, write_json
+from rrfast._colours import BLUE, ORANGE
+from rrfast._processes import shared
+from rrfast._results import require_matplotlib, results_in
 from rrfast._tables import BETTER, CONVENTION, Block
-from rrfast.data.splits import PROTOCOLS, SPLITS, Part, divide
+from rrfast.data.splits import SPLITS, TUNINGS, Part, divide
+from rrfast.data.tasks import Task
+from rrfast.evaluate import drawing
+from rrfast.evaluate.cache import of_score
 from rrfast.evaluate.claims import Claim, Comparison, compared, counted, known, lower_on
-from rrfast.evaluate.drawing import COLOURS, Drawing
-from rrfast.evaluate.misd.appraisal import Options, grounds, measured, shown, tuned
-from rrfast.evaluate.observations import Row, at, grouped, of, paired, spread, values
-from rrfast.evaluate.run_numbers import median
-from rrfast.evaluate.study import Study, print_result, write_page
+from rrfast.evaluate.drawing import Drawing
+from rrfast.evaluate.observations import Row, at, grouped, of, paired, spread, tuning_of, values
+from rrfast.evaluate.options import Options
+from rrfast.evaluate.run_numbers import median, shown
+from rrfast.evaluate.scored_model import on_divisions
+from rrfast.evaluate.study import Context, Study, run_study
 from rrfast.evaluate.tables import Column, Table, mark_of
+from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius, Score
 from rrfast.scores.registry import score_named
@@ -87,7 +92,7 @@ def ablate(
     seeds: Sequence[int] = range(5),
     mixup: float | None = None,
     score: str = SCORE,
-    protocol: str | None = None,
+    tuning: str | None = None,
     changes: Sequence[str] = (),
     command: str = "",
     console: Console | None = None,
@@ -114,7 +119,7 @@ def ablate(
         mixup: The alpha of Mixup in the rows with Mixup; None: that of the recipe's objective, or
             1.0 if that has none; 0: no such rows.
         score: A radius in `rrfast.scores.SCORES`; the paper's is "radius_bs".
-        protocol: How its temperature is tuned, as for `rrfast.evaluate.misd.evaluate`: "rat" on a
+        tuning: How its temperature is tuned, as for `rrfast.evaluate.misd.evaluate`: "rat" on a
             fifth of the whole test set, three times, as the paper does; "heldout" on the validation
             split. None: no tuning, T = 1 on the whole test split.
         changes: As for `rrfast.train.train_variants`.
@@ -123,13 +128,14 @@ def ablate(
 
     Returns:
         What ablation.json holds: `command`, `date`, `device`, `versions`, `recipe`, and `runs`: a
-        row per seed, objective, mixup and division.
+        row per seed, objective, mixup and division. Its `training` is the name in
+            `rrfast.train.VARIANTS`.
 
     Raises:
         BlockingIOError: Another run is writing to `out`.
         ImportError: matplotlib is not installed.
         TypeError, ValueError: There is no seed, `mixup` is below 0, `score` is not a radius, the
-            data lacks the splits that `protocol` needs, or the recipe's options do not fit. All are
+            data lacks the splits that `tuning` needs, or the recipe's options do not fit. All are
             raised before the first training.
 
     Source: RAT Tables 1 and 5; errata 11 to 13.
@@ -142,65 +148,41 @@ def ablate(
     from msgspec import to_builtins
 
     from rrfast.train.recipe import make_task
-    from rrfast.train.variants import own_mixup
+    from rrfast.train.variants import own_mixup, train_variants
 
     mixup = own_mixup(recipe) if mixup is None else mixup
     check_number("mixup", mixup, zero=True)
-    divide(make_task(recipe), protocol)
-    console = console or Console()
+
+    divide(make_task(recipe), tuning)
     out = Path(out)
-    # Under torchrun, the first process locks the folder for all.
-    first = os.environ.get("RANK", "0") == "0"
-    with results_in(out, STUDY.stem) if first else contextlib.nullcontext():
-        asked = {"mixup": mixup, "score": score, "protocol": protocol}
-        where = out / "trainings"
-        runs = list(_runs(recipe, where, seeds, mixup, score, protocol, changes, console))
-        head = {"command": command, **machine(chosen_device(None)), "recipe": to_builtins(recipe)}
-        # As it will be read back: None for NaN.
-        result: dict[str, Any] = plain({**head, "seeds": list(seeds), **asked, "runs": runs})
-
-        def written() -> dict[str, Any]:
-            write_json(out / "ablation.json", result)
-            files = ["ablation.json", *write_page(STUDY, out, result)]
-            print_result(STUDY, result, out, files, console)
-            return result
-
-        with sharing() as group:
-            return group.first(written)
-
-
-# ---------------------------------------------------------------------------------------- the runs
-
-
-def _runs(
-    recipe: Recipe,
-    out: Path,
-    seeds: Sequence[int],
-    mixup: float,
-    score: str,
-    protocol: str | None,
-    changes: Sequence[str],
-    console: Console,
-) -> Iterator[Row]:
-    from rrfast.train.variants import own_mixup, train_variants
-
-    variants = {
+    variants: dict[str, Row] = {
         variant_of(objective, mixed): {"objective": objective, "mixup": mixed}
         for mixed in ([False, True] if mixup else [False])
         for objective in OBJECTIVES
     }
     alpha = None if mixup in (0, own_mixup(recipe)) else mixup
-    for run in train_variants(
-        recipe, out, list(variants), seeds, mixup=alpha, changes=changes, console=console
-    ):
-        # Not around the training, whose processes may need another backend.
-        with sharing() as group:
-            rows = group.everywhere(partial(_evaluated, run, score, protocol))
-        for found in rows:
-            if group.rank == 0 and not console.is_terminal:
-                worth = f"AURC {1000 * found['aurc']:.2f}, {100 * found['accuracy']:.2f} % right"
-                console.print(f"{run.folder.name}: {worth}", highlight=False)
-            yield {"seed": run.seed, **variants[run.variant], **found}
+    more: dict[str, Any] = {"mixup": alpha, "changes": changes, "console": console}
+    # Under torchrun, the first process locks the folder for all.
+    first = os.environ.get("RANK", "0") == "0"
+    with results_in(out, STUDY.stem) if first else contextlib.nullcontext():
+        runs = list(train_variants(recipe, out / "trainings", list(variants), seeds, **more))
+    batch = recipe.training.validation_batch
+    return run_study(
+        STUDY,
+        [TrainedModel(run.variant, run.seed, partial(_loaded, run)) for run in runs],
+        out,
+        partial(_rows, variants=variants, score=score, tuning=tuning, batch=batch),
+        Options(batch=batch, command=command, console=console),
+        steps=1,
+        depends={},
+        entries={
+            "recipe": to_builtins(recipe),
+            "seeds": list(seeds),
+            "mixup": mixup,
+            "score": score,
+            "tuning": tuning,
+        },
+    )
 
 
 def variant_of(objective: str, mixed: bool) -> str:
@@ -210,26 +192,45 @@ def variant_of(objective: str, mixed: bool) -> str:
     return "mixup" if objective == "standard" else f"{objective}_mixup"
 
 
-def _evaluated(run: Run, name: str, protocol: str | None) -> list[Row]:
-    """The metrics of the last weights on the test part of every division."""
-    # The recipe is the one that was passed in: its code already ran in the training.
+def named(objective: str, mixed: bool) -> str:
+    """The printed name of a training."""
+    return OBJECTIVES[objective] + " + Mixup" * mixed
+
+
+def _loaded(run: Run) -> tuple[nn.Module, Task]:
     from rrfast.train.recipe import load_trained
 
-    model, recipe = load_trained(run.folder, trust=True)
-    device, batch = chosen_device(None), recipe.training.validation_batch
-    model.to(device)
+    # The recipe is the one that was passed in: its code already ran in the training.
+    return load_trained(run.folder, trust=True)[0], run.task
+
+
+def _rows(
+    context: Context, variants: dict[str, Row], score: str, tuning: str | None, batch: int
+) -> list[Row]:
+    """A row for each division."""
+    key = f"{of_score(score)}, tuning: {tuning}"
+    found = context.cache.get(key, _evaluated, context, score, tuning, batch)
+    context.advance()
+    return [variants[context.trained.training] | row for row in found]
+
+
+def _evaluated(context: Context, name: str, tuning: str | None, batch: int) -> list[Row]:
+    """The metrics of the last weights on the test part of every division."""
+    model, task, device = context.model, context.task, context.device
     # Without augmentation: the quantity that decides RAT's sign, at the end of the training.
     trained = shared(
         lambda _, b: engine.logits(model, b[0]).argmax(1) == b[1],
-        Part.whole(run.task.train).batches(batch, device, recipe.training.workers),
+        Part.whole(task.train).batches(batch, device),
     )
-    options, rows = Options(batch=batch), []
-    for split, on in enumerate(grounds(model, run.task, protocol, run.seed, device, batch)):
+    rows = []
+    for split, on in enumerate(
+        on_divisions(model, task, tuning, context.trained.seed, batch, device)
+    ):
         score: Score = score_named(name)
         point: Point = {}
-        if protocol is not None:
-            score, point, _ = tuned(name, on, options)
-        value, right = measured(score, on, options)[0], on.correct
+        if tuning is not None:
+            score, point, _ = on.tuned(name)
+        value, right = on.measured(score)[0], on.correct
         of_right, of_wrong = median(value[right]), median(value[~right])
         row: Row = {"split": split, "hyperparameters": dict(point), **shown(value, right)}
         rows.append(
@@ -248,11 +249,6 @@ def _evaluated(run: Run, name: str, protocol: str | None) -> list[Row]:
 # ------------------------------------------------------------------------------------- the report
 
 
-def named(objective: str, mixed: bool) -> str:
-    """The printed name of a training."""
-    return OBJECTIVES[objective] + " + Mixup" * mixed
-
-
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
     """The tables."""
     rows = [run | {"training": named(run["objective"], run["mixup"])} for run in result["runs"]]
@@ -263,9 +259,9 @@ def blocks(result: dict[str, Any]) -> Iterator[Block]:
 def conventions(result: dict[str, Any]) -> list[str]:
     """What a reader needs to know to read the tables."""
     recipe = result["recipe"]
-    seeds, protocol = len(result["seeds"]), result.get("protocol")
+    seeds, tuning = len(result["seeds"]), tuning_of(result)
     over = f"{seeds} seed{'s' * (seeds > 1)}"
-    if protocol == "rat":
+    if tuning == "rat":
         each = f"{SPLITS} divisions of the test set"
         over = f"{over}, each the mean of {each}" if seeds > 1 else f"{each} of one training"
     mixup = f"Mixup alpha {result['mixup']:g}" if result["mixup"] else "without Mixup"
@@ -274,14 +270,14 @@ def conventions(result: dict[str, Any]) -> list[str]:
         f"{recipe['data']}; {recipe['objective']}, {mixup}; "
         f"{recipe['training']['epochs']} epochs for each."
     )
-    tuned_on = f", T by AURC, {PROTOCOLS[protocol]}" if protocol else ""
+    tuned_on = f", T by AURC, {TUNINGS[tuning]}" if tuning else ""
     return [f"Score: {result['score']}{tuned_on}. {CONVENTION} {BETTER}", setting]
 
 
 def notes(result: dict[str, Any]) -> list[str]:
     """Whether the numbers agree with the paper's."""
     # Divisions of one training are not repetitions of it.
-    runs = "seeds" if len(result["seeds"]) > 1 or result.get("protocol") != "rat" else "divisions"
+    runs = "seeds" if len(result["seeds"]) > 1 or tuning_of(result) != "rat" else "divisions"
     lines = ["AURC × 1000, RAT minus the other on the same seed, mean ± standard error:"]
     by = grouped(result["runs"], "mixup", "objective")
     for (mixed, other), own in by.items():
@@ -328,24 +324,25 @@ def figure(result: dict[str, Any]) -> Figure:
     """AURC of every training, and the median radius of right and wrong predictions."""
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(10, 4), layout="constrained")
-    left, right = drawing.subplots(1, 2)
-    names = list(OBJECTIVES.values())
-    for mixed, colour in zip(
-        values(result["runs"], "mixup"), (COLOURS[1], COLOURS[5]), strict=False
-    ):
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    with_mixup = values(result["runs"], "mixup")
+    for i, (mixed, colour) in enumerate(zip(with_mixup, (BLUE, ORANGE), strict=False)):
         groups = grouped(of(result["runs"], mixup=mixed), "objective").values()
         label = "with Mixup" if mixed else "without Mixup"
-        x = [i + (0.2 if mixed else -0.2) for i in range(len(names))]
-        means, stds = _drawn(groups, "aurc")
+
+        def drawn(column: str, i: int = i, groups: Iterable[list[Row]] = groups) -> Any:
+            found = [spread(rows, at(column)) for rows in groups]
+            return drawing.beside(i, len(with_mixup), found, 1000.0)
+
+        x, means, stds = drawn("aurc")
         left.bar(x, means, 0.36, yerr=stds, color=colour, alpha=0.8, capsize=3, label=label)
         for place, rows in zip(x, groups, strict=True):
             seeds = [math.nan if row["aurc"] is None else 1000 * row["aurc"] for row in rows]
             left.plot([place] * len(seeds), seeds, "k.", ms=3, alpha=0.5)
         for group, face in (("right", colour), ("wrong", "white")):
-            means, stds = _drawn(groups, f"radius_{group}")
             style = {"fmt": "o", "color": colour, "mfc": face, "capsize": 3}
-            right.errorbar(x, means, stds, **style, label=f"{group}, {label}")
+            right.errorbar(*drawn(f"radius_{group}"), **style, label=f"{group}, {label}")
     left.set_ylabel("AURC × 1000 of the radius (lower is better)")
     right.set_ylabel("median radius × 1000, log scale")
     right.set_yscale("log")
@@ -353,22 +350,16 @@ def figure(result: dict[str, Any]) -> Figure:
         axis(lambda value, _: f"{value:g}")
     left.margins(y=0.25)  # room for the legend above the bars
     for ax in (left, right):
-        ax.set_xticks(range(len(names)), names)
-        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xticks(range(len(OBJECTIVES)), list(OBJECTIVES.values()))
+        drawing.plain_axes(ax, "y")
     left.legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
     right.legend(frameon=False, fontsize=9)
-    drawing.suptitle(
+    figure.suptitle(
         f"{result['recipe']['model']['name']} on {result['recipe']['data']['name']}, "
         f"{len(result['seeds'])} seeds: mean and standard deviation",
         fontsize=10,
     )
-    return drawing
-
-
-def _drawn(groups: Iterable[Sequence[Row]], column: str) -> tuple[list[float], list[float]]:
-    """Means and standard deviations in thousandths; undefined values are not drawn."""
-    found = [spread(rows, at(column)) for rows in groups]
-    return [1000 * f.mean for f in found], [0 if math.isnan(f.std) else 1000 * f.std for f in found]
+    return figure
 
 
 STUDY = Study(

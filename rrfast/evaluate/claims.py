@@ -1,4 +1,4 @@
-"""Whether results confirm a claim: comparisons on the same runs, and their sentences."""
+"""The test of a paper's claim: comparisons on the same runs, and their verdicts in sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `rrfast demo` shows of its evaluation: one table, one figure, and RAT minus standard."""
+"""The page of `rrfast demo`: one table, one figure, and RAT minus standard."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rrfast._tables import BETTER, CONVENTION, SHOWN, Block
-from rrfast.data.splits import PROTOCOLS
+from rrfast.data.splits import TUNINGS
 from rrfast.evaluate import misd
 from rrfast.evaluate.claims import lower_on
-from rrfast.evaluate.observations import at, grouped, of, paired, seeds_said
+from rrfast.evaluate.observations import at, grouped, of, paired, seeds_said, tuning_of
 from rrfast.evaluate.tables import Table, metric
 from rrfast.objectives.variant_names import VARIANTS
 
@@ -22,7 +22,7 @@ TRAININGS = ("standard", "rat")
 
 def conventions(result: dict[str, Any]) -> list[str]:
     """What a reader needs to know to read the table."""
-    tuned = PROTOCOLS[result["options"]["protocol"]]
+    tuned = TUNINGS[tuning_of(result["options"])]
     same = (
         "Both trainings of a seed have the same images, noise and initial weights; see the recipe "
         f"digits_rat. Temperatures by AURC, {tuned}."

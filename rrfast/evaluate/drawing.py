@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from rrfast._colours import BLUE, COLOURS, VERMILION
 from rrfast.evaluate.observations import Row, Value, curve, of, values
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 #: Panels side by side.
 WIDE = 3
-#: Okabe and Ito's colours, which the colour-blind can distinguish.
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 LINES = ("-", "--", "-.", ":")
 
 
@@ -30,7 +29,7 @@ class Style(NamedTuple):
 
 
 #: Of predictions.
-RIGHT_AND_WRONG = {"right": Style("#0072B2"), "wrong": Style("#D55E00", "--")}
+RIGHT_AND_WRONG = {"right": Style(BLUE), "wrong": Style(VERMILION, "--")}
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
@@ -102,8 +101,7 @@ def panels(
         ax.remove()
     for title, ax in zip(titles, grid, strict=False):
         ax.set_title(title, fontsize=11)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25, lw=0.6)
+        plain_axes(ax)
         # The tick labels that a removed panel below would have shown.
         ax.tick_params(labelbottom=True)
     figure.supxlabel(x, fontsize=10)
@@ -179,16 +177,41 @@ def lines(
 def histogram(
     ax: Axes,
     edges: Sequence[float],
-    share: Sequence[float],
+    counts: Sequence[int],
     style: Style,
     label: str,
     median: float | None = None,
+    total: int = 0,
 ) -> None:
-    """The outline of a histogram; with a median it is filled, with a line at the median."""
+    """The outline of a histogram, in per cent of `total`, by default of all counts.
+
+    With a median it is filled, with a line at the median.
+    """
+    share = [100 * n / max(total or sum(counts), 1) for n in counts]
     if median is not None:
         ax.stairs(share, edges, color=style.colour, alpha=0.25, fill=True)
         ax.axvline(median, color=style.colour, ls=style.line, lw=1)
     ax.stairs(share, edges, color=style.colour, ls=style.line, lw=1.3, label=label)
+
+
+def beside(
+    place: int, of: int, found: Sequence[Sequence[float]], factor: float = 100.0
+) -> tuple[list[float], list[float], list[float]]:
+    """One of several series of bars or markers side by side.
+
+    From a mean and a deviation for each group: the positions, and both times `factor`; 0 for a
+    deviation that is undefined.
+    """
+    means, stds = ([factor * pair[k] for pair in found] for k in (0, 1))
+    where = [group + 0.8 * ((place + 0.5) / of - 0.5) for group in range(len(found))]
+    return where, means, [0 if math.isnan(std) else std for std in stds]
+
+
+def plain_axes(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
+    """A light grid, and no lines at the top and at the right."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.25, lw=0.6, axis=axis)
+    ax.set_axisbelow(True)
 
 
 def counted(lists: Iterable[Sequence[int]]) -> list[int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -162,6 +162,12 @@ def single_runs(rows: Iterable[Row]) -> set[str]:
     return {training for (training,), own in groups if len(runs_of(own)) == 1}
 
 
+def condensed(rows: Sequence[Row], left_out: Collection[str]) -> list[Row]:
+    """The rows without these entries, and with `intervals` only where a run is shown by itself."""
+    single, more = single_runs(rows), {*left_out, "intervals"}
+    return [without(row, left_out if row["training"] in single else more) for row in rows]
+
+
 def in_common(rows: Sequence[Row], others: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """The rows of both whose runs appear in both."""
     runs = runs_of(rows) & runs_of(others)
@@ -194,6 +200,11 @@ def paired(
 
 
 # ----------------------------------------------------------------------------------- in a sentence
+
+
+def tuning_of(options: Mapping[str, Any]) -> Any:
+    """The way of tuning, which results of earlier versions call the protocol."""
+    return options.get("tuning", options.get("protocol"))
 
 
 def either(rows: Iterable[Row], key: str) -> str:

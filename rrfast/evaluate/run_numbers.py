@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rrfast._tables import SHOWN
 from rrfast.metrics import METRICS, bootstrap
 from rrfast.metrics.registry import Metric
 
@@ -46,6 +47,11 @@ def defined(metric: str | Metric, score: Tensor, correct: Tensor) -> float:
     """The metric; NaN if a score is NaN."""
     function = METRICS[metric] if isinstance(metric, str) else metric
     return math.nan if score.isnan().any() else function(score, correct)
+
+
+def shown(score: Tensor, correct: Tensor) -> dict[str, float]:
+    """The metrics that every table shows, as `defined`."""
+    return {name: defined(name, score, correct) for name in SHOWN}
 
 
 def separation(score: Tensor, correct: Tensor, metric: str = "auroc") -> float:

@@ -1,4 +1,4 @@
-"""The frame of every `rrfast evaluate`: it goes through the models and writes the results."""
+"""The loop over the models that every `rrfast evaluate` runs, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -27,6 +27,7 @@ from rrfast.data.splits import Part
 from rrfast.engine import logits
 from rrfast.evaluate.cache import Cache, identity
 from rrfast.evaluate.observations import Row, of
+from rrfast.evaluate.options import Options
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.inference.table_file import harmless
 
@@ -37,14 +38,6 @@ if TYPE_CHECKING:
     from rrfast.evaluate.drawing import Drawing
 
 Result = dict[str, Any]
-
-
-class Frame(TypedDict, total=False):
-    """What every `evaluate` passes on to `run_study`."""
-
-    device: torch.device | str | None
-    command: str
-    console: Console | None
 
 
 class Study(NamedTuple):
@@ -59,9 +52,9 @@ class Study(NamedTuple):
     #: Columns of the CSV file, which has a line per row; none: there is no CSV file.
     cells: Mapping[str, Callable[[Row], Any]] = {}
     listed: Mapping[str, Any] = {}  #: the values that rows must have to be in it
-    #: Makes the rows for the figures, which replace the curves of every run.
+    #: Summarizes the rows of all runs for the figures.
     curves: Callable[[Sequence[Row]], list[Row]] = lambda _: []
-    #: Makes the rows of a file, without the entries that `curves` replaces.
+    #: Leaves out of the rows, for the file, the curves of every run, which the summary replaces.
     short: Callable[[Sequence[Row], Sequence[Row]], list[Row]] = lambda rows, _: [*rows]
     command: str = "evaluate"  #: the command that makes the results
 
@@ -82,15 +75,11 @@ def run_study(
     trained_models: Sequence[TrainedModel],
     out: Path | str,
     rows_of: Callable[[Context], list[dict[str, Any]]],
+    options: Options,
     *,
     steps: int,
-    options: dict[str, Any],
     depends: dict[str, Any],
-    asked: dict[str, Any] | None = None,
-    every_run: bool = False,
-    device: torch.device | str | None = None,
-    command: str = "",
-    console: Console | None = None,
+    entries: dict[str, Any] | None = None,
 ) -> Result:
     """Evaluate every model, and write STEM.json, STEM.csv, STEM.md and the figures.
 
@@ -103,18 +92,15 @@ def run_study(
         out: Folder for the results; finished parts of a model are kept in out/parts.
         rows_of: Computes the rows of one model, to which its training, its seed and its data are
             added, and as division the first.
+        options: The options, which the result records; with `every_run`, its rows keep the curves
+            of every run.
         steps: Steps of the progress bar per model.
-        options: The options, as the result records them.
         depends: The options that all numbers depend on: if they change, no kept part is reused.
-        asked: Further entries of the result.
-        every_run: Whether the rows keep the curves of every run.
-        device: Default CUDA if available.
-        command: The command that the results name as their origin.
-        console: Where to print; default standard output.
+        entries: Entries of the result, some in the place of options.
 
     Returns:
         What STEM.json holds, see `rrfast.evaluate.read_result`: `command`, `date`, `device`,
-        `versions`, `options`, `data`, `runs`, `curves` and the entries of `asked`.
+        `versions`, `options`, `data`, `runs`, `curves` and `entries`.
 
     Raises:
         BlockingIOError: Another run of the same study is writing to `out`.
@@ -128,21 +114,23 @@ def run_study(
     require_matplotlib("evaluate")
     if not trained_models:
         raise ValueError("trained_models must hold at least one trained model, got none")
-    where = chosen_device(device)
+    where, console, entries = chosen_device(options.device), options.console, entries or {}
     if console is None:
         console = Console(emoji=False)
         if not console.is_terminal:
             console.width = 140  # lines of a file may be longer than rich's default of 80 columns
     out = Path(out)
 
+    every_run = getattr(options, "every_run", False)
+
     def made(runs: list[Row], speaking: Console) -> Result:
         curves = study.curves(runs)
         result = {
-            "command": command,
+            "command": options.command,
             **machine(where),
-            "options": options,
+            "options": {k: v for k, v in options.recorded().items() if k not in entries},
             "data": list(dict.fromkeys(trained.data for trained in trained_models)),
-            **(asked or {}),
+            **entries,
             # First, since `rrfast report` makes the same page from the file.
             "runs": shortened(runs if every_run else study.short(runs, curves)),
             "curves": shortened(curves),
@@ -156,12 +144,12 @@ def run_study(
         group.first(lambda: held.enter_context(results_in(out, study.stem)))
         here = machine(where)
         group.agree({name: here[name] for name in ("versions", "device", "threads")})
-        ask = partial(_ask, study, trained_models, out / "parts", rows_of, steps, depends, where)
-        runs = group.everywhere(lambda: ask(speaking, group))
+        go = partial(_rows, study, trained_models, out / "parts", rows_of, steps, depends, where)
+        runs = group.everywhere(lambda: go(speaking, group))
         return group.first(lambda: made(runs, speaking))
 
 
-def _ask(
+def _rows(
     study: Study,
     trained_models: Sequence[TrainedModel],
     parts: Path,

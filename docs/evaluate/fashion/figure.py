@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from predict import networks
 from tables import RADIUS, Study
 
-from rrfast.evaluate.drawing import COLOURS
+from rrfast._colours import COLOURS
 from rrfast.evaluate.observations import at, spread
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from rrfast.metrics import (
 )
 from rrfast.scores import MSR, predict
 
+if TYPE_CHECKING:
+    from rrfast.evaluate.options import DistalOptions
+
 #: Edges of the bins in which log-odds are counted; the outermost bins also hold values beyond them.
 EDGES = tuple(i / 2 for i in range(-8, 49))
 #: Shares of accepted test images at which the curves are stored.
@@ -37,62 +40,53 @@ class Confidences(NamedTuple):
     right: Tensor  #: [n] bool, whether the predicted class is the label
 
 
-class Options(NamedTuple):
-    """Options that are the same for every model, as for `evaluate`."""
+def ccat(name: str, options: DistalOptions) -> PGD:
+    """The attacks of CCAT: "ce" on the cross-entropy, "other" on the best wrong class.
 
-    eps: float = 0.03
-    steps: int = 40
-    restarts: int = 1
-    noise: int = 1000
-    images: int | None = 1000
-    keep_correct: float = 0.99
-    draws: int = 1000
-    batch: int = 500
-    distal_attack: str = "rrfast"
-
-    def attack(self, name: str) -> PGD:
-        """The attacks of CCAT: "ce" on the cross-entropy, "other" on the best wrong class.
-
-        An error is preferred to any other result, and among errors the one with the largest loss.
-        For "other" that is the most confident error, which passes every threshold above 1/2 that
-        any of them passes.
-        """
-        if name == "ce":
-            return PGD(self.eps, self.steps, start="uniform", restarts=self.restarts, origin=True)
-        return PGD(
-            self.eps,
-            self.steps,
-            1 / 6,
-            loss="other",
-            start="uniform_norm",
-            restarts=self.restarts,
-            origin=True,
-            momentum=0.9,
-            backtracking=1.5,
-        )
-
-    def distal(self, kind: str) -> Distal:
-        """The attack on noise; for smoothed noise it starts from smoothed perturbations."""
-        if self.distal_attack == "article":
-            return DISTAL["article"](self.eps, restarts=self.restarts)
-        start = "smoothed" if kind == "smoothed" else "uniform_norm"
-        return Distal(self.eps, self.steps, start=start, restarts=self.restarts)
+    An error is preferred to any other result, and among errors the one with the largest loss. For
+    "other" that is the most confident error, which passes every threshold above 1/2 that any of
+    them passes.
+    """
+    eps, steps, restarts = options.eps, options.steps, options.restarts
+    if name == "ce":
+        return PGD(eps, steps, start="uniform", restarts=restarts, origin=True)
+    return PGD(
+        eps,
+        steps,
+        1 / 6,
+        loss="other",
+        start="uniform_norm",
+        restarts=restarts,
+        origin=True,
+        momentum=0.9,
+        backtracking=1.5,
+    )
 
 
-def asked(model: nn.Module, part: Part, options: Options, device: torch.device) -> Confidences:
+def on_noise(kind: str, options: DistalOptions) -> Distal:
+    """The attack on noise; for smoothed noise it starts from smoothed perturbations."""
+    if options.distal_attack == "article":
+        return DISTAL["article"](options.eps, restarts=options.restarts)
+    start = "smoothed" if kind == "smoothed" else "uniform_norm"
+    return Distal(options.eps, options.steps, start=start, restarts=options.restarts)
+
+
+def unattacked(
+    model: nn.Module, part: Part, options: DistalOptions, device: torch.device
+) -> Confidences:
     """Confidences on unchanged images. Cost: 1 forward per image."""
     found = predict(model, part.batches(options.batch, device), MSR(), progress=False)
     return Confidences(found.confidence, found.correct)
 
 
 def attacked(
-    model: nn.Module, name: str, part: Part, options: Options, seed: int, device: torch.device
+    model: nn.Module, name: str, part: Part, options: DistalOptions, seed: int, device: torch.device
 ) -> Confidences:
     """Confidences on images after an attack; a wrong one is attacked too, to raise its confidence.
 
     Cost: the attack, and 1 forward per image.
     """
-    attack = options.attack(name)
+    attack = ccat(name, options)
 
     def one(i: int, batch: tuple[Tensor, Tensor]) -> Confidences:
         x, y = batch
@@ -106,7 +100,9 @@ def attacked(
     return Confidences(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
-def noise(model: nn.Module, kind: str, shape: Sequence[int], options: Options) -> dict[str, Tensor]:
+def noise(
+    model: nn.Module, kind: str, shape: Sequence[int], options: DistalOptions
+) -> dict[str, Tensor]:
     """Log-odds [n] on noise, and on distal examples made from it; the same noise for every model.
 
     Cost: the attack, and 2 forwards per image.
@@ -115,7 +111,7 @@ def noise(model: nn.Module, kind: str, shape: Sequence[int], options: Options) -
         model,
         options.noise,
         shape,
-        attack=options.distal(kind),
+        attack=on_noise(kind, options),
         smooth=kind == "smoothed",
         border="article" if options.distal_attack == "article" else "shared",
         batch=options.batch,
@@ -129,7 +125,7 @@ def evaluate_model(
     clean: Confidences,
     attacks: Mapping[str, Confidences],
     noises: Mapping[str, Tensor],
-    options: Options,
+    options: DistalOptions,
 ) -> dict[str, Any]:
     """Everything that the tables and figures show about one model.
 

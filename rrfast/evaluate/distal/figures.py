@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rrfast._colours import BLACK, BLUE, GREEN, GREY, SKY, VERMILION
 from rrfast.evaluate import drawing
 from rrfast.evaluate.distal.appraisal import EDGES, SHARES
 from rrfast.evaluate.distal.tables import NOISE
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 IMAGES = "test images"
 #: Style of each kind of input.
 STYLES = {
-    IMAGES: Style("#000000"),
-    "uniform": Style("#56B4E9", "--"),
-    "smoothed": Style("#009E73", "--"),
-    "distal uniform": Style("#0072B2"),
-    "distal smoothed": Style("#D55E00"),
+    IMAGES: Style(BLACK),
+    "uniform": Style(SKY, "--"),
+    "smoothed": Style(GREEN, "--"),
+    "distal uniform": Style(BLUE),
+    "distal smoothed": Style(VERMILION),
 }
 #: Probabilities with a tick on an axis of log-odds.
 TICKS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.999999)
@@ -63,11 +64,10 @@ def confidences(rows: Sequence[Row]) -> Figure:
             counts = counted(kind["histogram"] for kind in kinds)
             if any(counts):
                 used |= {i for i, n in enumerate(counts) if n}
-                share = [100 * n / sum(counts) for n in counts]
-                drawing.histogram(ax, EDGES, share, style, _label(name))
+                drawing.histogram(ax, EDGES, counts, style, _label(name))
         for row in own:
             if row["threshold"] is not None:
-                ax.axvline(row["threshold"], color="#7F7F7F", lw=1)
+                ax.axvline(row["threshold"], color=GREY, lw=1)
         ax.set_xticks([math.log(p / (1 - p)) for p in TICKS], [f"{p:g}" for p in TICKS])
         ax.tick_params(axis="x", labelrotation=40, labelsize=8)
     if used:

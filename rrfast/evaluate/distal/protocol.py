@@ -1,4 +1,4 @@
-"""`rrfast evaluate --protocol distal`: how sure models are of noise, and of errors under attack."""
+"""`rrfast evaluate --protocol distal`: confidence on noise, and on errors under attack."""
 
 from __future__ import annotations
 
@@ -6,52 +6,35 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, check_number, check_one_of
 from rrfast._results import plain
-from rrfast.attacks import DISTAL
 from rrfast.data.splits import chosen, divide
 from rrfast.evaluate.distal.appraisal import (
     Confidences,
-    Options,
-    asked,
     attacked,
     evaluate_model,
     noise,
+    unattacked,
 )
 from rrfast.evaluate.distal.figures import figures
 from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
 from rrfast.evaluate.observations import at
-from rrfast.evaluate.study import Context, Frame, Study, run_study
+from rrfast.evaluate.options import DistalOptions, with_options
+from rrfast.evaluate.study import Context, Study, run_study
 from rrfast.evaluate.trained_model import TrainedModel, at_checkpoints
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 #: Kinds of noise to attack.
 KINDS = ("uniform", "smoothed")
 ATTACKS = ("ce", "other")
 
 
+@with_options(DistalOptions)
 def evaluate(
-    trained_models: Sequence[TrainedModel],
-    out: Path | str,
-    *,
-    eps: float = 0.03,
-    steps: int = 40,
-    restarts: int = 1,
-    noise: int = 1000,
-    images: int | None = 1000,
-    keep_correct: float = 0.99,
-    checkpoints: Sequence[str] = (),
-    draws: int = 1000,
-    batch: int = 500,
-    distal_attack: str = "rrfast",
-    **frame: Unpack[Frame],
+    trained_models: Sequence[TrainedModel], out: Path | str, options: DistalOptions
 ) -> dict[str, Any]:
     """Measure every model's confidence on noise and on attacked images, and write the results.
 
@@ -65,62 +48,37 @@ def evaluate(
     Args:
         trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for distal.json, distal.csv (a row per model), distal.md and the figures.
-        eps: Radius of all attacks, in units of the inputs in [0, 1]; ACET also has 0.3.
-        steps: Steps of all attacks. CCAT tests with 1000, and with 200 on the cross-entropy.
-        restarts: Restarts of all attacks, in addition to the input itself. CCAT tests with 10, and
-            with 50 on the cross-entropy.
-        noise: Number of noise images of each kind, uniform and smoothed; the same for all models.
-        images: Number of test images to attack, chosen at random; None for all.
-        keep_correct: Share of right predictions to accept, in (0, 1].
-        checkpoints: As for `rrfast.evaluate.robust.evaluate`.
-        draws: Number of bootstrap draws for the intervals of single runs; 0 for none.
-        batch: Images per batch. The random draws of an attack depend on it, but kept results are
-            reused.
-        distal_attack: "rrfast", or "article": for noise, the 10 steps and the smoothing of the
-            article's code, whatever `steps` is; see `rrfast.attacks.DISTAL`.
-        **frame: `device`, `command` and `console`, as for `rrfast.evaluate.study.run_study`.
+        options: The fields of `rrfast.evaluate.options.DistalOptions`, as keyword arguments.
 
     Returns:
         What distal.json holds: as for `rrfast.evaluate.study.run_study`, with `runs`: a row per
             model, as from `rrfast.evaluate.distal.appraisal.evaluate_model`, None for NaN.
 
     Raises:
-        ValueError: There is no trained model, a number is out of range, a checkpoint is missing,
-            data has no test or no validation split; and all errors of `run_study`.
+        TypeError, ValueError: As for the options; there is no trained model, a checkpoint is
+            missing, or data has no test or no validation split; and all errors of `run_study`.
 
     Cost: 1 forward per image of the validation and the test split; `Distal` on 2 `noise` images;
     the two attacks on `images`.
 
     Source: The distal article; Stutz et al. (2020), §5; errata 21.
     """
-    options = Options(
-        eps, steps, restarts, noise, images, keep_correct, draws, batch, distal_attack
-    )
-    check_number("eps", options.eps)
-    check_one_of("distal_attack", options.distal_attack, DISTAL)
-    for name in ("steps", "restarts", "noise", "batch"):
-        check_count(name, getattr(options, name))
-    if options.images is not None:
-        check_count("images", options.images)
-    if not 0 < options.keep_correct <= 1:
+    if options.keep_correct > 1:
         raise ValueError(
             f"keep_correct must be above 0 and at most 1, got {options.keep_correct!r}"
         )
-    check_count("draws", options.draws, least=0)
-    trained_models = at_checkpoints(trained_models, checkpoints)
     return run_study(
         STUDY,
-        trained_models,
+        at_checkpoints(trained_models, options.checkpoints),
         out,
         partial(_evaluated, options=options),
+        options,
         steps=len(KINDS) + len(ATTACKS),
-        options={**options._asdict(), "checkpoints": list(checkpoints)},
         depends={},
-        **frame,
     )
 
 
-def _evaluated(context: Context, options: Options) -> list[dict[str, Any]]:
+def _evaluated(context: Context, options: DistalOptions) -> list[dict[str, Any]]:
     """The row of one model."""
     [division] = divide(context.task, "heldout", context.trained.seed)
     model, device, seed = context.model, context.device, context.trained.seed
@@ -147,7 +105,7 @@ def _evaluated(context: Context, options: Options) -> list[dict[str, Any]]:
         pair = known(f"{name} {len(part.indices)}", partial(after, name))
         attacks[name] = Confidences(pair["odds"], pair["right"].bool())
     held, test, clean = (
-        asked(model, p, options, device) for p in (division.validation, division.test, part)
+        unattacked(model, p, options, device) for p in (division.validation, division.test, part)
     )
     said = evaluate_model(held, test, clean, attacks, noises, options)
     who = {"checkpoint": context.trained.checkpoint, "images": len(part.indices)}

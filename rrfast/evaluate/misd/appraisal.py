@@ -8,30 +8,29 @@ from __future__ import annotations
 import base64
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rrfast._processes import once, shared
 from rrfast._seeds import Stream, derive_seed
 from rrfast._tables import SHOWN
 from rrfast.data import corrupt
-from rrfast.data.splits import DRAWN, Division, Part, chosen, divide
+from rrfast.data.splits import Part, chosen
 from rrfast.engine import Engine, logits
-from rrfast.evaluate.run_numbers import counts, defined, intervals, median, separation
+from rrfast.evaluate.run_numbers import counts, defined, intervals, median, separation, shown
+from rrfast.evaluate.scored_model import ScoredModel
 from rrfast.metrics import METRICS, risk_coverage_curve
-from rrfast.scores import MSR, TEMPERATURES, Radius, Score, predict, tune
+from rrfast.scores import MSR, TEMPERATURES, Radius, Score
 from rrfast.scores.cost import costs_of
-from rrfast.scores.registry import score_named
-from rrfast.scores.score import Point
 from rrfast.scores.standing import standings
 
 if TYPE_CHECKING:
     from rrfast.data.loader import Data
-    from rrfast.data.tasks import Task
+    from rrfast.evaluate.options import MisdOptions
 
 #: Fig. B.1 shows predictions whose softmax probability is above each of these.
 ABOVE = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -45,78 +44,7 @@ SWEPT = 50
 TIMED = 100
 
 
-class Options(NamedTuple):
-    """Options that are the same for every score."""
-
-    batch: int = 500  #: images per forward
-    draws: int = 1000  #: bootstrap draws; 0 for no intervals
-    #: Whether to compute the AURC at every temperature (Fig. 3), for scores that take at most
-    #: `SWEPT` passes per temperature.
-    sensitivity: bool = True
-
-
-class EvaluationData(NamedTuple):
-    """A model on a division of its data: the ground truth for all scores."""
-
-    model: nn.Module
-    division: Division
-    correct: Tensor  #: [n] bool, on the test part
-    msr: Tensor  #: [n] float64, MSR on the test part, which every score is compared with
-    seed: int
-    device: torch.device
-
-    @property
-    def probability(self) -> Tensor:
-        """[n] float64, the probability of the predicted class."""
-        return self.msr.sigmoid()
-
-
-def ground(
-    model: nn.Module, division: Division, seed: int, device: torch.device, batch: int
-) -> EvaluationData:
-    """Cost: 1 forward per image of the test part."""
-    found = predict(model, division.test.batches(batch, device), MSR(), progress=False)
-    return EvaluationData(model, division, found.correct, found.confidence, seed, device)
-
-
-def grounds(
-    model: nn.Module, task: Task, protocol: str | None, seed: int, device: torch.device, batch: int
-) -> Iterator[EvaluationData]:
-    """A model on each division of its data: see `divide` and `ground`.
-
-    With "rat", all random draws use the seed `DRAWN`, whatever the training's seed.
-    """
-    drawn = DRAWN if protocol == "rat" else seed
-    for division in divide(task, protocol, drawn):
-        yield ground(model, division, drawn, device, batch)
-
-
-def _fitted(name: str, on: EvaluationData, options: Options) -> tuple[Score, Part]:
-    """The score, and the part to tune it on; if it has to be fitted, on the other half of it."""
-    score, part = score_named(name), on.division.validation
-    if not score.fitted:
-        fit, part = on.division.halves(on.seed)
-        score = score.fit(on.model, fit.batches(options.batch, on.device))
-    return score, part
-
-
-def tuned(name: str, on: EvaluationData, options: Options) -> tuple[Score, Point, float]:
-    """The tuned score, its hyper-parameters, and its AURC on the images it was tuned on.
-
-    Only the validation part is read. A score that has to be fitted is fitted on one half and tuned
-    on the other; the others are tuned on all of it.
-    """
-    score, part = _fitted(name, on, options)
-    found = tune(score, on.model, part.batches(options.batch, on.device))
-    return found.score, found.best.point, found.best.metric
-
-
-def again(name: str, point: Point, on: EvaluationData, options: Options) -> Score:
-    """The score that `tuned` returned, made again from its hyper-parameters."""
-    return _fitted(name, on, options)[0].at(**point)
-
-
-def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str, Any]:
+def evaluate_score(name: str, on: ScoredModel, options: MisdOptions) -> dict[str, Any]:
     """Everything that the tables and figures show about one score on one division.
 
     Returns `hyperparameters`, `validation_aurc`, `images`, `errors`, `nan`, `forwards`, `backwards`
@@ -129,15 +57,15 @@ def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str,
     Cost: `tune` on the validation part; the score on the test part; for `sensitivity` the score at
     each temperature, with passes shared as in `Score.measure`; and a few repetitions on one batch.
     """
-    score, point, validation_aurc = tuned(name, on, options)
-    few, _ = next(iter(on.division.test.batches(min(TIMED, options.batch), on.device)))
+    score, point, validation_aurc = on.tuned(name)
+    few, _ = next(iter(on.division.test.batches(min(TIMED, on.batch), on.device)))
     # Other processes wait, since they would slow down what is timed.
     costs, _ = once(lambda: costs_of(on.model, few, {"msr": MSR(), name: score}, timing=True))
     points = [dict(point)]
     cheap = costs[name].forwards + costs[name].backwards <= SWEPT
     if options.sensitivity and cheap and "temperature" in point:
         points += [{**point, "temperature": t} for t in TEMPERATURES if t != point["temperature"]]
-    values = measured(score, on, options, points)
+    values = on.measured(score, points)
     value, correct = values[0], on.correct
     said: dict[str, Any] = {
         "hyperparameters": dict(point),
@@ -161,19 +89,6 @@ def evaluate_score(name: str, on: EvaluationData, options: Options) -> dict[str,
     if isinstance(score, Radius):
         said["histogram"] = histograms(value, correct)
     return said
-
-
-def measured(
-    score: Score, on: EvaluationData, options: Options, points: Sequence[Point] = ({},)
-) -> Tensor:
-    """The score on the test part at P points, by default at its own: [P, n], on the CPU."""
-    batches = on.division.test.batches(options.batch, on.device)
-    return predict(on.model, batches, score, points=points, progress=False).confidence
-
-
-def shown(score: Tensor, correct: Tensor) -> dict[str, float]:
-    """The metrics that every table shows, NaN if the score of an image is NaN."""
-    return {name: defined(name, score, correct) for name in SHOWN}
 
 
 def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:
@@ -209,8 +124,8 @@ def unpacked(text: str) -> Tensor:
     return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64))
 
 
-def standing(
-    values: Mapping[str, Tensor], on: EvaluationData, draws: int
+def compared_with_msr(
+    values: Mapping[str, Tensor], on: ScoredModel, draws: int
 ) -> dict[str, dict[str, Any]]:
     """Ranks the scores of one model on one division by the rules of `rrfast.compare`.
 
@@ -236,7 +151,7 @@ def standing(
     }
 
 
-def _above(score: Tensor, on: EvaluationData, probability: float) -> dict[str, float]:
+def _above(score: Tensor, on: ScoredModel, probability: float) -> dict[str, float]:
     kept = on.probability > probability if probability else torch.ones_like(on.correct)
     score, correct = score[kept], on.correct[kept]
     errors = int((~correct).sum())
@@ -272,13 +187,12 @@ def corrupted(
     kind: str,
     severity: int,
     scores: Mapping[str, Score],
-    on: EvaluationData,
-    options: Options,
+    on: ScoredModel,
     made: Part | None = None,
 ) -> dict[str, dict[str, float]]:
     """AUROC, FPR95, AURC and accuracy of every score on the test part under a corruption (Fig. 4).
 
-    The scores are those of `tuned`: nothing is chosen on corrupted images. `made` is the corrupted
+    The scores are tuned: nothing is chosen on corrupted images. `made` is the corrupted
     test part, such as that of CIFAR-10-C; None: made here by `rrfast.data.corrupt`.
 
     Cost: each score on each image; an image is corrupted once for all scores.
@@ -293,7 +207,7 @@ def corrupted(
         values = [scored.values[0].cpu() for scored in found]
         return torch.stack(values), (found[0].prediction == y).cpu()
 
-    parts = shared(one, (made or on.division.test).batches(options.batch, on.device))
+    parts = shared(one, on.batches(made or on.division.test))
     values, right = zip(*parts, strict=True)
     correct = torch.cat(right)
     return {
@@ -305,7 +219,7 @@ def corrupted(
 # ------------------------------------------------------------------------------- the network itself
 
 
-def train_accuracy(on: EvaluationData, train: Data, batch: int) -> float:
+def train_accuracy(on: ScoredModel, train: Data) -> float:
     """Accuracy on training images without augmentation, at most as many as there are test images.
 
     Cost: 1 forward per image.
@@ -313,12 +227,12 @@ def train_accuracy(on: EvaluationData, train: Data, batch: int) -> float:
     learned = chosen(train, len(on.correct))
     right = shared(
         lambda _, b: (logits(on.model, b[0]).argmax(dim=1) == b[1]).cpu(),
-        learned.batches(batch, on.device),
+        on.batches(learned),
     )
     return torch.cat(right).double().mean().item()
 
 
-def gradient_auroc(on: EvaluationData, batch: int) -> float:
+def gradient_auroc(on: ScoredModel) -> float:
     """AUROC of minus ||grad_x (h_y - h_2)||_1 for right predictions, on the test part.
 
     A radius is a margin divided by that norm: below 1/2, the division makes the ranking worse. NaN
@@ -333,5 +247,5 @@ def gradient_auroc(on: EvaluationData, batch: int) -> float:
         norm: Tensor = gradient.flatten(1).double().norm(1, dim=1).cpu()
         return norm
 
-    norm = torch.cat(shared(one, on.division.test.batches(batch, on.device)))
+    norm = torch.cat(shared(one, on.tested))
     return separation(-norm, on.correct)

@@ -1,4 +1,4 @@
-"""Whether an evaluation confirms the claims of RAT: every comparison, and a sentence each."""
+"""The claims of RAT: every comparison that decides them, and a sentence each."""
 
 from __future__ import annotations
 

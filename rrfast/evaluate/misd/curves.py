@@ -13,17 +13,7 @@ from typing import Any
 from rrfast._tables import SHOWN
 from rrfast.evaluate.drawing import counted
 from rrfast.evaluate.misd.appraisal import COVERAGES
-from rrfast.evaluate.observations import (
-    Row,
-    at,
-    curve,
-    grouped,
-    of,
-    single_runs,
-    spread,
-    values,
-    without,
-)
+from rrfast.evaluate.observations import Row, at, condensed, curve, grouped, of, spread
 from rrfast.metrics import METRICS
 from rrfast.metrics.paired import PAIRED
 
@@ -157,13 +147,10 @@ def under_corruption(row: Row) -> dict[str, float | None]:
 def short(rows: Sequence[Row], curves: Sequence[Row]) -> list[Row]:
     """The rows of a file, with everything that its page and its claims need.
 
-    `above` only at the probability of the claims; `intervals` only if a run is shown by itself.
+    `above` only at the probability of the claims.
     """
-    above = {t: confident(curves, t) for t in values(rows, "training")}
-    single, found = single_runs(rows), []
-    for row in rows:
-        kept = without(row, LEFT_OUT if row["training"] in single else {*LEFT_OUT, "intervals"})
-        place = above[row["training"]]
-        kept["above"] = {} if place is None else {place: {"auroc": row["above"][place]["auroc"]}}
-        found.append(kept)
+    found = condensed(rows, LEFT_OUT)
+    for row in found:
+        p = confident(curves, row["training"])
+        row["above"] = {} if p is None else {p: {"auroc": row["above"][p]["auroc"]}}
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rrfast._colours import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILION
 from rrfast._tables import number
 from rrfast.evaluate import drawing
 from rrfast.evaluate.drawing import RIGHT_AND_WRONG, Drawing, Points, Style, counted
@@ -21,25 +22,25 @@ if TYPE_CHECKING:
 
 #: Warm colours for the radii, cold colours or grey for all others.
 STYLES = {
-    "radius_fast": Style("#D55E00", "-", "o"),
-    "radius_search": Style("#E69F00", "--", "D"),
-    "radius_bs": Style("#E69F00", "-", "s"),
+    "radius_fast": Style(VERMILION, "-", "o"),
+    "radius_search": Style(ORANGE, "--", "D"),
+    "radius_bs": Style(ORANGE, "-", "s"),
     "radius_refined": Style("#A52A2A", "-.", "h"),
-    "radius_grad": Style("#CC79A7", "--", "v"),
-    "radius_deepfool": Style("#CC79A7", "-.", "<"),
-    "radius_pgd": Style("#D55E00", "-.", ">"),
+    "radius_grad": Style(PINK, "--", "v"),
+    "radius_deepfool": Style(PINK, "-.", "<"),
+    "radius_pgd": Style(VERMILION, "-.", ">"),
     "radius_fab": Style("#A52A2A", "--", "p"),
-    "radius_fmn": Style("#E69F00", "-.", "H"),
-    "msr": Style("#000000", "-", "x"),
-    "odin": Style("#0072B2", "-", "^"),
-    "doctor_alpha": Style("#56B4E9", "-.", "P"),
-    "doctor_beta": Style("#56B4E9", "-", "d"),
-    "relu": Style("#009E73", "-.", "X"),
-    "entropy": Style("#009E73", "-", "*"),
-    "margin": Style("#7F7F7F", "--", "1"),
+    "radius_fmn": Style(ORANGE, "-.", "H"),
+    "msr": Style(BLACK, "-", "x"),
+    "odin": Style(BLUE, "-", "^"),
+    "doctor_alpha": Style(SKY, "-.", "P"),
+    "doctor_beta": Style(SKY, "-", "d"),
+    "relu": Style(GREEN, "-.", "X"),
+    "entropy": Style(GREEN, "-", "*"),
+    "margin": Style(GREY, "--", "1"),
     "max_logit": Style("#5D3A9B", "-", "2"),
     "max_logit_pnorm": Style("#5D3A9B", "--", "3"),
-    "energy": Style("#0072B2", "--", "4"),
+    "energy": Style(BLUE, "--", "4"),
 }
 #: The line style of a score after ODIN's step, in the colour of the score.
 STEPPED = ":"
@@ -111,7 +112,7 @@ def _drawn(rows: Sequence[Row]) -> dict[str, Style]:
 
 
 def _style(name: str) -> Style:
-    style = STYLES.get(name.removesuffix(STEP)) or Style("#7F7F7F", "-.", "+")
+    style = STYLES.get(name.removesuffix(STEP)) or Style(GREY, "-.", "+")
     return style._replace(line=STEPPED) if name.endswith(STEP) else style
 
 
@@ -150,9 +151,8 @@ def radius_histograms(rows: Sequence[Row]) -> Figure:
             said = f"{median:.2g}" if math.isfinite(median) else "undefined"
             label = f"{group}: {total:,}, median {said}" + f"\n{outside} not drawn" * bool(outside)
             # Bins in pairs: a few hundred images do not fill twenty bins per decade.
-            pairs = zip(counts[::2], counts[1::2], strict=True)
-            share = [100 * sum(pair) / total for pair in pairs]
-            drawing.histogram(ax, EDGES[::2], share, style, label, median)
+            pairs = [sum(pair) for pair in zip(counts[::2], counts[1::2], strict=True)]
+            drawing.histogram(ax, EDGES[::2], pairs, style, label, median, total)
             used += [
                 e for n, *ends in zip(counts, EDGES, EDGES[1:], strict=False) if n for e in ends
             ]
@@ -240,12 +240,9 @@ def corruptions(rows: Sequence[Row]) -> Figure:
     for ax, (metric, label) in zip(pair, named, strict=True):
         for i, (name, style) in enumerate(names.items()):
             [row] = of(rows, score=name)
-            means, stds = _over_runs(row["corruptions"][kind][metric] for kind in kinds)
+            found = _over_runs(row["corruptions"][kind][metric] for kind in kinds)
             ax.errorbar(
-                # Side by side, so that no marker hides another.
-                [j + 0.8 * ((i + 0.5) / len(names) - 0.5) for j in range(len(kinds))],
-                [100 * mean for mean in means],
-                [0 if math.isnan(std) else 100 * std for std in stds],
+                *drawing.beside(i, len(names), [*zip(*found, strict=True)]),
                 fmt=style.marker,
                 color=style.colour,
                 mfc="none" if style.line == STEPPED else style.colour,
@@ -254,11 +251,10 @@ def corruptions(rows: Sequence[Row]) -> Figure:
                 label=name,
             )
         ax.set_ylabel(label)
-        ax.grid(alpha=0.25, lw=0.6, axis="y")
+        drawing.plain_axes(ax, "y")
         ax.set_xlim(-0.5, len(kinds) - 0.5)
         for j in range(1, len(kinds)):
-            ax.axvline(j - 0.5, color="#7F7F7F", lw=0.4, alpha=0.5)
-        ax.spines[["top", "right"]].set_visible(False)
+            ax.axvline(j - 0.5, color=GREY, lw=0.4, alpha=0.5)
     named_kinds = [kind.replace("_", " ") for kind in kinds]
     pair[1].set_xticks(range(len(kinds)), named_kinds, rotation=35, ha="right")
     return drawing.legend(figure, list(names))

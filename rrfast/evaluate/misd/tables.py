@@ -9,12 +9,21 @@ from functools import partial
 from typing import Any
 
 from rrfast._tables import BETTER, COLUMNS, CONVENTION, SHOWN, Block
-from rrfast.data.splits import PROTOCOLS
+from rrfast.data.splits import TUNINGS
 from rrfast.evaluate.claims import TRAINED, Claim, Line, claim_blocks, trained
 from rrfast.evaluate.misd.choice import choice, choices, first_block, less_msr
 from rrfast.evaluate.misd.choice import conventions as choice_conventions
 from rrfast.evaluate.misd.claims import LEGEND, comparisons, sentences
-from rrfast.evaluate.observations import Row, Value, at, grouped, of, seeds_said, values
+from rrfast.evaluate.observations import (
+    Row,
+    Value,
+    at,
+    grouped,
+    of,
+    seeds_said,
+    tuning_of,
+    values,
+)
 from rrfast.evaluate.tables import Column, Table, Words, broken, metric
 from rrfast.objectives.variant_names import VARIANTS
 
@@ -158,7 +167,7 @@ def conventions(result: dict[str, Any]) -> list[str]:
     symbols = f" ({', '.join(SYMBOLS.get(name, name) for name in names)})" if names else ""
     tested = (
         f"{', '.join(result['data'])}: {' or '.join(map(str, images))} test images, of which "
-        f"{most} are errors; hyper-parameters{symbols} by AURC, {PROTOCOLS[options['protocol']]}."
+        f"{most} are errors; hyper-parameters{symbols} by AURC, {TUNINGS[tuning_of(options)]}."
     )
     return [
         *([sentence] if sentence else []),

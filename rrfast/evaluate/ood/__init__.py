@@ -5,6 +5,6 @@ names; `tables`, `claims` and `figures` present the results.
 """
 
 from rrfast.evaluate.ood.outside import OUTSIDE
-from rrfast.evaluate.ood.protocol import AGAINST, SETS, STUDY, evaluate
+from rrfast.evaluate.ood.protocol import SETS, STUDY, evaluate
 
-__all__ = ["AGAINST", "OUTSIDE", "SETS", "STUDY", "evaluate"]
+__all__ = ["OUTSIDE", "SETS", "STUDY", "evaluate"]

@@ -21,11 +21,11 @@ from rrfast.evaluate.ood import outside as sets
 from rrfast.evaluate.ood.curves import EDGES, accuracies, rates
 from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, made
 from rrfast.evaluate.run_numbers import counts, defined, intervals
+from rrfast.evaluate.scored_model import ScoredModel
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.metrics.registry import Metric
 from rrfast.ops import accumulate_dtype
-from rrfast.scores import ODIN_GRIDS, Score, predict
-from rrfast.scores.registry import score_named
+from rrfast.scores import ODIN_GRIDS, Score
 from rrfast.scores.score import Point
 from rrfast.scores.tuning import best_apart, grid_points
 
@@ -47,7 +47,7 @@ LOOKED_AT = 100
 LEAST = 1.01
 
 
-class EvaluationData:
+class ModelWithSets(ScoredModel):
     """A model with its in- and out-of-distribution images, which are made on demand.
 
     `seed` is that of all random draws, `images` the number of test images and of images per set;
@@ -67,14 +67,14 @@ class EvaluationData:
         device: torch.device,
         checkpoint: str = "last",
     ) -> None:
-        [self.division] = divide(task, "heldout")
-        test, self.left_out = self.division.test.data, 0
+        [division] = divide(task, "heldout")
+        test, self.left_out = division.test.data, 0
         if images is None:
             test, self.left_out = tested_on(task, checkpoint)
         whole = task.undivided().test
         self._most = 0 if whole is None else length(whole)
         #: Number of test images on which hyper-parameters are also chosen.
-        self.shared = length(test) - length(self.division.test.data)
+        self.shared = length(test) - length(division.test.data)
         available = length(test)
         if images is not None and not 2 <= images <= available:
             raise ValueError(
@@ -82,14 +82,12 @@ class EvaluationData:
             )
         self.images = images or available
         part = Part(test, evenly(available, self.images))
-        self.division = Division(self.division.validation, part)
-        self.model, self.task, self.seed = model, task, seed
-        self.batch, self.device = batch, device
+        super().__init__(model, Division(division.validation, part), seed, batch, device)
+        self.task = task
         some = sets.looked_at(task.train, LOOKED_AT).numpy().tobytes()
         #: Identifies the training images by their number and some of them.
         self.trained_on = f"{length(task.train)} {hashlib.sha256(some).hexdigest()[:16]}"
         self._sets: dict[int, tuple[str, Tensor]] = {}
-        self._fitted: dict[str, tuple[Score, Part]] = {}
         self._grids: dict[str, tuple[Score, list[Point], Tensor]] = {}
         self._inside: dict[tuple[str, str], Tensor] = {}
         self._right: dict[str, Tensor] = {}
@@ -122,23 +120,9 @@ class EvaluationData:
             self._sets[use] = name, made(name, wanted)
         return self._sets[use][1]
 
-    def _tunable(self, name: str) -> tuple[Score, Part]:
-        """A score and the part it is tuned on; if it has to be fitted, on the other half of it."""
-        if name not in self._fitted:
-            score, part = score_named(name), self.division.validation
-            if not score.fitted:
-                fit, part = self.division.halves(self.seed)
-                score = score.fit(self.model, fit.batches(self.batch, self.device))
-            self._fitted[name] = score, part
-        return self._fitted[name]
-
-    def score(self, name: str, point: Point) -> Score:
-        """A score at a point; if it has to be fitted, on half of the validation part (RAT B.1)."""
-        return self._tunable(name)[0].at(**point)
-
     def points(self, name: str) -> list[Point]:
         """The points for tuning a score: for ODIN its paper's grid, for others their own."""
-        return grid_points(self.score(name, {}), ODIN_GRIDS if name == "odin" else None)
+        return grid_points(self.at(name, {}), ODIN_GRIDS if name == "odin" else None)
 
     def grid(self, name: str) -> tuple[Score, list[Point], Tensor]:
         """A score, its points for tuning, and its values there on in-distribution images.
@@ -146,14 +130,10 @@ class EvaluationData:
         Computed once for all sets.
         """
         if name not in self._grids:
-            (score, part), points = self._tunable(name), self.points(name)
-            values = self._values(name, part.batches(self.batch, self.device), points)
+            (score, part), points = self.tunable(name), self.points(name)
+            values = self.predicted(score, self.batches(part), points).confidence
             self._grids[name] = score, points, values
         return self._grids[name]
-
-    def _values(self, name: str, batches: Any, points: Sequence[Point]) -> Tensor:
-        score = self.score(name, {})
-        return predict(self.model, batches, score, points=points, progress=False).confidence
 
     def inside(self, name: str, points: Sequence[Point]) -> tuple[Tensor, Tensor]:
         """A score on the test images at several points [P, n], and where the model is right [n].
@@ -165,16 +145,15 @@ class EvaluationData:
             key: point for key, point in zip(keys, points, strict=True) if key not in self._inside
         }
         if missing:
-            batches = self.division.test.batches(self.batch, self.device)
-            new = [*missing.values()]
-            found = predict(self.model, batches, self.score(name, {}), points=new, progress=False)
+            found = self.predicted(self.at(name, {}), self.tested, [*missing.values()])
             self._inside |= zip(missing, found.confidence, strict=True)
             self._right[name] = found.correct
         return torch.stack([self._inside[key] for key in keys]), self._right[name]
 
     def outside(self, name: str, points: Sequence[Point], against: str) -> Tensor:
         """A score on a set, at several points: [P, n], on the CPU."""
-        return self._values(name, self.to_test(against).split(self.batch), points)
+        images = self.to_test(against).split(self.batch)
+        return self.predicted(self.at(name, {}), images, points).confidence
 
     def resisted(self, against: str) -> Tensor:
         """For a set of attacked test images, where the model is still right: [n] bool."""
@@ -183,7 +162,7 @@ class EvaluationData:
         def one(i: int, batch: tuple[Tensor, Tensor]) -> Tensor:
             return resisted(logits(self.model, images[i].to(self.device)), batch[1]).cpu()
 
-        return torch.cat(shared(one, self.division.test.batches(self.batch, self.device)))
+        return torch.cat(shared(one, self.tested))
 
 
 def resisted(logits: Tensor, labels: Tensor) -> Tensor:
@@ -206,7 +185,7 @@ def resisted(logits: Tensor, labels: Tensor) -> Tensor:
     return (p.argmax(dim=1) == labels) & (own >= LEAST / p.shape[1])
 
 
-def tuned(name: str, validation: str, on: EvaluationData) -> dict[str, Any]:
+def tuned(name: str, validation: str, on: ModelWithSets) -> dict[str, Any]:
     """The hyper-parameters that best separate the validation split from a set; no other is read.
 
     Returns `hyperparameters`; `validation_fpr`, the FPR at 95 % TPR there; `table`, all points, as
@@ -218,7 +197,7 @@ def tuned(name: str, validation: str, on: EvaluationData) -> dict[str, Any]:
     """
     score, points, inside = on.grid(name)
     batches = on.to_tune(validation).split(on.batch)
-    outside = predict(on.model, batches, score, points=points, progress=False).confidence
+    outside = on.predicted(score, batches, points).confidence
     found = best_apart(score, points, inside, outside)
     return {
         "hyperparameters": dict(found.best.point),
@@ -237,7 +216,7 @@ def side_by_side(points: Sequence[Point], fpr: Sequence[float]) -> dict[str, lis
     return {**{name: [p[name] for p in points] for name in points[0]}, "fpr": [*fpr]}
 
 
-def within(name: str, point: Point, on: EvaluationData) -> dict[str, Any]:
+def within(name: str, point: Point, on: ModelWithSets) -> dict[str, Any]:
     """A score on the test images only.
 
     Returns `images`, `nan`, `mean`, `forwards` and `backwards` per image; `accepted` and
@@ -245,7 +224,7 @@ def within(name: str, point: Point, on: EvaluationData) -> dict[str, Any]:
     """
     [value], correct = on.inside(name, (point,))
     one, _ = next(iter(on.division.test.batches(1, on.device)))
-    cost = on.score(name, point).measure(on.model, one, ({},))
+    cost = on.at(name, point).measure(on.model, one, ({},))
     accepted, rejected = accuracies(value, correct)
     return {
         "images": len(value),
@@ -258,7 +237,7 @@ def within(name: str, point: Point, on: EvaluationData) -> dict[str, Any]:
     }
 
 
-def apart(name: str, point: Point, against: str, on: EvaluationData, draws: int) -> dict[str, Any]:
+def apart(name: str, point: Point, against: str, on: ModelWithSets, draws: int) -> dict[str, Any]:
     """How well a score separates the test images from a set.
 
     Returns every metric of `METRICS`, their `intervals`, `nan`, `mean_outside`, and `roc`: the true
@@ -276,7 +255,7 @@ def apart(name: str, point: Point, against: str, on: EvaluationData, draws: int)
     }
 
 
-def sure(against: str | None, on: EvaluationData) -> dict[str, Any]:
+def sure(against: str | None, on: ModelWithSets) -> dict[str, Any]:
     """The model's confidence (largest softmax probability) on a set; None: on the test images.
 
     Returns `mmc`, its mean; `highest` and `lowest` over the images; `confidences`, the counts in
@@ -325,7 +304,7 @@ def _in_order(value: Tensor, *, descending: bool) -> list[int]:
     return places
 
 
-def transferred(points: Sequence[Point], against: str, on: EvaluationData) -> list[float]:
+def transferred(points: Sequence[Point], against: str, on: ModelWithSets) -> list[float]:
     """The FPR of ODIN on a set at each of several points (ODIN Table 3)."""
     return fprs(on.inside("odin", points)[0], on.outside("odin", points, against))
 

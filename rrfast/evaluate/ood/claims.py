@@ -1,4 +1,4 @@
-"""Whether an evaluation confirms the claims of ODIN and ACET, comparison by comparison."""
+"""The claims of ODIN and ACET: every comparison that decides them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rrfast.evaluate.drawing import counted
-from rrfast.evaluate.observations import Row, at, curve, grouped, of, single_runs, without
+from rrfast.evaluate.observations import Row, at, condensed, curve, grouped, of, without
 from rrfast.metrics import roc_curve
 
 #: Per cent of accepted test images at which the accuracy is computed (ODIN Fig. 11).
@@ -126,19 +126,13 @@ def _drawn(value: Any) -> Any:
 
 
 def short(rows: Sequence[Row], _: Sequence[Row]) -> list[Row]:
-    """The rows of a file, with everything that its page and its claims need.
-
-    `intervals` only if a run is shown by itself.
-    """
-    single, found = single_runs(rows), []
-    for row in rows:
-        kept = without(row, LEFT_OUT if row["training"] in single else {*LEFT_OUT, "intervals"})
+    """The rows of a file, with everything that its page and its claims need."""
+    found = condensed(rows, LEFT_OUT)
+    for row in found:
         if "diagnostics" in row:
-            means = row["diagnostics"]
-            kept["diagnostics"] = {key: means[key] for key in MEANS if key in means}
+            row["diagnostics"] = {k: v for k, v in row["diagnostics"].items() if k in MEANS}
         if "not_resisted" in row:
-            kept["not_resisted"] = without(row["not_resisted"], {"roc"})
-        found.append(kept)
+            row["not_resisted"] = without(row["not_resisted"], {"roc"})
     return found
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrfast.evaluate.observations import without
-from rrfast.evaluate.ood.appraisal import METRICS, EvaluationData, fprs, joined, side_by_side
+from rrfast.evaluate.ood.appraisal import METRICS, ModelWithSets, fprs, joined, side_by_side
 from rrfast.evaluate.run_numbers import defined
 from rrfast.scores import ODIN
 from rrfast.scores.score import Point
@@ -73,7 +73,7 @@ def best_step(table: Mapping[str, Sequence[Any]]) -> Point:
     return {"temperature": HOT, "eps": min(at_hot)[1]}
 
 
-def effects(against: str, points: Sequence[Point], on: EvaluationData) -> dict[str, Any]:
+def effects(against: str, points: Sequence[Point], on: ModelWithSets) -> dict[str, Any]:
     """ODIN at fixed points on a set; they include `PAPER`, as those of `effect_points` do.
 
     Returns `table`: every point, as from `side_by_side`; `hot`: of those at T = 1000 the `eps`, and

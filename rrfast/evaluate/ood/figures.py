@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rrfast._colours import BLUE, GREY
 from rrfast.evaluate import drawing
-from rrfast.evaluate.drawing import COLOURS, Drawing, Plot, counted, styles
+from rrfast.evaluate.drawing import Drawing, Plot, counted, styles
 from rrfast.evaluate.observations import Row, at, curve, grouped, of, spread, values
 from rrfast.evaluate.ood.curves import ACCEPTED, DRAWN_AT, EDGES, RATES, WITHOUT, with_not_resisted
 from rrfast.evaluate.ood.effects import COLD, HOT, PAPER, THRESHOLDS
@@ -26,7 +27,7 @@ def roc(rows: Sequence[Row], key: str) -> Figure:
     x, y = "images of the set accepted, %", "test images accepted, %"
     figure = drawing.lines(rows, "set", key, points, height=3.2, x=x, y=y)
     for ax in figure.axes:
-        ax.axhline(95, color="#7F7F7F", lw=0.8, ls=":")
+        ax.axhline(95, color=GREY, lw=0.8, ls=":")
         ax.set_ylim(0, 101)
     return figure
 
@@ -39,8 +40,7 @@ def confidence(rows: Sequence[Row]) -> Figure:
     for name, ax in grid:
         for (training,), own in grouped(of(rows, set=name), "training").items():
             counts = counted(row["confidences"] for row in own)
-            share = [100 * n / max(sum(counts), 1) for n in counts]
-            drawing.histogram(ax, EDGES, share, looks[training], training)
+            drawing.histogram(ax, EDGES, counts, looks[training], training)
         ax.set_yscale("log")
         ax.set_xlim(0, 1)
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -108,7 +108,7 @@ def outputs(rows: Sequence[Row]) -> Figure:
     titles = [name for name, logits in found.items() if logits]
     figure, grid = drawing.panels(titles, 2.6, x="class", y="logit")
     for name, ax in grid:
-        ax.bar(range(len(found[name])), found[name], color=COLOURS[1])
+        ax.bar(range(len(found[name])), found[name], color=BLUE)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # a class is a whole number
     return figure
 
@@ -162,7 +162,7 @@ def thresholds(rows: Sequence[Row]) -> Figure:
             tpr = [100 * share for share in found["tpr"]]
             ax.plot(delta, tpr, color=colour, ls=dashes, lw=2.4, label="inside")
             last = max((d for d, share in zip(delta, tpr, strict=True) if share >= 95), default=0)
-            ax.axvline(last, color="#7F7F7F", lw=0.8, ls=":")
+            ax.axvline(last, color=GREY, lw=0.8, ls=":")
         colour, dashes, _ = looks[row["set"]]
         fpr = [100 * share for share in found["fpr"]]
         ax.plot(delta, fpr, color=colour, ls=dashes, lw=1.2, label=row["set"])
@@ -182,7 +182,7 @@ def distance(rows: Sequence[Row]) -> Figure:
         for i, name in enumerate(names):
             far = spread(of(sets, training=training, set=name), at("distances", "mmd")).mean
             marker = MARKERS[i % len(MARKERS)]
-            ax.plot([], [], marker, color="#7F7F7F", ms=6, ls="", label=name)
+            ax.plot([], [], marker, color=GREY, ms=6, ls="", label=name)
             for score, (colour, *_) in looks.items():
                 own = of(scored, training=training, set=name, score=score)
                 fpr = 100 * spread(own, at("fpr")).mean

@@ -1,4 +1,4 @@
-"""Out-of-distribution sets by name.
+"""The out-of-distribution sets, by name.
 
 `OUTSIDE` lists them; a new one needs a function and a line there.
 """
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rrfast._checks import check_number, meant, words_of
+from rrfast._checks import check_number, check_one_of, words_of
 from rrfast._processes import shared
 from rrfast._seeds import Stream, derive_seed
 from rrfast.attacks import PGD
@@ -97,10 +97,7 @@ def known(name: str, role: str = "against") -> tuple[str, Any]:
         (('adversarial_samples', 0.3), ('gaussian', None))
     """
     kind, _, argument = name.partition(":")
-    if kind not in OUTSIDE:
-        raise ValueError(
-            f"{role} must be of {', '.join(OUTSIDE)}, got {name!r}{meant(kind, OUTSIDE)}"
-        )
+    check_one_of(role, kind, OUTSIDE)
     try:
         return kind, OUTSIDE[kind].parse(argument)
     except ValueError as error:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, check_once
 from rrfast._processes import once
 from rrfast._seeds import Stream
 from rrfast._tables import settings
@@ -20,7 +20,7 @@ from rrfast.evaluate.observations import Row, at, ends, without
 from rrfast.evaluate.ood import outside
 from rrfast.evaluate.ood.appraisal import (
     METRICS,
-    EvaluationData,
+    ModelWithSets,
     apart,
     sure,
     transferred,
@@ -28,18 +28,16 @@ from rrfast.evaluate.ood.appraisal import (
     within,
 )
 from rrfast.evaluate.ood.curves import curves, short
-from rrfast.evaluate.ood.diagnosis import diagnose, distances
+from rrfast.evaluate.ood.diagnostics import diagnose, distances
 from rrfast.evaluate.ood.effects import best_step, effect_points, effects
 from rrfast.evaluate.ood.figures import figures
-from rrfast.evaluate.ood.scaling import TRIALS, scaled
+from rrfast.evaluate.ood.scaling import scaled
 from rrfast.evaluate.ood.tables import blocks, conventions, notes
-from rrfast.evaluate.study import Context, Frame, Study, run_study
+from rrfast.evaluate.options import OodOptions, with_options
+from rrfast.evaluate.scored_model import scores_named
+from rrfast.evaluate.study import Context, Study, run_study
 from rrfast.evaluate.trained_model import TrainedModel
-from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 #: Sets of scores by name: those of ODIN's Table 2, and those that take only a few passes.
 SETS = {
@@ -50,28 +48,11 @@ SETS = {
     ),
     "all": MISD_SETS["all"],
 }
-#: Test sets: all that need no file. The last two, ACET's, depend on the model.
-AGAINST = (
-    *("gaussian", "uniform", "photos_crop", "photos_resize"),
-    *("noise", "adversarial_noise", "adversarial_samples"),
-)
 
 
+@with_options(OodOptions)
 def evaluate(
-    trained_models: Sequence[TrainedModel],
-    out: Path | str,
-    *,
-    against: Sequence[str] = AGAINST,
-    validation: str = "textures",
-    scores: Sequence[str] = SETS["quick"],
-    images: int | None = None,
-    transfer: bool = False,
-    diagnostics: bool = True,
-    trials: int = TRIALS,
-    draws: int = 1000,
-    batch: int = 500,
-    every_run: bool = False,
-    **frame: Unpack[Frame],
+    trained_models: Sequence[TrainedModel], out: Path | str, options: OodOptions
 ) -> dict[str, Any]:
     """Tune every score on one out-of-distribution set, test it on others, and write the results.
 
@@ -82,29 +63,7 @@ def evaluate(
     Args:
         trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for ood.json, ood.csv (a row per model, score and set), ood.md and the figures.
-        against: Names of sets, see `rrfast.evaluate.ood.OUTSIDE`: "gaussian", "uniform",
-            "textures", "noise" (ACET's), "adversarial_noise" and "adversarial_samples" (with eps
-            0.3 and 0.1, or another after a colon), "photos_crop", "photos_resize", "crop:FOLDER",
-            "resize:FOLDER", "task:NAME KEY=VALUE".
-        validation: The set for tuning, not one of `against`.
-        scores: Names as for `rrfast.scores.score_named`. ODIN is tuned over its paper's grid,
-            others over their own.
-        images: Number of test images, and of images of each set (or all, if a set has fewer). None:
-            all test images, as in the papers (10,000 of CIFAR). This includes images of the test
-            set that were used for validation, although T, eps and fitted matrices were chosen on
-            them as in-distribution images; for best weights, which were chosen on them as well,
-            they are left out. With a number they are left out too. The table says which. The images
-            for tuning do not depend on `images`.
-        transfer: Also tune ODIN on every set in turn (Table 3), on separate draws.
-        diagnostics: Also compute the diagnostics of ODIN §4.4, §5 and App. F: logits, gradients and
-            distances, and, if ODIN is among the scores, ODIN at fixed T and eps; and the factors by
-            which noise has to be scaled up (ACET Table 2).
-        trials: Number of noise images to scale up.
-        draws: Number of bootstrap draws for the intervals; 0 for none.
-        batch: Images per forward.
-        every_run: Whether rows keep the curves of every run, of which figures draw the means, or
-            the first seed: with many sets and scores these are megabytes.
-        **frame: `device`, `command` and `console`, as for `rrfast.evaluate.study.run_study`.
+        options: The fields of `rrfast.evaluate.options.OodOptions`, as keyword arguments.
 
     Returns:
         What ood.json holds: `command`, `date`, `device`, `versions`, `options`, `data`, `scores`,
@@ -116,7 +75,7 @@ def evaluate(
         * "effect": ODIN at fixed points on a set, as from `effects.effects`, with `diagnostics`;
           `step`: the best point on the validation set at T = 1000;
         * "set": a set, including "inside", its `images`, and the entries of `appraisal.sure` and
-          `diagnosis`;
+          `diagnostics`;
         * "scaling": uniform noise, as from `scaled_noise.scaled`, with `diagnostics`;
         * "transfer": ODIN on a `set`, `tuned` on another: `fpr`, and `baseline`, that of MSR.
 
@@ -125,21 +84,17 @@ def evaluate(
 
     Raises:
         ImportError: scikit-learn or Pillow is not installed, and a set needs them.
-        ValueError: There is no trained model, score or set; one is unknown or repeated; the set for
-            tuning is also tested on; `transfer` without ODIN; `draws` is not an integer of at least
-            0, `batch` or `trials` of at least 1, `images` from 2 to the number of test images; data
-            without a validation or a test split; a set without an image, or of the model's own
-            data; a model with NaN on the images for tuning; and all errors of `run_study`.
+        TypeError, ValueError: As for the options; there is no trained model; a score or set is
+            unknown; the set for tuning is also tested on; `transfer` without ODIN; more `images`
+            than there are; data without a validation or a test split; a set without an image, or of
+            the model's own data; a model with NaN on the images for tuning; and all errors of
+            `run_study`.
 
     Source: ODIN (Liang et al. 2018) §4, §5, App. A, E, F; ACET (Hein et al. 2019) Table 1, App. F
     to H; errata 19, 20.
     """
-    for name, values in (("scores", scores), ("against", against)):
-        if not values:
-            raise ValueError(f"{name} must hold at least one name, got none")
-        check_once(name, values)
-    for score in scores:
-        score_named(score)
+    options = replace(options, scores=scores_named(options.scores, SETS))
+    scores, against, validation = options.scores, options.against, options.validation
     tuned_on = outside.known(validation, "validation")
     tested_on = [outside.known(name) for name in against]
     for name, one in zip(against, tested_on, strict=True):
@@ -150,111 +105,84 @@ def evaluate(
                 f"validation must be another set than those of against, and {name} is both: "
                 "hyper-parameters must not be chosen on a set that they are tested on"
             )
-    if transfer and "odin" not in scores:
+    if options.transfer and "odin" not in scores:
         raise ValueError("transfer must have odin among the scores: it is the score that is tuned")
-    check_count("draws", draws, least=0)
-    check_count("batch", batch)
-    check_count("trials", trials)
-    if images is not None:
-        check_count("images", images, least=2)
-    sets = tuple(scores), tuple(against), validation
-    asked = _Asked(*sets, images, transfer, diagnostics, trials, draws, batch)
-    entries = {"scores": list(scores), "against": list(against), "validation": validation}
+    sets, effects = len(against), _has_effects(options)
     return run_study(
         STUDY,
         trained_models,
         out,
-        partial(_rows, asked=asked),
-        steps=asked.steps,
-        options={name: value for name, value in asked._asdict().items() if name not in entries},
+        partial(_rows, options=options),
+        options,
+        steps=(len(scores) + 1) * (sets + 1) + options.transfer * (2 * sets + 1) + effects * sets,
         # The rest is in the names of the parts. The noise of an attack depends on the batch size,
         # and on the numbers of its random streams, which differed in earlier versions.
-        depends={"batch": batch, "streams": [int(Stream.OUTSIDE_TUNED), int(Stream.SCALED_NOISE)]},
-        asked=entries,
-        every_run=every_run,
-        **frame,
+        depends={
+            "batch": options.batch,
+            "streams": [int(Stream.OUTSIDE_TUNED), int(Stream.SCALED_NOISE)],
+        },
+        entries={"scores": list(scores), "against": list(against), "validation": validation},
     )
 
 
-class _Asked(NamedTuple):
-    """Options that are the same for every model."""
-
-    scores: tuple[str, ...]
-    against: tuple[str, ...]
-    validation: str
-    images: int | None
-    transfer: bool
-    diagnostics: bool
-    trials: int
-    draws: int
-    batch: int
-
-    @property
-    def effects(self) -> bool:
-        """Whether ODIN is evaluated at fixed points."""
-        return self.diagnostics and "odin" in self.scores
-
-    @property
-    def steps(self) -> int:
-        """Steps of the progress bar per model."""
-        sets = len(self.against)
-        transfers = self.transfer * (2 * sets + 1)
-        return (len(self.scores) + 1) * (sets + 1) + transfers + self.effects * sets
+def _has_effects(options: OodOptions) -> bool:
+    """Whether ODIN is evaluated at fixed points."""
+    return options.diagnostics and "odin" in options.scores
 
 
 # -------------------------------------------------------------------------------------- one model
 
 
-def _rows(context: Context, asked: _Asked) -> list[Row]:
+def _rows(context: Context, options: OodOptions) -> list[Row]:
     """The rows of one model: every score, set by set."""
     trained = context.trained
-    how = trained.seed, asked.images, asked.batch, context.device, trained.checkpoint
-    on = EvaluationData(context.model, context.task, *how)
+    how = trained.seed, options.images, options.batch, context.device, trained.checkpoint
+    on = ModelWithSets(context.model, context.task, *how)
     own = on.task.undivided().test
     assert own is not None  # checked by `divide`
-    for role, names in (("validation", (asked.validation,)), ("against", asked.against)):
+    for role, names in (("validation", (options.validation,)), ("against", options.against)):
         for name in names:
             if outside.is_own(name, trained.data, own):
                 raise ValueError(
                     f"{role} must be other data than the model's own, {trained.data}, got {name!r}"
                 )
-    rows = _Evaluation(on, asked, context, context.cache).rows()
+    rows = _Evaluation(on, options, context, context.cache).rows()
     return [{"outliers": trained.outliers} | row for row in rows]
 
 
 class _Evaluation(NamedTuple):
     """One model with its sets, the options, and the parts that are already known."""
 
-    on: EvaluationData
-    asked: _Asked
+    on: ModelWithSets
+    options: OodOptions
     context: Context
     cache: Cache
 
     def rows(self) -> Iterator[Row]:
         """Every row, by kind and set."""
-        asked, advance, tuning, everywhere = self.asked, self.context.advance, {}, {}
-        for score in asked.scores:
-            tuning[score] = self.tuned(score, asked.validation)
+        options, advance, tuning, everywhere = self.options, self.context.advance, {}, {}
+        for score in options.scores:
+            tuning[score] = self.tuned(score, options.validation)
             advance()
-        for name in (asked.validation, *asked.against) if asked.transfer else ():
+        for name in (options.validation, *options.against) if options.transfer else ():
             everywhere[name] = self.tuned("odin", name)["hyperparameters"]
             advance()
         yield from self.inside(tuning)
         yield self.confident(None)
         advance()
-        for name in asked.against:
+        for name in options.against:
             yield self.confident(name)
             advance()
             yield from self.scored(name, tuning)
-            if asked.transfer:
+            if options.transfer:
                 yield from self.transferred(name, everywhere)
                 advance()
-            if asked.effects:
+            if _has_effects(options):
                 yield self.effect(name) | {"step": best_step(tuning["odin"]["table"])}
                 advance()
-        if asked.diagnostics:
-            key = f"{asked.trials} images of uniform noise scaled up"
-            yield {"kind": "scaling", **self.cache.get(key, scaled, self.on, asked.trials)}
+        if options.diagnostics:
+            key = f"{options.trials} images of uniform noise scaled up"
+            yield {"kind": "scaling", **self.cache.get(key, scaled, self.on, options.trials)}
 
     def tuned(self, score: str, validation: str) -> dict[str, Any]:
         """A score on a set for tuning."""
@@ -280,7 +208,7 @@ class _Evaluation(NamedTuple):
             where = {"kind": "inside", "score": score, "set": "inside"}
             yield where | held | without(found, {"table"}) | said
             if point:
-                where = {"kind": "tuning", "score": score, "set": self.asked.validation}
+                where = {"kind": "tuning", "score": score, "set": self.options.validation}
                 yield {**where, "table": found["table"]}
 
     def confident(self, name: str | None) -> Row:
@@ -288,10 +216,10 @@ class _Evaluation(NamedTuple):
         on, said = self.on, dict(self.sure(name))
         images = sum(said["confidences"]) + said["nan"]  # those whose confidence is NaN
         key = self.key(name)
-        if self.asked.diagnostics:
+        if self.options.diagnostics:
             everything = f"{key}: diagnostics and outputs"
             said["diagnostics"] = self.cache.get(everything, _diagnosed, name, on)
-        if self.asked.diagnostics and name is not None:
+        if self.options.diagnostics and name is not None:
             said["distances"] = self.cache.get(f"{key}: distances", once, partial(_far, name, on))
         return {"kind": "set", "set": name or "inside", "images": images} | said
 
@@ -301,7 +229,7 @@ class _Evaluation(NamedTuple):
 
     def scored(self, name: str, tuning: dict[str, dict[str, Any]]) -> Iterator[Row]:
         """Every score on a set."""
-        on, draws = self.on, self.asked.draws
+        on, draws = self.on, self.options.draws
         for score, found in tuning.items():
             point = found["hyperparameters"]
             key = f"{of_score(score)} {point}, {on.images} images: against {self.told(name)}"
@@ -354,16 +282,16 @@ class _Evaluation(NamedTuple):
         return f"{full} {stamp} beside {self.on.trained_on}"
 
 
-def _diagnosed(name: str | None, on: EvaluationData) -> dict[str, Any]:
+def _diagnosed(name: str | None, on: ModelWithSets) -> dict[str, Any]:
     return diagnose(on.model, _batches(name, on))
 
 
-def _far(name: str, on: EvaluationData) -> dict[str, float]:
+def _far(name: str, on: ModelWithSets) -> dict[str, float]:
     inside = torch.cat([x for x, _ in _batches(None, on)])
     return distances(inside, on.to_test(name).to(on.device))
 
 
-def _batches(name: str | None, on: EvaluationData) -> Iterable[Any]:
+def _batches(name: str | None, on: ModelWithSets) -> Iterable[Any]:
     """The test images, or those of a set, of which a process reads only its own batches."""
     if name is None:
         return on.division.test.batches(on.batch, on.device)

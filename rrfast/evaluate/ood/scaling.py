@@ -22,12 +22,10 @@ from rrfast.ops import accumulate_dtype, per_channel
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
-    from rrfast.evaluate.ood.appraisal import EvaluationData
+    from rrfast.evaluate.ood.appraisal import ModelWithSets
 
 #: The confidences for scaled noise to reach, without a box and in it.
 SURE, SURE_IN_BOX, BOX = 0.999, 0.95, (0.0, 1.0)
-#: Number of noise images in the paper.
-TRIALS = 10_000
 #: Forwards for the second one: compared with 2,000 factors, they miss fewer than 1 in 100 images.
 FORWARDS = 48
 #: log(alpha) of the first probe, and the largest, at which float32 still holds alpha times a pixel.
@@ -208,7 +206,7 @@ def _saturation(x: Tensor, box: Tensor) -> Tensor:
     return torch.where(last > 0, last + 1e-6 * (1 + last), last).clamp(max=LAST)
 
 
-def scaled(on: EvaluationData, trials: int) -> dict[str, Any]:
+def scaled(on: ModelWithSets, trials: int) -> dict[str, Any]:
     """The factor by which uniform noise has to be scaled up to reach a high confidence.
 
     Returns `trials`, the number of noise images, which are drawn batch by batch; `alpha`, the

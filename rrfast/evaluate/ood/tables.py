@@ -13,7 +13,7 @@ from rrfast.evaluate.observations import Row, at, either, grouped, of, seeds_sai
 from rrfast.evaluate.ood.appraisal import LEAST
 from rrfast.evaluate.ood.claims import LEGEND, comparisons
 from rrfast.evaluate.ood.curves import with_not_resisted
-from rrfast.evaluate.ood.diagnosis import NEAREST
+from rrfast.evaluate.ood.diagnostics import NEAREST
 from rrfast.evaluate.ood.effects import FIXED, HOT, at_steps, fpr_at
 from rrfast.evaluate.ood.outside import OUTSIDE
 from rrfast.evaluate.ood.scaling import SURE, SURE_IN_BOX
@@ -123,7 +123,7 @@ SCALED = (
     # Seed by seed: a mean is meaningless for factors that differ by orders of magnitude.
     Words("median α (each seed)", _alphas),
     Column("over-confident\nin [0, 1] %", "overconfident", 100.0, 1),
-    Column("so at its own\nα of row 1 %", "overconfident_at_alpha", 100.0, 1),
+    Column("over-confident\nat its own α %", "overconfident_at_alpha", 100.0, 1),
 )
 #: ODIN at fixed points, and at T = 1000 with the tuned step.
 EFFECTS = [

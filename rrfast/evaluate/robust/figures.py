@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rrfast._colours import BLUE, COLOURS, GREY, ORANGE, VERMILION
 from rrfast._tables import number
 from rrfast.evaluate import drawing
-from rrfast.evaluate.drawing import COLOURS, Drawing, weights
+from rrfast.evaluate.drawing import Drawing, weights
 from rrfast.evaluate.observations import Row, of, spread, values
 from rrfast.evaluate.robust import tables
 from rrfast.evaluate.robust.tables import ACCURACY, CLEAN, label, radius
@@ -76,7 +77,7 @@ def _scatter(points: list[dict[str, list[float]]], x: str, y: str) -> Figure:
             for p, m, c in columns
             if None not in (p, m, c)
         ]
-        for name, colour in (("right", COLOURS[1]), ("wrong", COLOURS[5])):
+        for name, colour in (("right", BLUE), ("wrong", ORANGE)):
             own = [at for at in known if (at["margin"] < 0) == (name == "right")]
             places, heights = ([at[axis] for at in own] for axis in (x, y))
             ax.scatter(places, heights, s=8, color=colour, label=name, lw=0)
@@ -87,7 +88,7 @@ def _bars(examples: list[dict[str, Any]]) -> Figure:
     titles = [f"c = {number(example['similarity'], 1.0, 2)}" for example in examples]
     figure, grid = drawing.panels(titles, x="class", y="probability")
     for example, (_, ax) in zip(examples, grid, strict=True):
-        colours = [COLOURS[2 if k == example["y"] else 1] for k in range(len(example["p"]))]
+        colours = [VERMILION if k == example["y"] else BLUE for k in range(len(example["p"]))]
         heights = [math.nan if p is None else p for p in example["p"]]
         ax.bar(range(len(heights)), heights, color=colours)
     return figure
@@ -104,30 +105,28 @@ def attacks(result: dict[str, Any]) -> Figure:
         layout="constrained",
     )
     axes = figure.subplots(len(there), 1, sharex=True, sharey=True, squeeze=False).flatten()
-    width = 0.8 / len(order)
     for ax, checkpoint in zip(axes, there, strict=True):
         for i, training in enumerate(order):
             found = [
                 spread(of(tables.under(result, checkpoint, name), training=training), ACCURACY)
                 for name in names
             ]
+            where, means, stds = drawing.beside(i, len(order), found)
             ax.bar(
-                [j + width * (i + 0.5) - 0.4 for j in range(len(names))],
-                [100 * f.mean for f in found],
-                0.9 * width,
-                yerr=[0 if math.isnan(f.std) else 100 * f.std for f in found],
+                where,
+                means,
+                0.72 / len(order),
+                yerr=stds,
                 color=COLOURS[i % len(COLOURS)],
                 hatch="//" * (i // len(COLOURS)),
                 edgecolor="white",
                 lw=0,
-                error_kw={"lw": 0.8, "ecolor": "#7F7F7F"},
+                error_kw={"lw": 0.8, "ecolor": GREY},
                 label=training,
             )
         ax.set_title(weights(checkpoint), fontsize=11)
         ax.set_ylabel("accuracy, %", fontsize=10)
-        ax.grid(alpha=0.25, lw=0.6, axis="y")
-        ax.set_axisbelow(True)
-        ax.spines[["top", "right"]].set_visible(False)
+        drawing.plain_axes(ax, "y")
     axes[-1].set_xticks(range(len(names)), [tables.heading(name, result) for name in names])
     return drawing.legend(figure)
 

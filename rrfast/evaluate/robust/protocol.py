@@ -5,59 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, check_number, check_once, check_one_of
+from rrfast._checks import check_one_of
 from rrfast.attacks import ATTACKS
 from rrfast.attacks.autoattack_package import the_package
 from rrfast.data.loader import length
 from rrfast.data.splits import chosen, tested_on
 from rrfast.evaluate.observations import at
-from rrfast.evaluate.robust.figures import figures
-from rrfast.evaluate.robust.standing import (
-    EvaluationData,
+from rrfast.evaluate.options import RobustOptions, with_options
+from rrfast.evaluate.robust.attacked import (
+    AttackedModel,
     correct,
     doubts,
     made,
     margins,
     misled,
     packed,
-    standing,
     unpacked,
+    withstands,
 )
+from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, notes
 from rrfast.evaluate.run_numbers import interval
-from rrfast.evaluate.study import Context, Frame, Study, run_study
+from rrfast.evaluate.study import Context, Study, run_study
 from rrfast.evaluate.trained_model import TrainedModel, at_checkpoints
 from rrfast.metrics import accuracy
 from rrfast.objectives.variant_names import VARIANTS
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
 #: The training that IRAT calls Standard; its Fig. 2 to 4 show it.
 STANDARD = VARIANTS["pgd_at"]
-#: The columns of IRAT's tables.
-PAPER = ("fgsm", "pgd", "cw_pgd", "apgd_ce", "autoattack")
 
 
+@with_options(RobustOptions)
 def evaluate(
-    trained_models: Sequence[TrainedModel],
-    out: Path | str,
-    *,
-    attacks: Sequence[str] = PAPER,
-    eps: float = 8 / 255,
-    steps: int = 100,
-    curve: Sequence[float] = (),
-    images: int | None = 1000,
-    checkpoints: Sequence[str] = (),
-    baseline: str | None = None,
-    draws: int = 1000,
-    batch: int = 500,
-    **frame: Unpack[Frame],
+    trained_models: Sequence[TrainedModel], out: Path | str, options: RobustOptions
 ) -> dict[str, Any]:
     """Attack the test images of every model, and write tables and numbers.
 
@@ -70,31 +55,13 @@ def evaluate(
         trained_models: Trained models with their data, see `rrfast.evaluate.trained_models`.
         out: Folder for robust.json, robust.csv (a row per model, checkpoint and attack), robust.md
             and the figures.
-        attacks: Names in `rrfast.attacks.ATTACKS`; default those of the paper, of which AutoAttack
-            takes some 10,000 passes for an image that withstands it. "autoattack_package" is the
-            published package, which the paper uses.
-        eps: Radius of the ball, in units of the inputs in [0, 1].
-        steps: Steps K of PGD and CW-PGD; the paper takes 100. Other attacks have their own
-            defaults.
-        curve: Further radii, for PGD only.
-        images: Number of test images, chosen at random, the same for all models of one test set;
-            None for all, as in the paper. Images of the test set that a training used for
-            validation are included (all 10,000 of CIFAR), since last weights were not chosen on
-            them. For best weights they are left out, and the table says so.
-        checkpoints: "last" and "best" weights of trainings' folders, each with its own tables; ()
-            for the weights that `trained_models` already have.
-        baseline: The training that all are compared with; None: MAIL if it is there, else the first
-            with adversarial training, else the first.
-        draws: Number of bootstrap draws for the intervals of single runs; 0 for none.
-        batch: Images per batch. The random draws of an attack depend on it, but kept results are
-            reused.
-        **frame: `device`, `command` and `console`, as for `rrfast.evaluate.study.run_study`.
+        options: The fields of `rrfast.evaluate.options.RobustOptions`, as keyword arguments.
 
     Returns:
         What robust.json holds: as for `rrfast.evaluate.study.run_study`, with `attacks`,
         `baseline`, and `runs`: a row per model, checkpoint, attack and radius, with `best` (the
         criterion of the best checkpoint), `accuracy`, its `interval`, `images` and `stood` (the
-        bits of `rrfast.evaluate.robust.standing.packed`). "clean" and "worst" are attacks there.
+        bits of `rrfast.evaluate.robust.attacked.packed`). "clean" and "worst" are attacks there.
         "clean" also has `doubts` (the sentences of `rrfast.attacks.sanity` and, if an attack by
         gradients has several steps, of `rrfast.attacks.beyond_gradients`) and `r` (of IRAT's
         Eq. 23, before and under PGD-10); for plain adversarial training also `pictured`, the points
@@ -102,9 +69,9 @@ def evaluate(
 
     Raises:
         ImportError: The package autoattack is requested and not installed.
-        ValueError: There is no trained model, an attack is unknown, repeated or without labels, a
-            number is out of range, a checkpoint is missing, the baseline is not one of the
-            trainings, or data has no test split; and all errors of `run_study`.
+        TypeError, ValueError: As for the options; there is no trained model, an attack is unknown
+            or without labels, a checkpoint is missing, the baseline is not one of the trainings, or
+            data has no test split; and all errors of `run_study`.
 
     Cost: 13 forwards and 10 backwards per image; each attack for each correctly classified image;
     100 forwards for each image of one batch that withstands the attacks by gradients.
@@ -112,41 +79,29 @@ def evaluate(
     Source: IRAT §4, Tables 1 to 8. Its ablations of tau and of the similarity (Tables 3, 4, 7, 8)
     are the same tables for trainings with those options, named by their folders.
     """
-    if not attacks:
-        raise ValueError("attacks must hold at least one name, got none")
+    attacks, baseline = options.attacks, options.baseline
     for name in attacks:
-        if name not in ATTACKS:
-            raise ValueError(f"attacks must be of {', '.join(ATTACKS)}, got {name!r}")
-    check_once("attacks", attacks)
-    for name, value in (("eps", eps), *(("every radius of curve", r) for r in curve)):
-        check_number(name, value)
-    check_count("steps", steps)
-    if images is not None:
-        check_count("images", images)
-    check_count("draws", draws, least=0)
-    check_count("batch", batch)
+        check_one_of("attacks", name, ATTACKS)
     if "autoattack_package" in attacks:
         the_package()
     for name in attacks:
-        if not made(name, eps, steps).labelled:
+        if not made(name, options.eps, options.steps).labelled:
             raise ValueError(f"attacks must use labels, got {name!r}")
-    trained_models = at_checkpoints(trained_models, checkpoints)
+    trained_models = at_checkpoints(trained_models, options.checkpoints)
     names = list(dict.fromkeys(trained.training for trained in trained_models))
     if baseline is not None:
         check_one_of("baseline", baseline, names)
     # MAIL, which IRAT adds its margin to, else adversarial training, else the first.
     preferred = (name for name in ("MAIL", "PGD-AT", "AT", *names) if name in names)
-    asked = _Asked(tuple(attacks), eps, steps, tuple(sorted(set(curve))), images, draws, batch)
     return run_study(
         STUDY,
         trained_models,
         out,
-        partial(_attacked, asked=asked),
-        steps=1 + len(asked.pairs()),
-        options={**asked._asdict(), "checkpoints": list(checkpoints)},
+        partial(_attacked, options=options),
+        options,
+        steps=1 + len(_pairs(options)),
         depends={},
-        asked={"attacks": list(attacks), "baseline": baseline or next(preferred, "")},
-        **frame,
+        entries={"attacks": list(attacks), "baseline": baseline or next(preferred, "")},
     )
 
 
@@ -157,33 +112,22 @@ CLASSES = {"apgd_dlr": 3, "apgd_t": 4, "autoattack": 4, "autoattack_package": 10
 OTHERS = ("fgsm", "square", "autoattack", "autoattack_package")
 
 
-class _Asked(NamedTuple):
-    """Options that are the same for every model."""
-
-    attacks: tuple[str, ...]
-    eps: float
-    steps: int
-    curve: tuple[float, ...]
-    images: int | None
-    draws: int
-    batch: int
-
-    def pairs(self) -> list[tuple[str, float]]:
-        """Every attack with its radius, once."""
-        table = [(name, self.eps) for name in self.attacks]
-        return list(dict.fromkeys([*table, *(("pgd", radius) for radius in self.curve)]))
+def _pairs(options: RobustOptions) -> list[tuple[str, float]]:
+    """Every attack with its radius, once."""
+    table = [(name, options.eps) for name in options.attacks]
+    return list(dict.fromkeys([*table, *(("pgd", radius) for radius in sorted(options.curve))]))
 
 
-def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
+def _attacked(context: Context, options: RobustOptions) -> list[dict[str, Any]]:
     """The rows of one model: clean, every attack, and the worst case over the table's attacks."""
-    for name in asked.attacks:
+    for name in options.attacks:
         if context.task.classes < CLASSES.get(name, 2):
             raise ValueError(
                 f"attacks must fit {context.task.classes} classes, and {name} needs "
                 f"{CLASSES[name]}: leave it out"
             )
     test, left_out = tested_on(context.task, context.trained.checkpoint)
-    part = chosen(test, asked.images)
+    part = chosen(test, options.images)
     images = len(part.indices)
     # The images chosen from a part of the test set differ from those chosen from all of it.
     n = f"{images}" if test is context.task.test else f"{images} of {length(test)}"
@@ -193,31 +137,32 @@ def _attacked(context: Context, asked: _Asked) -> list[dict[str, Any]]:
         context.advance()
         return unpacked(text, images)
 
-    right = known(CLEAN, correct, context.model, part, asked.batch, context.device)
-    on = EvaluationData(context.model, part, right, context.trained.seed, context.device)
-    signs = context.cache.get(f"signs {n}", doubts, on, asked.batch)
-    found = context.cache.get(f"margins {asked.eps!r} {n}", margins, on, asked.eps, asked.batch)
-    rows = [_row(context, CLEAN, 0.0, right, asked.draws) | {"doubts": signs, "r": found["r"]}]
+    right = known(CLEAN, correct, context.model, part, options.batch, context.device)
+    eps, batch = options.eps, options.batch
+    on = AttackedModel(context.model, part, right, context.trained.seed, context.device)
+    signs = context.cache.get(f"signs {n}", doubts, on, batch)
+    found = context.cache.get(f"margins {eps!r} {n}", margins, on, eps, batch)
+    rows = [_row(context, CLEAN, 0.0, right, options.draws) | {"doubts": signs, "r": found["r"]}]
     rows[0] |= {"left_out": left_out} if left_out else {}
     if context.trained.training == STANDARD:
         rows[0]["pictured"] = {name: found[name] for name in ("points", "examples")}
     worst, followed = right.clone(), right.clone()
     by_gradients = {}
-    for name, eps in asked.pairs():
-        attack = made(name, eps, asked.steps)
+    for name, radius in _pairs(options):
+        attack = made(name, radius, options.steps)
         # With all of its options, defaults included.
-        stood = known(f"{name} {attack!r}", standing, attack, on, asked.batch)
-        rows.append(_row(context, name, eps, stood, asked.draws))
-        if name in asked.attacks and eps == asked.eps:
+        stood = known(f"{name} {attack!r}", withstands, attack, on, batch)
+        rows.append(_row(context, name, radius, stood, options.draws))
+        if name in options.attacks and radius == eps:
             worst &= stood
             if name not in OTHERS:
                 by_gradients[name] = attack
                 followed &= stood
     if by_gradients:
-        key = f"Square after {by_gradients} {asked.eps!r} {n}"
-        square = context.cache.get(key, misled, on, followed, asked.eps, asked.batch)
+        key = f"Square after {by_gradients} {eps!r} {n}"
+        square = context.cache.get(key, misled, on, followed, eps, batch)
         rows[0]["doubts"] = signs + square
-    return [*rows, _row(context, WORST, asked.eps, worst, asked.draws)]
+    return [*rows, _row(context, WORST, eps, worst, options.draws)]
 
 
 def _row(context: Context, name: str, eps: float, stood: Tensor, draws: int) -> dict[str, Any]:

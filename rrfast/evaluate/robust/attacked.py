@@ -1,4 +1,4 @@
-"""Which test images a model still classifies correctly after an attack."""
+"""The test images that a model still classifies correctly after an attack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 QUERIES = 100
 
 
-class EvaluationData(NamedTuple):
+class AttackedModel(NamedTuple):
     """A model and the images to attack."""
 
     model: nn.Module
@@ -62,7 +62,7 @@ def stepped(name: str) -> bool:
     return getattr(factory, "func", factory) is PGD and "steps" not in bound
 
 
-def standing(attack: Attack, on: EvaluationData, batch: int) -> Tensor:
+def withstands(attack: Attack, on: AttackedModel, batch: int) -> Tensor:
     """[n] bool, on the CPU: classified correctly before and after the attack.
 
     Only correctly classified images are attacked: an error needs no attack, since the ball contains
@@ -82,7 +82,7 @@ def standing(attack: Attack, on: EvaluationData, batch: int) -> Tensor:
     return left
 
 
-def doubts(on: EvaluationData, batch: int) -> list[str]:
+def doubts(on: AttackedModel, batch: int) -> list[str]:
     """Reasons to doubt attacks by gradients on this model, from one correctly classified batch.
 
     Cost: 2 forwards, 1 backward for each image of the batch.
@@ -92,7 +92,7 @@ def doubts(on: EvaluationData, batch: int) -> list[str]:
     return [sentence for x, y in batches for sentence in sanity(on.model, x, y)]
 
 
-def misled(on: EvaluationData, stood: Tensor, eps: float, batch: int) -> list[str]:
+def misled(on: AttackedModel, stood: Tensor, eps: float, batch: int) -> list[str]:
     """Whether a few queries find errors that attacks by gradients missed, on one batch.
 
     `stood` are the images that are right after all attacks by gradients with radius `eps`. Inputs
@@ -105,7 +105,7 @@ def misled(on: EvaluationData, stood: Tensor, eps: float, batch: int) -> list[st
     places = on.part.indices[stood][:batch]
     left = torch.ones(len(places), dtype=torch.bool)
     part = Part(on.part.data, places)
-    after = ~standing(Square(eps, QUERIES), on._replace(part=part, right=left), batch)
+    after = ~withstands(Square(eps, QUERIES), on._replace(part=part, right=left), batch)
     return beyond_gradients(~left, after)
 
 
@@ -113,7 +113,7 @@ def misled(on: EvaluationData, stood: Tensor, eps: float, batch: int) -> list[st
 SHOWN = 200
 
 
-def margins(on: EvaluationData, eps: float, batch: int) -> dict[str, Any]:
+def margins(on: AttackedModel, eps: float, batch: int) -> dict[str, Any]:
     """The quantities behind IRAT's margin, for the images before and after PGD-10.
 
     Returns `r` of 1 - p_y and c, before and after (Eq. 23), None if it is undefined, for instance
@@ -158,19 +158,19 @@ def _rounded(values: Tensor) -> list[float | None]:
     return [None if math.isnan(value) else round(value, 4) for value in values.tolist()]
 
 
-def _generator(on: EvaluationData, batch: int) -> torch.Generator:
+def _generator(on: AttackedModel, batch: int) -> torch.Generator:
     """For an attack on this batch, whichever process does it."""
     return torch.Generator(on.device).manual_seed(derive_seed(on.seed, Stream.ATTACK, batch))
 
 
-def packed(standing: Tensor) -> str:
+def packed(stood: Tensor) -> str:
     """Bits as text, eight bits in two hexadecimal digits.
 
     Example:
         >>> packed(torch.tensor([True, False, False, False, False, False, False, True, True]))
         '8180'
     """
-    return np.packbits(standing.numpy()).tobytes().hex()
+    return np.packbits(stood.numpy()).tobytes().hex()
 
 
 def unpacked(text: str, images: int) -> Tensor:
