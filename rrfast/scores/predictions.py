@@ -34,7 +34,7 @@ class Predictions(NamedTuple):
             ValueError: The loader has no labels.
         """
         if self.y is None:
-            raise ValueError("loader must yield pairs (x, y) where labels are needed, and has no y")
+            raise ValueError("loader must yield pairs (x, y) to know what is right, got only x")
         return self.prediction == self.y
 
 
