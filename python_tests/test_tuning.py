@@ -204,9 +204,9 @@ def test_tune_apart_is_the_best_of_the_grid() -> None:
 def test_tune_apart_of_bad_input() -> None:
     x = [torch.rand(3, 4)]
     model = nn.Linear(4, 3)
-    with pytest.raises(ValueError, match="outside must yield at least one input"):
+    with pytest.raises(ValueError, match="outside must yield at least one sample"):
         tune_apart(MSR(), model, x, [])
-    with pytest.raises(ValueError, match="inside must yield at least one input"):
+    with pytest.raises(ValueError, match="inside must yield at least one sample"):
         tune_apart(MSR(), model, [torch.rand(0, 4)], x)
     with pytest.raises(
         TypeError, match="outside must yield tensors, or tuples or lists that begin with one, got"

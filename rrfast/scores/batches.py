@@ -63,25 +63,7 @@ def labelled(
             samples += len(x)
             yield x, y
     if not samples:
-        raise ValueError(_nothing(name, "sample"))
-
-
-def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
-    """The x [B, ...] of a loader that yields x, or begins each batch with it; no empty ones.
-
-    Raises:
-        TypeError: `loader` is no iterable of batches, or yields anything else.
-        ValueError: There is no sample.
-    """
-    check_loader(name, loader)
-    samples = 0
-    for batch in loader:
-        x = check_input(input_of(name, batch))
-        samples += len(x)
-        if len(x):
-            yield x
-    if not samples:
-        raise ValueError(_nothing(name, "input"))
+        raise _nothing(name)
 
 
 def input_of(name: str, batch: object) -> Tensor:
@@ -96,10 +78,9 @@ def input_of(name: str, batch: object) -> Tensor:
     return x
 
 
-def _nothing(name: str, what: str) -> str:
-    return (
-        f"{name} must yield at least one {what}, but yielded none; a generator can be read only "
-        "once"
+def _nothing(name: str) -> ValueError:
+    return ValueError(
+        f"{name} must yield at least one sample, but yielded none; a generator is read only once"
     )
 
 
@@ -129,7 +110,7 @@ def of_each(
 
     found = [result for results in shared(one, loader) for result in results]
     if not found:
-        raise ValueError(_nothing(name, "sample"))
+        raise _nothing(name)
     return found
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from rrfast._checks import describe
 from rrfast.engine import Model, check_input
 from rrfast.metrics import aurc, fpr_at_tpr
-from rrfast.scores.batches import check_loader, unlabelled
+from rrfast.scores.batches import check_loader, input_of
 from rrfast.scores.predictions import measured
 from rrfast.scores.score import Point, Score
 
@@ -209,10 +209,12 @@ def tune_apart(
     _check_metric(metric)
     check_loader("inside", inside)
     check_loader("outside", outside)
-    known, unknown = (
-        measured(model, unlabelled(name, loader), score, points).confidence
-        for name, loader in (("inside", inside), ("outside", outside))
-    )
+
+    def confidence(name: str, loader: Iterable[Any]) -> Tensor:
+        inputs = (input_of(name, batch) for batch in loader)
+        return measured(model, inputs, score, points, name=name).confidence
+
+    known, unknown = confidence("inside", inside), confidence("outside", outside)
     return best_apart(score, points, known, unknown, metric)
 
 
