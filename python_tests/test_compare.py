@@ -260,8 +260,8 @@ def test_all_right_and_all_wrong(label: int, kind: str, n: int):
     loader = [(x, torch.full((n,), label))]
     result = rrfast.compare(nn.Identity(), loader, ["radius_fast", "energy"], **QUIET)
     assert result.sentence == (
-        f"Nothing to compare: of {n - n // 2} predictions tested all are {kind}; msr is the "
-        "cheapest score."
+        f"Nothing to compare: all {n - n // 2} tested predictions are {kind}; msr is the cheapest "
+        "score."
     )
     assert [row.aurc for row in result.table] == [label] * 3
     assert all(math.isnan(row.auroc) for row in result.table)
@@ -291,12 +291,16 @@ def test_a_score_that_is_nan_somewhere_is_not_named():
     row = result.table[-1]
     assert (row.name, row.nan > 0, row.beaten) == ("column", True, False)
     assert math.isnan(row.aurc)
-    assert f"NaN on some images, so without numbers: column ({row.nan})." in str(result)
+    assert f"are NaN on some images: column ({row.nan})." in str(result)
     result.plot()
 
 
 BAD = {
-    "nan logits": ([(torch.full((4, 2), torch.nan), torch.zeros(4).long())], {}, "is NaN and the"),
+    "nan logits": (
+        [(torch.full((4, 2), torch.nan), torch.zeros(4).long())],
+        {},
+        "without NaN whose largest",
+    ),
     "nothing": ([], {}, "at least one sample"),
     "no labels": ([torch.zeros(4, 2)], {}, "pairs of tensors"),
     "no class": ([(torch.eye(3), torch.tensor([0, 3, 1]))], {}, "from 0 to 2, and has 3 in row 1"),
@@ -304,12 +308,12 @@ BAD = {
     "unknown": (None, {"scores": ["mrs"]}, "did you mean msr"),
     "a class": (None, {"scores": [MSR]}, "score must be a name, a rrfast.scores.Score or a method"),
     "twice": (None, {"scores": ["energy", Energy()]}, "energy is there twice"),
-    "not MSR": (None, {"scores": {"msr": Energy()}}, "MSR by the name msr"),
+    "not MSR": (None, {"scores": {"msr": Energy()}}, "named msr must be MSR"),
     "metric": (None, {"metric": "fpr_at_tpr"}, "metric must be one of aurc, augrc, auroc"),
     "draws": (None, {"draws": 1}, "draws must be an integer of at least 2"),
     "level": (None, {"level": 95}, r"level must be in \(0, 1\), got 95"),
     "seed": (None, {"seed": 0.5}, "seed must be an integer, got 0.5"),
-    "name": (None, {"scores": {1: Energy()}}, "scores must have names as keys, text, got int 1"),
+    "name": (None, {"scores": {1: Energy()}}, "scores must have text as keys, .*, got int 1"),
     "too few to fit": (None, {"scores": ["relu"]}, "relu must be fitted to one half"),
 }
 

@@ -100,7 +100,7 @@ def test_errors_say_what_is_expected() -> None:
         acceptance_threshold(score, correct, 0)
     with pytest.raises(TypeError, match="correct must be boolean"):
         acceptance_threshold(score, correct.float())
-    with pytest.raises(ValueError, match=r"same samples, 3 of them, got 2 from attack 0"):
+    with pytest.raises(ValueError, match="the same 3 samples, got 2 from attack 0"):
         thresholded_error(score, correct, attacked=[(score[:2], correct[:2])])
     with pytest.raises(TypeError, match="threshold must be a number, got 'high'"):
         thresholded_error(score, correct, "high")  # type: ignore[arg-type]

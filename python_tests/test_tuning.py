@@ -152,13 +152,13 @@ def test_a_point_with_nan_is_not_chosen():
     best, table, _ = tune(Fragile(), nn.Identity(), [(h, torch.tensor([0, 1]))])
     assert math.isnan(table[0].metric)
     assert best.temperature == 3.0
-    with pytest.raises(ValueError, match=r"every one of the 3 points gave NaN.*: 2 of 2 samples"):
+    with pytest.raises(ValueError, match=r"one of the 3 points .* at each: 2 of 2 samples"):
         tune(Fragile(all_nan=True), nn.Identity(), [(h, torch.tensor([0, 1]))])
 
 
 def test_it_is_said_how_many_logits_were_nan():
     h = torch.tensor([[3.0, 0.0], [math.nan, 0.0], [1.0, math.nan]])
-    sentence = "2 of 3 samples are NaN at a point, 2 at all, as they are where a logit is NaN"
+    sentence = "2 of 3 samples are NaN at some point, 2 at all. A score is NaN where a logit is NaN"
     with pytest.raises(ValueError, match=sentence):
         tune(MSR(), nn.Identity(), [(h, torch.tensor([0, 1, 0]))])
 
@@ -204,9 +204,9 @@ def test_tune_apart_is_the_best_of_the_grid() -> None:
 def test_tune_apart_of_bad_input() -> None:
     x = [torch.rand(3, 4)]
     model = nn.Linear(4, 3)
-    with pytest.raises(ValueError, match="outside must yield at least one input"):
+    with pytest.raises(ValueError, match="outside must yield at least one sample"):
         tune_apart(MSR(), model, x, [])
-    with pytest.raises(ValueError, match="inside must yield at least one input"):
+    with pytest.raises(ValueError, match="inside must yield at least one sample"):
         tune_apart(MSR(), model, [torch.rand(0, 4)], x)
     with pytest.raises(
         TypeError, match="outside must yield tensors, or tuples or lists that begin with one, got"
@@ -237,9 +237,9 @@ def test_tune_apart_of_bad_input() -> None:
 def test_a_metric_that_is_nan_everywhere_is_told_from_a_score_that_is() -> None:
     data = [(torch.eye(3), torch.arange(3))]
     with pytest.raises(
-        ValueError, match="metric must be a number at some point of the grids, and is"
+        ValueError, match="metric must be a number at some point of the grids, but is"
     ):
         tune(MSR(), nn.Identity(), data, lambda score, correct: -auroc(score, correct))
     broken = [(torch.eye(3) * math.nan, torch.arange(3))]
-    with pytest.raises(ValueError, match="score must be a number on all samples at some point"):
+    with pytest.raises(ValueError, match="score must be a number on all samples at one of"):
         tune(MSR(), nn.Identity(), broken)

@@ -1,4 +1,4 @@
-"""Rankings: checked scores and answers, and counts per score, from which metrics are computed."""
+"""Rankings: counts of errors and right predictions per score, from which metrics are computed."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ def check(
 ) -> tuple[Tensor, Tensor]:
     """`score` [n] and `correct` [n] as tensors on one device.
 
-    n = 0 is allowed with `empty`, NaN with `nan`.
-
-    The device is the score's if it supports 64 bits (CPU and CUDA), else the CPU.
+    The device is the score's if it supports 64 bits (CPU and CUDA), else the CPU. n = 0 is allowed
+    with `empty`, NaN with `nan`.
 
     Raises:
         TypeError: `score` is not real numbers, or `correct` is not boolean.
@@ -227,8 +226,7 @@ def _check_no_nan(score: Tensor) -> None:
     if score.is_floating_point() and len(score) and math.isnan(score.amax().item()):
         missing = int(score.isnan().sum())
         raise ValueError(
-            "score must not contain NaN, which has no place in a ranking, got "
-            f"{missing} among {len(score)}"
+            f"score must not contain NaN, which cannot be ranked, got {missing} among {len(score)}"
         )
 
 

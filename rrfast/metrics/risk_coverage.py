@@ -145,7 +145,7 @@ def aurc(
         if weights is not None or isinstance(score, Ranking):
             raise ValueError(
                 f'convention "{convention}" depends on the order of the data: it needs score and '
-                "correct themselves, and no weights"
+                "correct themselves, not a Ranking, and no weights"
             )
         s, c = check(score, correct)
         return _in_data_order(s, c, convention)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 Integers = npt.NDArray[np.int64]
-#: Samples, or groups of ties, that are looked at together: their numbers stay in the processor's
-#: cache, where memory that is touched for the first time would take most of the time.
+#: Number of samples, or of groups of ties, to process at a time, so that intermediate results stay
+#: in the processor's cache. New memory would take most of the time.
 BLOCK = 2**15
 _RANKS = np.arange(1.0, BLOCK + 1)
 

@@ -210,8 +210,8 @@ def thresholded_error(
         more, errors = _accepted(there, right, threshold)
         if len(more) != len(accepted):
             raise ValueError(
-                f"attacked must be the same samples, {len(accepted)} of them, got {len(more)} from "
-                f"attack {i}"
+                f"attacked must have the same {len(accepted)} samples, got {len(more)} from attack "
+                f"{i}"
             )
         accepted, wrong = accepted | more.to(accepted.device), wrong | errors.to(wrong.device)
     count = int(accepted.sum())

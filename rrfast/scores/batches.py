@@ -20,7 +20,8 @@ T = TypeVar("T")
 def check_loader(name: str, value: object) -> None:
     """Raise a TypeError unless `value` can be iterated over and is not a tensor.
 
-    Whoever reads several loaders checks all of them before the first, which may take hours.
+    A function with several loaders checks all of them before it reads the first, which may take
+    hours.
     """
     if isinstance(value, Tensor):
         raise TypeError(
@@ -41,7 +42,7 @@ def labelled(
     """The batches (x [B, ...], y [B] integers) of a loader, without empty ones.
 
     They are moved to the device of the model's first parameter or buffer; for a plain function
-    nothing is moved. `name` is what errors call the loader.
+    nothing is moved. Errors call the loader `name`.
 
     Raises:
         TypeError: `loader` is no iterable of batches, or yields anything else.
@@ -62,25 +63,7 @@ def labelled(
             samples += len(x)
             yield x, y
     if not samples:
-        raise ValueError(_nothing(name, "sample"))
-
-
-def unlabelled(name: str, loader: Iterable[Any]) -> Iterator[Tensor]:
-    """The x [B, ...] of a loader that yields x, or begins each batch with it; no empty ones.
-
-    Raises:
-        TypeError: `loader` is no iterable of batches, or yields anything else.
-        ValueError: There is no sample.
-    """
-    check_loader(name, loader)
-    samples = 0
-    for batch in loader:
-        x = check_input(input_of(name, batch))
-        samples += len(x)
-        if len(x):
-            yield x
-    if not samples:
-        raise ValueError(_nothing(name, "input"))
+        raise _nothing(name)
 
 
 def input_of(name: str, batch: object) -> Tensor:
@@ -95,10 +78,9 @@ def input_of(name: str, batch: object) -> Tensor:
     return x
 
 
-def _nothing(name: str, what: str) -> str:
-    return (
-        f"{name} must yield at least one {what}, and it yielded none; a generator can be read only "
-        "once"
+def _nothing(name: str) -> ValueError:
+    return ValueError(
+        f"{name} must yield at least one sample, but yielded none; a generator is read only once"
     )
 
 
@@ -110,12 +92,11 @@ def of_each(
     pairs: bool = False,
     name: str = "loader",
 ) -> list[T]:
-    """`function(x, y)` of every batch x or (x, y) of a loader, y None without labels.
+    """The results of `function(x, y)` for the batches of a loader; y is None without labels.
 
     Batches are moved as by `labelled`; empty ones are left out, and with `pairs` all must have
-    labels. Processes that work together (`rrfast._processes.sharing`) share the batches: the result
-    of `function` can be pickled, and depends on nothing but the batch. Errors call the loader
-    `name`.
+    labels. Processes that work together (`rrfast._processes.sharing`) share the batches, so the
+    results must be picklable, and depend on nothing but the batch. Errors call the loader `name`.
 
     Raises:
         TypeError, ValueError: As `labelled`; and whatever `function` raises.
@@ -129,7 +110,7 @@ def of_each(
 
     found = [result for results in shared(one, loader) for result in results]
     if not found:
-        raise ValueError(_nothing(name, "sample"))
+        raise _nothing(name)
     return found
 
 

@@ -116,7 +116,7 @@ def compare(
     score its passes at its own hyper-parameters and at all points of its grid, because the halves
     are drawn at the end. With the default scores this is 102 forwards and 33 backwards. With
     `tune_on` only its images take these passes; those of `loader` take 10 forwards and 3 backwards.
-    Then about a second of turns on the first batch, and the bootstrap. Memory: a number per score,
+    Timing takes about a second more, then comes the bootstrap. Memory: a number per score,
     point and image, 0.8 KB per image with the default scores; one batch; and the logits if a score
     must be fitted. Other inputs are not kept.
 
@@ -147,7 +147,7 @@ def compare(
             read = data[name] if group is None else FromFirst(data[name], group)
             return _seen(model, read, name, scores, points, progress)
 
-        once(lambda: _check_loaders(data))  # of the others they are not read
+        once(lambda: _check_loaders(data))  # those of other processes are not read
         seen = seen_on("loader" if tune_on is None else "tune_on", contestants, points)
         generator = seeded(seed)
         tuning = testing = torch.arange(len(seen.correct))
@@ -187,13 +187,13 @@ def _check_loaders(data: Mapping[str, object]) -> None:
 
 
 def _contestants(scores: object) -> dict[str, Score]:
-    """The scores by name, MSR first."""
+    """The scores by name; MSR is the first."""
     if isinstance(scores, str) or not isinstance(scores, (Sequence, Mapping)):
         raise TypeError(f"scores must be several names or scores, got {describe(scores)}")
     given = list(scores.items()) if isinstance(scores, Mapping) else [(None, s) for s in scores]
     for name, _ in given:
         if name is not None and not (isinstance(name, str) and name):
-            raise TypeError(f"scores must have names as keys, text, got {describe(name)}")
+            raise TypeError(f"scores must have text as keys, their names, got {describe(name)}")
     known = {repr(score): name for name, score in SCORES.items()}
     meant = [as_score(score) for _, score in given]
     names = [
@@ -203,7 +203,7 @@ def _contestants(scores: object) -> dict[str, Score]:
     check_once("scores", names)
     found = dict(zip(names, meant, strict=True))
     if repr(found.get("msr", SCORES["msr"])) != repr(SCORES["msr"]):
-        raise ValueError(f"scores must mean MSR by the name msr, got {describe(found['msr'])}")
+        raise ValueError(f"the score named msr must be MSR, got {describe(found['msr'])}")
     return {"msr": SCORES["msr"], **found}
 
 
@@ -211,8 +211,8 @@ def _points(name: str, score: Score) -> list[dict[str, float]]:
     """A score's own hyper-parameters, and those of its grids."""
     if not (score.fitted or isinstance(score, LogitScore)):
         raise ValueError(
-            f"{name} must be fitted before it is compared, as it is not a score of the logits: "
-            "give score.fit(model, data), with data that is not in loader"
+            f"{name} must be fitted before it is compared, because it is not a score of the "
+            "logits: give score.fit(model, data), with data that is not in loader"
         )
     return [{}, *(grid_points(score) if score.grids else ())]
 
@@ -243,7 +243,7 @@ def _seen(
     def one(x: Tensor, y: Tensor | None) -> tuple[Any, ...]:
         nonlocal started
         assert y is not None  # of a pair
-        # Of each process its first, of which one is the first of all.
+        # The first batch of each process; one of them is the first of all.
         first, started = (None if started else x.clone()), True
         with Engine(model) as engine:
             # A copy, because a compiled model may reuse the memory of its logits.
@@ -258,8 +258,8 @@ def _seen(
         bad = int(values["msr"].isnan().sum())
         if bad:
             raise ValueError(
-                "model must give logits of which none is NaN and the largest is finite, and did "
-                f"not on {bad} of {len(logits)} samples of a batch: they have no place in a ranking"
+                "model must give logits without NaN whose largest is finite, but did not on "
+                f"{bad} of {len(logits)} samples of a batch: these cannot be ranked"
             )
         right = (logits.argmax(dim=1) == y).cpu()
         return found, right, labels, logits.cpu() if keep else None, first
@@ -288,12 +288,12 @@ def _at(score: Score, model: Model, x: Tensor, logits: Tensor, points: Sequence[
 
 
 def _themselves(logits: Tensor) -> Tensor:
-    """A model that returns its input, for existing logits."""
+    """A model whose input is logits, which it returns."""
     return logits
 
 
 def _halves(correct: Tensor, places: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two random halves with as many errors and right ones each; odd ones go to the second."""
+    """Two random halves with equally many errors and right ones; an odd one is in the second."""
     halves: tuple[list[Tensor], list[Tensor]] = ([], [])
     for kind in (places[correct[places]], places[~correct[places]]):
         order = kind[torch.randperm(len(kind), generator=generator)]
@@ -328,8 +328,8 @@ def _tuned(
         fit, tuning = _halves(seen.correct, tuning, generator)
         if not len(fit):
             raise ValueError(
-                f"{name} must be fitted to one half of the tuning samples, which are "
-                f"{len(tuning)}: too few"
+                f"{name} must be fitted to one half of the tuning samples, but there are only "
+                f"{len(tuning)} of them"
             )
         score = score.fit(_themselves, [(seen.logits[fit], seen.labels[fit])])
         rows = seen.logits.split(_ROWS)

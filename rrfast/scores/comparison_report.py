@@ -94,7 +94,7 @@ class Comparison:
         if errors in {0, n}:
             kind = "wrong" if errors else "right"
             return (
-                f"Nothing to compare: of {n} predictions tested all are {kind}; {row.name} is the "
+                f"Nothing to compare: all {n} tested predictions are {kind}; {row.name} is the "
                 "cheapest score."
             )
         cheaper = any(passes(other) < passes(row) for other in self.table)
@@ -197,9 +197,9 @@ class Comparison:
         label = COLUMNS[self.metric][0].split()[0]
         yield (
             f"{TAKE} the score to take; {BEATEN} another score is better beyond the noise, in "
-            f"{label}. In brackets {self.level:.0%} intervals that hold for all pairs of scores at "
-            f"once, from {self.draws} test sets drawn again from this one. F and B are forwards "
-            "and backwards of the model per image."
+            f"{label}. Brackets hold {self.level:.0%} intervals, for all pairs of scores at once, "
+            f"from {self.draws} test sets drawn again from this one. F and B are forwards and "
+            "backwards of the model per image."
         )
         tuned = [
             f"{row.name} {settings(row.hyperparameters)}"
@@ -210,15 +210,15 @@ class Comparison:
             yield f"Tuned: {'; '.join(tuned)}."
         if not all(math.isnan(row.milliseconds) for row in self.table):
             said = (
-                f"ms is the time per image, in batches of {self.batch}: scores take turns, each "
-                "next to one of MSR, and the times follow from the medians of their ratios. The "
-                f"middle half of a score's turns is within {self.noise:.0%} of it."
+                f"ms is the time per image, in batches of {self.batch}. Each score takes turns "
+                "with MSR, and its time follows from the median of their ratios. The middle half "
+                f"of a score's turns is within {self.noise:.0%} of it."
             )
             busy = self.noise > 0.5
-            yield said + " Something else keeps the machine busy: go by the passes." * busy
+            yield said + " The machine is busy with something else: rely on the passes." * busy
         nan = [f"{row.name} ({row.nan})" for row in self.table if row.nan]
         if nan:
-            yield f"NaN on some images, so without numbers: {', '.join(nan)}."
+            yield f"No numbers for scores that are NaN on some images: {', '.join(nan)}."
         few = min(int(self.correct.sum()), int((~self.correct).sum()))
         if few < FEW:
             kind = "right prediction" if int(self.correct.sum()) == few else "error"

@@ -36,7 +36,7 @@ def costs_of(
     if timing:
         turns = Turns(runs["msr"], runs, seconds=TIMED, device=x.device).take()
         timed = {name: turn for name, turn in turns.items() if not turn.error}
-        # The machine's speed drifts, so compare runs that follow one another.
+        # Only runs that follow one another are compared, because the machine's speed drifts.
         floor = statistics.median(second for turn in timed.values() for second in turn.floor)
         milliseconds |= {name: 1e3 * floor / len(x) * t.ratio() for name, t in timed.items()}
         noise = max(map(_spread, timed.values()))

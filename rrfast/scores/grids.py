@@ -1,6 +1,6 @@
 """The hyper-parameter grids of the papers.
 
-A search that finds several points equally good takes the first of them.
+Of several points that are equally good, a search takes the first.
 """
 
 from __future__ import annotations

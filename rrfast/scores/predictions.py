@@ -34,7 +34,7 @@ class Predictions(NamedTuple):
             ValueError: The loader has no labels.
         """
         if self.y is None:
-            raise ValueError("loader must yield pairs (x, y) where labels are needed, and has no y")
+            raise ValueError("loader must yield pairs (x, y) where labels are needed, got only x")
         return self.prediction == self.y
 
 
@@ -84,8 +84,9 @@ def measured(
     *,
     progress: bool = False,
     pairs: bool = False,
+    name: str = "loader",
 ) -> Predictions:
-    """As `predict`; with `pairs` the loader must have labels."""
+    """As `predict`; with `pairs` the loader must have labels, and errors call it `name`."""
     if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
         raise TypeError(
             "points must be a sequence of hyper-parameters, each a mapping such as "
@@ -101,7 +102,7 @@ def measured(
         return Predictions._make(t if t is None else t.cpu() for t in found)
 
     with batches_bar(loader, progress) as advance:
-        parts = of_each(one, model, loader, pairs=pairs)
+        parts = of_each(one, model, loader, pairs=pairs, name=name)
     return _joined(parts, alone=not points)
 
 

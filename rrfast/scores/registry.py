@@ -100,7 +100,7 @@ def score_named(name: str) -> Score:
     if not isinstance(score, LogitScore):
         logit = [key for key, value in SCORES.items() if isinstance(value, LogitScore)]
         raise ValueError(
-            f"{STEP} can only follow a score of the logits, {', '.join(logit)}, got {name!r}"
+            f"{STEP} must follow a score of the logits, {', '.join(logit)}, got {name!r}"
         )
     return Preprocessed(score, 0.0)
 
@@ -111,7 +111,7 @@ def _radius_named(name: str) -> Radius:
     check_one_of("score", base, SCORES)
     score = SCORES[base]
     if not isinstance(score, Radius):
-        raise ValueError(f"options go behind a radius, such as radius_fast, got {name!r}")
+        raise ValueError(f"options must follow a radius, such as radius_fast, got {name!r}")
     options: dict[str, Any] = {}
     for option in given:
         key, equals, value = option.partition("=")

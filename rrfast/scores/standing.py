@@ -1,4 +1,4 @@
-"""Several scores on the same predictions: each against MSR, and which to take."""
+"""Comparison of scores on the same predictions: each with MSR, and the choice of one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Standing(NamedTuple):
 
     value: dict[str, float]  #: each metric of `PAIRED`
     less_msr: dict[str, Interval]  #: each metric of `PAIRED`, this score minus MSR
-    #: By other score: how far this score is behind it in the deciding metric, at the end of their
+    #: For each other score, how far this one is behind it in the deciding metric: the end of the
     #: difference's interval that is nearer to 0. Above 0 the other is better beyond the noise.
     behind: dict[str, float]
     nan: int  #: samples on which the score is NaN
@@ -44,8 +44,8 @@ def standings(
 ) -> dict[str, Standing]:
     """The standing of every score, with intervals that hold for all pairs at once.
 
-    `values` are [n] for each score; "msr" must be among them, without NaN. `metric` decides; the
-    rest is as for `rrfast.metrics.paired_bootstrap`, as are errors.
+    `values` are [n] for each score; "msr" must be among them, without NaN. `metric` decides. The
+    other arguments and the errors are those of `rrfast.metrics.paired_bootstrap`.
     """
     nan = {name: int(value.isnan().sum()) for name, value in values.items()}
     ranked = [name for name in values if not nan[name]]

@@ -14,7 +14,7 @@ from torch import Tensor
 from rrfast._checks import describe
 from rrfast.engine import Model, check_input
 from rrfast.metrics import aurc, fpr_at_tpr
-from rrfast.scores.batches import check_loader, unlabelled
+from rrfast.scores.batches import check_loader, input_of
 from rrfast.scores.predictions import measured
 from rrfast.scores.score import Point, Score
 
@@ -209,10 +209,12 @@ def tune_apart(
     _check_metric(metric)
     check_loader("inside", inside)
     check_loader("outside", outside)
-    known, unknown = (
-        measured(model, unlabelled(name, loader), score, points).confidence
-        for name, loader in (("inside", inside), ("outside", outside))
-    )
+
+    def confidence(name: str, loader: Iterable[Any]) -> Tensor:
+        inputs = (input_of(name, batch) for batch in loader)
+        return measured(model, inputs, score, points, name=name).confidence
+
+    known, unknown = confidence("inside", inside), confidence("outside", outside)
     return best_apart(score, points, known, unknown, metric)
 
 
@@ -223,10 +225,10 @@ def best_apart(
     outside: Tensor,
     metric: Callable[[Tensor, Tensor], float] = FPR,
 ) -> Tuned:
-    """The result of `tune_apart` from existing values, so that several sets can share the inside.
+    """The result of `tune_apart` from existing values, so that several sets share those inside.
 
-    These are the values [P, n] and [P, m] of the score at the P points, from `predict`. Raises a
-    ValueError if every point gives NaN.
+    They are [P, n] and [P, m]: the score at the P points, from `predict`. Raises a ValueError if
+    every point gives NaN.
     """
     known = torch.arange(inside.shape[1] + outside.shape[1]) < inside.shape[1]
     return best_of(score, points, torch.cat([inside, outside], dim=1), known, metric)
@@ -259,14 +261,15 @@ def best_of(
         undefined = values.isnan()
         if not bool(undefined.any(dim=1).all()):
             raise ValueError(
-                "metric must be a number at some point of the grids, and is NaN at all "
+                "metric must be a number at some point of the grids, but is NaN at all "
                 f"{len(table)}, as AUROC is without an error or without a right prediction"
             )
         raise ValueError(
-            f"score must be a number on all samples at some point of its grids, and every one of "
-            f"the {len(table)} points gave NaN for some: {int(undefined.any(dim=0).sum())} of "
-            f"{undefined.shape[1]} samples are NaN at a point, {int(undefined.all(dim=0).sum())} "
-            "at all, as they are where a logit is NaN or the largest is infinite"
+            f"score must be a number on all samples at one of the {len(table)} points of its "
+            f"grids, but is NaN somewhere at each: {int(undefined.any(dim=0).sum())} of "
+            f"{undefined.shape[1]} samples are NaN at some point, "
+            f"{int(undefined.all(dim=0).sum())} at all. A score is NaN where a logit is NaN or the "
+            "largest logit is infinite"
         )
     best = min(ranked, key=lambda row: row.metric)
     return Tuned(score.at(**best.point), table, best)
