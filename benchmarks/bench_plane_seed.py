@@ -11,10 +11,14 @@ from rrfast import ops, reference
 
 
 def eager(logits: Tensor, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Without the unit, and without care for what is not finite."""
+    """Without care for ties and for what is not finite."""
     top, other = prediction[:, None], target[:, None]
-    seed = torch.zeros_like(logits).scatter_(1, other, 1.0).scatter_(1, top, -1.0)
-    return seed, (logits.gather(1, top) - logits.gather(1, other)).squeeze(1).float()
+    size = logits.abs().amax(dim=1, keepdim=True).float()
+    unit = torch.ldexp(torch.ones_like(size), -size.frexp().exponent)
+    one = unit.to(logits.dtype)
+    seed = torch.zeros_like(logits).scatter_(1, other, one).scatter_(1, top, -one)
+    gap = logits.gather(1, top).float() - logits.gather(1, other).float()
+    return seed, (gap * unit).squeeze(1)
 
 
 @pytest.mark.parametrize("case", LOGITS, ids=str)

@@ -130,8 +130,7 @@ def test_the_alpha_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return []
 
     monkeypatch.setattr("rrfast.train.variants.train_variants", train_variants)
-    monkeypatch.setattr("rrfast.evaluate.ablation.write_page", lambda *_: [])
-    monkeypatch.setattr("rrfast.evaluate.ablation.print_result", lambda *_: None)
+    monkeypatch.setattr("rrfast.evaluate.ablation.run_study", lambda *_, entries, **__: entries)
     change = ["objective.mixup=0.2"]
     for given, said, changes in ((None, 0.2, change), (0.2, 0.2, change), (0.4, 0.4, [])):
         recipe = load_recipe("digits_rat", [*CHANGES, *change])

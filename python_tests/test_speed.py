@@ -8,7 +8,7 @@ import pickle
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast import RadiusEstimator
+from rrfast._turns import Timed, Turns
 from rrfast.data import digits
 from rrfast.engine import Engine
 from rrfast.engine.prepared import Prepared, prepared
@@ -227,6 +228,94 @@ def test_inside_ddp(tmp_path: Path) -> None:
         del wrapped  # before the process group; see there
 
 
+# ------------------------------------------------------------------------------------- speed="auto"
+
+
+class Clocked(Turns):
+    """Times by name that are made up, as parts of the eager one's; None for an error."""
+
+    seconds: ClassVar[dict[str, float | None]] = {}
+    asked: ClassVar[list[list[str]]] = []
+
+    def take(self) -> dict[str, Timed]:
+        self.asked.append(list(self._contestants))
+        made = {name: self.seconds.get(name, 2.0) for name in self._contestants}
+        return {
+            name: Timed(error="RuntimeError: none") if own is None else Timed(floor=[1], own=[own])
+            for name, own in made.items()
+        }
+
+
+@pytest.fixture
+def clocked(monkeypatch: pytest.MonkeyPatch) -> type[Clocked]:
+    monkeypatch.setattr(rrfast.estimator, "Turns", Clocked)
+    monkeypatch.setattr(Clocked, "asked", [])
+    return Clocked
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen", "options"),
+    [
+        ({"fold_batchnorm": 0.8}, "fold_batchnorm", FOLD),
+        ({"fold_batchnorm": 0.8, "channels_last": 0.7}, "channels_last", LAYOUT),
+        (
+            {"channels_last + fold_batchnorm": 0.5, "channels_last": 0.7},
+            "channels_last + fold_batchnorm",
+            LAYOUT | FOLD,
+        ),
+        ({"fold_batchnorm": 0.98}, "eager", {}),  # too little to be sure of
+        ({"fold_batchnorm": None, "channels_last": 0.9}, "channels_last", LAYOUT),
+    ],
+)
+def test_auto_takes_the_fastest_from_the_first_batch_on(
+    clocked: type[Clocked],
+    monkeypatch: pytest.MonkeyPatch,
+    trained: tuple[nn.Module, Tensor],
+    seconds: dict[str, float | None],
+    chosen: str,
+    options: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(Clocked, "seconds", seconds)
+    model, x = trained
+    estimator = RadiusEstimator(model, "grad", speed="auto")
+    assert estimator.speed == "auto"
+    estimator(x[:0])
+    assert not clocked.asked  # an empty batch says nothing
+    expected = RadiusEstimator(model, "grad", **options)
+    for part in (x[:16], x[16:40]):
+        assert torch.equal(estimator(part), expected(part))
+        assert estimator.speed == chosen
+    assert clocked.asked == [
+        ["eager", "channels_last", "fold_batchnorm", "channels_last + fold_batchnorm"]
+    ]
+    assert f"speed='{chosen}'" in repr(estimator)
+
+
+def test_auto_leaves_out_what_a_model_does_not_support(clocked: type[Clocked]) -> None:
+    for model, x in (
+        (lambda x: x.flatten(1), torch.rand(2, 3, 4, 4)),
+        (Deciding(), torch.rand(2, 1, 8, 8)),
+        (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), torch.rand(2, 4)),
+    ):
+        estimator = RadiusEstimator(model, "grad", speed="auto")
+        assert torch.equal(estimator(x), rrfast.radius(model, x, method="grad"))
+        assert estimator.speed == "eager"
+    assert clocked.asked == [["eager", "channels_last"], ["eager", "fold_batchnorm"]]
+
+
+def test_auto_by_the_clock(
+    monkeypatch: pytest.MonkeyPatch, trained: tuple[nn.Module, Tensor]
+) -> None:
+    monkeypatch.setattr(rrfast.estimator, "SECONDS", 0.05)
+    model, x = trained
+    estimator = RadiusEstimator(model, "grad", speed="auto")
+    expected = rrfast.radius(model, x, method="grad")
+    # As for each of them above.
+    assert (estimator(x) / expected - 1).abs().max() < 3e-3
+    layouts = {"channels_last", "fold_batchnorm", "channels_last + fold_batchnorm"}
+    assert estimator.speed in {"eager"} | layouts
+
+
 # ----------------------------------------------------------------------------------------- mistakes
 
 
@@ -276,6 +365,8 @@ class Noisy(nn.Module):
         (Ungraded(), FOLD, ValueError, "the record lacks the no_grad or the autocast that the"),
         (Ungraded("autocast"), FOLD, ValueError, "lacks the no_grad or the autocast"),
         (Noisy(), FOLD, ValueError, "the record has random numbers that were drawn while"),
+        (digits_cnn(), {"speed": "fast"}, ValueError, "speed must be None or 'auto', got str"),
+        (digits_cnn(), {"speed": "auto", **FOLD}, ValueError, "got 'auto' and fold_batchnorm"),
     ],
 )
 def test_mistakes_get_a_sentence(

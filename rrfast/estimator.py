@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from rrfast._checks import check_model, describe
 from rrfast._progress import batches_bar
+from rrfast._turns import Turns
 from rrfast.engine import Model, check_input
 from rrfast.engine.modules_inside import device_of
 from rrfast.engine.prepared import prepared
@@ -25,6 +28,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
 __all__ = ["RadiusEstimator"]
+
+#: Options that keep float32, by name; `speed="auto"` chooses among these and the last two together.
+FLOAT32: dict[str, dict[str, Any]] = {
+    "eager": {},
+    "channels_last": {"memory_format": torch.channels_last},
+    "fold_batchnorm": {"fold_batchnorm": True},
+}
+#: Seconds that `speed="auto"` spends on each, and by what share of its time one must be faster than
+#: the model as it is.
+SECONDS, GAIN = 0.5, 0.03
 
 
 class RadiusEstimator(nn.Module):
@@ -63,6 +76,12 @@ class RadiusEstimator(nn.Module):
             hooks. The last digits change.
         compile: Runs the model through `torch.compile(dynamic=False)`: up to half a minute at the
             first call of each shape. The last digits change.
+        speed: "auto" measures on the first batch, for two seconds or so, which of `memory_format`
+            and `fold_batchnorm`, both or none is fastest, and takes it from then on; what the model
+            does not support is left out. The attribute `speed` has the choice: "eager",
+            "channels_last", "fold_batchnorm" or "channels_last + fold_batchnorm". The last digits
+            of the radii depend on it, and so on the machine and its load. While it measures, there
+            are four copies of the weights. None: the options as given.
         **options: As for `rrfast.radius`. With `temperature` [T] the results are [T, B], and all
             share the forward at x.
 
@@ -97,6 +116,7 @@ class RadiusEstimator(nn.Module):
         memory_format: torch.memory_format | None = None,
         fold_batchnorm: bool = False,
         compile: bool = False,  # noqa: A002 - torch's own word
+        speed: Literal["auto"] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -105,15 +125,17 @@ class RadiusEstimator(nn.Module):
         self._measure = dataclasses.replace(configured(method, options), spare=Spare())
         self._graphs = Graphs(cuda_graph)
         self._memory_format = memory_format
-        speed: dict[str, Any] = {
+        faster: dict[str, Any] = {
             "dtype": dtype,
             "memory_format": memory_format,
             "fold_batchnorm": fold_batchnorm,
             "compile": compile,
         }
-        self.model = prepared(model, **speed)
-        shown = {"cuda_graph": cuda_graph, **speed}
-        self._speed = {name: value for name, value in shown.items() if value}
+        _check_speed(speed, faster)
+        self.speed: str | None = speed
+        self.model = prepared(model, **faster)
+        shown = {"cuda_graph": cuda_graph, **faster}
+        self._options = {name: value for name, value in shown.items() if value}
 
     @overload
     def forward(self, x: Tensor, *, full_output: Literal[False] = ...) -> Tensor: ...
@@ -134,6 +156,8 @@ class RadiusEstimator(nn.Module):
             RuntimeError: With cuda_graph=True, the call cannot be captured.
         """
         x = check_input(x)
+        if self.speed == "auto" and len(x) > 0:
+            self._choose(x)
         if self._memory_format is not None:
             if x.dim() != 4:
                 raise ValueError(
@@ -209,11 +233,49 @@ class RadiusEstimator(nn.Module):
             self._measure.spare.take()
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
+    def _choose(self, x: Tensor) -> None:
+        """Measure which options are fastest for this batch, and take them."""
+        plain = RadiusEstimator(self.model, self.method, cuda_graph=False, **self.options)
+        plain(x)  # raises what is wrong with x
+        made = {"eager": plain}
+        layouts = [name for name, faster in FLOAT32.items() if faster]
+        for names in ([layouts[0]], [layouts[1]], layouts):
+            faster = {key: value for name in names for key, value in FLOAT32[name].items()}
+            with contextlib.suppress(TypeError, ValueError, RuntimeError):
+                other = RadiusEstimator(
+                    self.model, self.method, cuda_graph=False, **faster, **self.options
+                )
+                other(x)
+                made[" + ".join(names)] = other
+        best = "eager"
+        if len(made) > 1:
+            runs = {name: partial(estimator, x) for name, estimator in made.items()}
+            timed = Turns(runs["eager"], runs, seconds=SECONDS, device=x.device).take()
+            ratios = {name: time.ratio() for name, time in timed.items() if not time.error}
+            ratios["eager"] = 1 - GAIN
+            best = min(ratios, key=ratios.__getitem__)
+        self.model, self._memory_format = made[best].model, made[best]._memory_format
+        self.speed = best
+
     def extra_repr(self) -> str:  # noqa: D102
-        shown = {"method": self.method, **self.options, **self._speed}
+        shown = {"method": self.method, **self.options, **self._options}
+        if self.speed is not None:
+            shown["speed"] = self.speed
         if not isinstance(self.model, nn.Module):
             shown = {"model": self.model, **shown}
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+
+def _check_speed(speed: object, options: dict[str, Any]) -> None:
+    """Raise a ValueError unless `speed` is None, or "auto" without the options it chooses."""
+    if speed not in (None, "auto"):
+        raise ValueError(f"speed must be None or 'auto', got {describe(speed)}")
+    given = [name for name, value in options.items() if value]
+    if speed == "auto" and given:
+        raise ValueError(
+            "speed must be None where the options of speed are given, because 'auto' chooses them; "
+            f"got 'auto' and {', '.join(given)}"
+        )
 
 
 class _OnItsWay(NamedTuple):

@@ -15,13 +15,12 @@ from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.bench.quality import in_batches, metrics, spearman
 from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
+from rrfast.estimator import FLOAT32
 
 METHODS = ("grad", "fast")
 #: The options of each row, for every device; CUDA graphs only where named, unlike by default.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "eager": {},
-    "channels_last": {"memory_format": torch.channels_last},
-    "fold_batchnorm": {"fold_batchnorm": True},
+    **FLOAT32,
     "compile": {"compile": True},
     "bfloat16": {"dtype": torch.bfloat16},
 }
@@ -38,7 +37,7 @@ def rows_of(device: torch.device) -> dict[str, dict[str, Any]]:
         rows["cuda_graph"] = {"cuda_graph": True}
         # A compiled model has its own graphs.
         rows["all but compile"] = {**together, "compile": False, "cuda_graph": True}
-    layout = ("channels_last", "fold_batchnorm")
+    layout = [name for name, options in FLOAT32.items() if options]
     rows[" + ".join(layout)] = {k: v for name in layout for k, v in OPTIONS[name].items()}
     rows["all in float32"] = {key: value for key, value in together.items() if key != "dtype"}
     rows["all together"] = together

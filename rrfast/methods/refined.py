@@ -86,13 +86,13 @@ class Refined:
         aim = _normalised(plane.normal, scale, count)
         first = torch.where((plane.distance > 0) & plane.distance.isfinite(), plane.distance, START)
         fresh = before_probes(margin, first.to(dtype))
-        at, nowhere = fresh[5], fresh.new_tensor(math.inf)
+        at, nowhere = fresh[5], fresh.new_full((), math.inf)
         best: Ray | None = None
         flipped_at, flipped_to = fresh[1], runner_up
         z, unused = engine.memory("probe", x), engine.memory("sign", x, torch.int8)
         for _ in range(self.rounds):
-            state, step = torch.cat((fresh[:5], at[None])), at.to(aim.dtype)
-            direction = torch.empty_like(unused)
+            state, step = fresh.clone(), at.to(aim.dtype)
+            probe, direction = state[5].copy_(at), torch.empty_like(unused)
             unchecked.fgsm_step_into(z, direction, x, aim.to(x.dtype), step, bounds, scale)
             recorded, rival = engine.record(z, copy=False), runner_up.clone()
             unchecked.search_step_(recorded.logits, prediction, state, 0.0, rival)
@@ -103,7 +103,6 @@ class Refined:
             gap = gap + way
             crossing = (step * gap / way).to(dtype)
             crossing = torch.where(crossing > 0, crossing, nowhere)
-            probe = state[5]
             torch.where(crossing < nowhere, crossing, probe, out=probe)
             best = Ray(crossing, direction, state).or_nearer(best)
 
