@@ -465,12 +465,12 @@ def test_a_few_steps_with_the_network_of_the_recipe(
         x = torch.rand(n, *shape, generator=generator)
         return Split(x, torch.randint(classes, (n,), generator=generator))
 
-    def release(folder: str | None, *_: object) -> Released:
+    def release(folder: str | None) -> Released:
         read.append(folder)
         # Of the recipes of CIFAR-100, which are those of CIFAR-10 but for the data, one step.
         return Released(split(2 if data == "cifar100" else 6), split(4))
 
-    monkeypatch.setattr(tasks, data, release)
+    monkeypatch.setitem(tasks.TASKS, data, tasks.release_task(release, classes))
     # Gigabytes for all recipes, and written as those of any network, which other tests read.
     monkeypatch.setattr(_checksummed, "write_state", lambda *_: None)
     changes = ["data.train=null", "data.validation=2", "data.folder=here", "training.epochs=1"]
@@ -519,9 +519,9 @@ def test_a_few_steps_on_folders_of_photographs(tmp_path: Path, name: str) -> Non
 def test_cifar_is_validated_on_a_part_of_the_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.arange(30.0).reshape(30, 1, 1, 1).expand(-1, 3, 32, 32)
     data = Released(Split(x, torch.zeros(30).long()), Split(x, torch.zeros(30).long()))
-    monkeypatch.setattr(tasks, "cifar10", lambda _: data)
-    task = tasks.cifar10_task("here", seed=1, validation=10)
-    again = tasks.cifar10_task("here", seed=1, validation=10)
+    cifar10 = tasks.release_task(lambda _folder: data, 10, released=True)
+    task = cifar10("here", seed=1, validation=10)
+    again = cifar10("here", seed=1, validation=10)
     assert task.validation is not None
     assert again.validation is not None
     assert task.test is not None
@@ -531,12 +531,11 @@ def test_cifar_is_validated_on_a_part_of_the_test_images(monkeypatch: pytest.Mon
     # Where CIFAR-10-C has them; CIFAR-100's test images are others.
     assert task.released is not None
     assert task.released.tolist() == [int(place) for place in parts[1]]
-    monkeypatch.setattr(tasks, "cifar100", lambda *_: data)
-    assert tasks.cifar100_task("here", validation=10).released is None
+    assert tasks.release_task(lambda _folder: data, 100)("here", validation=10).released is None
     assert torch.equal(task.validation.x, again.validation.x)
-    assert tasks.cifar10_task("here", validation=0).validation is None
+    assert cifar10("here", validation=0).validation is None
     with pytest.raises(ValueError, match="validation must leave some of the 30 test images"):
-        tasks.cifar10_task("here", validation=30)
+        cifar10("here", validation=30)
 
 
 # ---------------------------------------------------------------------------------- images in files
@@ -839,7 +838,7 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["data.train=0"], "there must be images for a step, got 0"),
         (DIGITS, ["data.validation=0"], "validation must hold at least one image, got none"),
         (DIGITS, ["data={name: cifar10}"], "data: cifar10 needs folder"),
-        (DIGITS, ["data={name: cifar10, folder: nowhere}"], "nowhere does not exist: folder must"),
+        (DIGITS, ["data={name: cifar10, folder: nowhere}"], "nowhere is no folder: folder must"),
         (DIGITS, ["objective.name=art"], "got 'art'; did you mean at?"),
         (DIGITS, ["objective=rat"], "objective must be a mapping, got 'rat'"),
         (DIGITS, ["objective.eps=much"], "eps must be a number, got str 'much'"),

@@ -49,7 +49,8 @@ def places_of(part: Part) -> Tensor:
 
 @pytest.fixture
 def cifar10(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(tasks, "cifar10", lambda _: release(TEST))
+    reads_it = tasks.release_task(lambda _folder: release(TEST), 10, released=True)
+    monkeypatch.setitem(tasks.TASKS, "cifar10", reads_it)
     return {"name": "cifar10", "folder": "here"}
 
 
@@ -89,7 +90,7 @@ def test_rat_divides_all_of_the_release_alike_for_all(cifar10: dict[str, Any]) -
     """2,000 and 8,000, whatever images a training used for validation."""
     found = []
     for seed, held in ((0, HELD), (1, HELD), (1, 0), (-3, 5)):
-        task = tasks.cifar10_task("here", seed, validation=held)
+        task = tasks.TASKS["cifar10"]("here", seed, validation=held)
         assert len(task.test.y) == TEST - held
         divisions = divide(task, "rat")
         assert [[len(part.indices) for part in d] for d in divisions] == 3 * [[TUNED, TEST - TUNED]]
@@ -106,7 +107,7 @@ def test_cifar10c_follows_the_whole(cifar10: dict[str, Any], monkeypatch: Any) -
     module = vars(misd.protocol)
     monkeypatch.setitem(module, "cifar10c", lambda *_: release(TEST).test)
     asked = MisdOptions(corruptions=Path("c"))
-    task = tasks.cifar10_task("here", 1)
+    task = tasks.TASKS["cifar10"]("here", 1)
     for whole, protocol in ((task.undivided(), "rat"), (task, "heldout")):
         division = divide(whole, protocol)[0]
         corrupted = _released("fog", division, whole, asked)
@@ -116,7 +117,7 @@ def test_cifar10c_follows_the_whole(cifar10: dict[str, Any], monkeypatch: Any) -
 
 
 def test_what_is_no_part_of_one_test_set_stays_as_it_is(cifar10: dict[str, Any]) -> None:
-    task = tasks.cifar10_task("here", 1)
+    task = tasks.TASKS["cifar10"]("here", 1)
     whole = task.undivided()
     assert whole is not task
     assert whole.undivided() is whole
@@ -270,10 +271,9 @@ def test_what_is_tuned_on_is_the_same_for_few_test_images(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """All of a folder, as ODIN has iSUN's 8,925 images; not as many as are tested on."""
-    monkeypatch.setattr(tasks, "cifar10", lambda _: release(200))
     for i in range(90):
         Image.new("RGB", (4, 4), (i, 255 - i, 3)).save(tmp_path / f"{i}.png")
-    task = tasks.cifar10_task("here", validation=40)
+    task = tasks.release_task(lambda _folder: release(200), 10)("here", validation=40)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 10)).eval()
     few, whole = (ModelWithSets(model, task, 0, images, 50, CPU) for images in (30, None))
@@ -285,5 +285,6 @@ def test_what_is_tuned_on_is_the_same_for_few_test_images(
     chosen = tuned("entropy", folder, few)
     assert chosen == tuned("entropy", folder, whole)
     # Another release is nothing that was trained on: none of it is held out.
-    monkeypatch.setattr(tasks, "svhn", lambda _: release(150))
+    other = tasks.release_task(lambda _folder: release(150), 10)
+    monkeypatch.setitem(tasks.TASKS, "svhn", other)
     assert len(whole.to_test("task:svhn folder=there validation=20")) == 150

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -99,93 +100,55 @@ def synthetic_task(
     return Task(*data, classes=classes)
 
 
-def cifar10_task(
-    folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
-) -> Task:
-    """`rrfast.data.cifar10`, with validation images from the test split, as `cifar100_task`."""
-    return _with_validation(cifar10(folder), train, validation, seed, classes=10, released=True)
-
-
-def cifar100_task(
-    folder: str,
-    seed: int = 0,
-    *,
-    train: int | None = None,
-    validation: int = 2000,
-    fine: bool = True,
-) -> Task:
-    """`rrfast.data.cifar100`, with validation images from the test split.
+def release_task(
+    read: Callable[..., Released], classes: int | Callable[..., int], *, released: bool = False
+) -> Callable[..., Task]:
+    """A release as a task, with validation images from its test split.
 
     This follows the paper, which tunes on a fifth of the test images (RAT §5.1), so that all
     training images are used for training. `Task.indices` has the indices of the held-out images.
 
     Args:
-        folder: The folder with the binary release.
+        read: Reads the release in a `folder`, its first argument; it may have others.
+        classes: Number of classes, or a function of those others.
+        released: Whether CIFAR-10-C has the test images.
+
+    Returns:
+        A function with the arguments of `read` and these:
         seed: Decides which test images are for validation, and which training images are used.
         train: Number of training images, drawn at random by the seed, whatever their labels (so
-            that classes are not balanced), in their original order; a larger number contains a
-            smaller one. None: all.
+        that classes are not balanced), in their original order; a larger number contains a smaller
+        one. None: all.
         validation: Number of validation images; 0 for none.
-        fine: True: the 100 classes; False: the 20 groups.
     """
-    classes = 100 if fine else 20
-    return _with_validation(cifar100(folder, fine), train, validation, seed, classes)
 
+    def task(
+        folder: str | None = None,
+        seed: int = 0,
+        *,
+        train: int | None = None,
+        validation: int = 2000,
+        **own: Any,
+    ) -> Task:
+        data = read(folder, **own)
+        check_seed("seed", seed)
+        held, rest = _held_out(len(data.test.y), validation, seed)
+        return Task(
+            _share("train", data.train, train, seed),
+            _part(data.test, held) if validation else None,
+            _part(data.test, rest),
+            classes(**own) if callable(classes) else classes,
+            rest if released else None,
+            (held, rest),
+        )
 
-def mnist_task(
-    folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
-) -> Task:
-    """`rrfast.data.mnist`, with validation images from the test split, as `cifar100_task`."""
-    return _with_validation(mnist(folder), train, validation, seed, classes=10)
-
-
-def fashion_mnist_task(
-    folder: str | None = None, seed: int = 0, *, train: int | None = None, validation: int = 2000
-) -> Task:
-    """`rrfast.data.fashion_mnist`, with validation images from the test split, likewise."""
-    return _with_validation(fashion_mnist(folder), train, validation, seed, classes=10)
-
-
-def emnist_task(
-    folder: str,
-    seed: int = 0,
-    *,
-    train: int | None = None,
-    validation: int = 2000,
-    split: str = "letters",
-) -> Task:
-    """`rrfast.data.emnist`, with validation images from the test split, likewise."""
-    data = emnist(folder, split)
-    return _with_validation(data, train, validation, seed, classes=EMNIST_CLASSES[split])
-
-
-def svhn_task(
-    folder: str, seed: int = 0, *, train: int | None = None, validation: int = 2000
-) -> Task:
-    """`rrfast.data.svhn`, with validation images from the test split, likewise."""
-    return _with_validation(svhn(folder), train, validation, seed, classes=10)
-
-
-def _with_validation(
-    data: Released,
-    train: int | None,
-    validation: int,
-    seed: int,
-    classes: int,
-    *,
-    released: bool = False,
-) -> Task:
-    check_seed("seed", seed)
-    images = len(data.test.y)
-    held, rest = _held_out(images, validation, seed)
-    return Task(
-        _share("train", data.train, train, seed),
-        _part(data.test, held) if validation else None,
-        _part(data.test, rest),
-        classes,
-        rest if released else None,
-        (held, rest),
-    )
+    where, *others = inspect.signature(read).parameters.values()
+    first, *drawn, _ = inspect.signature(task).parameters.values()
+    options = [first.replace(default=where.default), *drawn]
+    options += [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in others]
+    # A recipe's options, and errors about them, come from the signature.
+    task.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    return task
 
 
 def _held_out(images: int, validation: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -224,7 +187,7 @@ def _joined(parts: list[Data], order: Tensor) -> Data:
 
 
 def _share(name: str, data: Images, n: int | None, seed: int) -> Images:
-    """Draw n training images as `cifar100_task` does; `name` is the option's name for errors."""
+    """Draw n training images as `release_task` does; `name` is the option's name for errors."""
     if n is None:
         return data
     check_count(name, n, least=0)
@@ -249,11 +212,11 @@ def image_folder_task(
     Args:
         train: The folder of training images.
         validation: The folder of validation images; None for none. Or a number of images, drawn
-            from `test` at random by the seed; the rest is the test split, as in `cifar100_task`.
+            from `test` at random by the seed; the rest is the test split, as in `release_task`.
         test: The folder of test images; None for none.
         seed: Decides which training images are used, and which of `test` are for validation.
         size: Side of the images, in pixels.
-        train_images: Number of training images, as `train` of `cifar100_task`; here `train` is the
+        train_images: Number of training images, as `train` of `release_task`; here `train` is the
             folder. None: all.
     """
     check_seed("seed", seed)
@@ -294,12 +257,12 @@ def image_folder_task(
 TASKS: dict[str, Callable[..., Task]] = {
     "digits": digits_task,
     "synthetic": synthetic_task,
-    "cifar10": cifar10_task,
-    "cifar100": cifar100_task,
-    "mnist": mnist_task,
-    "fashion_mnist": fashion_mnist_task,
-    "emnist": emnist_task,
-    "svhn": svhn_task,
+    "cifar10": release_task(cifar10, 10, released=True),
+    "cifar100": release_task(cifar100, lambda fine=True: 100 if fine else 20),
+    "mnist": release_task(mnist, 10),
+    "fashion_mnist": release_task(fashion_mnist, 10),
+    "emnist": release_task(emnist, lambda split="letters": EMNIST_CLASSES[split]),
+    "svhn": release_task(svhn, 10),
     "image_folder": image_folder_task,
 }
 
