@@ -695,7 +695,7 @@ def test_over_seeds_a_score_is_beaten_beyond_images_and_seeds(
     assert found.taken is not None
     assert found.taken.candidate.name == take
     mean, error = statistics.mean(better), statistics.stdev(better) / math.sqrt(3)
-    assert found.entries[0].less_msr == f"−{1000 * mean:.2f} ± {1000 * error:.2f}"
+    assert found.entries[0].line.less_msr == f"−{1000 * mean:.2f} ± {1000 * error:.2f}"
     several = rows + [row | {"training": "other"} for row in rows]
     [block] = choice.choices(several, ["mine", "other"])
     assert [line[:2] for line in block.rows] == [["mine", take], ["other", take]]

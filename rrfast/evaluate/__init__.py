@@ -1,6 +1,7 @@
 """Tables and figures of the papers, made from trainings."""
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load on first use."""
+    """Load the name or the module on first use."""
     if name in _ELSEWHERE:
         found = getattr(importlib.import_module(_ELSEWHERE[name]), name)
-    elif name in __all__:
+    elif importlib.util.find_spec(f"{__name__}.{name}"):
         found = importlib.import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

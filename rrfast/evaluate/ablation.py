@@ -62,20 +62,16 @@ RADII = [
     Column("of wrong\n×1000", "radius_wrong", 1000.0, 2),
     Column("right\n/ wrong", "radius_ratio", 1.0, 2),
 ]
+_BOTH = ("radius_right", "radius_wrong")
 #: Tables 1 and 5: a claim, the objective it is about, the objectives it is compared with, and the
 #: columns it uses.
 CLAIMS = {
     Claim("RAT has the lowest AURC"): ("rat", ("standard", "at", "reverse_at"), ("aurc",)),
-    Claim("AT enlarges the radius of right and wrong", higher=True): (
-        *("at", ("standard",)),
-        ("radius_right", "radius_wrong"),
-    ),
-    Claim("ReverseAT shrinks both"): (
-        *("reverse_at", ("standard",)),
-        ("radius_right", "radius_wrong"),
-    ),
+    Claim("AT enlarges the radius of right and wrong", higher=True): ("at", ("standard",), _BOTH),
+    Claim("ReverseAT shrinks both"): ("reverse_at", ("standard",), _BOTH),
     Claim("RAT separates: right over wrong", higher=True): (
-        *("rat", ("standard", "at")),
+        "rat",
+        ("standard", "at"),
         ("radius_ratio",),
     ),
 }
@@ -351,7 +347,7 @@ def figure(result: dict[str, Any]) -> Figure:
     left.margins(y=0.25)  # room for the legend above the bars
     for ax in (left, right):
         ax.set_xticks(range(len(OBJECTIVES)), list(OBJECTIVES.values()))
-        drawing.plain_axes(ax, "y")
+        ax.spines[["top", "right"]].set_visible(False)
     left.legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
     right.legend(frameon=False, fontsize=9)
     figure.suptitle(

@@ -211,7 +211,6 @@ def plain_axes(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     """A light grid, and no lines at the top and at the right."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25, lw=0.6, axis=axis)
-    ax.set_axisbelow(True)
 
 
 def counted(lists: Iterable[Sequence[int]]) -> list[int]:

@@ -156,15 +156,10 @@ def runs_of(rows: Sequence[Row]) -> set[tuple[str, int, int]]:
     return {(row.get("data", ""), row["seed"], row.get("split", 0)) for row in rows}
 
 
-def single_runs(rows: Iterable[Row]) -> set[str]:
-    """The trainings with one run."""
-    groups = grouped(rows, "training").items()
-    return {training for (training,), own in groups if len(runs_of(own)) == 1}
-
-
 def condensed(rows: Sequence[Row], left_out: Collection[str]) -> list[Row]:
     """The rows without these entries, and with `intervals` only where a run is shown by itself."""
-    single, more = single_runs(rows), {*left_out, "intervals"}
+    by, more = grouped(rows, "training"), {*left_out, "intervals"}
+    single = {training for (training,), own in by.items() if len(runs_of(own)) == 1}
     return [without(row, left_out if row["training"] in single else more) for row in rows]
 
 

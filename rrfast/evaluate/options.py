@@ -8,6 +8,7 @@ The command line reads this file without torch, so that `rrfast --help` is quick
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -250,9 +251,7 @@ if TYPE_CHECKING:
     _WithKeywords = Callable[Concatenate[Sequence[TrainedModel], Path | str, P], dict[str, Any]]
 
 
-def with_options(
-    options: Callable[P, Chosen],
-) -> Callable[[_WithObject[Chosen]], _WithKeywords[P]]:
+def with_options(options: Callable[P, Chosen]) -> Callable[[_WithObject[Chosen]], _WithKeywords[P]]:
     """Let a function of models, a folder and options take the options as keyword arguments."""
 
     def decorated(function: _WithObject[Chosen]) -> _WithKeywords[P]:
@@ -262,6 +261,9 @@ def with_options(
         ) -> dict[str, Any]:
             return function(trained_models, out, options(*_, **given))
 
+        first = list(inspect.signature(function).parameters.values())[:2]
+        own = inspect.signature(options).parameters.values()
+        evaluate.__signature__ = inspect.Signature([*first, *own])  # type: ignore[attr-defined]
         return evaluate  # type: ignore[return-value]  # the first two can be named, too
 
     return decorated

@@ -212,6 +212,7 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
 
 
 def _write(study: Study, result: Result, runs: Sequence[Row], out: Path, console: Console) -> None:
+    """Write all files, and print the content of the page and their names."""
     files = [f"{study.stem}.json"]
     write_result(out / files[0], result)
     if study.cells:
@@ -220,13 +221,7 @@ def _write(study: Study, result: Result, runs: Sequence[Row], out: Path, console
         csv.writer(table).writerows(map(harmless, ([*study.cells], *lines)))
         files.append(f"{study.stem}.csv")
         write_text(out / files[1], table.getvalue())
-    print_result(study, result, out, files + write_page(study, out, result), console)
-
-
-def print_result(
-    study: Study, result: Result, out: Path, files: Sequence[str], console: Console
-) -> None:
-    """Print the content of the page and the names of the files."""
+    files += write_page(study, out, result)
     console.print("\n".join(study.conventions(result)), highlight=False, markup=False)
     console.print(_tables.terminal(study.blocks(result)))
     console.print("\n".join(study.notes(result)), highlight=False, markup=False)

@@ -184,11 +184,7 @@ def _histogram(radius: Tensor) -> dict[str, Any]:
 
 
 def corrupted(
-    kind: str,
-    severity: int,
-    scores: Mapping[str, Score],
-    on: ScoredModel,
-    made: Part | None = None,
+    kind: str, severity: int, scores: Mapping[str, Score], on: ScoredModel, made: Part | None = None
 ) -> dict[str, dict[str, float]]:
     """AUROC, FPR95, AURC and accuracy of every score on the test part under a corruption (Fig. 4).
 
@@ -226,8 +222,7 @@ def train_accuracy(on: ScoredModel, train: Data) -> float:
     """
     learned = chosen(train, len(on.correct))
     right = shared(
-        lambda _, b: (logits(on.model, b[0]).argmax(dim=1) == b[1]).cpu(),
-        on.batches(learned),
+        lambda _, b: (logits(on.model, b[0]).argmax(dim=1) == b[1]).cpu(), on.batches(learned)
     )
     return torch.cat(right).double().mean().item()
 

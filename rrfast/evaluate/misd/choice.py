@@ -40,18 +40,15 @@ _AURC = at(METRIC)
 class Entry(NamedTuple):
     """A score on the runs of one training."""
 
-    rows: list[Row]
     mean: float  #: AURC
-    less_msr: str  #: the cell of the table, without a mark for its verdict
-    forwards: float
-    backwards: float
     candidate: Candidate
+    line: Line  #: of the table, without a mark
 
     @property
     def told(self) -> Told:
         """The form that sentences use."""
         value = number(None if math.isnan(self.mean) else self.mean, *COLUMNS[METRIC][1:])
-        return Told(self.candidate.name, value, self.forwards, self.backwards)
+        return Told(self.line.name, value, self.line.forwards, self.line.backwards)
 
 
 class Choice(NamedTuple):
@@ -94,11 +91,12 @@ def _entry(name: str, scores: dict[str, list[Row]]) -> Entry:
         several = len({row["seed"] for row in rows}) > 1
         return not several or paired(rows, scores[other], _AURC).verdict > 0
 
-    forwards, backwards = (spread(rows, at(key)).mean for key in ("forwards", "backwards"))
+    costs = [spread(rows, at(key)).mean for key in ("forwards", "backwards", "milliseconds")]
     tuned = len(rows[0]["hyperparameters"])
-    candidate = Candidate(name, any(map(is_behind, scores)), forwards + backwards, tuned)
-    less = _less_msr(rows, scores.get("msr", []))
-    return Entry(rows, spread(rows, _AURC).mean, less, forwards, backwards, candidate)
+    candidate = Candidate(name, any(map(is_behind, scores)), costs[0] + costs[1], tuned)
+    value = {m: metric(m).cell(rows) for m in PAIRED}
+    line = Line(name, "", value, _less_msr(rows, scores.get("msr", [])), *costs)
+    return Entry(spread(rows, _AURC).mean, candidate, line)
 
 
 def _less_msr(rows: list[Row], msr: list[Row], *, marked: bool = False) -> str:
@@ -123,16 +121,11 @@ def _less_msr(rows: list[Row], msr: list[Row], *, marked: bool = False) -> str:
 def first_block(rows: Sequence[Row], training: str) -> Block:
     """Every score on one training, as in `rrfast.compare`."""
     found = choice(of(rows, training=training))
-    lines = [_line(entry, found.taken) for entry in found.entries]
+    lines = [entry.line for entry in found.entries]
+    if found.taken is not None:
+        marks = [TAKE if e is found.taken else BEATEN * e.candidate.beaten for e in found.entries]
+        lines = [line._replace(mark=mark) for line, mark in zip(lines, marks, strict=True)]
     return table(f"Which score finds the errors: {training}", lines, METRIC)
-
-
-def _line(entry: Entry, taken: Entry | None) -> Line:
-    name, beaten, *_ = entry.candidate
-    mark = "" if taken is None else TAKE if entry is taken else BEATEN if beaten else ""
-    value = {m: metric(m).cell(entry.rows) for m in PAIRED}
-    milliseconds = spread(entry.rows, at("milliseconds")).mean
-    return Line(name, mark, value, entry.less_msr, entry.forwards, entry.backwards, milliseconds)
 
 
 def choices(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
@@ -151,7 +144,7 @@ def choices(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
 
 def _in_short(entry: Entry) -> list[str]:
     name, value, forwards, backwards = entry.told
-    return [name, value, entry.less_msr, f"{forwards:.3g}", f"{backwards:.3g}"]
+    return [name, value, entry.line.less_msr, f"{forwards:.3g}", f"{backwards:.3g}"]
 
 
 def less_msr(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:

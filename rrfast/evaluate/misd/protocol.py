@@ -42,11 +42,7 @@ _STEPPED = ("msr+eps", "doctor_alpha+eps", "doctor_beta+eps", "relu+eps")
 SETS = {
     "paper": ("msr+eps", "odin", "doctor_alpha+eps", "relu+eps", "radius_fast", "radius_bs"),
     "quick": (*_LOGITS, *_STEPPED, "radius_grad", "radius_fast", "radius_search"),
-    "all": (
-        *_LOGITS,
-        *_STEPPED,
-        *(name for name in SCORES if name.startswith("radius")),
-    ),
+    "all": (*_LOGITS, *_STEPPED, *(name for name in SCORES if name.startswith("radius"))),
 }
 
 

@@ -14,16 +14,7 @@ from rrfast.evaluate.claims import TRAINED, Claim, Line, claim_blocks, trained
 from rrfast.evaluate.misd.choice import choice, choices, first_block, less_msr
 from rrfast.evaluate.misd.choice import conventions as choice_conventions
 from rrfast.evaluate.misd.claims import LEGEND, comparisons, sentences
-from rrfast.evaluate.observations import (
-    Row,
-    Value,
-    at,
-    grouped,
-    of,
-    seeds_said,
-    tuning_of,
-    values,
-)
+from rrfast.evaluate.observations import Row, Value, at, grouped, of, seeds_said, tuning_of, values
 from rrfast.evaluate.tables import Column, Table, Words, broken, metric
 from rrfast.objectives.variant_names import VARIANTS
 

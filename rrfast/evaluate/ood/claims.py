@@ -44,8 +44,7 @@ HOTTER = Claim(
     "A high temperature by itself helps: T = 1000 minus T = 1, both without a step", "FPR95 %"
 )
 STEPS = Claim(
-    "A step helps further: at T = 1000, the best step on the validation set minus none",
-    "FPR95 %",
+    "A step helps further: at T = 1000, the best step on the validation set minus none", "FPR95 %"
 )
 SURER = Claim("CEDA and ACET are less confident on out-of-distribution images", "mean confidence %")
 APART = Claim("CEDA and ACET separate out-of-distribution images better by MSR", "100 − AUROC %")

@@ -127,6 +127,7 @@ def attacks(result: dict[str, Any]) -> Figure:
         ax.set_title(weights(checkpoint), fontsize=11)
         ax.set_ylabel("accuracy, %", fontsize=10)
         drawing.plain_axes(ax, "y")
+        ax.set_axisbelow(True)
     axes[-1].set_xticks(range(len(names)), [tables.heading(name, result) for name in names])
     return drawing.legend(figure)
 
