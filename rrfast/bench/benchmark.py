@@ -83,7 +83,7 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
         _measure(subject, settings, result, console)
         result["complete"] = True
     finally:
-        # After an interrupt or an error too, to keep results that took hours.
+        # Also after an interrupt or an error, to keep results that took hours.
         result["seconds"] = round(time.perf_counter() - started, 1)
         if result["throughput"]:
             written = _write(result, out)

@@ -90,7 +90,7 @@ def _captum() -> dict[str, Attack]:
     return {"search by FGSM": search}
 
 
-#: By the name of the package: what makes its attacks, or raises where it does not import.
+#: For each package a function that makes its attacks; it raises if the package does not import.
 PEERS: dict[str, Callable[[], dict[str, Attack]]] = {
     "adv-lib": _adv_lib,
     "torchattacks": _torchattacks,
@@ -105,8 +105,9 @@ def check_in_box(x: Tensor) -> None:
     least, most = x.amin().item(), x.amax().item()
     if not (least >= BOX[0] and most <= BOX[1]):
         raise ValueError(
-            "data must be images in [0, 1] with --peers, whose libraries assume that, got values "
-            f"from {least:g} to {most:g}; put a normalisation into the model, or say --normalize"
+            "data must be images in [0, 1] with --peers, because the libraries assume it, got "
+            f"values from {least:g} to {most:g}; put a normalisation into the model, or give "
+            "--normalize"
         )
 
 
@@ -150,9 +151,9 @@ def _everyone(
     for library, made in PEERS.items():
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what old code says to new Pythons
+                warnings.simplefilter("ignore")  # of old code in a new Python
                 attacks = made()
-        except Exception as error:  # noqa: BLE001 - whatever a foreign package raises as it loads
+        except Exception as error:  # noqa: BLE001 - a foreign package may raise any error
             row = {"library": library, "version": "", "method": "does not import"}
             missing.append({**row, "error": first_line(error)})
             continue
@@ -179,7 +180,7 @@ class Counted(nn.Module):
     def forward(self, x: Tensor) -> Any:  # noqa: D102
         self.forwards += len(x)
         if x.requires_grad:
-            x = x.view_as(x)  # of this pass alone
+            x = x.view_as(x)  # so that the hook belongs to this pass alone
             x.register_hook(self._count)
         return self.model(x)
 
@@ -204,7 +205,7 @@ class _Peer:
                 found = self._attack(model, x, prediction).detach()
         except RuntimeError:
             raise
-        except Exception as error:  # what Turns reports is a RuntimeError
+        except Exception as error:  # `Turns` reports only a RuntimeError
             raise RuntimeError(f"{type(error).__name__}: {first_line(error)}") from error
         if isinstance(model, Counted):
             self._passes = model.forwards / len(x), model.backwards / len(x)

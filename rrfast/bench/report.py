@@ -69,14 +69,15 @@ def notes(result: dict[str, Any]) -> str:
     if chosen_on:
         lines.append(
             f"The best weights were chosen on {chosen_on} images of this test set, so that numbers "
-            "with T tuned are too good; with last weights nothing was."
+            "with T tuned are too good. The last weights are not chosen on any."
         )
     if peers := result.get("peers"):
         lines.append(
             "Other libraries, and our methods beside them, stay in the box [0, 1]; FAB, FMN and "
-            f"DeepFool take {STEPS} steps at most. Their radius is the distance of the point "
-            "found, none where the prediction there is the same; ÷ the shortest: over the shortest "
-            "radius that anyone saw to change the prediction, the median over the images."
+            f"DeepFool take at most {STEPS} steps. The radius of a library is the distance of the "
+            "point it found; there is none if the prediction there is the same. ÷ the shortest: "
+            "the median over images of the radius, divided by the shortest radius at which any "
+            "of them saw the prediction change."
         )
         lines += [
             f"{row['library']}, {row['method']}: {row['error']}." for row in peers if row["error"]

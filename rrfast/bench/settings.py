@@ -114,8 +114,8 @@ class Settings:
             check_one_of("tuning", self.tuning, TUNINGS)
             if self.npz:
                 raise ValueError(
-                    f"data must have images to tune on and others to test on where tuning is "
-                    f"{self.tuning!r}: a training's, or what a recipe can name, got {self.data!r}"
+                    f"data must have images to tune on and others to test on for tuning "
+                    f"{self.tuning!r}, as those of a training or a recipe have, got {self.data!r}"
                 )
 
     @property
@@ -130,7 +130,7 @@ class Settings:
     def torch_device(self) -> torch.device:
         """The requested device, or a ValueError that says why it is not available."""
         device = chosen_device(self.device)
-        if device.type not in ("cpu", "cuda"):  # of another nobody waits for the end of a run
+        if device.type not in ("cpu", "cuda"):  # on others nothing waits until a run has ended
             raise ValueError(f"device must be cpu, cuda or cuda:N, got {self.device!r}")
         return device
 

@@ -59,14 +59,9 @@ def aupr_success(score: object, correct: object, *, weights: object = None) -> f
 
         AUPR = sum_k (R_k - R_{k-1}) P_k,    R_0 = 0
 
-    with P_k the share of right predictions among those called positive at the k-th distinct score,
-    most confident first, and R_k the share of all right predictions called positive. Larger is
-    better, 1 is a perfect ranking; a constant score gives the accuracy.
-
-    Convention: a sum of steps, not a trapezoid, which is too optimistic between two points of a
-    precision-recall curve; samples with the same score are called together. This is scikit-learn's
-    `average_precision_score`. `aupr_error` has the other class positive: a different number. The
-    ODIN paper's AUPR-In is this with out-of-distribution images in place of errors.
+    as `aupr_error`, with right predictions as the positive class and the most confident first: a
+    different number. A constant score gives the accuracy. The ODIN paper's AUPR-In is this with
+    out-of-distribution images in place of errors.
 
     Args:
         score: [n] real numbers, larger = more confident; ±inf are ordinary values.
