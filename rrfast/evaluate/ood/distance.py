@@ -121,9 +121,7 @@ def _upper(rows: Tensor, block: int) -> Iterator[Tensor]:
     """Distances [p] of all unordered pairs of different rows, block by block."""
     parts = rows.split(block)
     for i, left in enumerate(parts):
-        distance = torch.cdist(left, left)
-        row, column = torch.triu_indices(len(left), len(left), 1, device=rows.device)
-        yield distance[row, column]
+        yield torch.pdist(left)
         for right in parts[i + 1 :]:
             yield torch.cdist(left, right).flatten()
 
