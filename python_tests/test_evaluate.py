@@ -243,7 +243,7 @@ def test_scores_by_name() -> None:
     assert isinstance(score_named("msr+eps"), Preprocessed)
     with pytest.raises(ValueError, match=r"got 'radius_fats'; did you mean radius_fast\?"):
         score_named("radius_fats")
-    with pytest.raises(ValueError, match="must follow a score of the logits"):
+    with pytest.raises(ValueError, match="can only follow a score of the logits"):
         score_named("radius_fast+eps")
 
 

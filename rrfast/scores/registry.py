@@ -100,7 +100,7 @@ def score_named(name: str) -> Score:
     if not isinstance(score, LogitScore):
         logit = [key for key, value in SCORES.items() if isinstance(value, LogitScore)]
         raise ValueError(
-            f"{STEP} must follow a score of the logits, {', '.join(logit)}, got {name!r}"
+            f"{STEP} can only follow a score of the logits, {', '.join(logit)}, got {name!r}"
         )
     return Preprocessed(score, 0.0)
 
