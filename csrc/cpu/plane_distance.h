@@ -29,8 +29,8 @@ RR_HD Faces<double> faces_at(const T* x, const T* normal, bool rising, accumulat
     for_each_chunk(begin, end, over, [&](index_t from, index_t count, const auto& channel) {
         A spent[kChunk], moving[kChunk], nearest[kChunk];
         for (index_t i = 0; i < count; ++i) {
-            const Faces<A> face = face_ahead(widen(x[from + i]), widen(normal[from + i]), rising,
-                                             step, channel(i));
+            const Faces<A> face =
+                face_ahead(widen(x[from + i]), widen(normal[from + i]), rising, step, channel(i));
             spent[i] = face.spent;
             moving[i] = face.moving;
             nearest[i] = face.nearest;
@@ -95,9 +95,9 @@ void plane_distance(const T* x, const T* normal, const accumulate_t<T>* gap,
             const bool rising = gap[sample] > A(0);
             Newton<A> newton{A(0), false};
             while (!newton.last) {
-                const auto faces =
-                    channels.lower ? faces_at(x, normal, rising, newton.step, first, last, over)
-                                   : without_faces(normal, first, last, over);
+                const auto faces = channels.lower
+                                       ? faces_at(x, normal, rising, newton.step, first, last, over)
+                                       : without_faces(normal, first, last, over);
                 newton = newton_step(faces, newton.step, gap[sample], unit);
             }
             distance[sample] = newton.step;
