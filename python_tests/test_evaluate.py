@@ -267,7 +267,7 @@ def test_a_radius_with_options_by_name(on: Any) -> None:
         ("radius_bs:budget=3:budget=4", "must be NAME=VALUE, each once"),
         ("radius_fats:alpha=1", r"did you mean radius_fast\?"),
         ("radius_fast:alhpa=1", "method 'fast' has no option 'alhpa'"),
-        ("radius_fast:alpha=-1", "alpha must be finite and above 0"),
+        ("radius_fast:alpha=-1", "alpha must be finite and greater than 0"),
     ):
         with pytest.raises((TypeError, ValueError), match=told):
             score_named(wrong)
