@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from rrfast._errors import first_line
 from rrfast.engine import Model
 from rrfast.engine.modules_inside import modules_of, owner_of
 from rrfast.engine.special import own_train
@@ -184,7 +185,7 @@ class Pool:
         except RuntimeError as error:
             raise CaptureError(
                 "the model could not be captured in a CUDA graph, as one that copies from or to "
-                f"the host or decides by values cannot: {_first_line(error)}"
+                f"the host or decides by values cannot: {first_line(error)}"
             ) from error
         finally:
             torch.cuda.set_stream(outside)  # torch stays on its own stream when a capture fails
@@ -260,7 +261,3 @@ def _addresses(model: Model) -> list[object] | None:
             addresses += (tensor.data_ptr(), tensor.dtype)
         modules.extend(module._modules.values())
     return addresses
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

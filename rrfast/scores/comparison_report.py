@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 from torch import Tensor
 
+from rrfast._colours import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILION
 from rrfast._errors import require
 from rrfast._tables import COLUMNS, Block, markdown, number, settings, terminal
 from rrfast.metrics import Interval, risk_coverage_curve
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 FEW = 20
 #: Width of a terminal in characters.
 _WIDE = 80
-#: Okabe and Ito's colours, which colour-blind readers can distinguish; MSR is black.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+#: MSR is black.
+_COLOURS = (VERMILION, BLUE, GREEN, PINK, ORANGE, SKY, GREY)
 
 
 class Row(NamedTuple):
@@ -132,7 +133,7 @@ class Comparison:
         for i, row in enumerate(self.table):
             if row.nan or not self._drawn(row):
                 continue
-            colour = "#000000" if row.name == "msr" else next(colours, "")
+            colour = BLACK if row.name == "msr" else next(colours, "")
             if not colour:
                 break
             curve = risk_coverage_curve(self.confidence[i], self.correct)
