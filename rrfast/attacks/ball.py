@@ -43,7 +43,7 @@ class Ball:
         tensor([[0.0500, 0.9500]])
     """
 
-    _strides: tuple[int, ...] | None = None  # of those
+    _layout: tuple[Any, ...] = ()  # of those
     _made: tuple[Tensor, Tensor, Tensor]
 
     @torch.no_grad()  # autograd cannot follow writing into memory
@@ -100,12 +100,12 @@ class Ball:
 
     def _buffers(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What a step writes into, laid out as `z`; the same for the next such step."""
-        strides = z.stride()
-        if strides != self._strides:
+        layout = z.shape, z.stride()
+        if layout != self._layout:
             with torch.inference_mode(False):  # so that they can be written to in any mode
                 moved = empty_like(z, z.dtype)
                 self._made = torch.empty_like(moved), moved, empty_like(z, torch.int8)
-            self._strides = strides
+            self._layout = layout
         return self._made
 
     def walk(self, z: Tensor, direction: Tensor, length: Tensor) -> Tensor:
