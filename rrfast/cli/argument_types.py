@@ -8,13 +8,19 @@ from typing import Any
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
-    """The parts of `text` between commas.
+    """The parts of `text` between commas, other than commas in parentheses.
 
     Example:
-        >>> comma_separated("rat,openmix")
-        ('rat', 'openmix')
+        >>> comma_separated("msr,radius_fast:bounds=(0, 1)")
+        ('msr', 'radius_fast:bounds=(0, 1)')
     """
-    return tuple(text.split(","))
+    parts: list[str] = []
+    for part in text.split(","):
+        if parts and parts[-1].count("(") > parts[-1].count(")"):
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    return tuple(parts)
 
 
 def positive(text: str) -> int:
