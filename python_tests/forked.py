@@ -6,6 +6,7 @@ is a real process. Run as a program, this file is that parent.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -62,13 +63,12 @@ def run(folder: Path, jobs: list[dict[str, Any]]) -> list[Done]:
 
 
 def _main(folder: Path) -> None:
-    import importlib.util
-
     from rrfast import cli, evaluate, train  # noqa: F401
 
-    # A training alone imports Fabric: seconds, which every child would spend anew.
-    if importlib.util.find_spec("lightning_fabric"):
-        import lightning_fabric  # noqa: F401
+    # What a command imports when it needs it: seconds, which every child would spend anew.
+    for module in ("lightning_fabric", "sklearn.datasets"):
+        if importlib.util.find_spec(module.partition(".")[0]):
+            importlib.import_module(module)
 
     jobs = json.load(sys.stdin)
     if any(job.get("argv", [""])[0] == "evaluate" for job in jobs):

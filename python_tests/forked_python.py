@@ -41,9 +41,13 @@ def stand_in(address: Path) -> str:
 
 
 @contextlib.contextmanager
-def parent(address: Path, imports: str) -> Iterator[None]:
-    """While this lasts, stand-ins run, with what `imports` (a statement) has imported."""
-    server = subprocess.Popen([sys.executable, __file__, str(address), imports])
+def parent(address: Path, imports: str, **more: str) -> Iterator[None]:
+    """While this lasts, stand-ins run, with what `imports` (statements) has imported.
+
+    `more` are variables of the environment that count where a library is loaded.
+    """
+    command = [sys.executable, __file__, str(address), imports]
+    server = subprocess.Popen(command, env=os.environ | more)
     try:
         while not address.exists():
             assert server.poll() is None, "the parent of forked pythons has died"
@@ -97,16 +101,16 @@ def _child(caller: socket.socket) -> None:
 
 
 def _run(argv: list[str]) -> int:
-    kind, what, *rest = argv[1:] if argv[0] == "-u" else argv
+    kind, *rest = argv[1:] if argv[0] == "-u" else argv
     sys.path[0] = ""
     if kind == "-c":
-        sys.argv = ["-c", *rest]
-        exec(what, {"__name__": "__main__"})
+        sys.argv = ["-c", *rest[1:]]
+        exec(rest[0], {"__name__": "__main__"})
     elif kind == "-m":
-        sys.argv = [what, *rest]
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     else:
-        sys.argv = [kind, what, *rest]
+        sys.argv = [kind, *rest]
         runpy.run_path(kind, run_name="__main__")
     return 0
 

@@ -47,6 +47,7 @@ _RANKS = (
 )
 _TRAIN = "test_train.py::"
 _SHARDS = "test_score_shards.py::"
+_PLANE = f"ops/test_plane_seed.py::TestPlaneSeed::{_OP}"
 
 MUTANTS = (
     # engine
@@ -154,7 +155,63 @@ MUTANTS = (
         "ops/_plane_seed.py",
         "gap.maximum(digit * first.abs())",
         "gap",
-        (f"ops/test_plane_seed.py::TestPlaneSeed::{_OP}",),
+        (_PLANE,),
+    ),
+    Mutant(
+        "the plane's normal is towards the prediction",
+        "ops/_plane_seed.py",
+        "torch.where(classes == top, -unit, seed)",
+        "torch.where(classes == top, unit, seed)",
+        (_PLANE,),
+    ),
+    Mutant(
+        "a class behind is a tie",
+        "ops/_plane_seed.py",
+        "torch.where(gap < 0, gap, gap.maximum(digit * first.abs()))",
+        "gap.maximum(digit * first.abs())",
+        (_PLANE,),
+    ),
+    Mutant(
+        "what is no class has a gap",
+        "ops/_plane_seed.py",
+        "is_undefined(h) | ~known",
+        "is_undefined(h)",
+        (_PLANE,),
+    ),
+    Mutant(
+        "undefined logits have a gap",
+        "ops/_plane_seed.py",
+        "is_undefined(h) | ~known",
+        "~known",
+        (_PLANE,),
+    ),
+    Mutant(
+        "float16 has scaled gradients",
+        "ops/_plane_seed.py",
+        "if dtype == torch.float16:",
+        "if False:",
+        (_PLANE,),
+    ),
+    Mutant(
+        "the least logit has no size",
+        "ops/_plane_seed.py",
+        "torch.maximum(least.abs().nan_to_num(0.0, posinf=0.0), largest.abs())",
+        "largest.abs()",
+        (_PLANE,),
+    ),
+    Mutant(
+        "one class at -infinity hides the size of the others",
+        "ops/_plane_seed.py",
+        "least.abs().nan_to_num(0.0, posinf=0.0)",
+        "least.abs()",
+        (_PLANE,),
+    ),
+    Mutant(
+        "a unit beyond the square root of the range",
+        "ops/_plane_seed.py",
+        ".frexp().exponent.clamp(-most, most)",
+        ".frexp().exponent",
+        (_PLANE,),
     ),
     Mutant(
         "an end that stays counts in full",

@@ -174,6 +174,16 @@ def test_statistics_and_claims() -> None:
     assert "Standard + Mixup +3000.00 ± 0.00, lower on 0 of 2 seeds" in said
 
 
+def test_a_log_has_the_number_of_each_training(
+    ablation: tuple[Path, dict[str, Any], str],
+) -> None:
+    _, result, printed = ablation
+    lines = printed.splitlines()
+    for run in result["runs"]:
+        who = f"{variant_of(run['objective'], run['mixup'])}, seed {run['seed']}"
+        assert f"{who}: AURC ×1000 {1000 * run['aurc']:.2f}" in lines
+
+
 def test_what_is_undefined_is_not_drawn(
     ablation: tuple[Path, dict[str, Any], str], tmp_path: Path
 ) -> None:

@@ -397,11 +397,11 @@ def test_errors_say_what_is_expected() -> None:
         ({"targets": 0, "loss": "dlr"}, "targets must be an integer of at least 1"),
         ({"targets": 3}, "loss with targets must be one of dlr, got 'ce'"),
         ({"start": "corner"}, "start must be one of input"),
-        ({"keep": "last"}, "keep must be 'error' or 'loss', got 'last'"),
+        ({"keep": "last"}, "keep must be one of error, loss, got 'last'"),
         ({"restarts": 0}, "restarts must be an integer of at least 1"),
         ({"restarts": 2, "start": "input"}, "restarts must be 1 with start='input'"),
-        ({"alpha": 1.5}, "alpha must be at most 1"),
-        ({"rho": 0.0}, "rho must be finite and greater than 0"),
+        ({"alpha": 1.5}, "alpha must be greater than 0 and at most 1"),
+        ({"rho": 0.0}, "rho must be greater than 0 and at most 1"),
     ):
         with pytest.raises(ValueError, match=words):
             APGD(**options)  # type: ignore[arg-type]

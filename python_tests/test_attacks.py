@@ -669,9 +669,9 @@ def test_errors_say_what_is_expected(model: nn.Module, batch: tuple[Tensor, Tens
         ({"steps": 0}, "steps must be an integer of at least 1"),
         ({"loss": "dlrr"}, "loss, .*, must be one of ce, cw, .*, got 'dlrr'; did you mean dlr"),
         ({"start": "corner"}, "start must be one of input"),
-        ({"keep": "first"}, "keep must be 'error', 'loss' or 'last'"),
-        ({"momentum": 1.0}, "momentum must be below 1"),
-        ({"backtracking": 1.0}, "backtracking must be above 1"),
+        ({"keep": "first"}, "keep must be one of error, loss, last"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and less than 1"),
+        ({"backtracking": 1.0}, "backtracking must be finite and greater than 1"),
         ({"keep": "last", "start": "uniform", "restarts": 2}, "keep must be 'error' or 'loss' wh"),
         ({"restarts": 2}, "restarts must be 1 with start='input', .*; take start='uniform', got 2"),
     ):

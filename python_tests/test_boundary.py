@@ -289,9 +289,9 @@ def test_a_masked_class_is_no_neighbour(method: str) -> None:
 MISTAKES: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("fab", {"steps": 0}, ValueError, "steps must be an integer of at least 1, got 0"),
     ("fab", {"steps": 2.0}, ValueError, "steps must be an integer of at least 1, got 2.0"),
-    ("fab", {"alpha_max": 1.5}, ValueError, "alpha_max must be at most 1, got 1.5"),
-    ("fab", {"beta": 1.5}, ValueError, "beta must be at most 1, got 1.5"),
-    ("fab", {"beta": 0.0}, ValueError, "beta must be finite and greater than 0"),
+    ("fab", {"alpha_max": 1.5}, ValueError, "alpha_max must be from 0 to 1, got 1.5"),
+    ("fab", {"beta": 1.5}, ValueError, "beta must be greater than 0 and at most 1, got 1.5"),
+    ("fab", {"beta": 0.0}, ValueError, "beta must be greater than 0 and at most 1"),
     ("fab", {"eta": "1"}, TypeError, "eta must be a number, got str"),
     ("fab", {"targets": 0}, ValueError, "targets must be an integer of at least 1, got 0"),
     ("fab", {"final_search": -1}, ValueError, "final_search must be an integer of at least 0"),

@@ -186,12 +186,12 @@ def test_wrong_options() -> None:
     for options, sentence in (
         ({"eps": 0}, "eps must be finite and greater than 0, got 0"),
         ({"rho": 0}, "rho must be finite and greater than 0, got 0"),
-        ({"fraction": 1.5}, "fraction must be at most 1, got 1.5"),
+        ({"fraction": 1.5}, "fraction must be greater than 0 and at most 1, got 1.5"),
         ({"starts": "input"}, "starts must be a list of at least one name, got 'input'"),
         ({"starts": 5}, "starts must be a list of at least one name, got 5"),
         ({"starts": []}, r"starts must be a list of at least one name, got \[\]"),
         ({"starts": ["here"]}, "start must be one of input, uniform"),
-        ({"backtracking": 1}, "backtracking must be above 1, got 1"),
+        ({"backtracking": 1}, "backtracking must be finite and greater than 1"),
     ):
         with pytest.raises(ValueError, match=sentence):
             CCAT(**options)  # type: ignore[arg-type]

@@ -311,7 +311,7 @@ BAD = {
     "not MSR": (None, {"scores": {"msr": Energy()}}, "named msr must be MSR"),
     "metric": (None, {"metric": "fpr_at_tpr"}, "metric must be one of aurc, augrc, auroc"),
     "draws": (None, {"draws": 1}, "draws must be an integer of at least 2"),
-    "level": (None, {"level": 95}, r"level must be in \(0, 1\), got 95"),
+    "level": (None, {"level": 95}, r"level must be greater than 0 and less than 1, got 95"),
     "seed": (None, {"seed": 0.5}, "seed must be an integer, got 0.5"),
     "name": (None, {"scores": {1: Energy()}}, "scores must have text as keys, .*, got int 1"),
     "too few to fit": (None, {"scores": ["relu"]}, "relu must be fitted to one half"),

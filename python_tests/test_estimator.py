@@ -209,7 +209,7 @@ def test_score_keeps_no_batch() -> None:
     ("loader", "error", "sentence"),
     [
         (images(4), TypeError, r"a tensor yields its rows; give x.split\(256\)"),
-        ([], ValueError, "loader must yield at least one batch, and it yielded none"),
+        ([], ValueError, "loader must yield at least one sample, but yielded none"),
         ([{"x": images(2)}], TypeError, r"begin with one, got dict.*give \(batch\['image'\]"),
         ([()], TypeError, r"begin with one, got tuple \(\)"),
         ([("cat.png", images(2))], TypeError, "begin with one, got tuple"),

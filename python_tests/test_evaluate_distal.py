@@ -405,7 +405,7 @@ def test_errors_say_what_is_expected(found: list[TrainedModel], tmp_path: Path) 
         ({"steps": 0}, "steps must be an integer of at least 1"),
         ({"noise": 0}, "noise must be an integer of at least 1"),
         ({"images": 0}, "images must be an integer of at least 1"),
-        ({"keep_correct": 1.5}, "keep_correct must be above 0 and at most 1, got 1.5"),
+        ({"keep_correct": 1.5}, "keep_correct must be greater than 0 and at most 1, got 1.5"),
         ({"draws": -1}, "draws must be an integer of at least 0"),
         ({"checkpoints": ("best",)}, "checkpoints must be there for every model"),
     ):

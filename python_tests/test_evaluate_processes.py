@@ -60,7 +60,7 @@ PROTOCOLS = {
     "misd": "--scores msr,relu,radius_grad --corruptions --draws 20 --batch 250 --every-run",
     "ood": "--scores msr,odin --against noise,adversarial_samples,adversarial_noise --images 30 "
     "--trials 15 --draws 20 --batch 12 --every-run",
-    "robust": "--attacks fgsm,pgd,square --steps 3 --images 50 --draws 20 --batch 12",
+    "robust": "--attacks fgsm,pgd,square --steps 3 --images 36 --draws 20 --batch 12",
     "distal": "--steps 3 --noise 25 --images 40 --draws 20 --batch 10",
 }
 FILES = {"misd": "evaluation", "ood": "ood", "robust": "robust", "distal": "distal"}

@@ -11,9 +11,11 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import forked_python
 import numpy as np
 import pytest
 
@@ -27,6 +29,17 @@ NEEDS = {
     "rat_lightning": ("sklearn", "lightning"),
     "rat_huggingface": ("sklearn", "transformers", "accelerate"),
 }
+#: What they import, as far as it is there.
+IMPORTS = """
+import contextlib
+import rrfast
+with contextlib.suppress(ImportError):
+    import sklearn.datasets, sklearn.decomposition, sklearn.feature_extraction.text
+with contextlib.suppress(ImportError):
+    import lightning
+with contextlib.suppress(ImportError):
+    from transformers import BertForSequenceClassification, Trainer
+"""
 INDEX = (EXAMPLES / "README.md").read_text(encoding="utf-8")
 SAID = re.compile(
     r"accuracy \d+\.\d\d % of \d+ test \w+\n"
@@ -52,14 +65,19 @@ def standard(name: str) -> str:
     return re.sub(r"# RAT, in place of: ", "", "\n".join(lines)) + "\n"
 
 
-def ran(folder: Path, *arguments: str, above: Path | None = None) -> subprocess.CompletedProcess:
+def ran(
+    folder: Path,
+    *arguments: str,
+    above: Path | None = None,
+    python: Path | str = sys.executable,
+) -> subprocess.CompletedProcess:
     """Python, run in an empty folder; `above` has packages that come before those installed."""
     folder.mkdir()
     # The rrfast under test, also where another one is installed; one thread, as in CI.
     paths = [*([above] if above else []), Path(rrfast.__file__).parents[1]]
     paths += filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return subprocess.run(
-        [sys.executable, *arguments],
+        [python, *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -69,9 +87,9 @@ def ran(folder: Path, *arguments: str, above: Path | None = None) -> subprocess.
     )
 
 
-def said(script: Path, folder: Path) -> str:
+def said(script: Path, folder: Path, python: Path | str = sys.executable) -> str:
     """The three lines a script ends with, run in an empty folder that it must leave empty."""
-    done = ran(folder, str(script))
+    done = ran(folder, str(script), python=python)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not list(folder.iterdir())
     match = SAID.search(done.stdout)
@@ -81,14 +99,25 @@ def said(script: Path, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory):
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One whose commands have the libraries already, which take longer than the trainings."""
+    folder = tmp_path_factory.mktemp("forked")
+    program, socket = folder / "python", folder / "socket"
+    program.write_text(forked_python.stand_in(socket))
+    program.chmod(0o755)
+    with forked_python.parent(socket, IMPORTS, OMP_NUM_THREADS="1"):
+        yield program
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, python: Path):
     """What an example says in its first run."""
 
     @cache
     def run(name: str) -> str:
         for module in NEEDS[name]:
             pytest.importorskip(module)
-        return said(EXAMPLES / f"{name}.py", tmp_path_factory.mktemp(name) / "first")
+        return said(EXAMPLES / f"{name}.py", tmp_path_factory.mktemp(name) / "first", python)
 
     return run
 
@@ -107,6 +136,7 @@ def test_it_runs_and_prints_the_numbers(name: str, first) -> None:
 
 @each_example
 def test_a_second_run_says_the_same(name: str, first, tmp_path: Path) -> None:
+    """In a Python of its own, which orders sets of words otherwise."""
     assert first(name) == said(EXAMPLES / f"{name}.py", tmp_path / "second")
 
 
@@ -119,11 +149,13 @@ def test_the_change_is_ten_lines_or_fewer(name: str) -> None:
 
 
 @each_example
-def test_without_the_change_it_is_standard_training(name: str, first, tmp_path: Path) -> None:
+def test_without_the_change_it_is_standard_training(
+    name: str, first, python: Path, tmp_path: Path
+) -> None:
     script = tmp_path / f"{name}.py"
     script.write_text(standard(name), encoding="utf-8")
     assert "rrfast.RAT" not in standard(name)
-    assert said(script, tmp_path / "standard") != first(name)
+    assert said(script, tmp_path / "standard", python) != first(name)
 
 
 @each_example

@@ -1,24 +1,36 @@
-"""A method, a score and an objective of a user's own: a class, and one line in a table of names."""
+"""What a user adds: a class or a function, and one line in a table of names.
+
+A method, a score, an objective, an attack, a metric, a data set.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 import rrfast
+from rrfast.attacks import ATTACKS, Attack, Attacked
+from rrfast.attacks.attack import judged
 from rrfast.data import Split, digits
+from rrfast.data.tasks import TASKS, Task
 from rrfast.engine import Engine, Model
+from rrfast.evaluate import TrainedModel, misd, robust
+from rrfast.evaluate.robust.attacked import unpacked
 from rrfast.methods import BS, METHODS, Estimate
+from rrfast.metrics import METRICS, RankingAccumulator, aurc, bootstrap
 from rrfast.models import digits_cnn
 from rrfast.objectives import OBJECTIVES, Standard
 from rrfast.scores import SCORES, LogitScore, Radius, Score
 from rrfast.scores.score import Point, Scored
 from rrfast.train import Training, fit, load_recipe
-from rrfast.train.recipe import prepare
+from rrfast.train.recipe import make_task, prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +72,48 @@ class Doubled(Standard):
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         return 2 * super().__call__(model, x, y, epoch=epoch)
+
+
+@dataclass(frozen=True, eq=False)
+class Brighter(Attack):
+    """All pixels, brighter."""
+
+    eps: float = 0.1
+    bounds: tuple[float, float] = (0.0, 1.0)
+    scale: None = None
+
+    def run(
+        self,
+        engine: Engine,
+        x: Tensor,
+        labels: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Attacked:
+        z = (x + self.eps).clamp(*self.bounds)
+        h = engine.forward(z)
+        return judged(z, h, labels, nn.functional.cross_entropy(h, labels, reduction="none"))
+
+
+def area_right(score: object, correct: object) -> float:
+    """The area above the curve of risk and coverage."""
+    return 1 - aurc(score, correct)
+
+
+def eights(seed: int, n: int = 40) -> Task:
+    """Digits that are 8, and those that are not."""
+    train, validation, test = (
+        Split(part.x[:n], (part.y[:n] == 8).long()) for part in digits(seed=seed)
+    )
+    return Task(train, validation, test, 2)
+
+
+@pytest.fixture
+def trained(weights: dict[str, Tensor]) -> TrainedModel:
+    pytest.importorskip("matplotlib", reason="needs matplotlib, for the pages")
+    model = digits_cnn()
+    model.load_state_dict(weights)
+    return TrainedModel("mine", 0, lambda: (model.eval(), TASKS["digits"](seed=0)), "digits")
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +187,40 @@ def test_an_objective(data: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe("digits_rat", ["objective={name: doubled}", "training.epochs=1"])
     _, _, objective = prepare(recipe, rrfast.data.tasks.TASKS["digits"]())
     assert isinstance(objective, Doubled)
+
+
+def test_an_attack(trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (_, _, (x, y), *_) = trained.load()
+    z = (x + 0.3).clamp(0, 1)
+    resisted = (model(x).argmax(dim=1) == y) & (model(z).argmax(dim=1) == y)
+    found = Brighter(eps=0.3)(model, x, y)
+    assert torch.equal(found.x, z)
+    assert torch.equal(found.wrong, model(z).argmax(dim=1) != y)
+    monkeypatch.setitem(ATTACKS, "brighter", Brighter)
+    evaluated = partial(robust.evaluate, [trained], tmp_path, console=Console(quiet=True))
+    runs = evaluated(attacks=("brighter",), curve=(), eps=0.3, images=len(y), draws=10)["runs"]
+    row = next(run for run in runs if run["attack"] == "brighter")
+    assert torch.equal(unpacked(row["stood"], len(y)), resisted)
+
+
+def test_a_metric(trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "area_right", area_right)
+    score, correct = torch.rand(50), torch.rand(50) < 0.8
+    found = RankingAccumulator()
+    found.update(score, correct)
+    expected = 1 - aurc(score, correct)
+    assert found.compute()["area_right"] == expected
+    assert bootstrap("area_right", score, correct, draws=10).value == expected
+    options = {"scores": ["msr"], "draws": 10, "sensitivity": False}
+    (row,) = misd.evaluate([trained], tmp_path, console=Console(quiet=True), **options)["runs"]
+    assert row["area_right"] == pytest.approx(1 - row["aurc"], abs=1e-6)  # as written
+
+
+def test_a_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "eights", eights)
+    changes = ["data={name: eights, n: 30}", "training.epochs=1"]
+    recipe = load_recipe("digits_rat", changes)
+    task = make_task(recipe)
+    assert (len(task.train.y), task.classes, task.train.y.max()) == (30, 2, 1)
+    with pytest.raises(ValueError, match=r"did you mean eights\?"):
+        make_task(load_recipe("digits_rat", ["data={name: eight}"]))

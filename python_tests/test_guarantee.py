@@ -56,7 +56,7 @@ def test_nothing_and_only_errors() -> None:
     [
         ((3, 2), "errors must be at most accepted, 2, got 3"),
         ((-1, 2), "errors must be an integer of at least 0, got -1"),
-        ((1, 2, 1.0), "confidence must be between 0 and 1, got 1.0"),
+        ((1, 2, 1.0), "confidence must be greater than 0 and less than 1, got 1.0"),
     ],
 )
 def test_wrong_arguments(arguments: tuple[float, ...], sentence: str) -> None:

@@ -508,23 +508,23 @@ def test_invalid(name, case):
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, NAN])
 def test_invalid_working_points(value):
-    with pytest.raises(ValueError, match=r"risk must be a fraction in \[0, 1\]"):
+    with pytest.raises(ValueError, match="risk must be from 0 to 1"):
         coverage_at_risk([0.1, 0.2], [True, False], value)
-    with pytest.raises(ValueError, match=r"coverage must be a fraction in \(0, 1\]"):
+    with pytest.raises(ValueError, match="coverage must be greater than 0 and at most 1"):
         risk_at_coverage([0.1, 0.2], [True, False], value)
 
 
 def test_invalid_positive():
     for metric in (auroc, fpr_at_tpr, rrfast.metrics.roc_curve):
         with pytest.raises(
-            ValueError, match='positive must be "errors" or "correct", got \'wrong\''
+            ValueError, match="positive must be one of errors, correct, got 'wrong'"
         ):
             metric([0.1, 0.2], [True, False], positive="wrong")
 
 
 @pytest.mark.parametrize("tpr", [0, -0.1, 1.1, NAN])
 def test_invalid_tpr(tpr):
-    with pytest.raises(ValueError, match=r"tpr must be a fraction in \(0, 1\]"):
+    with pytest.raises(ValueError, match="tpr must be greater than 0 and at most 1"):
         fpr_at_tpr([0.1, 0.2], [True, False], tpr)
 
 

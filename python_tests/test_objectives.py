@@ -743,15 +743,14 @@ def test_rat_under_no_grad(off: Any) -> None:
         RAT()(model, *batch())
 
 
-def test_rat_called_on_a_compiled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rat_called_on_a_compiled_model() -> None:
     """Whose first backward was its graph's last: it gives what it saved to every first backward."""
-    # What other runs have compiled may be of the other kind, and is kept in files.
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, CLASSES))
     x, y = torch.rand(6, 8), torch.arange(6) % CLASSES
-    expected, compiled = copy.deepcopy(model), torch.compile(model)
+    # As with inductor, which takes seconds more: AOTAutograd is what gives the memory away.
+    expected, compiled = copy.deepcopy(model), torch.compile(model, backend="aot_eager")
     RAT(eps=0.05).backward(compiled, x, y)
     RAT(eps=0.05).backward(expected, x, y)
     torch.testing.assert_close(gradients(model), gradients(expected))

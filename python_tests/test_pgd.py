@@ -185,7 +185,7 @@ def test_passes(trained: nn.Module, images: Tensor) -> None:
         ({"radii": 0}, ValueError, "radii must be an integer of at least 1"),
         ({"step_size": 0}, ValueError, "step_size must be finite and greater than 0"),
         ({"step_size": math.nan}, ValueError, "step_size must be finite"),
-        ({"r_min": 1e-40}, ValueError, "r_min must be at least 1e-30"),
+        ({"r_min": 1e-40}, ValueError, "r_min must be finite and at least 1e-30"),
         ({"r_min": "small"}, TypeError, "r_min must be a number"),
         ({"temperature": -1}, ValueError, "temperature must be finite and at least 0"),
     ],

@@ -697,10 +697,10 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"method": "bs", "budget": 1},
         ValueError,
-        "budget must be an integer of at least 2 forwards, got 1",
+        "budget must be an integer of at least 2, got 1",
     ),
     ({"method": "bs", "budget": 2.5}, ValueError, "budget must be an integer"),
-    ({"method": "bs", "r_min": 0.0}, ValueError, "r_min must be finite and greater than 0"),
+    ({"method": "bs", "r_min": 0.0}, ValueError, "r_min must be finite and at least 1e-30"),
     ({"alpha": -0.01}, ValueError, "alpha must be finite and greater than 0, got -0.01"),
     ({"temperature": math.inf}, ValueError, "temperature must be finite and at least 0, got inf"),
     (
@@ -708,7 +708,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         "temperature must be finite and greater than 0",
     ),
-    ({"compat": "original"}, ValueError, "compat must be 'paper' or 'released', got 'original'"),
+    ({"compat": "original"}, ValueError, "compat must be one of paper, released, got 'original'"),
     ({"bounds": (1, 0)}, ValueError, r"bounds must have lower <= upper, got \(1, 0\)"),
     ({"bounds": 1.0}, TypeError, r"bounds must be None or a pair \(lower, upper\)"),
     ({"bounds": torch.tensor(1.0)}, TypeError, r"bounds must be None or a pair \(lower, upper\)"),
@@ -716,7 +716,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"scale": [1, 1]}, ValueError, "scale must be a number or hold one value for each of the 4"),
     ({"bounds": (None, 1)}, TypeError, "bounds must be a number or a tensor with one value"),
     ({"bounds": (0, "1")}, TypeError, "bounds must be a number or a tensor with one value"),
-    ({"method": "bs", "r_min": 1e-50}, ValueError, "r_min must be at least 1e-30"),
+    ({"method": "bs", "r_min": 1e-50}, ValueError, "r_min must be finite and at least 1e-30"),
     (
         {"scale": torch.ones(3)},
         ValueError,

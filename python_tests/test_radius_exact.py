@@ -144,7 +144,9 @@ def test_with_two_classes_every_method_finds_the_distance() -> None:
 def test_no_method_finds_less_than_the_distance(classes: int) -> None:
     model, x = linear(classes)
     for method in METHODS:
-        upper = rrfast.radius(model, x, method=method, full_output=True)
+        # FAB's steps are through all classes: seconds for each ten, and a bound at each.
+        few = {"steps": 4} if (method, classes) == ("fab", 1000) else {}
+        upper = rrfast.radius(model, x, method=method, full_output=True, **few)
         found = upper.upper if method == "bs" else upper.radius
         assert (found >= distance(model, x) * (1 - 1e-9)).all()
 

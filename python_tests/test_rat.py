@@ -272,7 +272,7 @@ def test_outputs_with_logits() -> None:
             "mode must be one of rat, at, reverse_at, got 'mixup'",
         ),
         ({"mode": ["at"]}, ValueError, r"mode must be one of .*, got \['at'\]"),
-        ({"batch_norm": "none"}, ValueError, "batch_norm must be 'both' or 'clean', got 'none'"),
+        ({"batch_norm": "none"}, ValueError, "batch_norm must be one of both, clean, got 'none'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], error: type[Exception], sentence: str) -> None:

@@ -1176,7 +1176,7 @@ def test_weights_to_begin_with(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_load_trained_says_what_is_missing(
     tmp_path: Path, trained: tuple[subprocess.CompletedProcess[str], Path]
 ) -> None:
-    with pytest.raises(ValueError, match="weights must be 'last' or 'best', got 'first'"):
+    with pytest.raises(ValueError, match="weights must be one of last, best, got 'first'"):
         load_trained(trained[1], "first")
     with pytest.raises(FileNotFoundError, match=r"last.pt is not there: .* rrfast train --resume"):
         load_trained(tmp_path)

@@ -682,8 +682,8 @@ def test_built_without_memory_and_loaded(trained: nn.Module, data: Any) -> None:
 @pytest.mark.parametrize(
     ("aims", "sentence"),
     [
-        ({"coverage": 1.5}, "coverage must be above 0 and at most 1, got 1.5"),
-        ({"reject_errors": 0.0}, "reject_errors must be above 0 and at most 1, got 0.0"),
+        ({"coverage": 1.5}, "coverage must be greater than 0 and at most 1, got 1.5"),
+        ({"reject_errors": 0.0}, "reject_errors must be greater than 0 and at most 1, got 0.0"),
         ({"target_risk": 2}, "target_risk must be from 0 to 1, got 2.0"),
         ({"target_risk": 0.1, "confidence": 1.0}, "confidence must be "),
         ({"target_risk": 0.0, "confidence": 0.9}, "target_risk must be "),
@@ -730,7 +730,7 @@ SAME = [(torch.eye(2), torch.arange(2))]
             ValueError,
             "confidence needs target_risk",
         ),
-        (lambda: coverage_threshold([1.0], 0), ValueError, "coverage must be above 0"),
+        (lambda: coverage_threshold([1.0], 0), ValueError, "coverage must be greater than 0"),
     ],
 )
 def test_wrong_arguments(make: Any, error: type[Exception], sentence: str) -> None:

@@ -196,7 +196,7 @@ def test_errors_say_what_is_expected(model: nn.Module, batch: tuple[Tensor, Tens
     for options, words in (
         ({"eps": -1}, "eps must be finite and at least 0"),
         ({"queries": 0}, "queries must be an integer of at least 1"),
-        ({"share": 1.5}, "share must be at most 1"),
+        ({"share": 1.5}, "share must be greater than 0 and at most 1"),
     ):
         with pytest.raises(ValueError, match=words):
             Square(**options)  # type: ignore[arg-type]

@@ -198,19 +198,39 @@ def check_dense(name: str, value: Tensor) -> None:
         raise TypeError(f"{name} must be a dense tensor, got {describe(value)}; give {dense}")
 
 
-def check_number(name: str, value: object, *, zero: bool = False) -> None:
-    """Raise unless `value` is a finite number greater than 0, or 0 where `zero` allows it."""
-    if not (0 < as_number(name, value) < math.inf or (zero and value == 0)):
-        raise ValueError(
-            f"{name} must be finite and {'at least' if zero else 'greater than'} 0, got {value!r}"
-        )
+def check_number(
+    name: str,
+    value: object,
+    *,
+    above: float = 0,
+    least: float | None = None,
+    below: float = math.inf,
+    most: float | None = None,
+) -> None:
+    """Raise unless `value` is a finite number greater than `above` and less than `below`.
 
+    An end that belongs to the range is given as `least` or `most` instead.
 
-def check_budget(budget: object) -> None:
-    """Raise a ValueError unless `budget` is an integer, Python's or NumPy's, of at least 2."""
-    if not is_integer(budget) or budget < 2:
-        raise ValueError(f"budget must be an integer of at least 2 forwards, got {budget!r}")
-    check_count("budget", budget)
+    Example:
+        >>> check_number("eps", 0, least=0)
+        >>> check_number("eps", 0)
+        Traceback (most recent call last):
+        ValueError: eps must be finite and greater than 0, got 0
+        >>> check_number("share", 1.5, most=1)
+        Traceback (most recent call last):
+        ValueError: share must be greater than 0 and at most 1, got 1.5
+    """
+    number = as_number(name, value)
+    enough = above < number if least is None else least <= number < math.inf
+    if enough and (number < below if most is None else number <= most):
+        return
+    low = f"greater than {above}" if least is None else f"at least {least}"
+    expected = f"{low} and less than {below}" if most is None else f"{low} and at most {most}"
+    if most is None and below == math.inf:
+        expected = f"finite and {low}"
+    elif least is not None and most is not None:
+        expected = f"from {least} to {most}"
+    raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
 def check_count(name: str, value: object, *, least: int = 1, bits: int = 63) -> None:
@@ -284,13 +304,6 @@ def check_labels(name: str, value: object, classes: int | None) -> None:
     if classes is not None:
         expected = f"labels of {classes} classes, from 0 to {classes - 1}"
     raise ValueError(f"{name} must be {expected}, and has {int(labels[row])} in row {row}")
-
-
-def check_r_min(r_min: object) -> None:
-    """Raise unless `r_min` is a number that a doubling can start from."""
-    check_number("r_min", r_min)
-    if r_min < 1e-30:  # type: ignore[operator]
-        raise ValueError(f"r_min must be at least 1e-30, so that float32 has it, got {r_min!r}")
 
 
 def check_path(name: str, value: object) -> None:
@@ -369,22 +382,3 @@ def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
     """
     close = difflib.get_close_matches(str(name), list(known), n=most)
     return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
-def check_fraction(name: str, value: object) -> TypeGuard[float]:
-    """Raise unless `value` is a number in (0, 1)."""
-    if not 0 < as_number(name, value) < 1:
-        raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
-    return True
-
-
-def check_between(name: str, value: object, least: float, most: float) -> None:
-    """Raise unless `value` is a number from `least` to `most`."""
-    if not least <= as_number(name, value) <= most:
-        raise ValueError(f"{name} must be from {least} to {most}, got {value!r}")
-
-
-def check_share(name: str, value: object) -> None:
-    """Raise unless `value` is a number above 0 and at most 1."""
-    if not 0 < as_number(name, value) <= 1:
-        raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")

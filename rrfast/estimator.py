@@ -22,7 +22,7 @@ from rrfast.methods import Method, RadiusResult
 from rrfast.methods.cuda_graphs import CudaGraph, Graphs
 from rrfast.methods.registry import configured
 from rrfast.ops import Spare
-from rrfast.scores.batches import check_loader, input_of
+from rrfast.scores.batches import check_loader, input_of, no_samples
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -220,10 +220,7 @@ class RadiusEstimator(nn.Module):
                     advance(arrived[-1].prediction.shape[0], 1)
             arrived += [last.received() for last in pending]
         if not arrived:
-            raise ValueError(
-                "loader must yield at least one batch, and it yielded none; a generator can be "
-                "read only once"
-            )
+            raise no_samples("loader")
         result = _joined(arrived)
         return result if full_output else result.radius
 

@@ -78,7 +78,7 @@ class TestSearchStep(OpTester):
         yield (h, y, s[:5], 0.0), ValueError, r"state must have shape \[6, B\], \[6, 2\], got"
         strided = torch.zeros(2, 6).T
         yield (h, y, strided, 0.0), ValueError, "state must be contiguous, because it is changed"
-        yield (h, y, s, 0.5), ValueError, "nudge must be less than 0.5, got 0.5"
+        yield (h, y, s, 0.5), ValueError, "nudge must be at least 0 and less than 0.5, got 0.5"
         yield (h, y, s, 0.0, s), TypeError, "rival must be a int64 tensor, got a float32"
 
 

@@ -95,20 +95,17 @@ class APGD(Attack):
     labelled: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
-        check_number("eps", self.eps, zero=True)
+        check_number("eps", self.eps, least=0)
         check_count("steps", self.steps)
         check_loss(self.loss)
         if self.targets is not None:
             check_count("targets", self.targets)
             check_one_of("loss with targets", self.loss, TARGETED)
         check_start(self.start)
-        if self.keep not in ("error", "loss"):
-            raise ValueError(f"keep must be 'error' or 'loss', got {self.keep!r}")
+        check_one_of("keep", self.keep, ("error", "loss"))
         check_restarts(self.restarts, self.start)
-        for name, value in (("alpha", self.alpha), ("rho", self.rho)):
-            check_number(name, value)
-            if value > 1:
-                raise ValueError(f"{name} must be at most 1, got {value!r}")
+        check_number("alpha", self.alpha, most=1)
+        check_number("rho", self.rho, most=1)
         object.__setattr__(self, "labelled", callable(self.loss) or self.loss not in UNLABELLED)
 
     def run(  # noqa: D102 - see `Attack`

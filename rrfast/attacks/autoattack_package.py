@@ -51,7 +51,7 @@ class AutoAttackPackage(Attack):
     scale = None
 
     def __post_init__(self) -> None:
-        check_number("eps", self.eps, zero=True)
+        check_number("eps", self.eps, least=0)
         # For an unknown name the package runs no attack and reports all samples as robust.
         if isinstance(self.version, str):
             check_one_of("version, unless it is a tuple of attacks,", self.version, VERSIONS)

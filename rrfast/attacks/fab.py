@@ -53,7 +53,7 @@ class FAB(Attack):
     scale: ops.Scale | None = None
 
     def __post_init__(self) -> None:
-        check_number("eps", self.eps, zero=True)
+        check_number("eps", self.eps, least=0)
         self._estimator()  # checks the other options
 
     def run(  # noqa: D102 - see `Attack`

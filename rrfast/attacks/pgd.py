@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast._checks import check_count, check_number
+from rrfast._checks import check_count, check_number, check_one_of
 from rrfast.attacks.ascent import slope
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
@@ -83,21 +83,16 @@ class PGD(Attack):
     labelled: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
-        check_number("eps", self.eps, zero=True)
+        check_number("eps", self.eps, least=0)
         check_count("steps", self.steps)
         check_number("step_size", self.step_size)
         check_loss(self.loss)
         check_start(self.start)
-        if self.keep not in ("error", "loss", "last"):
-            raise ValueError(f"keep must be 'error', 'loss' or 'last', got {self.keep!r}")
+        check_one_of("keep", self.keep, ("error", "loss", "last"))
         check_restarts(self.restarts, self.start)
-        check_number("momentum", self.momentum, zero=True)
-        if self.momentum >= 1:
-            raise ValueError(f"momentum must be below 1, got {self.momentum!r}")
+        check_number("momentum", self.momentum, least=0, below=1)
         if self.backtracking is not None:
-            check_number("backtracking", self.backtracking)
-            if self.backtracking <= 1:
-                raise ValueError(f"backtracking must be above 1, got {self.backtracking!r}")
+            check_number("backtracking", self.backtracking, above=1)
         if self.keep == "last" and (self.restarts > 1 or self.origin or self.backtracking):
             raise ValueError(
                 "keep must be 'error' or 'loss' where points are compared: with restarts, origin "

@@ -60,11 +60,9 @@ class Square(Attack):
     scale: ops.Scale | None = None
 
     def __post_init__(self) -> None:
-        check_number("eps", self.eps, zero=True)
+        check_number("eps", self.eps, least=0)
         check_count("queries", self.queries)
-        check_number("share", self.share)
-        if self.share > 1:
-            raise ValueError(f"share must be at most 1, got {self.share!r}")
+        check_number("share", self.share, most=1)
 
     def run(  # noqa: D102 - see `Attack`
         self,

@@ -59,7 +59,7 @@ def digits(
     check_seed("seed", seed)
     check_integer("train", train, least=0)
     check_integer("validation", validation, least=0)
-    check_number("noise", noise, zero=True)
+    check_number("noise", noise, least=0)
     require("rrfast.data.digits", "sklearn.datasets", "scikit-learn")
     # Imported here, because it is optional and takes longer to import than the rest of rrfast.
     from sklearn.datasets import load_digits

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_between, check_integer, check_seed
+from rrfast._checks import check_integer, check_number, check_seed
 from rrfast._seeds import seeded
 from rrfast.data.split import Split
 
@@ -95,7 +95,7 @@ def synthetic(
     }
     for name, (value, least) in integers.items():
         check_integer(name, value, least=least)
-    check_between("difficulty", difficulty, 0, 1)
+    check_number("difficulty", difficulty, least=0, most=1)
     generator = seeded(seed)
     textures = _textures(classes, size, generator)
     # Separate seeds, so that a split does not depend on the sizes of the others.

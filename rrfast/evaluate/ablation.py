@@ -48,10 +48,11 @@ if TYPE_CHECKING:
 SCORE = "radius_search"
 #: The objectives that are compared, and how they are printed.
 OBJECTIVES = {"standard": "Standard", "at": "AT", "reverse_at": "ReverseAT", "rat": "RAT"}
+_AURC = Column("AURC\n×1000", "aurc", 1000.0, 2)
 #: The columns of every row, one table each.
 FOUND = [
     Column("AUROC\n%", "auroc", 100.0, 1),
-    Column("AURC\n×1000", "aurc", 1000.0, 2),
+    _AURC,
     Column("FPR95\n%", "fpr_at_tpr", 100.0, 1),
     Column("accuracy\n%", "accuracy", 100.0, 2),
     Column("in\ntraining", "training_accuracy", 100.0, 1),
@@ -147,7 +148,7 @@ def ablate(
     from rrfast.train.variants import own_mixup, train_variants
 
     mixup = own_mixup(recipe) if mixup is None else mixup
-    check_number("mixup", mixup, zero=True)
+    check_number("mixup", mixup, least=0)
 
     divide(make_task(recipe), tuning)
     out = Path(out)
@@ -366,4 +367,5 @@ STUDY = Study(
     notes,
     figures,
     command="ablate",
+    told=lambda rows: f"{_AURC.title} {_AURC.cell(rows)}",
 )

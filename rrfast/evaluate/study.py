@@ -57,6 +57,8 @@ class Study(NamedTuple):
     #: Leaves out of the rows, for the file, the curves of every run, which the summary replaces.
     short: Callable[[Sequence[Row], Sequence[Row]], list[Row]] = lambda rows, _: [*rows]
     command: str = "evaluate"  #: the command that makes the results
+    #: What a log file, which has no bar, gets told of each model, from its rows.
+    told: Callable[[Sequence[Row]], str] = lambda _: "done"
 
 
 class Context(NamedTuple):
@@ -179,12 +181,13 @@ def _rows(
             context = Context(trained, model, task, where, cache, partial(progress.advance, bar))
             try:
                 who = {"training": trained.training, "seed": trained.seed, "split": 0}
-                runs += [who | row | {"data": trained.data} for row in rows_of(context)]
+                own = [who | row | {"data": trained.data} for row in rows_of(context)]
             except ValueError as error:
                 raise ValueError(f"{title}: {error}") from error
+            runs += own
             progress.update(bar, completed=steps * (i + 1))
             if not console.is_terminal:
-                console.print(f"{title}: done", highlight=False, markup=False)
+                console.print(f"{title}: {study.told(own)}", highlight=False, markup=False)
     return runs
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast._checks import check_budget, check_number, check_r_min
+from rrfast._checks import check_count, check_number
 from rrfast.engine import Engine
-from rrfast.methods.method import Compat, Estimate, check_compat, seed_of
+from rrfast.methods.method import R_MIN, Compat, Estimate, check_compat, seed_of
 from rrfast.ops import accumulate_dtype
 
 
@@ -63,9 +63,9 @@ class BS:
 
     def __post_init__(self) -> None:
         check_compat(self.compat)
-        check_number("temperature", self.temperature, zero=self.compat == "paper")
-        check_r_min(self.r_min)
-        check_budget(self.budget)
+        check_number("temperature", self.temperature, least=0 if self.compat == "paper" else None)
+        check_number("r_min", self.r_min, least=R_MIN)
+        check_count("budget", self.budget, least=2)
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         clean = engine.forward_backward(x, self.temperature, seed_of(self.compat))

@@ -60,7 +60,7 @@ class DeepFool:
         check_count("steps", self.steps)
         if self.candidates is not None:
             check_count("candidates", self.candidates)
-        check_number("overshoot", self.overshoot, zero=True)
+        check_number("overshoot", self.overshoot, least=0)
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         bounds, scale = ops.channel_bounds(self.bounds, x), ops.channel_scale(self.scale, x)

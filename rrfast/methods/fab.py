@@ -79,12 +79,9 @@ class FAB:
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps)
-        check_number("alpha_max", self.alpha_max, zero=True)
+        check_number("alpha_max", self.alpha_max, least=0, most=1)
         check_number("eta", self.eta)
-        check_number("beta", self.beta)
-        for name, value in (("alpha_max", self.alpha_max), ("beta", self.beta)):
-            if value > 1:
-                raise ValueError(f"{name} must be at most 1, got {value!r}")
+        check_number("beta", self.beta, most=1)
         if self.targets is not None:
             check_count("targets", self.targets)
         check_count("final_search", self.final_search, least=0)

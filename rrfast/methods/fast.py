@@ -81,7 +81,7 @@ class Fast:
 
     def __post_init__(self) -> None:
         check_compat(self.compat)
-        check_number("temperature", self.temperature, zero=self.compat == "paper")
+        check_number("temperature", self.temperature, least=0 if self.compat == "paper" else None)
         if self.alpha is not None:
             check_number("alpha", self.alpha)
         if self.compat == "released" and self.bounds is not None:

@@ -78,9 +78,7 @@ class FMN:
     def __post_init__(self) -> None:
         check_count("steps", self.steps)
         check_number("step_size", self.step_size)
-        check_number("gamma", self.gamma)
-        if self.gamma >= 1:
-            raise ValueError(f"gamma must be below 1, got {self.gamma!r}")
+        check_number("gamma", self.gamma, below=1)
         check_count("final_search", self.final_search, least=0)
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102

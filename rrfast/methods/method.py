@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from torch import Tensor
 
+from rrfast._checks import check_one_of
 from rrfast.engine import Engine, SeedOf
 from rrfast.ops import naive_direction_seed, unchecked
 
 #: `"paper"`: the papers, corrected (docs/errata.md). `"released"`: the published code's numbers.
 Compat = Literal["paper", "released"]
+#: The least radius that a doubling starts from: float32 has it.
+R_MIN = 1e-30
 
 
 class Estimate(NamedTuple):
@@ -42,5 +45,4 @@ def seed_of(compat: Compat) -> SeedOf:
 
 def check_compat(compat: object) -> None:
     """Raise a ValueError if `compat` is neither "paper" nor "released"."""
-    if compat not in ("paper", "released"):
-        raise ValueError(f"compat must be 'paper' or 'released', got {compat!r}")
+    check_one_of("compat", compat, get_args(Compat))

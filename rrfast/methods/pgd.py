@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast._checks import check_count, check_number, check_r_min
+from rrfast._checks import check_count, check_number
 from rrfast.engine import Clean, Engine
 from rrfast.methods.boundary import distance_between, flipped_to, of_samples
-from rrfast.methods.method import Estimate
+from rrfast.methods.method import R_MIN, Estimate
 from rrfast.ops import accumulate_dtype, per_channel
 
 
@@ -65,7 +65,7 @@ class PGD:
     scale: ops.Scale | None = None
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, zero=True)
+        check_number("temperature", self.temperature, least=0)
         check_count("steps", self.steps)
         check_number("step_size", self.step_size)
         if self.steps * self.step_size < 1 - 1e-9:
@@ -74,7 +74,7 @@ class PGD:
                 f"got {self.step_size!r} with {self.steps} steps"
             )
         check_count("radii", self.radii)
-        check_r_min(self.r_min)
+        check_number("r_min", self.r_min, least=R_MIN)
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:  # noqa: D102
         clean = engine.forward_backward(x, self.temperature)

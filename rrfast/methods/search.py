@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast._checks import check_budget, check_number
+from rrfast._checks import check_count, check_number
 from rrfast.engine import Engine
 from rrfast.methods.method import Estimate
 from rrfast.ops import accumulate_dtype
@@ -68,12 +68,10 @@ class Search:
     scale: ops.Scale | None = None
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, zero=True)
-        check_budget(self.budget)
+        check_number("temperature", self.temperature, least=0)
+        check_count("budget", self.budget, least=2)
         if self.tol is not None:
-            check_number("tol", self.tol)
-            if not 1e-6 <= self.tol < 1:
-                raise ValueError(f"tol must be at least 1e-6 and less than 1, got {self.tol!r}")
+            check_number("tol", self.tol, least=1e-6, below=1)
 
     @property
     def capturable(self) -> bool:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rrfast._checks import INTEGERS, check_one_of
+
 _NO_GROUP = np.empty(0, dtype=np.int64)
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 class Ranking(NamedTuple):
@@ -176,22 +177,15 @@ def sweep(ranking: Ranking, positive: str) -> tuple[Tensor, Tensor]:
 
     Errors are detected from the least confident score up, right predictions from the top down.
     """
+    check_one_of("positive", positive, ("errors", "correct"))
     if positive == "errors":
         return ranking.errors, ranking.correct
-    if positive == "correct":
-        return ranking.correct.flip(0), ranking.errors.flip(0)
-    raise ValueError(f'positive must be "errors" or "correct", got {positive!r}')
-
-
-def fraction(name: str, value: float, *, zero: bool) -> None:
-    """Raise a ValueError for a `value` outside (0, 1], or [0, 1] with `zero`, and for NaN."""
-    if not (0 < value <= 1 or (zero and value == 0)):
-        raise ValueError(f"{name} must be a fraction in {'[' if zero else '('}0, 1], got {value!r}")
+    return ranking.correct.flip(0), ranking.errors.flip(0)
 
 
 def _weights(value: object, n: int) -> Tensor:
     w = _tensor("weights", value).cpu()
-    if not (w.is_floating_point() or w.dtype in _INTEGERS):
+    if not (w.is_floating_point() or w.dtype in INTEGERS):
         raise TypeError(f"weights must be real numbers, got {_dtype(w)}")
     if w.shape != (n,):
         raise ValueError(f"weights must have shape [{n}], one per score, got {list(w.shape)}")
@@ -210,7 +204,7 @@ def _scores(score: object) -> Tensor:
     s = _tensor("score", score)
     # Not every device has float64 and sorts all integers: MPS does not.
     s = s if s.is_cpu or s.is_cuda else s.cpu()
-    if not (s.is_floating_point() or s.dtype in _INTEGERS):
+    if not (s.is_floating_point() or s.dtype in INTEGERS):
         raise TypeError(f"score must be real numbers, larger = more confident, got {_dtype(s)}")
     _check_one_dimension("score", s)
     return s

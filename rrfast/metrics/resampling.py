@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from rrfast._checks import check_count, check_seed, describe, is_number
+from rrfast._checks import check_count, check_number, check_seed
 from rrfast._seeds import seeded
 from rrfast.metrics.ranking import Ranking, rank
 from rrfast.metrics.registry import Metric, find
@@ -106,8 +106,5 @@ def bootstrap(
 def check_resampling(draws: object, level: object, seed: object, *, least: int) -> None:
     """Raise unless these are a number of draws, a level and a seed."""
     check_count("draws", draws, least=least)
-    if not is_number(level):
-        raise TypeError(f"level must be a number, got {describe(level)}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level!r}")
+    check_number("level", level, below=1)
     check_seed("seed", seed)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_number
 from rrfast.metrics.conventions import conventions, known
-from rrfast.metrics.ranking import Ranking, check, fraction, ordered, rank
+from rrfast.metrics.ranking import Ranking, check, ordered, rank
 from rrfast.metrics.risks import by_rank, mean_risk
 
 
@@ -345,7 +346,7 @@ def risk_at_coverage(
         >>> round(risk_at_coverage([0.9, 0.8, 0.8, 0.3], [True, False, True, False], 0.5), 4)
         0.3333
     """
-    fraction("coverage", coverage, zero=False)
+    check_number("coverage", coverage, most=1)
     curve = risk_coverage_curve(score, correct, weights=weights)
     return float(curve.risk[(curve.coverage >= coverage).int().argmax()])
 
@@ -385,6 +386,6 @@ def coverage_at_risk(
         >>> coverage_at_risk([0.9, 0.8, 0.8, 0.3], [True, False, True, False], 0.3)
         0.25
     """
-    fraction("risk", risk, zero=True)
+    check_number("risk", risk, least=0, most=1)
     curve = risk_coverage_curve(score, correct, weights=weights)
     return max(curve.coverage[curve.risk <= risk].tolist(), default=0.0)

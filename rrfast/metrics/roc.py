@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_number
 from rrfast.metrics.conventions import Positive, conventions, known
-from rrfast.metrics.ranking import fraction, rank, sweep
+from rrfast.metrics.ranking import rank, sweep
 
 
 class RocCurve(NamedTuple):
@@ -197,7 +198,7 @@ def fpr_at_tpr(
         >>> fpr_at_tpr(score, answers, convention="openmix")
         0.5
     """
-    fraction("tpr", tpr, zero=False)
+    check_number("tpr", tpr, most=1)
     known("fpr_at_tpr", convention)
     if positive is None:
         positive = "correct" if convention in _CORRECT else "errors"
@@ -280,7 +281,7 @@ def detection_error(
         >>> detection_error(score, [True, True, True, True, False, False], convention="odin")
         0.25
     """
-    fraction("tpr", tpr, zero=False)
+    check_number("tpr", tpr, most=1)
     known("detection_error", convention)
     positives, negatives = (x.cumsum(0) for x in sweep(rank(score, correct, weights), "correct"))
     if positives[-1] == 0 or negatives[-1] == 0:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rrfast._checks import is_number
+from rrfast._checks import as_number, check_number
 from rrfast.metrics.conventions import conventions
-from rrfast.metrics.ranking import check, check_score, fraction, rank
+from rrfast.metrics.ranking import check, check_score, rank
 
 
 @conventions({"rat": "fraction of predictions that are right"})
@@ -114,7 +114,7 @@ def acceptance_threshold(score: object, correct: object, keep_correct: float = 0
         >>> [acceptance_threshold(score, correct, share) for share in (0.75, 0.76, 1.0)]
         [0.6, 0.1, 0.1]
     """
-    fraction("keep_correct", keep_correct, zero=False)
+    check_number("keep_correct", keep_correct, most=1)
     s, c = check(score, correct, empty=True, nan=True)
     right = s[c].double()
     if len(right) == 0:
@@ -151,8 +151,7 @@ def false_acceptance(score: object, threshold: float) -> float:
         >>> false_acceptance([0.2, 0.5, 0.7, 0.9], 0.5)
         0.75
     """
-    if not is_number(threshold):
-        raise TypeError(f"threshold must be a number, got {threshold!r}")
+    as_number("threshold", threshold)
     s = check_score(score, empty=True, nan=True)
     return int((s.double() >= threshold).sum()) / len(s) if len(s) else math.nan
 
@@ -203,8 +202,7 @@ def thresholded_error(
         >>> thresholded_error(score, correct, 0.6, attacked=[after])
         0.75
     """
-    if not is_number(threshold):
-        raise TypeError(f"threshold must be a number, got {threshold!r}")
+    as_number("threshold", threshold)
     accepted, wrong = _accepted(score, correct, threshold)
     for i, (there, right) in enumerate(attacked):
         more, errors = _accepted(there, right, threshold)

@@ -79,10 +79,9 @@ class CCAT(Objective):
     _attacks: list[PGD] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("eps", "rho", "fraction"):
-            check_number(name, getattr(self, name))
-        if self.fraction > 1:
-            raise ValueError(f"fraction must be at most 1, got {self.fraction!r}")
+        check_number("eps", self.eps)
+        check_number("rho", self.rho)
+        check_number("fraction", self.fraction, most=1)
         several = isinstance(self.starts, Sequence) and not isinstance(self.starts, str)
         if not several or not self.starts:
             raise ValueError(f"starts must be a list of at least one name, got {self.starts!r}")

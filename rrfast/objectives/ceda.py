@@ -59,7 +59,7 @@ class CEDA(Objective):
                 "noise must be a function of a batch that gives as many noise images, such as "
                 f"rrfast.data.SmoothedNoise(images), got {type(self.noise).__name__}"
             )
-        check_number("weight", self.weight, zero=True)
+        check_number("weight", self.weight, least=0)
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""

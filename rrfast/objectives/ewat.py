@@ -48,7 +48,7 @@ class EWAT(Reweighted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("offset", self.offset, zero=True)
+        check_number("offset", self.offset, least=0)
 
     def weights(self, logits: Tensor, y: Tensor, iterates: Sequence[Tensor]) -> Tensor:
         """The weights [B]; see `Reweighted`. PGD's iterates are not used."""

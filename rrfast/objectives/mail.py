@@ -48,7 +48,7 @@ class MAIL(MarginWeighted):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("gamma", self.gamma)
-        check_number("beta", self.beta, zero=True)
+        check_number("beta", self.beta, least=0)
 
     def of_margin(self, margin: Tensor) -> Tensor:
         """sigmoid(gamma (m - beta)); with `printed` sigmoid(-gamma (m + beta))."""

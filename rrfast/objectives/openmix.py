@@ -64,7 +64,7 @@ class OpenMix(Objective):
                 f"rrfast.data.random_images(...), got {type(self.outliers).__name__}"
             )
         check_number("alpha", self.alpha)
-        check_number("weight", self.weight, zero=True)
+        check_number("weight", self.weight, least=0)
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rrfast import ops
-from rrfast._checks import check_count, check_number
+from rrfast._checks import check_count, check_number, check_one_of
 from rrfast.engine import input_gradient
 from rrfast.engine.box import within
 from rrfast.engine.changes import Changes
@@ -112,10 +112,9 @@ class RAT(Objective):
     _mixing: Mixing | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_number("eps", self.eps, zero=True)
+        check_number("eps", self.eps, least=0)
         ops.check_mode(self.mode)
-        if self.batch_norm not in ("both", "clean"):
-            raise ValueError(f"batch_norm must be 'both' or 'clean', got {self.batch_norm!r}")
+        check_one_of("batch_norm", self.batch_norm, ("both", "clean"))
         check_count("steps", self.steps)
         check_number("step_size", self.step_size)
         if self.mixup is not None:

@@ -54,7 +54,7 @@ class RegMixup(Objective):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_mixing", Mixing(self.alpha))
-        check_number("weight", self.weight, zero=True)
+        check_number("weight", self.weight, least=0)
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
         """The loss; see `Objective`."""

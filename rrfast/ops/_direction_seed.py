@@ -115,7 +115,7 @@ def direction_seed(logits: Tensor, temperature: float = 1.0, *, out: Out | None 
         (1, 2.0, [[0.5, -1.0, 0.5]], 0)
     """
     check_logits("logits", logits)
-    check_number("temperature", temperature, zero=True)
+    check_number("temperature", temperature, least=0)
     if out is not None:
         each, dtype = logits[:, 0], accumulate_dtype(logits.dtype)
         check_out(

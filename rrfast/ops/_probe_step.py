@@ -103,7 +103,7 @@ def probe_step(
     check_batch(x)
     check_same("normal", normal, "x", x)
     check_per_sample("gap", gap, accumulate_dtype(x.dtype), "x", x)
-    check_number("finest", finest, zero=True)
+    check_number("finest", finest, least=0)
     check_number("longest", longest)
     box = channel_bounds(bounds, x), channel_scale(scale, x)
     if out is not None:

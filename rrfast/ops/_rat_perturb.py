@@ -138,7 +138,7 @@ def rat_perturb(
             f"logits must have one row per sample of x, {x.shape[0]}, got {describe(logits)}"
         )
     check_per_sample("labels", labels, torch.int64, "logits", logits)
-    check_number("eps", eps, zero=True)
+    check_number("eps", eps, least=0)
     check_mode(mode)
     correct, wrong = _SIGNS[mode]
     box = channel_bounds(bounds, x), channel_scale(scale, x)

@@ -141,9 +141,7 @@ def search_step_(
         )
     check_device("state", state, "logits", logits)
     check_in_place("state", state)
-    check_number("nudge", nudge, zero=True)
-    if nudge >= 0.5:
-        raise ValueError(f"nudge must be less than 0.5, got {nudge!r}")
+    check_number("nudge", nudge, least=0, below=0.5)
     if rival is not None:
         check_per_sample("rival", rival, torch.int64, "logits", logits)
         check_in_place("rival", rival)

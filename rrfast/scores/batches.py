@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -36,36 +36,6 @@ def check_loader(name: str, value: object) -> None:
         )
 
 
-def labelled(
-    model: Model, loader: Iterable[Any], name: str = "loader"
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches (x [B, ...], y [B] integers) of a loader, without empty ones.
-
-    They are moved to the device of the model's first parameter or buffer; for a plain function
-    nothing is moved. Errors call the loader `name`.
-
-    Raises:
-        TypeError: `loader` is no iterable of batches, or yields anything else.
-        ValueError: x and y differ in length, a label is negative, or there is no sample.
-
-    Example:
-        >>> import torch
-        >>> [(x, y)] = labelled(torch.nn.Linear(4, 3), [(torch.rand(2, 4), torch.tensor([0, 2]))])
-        >>> x.shape, y
-        (torch.Size([2, 4]), tensor([0, 2]))
-    """
-    check_loader(name, loader)
-    device, samples = device_of(model), 0
-    for batch in loader:
-        x, y = _on(device, *_parts(name, batch, pairs=True))
-        assert y is not None  # of a pair
-        if len(x):
-            samples += len(x)
-            yield x, y
-    if not samples:
-        raise _nothing(name)
-
-
 def input_of(name: str, batch: object) -> Tensor:
     """The x of a batch that is x or begins with it; raises a TypeError for anything else."""
     x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
@@ -78,7 +48,8 @@ def input_of(name: str, batch: object) -> Tensor:
     return x
 
 
-def _nothing(name: str) -> ValueError:
+def no_samples(name: str) -> ValueError:
+    """The error for a loader that has yielded nothing."""
     return ValueError(
         f"{name} must yield at least one sample, but yielded none; a generator is read only once"
     )
@@ -94,12 +65,15 @@ def of_each(
 ) -> list[T]:
     """The results of `function(x, y)` for the batches of a loader; y is None without labels.
 
-    Batches are moved as by `labelled`; empty ones are left out, and with `pairs` all must have
-    labels. Processes that work together (`rrfast._processes.sharing`) share the batches, so the
-    results must be picklable, and depend on nothing but the batch. Errors call the loader `name`.
+    Batches are x [B, ...], or (x, y [B] integers), which all must be with `pairs`; empty ones are
+    left out. They are moved to the device of the model's first parameter or buffer; for a plain
+    function nothing is moved. Processes that work together (`rrfast._processes.sharing`) share the
+    batches, so the results must be picklable, and depend on nothing but the batch. Errors call the
+    loader `name`.
 
     Raises:
-        TypeError, ValueError: As `labelled`; and whatever `function` raises.
+        TypeError: `loader` is no iterable of batches, or yields anything else.
+        ValueError: x and y differ in length, a label is negative, or there is no sample.
     """
     check_loader(name, loader)
     device = device_of(model)
@@ -110,7 +84,7 @@ def of_each(
 
     found = [result for results in shared(one, loader) for result in results]
     if not found:
-        raise _nothing(name)
+        raise no_samples(name)
     return found
 
 

@@ -19,7 +19,7 @@ from rrfast.metrics import METRICS
 from rrfast.metrics.resampling import check_resampling
 from rrfast.scores import SCORES
 from rrfast.scores.batches import check_loader, of_each
-from rrfast.scores.comparison_report import Comparison, Row, passes
+from rrfast.scores.comparison_report import Comparison, Row
 from rrfast.scores.cost import Cost, costs_of
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.registry import as_score
@@ -172,7 +172,7 @@ def compare(
     rows = _rows(tuned, stand, costs, metric)
     standing = {row.name: row for row in rows}
     name = to_take(
-        Candidate(name, row.beaten or row.nan > 0, passes(row), len(contestants[name].grids))
+        Candidate(name, row.beaten or row.nan > 0, row.passes, len(contestants[name].grids))
         for name, row in ((name, standing[name]) for name in contestants)
     )
     confidence = torch.stack([values[row.name] for row in rows])
@@ -368,5 +368,5 @@ def _rows(
     ]
     sign = -1 if metric in HIGHER else 1
     # NaN last; among equals the cheapest first.
-    rows.sort(key=lambda row: (row.nan > 0, sign * getattr(row, metric), passes(row)))
+    rows.sort(key=lambda row: (row.nan > 0, sign * getattr(row, metric), row.passes))
     return rows

@@ -18,7 +18,7 @@ from rrfast._tables import COLUMNS, Block, markdown, number, settings, terminal
 from rrfast.metrics import Interval, risk_coverage_curve
 from rrfast.metrics.paired import PAIRED
 from rrfast.scores.score import Score
-from rrfast.scores.standing import BEATEN, TAKE, Line, Told, interval, sentence, table
+from rrfast.scores.standing import BEATEN, TAKE, Line, interval, sentence, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +47,11 @@ class Row(NamedTuple):
     backwards: float  #: per image
     milliseconds: float  #: per image; NaN without timing
     nan: int  #: images on which the score is NaN
+
+    @property
+    def passes(self) -> float:
+        """Forwards and backwards: a backward takes about as long as a forward."""
+        return self.forwards + self.backwards
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,8 +103,8 @@ class Comparison:
                 f"Nothing to compare: all {n} tested predictions are {kind}; {row.name} is the "
                 "cheapest score."
             )
-        cheaper = any(passes(other) < passes(row) for other in self.table)
-        return sentence(self._told(row), self._told(first), self.metric, cheaper=cheaper)
+        cheaper = any(other.passes < row.passes for other in self.table)
+        return sentence(self._line(row), self._line(first), self.metric, cheaper=cheaper)
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -169,18 +174,7 @@ class Comparison:
         others = [name for name in PAIRED if name != self.metric]
         yield table(
             f"{n} images tested, {errors} of them wrong; tuned on {self.tuned_on} others",
-            [
-                Line(
-                    row.name,
-                    self._mark(row),
-                    {name: self._number(getattr(row, name), name) for name in PAIRED},
-                    self._interval(row, self.metric),
-                    row.forwards,
-                    row.backwards,
-                    row.milliseconds,
-                )
-                for row in self.table
-            ],
+            map(self._line, self.table),
             self.metric,
         )
         yield Block(
@@ -231,9 +225,16 @@ class Comparison:
     def _mark(self, row: Row) -> str:
         return TAKE if row.name == self.name else BEATEN if row.beaten else ""
 
-    def _told(self, row: Row) -> Told:
-        value = self._number(getattr(row, self.metric), self.metric)
-        return Told(row.name, value, row.forwards, row.backwards)
+    def _line(self, row: Row) -> Line:
+        return Line(
+            row.name,
+            self._mark(row),
+            {name: self._number(getattr(row, name), name) for name in PAIRED},
+            self._interval(row, self.metric),
+            row.forwards,
+            row.backwards,
+            row.milliseconds,
+        )
 
     def _interval(self, row: Row, metric: str) -> str:
         return "–" if row.name == "msr" else interval(row.less_msr[metric], metric)
@@ -242,8 +243,3 @@ class Comparison:
     def _number(value: float, metric: str) -> str:
         _, factor, digits = COLUMNS[metric]
         return number(None if math.isnan(value) else value, factor, digits)
-
-
-def passes(row: Row) -> float:
-    """The cost of a score in passes: a backward takes about as long as a forward."""
-    return row.forwards + row.backwards

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import describe, is_number
+from rrfast._checks import check_number
 from rrfast.scores.grids import NORMS
 from rrfast.scores.logit_score import LogitScore
 from rrfast.scores.msr import MSR
@@ -55,12 +55,8 @@ class MaxLogitPNorm(LogitScore):
     p: float | None = None
 
     def __post_init__(self) -> None:
-        if self.p is None:
-            return
-        if not is_number(self.p):
-            raise TypeError(f"p must be a number, or None for MSR, got {describe(self.p)}")
-        if not 1 <= self.p < math.inf:
-            raise ValueError(f"p must be finite and at least 1, or None for MSR, got {self.p!r}")
+        if self.p is not None:
+            check_number("p", self.p, least=1)
 
     @property
     def grids(self) -> dict[str, tuple[float | None, ...]]:

@@ -78,7 +78,7 @@ class Preprocessed(Score):
                 "score must be a score of the logits, such as rrfast.scores.MSR(), got "
                 f"{describe(self.score)}"
             )
-        check_number("eps", self.eps, zero=True)
+        check_number("eps", self.eps, least=0)
         check_compat(self.compat)
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import as_number, check_labels
+from rrfast._checks import check_labels, check_number
 from rrfast.engine import Engine, Model
 from rrfast.engine.modules_inside import device_of
 from rrfast.scores.batches import of_each
@@ -81,8 +81,7 @@ class RelU(SoftmaxScore):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= as_number("lam", self.lam) <= 1:
-            raise ValueError(f"lam must be from 0 to 1, got {self.lam!r}")
+        check_number("lam", self.lam, least=0, most=1)
 
     def __repr__(self) -> str:
         seen = "" if self.seen is None else f", fitted to {len(self.seen.correct)} samples"

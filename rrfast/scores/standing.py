@@ -90,13 +90,16 @@ def to_take(candidates: Iterable[Candidate]) -> str:
     return min(standing, key=lambda each: (each.passes, each.tuned)).name
 
 
-class Told(NamedTuple):
-    """The properties of a score that a sentence states."""
+class Line(NamedTuple):
+    """A score's row in the table, with its cells as printed."""
 
     name: str
-    value: str  #: of the deciding metric
+    mark: str  #: `TAKE`, `BEATEN` or nothing
+    value: Mapping[str, str]  #: for each metric of `PAIRED`
+    less_msr: str  #: in the deciding metric
     forwards: float
     backwards: float
+    milliseconds: float  #: per image; NaN where no time was taken
 
     @property
     def cost(self) -> str:
@@ -105,22 +108,20 @@ class Told(NamedTuple):
         return f"{self.forwards:.3g} F{backwards} per image"
 
 
-def sentence(taken: Told, first: Told, metric: str, *, cheaper: bool) -> str:
+def sentence(taken: Line, first: Line, metric: str, *, cheaper: bool) -> str:
     """Says which score to take, and why; `first` has the best number.
 
     `cheaper` says whether some score takes fewer passes than `taken`.
     """
     label = " ".join(COLUMNS[metric][0].split())
     most = "highest" if metric in HIGHER else "lowest"
+    value = taken.value[metric]
     if taken.name == first.name:
         why = "every cheaper score is worse beyond the noise" if cheaper else "none is cheaper"
-        return (
-            f"Take {taken.name} ({taken.cost}): it has the {most} {label}, {taken.value}, and "
-            f"{why}."
-        )
+        return f"Take {taken.name} ({taken.cost}): it has the {most} {label}, {value}, and {why}."
     return (
         f"Take {taken.name} ({taken.cost}): the cheapest score that no other beats beyond the "
-        f"noise. Its {label} is {taken.value}; the {most} is {first.value}, of {first.name} "
+        f"noise. Its {label} is {value}; the {most} is {first.value[metric]}, of {first.name} "
         f"({first.cost})."
     )
 
@@ -136,18 +137,6 @@ def interval(found: Interval, metric: str) -> str:
         return "–"
     _, factor, digits = COLUMNS[metric]
     return f"[{', '.join(number(end, factor, digits, '+') for end in (found.low, found.high))}]"
-
-
-class Line(NamedTuple):
-    """A score's row in the table, with its cells as printed."""
-
-    name: str
-    mark: str  #: `TAKE`, `BEATEN` or nothing
-    value: Mapping[str, str]  #: for each metric of `PAIRED`
-    less_msr: str  #: in the deciding metric
-    forwards: float
-    backwards: float
-    milliseconds: float  #: per image; NaN where no time was taken
 
 
 def table(title: str, lines: Iterable[Line], metric: str) -> Block:

@@ -125,6 +125,8 @@ def tune(
     model: Model,
     loader: Iterable[Any],
     metric: Callable[[Tensor, Tensor], float] = aurc,
+    *,
+    name: str = "loader",
 ) -> Tuned:
     """Tune a score: take the hyper-parameters of its grids that are best on labelled data.
 
@@ -136,6 +138,7 @@ def tune(
         model: As for `Score.__call__`.
         loader: Yields (x [B, ...], y [B]): a validation split, disjoint from the test data.
         metric: A function (score [n], correct [n] bool) -> number, smaller = better.
+        name: The name that errors call `loader`.
 
     Returns:
         The best score, and the metric at every point.
@@ -157,7 +160,7 @@ def tune(
     """
     points = grid_points(_checked(score))
     _check_metric(metric)
-    found = measured(model, loader, score, points, pairs=True)
+    found = measured(model, loader, score, points, pairs=True, name=name)
     return best_of(score, points, found.confidence, found.correct, metric)
 
 

@@ -30,7 +30,7 @@ def check_arguments(
         ValueError: `x` is empty, or `tolerance` negative or not finite.
     """
     check_path("path", path)
-    check_number("tolerance", tolerance, zero=True)
+    check_number("tolerance", tolerance, least=0)
     path, x = Path(path), check_input(x)
     if path.is_dir():  # also an empty path
         raise IsADirectoryError(f"path must be a file, and {str(path)!r} is a folder")

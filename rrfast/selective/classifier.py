@@ -15,19 +15,17 @@ from torch import Tensor, nn
 
 from rrfast._checks import (
     as_number,
-    check_between,
-    check_fraction,
     check_module,
+    check_number,
     check_path,
-    check_share,
 )
 from rrfast._checksummed import read_state, write_state
 from rrfast._digest import digest_of
 from rrfast.engine import check_input
 from rrfast.methods import Method
 from rrfast.scores import DEFAULT, Score, as_score, tune
-from rrfast.scores.batches import check_loader, labelled
-from rrfast.scores.predictions import predict
+from rrfast.scores.batches import check_loader, input_of
+from rrfast.scores.predictions import measured
 from rrfast.scores.score import Scored
 from rrfast.selective.guarantee import guaranteed_risk
 from rrfast.selective.score_state import Unpacked, pack, tensors_of, unpack
@@ -190,20 +188,19 @@ class SelectiveClassifier(nn.Module):
         if confidence is not None:
             if target_risk is None:
                 raise ValueError("confidence needs target_risk: it belongs to a bound on the risk")
-            confidence = float(as_number("confidence", confidence))
-            check_fraction("confidence", confidence)
-            check_fraction("target_risk", target_risk)
+            check_number("confidence", confidence, below=1)
+            check_number("target_risk", target_risk, below=1)
+            confidence = float(confidence)
         for name, value in given.items():  # before the scoring, which may take hours
-            check_between(name, value, 0, 1) if name == "target_risk" else check_share(name, value)
+            check_number(name, value, least=0 if name == "target_risk" else None, most=1)
         check_loader("loader", loader)
         if tune_on is loader:
             raise ValueError("tune_on must be other data than loader, which chooses the threshold")
         score = self.score
         if tune_on is not None:
-            score = tune(score, self.model, labelled(self.model, tune_on, "tune_on")).score
+            score = tune(score, self.model, tune_on, name="tune_on").score
         shapes: set[tuple[int, ...]] = set()
-        seen = _noting_shapes(labelled(self.model, loader), shapes)
-        found = predict(self.model, seen, score, progress=False)
+        found = measured(self.model, _noting_shapes(loader, shapes), score, pairs=True)
         values, correct = found.confidence.double(), found.correct
         threshold, bound = _chosen(values, correct, confidence=confidence, **given)
         accepted = values >= threshold
@@ -337,13 +334,13 @@ class SelectiveClassifier(nn.Module):
         return f"score={self.score!r}, threshold={float(self.threshold):.6g}"
 
 
-def _noting_shapes(
-    batches: Iterable[tuple[Tensor, Tensor]], shapes: set[tuple[int, ...]]
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _noting_shapes(loader: Iterable[Any], shapes: set[tuple[int, ...]]) -> Iterator[Any]:
     """The batches; the shapes of single inputs are added to `shapes`."""
-    for x, y in batches:
-        shapes.add(tuple(x.shape[1:]))
-        yield x, y
+    for batch in loader:
+        x = input_of("loader", batch)
+        if x.numel():
+            shapes.add(tuple(x.shape[1:]))
+        yield batch
 
 
 def _check_threshold(given: object, packed: float | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from rrfast._checks import check_count, check_fraction
+from rrfast._checks import check_count, check_number
 from rrfast.metrics.ranking import check
 from rrfast.selective.threshold import just_above
 
@@ -63,7 +63,7 @@ def risk_bound(errors: int, accepted: int, confidence: float = 0.95) -> float:
     check_count("errors", errors, least=0)
     if errors > accepted:
         raise ValueError(f"errors must be at most accepted, {accepted}, got {errors}")
-    check_fraction("confidence", confidence)
+    check_number("confidence", confidence, below=1)
     return largest_risk(errors, accepted, 1 - float(confidence))
 
 
@@ -147,8 +147,8 @@ def guaranteed_risk(
         >>> guaranteed_risk(score, score > 0.1, target_risk=0.02).coverage
         0.9
     """
-    check_fraction("target_risk", target_risk)
-    check_fraction("confidence", confidence)
+    check_number("target_risk", target_risk, below=1)
+    check_number("confidence", confidence, below=1)
     target_risk, confidence = float(target_risk), float(confidence)  # not NumPy's types
     s, c = check(score, correct)
     n, (ranked, order) = len(s), s.sort(descending=True)

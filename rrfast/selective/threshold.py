@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_between, check_share
+from rrfast._checks import check_number
 from rrfast.metrics.ranking import check, check_score
 
 
@@ -67,7 +67,7 @@ def coverage_threshold(score: object, coverage: float) -> float:
         >>> coverage_threshold([0.1, 0.4, 0.4, 0.9], 0.5)
         0.4
     """
-    check_share("coverage", coverage)
+    check_number("coverage", coverage, most=1)
     s = check_score(score)
     # A product of floats may be just above the exact integer.
     accepted = max(1, math.ceil(float(coverage) * len(s) - 1e-9))
@@ -94,7 +94,7 @@ def error_threshold(score: object, correct: object, reject_errors: float) -> flo
         >>> error_threshold([0.1, 0.4, 0.6, 0.9], [False, True, False, True], 0.5) > 0.1
         True
     """
-    check_share("reject_errors", reject_errors)
+    check_number("reject_errors", reject_errors, most=1)
     s, c = check(score, correct)
     wrong = s[~c].sort().values
     if len(wrong) == 0:
@@ -127,7 +127,7 @@ def risk_threshold(score: object, correct: object, risk: float) -> float:
         >>> risk_threshold([0.1, 0.4, 0.6, 0.9], [False, True, False, True], 0.34)
         0.4
     """
-    check_between("risk", risk, 0, 1)
+    check_number("risk", risk, least=0, most=1)
     s, c = check(score, correct)
     values, group = s.unique(return_inverse=True)
     size, errors = (torch.bincount(g, minlength=len(values)) for g in (group, group[~c]))

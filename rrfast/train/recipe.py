@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from rrfast import _checksummed
-from rrfast._checks import check_between, check_one_of, meant
+from rrfast._checks import check_number, check_one_of, meant
 from rrfast._errors import first_line
 from rrfast._named_function import named_function, parameters_of, takes_any
 from rrfast._seeds import globally_seeded
@@ -87,7 +87,7 @@ def _criterion(given: Options) -> nn.CrossEntropyLoss:
     """The cross-entropy, or an error for options that torch would silently ignore or take."""
     smoothing: Any
     smoothing, weights = (given.get(name, plain) for name, plain in CRITERION.items())
-    check_between("objective.label_smoothing", smoothing, 0, 1)
+    check_number("objective.label_smoothing", smoothing, least=0, most=1)
     if weights is None:
         return nn.CrossEntropyLoss(label_smoothing=smoothing)
     try:
@@ -302,8 +302,7 @@ def load_trained(folder: Path | str, weights: str = "last", *, trust: bool = Fal
             the model is neither rrfast's nor of one of these packages, and `trust` is False.
     """
     folder = Path(folder)
-    if weights not in ("last", "best"):
-        raise ValueError(f"weights must be 'last' or 'best', got {weights!r}")
+    check_one_of("weights", weights, ("last", "best"))
     path = folder / f"{weights}.pt"
     if not path.is_file():
         raise FileNotFoundError(

@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from rrfast._checks import (
-    check_between,
     check_bool,
     check_count,
     check_integer,
@@ -27,12 +26,18 @@ def _make_plain(settings: msgspec.Struct) -> None:
         msgspec.structs.force_setattr(settings, name, plain(getattr(settings, name)))
 
 
+#: The ends of a number that is not at least 0 alone.
+ENDS: dict[str, dict[str, float]] = {
+    "milestone_factor": {"least": 0, "most": 1},
+    "clip_norm": {"above": 0},
+}
+
+
 def _check(name: str, kind: Any, value: Any) -> None:
     """Raise unless a setting is of its kind and in range: msgspec checks types in a file alone."""
     kinds = get_args(kind) or (kind,)
     if get_origin(kind) is Literal:
-        if value not in kinds:
-            raise ValueError(f"{name} must be {' or '.join(map(repr, kinds))}, got {value!r}")
+        check_one_of(name, value, kinds)
     elif bool in kinds:
         check_bool(name, value)
     elif int in kinds:
@@ -40,7 +45,7 @@ def _check(name: str, kind: Any, value: Any) -> None:
         # No machine has more threads or processes.
         check_integer(name, value, least=least, bits=16 if name in ("threads", "workers") else 63)
     elif float in kinds:
-        check_number(name, value, zero=True)
+        check_number(name, value, **ENDS.get(name, {"least": 0}))
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,9 +182,6 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             value = getattr(self, name)
             if value is not None or NoneType not in get_args(kind):
                 _check(name, kind, value)
-        check_between("milestone_factor", self.milestone_factor, 0, 1)
-        if self.clip_norm == 0:
-            raise ValueError("clip_norm must be greater than 0, or None for no limit, got 0")
         self._check_schedule()
         for name, kind in (("augment", Augment), ("validation_attack", ValidationAttack)):
             value = getattr(self, name)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import (
-    check_between,
     check_floating,
+    check_number,
     check_one_of,
     check_pixels,
     check_seed,
@@ -157,7 +157,7 @@ def check_severity(severity: object) -> None:
     """Raise unless it is an integer from 1 to 5."""
     if not is_integer(severity):
         raise TypeError(f"severity must be an integer, got {describe(severity)}")
-    check_between("severity", severity, 1, SEVERITIES)
+    check_number("severity", severity, least=1, most=SEVERITIES)
 
 
 def _check_images(x: object) -> None:

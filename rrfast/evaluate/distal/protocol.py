@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rrfast._checks import check_number
 from rrfast._results import plain
 from rrfast.data.splits import chosen, divide
 from rrfast.evaluate.distal.appraisal import (
@@ -63,10 +64,7 @@ def evaluate(
 
     Source: The distal article; Stutz et al. (2020), §5; errata 21.
     """
-    if options.keep_correct > 1:
-        raise ValueError(
-            f"keep_correct must be above 0 and at most 1, got {options.keep_correct!r}"
-        )
+    check_number("keep_correct", options.keep_correct, most=1)
     return run_study(
         STUDY,
         at_checkpoints(trained_models, options.checkpoints),

@@ -25,7 +25,6 @@ from rrfast.scores.standing import (
     TAKE,
     Candidate,
     Line,
-    Told,
     interval,
     sentence,
     table,
@@ -45,10 +44,10 @@ class Entry(NamedTuple):
     line: Line  #: of the table, without a mark
 
     @property
-    def told(self) -> Told:
-        """The form that sentences use."""
+    def told(self) -> Line:
+        """Its line with the mean alone, as sentences have it."""
         value = number(None if math.isnan(self.mean) else self.mean, *COLUMNS[METRIC][1:])
-        return Told(self.line.name, value, self.line.forwards, self.line.backwards)
+        return self.line._replace(value={METRIC: value})
 
 
 class Choice(NamedTuple):
@@ -143,8 +142,9 @@ def choices(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
 
 
 def _in_short(entry: Entry) -> list[str]:
-    name, value, forwards, backwards = entry.told
-    return [name, value, entry.line.less_msr, f"{forwards:.3g}", f"{backwards:.3g}"]
+    line = entry.told
+    passes = f"{line.forwards:.3g}", f"{line.backwards:.3g}"
+    return [line.name, line.value[METRIC], line.less_msr, *passes]
 
 
 def less_msr(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
