@@ -144,7 +144,7 @@ def test_nan_empty_and_waiting(relu: nn.Module, noise: Tensor) -> None:
 
 
 def test_errors(relu: nn.Module, noise: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"confidence must be between 1/2 and 1, got 0\.3"):
+    with pytest.raises(ValueError, match=r"confidence must be between 0\.5 and 1, got 0\.3"):
         confidence_scaling(relu, noise, 0.3)
     with pytest.raises(ValueError, match="budget must be an integer of at least 2"):
         confidence_scaling(relu, noise, budget=1)

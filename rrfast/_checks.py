@@ -371,10 +371,10 @@ def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-def check_fraction(name: str, value: object) -> TypeGuard[float]:
-    """Raise unless `value` is a number in (0, 1)."""
-    if not 0 < as_number(name, value) < 1:
-        raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
+def check_fraction(name: str, value: object, *, above: float = 0) -> TypeGuard[float]:
+    """Raise unless `value` is a number in (0, 1), or between `above` and 1."""
+    if not above < as_number(name, value) < 1:
+        raise ValueError(f"{name} must be between {above:g} and 1, got {value!r}")
     return True
 
 

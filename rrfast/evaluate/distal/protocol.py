@@ -63,10 +63,6 @@ def evaluate(
 
     Source: The distal article; Stutz et al. (2020), §5; errata 21.
     """
-    if options.keep_correct > 1:
-        raise ValueError(
-            f"keep_correct must be above 0 and at most 1, got {options.keep_correct!r}"
-        )
     return run_study(
         STUDY,
         at_checkpoints(trained_models, options.checkpoints),

@@ -86,8 +86,6 @@ def evaluate_as(
     study: Study, trained_models: Sequence[TrainedModel], out: Path | str, options: MisdOptions
 ) -> dict[str, Any]:
     """As `evaluate`, with the results in files, tables and figures of another study."""
-    if options.severity not in range(1, 6):
-        raise ValueError(f"severity must be from 1 to 5, got {options.severity!r}")
     options = replace(options, scores=scores_named(options.scores, SETS))
     tuning, scores = options.tuning, options.scores
     drawn = {"drawn": DRAWN} if tuning == "rat" else {}

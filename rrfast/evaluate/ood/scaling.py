@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrfast import ops
-from rrfast._checks import check_budget, check_number
+from rrfast._checks import check_budget, check_fraction
 from rrfast._processes import shared
 from rrfast._seeds import Stream, derive_seed
 from rrfast.attacks.loss import confidence as odds_of
@@ -96,9 +96,7 @@ def confidence_scaling(
         >>> round(float(found.alpha), 3), round(math.log(0.999 / 0.001), 3)
         (6.907, 6.907)
     """
-    check_number("confidence", confidence)
-    if not 0.5 < confidence < 1:
-        raise ValueError(f"confidence must be between 1/2 and 1, got {confidence!r}")
+    check_fraction("confidence", confidence, above=0.5)
     check_budget(budget)
     x = check_input(x)
     wanted = math.log(confidence / (1 - confidence))
