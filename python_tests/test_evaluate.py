@@ -34,6 +34,7 @@ from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits
 from rrfast.data.splits import Division, Part, divide
 from rrfast.evaluate import TrainedModel, drawing, misd, read_result, trained_models
+from rrfast.evaluate.cache import unpacked
 from rrfast.evaluate.misd import choice, claims, curves, figures, tables
 from rrfast.evaluate.misd.appraisal import (
     COVERAGES,
@@ -44,7 +45,6 @@ from rrfast.evaluate.misd.appraisal import (
     evaluate_score,
     gradient_auroc,
     train_accuracy,
-    unpacked,
 )
 from rrfast.evaluate.misd.protocol import _released
 from rrfast.evaluate.observations import at, paired, spread

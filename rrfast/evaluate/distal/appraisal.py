@@ -102,7 +102,7 @@ def attacked(
 
 def noise(
     model: nn.Module, kind: str, shape: Sequence[int], options: DistalOptions
-) -> dict[str, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Log-odds [n] on noise, and on distal examples made from it; the same noise for every model.
 
     Cost: the attack, and 2 forwards per image.
@@ -116,7 +116,7 @@ def noise(
         border="article" if options.distal_attack == "article" else "shared",
         batch=options.batch,
     )
-    return {"before": found.before.cpu(), "after": found.confidence.cpu()}
+    return found.before.cpu(), found.confidence.cpu()
 
 
 def evaluate_model(

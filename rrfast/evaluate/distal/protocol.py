@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rrfast._results import plain
@@ -80,41 +78,29 @@ def _evaluated(context: Context, options: DistalOptions) -> list[dict[str, Any]]
     model, device, seed = context.model, context.device, context.trained.seed
     part = chosen(division.test.data, options.images)
     shape = next(iter(division.test.batches(1, device)))[0].shape[1:]
-    strength = f"{options.eps!r} {options.steps} {options.restarts}"
+    strength = f"eps {options.eps!r}, {options.steps} steps, {options.restarts} restarts"
 
-    def known(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        found = context.cache.get(f"{key} {strength}", lambda: _listed(make()))
+    def kept(key: str, make: Callable[..., Iterable[Tensor]], *arguments: Any) -> list[Tensor]:
+        found = context.cache.tensors(f"{key}, {strength}", make, *arguments)
         context.advance()
-        return {name: _tensor(values) for name, values in found.items()}
-
-    def after(name: str) -> dict[str, Tensor]:
-        return attacked(model, name, part, options, seed, device)._asdict()
+        return found
 
     noises: dict[str, Tensor] = {}
     whose = " article" * (options.distal_attack == "article")
     for kind in KINDS:
-        make = partial(noise, model, kind, shape, options)
-        found = known(f"{kind} {options.noise}{whose}", make)
-        noises |= {kind: found["before"], f"distal {kind}": found["after"]}
+        pair = kept(f"{kind} {options.noise}{whose}", noise, model, kind, shape, options)
+        noises |= zip((kind, f"distal {kind}"), pair, strict=True)
     attacks = {}
     for name in ATTACKS:
-        pair = known(f"{name} {len(part.indices)}", partial(after, name))
-        attacks[name] = Confidences(pair["odds"], pair["right"].bool())
+        how = model, name, part, options, seed, device
+        odds, right = kept(f"{name} {len(part.indices)}", attacked, *how)
+        attacks[name] = Confidences(odds, right.bool())
     held, test, clean = (
         unattacked(model, p, options, device) for p in (division.validation, division.test, part)
     )
     said = evaluate_model(held, test, clean, attacks, noises, options)
     who = {"checkpoint": context.trained.checkpoint, "images": len(part.indices)}
     return [who | plain(said)]
-
-
-def _listed(found: dict[str, Tensor]) -> dict[str, list[float]]:
-    """For JSON, which has no infinity: infinity becomes the largest number."""
-    return {name: v.double().nan_to_num(nan=math.nan).tolist() for name, v in found.items()}
-
-
-def _tensor(values: Sequence[float | None]) -> Tensor:
-    return torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64)
 
 
 STUDY = Study(

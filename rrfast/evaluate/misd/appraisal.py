@@ -5,13 +5,11 @@ Also numbers on the model itself: its accuracy on training images, and its gradi
 
 from __future__ import annotations
 
-import base64
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from rrfast._tables import SHOWN
 from rrfast.data import corrupt
 from rrfast.data.splits import Part, chosen
 from rrfast.engine import Engine, logits
+from rrfast.evaluate.cache import packed
 from rrfast.evaluate.run_numbers import counts, defined, intervals, median, separation, shown
 from rrfast.evaluate.scored_model import ScoredModel
 from rrfast.metrics import METRICS, risk_coverage_curve
@@ -107,21 +106,6 @@ def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:
     floor = statistics.median(floors) if floors else None
     both = [(own["milliseconds"], own["beside_msr"]) for own in said]
     return [floor * own / msr if floor and own and msr else None for own, msr in both]
-
-
-def packed(values: Tensor) -> str:
-    """Float64 as text, exact to the bit, because numbers in JSON cannot be infinite.
-
-    Example:
-        >>> unpacked(packed(torch.tensor([0.1, math.inf])))
-        tensor([0.1000,    inf], dtype=torch.float64)
-    """
-    return base64.b64encode(values.double().numpy().astype("<f8").tobytes()).decode()
-
-
-def unpacked(text: str) -> Tensor:
-    """The inverse of `packed`."""
-    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64))
 
 
 def compared_with_msr(

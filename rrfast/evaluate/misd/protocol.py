@@ -12,7 +12,7 @@ from rrfast._tables import SHOWN, settings
 from rrfast.data import CORRUPTIONS, cifar10c
 from rrfast.data.splits import DRAWN, SPLITS, Division, Part, tested_on
 from rrfast.data.tasks import Task
-from rrfast.evaluate.cache import Cache, of_score
+from rrfast.evaluate.cache import Cache, of_score, unpacked
 from rrfast.evaluate.misd.appraisal import (
     compared_with_msr,
     corrupted,
@@ -20,7 +20,6 @@ from rrfast.evaluate.misd.appraisal import (
     gradient_auroc,
     on_one_clock,
     train_accuracy,
-    unpacked,
 )
 from rrfast.evaluate.misd.curves import curves, short, summaries
 from rrfast.evaluate.misd.figures import figures
@@ -176,13 +175,13 @@ def _under(
         "" if isinstance(options.corruptions, bool) else f" {Path(options.corruptions).resolve()}"
     )
     keys = {name: f"{of_score(name)} {kind} {options.severity}{made_by}" for name in points}
-    missing = [name for name in points if not cache.has(keys[name])]
-    if missing:
-        made = _released(kind, on.division, task, options)
+
+    def make(missing: list[str]) -> dict[str, dict[str, float]]:
         scores = {name: on.at(name, points[name]) for name in missing}
-        found = corrupted(kind, options.severity, scores, on, made)
-        cache.put({keys[name]: said for name, said in found.items()})
-    return {name: cache.get(key) for name, key in keys.items()}
+        made = _released(kind, on.division, task, options)
+        return corrupted(kind, options.severity, scores, on, made)
+
+    return cache.together(keys, make)
 
 
 def _released(kind: str, division: Division, task: Task, options: MisdOptions) -> Part | None:

@@ -251,19 +251,21 @@ class _Evaluation(NamedTuple):
 
     def transferred(self, name: str, chosen: dict[str, Point]) -> Iterator[Row]:
         """ODIN Table 3: ODIN on a set, tuned on each of the others."""
-        on, cache = self.on, self.cache
-        what = f"{on.images} images: FPR against {self.told(name)}"
-        keys = {str(point): f"{of_score('odin')} {point}, {what}" for point in chosen.values()}
+        what = f"{self.on.images} images: FPR against {self.told(name)}"
         # Most sets choose among few points, so each point is computed once.
-        missing = {str(p): p for p in chosen.values() if not cache.has(keys[str(p)])}
-        if missing:
-            found = transferred([*missing.values()], name, on)
-            cache.put({keys[p]: fpr for p, fpr in zip(missing, found, strict=True)})
+        points = {str(point): point for point in chosen.values()}
+        keys = {said: f"{of_score('odin')} {said}, {what}" for said in points}
+
+        def make(missing: list[str]) -> dict[str, float]:
+            fpr = transferred([points[said] for said in missing], name, self.on)
+            return dict(zip(missing, fpr, strict=True))
+
+        fpr = self.cache.together(keys, make)
         where = {"kind": "transfer", "score": "odin", "set": name}
         baseline = self.sure(name)["fpr"]
         for other, point in chosen.items():
             if other != name:
-                both = {"fpr": cache.get(keys[str(point)]), "baseline": baseline}
+                both = {"fpr": fpr[str(point)], "baseline": baseline}
                 yield {**where, "tuned": other, "hyperparameters": point, **both}
 
     def key(self, name: str | None) -> str:
