@@ -470,7 +470,7 @@ def test_pgd_and_autoattack_side_by_side() -> None:
         },
         "MAIL",
     )
-    found = tables.differences(result, "last")
+    found = tables.differences(result, result["runs"])
     assert {one.row for one in found} == {("MAIL + reweighting", "MAIL")}
     verdicts = {one.group: one.found.verdict for one in found}
     assert verdicts == {"clean": 0, "pgd": 1, "autoattack": -1, "worst": -1}
@@ -517,7 +517,7 @@ def test_what_the_margin_adds_is_told_from_what_it_is_added_to() -> None:
         },
         "MAIL",
     )
-    pairs = {one.row for one in tables.differences(result, "last")}
+    pairs = {one.row for one in tables.differences(result, result["runs"])}
     assert pairs == {
         ("WMMR", "MAIL"),
         ("WMMR + reweighting", "MAIL"),
@@ -631,7 +631,7 @@ def test_autoattack_is_on_what_is_right(
 def test_trainings_of_other_seeds_are_not_compared() -> None:
     result = said({"A": {"clean": 0.9, "pgd": 0.5, "worst": 0.5}} | {"B": {"clean": 0.8}}, "A")
     result["runs"] = [r for r in result["runs"] if r["training"] == "A" or r["seed"] < 2]
-    assert tables.differences(result, "last") == []
+    assert tables.differences(result, result["runs"]) == []
 
 
 def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:

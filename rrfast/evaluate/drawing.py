@@ -217,16 +217,6 @@ def counted(lists: Iterable[Sequence[int]]) -> list[int]:
     return [sum(counts) for counts in zip(*lists, strict=True)]
 
 
-def weights(checkpoint: str) -> str:
-    """The words for a model's weights in titles.
-
-    Example:
-        >>> weights("last"), weights("given")
-        ('last checkpoint', 'as given')
-    """
-    return "as given" if checkpoint == "given" else f"{checkpoint} checkpoint"
-
-
 def legend(figure: Figure, order: Sequence[str] | None = None) -> Figure:
     """One legend above all panels, with every label that any of them has."""
     found: dict[str, Any] = {}
