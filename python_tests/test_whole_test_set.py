@@ -129,7 +129,7 @@ def test_what_is_no_part_of_one_test_set_stays_as_it_is(cifar10: dict[str, Any])
         task._replace(test=None),
     ):
         assert other.undivided() is other
-    digits = tasks.digits_task(0)
+    digits = tasks.TASKS["digits"](0)
     assert digits.undivided() is digits
     assert divide(task._replace(test=fewer, released=None), "rat")[0].test.data is fewer
 
