@@ -10,14 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 from torch import nn
 
-from rrfast import engine
 from rrfast._checks import check_number
 from rrfast._colours import BLUE, ORANGE
-from rrfast._processes import shared
 from rrfast._results import require_matplotlib, results_in
 from rrfast._tables import BETTER, CONVENTION, Block
 from rrfast.data.splits import SPLITS, TUNINGS, Part, divide
@@ -29,7 +26,7 @@ from rrfast.evaluate.drawing import Drawing
 from rrfast.evaluate.observations import Row, at, grouped, of, paired, spread, tuning_of, values
 from rrfast.evaluate.options import Options
 from rrfast.evaluate.run_numbers import median, shown
-from rrfast.evaluate.scored_model import on_divisions
+from rrfast.evaluate.scored_model import correct, on_divisions
 from rrfast.evaluate.study import Context, Study, run_study
 from rrfast.evaluate.tables import Column, Table, mark_of
 from rrfast.evaluate.trained_model import TrainedModel
@@ -214,10 +211,7 @@ def _evaluated(context: Context, name: str, tuning: str | None, batch: int) -> l
     """The metrics of the last weights on the test part of every division."""
     model, task, device = context.model, context.task, context.device
     # Without augmentation: the quantity that decides RAT's sign, at the end of the training.
-    trained = shared(
-        lambda _, b: engine.logits(model, b[0]).argmax(1) == b[1],
-        Part.whole(task.train).batches(batch, device),
-    )
+    trained = correct(model, Part.whole(task.train).batches(batch, device))
     rows = []
     for split, on in enumerate(
         on_divisions(model, task, tuning, context.trained.seed, batch, device)
@@ -232,7 +226,7 @@ def _evaluated(context: Context, name: str, tuning: str | None, batch: int) -> l
         rows.append(
             {
                 **row,
-                "training_accuracy": torch.cat(trained).double().mean().item(),
+                "training_accuracy": trained.double().mean().item(),
                 "radius_right": of_right,
                 "radius_wrong": of_wrong,
                 "radius_ratio": of_right / of_wrong,

@@ -68,6 +68,14 @@ def counts(values: Tensor, edges: Sequence[float]) -> list[int]:
     return found
 
 
+def read_off(x: Tensor, y: Tensor, places: Sequence[float]) -> list[float]:
+    """The y [n] at which x [n], ascending, first reaches each place."""
+    # 1 ulp for an x that rounding leaves just below the place.
+    wanted = torch.tensor(places, dtype=torch.float64) * (1 - 1e-15)
+    found: list[float] = y.cpu()[torch.searchsorted(x.cpu(), wanted)].tolist()
+    return found
+
+
 def median(values: Tensor) -> float:
     """The mean of the two middle values; NaN if there is none, or if one is NaN.
 

@@ -18,10 +18,18 @@ from rrfast._seeds import Stream, derive_seed
 from rrfast._tables import SHOWN
 from rrfast.data import corrupt
 from rrfast.data.splits import Part, chosen
-from rrfast.engine import Engine, logits
+from rrfast.engine import Engine
 from rrfast.evaluate.cache import packed
-from rrfast.evaluate.run_numbers import counts, defined, intervals, median, separation, shown
-from rrfast.evaluate.scored_model import ScoredModel
+from rrfast.evaluate.run_numbers import (
+    counts,
+    defined,
+    intervals,
+    median,
+    read_off,
+    separation,
+    shown,
+)
+from rrfast.evaluate.scored_model import ScoredModel, correct
 from rrfast.metrics import METRICS, risk_coverage_curve
 from rrfast.scores import MSR, TEMPERATURES, Radius, Score
 from rrfast.scores.cost import costs_of
@@ -146,10 +154,8 @@ def _risk(score: Tensor, correct: Tensor) -> list[float]:
     if score.isnan().any():
         return [math.nan] * len(COVERAGES)
     curve = risk_coverage_curve(score, correct)
-    # As `risk_at_coverage`, which would sort again for each; 1 ulp for a sum that should end at 1.
-    wanted = torch.tensor(COVERAGES, dtype=torch.float64) * (1 - 1e-15)
-    risks: list[float] = curve.risk.cpu()[torch.searchsorted(curve.coverage.cpu(), wanted)].tolist()
-    return risks
+    # As `risk_at_coverage`, which would sort again for each.
+    return read_off(curve.coverage, curve.risk, COVERAGES)
 
 
 def histograms(radius: Tensor, correct: Tensor) -> dict[str, Any]:
@@ -204,11 +210,8 @@ def train_accuracy(on: ScoredModel, train: Data) -> float:
 
     Cost: 1 forward per image.
     """
-    learned = chosen(train, len(on.correct))
-    right = shared(
-        lambda _, b: (logits(on.model, b[0]).argmax(dim=1) == b[1]).cpu(), on.batches(learned)
-    )
-    return torch.cat(right).double().mean().item()
+    learned = on.batches(chosen(train, len(on.correct)))
+    return correct(on.model, learned).double().mean().item()
 
 
 def gradient_auroc(on: ScoredModel) -> float:

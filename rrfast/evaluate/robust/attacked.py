@@ -35,20 +35,6 @@ class AttackedModel(NamedTuple):
     device: torch.device
 
 
-def correct(model: nn.Module, part: Part, batch: int, device: torch.device) -> Tensor:
-    """[n] bool, on the CPU: which predictions are right; undefined logits count as wrong.
-
-    Cost: 1 forward per image.
-    """
-
-    def one(_: int, batch: tuple[Tensor, Tensor]) -> Tensor:
-        x, y = batch
-        h = logits(model, x)
-        return (h.argmax(dim=1) == y) & ~ops.is_undefined(h)
-
-    return torch.cat(shared(one, part.batches(batch, device))).cpu()
-
-
 def made(name: str, eps: float, steps: int) -> Attack:
     """The attack of that name; `steps` is for PGD if its name leaves the number open."""
     factory = ATTACKS[name]

@@ -19,7 +19,6 @@ from rrfast.evaluate.observations import at
 from rrfast.evaluate.options import RobustOptions, with_options
 from rrfast.evaluate.robust.attacked import (
     AttackedModel,
-    correct,
     doubts,
     made,
     margins,
@@ -31,6 +30,7 @@ from rrfast.evaluate.robust.attacked import (
 from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, notes
 from rrfast.evaluate.run_numbers import interval
+from rrfast.evaluate.scored_model import correct
 from rrfast.evaluate.study import Context, Study, run_study
 from rrfast.evaluate.trained_model import TrainedModel, at_checkpoints
 from rrfast.metrics import accuracy
@@ -137,7 +137,8 @@ def _attacked(context: Context, options: RobustOptions) -> list[dict[str, Any]]:
         context.advance()
         return unpacked(text, images)
 
-    right = known(CLEAN, correct, context.model, part, options.batch, context.device)
+    batches = part.batches(options.batch, context.device)
+    right = known(CLEAN, correct, context.model, batches)
     eps, batch = options.eps, options.batch
     on = AttackedModel(context.model, part, right, context.trained.seed, context.device)
     signs = context.cache.get(f"signs {n}", doubts, on, batch)
