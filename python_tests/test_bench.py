@@ -32,6 +32,7 @@ from rrfast.bench import peers as module
 from rrfast.bench.pareto import SETTINGS, settings_of
 from rrfast.bench.speed import fastest, rows_of
 from rrfast.bench.subject import load
+from rrfast.evaluate.run_numbers import spearman
 from rrfast.evaluate.study import page
 from rrfast.methods import METHODS
 from rrfast.models import synthetic_cnn
@@ -214,13 +215,13 @@ def test_spearman(ties):
     a, b = torch.rand(2, 50, generator=generator, dtype=torch.float64)
     if ties:
         a, b = (a * 5).round(), (b * 5).round()
-    assert quality.spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
+    assert spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
     a[0] = math.inf
-    assert quality.spearman(a, a.exp()) == pytest.approx(1)
+    assert spearman(a, a.exp()) == pytest.approx(1)
     b[1] = math.nan
     left = b.isfinite()
     expected = scipy.stats.spearmanr(a[left], b[left]).statistic
-    assert quality.spearman(a, b) == pytest.approx(expected)
+    assert spearman(a, b) == pytest.approx(expected)
 
 
 def test_agreement():
