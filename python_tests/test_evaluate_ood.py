@@ -45,6 +45,7 @@ from rrfast.evaluate.ood.effects import PAPER, best_step, effect_points, effects
 from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, made
 from rrfast.evaluate.ood.scaling import scaled
 from rrfast.evaluate.options import OodOptions
+from rrfast.evaluate.study import Context
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.report import report
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
@@ -557,8 +558,8 @@ def test_of_several_processes_each_reads_its_own_images(
     read.clear()
     with _sharing_is(First(0, 2)):
         options = OodOptions(scores=SCORES, against=SETS, images=IMAGES, batch=7)
-        evaluation = ood.protocol._Evaluation(on, options, None, Cache(tmp_path, "ood", {}))
-        evaluation.confident(None)
+        context = Context(None, model, task, CPU, Cache(tmp_path, "ood", {}), lambda: None)
+        ood.protocol._Evaluation(on, options, context).confident(None)
     own = on.division.test.indices.split(7)[::2]
     assert read == {int(place) for part in own for place in part}
 

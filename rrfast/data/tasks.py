@@ -257,6 +257,11 @@ TASKS: dict[str, Callable[..., Task]] = {
 }
 
 
+def random_images_outliers(path: str) -> Outliers:
+    """`rrfast.data.random_images`."""
+    return random_images(path)
+
+
 def image_folder_outliers(
     folder: str,
     workers: int = 0,
@@ -288,7 +293,7 @@ def textures_outliers(
 
 #: Names for `objective: {outliers: {name: ...}}`.
 OUTLIERS: dict[str, Callable[..., Outliers]] = {
-    "random_images": random_images,
+    "random_images": random_images_outliers,
     "image_folder": image_folder_outliers,
     "textures": textures_outliers,
 }

@@ -202,8 +202,7 @@ def _rows(
 ) -> list[Row]:
     """A row for each division."""
     key = f"{of_score(score)}, tuning: {tuning}"
-    found = context.cache.get(key, _evaluated, context, score, tuning, batch)
-    context.advance()
+    found = context.step(key, _evaluated, context, score, tuning, batch)
     return [variants[context.trained.training] | row for row in found]
 
 

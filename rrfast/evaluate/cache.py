@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,6 @@ class Cache:
         if missing:
             self.put({keys[name]: part for name, part in make(missing).items()})
         return {name: self.get(key) for name, key in keys.items()}
-
-    def tensors(
-        self, key: str, make: Callable[..., Iterable[Tensor]], *arguments: Any
-    ) -> list[Tensor]:
-        """As `get`, for tensors [n], which come back as float64."""
-        return [*map(unpacked, self.get(key, lambda: [*map(packed, make(*arguments))]))]
 
 
 def packed(values: Tensor) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rrfast._results import plain
 from rrfast.data.splits import chosen, divide
+from rrfast.evaluate.cache import packed, unpacked
 from rrfast.evaluate.distal.appraisal import (
     Confidences,
     attacked,
@@ -80,20 +81,19 @@ def _evaluated(context: Context, options: DistalOptions) -> list[dict[str, Any]]
     shape = next(iter(division.test.batches(1, device)))[0].shape[1:]
     strength = f"eps {options.eps!r}, {options.steps} steps, {options.restarts} restarts"
 
-    def kept(key: str, make: Callable[..., Iterable[Tensor]], *arguments: Any) -> list[Tensor]:
-        found = context.cache.tensors(f"{key}, {strength}", make, *arguments)
-        context.advance()
-        return found
+    def known(key: str, make: Callable[..., Iterable[Tensor]], *arguments: Any) -> list[Tensor]:
+        kept = context.step(f"{key}, {strength}", lambda: [*map(packed, make(*arguments))])
+        return [*map(unpacked, kept)]
 
     noises: dict[str, Tensor] = {}
     whose = " article" * (options.distal_attack == "article")
     for kind in KINDS:
-        pair = kept(f"{kind} {options.noise}{whose}", noise, model, kind, shape, options)
+        pair = known(f"{kind} {options.noise}{whose}", noise, model, kind, shape, options)
         noises |= zip((kind, f"distal {kind}"), pair, strict=True)
     attacks = {}
     for name in ATTACKS:
         how = model, name, part, options, seed, device
-        odds, right = kept(f"{name} {len(part.indices)}", attacked, *how)
+        odds, right = known(f"{name} {len(part.indices)}", attacked, *how)
         attacks[name] = Confidences(odds, right.bool())
     held, test, clean = (
         unattacked(model, p, options, device) for p in (division.validation, division.test, part)

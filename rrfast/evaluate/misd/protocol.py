@@ -126,8 +126,7 @@ def _evaluated(context: Context, options: MisdOptions) -> list[dict[str, Any]]:
         said = {}
         for score in options.scores:
             key = f"{split} {of_score(score)}"
-            said[score] = dict(cache.get(key, evaluate_score, score, on, options))
-            context.advance()
+            said[score] = dict(context.step(key, evaluate_score, score, on, options))
         values = {score: unpacked(own.pop("values")) for score, own in said.items()}
         for own, milliseconds in zip(said.values(), on_one_clock([*said.values()]), strict=True):
             own["milliseconds"] = milliseconds

@@ -14,7 +14,7 @@ from torch import Tensor
 from rrfast._processes import once
 from rrfast._seeds import Stream
 from rrfast._tables import settings
-from rrfast.evaluate.cache import Cache, of_score
+from rrfast.evaluate.cache import of_score
 from rrfast.evaluate.misd import SETS as MISD_SETS
 from rrfast.evaluate.observations import Row, at, ends, without
 from rrfast.evaluate.ood import outside
@@ -146,27 +146,24 @@ def _rows(context: Context, options: OodOptions) -> list[Row]:
                 raise ValueError(
                     f"{role} must be other data than the model's own, {trained.data}, got {name!r}"
                 )
-    rows = _Evaluation(on, options, context, context.cache).rows()
+    rows = _Evaluation(on, options, context).rows()
     return [{"outliers": trained.outliers} | row for row in rows]
 
 
 class _Evaluation(NamedTuple):
-    """One model with its sets, the options, and the parts that are already known."""
+    """One model with its sets, and the options."""
 
     on: ModelWithSets
     options: OodOptions
     context: Context
-    cache: Cache
 
     def rows(self) -> Iterator[Row]:
         """Every row, by kind and set."""
         options, advance, tuning, everywhere = self.options, self.context.advance, {}, {}
         for score in options.scores:
             tuning[score] = self.tuned(score, options.validation)
-            advance()
         for name in (options.validation, *options.against) if options.transfer else ():
             everywhere[name] = self.tuned("odin", name)["hyperparameters"]
-            advance()
         yield from self.inside(tuning)
         yield self.confident(None)
         advance()
@@ -179,10 +176,12 @@ class _Evaluation(NamedTuple):
                 advance()
             if _has_effects(options):
                 yield self.effect(name) | {"step": best_step(tuning["odin"]["table"])}
-                advance()
         if options.diagnostics:
             key = f"{options.trials} images of uniform noise scaled up"
-            yield {"kind": "scaling", **self.cache.get(key, scaled, self.on, options.trials)}
+            yield {
+                "kind": "scaling",
+                **self.context.cache.get(key, scaled, self.on, options.trials),
+            }
 
     def tuned(self, score: str, validation: str) -> dict[str, Any]:
         """A score on a set for tuning."""
@@ -190,7 +189,7 @@ class _Evaluation(NamedTuple):
         if outside.is_collection(validation):
             key += f", {self.on.to_tune_on(validation)} images"
         try:
-            return self.cache.get(key, tuned, score, validation, self.on)  # type: ignore[no-any-return]
+            return self.context.step(key, tuned, score, validation, self.on)  # type: ignore[no-any-return]
         except ValueError as error:
             raise ValueError(
                 f"{score} cannot be tuned on the validation split against {validation}: {error}. "
@@ -204,7 +203,7 @@ class _Evaluation(NamedTuple):
         for score, found in tuning.items():
             point = found["hyperparameters"]
             key = f"{of_score(score)} {point}, {on.images} images: inside"
-            said = self.cache.get(key, within, score, point, on)
+            said = self.context.cache.get(key, within, score, point, on)
             where = {"kind": "inside", "score": score, "set": "inside"}
             yield where | held | without(found, {"table"}) | said
             if point:
@@ -218,14 +217,16 @@ class _Evaluation(NamedTuple):
         key = self.key(name)
         if self.options.diagnostics:
             everything = f"{key}: diagnostics and outputs"
-            said["diagnostics"] = self.cache.get(everything, _diagnosed, name, on)
+            said["diagnostics"] = self.context.cache.get(everything, _diagnosed, name, on)
         if self.options.diagnostics and name is not None:
-            said["distances"] = self.cache.get(f"{key}: distances", once, partial(_far, name, on))
+            said["distances"] = self.context.cache.get(
+                f"{key}: distances", once, partial(_far, name, on)
+            )
         return {"kind": "set", "set": name or "inside", "images": images} | said
 
     def sure(self, name: str | None) -> dict[str, Any]:
         """The confidences on a set; None for the test images."""
-        return self.cache.get(f"{self.key(name)}: how sure", sure, name, self.on)  # type: ignore[no-any-return]
+        return self.context.cache.get(f"{self.key(name)}: how sure", sure, name, self.on)  # type: ignore[no-any-return]
 
     def scored(self, name: str, tuning: dict[str, dict[str, Any]]) -> Iterator[Row]:
         """Every score on a set."""
@@ -235,9 +236,8 @@ class _Evaluation(NamedTuple):
             key = f"{of_score(score)} {point}, {on.images} images: against {self.told(name)}"
             # With the names of the metrics, since an older part may lack one of them.
             key += f", {draws} draws: {', '.join(METRICS)}"
-            said = self.cache.get(key, apart, score, point, name, on, draws)
+            said = self.context.step(key, apart, score, point, name, on, draws)
             yield {"kind": "score", "score": score, "set": name} | without(found, {"table"}) | said
-            self.context.advance()
 
     def effect(self, name: str) -> Row:
         """ODIN at fixed points on a set."""
@@ -246,7 +246,7 @@ class _Evaluation(NamedTuple):
         key = f"{of_score('odin')} at {len(points)} points, {on.images} images: effects against"
         # With the names of the metrics, since an older part has none of them.
         key += f" {self.told(name)}: {', '.join(METRICS)}"
-        said: Row = self.cache.get(key, effects, name, points, on)
+        said: Row = self.context.step(key, effects, name, points, on)
         return {"kind": "effect", "score": "odin", "set": name} | said
 
     def transferred(self, name: str, chosen: dict[str, Point]) -> Iterator[Row]:
@@ -260,7 +260,7 @@ class _Evaluation(NamedTuple):
             fpr = transferred([points[said] for said in missing], name, self.on)
             return dict(zip(missing, fpr, strict=True))
 
-        fpr = self.cache.together(keys, make)
+        fpr = self.context.cache.together(keys, make)
         where = {"kind": "transfer", "score": "odin", "set": name}
         baseline = self.sure(name)["fpr"]
         for other, point in chosen.items():

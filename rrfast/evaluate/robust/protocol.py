@@ -133,9 +133,7 @@ def _attacked(context: Context, options: RobustOptions) -> list[dict[str, Any]]:
     n = f"{images}" if test is context.task.test else f"{images} of {length(test)}"
 
     def known(told: str, find: Callable[..., Tensor], *arguments: Any) -> Tensor:
-        text = context.cache.get(f"{told} {n}", lambda: packed(find(*arguments)))
-        context.advance()
-        return unpacked(text, images)
+        return unpacked(context.step(f"{told} {n}", lambda: packed(find(*arguments))), images)
 
     batches = part.batches(options.batch, context.device)
     right = known(CLEAN, correct, context.model, batches)
