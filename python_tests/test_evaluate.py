@@ -36,7 +36,7 @@ from rrfast.data.splits import Division, Part, divide
 from rrfast.evaluate import TrainedModel, drawing, misd, read_result, trained_models
 from rrfast.evaluate.cache import unpacked
 from rrfast.evaluate.misd import choice, claims, curves, figures, tables
-from rrfast.evaluate.misd.appraisal import (
+from rrfast.evaluate.misd.measurements import (
     COVERAGES,
     EDGES,
     _histogram,

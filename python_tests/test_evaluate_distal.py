@@ -26,7 +26,7 @@ from rrfast.data.splits import Part, chosen
 from rrfast.evaluate import TrainedModel, distal, read_result
 from rrfast.evaluate.cache import Cache, packed, unpacked
 from rrfast.evaluate.distal import figures, tables
-from rrfast.evaluate.distal.appraisal import (
+from rrfast.evaluate.distal.measurements import (
     EDGES,
     SHARES,
     Confidences,

@@ -31,7 +31,7 @@ from rrfast.data import Split
 from rrfast.data.splits import chosen
 from rrfast.evaluate import TrainedModel, read_result, robust, trained_models
 from rrfast.evaluate.robust import figures, tables
-from rrfast.evaluate.robust.attacked import (
+from rrfast.evaluate.robust.measurements import (
     AttackedModel,
     made,
     margins,

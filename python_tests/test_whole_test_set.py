@@ -20,7 +20,7 @@ from rrfast.data import Released, Split, tasks
 from rrfast.data.splits import Part, divide
 from rrfast.evaluate import TrainedModel, misd, ood, robust, trained_models
 from rrfast.evaluate.misd.protocol import _released
-from rrfast.evaluate.ood.appraisal import ModelWithSets, tuned
+from rrfast.evaluate.ood.measurements import ModelWithSets, tuned
 from rrfast.evaluate.options import MisdOptions
 from rrfast.train import dump_recipe, load_recipe, train
 from rrfast.train.recipe import make_task

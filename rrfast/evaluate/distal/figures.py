@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rrfast._colours import BLACK, BLUE, GREEN, GREY, SKY, VERMILION
 from rrfast.evaluate import drawing
-from rrfast.evaluate.distal.appraisal import EDGES, SHARES
+from rrfast.evaluate.distal.measurements import EDGES, SHARES
 from rrfast.evaluate.distal.tables import NOISE
 from rrfast.evaluate.drawing import Drawing, Style, counted
 from rrfast.evaluate.observations import Row, at, curve, grouped, of, values, weights

@@ -12,14 +12,14 @@ from torch import Tensor
 from rrfast._results import plain
 from rrfast.data.splits import chosen, divide
 from rrfast.evaluate.cache import packed, unpacked
-from rrfast.evaluate.distal.appraisal import (
+from rrfast.evaluate.distal.figures import figures
+from rrfast.evaluate.distal.measurements import (
     Confidences,
     attacked,
     evaluate_model,
     noise,
     unattacked,
 )
-from rrfast.evaluate.distal.figures import figures
 from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
 from rrfast.evaluate.observations import at
 from rrfast.evaluate.options import DistalOptions, with_options
@@ -51,7 +51,7 @@ def evaluate(
 
     Returns:
         What distal.json holds: as for `rrfast.evaluate.study.run_study`, with `runs`: a row per
-            model, as from `rrfast.evaluate.distal.appraisal.evaluate_model`, None for NaN.
+            model, as from `rrfast.evaluate.distal.measurements.evaluate_model`, None for NaN.
 
     Raises:
         TypeError, ValueError: As for the options; there is no trained model, a checkpoint is

@@ -18,8 +18,8 @@ from rrfast.evaluate.drawing import (
     drawn,
     file_name,
 )
-from rrfast.evaluate.misd.appraisal import EDGES
 from rrfast.evaluate.misd.curves import BANDS, DRAWN, DRAWN_AT, first_of
+from rrfast.evaluate.misd.measurements import EDGES
 from rrfast.evaluate.observations import Row, at, grouped, of, spread, values
 from rrfast.scores.registry import STEP
 

@@ -13,7 +13,9 @@ from rrfast.data import CORRUPTIONS, cifar10c
 from rrfast.data.splits import DRAWN, SPLITS, Division, Part, tested_on
 from rrfast.data.tasks import Task
 from rrfast.evaluate.cache import Cache, of_score, unpacked
-from rrfast.evaluate.misd.appraisal import (
+from rrfast.evaluate.misd.curves import curves, short, summaries
+from rrfast.evaluate.misd.figures import figures
+from rrfast.evaluate.misd.measurements import (
     compared_with_msr,
     corrupted,
     evaluate_score,
@@ -21,8 +23,6 @@ from rrfast.evaluate.misd.appraisal import (
     on_one_clock,
     train_accuracy,
 )
-from rrfast.evaluate.misd.curves import curves, short, summaries
-from rrfast.evaluate.misd.figures import figures
 from rrfast.evaluate.misd.tables import blocks, conventions, notes
 from rrfast.evaluate.observations import Row, at, ends
 from rrfast.evaluate.options import MisdOptions, with_options
@@ -64,7 +64,7 @@ def evaluate(
     Returns:
         What evaluation.json holds: `command`, `date`, `device`, `versions`, `options`, `data`,
         `scores`, and `runs`: a row per model, division and score, as from `evaluate_score` and
-        `compared_with_msr` of `rrfast.evaluate.misd.appraisal`, None for NaN. A row also has
+        `compared_with_msr` of `rrfast.evaluate.misd.measurements`, None for NaN. A row also has
         `network`, numbers on the model: its `train_accuracy` and, with a radius among the scores,
         its `gradient_auroc`; `chosen_on`, the number of images used for tuning and testing on which
         its weights were chosen; with `corruptions` the metrics under each of them; and

@@ -12,7 +12,7 @@ from torch import Tensor
 from rrfast._checks import check_count, check_finite, check_logits, check_number
 from rrfast.engine import Engine, Model, check_input
 from rrfast.evaluate.ood.distance import energy_distance, mmd
-from rrfast.evaluate.ood.outside import evenly
+from rrfast.evaluate.ood.sets import evenly
 from rrfast.scores import MSR
 from rrfast.scores.batches import of_each
 

@@ -17,8 +17,12 @@ from rrfast._tables import settings
 from rrfast.evaluate.cache import of_score
 from rrfast.evaluate.misd import SETS as MISD_SETS
 from rrfast.evaluate.observations import Row, at, ends, without
-from rrfast.evaluate.ood import outside
-from rrfast.evaluate.ood.appraisal import (
+from rrfast.evaluate.ood import sets
+from rrfast.evaluate.ood.curves import curves, short
+from rrfast.evaluate.ood.diagnostics import diagnose, distances
+from rrfast.evaluate.ood.effects import best_step, effect_points, effects
+from rrfast.evaluate.ood.figures import figures
+from rrfast.evaluate.ood.measurements import (
     METRICS,
     ModelWithSets,
     apart,
@@ -27,10 +31,6 @@ from rrfast.evaluate.ood.appraisal import (
     tuned,
     within,
 )
-from rrfast.evaluate.ood.curves import curves, short
-from rrfast.evaluate.ood.diagnostics import diagnose, distances
-from rrfast.evaluate.ood.effects import best_step, effect_points, effects
-from rrfast.evaluate.ood.figures import figures
 from rrfast.evaluate.ood.scaling import scaled
 from rrfast.evaluate.ood.tables import blocks, conventions, notes
 from rrfast.evaluate.options import OodOptions, with_options
@@ -69,12 +69,12 @@ def evaluate(
         What ood.json holds: `command`, `date`, `device`, `versions`, `options`, `data`, `scores`,
         `against`, `validation`, and `runs` (None for NaN): rows of each model, by `kind`:
 
-        * "score": a score on a set, as from `appraisal.tuned` and `appraisal.apart`;
-        * "inside": a score on the test images, as from `appraisal.within`;
-        * "tuning": a score on the validation set, the `table` of `appraisal.tuned`;
+        * "score": a score on a set, as from `measurements.tuned` and `measurements.apart`;
+        * "inside": a score on the test images, as from `measurements.within`;
+        * "tuning": a score on the validation set, the `table` of `measurements.tuned`;
         * "effect": ODIN at fixed points on a set, as from `effects.effects`, with `diagnostics`;
           `step`: the best point on the validation set at T = 1000;
-        * "set": a set, including "inside", its `images`, and the entries of `appraisal.sure` and
+        * "set": a set, including "inside", its `images`, and the entries of `measurements.sure` and
           `diagnostics`;
         * "scaling": uniform noise, as from `scaled_noise.scaled`, with `diagnostics`;
         * "transfer": ODIN on a `set`, `tuned` on another: `fpr`, and `baseline`, that of MSR.
@@ -95,8 +95,8 @@ def evaluate(
     """
     options = replace(options, scores=scores_named(options.scores, SETS))
     scores, against, validation = options.scores, options.against, options.validation
-    tuned_on = outside.known(validation, "validation")
-    tested_on = [outside.known(name) for name in against]
+    tuned_on = sets.known(validation, "validation")
+    tested_on = [sets.known(name) for name in against]
     for name, one in zip(against, tested_on, strict=True):
         if tested_on.count(one) > 1:
             raise ValueError(f"against must name each set once, and {name} is there twice")
@@ -107,14 +107,16 @@ def evaluate(
             )
     if options.transfer and "odin" not in scores:
         raise ValueError("transfer must have odin among the scores: it is the score that is tuned")
-    sets, effects = len(against), _has_effects(options)
+    tests, effects = len(against), _has_effects(options)
     return run_study(
         STUDY,
         trained_models,
         out,
         partial(_rows, options=options),
         options,
-        steps=(len(scores) + 1) * (sets + 1) + options.transfer * (2 * sets + 1) + effects * sets,
+        steps=(len(scores) + 1) * (tests + 1)
+        + options.transfer * (2 * tests + 1)
+        + effects * tests,
         # The rest is in the names of the parts. The noise of an attack depends on the batch size,
         # and on the numbers of its random streams, which differed in earlier versions.
         depends={
@@ -142,7 +144,7 @@ def _rows(context: Context, options: OodOptions) -> list[Row]:
     assert own is not None  # checked by `divide`
     for role, names in (("validation", (options.validation,)), ("against", options.against)):
         for name in names:
-            if outside.is_own(name, trained.data, own):
+            if sets.is_own(name, trained.data, own):
                 raise ValueError(
                     f"{role} must be other data than the model's own, {trained.data}, got {name!r}"
                 )
@@ -186,7 +188,7 @@ class _Evaluation(NamedTuple):
     def tuned(self, score: str, validation: str) -> dict[str, Any]:
         """A score on a set for tuning."""
         key = f"{of_score(score)}: every point on {self.told(validation)}"
-        if outside.is_collection(validation):
+        if sets.is_collection(validation):
             key += f", {self.on.to_tune_on(validation)} images"
         try:
             return self.context.step(key, tuned, score, validation, self.on)  # type: ignore[no-any-return]
@@ -278,8 +280,8 @@ class _Evaluation(NamedTuple):
         Also its content, if it is not generated; and the training images, since noise is made from
         them and no other part of the key names them.
         """
-        kind, argument = outside.known(name)
-        stamp = outside.OUTSIDE[kind].stamp(argument)
+        kind, argument = sets.known(name)
+        stamp = sets.OUTSIDE[kind].stamp(argument)
         full = kind if argument is None else f"{kind}:{argument}"
         return f"{full} {stamp} beside {self.on.trained_on}"
 

@@ -17,7 +17,8 @@ from rrfast.data.loader import length
 from rrfast.data.splits import chosen, tested_on
 from rrfast.evaluate.observations import at
 from rrfast.evaluate.options import RobustOptions, with_options
-from rrfast.evaluate.robust.attacked import (
+from rrfast.evaluate.robust.figures import figures
+from rrfast.evaluate.robust.measurements import (
     AttackedModel,
     doubts,
     made,
@@ -27,7 +28,6 @@ from rrfast.evaluate.robust.attacked import (
     unpacked,
     withstands,
 )
-from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, notes
 from rrfast.evaluate.run_numbers import interval
 from rrfast.evaluate.scored_model import correct
@@ -61,8 +61,8 @@ def evaluate(
         What robust.json holds: as for `rrfast.evaluate.study.run_study`, with `attacks`,
         `baseline`, and `runs`: a row per model, checkpoint, attack and radius, with `best` (the
         criterion of the best checkpoint), `accuracy`, its `interval`, `images` and `stood` (the
-        bits of `rrfast.evaluate.robust.attacked.packed`). "clean" and "worst" are attacks there.
-        "clean" also has `doubts` (the sentences of `rrfast.attacks.sanity` and, if an attack by
+        bits of `rrfast.evaluate.robust.measurements.packed`). "clean" and "worst" are attacks
+        there. "clean" also has `doubts` (the sentences of `rrfast.attacks.sanity` and, if an attack by
         gradients has several steps, of `rrfast.attacks.beyond_gradients`) and `r` (of IRAT's
         Eq. 23, before and under PGD-10); for plain adversarial training also `pictured`, the points
         of IRAT's Fig. 2 to 4.

@@ -1,4 +1,4 @@
-"""The test images that a model still classifies correctly after an attack."""
+"""What is measured on an attacked model: the test images that it still classifies correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's confidences on its test images, on noise, and after attacks on both."""
+"""What is measured on a model: confidences on test images, on noise, after attacks on both."""
 
 from __future__ import annotations
 
