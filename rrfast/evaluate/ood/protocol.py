@@ -107,16 +107,14 @@ def evaluate(
             )
     if options.transfer and "odin" not in scores:
         raise ValueError("transfer must have odin among the scores: it is the score that is tuned")
-    tests, effects = len(against), _has_effects(options)
+    n, effects = len(against), _has_effects(options)
     return run_study(
         STUDY,
         trained_models,
         out,
         partial(_rows, options=options),
         options,
-        steps=(len(scores) + 1) * (tests + 1)
-        + options.transfer * (2 * tests + 1)
-        + effects * tests,
+        steps=(len(scores) + 1) * (n + 1) + options.transfer * (2 * n + 1) + effects * n,
         # The rest is in the names of the parts. The noise of an attack depends on the batch size,
         # and on the numbers of its random streams, which differed in earlier versions.
         depends={

@@ -62,8 +62,8 @@ def evaluate(
         `baseline`, and `runs`: a row per model, checkpoint, attack and radius, with `best` (the
         criterion of the best checkpoint), `accuracy`, its `interval`, `images` and `stood` (the
         bits of `rrfast.evaluate.robust.measurements.packed`). "clean" and "worst" are attacks
-        there. "clean" also has `doubts` (the sentences of `rrfast.attacks.sanity` and, if an attack by
-        gradients has several steps, of `rrfast.attacks.beyond_gradients`) and `r` (of IRAT's
+        there. "clean" also has `doubts` (the sentences of `rrfast.attacks.sanity` and, if an attack
+        by gradients has several steps, of `rrfast.attacks.beyond_gradients`) and `r` (of IRAT's
         Eq. 23, before and under PGD-10); for plain adversarial training also `pictured`, the points
         of IRAT's Fig. 2 to 4.
 
