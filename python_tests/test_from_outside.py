@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from rrfast.evaluate.robust.attacked import unpacked
 from torch import Tensor, nn
 
 import rrfast
@@ -22,7 +23,6 @@ from rrfast.data import Split, digits
 from rrfast.data.tasks import TASKS, Task
 from rrfast.engine import Engine, Model
 from rrfast.evaluate import TrainedModel, misd, robust
-from rrfast.evaluate.robust.attacked import unpacked
 from rrfast.methods import BS, METHODS, Estimate
 from rrfast.metrics import METRICS, RankingAccumulator, aurc, bootstrap
 from rrfast.models import digits_cnn

@@ -219,16 +219,12 @@ class _Peer:
 def _row(timed: Timed, shortest: Tensor) -> dict[str, Any]:
     if timed.error:
         return {"error": timed.error}
-    outcome: Outcome = timed.first
-    radius = outcome.score.cpu()
+    radius: Tensor = timed.first.score.cpu()
     both = radius.isfinite() & shortest.isfinite() & (shortest > 0)
     ratio = (radius.double() / shortest)[both]
     return {
         "error": None,
-        "forwards": outcome.forwards,
-        "backwards": outcome.backwards,
-        "images_per_second": len(radius) / timed.seconds(),
-        "times_msr": timed.ratio(),
+        **contestants.timed(timed, len(radius)),
         "median_radius": radius.median().item(),
         "found": float(radius.isfinite().float().mean()),
         "beside_shortest": ratio.median().item() if len(ratio) else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -13,10 +14,12 @@ from rrfast._checks import check_count, check_path, check_seed, is_integer, is_n
 from rrfast._seeds import Stream, derive_seed, seeded
 from rrfast.data import (
     EMNIST_CLASSES,
+    Digits,
     Outliers,
     Released,
     SmoothedNoise,
     Split,
+    Synthetic,
     cifar10,
     cifar100,
     digits,
@@ -75,29 +78,16 @@ class Task(NamedTuple):
         return self._replace(validation=None, test=whole, released=released, indices=None)
 
 
-def digits_task(
-    seed: int = 0, *, noise: float = 0.15, train: int = 400, validation: int = 200
-) -> Task:
-    """`rrfast.data.digits`: `train` training images, drawn at random from all 1797."""
-    check_count("train", train, least=0)
-    return Task(*digits(seed, noise=noise, train=train, validation=validation), classes=10)
+def made_task(make: Callable[..., Digits | Synthetic]) -> Callable[..., Task]:
+    """Data that a seed makes, as a task with the same arguments."""
 
+    @functools.wraps(make)
+    def task(*seed: int, **options: Any) -> Task:
+        check_count("train", options.get("train", 0), least=0)
+        train, validation, test = make(*seed, **options)
+        return Task(train, validation, test, options.get("classes", 10))
 
-def synthetic_task(
-    seed: int = 0,
-    *,
-    train: int = 5000,
-    validation: int = 1000,
-    test: int = 5000,
-    classes: int = 10,
-    size: int = 32,
-    difficulty: float = 0.85,
-) -> Task:
-    """`rrfast.data.synthetic`: `train` training images, made by the seed."""
-    check_count("train", train, least=0)
-    sizes = {"train": train, "validation": validation, "test": test}
-    data = synthetic(seed, **sizes, classes=classes, size=size, difficulty=difficulty)
-    return Task(*data, classes=classes)
+    return task
 
 
 def release_task(
@@ -255,8 +245,8 @@ def image_folder_task(
 
 #: Names for `data: {name: ...}`; the options are the function's arguments.
 TASKS: dict[str, Callable[..., Task]] = {
-    "digits": digits_task,
-    "synthetic": synthetic_task,
+    "digits": made_task(digits),
+    "synthetic": made_task(synthetic),
     "cifar10": release_task(cifar10, 10, released=True),
     "cifar100": release_task(cifar100, lambda fine=True: 100 if fine else 20),
     "mnist": release_task(mnist, 10),

@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rrfast._processes import shared
 from rrfast.data.splits import DRAWN, Batches, Division, Part, divide
 from rrfast.data.tasks import Task
+from rrfast.engine import logits
+from rrfast.ops import is_undefined
 from rrfast.scores import MSR, Score, predict, tune
 from rrfast.scores.predictions import Predictions
 from rrfast.scores.registry import score_named
@@ -94,6 +97,20 @@ class ScoredModel:
     def correct(self) -> Tensor:
         """[n] bool, where the model is right on the test part."""
         return self._plain.correct
+
+
+def correct(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """[n] bool, on the CPU: which predictions are right; undefined logits count as wrong.
+
+    Cost: 1 forward per image.
+    """
+
+    def one(_: int, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
+        h = logits(model, x)
+        return (h.argmax(dim=1) == y) & ~is_undefined(h)
+
+    return torch.cat(shared(one, batches)).cpu()
 
 
 def on_divisions(

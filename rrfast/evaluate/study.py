@@ -71,6 +71,12 @@ class Context(NamedTuple):
     cache: Cache
     advance: Callable[[], object]  #: advances the progress bar by one step
 
+    def step(self, key: str, make: Callable[..., Any], *arguments: Any) -> Any:
+        """A part, as from `Cache.get`, that is a step of the progress bar."""
+        found = self.cache.get(key, make, *arguments)
+        self.advance()
+        return found
+
 
 def run_study(
     study: Study,
@@ -137,7 +143,7 @@ def run_study(
             "runs": shortened(runs if every_run else study.short(runs, curves)),
             "curves": shortened(curves),
         }
-        _write(study, result, shortened(runs), out, speaking)
+        write_results(study, result, shortened(runs), out, speaking)
         return result
 
     with sharing() as group, contextlib.ExitStack() as held:
@@ -214,7 +220,9 @@ def _check_classes(title: str, model: nn.Module, task: Task, device: torch.devic
         )
 
 
-def _write(study: Study, result: Result, runs: Sequence[Row], out: Path, console: Console) -> None:
+def write_results(
+    study: Study, result: Result, runs: Sequence[Row], out: Path, console: Console
+) -> None:
     """Write all files, and print the content of the page and their names."""
     files = [f"{study.stem}.json"]
     write_result(out / files[0], result)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rrfast._tables import SHOWN
 from rrfast.evaluate.drawing import counted
-from rrfast.evaluate.misd.appraisal import COVERAGES
+from rrfast.evaluate.misd.measurements import COVERAGES
 from rrfast.evaluate.observations import Row, at, condensed, curve, grouped, of, spread
 from rrfast.metrics import METRICS
 from rrfast.metrics.paired import PAIRED

@@ -10,13 +10,13 @@ from typing import Any
 from rrfast._tables import Block, settings
 from rrfast.evaluate.claims import TRAINED, Claim, Line, claim_blocks, trained, verdicts
 from rrfast.evaluate.observations import Row, at, either, grouped, of, seeds_said, spread, values
-from rrfast.evaluate.ood.appraisal import LEAST
 from rrfast.evaluate.ood.claims import LEGEND, comparisons
 from rrfast.evaluate.ood.curves import with_not_resisted
 from rrfast.evaluate.ood.diagnostics import NEAREST
 from rrfast.evaluate.ood.effects import FIXED, HOT, at_steps, fpr_at
-from rrfast.evaluate.ood.outside import OUTSIDE
+from rrfast.evaluate.ood.measurements import LEAST
 from rrfast.evaluate.ood.scaling import SURE, SURE_IN_BOX
+from rrfast.evaluate.ood.sets import OUTSIDE
 from rrfast.evaluate.tables import Column, Table, What, Words
 from rrfast.scores.score import Point
 
