@@ -20,7 +20,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from rrfast import cli
-from rrfast._results import plain
+from rrfast._results import for_json
 from rrfast.attacks import DISTAL, Distal, distal_examples, distal_noise
 from rrfast.data import Split
 from rrfast.data.splits import Part, chosen
@@ -304,7 +304,7 @@ def test_what_is_done_is_not_done_again(
 def test_infinite_odds_are_kept_as_confident() -> None:
     """A model that rules all but one class out has odds of infinity, which JSON has not."""
     odds = torch.tensor([math.inf, -math.inf, math.nan, 1.5], dtype=torch.float64)
-    back = _tensor(json.loads(json.dumps(plain(_listed({"odds": odds}))))["odds"])
+    back = _tensor(json.loads(json.dumps(for_json(_listed({"odds": odds}))))["odds"])
     assert back[0] > 1e300
     assert back[1] < -1e300
     assert bool(back[2].isnan())

@@ -32,7 +32,7 @@ def blocks(result: dict[str, Any]) -> Iterable[Block]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The tables and notes as a Markdown page."""
-    title = f"# rrfast bench: {_tables.plain(result['settings']['model'])}"
+    title = f"# rrfast bench: {_tables.escaped(result['settings']['model'])}"
     return "\n\n".join([title, notes(result), _tables.markdown(blocks(result))]) + "\n"
 
 

@@ -22,7 +22,7 @@ from rrfast._machine import machine
 from rrfast._processes import Processes, sharing
 from rrfast._progress import bars
 from rrfast._results import require_matplotlib, results_in, shortened, write_figure, write_result
-from rrfast._tables import Block, plain
+from rrfast._tables import Block, escaped
 from rrfast.data.splits import Part
 from rrfast.engine import logits
 from rrfast.evaluate.cache import Cache, identity
@@ -244,7 +244,7 @@ def page(study: Study, result: Result, drawings: Sequence[Drawing] = ()) -> str:
     """Conventions, tables, notes and figures in Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     pictures = "".join(
-        f"![{plain(d.title)}]({d.name}.png)\n\n**{plain(d.title)}.** {plain(d.caption)}\n\n"
+        f"![{escaped(d.title)}]({d.name}.png)\n\n**{escaped(d.title)}.** {escaped(d.caption)}\n\n"
         for d in drawings
     )
     notes = study.notes(result)

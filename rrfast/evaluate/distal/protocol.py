@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_number
-from rrfast._results import plain
+from rrfast._results import for_json
 from rrfast.data.splits import chosen, divide
 from rrfast.evaluate.distal.appraisal import (
     Confidences,
@@ -107,7 +107,7 @@ def _evaluated(context: Context, options: DistalOptions) -> list[dict[str, Any]]
     )
     said = evaluate_model(held, test, clean, attacks, noises, options)
     who = {"checkpoint": context.trained.checkpoint, "images": len(part.indices)}
-    return [who | plain(said)]
+    return [who | for_json(said)]
 
 
 def _listed(found: dict[str, Tensor]) -> dict[str, list[float]]:
