@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -257,10 +256,8 @@ class _Group:
 
     def __init__(self, title: str, shown: int) -> None:
         self.title = title
-        self._shown = shown
-        #: Heaps with the next image to drop on top. Ties are ordered by the place in the table.
-        self._least: list[tuple[float, int, Row]] = []
-        self._most: list[tuple[float, int, Row]] = []
+        self._shown, self._last = shown, max(1, shown // 10)
+        self._rows: list[tuple[float, int, Row]] = []
         self.count = self.labelled = self._wrong = 0
 
     def add(self, place: int, row: Row, confidence: float, wrong: bool | None) -> None:
@@ -268,24 +265,26 @@ class _Group:
         self.count += 1
         self.labelled += wrong is not None
         self._wrong += wrong is True
-        heapq.heappush(self._least, (-confidence, -place, row))
-        if len(self._least) <= self._shown:
-            return
-        # A row that leaves one end may belong to the other.
-        opposite, behind, left = heapq.heappop(self._least)
-        heapq.heappush(self._most, (-opposite, -behind, left))
-        if len(self._most) > max(1, self._shown // 10):
-            heapq.heappop(self._most)
+        self._rows.append((confidence, place, row))
+        if len(self._rows) > 2 * (self._shown + self._last):
+            self._sort()
+
+    def _sort(self) -> None:
+        """Sort the rows, ties by their place in the table, and drop those between the ends."""
+        self._rows.sort(key=lambda ranked: ranked[:2])
+        del self._rows[self._shown : -self._last]
 
     @property
     def least(self) -> list[tuple[int, Row]]:
         """Places and rows of the least confident, in this order."""
-        return [(-place, row) for _, place, row in sorted(self._least, reverse=True)]
+        self._sort()
+        return [(place, row) for _, place, row in self._rows[: self._shown]]
 
     @property
     def most(self) -> list[tuple[int, Row]]:
         """Places and rows of the most confident, the most confident last; none is in `least`."""
-        return [(place, row) for _, place, row in sorted(self._most)]
+        self._sort()
+        return [(place, row) for _, place, row in self._rows[self._shown :]]
 
     def summary(self) -> str:
         """The share of wrong predictions, if labels are known."""
