@@ -118,19 +118,22 @@ def summaries(row: Row) -> dict[str, Any]:
 
     Returns:
         `swing`: the highest AURC over all temperatures, divided by the lowest (§5.5, Fig. 3); and
-            `corrupted`: the mean of every metric over the corruptions (§5.6, Fig. 4). Each is
-            missing if it was not requested.
+            `corrupted`, as from `under_corruption`. Each is missing if it was not requested.
     """
     said: dict[str, Any] = {}
     swept = [math.nan if aurc is None else aurc for aurc in row["temperature"].values()]
     if swept and min(swept) > 0:
         said["swing"] = max(swept) / min(swept)
-    if kinds := list(row.get("corruptions", {}).values()):
-        found = {metric: [kind[metric] for kind in kinds] for metric in kinds[0]}
-        said["corrupted"] = {
-            m: None if None in each else sum(each) / len(each) for m, each in found.items()
-        }
+    if row.get("corruptions"):
+        said["corrupted"] = under_corruption(row)
     return said
+
+
+def under_corruption(row: Row) -> dict[str, float | None]:
+    """The mean of every metric over the corruptions of a run (§5.6, Fig. 4); {} without any."""
+    kinds = list(row.get("corruptions", {}).values())
+    found = {metric: [kind[metric] for kind in kinds] for kind in kinds[:1] for metric in kind}
+    return {m: None if None in each else sum(each) / len(each) for m, each in found.items()}
 
 
 def short(rows: Sequence[Row], curves: Sequence[Row]) -> list[Row]:
