@@ -45,7 +45,7 @@ from rrfast.evaluate.ood.measurements import METRICS, ModelWithSets, apart, sure
 from rrfast.evaluate.ood.scaling import scaled
 from rrfast.evaluate.ood.sets import OUTSIDE, Wanted, evenly, is_own, known, made
 from rrfast.evaluate.options import OodOptions
-from rrfast.evaluate.study import Context
+from rrfast.evaluate.run_study import Context
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.report import report
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
