@@ -191,7 +191,7 @@ def test_what_is_undefined_is_not_drawn(
     result = read_result(ablation[0] / "ablation.json")
     for run in result["runs"]:
         run["aurc"] = run["radius_wrong"] = None
-    write_figure(tmp_path / "ablation.png", figure(result))
+    write_figure(tmp_path / "ablation.png", figure(result["runs"]))
     assert (tmp_path / "ablation.png").stat().st_size > 10_000
     assert all("–" in block.rows[0] for block in blocks(result))
 

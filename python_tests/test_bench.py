@@ -32,6 +32,8 @@ from rrfast.bench import peers as module
 from rrfast.bench.pareto import SETTINGS, settings_of
 from rrfast.bench.speed import fastest, rows_of
 from rrfast.bench.subject import load
+from rrfast.evaluate.run_numbers import spearman
+from rrfast.evaluate.study import page
 from rrfast.methods import METHODS
 from rrfast.models import synthetic_cnn
 
@@ -213,13 +215,13 @@ def test_spearman(ties):
     a, b = torch.rand(2, 50, generator=generator, dtype=torch.float64)
     if ties:
         a, b = (a * 5).round(), (b * 5).round()
-    assert quality.spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
+    assert spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
     a[0] = math.inf
-    assert quality.spearman(a, a.exp()) == pytest.approx(1)
+    assert spearman(a, a.exp()) == pytest.approx(1)
     b[1] = math.nan
     left = b.isfinite()
     expected = scipy.stats.spearmanr(a[left], b[left]).statistic
-    assert quality.spearman(a, b) == pytest.approx(expected)
+    assert spearman(a, b) == pytest.approx(expected)
 
 
 def test_agreement():
@@ -275,9 +277,9 @@ def test_peers(tmp_path, monkeypatch):
     assert (by_name["fake", "still"]["found"], by_name["fake", "still"]["forwards"]) == (0, 1)
     assert by_name["fake", "broken"]["error"] == "RuntimeError: TypeError: no such argument"
     assert by_name["absent", "does not import"]["error"] == "No module named 'absent'"
-    page = report.markdown({**ROWLESS, "peers": rows})
-    assert "absent, does not import: No module named 'absent'." in page
-    assert re.search(r"\| fake \| near \| .* \| 2 \| 1 \| 100 \| 0\.3 \| (6\.00|5\.99)\d \|", page)
+    said = page(report.STUDY, {**ROWLESS, "peers": rows})
+    assert "absent, does not import: No module named 'absent'." in said
+    assert re.search(r"\| fake \| near \| .* \| 2 \| 1 \| 100 \| 0\.3 \| (6\.00|5\.99)\d \|", said)
 
 
 def test_peers_need_images_in_their_box():
@@ -380,7 +382,8 @@ def test_interrupted(tmp_path, monkeypatch, capsys):
     assert cli.main(command) == 130
     output = capsys.readouterr()
     assert output.err == "rrfast: interrupted\n"
-    assert "Incomplete, but written to" in output.out
+    assert "INCOMPLETE" in output.out
+    assert "Written to" in output.out
     result = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     assert not result["complete"]
     assert len(result["throughput"]) == 5

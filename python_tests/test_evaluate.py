@@ -34,8 +34,9 @@ from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits
 from rrfast.data.splits import Division, Part, divide
 from rrfast.evaluate import TrainedModel, drawing, misd, read_result, trained_models
+from rrfast.evaluate.cache import unpacked
 from rrfast.evaluate.misd import choice, claims, curves, figures, tables
-from rrfast.evaluate.misd.appraisal import (
+from rrfast.evaluate.misd.measurements import (
     COVERAGES,
     EDGES,
     _histogram,
@@ -44,12 +45,12 @@ from rrfast.evaluate.misd.appraisal import (
     evaluate_score,
     gradient_auroc,
     train_accuracy,
-    unpacked,
 )
 from rrfast.evaluate.misd.protocol import _released
 from rrfast.evaluate.observations import at, paired, spread
 from rrfast.evaluate.options import MisdOptions
 from rrfast.evaluate.scored_model import ScoredModel
+from rrfast.evaluate.study import page
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize, digits_cnn
 from rrfast.report import report
@@ -1005,8 +1006,8 @@ def test_a_small_file_has_the_page_and_the_figures(
         assert {key: run[key] for key in row if key != "above"} == _without(row, ("above",))
     pages = [path for path in whole.iterdir() if path.suffix in (".md", ".csv", ".png")]
     assert len(pages) == 9
-    for page in pages:
-        assert page.read_bytes() == (tmp_path / page.name).read_bytes(), page.name
+    for each in pages:
+        assert each.read_bytes() == (tmp_path / each.name).read_bytes(), each.name
 
 
 # ----------------------------------------------------------------------------------- the page
@@ -1115,22 +1116,10 @@ BENCHMARKS = sorted(Path(__file__).parents[1].glob("benchmarks/results/*/bench-*
 def test_the_page_of_a_committed_benchmark(folder: Path, tmp_path: Path) -> None:
     """It is written from memory, and again from a file that has no infinity."""
     result = json.loads((folder / "bench.json").read_text())
-    assert bench.markdown(result) == (folder / "bench.md").read_text()
+    drawn = list(bench.STUDY.figures(result))
+    assert page(bench.STUDY, result, drawn) == (folder / "bench.md").read_text()
     report([folder], tmp_path / "page.html")
     assert "Speed and worth" in (tmp_path / "page.html").read_text()
-
-
-def test_a_picture_that_is_a_link_is_in_no_report(tmp_path: Path) -> None:
-    """The page is handed on: it must not hold what a link in a folder of others leads to."""
-    folder, [given, *_] = tmp_path / "given", BENCHMARKS or [None]
-    if given is None:
-        pytest.skip("the repository's results are not here")
-    folder.mkdir()
-    (folder / "bench.json").write_text((given / "bench.json").read_text())
-    (folder / "throughput.png").symlink_to(tmp_path / "mine.png")
-    (tmp_path / "mine.png").write_bytes(b"mine")
-    with pytest.raises(ValueError, match=r"throughput\.png must be a picture, and is a link"):
-        report([folder], tmp_path / "report.html")
 
 
 # --------------------------------------------------------------------------------- the commands

@@ -20,13 +20,13 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from rrfast import cli
-from rrfast._results import for_json
 from rrfast.attacks import DISTAL, Distal, distal_examples, distal_noise
 from rrfast.data import Split
 from rrfast.data.splits import Part, chosen
 from rrfast.evaluate import TrainedModel, distal, read_result
+from rrfast.evaluate.cache import Cache, packed, unpacked
 from rrfast.evaluate.distal import figures, tables
-from rrfast.evaluate.distal.appraisal import (
+from rrfast.evaluate.distal.measurements import (
     EDGES,
     SHARES,
     Confidences,
@@ -37,7 +37,6 @@ from rrfast.evaluate.distal.appraisal import (
     on_noise,
     unattacked,
 )
-from rrfast.evaluate.distal.protocol import _listed, _tensor
 from rrfast.evaluate.options import DistalOptions
 from rrfast.metrics import acceptance_threshold, false_acceptance
 from rrfast.models import digits_cnn
@@ -97,17 +96,17 @@ def test_the_attacks_are_those_of_the_papers(found: list[TrainedModel]) -> None:
 def test_noise_is_that_of_distal_examples(found: list[TrainedModel]) -> None:
     model, _ = found[0].load()
     for kind, start in (("uniform", "uniform_norm"), ("smoothed", "smoothed")):
-        said = noise(model, kind, (1, 8, 8), OPTIONS)
+        before, after = noise(model, kind, (1, 8, 8), OPTIONS)
         smooth = kind == "smoothed"
         images = distal_noise(30, (1, 8, 8), smooth=smooth)
         # Batches of another size are summed in another order.
-        torch.testing.assert_close(said["before"], MSR()(model, images), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(before, MSR()(model, images), rtol=1e-5, atol=1e-5)
         attack = Distal(0.1, 3, start=start)
         again = distal_examples(model, 30, (1, 8, 8), attack=attack, smooth=smooth, batch=25)
-        assert torch.equal(said["after"], again.confidence)
+        assert torch.equal(after, again.confidence)
         # The attack compares float32 odds below 8, of logits in batches of one size.
-        assert bool((said["after"] >= said["before"] - 8 * 2**-23).all())
-        assert float((said["after"] > said["before"]).double().mean()) > 0.5
+        assert bool((after >= before - 8 * 2**-23).all())
+        assert float((after > before).double().mean()) > 0.5
 
 
 def test_the_article_s_attack_and_smoothing(found: list[TrainedModel], tmp_path: Path) -> None:
@@ -301,14 +300,13 @@ def test_what_is_done_is_not_done_again(
         assert done == expected
 
 
-def test_infinite_odds_are_kept_as_confident() -> None:
+def test_infinite_odds_are_kept_as_confident(tmp_path: Path) -> None:
     """A model that rules all but one class out has odds of infinity, which JSON has not."""
-    odds = torch.tensor([math.inf, -math.inf, math.nan, 1.5], dtype=torch.float64)
-    back = _tensor(json.loads(json.dumps(for_json(_listed({"odds": odds}))))["odds"])
-    assert back[0] > 1e300
-    assert back[1] < -1e300
-    assert bool(back[2].isnan())
-    assert back[3] == 1.5
+    odds = torch.tensor([math.inf, -math.inf, math.nan, 0.1], dtype=torch.float64)
+    kept = Cache(tmp_path, "distal", {}).get("ce", packed, odds)
+    assert Cache(tmp_path, "distal", {}).get("ce") == kept
+    torch.testing.assert_close(unpacked(kept), odds, rtol=0, atol=0, equal_nan=True)
+    assert unpacked(packed(odds > 0)).bool().tolist() == [True, False, False, True]
 
 
 # ---------------------------------------------------------------------------------- what is said

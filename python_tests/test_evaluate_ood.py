@@ -36,15 +36,16 @@ from rrfast.evaluate import TrainedModel, ood, read_result, scored_model
 from rrfast.evaluate.cache import Cache
 from rrfast.evaluate.claims import verdicts
 from rrfast.evaluate.observations import of
-from rrfast.evaluate.ood import appraisal, claims, figures, tables
-from rrfast.evaluate.ood.appraisal import METRICS, ModelWithSets, apart, sure, tuned
+from rrfast.evaluate.ood import claims, figures, measurements, tables
 from rrfast.evaluate.ood.curves import ACCEPTED, DRAWN_AT, EDGES, RATES, accuracies, rates
 from rrfast.evaluate.ood.diagnostics import diagnose, distances, gradient_norm, separation
 from rrfast.evaluate.ood.distance import mmd
 from rrfast.evaluate.ood.effects import PAPER, best_step, effect_points, effects, fpr_at
-from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, is_own, known, made
+from rrfast.evaluate.ood.measurements import METRICS, ModelWithSets, apart, sure, tuned
 from rrfast.evaluate.ood.scaling import scaled
+from rrfast.evaluate.ood.sets import OUTSIDE, Wanted, evenly, is_own, known, made
 from rrfast.evaluate.options import OodOptions
+from rrfast.evaluate.run_study import Context
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.report import report
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
@@ -88,7 +89,7 @@ def _few_points() -> Iterator[None]:
     """Of ODIN's grid; `test_tuning_is_that_of_the_validation_split` has all of them."""
     few = {"temperature": (1.0, 1000.0), "eps": (0.0, 0.004)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(appraisal, "ODIN_GRIDS", few)
+        patch.setattr(measurements, "ODIN_GRIDS", few)
         yield
 
 
@@ -414,7 +415,7 @@ def test_tuning_is_that_of_the_validation_split(
 ) -> None:
     outside = on.to_tune("textures")
     assert len(outside) == 60
-    monkeypatch.setattr(appraisal, "ODIN_GRIDS", ODIN_GRIDS)
+    monkeypatch.setattr(measurements, "ODIN_GRIDS", ODIN_GRIDS)
     by_hand = tune_apart(ODIN(), model, [task.validation.x], [outside], grids=ODIN_GRIDS)
     said = tuned("odin", "textures", on)
     assert said["hyperparameters"] == by_hand.best.point
@@ -456,13 +457,13 @@ def test_nothing_that_is_tested_on_is_seen(
     """Test images, their labels, and the sets to test on may be anything: the choice stays."""
     poisoned = Split(torch.full_like(task.test.x, math.nan), torch.full_like(task.test.y, -1))
     blind = ModelWithSets(model, task._replace(test=poisoned), 3, IMAGES, 100, CPU)
-    real = appraisal.made
+    real = measurements.made
 
     def bad(set_name: str, wanted: Wanted) -> Tensor:
         images = real(set_name, wanted)
         return images * math.nan if wanted.inside.data is poisoned else images
 
-    monkeypatch.setattr(appraisal, "made", bad)
+    monkeypatch.setattr(measurements, "made", bad)
     assert bool(blind.to_test("textures").isnan().all())
     assert tuned(name, "textures", blind) == tuned(name, "textures", on)
 
@@ -557,8 +558,8 @@ def test_of_several_processes_each_reads_its_own_images(
     read.clear()
     with _sharing_is(First(0, 2)):
         options = OodOptions(scores=SCORES, against=SETS, images=IMAGES, batch=7)
-        evaluation = ood.protocol._Evaluation(on, options, None, Cache(tmp_path, "ood", {}))
-        evaluation.confident(None)
+        context = Context(None, model, task, CPU, Cache(tmp_path, "ood", {}), lambda: None)
+        ood.protocol._Evaluation(on, options, context).confident(None)
     own = on.division.test.indices.split(7)[::2]
     assert read == {int(place) for part in own for place in part}
 

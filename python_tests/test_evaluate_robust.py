@@ -31,9 +31,8 @@ from rrfast.data import Split
 from rrfast.data.splits import chosen
 from rrfast.evaluate import TrainedModel, read_result, robust, trained_models
 from rrfast.evaluate.robust import figures, tables
-from rrfast.evaluate.robust.attacked import (
+from rrfast.evaluate.robust.measurements import (
     AttackedModel,
-    correct,
     made,
     margins,
     misled,
@@ -42,6 +41,7 @@ from rrfast.evaluate.robust.attacked import (
     unpacked,
     withstands,
 )
+from rrfast.evaluate.scored_model import correct
 from rrfast.models import digits_cnn
 from rrfast.report import report
 from rrfast.train import TASKS, Task, Training, ValidationAttack, dump_recipe, load_recipe
@@ -167,7 +167,7 @@ def test_the_images_are_the_same_for_all_and_nested() -> None:
 def test_standing_is_the_literal_loop(found: list[TrainedModel]) -> None:
     model, task = found[0].load()
     part = chosen(task.test, 60)
-    right = correct(model, part, 25, CPU)
+    right = correct(model, part.batches(25, CPU))
     attack = PGD(eps=0.15, steps=3)
     stood = withstands(attack, AttackedModel(model, part, right, 0, CPU), 25)
     for place, r, s in zip(part.indices, right, stood, strict=True):
@@ -181,7 +181,7 @@ def test_only_what_is_right_is_attacked(found: list[TrainedModel]) -> None:
     """And what is wrong is no more right after an attack that finds nothing."""
     model, task = found[-1].load()
     part = chosen(task.test, 200)
-    right = correct(model, part, 50, CPU)
+    right = correct(model, part.batches(50, CPU))
     assert 0 < int((~right).sum()) < 200
 
     class Nothing(PGD):
@@ -203,10 +203,10 @@ def test_logits_that_say_nothing_are_wrong(found: list[TrainedModel], factor: fl
 
     part = chosen(task.test, None)
     dark = task.test.x.mean(dim=(1, 2, 3)) < 0.3
-    right = correct(broken, part, 500, CPU)  # type: ignore[arg-type]
+    right = correct(broken, part.batches(500, CPU))  # type: ignore[arg-type]
     assert 0 < int(dark.sum()) < len(dark)
     assert not bool(right[dark].any())
-    assert torch.equal(right[~dark], correct(model, part, 500, CPU)[~dark])
+    assert torch.equal(right[~dark], correct(model, part.batches(500, CPU))[~dark])
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 100])
@@ -248,7 +248,7 @@ def test_rows(evaluated: tuple[Path, dict[str, Any]], found: list[TrainedModel])
     for subject, checkpoint in ((found[2], "last"), (found[2], "best")):
         model, task = subject.at(checkpoint).load()
         part = chosen(task.test, IMAGES)
-        right = correct(model, part, IMAGES, CPU)
+        right = correct(model, part.batches(IMAGES, CPU))
         expected = withstands(PGD(EPS, 3), AttackedModel(model, part, right, 0, CPU), IMAGES)
         assert torch.equal(bits[checkpoint, "RAT", 0, "pgd", EPS], expected)
 
@@ -470,7 +470,7 @@ def test_pgd_and_autoattack_side_by_side() -> None:
         },
         "MAIL",
     )
-    found = tables.differences(result, "last")
+    found = tables.differences(result, result["runs"])
     assert {one.row for one in found} == {("MAIL + reweighting", "MAIL")}
     verdicts = {one.group: one.found.verdict for one in found}
     assert verdicts == {"clean": 0, "pgd": 1, "autoattack": -1, "worst": -1}
@@ -517,7 +517,7 @@ def test_what_the_margin_adds_is_told_from_what_it_is_added_to() -> None:
         },
         "MAIL",
     )
-    pairs = {one.row for one in tables.differences(result, "last")}
+    pairs = {one.row for one in tables.differences(result, result["runs"])}
     assert pairs == {
         ("WMMR", "MAIL"),
         ("WMMR + reweighting", "MAIL"),
@@ -631,7 +631,7 @@ def test_autoattack_is_on_what_is_right(
 def test_trainings_of_other_seeds_are_not_compared() -> None:
     result = said({"A": {"clean": 0.9, "pgd": 0.5, "worst": 0.5}} | {"B": {"clean": 0.8}}, "A")
     result["runs"] = [r for r in result["runs"] if r["training"] == "A" or r["seed"] < 2]
-    assert tables.differences(result, "last") == []
+    assert tables.differences(result, result["runs"]) == []
 
 
 def test_the_figures(evaluated: tuple[Path, dict[str, Any]]) -> None:

@@ -1100,8 +1100,8 @@ def test_a_part_of_what_is_null(tmp_path: Path) -> None:
 def test_what_is_given_comes_before_what_the_training_says() -> None:
     changes = ["training.seed=1", "data.seed=3", "objective.epochs=7", "training.epochs=9"]
     recipe = load_recipe("digits_rat", [*changes, "objective.mixup=1", "objective.name=at"])
-    assert torch.equal(make_task(recipe).train.y, tasks.digits_task(3).train.y)
-    assert not torch.equal(make_task(recipe).train.y, tasks.digits_task(1).train.y)
+    assert torch.equal(make_task(recipe).train.y, tasks.TASKS["digits"](3).train.y)
+    assert not torch.equal(make_task(recipe).train.y, tasks.TASKS["digits"](1).train.y)
     objective = make_objective(recipe)
     assert isinstance(objective, RAT)
     assert (objective.mode, objective.epochs) == ("at", 7)

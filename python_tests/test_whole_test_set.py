@@ -20,7 +20,7 @@ from rrfast.data import Released, Split, tasks
 from rrfast.data.splits import Part, divide
 from rrfast.evaluate import TrainedModel, misd, ood, robust, trained_models
 from rrfast.evaluate.misd.protocol import _released
-from rrfast.evaluate.ood.appraisal import ModelWithSets, tuned
+from rrfast.evaluate.ood.measurements import ModelWithSets, tuned
 from rrfast.evaluate.options import MisdOptions
 from rrfast.train import dump_recipe, load_recipe, train
 from rrfast.train.recipe import make_task
@@ -129,7 +129,7 @@ def test_what_is_no_part_of_one_test_set_stays_as_it_is(cifar10: dict[str, Any])
         task._replace(test=None),
     ):
         assert other.undivided() is other
-    digits = tasks.digits_task(0)
+    digits = tasks.TASKS["digits"](0)
     assert digits.undivided() is digits
     assert divide(task._replace(test=fewer, released=None), "rat")[0].test.data is fewer
 

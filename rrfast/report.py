@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rrfast._errors import require
-from rrfast._files import write_text
 from rrfast._page import data_url
 from rrfast._page import write_page as write_html
 from rrfast._results import as_written, read_result, require_matplotlib
 from rrfast._tables import Block
 from rrfast.bench import report as bench
 from rrfast.evaluate.studies import REPORTED
-from rrfast.evaluate.study import Study, write_page
+from rrfast.evaluate.study import write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +67,7 @@ def report(
         title: Title of the page; default: the names of the folders.
         command: The command that made the page.
         pages: Also write the Markdown page and the figures of each result again, next to it, with
-            this version; figures of a benchmark are kept.
+            this version.
 
     Raises:
         FileNotFoundError: A folder has no results.
@@ -92,30 +91,32 @@ def report(
     write_html(Path(out), "report.html", title=names, sections=sections, command=command)
 
 
-#: The studies by the files of their results; a benchmark has its own, bench.json.
-_STUDIES = {f"{study.stem}.json": study for study in REPORTED}
-_BENCH = "bench.json"
+#: What a command writes, by the file of its results.
+_STUDIES = {f"{study.stem}.json": study for study in (*REPORTED, bench.STUDY)}
 
 
 def _sections(folder: Path, *, pages: bool) -> list[Section]:
-    there = [folder / name for name in (*_STUDIES, _BENCH) if (folder / name).is_file()]
+    there = [folder / name for name in _STUDIES if (folder / name).is_file()]
     if not there:
-        raise FileNotFoundError(
-            f"{folder} has no results: none of {', '.join([*_STUDIES, _BENCH])}"
-        )
+        raise FileNotFoundError(f"{folder} has no results: none of {', '.join(_STUDIES)}")
     return [_section(path, pages) for path in there]
 
 
 def _section(path: Path, pages: bool) -> Section:
-    result, study = read_result(path), _STUDIES.get(path.name)
+    result, study = read_result(path), _STUDIES[path.name]
     try:
         for entry, expected in _HEAD.items():
             if not isinstance(result.get(entry), expected):
                 raise TypeError(f"`{entry}` must be there, and a {expected.__name__}")
-        section = _bench(path.parent, result) if study is None else _study(study, result)
-        if pages and study is None:  # only the benchmark itself draws its figures
-            write_text(path.with_name("bench.md"), bench.markdown(result))
-        elif pages and study is not None:
+        section = Section(
+            study.title(result),
+            result,
+            study.conventions(result),
+            list(study.blocks(result)),
+            study.notes(result),
+            [Picture(d.title, d.caption, _svg(d.figure)) for d in study.figures(result)],
+        )
+        if pages:
             write_page(study, path.parent, result)
     except (ImportError, OSError):
         raise
@@ -124,33 +125,6 @@ def _section(path: Path, pages: bool) -> Section:
             f"{path} does not hold results of the command of this version: {error!r}"
         ) from error
     return section
-
-
-def _study(study: Study, result: dict[str, Any]) -> Section:
-    return Section(
-        study.title(result),
-        result,
-        study.conventions(result),
-        list(study.blocks(result)),
-        study.notes(result),
-        [Picture(d.title, d.caption, _svg(d.figure)) for d in study.figures(result)],
-    )
-
-
-def _bench(folder: Path, result: dict[str, Any]) -> Section:
-    pictures = [
-        _png(folder / name, title)
-        for name, title in (("throughput.png", "Throughput"), ("pareto.png", "What passes buy"))
-        if (folder / name).is_file()
-    ]
-    return Section(
-        f"Speed and worth: {result['settings']['model']}",
-        result,
-        bench.notes(result).split("\n\n"),
-        list(bench.blocks(result)),
-        [],
-        pictures,
-    )
 
 
 def _svg(figure: Figure) -> str:
@@ -162,12 +136,3 @@ def _svg(figure: Figure) -> str:
     with mpl.rc_context({"svg.hashsalt": "rrfast"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
     return data_url("svg+xml", file.getvalue())
-
-
-def _png(path: Path, title: str) -> Picture:
-    if path.is_symlink():
-        raise ValueError(
-            f"{path} must be a picture, and is a link: the page may be passed on, and would "
-            "contain the file that the link points to"
-        )
-    return Picture(title, "", data_url("png", path.read_bytes()))

@@ -10,19 +10,18 @@ from typing import Any
 
 from rich.console import Console
 
-from rrfast import _tables
-from rrfast._files import write_text
 from rrfast._machine import machine
 from rrfast._progress import bars
-from rrfast._results import require_matplotlib, results_in, write_json
-from rrfast.bench import figures, report
+from rrfast._results import require_matplotlib, results_in
 from rrfast.bench.pareto import pareto
 from rrfast.bench.peers import check_in_box, peers
 from rrfast.bench.quality import tuned
+from rrfast.bench.report import STUDY
 from rrfast.bench.settings import Settings
 from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
 from rrfast.bench.throughput import throughput, worth
+from rrfast.evaluate.study import write_results
 
 
 def run(
@@ -86,11 +85,7 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
         # Also after an interrupt or an error, to keep results that took hours.
         result["seconds"] = round(time.perf_counter() - started, 1)
         if result["throughput"]:
-            written = _write(result, out)
-            console.print(report.notes(result), highlight=False, markup=False)
-            console.print(_tables.terminal(report.blocks(result)))
-            what = "Written" if result["complete"] else "Incomplete, but written"
-            console.print(f"\n{what} to {out}: {', '.join(written)}", highlight=False)
+            write_results(STUDY, result, [], out, console)
     return result
 
 
@@ -119,14 +114,3 @@ def _measure(
             result["pareto"] = pareto(subject, settings, part(""))
         if settings.peers:
             result["peers"] = peers(subject, settings, part("peers:"))
-
-
-def _write(result: dict[str, Any], out: Path) -> list[str]:
-    write_json(out / "bench.json", result)
-    write_text(out / "bench.md", report.markdown(result))
-    figures.throughput(result, out / "throughput.png")
-    written = ["bench.json", "bench.md", "throughput.png"]
-    if result.get("pareto"):
-        figures.pareto(result, out / "pareto.png")
-        written.append("pareto.png")
-    return written

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast._turns import Timed, Turns
+from rrfast.engine import output_logits
 from rrfast.methods import RadiusResult
 
 #: Number of radii that the released code tries.
@@ -62,7 +63,7 @@ def msr(model: nn.Module) -> Contestant:
 
     def call(x: Tensor) -> Outcome:
         with torch.no_grad():
-            confidence, prediction = _logits(model, x).double().softmax(dim=1).max(dim=1)
+            confidence, prediction = output_logits(model(x)).double().softmax(dim=1).max(dim=1)
         return Outcome(confidence, prediction, 1.0, 0.0)
 
     return call
@@ -79,7 +80,7 @@ def naive_loop(model: nn.Module, box: tuple[float, float] | None = None) -> Cont
 
     def call(x: Tensor) -> Outcome:
         with torch.no_grad():
-            prediction = _logits(model, x).argmax(dim=1)
+            prediction = output_logits(model(x)).argmax(dim=1)
         per_sample = (-1, *[1] * (x.dim() - 1))
         lower = torch.full(x.shape[:1], 1e-6, device=x.device)
         upper = torch.full_like(lower, math.inf)
@@ -87,18 +88,28 @@ def naive_loop(model: nn.Module, box: tuple[float, float] | None = None) -> Cont
             radius = torch.minimum((lower + upper) / 2, 2 * lower)
             attacked = x.clone().requires_grad_()
             with torch.enable_grad():
-                loss = nn.functional.cross_entropy(_logits(model, attacked), prediction)
+                loss = nn.functional.cross_entropy(output_logits(model(attacked)), prediction)
             (grad,) = torch.autograd.grad(loss, attacked)
             attacked = x + radius.reshape(per_sample) * grad.sign()
             attacked = attacked if box is None else attacked.clamp(*box)
             with torch.no_grad():
-                flipped = _logits(model, attacked).argmax(dim=1) != prediction
+                flipped = output_logits(model(attacked)).argmax(dim=1) != prediction
             upper = torch.where(flipped, radius, upper)
             lower = torch.where(flipped, lower, radius)
         score = torch.where(upper.isinf(), lower, (lower + upper) / 2)
         return Outcome(score, prediction, 2.0 * ITERATIONS + 1, float(ITERATIONS), upper)
 
     return call
+
+
+def timed(found: Timed, images: int) -> dict[str, Any]:
+    """Passes per sample, images per second, and the time over that of the bare forward."""
+    return {
+        "forwards": found.first.forwards,
+        "backwards": found.first.backwards,
+        "images_per_second": images / found.seconds(),
+        "times_msr": found.ratio(),
+    }
 
 
 def in_turn(
@@ -112,9 +123,3 @@ def in_turn(
     runs = {name: partial(contestant, x) for name, contestant in every.items()}
     floor = partial(msr(model), x)
     return Turns(floor, runs, seconds=seconds, device=x.device, progress=progress).take()
-
-
-def _logits(model: nn.Module, x: Tensor) -> Tensor:
-    output = model(x)
-    logits: Tensor = getattr(output, "logits", output)
-    return logits

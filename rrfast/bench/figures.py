@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rrfast._colours import BLACK, COLOURS, GREY
-from rrfast._results import write_figure
+from rrfast._colours import BLACK, BLUE, COLOURS, GREY, SKY
+from rrfast.evaluate.drawing import Drawing, plain_axes
+from rrfast.evaluate.observations import Row, of, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can distinguish.
-OURS, COARSE, RIVAL = "#0072B2", "#56B4E9", "#999999"
+#: Methods in float32, in 16 bits, and the baselines.
+OURS, COARSE, RIVAL = BLUE, SKY, "#999999"
 LINES = (*COLOURS[1:7], BLACK, GREY)
 MARKERS = "osD^vPX*"
 #: Least share of radii that a setting must find to be drawn.
@@ -32,20 +35,38 @@ PLACES = (
 )
 
 
-def throughput(result: dict[str, Any], path: Path) -> None:
+def figures(result: dict[str, Any]) -> Iterator[Drawing]:
+    """Every figure for which there are rows."""
+    yield Drawing(
+        "throughput",
+        "Throughput",
+        "Images per second by batch size, log scale; grey: MSR and the released loop.",
+        partial(throughput, result),
+    )
+    if result.get("pareto"):
+        yield Drawing(
+            "pareto",
+            "What passes buy",
+            "The median radius, and with labels the AURC, against passes per sample; hollow: "
+            "estimated, not seen to flip.",
+            partial(pareto, result),
+        )
+
+
+def throughput(result: dict[str, Any]) -> Figure:
     """One panel per batch size; a bar per contestant, images per second on a log scale."""
     from matplotlib.figure import Figure
 
     rows = [row for row in result["throughput"] if not row["error"]]
-    batches = list(dict.fromkeys(row["batch"] for row in rows)) or [0]
-    single = len({row["dtype"] for row in rows}) == 1
+    batches = values(rows, "batch") or [0]
+    single = len(values(rows, "dtype")) == 1
     names = list(dict.fromkeys((row["method"], row["dtype"]) for row in rows))
     figure = Figure(
         figsize=(1.2 + 3.9 * len(batches), 1.5 + 0.34 * len(names)), layout="constrained"
     )
     panels = figure.subplots(1, len(batches), sharex=True, sharey=True, squeeze=False)[0]
     for batch, ax in zip(batches, panels, strict=True):
-        for row in (r for r in rows if r["batch"] == batch):
+        for row in of(rows, batch=batch):
             at, value = names.index((row["method"], row["dtype"])), row["images_per_second"]
             colour = OURS if row["dtype"] == "float32" else COARSE
             rival = row["method"] in ("msr", "naive loop")
@@ -59,17 +80,17 @@ def throughput(result: dict[str, Any], path: Path) -> None:
     labels = [("MSR" if m == "msr" else m) + ("" if single else f", {d}") for m, d in names]
     panels[0].set_yticks(range(len(names)), labels)
     panels[0].invert_yaxis()
-    values = [row["images_per_second"] for row in rows]
-    if values:
+    if rows:
         # Room for the label of the longest bar, and for the shortest to be seen.
-        panels[0].set_xlim(10 ** math.floor(math.log10(min(values)) - 0.3), 4 * max(values))
+        images = [row["images_per_second"] for row in rows]
+        panels[0].set_xlim(10 ** math.floor(math.log10(min(images)) - 0.3), 4 * max(images))
     model = result["settings"]["model"].rpartition(":")[2]
     figure.suptitle(f"{model} on {result['device']}", fontsize=10)
     figure.supxlabel("images per second, log scale", fontsize=10)
-    write_figure(path, figure)
+    return figure
 
 
-def pareto(result: dict[str, Any], path: Path) -> None:
+def pareto(result: dict[str, Any]) -> Figure:
     """The median radius, and with labels the AURC, against passes per sample.
 
     Settings that found fewer than `FOUND` of the radii are left out: their infinities tie, and
@@ -81,7 +102,7 @@ def pareto(result: dict[str, Any], path: Path) -> None:
     labelled = any(row["aurc"] is not None for row in rows)
     figure = Figure(figsize=(10.5 if labelled else 5.6, 4.6), layout="constrained")
     panels = figure.subplots(1, 2 if labelled else 1, sharex=True, squeeze=False)[0]
-    names = list(dict.fromkeys(row["method"] for row in result["pareto"]))
+    names = values(result["pareto"], "method")
     ends = [_lines(panels[0], rows, names, "median_radius", 1.0)]
     panels[0].set_ylabel("median radius (hollow: estimated, not seen to flip)")
     if labelled:
@@ -99,7 +120,7 @@ def pareto(result: dict[str, Any], path: Path) -> None:
     figure.draw_without_rendering()  # places the panels, so that the labels can be placed
     for ax, labels in zip(panels, ends, strict=True):
         _place(ax, labels)
-    write_figure(path, figure)
+    return figure
 
 
 class Label(NamedTuple):
@@ -110,9 +131,7 @@ class Label(NamedTuple):
     points: list[tuple[float, float]]
 
 
-def _lines(
-    ax: Axes, rows: list[dict[str, Any]], names: list[str], column: str, factor: float
-) -> list[Label]:
+def _lines(ax: Axes, rows: list[Row], names: list[str], column: str, factor: float) -> list[Label]:
     """A line per method, with a fixed colour per method; hollow if no flip was seen."""
     labels = []
     for i, method in enumerate(names):
@@ -130,8 +149,7 @@ def _lines(
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.margins(x=0.14, y=0.12)
-    ax.grid(alpha=0.25, lw=0.6)
-    ax.spines[["top", "right"]].set_visible(False)
+    plain_axes(ax)
     return labels
 
 

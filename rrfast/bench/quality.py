@@ -13,6 +13,9 @@ from rrfast._tables import SHOWN
 from rrfast.bench.contestants import Contestant, Outcome
 from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
+from rrfast.data.splits import tested_on
+from rrfast.evaluate.run_numbers import shown
+from rrfast.evaluate.scored_model import on_divisions
 from rrfast.metrics import METRICS
 
 
@@ -60,22 +63,6 @@ def agreement(radius: Tensor, reference: Tensor) -> dict[str, Any]:
     }
 
 
-def spearman(a: Tensor, b: Tensor) -> float:
-    """Rank correlation, with mean ranks for ties; NaN if all tie.
-
-    Infinity is an ordinary value; pairs with a NaN are left out.
-    """
-    both = ~(a.isnan() | b.isnan())
-    ranks = torch.stack((_ranks(a[both]), _ranks(b[both])))
-    return float(torch.corrcoef(ranks)[0, 1]) if ranks.shape[1] > 1 else float("nan")
-
-
-def _ranks(values: Tensor) -> Tensor:
-    _, group, size = values.unique(return_inverse=True, return_counts=True)
-    mean_rank: Tensor = size.cumsum(0) - (size.double() - 1) / 2
-    return mean_rank[group]
-
-
 def tuned(
     subject: Subject, settings: Settings, progress: Callable[[str, float], object]
 ) -> list[dict[str, Any]]:
@@ -96,11 +83,6 @@ def tuned(
 
     Source: RAT §5.1, §5.4, Table 4.
     """
-    # Imported here, because they are optional.
-    from rrfast.data.splits import tested_on
-    from rrfast.evaluate.run_numbers import shown
-    from rrfast.evaluate.scored_model import on_divisions
-
     task, batch, device = subject.task, max(settings.batch), subject.x.device
     assert task is not None  # required by the settings
     _, chosen_on = tested_on(task, subject.checkpoint)

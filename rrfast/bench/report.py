@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from rrfast import _tables
-from rrfast._tables import BETTER, COLUMNS, CONVENTION, Block, number
+from rrfast._tables import BETTER, CONVENTION, Block, number
+from rrfast.bench.figures import figures
 from rrfast.bench.peers import STEPS
 from rrfast.bench.speed import fastest
+from rrfast.data.splits import TUNINGS
+from rrfast.evaluate.observations import Row, either, grouped, of, values
+from rrfast.evaluate.study import Study
+from rrfast.evaluate.tables import metric
 
-Row = dict[str, Any]
 
-
-def blocks(result: dict[str, Any]) -> Iterable[Block]:
+def blocks(result: dict[str, Any]) -> Iterator[Block]:
     """All tables with rows."""
-    for batch in dict.fromkeys(row["batch"] for row in result["throughput"]):
-        yield _throughput(batch, [r for r in result["throughput"] if r["batch"] == batch])
+    for (batch,), rows in grouped(result["throughput"], "batch").items():
+        yield _throughput(batch, rows)
     if result["worth"]:
         yield _worth(result)
     if result.get("tuned"):
@@ -30,21 +32,13 @@ def blocks(result: dict[str, Any]) -> Iterable[Block]:
         yield _peers(result["peers"], max(result["settings"]["batch"]))
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The tables and notes as a Markdown page."""
-    title = f"# rrfast bench: {_tables.escaped(result['settings']['model'])}"
-    return "\n\n".join([title, notes(result), _tables.markdown(blocks(result))]) + "\n"
-
-
-def notes(result: dict[str, Any]) -> str:
-    """Notes on device, command and conventions."""
+def conventions(result: dict[str, Any]) -> list[str]:
+    """What was measured, and what a reader needs to know to read the tables."""
     s = result["settings"]
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     weights = f"weights {s['weights']}" if s["weights"] else "random weights"
     where = (
-        f"{result['device']}, {result['threads']} thread{'s' * (result['threads'] > 1)}; "
-        f"{versions}; {result['date']}, {result['seconds']:g} s. {s['model']} with {weights}, "
-        f"{s['samples']} images of {s['data']}. `{result['command']}`"
+        f"{s['model']} with {weights}, {s['samples']} images of {s['data']}, "
+        f"{result['seconds']:g} s."
     )
     columns = (
         "F, B: forwards and backwards per sample; a backward, of the input gradient alone, counts "
@@ -61,7 +55,7 @@ def notes(result: dict[str, Any]) -> str:
             "The weights are random: only the speed is meaningful, not the radii or their metrics."
         )
     speed = result.get("speed") or []
-    for method in dict.fromkeys(row["method"] for row in speed):
+    for method in values(speed, "method"):
         if best := fastest(speed, method):
             options, gain = best
             lines.append(f"Fastest in float32, {method}: {options}, {gain:.2f} × eager.")
@@ -87,7 +81,7 @@ def notes(result: dict[str, Any]) -> str:
         lines.append(f"No compiled kernel, the reference in its place: {', '.join(reference)}.")
     if not result["complete"]:
         lines.append("INCOMPLETE: the run was stopped before its end.")
-    return "\n\n".join(lines)
+    return lines
 
 
 class Column(NamedTuple):
@@ -174,29 +168,21 @@ def _at_largest(result: dict[str, Any]) -> Column:
 
 def _tuned(result: dict[str, Any]) -> Block:
     """RAT's Table 4."""
-    # Imported here, because it is optional.
-    from rrfast.data.splits import TUNINGS
-    from rrfast.evaluate.observations import at, of, spread
-    from rrfast.evaluate.tables import cell
+    rows = result["tuned"]
+    each = {method: of(rows, method=method) for method in values(rows, "method")}
 
     def temperatures(row: Row) -> str:
-        chosen = [one["temperature"] for one in of(result["tuned"], method=row["method"])]
+        chosen = [one["temperature"] for one in each[row["method"]]]
         return "–" if None in chosen else " ".join(f"{t:g}" for t in chosen)
 
     def over_runs(name: str) -> Column:
-        label, factor, digits = COLUMNS[name]
+        column = metric(name)
+        return Column(column.heading, lambda row: column.cell(each[row["method"]]))
 
-        def value(row: Row) -> str:
-            own = of(result["tuned"], method=row["method"])
-            return cell(spread(own, at(name)), factor, digits)
-
-        return Column(label, value)
-
-    first_of_each = {row["method"]: row for row in reversed(result["tuned"])}
-    counts = " or ".join(map(str, sorted({row["images"] for row in result["tuned"]})))
     return _table(
-        f"What it finds of {counts} images, T {TUNINGS[result['settings']['tuning']]}",
-        list(reversed(first_of_each.values())),
+        f"What it finds of {either(rows, 'images')} images, T "
+        f"{TUNINGS[result['settings']['tuning']]}",
+        [own[0] for own in each.values()],
         METHOD,
         Column("T", temperatures),
         *map(over_runs, ("auroc", "fpr_at_tpr", "aurc")),
@@ -249,3 +235,14 @@ def _peers(rows: list[Row], batch: int) -> Block:
         *(METHOD, SPEED, TIMES, FORWARDS, BACKWARDS, FOUND, MEDIAN),
         Column("÷ the\nshortest", lambda row: number(row["beside_shortest"], 1, 3)),
     )
+
+
+STUDY = Study(
+    "bench",
+    lambda result: f"Speed and worth: {result['settings']['model']}",
+    conventions,
+    blocks,
+    lambda _: [],
+    figures,
+    command="bench",
+)

@@ -12,10 +12,11 @@ import rrfast
 from rrfast._turns import in_a_line
 from rrfast.bench import contestants
 from rrfast.bench.contestants import Contestant, Outcome
-from rrfast.bench.quality import in_batches, metrics, spearman
+from rrfast.bench.quality import in_batches, metrics
 from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
 from rrfast.estimator import FLOAT32
+from rrfast.evaluate.run_numbers import spearman
 
 METHODS = ("grad", "fast")
 #: The options of each row, for every device; CUDA graphs only where named, unlike by default.
@@ -80,8 +81,7 @@ def speed(
             plain = plain or outcome
             aurc, plain_aurc = (metrics(o, subject.y)["aurc"] for o in (outcome, plain))
             rows[-1] |= {
-                "images_per_second": batch / timed[name].seconds(),
-                "times_msr": timed[name].ratio(),
+                **contestants.timed(timed[name], batch),
                 "aurc": aurc,
                 "aurc_difference": None
                 if aurc is None or plain_aurc is None

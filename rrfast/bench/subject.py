@@ -15,7 +15,9 @@ from rrfast._errors import first_line
 from rrfast.bench.settings import Settings
 from rrfast.data import digits, synthetic
 from rrfast.data.npy import npz_rows
+from rrfast.data.splits import chosen, tested_on
 from rrfast.data.tasks import Task
+from rrfast.evaluate.trained_model import trained_models
 from rrfast.models import Normalize, load_model
 
 #: Number of images for the batch statistics of a model with random weights.
@@ -72,9 +74,6 @@ def load(settings: Settings) -> Subject:
 
 def _trained(settings: Settings) -> Subject:
     """The model of a training's folder, with its normalisation, and its data or the given data."""
-    # Imported here, because it is optional.
-    from rrfast.evaluate.trained_model import trained_models
-
     named = None if settings.data is None or settings.npz else _options(settings.data)
     found = trained_models(
         [settings.model],
@@ -130,8 +129,6 @@ def _images(settings: Settings, given: Subject) -> tuple[Tensor, Tensor | None]:
 
 def _of_task(task: Task, given: Subject, samples: int) -> tuple[Tensor, Tensor]:
     """Random test images, as they may be sorted by class; without those that chose the weights."""
-    from rrfast.data.splits import chosen, tested_on
-
     if task.test is None:
         raise ValueError(f"data must have a test split, and {given.data} has none")
     test, _ = tested_on(task, given.checkpoint)

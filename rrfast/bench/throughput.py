@@ -55,14 +55,10 @@ def throughput(
         row: Row = {"method": name, "dtype": dtype, "batch": batch, "error": t.error}
         if not t.error:
             outcomes[name, dtype] = t.first
-            images = batch / t.seconds()
-            passes = t.first.forwards + 2 * t.first.backwards
+            row |= contestants.timed(t, batch)
+            passes = row["forwards"] + 2 * row["backwards"]
             row |= {
-                "images_per_second": images,
-                "forwards": t.first.forwards,
-                "backwards": t.first.backwards,
-                "forward_equivalents_per_second": images * passes,
-                "times_msr": t.ratio(),
+                "forward_equivalents_per_second": row["images_per_second"] * passes,
                 "memory_bytes": t.memory,
                 "milliseconds": [1e3 * s for s in t.own],
             }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -13,10 +15,12 @@ from rrfast._checks import check_count, check_path, check_seed, is_integer, is_n
 from rrfast._seeds import Stream, derive_seed, seeded
 from rrfast.data import (
     EMNIST_CLASSES,
+    Digits,
     Outliers,
     Released,
     SmoothedNoise,
     Split,
+    Synthetic,
     cifar10,
     cifar100,
     digits,
@@ -75,29 +79,16 @@ class Task(NamedTuple):
         return self._replace(validation=None, test=whole, released=released, indices=None)
 
 
-def digits_task(
-    seed: int = 0, *, noise: float = 0.15, train: int = 400, validation: int = 200
-) -> Task:
-    """`rrfast.data.digits`: `train` training images, drawn at random from all 1797."""
-    check_count("train", train, least=0)
-    return Task(*digits(seed, noise=noise, train=train, validation=validation), classes=10)
+def made_task(make: Callable[..., Digits | Synthetic]) -> Callable[..., Task]:
+    """Data that a seed makes, as a task with the same arguments."""
 
+    @functools.wraps(make)
+    def task(*seed: int, **options: Any) -> Task:
+        check_count("train", options.get("train", 0), least=0)
+        train, validation, test = make(*seed, **options)
+        return Task(train, validation, test, options.get("classes", 10))
 
-def synthetic_task(
-    seed: int = 0,
-    *,
-    train: int = 5000,
-    validation: int = 1000,
-    test: int = 5000,
-    classes: int = 10,
-    size: int = 32,
-    difficulty: float = 0.85,
-) -> Task:
-    """`rrfast.data.synthetic`: `train` training images, made by the seed."""
-    check_count("train", train, least=0)
-    sizes = {"train": train, "validation": validation, "test": test}
-    data = synthetic(seed, **sizes, classes=classes, size=size, difficulty=difficulty)
-    return Task(*data, classes=classes)
+    return task
 
 
 def release_task(
@@ -170,15 +161,14 @@ def _part(data: Images, indices: Tensor) -> Images:
 
 def _joined(parts: list[Data], order: Tensor) -> Data:
     """Join parts of a test set, and put the images into an order."""
-    y = torch.cat([part.y for part in parts])[order]
+    y = torch.cat([part.y for part in parts])
     splits = [part for part in parts if isinstance(part, Split)]
     if len(splits) == len(parts):
-        return Split(torch.cat([split.x for split in splits])[order], y)
+        return _part(Split(torch.cat([split.x for split in splits]), y), order)
     folders = [part for part in parts if isinstance(part, ImageFolder)]
     if len(folders) == len(parts) and len({folder.root for folder in folders}) == 1:
-        one, files = folders[0], [file for folder in folders for file in folder.files]
-        files = [files[i] for i in order.tolist()]
-        return ImageFolder(one.root, one.classes, files, y, size=one.size, shorter=one.shorter)
+        files = [file for folder in folders for file in folder.files]
+        return _part(replace(folders[0], files=files, y=y), order)
     raise ValueError(
         "indices must be None, or of validation and test images that are each an "
         "rrfast.data.Split, or both of one rrfast.data.image_folder, got "
@@ -255,8 +245,8 @@ def image_folder_task(
 
 #: Names for `data: {name: ...}`; the options are the function's arguments.
 TASKS: dict[str, Callable[..., Task]] = {
-    "digits": digits_task,
-    "synthetic": synthetic_task,
+    "digits": made_task(digits),
+    "synthetic": made_task(synthetic),
     "cifar10": release_task(cifar10, 10, released=True),
     "cifar100": release_task(cifar100, lambda fine=True: 100 if fine else 20),
     "mnist": release_task(mnist, 10),

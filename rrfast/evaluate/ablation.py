@@ -10,14 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 from torch import nn
 
-from rrfast import engine
 from rrfast._checks import check_number
 from rrfast._colours import BLUE, ORANGE
-from rrfast._processes import shared
 from rrfast._results import require_matplotlib, results_in
 from rrfast._tables import BETTER, CONVENTION, Block
 from rrfast.data.splits import SPLITS, TUNINGS, Part, divide
@@ -29,8 +26,9 @@ from rrfast.evaluate.drawing import Drawing
 from rrfast.evaluate.observations import Row, at, grouped, of, paired, spread, tuning_of, values
 from rrfast.evaluate.options import Options
 from rrfast.evaluate.run_numbers import median, shown
-from rrfast.evaluate.scored_model import on_divisions
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.run_study import Context, run_study
+from rrfast.evaluate.scored_model import correct, on_divisions
+from rrfast.evaluate.study import Study
 from rrfast.evaluate.tables import Column, Table, mark_of
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.metrics import METRICS
@@ -206,8 +204,7 @@ def _rows(
 ) -> list[Row]:
     """A row for each division."""
     key = f"{of_score(score)}, tuning: {tuning}"
-    found = context.cache.get(key, _evaluated, context, score, tuning, batch)
-    context.advance()
+    found = context.step(key, _evaluated, context, score, tuning, batch)
     return [variants[context.trained.training] | row for row in found]
 
 
@@ -215,10 +212,7 @@ def _evaluated(context: Context, name: str, tuning: str | None, batch: int) -> l
     """The metrics of the last weights on the test part of every division."""
     model, task, device = context.model, context.task, context.device
     # Without augmentation: the quantity that decides RAT's sign, at the end of the training.
-    trained = shared(
-        lambda _, b: engine.logits(model, b[0]).argmax(1) == b[1],
-        Part.whole(task.train).batches(batch, device),
-    )
+    trained = correct(model, Part.whole(task.train).batches(batch, device))
     rows = []
     for split, on in enumerate(
         on_divisions(model, task, tuning, context.trained.seed, batch, device)
@@ -233,7 +227,7 @@ def _evaluated(context: Context, name: str, tuning: str | None, batch: int) -> l
         rows.append(
             {
                 **row,
-                "training_accuracy": torch.cat(trained).double().mean().item(),
+                "training_accuracy": trained.double().mean().item(),
                 "radius_right": of_right,
                 "radius_wrong": of_wrong,
                 "radius_ratio": of_right / of_wrong,
@@ -314,49 +308,44 @@ def _ratio(rows: Sequence[Row], one: Comparison) -> str:
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     """AURC and median radii of every training."""
-    yield Drawing("ablation", "AURC and radii", "RAT Tables 1 and 5.", partial(figure, result))
+    recipe, seeds = result["recipe"], len(result["seeds"])
+    yield Drawing(
+        "ablation",
+        "AURC and radii",
+        f"RAT Tables 1 and 5. {recipe['model']['name']} on {recipe['data']['name']}, {seeds} "
+        "seeds: mean and standard deviation.",
+        partial(figure, result["runs"]),
+    )
 
 
-def figure(result: dict[str, Any]) -> Figure:
+def figure(rows: Sequence[Row]) -> Figure:
     """AURC of every training, and the median radius of right and wrong predictions."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    with_mixup = values(result["runs"], "mixup")
+    titles = ("AURC × 1000, lower is better", "median radius × 1000, log scale")
+    figure, grid = drawing.panels(titles, share=False)
+    (_, left), (_, right) = grid
+    with_mixup = values(rows, "mixup")
     for i, (mixed, colour) in enumerate(zip(with_mixup, (BLUE, ORANGE), strict=False)):
-        groups = grouped(of(result["runs"], mixup=mixed), "objective").values()
+        groups = grouped(of(rows, mixup=mixed), "objective").values()
         label = "with Mixup" if mixed else "without Mixup"
 
         def drawn(column: str, i: int = i, groups: Iterable[list[Row]] = groups) -> Any:
-            found = [spread(rows, at(column)) for rows in groups]
+            found = [spread(own, at(column)) for own in groups]
             return drawing.beside(i, len(with_mixup), found, 1000.0)
 
         x, means, stds = drawn("aurc")
         left.bar(x, means, 0.36, yerr=stds, color=colour, alpha=0.8, capsize=3, label=label)
-        for place, rows in zip(x, groups, strict=True):
-            seeds = [math.nan if row["aurc"] is None else 1000 * row["aurc"] for row in rows]
+        for place, own in zip(x, groups, strict=True):
+            seeds = [math.nan if row["aurc"] is None else 1000 * row["aurc"] for row in own]
             left.plot([place] * len(seeds), seeds, "k.", ms=3, alpha=0.5)
         for group, face in (("right", colour), ("wrong", "white")):
-            style = {"fmt": "o", "color": colour, "mfc": face, "capsize": 3}
+            style: Any = {"fmt": "o", "color": colour, "mfc": face, "capsize": 3}
             right.errorbar(*drawn(f"radius_{group}"), **style, label=f"{group}, {label}")
-    left.set_ylabel("AURC × 1000 of the radius (lower is better)")
-    right.set_ylabel("median radius × 1000, log scale")
     right.set_yscale("log")
     for axis in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
         axis(lambda value, _: f"{value:g}")
-    left.margins(y=0.25)  # room for the legend above the bars
     for ax in (left, right):
         ax.set_xticks(range(len(OBJECTIVES)), list(OBJECTIVES.values()))
-        ax.spines[["top", "right"]].set_visible(False)
-    left.legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
-    right.legend(frameon=False, fontsize=9)
-    figure.suptitle(
-        f"{result['recipe']['model']['name']} on {result['recipe']['data']['name']}, "
-        f"{len(result['seeds'])} seeds: mean and standard deviation",
-        fontsize=10,
-    )
-    return figure
+    return drawing.legend(figure)
 
 
 STUDY = Study(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rrfast import _checksummed
 from rrfast._machine import machine
@@ -72,6 +74,30 @@ class Cache:
 
         known: dict[str, Any] = self._state["known"]
         known.update(once(kept))
+
+    def together(
+        self, keys: Mapping[str, str], make: Callable[[list[str]], Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """The parts under these keys, by their names; the missing ones are made in one call."""
+        missing = [name for name, key in keys.items() if not self.has(key)]
+        if missing:
+            self.put({keys[name]: part for name, part in make(missing).items()})
+        return {name: self.get(key) for name, key in keys.items()}
+
+
+def packed(values: Tensor) -> str:
+    """Float64 as text, exact to the bit, because numbers in JSON cannot be infinite.
+
+    Example:
+        >>> unpacked(packed(torch.tensor([0.1, torch.inf])))
+        tensor([0.1000,    inf], dtype=torch.float64)
+    """
+    return base64.b64encode(values.double().numpy().astype("<f8").tobytes()).decode()
+
+
+def unpacked(text: str) -> Tensor:
+    """The inverse of `packed`."""
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64))
 
 
 def of_score(name: str) -> str:

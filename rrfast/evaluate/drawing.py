@@ -26,6 +26,7 @@ class Style(NamedTuple):
     colour: str
     line: str = "-"
     marker: str = ""
+    width: float = 1.4
 
 
 #: Of predictions.
@@ -54,27 +55,26 @@ class Drawing(NamedTuple):
         return self.draw()
 
 
-class Plot(NamedTuple):
-    """A figure as a declaration: its texts, its rows in a result, and how they are drawn.
+def drawn(
+    name: str,
+    title: str,
+    caption: str,
+    draw: Callable[[Sequence[Row]], Figure],
+    rows: Sequence[Row],
+) -> Iterator[Drawing]:
+    """The figure of these rows; none if there is none."""
+    if rows:
+        yield Drawing(name, title, caption, partial(draw, rows))
 
-    In the texts, {training} stands for the training of a figure that is of one, {file} for that in
-    the name of a file, and {seed} for the seed of the first row.
+
+def file_name(kind: str, training: str) -> str:
+    """The name of a figure that is of one training.
+
+    Example:
+        >>> file_name("roc", "RAT + Mixup"), file_name("roc", "trainings/rat")
+        ('roc_rat_mixup', 'roc_trainings_rat')
     """
-
-    name: str
-    title: str
-    caption: str
-    rows: Callable[[dict[str, Any]], Sequence[Row]]
-    draw: Callable[[Sequence[Row]], Figure]
-
-    def of(self, result: dict[str, Any], **wanted: Any) -> Iterator[Drawing]:
-        """The figure of the rows with these values; none if there is none."""
-        rows = of(self.rows(result), **wanted)
-        if rows:
-            file = re.sub(r"[^\w]+", "_", wanted.get("training", "").lower()).strip("_")
-            told = {"seed": rows[0].get("seed"), "file": file, **wanted}
-            name, title, caption = (text.format(**told) for text in self[:3])
-            yield Drawing(name, title, caption, partial(self.draw, rows))
+    return re.sub(r"\W+", "_", f"{kind}_{training.lower()}").strip("_")
 
 
 def panels(
@@ -112,25 +112,24 @@ def panels(
 def line(
     ax: Axes,
     x: Sequence[float],
-    found: tuple[Sequence[float], Sequence[float]],
+    means: Sequence[float],
     style: Style,
     label: str,
     factor: float = 100.0,
-    *,
-    band: bool = False,
+    stds: Sequence[float] = (),
     **more: Any,
 ) -> None:
-    """Means and standard deviations at `x`, as from `curve`, times `factor`.
+    """Means at `x`, times `factor`, with a band of standard deviations where they are defined.
 
-    With `band`, the deviation is drawn where it is defined; `more` is as for `Axes.plot`.
+    `more` is as for `Axes.plot`.
     """
-    means, low, high = (
-        [factor * (mean + sign * (std if sign else 0)) for mean, std in zip(*found, strict=True)]
-        for sign in (0, -1, 1)
-    )
-    looks: dict[str, Any] = {"color": style.colour, "ls": style.line, "lw": 1.4, "label": label}
-    ax.plot(x, means, **(looks | more))
-    if band and not all(map(math.isnan, low)):
+    looks: dict[str, Any] = {"color": style.colour, "ls": style.line, "lw": style.width, **more}
+    ax.plot(x, [factor * mean for mean in means], label=label, **looks)
+    if not all(map(math.isnan, stds)):
+        low, high = (
+            [factor * (mean + sign * std) for mean, std in zip(means, stds, strict=True)]
+            for sign in (-1, 1)
+        )
         ax.fill_between(x, low, high, color=style.colour, alpha=0.12, lw=0)
 
 
@@ -158,19 +157,19 @@ def lines(
     """A panel for each value of one key, in it a line for each value of another.
 
     `points` says where a line runs, and `looks` the style of each, by default `styles`; `factor`
-    and `band` are as for `line`, `axes` as for `panels`. If `marked`, each number has the marker of
-    its style, hollow on dotted lines.
+    is as for `line`, `axes` as for `panels`. With `band`, deviations are drawn. If `marked`, each
+    number has the marker of its style, hollow on dotted lines.
     """
     looks = looks or styles(values(rows, key))
     figure, grid = panels(values(rows, panel), **axes)
     for title, ax in grid:
         for name, style in looks.items():
             own = of(rows, **{panel: title, key: name})
-            x, *found = points(own) if own else ((), (), ())
+            x, means, stds = points(own) if own else ((), (), ())
             face = "none" if style.line == ":" else style.colour
             more = {"marker": style.marker, "mfc": face, "ms": 4} if marked else {}
             if len(x):
-                line(ax, x, (found[0], found[1]), style, name, factor, band=band, **more)
+                line(ax, x, means, style, name, factor, stds if band else (), **more)
     return legend(figure, list(looks))
 
 
@@ -216,16 +215,6 @@ def plain_axes(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
 def counted(lists: Iterable[Sequence[int]]) -> list[int]:
     """The summed counts of several histograms, bin by bin."""
     return [sum(counts) for counts in zip(*lists, strict=True)]
-
-
-def weights(checkpoint: str) -> str:
-    """The words for a model's weights in titles.
-
-    Example:
-        >>> weights("last"), weights("given")
-        ('last checkpoint', 'as given')
-    """
-    return "as given" if checkpoint == "given" else f"{checkpoint} checkpoint"
 
 
 def legend(figure: Figure, order: Sequence[str] | None = None) -> Figure:

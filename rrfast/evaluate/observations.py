@@ -207,6 +207,21 @@ def either(rows: Iterable[Row], key: str) -> str:
     return " or ".join(map(str, sorted({row[key] for row in rows})))
 
 
+def weights(checkpoint: str) -> str:
+    """The words for a model's weights in titles.
+
+    Example:
+        >>> weights("last"), weights("given")
+        ('last checkpoint', 'as given')
+    """
+    return "as given" if checkpoint == "given" else f"{checkpoint} checkpoint"
+
+
+def by_weights(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each checkpoint, by the words for it."""
+    return {weights(name): own for (name,), own in grouped(rows, "checkpoint").items()}
+
+
 def seeds_said(rows: Sequence[Row], draws: int, drawn: str) -> Iterator[str]:
     """Sentences on what a mean is taken over: seeds, divisions, or `draws` resampled test sets.
 

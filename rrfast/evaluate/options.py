@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from rrfast.evaluate.trained_model import TrainedModel
 
 
-def option(default: Any, told: str, *, least: int = 1, **cli: Any) -> Any:
+def option(default: Any, told: str, *, least: int = 1, most: int | None = None, **cli: Any) -> Any:
     """A field with its help text, and the arguments of `add_argument` that its type does not give.
 
-    `least` is the least value of an integer.
+    `least` and `most` are the ends of an integer; with `most`, another number is a share of 1.
     """
-    return field(default=default, metadata={"help": told, "least": least, "cli": cli})
+    return field(default=default, metadata={"help": told, "least": least, "most": most, "cli": cli})
 
 
 def again(protocol: type[Options], name: str, default: Any, **changed: Any) -> Any:
@@ -73,11 +73,13 @@ def _check(option: Field[Any], value: Any) -> None:
     """Raise a sentence unless the value fits the type of its option and its help text."""
     from rrfast._checks import check_count, check_number, check_once, check_one_of
 
-    name = option.name
+    name, least, most = option.name, option.metadata["least"], option.metadata["most"]
     if option.type.startswith("int"):
-        check_count(name, value, least=option.metadata["least"])
+        check_count(name, value, least=least)
+        if most is not None:
+            check_number(name, value, least=least, most=most)
     elif option.type == "float":
-        check_number(name, value)
+        check_number(name, value, most=most)
     elif option.type == "Sequence[float]":
         for number in value:
             check_number(f"every radius of {name}", number)
@@ -118,7 +120,7 @@ class MisdOptions(Options):
         const=True,
         metavar="DIR",
     )
-    severity: int = option(3, "1 to 5 (3)", metavar="N")
+    severity: int = option(3, "1 to 5 (3)", most=5, metavar="N")
     #: The AURC at each temperature of RAT B.1 (§5.5), for scores of few passes.
     sensitivity: bool = option(True, "do not evaluate every temperature on the test split")
     #: With fifteen corruptions and many scores these are megabytes.
@@ -229,7 +231,10 @@ class DistalOptions(Options):
         choices=("rrfast", "article"),
     )
     keep_correct: float = option(
-        0.99, "share of right predictions of the validation split to accept (0.99)", metavar="P"
+        0.99,
+        "share of right predictions of the validation split to accept (0.99)",
+        most=1,
+        metavar="P",
     )
     #: Test images to attack, chosen at random.
     images: int | None = again(RobustOptions, "images", 1000)

@@ -54,10 +54,10 @@ def shown(score: Tensor, correct: Tensor) -> dict[str, float]:
     return {name: defined(name, score, correct) for name in SHOWN}
 
 
-def separation(score: Tensor, correct: Tensor, metric: str = "auroc") -> float:
+def auroc_or_nan(score: Tensor, correct: Tensor) -> float:
     """As `defined`; also NaN without a right prediction or an error."""
     both = bool(correct.any()) and not bool(correct.all())
-    return defined(metric, score, correct) if both else math.nan
+    return defined("auroc", score, correct) if both else math.nan
 
 
 def counts(values: Tensor, edges: Sequence[float]) -> list[int]:
@@ -68,9 +68,33 @@ def counts(values: Tensor, edges: Sequence[float]) -> list[int]:
     return found
 
 
+def read_off(x: Tensor, y: Tensor, places: Sequence[float]) -> list[float]:
+    """The y [n] at which x [n], ascending, first reaches each place."""
+    # 1 ulp for an x that rounding leaves just below the place.
+    wanted = torch.tensor(places, dtype=torch.float64) * (1 - 1e-15)
+    found: list[float] = y.cpu()[torch.searchsorted(x.cpu(), wanted)].tolist()
+    return found
+
+
 def median(values: Tensor) -> float:
     """The mean of the two middle values; NaN if there is none, or if one is NaN.
 
     `Tensor.quantile` also gives NaN next to an infinite value.
     """
     return float(np.median(values.double().numpy())) if len(values) else math.nan
+
+
+def spearman(a: Tensor, b: Tensor) -> float:
+    """Rank correlation, with mean ranks for ties; NaN if all tie.
+
+    Infinity is an ordinary value; pairs with a NaN are left out.
+    """
+    both = ~(a.isnan() | b.isnan())
+    ranks = torch.stack((_ranks(a[both]), _ranks(b[both])))
+    return float(torch.corrcoef(ranks)[0, 1]) if ranks.shape[1] > 1 else math.nan
+
+
+def _ranks(values: Tensor) -> Tensor:
+    _, group, size = values.unique(return_inverse=True, return_counts=True)
+    mean_rank: Tensor = size.cumsum(0) - (size.double() - 1) / 2
+    return mean_rank[group]

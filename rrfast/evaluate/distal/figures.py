@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rrfast._colours import BLACK, BLUE, GREEN, GREY, SKY, VERMILION
 from rrfast.evaluate import drawing
-from rrfast.evaluate.distal.appraisal import EDGES, SHARES
+from rrfast.evaluate.distal.measurements import EDGES, SHARES
 from rrfast.evaluate.distal.tables import NOISE
-from rrfast.evaluate.drawing import Drawing, Style, counted, weights
-from rrfast.evaluate.observations import Row, at, curve, of, values
+from rrfast.evaluate.drawing import Drawing, Style, counted
+from rrfast.evaluate.observations import Row, at, curve, grouped, of, values, weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,10 +32,9 @@ TICKS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.999999)
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     """Every figure for which there are rows."""
-    several = len(values(result["runs"], "checkpoint")) > 1
-    for checkpoint in values(result["runs"], "checkpoint"):
-        rows = of(result["runs"], checkpoint=checkpoint)
-        end, said = (f"_{checkpoint}", f", {weights(checkpoint)}") if several else ("", "")
+    there = grouped(result["runs"], "checkpoint")
+    for (checkpoint,), rows in there.items():
+        end, said = (f"_{checkpoint}", f", {weights(checkpoint)}") if len(there) > 1 else ("", "")
         yield Drawing(
             f"distal_confidence{end}",
             f"Confidence on images and on noise{said}",

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from rrfast._checks import check_number
 from rrfast._results import for_json
 from rrfast.data.splits import chosen, divide
-from rrfast.evaluate.distal.appraisal import (
+from rrfast.evaluate.cache import packed, unpacked
+from rrfast.evaluate.distal.figures import figures
+from rrfast.evaluate.distal.measurements import (
     Confidences,
     attacked,
     evaluate_model,
     noise,
     unattacked,
 )
-from rrfast.evaluate.distal.figures import figures
 from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
 from rrfast.evaluate.observations import at
 from rrfast.evaluate.options import DistalOptions, with_options
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.run_study import Context, run_study
+from rrfast.evaluate.study import Study
 from rrfast.evaluate.trained_model import TrainedModel, at_checkpoints
 
 #: Kinds of noise to attack.
@@ -52,8 +51,8 @@ def evaluate(
         options: The fields of `rrfast.evaluate.options.DistalOptions`, as keyword arguments.
 
     Returns:
-        What distal.json holds: as for `rrfast.evaluate.study.run_study`, with `runs`: a row per
-            model, as from `rrfast.evaluate.distal.appraisal.evaluate_model`, None for NaN.
+        What distal.json holds: as for `rrfast.evaluate.run_study.run_study`, with `runs`: a row per
+            model, as from `rrfast.evaluate.distal.measurements.evaluate_model`, None for NaN.
 
     Raises:
         TypeError, ValueError: As for the options; there is no trained model, a checkpoint is
@@ -64,7 +63,6 @@ def evaluate(
 
     Source: The distal article; Stutz et al. (2020), §5; errata 21.
     """
-    check_number("keep_correct", options.keep_correct, most=1)
     return run_study(
         STUDY,
         at_checkpoints(trained_models, options.checkpoints),
@@ -82,41 +80,28 @@ def _evaluated(context: Context, options: DistalOptions) -> list[dict[str, Any]]
     model, device, seed = context.model, context.device, context.trained.seed
     part = chosen(division.test.data, options.images)
     shape = next(iter(division.test.batches(1, device)))[0].shape[1:]
-    strength = f"{options.eps!r} {options.steps} {options.restarts}"
+    strength = f"eps {options.eps!r}, {options.steps} steps, {options.restarts} restarts"
 
-    def known(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        found = context.cache.get(f"{key} {strength}", lambda: _listed(make()))
-        context.advance()
-        return {name: _tensor(values) for name, values in found.items()}
-
-    def after(name: str) -> dict[str, Tensor]:
-        return attacked(model, name, part, options, seed, device)._asdict()
+    def known(key: str, make: Callable[..., Iterable[Tensor]], *arguments: Any) -> list[Tensor]:
+        kept = context.step(f"{key}, {strength}", lambda: [*map(packed, make(*arguments))])
+        return [*map(unpacked, kept)]
 
     noises: dict[str, Tensor] = {}
     whose = " article" * (options.distal_attack == "article")
     for kind in KINDS:
-        make = partial(noise, model, kind, shape, options)
-        found = known(f"{kind} {options.noise}{whose}", make)
-        noises |= {kind: found["before"], f"distal {kind}": found["after"]}
+        pair = known(f"{kind} {options.noise}{whose}", noise, model, kind, shape, options)
+        noises |= zip((kind, f"distal {kind}"), pair, strict=True)
     attacks = {}
     for name in ATTACKS:
-        pair = known(f"{name} {len(part.indices)}", partial(after, name))
-        attacks[name] = Confidences(pair["odds"], pair["right"].bool())
+        how = model, name, part, options, seed, device
+        odds, right = known(f"{name} {len(part.indices)}", attacked, *how)
+        attacks[name] = Confidences(odds, right.bool())
     held, test, clean = (
         unattacked(model, p, options, device) for p in (division.validation, division.test, part)
     )
     said = evaluate_model(held, test, clean, attacks, noises, options)
     who = {"checkpoint": context.trained.checkpoint, "images": len(part.indices)}
     return [who | for_json(said)]
-
-
-def _listed(found: dict[str, Tensor]) -> dict[str, list[float]]:
-    """For JSON, which has no infinity: infinity becomes the largest number."""
-    return {name: v.double().nan_to_num(nan=math.nan).tolist() for name, v in found.items()}
-
-
-def _tensor(values: Sequence[float | None]) -> Tensor:
-    return torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64)
 
 
 STUDY = Study(

@@ -8,17 +8,17 @@ from typing import Any
 
 from rrfast._tables import Block, number
 from rrfast.evaluate.claims import Claim, compared
-from rrfast.evaluate.drawing import weights
 from rrfast.evaluate.observations import (
     Row,
     at,
+    by_weights,
     either,
     fewer_images,
     grouped,
     of,
     seeds_said,
     spread,
-    values,
+    weights,
 )
 from rrfast.evaluate.tables import Column, Table, cell
 
@@ -39,9 +39,9 @@ RIVALS = ("PGD-AT", "AT")
 
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
     """Every table for which there are rows."""
-    for checkpoint in values(result["runs"], "checkpoint"):
-        for table in _tables(_percent(result["options"]["keep_correct"]), weights(checkpoint)):
-            yield table.block(of(result["runs"], checkpoint=checkpoint))
+    for whose, rows in by_weights(result["runs"]).items():
+        for table in _tables(_percent(result["options"]["keep_correct"]), whose):
+            yield table.block(rows)
 
 
 def _tables(tpr: str, whose: str) -> Iterator[Table]:
@@ -113,15 +113,14 @@ def _claim(rows: list[Row]) -> Iterator[str]:
             f"{training}, {weights(checkpoint)}: {cell(spread(own, value))} %, from {low} to "
             f"{high} over {len(own)} seed{'s' * (len(own) > 1)}{beside}."
         )
-    for checkpoint in values(rows, "checkpoint"):
-        there = of(rows, checkpoint=checkpoint)
+    for whose, there in by_weights(rows).items():
         other = next((name for name in RIVALS if of(there, training=name)), "")
         claim = Claim(f"CCAT accepts fewer distal examples than {other}", digits=2)
         pair = of(there, training="CCAT"), of(there, training=other)
         for found in compared(claim, "CCAT", other, pair, value):
             word = {1: "confirmed", 0: "undecided", -1: "contradicted"}[found.confirmed]
             yield (
-                f"{claim.sentence}, {weights(checkpoint)}: {word} ({found.cell} points, mean ± "
+                f"{claim.sentence}, {whose}: {word} ({found.cell} points, mean ± "
                 "standard error over seeds)."
             )
 

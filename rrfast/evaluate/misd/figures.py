@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rrfast._colours import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILION
 from rrfast._tables import number
 from rrfast.evaluate import drawing
-from rrfast.evaluate.drawing import RIGHT_AND_WRONG, Drawing, Points, Style, counted
-from rrfast.evaluate.misd.appraisal import EDGES
-from rrfast.evaluate.misd.curves import BANDS, DRAWN, DRAWN_AT, first_of
-from rrfast.evaluate.observations import Row, at, of, spread, values
+from rrfast.evaluate.drawing import (
+    RIGHT_AND_WRONG,
+    Drawing,
+    Points,
+    Style,
+    counted,
+    drawn,
+    file_name,
+)
+from rrfast.evaluate.misd.curves import DRAWN, DRAWN_AT, first_of
+from rrfast.evaluate.misd.measurements import EDGES
+from rrfast.evaluate.observations import Row, at, grouped, of, spread, values
 from rrfast.scores.registry import STEP
 
 if TYPE_CHECKING:
@@ -42,6 +49,8 @@ STYLES = {
     "max_logit_pnorm": Style("#5D3A9B", "--", "3"),
     "energy": Style(BLUE, "--", "4"),
 }
+#: With more lines than this, bands are left out, because they would hide the lines.
+BANDS = 9
 #: The line style of a score after ODIN's step, in the colour of the score.
 STEPPED = ":"
 
@@ -55,52 +64,56 @@ def figures(result: dict[str, Any]) -> Iterator[Drawing]:
         others = [name for name in _drawn(rows) if name in DRAWN and name != score]
         beside = f" ({', '.join(others)}: not drawn)" * bool(others)
         divided = f" and {divisions} divisions, in which images recur" if divisions > 1 else ""
-        yield Drawing(
+        yield from drawn(
             "radius",
             "Radii of right and wrong predictions",
             f"RAT Fig. 2. {score}{beside}, all seeds together{divided}; bars: share of the group "
             "per bin; lines: medians of the seeds, averaged.",
-            partial(radius_histograms, of(rows, score=score)),
+            radius_histograms,
+            of(rows, score=score),
         )
-    yield Drawing(
+    yield from drawn(
         "risk_coverage",
         "Risk against coverage",
         "Errors among the accepted, per cent, mean over seeds; lower is better, and the area under "
         "a line is its AURC.",
-        partial(risk_coverage, rows),
+        risk_coverage,
+        rows,
     )
-    if "msr" in {row["score"] for row in rows} and len(_drawn(rows)) > 1:
-        yield Drawing(
+    if len(_drawn(rows)) > 1 and of(rows, score="msr"):
+        yield from drawn(
             "risk_less_msr",
             "Risk less MSR's against coverage",
             "The previous figure relative to MSR: errors among the accepted minus those with MSR, "
             "points, mean over seeds; below 0, a score is better than MSR at that coverage.",
-            partial(risk_less_msr, rows),
+            risk_less_msr,
+            rows,
         )
-    if any(row["temperature"] for row in rows):
-        yield Drawing(
-            "temperature",
-            "AURC against temperature",
-            "RAT Fig. 3. AURC × 1000 on the test part at every T of RAT B.1, eps as tuned; mean "
-            f"over seeds{_spread_said([row for row in rows if row['temperature']])}.",
-            partial(temperature, rows),
+    swept = [row for row in rows if row["temperature"]]
+    yield from drawn(
+        "temperature",
+        "AURC against temperature",
+        "RAT Fig. 3. AURC × 1000 on the test part at every T of RAT B.1, eps as tuned; mean "
+        f"over seeds{_spread_said(swept)}.",
+        temperature,
+        swept,
+    )
+    for (training,), own in grouped(rows, "training").items():
+        yield from drawn(
+            file_name("corruptions", training),
+            f"Under corruption: {training}",
+            f"RAT Fig. 4. Severity {result['options'].get('severity')}; tuned on clean images; "
+            "mean over seeds, and one standard deviation.",
+            corruptions,
+            [row for row in own if row.get("corruptions")],
         )
-    if any(row.get("corruptions") for row in rows):
-        for training in values(rows, "training"):
-            yield Drawing(
-                # A model that is not a training is called by its path.
-                f"corruptions_{training}".lower().replace(" + ", "_").replace("/", "_"),
-                f"Under corruption: {training}",
-                f"RAT Fig. 4. Severity {result['options']['severity']}; tuned on clean images; "
-                "mean over seeds, and one standard deviation.",
-                partial(corruptions, of(rows, training=training)),
-            )
-    yield Drawing(
+    yield from drawn(
         "above",
         "Among confident predictions",
         "RAT Fig. B.1. AUROC among predictions whose softmax probability p is above a threshold; "
         f"mean over seeds{_spread_said(rows)}, where every seed has errors left.",
-        partial(above, rows),
+        above,
+        rows,
     )
 
 
@@ -212,7 +225,6 @@ def temperature(rows: Sequence[Row]) -> Figure:
         found = _over_runs(own[0]["temperature"][t] for t in places)
         return [float(t) for t in places], *found
 
-    rows = [row for row in rows if row["temperature"]]
     labels = {"x": "temperature T, log scale", "y": "AURC × 1000, log scale"}
     figure = _lines(rows, aurc, factor=1000.0, band=_few(rows), marked=True, **labels)
     for ax in figure.axes:
@@ -230,7 +242,6 @@ def corruptions(rows: Sequence[Row]) -> Figure:
     """Fig. 4: AUROC and FPR95 under each corruption for one training."""
     from matplotlib.figure import Figure
 
-    rows = [row for row in rows if row.get("corruptions")]
     kinds, names = list(rows[0]["corruptions"]), _drawn(rows)
     # A marker needs a sixteenth of an inch next to the others.
     wide = max(10.0, 1.0 + len(kinds) * len(names) / 16)

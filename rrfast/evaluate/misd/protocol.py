@@ -12,23 +12,23 @@ from rrfast._tables import SHOWN, settings
 from rrfast.data import CORRUPTIONS, cifar10c
 from rrfast.data.splits import DRAWN, SPLITS, Division, Part, tested_on
 from rrfast.data.tasks import Task
-from rrfast.evaluate.cache import Cache, of_score
-from rrfast.evaluate.misd.appraisal import (
+from rrfast.evaluate.cache import Cache, of_score, unpacked
+from rrfast.evaluate.misd.curves import curves, short, summaries
+from rrfast.evaluate.misd.figures import figures
+from rrfast.evaluate.misd.measurements import (
     compared_with_msr,
     corrupted,
     evaluate_score,
     gradient_auroc,
     on_one_clock,
     train_accuracy,
-    unpacked,
 )
-from rrfast.evaluate.misd.curves import curves, short, summaries
-from rrfast.evaluate.misd.figures import figures
 from rrfast.evaluate.misd.tables import blocks, conventions, notes
 from rrfast.evaluate.observations import Row, at, ends
 from rrfast.evaluate.options import MisdOptions, with_options
+from rrfast.evaluate.run_study import Context, run_study
 from rrfast.evaluate.scored_model import ScoredModel, on_divisions, scores_named
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.study import Study
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius
@@ -65,7 +65,7 @@ def evaluate(
     Returns:
         What evaluation.json holds: `command`, `date`, `device`, `versions`, `options`, `data`,
         `scores`, and `runs`: a row per model, division and score, as from `evaluate_score` and
-        `compared_with_msr` of `rrfast.evaluate.misd.appraisal`, None for NaN. A row also has
+        `compared_with_msr` of `rrfast.evaluate.misd.measurements`, None for NaN. A row also has
         `network`, numbers on the model: its `train_accuracy` and, with a radius among the scores,
         its `gradient_auroc`; `chosen_on`, the number of images used for tuning and testing on which
         its weights were chosen; with `corruptions` the metrics under each of them; and
@@ -86,8 +86,6 @@ def evaluate_as(
     study: Study, trained_models: Sequence[TrainedModel], out: Path | str, options: MisdOptions
 ) -> dict[str, Any]:
     """As `evaluate`, with the results in files, tables and figures of another study."""
-    if options.severity not in range(1, 6):
-        raise ValueError(f"severity must be from 1 to 5, got {options.severity!r}")
     options = replace(options, scores=scores_named(options.scores, SETS))
     tuning, scores = options.tuning, options.scores
     drawn = {"drawn": DRAWN} if tuning == "rat" else {}
@@ -129,8 +127,7 @@ def _evaluated(context: Context, options: MisdOptions) -> list[dict[str, Any]]:
         said = {}
         for score in options.scores:
             key = f"{split} {of_score(score)}"
-            said[score] = dict(cache.get(key, evaluate_score, score, on, options))
-            context.advance()
+            said[score] = dict(context.step(key, evaluate_score, score, on, options))
         values = {score: unpacked(own.pop("values")) for score, own in said.items()}
         for own, milliseconds in zip(said.values(), on_one_clock([*said.values()]), strict=True):
             own["milliseconds"] = milliseconds
@@ -178,13 +175,13 @@ def _under(
         "" if isinstance(options.corruptions, bool) else f" {Path(options.corruptions).resolve()}"
     )
     keys = {name: f"{of_score(name)} {kind} {options.severity}{made_by}" for name in points}
-    missing = [name for name in points if not cache.has(keys[name])]
-    if missing:
-        made = _released(kind, on.division, task, options)
+
+    def make(missing: list[str]) -> dict[str, dict[str, float]]:
         scores = {name: on.at(name, points[name]) for name in missing}
-        found = corrupted(kind, options.severity, scores, on, made)
-        cache.put({keys[name]: said for name, said in found.items()})
-    return {name: cache.get(key) for name, key in keys.items()}
+        made = _released(kind, on.division, task, options)
+        return corrupted(kind, options.severity, scores, on, made)
+
+    return cache.together(keys, make)
 
 
 def _released(kind: str, division: Division, task: Task, options: MisdOptions) -> Part | None:

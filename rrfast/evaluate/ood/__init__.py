@@ -4,7 +4,7 @@
 names; `tables`, `claims` and `figures` present the results.
 """
 
-from rrfast.evaluate.ood.outside import OUTSIDE
 from rrfast.evaluate.ood.protocol import SETS, STUDY, evaluate
+from rrfast.evaluate.ood.sets import OUTSIDE
 
 __all__ = ["OUTSIDE", "SETS", "STUDY", "evaluate"]

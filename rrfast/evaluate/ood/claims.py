@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
+import torch
 
 from rrfast.evaluate.claims import RULE, Claim, Comparison, compared
 from rrfast.evaluate.observations import Row, Value, at, grouped, of, values
 from rrfast.evaluate.ood.curves import ACCEPTED, kind_of, with_not_resisted
 from rrfast.evaluate.ood.effects import COLD, HOT, fpr_at
+from rrfast.evaluate.run_numbers import spearman
 from rrfast.objectives.variant_names import VARIANTS
 
 LEGEND = (
@@ -167,10 +168,6 @@ def _ranked(rows: Sequence[Row]) -> float:
         for row in _unattacked(of(rows, kind="set"))
         if "distances" in row
     ]
-    if len(both) < ENOUGH or any(value is None for pair in both for value in pair):
+    if len(both) < ENOUGH or any(None in pair for pair in both):
         return math.nan
-    from scipy.stats import rankdata
-
-    ranks = [rankdata(values) for values in zip(*both, strict=True)]  # ties: their mean rank
-    with np.errstate(invalid="ignore"):  # all is the same: no correlation
-        return float(np.corrcoef(ranks)[0, 1])
+    return spearman(*torch.tensor(both, dtype=torch.float64).T)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_count, check_logits, check_number
+from rrfast._checks import check_count, check_finite, check_logits, check_number
 from rrfast.engine import Engine, Model, check_input
 from rrfast.evaluate.ood.distance import energy_distance, mmd
-from rrfast.evaluate.ood.outside import evenly
+from rrfast.evaluate.ood.sets import evenly
 from rrfast.scores import MSR
 from rrfast.scores.batches import of_each
 
@@ -139,8 +139,7 @@ def conditional_mean(of: Tensor, given: Tensor, *, bins: int = BINS) -> Conditio
         raise ValueError(
             f"of and given must be [n >= 1], got {list(of.shape)} and {list(given.shape)}"
         )
-    if not bool(given.isfinite().all()):
-        raise ValueError("given must be finite, and has NaN or infinity")
+    check_finite("given", given[:, None])
     of, given = of.detach().double(), given.detach().double()
     low, high = float(given.min()), float(given.max())
     edges = torch.linspace(low, high, bins + 1, dtype=torch.float64, device=given.device)

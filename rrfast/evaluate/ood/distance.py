@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rrfast._checks import describe
+from rrfast._checks import check_finite, describe
 
 
 def mmd(a: Tensor, b: Tensor) -> float:
@@ -87,8 +87,7 @@ def _distances(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             raise TypeError(f"{name} must be a floating-point tensor [n, ...], got {describe(x)}")
         if x.dim() < 2 or len(x) < 2:
             raise ValueError(f"{name} must be [n >= 2, ...], got {describe(x)}")
-        if not bool(x.isfinite().all()):
-            raise ValueError(f"{name} must be finite, and has NaN or infinity")
+        check_finite(name, x)
     if a.shape[1:] != b.shape[1:] or a.device != b.device:
         raise ValueError(
             f"a and b must be of one shape and on one device, got {describe(a)} and {describe(b)}"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrfast.evaluate.observations import without
-from rrfast.evaluate.ood.appraisal import METRICS, ModelWithSets, fprs, joined, side_by_side
+from rrfast.evaluate.ood.measurements import METRICS, ModelWithSets, fprs, joined, side_by_side
 from rrfast.evaluate.run_numbers import defined
 from rrfast.scores import ODIN
 from rrfast.scores.score import Point

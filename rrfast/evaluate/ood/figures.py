@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rrfast._colours import BLUE, GREY
 from rrfast.evaluate import drawing
-from rrfast.evaluate.drawing import Drawing, Plot, counted, styles
+from rrfast.evaluate.drawing import Drawing, Style, counted, drawn, file_name, line, styles
 from rrfast.evaluate.observations import Row, at, curve, grouped, of, spread, values
 from rrfast.evaluate.ood.curves import ACCEPTED, DRAWN_AT, EDGES, RATES, WITHOUT, with_not_resisted
 from rrfast.evaluate.ood.effects import COLD, HOT, PAPER, THRESHOLDS
@@ -50,11 +50,11 @@ def confidence(rows: Sequence[Row]) -> Figure:
 def accepted(rows: Sequence[Row]) -> Figure:
     """Two panels for each training, accepted and rejected images; a line for each score."""
     parts = [
-        row | {"panel": f"{row['training']}: {part}", "right": row[part]}
-        for row in rows
+        row | {"panel": f"{training}: {part}", "right": row[part]}
+        for (training,), own in grouped(rows, "training").items()
         for part in ("accepted", "rejected")
+        for row in own
     ]
-    parts = [row for own in grouped(parts, "training", "panel").values() for row in own]
     points = drawing.along(ACCEPTED, [at("right", i) for i in range(len(ACCEPTED))])
     x, y = "test images accepted (TPR), %", "accuracy, %"
     return drawing.lines(parts, "panel", "score", points, x=x, y=y, share="col", wide=2)
@@ -72,32 +72,34 @@ EXPLAINED = {
 
 def explained(rows: Sequence[Row]) -> Figure:
     """A panel for each diagnostic, a line for each set; that of the test images is thick."""
-    looks = styles(values(rows, "set"))
+    looks = _of_sets(values(rows, "set"), "inside")
     figure, grid = drawing.panels(list(EXPLAINED), share=False)
     for key, ax in grid:
-        for row in rows:
-            found = row["diagnostics"].get(key)
-            if found is None:
-                continue
-            colour, dashes, _ = looks[row["set"]]
-            wide = 2.4 if row["set"] == "inside" else 1.2
-            height = found["density" if "density" in found else "mean"]
-            low, high = found["range"]
+        for row in (row for row in rows if key in row["diagnostics"]):
+            found = row["diagnostics"][key]
+            height, (low, high) = found.get("density") or found["mean"], found["range"]
             middle = [low + (i + 0.5) * (high - low) / len(height) for i in range(len(height))]
             # A bin without an image has no mean.
             known = [(x, y) for x, y in zip(middle, height, strict=True) if y is not None]
-            ax.plot(*zip(*known, strict=True), color=colour, ls=dashes, lw=wide, label=row["set"])
+            x, y = zip(*known, strict=True)
+            line(ax, x, y, looks[row["set"]], row["set"], 1.0)
         horizontal, vertical = EXPLAINED[key]
         if vertical == "density":
             # Noise on which a model has learnt a low confidence lies in one narrow peak.
             ax.set_yscale("log")
             vertical += ", log scale"
-        ax.set_xlabel(horizontal)
-        ax.set_ylabel(vertical)
-        ax.set_title("")
+        ax.set(xlabel=horizontal, ylabel=vertical, title="")
         # The range of S at a high temperature is small, so its tick labels are long.
         ax.locator_params(axis="x", nbins=4)
     return drawing.legend(figure)
+
+
+def _of_sets(names: Iterable[str], thick: str) -> dict[str, Style]:
+    """A style for each set, of which one is thick."""
+    return {
+        name: style._replace(width=2.4 if name == thick else 1.2)
+        for name, style in styles(names).items()
+    }
 
 
 def outputs(rows: Sequence[Row]) -> Figure:
@@ -123,7 +125,7 @@ EFFECTS = {
 
 def effects(rows: Sequence[Row]) -> Figure:
     """A panel for each of `EFFECTS`, a line for each set; that of the validation set is thick."""
-    looks = styles(values(rows, "set"))
+    looks = _of_sets(values(rows, "set"), "".join(values(of(rows, kind="tuning"), "set")))
     figure, grid = drawing.panels(list(EFFECTS), share=False)
     for title, ax in grid:
         axis, fixed = EFFECTS[title]
@@ -135,15 +137,14 @@ def effects(rows: Sequence[Row]) -> Figure:
                 for i in range(len(table["fpr"]))
                 if all(table[key][i] == value for key, value in fixed.items())
             }
-            x, wide = sorted(there), 2.4 if own[0]["kind"] == "tuning" else 1.2
-            drawing.line(ax, x, curve(own, [there[p] for p in x]), style, name, marker=".", lw=wide)
+            x = sorted(there)
+            line(ax, x, curve(own, [there[p] for p in x])[0], style, name, marker=".")
         if axis == "temperature":
             ax.set_xscale("log")
         else:
             ax.locator_params(axis="x", nbins=5)
-        ax.set_xlabel({"temperature": "T, log scale", "eps": "ε"}[axis])
-        ax.set_ylabel("FPR95, %")
-        ax.set_ylim(-2, 102)
+        label = {"temperature": "T, log scale", "eps": "ε"}[axis]
+        ax.set(xlabel=label, ylabel="FPR95, %", ylim=(-2, 102))
     return drawing.legend(figure)
 
 
@@ -151,21 +152,17 @@ def thresholds(rows: Sequence[Row]) -> Figure:
     """One panel: the share above each threshold, of the test images and of each set."""
     figure, grid = drawing.panels([""], x="threshold δ on the softmax score", y="accepted, %")
     [(_, ax)] = grid
-    looks = styles(["inside", *values(rows, "set")])
+    looks = _of_sets(["inside", *values(rows, "set")], "inside")
     known = [row for row in rows if "tpr" in row["thresholds"]]
     for row in known:
         found = row["thresholds"]
         step = (found["high"] - found["low"]) / (THRESHOLDS - 1)
         delta = [found["low"] + i * step for i in range(THRESHOLDS)]
         if row is known[0]:
-            colour, dashes, _ = looks["inside"]
-            tpr = [100 * share for share in found["tpr"]]
-            ax.plot(delta, tpr, color=colour, ls=dashes, lw=2.4, label="inside")
-            last = max((d for d, share in zip(delta, tpr, strict=True) if share >= 95), default=0)
-            ax.axvline(last, color=GREY, lw=0.8, ls=":")
-        colour, dashes, _ = looks[row["set"]]
-        fpr = [100 * share for share in found["fpr"]]
-        ax.plot(delta, fpr, color=colour, ls=dashes, lw=1.2, label=row["set"])
+            line(ax, delta, found["tpr"], looks["inside"], "inside")
+            above = (d for d, tpr in zip(delta, found["tpr"], strict=True) if 100 * tpr >= 95)
+            ax.axvline(max(above, default=0), color=GREY, lw=0.8, ls=":")
+        line(ax, delta, found["fpr"], looks[row["set"]], row["set"])
     ax.locator_params(axis="x", nbins=5)
     ax.set_ylim(-2, 102)
     return drawing.legend(figure)
@@ -183,141 +180,115 @@ def distance(rows: Sequence[Row]) -> Figure:
             far = spread(of(sets, training=training, set=name), at("distances", "mmd")).mean
             marker = MARKERS[i % len(MARKERS)]
             ax.plot([], [], marker, color=GREY, ms=6, ls="", label=name)
-            for score, (colour, *_) in looks.items():
+            for score, style in looks.items():
                 own = of(scored, training=training, set=name, score=score)
                 fpr = 100 * spread(own, at("fpr")).mean
-                ax.plot([far], [fpr], marker, color=colour, mfc="none", ms=6, ls="")
-        for score, (colour, *_) in looks.items():
-            ax.plot([], [], color=colour, lw=4, label=score)
+                ax.plot([far], [fpr], marker, color=style.colour, mfc="none", ms=6, ls="")
+        for score, style in looks.items():
+            ax.plot([], [], color=style.colour, lw=4, label=score)
     return drawing.legend(figure)
 
 
 # -------------------------------------------------------------------------- which figures there are
 
-Rows = Callable[[dict[str, Any]], list[Row]]
-
-
-def _from(table: str, having: str = "", **wanted: Any) -> Rows:
-    """Rows of a result with these values; `having`: those with that entry in their own kind."""
-
-    def rows(result: dict[str, Any]) -> list[Row]:
-        found = of(result[table], **wanted)
-        return [row for row in found if not having or having in row[row["kind"]]]
-
-    return rows
-
-
-def _msr_of_trainings(result: dict[str, Any]) -> list[Row]:
-    """With attacked sets without the resisted images, as in the paper, each in its own panel."""
-    curves = result["curves"]
-    if "msr" not in result["scores"] or len(values(result["runs"], "training")) < 2:
-        return []
-    attacked = with_not_resisted(of(curves, kind="set"))
-    left = [row for row in attacked if row["set"].endswith(WITHOUT)]
-    return [*of(curves, kind="score", score="msr"), *left]
-
-
-def _of_odin(result: dict[str, Any]) -> list[Row]:
-    kinds = (of(result["runs"], kind=kind) for kind in ("tuning", "effect"))
-    return [row for rows in kinds for row in rows if row["score"] == "odin"]
-
-
-def _away(result: dict[str, Any]) -> list[Row]:
-    rows = of(result["runs"], kind="set")
-    there = any("distances" in row for row in rows)
-    return [*rows, *of(result["runs"], kind="score")] if there else []
-
-
-ROC = Plot(
-    "roc_{file}",
-    "ROC curves: {training}",
-    "ODIN Fig. 1. Test images accepted against images of the set accepted, mean over seeds.",
-    _from("curves", kind="score"),
-    partial(roc, key="score"),
-)
-OF_TRAININGS = (
-    Plot(
-        "roc_trainings",
-        "ROC curves of MSR by training",
-        "ACET App. G. Test images accepted against images of the set accepted, mean over seeds.",
-        _msr_of_trainings,
-        partial(roc, key="training"),
-    ),
-    Plot(
-        "confidence",
-        "How sure the trainings are",
-        "ACET App. H. Largest softmax probability of the test images and of each set, all seeds "
-        "together, log scale.",
-        _from("curves", kind="set"),
-        confidence,
-    ),
-    Plot(
-        "accepted",
-        "Right among accepted and rejected test images",
-        "ODIN Fig. 11. Accuracy among the test images that a score accepts, and among the others; "
-        "mean over seeds.",
-        _from("runs", kind="inside"),
-        accepted,
-    ),
-)
-DIAGNOSTICS = (
-    Plot(
-        "diagnostics_{file}",
-        "Logits and gradients: {training}",
-        "ODIN Fig. 5 and 7 to 9, of seed {seed}. U1 and U2: first and second moment of the "
-        "largest logit minus the others; gradient: L1 norm of that of log S.",
-        _from("curves", kind="diagnostics"),
-        explained,
-    ),
-    Plot(
-        "outputs_{file}",
-        "The outputs of each class: {training}",
-        "ODIN Fig. 5 (f, g), of seed {seed}. Logits of one image of each set, with a U1 that is "
-        "in the middle of those of the set.",
-        _from("curves", "outputs", kind="diagnostics"),
-        outputs,
-    ),
-)
-PARTS = (
-    Plot(
-        "effects_{file}",
-        "What the temperature and the step do: {training}",
-        "ODIN Fig. 3 and 4. FPR95 of ODIN on each set, by T without a step, and by the step at "
-        f"T = {COLD:g} and {HOT:g}; mean over seeds. The thick line is what tuning looks at: the "
-        "validation split against the set that is tuned on.",
-        _of_odin,
-        effects,
-    ),
-    Plot(
-        "thresholds_{file}",
-        "What is accepted, by the threshold: {training}",
-        f"ODIN Fig. 10, of seed {{seed}}, at T = {PAPER['temperature']:g} and "
-        f"ε = {PAPER['eps']:g}. The share of the test images (TPR, thick) and of each set (FPR) "
-        "above a threshold on the softmax score; dotted, that of 95 % TPR.",
-        _from("curves", kind="thresholds"),
-        thresholds,
-    ),
-)
-DISTANCE = Plot(
-    "distance",
-    "FPR95 against distance",
-    "ODIN Fig. 2. A marker is a set, a colour a score; mean over seeds.",
-    _away,
-    distance,
-)
+ROC = "Test images accepted against images of the set accepted, mean over seeds."
 
 
 def figures(result: dict[str, Any]) -> Iterator[Drawing]:
     """Every figure for which there are rows."""
-    trainings = [{"training": name} for name in values(result["runs"], "training")]
-    every: list[Row] = [{}]
-    for each, plots in (
-        (trainings, (ROC,)),
-        (every, OF_TRAININGS),
-        (trainings, DIAGNOSTICS),
-        (trainings, PARTS),
-        (every, (DISTANCE,)),
-    ):
-        for wanted in each:
-            for plot in plots:
-                yield from plot.of(result, **wanted)
+    runs, curves = result["runs"], result["curves"]
+    trainings = values(runs, "training")
+    for training in trainings:
+        yield from drawn(
+            file_name("roc", training),
+            f"ROC curves: {training}",
+            f"ODIN Fig. 1. {ROC}",
+            partial(roc, key="score"),
+            of(curves, kind="score", training=training),
+        )
+    sets = of(curves, kind="set")
+    if "msr" in result["scores"] and len(trainings) > 1:
+        # Attacked sets without the resisted images, as in the paper, each in its own panel.
+        left = [row for row in with_not_resisted(sets) if row["set"].endswith(WITHOUT)]
+        yield from drawn(
+            "roc_trainings",
+            "ROC curves of MSR by training",
+            f"ACET App. G. {ROC}",
+            partial(roc, key="training"),
+            [*of(curves, kind="score", score="msr"), *left],
+        )
+    yield from drawn(
+        "confidence",
+        "How sure the trainings are",
+        "ACET App. H. Largest softmax probability of the test images and of each set, all seeds "
+        "together, log scale.",
+        confidence,
+        sets,
+    )
+    yield from drawn(
+        "accepted",
+        "Right among accepted and rejected test images",
+        "ODIN Fig. 11. Accuracy among the test images that a score accepts, and among the others; "
+        "mean over seeds.",
+        accepted,
+        of(runs, kind="inside"),
+    )
+    for of_one in (_diagnostics, _effects):
+        for training in trainings:
+            yield from of_one(training, result)
+    sets = of(runs, kind="set")
+    if any("distances" in row for row in sets):
+        yield from drawn(
+            "distance",
+            "FPR95 against distance",
+            "ODIN Fig. 2. A marker is a set, a colour a score; mean over seeds.",
+            distance,
+            [*sets, *of(runs, kind="score")],
+        )
+
+
+def _diagnostics(training: str, result: dict[str, Any]) -> Iterator[Drawing]:
+    rows = of(result["curves"], kind="diagnostics", training=training)
+    seed = f"of seed {rows[0]['seed']}" if rows else ""
+    yield from drawn(
+        file_name("diagnostics", training),
+        f"Logits and gradients: {training}",
+        f"ODIN Fig. 5 and 7 to 9, {seed}. U1 and U2: first and second moment of the largest logit "
+        "minus the others; gradient: L1 norm of that of log S.",
+        explained,
+        rows,
+    )
+    yield from drawn(
+        file_name("outputs", training),
+        f"The outputs of each class: {training}",
+        f"ODIN Fig. 5 (f, g), {seed}. Logits of one image of each set, with a U1 that is in the "
+        "middle of those of the set.",
+        outputs,
+        [row for row in rows if "outputs" in row["diagnostics"]],
+    )
+
+
+def _effects(training: str, result: dict[str, Any]) -> Iterator[Drawing]:
+    tuning, effect = (
+        of(result["runs"], kind=kind, training=training) for kind in ("tuning", "effect")
+    )
+    yield from drawn(
+        file_name("effects", training),
+        f"What the temperature and the step do: {training}",
+        "ODIN Fig. 3 and 4. FPR95 of ODIN on each set, by T without a step, and by the step at "
+        f"T = {COLD:g} and {HOT:g}; mean over seeds. The thick line is what tuning looks at: the "
+        "validation split against the set that is tuned on.",
+        effects,
+        of([*tuning, *effect], score="odin"),
+    )
+    rows = of(result["curves"], kind="thresholds", training=training)
+    yield from drawn(
+        file_name("thresholds", training),
+        f"What is accepted, by the threshold: {training}",
+        f"ODIN Fig. 10, of seed {rows[0]['seed'] if rows else ''}, at T = "
+        f"{PAPER['temperature']:g} and ε = {PAPER['eps']:g}. The share of the test images (TPR, "
+        "thick) and of each set (FPR) above a threshold on the softmax score; dotted, that of "
+        "95 % TPR.",
+        thresholds,
+        rows,
+    )

@@ -14,11 +14,15 @@ from torch import Tensor
 from rrfast._processes import once
 from rrfast._seeds import Stream
 from rrfast._tables import settings
-from rrfast.evaluate.cache import Cache, of_score
+from rrfast.evaluate.cache import of_score
 from rrfast.evaluate.misd import SETS as MISD_SETS
 from rrfast.evaluate.observations import Row, at, ends, without
-from rrfast.evaluate.ood import outside
-from rrfast.evaluate.ood.appraisal import (
+from rrfast.evaluate.ood import sets
+from rrfast.evaluate.ood.curves import curves, short
+from rrfast.evaluate.ood.diagnostics import diagnose, distances
+from rrfast.evaluate.ood.effects import best_step, effect_points, effects
+from rrfast.evaluate.ood.figures import figures
+from rrfast.evaluate.ood.measurements import (
     METRICS,
     ModelWithSets,
     apart,
@@ -27,15 +31,12 @@ from rrfast.evaluate.ood.appraisal import (
     tuned,
     within,
 )
-from rrfast.evaluate.ood.curves import curves, short
-from rrfast.evaluate.ood.diagnostics import diagnose, distances
-from rrfast.evaluate.ood.effects import best_step, effect_points, effects
-from rrfast.evaluate.ood.figures import figures
 from rrfast.evaluate.ood.scaling import scaled
 from rrfast.evaluate.ood.tables import blocks, conventions, notes
 from rrfast.evaluate.options import OodOptions, with_options
+from rrfast.evaluate.run_study import Context, run_study
 from rrfast.evaluate.scored_model import scores_named
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.study import Study
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.scores.score import Point
 
@@ -69,12 +70,12 @@ def evaluate(
         What ood.json holds: `command`, `date`, `device`, `versions`, `options`, `data`, `scores`,
         `against`, `validation`, and `runs` (None for NaN): rows of each model, by `kind`:
 
-        * "score": a score on a set, as from `appraisal.tuned` and `appraisal.apart`;
-        * "inside": a score on the test images, as from `appraisal.within`;
-        * "tuning": a score on the validation set, the `table` of `appraisal.tuned`;
+        * "score": a score on a set, as from `measurements.tuned` and `measurements.apart`;
+        * "inside": a score on the test images, as from `measurements.within`;
+        * "tuning": a score on the validation set, the `table` of `measurements.tuned`;
         * "effect": ODIN at fixed points on a set, as from `effects.effects`, with `diagnostics`;
           `step`: the best point on the validation set at T = 1000;
-        * "set": a set, including "inside", its `images`, and the entries of `appraisal.sure` and
+        * "set": a set, including "inside", its `images`, and the entries of `measurements.sure` and
           `diagnostics`;
         * "scaling": uniform noise, as from `scaled_noise.scaled`, with `diagnostics`;
         * "transfer": ODIN on a `set`, `tuned` on another: `fpr`, and `baseline`, that of MSR.
@@ -95,8 +96,8 @@ def evaluate(
     """
     options = replace(options, scores=scores_named(options.scores, SETS))
     scores, against, validation = options.scores, options.against, options.validation
-    tuned_on = outside.known(validation, "validation")
-    tested_on = [outside.known(name) for name in against]
+    tuned_on = sets.known(validation, "validation")
+    tested_on = [sets.known(name) for name in against]
     for name, one in zip(against, tested_on, strict=True):
         if tested_on.count(one) > 1:
             raise ValueError(f"against must name each set once, and {name} is there twice")
@@ -107,14 +108,14 @@ def evaluate(
             )
     if options.transfer and "odin" not in scores:
         raise ValueError("transfer must have odin among the scores: it is the score that is tuned")
-    sets, effects = len(against), _has_effects(options)
+    n, effects = len(against), _has_effects(options)
     return run_study(
         STUDY,
         trained_models,
         out,
         partial(_rows, options=options),
         options,
-        steps=(len(scores) + 1) * (sets + 1) + options.transfer * (2 * sets + 1) + effects * sets,
+        steps=(len(scores) + 1) * (n + 1) + options.transfer * (2 * n + 1) + effects * n,
         # The rest is in the names of the parts. The noise of an attack depends on the batch size,
         # and on the numbers of its random streams, which differed in earlier versions.
         depends={
@@ -142,31 +143,28 @@ def _rows(context: Context, options: OodOptions) -> list[Row]:
     assert own is not None  # checked by `divide`
     for role, names in (("validation", (options.validation,)), ("against", options.against)):
         for name in names:
-            if outside.is_own(name, trained.data, own):
+            if sets.is_own(name, trained.data, own):
                 raise ValueError(
                     f"{role} must be other data than the model's own, {trained.data}, got {name!r}"
                 )
-    rows = _Evaluation(on, options, context, context.cache).rows()
+    rows = _Evaluation(on, options, context).rows()
     return [{"outliers": trained.outliers} | row for row in rows]
 
 
 class _Evaluation(NamedTuple):
-    """One model with its sets, the options, and the parts that are already known."""
+    """One model with its sets, and the options."""
 
     on: ModelWithSets
     options: OodOptions
     context: Context
-    cache: Cache
 
     def rows(self) -> Iterator[Row]:
         """Every row, by kind and set."""
         options, advance, tuning, everywhere = self.options, self.context.advance, {}, {}
         for score in options.scores:
             tuning[score] = self.tuned(score, options.validation)
-            advance()
         for name in (options.validation, *options.against) if options.transfer else ():
             everywhere[name] = self.tuned("odin", name)["hyperparameters"]
-            advance()
         yield from self.inside(tuning)
         yield self.confident(None)
         advance()
@@ -179,18 +177,20 @@ class _Evaluation(NamedTuple):
                 advance()
             if _has_effects(options):
                 yield self.effect(name) | {"step": best_step(tuning["odin"]["table"])}
-                advance()
         if options.diagnostics:
             key = f"{options.trials} images of uniform noise scaled up"
-            yield {"kind": "scaling", **self.cache.get(key, scaled, self.on, options.trials)}
+            yield {
+                "kind": "scaling",
+                **self.context.cache.get(key, scaled, self.on, options.trials),
+            }
 
     def tuned(self, score: str, validation: str) -> dict[str, Any]:
         """A score on a set for tuning."""
         key = f"{of_score(score)}: every point on {self.told(validation)}"
-        if outside.is_collection(validation):
+        if sets.is_collection(validation):
             key += f", {self.on.to_tune_on(validation)} images"
         try:
-            return self.cache.get(key, tuned, score, validation, self.on)  # type: ignore[no-any-return]
+            return self.context.step(key, tuned, score, validation, self.on)  # type: ignore[no-any-return]
         except ValueError as error:
             raise ValueError(
                 f"{score} cannot be tuned on the validation split against {validation}: {error}. "
@@ -204,7 +204,7 @@ class _Evaluation(NamedTuple):
         for score, found in tuning.items():
             point = found["hyperparameters"]
             key = f"{of_score(score)} {point}, {on.images} images: inside"
-            said = self.cache.get(key, within, score, point, on)
+            said = self.context.cache.get(key, within, score, point, on)
             where = {"kind": "inside", "score": score, "set": "inside"}
             yield where | held | without(found, {"table"}) | said
             if point:
@@ -218,14 +218,16 @@ class _Evaluation(NamedTuple):
         key = self.key(name)
         if self.options.diagnostics:
             everything = f"{key}: diagnostics and outputs"
-            said["diagnostics"] = self.cache.get(everything, _diagnosed, name, on)
+            said["diagnostics"] = self.context.cache.get(everything, _diagnosed, name, on)
         if self.options.diagnostics and name is not None:
-            said["distances"] = self.cache.get(f"{key}: distances", once, partial(_far, name, on))
+            said["distances"] = self.context.cache.get(
+                f"{key}: distances", once, partial(_far, name, on)
+            )
         return {"kind": "set", "set": name or "inside", "images": images} | said
 
     def sure(self, name: str | None) -> dict[str, Any]:
         """The confidences on a set; None for the test images."""
-        return self.cache.get(f"{self.key(name)}: how sure", sure, name, self.on)  # type: ignore[no-any-return]
+        return self.context.cache.get(f"{self.key(name)}: how sure", sure, name, self.on)  # type: ignore[no-any-return]
 
     def scored(self, name: str, tuning: dict[str, dict[str, Any]]) -> Iterator[Row]:
         """Every score on a set."""
@@ -235,9 +237,8 @@ class _Evaluation(NamedTuple):
             key = f"{of_score(score)} {point}, {on.images} images: against {self.told(name)}"
             # With the names of the metrics, since an older part may lack one of them.
             key += f", {draws} draws: {', '.join(METRICS)}"
-            said = self.cache.get(key, apart, score, point, name, on, draws)
+            said = self.context.step(key, apart, score, point, name, on, draws)
             yield {"kind": "score", "score": score, "set": name} | without(found, {"table"}) | said
-            self.context.advance()
 
     def effect(self, name: str) -> Row:
         """ODIN at fixed points on a set."""
@@ -246,24 +247,26 @@ class _Evaluation(NamedTuple):
         key = f"{of_score('odin')} at {len(points)} points, {on.images} images: effects against"
         # With the names of the metrics, since an older part has none of them.
         key += f" {self.told(name)}: {', '.join(METRICS)}"
-        said: Row = self.cache.get(key, effects, name, points, on)
+        said: Row = self.context.step(key, effects, name, points, on)
         return {"kind": "effect", "score": "odin", "set": name} | said
 
     def transferred(self, name: str, chosen: dict[str, Point]) -> Iterator[Row]:
         """ODIN Table 3: ODIN on a set, tuned on each of the others."""
-        on, cache = self.on, self.cache
-        what = f"{on.images} images: FPR against {self.told(name)}"
-        keys = {str(point): f"{of_score('odin')} {point}, {what}" for point in chosen.values()}
+        what = f"{self.on.images} images: FPR against {self.told(name)}"
         # Most sets choose among few points, so each point is computed once.
-        missing = {str(p): p for p in chosen.values() if not cache.has(keys[str(p)])}
-        if missing:
-            found = transferred([*missing.values()], name, on)
-            cache.put({keys[p]: fpr for p, fpr in zip(missing, found, strict=True)})
+        points = {str(point): point for point in chosen.values()}
+        keys = {said: f"{of_score('odin')} {said}, {what}" for said in points}
+
+        def make(missing: list[str]) -> dict[str, float]:
+            fpr = transferred([points[said] for said in missing], name, self.on)
+            return dict(zip(missing, fpr, strict=True))
+
+        fpr = self.context.cache.together(keys, make)
         where = {"kind": "transfer", "score": "odin", "set": name}
         baseline = self.sure(name)["fpr"]
         for other, point in chosen.items():
             if other != name:
-                both = {"fpr": cache.get(keys[str(point)]), "baseline": baseline}
+                both = {"fpr": fpr[str(point)], "baseline": baseline}
                 yield {**where, "tuned": other, "hyperparameters": point, **both}
 
     def key(self, name: str | None) -> str:
@@ -276,8 +279,8 @@ class _Evaluation(NamedTuple):
         Also its content, if it is not generated; and the training images, since noise is made from
         them and no other part of the key names them.
         """
-        kind, argument = outside.known(name)
-        stamp = outside.OUTSIDE[kind].stamp(argument)
+        kind, argument = sets.known(name)
+        stamp = sets.OUTSIDE[kind].stamp(argument)
         full = kind if argument is None else f"{kind}:{argument}"
         return f"{full} {stamp} beside {self.on.trained_on}"
 

@@ -22,7 +22,7 @@ from rrfast.ops import accumulate_dtype, per_channel
 
 if TYPE_CHECKING:
     from rrfast.engine import Model
-    from rrfast.evaluate.ood.appraisal import ModelWithSets
+    from rrfast.evaluate.ood.measurements import ModelWithSets
 
 #: The confidences for scaled noise to reach, without a box and in it.
 SURE, SURE_IN_BOX, BOX = 0.999, 0.95, (0.0, 1.0)

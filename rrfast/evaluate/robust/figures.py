@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rrfast._colours import BLUE, COLOURS, GREY, ORANGE, VERMILION
 from rrfast._tables import number
 from rrfast.evaluate import drawing
-from rrfast.evaluate.drawing import Drawing, weights
-from rrfast.evaluate.observations import Row, of, spread, values
+from rrfast.evaluate.drawing import Drawing
+from rrfast.evaluate.observations import Row, by_weights, of, spread, values, weights
 from rrfast.evaluate.robust import tables
 from rrfast.evaluate.robust.tables import ACCURACY, CLEAN, label, radius
 
@@ -99,18 +99,16 @@ def attacks(result: dict[str, Any]) -> Figure:
     from matplotlib.figure import Figure
 
     order, names = values(result["runs"], "training"), tables.columns(result)
-    there = values(result["runs"], "checkpoint")
+    there = by_weights(result["runs"])
     figure = Figure(
         figsize=(max(6.0, 1.5 + 0.2 * len(names) * (len(order) + 1)), 0.6 + 3 * len(there)),
         layout="constrained",
     )
     axes = figure.subplots(len(there), 1, sharex=True, sharey=True, squeeze=False).flatten()
-    for ax, checkpoint in zip(axes, there, strict=True):
+    for ax, (whose, rows) in zip(axes, there.items(), strict=True):
         for i, training in enumerate(order):
-            found = [
-                spread(of(tables.under(result, checkpoint, name), training=training), ACCURACY)
-                for name in names
-            ]
+            own = of(rows, training=training)
+            found = [spread(tables.under(result, own, name), ACCURACY) for name in names]
             where, means, stds = drawing.beside(i, len(order), found)
             ax.bar(
                 where,
@@ -124,7 +122,7 @@ def attacks(result: dict[str, Any]) -> Figure:
                 error_kw={"lw": 0.8, "ecolor": GREY},
                 label=training,
             )
-        ax.set_title(weights(checkpoint), fontsize=11)
+        ax.set_title(whose, fontsize=11)
         ax.set_ylabel("accuracy, %", fontsize=10)
         drawing.plain_axes(ax, "y")
         ax.set_axisbelow(True)

@@ -17,9 +17,9 @@ from rrfast.data.loader import length
 from rrfast.data.splits import chosen, tested_on
 from rrfast.evaluate.observations import at
 from rrfast.evaluate.options import RobustOptions, with_options
-from rrfast.evaluate.robust.attacked import (
+from rrfast.evaluate.robust.figures import figures
+from rrfast.evaluate.robust.measurements import (
     AttackedModel,
-    correct,
     doubts,
     made,
     margins,
@@ -28,10 +28,11 @@ from rrfast.evaluate.robust.attacked import (
     unpacked,
     withstands,
 )
-from rrfast.evaluate.robust.figures import figures
 from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, notes
 from rrfast.evaluate.run_numbers import interval
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.run_study import Context, run_study
+from rrfast.evaluate.scored_model import correct
+from rrfast.evaluate.study import Study
 from rrfast.evaluate.trained_model import TrainedModel, at_checkpoints
 from rrfast.metrics import accuracy
 from rrfast.objectives.variant_names import VARIANTS
@@ -58,12 +59,12 @@ def evaluate(
         options: The fields of `rrfast.evaluate.options.RobustOptions`, as keyword arguments.
 
     Returns:
-        What robust.json holds: as for `rrfast.evaluate.study.run_study`, with `attacks`,
+        What robust.json holds: as for `rrfast.evaluate.run_study.run_study`, with `attacks`,
         `baseline`, and `runs`: a row per model, checkpoint, attack and radius, with `best` (the
         criterion of the best checkpoint), `accuracy`, its `interval`, `images` and `stood` (the
-        bits of `rrfast.evaluate.robust.attacked.packed`). "clean" and "worst" are attacks there.
-        "clean" also has `doubts` (the sentences of `rrfast.attacks.sanity` and, if an attack by
-        gradients has several steps, of `rrfast.attacks.beyond_gradients`) and `r` (of IRAT's
+        bits of `rrfast.evaluate.robust.measurements.packed`). "clean" and "worst" are attacks
+        there. "clean" also has `doubts` (the sentences of `rrfast.attacks.sanity` and, if an attack
+        by gradients has several steps, of `rrfast.attacks.beyond_gradients`) and `r` (of IRAT's
         Eq. 23, before and under PGD-10); for plain adversarial training also `pictured`, the points
         of IRAT's Fig. 2 to 4.
 
@@ -133,11 +134,10 @@ def _attacked(context: Context, options: RobustOptions) -> list[dict[str, Any]]:
     n = f"{images}" if test is context.task.test else f"{images} of {length(test)}"
 
     def known(told: str, find: Callable[..., Tensor], *arguments: Any) -> Tensor:
-        text = context.cache.get(f"{told} {n}", lambda: packed(find(*arguments)))
-        context.advance()
-        return unpacked(text, images)
+        return unpacked(context.step(f"{told} {n}", lambda: packed(find(*arguments))), images)
 
-    right = known(CLEAN, correct, context.model, part, options.batch, context.device)
+    batches = part.batches(options.batch, context.device)
+    right = known(CLEAN, correct, context.model, batches)
     eps, batch = options.eps, options.batch
     on = AttackedModel(context.model, part, right, context.trained.seed, context.device)
     signs = context.cache.get(f"signs {n}", doubts, on, batch)

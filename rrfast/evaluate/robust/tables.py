@@ -12,10 +12,10 @@ from typing import Any
 
 from rrfast._tables import Block, number
 from rrfast.evaluate.claims import RULE, Claim, Comparison, compared, difference_block
-from rrfast.evaluate.drawing import weights
 from rrfast.evaluate.observations import (
     Row,
     at,
+    by_weights,
     either,
     fewer_images,
     grouped,
@@ -84,9 +84,9 @@ def where(name: str, result: dict[str, Any]) -> dict[str, Any]:
     return {"attack": name, "eps": 0.0 if name == CLEAN else result["options"]["eps"]}
 
 
-def under(result: dict[str, Any], checkpoint: str, name: str) -> list[Row]:
-    """The rows of a column."""
-    return of(result["runs"], checkpoint=checkpoint, **where(name, result))
+def under(result: dict[str, Any], rows: Sequence[Row], name: str) -> list[Row]:
+    """Those of the rows that are of a column."""
+    return of(rows, **where(name, result))
 
 
 def curve_radii(result: dict[str, Any]) -> list[float]:
@@ -99,44 +99,41 @@ def curve_radii(result: dict[str, Any]) -> list[float]:
 def blocks(result: dict[str, Any]) -> Iterator[Block]:
     """Every table for which there are rows."""
     rows = [row | {"intervals": {"accuracy": row["interval"]}} for row in result["runs"]]
-    eps, there = radius(result["options"]["eps"]), values(rows, "checkpoint")
+    eps, there = radius(result["options"]["eps"]), by_weights(rows)
     by_attack = [
         # A second digit is far inside an interval, and seven columns fill a terminal.
         Column(heading(name, result), "accuracy", 100.0, 2, True, where(name, result), False, 1)
         for name in columns(result)
     ]
-    for checkpoint in there:
-        title = f"Accuracy under attack %, eps = {eps}, {weights(checkpoint)}"
-        table = Table(title, {"training": "training"}, by_attack)
-        yield table.block(of(rows, checkpoint=checkpoint))
-    for checkpoint in there:
-        if found := differences(result, checkpoint):
-            title = f"{LESS.sentence}, {LESS.unit}, {weights(checkpoint)}"
+    for whose, own in there.items():
+        title = f"Accuracy under attack %, eps = {eps}, {whose}"
+        yield Table(title, {"training": "training"}, by_attack).block(own)
+    for whose, own in there.items():
+        if found := differences(result, own):
+            title = f"{LESS.sentence}, {LESS.unit}, {whose}"
             yield difference_block(title, ["training", "less"], found)
     if radii := curve_radii(result):
         by_radius = [Column(radius(eps), "accuracy", where={"eps": eps}) for eps in radii]
-        for checkpoint in there:
-            title = f"Accuracy under {label('pgd', result)} %, by eps, {weights(checkpoint)}"
-            table = Table(title, {"training": "training"}, by_radius)
-            yield table.block(of(rows, checkpoint=checkpoint, attack="pgd"))
+        for whose, own in there.items():
+            title = f"Accuracy under {label('pgd', result)} %, by eps, {whose}"
+            yield Table(title, {"training": "training"}, by_radius).block(of(own, attack="pgd"))
 
 
-def differences(result: dict[str, Any], checkpoint: str) -> list[Comparison]:
+def differences(result: dict[str, Any], rows: Sequence[Row]) -> list[Comparison]:
     """One training minus another with the same seeds, under every attack; `group` names the other.
 
     Every training minus the baseline; a training with IRAT's margin minus the same without it (the
     arrows of IRAT's Tables 1 and 2); a training with the printed signs minus the same with ours.
+    The rows are those of one checkpoint.
     """
-    order = values(of(result["runs"], checkpoint=checkpoint), "training")
-    pairs = [(t, result["baseline"]) for t in order if t != result["baseline"]]
+    by = grouped(rows, "training")
+    pairs = [(t, result["baseline"]) for (t,) in by if t != result["baseline"]]
     for end in (ADDED, PRINTED):
-        pairs += [(t, t.removesuffix(end)) for t in order if t.endswith(end)]
+        pairs += [(t, t.removesuffix(end)) for (t,) in by if t.endswith(end)]
     found: list[Comparison] = []
-    for pair in dict.fromkeys(pairs):
-        for name in columns(result):
-            rows = under(result, checkpoint, name)
-            both = of(rows, training=pair[0]), of(rows, training=pair[1])
-            found += compared(LESS, pair, heading(name, result), both, ACCURACY, group=name)
+    for pair, name in itertools.product(dict.fromkeys(pairs), columns(result)):
+        ours, theirs = (under(result, by.get((t,), []), name) for t in pair)
+        found += compared(LESS, pair, heading(name, result), (ours, theirs), ACCURACY, group=name)
     return found
 
 
@@ -151,7 +148,7 @@ def conventions(result: dict[str, Any]) -> list[str]:
     again = "test sets drawn again from this one"
     seeds = seeds_said(rows, result["options"]["draws"], again)
     lines = [what, *fewer_images(result), *seeds]
-    if any(differences(result, checkpoint) for checkpoint in values(rows, "checkpoint")):
+    if any(differences(result, own) for own in by_weights(rows).values()):
         lines.append(
             f"Differences: mean ± standard error over seeds. ✓ above and ✗ below: {RULE}, always "
             "for a single training seed."
@@ -189,29 +186,21 @@ def _chosen(result: dict[str, Any]) -> list[str]:
 
 def notes(result: dict[str, Any]) -> list[str]:
     """Sentences on what the numbers show."""
-    checkpoints = values(result["runs"], "checkpoint")
-    each = [
+    return [
         sentence
-        for of_one in (_side_by_side, _overestimated, _together)
-        for checkpoint in checkpoints
-        for sentence in of_one(result, checkpoint)
+        for of_one in (_side_by_side, _overestimated, _together, _doubted, _masked)
+        for whose, rows in by_weights(result["runs"]).items()
+        for sentence in of_one(result, whose, rows)
     ]
-    warnings = [
-        f"Warning: {row['training']}, seed {row['seed']}, {weights(row['checkpoint'])}: {sentence}"
-        for row in of(result["runs"], attack=CLEAN)
-        for sentence in row["doubts"]
-    ]
-    masked = [sentence for checkpoint in checkpoints for sentence in _masked(result, checkpoint)]
-    return [*each, *warnings, *masked]
 
 
-def _side_by_side(result: dict[str, Any], checkpoint: str) -> Iterator[str]:
+def _side_by_side(result: dict[str, Any], whose: str, rows: Sequence[Row]) -> Iterator[str]:
     """Which trainings differ from the baseline under PGD, under AutoAttack, and in the worst case.
 
     IRAT's Table 1: reweighting raises MAIL's accuracy under PGD and lowers it under AutoAttack.
     """
     shown = (CLEAN, "pgd", "autoattack", "autoattack_package", WORST)
-    found = differences(result, checkpoint)
+    found = differences(result, rows)
     for name, other in itertools.product(shown, dict.fromkeys(one.row[1] for one in found)):
         own = [one for one in found if (one.group, one.row[1]) == (name, other)]
         told = {
@@ -220,40 +209,40 @@ def _side_by_side(result: dict[str, Any], checkpoint: str) -> Iterator[str]:
         }
         if own:
             parts = "; ".join(f"{word} {names}" for word, names in told.items() if names)
-            yield f"{label(name, result)}, {weights(checkpoint)}, against {other}: {parts}."
+            yield f"{label(name, result)}, {whose}, against {other}: {parts}."
 
 
-def _means(result: dict[str, Any], checkpoint: str, name: str) -> dict[str, float]:
+def _means(result: dict[str, Any], rows: Sequence[Row], name: str) -> dict[str, float]:
     """The accuracy of every training in a column."""
-    groups = grouped(under(result, checkpoint, name), "training")
+    groups = grouped(under(result, rows, name), "training")
     return {training: spread(own, ACCURACY).mean for (training,), own in groups.items()}
 
 
-def _overestimated(result: dict[str, Any], checkpoint: str) -> Iterator[str]:
+def _overestimated(result: dict[str, Any], whose: str, rows: Sequence[Row]) -> Iterator[str]:
     """By how much PGD alone overestimates the accuracy."""
     if "pgd" in result["attacks"] and len(result["attacks"]) > 1:
-        worst = _means(result, checkpoint, WORST)
+        worst = _means(result, rows, WORST)
         listed = ", ".join(
             f"{training} {number(mean - worst[training], 100.0, 2)}"
-            for training, mean in _means(result, checkpoint, "pgd").items()
+            for training, mean in _means(result, rows, "pgd").items()
         )
         yield (
             f"Images that withstand {label('pgd', result)} but not another attack, in points "
-            f"({weights(checkpoint)}): {listed}."
+            f"({whose}): {listed}."
         )
 
 
-def _together(result: dict[str, Any], checkpoint: str) -> Iterator[str]:
+def _together(result: dict[str, Any], whose: str, rows: Sequence[Row]) -> Iterator[str]:
     """The correlation of IRAT's similarity c with the incorrect rate."""
-    rows = [row for row in under(result, checkpoint, CLEAN) if "r" in row]
-    said = []
-    for (training,), own in grouped(rows, "training").items():
-        pairs = zip(*(row["r"] for row in own), strict=True)
-        said.append(f"{training} {' and '.join(map(_between, pairs))}")
+    clean = [row for row in under(result, rows, CLEAN) if "r" in row]
+    said = [
+        f"{training} {' and '.join(map(_between, zip(*(row['r'] for row in own), strict=True)))}"
+        for (training,), own in grouped(clean, "training").items()
+    ]
     if said:
         yield (
-            f"r of 1 − p_y and IRAT's similarity c ({weights(checkpoint)}; Eq. 23, 0.98 in the "
-            f"paper), before and after PGD-10: {'; '.join(said)}."
+            f"r of 1 − p_y and IRAT's similarity c ({whose}; Eq. 23, 0.98 in the paper), before "
+            f"and after PGD-10: {'; '.join(said)}."
         )
 
 
@@ -263,13 +252,20 @@ def _between(values: Sequence[float | None]) -> str:
     return " to ".join(dict.fromkeys(texts[:1] + texts[-1:])) or "undefined"
 
 
-def _masked(result: dict[str, Any], checkpoint: str) -> Iterator[str]:
+def _doubted(_: dict[str, Any], whose: str, rows: Sequence[Row]) -> Iterator[str]:
+    """Reasons to doubt the attacks."""
+    for row in of(rows, attack=CLEAN):
+        for sentence in row["doubts"]:
+            yield f"Warning: {row['training']}, seed {row['seed']}, {whose}: {sentence}"
+
+
+def _masked(result: dict[str, Any], whose: str, rows: Sequence[Row]) -> Iterator[str]:
     """A sign of masked gradients: one step that beats many."""
-    many = _means(result, checkpoint, "pgd")
-    for training, one in _means(result, checkpoint, "fgsm").items():
+    many = _means(result, rows, "pgd")
+    for training, one in _means(result, rows, "fgsm").items():
         if one < many.get(training, math.nan):
             yield (
-                f"Warning: {training}, {weights(checkpoint)}, is less accurate under FGSM than "
-                f"under {label('pgd', result)}: its gradients may be masked, and attacks by them "
-                "may prove nothing."
+                f"Warning: {training}, {whose}, is less accurate under FGSM than under "
+                f"{label('pgd', result)}: its gradients may be masked, and attacks by them may "
+                "prove nothing."
             )

@@ -1,4 +1,4 @@
-"""The test images that a model still classifies correctly after an attack."""
+"""What is measured on an attacked model: the test images that it still classifies correctly."""
 
 from __future__ import annotations
 
@@ -33,20 +33,6 @@ class AttackedModel(NamedTuple):
     right: Tensor  #: [n] bool, on the CPU: classified correctly before the attack
     seed: int
     device: torch.device
-
-
-def correct(model: nn.Module, part: Part, batch: int, device: torch.device) -> Tensor:
-    """[n] bool, on the CPU: which predictions are right; undefined logits count as wrong.
-
-    Cost: 1 forward per image.
-    """
-
-    def one(_: int, batch: tuple[Tensor, Tensor]) -> Tensor:
-        x, y = batch
-        h = logits(model, x)
-        return (h.argmax(dim=1) == y) & ~ops.is_undefined(h)
-
-    return torch.cat(shared(one, part.batches(batch, device))).cpu()
 
 
 def made(name: str, eps: float, steps: int) -> Attack:

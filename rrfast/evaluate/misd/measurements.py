@@ -1,17 +1,15 @@
-"""One score on one model: tuned, then tested on how well it finds the model's errors.
+"""What is measured of a score on a model: how well it finds the errors, after it was tuned.
 
 Also numbers on the model itself: its accuracy on training images, and its gradients.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,9 +18,18 @@ from rrfast._seeds import Stream, derive_seed
 from rrfast._tables import SHOWN
 from rrfast.data import corrupt
 from rrfast.data.splits import Part, chosen
-from rrfast.engine import Engine, logits
-from rrfast.evaluate.run_numbers import counts, defined, intervals, median, separation, shown
-from rrfast.evaluate.scored_model import ScoredModel
+from rrfast.engine import Engine
+from rrfast.evaluate.cache import packed
+from rrfast.evaluate.run_numbers import (
+    auroc_or_nan,
+    counts,
+    defined,
+    intervals,
+    median,
+    read_off,
+    shown,
+)
+from rrfast.evaluate.scored_model import ScoredModel, correct
 from rrfast.metrics import METRICS, risk_coverage_curve
 from rrfast.scores import MSR, TEMPERATURES, Radius, Score
 from rrfast.scores.cost import costs_of
@@ -109,21 +116,6 @@ def on_one_clock(said: Sequence[dict[str, Any]]) -> list[float | None]:
     return [floor * own / msr if floor and own and msr else None for own, msr in both]
 
 
-def packed(values: Tensor) -> str:
-    """Float64 as text, exact to the bit, because numbers in JSON cannot be infinite.
-
-    Example:
-        >>> unpacked(packed(torch.tensor([0.1, math.inf])))
-        tensor([0.1000,    inf], dtype=torch.float64)
-    """
-    return base64.b64encode(values.double().numpy().astype("<f8").tobytes()).decode()
-
-
-def unpacked(text: str) -> Tensor:
-    """The inverse of `packed`."""
-    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64))
-
-
 def compared_with_msr(
     values: Mapping[str, Tensor], on: ScoredModel, draws: int
 ) -> dict[str, dict[str, Any]]:
@@ -155,17 +147,15 @@ def _above(score: Tensor, on: ScoredModel, probability: float) -> dict[str, floa
     kept = on.probability > probability if probability else torch.ones_like(on.correct)
     score, correct = score[kept], on.correct[kept]
     errors = int((~correct).sum())
-    return {"images": len(correct), "errors": errors, "auroc": separation(score, correct)}
+    return {"images": len(correct), "errors": errors, "auroc": auroc_or_nan(score, correct)}
 
 
 def _risk(score: Tensor, correct: Tensor) -> list[float]:
     if score.isnan().any():
         return [math.nan] * len(COVERAGES)
     curve = risk_coverage_curve(score, correct)
-    # As `risk_at_coverage`, which would sort again for each; 1 ulp for a sum that should end at 1.
-    wanted = torch.tensor(COVERAGES, dtype=torch.float64) * (1 - 1e-15)
-    risks: list[float] = curve.risk.cpu()[torch.searchsorted(curve.coverage.cpu(), wanted)].tolist()
-    return risks
+    # As `risk_at_coverage`, which would sort again for each.
+    return read_off(curve.coverage, curve.risk, COVERAGES)
 
 
 def histograms(radius: Tensor, correct: Tensor) -> dict[str, Any]:
@@ -220,11 +210,8 @@ def train_accuracy(on: ScoredModel, train: Data) -> float:
 
     Cost: 1 forward per image.
     """
-    learned = chosen(train, len(on.correct))
-    right = shared(
-        lambda _, b: (logits(on.model, b[0]).argmax(dim=1) == b[1]).cpu(), on.batches(learned)
-    )
-    return torch.cat(right).double().mean().item()
+    learned = on.batches(chosen(train, len(on.correct)))
+    return correct(on.model, learned).double().mean().item()
 
 
 def gradient_auroc(on: ScoredModel) -> float:
@@ -243,4 +230,4 @@ def gradient_auroc(on: ScoredModel) -> float:
         return norm
 
     norm = torch.cat(shared(one, on.tested))
-    return separation(-norm, on.correct)
+    return auroc_or_nan(-norm, on.correct)

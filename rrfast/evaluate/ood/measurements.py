@@ -1,4 +1,4 @@
-"""One score on one model: tuned on one out-of-distribution set, then tested on others."""
+"""What is measured of a score on a model: tuned on one out-of-distribution set, on others."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rrfast.data.loader import length
 from rrfast.data.splits import Division, Part, divide, tested_on
 from rrfast.data.tasks import Task
 from rrfast.engine import logits
-from rrfast.evaluate.ood import outside as sets
+from rrfast.evaluate.ood import sets
 from rrfast.evaluate.ood.curves import EDGES, accuracies, rates
-from rrfast.evaluate.ood.outside import OUTSIDE, Wanted, evenly, made
+from rrfast.evaluate.ood.sets import OUTSIDE, Wanted, evenly, made
 from rrfast.evaluate.run_numbers import counts, defined, intervals
 from rrfast.evaluate.scored_model import ScoredModel
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr

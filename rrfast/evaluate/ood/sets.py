@@ -55,16 +55,21 @@ class Wanted(NamedTuple):
     batch: int  #: images per forward
 
 
+def _nothing(argument: str) -> None:
+    if argument:
+        raise ValueError(f"it takes nothing, got {argument!r}")
+
+
 class Outside(NamedTuple):
     """An out-of-distribution set."""
 
-    #: Turns the text after the colon of its name into an argument; raises a ValueError with a
-    #: sentence.
-    parse: Callable[[str], Any]
+    said: str  #: its description, for the notes of a table
     #: Makes the images [n, C, H, W] float32 in [0, 1], on the CPU, from the argument and the
     #: requirements.
     make: Callable[[Any, Wanted], Tensor]
-    said: str  #: its description, for the notes of a table
+    #: Turns the text after the colon of its name into an argument; raises a ValueError with a
+    #: sentence.
+    parse: Callable[[str], Any] = _nothing
     #: Turns the argument into a text that identifies its images among others of that name.
     stamp: Callable[[Any], str] = lambda _: ""
     #: Whether it consists of the test images, each attacked to be misclassified.
@@ -151,11 +156,6 @@ def looked_at(data: Data, n: int) -> Tensor:
 
 
 # ----------------------------------------------------------------------- what is behind the colon
-
-
-def _nothing(argument: str) -> None:
-    if argument:
-        raise ValueError(f"it takes nothing, got {argument!r}")
 
 
 def _folder(argument: str) -> Path:
@@ -271,57 +271,58 @@ def _attacked(
     return torch.cat(shared(one, [(x,) for x in noise.split(wanted.batch)]))
 
 
+def _files_below(folder: Path) -> str:
+    return of_files(folder, image_files(folder))
+
+
 OUTSIDE: dict[str, Outside] = {
     "gaussian": Outside(
-        _nothing,
-        lambda _, w: gaussian_noise(w.n, w.shape, seed=w.seed),
         "every value from N(1/2, 1), clipped",
+        lambda _, w: gaussian_noise(w.n, w.shape, seed=w.seed),
     ),
     "uniform": Outside(
-        _nothing, lambda _, w: uniform_noise(w.n, w.shape, seed=w.seed), "every value uniform"
+        "every value uniform", lambda _, w: uniform_noise(w.n, w.shape, seed=w.seed)
     ),
-    "textures": Outside(_nothing, _textures, "noise at several scales"),
-    "noise": Outside(_nothing, _noise, "ACET's, permuted training images and uniform, smoothed"),
+    "textures": Outside("noise at several scales", _textures),
+    "noise": Outside("ACET's, permuted training images and uniform, smoothed", _noise),
     "adversarial_noise": Outside(
-        partial(_eps, default=NOISE_EPS),
-        _adversarial_noise,
         f"PGD on the confidence in {NOISE_STEPS} steps of eps / 40 from noise, eps {NOISE_EPS} "
         "unless it says another",
+        _adversarial_noise,
+        partial(_eps, default=NOISE_EPS),
     ),
     "adversarial_samples": Outside(
-        partial(_eps, default=SAMPLE_EPS),
-        _adversarial_samples,
         f"PGD on the cross-entropy of the label in {SAMPLE_STEPS} steps of eps / 40 from the test "
         f"images, eps {SAMPLE_EPS} unless it says another",
+        _adversarial_samples,
+        partial(_eps, default=SAMPLE_EPS),
         attacked=True,
     ),
     "photos_crop": Outside(
-        _nothing,
-        lambda _, w: sample_photos(w.shape, w.n, crop=True, seed=w.seed),
         "patches of two photographs",
+        lambda _, w: sample_photos(w.shape, w.n, crop=True, seed=w.seed),
     ),
     "photos_resize": Outside(
-        _nothing,
-        lambda _, w: sample_photos(w.shape, w.n, crop=False, seed=w.seed),
         "larger patches of them, scaled down",
+        lambda _, w: sample_photos(w.shape, w.n, crop=False, seed=w.seed),
     ),
     "crop": Outside(
-        _folder,
-        lambda folder, w: random_crops(folder, w.shape, w.n, seed=w.seed),
         "a patch of every image of a folder",
-        lambda folder: of_files(folder, image_files(folder)),
+        lambda folder, w: random_crops(folder, w.shape, w.n, seed=w.seed),
+        _folder,
+        _files_below,
     ),
     "resize": Outside(
-        _folder,
-        lambda folder, w: _at_most(folder, len(image_files(folder)), w),
         "the images of a folder, scaled",
-        lambda folder: of_files(folder, image_files(folder)),
+        lambda folder, w: _at_most(folder, len(image_files(folder)), w),
+        _folder,
+        _files_below,
         collection=True,
     ),
     "task": Outside(
-        _task,
-        _other_task,
         "test images of other data, scaled",
+        _other_task,
+        _task,
         # The conversion to grey differs from that of older versions.
         lambda options: f"{_images_of(options)} grey by mean",
         collection=True,

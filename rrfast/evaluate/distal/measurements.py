@@ -1,4 +1,4 @@
-"""A model's confidences on its test images, on noise, and after attacks on both."""
+"""What is measured on a model: confidences on test images, on noise, after attacks on both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rrfast._seeds import Stream, derive_seed
 from rrfast.attacks import DISTAL, PGD, Distal, distal_examples
 from rrfast.data.splits import Part
 from rrfast.engine import Engine
-from rrfast.evaluate.run_numbers import counts, defined, interval
+from rrfast.evaluate.run_numbers import counts, defined, interval, read_off
 from rrfast.metrics import (
     acceptance_threshold,
     false_acceptance,
@@ -102,7 +102,7 @@ def attacked(
 
 def noise(
     model: nn.Module, kind: str, shape: Sequence[int], options: DistalOptions
-) -> dict[str, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Log-odds [n] on noise, and on distal examples made from it; the same noise for every model.
 
     Cost: the attack, and 2 forwards per image.
@@ -116,7 +116,7 @@ def noise(
         border="article" if options.distal_attack == "article" else "shared",
         batch=options.batch,
     )
-    return {"before": found.before.cpu(), "after": found.confidence.cpu()}
+    return found.before.cpu(), found.confidence.cpu()
 
 
 def evaluate_model(
@@ -190,10 +190,7 @@ def _roc(score: Tensor, images: Tensor) -> list[float]:
     if score.isnan().any():
         return [math.nan] * len(SHARES)
     curve = roc_curve(score, images, positive="correct")
-    # 1 ulp for a share that rounding leaves just below the requested one.
-    wanted = torch.tensor(SHARES, dtype=torch.float64) * (1 - 1e-15)
-    rates: list[float] = curve.fpr[torch.searchsorted(curve.tpr, wanted)].tolist()
-    return rates
+    return read_off(curve.tpr, curve.fpr, SHARES)
 
 
 def _mean(odds: Tensor) -> float:
