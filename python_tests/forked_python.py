@@ -1,6 +1,6 @@
 """A python whose every command is forked from one that has imported torch and rrfast.
 
-A script that starts python a dozen times spends seconds each time on imports. `stand_in` writes an
+A script that starts python a dozen times spends seconds each time on imports. `python` makes an
 executable that takes python's place: it sends its arguments, environment and streams to the parent,
 which this file is when run as a program, and ends as the child does.
 """
@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -35,27 +36,27 @@ sys.exit(int(code or 1))
 """
 
 
-def stand_in(address: Path) -> str:
-    """The text of an executable that is python as far as `-c`, `-m` and a file go."""
-    return STAND_IN.format(python=sys.executable, address=str(address))
-
-
 @contextlib.contextmanager
-def parent(address: Path, imports: str, **more: str) -> Iterator[None]:
-    """While this lasts, stand-ins run, with what `imports` (statements) has imported.
+def python(imports: str, **more: str) -> Iterator[Path]:
+    """While this lasts, an executable that is python as far as `-c`, `-m` and a file go.
 
-    `more` are variables of the environment that count where a library is loaded.
+    Its parent has what `imports` (statements) has imported; `more` are variables of the environment
+    that count where a library is loaded.
     """
-    command = [sys.executable, __file__, str(address), imports]
-    server = subprocess.Popen(command, env=os.environ | more)
-    try:
-        while not address.exists():
-            assert server.poll() is None, "the parent of forked pythons has died"
-            time.sleep(0.05)
-        yield
-    finally:
-        server.terminate()
-        server.wait()
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short
+        address, program = Path(folder, "socket"), Path(folder, "python")
+        program.write_text(STAND_IN.format(python=sys.executable, address=str(address)))
+        program.chmod(0o755)
+        command = [sys.executable, __file__, str(address), imports]
+        server = subprocess.Popen(command, env=os.environ | more)
+        try:
+            while not address.exists():
+                assert server.poll() is None, "the parent of forked pythons has died"
+                time.sleep(0.05)
+            yield program
+        finally:
+            server.terminate()
+            server.wait()
 
 
 def _main(address: str, imports: str) -> None:

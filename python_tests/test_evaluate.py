@@ -28,7 +28,7 @@ pytest.importorskip("matplotlib")
 import rrfast
 import rrfast.scores.logit_score
 from rrfast import cli
-from rrfast._results import plain
+from rrfast._results import for_json
 from rrfast._tables import Block, markdown, settings, terminal
 from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits
@@ -352,7 +352,7 @@ def test_corruptions_of_cifar10_are_those_of_its_test_images(tmp_path: Path) -> 
 def test_what_is_written(evaluated: tuple[Path, dict[str, Any], str]) -> None:
     out, result, printed = evaluated
     written = read_result(out / "evaluation.json")
-    assert written == json.loads(json.dumps(plain(result)))
+    assert written == json.loads(json.dumps(for_json(result)))
     assert len(written["runs"]) == 2 * 2 * 4
     assert set(written["runs"][0]["corruptions"]) == set(CORRUPTIONS)
     with (out / "evaluation.csv").open(newline="") as file:

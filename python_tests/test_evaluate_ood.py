@@ -28,7 +28,7 @@ from PIL import Image
 
 from rrfast import cli
 from rrfast._processes import Processes, _sharing_is
-from rrfast._results import plain
+from rrfast._results import for_json
 from rrfast._tables import number
 from rrfast.data import Split, smoothed_noise
 from rrfast.data.splits import Part
@@ -45,7 +45,7 @@ from rrfast.evaluate.ood.measurements import METRICS, ModelWithSets, apart, sure
 from rrfast.evaluate.ood.scaling import scaled
 from rrfast.evaluate.ood.sets import OUTSIDE, Wanted, evenly, is_own, known, made
 from rrfast.evaluate.options import OodOptions
-from rrfast.evaluate.study import Context
+from rrfast.evaluate.run_study import Context
 from rrfast.metrics import aupr_error, aupr_success, auroc, detection_error, fpr_at_tpr
 from rrfast.report import report
 from rrfast.scores import MSR, ODIN, ODIN_GRIDS, RelU, tune_apart
@@ -656,7 +656,7 @@ def test_noise_is_scaled_until_the_model_is_sure(on: ModelWithSets) -> None:
 def test_what_is_written(evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, result = evaluated
     written = read_result(out / "ood.json")
-    assert written == json.loads(json.dumps(plain(result)))
+    assert written == json.loads(json.dumps(for_json(result)))
     kinds = Counter(run["kind"] for run in result["runs"])
     assert kinds == {
         "score": 3 * 3 * 3,

@@ -99,13 +99,9 @@ def said(script: Path, folder: Path, python: Path | str = sys.executable) -> str
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def python() -> Iterator[Path]:
     """One whose commands have the libraries already, which take longer than the trainings."""
-    folder = tmp_path_factory.mktemp("forked")
-    program, socket = folder / "python", folder / "socket"
-    program.write_text(forked_python.stand_in(socket))
-    program.chmod(0o755)
-    with forked_python.parent(socket, IMPORTS, OMP_NUM_THREADS="1"):
+    with forked_python.python(IMPORTS, OMP_NUM_THREADS="1") as program:
         yield program
 
 

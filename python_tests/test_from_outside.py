@@ -23,6 +23,7 @@ from rrfast.data import Split, digits
 from rrfast.data.tasks import TASKS, Task
 from rrfast.engine import Engine, Model
 from rrfast.evaluate import TrainedModel, misd, robust
+from rrfast.evaluate.robust.measurements import unpacked
 from rrfast.methods import BS, METHODS, Estimate
 from rrfast.metrics import METRICS, RankingAccumulator, aurc, bootstrap
 from rrfast.models import digits_cnn

@@ -73,14 +73,13 @@ exec "$@"
 @pytest.fixture(scope="module")
 def fakes() -> Iterator[Path]:
     """A folder of programs, and a python that takes no time to start."""
-    with tempfile.TemporaryDirectory() as name:  # a socket's path is short
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for program, text in FAKES.items():
             (folder / program).write_text(text)
-        (folder / "forked").write_text(forked_python.stand_in(folder / "socket"))
-        for program in folder.iterdir():
-            program.chmod(0o755)
-        with forked_python.parent(folder / "socket", IMPORTS):
+            (folder / program).chmod(0o755)
+        with forked_python.python(IMPORTS) as forked:
+            (folder / "forked").symlink_to(forked)
             yield folder
 
 

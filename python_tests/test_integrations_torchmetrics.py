@@ -123,8 +123,13 @@ def _shard(rank: int, store: str, out: str) -> None:
 
 
 @pytest.mark.skipif(not dist.is_available(), reason="torch.distributed is not built in")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # each has one thread
+@pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")  # of none, on purpose
 def test_two_processes(tmp_path) -> None:
-    torch.multiprocessing.spawn(_shard, (tmp_path / "store", tmp_path / "out"), nprocs=2)
+    # Forked: each would import torch for seconds.
+    torch.multiprocessing.start_processes(
+        _shard, (tmp_path / "store", tmp_path / "out"), nprocs=2, start_method="fork"
+    )
     mixed = torch.cat([SCORE[:150].float().double(), SCORE[150:]])
     expected = [
         METRICS["aurc"](SCORE, CORRECT),

@@ -152,9 +152,13 @@ def _shard(rank, store, out):
 
 
 @pytest.mark.skipif(not dist.is_available(), reason="torch.distributed is not built in")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # each has one thread
 def test_two_processes(tmp_path):
     """Shards of 211 and 89 samples, and of none and 300; every process has the whole."""
-    torch.multiprocessing.spawn(_shard, (tmp_path / "store", tmp_path / "out"), nprocs=2)
+    # Forked: each would import torch for seconds.
+    torch.multiprocessing.start_processes(
+        _shard, (tmp_path / "store", tmp_path / "out"), nprocs=2, start_method="fork"
+    )
     expected = everything(*samples())
     for rank in range(2):
         assert torch.load(f"{tmp_path / 'out'}.{rank}") == [expected, expected]

@@ -468,7 +468,7 @@ def test_a_few_steps_with_the_network_of_the_recipe(
     def release(folder: str | None) -> Released:
         read.append(folder)
         # Of the recipes of CIFAR-100, which are those of CIFAR-10 but for the data, one step.
-        return Released(split(2 if data == "cifar100" else 6), split(4))
+        return Released(split(2 if data == "cifar100" else 4), split(4))
 
     monkeypatch.setitem(tasks.TASKS, data, tasks.release_task(release, classes))
     # Gigabytes for all recipes, and written as those of any network, which other tests read.

@@ -36,7 +36,8 @@ from rrfast.evaluate.options import (
     Options,
     RobustOptions,
 )
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.run_study import Context, run_study
+from rrfast.evaluate.study import Study
 from rrfast.models import FirstClasses
 from rrfast.train import TASKS
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from forked import environment
+from forked import environment, run
 
 pytest.importorskip("lightning_fabric")
 
@@ -20,18 +20,6 @@ from rrfast.train.batches import Plan
 
 #: It takes a tenth of it. A hang must not become one of the tests.
 SECONDS = 400
-
-
-def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.run(
-        [*command, "--nproc-per-node", "2", *arguments],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-    )
 
 
 class Runs(NamedTuple):
@@ -45,7 +33,15 @@ class Runs(NamedTuple):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("two")
-    done = torchrun(torchrun_fits.__file__, str(folder))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*command, "--nproc-per-node", "2", torchrun_fits.__file__, str(folder)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
     assert done.returncode == 0, done.stderr
     ranks = [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
     return Runs(folder, ranks, torchrun_fits.everything(tmp_path_factory.mktemp("one")))
@@ -190,10 +186,10 @@ def test_the_command_ends_with_a_sentence_under_torchrun(tmp_path: Path) -> None
         encoding="utf-8",
     )
     out = tmp_path / "out"
-    done = torchrun("-m", "rrfast", "train", str(recipe), "--out", str(out))
-    assert done.returncode == 1
-    sentences = [line for line in done.stderr.splitlines() if line.startswith("rrfast: ")]
+    (done,) = run(tmp_path, [{"argv": ["train", str(recipe), "--out", str(out)], "torchrun": 2}])
+    assert done.code == 1
+    sentences = [line for line in done.err.splitlines() if line.startswith("rrfast: ")]
     assert 1 <= len(sentences) <= 2
     assert all("loss was nan in epoch 0, step 3 (from 0)" in line for line in sentences)
     assert sorted(path.name for path in out.iterdir()) == ["nonfinite_1.pt", "recipe.yaml"]
-    assert "in fit" not in done.stderr
+    assert "in fit" not in done.err

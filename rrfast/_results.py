@@ -47,7 +47,7 @@ def write_json(path: Path, result: dict[str, Any], *, compact: bool = False) -> 
     With `compact`, on one line without spaces: for large files that only programs read.
     """
     form: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 1}
-    write_text(path, json.dumps(plain(result), **form, allow_nan=False) + "\n")
+    write_text(path, json.dumps(for_json(result), **form, allow_nan=False) + "\n")
 
 
 def shortened(value: Any) -> Any:
@@ -181,12 +181,12 @@ def as_written(figure: Figure) -> None:
             text.set_parse_math(False)
 
 
-def plain(value: Any) -> Any:
+def for_json(value: Any) -> Any:
     """Replace every NaN and infinity in `value` by None, and tuples by lists."""
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: for_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [for_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -72,15 +73,15 @@ def terminal(blocks: Iterable[Block]) -> Group:
 
 def markdown(blocks: Iterable[Block]) -> str:
     """All tables for a page, each under its title."""
-    parts = (f"## {plain(block.title)}\n\n{markdown_table(block)}" for block in blocks)
+    parts = (f"## {escaped(block.title)}\n\n{markdown_table(block)}" for block in blocks)
     return "\n\n".join(parts)
 
 
 def markdown_table(block: Block) -> str:
     """One table for a page, without its title."""
     # A bar would end the cell.
-    head = [plain(name).replace("|", "\\|") for name in block.head]
-    rows = [[plain(cell).replace("|", "\\|") for cell in row] for row in block.rows]
+    head = [escaped(name).replace("|", "\\|") for name in block.head]
+    rows = [[escaped(cell).replace("|", "\\|") for cell in row] for row in block.rows]
     lines = [
         head,
         ["---" if i < block.words else "--:" for i in range(len(block.head))],
@@ -100,16 +101,16 @@ def listed(lines: Iterable[str]) -> str:
         - a &lt; b
         - c
     """
-    return "\n".join(f"- {plain(line)}" for line in lines)
+    return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     r"""Escape text for Markdown, on one line: no HTML, no link and no picture.
 
     A page contains names of folders and trainings, which somebody other than its reader chose.
 
     Example:
-        >>> print(plain("rat_0 <script>x</script> & [here](https://example.com)"))
+        >>> print(escaped("rat_0 <script>x</script> & [here](https://example.com)"))
         rat_0 &lt;script>x&lt;/script> &amp; [here]\(https://example.com)
     """
     for mark, harmless in (("&", "&amp;"), ("<", "&lt;"), ("](", "]\\("), ("`", "\\`")):
@@ -150,13 +151,13 @@ def _backticks(text: str) -> int:
 
 
 def number(value: float | None, factor: float, digits: int, sign: str = "") -> str:
-    """`factor * value` with this many digits, 0 without a minus sign; a dash for None.
+    """`factor * value` with this many digits, 0 without a minus sign; a dash for None and NaN.
 
     Example:
         >>> number(-0.00004, 100, 2), number(-0.5, 1, 1), number(None, 1, 1)
         ('0.00', '−0.5', '–')
     """
-    if value is None:
+    if value is None or math.isnan(value):
         return "–"
     return f"{round(factor * value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
 

@@ -50,13 +50,6 @@ def run(
         BlockingIOError: Another demo is writing to `out`.
         ImportError: A package of `rrfast[demo]` is not installed.
         OSError: `out` cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as out:
-        ...     result = run(out, seeds=1, epochs=1, console=Console(quiet=True))
-        >>> len(result["runs"])
-        8
     """
     require_matplotlib("demo")
     require("rrfast demo", "sklearn.datasets", "scikit-learn")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -188,32 +189,33 @@ class Counted(nn.Module):
         self.backwards += len(gradient)
 
 
+@dataclass(eq=False)
 class _Peer:
     """An attack as a contestant. Its first call counts passes, later ones take their time only."""
 
-    def __init__(self, model: nn.Module, attack: Attack) -> None:
-        self._model, self._attack = model, attack
-        self._passes: tuple[float, float] | None = None
+    model: nn.Module
+    attack: Attack
+    passes: tuple[float, float] | None = None
 
     def __call__(self, x: Tensor) -> Outcome:
-        model = Counted(self._model).eval() if self._passes is None else self._model
+        model = Counted(self.model).eval() if self.passes is None else self.model
         with torch.no_grad():
             prediction = output_logits(model(x)).argmax(dim=1)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = self._attack(model, x, prediction).detach()
+                found = self.attack(model, x, prediction).detach()
         except RuntimeError:
             raise
         except Exception as error:  # `Turns` reports only a RuntimeError
             raise RuntimeError(f"{type(error).__name__}: {first_line(error)}") from error
         if isinstance(model, Counted):
-            self._passes = model.forwards / len(x), model.backwards / len(x)
-        assert self._passes is not None
+            self.passes = model.forwards / len(x), model.backwards / len(x)
+        assert self.passes is not None
         with torch.no_grad():
-            same = output_logits(self._model(found)).argmax(dim=1) == prediction
+            same = output_logits(self.model(found)).argmax(dim=1) == prediction
         radius = (found - x).flatten(1).abs().amax(dim=1).masked_fill(same, math.inf)
-        return Outcome(radius, prediction, *self._passes, radius)
+        return Outcome(radius, prediction, *self.passes, radius)
 
 
 def _row(timed: Timed, shortest: Tensor) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -23,45 +24,22 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
+@dataclass(eq=False, repr=False)
 class ImageFolder(Dataset[tuple[Tensor, int]]):
-    """Images that are read when indexed; made by `image_folder`.
+    """Images that are read when indexed; made by `image_folder`."""
 
-    Attributes:
-        root: The folder.
-        classes: Names of the sub-folders, sorted; a label is an index in this list.
-        files: Paths of the images below `root`, by class and then by name.
-        y: [n] int64, the labels, known without reading images.
-        size: Side of the images, in pixels.
-        shorter: Shorter side of an image before the crop, in pixels.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        classes: list[str],
-        files: list[str],
-        y: Tensor,
-        *,
-        size: int,
-        shorter: int,
-    ) -> None:
-        self.root = root
-        self.classes = classes
-        self.files = files
-        self.y = y
-        self.size = size
-        self.shorter = shorter
+    root: Path
+    classes: list[str]  #: names of the sub-folders, sorted; a label is an index in this list
+    files: list[str]  #: paths of the images below `root`, by class and then by name
+    y: Tensor  #: [n] int64, the labels, known without reading images
+    _: KW_ONLY
+    size: int  #: side of the images, in pixels
+    shorter: int  #: shorter side of an image before the crop, in pixels
 
     def part(self, indices: Tensor) -> ImageFolder:
         """The images at these indices [n], with the classes of the whole."""
-        return ImageFolder(
-            self.root,
-            self.classes,
-            [self.files[i] for i in indices.tolist()],
-            self.y[indices],
-            size=self.size,
-            shorter=self.shorter,
-        )
+        files = [self.files[i] for i in indices.tolist()]
+        return replace(self, files=files, y=self.y[indices])
 
     def __len__(self) -> int:
         """Number of images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -77,6 +78,7 @@ def read(
         yield batch
 
 
+@dataclass(eq=False)
 class _Reads(Dataset[tuple[Tensor, int] | Exception]):
     """Images, or errors as values: an error raised in a worker would get its traceback added.
 
@@ -84,17 +86,17 @@ class _Reads(Dataset[tuple[Tensor, int] | Exception]):
     reads it and in whatever order.
     """
 
-    def __init__(self, data: Images, seed: int, epoch: int) -> None:
-        self._data = data
-        self._seed, self._epoch = seed, epoch
+    data: Images
+    seed: int
+    epoch: int
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | Exception:
-        with globally_seeded(derive_seed(self._seed, Stream.READ, self._epoch, index)):
+        with globally_seeded(derive_seed(self.seed, Stream.READ, self.epoch, index)):
             try:
-                return self._data[index]
+                return self.data[index]
             except (OSError, ValueError) as error:
                 return error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,37 +28,32 @@ RELEASE = Release(
 )
 
 
+@dataclass(eq=False, repr=False)
 class ImageFiles:
-    """Images in files, as an array of bytes [n, 3, H, W] whose rows are read when indexed.
+    """Images in files, as an array of bytes [n, 3, H, W] whose rows are read when indexed."""
 
-    Attributes:
-        root: The folder.
-        files: Paths of the images below it.
-        size: Side of the images, in pixels.
-        shorter: Shorter side of an image before the crop, in pixels.
-        shape: (n, 3, size, size).
-    """
+    root: Path
+    files: list[str]  #: paths of the images below it
+    _: KW_ONLY
+    size: int  #: side of the images, in pixels
+    shorter: int  #: shorter side of an image before the crop, in pixels
+    workers: int  #: threads that read a batch together; 0: only the caller's
 
     ndim = 4
     dtype = np.dtype(np.uint8)
 
-    def __init__(
-        self, root: Path, files: list[str], *, size: int, shorter: int, workers: int
-    ) -> None:
-        self.root = root
-        self.files = files
-        self.size = size
-        self.shorter = shorter
-        self.shape = (len(files), 3, size, size)
-        self._workers = workers
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, 3, size, size)."""
+        return len(self.files), 3, self.size, self.size
 
     def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """The images of these rows [B]: [B, 3, H, W]."""
         files = [self.root / self.files[row] for row in rows]
         read = partial(read_bytes, size=self.size, shorter=self.shorter)
         # Threads suffice: Pillow decodes and scales without holding the interpreter's lock.
-        with ThreadPoolExecutor(self._workers or 1) as pool:
-            images = (pool.map if self._workers else map)(read, files)
+        with ThreadPoolExecutor(self.workers or 1) as pool:
+            images = (pool.map if self.workers else map)(read, files)
             result = np.empty((len(files), *self.shape[1:]), np.uint8)
             for place, image in enumerate(images):
                 result[place] = image

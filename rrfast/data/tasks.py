@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -160,15 +161,14 @@ def _part(data: Images, indices: Tensor) -> Images:
 
 def _joined(parts: list[Data], order: Tensor) -> Data:
     """Join parts of a test set, and put the images into an order."""
-    y = torch.cat([part.y for part in parts])[order]
+    y = torch.cat([part.y for part in parts])
     splits = [part for part in parts if isinstance(part, Split)]
     if len(splits) == len(parts):
-        return Split(torch.cat([split.x for split in splits])[order], y)
+        return _part(Split(torch.cat([split.x for split in splits]), y), order)
     folders = [part for part in parts if isinstance(part, ImageFolder)]
     if len(folders) == len(parts) and len({folder.root for folder in folders}) == 1:
-        one, files = folders[0], [file for folder in folders for file in folder.files]
-        files = [files[i] for i in order.tolist()]
-        return ImageFolder(one.root, one.classes, files, y, size=one.size, shorter=one.shorter)
+        files = [file for folder in folders for file in folder.files]
+        return _part(replace(folders[0], files=files, y=y), order)
     raise ValueError(
         "indices must be None, or of validation and test images that are each an "
         "rrfast.data.Split, or both of one rrfast.data.image_folder, got "

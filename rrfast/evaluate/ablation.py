@@ -26,8 +26,9 @@ from rrfast.evaluate.drawing import Drawing
 from rrfast.evaluate.observations import Row, at, grouped, of, paired, spread, tuning_of, values
 from rrfast.evaluate.options import Options
 from rrfast.evaluate.run_numbers import median, shown
+from rrfast.evaluate.run_study import Context, run_study
 from rrfast.evaluate.scored_model import correct, on_divisions
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.study import Study
 from rrfast.evaluate.tables import Column, Table, mark_of
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.metrics import METRICS

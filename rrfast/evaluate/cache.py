@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rrfast import _checksummed
 from rrfast._machine import machine
 from rrfast._processes import once
-from rrfast._results import plain
+from rrfast._results import for_json
 from rrfast.data.fingerprint import of_data
 from rrfast.data.tasks import Task
 from rrfast.scores.registry import score_named
@@ -45,10 +45,10 @@ class Cache:
     """
 
     def __init__(self, folder: Path | str, stem: str, identity: dict[str, Any]) -> None:
-        text = json.dumps(plain(identity), sort_keys=True)
+        text = json.dumps(for_json(identity), sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._path = Path(folder) / f"{stem}_{name}.json"
-        empty: dict[str, Any] = {"identity": plain(identity), "known": {}}
+        empty: dict[str, Any] = {"identity": for_json(identity), "known": {}}
         # Processes that share the work go on from the same parts.
         self._state = once(
             lambda: _checksummed.read_json(self._path) if self._path.is_file() else empty
@@ -68,7 +68,7 @@ class Cache:
         """Add these parts."""
 
         def kept() -> dict[str, Any]:
-            found: dict[str, Any] = plain(entries)  # as they will be read back: without NaN
+            found: dict[str, Any] = for_json(entries)  # as they will be read back: without NaN
             _checksummed.write_json(self._path, {**self._state, "known": known | found})
             return found
 

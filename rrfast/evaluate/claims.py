@@ -117,6 +117,13 @@ def verdicts(found: Iterable[Comparison]) -> Iterator[str]:
             yield f"{sentence}; {group}: {counted(one for one in own if one.group == group)}."
 
 
+def notes_of(undefined: Iterable[str], heading: str, said: Iterable[str], *more: str) -> list[str]:
+    """What has no metrics, sentences on it, and the verdicts on claims under their heading."""
+    names, lines = ", ".join(sorted(set(undefined))), list(said)
+    first = [f"NaN on some images, so without metrics: {names}."] if names else []
+    return [*first, *more, *([heading, *lines] if lines else [])]
+
+
 def difference_block(title: str, head: Sequence[str], found: Sequence[Comparison]) -> Block:
     """A table of differences: lines and columns are the rows and columns of the comparisons."""
     columns = list(dict.fromkeys(one.column for one in found))

@@ -54,10 +54,10 @@ def shown(score: Tensor, correct: Tensor) -> dict[str, float]:
     return {name: defined(name, score, correct) for name in SHOWN}
 
 
-def separation(score: Tensor, correct: Tensor, metric: str = "auroc") -> float:
+def auroc_or_nan(score: Tensor, correct: Tensor) -> float:
     """As `defined`; also NaN without a right prediction or an error."""
     both = bool(correct.any()) and not bool(correct.all())
-    return defined(metric, score, correct) if both else math.nan
+    return defined("auroc", score, correct) if both else math.nan
 
 
 def counts(values: Tensor, edges: Sequence[float]) -> list[int]:

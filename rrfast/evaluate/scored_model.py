@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -20,18 +21,16 @@ from rrfast.scores.registry import score_named
 from rrfast.scores.score import Point
 
 
+@dataclass(eq=False)
 class ScoredModel:
-    """A model on a division of its data.
+    """A model on a division of its data."""
 
-    `seed` is that of all random draws, `batch` the number of images per forward.
-    """
-
-    def __init__(
-        self, model: nn.Module, division: Division, seed: int, batch: int, device: torch.device
-    ) -> None:
-        self.model, self.division, self.seed = model, division, seed
-        self.batch, self.device = batch, device
-        self._tunable: dict[str, tuple[Score, Part]] = {}
+    model: nn.Module
+    division: Division
+    seed: int  #: of all random draws
+    batch: int  #: images per forward
+    device: torch.device
+    _tunable: dict[str, tuple[Score, Part]] = field(default_factory=dict, init=False)
 
     def batches(self, part: Part) -> Batches:
         """The images and labels of a part, on the device."""

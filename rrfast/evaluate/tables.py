@@ -110,7 +110,7 @@ def cell(
         >>> cell(Spread(0.15, 0.0707, 2)), cell(Spread(0.1, math.nan, 1), interval=(0.05, 0.15))
         ('15.00 ± 7.07', '10.00 [5.00, 15.00]')
     """
-    mean = number(None if math.isnan(found.mean) else found.mean, factor, digits)
+    mean = number(found.mean, factor, digits)
     if not math.isnan(found.std):
         return f"{mean} ± {number(found.std, factor, digits)}"
     if found.runs == 1 and interval:

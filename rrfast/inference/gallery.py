@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -181,12 +181,13 @@ class Gallery:
         run: command, model, input, device, date, versions, images, threshold and how it was chosen.
         """
         sections, before = [], 0
+        card = partial(self._card, images, column)
         for group in self._groups.values():
-            cards = self._cards(images, column, group, before)
+            cards = self._cards(card, group, before)
             sections.append(Section(group.title, group.count, group.summary(), cards))
             before += group.count
         if self._failures:
-            cards = self._failed_cards(images, column)
+            cards = self._failed_cards(card)
             sections.append(Section("Without a score", self._failures, "", cards))
         threshold = content["threshold"]
         write_page(
@@ -199,23 +200,19 @@ class Gallery:
             **content | {"threshold": None if threshold is None else number(threshold)},
         )
 
-    def _cards(
-        self, images: Images | Shards, column: str, group: _Group, before: int
-    ) -> Iterator[Card | str]:
-        for rank, (place, row) in enumerate(group.least, before + 1):
-            yield self._card(images, place, row, column, rank)
-        most = group.most
-        left_out = group.count - len(group.least) - len(most)
-        if left_out:
+    def _cards(self, card: Callable[..., Card], group: _Group, before: int) -> Iterator[Card | str]:
+        least, most = group.least, group.most
+        for rank, (place, row) in enumerate(least, before + 1):
+            yield card(place, row, rank)
+        if left_out := group.count - len(least) - len(most):
             yield f"{left_out:,} images between these are not shown"
         for rank, (place, row) in enumerate(most, before + group.count - len(most) + 1):
-            yield self._card(images, place, row, column, rank)
+            yield card(place, row, rank)
 
-    def _failed_cards(self, images: Images | Shards, column: str) -> Iterator[Card | str]:
+    def _failed_cards(self, card: Callable[..., Card]) -> Iterator[Card | str]:
         for place, row in self._failed:
-            yield self._card(images, place, row, column, None)
-        if self._failures > len(self._failed):
-            more = self._failures - len(self._failed)
+            yield card(place, row, None)
+        if more := self._failures - len(self._failed):
             yield f"{more:,} more are not shown: see the column error of the table"
 
     def _name(self, label: int | None) -> str:
@@ -228,7 +225,7 @@ class Gallery:
         return folder if inside and folder in self._known else None
 
     def _card(
-        self, images: Images | Shards, place: int, row: Row, column: str, rank: int | None
+        self, images: Images | Shards, column: str, place: int, row: Row, rank: int | None
     ) -> Card:
         error = row.error or ""
         picture, small = "", False
@@ -257,10 +254,8 @@ class _Group:
 
     def __init__(self, title: str, shown: int) -> None:
         self.title = title
-        self._shown = shown
-        #: Heaps with the next image to drop on top. Ties are ordered by the place in the table.
-        self._least: list[tuple[float, int, Row]] = []
-        self._most: list[tuple[float, int, Row]] = []
+        self._shown, self._last = shown, max(1, shown // 10)
+        self._rows: list[tuple[float, int, Row]] = []
         self.count = self.labelled = self._wrong = 0
 
     def add(self, place: int, row: Row, confidence: float, wrong: bool | None) -> None:
@@ -268,24 +263,26 @@ class _Group:
         self.count += 1
         self.labelled += wrong is not None
         self._wrong += wrong is True
-        heapq.heappush(self._least, (-confidence, -place, row))
-        if len(self._least) <= self._shown:
-            return
-        # A row that leaves one end may belong to the other.
-        opposite, behind, left = heapq.heappop(self._least)
-        heapq.heappush(self._most, (-opposite, -behind, left))
-        if len(self._most) > max(1, self._shown // 10):
-            heapq.heappop(self._most)
+        self._rows.append((confidence, place, row))
+        if len(self._rows) > 2 * (self._shown + self._last):
+            self._sort()
+
+    def _sort(self) -> None:
+        """Sort the rows, ties by their place in the table, and drop those between the ends."""
+        self._rows.sort(key=lambda ranked: ranked[:2])
+        del self._rows[self._shown : -self._last]
 
     @property
     def least(self) -> list[tuple[int, Row]]:
         """Places and rows of the least confident, in this order."""
-        return [(-place, row) for _, place, row in sorted(self._least, reverse=True)]
+        self._sort()
+        return [(place, row) for _, place, row in self._rows[: self._shown]]
 
     @property
     def most(self) -> list[tuple[int, Row]]:
         """Places and rows of the most confident, the most confident last; none is in `least`."""
-        return [(place, row) for _, place, row in sorted(self._most)]
+        self._sort()
+        return [(place, row) for _, place, row in self._rows[self._shown :]]
 
     def summary(self) -> str:
         """The share of wrong predictions, if labels are known."""

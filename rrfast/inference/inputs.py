@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -195,23 +196,23 @@ class Read(NamedTuple):
     errors: list[str | None]  #: a sentence or None for each image
 
 
+@dataclass(eq=False)
 class Reads(Dataset[Tensor | str]):
     """Images of one shape, or error sentences, since an exception in a worker would end the run."""
 
-    def __init__(self, images: Images, shape: Shape | None) -> None:
-        self._images = images
-        self._shape = shape
+    images: Images
+    shape: Shape | None
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Tensor | str:
         """[C, H, W], or a sentence."""
         try:
-            x = self._images.read(index)
+            x = self.images.read(index)
         except ValueError as error:
             return str(error)
-        return _fitting(self._images.name(index), x, self._shape)
+        return _fitting(self.images.name(index), x, self.shape)
 
 
 class Chunk(NamedTuple):
@@ -223,32 +224,30 @@ class Chunk(NamedTuple):
     last: bool  #: whether the part ends with them
 
 
+@dataclass(eq=False)
 class ShardReads(IterableDataset[Chunk]):
     """The images of some shards as `Chunk`s; workers that read share the shards among them."""
 
-    def __init__(
-        self, shards: Shards, mine: Sequence[int], batch: int, shape: Shape | None
-    ) -> None:
-        self._shards = shards
-        self._mine = mine
-        self._batch = batch
-        self._shape = shape
+    shards: Shards
+    mine: Sequence[int]
+    batch: int
+    shape: Shape | None
 
     def __iter__(self) -> Iterator[Chunk]:
         worker = get_worker_info()
-        own = self._mine if worker is None else self._mine[worker.id :: worker.num_workers]
+        own = self.mine if worker is None else self.mine[worker.id :: worker.num_workers]
         for shard in own:
-            stream = self._shards.stream(shard)
-            few = list(itertools.islice(stream, self._batch))
+            stream = self.shards.stream(shard)
+            few = list(itertools.islice(stream, self.batch))
             while few:  # a shard has a row at least
                 following = list(itertools.islice(stream, 1))
                 names = [name for name, _ in few]
                 fitting = [
-                    pixels if isinstance(pixels, str) else _fitting(name, pixels, self._shape)
+                    pixels if isinstance(pixels, str) else _fitting(name, pixels, self.shape)
                     for name, pixels in few
                 ]
                 yield Chunk(shard, names, collate(fitting), last=not following)
-                few = [*following, *itertools.islice(stream, self._batch - 1)] if following else []
+                few = [*following, *itertools.islice(stream, self.batch - 1)] if following else []
 
 
 def _fitting(name: str, x: Tensor, shape: Shape | None) -> Tensor | str:

@@ -9,6 +9,7 @@ import re
 import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,14 +46,15 @@ class Encoded(NamedTuple):
     error: str = ""  #: what is wrong with its place in the shard; ends a sentence that names it
 
 
+@dataclass(eq=False, repr=False)
 class EncodedFiles:
     """Files below a folder with encoded images, and how to decode these: see `open_images`."""
 
-    def __init__(self, root: Path, files: list[str], *, channels: int, size: int | None) -> None:
-        self.root = root
-        self.files = files
-        self.channels = channels
-        self.size = size
+    root: Path
+    files: list[str]
+    _: KW_ONLY
+    channels: int
+    size: int | None
 
     def __len__(self) -> int:
         return len(self.files)

@@ -65,19 +65,9 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
-        """The objective as a scalar, for loops that call backward themselves.
+        """The objective as a scalar with a graph, for loops that call backward themselves.
 
-        Args:
-            model: As for `backward`.
-            x: As for `backward`.
-            y: As for `backward`.
-            epoch: As for `backward`.
-
-        Returns:
-            The loss, a scalar with a graph.
-
-        Raises:
-            TypeError, ValueError: As for `backward`.
+        Arguments and errors are those of `backward`.
         """
 
     def backward(

@@ -199,7 +199,7 @@ class RAT(Objective):
         return clean.detach() + adversarial.detach()
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, *, epoch: int | None = None) -> Tensor:
-        """The objective as a scalar, for loops that call backward themselves.
+        """The objective as a scalar with a graph, for loops that call backward themselves.
 
         Cost: 2 forwards and, with the caller's backward, 3 backwards: the input gradient is needed
             before the loss exists, so the clean pass is differentiated twice. Both graphs are alive
@@ -210,17 +210,7 @@ class RAT(Objective):
         use_reentrant=True, and with `DistributedDataParallel(static_graph=True)`. With
         batch_norm="clean" recomputation in your own backward updates the statistics.
 
-        Args:
-            model: As for `backward`.
-            x: As for `backward`.
-            y: As for `backward`.
-            epoch: As for `backward`.
-
-        Returns:
-            The loss, a scalar with a graph.
-
-        Raises:
-            TypeError, ValueError: As for `backward`; or the model is one of these.
+        Arguments and errors are those of `backward`; the model must be none of these.
 
         Example:
             >>> model, x, y = torch.nn.Linear(4, 3), torch.rand(8, 4), torch.randint(3, (8,))

@@ -151,7 +151,7 @@ class Comparison:
                 color=colour,
                 ls="--" if row.name == "msr" else "-",
                 lw=2.4 if row.name == self.name else 1.2,
-                label=f"{row.name}, {self._number(getattr(row, self.metric), self.metric)}",
+                label=f"{row.name}, {number(getattr(row, self.metric), *COLUMNS[self.metric][1:])}",
             )
         ax.set_xlim(left=max(0.0, 100 * start - 3) if start < 1 else 0.0)
         ax.set_xlabel("coverage: images that are accepted, %")
@@ -229,7 +229,7 @@ class Comparison:
         return Line(
             row.name,
             self._mark(row),
-            {name: self._number(getattr(row, name), name) for name in PAIRED},
+            {name: number(getattr(row, name), *COLUMNS[name][1:]) for name in PAIRED},
             self._interval(row, self.metric),
             row.forwards,
             row.backwards,
@@ -238,8 +238,3 @@ class Comparison:
 
     def _interval(self, row: Row, metric: str) -> str:
         return "–" if row.name == "msr" else interval(row.less_msr[metric], metric)
-
-    @staticmethod
-    def _number(value: float, metric: str) -> str:
-        _, factor, digits = COLUMNS[metric]
-        return number(None if math.isnan(value) else value, factor, digits)

@@ -77,7 +77,7 @@ class SelectiveClassifier(nn.Module):
 
     Attributes:
         model: As given.
-        score: The score; `fit(tune=True)` changes its hyper-parameters.
+        score: The score; `fit(tune_on=...)` changes its hyper-parameters.
         threshold: Scalar float64 buffer; NaN before `fit`, so that nothing is accepted.
         provenance: A record of `fit`, ready for JSON; empty before it.
 

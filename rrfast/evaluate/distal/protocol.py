@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rrfast._results import plain
+from rrfast._results import for_json
 from rrfast.data.splits import chosen, divide
 from rrfast.evaluate.cache import packed, unpacked
 from rrfast.evaluate.distal.figures import figures
@@ -23,7 +23,8 @@ from rrfast.evaluate.distal.measurements import (
 from rrfast.evaluate.distal.tables import ATTACKED, NOISE, blocks, conventions, notes
 from rrfast.evaluate.observations import at
 from rrfast.evaluate.options import DistalOptions, with_options
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.run_study import Context, run_study
+from rrfast.evaluate.study import Study
 from rrfast.evaluate.trained_model import TrainedModel, at_checkpoints
 
 #: Kinds of noise to attack.
@@ -50,7 +51,7 @@ def evaluate(
         options: The fields of `rrfast.evaluate.options.DistalOptions`, as keyword arguments.
 
     Returns:
-        What distal.json holds: as for `rrfast.evaluate.study.run_study`, with `runs`: a row per
+        What distal.json holds: as for `rrfast.evaluate.run_study.run_study`, with `runs`: a row per
             model, as from `rrfast.evaluate.distal.measurements.evaluate_model`, None for NaN.
 
     Raises:
@@ -100,7 +101,7 @@ def _evaluated(context: Context, options: DistalOptions) -> list[dict[str, Any]]
     )
     said = evaluate_model(held, test, clean, attacks, noises, options)
     who = {"checkpoint": context.trained.checkpoint, "images": len(part.indices)}
-    return [who | plain(said)]
+    return [who | for_json(said)]
 
 
 STUDY = Study(

@@ -46,7 +46,7 @@ class Entry(NamedTuple):
     @property
     def told(self) -> Line:
         """Its line with the mean alone, as sentences have it."""
-        value = number(None if math.isnan(self.mean) else self.mean, *COLUMNS[METRIC][1:])
+        value = number(self.mean, *COLUMNS[METRIC][1:])
         return self.line._replace(value={METRIC: value})
 
 

@@ -21,8 +21,6 @@ from rrfast.metrics.paired import PAIRED
 DRAWN_AT = (*range(5, 50, 5), *range(50, 90, 2), *range(90, 101))
 #: Metrics that are drawn for every corruption (Fig. 4).
 CORRUPTED = ("auroc", "fpr_at_tpr")
-#: With more lines than this, bands are left out, because they would hide the lines.
-BANDS = 9
 #: The radius of the histograms: the first of these that is there.
 DRAWN = (
     *("radius_bs", "radius_search", "radius_fast", "radius_grad"),
@@ -52,18 +50,13 @@ def curves(rows: Sequence[Row]) -> list[Row]:
         Rows with `training`, `score`, `seed` None, and, over the runs:
 
         * `risk`: its mean at the coverages of `DRAWN_AT`;
-        * `temperature`, at every T, and `above`, at every probability: [mean, standard deviation],
-          or only the mean if more than `BANDS` scores have them;
+        * `temperature`, at every T, and `above`, at every probability: [mean, standard deviation];
         * `corruptions`: [mean, standard deviation] of the metrics of `CORRUPTED` under each;
         * `histogram`, for the first radius of `DRAWN`: all counts, and the mean of the medians;
         * `confident`, for the first of `COMPARED`: the highest probability above which every run
           has errors to find, or None.
     """
     drawn, compared = first_of(DRAWN, rows), first_of(COMPARED, rows)
-    few = {
-        key: len({row["score"] for row in rows if row[key]}) <= BANDS
-        for key in ("temperature", "above")
-    }
     risks = [at("risk", COVERAGES.index(percent / 100)) for percent in DRAWN_AT]
     found = []
     for (training, score), own in grouped(rows, "training", "score").items():
@@ -71,8 +64,7 @@ def curves(rows: Sequence[Row]) -> list[Row]:
         row["risk"], _ = curve(own, risks)
         for key, path in (("temperature", ()), ("above", ("auroc",))):
             places = sorted(own[0][key], key=float)
-            pairs = {p: _over_runs(own, key, p, *path) for p in places}
-            row[key] = pairs if few[key] else {p: pair[:1] for p, pair in pairs.items()}
+            row[key] = {place: _over_runs(own, key, place, *path) for place in places}
         under = [each for each in own if each.get("corruptions")]
         row["corruptions"] = {
             kind: {metric: _over_runs(under, "corruptions", kind, metric) for metric in CORRUPTED}

@@ -18,7 +18,7 @@ from rrfast.evaluate.drawing import (
     drawn,
     file_name,
 )
-from rrfast.evaluate.misd.curves import BANDS, DRAWN, DRAWN_AT, first_of
+from rrfast.evaluate.misd.curves import DRAWN, DRAWN_AT, first_of
 from rrfast.evaluate.misd.measurements import EDGES
 from rrfast.evaluate.observations import Row, at, grouped, of, spread, values
 from rrfast.scores.registry import STEP
@@ -49,6 +49,8 @@ STYLES = {
     "max_logit_pnorm": Style("#5D3A9B", "--", "3"),
     "energy": Style(BLUE, "--", "4"),
 }
+#: With more lines than this, bands are left out, because they would hide the lines.
+BANDS = 9
 #: The line style of a score after ODIN's step, in the colour of the score.
 STEPPED = ":"
 

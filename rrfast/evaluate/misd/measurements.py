@@ -21,12 +21,12 @@ from rrfast.data.splits import Part, chosen
 from rrfast.engine import Engine
 from rrfast.evaluate.cache import packed
 from rrfast.evaluate.run_numbers import (
+    auroc_or_nan,
     counts,
     defined,
     intervals,
     median,
     read_off,
-    separation,
     shown,
 )
 from rrfast.evaluate.scored_model import ScoredModel, correct
@@ -147,7 +147,7 @@ def _above(score: Tensor, on: ScoredModel, probability: float) -> dict[str, floa
     kept = on.probability > probability if probability else torch.ones_like(on.correct)
     score, correct = score[kept], on.correct[kept]
     errors = int((~correct).sum())
-    return {"images": len(correct), "errors": errors, "auroc": separation(score, correct)}
+    return {"images": len(correct), "errors": errors, "auroc": auroc_or_nan(score, correct)}
 
 
 def _risk(score: Tensor, correct: Tensor) -> list[float]:
@@ -230,4 +230,4 @@ def gradient_auroc(on: ScoredModel) -> float:
         return norm
 
     norm = torch.cat(shared(one, on.tested))
-    return separation(-norm, on.correct)
+    return auroc_or_nan(-norm, on.correct)

@@ -26,8 +26,9 @@ from rrfast.evaluate.misd.measurements import (
 from rrfast.evaluate.misd.tables import blocks, conventions, notes
 from rrfast.evaluate.observations import Row, at, ends
 from rrfast.evaluate.options import MisdOptions, with_options
+from rrfast.evaluate.run_study import Context, run_study
 from rrfast.evaluate.scored_model import ScoredModel, on_divisions, scores_named
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.study import Study
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius

@@ -10,7 +10,7 @@ from typing import Any
 
 from rrfast._tables import BETTER, COLUMNS, CONVENTION, SHOWN, Block
 from rrfast.data.splits import TUNINGS
-from rrfast.evaluate.claims import TRAINED, Claim, Line, claim_blocks, trained
+from rrfast.evaluate.claims import TRAINED, Claim, Line, claim_blocks, notes_of, trained
 from rrfast.evaluate.misd.choice import choice, choices, first_block, less_msr
 from rrfast.evaluate.misd.choice import conventions as choice_conventions
 from rrfast.evaluate.misd.claims import LEGEND, comparisons, sentences
@@ -186,10 +186,5 @@ def _chosen_on(rows: list[Row]) -> Iterator[str]:
 
 def notes(result: dict[str, Any]) -> list[str]:
     """Missing numbers, and whether the paper's claims are confirmed."""
-    rows = result["runs"]
-    undefined = sorted({f"{row['score']} ({row['training']})" for row in rows if row["nan"]})
-    lines = (
-        [f"NaN on some images, so without metrics: {', '.join(undefined)}."] if undefined else []
-    )
-    said = list(sentences(result))
-    return lines + (["Claims of RAT §5 and B.4:", *said] if said else [])
+    undefined = (f"{row['score']} ({row['training']})" for row in result["runs"] if row["nan"])
+    return notes_of(undefined, "Claims of RAT §5 and B.4:", sentences(result))

@@ -34,8 +34,9 @@ from rrfast.evaluate.ood.measurements import (
 from rrfast.evaluate.ood.scaling import scaled
 from rrfast.evaluate.ood.tables import blocks, conventions, notes
 from rrfast.evaluate.options import OodOptions, with_options
+from rrfast.evaluate.run_study import Context, run_study
 from rrfast.evaluate.scored_model import scores_named
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.study import Study
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.scores.score import Point
 

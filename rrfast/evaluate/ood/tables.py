@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from rrfast._tables import Block, settings
-from rrfast.evaluate.claims import TRAINED, Claim, Line, claim_blocks, trained, verdicts
+from rrfast.evaluate.claims import TRAINED, Claim, Line, claim_blocks, notes_of, trained, verdicts
 from rrfast.evaluate.observations import Row, at, either, grouped, of, seeds_said, spread, values
 from rrfast.evaluate.ood.claims import LEGEND, comparisons
 from rrfast.evaluate.ood.curves import with_not_resisted
@@ -245,18 +245,13 @@ def _of_acet(rows: Sequence[Row]) -> list[str]:
 
 def notes(result: dict[str, Any]) -> list[str]:
     """Missing numbers, and whether the papers' claims are confirmed."""
-    rows, lines = result["runs"], []
-    undefined = {
+    rows = result["runs"]
+    undefined = (
         f"{row.get('score', 'the confidence')} ({row['training']}) on {row['set']}"
         for row in rows
         if row.get("nan")
-    }
-    if undefined:
-        lines.append(f"NaN on some images, so without metrics: {', '.join(sorted(undefined))}.")
-    seen = sorted({row["training"] for row in rows if row["outliers"] != 0})
-    if seen:
-        lines.append(f"The training of {', '.join(seen)} used images without a class.")
-    said = list(verdicts(comparisons(result)))
-    return lines + (
-        ["Claims of ODIN §4, §5 and App. F, and of ACET's Table 1:", *said] if said else []
     )
+    heading = "Claims of ODIN §4, §5 and App. F, and of ACET's Table 1:"
+    seen = ", ".join(sorted({row["training"] for row in rows if row["outliers"] != 0}))
+    more = [f"The training of {seen} used images without a class."] if seen else []
+    return notes_of(undefined, heading, verdicts(comparisons(result)), *more)

@@ -30,8 +30,9 @@ from rrfast.evaluate.robust.measurements import (
 )
 from rrfast.evaluate.robust.tables import CLEAN, WORST, blocks, conventions, notes
 from rrfast.evaluate.run_numbers import interval
+from rrfast.evaluate.run_study import Context, run_study
 from rrfast.evaluate.scored_model import correct
-from rrfast.evaluate.study import Context, Study, run_study
+from rrfast.evaluate.study import Study
 from rrfast.evaluate.trained_model import TrainedModel, at_checkpoints
 from rrfast.metrics import accuracy
 from rrfast.objectives.variant_names import VARIANTS
@@ -58,7 +59,7 @@ def evaluate(
         options: The fields of `rrfast.evaluate.options.RobustOptions`, as keyword arguments.
 
     Returns:
-        What robust.json holds: as for `rrfast.evaluate.study.run_study`, with `attacks`,
+        What robust.json holds: as for `rrfast.evaluate.run_study.run_study`, with `attacks`,
         `baseline`, and `runs`: a row per model, checkpoint, attack and radius, with `best` (the
         criterion of the best checkpoint), `accuracy`, its `interval`, `images` and `stood` (the
         bits of `rrfast.evaluate.robust.measurements.packed`). "clean" and "worst" are attacks
