@@ -16,10 +16,10 @@ from rrfast._results import require_matplotlib, results_in
 from rrfast.bench.pareto import pareto
 from rrfast.bench.peers import check_in_box, peers
 from rrfast.bench.quality import tuned
-from rrfast.bench.report import STUDY
 from rrfast.bench.settings import Settings
 from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
+from rrfast.bench.tables import STUDY
 from rrfast.bench.throughput import throughput, worth
 from rrfast.evaluate.study import write_results
 

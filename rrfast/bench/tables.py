@@ -1,4 +1,4 @@
-"""Tables and notes of a benchmark."""
+"""Tables of a benchmark, and what a reader needs to know to read them."""
 
 from __future__ import annotations
 
