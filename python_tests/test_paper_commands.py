@@ -26,7 +26,7 @@ from rrfast.data import Outliers, Split, tasks
 from rrfast.data.tasks import TASKS
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.models import load_model
-from rrfast.objectives.variant_names import check_variant
+from rrfast.objectives.variant_names import VARIANTS, check_variant
 from rrfast.train import Recipe, load_recipe, recipes, variant
 from rrfast.train.recipe import make_objective, options_of
 from rrfast.train.variants import TEXTURED, _check_taken, check_changes
@@ -160,7 +160,10 @@ def test_every_change_that_a_page_speaks_of(page: Path, checked: Checked) -> Non
         refused = []
         for name in named:
             try:
-                fits(load_recipe(name, shlex.split(code)))
+                changed = load_recipe(name, shlex.split(code))
+                fits(changed)
+                for part in {change.split(".")[0] for change in shlex.split(code)} & {*VARIANTS}:
+                    fits(variant(changed, part, 0))
             except ValueError as error:
                 refused.append(str(error))
         assert len(refused) < len(named), (code, refused)

@@ -896,6 +896,8 @@ def test_a_disk_that_is_full_leaves_what_was_there(
         ({"clip_norm": 0}, "clip_norm must be finite and greater than 0, got 0"),
         ({"validation_score": "mrs"}, "validation_score must be one of .*, got 'mrs'"),
         ({"optimizer": "lion"}, "optimizer must be one of sgd, adam, adamw, got 'lion'"),
+        ({"optimizer": "adam", "nesterov": True}, "momentum and nesterov are of optimizer='sgd'"),
+        ({"optimizer": "adamw", "momentum": 0.5}, "are of optimizer='sgd', got 'adamw'"),
         (
             {"schedule": "step"},
             "schedule must be one of cosine, steps, got 'step'; did you",

@@ -111,8 +111,8 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         batch_size: Images per step, over all processes and accumulated batches together.
         optimizer: "sgd", "adam" (its weight decay is an L2 term of the loss) or "adamw".
         learning_rate: The rate at the end of the warm-up, from where `schedule` lowers it.
-        momentum: Momentum of SGD.
-        nesterov: Whether SGD uses Nesterov momentum.
+        momentum: For "sgd": the momentum.
+        nesterov: For "sgd": whether the momentum is Nesterov's.
         weight_decay: Weight decay of the optimizer.
         weight_decay_on: "all" parameters, or "weights": all but biases and BatchNorm's parameters
             (those with fewer than two dimensions).
@@ -182,6 +182,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             value = getattr(self, name)
             if value is not None or NoneType not in get_args(kind):
                 _check(name, kind, value)
+        self._check_optimizer()
         self._check_schedule()
         for name, kind in (("augment", Augment), ("validation_attack", ValidationAttack)):
             value = getattr(self, name)
@@ -201,6 +202,12 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if attack is None:
             return "the lowest AURC"
         return f"the highest accuracy under PGD-{attack.steps} with eps = {attack.eps:g}"
+
+    def _check_optimizer(self) -> None:
+        if self.optimizer != "sgd" and (self.momentum, self.nesterov) != (0.9, False):
+            raise ValueError(
+                f"momentum and nesterov are of optimizer='sgd', got {self.optimizer!r}"
+            )
 
     def _check_schedule(self) -> None:
         if self.schedule == "cosine" and (self.milestones, self.milestone_factor) != (None, 0.1):
