@@ -87,5 +87,6 @@ def bench_redirect(case: Images, device: torch.device, op_contest: Callable[...,
         fused=turning(ops.redirect_),
         eager=turning(eager),
         reference=(specification, own),
-        reads=own,
+        reads=(*own[:7], *own[8:10], *own[11:]),  # not z, and of few samples nearest_direction
+        writes=(*own[6:10], own[11]),  # and the step, which is returned
     )

@@ -86,8 +86,8 @@ class Kernel(NamedTuple):
 
         A loop over vectors that also loads a word for the signs of one is none.
         """
-        others = {(loop.instructions, loop.halves) for loop in self.loops}
-        singles = (loop for loop in self.singles if (loop.instructions, loop.halves) not in others)
+        known = {(loop.instructions, loop.in_flight) for loop in self.loops}
+        singles = (s for s in self.singles if (s.instructions, s.in_flight) not in known)
         return max((loop.slots for loop in singles), default=0)
 
     def count(self, pattern: str) -> int:
