@@ -82,8 +82,13 @@ class Kernel(NamedTuple):
 
     @property
     def single_slots(self) -> int:
-        """The same of the longest loop over single elements, 0 where there is none."""
-        return max((loop.slots for loop in self.singles), default=0)
+        """The same of the longest loop over single elements, 0 where there is none.
+
+        A loop over vectors that also loads a word for the signs of one is none.
+        """
+        known = {(loop.instructions, loop.in_flight) for loop in self.loops}
+        singles = (s for s in self.singles if (s.instructions, s.in_flight) not in known)
+        return max((loop.slots for loop in singles), default=0)
 
     def count(self, pattern: str) -> int:
         """Instructions whose opcode matches."""

@@ -131,7 +131,7 @@ ROW_OPS = (
 #: The cases of the benchmarks.
 BENCHMARKED: dict[str, Sequence[Images | Logits]] = {
     **dict.fromkeys(("fgsm_step", "perturb", "rat_perturb"), IMAGES),
-    **dict.fromkeys(("plane_distance", "probe_step"), FEWER_IMAGES),
+    **dict.fromkeys(("plane_distance", "probe_step", "redirect_"), FEWER_IMAGES),
     **dict.fromkeys(ROW_OPS, LOGITS),
 }
 #: Those, and the shapes of the shares: what is predicted.

@@ -31,7 +31,14 @@ def image_op(op: str, case: Images) -> Census:
     logits, labels = torch.empty(len(x), 10, device=META), rows_of(len(x))
     if op == "plane_distance" and bounds is None:
         bounds = torch.empty(2, 1, device=META)
+    samples, signs = len(x), x.to(torch.int8)
+    numbers = [torch.empty(rows, samples, dtype=step.dtype, device=META) for rows in (6, 8)]
+    ray = step.clone(), x.to(step.dtype, copy=True), x.clone(), signs
+    found = numbers[1], signs.clone(), rows_of(samples)
     calls: dict[str, Callable[[], object]] = {
+        "redirect_": lambda: ops.redirect_(
+            x, x.clone(), step, numbers[0], rows_of(samples), *ray, *found, bounds, scale
+        ),
         "fgsm_step": lambda: ops.fgsm_step(x, x.clone(), step, bounds, scale),
         "perturb": lambda: ops.perturb(x, x.to(torch.int8), step, bounds, scale),
         "rat_perturb": lambda: ops.rat_perturb(

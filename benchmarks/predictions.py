@@ -44,9 +44,13 @@ TAKEN = {
 }
 #: Kernels with a loop for values that all share, and another for values by channel.
 ALTERNATIVES = ("fgsm_step", "perturb", "rat_perturb")
-#: The one that takes elements one by one where every element has a channel of its own; of its loops
-#: over vectors one runs, with a box or without.
-ONE_BY_ONE = "plane_distance"
+#: Those that take elements one by one where every element has a channel of its own, and how often
+#: they do.
+ONE_BY_ONE = {"plane_distance": 1, "redirect": 2}
+#: Of these loops over vectors one runs, with a box or without.
+ONE_OF_ITS_LOOPS = "plane_distance"
+#: Ops whose last launch reads what the one before has read and written.
+READ_AGAIN = ("redirect_",)
 
 
 class Prediction(NamedTuple):
@@ -173,9 +177,11 @@ def predicted(facts: Facts, op: str, case: Images | Logits, traffic: float, gpu:
     launches, found, left = facts.launches[f"{op} {case}"], [], traffic
     for launch in launches:
         code, every = facts.kernels[launch.kernel], launch.all
-        read = (every.loaded + every.copied) * launch.blocks / launch.cluster
+        clusters = launch.blocks / launch.cluster
+        read = (every.loaded + every.copied) * clusters
         # The last one moves what the others do not: they read a tensor, and write next to nothing.
-        least = left if launch is launches[-1] else read
+        last = read + every.stored * clusters if op in READ_AGAIN else left
+        least = last if launch is launches[-1] else read
         left -= least
         name, elements = launch.kernel.split()[0], float(math.prod(case.shape))
         if name == "rat_correct":  # its rows of float32 logits are none of the case
@@ -197,8 +203,10 @@ def looks_of(launch: Launch) -> float:
 def cost_of(name: str, code: Code, by_channel: bool) -> float:
     """Issue slots of an element, besides those that copy it."""
     loops = [slots for _, slots in code.loops]
-    if name == ONE_BY_ONE:
-        return code.single if by_channel else min(loops)
+    if name in ONE_BY_ONE and by_channel:
+        return ONE_BY_ONE[name] * code.single
+    if name == ONE_OF_ITS_LOOPS:
+        return min(loops)
     if name in ALTERNATIVES:
         return (max if by_channel else min)(loops)
     taken = TAKEN[name][len(loops)] if name in TAKEN else (1,) * len(loops)

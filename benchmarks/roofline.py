@@ -28,6 +28,8 @@ FREE = {
     "new_empty_strided",
     "_unsafe_view",
 }
+#: Of `redirect_`: what it writes and does not read, and what it writes of few samples.
+Z, NEAREST_DIRECTION = 7, 10
 #: Calls that do not read their first argument.
 WRITE_ONLY = {"zero_", "fill_", "copy_", "new_full", "new_zeros", "zeros_like", "full_like"}
 
@@ -121,6 +123,9 @@ def _traffic(call: OpOverload, args: Any, kwargs: Any, out: Any) -> int:
     name = call.overloadpacket.__name__
     if name in WRITE_ONLY:
         args = args[1:]
+    if name == "redirect_":
+        written = [tensor for tensor in written if tensor is not args[NEAREST_DIRECTION]]
+        args = [a for i, a in enumerate(args) if i not in (Z, NEAREST_DIRECTION)]
     if name == "convolution_backward" and not args[-1][1]:
         args = (args[0], args[2])  # without the weight's gradient, the input is not read
     return _bytes((args, kwargs)) + _bytes((written, out))

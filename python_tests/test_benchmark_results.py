@@ -181,4 +181,5 @@ def test_cases_lie_where_kernels_differ() -> None:
 def test_every_op_has_its_place_in_a_run_that_may_be_cut_short() -> None:
     """One without would come first, before what the targets are set on."""
     assert set(contest.OPS) == set(OPS)
-    assert results.READING | set(results.ELEMENTWISE) | results.SEEDS == set(OPS)
+    placed = results.READING | set(results.ELEMENTWISE) | results.SEEDS
+    assert placed == set(OPS) - {"redirect_"}  # of two launches, one after the other: no target

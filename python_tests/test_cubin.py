@@ -37,18 +37,19 @@ ROWS = {
     "plane_distance": 2,  # x and normal, kept likewise
     "plane_seed": 1,
     "probe_step": 1,
+    "redirect": 2,  # x and normal
 }
 KERNELS = ELEMENTWISE | ROWS
 #: Those that add up: by every width, since their bits must not depend on where a sample lies; and
 #: two beside them that have the same widths.
 SUMS = {
     *("direction_seed", "direction_seed_long", "probability_margin", "plane_distance"),
-    *("probe_step", "plane_seed"),
+    *("probe_step", "plane_seed", "redirect"),
 }
 #: Those that keep a row in their block's memory, and of how many tensors.
 KEEPING = {"direction_seed": 1, "plane_distance": 2}
 #: Those that write tensors as large as those that they read.
-WRITING = {*ELEMENTWISE, "direction_seed", "direction_seed_long", "plane_seed"}
+WRITING = {*ELEMENTWISE, "direction_seed", "direction_seed_long", "plane_seed", "redirect"}
 #: Those that divide floats: by fused multiply-adds, and by a subroutine in the rare cases.
 DIVIDE = {
     "direction_seed",
@@ -56,13 +57,14 @@ DIVIDE = {
     "linear_radius",
     "plane_distance",
     "probe_step",
+    "redirect",
     "search_step",
     "probability_margin",
 }
 #: Those that take roots, likewise.
 ROOTS = {"probability_margin"}
 #: Kernels over rows whose elements have channels.
-CHANNELED_ROWS = {"plane_distance"}
+CHANNELED_ROWS = {"plane_distance", "redirect"}
 
 #: What the compiler puts in subroutines, all for rare cases: 64-bit division, to find sample and
 #: channel of an element beyond 2^32; the shuffles of a reduction, should its warp have diverged;

@@ -184,7 +184,7 @@ def test_the_facts_have_every_case() -> None:
     assert cases == facts.launches.keys()
     for launches in facts.launches.values():
         assert all(launch.kernel in facts.kernels for launch in launches)
-    for op in ("rat_perturb", "probe_step"):
+    for op in ("rat_perturb", "probe_step", "redirect_"):
         assert len(facts.launches[f"{op} {Images((128, 3, 32, 32))}"]) == 2
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import networks
 import pytest
 import torch
 from peers import distance_of, peer
@@ -15,6 +16,7 @@ from test_boundary import SCALE, Seen, exact_radius, linear
 from torch import Tensor, nn
 
 import rrfast
+from rrfast.ops import _redirect, unchecked
 
 
 @pytest.mark.parametrize("classes", [2, 10])
@@ -87,6 +89,71 @@ def tanh_network() -> tuple[nn.Module, Tensor]:
     """Boundaries that bend."""
     layers = (nn.Linear(20, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 10))
     return nn.Sequential(*layers).double(), torch.randn(500, 20, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("network", ["dense", "convolutional", "steep", "linear", "tanh"])
+@pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
+def test_the_radius_is_the_references_but_for_the_order_of_sums(
+    network: str, bounds: tuple[float, float] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off by no more than errors of the inner products as large as TestRedirect.check derives.
+
+    What such errors do to a radius is measured: each round's sums are those of the reference, moved
+    by that much, once up and once down. The logits are off by as much of the largest, which moves
+    a root by that over their slope, and the slope is the margin over the radius.
+    """
+    model, x = {
+        "dense": lambda: (networks.dense(5), networks.batch((40, 6), 5)[0]),
+        "convolutional": lambda: (networks.convolutional(5), networks.batch((40, 1, 8, 8), 5)[0]),
+        "steep": lambda: (networks.steep(6, 5), networks.batch((40, 6), 5)[0]),
+        "linear": lambda: (networks.linear(5), networks.images(40)),
+        "tanh": tanh_network,
+    }[network]()
+    x = x if bounds is None else x.clamp(*bounds)
+    terms = 30 + (x[0].numel() if x.dtype == torch.float64 else 0)
+    error = terms * torch.finfo(x.dtype).eps / 2
+    first, second = model.eval()(x).detach().topk(2, dim=1).values.unbind(dim=1)
+    steepness = model(x).detach().abs().amax(dim=1) / (first - second)
+
+    def radius() -> Tensor:
+        return rrfast.radius(model, x, method="refined", bounds=bounds)
+
+    def by_reference(moved: float) -> Tensor:
+        def inner(a: Tensor, b: Tensor) -> Tensor:
+            terms = (a.double() * b.double()).reshape(len(a), -1)
+            return (terms.sum(dim=1) + moved * terms.abs().sum(dim=1)).to(a.dtype)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_redirect, "_inner", inner)
+            patch.setattr(unchecked, "redirect_", _redirect.reference)
+            return radius()
+
+    exact, low, high = by_reference(0.0), by_reference(-error), by_reference(error)
+    assert exact.isfinite().any()
+    off = (high - exact).abs() + (low - exact).abs() + error * steepness * exact
+    found = radius()
+    assert ((found == exact) | ((found - exact).abs() <= off)).all(), (found - exact).abs() / off
+
+
+@pytest.mark.parametrize("of_x", [torch.float64, torch.float32])
+def test_one_of_x_and_logits_may_be_in_float32_alone(of_x: torch.dtype) -> None:
+    """To float32's rounding of the logits, as above."""
+    model, x = tanh_network()
+    of_logits = torch.float32 if of_x == torch.float64 else torch.float64
+
+    def mixed(z: Tensor) -> Tensor:
+        return model(z.double()).to(of_logits)
+
+    x = x.float().double()
+    expected = rrfast.radius(model, x, method="refined", full_output=True)
+    found = rrfast.radius(mixed, x.to(of_x), method="refined", full_output=True)
+    assert found.radius.dtype == found.upper.dtype == torch.float64
+    first, second = model(x).detach().topk(2, dim=1).values.unbind(dim=1)
+    off = 30 * 2.0**-24 * model(x).detach().abs().amax(dim=1) / (first - second)
+    near = (found.radius - expected.radius).abs() <= off * expected.radius
+    assert near.all()
+    assert (found.lower <= found.radius).all()
+    assert (found.radius <= found.upper).all()
 
 
 def test_the_bracket_is_in_order_and_upper_near() -> None:

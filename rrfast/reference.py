@@ -26,6 +26,7 @@ from rrfast.ops._plane_seed import reference as plane_seed
 from rrfast.ops._probability_margin import reference as probability_margin
 from rrfast.ops._probe_step import reference as probe_step
 from rrfast.ops._rat_perturb import reference as rat_perturb
+from rrfast.ops._redirect import reference as redirect_
 from rrfast.ops._search_step import reference as search_step_
 from rrfast.ops._step import sign_of
 
@@ -43,6 +44,7 @@ __all__ = [
     "radius_bs",
     "radius_fast",
     "rat_perturb",
+    "redirect_",
     "search_step_",
 ]
 

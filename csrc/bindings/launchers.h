@@ -116,6 +116,18 @@ public:
     }
 
     template <class T, class A>
+    void redirect_(const T* x, const T* normal, const A* gap, const A* state, const index_t* rival,
+                   const Channels<A>& channels, index_t samples, index_t elements, A* step, A* aim,
+                   T* z, std::int8_t* direction, A* nearest, std::int8_t* nearest_direction,
+                   index_t* flipped_to) const {
+        if (has_rows(samples, elements, "elements in a sample of x")) {
+            check(cuda::redirect_(x, normal, gap, state, rival, channels, samples, elements, step,
+                                  aim, z, direction, nearest, nearest_direction, flipped_to,
+                                  stream_));
+        }
+    }
+
+    template <class T, class A>
     void probability_margin(const T* logits, const index_t* labels, index_t samples,
                             index_t classes, A* margin, A* top2_ratio, A* similarity,
                             A* entropy) const {

@@ -70,6 +70,16 @@ inline void check_vector(const Tensor& result, const Tensor& like, ScalarType dt
                     name, " must be contiguous, of shape [B], of the dtype of the result");
 }
 
+// A table of numbers, a row of B for each.
+inline void check_table(const Tensor& x, const Tensor& table, std::int64_t rows, const char* name) {
+    check_device(x, table, name);
+    STD_TORCH_CHECK(table.dim() == 2 && table.size(0) == rows && table.size(1) == x.size(0) &&
+                        table.is_contiguous() &&
+                        table.scalar_type() == accumulate_dtype(x.scalar_type()),
+                    name, " must be contiguous, of shape [", rows,
+                    ", B], float32 (float64 for float64 inputs)");
+}
+
 // An optional output that is changed in place in addition to the state of a search.
 inline index_t* rival_pointer(const Tensor& logits, const OptionalTensor& rival) {
     if (!rival) {
@@ -286,15 +296,11 @@ struct Ops {
                              double nudge, const OptionalTensor& rival) {
         const Backend backend(logits);
         check_rows(logits, prediction, "prediction");
-        check_device(logits, state, "state");
         const ScalarType dtype = logits.scalar_type();
         const Tensor h = laid_out(logits, Layout::contiguous);
         const Tensor top = laid_out(prediction, Layout::contiguous);
         const std::int64_t samples = h.size(0), classes = h.size(1);
-        STD_TORCH_CHECK(
-            state.dim() == 2 && state.size(0) == 6 && state.size(1) == samples &&
-                state.is_contiguous() && state.scalar_type() == accumulate_dtype(dtype),
-            "state must be contiguous, of shape [6, B], float32 (float64 for float64 logits)");
+        check_table(logits, state, 6, "state");
         index_t* seen = rival_pointer(logits, rival);
         dispatch_floating(dtype, "logits", [&](auto type) {
             using T = typename decltype(type)::type;
@@ -431,6 +437,39 @@ struct Ops {
         });
     }
 
+    static void redirect_(const Tensor& x, const Tensor& normal, const Tensor& gap,
+                          const Tensor& state, const Tensor& rival, const Tensor& step,
+                          const Tensor& aim, const Tensor& z, const Tensor& direction,
+                          const Tensor& nearest, const Tensor& nearest_direction,
+                          const Tensor& flipped_to, const OptionalTensor& bounds,
+                          const OptionalTensor& scale) {
+        const Backend backend(x);
+        const Batch batch(x, bounds, scale);
+        const ScalarType dtype = x.scalar_type();
+        check_same_kind(x, normal, "normal");
+        check_per_sample(x, gap, "gap");
+        check_table(x, state, 6, "state");
+        check_vector(rival, x, ScalarType::Long, "rival");
+        check_per_sample(x, step, "step");
+        prepare_result(aim, x, batch.layout, accumulate_dtype(dtype), "aim");
+        prepare_result(z, x, batch.layout, dtype, "z");
+        prepare_result(direction, x, batch.layout, ScalarType::Char, "direction");
+        check_table(x, nearest, 8, "nearest");
+        prepare_result(nearest_direction, x, batch.layout, ScalarType::Char, "nearest_direction");
+        check_vector(flipped_to, x, ScalarType::Long, "flipped_to");
+        const Tensor slope = laid_out(normal, batch.layout);
+        dispatch_floating(dtype, "x", [&](auto type) {
+            using T = typename decltype(type)::type;
+            using A = accumulate_t<T>;
+            backend.redirect_(
+                data<T>(batch.x), data<T>(slope), data<A>(gap), data<A>(state),
+                data<index_t>(rival), batch.parameters<A>(), batch.samples, batch.elements,
+                mutable_data<A>(step), mutable_data<A>(aim), mutable_data<T>(z),
+                mutable_data<std::int8_t>(direction), mutable_data<A>(nearest),
+                mutable_data<std::int8_t>(nearest_direction), mutable_data<index_t>(flipped_to));
+        });
+    }
+
     static std::tuple<Tensor, Tensor, Tensor, Tensor> probability_margin(const Tensor& logits,
                                                                          const Tensor& labels) {
         const ScalarType dtype = accumulate_dtype(logits.scalar_type());
@@ -479,6 +518,7 @@ struct Ops {
         library.impl("plane_seed.out", TORCH_BOX(&Ops::plane_seed_out));
         library.impl("probe_step", TORCH_BOX(&Ops::probe_step));
         library.impl("probe_step.out", TORCH_BOX(&Ops::probe_step_out));
+        library.impl("redirect_", TORCH_BOX(&Ops::redirect_));
         library.impl("search_step_", TORCH_BOX(&Ops::search_step_));
         library.impl("probability_margin", TORCH_BOX(&Ops::probability_margin));
         library.impl("probability_margin.out", TORCH_BOX(&Ops::probability_margin_out));

@@ -135,6 +135,18 @@ struct Cpu {
     }
 
     template <class T, class A>
+    void redirect_(const T* x, const T* normal, const A* gap, const A* state, const index_t* rival,
+                   const Channels<A>& channels, index_t samples, index_t elements, A* step, A* aim,
+                   T* z, std::int8_t* direction, A* nearest, std::int8_t* nearest_direction,
+                   index_t* flipped_to) const {
+        over_rows(samples, elements, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().redirect_(x, normal, gap, state, rival, channels, begin, end, samples,
+                                        elements, streams<T>(samples, elements), step, aim, z,
+                                        direction, nearest, nearest_direction, flipped_to);
+        });
+    }
+
+    template <class T, class A>
     void probability_margin(const T* logits, const index_t* labels, index_t samples,
                             index_t classes, A* margin, A* top2_ratio, A* similarity,
                             A* entropy) const {

@@ -12,16 +12,17 @@
 #include "probability_margin.h"
 #include "probe_step.h"
 #include "rat_perturb.h"
+#include "redirect.h"
 #include "search_step.h"
 
 namespace rrfast::cpu::RRFAST_ISA {
 
 template <class T>
 const Kernels<T>& kernels() {
-    static const Kernels<T> table{direction_seed<T>, linear_radius<T>,  bisection_step_<T>,
-                                  rat_correct<T>,    fgsm_step<T>,      perturb<T>,
-                                  rat_perturb<T>,    plane_distance<T>, probe_step<T>,
-                                  search_step_<T>,   plane_seed<T>,     probability_margin<T>};
+    static const Kernels<T> table{
+        direction_seed<T>, linear_radius<T>, bisection_step_<T>,   rat_correct<T>, fgsm_step<T>,
+        perturb<T>,        rat_perturb<T>,   plane_distance<T>,    probe_step<T>,  redirect_<T>,
+        search_step_<T>,   plane_seed<T>,    probability_margin<T>};
     return table;
 }
 

@@ -41,6 +41,12 @@ struct Kernels {
     void (*probe_step)(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
                        index_t begin, index_t end, index_t elements, A finest, A longest, A* step,
                        A* largest);
+    // The state is [6, B], nearest is [8, B].
+    void (*redirect_)(const T* x, const T* normal, const A* gap, const A* state,
+                      const index_t* rival, const Channels<A>& channels, index_t begin, index_t end,
+                      index_t samples, index_t elements, bool streams, A* step, A* aim, T* z,
+                      std::int8_t* direction, A* nearest, std::int8_t* nearest_direction,
+                      index_t* flipped_to);
 
     // Rows [begin, end) of [B, K]; the state is [6, B].
     void (*search_step_)(const T* logits, const index_t* prediction, index_t begin, index_t end,

@@ -106,6 +106,7 @@ namespace watch {
 
 __device__ __forceinline__ void reads_constant(const void*, std::size_t) {}
 __device__ __forceinline__ void reads_constant_or_shared(const void*, std::size_t) {}
+__device__ __forceinline__ void reads_changing(const void*, std::size_t) {}
 __device__ __forceinline__ void writes(const void*, std::size_t) {}
 __device__ __forceinline__ void reads_shared(const void*, std::size_t) {}
 __device__ __forceinline__ void writes_shared(const void*, std::size_t) {}

@@ -78,6 +78,22 @@ cudaError_t probe_step(const T* x,                  // [B, N]
                        cudaStream_t stream);
 
 template <class T>
+cudaError_t redirect_(const T* x,                    // [B, N]
+                      const T* normal,               // [B, N]
+                      const accumulate_t<T>* gap,    // [B]
+                      const accumulate_t<T>* state,  // [6, B]
+                      const index_t* rival,          // [B]
+                      const Channels<accumulate_t<T>>& channels, index_t samples, index_t elements,
+                      accumulate_t<T>* step,           // [B]
+                      accumulate_t<T>* aim,            // [B, N]
+                      T* z,                            // [B, N]
+                      std::int8_t* direction,          // [B, N]
+                      accumulate_t<T>* nearest,        // [8, B]
+                      std::int8_t* nearest_direction,  // [B, N]
+                      index_t* flipped_to,             // [B]
+                      cudaStream_t stream);
+
+template <class T>
 cudaError_t bisection_step_(const T* logits,            // [B, K]
                             const index_t* prediction,  // [B]
                             index_t samples, index_t classes,
@@ -136,6 +152,7 @@ KernelList linear_radius_kernels();
 KernelList plane_distance_kernels();
 KernelList plane_seed_kernels();
 KernelList probe_step_kernels();
+KernelList redirect_kernels();
 KernelList search_step_kernels();
 KernelList probability_margin_kernels();
 KernelList bisection_step_kernels();

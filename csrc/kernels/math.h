@@ -535,14 +535,14 @@ struct Channels {
     index_t inner = 1;
 
     RR_HD bool uniform() const { return bounds_stride == 0 && scale_stride == 0; }
+    RR_HD A unit(index_t channel) const { return scale ? scale[channel * scale_stride] : A(1); }
     RR_HD Channel<A> at(index_t channel) const {
-        const A unit = scale ? scale[channel * scale_stride] : A(1);
         const A low = lower ? lower[channel * bounds_stride] : -infinity<A>();
         const A high = upper ? upper[channel * bounds_stride] : infinity<A>();
         // A bound of NaN makes every result NaN, as in torch.clamp. Passing it on through the unit
         // costs the clamp nothing; with one more comparison, compilers would no longer vectorise
         // it.
-        return {is_nan(low) || is_nan(high) ? nan<A>() : unit, low, high};
+        return {is_nan(low) || is_nan(high) ? nan<A>() : unit(channel), low, high};
     }
 };
 
@@ -741,6 +741,81 @@ RR_HD A probe_length(A distance, A largest, A finest, A longest) {
     const A wanted = distance < infinity<A>() ? distance : longest;
     const A length = larger(wanted, largest * finest);
     return smaller(length, longest);
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// redirect
+
+// z_i - x_i in the dtype of x, for the point z at a step along a sign. length = step * scale.
+template <class T, class A = accumulate_t<T>>
+RR_HD A displacement(A x, A length, A sign, const Channel<A>& channel) {
+    const A z = widen(narrow<T>::from(moved(x, length, sign, channel)));
+    return widen(narrow<T>::from(z - x));
+}
+
+// Where a ray crosses a plane that is `gap` from x, if `step` along the ray closes `way` of it;
+// infinity for nowhere.
+template <class A>
+RR_HD A ray_crossing(A step, A gap, A way) {
+    const A at = step * gap / way;
+    return at > A(0) ? at : infinity<A>();
+}
+
+// What the plane says of the ray from which it was seen.
+template <class A>
+struct SeenPlane {
+    A gap;       // from x
+    A crossing;  // of the ray
+    A probe;     // the crossing, or where the search goes on if there is none
+    bool nearer;
+};
+// `gap` is that from z, `next` what the search says, `nearest` the crossing of the nearest ray so
+// far, NaN for none.
+template <class A>
+RR_HD SeenPlane<A> seen_plane(A step, A gap, A way, A next, A nearest) {
+    const A whole = gap + way;
+    const A crossing = ray_crossing(step, whole, way);
+    return {whole, crossing, crossing < infinity<A>() ? crossing : next, !(crossing >= nearest)};
+}
+
+// Both for one sample: state [6] of its search and rival; nearest [8] and flipped_to, which learn
+// from them. Numbers of a sample are `samples` apart.
+template <class A>
+RR_HD void learn_from_ray(const SeenPlane<A>& seen, const A* state, index_t rival, index_t samples,
+                          A* nearest, index_t* flipped_to) {
+    if (seen.nearer) {
+        for (index_t row = 0; row < 5; ++row) {
+            nearest[row * samples] = state[row * samples];
+        }
+        nearest[5 * samples] = seen.probe;
+        nearest[6 * samples] = seen.crossing;
+    }
+    if (state[samples] < nearest[7 * samples]) {
+        nearest[7 * samples] = state[samples];
+        *flipped_to = rival;
+    }
+}
+
+// What a normal is multiplied by, so that scale_c |normal_i| has mean 1: `size` is their sum. 0
+// where there is none.
+template <class A, class S>
+RR_HD A normal_factor(S size, A elements) {
+    const A factor = newton_step(Faces<S>{S(0), size, infinity<S>()}, A(0), elements, A(1)).step;
+    return factor == infinity<A>() ? A(0) : factor;
+}
+
+// Half of the aim, half of the normal.
+template <class A>
+RR_HD A redirected(A aim, A normal) {
+    return aim - (aim - normal) * A(0.5);
+}
+
+// The step along the new ray: its crossing with the plane, as a look at `probe` tells, and `probe`
+// itself if there is none; no further than the smallest step that flipped.
+template <class A>
+RR_HD A redirected_step(A probe, A gap, A way, A flipped) {
+    const A reach = ray_crossing(probe, gap, way);
+    return smaller(reach < infinity<A>() ? reach : probe, flipped);
 }
 
 // ---------------------------------------------------------------------------------------------------------

@@ -18,37 +18,6 @@ namespace {
 template <class T>
 constexpr int kFacesAhead = sizeof(T) == 4 ? 2 : 1;
 
-// A sum and its rounding error (Knuth). A thread of a large image adds hundreds of values that may
-// be of equal size, and double precision is slow on most GPUs. Images in double precision have
-// enough digits without it.
-template <class A>
-struct Sum {
-    A value;
-    A lost;
-
-    static __device__ __forceinline__ Sum of(A value) { return {value, A(0)}; }
-
-    // The error of an infinite sum is NaN, and is left out.
-    __device__ __forceinline__ A rounded() const { return is_nan(lost) ? value : value + lost; }
-};
-template <class A>
-__device__ __forceinline__ Sum<A> operator+(const Sum<A>& a, const Sum<A>& b) {
-    const A value = a.value + b.value;
-    const A of_b = value - a.value;
-    const A error = (a.value - (value - of_b)) + (b.value - of_b);
-    return {value, (a.lost + b.lost) + error};
-}
-template <>
-struct Sum<double> {
-    double value;
-
-    static __device__ __forceinline__ Sum of(double value) { return {value}; }
-    __device__ __forceinline__ double rounded() const { return value; }
-};
-__device__ __forceinline__ Sum<double> operator+(const Sum<double>& a, const Sum<double>& b) {
-    return {a.value + b.value};
-}
-
 template <class A>
 struct FaceSums {
     Sum<A> spent;

@@ -170,6 +170,37 @@ __device__ __forceinline__ V reduce_lanes(V value, const Combine& combine) {
     return value;
 }
 
+// A sum and its rounding error (Knuth). A thread of a large image adds hundreds of values that may
+// be of equal size, and double precision is slow on most GPUs. Images in double precision have
+// enough digits without it.
+template <class A>
+struct Sum {
+    A value;
+    A lost;
+
+    static __device__ __forceinline__ Sum of(A value) { return {value, A(0)}; }
+
+    // The error of an infinite sum is NaN, and is left out.
+    __device__ __forceinline__ A rounded() const { return is_nan(lost) ? value : value + lost; }
+};
+template <class A>
+__device__ __forceinline__ Sum<A> operator+(const Sum<A>& a, const Sum<A>& b) {
+    const A value = a.value + b.value;
+    const A of_b = value - a.value;
+    const A error = (a.value - (value - of_b)) + (b.value - of_b);
+    return {value, (a.lost + b.lost) + error};
+}
+template <>
+struct Sum<double> {
+    double value;
+
+    static __device__ __forceinline__ Sum of(double value) { return {value}; }
+    __device__ __forceinline__ double rounded() const { return value; }
+};
+__device__ __forceinline__ Sum<double> operator+(const Sum<double>& a, const Sum<double>& b) {
+    return {a.value + b.value};
+}
+
 // The same bits in every thread of the row: the xor tree is symmetric and `combine` commutative.
 template <class V, class Combine>
 __device__ __forceinline__ V row_reduce(V value, const Combine& combine) {

@@ -61,6 +61,16 @@ template <class T, int Width>
 __device__ __forceinline__ Vector<T, Width> load(const T* __restrict__ source) {
     return bit_cast<Vector<T, Width>>(load_word<T, Width>(source));
 }
+// Loads what the kernel also writes: this thread later, or others after a reduction.
+template <class T, int Width>
+__device__ __forceinline__ Word<T, Width> load_changing_word(const T* source) {
+    watch::reads_changing(source, sizeof(Word<T, Width>));
+    return *reinterpret_cast<const Word<T, Width>*>(source);
+}
+template <class T, int Width>
+__device__ __forceinline__ Vector<T, Width> load_changing(const T* source) {
+    return bit_cast<Vector<T, Width>>(load_changing_word<T, Width>(source));
+}
 template <class T, int Width>
 __device__ __forceinline__ void store(T* __restrict__ target, const Vector<T, Width>& vector) {
     store_word(reinterpret_cast<Word<T, Width>*>(target), bit_cast<Word<T, Width>>(vector));

@@ -391,6 +391,155 @@ std::string probe_step(Draw& draw) {
     return text(shape);
 }
 
+// The ends of step (gap + way) / by, if both sums are off by so much, as in test_redirect.py.
+struct Sum {
+    double value, off;
+};
+struct Ends {
+    double low, high;
+    bool sure;  // that it is positive and finite
+    bool holds(double v) const { return low <= v && v <= high; }
+};
+template <class A>
+Ends crossings(A step, A gap, const Sum& way, const Sum& by) {
+    const double most = std::numeric_limits<A>::max();
+    if (std::abs(by.value) <= by.off) {
+        return {0, INFINITY, false};
+    }
+    Ends ends{INFINITY, -INFINITY, false};
+    for (const double w : {way.value - way.off, way.value + way.off}) {
+        for (const double b : {by.value - by.off, by.value + by.off}) {
+            const double q = step * (static_cast<double>(gap) + w) / (&way == &by ? w : b);
+            ends = {std::isnan(q) ? q : std::min(ends.low, q),
+                    std::isnan(q) ? q : std::max(ends.high, q), false};
+            if (std::isnan(q)) {
+                return std::isfinite(static_cast<double>(gap)) ? Ends{0, INFINITY, false} : ends;
+            }
+        }
+    }
+    const double off = 8 * kUnit<A> * std::max(std::abs(ends.low), std::abs(ends.high)) +
+                       std::numeric_limits<A>::min();
+    ends = {ends.low - off, ends.high + off, ends.low - off > 0 && ends.high + off < most};
+    return ends;
+}
+
+// One stage after the other, each from what the device found before, as in TestRedirect.check.
+template <class T>
+std::string redirect(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Images shape = images(draw);
+    const Pixels p = pixels(draw, shape), q = pixels(draw, shape);
+    const Box<A> box(draw, shape);
+    const index_t b = shape.samples, n = shape.elements();
+    std::vector<std::int8_t> signs;
+    std::vector<double> aims;
+    for (const double slope : q.slope) {
+        signs.push_back(draw.chance(0.001) ? kNanDirection : pack_sign(draw.normal()));
+        aims.push_back(slope);
+    }
+    std::vector<A> about = numbers<A>(draw, 8 * b);
+    for (index_t i = 0; i < b; ++i) {
+        about[6 * b + i] = static_cast<A>(draw.of<double>({NAN, NAN, INFINITY, 0}));
+    }
+    std::vector<A> lengths = numbers<A>(draw, b);
+    for (A& length : lengths) {
+        length = draw.chance(0.9) ? std::abs(length) : length;
+    }
+    const Tensor<T> x(narrowed<T>(p.x), draw.shift()), normal(narrowed<T>(p.slope), draw.shift());
+    const Tensor<A> gap(numbers<A>(draw, b), 0), state(numbers<A>(draw, 6 * b), 0);
+    const Tensor<index_t> rival(std::vector<index_t>(b, 3), 0),
+        flipped_to(untouched<index_t>(b), 0);
+    const Tensor<A> step(std::move(lengths), 0), nearest(std::move(about), 0);
+    const Tensor<A> aim(narrowed<A>(aims), draw.shift());
+    const Tensor<T> z(untouched<T>(b * n), draw.shift());
+    const Tensor<std::int8_t> direction(std::move(signs), draw.shift());
+    const Tensor<std::int8_t> nearest_direction(untouched<std::int8_t>(b * n), draw.shift());
+    expect_success(cuda::redirect_(x.device(), normal.device(), gap.device(), state.device(),
+                                   rival.device(), box.on_device, b, n, step.device(), aim.device(),
+                                   z.device(), direction.device(), nearest.device(),
+                                   nearest_direction.device(), flipped_to.device(), nullptr),
+                   "launch");
+    const std::vector<A> steps = step.fetched(), turned = aim.fetched(), known = nearest.fetched();
+    const std::vector<std::int8_t> sign = direction.fetched();
+    const double error = (30 + (sizeof(T) == 8 ? n : 0)) * kUnit<A>;
+    std::vector<T> moved_to(b * n);
+    std::vector<std::int8_t> packed(b * n), kept = nearest_direction.host;
+    std::vector<A> expected = nearest.host;
+    std::vector<index_t> who = flipped_to.host;
+    for (index_t i = 0; i < b; ++i) {
+        const auto channel = [&](index_t e) {
+            return box.on_host.at(e / box.on_host.inner % box.on_host.channels);
+        };
+        const auto closed = [&](A length, const std::vector<std::int8_t>& along) {
+            Sum sum{0, std::numeric_limits<A>::min()};
+            for (index_t e = 0; e < n; ++e) {
+                const Channel<A> c = channel(e);
+                const double term = static_cast<double>(widen(normal.host[i * n + e])) *
+                                    displacement<T>(widen(x.host[i * n + e]), length * c.scale,
+                                                    unpack_sign<A>(along[i * n + e]), c);
+                sum.value += term;
+                sum.off += error * std::abs(term);
+            }
+            return sum;
+        };
+        double size = 0;
+        for (index_t e = 0; e < n; ++e) {
+            const double unit = box.on_host.unit(e / box.on_host.inner % box.on_host.channels);
+            size += std::abs(static_cast<double>(widen(normal.host[i * n + e]))) * unit;
+        }
+        const double factor = normal_factor(size > kLargest<A> ? NAN : size, static_cast<A>(n));
+        for (index_t at = i * n; at < (i + 1) * n; ++at) {
+            const Channel<A> c = channel(at - i * n);
+            const double own = factor * widen(normal.host[at]), old = aim.host[at];
+            const double off =
+                (std::abs(own) + std::abs(old)) * error + std::numeric_limits<A>::min();
+            if (std::isfinite(off) && !(std::abs(turned[at] - (own + old) / 2) <= off)) {
+                complain("aim[" + std::to_string(at) + "] is " + shown(turned[at]) + ", not " +
+                         shown((own + old) / 2));
+            }
+            packed[at] = pack_sign(widen(narrow<T>::from(turned[at])));
+            moved_to[at] = narrow<T>::from(
+                moved(widen(x.host[at]), steps[i] * c.scale, unpack_sign<A>(packed[at]), c));
+        }
+
+        const A length = step.host[i], next = state.host[5 * b + i];
+        const A before = nearest.host[6 * b + i];
+        const Sum way = closed(length, direction.host);
+        const Ends old = crossings(length, gap.host[i], way, way);
+        const bool taken = is_nan(before) || !(known[6 * b + i] == before);
+        const A crossing = taken ? known[6 * b + i] : infinity<A>();
+        const bool lost = before == A(0);
+        if (!lost && !old.holds(crossing) && !(crossing == infinity<A>() && !old.sure)) {
+            complain("crossing[" + std::to_string(i) + "] is " + shown(crossing) +
+                     ", and not in [" + shown(old.low) + ", " + shown(old.high) + "]");
+        }
+        const SeenPlane<A> seen{A(0), crossing, crossing < infinity<A>() ? crossing : next,
+                                !(crossing >= before) && !lost};
+        learn_from_ray(seen, state.host.data() + i, rival.host[i], b, expected.data() + i, &who[i]);
+        if (seen.nearer) {
+            std::copy_n(direction.host.begin() + i * n, n, kept.begin() + i * n);
+        }
+        const A flipped = expected[7 * b + i];
+        const Ends ends = crossings(seen.probe, gap.host[i], way, closed(seen.probe, sign));
+        const A other = smaller(seen.probe, flipped);
+        const bool none = !ends.sure && (steps[i] == other || (is_nan(steps[i]) && is_nan(other)));
+        const bool some =
+            Ends{std::min<double>(ends.low, flipped), std::min<double>(ends.high, flipped), true}
+                .holds(steps[i]) &&
+            ends.high > 0;
+        if (!lost && !some && !none && !(is_nan(flipped) && is_nan(steps[i]))) {
+            complain("step[" + std::to_string(i) + "] is " + shown(steps[i]) + ", and not in [" +
+                     shown(ends.low) + ", " + shown(ends.high) + "]");
+        }
+    }
+    expect_same("z", z, moved_to);
+    expect_same("direction", direction, packed);
+    expect_same("nearest", nearest, expected);
+    expect_same("nearest_direction", nearest_direction, kept);
+    expect_same("flipped_to", flipped_to, who);
+    return text(shape);
+}
+
 using Case = std::string (*)(Draw&);
 struct Op {
     const char* name;
@@ -402,7 +551,8 @@ struct Op {
     }
 const Op kOps[] = {OP(direction_seed), OP(linear_radius),      OP(bisection_step), OP(search_step),
                    OP(rat_correct),    OP(probability_margin), OP(fgsm_step),      OP(perturb),
-                   OP(rat_perturb),    OP(plane_distance),     OP(plane_seed),     OP(probe_step)};
+                   OP(rat_perturb),    OP(plane_distance),     OP(plane_seed),     OP(probe_step),
+                   OP(redirect)};
 const char* const kTypes[] = {"float", "double", "bfloat16", "float16"};
 // A kernel that so many draws do not reach is one that none does.
 constexpr unsigned long kDraws = 200'000;

@@ -64,9 +64,11 @@ cudaError_t images(const std::string& op, index_t b, index_t channels, index_t p
     using A = accumulate_t<T>;
     const index_t n = channels * places;
     const Zeros<T> x(b * n), slope(b * n), result(b * n);
-    const Zeros<std::int8_t> direction(b * n);
-    const Zeros<A> step(b), found(2 * b), bounds(2 * channels), scale(channels);
+    const Zeros<std::int8_t> direction(b * n), nearest(b * n);
+    const Zeros<A> step(b), found(2 * b), rays(14 * b), aim(b * n), bounds(2 * channels),
+        scale(channels);
     const Zeros<std::uint8_t> correct(b);
+    const Zeros<index_t> classes(b);
     std::fill_n(bounds + channels, channels, A(1));
     std::fill_n(scale + 0, channels, A(1));
     // In a box, two thirds of the elements meet it on the way: three looks.
@@ -97,7 +99,10 @@ cudaError_t images(const std::string& op, index_t b, index_t channels, index_t p
                ? cuda::plane_distance<T>(x, slope, step, box, b, n, found, nullptr)
            : op == "probe_step" ? cuda::probe_step<T>(x, slope, step, box, b, n, A(6e-5), A(0.01),
                                                       found, found + b, nullptr)
-                                : cudaErrorInvalidConfiguration;
+           : op == "redirect_"
+               ? cuda::redirect_<T>(x, slope, found, rays, classes, box, b, n, step, aim, result,
+                                    direction, rays + 6 * b, nearest, classes, nullptr)
+               : cudaErrorInvalidConfiguration;
 }
 
 std::string name_of(const void* function) {

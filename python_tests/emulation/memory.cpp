@@ -28,7 +28,7 @@ struct Access {
 };
 std::vector<Access> constant_reads, written;
 
-void note(std::vector<Access>& list, const void* memory, std::size_t bytes) {
+void check(const void* memory, std::size_t bytes) {
     const auto begin = reinterpret_cast<std::uintptr_t>(memory);
     if (begin % bytes != 0) {
         fail("a misaligned access of " + std::to_string(bytes) + " bytes");
@@ -40,6 +40,11 @@ void note(std::vector<Access>& list, const void* memory, std::size_t bytes) {
             fail("an access outside of every allocation");
         }
     }
+}
+
+void note(std::vector<Access>& list, const void* memory, std::size_t bytes) {
+    check(memory, bytes);
+    const auto begin = reinterpret_cast<std::uintptr_t>(memory);
     if (list.size() < kMostAccesses) {
         const auto& [x, y, z] = current->thread;
         const std::uint64_t thread =
@@ -104,6 +109,10 @@ void reads_constant(const void* source, std::size_t bytes) {
 }
 void reads_constant_or_shared(const void* source, std::size_t bytes) {
     owner_of(source) ? reads_shared(source, bytes) : reads_constant(source, bytes);
+}
+void reads_changing(const void* source, std::size_t bytes) {
+    check(source, bytes);
+    current->work.loaded += bytes;
 }
 void writes(const void* target, std::size_t bytes) {
     note(written, target, bytes);

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from op_tester import logits, non_finite_logits
+from test_redirect import ray
 from torch import Tensor
 
 from rrfast import ops
@@ -76,3 +77,15 @@ def test_an_image_does_not_see_the_others(dtype: torch.dtype, device: torch.devi
     rows = [slice(i, i + 1) for i in range(3)]
     alone = [ops.plane_distance(x[row], normal[row], gap[row], (0.0, 1.0)) for row in rows]
     torch.testing.assert_close(torch.cat(alone), together, rtol=0, atol=0)
+
+
+def test_a_ray_does_not_see_the_others(dtype: torch.dtype, device: torch.device) -> None:
+    case = ray(dtype, device, (3, 3, 64, 64))
+    rows = [slice(i, i + 1) for i in range(3)]
+    alone = [[(a[:, row] if len(a) > 3 else a[row]).clone() for a in case] for row in rows]
+    ops.redirect_(*case, (0.0, 1.0))
+    for args in alone:
+        ops.redirect_(*args, (0.0, 1.0))
+    for i, together in enumerate(case):
+        parts = torch.cat([args[i] for args in alone], dim=1 if len(together) > 3 else 0)
+        torch.testing.assert_close(parts, together, rtol=0, atol=0, equal_nan=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rrfast import _native, ops
+from rrfast.ops import unchecked
 
 LIMIT = 2**31
 EMULATED = (_native.PACKAGE / "librrfast_cpu.so").resolve().stem == "librrfast_emulated"
@@ -45,9 +46,20 @@ OF_ROWS: dict[str, Callable[[Tensor], object]] = {
         none(3).to(h.device), none(3).to(h.device), h, INDEX.to(h.device), 0.1
     ),
 }
+
+
+def redirected(x: Tensor, gap: Tensor) -> None:
+    """Unchecked, so that tensors may share what memory there is."""
+    aim, signs = (torch.empty_like(x, dtype=dtype) for dtype in (torch.float32, torch.int8))
+    state, nearest = gap.new_empty(6, 1), gap.new_empty(8, 1)
+    seen, found = (x, x, gap, state, gap.long()), (nearest, signs, gap.long())
+    unchecked.redirect_(*seen, gap.clone(), aim, x, signs, *found)
+
+
 #: By x, which is the normal as well, and the gap.
 OF_IMAGES: dict[str, Callable[[Tensor, Tensor], object]] = {
     "plane_distance": lambda x, gap: ops.plane_distance(x, x, gap),
+    "redirect_": redirected,
     "probe_step": lambda x, gap: ops.probe_step(x, x, gap, 0.0, 1.0),
 }
 

@@ -36,10 +36,10 @@ def contenders(logits: Tensor, prediction: Tensor, count: int | None) -> Tensor:
     if count is None or count >= classes - 1:
         others = torch.arange(1, classes, device=logits.device)
         return (prediction[:, None] + others) % classes
-    # One more, for the prediction may be among them: it goes to the end, and is left out there.
+    # One more, for the prediction may be among them: from there on, each has the place of the next.
     likely = logits.topk(count + 1, dim=1).indices
-    order = (likely == prediction[:, None]).to(torch.uint8).sort(dim=1, stable=True).indices
-    return likely.gather(1, order[:, :count])
+    behind = (likely == prediction[:, None])[:, :count].cumsum(dim=1) > 0
+    return torch.where(behind, likely[:, 1:], likely[:, :count])
 
 
 def nearest_plane(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,9 +17,6 @@ from rrfast.methods.method import Estimate
 from rrfast.methods.search import START, before_probes
 from rrfast.ops import accumulate_dtype, unchecked
 
-#: The weight of the previous directions in the next. With 0 the rays would alternate between two
-#: facets of the boundary.
-MOMENTUM = 0.5
 #: Where the final search starts, as a factor of the estimated crossing of its ray.
 BEYOND = 1.01
 
@@ -34,12 +31,14 @@ class Refined:
 
         G <- G / 2 + grad g(z) / ||scale grad g(z)||_1 / 2,    d = sign(G),
 
-    The next z is where the new ray meets the plane {g + grad g . (. - z) = 0}. The first G is the
-    normal of the nearest plane of the model linearised at x, among the `classes` likeliest classes.
-    The ray with the nearest linearised crossing is then searched along as in "search". The radius
-    is the interpolated crossing of that ray, or the smallest step that was seen to flip on another
-    ray if that is smaller. upper is the smallest step seen to flip on any ray, lower the largest on
-    the searched ray seen to keep the prediction (0 if that is beyond the radius).
+    The next z is where the new ray meets the plane {g + grad g . (. - z) = 0}: all of it one op,
+    `rrfast.ops.redirect_`. Without the half of the old G, rays would alternate between two facets
+    of the boundary. The first G is the normal of the nearest plane of the model linearised at x,
+    among the `classes` likeliest classes. The ray with the nearest linearised crossing is then
+    searched along as in "search". The radius is the interpolated crossing of that ray, or the
+    smallest step that was seen to flip on another ray if that is smaller. upper is the smallest
+    step seen to flip on any ray, lower the largest on the searched ray seen to keep the prediction
+    (0 if that is beyond the radius).
 
     Nothing waits for the device. A tie at x has radius 0, a sample that never flipped infinity.
 
@@ -82,70 +81,45 @@ class Refined:
         classes = contenders(clean.logits, prediction, self.classes)
         plane = nearest_plane(clean, x, prediction, classes, bounds, scale)
 
-        count, dtype = torch.full_like(plane.gap, x[0].numel()), margin.dtype
-        aim = _normalised(plane.normal, scale, count)
         first = torch.where((plane.distance > 0) & plane.distance.isfinite(), plane.distance, START)
-        fresh = before_probes(margin, first.to(dtype))
-        at, nowhere = fresh[5], fresh.new_full((), math.inf)
-        best: Ray | None = None
-        flipped_at, flipped_to = fresh[1], runner_up
-        z, unused = engine.memory("probe", x), engine.memory("sign", x, torch.int8)
+        fresh = before_probes(margin, first.to(margin.dtype)).to(first.dtype)
+        step = fresh[5]
+        nearest = torch.cat((fresh, torch.full_like(fresh[:1], math.nan), fresh[1:2]))
+        flipped_to, z = runner_up.clone(), engine.memory("probe", x)
+        direction, nearest_direction = (
+            engine.memory(name, x, torch.int8) for name in ("sign", "nearest sign")
+        )
+        aim = engine.memory("aim", x, step.dtype).copy_(_normalised(plane.normal, scale))
+        unchecked.fgsm_step_into(z, direction, x, aim.to(x.dtype), step, bounds, scale)
         for _ in range(self.rounds):
-            state, step = fresh.clone(), at.to(aim.dtype)
-            probe, direction = state[5].copy_(at), torch.empty_like(unused)
-            unchecked.fgsm_step_into(z, direction, x, aim.to(x.dtype), step, bounds, scale)
-            recorded, rival = engine.record(z, copy=False), runner_up.clone()
-            unchecked.search_step_(recorded.logits, prediction, state, 0.0, rival)
-            flipped_at, flipped_to = _nearer_flip(state[1], rival, flipped_at, flipped_to)
+            recorded = engine.record(z, copy=False)
+            state, rival = fresh.clone(), runner_up.clone()
+            _search(recorded.logits, prediction, state, rival)
             normal, gap = linearised(recorded, prediction, rival, last=True)
+            changed = step, aim, z, direction, nearest, nearest_direction, flipped_to
+            unchecked.redirect_(x, normal, gap, state, rival, *changed, bounds, scale)
 
-            way = _inner(normal, z - x)
-            gap = gap + way
-            crossing = (step * gap / way).to(dtype)
-            crossing = torch.where(crossing > 0, crossing, nowhere)
-            torch.where(crossing < nowhere, crossing, probe, out=probe)
-            best = Ray(crossing, direction, state).or_nearer(best)
-
-            aim = torch.lerp(_normalised(normal, scale, count), aim, MOMENTUM)
-            step = probe.to(aim.dtype)
-            unchecked.fgsm_step_into(z, unused, x, aim.to(x.dtype), step, bounds, scale)
-            reach = (step * gap / _inner(normal, z - x)).to(dtype)
-            reach = torch.where((reach > 0) & (reach < nowhere), reach, probe)
-            at = reach.minimum(flipped_at)  # 0 for a tie, NaN without a margin
-
-        assert best is not None  # there is at least one round
-        _, direction, state = best
+        state, flipped_at = nearest[:6], nearest[7]
+        lower, upper, *_, probe = state
         # A probe exactly at the crossing often falls short, and says nothing about the points
         # beyond.
-        state[5] = torch.where(state[1] == math.inf, BEYOND * state[5], state[5])
+        torch.where(upper == math.inf, BEYOND * probe, probe, out=probe)
         for _ in range(self.final_search):
-            unchecked.perturb_into(z, x, direction, state[5].to(aim.dtype), bounds, scale)
-            logits = engine.forward(z, copy=False)
-            unchecked.search_step_(logits, prediction, state, 0.0, rival)
-            flipped_at, flipped_to = _nearer_flip(state[1], rival, flipped_at, flipped_to)
-        crossing = torch.where(state[1] == math.inf, math.inf, state[5])
-        radius = crossing.minimum(flipped_at)
-        lower = torch.where(state[0] > radius, 0.0, state[0])
-        return Estimate(radius, prediction, flipped_to, lower, flipped_at)
+            unchecked.perturb_into(z, x, nearest_direction, probe, bounds, scale)
+            _search(engine.forward(z, copy=False), prediction, state, rival)
+            flipped_at, flipped_to = _nearer_flip(upper, rival, flipped_at, flipped_to)
+        radius = torch.where(upper == math.inf, math.inf, probe).minimum(flipped_at)
+        lower = torch.where(lower > radius, 0.0, lower)
+        radius, lower, upper = (v.to(margin.dtype) for v in (radius, lower, flipped_at))
+        return Estimate(radius, prediction, flipped_to, lower, upper)
 
 
-class Ray(NamedTuple):
-    """A direction from x, and the state of `rrfast.ops.search_step_` along it."""
-
-    crossing: Tensor  #: [B], where its linearisation crosses the boundary; infinite for nowhere
-    direction: Tensor  #: [B, ...] int8
-    state: Tensor  #: [6, B]
-
-    def or_nearer(self, other: Ray | None) -> Ray:
-        """For each sample the one of the two rays that crosses first."""
-        if other is None:
-            return self
-        nearer = self.crossing < other.crossing
-        return Ray(
-            torch.where(nearer, self.crossing, other.crossing),
-            torch.where(of_samples(nearer, self.direction), self.direction, other.direction),
-            torch.where(nearer, self.state, other.state),
-        )
+def _search(logits: Tensor, prediction: Tensor, state: Tensor, rival: Tensor) -> None:
+    """`rrfast.ops.search_step_`; the logits may be float64 where x and so the state is not."""
+    own = state.to(accumulate_dtype(logits.dtype))
+    unchecked.search_step_(logits, prediction, own, 0.0, rival)
+    if own is not state:
+        state.copy_(own)
 
 
 def _nearer_flip(
@@ -156,16 +130,9 @@ def _nearer_flip(
     return torch.where(nearer, at, before), torch.where(nearer, to, before_to)
 
 
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """The inner products of a and b, [B], in the accumulation dtype."""
-    dtype = accumulate_dtype(a.dtype)
-    return (a.to(dtype) * b.to(dtype)).reshape(len(a), -1).sum(dim=1)
-
-
-def _normalised(normal: Tensor, scale: Tensor | None, count: Tensor) -> Tensor:
-    """The normal over the mean of scale |normal|, or 0, in the accumulation dtype.
-
-    `count` [B] is the number of its elements, in that dtype.
-    """
+def _normalised(normal: Tensor, scale: Tensor | None) -> Tensor:
+    """The normal over the mean of scale |normal|, or 0, in the accumulation dtype."""
+    dtype = accumulate_dtype(normal.dtype)
+    count = torch.full((len(normal),), normal[0].numel(), dtype=dtype, device=normal.device)
     factor = unchecked.plane_distance(normal, normal, count, None, scale)
-    return normal.to(count.dtype) * of_samples(factor.masked_fill(factor.isinf(), 0.0), normal)
+    return normal.to(dtype) * of_samples(factor.masked_fill(factor.isinf(), 0.0), normal)

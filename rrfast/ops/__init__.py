@@ -26,6 +26,7 @@ from rrfast.ops._plane_seed import plane_seed
 from rrfast.ops._probability_margin import probability_margin
 from rrfast.ops._probe_step import extent, probe_step
 from rrfast.ops._rat_perturb import Mode, check_mode, rat_perturb
+from rrfast.ops._redirect import redirect_
 from rrfast.ops._search_step import search_step_
 from rrfast.ops.box import Bounds, Scale, channel_bounds, channel_scale, check_options
 from rrfast.ops.layout import accumulate_dtype, coarse_eps, memory_format, per_channel
@@ -63,5 +64,6 @@ __all__ = [
     "probability_margin",
     "probe_step",
     "rat_perturb",
+    "redirect_",
     "search_step_",
 ]

@@ -38,29 +38,39 @@ def check_out(
     seen = [tensor for tensor in inputs if tensor is not None]
     for value, (result, (like, dtype)) in zip(given, results.items(), strict=True):
         name = f"out's {result}" if several else "out"
-        if not isinstance(value, Tensor) or value.dtype != dtype or not _is_dense(value):
-            kind = str(dtype).removeprefix("torch.")
-            raise TypeError(f"{name} must be a dense {kind} tensor, got {describe(value)}")
-        if value.shape != like.shape:
-            raise ValueError(
-                f"{name} must have the shape of the result, {list(like.shape)}, got "
-                f"{describe(value)}"
-            )
-        check_device(name, value, "the inputs", like)
-        layout = memory_format(like)
-        if not value.is_contiguous(memory_format=layout):
-            kind = str(layout).removeprefix("torch.").removesuffix("_format")
-            raise ValueError(
-                f"{name} must be {kind}, as the result is, got strides {value.stride()}"
-            )
-        if value.requires_grad:
-            raise ValueError(f"{name} must not require a gradient: results of ops are detached")
-        if any(_overlap(value, other) for other in seen):
-            raise ValueError(
-                f"{name} must have memory of its own, and shares it with an input or with another "
-                "result"
-            )
+        check_written(name, value, "the result", like, dtype, seen)
         seen.append(value)
+
+
+def check_written(
+    name: str, value: object, like_name: str, like: Tensor, dtype: torch.dtype, seen: list[Tensor]
+) -> None:
+    """Raise unless an op can write into `value` what has the shape and the layout of `like`.
+
+    `seen` is all that the op reads, and what else it writes.
+
+    Raises:
+        TypeError, ValueError: As `check_out` does.
+    """
+    if not isinstance(value, Tensor) or value.dtype != dtype or not _is_dense(value):
+        kind = str(dtype).removeprefix("torch.")
+        raise TypeError(f"{name} must be a dense {kind} tensor, got {describe(value)}")
+    if value.shape != like.shape:
+        raise ValueError(
+            f"{name} must have the shape of {like_name}, {list(like.shape)}, got {describe(value)}"
+        )
+    check_device(name, value, "the inputs", like)
+    layout = memory_format(like)
+    if not value.is_contiguous(memory_format=layout):
+        kind = str(layout).removeprefix("torch.").removesuffix("_format")
+        raise ValueError(f"{name} must be {kind}, as {like_name} is, got strides {value.stride()}")
+    if value.requires_grad:
+        raise ValueError(f"{name} must not require a gradient: results of ops are detached")
+    if any(_overlap(value, other) for other in seen):
+        raise ValueError(
+            f"{name} must have memory of its own, and shares it with an input or with another "
+            "result"
+        )
 
 
 def _is_dense(value: Tensor) -> bool:

@@ -21,6 +21,7 @@ from rrfast.ops import (  # noqa: F401
     _plane_distance,
     _plane_seed,
     _probe_step,
+    _redirect,
     _search_step,
 )
 from rrfast.ops._direction_seed import Seed
@@ -34,6 +35,7 @@ __all__ = [
     "plane_distance",
     "plane_seed",
     "probe_step",
+    "redirect_",
     "search_step_",
 ]
 
@@ -45,6 +47,7 @@ linear_radius: Two = torch.ops.rrfast.linear_radius.default
 plane_distance: Callable[..., Tensor] = torch.ops.rrfast.plane_distance.default
 plane_seed: Two = torch.ops.rrfast.plane_seed.default
 probe_step: Two = torch.ops.rrfast.probe_step.default
+redirect_: Callable[..., None] = torch.ops.rrfast.redirect_.default
 search_step_: Callable[..., None] = torch.ops.rrfast.search_step_.default
 
 

@@ -85,6 +85,7 @@ extern Settings settings;
 // The books: accesses to global memory,
 void reads_constant(const void* source, std::size_t bytes);  // that no thread of the launch writes
 void reads_constant_or_shared(const void* source, std::size_t bytes);
+void reads_changing(const void* source, std::size_t bytes);
 void writes(const void* target, std::size_t bytes);  // that no other thread writes
 // and to a block's.
 void reads_shared(const void* source, std::size_t bytes);
