@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from rrfast.evaluate.robust.attacked import unpacked
 from torch import Tensor, nn
 
 import rrfast

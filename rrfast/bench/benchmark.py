@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rrfast._machine import machine
 from rrfast._progress import bars
-from rrfast._results import plain, require_matplotlib, results_in
+from rrfast._results import for_json, require_matplotlib, results_in
 from rrfast.bench.pareto import pareto
 from rrfast.bench.peers import check_in_box, peers
 from rrfast.bench.quality import tuned
@@ -86,7 +86,7 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
         result["seconds"] = round(time.perf_counter() - started, 1)
         if result["throughput"]:
             # As its file has it: without NaN and infinity, so that both make the same page.
-            write_results(STUDY, plain(result), [], out, console)
+            write_results(STUDY, for_json(result), [], out, console)
     return result
 
 
