@@ -27,11 +27,12 @@ from rich.console import Console
 
 import rrfast
 from rrfast import _turns, bench, cli
-from rrfast.bench import contestants, quality, report
+from rrfast.bench import contestants, quality, tables
 from rrfast.bench import peers as module
 from rrfast.bench.pareto import SETTINGS, settings_of
 from rrfast.bench.speed import fastest, rows_of
 from rrfast.bench.subject import load
+from rrfast.evaluate import read_result
 from rrfast.evaluate.run_numbers import spearman
 from rrfast.evaluate.study import page
 from rrfast.methods import METHODS
@@ -109,6 +110,10 @@ def test_markdown_and_figures(smoke):
             assert line.count("|") == 10
     for name in ("throughput.png", "pareto.png"):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
+    # Written from memory, and again from a file, which has no infinity.
+    result = read_result(out / "bench.json")
+    again = page(tables.STUDY, result, list(tables.STUDY.figures(result)))
+    assert again.splitlines() == lines
 
 
 def test_worth_is_what_the_library_computes(tmp_path):
@@ -277,7 +282,7 @@ def test_peers(tmp_path, monkeypatch):
     assert (by_name["fake", "still"]["found"], by_name["fake", "still"]["forwards"]) == (0, 1)
     assert by_name["fake", "broken"]["error"] == "RuntimeError: TypeError: no such argument"
     assert by_name["absent", "does not import"]["error"] == "No module named 'absent'"
-    said = page(report.STUDY, {**ROWLESS, "peers": rows})
+    said = page(tables.STUDY, {**ROWLESS, "peers": rows})
     assert "absent, does not import: No module named 'absent'." in said
     assert re.search(r"\| fake \| near \| .* \| 2 \| 1 \| 100 \| 0\.3 \| (6\.00|5\.99)\d \|", said)
 

@@ -30,7 +30,6 @@ import rrfast.scores.logit_score
 from rrfast import cli
 from rrfast._results import for_json
 from rrfast._tables import Block, markdown, settings, terminal
-from rrfast.bench import report as bench
 from rrfast.data import CORRUPTIONS, Split, corrupt, digits
 from rrfast.data.splits import Division, Part, divide
 from rrfast.evaluate import TrainedModel, drawing, misd, read_result, trained_models
@@ -50,7 +49,6 @@ from rrfast.evaluate.misd.protocol import _released
 from rrfast.evaluate.observations import at, paired, spread
 from rrfast.evaluate.options import MisdOptions
 from rrfast.evaluate.scored_model import ScoredModel
-from rrfast.evaluate.study import page
 from rrfast.metrics import METRICS, auroc, risk_at_coverage
 from rrfast.models import Normalize, digits_cnn
 from rrfast.report import report
@@ -1113,11 +1111,7 @@ BENCHMARKS = sorted(Path(__file__).parents[1].glob("benchmarks/results/*/bench-*
 
 
 @pytest.mark.parametrize("folder", BENCHMARKS, ids=lambda path: path.name)
-def test_the_page_of_a_committed_benchmark(folder: Path, tmp_path: Path) -> None:
-    """It is written from memory, and again from a file that has no infinity."""
-    result = json.loads((folder / "bench.json").read_text())
-    drawn = list(bench.STUDY.figures(result))
-    assert page(bench.STUDY, result, drawn) == (folder / "bench.md").read_text()
+def test_a_report_of_a_committed_benchmark(folder: Path, tmp_path: Path) -> None:
     report([folder], tmp_path / "page.html")
     assert "Speed and worth" in (tmp_path / "page.html").read_text()
 

@@ -8,16 +8,22 @@ from typing import Any
 
 import pytest
 
+from rrfast.bench import tables as bench
 from rrfast.evaluate import read_result
 from rrfast.evaluate.studies import REPORTED
 from rrfast.evaluate.study import page
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
 PAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     study.stem: lambda result, study=study: page(study, result, list(study.figures(result)))
-    for study in REPORTED
+    for study in (*REPORTED, bench.STUDY)
 }
-FILES = [path for stem in PAGES for path in sorted(DOCS.rglob(f"{stem}.json"))]
+FILES = [
+    path
+    for folder in (ROOT / "docs", ROOT / "benchmarks")
+    for stem in PAGES
+    for path in sorted(folder.rglob(f"{stem}.json"))
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)

@@ -13,7 +13,7 @@ from rrfast._page import data_url
 from rrfast._page import write_page as write_html
 from rrfast._results import as_written, read_result, require_matplotlib
 from rrfast._tables import Block
-from rrfast.bench import report as bench
+from rrfast.bench import tables as bench
 from rrfast.evaluate.studies import REPORTED
 from rrfast.evaluate.study import write_page
 

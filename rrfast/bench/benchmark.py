@@ -12,14 +12,14 @@ from rich.console import Console
 
 from rrfast._machine import machine
 from rrfast._progress import bars
-from rrfast._results import require_matplotlib, results_in
+from rrfast._results import for_json, require_matplotlib, results_in
 from rrfast.bench.pareto import pareto
 from rrfast.bench.peers import check_in_box, peers
 from rrfast.bench.quality import tuned
-from rrfast.bench.report import STUDY
 from rrfast.bench.settings import Settings
 from rrfast.bench.speed import speed
 from rrfast.bench.subject import Subject, load
+from rrfast.bench.tables import STUDY
 from rrfast.bench.throughput import throughput, worth
 from rrfast.evaluate.study import write_results
 
@@ -85,7 +85,8 @@ def _run(subject: Subject, settings: Settings, out: Path, console: Console) -> d
         # Also after an interrupt or an error, to keep results that took hours.
         result["seconds"] = round(time.perf_counter() - started, 1)
         if result["throughput"]:
-            write_results(STUDY, result, [], out, console)
+            # As its file has it: without NaN and infinity, so that both make the same page.
+            write_results(STUDY, for_json(result), [], out, console)
     return result
 
 

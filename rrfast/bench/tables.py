@@ -1,4 +1,4 @@
-"""Tables and notes of a benchmark."""
+"""Tables of a benchmark, and what a reader needs to know to read them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def conventions(result: dict[str, Any]) -> list[str]:
         "relative difference to RR-BS in float32, where both are finite."
     )
     lines = [where, columns]
-    if any(row["auroc"] is not None for row in result["worth"]):
+    if any(row["accuracy"] is not None for row in result["worth"]):
         lines.append(f"{CONVENTION} {BETTER}")
     if not s["weights"]:
         lines.append(
