@@ -47,7 +47,7 @@ FEWER: dict[str, dict[str, Any]] = {
     "pgd": {"steps": 4},
 }
 
-#: Options that leave a walk a few passes, for a thousand calls.
+#: Options that leave a walk a few passes, for hundreds of calls.
 LEAST: dict[str, dict[str, Any]] = {
     "fab": {"steps": 2, "targets": 1, "final_search": 0},
     "fmn": {"steps": 2, "final_search": 0},
