@@ -47,7 +47,7 @@ FEWER: dict[str, dict[str, Any]] = {
     "pgd": {"steps": 4},
 }
 
-#: Options that leave a walk a few passes, for a thousand calls.
+#: Options that leave a walk a few passes, for hundreds of calls.
 LEAST: dict[str, dict[str, Any]] = {
     "fab": {"steps": 2, "targets": 1, "final_search": 0},
     "fmn": {"steps": 2, "final_search": 0},
@@ -394,11 +394,12 @@ def test_the_finer_precision_decides(
 
 
 def test_a_compiled_model(method: str) -> None:
+    few = FEWER.get(method, {})
     model, x = convolutional(), images(4)
     compiled = torch.compile(model, backend="aot_eager")
     torch.testing.assert_close(
-        rrfast.radius(compiled, x, method=method),
-        rrfast.radius(model, x, method=method),
+        rrfast.radius(compiled, x, method=method, **few),
+        rrfast.radius(model, x, method=method, **few),
         rtol=1e-4,
         atol=0,
     )
@@ -437,11 +438,12 @@ def process_group(folder: Path) -> Iterator[None]:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_inside_ddp(method: str, tmp_path: Path) -> None:
+    few = FEWER.get(method, {})
     x = images(4)
-    expected = rrfast.radius(convolutional(), x, method=method)
+    expected = rrfast.radius(convolutional(), x, method=method, **few)
     with process_group(tmp_path):
         wrapped = nn.parallel.DistributedDataParallel(convolutional())
-        assert torch.equal(rrfast.radius(wrapped, x, method=method), expected)
+        assert torch.equal(rrfast.radius(wrapped, x, method=method, **few), expected)
         for _ in range(2):  # training goes on as if nothing had happened
             wrapped(x).sum().backward()
             assert all(p.grad is not None for p in wrapped.parameters())
@@ -449,11 +451,12 @@ def test_inside_ddp(method: str, tmp_path: Path) -> None:
 
 
 def test_ddp_inside_another_module(method: str, tmp_path: Path) -> None:
+    few = FEWER.get(method, {})
     x = images(4)
-    expected = rrfast.radius(convolutional(), x, method=method)
+    expected = rrfast.radius(convolutional(), x, method=method, **few)
     with process_group(tmp_path):
         wrapped = nn.Sequential(nn.parallel.DistributedDataParallel(convolutional()))
-        assert torch.equal(rrfast.radius(wrapped, x, method=method), expected)
+        assert torch.equal(rrfast.radius(wrapped, x, method=method, **few), expected)
         assert "forward" not in vars(wrapped[0])
         del wrapped
 
@@ -463,23 +466,25 @@ def test_a_sharded_model_is_left_as_it_was(method: str, tmp_path: Path) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    few = FEWER.get(method, {})
     x = images(4)
-    expected = rrfast.radius(convolutional().eval(), x, method=method)
+    expected = rrfast.radius(convolutional().eval(), x, method=method, **few)
     with process_group(tmp_path):
         model = convolutional()
         fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
-        torch.testing.assert_close(rrfast.radius(model, x, method=method), expected)
+        torch.testing.assert_close(rrfast.radius(model, x, method=method, **few), expected)
         assert all(p.requires_grad for p in model.parameters())
         model(x).sum().backward()
         assert all(p.grad is not None for p in model.parameters())
 
 
 def test_methods_and_partials_of_a_module(method: str) -> None:
+    few = FEWER.get(method, {})
     model = mixed_model()
-    expected = rrfast.radius(model, images(4), method=method)
+    expected = rrfast.radius(model, images(4), method=method, **few)
     before = snapshot(model)
     for call in (model.forward, functools.partial(model), functools.partial(model.forward)):
-        assert torch.equal(rrfast.radius(call, images(4), method=method), expected)
+        assert torch.equal(rrfast.radius(call, images(4), method=method, **few), expected)
     assert_same(before, snapshot(model))
 
 
