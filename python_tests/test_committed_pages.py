@@ -11,19 +11,21 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("matplotlib")
 
 from rrfast.evaluate import read_result
-from rrfast.evaluate.studies import STUDIES
+from rrfast.evaluate.studies import REPORTED
+from rrfast.evaluate.study import page
 
 DOCS = Path(__file__).parents[1] / "docs"
-BY_STEM = {study.stem: study for study in STUDIES.values()}
-RESULTS = sorted(DOCS.glob("evaluate/*-*/*.json"))
+BY_STEM = {study.stem: study for study in REPORTED}
+RESULTS = [path for path in sorted(DOCS.glob("*/*/*.json")) if path.stem in BY_STEM]
 NUMBER = re.compile(r"(?<![\d.])[−-]?\d+\.\d+")
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
-def test_the_figures_are_those_that_the_numbers_have(path: Path) -> None:
+def test_a_page_and_its_figures_are_those_that_the_numbers_have(path: Path) -> None:
     study, result = BY_STEM[path.stem], read_result(path)
-    drawn = {each.name for each in study.figures(result)}
-    assert drawn == {each.stem for each in path.parent.glob("*.png")}
+    drawn = list(study.figures(result))
+    assert {each.name for each in drawn} == {each.stem for each in path.parent.glob("*.png")}
+    assert page(study, result, drawn) == path.with_suffix(".md").read_text(encoding="utf-8")
 
 
 def test_what_is_committed_is_small() -> None:

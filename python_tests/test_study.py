@@ -172,6 +172,8 @@ def test_options_that_say_two_things_or_another_protocols(
     code = cli.main(["evaluate", *model, "--protocol", "misd", "--no-diagnostics"])
     assert code == 2
     assert "--no-diagnostics is an option of the protocol ood" in capsys.readouterr().err
+    assert cli.main(["evaluate", *model, "--images", "10"]) == 2
+    assert "--images is an option of the protocol ood or robust or" in capsys.readouterr().err
     both = ["--protocol", "robust", "--weights", "best", "--checkpoints", "last"]
     assert cli.main(["evaluate", *model, *both]) == 2
     assert "--weights and --checkpoints both say which weights" in capsys.readouterr().err

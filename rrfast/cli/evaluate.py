@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         owners = [key for key, each in PROTOCOLS.items() if hasattr(each, name)]
         if protocol not in owners:
             raise ValueError(
-                f"{flags[name]} is an option of the protocol {' and '.join(owners)}, and the "
+                f"{flags[name]} is an option of the protocol {' or '.join(owners)}, and the "
                 f"protocol is {protocol}"
             )
     if arguments.weights and "checkpoints" in options:
