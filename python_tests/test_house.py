@@ -291,6 +291,18 @@ def test_the_walks_name_files_that_are_there() -> None:
         assert (base / name).is_file(), name
 
 
+def test_what_to_touch_to_add_something_is_there() -> None:
+    page = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    rows = page.partition("\n## To add ...")[2].partition("\n## ")[0]
+    files = {
+        name for name in re.findall(r"`([\w/]+\.\w+)`", rows) if "NAME" not in name and "/" in name
+    }
+    assert len(files) > 15
+    assert [name for name in files if not (ROOT.parent / name).is_file()] == []
+    for table, file in re.findall(r"`([A-Z_]+)` of `([\w/]+\.py)`", rows):
+        assert re.search(rf"^{table}\b", (ROOT.parent / file).read_text(), re.MULTILINE), table
+
+
 #: Arrows of docs/architecture.md whose target is handed over as an object or found by its name.
 HANDED_OVER = {
     "methods/measure.py --> methods/fast.py",
