@@ -144,6 +144,14 @@ def test_written_once(what: str) -> None:
     assert found == {ONCE[what]}
 
 
+def test_a_table_of_names_has_a_name_of_its_own() -> None:
+    """No other file has a constant that is called as one of those that users look names up in."""
+    tables = {"ATTACKS", "METHODS", "METRICS", "OBJECTIVES", "SCORES", "TASKS"}
+    there = re.compile(rf"^({'|'.join(tables)})\b.*=", re.MULTILINE)
+    found = [name for path in KNOWN.values() for name in there.findall(path.read_text())]
+    assert sorted(found) == sorted(tables)
+
+
 def public_functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef]]:
     """Of a module, and of its classes."""
     for node in ast.parse(path.read_text()).body:
