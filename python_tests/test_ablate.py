@@ -21,8 +21,8 @@ from rrfast import cli
 from rrfast._results import write_figure
 from rrfast.evaluate import ablate, misd, read_result, trained_models
 from rrfast.evaluate.ablation import (
+    ABLATED,
     FOUND,
-    OBJECTIVES,
     RADII,
     blocks,
     claims,
@@ -51,7 +51,7 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 def test_what_is_measured(ablation: tuple[Path, dict[str, Any], str]) -> None:
     """One row computed again from the saved weights."""
     out, result, _ = ablation
-    assert len(result["runs"]) == 2 * 2 * len(OBJECTIVES)
+    assert len(result["runs"]) == 2 * 2 * len(ABLATED)
     row = next(
         r for r in result["runs"] if (r["seed"], r["objective"], r["mixup"]) == (1, "at", True)
     )
@@ -72,7 +72,7 @@ def test_what_is_measured(ablation: tuple[Path, dict[str, Any], str]) -> None:
 
 def test_what_is_written(ablation: tuple[Path, dict[str, Any], str]) -> None:
     out, result, printed = ablation
-    for name in OBJECTIVES.values():
+    for name in ABLATED.values():
         assert printed.count(f"{name} + Mixup") >= 1
     assert "errors are the positive class" in printed
     written = read_result(out / "ablation.json")
@@ -101,7 +101,7 @@ def test_the_compared_objectives() -> None:
         (name, alpha): make_objective(
             variant(recipe, variant_of(name, alpha is not None), 4, mixup=0.5)
         )
-        for name in OBJECTIVES
+        for name in ABLATED
         for alpha in (None, 0.5)
     }
     for (name, alpha), objective in made.items():
@@ -163,7 +163,7 @@ def test_statistics_and_claims() -> None:
         )
         for seed in (0, 1)
         for mixup in (False, True)
-        for objective in OBJECTIVES
+        for objective in ABLATED
     ]
     result = {"runs": runs, "seeds": [0, 1]}
     table, _ = blocks(result)
@@ -278,7 +278,7 @@ def test_alpha_0_is_without_mixup(
 ) -> None:
     """It once trained the four without, and then refused the 0."""
     out = tmp_path / "out"
-    for name in OBJECTIVES:
+    for name in ABLATED:
         folder = f"{name}_0"
         shutil.copytree(ablation[0] / "trainings" / folder, out / "trainings" / folder)
     arguments = ["ablate", "digits_rat", "--seeds", "1", "--mixup", "0", "--out", str(out)]
@@ -291,7 +291,7 @@ def test_alpha_0_is_without_mixup(
     assert result["mixup"] == 0
     assert (out / "ablation.png").stat().st_size > 10_000
     assert sorted(path.name for path in (out / "trainings").iterdir()) == sorted(
-        f"{name}_0" for name in OBJECTIVES
+        f"{name}_0" for name in ABLATED
     )
 
 
@@ -299,7 +299,7 @@ def test_t_is_tuned_on_the_images_that_evaluate_tunes_on(
     ablation: tuple[Path, dict[str, Any], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """RAT's Table 5: the numbers of `rrfast evaluate --tuning rat`, on its three divisions."""
-    for name in OBJECTIVES:
+    for name in ABLATED:
         shutil.copytree(ablation[0] / "trainings" / f"{name}_0", tmp_path / f"trainings/{name}_0")
     asked = ["--mixup", "0", "--score", "radius_fast", "--tuning", "rat"]
     arguments = ["ablate", "digits_rat", "--seeds", "1", *asked]
@@ -337,8 +337,12 @@ def test_t_is_tuned_on_the_images_that_evaluate_tunes_on(
 
 def test_what_cannot_be_asked_is_said_before_the_first_training(tmp_path: Path) -> None:
     recipe = load_recipe("digits_rat", CHANGES)
-    with pytest.raises(ValueError, match=r"score must be a radius, of radius_fast, .* got 'msr'"):
+    with pytest.raises(ValueError, match=r"score must be one of radius_fast, .* got 'msr'"):
         ablate(recipe, tmp_path / "out", score="msr")
+    with pytest.raises(ValueError, match=r"'radius_fats'; did you mean radius_fast\?"):
+        ablate(recipe, tmp_path / "out", score="radius_fats")
+    with pytest.raises(TypeError, match=r"'alhpa'.*; did you mean alpha\?"):
+        ablate(recipe, tmp_path / "out", score="radius_fast:alhpa=1")
     with pytest.raises(ValueError, match="tuning must be one of heldout, rat, got 'test'"):
         ablate(recipe, tmp_path / "out", tuning="test")
     none = load_recipe("digits_rat", [*CHANGES, "data.validation=0"])

@@ -686,7 +686,7 @@ def test_errors_say_what_is_expected(model: nn.Module, batch: tuple[Tensor, Tens
             attack(start=["input"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="labels must be given"):
         PGD()(model, x)
-    with pytest.raises(TypeError, match="labels must be a int64 tensor"):
+    with pytest.raises(TypeError, match="labels must be an int64 tensor"):
         PGD()(model, x, y.float())
     with pytest.raises(ValueError, match="x must lie within bounds"):
         PGD()(model, x + 1, y)

@@ -35,7 +35,7 @@ def test_the_first_label_out_of_range_is_named(labels, row):
         (
             torch.zeros(2, 10).long(),
             ValueError,
-            r"y must have shape \[n\], got a int64 .* \[2, 10\]",
+            r"y must have shape \[n\], got an int64 .* \[2, 10\]",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def test_numbers(smoke):
         aurc = [1000 * runs[seed, training, score]["aurc"] for seed in (0, 1)]
         assert cells[2] == f"{statistics.fmean(aurc):.2f} ± {statistics.stdev(aurc):.2f}"
     _, *sentences = notes(result)
-    for sentence, score in zip(sentences, demo.SCORES, strict=True):
+    for sentence, score in zip(sentences, demo.DEMO_SCORES, strict=True):
         a, b = (
             1000 * (runs[seed, "RAT", score]["aurc"] - runs[seed, "Standard", score]["aurc"])
             for seed in (0, 1)
@@ -144,7 +144,7 @@ def test_nothing_to_find():
         {"data": "digits", "seed": seed, "split": 0, "training": t, "score": s} | nothing
         for seed in (0, 1)
         for t in ("Standard", "RAT")
-        for s in demo.SCORES
+        for s in demo.DEMO_SCORES
     ]
     (table,) = blocks({"runs": runs})
     assert {tuple(row[2:]) for row in table.rows} == {

@@ -41,7 +41,7 @@ from rrfast.evaluate.ood.curves import ACCEPTED, DRAWN_AT, EDGES, RATES, accurac
 from rrfast.evaluate.ood.diagnostics import diagnose, distances, gradient_norm, separation
 from rrfast.evaluate.ood.distance import mmd
 from rrfast.evaluate.ood.effects import PAPER, best_step, effect_points, effects, fpr_at
-from rrfast.evaluate.ood.measurements import METRICS, ModelWithSets, apart, sure, tuned
+from rrfast.evaluate.ood.measurements import OOD_METRICS, ModelWithSets, apart, sure, tuned
 from rrfast.evaluate.ood.scaling import scaled
 from rrfast.evaluate.ood.sets import OUTSIDE, Wanted, evenly, is_own, known, made
 from rrfast.evaluate.options import OodOptions
@@ -140,7 +140,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 #: The others are made of the task's images, and have their shape.
-ANY_SHAPE = [kind for kind in OUTSIDE if kind not in ("noise", *claims.ATTACKS)]
+ANY_SHAPE = [kind for kind in OUTSIDE if kind not in ("noise", *claims.ATTACKED_KINDS)]
 
 
 @pytest.mark.parametrize(
@@ -587,7 +587,7 @@ def test_the_temperature_alone_and_the_step_alone(on: ModelWithSets, model: nn.M
     value = torch.cat([ODIN()(model, z) for z in (x, on.to_test("photos_crop"))])
     inside = torch.arange(len(value)) < len(x)
     place = hot["eps"].index(0.0014)
-    for name, metric in METRICS.items():
+    for name, metric in OOD_METRICS.items():
         assert hot[name][place] == metric(value, inside)
     # Fig. 10: of each threshold the share above it.
     inside, outside = (ODIN()(model, z).sigmoid() for z in (x, on.to_test("photos_crop")))

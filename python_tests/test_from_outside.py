@@ -154,6 +154,23 @@ def test_a_function_is_a_method(data: Split) -> None:
         rrfast.radius(model, x, method=plain, share=0.5)
 
 
+class Plain:
+    """A method need not be a dataclass, nor be asked for by its name."""
+
+    def __call__(self, engine: Engine, x: Tensor) -> Estimate:
+        return Half()(engine, x)
+
+
+def test_a_class_without_fields_is_a_method(data: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = digits_cnn().eval(), data.x[:16]
+    expected = rrfast.radius(model, x, method=Half())
+    monkeypatch.setitem(METHODS, "plain", Plain)
+    for method in ("plain", Plain()):
+        assert torch.equal(rrfast.radius(model, x, method=method), expected)
+        assert torch.equal(rrfast.RadiusEstimator(model, method)(x), expected)
+        assert torch.equal(rrfast.predict(model, [x], method).confidence, expected)
+
+
 def test_a_method_as_a_score_has_its_changed_options() -> None:
     given = Radius(BS(budget=10, r_min=float("1e-6"), temperature=2.0))
     assert (given.method, given.temperature, given.options) == ("bs", 2.0, {"budget": 10})

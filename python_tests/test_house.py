@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import pkgutil
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,9 @@ def room(module: str) -> str:
     return "private" if parts[1].startswith("_") and parts[1] != "__main__" else parts[1]
 
 
-def imported(path: Path, package: str) -> Iterator[str]:
-    """What a file imports of rrfast: modules, and names in them."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported(path: Path, package: str, nodes: Iterable[ast.AST] = ()) -> Iterator[str]:
+    """What a file, or some nodes of it, imports of rrfast: modules, and names in them."""
+    for node in nodes or ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             if node.module.split(".")[0] == "rrfast":
                 for alias in node.names:
@@ -71,6 +72,26 @@ def test_no_room_uses_one_above_it() -> None:
     # The machine's description names the version and what answers the ops.
     allowed = {"rrfast._config uses rrfast.ops:OPS", "rrfast._config uses rrfast.ops"}
     assert set(wrong) <= allowed, wrong
+
+
+def at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """What runs when a module is imported: no function, and nothing for type checkers only."""
+    for node in body:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from at_import(node.orelse)
+        elif not isinstance(node, ast.FunctionDef):
+            yield node
+            yield from at_import([x for x in ast.iter_child_nodes(node) if isinstance(x, ast.stmt)])
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    """Nor do those of one room."""
+    needs = {
+        name: {used.partition(":")[0] for used in imported(path, name, nodes)} - {name}
+        for name, path in KNOWN.items()
+        if (nodes := [*at_import(ast.parse(path.read_text()).body)])
+    }
+    graphlib.TopologicalSorter(needs).prepare()
 
 
 def test_no_private_name_of_another_room() -> None:
@@ -121,6 +142,14 @@ def test_written_once(what: str) -> None:
     inside = {str(path.relative_to(ROOT)) for path in ROOT.rglob("*.py")}
     found = {name for name in inside if re.search(what, (ROOT / name).read_text())}
     assert found == {ONCE[what]}
+
+
+def test_a_table_of_names_has_a_name_of_its_own() -> None:
+    """No other file has a constant that is called as one of those that users look names up in."""
+    tables = {"ATTACKS", "METHODS", "METRICS", "OBJECTIVES", "SCORES", "TASKS"}
+    there = re.compile(rf"^({'|'.join(tables)})\b.*=", re.MULTILINE)
+    found = [name for path in KNOWN.values() for name in there.findall(path.read_text())]
+    assert sorted(found) == sorted(tables)
 
 
 def public_functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -179,7 +208,7 @@ def test_what_runs_before_a_commit_is_what_make_lint_runs() -> None:
 
 def test_every_room_is_an_attribute() -> None:
     """Loaded on demand, in a fresh process."""
-    rooms = [name for name in rrfast.__all__ if (ROOT / name / "__init__.py").is_file()]
+    rooms = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
     code = f"import rrfast; print(*(getattr(rrfast, name).__name__ for name in {rooms}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == [f"rrfast.{name}" for name in rooms]
@@ -268,3 +297,48 @@ def test_the_walks_name_files_that_are_there() -> None:
     for name in named:
         base = ROOT.parent if name.startswith(("csrc/", "python_tests/")) else ROOT
         assert (base / name).is_file(), name
+
+
+def test_what_to_touch_to_add_something_is_there() -> None:
+    page = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    rows = page.partition("\n## To add ...")[2].partition("\n## ")[0]
+    files = {
+        name for name in re.findall(r"`([\w/]+\.\w+)`", rows) if "NAME" not in name and "/" in name
+    }
+    assert len(files) > 15
+    assert [name for name in files if not (ROOT.parent / name).is_file()] == []
+    for table, file in re.findall(r"`([A-Z_]+)` of `([\w/]+\.py)`", rows):
+        assert re.search(rf"^{table}\b", (ROOT.parent / file).read_text(), re.MULTILINE), table
+
+
+#: Arrows of docs/architecture.md whose target is handed over as an object or found by its name.
+HANDED_OVER = {
+    "methods/measure.py --> methods/fast.py",
+    "cli/evaluate.py --> evaluate/misd/protocol.py",
+    "evaluate/run_study.py --> evaluate/misd/curves.py",
+    *(f"evaluate/study.py --> evaluate/misd/{name}.py" for name in ("tables", "claims", "figures")),
+}
+
+
+def leads_to(source: str, target: str) -> bool:
+    """Whether a file imports another, a name of it from its package, or calls it as an op."""
+    path = ROOT / source
+    wanted = ".".join(("rrfast", *Path(target).with_suffix("").parts)).removesuffix(".__init__")
+    for used in imported(path, source):
+        module, _, name = used.partition(":")
+        inner = imported(KNOWN[module], module) if name else ()
+        if wanted in (module, *(i.partition(":")[0] for i in inner if i.endswith(f":{name}"))):
+            return True
+    op = re.match(r"ops/_(\w+)\.py", target)
+    return op is not None and f".{op[1]}" in path.read_text()
+
+
+def test_an_arrow_of_the_walks_is_an_import() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    arrows = set()
+    for chart in re.findall(r"```mermaid\n(.*?)```", page, re.DOTALL):
+        file = dict(re.findall(r'(\w+)\["([\w/]+\.py)<br>', chart))
+        found = re.findall(r'^ *(\w+)(?:\[".*?"\])? --> (\w+)', chart, re.MULTILINE)
+        arrows |= {(file[a], file[b]) for a, b in found if a in file and b in file}
+    assert len(arrows) > 40
+    assert {f"{a} --> {b}" for a, b in arrows if not leads_to(a, b)} == HANDED_OVER

@@ -85,7 +85,7 @@ def test_which_way_is_better() -> None:
     [
         ([math.nan], [True], ValueError, "NaN"),
         ([0.1], [1], TypeError, "correct must be boolean"),
-        ([1], [True], TypeError, r"score must be a floating-point tensor, got a int64 tensor"),
+        ([1], [True], TypeError, r"score must be a floating-point tensor, got an int64 tensor"),
     ],
 )
 def test_a_bad_batch_is_refused_at_once(score, correct, error, sentence) -> None:

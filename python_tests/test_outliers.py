@@ -302,7 +302,7 @@ def test_processes_draw_together_what_one_draws_for_the_joint_batch(world, monke
     [
         ([1], TypeError, r"images must be a tensor or a uint8 array, got list \[1\]"),
         (np.zeros((2, 1, 2, 2)), TypeError, "must be uint8 as an array, got a float64 array of"),
-        (torch.zeros(2, 1, 2, 2).int(), TypeError, "must be uint8 or floating point, got a int32"),
+        (torch.zeros(2, 1, 2, 2).int(), TypeError, "must be uint8 or floating point, got an int32"),
         (torch.zeros(2, 2, 2), ValueError, r"shape \[n, C, H, W\], n at least 1, got a float32"),
         (np.zeros((2, 2), "u1"), ValueError, r"got a uint8 array of shape \[2, 2\]"),
         (torch.zeros(0, 1, 2, 2), ValueError, r"n at least 1, got a float32 .* \[0, 1, 2, 2\]"),

@@ -271,7 +271,7 @@ GOOD = torch.rand(2, 3, 9, 9)
     [
         ((3, (3, 8, 8)), TypeError, r"images must be a folder or images \[C, h, w\], got int 3"),
         (([GOOD[0], 3], (3, 8, 8)), TypeError, "image 1 must be a tensor of uint8 or .*, got int"),
-        ((GOOD.long(), (3, 8, 8)), TypeError, "image 0 must be a tensor .*, got a int64 tensor"),
+        ((GOOD.long(), (3, 8, 8)), TypeError, "image 0 must be a tensor .*, got an int64 tensor"),
         ((GOOD[0], (3, 8, 8)), ValueError, r"image 0 must have shape \[3, h, w\].* \[9, 9\]"),
         (
             (GOOD[:, :2], (3, 8, 8)),

@@ -70,7 +70,7 @@ def test_several_points_and_rivals(model: nn.Module) -> None:
         (
             [(X, Y, Y)],
             TypeError,
-            r"loader must yield pairs .* tuple of 3: .* shape \[10, 4\], a int",
+            r"loader must yield pairs .* tuple of 3: .* shape \[10, 4\], an int",
         ),
         ([(X, [0])], TypeError, r"loader must yield pairs .* a float32 .*, list \[0\]"),
     ],
@@ -80,6 +80,14 @@ def test_bad_input_gets_a_sentence(
 ) -> None:
     with pytest.raises(error, match=sentence):
         rrfast.predict(model, loader, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("serch", "search"), ("radius_serch", "radius_search")]
+)
+def test_a_misspelt_method_is_recognised(model: nn.Module, name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"score must be one of msr, .*; did you mean {meant}\?"):
+        rrfast.predict(model, [X], name)
 
 
 #: Whatever reads a loader, and what it calls it.

@@ -704,6 +704,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         "budget must be an integer of at least 2, got 1",
     ),
+    ({"method": "bs", "budgt": 10}, TypeError, r"'budgt'; its .*; did you mean budget\?"),
     ({"method": "bs", "budget": 2.5}, ValueError, "budget must be an integer"),
     ({"method": "bs", "r_min": 0.0}, ValueError, "r_min must be finite and at least 1e-30"),
     ({"alpha": -0.01}, ValueError, "alpha must be finite and greater than 0, got -0.01"),

@@ -70,7 +70,7 @@ def test_errors_beyond_gradients_are_counted() -> None:
 
 
 def test_mistakes_get_a_sentence(trained: nn.Module, images: Tensor, labels: Tensor) -> None:
-    with pytest.raises(TypeError, match="labels must be a int64 tensor"):
+    with pytest.raises(TypeError, match="labels must be an int64 tensor"):
         sanity(trained, images, labels.float())
     with pytest.raises(ValueError, match="model must be differentiable"):
         sanity(lambda z: trained(z.detach()), images, labels)

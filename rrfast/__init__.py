@@ -4,9 +4,10 @@ r = rrfast.radius(model, x)                          # Tensor [B]; larger = more
 loss = rrfast.RAT(eps=1e-3).backward(model, x, y)    # one line in an existing training loop
 """
 
-import importlib
 from importlib.metadata import version as _version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rrfast._lazy import on_first_use as _on_first_use
 
 if TYPE_CHECKING:
     from rrfast import (
@@ -62,31 +63,21 @@ __all__ = [
     "train",
 ]
 
-
-#: Modules of the names; each is loaded on first use, as are sub-packages: a command that only
-#: prints its help needs no torch.
-_ELSEWHERE = {
-    "RAT": "rrfast.objectives",
-    "RadiusEstimator": "rrfast.estimator",
-    "RadiusResult": "rrfast.methods",
-    "SelectiveClassifier": "rrfast.selective",
-    "compare": "rrfast.scores.comparison",
-    "config": "rrfast._config",
-    "predict": "rrfast.scores",
-    "radius": "rrfast._radius",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load on first use."""
-    if name in _ELSEWHERE:
-        found = getattr(importlib.import_module(_ELSEWHERE[name]), name)
-    elif name in __all__:
-        found = importlib.import_module(f"{__name__}.{name}")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:
+    # A command that only prints its help needs no torch.
+    __getattr__ = _on_first_use(
+        __name__,
+        {
+            "RAT": "rrfast.objectives",
+            "RadiusEstimator": "rrfast.estimator",
+            "RadiusResult": "rrfast.methods",
+            "SelectiveClassifier": "rrfast.selective",
+            "compare": "rrfast.scores.comparison",
+            "config": "rrfast._config",
+            "predict": "rrfast.scores",
+            "radius": "rrfast._radius",
+        },
+    )
 
 
 def __dir__() -> list[str]:

@@ -32,12 +32,22 @@ def describe(value: object) -> str:
             return f"a nested {dtype} tensor"
         layout = str(value.layout).removeprefix("torch.").removeprefix("_") + " "
         kind = "" if value.layout is torch.strided else layout
-        return f"a {kind}{dtype} tensor of shape {list(value.shape)}"
+        return f"{with_article(kind + dtype)} tensor of shape {list(value.shape)}"
     if isinstance(value, (tuple, list)) and any(isinstance(part, Tensor) for part in value):
         parts = ", ".join(describe(part) for part in value[:3])
         more = f" and {len(value) - 3} more" if len(value) > 3 else ""
         return f"{type(value).__name__} of {len(value)}: {parts}{more}"
     return f"{type(value).__name__} {textwrap.shorten(repr(value), 80)}"
+
+
+def with_article(what: str) -> str:
+    """A noun behind its article.
+
+    Example:
+        >>> with_article("int64 tensor"), with_article("uint8 tensor")
+        ('an int64 tensor', 'a uint8 tensor')
+    """
+    return f"a{'n' * (what[0] in 'aeio')} {what}"
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -146,9 +156,8 @@ def check_per_sample(
 ) -> None:
     """Raise unless `value` is [B], of that dtype, on the device of `like`."""
     if not isinstance(value, Tensor) or value.dtype != dtype:
-        raise TypeError(
-            f"{name} must be a {str(dtype).removeprefix('torch.')} tensor, got {describe(value)}"
-        )
+        kind = with_article(str(dtype).removeprefix("torch."))
+        raise TypeError(f"{name} must be {kind} tensor, got {describe(value)}")
     if value.shape != like.shape[:1]:
         raise ValueError(
             f"{name} must have one value per sample, shape [{like.shape[0]}], got {describe(value)}"

@@ -19,7 +19,7 @@ def write_page(out: Path, template: str, **content: object) -> None:
     """
     from jinja2 import Environment, PackageLoader
 
-    room = Environment(
+    pages = Environment(
         loader=PackageLoader("rrfast", "pages"),
         autoescape=True,
         trim_blocks=True,
@@ -27,7 +27,7 @@ def write_page(out: Path, template: str, **content: object) -> None:
     )
 
     def save(file: IO[bytes]) -> None:
-        for piece in room.get_template(template).generate(**content):
+        for piece in pages.get_template(template).generate(**content):
             # A command or a path can contain bytes that are not UTF-8.
             file.write(piece.encode("utf-8", "backslashreplace"))
 

@@ -179,7 +179,7 @@ _sharing: ContextVar[Processes | None] = ContextVar("sharing", default=None)
 def sharing() -> Iterator[Processes]:
     """As `processes`; inside, `shared` and `once` divide their work among them.
 
-    All of them must come by the same calls of these two, in the same order.
+    Every process must make the same calls of these two, in the same order.
     """
     with processes() as group, _sharing_is(group):
         yield group
@@ -197,14 +197,14 @@ def _sharing_is(group: Processes | None) -> Iterator[None]:
 def shared(function: Callable[[int, T], R], items: Iterable[T]) -> list[R]:
     """`function(i, item)` of every item, in their order.
 
-    Inside `sharing`, each process does every so many-th item, and all get all results, with their
-    tensors on the CPU; elsewhere this one does all. `function` must not depend on the items before:
-    what it draws at random, it draws by `i`.
+    Inside `sharing`, process r of n does the items r, r + n, r + 2 n, ..., and all get all results,
+    with their tensors on the CPU; elsewhere this process does all. `function` must not depend on
+    earlier items: it derives its random numbers from `i`.
 
     Args:
         function: Its result can be pickled.
-        items: A sequence or `Divisible`, of which a process makes only its own; of another iterable
-            each makes all.
+        items: Of a sequence or `Divisible` a process makes only its own items, of another iterable
+            every process makes all.
 
     Raises:
         ChildProcessError: Another process ended without an error message.
@@ -223,8 +223,8 @@ def shared(function: Callable[[int, T], R], items: Iterable[T]) -> list[R]:
 def once(function: Callable[[], T]) -> T:
     """`function()`; inside `sharing`, that of the first process, while the others wait.
 
-    For what is measured, drawn or chosen, so that all processes go on with the same. Raises as
-    `shared`.
+    For what is measured, drawn or chosen: all processes then continue with the same value. Raises
+    as `shared`.
 
     Example:
         >>> once(lambda: 1)
@@ -242,7 +242,7 @@ def once(function: Callable[[], T]) -> T:
 
 
 class FromFirst:
-    """Items that the first process takes from `items`, for all: whatever they are in the others."""
+    """The items of the first process, for all processes: those of the others are not read."""
 
     def __init__(self, items: Iterable[Any], group: Processes) -> None:
         self._items = items

@@ -29,6 +29,15 @@ def radius(
     full_output: Literal[True],
     **options: Any,
 ) -> RadiusResult: ...
+@overload
+def radius(
+    model: Model,
+    x: Tensor,
+    *,
+    method: str | Method = ...,
+    full_output: bool,
+    **options: Any,
+) -> Tensor | RadiusResult: ...
 def radius(
     model: Model,
     x: Tensor,

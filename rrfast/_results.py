@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 #: Significant digits of the numbers of a curve: a figure shows three or four.
 DIGITS = 5
-#: Of a number by itself: a table shows five at most, and differences of two are taken.
+#: Those of a single number: a table shows five at most, but differences of two are taken.
 NUMBER = 7
-#: Keys whose numbers are names: rows are found by them.
+#: Keys whose numbers identify a row, and so must not be rounded.
 NAMES = ("hyperparameters", "step", "eps")
-#: What of a result is rows, and in a file tables.
+#: Entries of a result that are lists of rows; in a file they are tables.
 ROWS = ("runs", "curves")
 
 

@@ -22,7 +22,7 @@ from rrfast.evaluate.options import MisdOptions
 from rrfast.report import report
 
 RECIPE = "digits_rat"
-SCORES = ("msr", "radius_fast", "radius_bs", "radius_grad")
+DEMO_SCORES = ("msr", "radius_fast", "radius_bs", "radius_grad")
 
 
 def run(
@@ -74,7 +74,7 @@ def run(
                 if inner is not shown:
                     shown.print(f"{trained.folder.name}: trained", highlight=False)
         options = MisdOptions(
-            scores=SCORES, draws=0, sensitivity=False, command=command, console=console
+            scores=DEMO_SCORES, draws=0, sensitivity=False, command=command, console=console
         )
         result = evaluate_as(STUDY, trained_models(folders), out, options)
     report([out], out / "report.html", title="rrfast demo", command=command)

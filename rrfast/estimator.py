@@ -141,6 +141,8 @@ class RadiusEstimator(nn.Module):
     def forward(self, x: Tensor, *, full_output: Literal[False] = ...) -> Tensor: ...
     @overload
     def forward(self, x: Tensor, *, full_output: Literal[True]) -> RadiusResult: ...
+    @overload
+    def forward(self, x: Tensor, *, full_output: bool) -> Tensor | RadiusResult: ...
     def forward(self, x: Tensor, *, full_output: bool = False) -> Tensor | RadiusResult:
         """The radius of each sample, as `rrfast.radius` gives it.
 
@@ -168,6 +170,9 @@ class RadiusEstimator(nn.Module):
         measured = self._graphs(self._measure, self.model, x)
         return measured.result() if full_output else measured.estimate.radius
 
+    if TYPE_CHECKING:
+        __call__ = forward  # `nn.Module` declares that a call gives Any
+
     @overload
     def predict(
         self, loader: Iterable[Any], *, full_output: Literal[False] = ..., progress: bool = ...
@@ -176,6 +181,10 @@ class RadiusEstimator(nn.Module):
     def predict(
         self, loader: Iterable[Any], *, full_output: Literal[True], progress: bool = ...
     ) -> RadiusResult: ...
+    @overload
+    def predict(
+        self, loader: Iterable[Any], *, full_output: bool, progress: bool = ...
+    ) -> Tensor | RadiusResult: ...
     def predict(
         self, loader: Iterable[Any], *, full_output: bool = False, progress: bool = True
     ) -> Tensor | RadiusResult:

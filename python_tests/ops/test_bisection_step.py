@@ -71,7 +71,7 @@ class TestBisectionStep(OpTester):
     def invalid(self) -> Iterator[tuple[Case, type[Exception], str]]:
         h, y, s = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), torch.zeros(2)
         yield (h.bool(), y, s, s, s), TypeError, "logits must be a tensor of float64"
-        yield (h, y.float(), s, s, s), TypeError, "prediction must be a int64 tensor"
+        yield (h, y.float(), s, s, s), TypeError, "prediction must be an int64 tensor"
         yield (h, y, s.double(), s, s), TypeError, "lower must be a float32 tensor, got a float64"
         yield (h, y, s, s[:1], s), ValueError, "upper must have one value per sample"
         yield (
@@ -79,7 +79,7 @@ class TestBisectionStep(OpTester):
             ValueError,
             r"radius must be contiguous, because it is changed in place",
         )
-        yield (h, y, s, s, s, s), TypeError, "rival must be a int64 tensor, got a float32"
+        yield (h, y, s, s, s, s), TypeError, "rival must be an int64 tensor, got a float32"
         yield (h, y, s, s, s, y[:1]), ValueError, "rival must have one value per sample"
         strided = torch.zeros(4, dtype=torch.int64)[::2]
         yield (h, y, s, s, s, strided), ValueError, "rival must be contiguous, because it is"

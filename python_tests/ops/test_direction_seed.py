@@ -53,7 +53,7 @@ class TestDirectionSeed(OpTester):
     def invalid(self) -> Iterator[tuple[Case, type[Exception], str]]:
         h = torch.zeros(2, 3)
         yield ([1.0, 2.0],), TypeError, r"logits must be a tensor of float64.*got list \[1.0, 2.0\]"
-        yield (h.int(),), TypeError, r"logits must be .* got a int32 tensor of shape \[2, 3\]"
+        yield (h.int(),), TypeError, r"logits must be .* got an int32 tensor of shape \[2, 3\]"
         yield (h[0],), ValueError, r"logits must have shape \[B, K\], got .*\[3\]"
         yield (h[:, :1],), ValueError, r"logits must have at least two classes"
         yield (h, -1.0), ValueError, "temperature must be finite and at least 0, got -1.0"

@@ -58,7 +58,7 @@ class TestLinearRadius(OpTester):
         )
         yield (h, h.double(), y), TypeError, "h1 must have the dtype of h0, float32, got a float64"
         yield (h, None, y), TypeError, "h1 must be a tensor, got NoneType None"
-        yield (h, h, y.int()), TypeError, "prediction must be a int64 tensor, got a int32"
+        yield (h, h, y.int()), TypeError, "prediction must be an int64 tensor, got an int32"
         yield (
             (h, h, y[:1]),
             ValueError,

@@ -46,10 +46,10 @@ class TestPlaneSeed(OpTester):
 
     def invalid(self) -> Iterator[tuple[Case, type[Exception], str]]:
         h, y = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
-        yield (h.int(), y, y), TypeError, r"logits must be .* got a int32 tensor of shape \[2, 3\]"
+        yield (h.int(), y, y), TypeError, r"logits must be .* got an int32 tensor of shape \[2, 3\]"
         yield (h[:, :1], y, y), ValueError, "logits must have at least two classes"
-        yield (h, y.int(), y), TypeError, "prediction must be a int64 tensor"
-        yield (h, y, y.float()), TypeError, "target must be a int64 tensor"
+        yield (h, y.int(), y), TypeError, "prediction must be an int64 tensor"
+        yield (h, y, y.float()), TypeError, "target must be an int64 tensor"
         yield (h, y, y[:1]), ValueError, "target must have one value per sample"
 
 

@@ -72,7 +72,7 @@ class TestProbabilityMargin(OpTester):
         yield (h.long(), y), TypeError, "logits must be a tensor of float64"
         yield (h[0], y), ValueError, r"logits must have shape \[B, K\], got .*\[3\]"
         yield (h[:, :1], y), ValueError, "logits must have at least two classes"
-        yield (h, y.int()), TypeError, "labels must be a int64 tensor, got a int32"
+        yield (h, y.int()), TypeError, "labels must be an int64 tensor, got an int32"
         yield (
             (h, y[:1]),
             ValueError,

@@ -96,8 +96,8 @@ class TestRatPerturb(OpTester):
         yield (x, x.half(), h, y, 0.1), TypeError, "grad must have the dtype of x"
         yield (x, x, h[:1], y, 0.1), ValueError, "logits must have one row per sample of x, 2, got"
         yield (x, x, h[:, :1], y, 0.1), ValueError, "logits must have at least two classes"
-        yield (x, x, h, y.float(), 0.1), TypeError, "labels must be a int64 tensor, got a float32"
-        yield (x, x, h, h, 0.1), TypeError, "labels must be a int64 tensor"
+        yield (x, x, h, y.float(), 0.1), TypeError, "labels must be an int64 tensor, got a float32"
+        yield (x, x, h, h, 0.1), TypeError, "labels must be an int64 tensor"
         yield (x, x, h, y, -0.1), ValueError, "eps must be finite and at least 0, got -0.1"
         yield (
             (x, x, h, y, 0.1, "mixup"),

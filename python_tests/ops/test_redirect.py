@@ -164,7 +164,7 @@ class TestRedirect(OpTester):
             ("normal", x[:1], ValueError, r"normal must have the shape of x, \[2, 3\], got"),
             ("gap", case[2].half(), TypeError, "gap must be a float32 tensor, got a float16"),
             ("state", case[9], ValueError, r"state must have shape \[6, B\], \[6, 2\], got"),
-            ("rival", case[2], TypeError, "rival must be a int64 tensor, got a float32"),
+            ("rival", case[2], TypeError, "rival must be an int64 tensor, got a float32"),
             ("step", case[5][:1], ValueError, r"step must have the shape of gap, \[2\], got"),
             ("aim", x.double(), TypeError, "aim must be a dense float32 tensor, got a float64"),
             ("z", x.T.contiguous().T, ValueError, "z must be contiguous, as x is, got strides"),

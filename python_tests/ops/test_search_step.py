@@ -73,13 +73,13 @@ class TestSearchStep(OpTester):
     def invalid(self) -> Iterator[tuple[Case, type[Exception], str]]:
         h, y, s = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), torch.zeros(6, 2)
         yield (h.bool(), y, s, 0.0), TypeError, "logits must be a tensor of float64"
-        yield (h, y.float(), s, 0.0), TypeError, "prediction must be a int64 tensor"
+        yield (h, y.float(), s, 0.0), TypeError, "prediction must be an int64 tensor"
         yield (h, y, s.double(), 0.0), TypeError, "state must be a float32 tensor, got a float64"
         yield (h, y, s[:5], 0.0), ValueError, r"state must have shape \[6, B\], \[6, 2\], got"
         strided = torch.zeros(2, 6).T
         yield (h, y, strided, 0.0), ValueError, "state must be contiguous, because it is changed"
         yield (h, y, s, 0.5), ValueError, "nudge must be at least 0 and less than 0.5, got 0.5"
-        yield (h, y, s, 0.0, s), TypeError, "rival must be a int64 tensor, got a float32"
+        yield (h, y, s, 0.0, s), TypeError, "rival must be an int64 tensor, got a float32"
 
 
 def step(state: tuple[float, ...], margin: float, nudge: float = 0.0) -> list[float]:

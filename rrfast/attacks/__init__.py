@@ -6,9 +6,8 @@ name; a new one is a file and a line here. `LOSSES` has the losses that they max
 their starting points. `Distal` and `distal_examples` need no labels: they find the most confident
 points near images of noise.
 
-    >>> sorted(ATTACKS)  # doctest: +NORMALIZE_WHITESPACE
-    ['apgd_ce', 'apgd_dlr', 'apgd_t', 'autoattack', 'autoattack_package', 'cw_pgd', 'fab_t',
-     'fgsm', 'pgd', 'square']
+    >>> list(ATTACKS)[:4]
+    ['fgsm', 'pgd', 'cw_pgd', 'apgd_ce']
     >>> ATTACKS["fgsm"](eps=0.1).steps
     1
 """

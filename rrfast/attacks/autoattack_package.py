@@ -17,7 +17,7 @@ from rrfast.engine.in_place import output_of
 
 #: The package's names of its ensembles, and of its L-infinity attacks.
 VERSIONS = ("standard", "plus", "rand")
-ATTACKS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
+PUBLISHED = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +58,10 @@ class AutoAttackPackage(Attack):
         elif not (
             isinstance(self.version, tuple)
             and self.version
-            and all(name in ATTACKS for name in self.version)
+            and all(name in PUBLISHED for name in self.version)
         ):
             raise ValueError(
-                f"version must be a tuple of one at least of {', '.join(ATTACKS)}, and no other, "
+                f"version must be a tuple of one at least of {', '.join(PUBLISHED)}, and no other, "
                 f"got {self.version!r}"
             )
         check_count("seed", self.seed, least=0)

@@ -18,7 +18,7 @@ from rrfast.bench.subject import Subject
 from rrfast.estimator import FLOAT32
 from rrfast.evaluate.run_numbers import spearman
 
-METHODS = ("grad", "fast")
+TIMED_METHODS = ("grad", "fast")
 #: The options of each row, for every device; CUDA graphs only where named, unlike by default.
 OPTIONS: dict[str, dict[str, Any]] = {
     **FLOAT32,
@@ -54,7 +54,7 @@ def speed(
     options = rows_of(x.device)
     every: dict[str, Contestant] = {}
     errors: dict[str, str] = {}
-    for method in METHODS:
+    for method in TIMED_METHODS:
         for row, chosen in options.items():
             name = f"{method}, {row}"
             progress(name, 0.0)
@@ -69,7 +69,7 @@ def speed(
                 errors[name] = in_a_line(error)
     timed = contestants.in_turn(subject.model, x, every, settings.seconds, progress)
     rows: list[dict[str, Any]] = []
-    for method in METHODS:
+    for method in TIMED_METHODS:
         plain: Outcome | None = None
         for row in options:
             name = f"{method}, {row}"

@@ -14,7 +14,6 @@ DESCRIPTION = (
     "Train the model of a recipe with each objective over several seeds, and print how well the "
     "radius finds the errors (Tables 1 and 5 of the paper). If stopped, the same command continues."
 )
-RADII = [f"radius_{method}" for method in METHOD_CLASSES]
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -24,10 +23,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--seeds", type=positive, default=5, metavar="N", help="(5)")
     add("--mixup", type=float, metavar="ALPHA", help="0: none (the recipe's, or 1.0)")
     told = (
-        f"one of {', '.join(RADII)}, with options as in radius_fast:alpha=0.01; the paper has "
-        "radius_bs (radius_search)"
+        f"one of {', '.join(f'radius_{name}' for name in METHOD_CLASSES)}, with options as in "
+        "radius_fast:alpha=0.01; the paper has radius_bs (radius_search)"
     )
-    add("--score", type=_radius, default="radius_search", metavar="RADIUS", help=told)
+    add("--score", default="radius_search", metavar="RADIUS", help=told)
     tuning = (
         "tune its temperature: on the validation split, or on a fifth of the whole test set, three "
         "times, as the paper (T = 1)"
@@ -35,13 +34,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--tuning", choices=TUNINGS, help=tuning)
     add("--out", type=Path, metavar="DIR", help="(rrfast-ablate/RECIPE)")
     add_changes(command)
-
-
-def _radius(text: str) -> str:
-    """A radius with or without options, which are checked where torch is."""
-    if text.partition(":")[0] not in RADII:
-        raise argparse.ArgumentTypeError(f"must be one of {', '.join(RADII)}, got {text!r}")
-    return text
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rrfast._checks import check_count, check_floating, check_path, check_pixels, describe
+from rrfast._checks import (
+    check_count,
+    check_floating,
+    check_path,
+    check_pixels,
+    describe,
+    with_article,
+)
 from rrfast._seeds import own_draws, seeded
 from rrfast.data.folder import read_bytes, shorter_side, some_image_files
 from rrfast.data.npy import npy_array
@@ -280,4 +287,4 @@ def random_textures(n: int, *, size: int = 32, channels: int = 3, seed: int = 0)
 def _described(images: Tensor | npt.NDArray[Any] | ImageFiles) -> str:
     if isinstance(images, Tensor):
         return describe(images)
-    return f"a {images.dtype} array of shape {list(images.shape)}"
+    return f"{with_article(str(images.dtype))} array of shape {list(images.shape)}"

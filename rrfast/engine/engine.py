@@ -165,10 +165,10 @@ class Engine:
         Raises:
             ValueError: As `record`.
         """
-        shared = self._shared is not None and self._shared[0] is x
-        recorded = self._shared[1] if shared and self._shared is not None else self.record(x)
+        shared = self._shared[1] if self._shared is not None and self._shared[0] is x else None
+        recorded = shared or self.record(x)
         prediction, margin, seed, runner_up, clear = seed_of(recorded.logits, temperature)
-        grad = recorded.grad(seed, last=not shared)
+        grad = recorded.grad(seed, last=shared is None)
         return Clean(recorded.logits, prediction, margin, grad, runner_up, clear)
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from torch import nn
 
-from rrfast._checks import check_number
+from rrfast._checks import check_number, check_one_of
 from rrfast._colours import BLUE, ORANGE
 from rrfast._results import require_matplotlib, results_in
 from rrfast._tables import BETTER, CONVENTION, Block
@@ -33,7 +33,7 @@ from rrfast.evaluate.tables import Column, Table, mark_of
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.metrics import METRICS
 from rrfast.scores import SCORES, Radius, Score
-from rrfast.scores.registry import score_named
+from rrfast.scores.registry import OPTION, score_named
 from rrfast.scores.score import Point
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 #: The score of the tables by default: the radius to four digits, in a quarter of RR-BS's passes.
 SCORE = "radius_search"
 #: The objectives that are compared, and how they are printed.
-OBJECTIVES = {"standard": "Standard", "at": "AT", "reverse_at": "ReverseAT", "rat": "RAT"}
+ABLATED = {"standard": "Standard", "at": "AT", "reverse_at": "ReverseAT", "rat": "RAT"}
 _AURC = Column("AURC\n×1000", "aurc", 1000.0, 2)
 #: The columns of every row, one table each.
 FOUND = [
@@ -136,9 +136,9 @@ def ablate(
     Source: RAT Tables 1 and 5; errata 11 to 13.
     """
     require_matplotlib("ablate")
-    if not isinstance(score_named(score), Radius):
-        radii = [name for name, one in SCORES.items() if isinstance(one, Radius)]
-        raise ValueError(f"score must be a radius, of {', '.join(radii)}, got {score!r}")
+    radii = [name for name, one in SCORES.items() if isinstance(one, Radius)]
+    check_one_of("score", score.partition(OPTION)[0], radii)
+    score_named(score)  # its options
     # An extra that `rrfast report` does not need.
     from msgspec import to_builtins
 
@@ -153,7 +153,7 @@ def ablate(
     variants: dict[str, Row] = {
         variant_of(objective, mixed): {"objective": objective, "mixup": mixed}
         for mixed in ([False, True] if mixup else [False])
-        for objective in OBJECTIVES
+        for objective in ABLATED
     }
     alpha = None if mixup in (0, own_mixup(recipe)) else mixup
     more: dict[str, Any] = {"mixup": alpha, "changes": changes, "console": console}
@@ -189,7 +189,7 @@ def variant_of(objective: str, mixed: bool) -> str:
 
 def named(objective: str, mixed: bool) -> str:
     """The printed name of a training."""
-    return OBJECTIVES[objective] + " + Mixup" * mixed
+    return ABLATED[objective] + " + Mixup" * mixed
 
 
 def _loaded(run: Run) -> tuple[nn.Module, Task]:
@@ -295,7 +295,7 @@ def claims(runs: Sequence[Row]) -> Iterator[str]:
         found = known(comparisons(rows))
         for claim in CLAIMS:
             own = [one for one in found if one.claim == claim]
-            told = ", ".join(f"{_ratio(rows, one)} of {OBJECTIVES[one.row[1]]}" for one in own)
+            told = ", ".join(f"{_ratio(rows, one)} of {ABLATED[one.row[1]]}" for one in own)
             yield f"  {claim.sentence}: {counted(own)} ({told or 'no errors'})"
 
 
@@ -344,7 +344,7 @@ def figure(rows: Sequence[Row]) -> Figure:
     for axis in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
         axis(lambda value, _: f"{value:g}")
     for ax in (left, right):
-        ax.set_xticks(range(len(OBJECTIVES)), list(OBJECTIVES.values()))
+        ax.set_xticks(range(len(ABLATED)), list(ABLATED.values()))
     return drawing.legend(figure)
 
 

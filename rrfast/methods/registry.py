@@ -8,7 +8,7 @@ from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
-from rrfast._checks import check_one_of, describe
+from rrfast._checks import check_one_of, describe, meant
 from rrfast._names import METHOD_CLASSES
 from rrfast.methods.measure import Measure
 from rrfast.methods.method import Method
@@ -58,8 +58,8 @@ def _maker(method: object, options: dict[str, Any]) -> Callable[..., Method]:
     if isinstance(method, str):
         check_one_of("method", method, METHODS)
         kind: Any = METHODS[method]
-        made: Callable[..., Method]
-        what, made = f"method {method!r}", METHODS[method]
+        made: Callable[..., Method] = kind
+        what = f"method {method!r}"
     elif isinstance(method, type) or not callable(method):
         raise TypeError(
             "method must be a name or a method with its options, such as 'bs' or "
@@ -73,6 +73,7 @@ def _maker(method: object, options: dict[str, Any]) -> Callable[..., Method]:
         if name not in known:
             raise TypeError(
                 f"{what} has no option {name!r}; its options are {', '.join(known) or 'none'}"
+                f"{meant(name, known)}"
             )
     return made
 

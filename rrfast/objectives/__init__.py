@@ -4,9 +4,8 @@ Interface: `objective.backward(model, x, y, epoch=epoch)` adds the gradient and 
 `objective(model, x, y, epoch=epoch)` is the loss with its graph; see `Objective`. `OBJECTIVES` has
 them by name; a new one is a file and a line here.
 
-    >>> sorted(OBJECTIVES)
-    ['acet', 'at', 'ccat', 'ceda', 'ewat', 'gairat', 'mail', 'mixup', 'openmix', 'pgd_at', 'rat',
-     'regmixup', 'reverse_at', 'standard', 'wmmr']
+    >>> list(OBJECTIVES)[:4]
+    ['standard', 'rat', 'at', 'reverse_at']
     >>> OBJECTIVES["at"](eps=0.1).mode
     'at'
 """

@@ -14,10 +14,8 @@ score too. `predict` measures a whole loader, and `rrfast.compare` finds the sco
 
     >>> import torch
     >>> model, x = torch.nn.Linear(4, 3), torch.rand(2, 4)
-    >>> sorted(SCORES)
-    ['doctor_alpha', 'doctor_beta', 'energy', 'entropy', 'margin', 'max_logit', 'max_logit_pnorm',
-     'msr', 'odin', 'radius_bs', 'radius_deepfool', 'radius_fab', 'radius_fast', 'radius_fmn',
-     'radius_grad', 'radius_pgd', 'radius_refined', 'radius_search', 'relu']
+    >>> list(SCORES)[:4]
+    ['msr', 'max_logit', 'max_logit_pnorm', 'margin']
     >>> SCORES["msr"](model, x).shape
     torch.Size([2])
     >>> ODIN(temperature=10.0)(model, x).shape

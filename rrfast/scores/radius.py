@@ -86,9 +86,9 @@ class Radius(Score):
     def _take_apart(self) -> None:
         """Replace a method of `METHODS` by its name and options, which can be compared."""
         name = next((name for name, kind in METHODS.items() if kind is type(self.method)), None)
-        if name is None:
-            return
         method: Any = self.method
+        if name is None or not dataclasses.is_dataclass(method):
+            return
         options = {o.name: (getattr(method, o.name), o.default) for o in dataclasses.fields(method)}
         changed = {
             name: value for name, (value, default) in options.items() if _differ(value, default)

@@ -62,7 +62,10 @@ def as_score(score: str | Score | Method) -> Score:
     if isinstance(score, Score):
         return score
     if isinstance(score, str):
-        return Radius(score) if score in METHODS else score_named(score)
+        if score in METHODS:
+            return Radius(score)
+        check_one_of("score", _base(score), [*SCORES, *METHODS])
+        return score_named(score)
     if callable(score) and not isinstance(score, type):
         return Radius(score)
     raise TypeError(
@@ -92,7 +95,7 @@ def score_named(name: str) -> Score:
     """
     if OPTION in name:
         return _radius_named(name)
-    base = name.removesuffix(STEP)
+    base = _base(name)
     check_one_of("score", base, SCORES)
     score = SCORES[base]
     if base == name:
@@ -103,6 +106,11 @@ def score_named(name: str) -> Score:
             f"{STEP} can only follow a score of the logits, {', '.join(logit)}, got {name!r}"
         )
     return Preprocessed(score, 0.0)
+
+
+def _base(name: str) -> str:
+    """The name without options, or without "+eps"."""
+    return name.partition(OPTION)[0].removesuffix(STEP)
 
 
 def _radius_named(name: str) -> Radius:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from rrfast._checks import meant
 from rrfast.engine import Model, check_input
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Score(ABC):
             if name not in known:
                 raise TypeError(
                     f"{type(self).__name__} has no hyper-parameter {name!r}; it has "
-                    f"{', '.join(known) or 'none'}"
+                    f"{', '.join(known) or 'none'}{meant(name, known)}"
                 )
         return dataclasses.replace(self, **values) if values else self
 

@@ -4,9 +4,10 @@ Needs `pip install rrfast[train]`: Lightning Fabric, msgspec and ruamel.yaml.
 """
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rrfast._errors import missing
+from rrfast._lazy import on_first_use
 
 try:
     import msgspec  # noqa: F401
@@ -59,11 +60,6 @@ __all__ = [
     "variant",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import `AutocastPrecision`, a subclass of a class of Fabric, on first use."""
-    if name != "AutocastPrecision":
-        raise AttributeError(f"module 'rrfast.train' has no attribute {name!r}")
-    from rrfast.train.precision import AutocastPrecision
-
-    return AutocastPrecision
+if not TYPE_CHECKING:
+    # It is a subclass of a class of Fabric, whose import takes seconds.
+    __getattr__ = on_first_use(__name__, {"AutocastPrecision": "rrfast.train.precision"})

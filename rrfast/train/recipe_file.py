@@ -109,6 +109,7 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     else:
         raise FileNotFoundError(
             f"recipe must be a file, or one of {', '.join(recipes())}, got {str(source)!r}"
+            f"{meant(source, recipes())}"
         )
     tree = _tree(file, f"recipe {source}")
     for change in changes:

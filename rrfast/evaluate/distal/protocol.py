@@ -29,7 +29,7 @@ from rrfast.evaluate.trained_model import TrainedModel, at_checkpoints
 
 #: Kinds of noise to attack.
 KINDS = ("uniform", "smoothed")
-ATTACKS = ("ce", "other")
+ATTACK_KINDS = ("ce", "other")
 
 
 @with_options(DistalOptions)
@@ -69,7 +69,7 @@ def evaluate(
         out,
         partial(_evaluated, options=options),
         options,
-        steps=len(KINDS) + len(ATTACKS),
+        steps=len(KINDS) + len(ATTACK_KINDS),
         depends={},
     )
 
@@ -92,7 +92,7 @@ def _evaluated(context: Context, options: DistalOptions) -> list[dict[str, Any]]
         pair = known(f"{kind} {options.noise}{whose}", noise, model, kind, shape, options)
         noises |= zip((kind, f"distal {kind}"), pair, strict=True)
     attacks = {}
-    for name in ATTACKS:
+    for name in ATTACK_KINDS:
         how = model, name, part, options, seed, device
         odds, right = known(f"{name} {len(part.indices)}", attacked, *how)
         attacks[name] = Confidences(odds, right.bool())

@@ -32,7 +32,7 @@ ORDER = {
 }
 ELSEWHERE = ((CEDA, PLAIN), (ACET, PLAIN), (ACET, CEDA))
 #: Sets that are not in ODIN's paper.
-ATTACKS = (ATTACKED_NOISE, ATTACKED)
+ATTACKED_KINDS = (ATTACKED_NOISE, ATTACKED)
 #: The smallest number of sets for a rank correlation.
 ENOUGH = 4
 
@@ -157,7 +157,7 @@ def _explained(rows: Sequence[Row]) -> Iterator[Comparison]:
 
 
 def _unattacked(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if kind_of(row["set"]) not in ATTACKS]
+    return [row for row in rows if kind_of(row["set"]) not in ATTACKED_KINDS]
 
 
 def _ranked(rows: Sequence[Row]) -> float:

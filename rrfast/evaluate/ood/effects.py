@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rrfast.evaluate.observations import without
-from rrfast.evaluate.ood.measurements import METRICS, ModelWithSets, fprs, joined, side_by_side
+from rrfast.evaluate.ood.measurements import OOD_METRICS, ModelWithSets, fprs, joined, side_by_side
 from rrfast.evaluate.run_numbers import defined
 from rrfast.scores import ODIN
 from rrfast.scores.score import Point
@@ -77,7 +77,7 @@ def effects(against: str, points: Sequence[Point], on: ModelWithSets) -> dict[st
     """ODIN at fixed points on a set; they include `PAPER`, as those of `effect_points` do.
 
     Returns `table`: every point, as from `side_by_side`; `hot`: of those at T = 1000 the `eps`, and
-    every metric of `METRICS` at each; and `thresholds` at `PAPER`.
+    every metric of `OOD_METRICS` at each; and `thresholds` at `PAPER`.
 
     Cost: 1 forward, 1 for each point with a step, and 1 backward for each temperature of these.
 
@@ -87,7 +87,7 @@ def effects(against: str, points: Sequence[Point], on: ModelWithSets) -> dict[st
     place = points.index(PAPER)
     hot = [i for i, point in enumerate(points) if point["temperature"] == HOT]
     pairs = [joined(inside[i], outside[i]) for i in hot]
-    of_hot = {name: [defined(m, *pair) for pair in pairs] for name, m in METRICS.items()}
+    of_hot = {name: [defined(m, *pair) for pair in pairs] for name, m in OOD_METRICS.items()}
     return {
         "table": side_by_side(points, fprs(inside, outside)),
         "hot": {"eps": [points[i]["eps"] for i in hot]} | of_hot,
@@ -98,10 +98,10 @@ def effects(against: str, points: Sequence[Point], on: ModelWithSets) -> dict[st
 def at_steps(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """ODIN on a set at T = 1000, by step: those of `PRINTED`, and the one that was tuned there.
 
-    From a row with `hot` of `effects` and `step`; the results have every metric of `METRICS`.
+    From a row with `hot` of `effects` and `step`; the results have every metric of `OOD_METRICS`.
 
     Example:
-        >>> hot = {"eps": [0.0, 0.002]} | {name: [0.5, 0.4] for name in METRICS}
+        >>> hot = {"eps": [0.0, 0.002]} | {name: [0.5, 0.4] for name in OOD_METRICS}
         >>> row = {"set": "noise", "hot": hot, "step": {"temperature": 1000.0, "eps": 0.0}}
         >>> [(found["eps"], found["fpr"]) for found in at_steps(row)]
         [('0.002', 0.4), ('tuned', 0.5)]
@@ -111,7 +111,7 @@ def at_steps(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for said, eps in steps.items():
         if eps in hot["eps"]:
             place = hot["eps"].index(eps)
-            numbers = {name: hot[name][place] for name in METRICS}
+            numbers = {name: hot[name][place] for name in OOD_METRICS}
             yield {**without(row, {"hot", "table", "thresholds"}), "eps": said, **numbers}
 
 

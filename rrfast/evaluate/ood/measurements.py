@@ -31,7 +31,7 @@ from rrfast.scores.tuning import best_apart, grid_points
 
 #: ODIN §4.3, with in-distribution images in the place of right predictions; the detection error by
 #: its formula, and the lowest over all thresholds, as in most of its Table 2 (errata 30).
-METRICS: dict[str, Metric] = {
+OOD_METRICS: dict[str, Metric] = {
     "fpr": partial(fpr_at_tpr, positive="correct"),
     "detection_error": partial(detection_error, convention="odin"),
     "least_error": partial(detection_error, convention="rat"),
@@ -240,15 +240,15 @@ def within(name: str, point: Point, on: ModelWithSets) -> dict[str, Any]:
 def apart(name: str, point: Point, against: str, on: ModelWithSets, draws: int) -> dict[str, Any]:
     """How well a score separates the test images from a set.
 
-    Returns every metric of `METRICS`, their `intervals`, `nan`, `mean_outside`, and `roc`: the true
-    positive rate at `RATES`. Metrics are NaN if the score of an image is NaN.
+    Returns every metric of `OOD_METRICS`, their `intervals`, `nan`, `mean_outside`, and `roc`: the
+    true positive rate at `RATES`. Metrics are NaN if the score of an image is NaN.
     """
     [inside], _ = on.inside(name, (point,))
     [outside] = on.outside(name, (point,), against)
     both = joined(inside, outside)
     return {
-        **{name: defined(metric, *both) for name, metric in METRICS.items()},
-        "intervals": intervals(METRICS, *both, draws),
+        **{name: defined(metric, *both) for name, metric in OOD_METRICS.items()},
+        "intervals": intervals(OOD_METRICS, *both, draws),
         "nan": int(both[0].isnan().sum()),
         "mean_outside": outside.double().mean().item(),
         "roc": rates(*both),
@@ -294,7 +294,7 @@ def _of_confidence(value: Tensor) -> dict[str, float]:
 
 def _told_apart(inside: Tensor, outside: Tensor) -> dict[str, float]:
     both = joined(inside, outside)
-    return {name: defined(METRICS[name], *both) for name in ("auroc", "fpr")}
+    return {name: defined(OOD_METRICS[name], *both) for name in ("auroc", "fpr")}
 
 
 def _in_order(value: Tensor, *, descending: bool) -> list[int]:
@@ -312,7 +312,7 @@ def transferred(points: Sequence[Point], against: str, on: ModelWithSets) -> lis
 def fprs(inside: Tensor, outside: Tensor) -> list[float]:
     """The FPR of each of several scores on two sets: [P, n], [P, m]; NaN if a score is NaN."""
     pairs = zip(inside, outside, strict=True)
-    return [defined(METRICS["fpr"], *joined(*both)) for both in pairs]
+    return [defined(OOD_METRICS["fpr"], *joined(*both)) for both in pairs]
 
 
 def joined(inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from rrfast.evaluate.ood.diagnostics import diagnose, distances
 from rrfast.evaluate.ood.effects import best_step, effect_points, effects
 from rrfast.evaluate.ood.figures import figures
 from rrfast.evaluate.ood.measurements import (
-    METRICS,
+    OOD_METRICS,
     ModelWithSets,
     apart,
     sure,
@@ -236,7 +236,7 @@ class _Evaluation(NamedTuple):
             point = found["hyperparameters"]
             key = f"{of_score(score)} {point}, {on.images} images: against {self.told(name)}"
             # With the names of the metrics, since an older part may lack one of them.
-            key += f", {draws} draws: {', '.join(METRICS)}"
+            key += f", {draws} draws: {', '.join(OOD_METRICS)}"
             said = self.context.step(key, apart, score, point, name, on, draws)
             yield {"kind": "score", "score": score, "set": name} | without(found, {"table"}) | said
 
@@ -246,7 +246,7 @@ class _Evaluation(NamedTuple):
         points = effect_points(on.points("odin"))
         key = f"{of_score('odin')} at {len(points)} points, {on.images} images: effects against"
         # With the names of the metrics, since an older part has none of them.
-        key += f" {self.told(name)}: {', '.join(METRICS)}"
+        key += f" {self.told(name)}: {', '.join(OOD_METRICS)}"
         said: Row = self.context.step(key, effects, name, points, on)
         return {"kind": "effect", "score": "odin", "set": name} | said
 
@@ -312,8 +312,8 @@ STUDY = Study(
     {
         **{name: at(name) for name in ("training", "seed", "score", "set")},
         "hyperparameters": lambda row: settings(row["hyperparameters"]),
-        **{name: at(name) for name in ("validation_fpr", "nan", "mean_outside", *METRICS)},
-        **ends(METRICS, "intervals"),
+        **{name: at(name) for name in ("validation_fpr", "nan", "mean_outside", *OOD_METRICS)},
+        **ends(OOD_METRICS, "intervals"),
     },
     {"kind": "score"},
     curves,
