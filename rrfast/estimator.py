@@ -66,9 +66,9 @@ class RadiusEstimator(nn.Module):
             float32. Logits keep 8 or 11 bits, and radii move by as much as their differences do:
             `rrfast bench --speed` says what that does to the ranking on your model. float16 is
             finer, but may lose small gradients to underflow, and with them signs of the direction.
-            Weights are cast in every pass. For GPUs: on a CPU bfloat16 is often slower than float32
-            and float16 many times slower, which warns; `fold_batchnorm` with `memory_format` is
-            the fastest there.
+            Weights are cast in every pass. For GPUs: on a CPU float16 is many times slower than
+            float32, which warns, and bfloat16 often is slower, too. There `fold_batchnorm` with
+            `memory_format` gains most; `compile` adds little to it.
         memory_format: `torch.channels_last` converts x [B, C, H, W], and runs a copy of the model
             with weights in that layout, which is fast for convolutions on tensor cores. Sums are
             taken in another order, so the last digits change.
