@@ -192,8 +192,9 @@ def head(where: Entry, sticks: Entry) -> Iterable[str]:
             "first the cache may hold what they read"
         )
     yield (
-        "Medians over interleaved rounds; ratios are medians of the ratios within a round. GB/s "
-        "counts the least traffic of the op: every input read and every result written once. "
+        "Medians over interleaved rounds, in brackets the quartiles; ratios are medians of the "
+        "ratios within a round. GB/s counts the least traffic of the op: every input read and "
+        "every result written once. "
         f"{gives}. *×eager*, *×reference*, *×compiled*: how many times the op's time idiomatic "
         "torch, the specification, and `torch.compile` of the specification take."
     )
@@ -255,17 +256,25 @@ def of_copy(entry: Entry, sticks: Entry) -> float:
 
 
 def model_tables(entries: Sequence[Entry]) -> Iterable[str]:
+    """One table for each model and each set of contenders."""
     for model in dict.fromkeys(entry["model"] for entry in entries):
-        lines = [f"## {model}\n"]
-        for entry in entries:
-            if entry["model"] == model:
-                if len(lines) == 1:
-                    names = [*entry["ms"], *(f"{n} ÷ {entry['floor']}" for n in subjects(entry))]
-                    lines.append(f"| case | {' | '.join(names)} |")
-                    lines.append("|---|" + "--:|" * len(names))
-                ms = [f"{value:.4g} ms" for value in entry["ms"].values()]
-                lines.append(f"| {' | '.join([entry['case'], *ms, *ratios(entry)])} |")
-        yield "\n".join(lines)
+        of_model = [entry for entry in entries if entry["model"] == model]
+        tables = []
+        for names in dict.fromkeys(tuple(entry["ms"]) for entry in of_model):
+            rows = [entry for entry in of_model if tuple(entry["ms"]) == names]
+            columns = [*names, *(f"{n} ÷ {rows[0]['floor']}" for n in subjects(rows[0]))]
+            lines = [f"| case | {' | '.join(columns)} |", "|---|" + "--:|" * len(columns)]
+            for entry in rows:
+                cells = entry["case"], *(milliseconds(entry, n) for n in names), *ratios(entry)
+                lines.append(f"| {' | '.join(cells)} |")
+            tables.append("\n".join(lines))
+        yield "\n\n".join([f"## {model}", *tables])
+
+
+def milliseconds(entry: Entry, name: str) -> str:
+    """The median, and the quartiles."""
+    low, high = entry["quartiles_ms"][name]
+    return f"{entry['ms'][name]:.4g} ({low:.4g} to {high:.4g}) ms"
 
 
 def subjects(entry: Entry) -> list[str]:

@@ -93,20 +93,38 @@ def by_hand(model: nn.Module, x: Tensor, alpha: float = 0.01) -> Tensor:
         return radius.scatter(1, top, torch.inf).amin(dim=1)
 
 
+def grad_by_hand(model: nn.Module, x: Tensor) -> Tensor:
+    """Method `grad`, likewise."""
+    leaf = x.detach().requires_grad_()
+    top = model(leaf).topk(2, dim=1).values
+    margin = top[:, 0] - top[:, 1]
+    (grad,) = torch.autograd.grad(margin.sum(), leaf)
+    return margin.detach() / grad.abs().flatten(1).sum(dim=1)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
-def bench_radius_of_one(name: str, device: torch.device, hold: Callable[..., None]) -> None:
-    """At batch 1, where what is not the model shows most."""
+@pytest.mark.parametrize("method", ["fast", "grad"])
+def bench_radius_of_one(
+    method: str, name: str, device: torch.device, hold: Callable[..., None]
+) -> None:
+    """At batch 1, where what is not the model shows most; also of a model in training.
+
+    There, and in no other contender, each flag of the model is to be set, and set back.
+    """
     model, x = make(name, 1, device)
-    estimator = rrfast.RadiusEstimator(model)
+    training = copy.deepcopy(model).train().requires_grad_(True)
+    estimator = rrfast.RadiusEstimator(model, method)
+    hand = by_hand if method == "fast" else grad_by_hand
     hold(
         {
             "RadiusEstimator": lambda: estimator(x),
-            "rrfast.radius": lambda: rrfast.radius(model, x),
-            "by hand": lambda: by_hand(model, x),
-            "bare passes": bare(model, x, PROBES["fast"]),
+            "rrfast.radius": lambda: rrfast.radius(model, x, method=method),
+            "in training": lambda: rrfast.radius(training, x, method=method),
+            "by hand": lambda: hand(model, x),
+            "bare passes": bare(model, x, PROBES[method]),
         },
         model="radius",
-        case=f"fast, {name}, batch 1",
+        case=f"{method}, {name}, batch 1",
         floor="bare passes",
     )
 

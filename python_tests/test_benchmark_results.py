@@ -114,6 +114,35 @@ def test_a_part_measured_again_takes_the_place_of_its_cases() -> None:
         results.updated(before, where | {"torch": "3"}, again)
 
 
+def test_contenders_of_their_own_have_a_table_of_their_own() -> None:
+    """A row has the cells of its table's head, and quartiles beside the medians."""
+
+    def entry(case: str, **ms: float) -> dict[str, Any]:
+        quartiles = {name: [value - 0.5, value + 0.25] for name, value in ms.items()}
+        times = {name: value / next(iter(ms.values())) for name, value in ms.items()}
+        facts = {"model": "radius", "case": case, "floor": "bare"}
+        return {**facts, "ms": ms, "times": times, "quartiles_ms": quartiles}
+
+    entries = [
+        entry("fast", estimator=4.0, hand=3.0, bare=2.0),
+        entry("refined", radius=5.0, bare=4.0),
+        entry("again", estimator=8.0, hand=2.0, bare=1.0),
+    ]
+    (section,) = results.model_tables(entries)
+    assert section.splitlines() == [
+        "## radius",
+        "",
+        "| case | estimator | hand | bare | estimator ÷ bare | hand ÷ bare |",
+        "|---|--:|--:|--:|--:|--:|",
+        "| fast | 4 (3.5 to 4.25) ms | 3 (2.5 to 3.25) ms | 2 (1.5 to 2.25) ms | 2.000 | 1.500 |",
+        "| again | 8 (7.5 to 8.25) ms | 2 (1.5 to 2.25) ms | 1 (0.5 to 1.25) ms | 8.000 | 2.000 |",
+        "",
+        "| case | radius | bare | radius ÷ bare |",
+        "|---|--:|--:|--:|",
+        "| refined | 5 (4.5 to 5.25) ms | 4 (3.5 to 4.25) ms | 1.250 |",
+    ]
+
+
 def test_a_contest_counts_one_call_of_those_in_a_graph() -> None:
     times = iter([3.0, 5.0, 4.0, 8.0])  # rival, subject, twice
     of_calls = contest.Contest({"a": int, "b": int}, lambda _: next(times), calls=10)

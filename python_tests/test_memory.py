@@ -99,6 +99,8 @@ def test_an_estimator_uses_the_memory_of_its_last_call_again(
     other = estimator(x.flip(0), full_output=True)
     assert estimator._measure.spare.take() is memory
     assert places == {kept.data_ptr() for kept in memory._kept.values()} != set()
+    # As its docstring has it.
+    assert sum(kept.nbytes for kept in memory._kept.values()) / x.numel() in (5, 9, 10)
     fresh = rrfast.radius(model, x.flip(0), method=name, full_output=True, **SHORT.get(name, {}))
     for value, before in zip(tensors(first), kept, strict=True):
         torch.testing.assert_close(value, before, rtol=0, atol=0, equal_nan=True)

@@ -303,6 +303,62 @@ def test_auto_leaves_out_what_a_model_does_not_support(clocked: type[Clocked]) -
     assert clocked.asked == [["eager", "channels_last"], ["eager", "fold_batchnorm"]]
 
 
+#: What changes a model between two calls. A fused step counts no version of what it changes.
+CHANGES: dict[str, Callable[[nn.Module], object]] = {
+    "step": lambda model: stepped(torch.optim.SGD(model.parameters(), 0.1)),
+    "fused step": lambda model: stepped(torch.optim.AdamW(model.parameters(), 0.1, fused=True)),
+    "statistics": lambda model: model.train()(torch.rand(8, 3, 10, 10)),
+    "loaded": lambda model: model.load_state_dict(normed(1).float().state_dict()),
+    "assigned": lambda model: model.load_state_dict(normed(1).float().state_dict(), assign=True),
+    "another layer": lambda model: model.__setitem__(3, nn.Linear(256, 4)),
+}
+
+
+def stepped(optimizer: torch.optim.Optimizer) -> None:
+    for parameter in optimizer.param_groups[0]["params"]:
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("chosen", ["eager", "channels_last", "fold_batchnorm"])
+def test_auto_follows_the_model_whatever_it_chose(
+    clocked: type[Clocked], monkeypatch: pytest.MonkeyPatch, chosen: str, change: str
+) -> None:
+    """What a copy would not see may not depend on the clock of the machine."""
+    monkeypatch.setattr(Clocked, "seconds", {chosen: 0.5})
+    model, x = normed().float(), images(6)
+    estimator = RadiusEstimator(model, "grad", speed="auto")
+    names = list(estimator.state_dict())
+    before = estimator(x)
+    again = estimator._following.of(model)
+    estimator(x)
+    assert estimator._following.of(model) is again  # nothing has changed
+    CHANGES[change](model)
+    expected = rrfast.radius(model, x, method="grad")
+    assert (expected / before - 1).abs().max() > 0.01
+    torch.testing.assert_close(estimator(x), expected, rtol=1e-3, atol=0)
+    assert estimator.speed == chosen
+    assert estimator.model is model
+    assert list(estimator.state_dict()) == names
+
+
+def test_auto_after_a_move_and_in_copies(
+    clocked: type[Clocked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clocked, "seconds", {"fold_batchnorm": 0.5})
+    model, x = normed().float(), images(6)
+    estimator = RadiusEstimator(model, "grad", speed="auto")
+    radius = estimator(x)
+    for twin in (copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))):
+        assert twin.speed == "fold_batchnorm"
+        assert torch.equal(twin(x), radius)
+        stepped(torch.optim.SGD(twin.model.parameters(), 0.1))
+        assert not torch.equal(twin(x), radius)
+    assert torch.equal(estimator(x), radius)
+    assert estimator.double()(x.double()).dtype == torch.float64
+
+
 def test_auto_by_the_clock(
     monkeypatch: pytest.MonkeyPatch, trained: tuple[nn.Module, Tensor]
 ) -> None:
@@ -406,9 +462,9 @@ def test_folding_does_not_touch_what_it_cannot_fold() -> None:
 # -------------------------------------------------------------------- hooks, and what is no fold
 
 
-def normed() -> nn.Sequential:
+def normed(seed: int = 0) -> nn.Sequential:
     """A convolution and a BatchNorm with statistics, within another module."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     # Tanh, for which nothing is dead, whatever a hook makes of its input.
     model = nn.Sequential(inner, nn.Tanh(), nn.Flatten(), nn.Linear(256, 4)).double()

@@ -16,6 +16,7 @@ from rrfast._checks import check_model, describe
 from rrfast._progress import batches_bar
 from rrfast._turns import Turns
 from rrfast.engine import Model, check_input
+from rrfast.engine.following import Following
 from rrfast.engine.modules_inside import device_of
 from rrfast.engine.prepared import prepared
 from rrfast.methods import Method, RadiusResult
@@ -46,9 +47,9 @@ class RadiusEstimator(nn.Module):
     If the model is a module, it is a submodule: `state_dict`, `to` and the like apply to it. Like
     `rrfast.radius`, calls restore the model's state. Threads may share an estimator, and estimators
     a model; another forward of the model at the same time runs in eval mode. On a CPU the memory
-    into which a call writes the points that it probes, 5 to 9 bytes per element of x in float32, is
-    kept for the next call, so a hook that keeps the model's input must copy it. `to` and the like
-    free it. Copies and pickles contain neither this memory nor the captured graphs.
+    into which a call writes the points that it probes, 5 to 10 bytes per element of x in float32,
+    is kept for the next call, so a hook that keeps the model's input must copy it. `to` and the
+    like free it. Copies and pickles contain neither this memory nor the captured graphs.
 
     Args:
         model: Maps [B, ...] to logits [B, K >= 2], or to an object with such `.logits`.
@@ -65,9 +66,9 @@ class RadiusEstimator(nn.Module):
             float32. Logits keep 8 or 11 bits, and radii move by as much as their differences do:
             `rrfast bench --speed` says what that does to the ranking on your model. float16 is
             finer, but may lose small gradients to underflow, and with them signs of the direction.
-            Weights are cast in every pass. For GPUs: on a CPU bfloat16 is often slower than float32
-            and float16 many times slower, which warns; `fold_batchnorm` with `memory_format` is
-            the fastest there.
+            Weights are cast in every pass. For GPUs: on a CPU float16 is many times slower than
+            float32, which warns, and bfloat16 often is slower, too. There `fold_batchnorm` with
+            `memory_format` gains most; `compile` adds little to it.
         memory_format: `torch.channels_last` converts x [B, C, H, W], and runs a copy of the model
             with weights in that layout, which is fast for convolutions on tensor cores. Sums are
             taken in another order, so the last digits change.
@@ -81,13 +82,14 @@ class RadiusEstimator(nn.Module):
             does not support is left out. The attribute `speed` has the choice: "eager",
             "channels_last", "fold_batchnorm" or "channels_last + fold_batchnorm". The last digits
             of the radii depend on it, and so on the machine and its load. While it measures, there
-            are four copies of the weights. None: the options as given.
+            are four copies of the weights. Later changes of `model` count, whatever was chosen,
+            unless they are made through `.data`. None: the options as given.
         **options: As for `rrfast.radius`. With `temperature` [T] the results are [T, B], and all
             share the forward at x.
 
     `memory_format` and `fold_batchnorm` copy the model when the estimator is made, which costs the
-    memory of the weights once more. Later changes of `model` do not reach the copy: for new weights
-    make a new estimator.
+    memory of the weights once more. Later changes of `model` do not reach that copy: for new
+    weights make a new estimator, or give speed="auto".
 
     Raises:
         TypeError, ValueError: As `rrfast.radius`; or a speed option that the model or torch does
@@ -134,6 +136,7 @@ class RadiusEstimator(nn.Module):
         _check_speed(speed, faster)
         self.speed: str | None = speed
         self.model = prepared(model, **faster)
+        self._following = Following()  # of `model`: what `speed="auto"` chose
         shown = {"cuda_graph": cuda_graph, **faster}
         self._options = {name: value for name, value in shown.items() if value}
 
@@ -167,7 +170,7 @@ class RadiusEstimator(nn.Module):
                     f"{describe(x)}"
                 )
             x = x.contiguous(memory_format=self._memory_format)
-        measured = self._graphs(self._measure, self.model, x)
+        measured = self._graphs(self._measure, self._following.of(self.model), x)
         return measured.result() if full_output else measured.estimate.radius
 
     if TYPE_CHECKING:
@@ -234,7 +237,8 @@ class RadiusEstimator(nn.Module):
         return result if full_output else result.radius
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Free the memory of the last call: elsewhere, or in another dtype, it is of no use."""
+        """Free what is of no use elsewhere, or in another dtype: the last call's memory, a copy."""
+        self._following.forget()
         if self._measure.spare is not None:
             self._measure.spare.take()
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
@@ -243,7 +247,7 @@ class RadiusEstimator(nn.Module):
         """Measure which options are fastest for this batch, and take them."""
         plain = RadiusEstimator(self.model, self.method, cuda_graph=False, **self.options)
         plain(x)  # raises what is wrong with x
-        made = {"eager": plain}
+        made, options = {"eager": plain}, dict(FLOAT32)
         layouts = [name for name, faster in FLOAT32.items() if faster]
         for names in ([layouts[0]], [layouts[1]], layouts):
             faster = {key: value for name in names for key, value in FLOAT32[name].items()}
@@ -252,7 +256,7 @@ class RadiusEstimator(nn.Module):
                     self.model, self.method, cuda_graph=False, **faster, **self.options
                 )
                 other(x)
-                made[" + ".join(names)] = other
+                made[" + ".join(names)], options[" + ".join(names)] = other, faster
         best = "eager"
         if len(made) > 1:
             runs = {name: partial(estimator, x) for name, estimator in made.items()}
@@ -260,7 +264,8 @@ class RadiusEstimator(nn.Module):
             ratios = {name: time.ratio() for name, time in timed.items() if not time.error}
             ratios["eager"] = 1 - GAIN
             best = min(ratios, key=ratios.__getitem__)
-        self.model, self._memory_format = made[best].model, made[best]._memory_format
+        self._following = Following(**options[best])
+        self._memory_format = options[best].get("memory_format")
         self.speed = best
 
     def extra_repr(self) -> str:  # noqa: D102

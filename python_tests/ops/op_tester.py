@@ -111,6 +111,10 @@ def strided(values: Tensor) -> Tensor:
     return gaps[..., 0].copy_(values)
 
 
+class Named(Tensor):
+    """A tensor by another name, as torchvision's images are."""
+
+
 class OpTester(ABC):
     """What holds for every op; bits are compared unless `tolerance` says why not."""
 
@@ -296,6 +300,8 @@ class OpTester(ABC):
                 (strided(one), ValueError, "must be contiguous, as the result is, got strides"),
                 (one.to("meta"), ValueError, "must be on the device of the inputs"),
                 (shared, ValueError, "must have memory of its own, and shares it with an input"),
+                (shared.as_subclass(Named), ValueError, "must have memory of its own, and shar"),
+                (torch._neg_view(one), ValueError, "must not be a negated view"),
             ):
                 with pytest.raises(error, match=sentence):
                     self.into((*right[:i], wrong, *right[i + 1 :]), *args)

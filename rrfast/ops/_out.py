@@ -64,6 +64,10 @@ def check_written(
     if not value.is_contiguous(memory_format=layout):
         kind = str(layout).removeprefix("torch.").removesuffix("_format")
         raise ValueError(f"{name} must be {kind}, as {like_name} is, got strides {value.stride()}")
+    if value.is_neg():
+        raise ValueError(
+            f"{name} must not be a negated view, as .conj().imag is: give its resolve_neg()"
+        )
     if value.requires_grad:
         raise ValueError(f"{name} must not require a gradient: results of ops are detached")
     if any(_overlap(value, other) for other in seen):
@@ -79,14 +83,16 @@ def _is_dense(value: Tensor) -> bool:
 
 def _overlap(a: Tensor, b: Tensor) -> bool:
     """Whether the memory from the first to the last element of both has a part in common."""
-    if (
-        torch.compiler.is_compiling()
-        or type(a) not in (Tensor, Parameter)
-        or a.is_meta
-        or b.is_meta
-    ):
-        return False  # without memory as yet
+    if torch.compiler.is_compiling() or _lacks_memory(a) or _lacks_memory(b):
+        return False
     return a.data_ptr() < _end(b) and b.data_ptr() < _end(a)
+
+
+def _lacks_memory(tensor: Tensor) -> bool:
+    """Whether it is a meta or a fake tensor; subclasses that are but names have memory."""
+    if type(tensor) in (Tensor, Parameter):
+        return tensor.is_meta
+    return tensor.is_meta or torch._C._dispatch_keys(tensor).has(torch._C.DispatchKey.Python)
 
 
 def _end(tensor: Tensor) -> int:
