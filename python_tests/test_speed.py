@@ -93,6 +93,20 @@ def test_the_radius_of_16_bits(trained: tuple[nn.Module, Tensor], options: dict[
     assert error.quantile(0.95) < most
 
 
+@pytest.mark.parametrize("options", [*EXACT, BFLOAT16, {"speed": "auto"}], ids=named)
+def test_inside_inference_mode(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+    """Made and called there, and called again outside."""
+    monkeypatch.setattr(rrfast.estimator, "Turns", Clocked)
+    monkeypatch.setattr(Clocked, "seconds", {"channels_last + fold_batchnorm": 0.5})
+    model, x = normed().float(), images(6)
+    expected = RadiusEstimator(model, "grad", **options)(x)
+    with torch.inference_mode():
+        estimator = RadiusEstimator(model, "grad", **options)
+        assert torch.equal(estimator(x), expected)
+        assert estimator.speed in (None, "channels_last + fold_batchnorm")
+    assert torch.equal(estimator(x), expected)
+
+
 @pytest.mark.parametrize("options", [*EXACT, *COARSE], ids=named)
 def test_the_model_is_left_bit_for_bit(options: dict[str, Any]) -> None:
     model, x = digits_cnn().train(), torch.rand(4, 1, 8, 8)

@@ -169,7 +169,8 @@ class RadiusEstimator(nn.Module):
                     "x must be [B, C, H, W] with memory_format=torch.channels_last, got "
                     f"{describe(x)}"
                 )
-            x = x.contiguous(memory_format=self._memory_format)
+            with torch.inference_mode(False):  # as in `check_input`
+                x = x.contiguous(memory_format=self._memory_format)
         measured = self._graphs(self._measure, self._following.of(self.model), x)
         return measured.result() if full_output else measured.estimate.radius
 

@@ -84,11 +84,12 @@ def prepared(
         if isinstance(module, nn.parallel.DistributedDataParallel):
             module = module.module
         _check_copied(module, ", ".join(given))
-        module = copy.deepcopy(module).eval().requires_grad_(False)
-    if fold_batchnorm:
-        module = _folded(module)
-    if memory_format is not None:
-        module = module.to(memory_format=memory_format)  # type: ignore[call-overload]
+        with torch.inference_mode(False):  # of whose tensors autograd can use none
+            module = copy.deepcopy(module).eval().requires_grad_(False)
+            if fold_batchnorm:
+                module = _folded(module)
+            if memory_format is not None:
+                module = module.to(memory_format=memory_format)  # type: ignore[call-overload]
     return Prepared(module, dtype, compile) if dtype is not None or compile else module
 
 
