@@ -84,13 +84,11 @@ def _check(option: Field[Any], value: Any) -> None:
         for number in value:
             check_number(f"every radius of {name}", number)
     elif option.type == "Sequence[str]":
-        if isinstance(value, str):
-            raise TypeError(f"{name} must be several names, got the text {value!r}")
-        if not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
-            raise TypeError(f"{name} must be a sequence of names, got {describe(value)}")
+        check_once(name, value)
+        if not all(isinstance(each, str) for each in value):
+            raise TypeError(f"{name} must be names, got {describe(value)}")
         if option.default and not value:
             raise ValueError(f"{name} must hold at least one name, got none")
-        check_once(name, value)
     elif choices := option.metadata["cli"].get("choices"):
         check_one_of(name, value, choices)
 
