@@ -309,6 +309,13 @@ def test_the_peers_that_are_here():
     assert all(parameter.grad is None for parameter in subject.model.parameters())
 
 
+@pytest.mark.parametrize(("name", "value"), [("methods", "fast"), ("batch", 3), ("dtype", None)])
+def test_settings_of_several_values(name, value):
+    sentence = f"{name} must be several, in a list or tuple, got {type(value).__name__}"
+    with pytest.raises(TypeError, match=sentence):
+        bench.Settings(**{name: value})
+
+
 def test_every_setting_of_pareto_is_an_option():
     for method in METHODS:
         options = settings_of(method)

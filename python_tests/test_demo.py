@@ -184,7 +184,9 @@ def test_out_is_a_file(tmp_path, capsys):
 def test_missing_extra(missing, package, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, missing, None)
     assert cli.main(["demo", "--smoke", "--out", str(tmp_path)]) == 1
-    assert f"Install it with: pip install {package}" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"rrfast demo needs {package}, which does not import" in error
+    assert "Install it with: pip install 'rrfast[demo]'" in error  # all of them at once
     assert not any(tmp_path.iterdir())
 
 

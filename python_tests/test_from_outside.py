@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import rrfast
 from rrfast.attacks import ATTACKS, Attack, Attacked
 from rrfast.attacks.attack import judged
+from rrfast.bench.pareto import settings_of
 from rrfast.data import Split, digits
 from rrfast.data.tasks import TASKS, Task
 from rrfast.engine import Engine, Model
@@ -165,6 +166,7 @@ def test_a_class_without_fields_is_a_method(data: Split, monkeypatch: pytest.Mon
     model, x = digits_cnn().eval(), data.x[:16]
     expected = rrfast.radius(model, x, method=Half())
     monkeypatch.setitem(METHODS, "plain", Plain)
+    assert settings_of("plain") == [{}]  # of `rrfast bench --pareto`
     for method in ("plain", Plain()):
         assert torch.equal(rrfast.radius(model, x, method=method), expected)
         assert torch.equal(rrfast.RadiusEstimator(model, method)(x), expected)

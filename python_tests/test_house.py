@@ -131,7 +131,7 @@ def lacks_its_library(module: str) -> bool:
 #: What is written once, and in which file.
 ONCE = {
     r"from rich\.progress": "_progress.py",
-    r"Install (it|them) with": "_errors.py",
+    r"Install (it|them|\{it\}) with": "_errors.py",
     r"str\(error\)\.(split\([^)]|splitlines|partition)": "_errors.py",
 }
 

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 import rrfast
 from rrfast.methods import BS
-from rrfast.scores import MSR, ODIN, Preprocessed, Radius, RelU, tune, tune_apart
+from rrfast.scores import (
+    MSR,
+    ODIN,
+    Preprocessed,
+    Radius,
+    RelU,
+    score_named,
+    tune,
+    tune_apart,
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +89,11 @@ def test_bad_input_gets_a_sentence(
 ) -> None:
     with pytest.raises(error, match=sentence):
         rrfast.predict(model, loader, progress=False)
+
+
+def test_a_name_is_text() -> None:
+    with pytest.raises(TypeError, match=r"score must be a name, got BS BS\("):
+        score_named(BS())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from rrfast.evaluate.options import (
 )
 from rrfast.evaluate.run_study import Context, run_study
 from rrfast.evaluate.study import Study
+from rrfast.methods import BS
 from rrfast.models import FirstClasses
 from rrfast.train import TASKS
 
@@ -208,7 +209,13 @@ def test_an_option_is_a_field_a_flag_and_an_entry_of_the_result() -> None:
 @pytest.mark.parametrize(
     ("options", "wrong", "said"),
     [
-        (MisdOptions, {"scores": "msr"}, "scores must be several names, got the text 'msr'"),
+        (
+            MisdOptions,
+            {"scores": "msr"},
+            "scores must be several, in a list or tuple, got str 'msr'",
+        ),
+        (MisdOptions, {"scores": [BS()]}, r"scores must be names, got list \[BS\("),
+        (MisdOptions, {"scores": 3}, "scores must be several, in a list or tuple, got int 3"),
         (MisdOptions, {"scores": ()}, "scores must hold at least one name, got none"),
         (MisdOptions, {"tuning": "heldot"}, "tuning must be one of .*; did you mean heldout"),
         (MisdOptions, {"batch": 1.5}, "batch must be an integer of at least 1, got 1.5"),

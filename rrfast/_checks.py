@@ -260,8 +260,10 @@ def check_integer(name: str, value: object, *, least: int = 1, bits: int = 63) -
     check_count(name, value, least=least, bits=bits)
 
 
-def check_once(name: str, values: Sequence[object]) -> None:
-    """Raise a ValueError if a name occurs twice, as it would count twice."""
+def check_once(name: str, values: object) -> None:
+    """Raise unless `values` is a list or tuple in which nothing occurs, and so counts, twice."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"{name} must be several, in a list or tuple, got {describe(values)}")
     twice = [value for value in values if values.count(value) > 1]
     if twice:
         raise ValueError(f"{name} must name each once, and {twice[0]} is there twice")

@@ -15,6 +15,9 @@ def require(who: str, module: str, package: str | None = None, install: str = ""
         >>> require("a table", "absent", "Absent")
         Traceback (most recent call last):
         ImportError: a table needs Absent, which does not import: No module named 'absent'...
+        >>> require("a table", "absent", "Absent and Away")
+        Traceback (most recent call last):
+        ImportError: a table needs Absent and Away, which do not import: ... Install them with: ...
     """
     try:
         importlib.import_module(module.partition(".")[0])  # a part may have been imported before
@@ -32,8 +35,9 @@ def missing(
     alternative, ends the message.
     """
     end = f"; {instead}" if instead else ""
+    do, it = ("do", "them") if " and " in package else ("does", "it")
     return ImportError(
-        f"{who} needs {package}, which does not import: {error}. Install it with: pip install "
+        f"{who} needs {package}, which {do} not import: {error}. Install {it} with: pip install "
         f"{install or package.lower()}{end}"
     )
 

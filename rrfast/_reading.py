@@ -6,15 +6,14 @@ with a model; each check documents what later calls do with a wrong value.
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils.weak import WeakIdKeyDictionary
 
-#: What was read for each model; an entry goes when the model does.
-_read: WeakIdKeyDictionary = WeakIdKeyDictionary()
+from rrfast._remembered import Remembered
+
+#: What was read for each model.
+_read: Remembered[set[str]] = Remembered()
 
 
 def is_on_host(tensor: Tensor) -> bool:
@@ -52,7 +51,12 @@ def may_read(what: str, model: object, tensor: Tensor) -> bool:
         return False
     if model is None:
         return True
-    first = what not in _read.get(model, ())
-    with contextlib.suppress(TypeError):  # a callable without weak references: read each time
-        _read.setdefault(model, set()).add(what)
+    if id(model) not in _read.by_id:
+        try:
+            _read.keep(model, set())
+        except TypeError:  # a callable without weak references: read each time
+            return True
+    read = _read.by_id[id(model)][0]
+    first = what not in read
+    read.add(what)
     return first

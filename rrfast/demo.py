@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rrfast._errors import require
 from rrfast._machine import torch_threads
-from rrfast._results import require_matplotlib, results_in
+from rrfast._results import results_in
 from rrfast.evaluate import trained_models
 from rrfast.evaluate.demo import STUDY, TRAININGS
 from rrfast.evaluate.misd.protocol import evaluate_as
@@ -51,9 +51,10 @@ def run(
         ImportError: A package of `rrfast[demo]` is not installed.
         OSError: `out` cannot be written.
     """
-    require_matplotlib("demo")
-    require("rrfast demo", "sklearn.datasets", "scikit-learn")
-    require("rrfast demo", "jinja2")  # for the report
+    everything = "'rrfast[demo]'"
+    require("rrfast demo", "matplotlib.figure", "matplotlib", everything)
+    require("rrfast demo", "sklearn.datasets", "scikit-learn", everything)
+    require("rrfast demo", "jinja2", install=everything)  # for the report
     from rrfast.train import load_recipe, train_variants
 
     recipe = load_recipe(RECIPE, [] if epochs is None else [f"training.epochs={epochs}"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from rrfast.bench.quality import in_batches, metrics, steps
 from rrfast.bench.settings import Settings
 from rrfast.bench.subject import Subject
 from rrfast.methods import METHODS
+from rrfast.methods.method import option_names
 
 #: The option of each method that trades passes for accuracy, and its values. Other methods are one
 #: point with their defaults.
@@ -29,8 +29,7 @@ SETTINGS: dict[str, tuple[str, tuple[int, ...]]] = {
 def settings_of(method: str) -> list[dict[str, int]]:
     """The options for each point of a method's line."""
     option, values = SETTINGS.get(method, ("", ()))
-    kind: Any = METHODS[method]
-    has = option in (field.name for field in dataclasses.fields(kind))
+    has = option in option_names(METHODS[method])
     return [{option: value} for value in values] if has else [{}]
 
 

@@ -82,14 +82,17 @@ class Settings:
     tuning: str | None = None
 
     def __post_init__(self) -> None:
+        several = {"batch": self.batch, "dtype": self.dtype}
+        if self.methods is not None:
+            several["methods"] = self.methods
+        for name, values in several.items():
+            check_once(name, values)
+            if not values:
+                raise ValueError(f"{name} must name at least one, got none")
         for method in self.methods or ():
             check_one_of("methods", method, METHODS)
         for dtype in self.dtype:
             check_one_of("dtype", dtype, DTYPES)
-        for name in ("methods", "batch", "dtype"):
-            if getattr(self, name) == ():
-                raise ValueError(f"{name} must name at least one, got none")
-            check_once(name, getattr(self, name) or ())
         for size in self.batch:
             check_count("batch", size)
         check_count("samples", self.samples)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import fx, nn
 
+from rrfast._remembered import Remembered
+
 #: Arguments that put an operation into training mode.
 _MODES = {"training", "train"}
 #: For each module that passed the check, its recorded graph at that time.
-_passed: weakref.WeakKeyDictionary[nn.Module, object] = weakref.WeakKeyDictionary()
+_passed: Remembered[object] = Remembered()
 
 
 def check_recorded(module: nn.Module) -> None:
@@ -30,7 +31,8 @@ def check_recorded(module: nn.Module) -> None:
         state = True
     else:
         return
-    if _passed.get(module) == state:
+    passed = _passed.by_id.get(id(module))
+    if passed is not None and passed[0] == state:
         return
     operations = _of_graph(module) if isinstance(module, fx.GraphModule) else _of_trace(module)
     for operation in operations:
@@ -39,7 +41,7 @@ def check_recorded(module: nn.Module) -> None:
             f"{operation} as in training, which no eval() changes: call eval() before "
             "torch.export.export, torch.fx.symbolic_trace or torch.jit.trace"
         )
-    _passed[module] = state
+    _passed.keep(module, state)
 
 
 def _of_graph(module: fx.GraphModule) -> Iterator[str]:

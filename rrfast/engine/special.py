@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,7 @@ Special = Callable[[Changes, Any], None]
 #: Results by class, as each call looks up every class of its model.
 _found: Remembered[list[Special]] = Remembered()
 #: Modules that were warned about.
-_told: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_told: Remembered[None] = Remembered()
 
 
 def own_train(kind: type[nn.Module]) -> bool:
@@ -101,8 +100,8 @@ def _apart(changes: Changes, module: ObserverBase) -> None:
 
 
 def _warned(_: Changes, module: _BatchNorm) -> None:
-    if module._buffers.get("running_mean") is None and module not in _told:
-        _told.add(module)
+    if module._buffers.get("running_mean") is None and id(module) not in _told.by_id:
+        _told.keep(module, None)
         warnings.warn(
             f"model has a {type(module).__name__} without running statistics: in eval mode too it "
             "normalises by the batch, so that a sample's logits depend on the others of its batch",

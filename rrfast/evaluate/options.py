@@ -71,7 +71,7 @@ class Options:
 
 def _check(option: Field[Any], value: Any) -> None:
     """Raise a sentence unless the value fits the type of its option and its help text."""
-    from rrfast._checks import check_count, check_number, check_once, check_one_of
+    from rrfast._checks import check_count, check_number, check_once, check_one_of, describe
 
     name, least, most = option.name, option.metadata["least"], option.metadata["most"]
     if option.type.startswith("int"):
@@ -84,11 +84,11 @@ def _check(option: Field[Any], value: Any) -> None:
         for number in value:
             check_number(f"every radius of {name}", number)
     elif option.type == "Sequence[str]":
-        if isinstance(value, str):
-            raise TypeError(f"{name} must be several names, got the text {value!r}")
+        check_once(name, value)
+        if not all(isinstance(each, str) for each in value):
+            raise TypeError(f"{name} must be names, got {describe(value)}")
         if option.default and not value:
             raise ValueError(f"{name} must hold at least one name, got none")
-        check_once(name, value)
     elif choices := option.metadata["cli"].get("choices"):
         check_one_of(name, value, choices)
 

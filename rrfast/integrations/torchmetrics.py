@@ -20,9 +20,8 @@ from torchmetrics import Metric  # noqa: E402 - after the message if it is missi
 __all__ = ["RankingMetric"]
 
 #: Whether a larger value is better; a larger mean confidence is neither better nor worse.
-HIGHER = {"auroc": True, "accuracy": True, "aupr_error": True, "aupr_success": True}
-HIGHER |= {"fpr_at_tpr": False, "aurc": False, "detection_error": False}
-HIGHER |= {"e_aurc": False, "augrc": False}
+HIGHER = dict.fromkeys(("auroc", "accuracy", "aupr_error", "aupr_success"), True)
+HIGHER |= dict.fromkeys(("fpr_at_tpr", "aurc", "detection_error", "e_aurc", "augrc"), False)
 
 
 class RankingMetric(Metric):

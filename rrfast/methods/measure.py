@@ -16,7 +16,7 @@ from rrfast import ops
 from rrfast._reading import is_on_host
 from rrfast.engine import Engine, Model
 from rrfast.engine.box import within
-from rrfast.methods.method import Estimate, Method
+from rrfast.methods.method import Estimate, Method, option_names
 from rrfast.ops import Spare, accumulate_dtype
 
 
@@ -151,7 +151,7 @@ def _stacked(estimates: list[Estimate]) -> Estimate:
 
 def _on(method: Method, x: Tensor) -> Method:
     options: Any = method
-    given = {f.name for f in dataclasses.fields(options)} if _has_fields(method) else set()
+    given = option_names(method)
     ready: dict[str, Any] = {}
     if "bounds" in given:
         ready["bounds"] = ops.channel_bounds(options.bounds, x)
@@ -159,7 +159,3 @@ def _on(method: Method, x: Tensor) -> Method:
         ready["scale"] = ops.channel_scale(options.scale, x)
     replaced: Method = dataclasses.replace(options, **ready) if ready else method
     return replaced
-
-
-def _has_fields(method: object) -> bool:
-    return dataclasses.is_dataclass(method)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal, NamedTuple, Protocol, get_args
 
 from torch import Tensor
@@ -36,6 +37,17 @@ class Method(Protocol):
 
     def __call__(self, engine: Engine, x: Tensor) -> Estimate:
         """The radius of every sample of `x`, which is detached and not empty."""
+
+
+def option_names(method: object) -> list[str]:
+    """The options of a method, or of its class; none if it is no dataclass.
+
+    Example:
+        >>> from rrfast.methods import Grad
+        >>> option_names(Grad), option_names(Grad())
+        (['bounds', 'scale'], ['bounds', 'scale'])
+    """
+    return [f.name for f in dataclasses.fields(method)] if dataclasses.is_dataclass(method) else []
 
 
 def seed_of(compat: Compat) -> SeedOf:

@@ -11,7 +11,7 @@ from typing import Any
 from rrfast._checks import check_one_of, describe, meant
 from rrfast._names import METHOD_CLASSES
 from rrfast.methods.measure import Measure
-from rrfast.methods.method import Method
+from rrfast.methods.method import Method, option_names
 
 #: Every method by the name that `rrfast.radius(method=...)` takes.
 METHODS: dict[str, Callable[..., Method]] = {
@@ -68,7 +68,7 @@ def _maker(method: object, options: dict[str, Any]) -> Callable[..., Method]:
     else:
         kind = type(method)
         what, made = f"method {kind.__name__}", partial(_replaced, method)
-    known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    known = option_names(kind)
     for name in options:
         if name not in known:
             raise TypeError(

@@ -13,6 +13,7 @@ from torch import Tensor
 from rrfast.engine import Model
 from rrfast.methods import METHODS, Method
 from rrfast.methods.measure import Measure, Measured
+from rrfast.methods.method import option_names
 from rrfast.methods.registry import configured
 from rrfast.scores.grids import TEMPERATURES
 from rrfast.scores.score import Point, Score, Scored
@@ -62,10 +63,8 @@ class Radius(Score):
     @property
     def grids(self) -> dict[str, tuple[float, ...]]:
         """T as in RAT B.1, for methods that have a temperature."""
-        kind: Any = METHODS[self.method] if isinstance(self.method, str) else type(self.method)
-        known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
-        names = {option.name for option in known}
-        return {"temperature": TEMPERATURES} if "temperature" in names else {}
+        kind = METHODS[self.method] if isinstance(self.method, str) else type(self.method)
+        return {"temperature": TEMPERATURES} if "temperature" in option_names(kind) else {}
 
     @property
     def identity(self) -> str:

@@ -83,7 +83,7 @@ def score_named(name: str) -> Score:
             RelU. A radius may be followed by options of `rrfast.radius`, as ":alpha=0.01".
 
     Raises:
-        TypeError: The method of the radius has no such option.
+        TypeError: It is no text, or the method of the radius has no such option.
         ValueError: There is no such score, "+eps" follows one that is not a score of the logits,
             options follow one that is not a radius, or one of them is out of range.
 
@@ -93,6 +93,8 @@ def score_named(name: str) -> Score:
         >>> score_named("radius_fast:alpha=0.01")
         Radius(method='fast', temperature=None, options={'alpha': 0.01})
     """
+    if not isinstance(name, str):
+        raise TypeError(f"score must be a name, got {describe(name)}")
     if OPTION in name:
         return _radius_named(name)
     base = _base(name)

@@ -250,9 +250,9 @@ def _check(
     changes: Sequence[str],
 ) -> dict[str, Any] | None:
     """Check all variants before the first training; the outliers where the recipe names none."""
+    check_once("variants", names)
     for name in names:
         check_variant(name)
-    check_once("variants", names)
     if not names or not seeds:
         raise ValueError("variants and seeds must hold at least one each, got none")
     _check_taken(recipe, names)

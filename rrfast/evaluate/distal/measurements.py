@@ -1,4 +1,4 @@
-"""What is measured on a model: confidences on test images, on noise, after attacks on both."""
+"""Measurements on a model: confidences on test images, on noise, after attacks on both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of a score on a model: how well it finds the errors, after it was tuned.
+"""Measurements of a score on a model: how well it finds the errors, after it was tuned.
 
 Also numbers on the model itself: its accuracy on training images, and its gradients.
 """

@@ -1,4 +1,4 @@
-"""What is measured of a score on a model: tuned on one out-of-distribution set, on others."""
+"""Measurements of a score on a model: tuned on one out-of-distribution set, tested on others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured on an attacked model: the test images that it still classifies correctly."""
+"""Measurements on an attacked model: the test images that it still classifies correctly."""
 
 from __future__ import annotations
 
