@@ -64,7 +64,7 @@ def check_written(
     if not value.is_contiguous(memory_format=layout):
         kind = str(layout).removeprefix("torch.").removesuffix("_format")
         raise ValueError(f"{name} must be {kind}, as {like_name} is, got strides {value.stride()}")
-    if value.is_neg():
+    if not torch.compiler.is_compiling() and value.is_neg():  # Dynamo does not know it
         raise ValueError(
             f"{name} must not be a negated view, as .conj().imag is: give its resolve_neg()"
         )
