@@ -27,6 +27,8 @@ from rrfast.data.tasks import TASKS
 from rrfast.evaluate.trained_model import TrainedModel
 from rrfast.models import load_model
 from rrfast.objectives.variant_names import VARIANTS, check_variant
+from rrfast.scores import Radius
+from rrfast.scores.registry import score_named
 from rrfast.train import Recipe, load_recipe, recipes, variant
 from rrfast.train.recipe import make_objective, options_of
 from rrfast.train.variants import TEXTURED, _check_taken, check_changes
@@ -84,7 +86,9 @@ class Checked:
             fits(variant(recipe, name, 0, outliers=textures))
         return []
 
-    def ablate(self, recipe: Recipe, out: Path, **_: object) -> None:
+    def ablate(self, recipe: Recipe, out: Path, *, score: str, **_: object) -> None:
+        if not isinstance(score_named(score), Radius):
+            raise ValueError(f"{score} is no radius")
         self.folders.append(out)
         for name in ("standard", "at", "reverse_at", "rat", "rat_mixup"):
             fits(variant(recipe, name, 0))
