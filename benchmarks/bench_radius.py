@@ -113,6 +113,7 @@ def bench_radius_of_one(
     """
     model, x = make(name, 1, device)
     training = copy.deepcopy(model).train().requires_grad_(True)
+    training.load_state_dict(model.state_dict(), assign=True)  # the same memory, as of one model
     estimator = rrfast.RadiusEstimator(model, method)
     hand = by_hand if method == "fast" else grad_by_hand
     hold(

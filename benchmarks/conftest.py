@@ -129,7 +129,8 @@ def hold(
         rounds = int(min(max(pytestconfig.getoption("--seconds") / seconds, fewest), most))
         # The rivals run in what pytest-benchmark takes for the preparation of a round, so its own
         # figures are the subject's.
-        benchmark.pedantic(contest.subjects_turn, setup=contest.rivals_turn, rounds=rounds)
+        benchmark.pedantic(contest.subjects_turn, setup=contest.until_subject, rounds=rounds)
+        contest.rest()
         benchmark.extra_info.update(facts, rounds=rounds, **contest.summary())
         record(benchmark.extra_info)
 

@@ -7,7 +7,7 @@ contenders, and ratios are taken within a round.
 
 from __future__ import annotations
 
-import itertools
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -189,32 +189,48 @@ class Stopwatch:
 
 
 class Contest:
-    """Contenders in turns.
+    """Contenders in turns, in a new random order every round.
 
-    The first is the subject and runs last. The order of its rivals moves on by one every round, so
-    that each of them in turn is the one that leaves the caches to it. A contender may make its call
-    several times, each time as often as the others.
+    What ran before leaves its caches to the next: always after the same one, a contender would be
+    as fast as that one's memory is of use to it. The first is the subject, and its place in a round
+    is random as well. A contender may make its call several times, each time as often as the
+    others.
     """
 
     def __init__(self, contenders: Mapping[str, Run], stopwatch: Stopwatch, calls: int = 1) -> None:
-        (self.subject, self._run), *rivals = contenders.items()
-        self._turns = itertools.cycle([rivals[i:] + rivals[:i] for i in range(len(rivals) or 1)])
+        self._contenders, self.subject = dict(contenders), next(iter(contenders))
         self._stopwatch, self._calls = stopwatch, calls
+        self._order, self._behind = random.Random(0), list[str]()  # the round's rest
         self.seconds: dict[str, list[float]] = {name: [] for name in contenders}
 
-    def rivals_turn(self) -> None:
-        for name, run in next(self._turns):
-            self.seconds[name].append(self._stopwatch(run) / self._calls)
+    def until_subject(self) -> None:
+        """All that is left of the last round, and of a new one all before the subject."""
+        self.rest()
+        order = self._order.sample(list(self._contenders), len(self._contenders))
+        place = order.index(self.subject)
+        for name in order[:place]:
+            self._turn(name)
+        self._behind = order[place + 1 :]
 
     def subjects_turn(self) -> None:
-        self.seconds[self.subject].append(self._stopwatch(self._run) / self._calls)
+        self._turn(self.subject)
+
+    def rest(self) -> None:
+        """What is left of the last round."""
+        for name in self._behind:
+            self._turn(name)
+        self._behind = []
+
+    def _turn(self, name: str) -> None:
+        self.seconds[name].append(self._stopwatch(self._contenders[name]) / self._calls)
 
     def warm_up(self, rounds: int) -> float:
         """Compiles, fills caches and pools; seconds that the last round took."""
         for _ in range(rounds):
             start = time.perf_counter()
-            self.rivals_turn()
+            self.until_subject()
             self.subjects_turn()
+            self.rest()
             elapsed = time.perf_counter() - start
         for values in self.seconds.values():
             values.clear()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,14 +147,32 @@ def test_contenders_of_their_own_have_a_table_of_their_own() -> None:
 
 
 def test_a_contest_counts_one_call_of_those_in_a_graph() -> None:
-    times = iter([3.0, 5.0, 4.0, 8.0])  # rival, subject, twice
-    of_calls = contest.Contest({"a": int, "b": int}, lambda _: next(times), calls=10)
+    runs: dict[str, Callable[[], Any]] = {"a": lambda: 1.0, "b": lambda: 2.0}
+    took = {runs["a"]: iter([5.0, 8.0]), runs["b"]: iter([3.0, 4.0])}
+    of_calls = contest.Contest(runs, lambda run: next(took[run]), calls=10)
     for _ in range(2):
-        of_calls.rivals_turn()
+        of_calls.until_subject()
         of_calls.subjects_turn()
+    of_calls.rest()
     summary = of_calls.summary()
     assert summary["ms"] == {"a": 650.0, "b": 350.0}
     assert summary["times"] == {"b": pytest.approx(0.55)}
+
+
+def test_every_contender_runs_once_a_round_and_after_each_of_the_others() -> None:
+    """Always after the same one, it would profit from what that one leaves in the caches."""
+    ran: list[str] = []
+    runs: dict[str, Callable[[], Any]] = {name: partial(ran.append, name) for name in "abcd"}
+    of_rounds = contest.Contest(runs, lambda run: run() or 1.0)
+    for _ in range(100):
+        of_rounds.until_subject()
+        of_rounds.subjects_turn()
+    of_rounds.rest()
+    rounds = [ran[i : i + 4] for i in range(0, 400, 4)]
+    assert len(ran) == 400
+    assert all(sorted(one) == list("abcd") for one in rounds)
+    before = Counter(itertools.pairwise(ran))
+    assert all(before[one, other] > 10 for one in "abcd" for other in "abcd" if one != other)
 
 
 def test_small_cases_are_captured_and_rivals_that_cannot_be_are_left_out(
