@@ -48,7 +48,9 @@ class Following:
 
         Cost: a look at each tensor of the model.
         """
-        if not self._options or not isinstance(model, nn.Module):
+        if not self._options:
+            return model
+        if not isinstance(model, nn.Module):
             return prepared(model, **self._options)
         tensors = {id(tensor): tensor for tensor in _tensors(model)}
         versions = [0 if t.is_inference() else t._version for t in tensors.values()]

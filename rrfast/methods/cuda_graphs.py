@@ -76,6 +76,8 @@ class Graphs:
         if self.when is False or x.shape[0] == 0 or _is_being_captured(x):
             return measure(model, x)
         obstacle = _obstacle(measure, x)
+        if obstacle and self.when == "auto":
+            return measure(model, x)
         addresses = None if obstacle or self._gave_up else _addresses(model)
         if not obstacle and addresses is None:
             obstacle = (
@@ -228,13 +230,13 @@ def _obstacle(measure: Measure, x: Tensor) -> str:
     """Why a call with `x` cannot be captured, for `str.format`; empty if it can."""
     if not measure.capturable:
         return "needs a method that never waits for the device, which {method} as given does"
-    if x.device.type != "cuda":
+    if not x.is_cuda:
         return "needs x on a CUDA device, got x on {device}"
     return ""
 
 
 def _is_being_captured(x: Tensor) -> bool:
-    return x.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def _addresses(model: Model) -> list[object] | None:
