@@ -47,6 +47,7 @@ _RANKS = (
 )
 _TRAIN = "test_train.py::"
 _SHARDS = "test_score_shards.py::"
+_REDIRECT = f"ops/test_redirect.py::TestRedirect::{_OP}"
 _PLANE = f"ops/test_plane_seed.py::TestPlaneSeed::{_OP}"
 
 MUTANTS = (
@@ -212,6 +213,69 @@ MUTANTS = (
         ".frexp().exponent.clamp(-most, most)",
         ".frexp().exponent",
         (_PLANE,),
+    ),
+    Mutant(
+        "a ray that crosses later is nearer",
+        "ops/_redirect.py",
+        "nearer = ~(crossing >= nearest[6])",
+        "nearer = crossing >= nearest[6]",
+        (_REDIRECT,),
+    ),
+    Mutant(
+        "NaN, no crossing yet, is never replaced",
+        "ops/_redirect.py",
+        "nearer = ~(crossing >= nearest[6])",
+        "nearer = crossing < nearest[6]",
+        (_REDIRECT,),
+    ),
+    Mutant(
+        "the smallest flip of the first ray stays",
+        "ops/_redirect.py",
+        "nearest[7] = torch.where(flips, state[1], nearest[7])",
+        "nearest[7] = nearest[7].clone()",
+        (_REDIRECT,),
+    ),
+    Mutant(
+        "the class of a flip that is no smaller",
+        "ops/_redirect.py",
+        "torch.where(flips, rival, flipped_to)",
+        "rival",
+        (_REDIRECT,),
+    ),
+    Mutant(
+        "a gradient of zeros leaves no aim",
+        "ops/_redirect.py",
+        "factor.masked_fill(factor.isinf(), 0.0)",
+        "factor",
+        (_REDIRECT,),
+    ),
+    Mutant(
+        "a crossing behind x counts",
+        "ops/_redirect.py",
+        "return torch.where(at > 0, at, math.inf)",
+        "return torch.where(at.isfinite(), at, math.inf)",
+        (_REDIRECT,),
+    ),
+    Mutant(
+        "the plane's gap at x is that at z",
+        "ops/_redirect.py",
+        "of_x = gap + way",
+        "of_x = gap",
+        (_REDIRECT,),
+    ),
+    Mutant(
+        "the new ray crosses as if there were no box",
+        "ops/_redirect.py",
+        "_inner(normal, look - x)",
+        "_inner(normal, sign.to(x.dtype) * probe.to(x.dtype).reshape(chosen.shape))",
+        (_REDIRECT,),
+    ),
+    Mutant(
+        "a step beyond the smallest that flipped",
+        "ops/_redirect.py",
+        ".minimum(nearest[7])",
+        "",
+        (_REDIRECT,),
     ),
     Mutant(
         "an end that stays counts in full",

@@ -88,16 +88,21 @@ class TestRedirect(OpTester):
     def check(
         self, actual: tuple[Tensor, ...], expected: tuple[Tensor, ...], args: Case, name: str
     ) -> None:
-        """One stage after the other, each from what the op itself found before, since a crossing
-        may be ill-conditioned: what is no sum in all bits, a sum with the error of its terms.
+        """Both for themselves, since a crossing may be ill-conditioned."""
+        self.check_stages(actual, args, name)
+        self.check_stages(expected, args, f"{name}, of the reference")
+
+    def check_stages(self, found: tuple[Tensor, ...], args: Case, name: str) -> None:
+        """One stage after the other, each from what was found before: what is no sum in all bits, a
+        sum with the error of its terms.
 
         As in TestPlaneDistance.check, so many roundings a term; a few more are what is made of it.
         """
-        x, normal, gap, state, rival, step0, aim0, _, direction0, *found, bounds, scale = (
+        x, normal, gap, state, rival, step0, aim0, _, direction0, *known, bounds, scale = (
             self.schema_arguments(*args)
         )
-        nearest0, nearest_direction0, flipped_to0 = found
-        step, aim, z, direction, nearest, nearest_direction, flipped_to = actual
+        nearest0, nearest_direction0, flipped_to0 = known
+        step, aim, z, direction, nearest, nearest_direction, flipped_to = found
         unit = torch.finfo(step.dtype).eps / 2
         error = unit * (30 + (x[:1].numel() if x.dtype == torch.float64 else 0))
         box = bounds, scale
