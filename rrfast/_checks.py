@@ -385,11 +385,17 @@ def words_of(name: str, text: str) -> list[str]:
 def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
     """The end of an error message about an unknown name: similar known names, at `most` so many.
 
+    Upper and lower case do not count; if none is similar, names of which it is a word.
+
     Example:
         >>> meant("digit", ["cifar10", "digits"])
         '; did you mean digits?'
         >>> meant("resnet5", ["resnet50", "resnet56", "vgg"], most=2)
         '; did you mean resnet56 or resnet50?'
+        >>> meant("MSR", ["msr"]), meant("fast", ["msr", "radius_fast"])
+        ('; did you mean msr?', '; did you mean radius_fast?')
     """
-    close = difflib.get_close_matches(str(name), list(known), n=most)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    name, lower = str(name).lower(), {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name, lower, n=most)
+    close = close or [each for each in lower if name in each.split("_")][:most]
+    return f"; did you mean {' or '.join(lower[each] for each in close)}?" if close else ""
