@@ -17,7 +17,7 @@ import rrfast
 from rrfast.metrics import METRICS
 from rrfast.scores import MSR, SCORES, Energy, RelU, Score, tune
 from rrfast.scores.comparison import COMPARED, DECIDING
-from rrfast.scores.registry import score_named
+from rrfast.scores.registry import as_score, score_named
 from rrfast.scores.score import Scored
 
 QUIET: dict[str, Any] = {"timing": False, "progress": False}
@@ -182,8 +182,11 @@ def test_tune_on_is_other_data_and_all_of_the_loader_tests(network):
     right = model(x[:200]).argmax(dim=1) == y[:200]
     assert row.aurc == METRICS["aurc"](tuned.score(model, x[:200]), right)
     both = [(x, y)]
-    with pytest.raises(ValueError, match="tune_on must be other data than loader"):
-        rrfast.compare(model, both, tune_on=both)
+    data = torch.utils.data.TensorDataset(x, y)
+    one, two = (torch.utils.data.DataLoader(data, batch_size=size) for size in (50, 60))
+    for same in ((both, both), (one, two)):
+        with pytest.raises(ValueError, match="tune_on must be other data than loader"):
+            rrfast.compare(model, same[0], tune_on=same[1])
 
 
 def test_a_score_that_is_fitted_here_is_tuned_and_tested_on_other_samples(network):
@@ -268,6 +271,7 @@ def test_all_right_and_all_wrong(label: int, kind: str, n: int):
     # Nothing to tune by: they stay what they were.
     assert not any(row.hyperparameters or row.beaten for row in result.table)
     assert "–" in str(result)
+    assert "With only" not in str(result)  # nothing is compared, so nothing is rough
     result.plot()
 
 
@@ -314,7 +318,8 @@ BAD = {
     "level": (None, {"level": 95}, r"level must be greater than 0 and less than 1, got 95"),
     "seed": (None, {"seed": 0.5}, "seed must be an integer, got 0.5"),
     "name": (None, {"scores": {1: Energy()}}, "scores must have text as keys, .*, got int 1"),
-    "too few to fit": (None, {"scores": ["relu"]}, "relu must be fitted to one half"),
+    "too few to fit": (None, {"scores": ["relu"]}, "relu must be fitted to one half .*, got 0 of"),
+    "timing": (None, {"timing": "no"}, "timing must be a bool, got str 'no'"),
 }
 
 
@@ -337,6 +342,9 @@ def test_names_of_scores(network):
     assert {row.name for row in result.table} == {
         *("msr", "msr+eps", "MSR(temperature=2.0)", "energy", "odin")
     }
+    # A method's name, with options too.
+    assert repr(as_score("fast:alpha=0.01")) == repr(score_named("radius_fast:alpha=0.01"))
+    assert as_score("bs").method == "bs"
 
 
 def test_printed_it_is_read_at_80_columns(network):

@@ -891,6 +891,11 @@ def test_claims_over_divisions() -> None:
     assert corrupted_.mean == pytest.approx(0.011 - 0.02)
     assert corrupted_.runs == 3
     assert found["It suffers less from over-confidence"].claim.unit.endswith("above 0.9")
+    # Each training has its own.
+    result = _result(rows)
+    result["runs"].append(result["runs"][-1] | {"training": "Z"})
+    unit = next(c.claim.unit for c in claims.comparisons(result) if "over-conf" in c.claim.sentence)
+    assert unit.endswith("above 0.9, –, column by column")
 
 
 def test_the_median_beside_infinity() -> None:

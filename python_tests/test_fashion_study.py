@@ -161,5 +161,43 @@ def test_what_tells_the_winner(study: ModuleType) -> None:
     assert gradient.lost == seen.lost == 0
     assert gradient.pearson < -0.9
     assert np.isnan(learned.pearson)
+    assert (gradient.chosen, gradient.won) == (seen.chosen, seen.won) == (24, 24)
+    assert (always.chosen, always.won) == (0, 0)
     one = [network for network in found if network.group == found[0].group]
-    assert np.isnan(predict.predictions(one)[1].right)  # no other regime to learn from
+    alone = predict.predictions(one)[1]
+    assert np.isnan(alone.right)  # no other regime to learn from
+    assert alone.chosen == -1
+
+
+def test_what_tells_regimes_apart_may_tell_nothing_within_one(study: ModuleType) -> None:
+    """Small gradients go with the radius from regime to regime, and against it within each."""
+    import predict
+
+    found = [
+        predict.Network(group, gain + seed / 1000, gradient + seed / 1000, 0.95, gain)
+        for group, gain, gradient in (("a", 0.2, 0.4), ("b", 0.1, 0.5), ("c", -0.1, 0.7))
+        for seed in range(4)
+    ]
+    _, gradient, learned, seen = predict.predictions(found)
+    assert gradient.pearson < -0.9
+    assert gradient.within == pytest.approx(1)
+    assert np.isnan(learned.within)
+    assert np.isnan(seen.within)
+
+
+def test_what_is_lacking_is_said(study: ModuleType) -> None:
+    name = study.REGIMES[2].name
+    page = study.page([result(name, 2, 3, seeds=5)])
+    [line] = [line for line in page.splitlines() if line.startswith("Not trained")]
+    lacking = "Mixup; RegMixup; OpenMix; ReverseAT; RAT + Mixup"
+    assert line == (
+        "Not trained, or not evaluated, yet: "
+        + ", ".join(
+            f"{name} ({lacking})" if regime.name == name else regime.name
+            for regime in study.REGIMES
+        )
+        + "."
+    )
+    some = result(name, 2, 3, seeds=5)
+    some["rows"] = [r for r in some["rows"] if (r["training"], r["seed"]) != ("RAT", 4)]
+    assert f"{name} (RAT, 4 of 5 seeds; {lacking})" in study.page([some])

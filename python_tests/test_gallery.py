@@ -225,8 +225,8 @@ def test_the_rival_is_shown_where_the_score_has_one(net: str, root: Path) -> Non
     ]
     page, _ = quiet(net, root, score="margin")
     assert [item["text"].split("margin")[0] for item in page.items[0]] == [
-        "1 1.png prediction 1 ",
-        "2 0.png prediction 0 ",
+        "1 1.png prediction 1 rival 0 ",
+        "2 0.png prediction 0 rival 1 ",
     ]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import rrfast
 from rrfast import RadiusEstimator, ops
 from rrfast.methods import METHODS
-from rrfast.scores import MSR, Radius
+from rrfast.scores import Radius
 
 #: Few passes where the defaults take hundreds.
 SHORT: dict[str, dict[str, Any]] = {
@@ -204,4 +204,22 @@ def test_it_goes_with_batches_and_copies_and_scores() -> None:
     both = Radius().measure(model, x, ({"temperature": 1.0}, {"temperature": 3.0}))
     assert both.rival is not None
     assert torch.equal(both.rival, measured.rival)
-    assert MSR().measure(model, x, ({},)).rival is None
+
+
+@pytest.mark.parametrize("score", ["msr", "margin", "msr+eps", "odin"])
+def test_of_a_score_of_the_logits_it_is_the_runner_up(score: str) -> None:
+    model, x = curved().float(), torch.randn(10, 6)
+    second = model(x).topk(2, dim=1).indices[:, 1]
+    found = rrfast.predict(model, [x[:7], x[7:]], score)
+    assert torch.equal(found.rival, second)
+    grid = rrfast.predict(model, [x], "entropy", points=[{"temperature": t} for t in (1.0, 2.0)])
+    assert torch.equal(grid.rival, second.expand(2, -1))
+    assert rrfast.predict(model, [x[:0], x], score).rival.shape == (10,)
+
+
+def test_the_runner_up_among_equals_and_where_there_is_none() -> None:
+    nan, inf = math.nan, math.inf
+    rows = [[1, 2, 1, 1], [3, 3, 0, 3], [1, -inf, -inf, -inf], [1, nan, 0, 0], [1, inf, 0, 0]]
+    h = torch.tensor([*rows, [-inf] * 4])
+    found = rrfast.predict(nn.Identity(), [h], "msr")
+    assert found.rival.tolist() == [0, 1, -1, -1, -1, -1]

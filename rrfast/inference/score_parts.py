@@ -130,7 +130,8 @@ def decided(classifier: SelectiveClassifier, x: Tensor) -> tuple[Tensor, Tensor,
     """[B] each: prediction, rival or -1, confidence in float64, and whether it is accepted."""
     scored = classifier.score.measure(classifier.model, x, ({},))
     prediction, confidence, accept = classifier.selection(scored)
-    rival = torch.full_like(prediction, -1) if scored.rival is None else scored.rival[0]
+    rivals = scored.rivals()
+    rival = torch.full_like(prediction, -1) if rivals is None else rivals[0]
     return prediction, rival, confidence.double(), accept
 
 

@@ -86,8 +86,8 @@ def score(
     ==========  ====================================================================================
     image       relative path, or number of the row from 0; in a shard, SHARD/KEY.jpg or SHARD/ROW
     prediction  class; empty with an error
-    rival       class that the prediction changes to, as in `rrfast.RadiusResult`; empty with
-                an error, if no change was found, and for scores that are not a radius
+    rival       class that the prediction changes to, as in `rrfast.RadiusResult`; for a score of
+                the logits the runner-up; empty with an error, and if no change was found
     NAME        the score, by its name in `rrfast.scores.SCORES`; larger = more confident; a radius
                 in units of pixels in [0, 1], inf if no change of the prediction was found; empty
                 with an error, and never NaN

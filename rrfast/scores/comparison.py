@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_labels, check_once, check_one_of, describe
+from rrfast._checks import check_bool, check_labels, check_once, check_one_of, describe
 from rrfast._processes import FromFirst, once, sharing
 from rrfast._progress import batches_bar
 from rrfast._seeds import seeded
@@ -108,9 +108,9 @@ def compare(
         TypeError: `loader` yields anything but pairs of tensors, or another argument has another
             type.
         ValueError: An unknown score or metric, a name twice, `draws` or `level` out of range, no
-            sample, a label that is not a class, `tune_on` is `loader`; a logit is NaN or the
-            largest logit infinite; or a score must be fitted and there are too few samples, or it
-            is not a score of the logits: fit it first, on other data.
+            sample, a label that is not a class, `tune_on` is `loader` or has its `dataset`; a
+            logit is NaN or the largest logit infinite; or a score must be fitted and there are too
+            few samples, or it is not a score of the logits: fit it first, on other data.
 
     Cost: per image of `loader` one forward for all scores of the logits together; for each other
     score its passes at its own hyper-parameters and at all points of its grid, because the halves
@@ -134,8 +134,8 @@ def compare(
     contestants = _contestants(scores)
     check_one_of("metric", metric, DECIDING)
     check_resampling(draws, level, seed, least=2)
-    if tune_on is not None and tune_on is loader:
-        raise ValueError("tune_on must be other data than loader, which is tested on")
+    _check_flags(timing=timing, progress=progress, share=share)
+    _check_other(tune_on, loader)
     points = {name: _points(name, score) for name, score in contestants.items()}
     data = {"loader": loader} if tune_on is None else {"loader": loader, "tune_on": tune_on}
 
@@ -179,6 +179,20 @@ def compare(
     return Comparison(
         rows, name, metric, level, draws, len(tuning), len(batch), noise, confidence, correct
     )
+
+
+def _check_flags(**flags: object) -> None:
+    for name, flag in flags.items():
+        check_bool(name, flag)
+
+
+def _check_other(tune_on: object, loader: object) -> None:
+    """Raise if they are one loader, or two torch DataLoaders of one data set."""
+    if tune_on is None:
+        return
+    data = getattr(tune_on, "dataset", None)
+    if tune_on is loader or (data is not None and data is getattr(loader, "dataset", None)):
+        raise ValueError("tune_on must be other data than loader, which is tested on")
 
 
 def _check_loaders(data: Mapping[str, object]) -> None:
@@ -328,8 +342,8 @@ def _tuned(
         fit, tuning = _halves(seen.correct, tuning, generator)
         if not len(fit):
             raise ValueError(
-                f"{name} must be fitted to one half of the tuning samples, but there are only "
-                f"{len(tuning)} of them"
+                f"{name} must be fitted to one half of the tuning samples, got {len(tuning)} of "
+                "them in all"
             )
         score = score.fit(_themselves, [(seen.logits[fit], seen.labels[fit])])
         rows = seen.logits.split(_ROWS)

@@ -215,7 +215,7 @@ class Comparison:
         if nan:
             yield f"No numbers for scores that are NaN on some images: {', '.join(nan)}."
         few = min(int(self.correct.sum()), int((~self.correct).sum()))
-        if few < FEW:
+        if 0 < few < FEW:
             kind = "right prediction" if int(self.correct.sum()) == few else "error"
             yield (
                 f"With only {few} {kind}{'s' * (few != 1)}, only large differences show, and "

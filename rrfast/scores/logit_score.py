@@ -94,7 +94,7 @@ class LogitScore(Score):
         with Engine(model) as engine:
             logits = engine.forward(x)
         values = torch.stack([self.at(**point).of_logits(logits) for point in points])
-        return Scored(values, logits.argmax(dim=1), 1.0, 0.0, logits.shape[1])
+        return Scored(values, logits.argmax(dim=1), 1.0, 0.0, logits.shape[1], logits=logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,5 +120,9 @@ def usable(h: Tensor) -> Tensor:
 def nothing_scored(x: Tensor, points: int) -> Scored:
     """The result for an empty batch, without a pass."""
     return Scored(
-        x.new_empty((points, 0), dtype=torch.float64), x.new_empty(0, dtype=torch.int64), 0.0, 0.0
+        x.new_empty((points, 0), dtype=torch.float64),
+        x.new_empty(0, dtype=torch.int64),
+        0.0,
+        0.0,
+        rival=x.new_empty((points, 0), dtype=torch.int64),
     )

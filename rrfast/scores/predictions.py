@@ -24,7 +24,8 @@ class Predictions(NamedTuple):
     confidence: Tensor  #: [N], larger = more confident; [P, N] at P points
     prediction: Tensor  #: [N] int64
     y: Tensor | None = None  #: [N] int64, the labels; None if the loader has none
-    rival: Tensor | None = None  #: int64: the class that it changes to, or -1
+    #: int64, the class that it changes to, or -1; for a score of the logits the runner-up
+    rival: Tensor | None = None
 
     @property
     def correct(self) -> Tensor:
@@ -97,7 +98,7 @@ def measured(
         scored = score.measure(model, x, points or ({},))
         if y is not None:
             _check_classes(scored, model, x, y)
-        found = Predictions(scored.values, scored.prediction, y, scored.rival)
+        found = Predictions(scored.values, scored.prediction, y, scored.rivals())
         advance(len(x), 1)
         return Predictions._make(t if t is None else t.cpu() for t in found)
 

@@ -120,6 +120,7 @@ class Preprocessed(Score):
                 engine.forward_samples / x.shape[0],
                 engine.backward_samples / x.shape[0],
                 engine.classes,
+                logits=logits,
             )
 
 

@@ -48,7 +48,7 @@ def as_score(score: str | Score | Method) -> Score:
 
     Args:
         score: A score, which is returned; a name for `score_named`; or a method of the radius, by
-            its name in `rrfast.methods.METHODS` or as an object.
+            its name in `rrfast.methods.METHODS`, with options behind it or none, or as an object.
 
     Raises:
         TypeError: It is anything else.
@@ -64,8 +64,9 @@ def as_score(score: str | Score | Method) -> Score:
     if isinstance(score, str):
         if score in METHODS:
             return Radius(score)
-        check_one_of("score", _base(score), [*SCORES, *METHODS])
-        return score_named(score)
+        base = _base(score)
+        check_one_of("score", base, [*SCORES, *METHODS])
+        return score_named(f"radius_{score}" if base in METHODS else score)
     if callable(score) and not isinstance(score, type):
         return Radius(score)
     raise TypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from rrfast._checks import meant
 from rrfast.engine import Model, check_input
+from rrfast.ops import is_undefined
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,6 +33,20 @@ class Scored(NamedTuple):
     #: [P, B] int64, the class that the prediction changes to; -1 if none was found. None for scores
     #: that do not find one.
     rival: Tensor | None = None
+    logits: Tensor | None = None  #: [B, K] at the original input, for scores of the logits
+
+    def rivals(self) -> Tensor | None:
+        """`rival`; for scores of the logits the runner-up, the lowest index among equals.
+
+        It is -1 where all other classes are masked, or the logits are undefined
+        (`rrfast.ops.is_undefined`). None if the score gives neither.
+        """
+        if self.rival is not None or self.logits is None:
+            return self.rival
+        others = self.logits.scatter(1, self.prediction[:, None], -math.inf)
+        second, rival = others.max(dim=1)
+        known = second.isfinite() & ~is_undefined(self.logits)
+        return rival.masked_fill(~known, -1).expand(len(self.values), -1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
+from predict import Prediction
 from tables import AURC, BY_HEART, RADIUS, Against, Study, predicted, under_corruption
 
 from rrfast._tables import number
@@ -123,12 +124,7 @@ def _winner(study: Study) -> Iterator[str]:
     always, *others = predicted(study)
     if math.isnan(always.pearson) and all(math.isnan(one.right) for one in others):
         return
-    said = "; ".join(
-        f"{one.said}: r = {number(one.pearson, 1.0, 2)}"
-        + ("" if math.isnan(one.right) else f", {number(one.right, 100.0, 1)} % predicted")
-        for one in others
-        if not math.isnan(one.pearson)
-    )
+    said = "; ".join(_predicted(one) for one in others if not math.isnan(one.pearson))
     yield (
         f"**What predicts which of `{RADIUS}` and MSR wins on a network?** MSR wins on "
         f"{number(always.right, 100.0, 1)} % of all networks, so that always taking it is right as "
@@ -136,6 +132,15 @@ def _winner(study: Study) -> Iterator[str]:
         f"winner is predicted on networks of regimes that the line was not fitted on: {said}. "
         "(Table 7)"
     )
+
+
+def _predicted(one: Prediction) -> str:
+    within = f", within regimes {number(one.within, 1.0, 2)}" * (not math.isnan(one.within))
+    found = f"{one.said}: r = {number(one.pearson, 1.0, 2)}{within}"
+    if math.isnan(one.right):
+        return found
+    chosen = f"on {one.chosen} networks, rightly on {one.won}" if one.chosen else "on none"
+    return f"{found}, {number(one.right, 100.0, 1)} % predicted, the radius chosen {chosen}"
 
 
 # ------------------------------------------------------------------------------------------- words

@@ -12,6 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 from rrfast.evaluate.observations import Row, of
 
 Numbers = npt.NDArray[np.float64]
+Groups = npt.NDArray[np.str_]
 
 
 class Network(NamedTuple):
@@ -30,7 +31,10 @@ class Prediction(NamedTuple):
     said: str
     pearson: float  #: of the number and the gain, over all networks
     spearman: float
+    within: float  #: Pearson's, of the differences from the mean of each regime
     right: float  #: share of the networks whose winner is predicted
+    chosen: int  #: networks on which the radius is predicted to win; -1 without a prediction
+    won: int  #: those of them on which it does
     lost: float  #: mean of the AURC of what is chosen over that of the better one, less 1
 
 
@@ -59,22 +63,23 @@ def predictions(found: Sequence[Network]) -> list[Prediction]:
     NaN with one regime.
     """
     columns = {key: np.array([getattr(one, key) for one in found]) for key in Network._fields[1:]}
-    gain, groups = columns["gain"], np.array([one.group for one in found])
+    gain, seen = columns["gain"], columns["seen"]
+    groups = np.array([one.group for one in found])
     nothing = np.full_like(gain, np.nan)
     return [
-        _judged("MSR always", nothing, np.ones_like(gain), gain),
+        _judged("MSR always", nothing, np.ones_like(gain), gain, groups),
         *(
-            _judged(said, columns[key], _fitted(columns[key], gain, groups), gain)
+            _judged(said, columns[key], _fitted(columns[key], gain, groups), gain, groups)
             for said, key in (
                 ("AUROC of small gradients", "gradient"),
                 ("accuracy on training images", "learned"),
             )
         ),
-        _judged("the same on the validation images", columns["seen"], columns["seen"], gain),
+        _judged("the same on the validation images", seen, seen, gain, groups),
     ]
 
 
-def _fitted(x: Numbers, y: Numbers, groups: npt.NDArray[np.str_]) -> Numbers:
+def _fitted(x: Numbers, y: Numbers, groups: Groups) -> Numbers:
     """y of each network by those of the other groups."""
     guess = np.full_like(y, np.nan)
     for group in set(groups.tolist()):
@@ -85,15 +90,32 @@ def _fitted(x: Numbers, y: Numbers, groups: npt.NDArray[np.str_]) -> Numbers:
     return guess
 
 
-def _judged(said: str, number: Numbers, guess: Numbers, gain: Numbers) -> Prediction:
+def _judged(
+    said: str, number: Numbers, guess: Numbers, gain: Numbers, groups: Groups
+) -> Prediction:
     """`guess` below 0 chooses the radius."""
     known = not np.isnan(guess).any()
     lost = (1 + np.where(guess < 0, gain, 0.0)) / (1 + np.minimum(gain, 0.0)) - 1
-    several = len(gain) > 2 and float(np.ptp(number)) > 0 and float(np.ptp(gain)) > 0
     return Prediction(
         said,
-        pearsonr(number, gain).statistic if several else np.nan,
-        spearmanr(number, gain).statistic if several else np.nan,
+        _correlation(number, gain),
+        spearmanr(number, gain).statistic if _vary(number, gain) else np.nan,
+        _correlation(_centred(number, groups), _centred(gain, groups)),
         float(((guess < 0) == (gain < 0)).mean()) if known else np.nan,
+        int((guess < 0).sum()) if known else -1,
+        int(((guess < 0) & (gain < 0)).sum()) if known else -1,
         float(lost.mean()) if known else np.nan,
     )
+
+
+def _correlation(x: Numbers, y: Numbers) -> float:
+    return float(pearsonr(x, y).statistic) if _vary(x, y) else np.nan
+
+
+def _vary(x: Numbers, y: Numbers) -> bool:
+    return len(x) > 2 and min(float(np.ptp(x)), float(np.ptp(y))) > 1e-12  # beyond rounding
+
+
+def _centred(x: Numbers, groups: Groups) -> Numbers:
+    """What is left of each number after the mean of its group."""
+    return x - np.array([x[groups == group].mean() for group in groups])

@@ -15,6 +15,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from rrfast.evaluate import read_result
 from rrfast.evaluate import study as evaluation
 from rrfast.evaluate.misd.figures import radius_histograms
 from rrfast.evaluate.studies import STUDIES
+from rrfast.train import VARIANTS as PRINTED
 from rrfast.train import load_recipe
 
 HERE = Path(__file__).parent
@@ -194,7 +196,7 @@ def page(results: Sequence[dict[str, Any]]) -> str:
     where = "; ".join(sorted({f"{r['device']}, torch {r['versions']['torch']}" for r in results}))
     dates = sorted(result["date"] for result in results)
     commands = "\n".join(f"{regime.command}" for regime in REGIMES)
-    missing = [f"{r.name}" for r in REGIMES if r not in trained]
+    missing = list(_missing(results))
     open_ = f"Not trained, or not evaluated, yet: {', '.join(missing)}." if missing else ""
     each = "\n".join(f"* {answer}" for answer in answers(study))
     full = ", ".join(f"[{regime.name}]({regime.name}.md)" for regime in trained)
@@ -225,6 +227,24 @@ python docs/evaluate/fashion/study.py .
 
 {where}; {dates[0]} to {dates[-1]}. Written by `python docs/evaluate/fashion/study.py`.
 """
+
+
+def _missing(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Regimes without results, and others with the trainings and seeds that they lack."""
+    there = {result["regime"]: result["rows"] for result in results}
+    for regime in REGIMES:
+        if regime.name not in there:
+            yield regime.name
+            continue
+        networks = {(row["training"], row["seed"]) for row in there[regime.name]}
+        seeds = Counter(training for training, _ in networks)
+        lacking = [
+            f"{name}, {seeds[name]} of {regime.seeds} seeds" if seeds[name] else name
+            for name in (PRINTED[variant] for variant in regime.variants)
+            if seeds[name] < regime.seeds
+        ]
+        if lacking:
+            yield f"{regime.name} ({'; '.join(lacking)})"
 
 
 def load(folder: Path) -> list[dict[str, Any]]:

@@ -276,12 +276,15 @@ def _predicted(study: Study) -> Block:
     cells = [
         [
             one.said,
-            *(_known(r, 1.0, 2) for r in (one.pearson, one.spearman)),
-            *(_known(share, 100.0, 1) for share in (one.right, one.lost)),
+            *(_known(r, 1.0, 2) for r in (one.pearson, one.spearman, one.within)),
+            _known(one.right, 100.0, 1),
+            "–" if one.chosen < 0 else f"{one.chosen}, {one.won}",
+            _known(one.lost, 100.0, 1),
         ]
         for one in predicted(study)
     ]
-    head = ["by", "Pearson's r", "Spearman's r", "winner predicted %", "AURC lost %"]
+    head = ["by", "Pearson's r", "Spearman's r", "Pearson's r within regimes"]
+    head += ["winner predicted %", "radius chosen, rightly", "AURC lost %"]
     return Block(f"which of {RADIUS} and MSR has the lower AURC", head, cells, 1)
 
 

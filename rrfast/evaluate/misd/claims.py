@@ -47,8 +47,7 @@ def _scores(rows: list[Row], curves: list[Row], radius: str) -> Iterator[Compari
     # With "rat", on the first division only.
     corrupted = [row for row in rows if "corrupted" in row]
     above = {t: confident(curves, t) for t in trainings}
-    thresholds = " ".join(p or "–" for p in above.values())
-    sure = CONFIDENT._replace(unit=f"{CONFIDENT.unit} {thresholds}")
+    sure = CONFIDENT._replace(unit=f"{CONFIDENT.unit} {_thresholds(list(above.values()))}")
     for claim, there, value_of in (
         (FINDS, rows, {}),
         (DEPENDS, rows, dict.fromkeys(trainings, at("swing"))),
@@ -83,6 +82,13 @@ def _trainings(rows: list[Row], radius: str) -> Iterator[Comparison]:
 def _under_corruption(row: Row) -> float | None:
     mean = at("corrupted", "auroc")(row)
     return None if mean is None else 1 - mean
+
+
+def _thresholds(above: Sequence[str | None]) -> str:
+    """In the order of the trainings, which are the columns; one if they share it."""
+    several = len(set(above)) > 1
+    said = ", ".join(p or "–" for p in (above if several else above[:1]))
+    return f"{said}, column by column" if several else said
 
 
 def _loss(threshold: str | None) -> Value:
