@@ -187,6 +187,11 @@ def test_tune_on_is_other_data_and_all_of_the_loader_tests(network):
     for same in ((both, both), (one, two)):
         with pytest.raises(ValueError, match="tune_on must be other data than loader"):
             rrfast.compare(model, same[0], tune_on=same[1])
+    halves = [
+        torch.utils.data.DataLoader(data, batch_size=50, sampler=range(i, len(data), 2))
+        for i in (0, 1)
+    ]
+    assert rrfast.compare(model, halves[0], tune_on=halves[1], scores=["msr"], **QUIET).best
 
 
 def test_a_score_that_is_fitted_here_is_tuned_and_tested_on_other_samples(network):

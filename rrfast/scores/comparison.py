@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import RandomSampler, SequentialSampler
 
 from rrfast._checks import check_bool, check_labels, check_once, check_one_of, describe
 from rrfast._processes import FromFirst, once, sharing
@@ -108,9 +109,9 @@ def compare(
         TypeError: `loader` yields anything but pairs of tensors, or another argument has another
             type.
         ValueError: An unknown score or metric, a name twice, `draws` or `level` out of range, no
-            sample, a label that is not a class, `tune_on` is `loader` or has its `dataset`; a
-            logit is NaN or the largest logit infinite; or a score must be fitted and there are too
-            few samples, or it is not a score of the logits: fit it first, on other data.
+            sample, a label that is not a class, `tune_on` is `loader`, or both are all of one data
+            set; a logit is NaN or the largest logit infinite; or a score must be fitted and there
+            are too few samples, or it is not a score of the logits: fit it first, on other data.
 
     Cost: per image of `loader` one forward for all scores of the logits together; for each other
     score its passes at its own hyper-parameters and at all points of its grid, because the halves
@@ -187,12 +188,15 @@ def _check_flags(**flags: object) -> None:
 
 
 def _check_other(tune_on: object, loader: object) -> None:
-    """Raise if they are one loader, or two torch DataLoaders of one data set."""
-    if tune_on is None:
-        return
-    data = getattr(tune_on, "dataset", None)
-    if tune_on is loader or (data is not None and data is getattr(loader, "dataset", None)):
+    """Raise if they are one loader, or two torch DataLoaders of all of one data set."""
+    if tune_on is not None and (tune_on is loader or _all_of(tune_on) is _all_of(loader)):
         raise ValueError("tune_on must be other data than loader, which is tested on")
+
+
+def _all_of(loader: object) -> object:
+    """The data set of which it loads all, not what a sampler of the user's chooses, or itself."""
+    whole = type(getattr(loader, "sampler", None)) in (SequentialSampler, RandomSampler)
+    return getattr(loader, "dataset", loader) if whole else loader
 
 
 def _check_loaders(data: Mapping[str, object]) -> None:
