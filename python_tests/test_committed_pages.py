@@ -46,7 +46,7 @@ def test_what_a_paper_s_page_says_of_ours_is_in_the_files(paper: str) -> None:
     """Every number of a column that is "ours: ...", or of a table that is."""
     page = DOCS / "papers" / f"{paper}.md"
     text = page.read_text(encoding="utf-8")
-    linked = sorted(set(re.findall(r"\((\.\./[\w./-]+/[\w-]+/\w+\.md)\)", text)))
+    linked = sorted(set(re.findall(r"\((\.\./[\w./-]+/[\w-]+/[\w-]+\.md)\)", text)))
     assert linked
     there = set()
     for name in linked:

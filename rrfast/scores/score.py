@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from rrfast._checks import meant
 from rrfast.engine import Model, check_input
-from rrfast.ops import is_undefined
+from rrfast.ops import best_other, is_undefined
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -43,9 +42,8 @@ class Scored(NamedTuple):
         """
         if self.rival is not None or self.logits is None:
             return self.rival
-        others = self.logits.scatter(1, self.prediction[:, None], -math.inf)
-        second, rival = others.max(dim=1)
-        known = second.isfinite() & ~is_undefined(self.logits)
+        rival = best_other(self.logits, self.prediction)
+        known = self.logits.gather(1, rival[:, None])[:, 0].isfinite() & ~is_undefined(self.logits)
         return rival.masked_fill(~known, -1).expand(len(self.values), -1)
 
 
