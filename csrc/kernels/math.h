@@ -479,6 +479,157 @@ RR_HD A seed_sum(const WeighedTop2<A, Index>& weighed, A temperature) {
 }
 
 // -------------------------------------------------------------------------------------------
+// loss_seed
+
+// The losses that attacks raise. In all but the confidence a logit of +infinity counts as the
+// largest number, and has no gradient; nor has a class that is masked with -infinity. What is NaN
+// makes the loss and all of its gradient NaN.
+enum class AttackLoss : int { ce, cw, confidence, other, dlr, dlr_targeted };
+constexpr int kAttackLosses = 6;
+constexpr index_t least_classes(AttackLoss loss) {
+    return loss == AttackLoss::dlr_targeted ? 4 : loss == AttackLoss::dlr ? 3 : 2;
+}
+
+// Of those the log-odds of a class against all others; the rest are differences of two logits.
+RR_HD bool is_odds(AttackLoss loss) {
+    return loss == AttackLoss::ce || loss == AttackLoss::confidence || loss == AttackLoss::other;
+}
+// Divided by a spread of the largest.
+RR_HD bool is_ratio(AttackLoss loss) {
+    return loss == AttackLoss::dlr || loss == AttackLoss::dlr_targeted;
+}
+
+// NaN is lost here; it is looked for elsewhere.
+template <class A>
+RR_HD A capped(A logit) {
+    return logit < infinity<A>() ? logit : kLargest<A>;
+}
+// What the other classes are compared with: their best, or a number that none of them has.
+template <class A>
+RR_HD A level_of(A best) {
+    return best > -infinity<A>() ? capped(best) : kLargest<A>;
+}
+template <class A, class Index>
+RR_HD A best_besides(const Top2<A, Index>& top, Index k) {
+    return top.first.index == k ? top.second.value : top.first.value;
+}
+
+// sign * (log sum_{k != c} e^h_k - h_c), and its gradient, sign * softmax_{k != c} and -sign at c.
+template <class A, class Index>
+struct Odds {
+    Candidate<A, Index> of;  // c; its logit is NaN if nothing is known
+    A best;                  // of the others
+    A sign;
+};
+// `label` is a class and its logit, or no class and NaN.
+template <class A, class Index>
+RR_HD Odds<A, Index> odds_of(AttackLoss loss, const Top2<A, Index>& top,
+                             const Candidate<A, Index>& label) {
+    const bool second = top.first.index == label.index;
+    const Candidate<A, Index> rival = either(second, top.second, top.first);
+    Candidate<A, Index> of = either(loss == AttackLoss::other, rival, label);
+    of = either(loss == AttackLoss::confidence, top.first, of);
+    const bool vague = loss == AttackLoss::confidence
+                           ? is_undefined(top.first.value)
+                           : is_nan(top.first.value) || label.index == kNoIndex<Index>;
+    return {{vague ? nan<A>() : of.value, of.index},
+            best_besides(top, of.index),
+            loss == AttackLoss::ce ? A(1) : A(-1)};
+}
+// Of a class besides c, before division; 1 is the largest.
+template <class A>
+RR_HD A odds_weight(A logit, A level) {
+    return exp_nonpositive(capped(logit) - level);
+}
+// The same, for the gradient.
+template <class A>
+RR_HD A unless_infinite(A weight, A logit) {
+    return logit == infinity<A>() ? A(0) : weight;
+}
+template <class A>
+struct OddsSeed {
+    A loss;
+    A divisor;  // of the weights
+    A at_own;
+};
+template <class A, class Index>
+RR_HD OddsSeed<A> odds_seed(const Odds<A, Index>& odds, A sum) {
+    const A total = sum == A(0) ? A(1) : sum;  // all others are masked
+    const A others = capped(odds.best) + log1p_nonnegative(total - A(1));
+    const A loss = odds.sign * (others - capped(odds.of.value));
+    if (is_nan(odds.of.value) || is_nan(loss)) {
+        return {nan<A>(), nan<A>(), nan<A>()};
+    }
+    return {loss, odds.sign * total, odds.of.value == infinity<A>() ? A(0) : -odds.sign};
+}
+
+// h_a - h_y, of the ratios by a spread of the largest logits, and its gradient. a is a target, or
+// the best of the others: equals share its gradient.
+template <class A, class Index>
+struct MarginSeed {
+    A loss;
+    A level;       // the logit of the best others; NaN if there is a target
+    Index target;  // or no class
+    Index label;
+    A share, elsewhere, at_label;
+    // The spread's own part of the gradient, at the largest and at those it is compared with.
+    Candidate<A, Index> first, third, fourth;
+
+    RR_HD bool shares(Index k, A logit) const {
+        return ((capped(logit) == level) | (k == target)) & (logit < infinity<A>());
+    }
+    RR_HD A at(Index k, A logit) const {
+        const A margin = k == label ? at_label : shares(k, logit) ? share : elsewhere;
+        return margin + (k == first.index    ? first.value
+                         : k == third.index  ? third.value
+                         : k == fourth.index ? fourth.value
+                                             : A(0));
+    }
+};
+template <class A, class Index>
+RR_HD A margin_level(AttackLoss loss, const Top2<A, Index>& top, Index label) {
+    return loss == AttackLoss::dlr_targeted ? nan<A>() : level_of(best_besides(top, label));
+}
+// `next` are the third and the fourth, looked at for the ratios only; `equals` counts the best
+// others. `label` and `target` are classes and their logits, or no class and NaN.
+template <class A, class Index>
+RR_HD MarginSeed<A, Index> margin_seed(AttackLoss loss, const Top2<A, Index>& top,
+                                       const Top2<A, Index>& next, const Candidate<A, Index>& label,
+                                       const Candidate<A, Index>& target, A equals) {
+    const bool aims = loss == AttackLoss::dlr_targeted;
+    const A ahead =
+        capped(aims ? target.value : best_besides(top, label.index)) - capped(label.value);
+    A spread = A(1), slope = A(0);
+    if (is_ratio(loss)) {
+        const A third = capped(next.first.value), fourth = capped(next.second.value);
+        const A found = capped(top.first.value) - (aims ? (third + fourth) / A(2) : third);
+        if (found > A(0) && found < infinity<A>()) {
+            spread = found;
+            slope = -(ahead / spread) / spread;
+        }
+    }
+    const A value = ahead / spread;
+    const bool vague = is_nan(top.first.value) || is_nan(value) || label.index == kNoIndex<Index> ||
+                       (aims && target.index == kNoIndex<Index>);
+    const auto part = [&](const Candidate<A, Index>& of, A weight) {
+        const bool counts = weight != A(0) && of.value < infinity<A>();
+        return Candidate<A, Index>{counts ? slope * weight : A(0), of.index};
+    };
+    const A none = vague ? nan<A>() : A(0);
+    const bool moves = label.value < infinity<A>() && label.index != target.index;
+    return {vague ? nan<A>() : value,
+            margin_level(loss, top, label.index),
+            aims ? target.index : kNoIndex<Index>,
+            label.index,
+            vague ? none : A(1) / (equals == A(0) ? A(1) : equals) / spread,
+            none,
+            vague || !moves ? none : A(-1) / spread,
+            part(top.first, A(1)),
+            part(next.first, aims ? A(-0.5) : A(-1)),
+            part(next.second, aims ? A(-0.5) : A(0))};
+}
+
+// -------------------------------------------------------------------------------------------
 // fgsm_step, perturb, rat_perturb
 
 // A direction is packed in one byte: -1, 0, +1, and a code for the sign of NaN, so that a broken

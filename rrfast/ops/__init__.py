@@ -20,6 +20,7 @@ from rrfast.ops._define import OPS
 from rrfast.ops._direction_seed import direction_seed, naive_direction_seed
 from rrfast.ops._fgsm_step import fgsm_step
 from rrfast.ops._linear_radius import linear_radius
+from rrfast.ops._loss_seed import loss_seed
 from rrfast.ops._perturb import perturb
 from rrfast.ops._plane_distance import plane_distance
 from rrfast.ops._plane_seed import plane_seed
@@ -55,6 +56,7 @@ __all__ = [
     "fgsm_step",
     "is_undefined",
     "linear_radius",
+    "loss_seed",
     "memory_format",
     "naive_direction_seed",
     "per_channel",
