@@ -27,15 +27,14 @@ void odds_of_row(AttackLoss kind, const T* __restrict__ row,
                  accumulate_t<T>* loss, T* seed) {
     using A = accumulate_t<T>;
     const auto odds = odds_of(kind, row_top2(row, classes), label);
-    const A level = level_of(odds.best);
     for (index_t k = 0; k < classes; ++k) {
-        kept[k] = odds_weight(widen(row[k]), level);
+        kept[k] = odds_weight(widen(row[k]), odds.level);
     }
     const bool known = is_class(odds.of.index, classes);
     if (known) {
         kept[odds.of.index] = A(0);
     }
-    const OddsSeed<A> end = odds_seed(odds, sum_of(kept, classes));
+    const OddsSeed<A> end = odds_seed(kind, odds, sum_of(kept, classes));
     for (index_t k = 0; k < classes; ++k) {
         seed[k] = narrow<T>::from(unless_infinite(kept[k], widen(row[k])) / end.divisor);
     }
@@ -61,7 +60,7 @@ void odds_of_tile(AttackLoss kind, const T* rows, const index_t* labels, index_t
         odds[j] =
             odds_of(kind, top.row(j),
                     named_class<T, Position<A>>(rows + j * classes, labels, first + j, classes));
-        level[j] = level_of(odds[j].best);
+        level[j] = odds[j].level;
         own[j] = odds[j].of.index;
     }
     for (Position<A> k = 0; k < number; ++k) {
@@ -73,7 +72,7 @@ void odds_of_tile(AttackLoss kind, const T* rows, const index_t* labels, index_t
         }
     }
     for (index_t j = 0; j < lanes; ++j) {
-        const OddsSeed<A> end = odds_seed(odds[j], sum[j]);
+        const OddsSeed<A> end = odds_seed(kind, odds[j], sum[j]);
         loss[j] = end.loss;
         divisor[j] = end.divisor;
         at_own[j] = end.at_own;
@@ -115,8 +114,7 @@ void margin_of_row(AttackLoss kind, const T* __restrict__ row,
         const A logit = widen(row[k]);
         seed[k] = (capped(logit) == level) & (logit < infinity<A>()) ? share : elsewhere;
     }
-    for (const index_t k :
-         {found.label, found.target, found.first.index, found.third.index, found.fourth.index}) {
+    for (const index_t k : {found.label, found.target, found.first, found.third, found.fourth}) {
         if (is_class(k, classes)) {
             seed[k] = narrow<T>::from(found.at(k, widen(row[k])));
         }

@@ -38,9 +38,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const KeptRow<T, Width> row(classes);
         row.fetch(source, span);
         const auto word_at = [&](auto, RowIndex k) { return row.word_at(k); };
-        const auto odds =
-            odds_of(kind, row_top2<T>(span, word_at), named_class(source, labels, sample, classes));
-        const A level = level_of(odds.best);
+        const auto top = row_top2<T>(span, word_at);
+        const auto odds = odds_of(kind, top, named_class(source, labels, sample, classes));
 
         A sum = 0;
         for_each_class<1>(span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
@@ -49,13 +48,16 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 #pragma unroll
             for (int e = 0; e < Width; ++e) {
                 const A logit = widen(vector.element[e]);
-                const A weight = k + e == odds.of.index ? A(0) : odds_weight(logit, level);
+                const A weight = k + e == odds.of.index ? A(0) : odds_weight(logit, odds.level);
                 weights.element[e] = unless_infinite(weight, logit);
                 sum += weight;
             }
             row.put(k, weights);
         });
-        const auto end = odds_seed(odds, row_reduce(sum, [](A a, A b) { return a + b; }));
+        const auto end = odds_seed(kind, odds, row_reduce(sum, [](A a, A b) { return a + b; }));
+        if (writes && threadIdx.x == 0) {
+            loss[sample] = end.loss;
+        }
 
         T* result = seed + (source - logits);  // float64 has no registers for another product
         for_each_class<1>(
@@ -69,9 +71,6 @@ __global__ void __launch_bounds__(kRowThreads, 2)
                 }
                 store(result + k, narrowed<T>(shares));
             });
-        if (writes && threadIdx.x == 0) {
-            loss[sample] = end.loss;
-        }
     });
 }
 
@@ -85,23 +84,26 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const T* row = logits + sample * classes;
         const Span<Width, false> span(row, count);
         const auto word_at = [&](auto, RowIndex k) { return load_word<T, Width>(row + k); };
-        const auto odds =
-            odds_of(kind, row_top2<T>(span, word_at), named_class(row, labels, sample, classes));
-        const A level = level_of(odds.best);
+        const auto top = row_top2<T>(span, word_at);
+        const auto odds = odds_of(kind, top, named_class(row, labels, sample, classes));
 
         A sum = 0;
-        for_each_class<kAhead<T> / 2>(
-            span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
-                const auto vector = bit_cast<Vector<T, Width>>(word);
+        constexpr int few = sizeof(T) == 8 ? 1 : Width;  // two of float64 take too many registers
+        for_each_class<1>(
+            Span<few, false>(row, count), [&](auto, RowIndex k) { return load<T, few>(row + k); },
+            [&](auto, RowIndex k, const Vector<T, few>& vector) {
 #pragma unroll
-                for (int e = 0; e < Width; ++e) {
-                    const A weight = odds_weight(widen(vector.element[e]), level);
+                for (int e = 0; e < few; ++e) {
+                    const A weight = odds_weight(widen(vector.element[e]), odds.level);
                     sum += k + e == odds.of.index ? A(0) : weight;
                 }
             });
-        const auto end = odds_seed(odds, row_reduce(sum, [](A a, A b) { return a + b; }));
+        const auto end = odds_seed(kind, odds, row_reduce(sum, [](A a, A b) { return a + b; }));
+        if (writes && threadIdx.x == 0) {
+            loss[sample] = end.loss;
+        }
 
-        T* result = seed + sample * classes;
+        T* result = seed + (row - logits);
         for_each_class<Width == 8 ? 1 : kAhead<T> / 2>(
             span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
                 const auto vector = bit_cast<Vector<T, Width>>(word);
@@ -109,14 +111,11 @@ __global__ void __launch_bounds__(kRowThreads, 2)
 #pragma unroll
                 for (int e = 0; e < Width; ++e) {
                     const A logit = widen(vector.element[e]);
-                    const A weight = unless_infinite(odds_weight(logit, level), logit);
+                    const A weight = unless_infinite(odds_weight(logit, odds.level), logit);
                     shares[e] = k + e == odds.of.index ? end.at_own : weight / end.divisor;
                 }
                 store(result + k, narrowed<T>(shares));
             });
-        if (writes && threadIdx.x == 0) {
-            loss[sample] = end.loss;
-        }
     });
 }
 
@@ -134,22 +133,21 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const auto top = row_top2<T>(span, word_at);
         auto next = empty_top2<A, RowIndex>();
         if (is_ratio(kind)) {
-            for_each_class<kAhead<T>>(
-                span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
-                    const auto vector = bit_cast<Vector<T, Width>>(word);
+            for_each_class<1>(span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
+                const auto vector = bit_cast<Vector<T, Width>>(word);
 #pragma unroll
-                    for (int e = 0; e < Width; ++e) {
-                        const RowIndex i = k + e;
-                        const bool seen = i == top.first.index || i == top.second.index;
-                        push(next, {seen ? -infinity<A>() : widen(vector.element[e]), i});
-                    }
-                });
+                for (int e = 0; e < Width; ++e) {
+                    const RowIndex i = k + e;
+                    const bool seen = i == top.first.index || i == top.second.index;
+                    push(next, {seen ? -infinity<A>() : widen(vector.element[e]), i});
+                }
+            });
             next = row_reduce(next, [](const auto& a, const auto& b) { return combine(a, b); });
         }
         const auto label = named_class(row, labels, sample, classes);
         const A level = margin_level(kind, top, label.index);
         A equals = 0;
-        for_each_class<kAhead<T>>(span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
+        for_each_class<1>(span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
             const auto vector = bit_cast<Vector<T, Width>>(word);
 #pragma unroll
             for (int e = 0; e < Width; ++e) {
@@ -160,8 +158,11 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         equals = row_reduce(equals, [](A a, A b) { return a + b; });
         const auto found =
             margin_seed(kind, top, next, label, named_class(row, targets, sample, classes), equals);
+        if (writes && threadIdx.x == 0) {
+            loss[sample] = found.loss;
+        }
 
-        T* result = seed + sample * classes;
+        T* result = seed + (row - logits);
         for_each_class<1>(span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
             const auto vector = bit_cast<Vector<T, Width>>(word);
             A shares[Width];
@@ -171,9 +172,6 @@ __global__ void __launch_bounds__(kRowThreads, 2)
             }
             store(result + k, narrowed<T>(shares));
         });
-        if (writes && threadIdx.x == 0) {
-            loss[sample] = found.loss;
-        }
     });
 }
 

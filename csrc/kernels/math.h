@@ -518,8 +518,7 @@ RR_HD A best_besides(const Top2<A, Index>& top, Index k) {
 template <class A, class Index>
 struct Odds {
     Candidate<A, Index> of;  // c; its logit is NaN if nothing is known
-    A best;                  // of the others
-    A sign;
+    A level;                 // what the others are compared with
 };
 // `label` is a class and its logit, or no class and NaN.
 template <class A, class Index>
@@ -532,16 +531,14 @@ RR_HD Odds<A, Index> odds_of(AttackLoss loss, const Top2<A, Index>& top,
     const bool vague = loss == AttackLoss::confidence
                            ? is_undefined(top.first.value)
                            : is_nan(top.first.value) || label.index == kNoIndex<Index>;
-    return {{vague ? nan<A>() : of.value, of.index},
-            best_besides(top, of.index),
-            loss == AttackLoss::ce ? A(1) : A(-1)};
+    return {{vague ? nan<A>() : of.value, of.index}, level_of(best_besides(top, of.index))};
 }
 // Of a class besides c, before division; 1 is the largest.
 template <class A>
 RR_HD A odds_weight(A logit, A level) {
     return exp_nonpositive(capped(logit) - level);
 }
-// The same, for the gradient.
+// What of the weight is in the gradient.
 template <class A>
 RR_HD A unless_infinite(A weight, A logit) {
     return logit == infinity<A>() ? A(0) : weight;
@@ -550,17 +547,19 @@ template <class A>
 struct OddsSeed {
     A loss;
     A divisor;  // of the weights
-    A at_own;
+    A at_own;   // the gradient at c
 };
 template <class A, class Index>
-RR_HD OddsSeed<A> odds_seed(const Odds<A, Index>& odds, A sum) {
-    const A total = sum == A(0) ? A(1) : sum;  // all others are masked
-    const A others = capped(odds.best) + log1p_nonnegative(total - A(1));
-    const A loss = odds.sign * (others - capped(odds.of.value));
+RR_HD OddsSeed<A> odds_seed(AttackLoss kind, const Odds<A, Index>& odds, A sum) {
+    const A sign = kind == AttackLoss::ce ? A(1) : A(-1);
+    const bool alone = sum == A(0);  // all others are masked
+    const A total = alone ? A(1) : sum;
+    const A others = alone ? -infinity<A>() : odds.level + log1p_nonnegative(total - A(1));
+    const A loss = sign * (others - capped(odds.of.value));
     if (is_nan(odds.of.value) || is_nan(loss)) {
         return {nan<A>(), nan<A>(), nan<A>()};
     }
-    return {loss, odds.sign * total, odds.of.value == infinity<A>() ? A(0) : -odds.sign};
+    return {loss, sign * total, unless_infinite(-sign, odds.of.value)};
 }
 
 // h_a - h_y, of the ratios by a spread of the largest logits, and its gradient. a is a target, or
@@ -568,22 +567,18 @@ RR_HD OddsSeed<A> odds_seed(const Odds<A, Index>& odds, A sum) {
 template <class A, class Index>
 struct MarginSeed {
     A loss;
-    A level;       // the logit of the best others; NaN if there is a target
-    Index target;  // or no class
-    Index label;
-    A share, elsewhere, at_label;
-    // The spread's own part of the gradient, at the largest and at those it is compared with.
-    Candidate<A, Index> first, third, fourth;
+    A level;                     // the logit of the best others; NaN if there is a target
+    Index label, target;         // the target may be no class
+    Index first, third, fourth;  // of the spread
+    A elsewhere, share, at_label;
+    A slope, lower;  // of the loss in the largest logit, and in those it is compared with
 
-    RR_HD bool shares(Index k, A logit) const {
-        return ((capped(logit) == level) | (k == target)) & (logit < infinity<A>());
-    }
     RR_HD A at(Index k, A logit) const {
-        const A margin = k == label ? at_label : shares(k, logit) ? share : elsewhere;
-        return margin + (k == first.index    ? first.value
-                         : k == third.index  ? third.value
-                         : k == fourth.index ? fourth.value
-                                             : A(0));
+        const bool shares = (capped(logit) == level) | (k == target);
+        const A margin = k == label ? at_label : shares ? share : elsewhere;
+        const A compared = (k == third) | (k == fourth) ? lower : A(0);
+        const A found = margin + (k == first ? slope : compared);
+        return logit == infinity<A>() ? elsewhere : found;
     }
 };
 template <class A, class Index>
@@ -599,34 +594,27 @@ RR_HD MarginSeed<A, Index> margin_seed(AttackLoss loss, const Top2<A, Index>& to
     const bool aims = loss == AttackLoss::dlr_targeted;
     const A ahead =
         capped(aims ? target.value : best_besides(top, label.index)) - capped(label.value);
-    A spread = A(1), slope = A(0);
-    if (is_ratio(loss)) {
-        const A third = capped(next.first.value), fourth = capped(next.second.value);
-        const A found = capped(top.first.value) - (aims ? (third + fourth) / A(2) : third);
-        if (found > A(0) && found < infinity<A>()) {
-            spread = found;
-            slope = -(ahead / spread) / spread;
-        }
-    }
-    const A value = ahead / spread;
-    const bool vague = is_nan(top.first.value) || is_nan(value) || label.index == kNoIndex<Index> ||
+    const bool vague = is_nan(top.first.value) || is_nan(ahead) || label.index == kNoIndex<Index> ||
                        (aims && target.index == kNoIndex<Index>);
-    const auto part = [&](const Candidate<A, Index>& of, A weight) {
-        const bool counts = weight != A(0) && of.value < infinity<A>();
-        return Candidate<A, Index>{counts ? slope * weight : A(0), of.index};
-    };
-    const A none = vague ? nan<A>() : A(0);
-    const bool moves = label.value < infinity<A>() && label.index != target.index;
-    return {vague ? nan<A>() : value,
+    const A third = capped(next.first.value), fourth = capped(next.second.value);
+    const A found = capped(top.first.value) - (aims ? (third + fourth) / A(2) : third);
+    const bool divides = is_ratio(loss) && found > A(0) && found < infinity<A>();
+    const A spread = vague ? nan<A>() : divides ? found : A(1);
+    const A value = ahead / spread;
+    const A slope = divides ? -value / spread : A(0);
+    const A total = equals == A(0) ? A(1) : equals;  // all others are masked
+    return {value,
             margin_level(loss, top, label.index),
-            aims ? target.index : kNoIndex<Index>,
             label.index,
-            vague ? none : A(1) / (equals == A(0) ? A(1) : equals) / spread,
-            none,
-            vague || !moves ? none : A(-1) / spread,
-            part(top.first, A(1)),
-            part(next.first, aims ? A(-0.5) : A(-1)),
-            part(next.second, aims ? A(-0.5) : A(0))};
+            aims ? target.index : kNoIndex<Index>,
+            top.first.index,
+            next.first.index,
+            aims ? next.second.index : kNoIndex<Index>,
+            vague ? nan<A>() : A(0),
+            A(1) / total / spread,
+            aims && label.index == target.index ? A(0) / spread : A(-1) / spread,
+            slope,
+            aims ? slope * A(-0.5) : -slope};
 }
 
 // -------------------------------------------------------------------------------------------
