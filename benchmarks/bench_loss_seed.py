@@ -8,7 +8,7 @@ from contest import LOGITS, Logits
 from torch import Tensor
 
 from rrfast import ops, reference
-from rrfast.ops._loss_seed import KINDS
+from rrfast.ops import LOSS_KINDS
 
 
 def eager(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,6 +29,6 @@ def bench_loss_seed(case: Logits, device: torch.device, op_contest: Callable[...
         case,
         fused=lambda: ops.loss_seed(logits, labels, "ce"),
         eager=lambda: eager(logits, labels),
-        reference=(reference.loss_seed, (logits, labels, None, KINDS.index("ce"))),
+        reference=(reference.loss_seed, (logits, labels, None, LOSS_KINDS.index("ce"))),
         reads=(logits, labels),
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from rrfast import ops
 from rrfast.attacks import loss as losses
 from rrfast.attacks.ascent import ascent
-from rrfast.ops._loss_seed import KINDS, LEAST_CLASSES, Kind
+from rrfast.ops._loss_seed import LEAST_CLASSES, LOSS_KINDS, LossKind
 
 #: Relative error of one rounding.
 UNIT = {torch.float64: 2**-53, torch.float32: 2**-24, torch.bfloat16: 2**-8, torch.float16: 2**-11}
@@ -28,7 +28,7 @@ def classes_of(h: Tensor) -> Tensor:
     return y
 
 
-def arguments(h: Tensor, kind: Kind, y: Tensor | None = None) -> Case:
+def arguments(h: Tensor, kind: LossKind, y: Tensor | None = None) -> Case:
     """Those of the wrapper; a target is now and then the label."""
     y = classes_of(h) if y is None else y
     return (h, y, kind, classes_of(h)) if kind == "dlr_targeted" else (h, y, kind)
@@ -41,7 +41,7 @@ class TestLossSeed(OpTester):
         for classes in CLASSES:
             # Kernels differ between odds and margins; within them only numbers of a row do.
             every = classes in (3, 10, 65, 128, 1001)
-            for kind in KINDS if every else ("ce", "dlr_targeted" if classes > 3 else "cw"):
+            for kind in LOSS_KINDS if every else ("ce", "dlr_targeted" if classes > 3 else "cw"):
                 if classes < LEAST_CLASSES.get(kind, 2):
                     continue
                 h = logits(dtype, device, 9, classes)
@@ -49,7 +49,7 @@ class TestLossSeed(OpTester):
                 yield f"{kind}, K={classes}, one sample", arguments(h[8:], kind)
                 broken = non_finite_logits(dtype, device, classes)
                 yield f"{kind}, K={classes}, non-finite", arguments(broken, kind)
-        for kind in KINDS:
+        for kind in LOSS_KINDS:
             h = logits(dtype, device, 5, 10)
             strange = torch.tensor([-1, 10, 1 << 40, -100, 3], device=device)
             yield f"{kind}, no such class", arguments(h, kind, strange)
@@ -68,7 +68,7 @@ class TestLossSeed(OpTester):
 
     def schema_arguments(self, *args: Any) -> Case:
         h, y, kind, *targets = args
-        return h, y, targets[0] if targets else None, KINDS.index(kind)
+        return h, y, targets[0] if targets else None, LOSS_KINDS.index(kind)
 
     def tolerance(self, args: Case) -> tuple[float, ...] | None:
         # Margins and their ratios are the same bits. Of the odds the seed is bounded as that of
@@ -115,11 +115,13 @@ class TestLossSeed(OpTester):
 
 def test_the_library_of_losses_has_no_other_kind() -> None:
     """A loss that is new must get a kind, else an attack takes its gradient by autograd."""
-    assert {f.__name__ for f in [*losses.LOSSES.values(), *losses.TARGETED.values()]} == set(KINDS)
+    assert {f.__name__ for f in [*losses.LOSSES.values(), *losses.TARGETED.values()]} == set(
+        LOSS_KINDS
+    )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_known_is_nan_in_the_whole_row(kind: Kind, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("kind", LOSS_KINDS)
+def test_nothing_known_is_nan_in_the_whole_row(kind: LossKind, dtype: torch.dtype) -> None:
     rows = torch.tensor([[2.0, 1.0, NAN, 0.0], [-INF] * 4, [2.0, 1.0, 0.5, 0.0]], dtype=dtype)
     y, t = torch.tensor([0, 0, 4]), torch.tensor([1, 1, 1])
     loss, seed = ops.loss_seed(rows, y, kind, t if kind == "dlr_targeted" else None)
@@ -133,7 +135,9 @@ def test_nothing_known_is_nan_in_the_whole_row(kind: Kind, dtype: torch.dtype) -
 
 
 @pytest.mark.parametrize("kind", ["ce", "cw", "dlr"])
-def test_only_the_label_moves_where_all_others_are_masked(kind: Kind, dtype: torch.dtype) -> None:
+def test_only_the_label_moves_where_all_others_are_masked(
+    kind: LossKind, dtype: torch.dtype
+) -> None:
     loss, seed = ops.loss_seed(
         torch.tensor([[-INF, 1.0, -INF]], dtype=dtype), torch.tensor([1]), kind
     )
@@ -142,7 +146,9 @@ def test_only_the_label_moves_where_all_others_are_masked(kind: Kind, dtype: tor
 
 
 @pytest.mark.parametrize("kind", ["ce", "cw", "other", "dlr", "dlr_targeted"])
-def test_infinity_is_the_largest_number_and_does_not_move(kind: Kind, dtype: torch.dtype) -> None:
+def test_infinity_is_the_largest_number_and_does_not_move(
+    kind: LossKind, dtype: torch.dtype
+) -> None:
     h = torch.tensor([[0.0, INF, INF, 1.0], [INF, 0.0, 2.0, 1.0], [INF] * 4], dtype=dtype)
     y = torch.zeros(3, dtype=torch.int64)
     loss, seed = ops.loss_seed(h, y, kind, y + 1 if kind == "dlr_targeted" else None)

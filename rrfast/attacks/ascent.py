@@ -14,11 +14,10 @@ from torch import Tensor
 
 from rrfast.attacks import loss as losses
 from rrfast.attacks.loss import Loss
-from rrfast.ops import unchecked
-from rrfast.ops._loss_seed import KINDS, check_enough_classes
+from rrfast.ops import LOSS_KINDS, check_enough_classes, unchecked
 
 #: The kinds of `rrfast.ops.loss_seed` by their functions, which have the same names.
-_KINDS = {getattr(losses, kind): kind for kind in KINDS}
+_KINDS = {getattr(losses, kind): kind for kind in LOSS_KINDS}
 
 
 def ascent(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -44,7 +43,7 @@ def ascent(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, T
     if kind is None or options.keys() != ({"targets"} if kind == "dlr_targeted" else set()):
         return _by_autograd(loss, logits, labels)
     check_enough_classes(kind, logits.shape[1])
-    return unchecked.loss_seed(logits, labels, options.get("targets"), KINDS.index(kind))
+    return unchecked.loss_seed(logits, labels, options.get("targets"), LOSS_KINDS.index(kind))
 
 
 def _by_autograd(loss: Loss, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:

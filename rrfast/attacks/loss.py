@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_one_of
-from rrfast.ops import accumulate_dtype, best_other, is_undefined
-from rrfast.ops._loss_seed import check_enough_classes
+from rrfast.ops import accumulate_dtype, best_other, check_enough_classes, is_undefined
 from rrfast.ops.logits import capped, largest
 
 #: Maps logits [B, K] and labels [B], or None if it does not use them, to [B]; differentiable.

@@ -15,8 +15,8 @@ from rrfast.ops.layout import accumulate_dtype
 from rrfast.ops.logits import best_other, capped, is_undefined, largest
 
 #: Losses that attacks raise, as in `rrfast.attacks.loss`. The kernels know them by their number.
-Kind = Literal["ce", "cw", "confidence", "other", "dlr", "dlr_targeted"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+LossKind = Literal["ce", "cw", "confidence", "other", "dlr", "dlr_targeted"]
+LOSS_KINDS: tuple[LossKind, ...] = get_args(LossKind)
 #: How many classes a loss has at least, where that is more than two.
 LEAST_CLASSES: dict[str, int] = {"dlr": 3, "dlr_targeted": 4}
 
@@ -26,7 +26,7 @@ Two = tuple[Tensor, Tensor]
 def reference(logits: Tensor, labels: Tensor | None, targets: Tensor | None, kind: int) -> Two:
     """The loss of each sample and its gradient; see `rrfast.ops.loss_seed`."""
     wide = logits.to(accumulate_dtype(logits.dtype))
-    name, h = KINDS[kind], capped(wide)
+    name, h = LOSS_KINDS[kind], capped(wide)
     undefined = is_undefined(wide) if name == "confidence" else wide.isnan().any(dim=1)
     y, t = h.argmax(dim=1), None
     if labels is not None and name != "confidence":
@@ -120,7 +120,7 @@ def check_enough_classes(kind: str, count: int) -> None:
 def loss_seed(
     logits: Tensor,
     labels: Tensor | None,
-    kind: Kind,
+    kind: LossKind,
     targets: Tensor | None = None,
     *,
     out: Out | None = None,
@@ -164,7 +164,7 @@ def loss_seed(
         ([-1.0], [[-1.0, 0.5, 0.0, 0.5]])
     """
     check_logits("logits", logits)
-    check_one_of("kind", kind, KINDS)
+    check_one_of("kind", kind, LOSS_KINDS)
     check_enough_classes(kind, logits.shape[1])
     if labels is not None or kind != "confidence":
         check_per_sample("labels", labels, torch.int64, "logits", logits)
@@ -176,4 +176,4 @@ def loss_seed(
         each, dtype = logits[:, 0], accumulate_dtype(logits.dtype)
         inputs = logits, labels, targets
         check_out(out, inputs, loss=(each, dtype), seed=(logits, logits.dtype))
-    return _op(logits, labels, targets, KINDS.index(kind), out=out)
+    return _op(logits, labels, targets, LOSS_KINDS.index(kind), out=out)
