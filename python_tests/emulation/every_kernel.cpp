@@ -212,7 +212,7 @@ std::string loss_seed(Draw& draw) {
                      2 * (4 + additions) * kUnit<A> + (sizeof(T) == 2 ? 2 * kUnit<T> : 0));
     } else {
         expect_equal("loss", loss, value);
-        expect_equal("seed", seed, slope);
+        expect_same("seed", seed, slope);
     }
     return text(r) + ", kind " + std::to_string(static_cast<int>(kind));
 }
