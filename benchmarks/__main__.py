@@ -328,10 +328,10 @@ def targets(entries: Sequence[Entry], sticks: Entry) -> Iterable[str]:
 ELEMENTWISE = ("fgsm_step", "perturb", "rat_perturb")
 ROWS = (
     *("direction_seed", "linear_radius", "bisection_step_", "search_step_"),
-    *("plane_seed", "probability_margin"),
+    *("plane_seed", "loss_seed", "probability_margin"),
 )
 #: Those of rows that write as much as they read.
-SEEDS = {"direction_seed", "plane_seed"}
+SEEDS = {"direction_seed", "plane_seed", "loss_seed"}
 #: Those that only read what is large.
 READING = {*ROWS, "plane_distance", "probe_step"} - SEEDS
 

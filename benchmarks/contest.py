@@ -111,7 +111,7 @@ LOGITS = (
 OPS = (
     *("rat_perturb", "fgsm_step", "direction_seed", "linear_radius", "probe_step"),
     *("search_step_", "bisection_step_", "perturb", "probability_margin", "plane_distance"),
-    *("plane_seed", "redirect_"),
+    *("plane_seed", "redirect_", "loss_seed"),
 )
 #: On a GPU, a case that moves fewer bytes is timed as so many calls in one CUDA graph: events
 #: around a single one cannot resolve its two or three microseconds.

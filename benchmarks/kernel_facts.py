@@ -126,7 +126,7 @@ SHARES: dict[str, Sequence[Images | Logits]] = {
 SHARED = list(dict.fromkeys(case for cases in SHARES.values() for case in cases))
 ROW_OPS = (
     *("direction_seed", "linear_radius", "bisection_step_", "search_step_"),
-    *("plane_seed", "probability_margin"),
+    *("plane_seed", "loss_seed", "probability_margin"),
 )
 #: The cases of the benchmarks.
 BENCHMARKED: dict[str, Sequence[Images | Logits]] = {

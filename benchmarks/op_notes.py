@@ -60,6 +60,7 @@ def row_op(op: str, case: Logits) -> Census:
         "bisection_step_": lambda: ops.bisection_step_(logits, prediction, *state[:3].unbind()),
         "search_step_": lambda: ops.search_step_(logits, prediction, state),
         "plane_seed": lambda: ops.plane_seed(logits, prediction, prediction.clone()),
+        "loss_seed": lambda: ops.loss_seed(logits, prediction, "ce"),
         "probability_margin": lambda: ops.probability_margin(logits, prediction),
     }
     return census(calls[op])

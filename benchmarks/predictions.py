@@ -41,6 +41,8 @@ SHUFFLE_SLOTS, STEP_SLOTS, OTHER = 4, 20, 150
 TAKEN = {
     "direction_seed": {3: (1, 0.4, 0.85), 4: (1, 0, 1, 0.85), 5: (1, 1, 0, 1, 0.85)},
     "direction_seed_long": {2: (0.9, 0.35)},
+    "loss_seed": {3: (1, 1, 0.85), 4: (1, 1, 1, 0.85)},
+    "loss_seed_long": {3: (1, 1, 0.93)},
 }
 #: Kernels with a loop for values that all share, and another for values by channel.
 ALTERNATIVES = ("fgsm_step", "perturb", "rat_perturb")

@@ -25,6 +25,7 @@ CASES = {
     "plane_distance": "64x3x224x224-float32",
     "probe_step": "64x3x224x224-float32",
     "plane_seed": "1024x1000-float32",
+    "loss_seed": "1024x1000-float32",
     "redirect_": "64x3x224x224-float32",
     "probability_margin": "1024x1000-float32",
 }

@@ -36,24 +36,35 @@ ROWS = {
     "rat_correct": 1,
     "plane_distance": 2,  # x and normal, kept likewise
     "plane_seed": 1,
+    "loss_seed": 1,  # kept
+    "loss_seed_long": 3,
+    "loss_seed_margin": 4,  # the best two, the next two, their equals, the result
     "probe_step": 1,
     "redirect": 2,  # x and normal
 }
 KERNELS = ELEMENTWISE | ROWS
 #: Those that add up: by every width, since their bits must not depend on where a sample lies; and
-#: two beside them that have the same widths.
+#: three beside them that have the same widths.
 SUMS = {
     *("direction_seed", "direction_seed_long", "probability_margin", "plane_distance"),
     *("probe_step", "plane_seed", "redirect"),
+    *("loss_seed", "loss_seed_long", "loss_seed_margin"),
 }
 #: Those that keep a row in their block's memory, and of how many tensors.
-KEEPING = {"direction_seed": 1, "plane_distance": 2}
+KEEPING = {"direction_seed": 1, "loss_seed": 1, "plane_distance": 2}
 #: Those that write tensors as large as those that they read.
-WRITING = {*ELEMENTWISE, "direction_seed", "direction_seed_long", "plane_seed", "redirect"}
+WRITING = {
+    *ELEMENTWISE,
+    *("direction_seed", "direction_seed_long", "plane_seed", "redirect"),
+    *("loss_seed", "loss_seed_long", "loss_seed_margin"),
+}
 #: Those that divide floats: by fused multiply-adds, and by a subroutine in the rare cases.
 DIVIDE = {
     "direction_seed",
     "direction_seed_long",
+    "loss_seed",
+    "loss_seed_long",
+    "loss_seed_margin",
     "linear_radius",
     "plane_distance",
     "probe_step",

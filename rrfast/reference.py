@@ -20,6 +20,7 @@ from rrfast.ops._bisection_step import reference as bisection_step_
 from rrfast.ops._direction_seed import reference as direction_seed
 from rrfast.ops._fgsm_step import reference as fgsm_step
 from rrfast.ops._linear_radius import reference as linear_radius
+from rrfast.ops._loss_seed import reference as loss_seed
 from rrfast.ops._perturb import reference as perturb
 from rrfast.ops._plane_distance import reference as plane_distance
 from rrfast.ops._plane_seed import reference as plane_seed
@@ -35,6 +36,7 @@ __all__ = [
     "direction_seed",
     "fgsm_step",
     "linear_radius",
+    "loss_seed",
     "naive_direction_seed",
     "perturb",
     "plane_distance",

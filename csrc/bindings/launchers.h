@@ -106,6 +106,15 @@ public:
     }
 
     template <class T, class A>
+    void loss_seed(const T* logits, const index_t* labels, const index_t* targets, index_t samples,
+                   index_t classes, AttackLoss kind, A* loss, T* seed) const {
+        if (has_rows(samples, classes)) {
+            check(cuda::loss_seed(logits, labels, targets, samples, classes, kind, loss, seed,
+                                  stream_));
+        }
+    }
+
+    template <class T, class A>
     void probe_step(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
                     index_t samples, index_t elements, A finest, A longest, A* step,
                     A* largest) const {

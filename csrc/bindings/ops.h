@@ -405,6 +405,49 @@ struct Ops {
         });
     }
 
+    static std::tuple<Tensor, Tensor> loss_seed(const Tensor& logits, const OptionalTensor& labels,
+                                                const OptionalTensor& targets, std::int64_t kind) {
+        const ScalarType dtype = logits.scalar_type();
+        Tensor loss = empty_vector(logits.size(0), accumulate_dtype(dtype), logits);
+        Tensor seed = empty_like(logits, Layout::contiguous, dtype);
+        loss_seed_out(logits, labels, targets, kind, loss, seed);
+        return {loss, seed};
+    }
+    static void loss_seed_out(const Tensor& logits, const OptionalTensor& labels,
+                              const OptionalTensor& targets, std::int64_t kind, const Tensor& loss,
+                              const Tensor& seed) {
+        const Backend backend(logits);
+        check_logits(logits);
+        STD_TORCH_CHECK(kind >= 0 && kind < kAttackLosses, "kind must be from 0 to ",
+                        kAttackLosses - 1, ", got ", kind);
+        const auto of = static_cast<AttackLoss>(kind);
+        STD_TORCH_CHECK(logits.size(1) >= least_classes(of), "logits must have ", least_classes(of),
+                        " classes at least for this loss");
+        STD_TORCH_CHECK(labels || of == AttackLoss::confidence, "labels must be given");
+        STD_TORCH_CHECK(targets.has_value() == (of == AttackLoss::dlr_targeted),
+                        "targets must be given for the targeted loss, and for no other");
+        const auto classes_of = [&](const OptionalTensor& given, const char* name) {
+            OptionalTensor found;
+            if (given) {
+                check_rows(logits, *given, name);
+                found = laid_out(*given, Layout::contiguous);
+            }
+            return found;
+        };
+        const OptionalTensor y = classes_of(labels, "labels"), t = classes_of(targets, "targets");
+        const ScalarType dtype = logits.scalar_type();
+        check_vector(loss, logits, accumulate_dtype(dtype), "loss");
+        prepare_result(seed, logits, Layout::contiguous, dtype, "seed");
+        const Tensor h = laid_out(logits, Layout::contiguous);
+        const std::int64_t samples = h.size(0), classes = h.size(1);
+        dispatch_floating(dtype, "logits", [&](auto type) {
+            using T = typename decltype(type)::type;
+            backend.loss_seed(data<T>(h), y ? data<index_t>(*y) : nullptr,
+                              t ? data<index_t>(*t) : nullptr, samples, classes, of,
+                              mutable_data<accumulate_t<T>>(loss), mutable_data<T>(seed));
+        });
+    }
+
     static std::tuple<Tensor, Tensor> probe_step(const Tensor& x, const Tensor& normal,
                                                  const Tensor& gap, double finest, double longest,
                                                  const OptionalTensor& bounds,
@@ -516,6 +559,8 @@ struct Ops {
         library.impl("plane_distance.out", TORCH_BOX(&Ops::plane_distance_out));
         library.impl("plane_seed", TORCH_BOX(&Ops::plane_seed));
         library.impl("plane_seed.out", TORCH_BOX(&Ops::plane_seed_out));
+        library.impl("loss_seed", TORCH_BOX(&Ops::loss_seed));
+        library.impl("loss_seed.out", TORCH_BOX(&Ops::loss_seed_out));
         library.impl("probe_step", TORCH_BOX(&Ops::probe_step));
         library.impl("probe_step.out", TORCH_BOX(&Ops::probe_step_out));
         library.impl("redirect_", TORCH_BOX(&Ops::redirect_));

@@ -125,6 +125,15 @@ struct Cpu {
     }
 
     template <class T, class A>
+    void loss_seed(const T* logits, const index_t* labels, const index_t* targets, index_t samples,
+                   index_t classes, AttackLoss kind, A* loss, T* seed) const {
+        over_rows(samples, classes, [&](index_t begin, index_t end) {
+            cpu::kernels<T>().loss_seed(logits, labels, targets, begin, end, classes, kind, loss,
+                                        seed);
+        });
+    }
+
+    template <class T, class A>
     void probe_step(const T* x, const T* normal, const A* gap, const Channels<A>& channels,
                     index_t samples, index_t elements, A finest, A longest, A* step,
                     A* largest) const {

@@ -8,35 +8,6 @@
 
 namespace rrfast::cpu::RRFAST_ISA {
 
-// Few terms are added in order, more in lanes, and blocks pairwise, because rounding errors grow in
-// a long sum of small terms.
-template <class A>
-inline A sum_of(const A* value, index_t count) {
-    constexpr index_t lanes = kLanes<A>;
-    if (count > 32 * lanes) {
-        const index_t half = count / (2 * lanes) * lanes;
-        return sum_of(value, half) + sum_of(value + half, count - half);
-    }
-    if (count < kShortRow<A>) {
-        A total = 0;
-        for (index_t k = 0; k < count; ++k) {
-            total += value[k];
-        }
-        return total;
-    }
-    A sum[lanes] = {};
-    in_blocks<lanes>(
-        0, count,
-        [&](index_t k) {
-            for (index_t j = 0; j < lanes; ++j) {
-                sum[j] += value[k + j];
-            }
-        },
-        [&](index_t k) { sum[k % lanes] += value[k]; });
-    fold_lanes<lanes>([&](index_t a, index_t b) { sum[a] += sum[b]; });
-    return sum[0];
-}
-
 // `kept` has room for a row, and may be the seed itself. Each exponential is computed once, since
 // it costs more than everything else.
 template <class T>

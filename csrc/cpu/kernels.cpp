@@ -6,6 +6,7 @@
 #include "direction_seed.h"
 #include "fgsm_step.h"
 #include "linear_radius.h"
+#include "loss_seed.h"
 #include "perturb.h"
 #include "plane_distance.h"
 #include "plane_seed.h"
@@ -20,9 +21,9 @@ namespace rrfast::cpu::RRFAST_ISA {
 template <class T>
 const Kernels<T>& kernels() {
     static const Kernels<T> table{
-        direction_seed<T>, linear_radius<T>, bisection_step_<T>,   rat_correct<T>, fgsm_step<T>,
-        perturb<T>,        rat_perturb<T>,   plane_distance<T>,    probe_step<T>,  redirect_<T>,
-        search_step_<T>,   plane_seed<T>,    probability_margin<T>};
+        direction_seed<T>, linear_radius<T>, bisection_step_<T>, rat_correct<T>,       fgsm_step<T>,
+        perturb<T>,        rat_perturb<T>,   plane_distance<T>,  probe_step<T>,        redirect_<T>,
+        search_step_<T>,   plane_seed<T>,    loss_seed<T>,       probability_margin<T>};
     return table;
 }
 

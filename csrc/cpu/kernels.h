@@ -55,6 +55,8 @@ struct Kernels {
     // Rows [begin, end) of [B, K].
     void (*plane_seed)(const T* logits, const index_t* prediction, const index_t* target,
                        index_t begin, index_t end, index_t classes, T* seed, A* gap);
+    void (*loss_seed)(const T* logits, const index_t* labels, const index_t* targets, index_t begin,
+                      index_t end, index_t classes, AttackLoss kind, A* loss, T* seed);
     void (*probability_margin)(const T* logits, const index_t* labels, index_t begin, index_t end,
                                index_t classes, A* margin, A* top2_ratio, A* similarity,
                                A* entropy);

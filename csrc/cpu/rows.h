@@ -125,6 +125,35 @@ RR_HD bool is_class(index_t k, index_t classes) { return k >= 0 && k < classes; 
 template <class A>
 constexpr index_t kShortRow = 4 * kLanes<A>;
 
+// Few terms are added in order, more in lanes, and blocks pairwise, because rounding errors grow in
+// a long sum of small terms.
+template <class A>
+inline A sum_of(const A* value, index_t count) {
+    constexpr index_t lanes = kLanes<A>;
+    if (count > 32 * lanes) {
+        const index_t half = count / (2 * lanes) * lanes;
+        return sum_of(value, half) + sum_of(value + half, count - half);
+    }
+    if (count < kShortRow<A>) {
+        A total = 0;
+        for (index_t k = 0; k < count; ++k) {
+            total += value[k];
+        }
+        return total;
+    }
+    A sum[lanes] = {};
+    in_blocks<lanes>(
+        0, count,
+        [&](index_t k) {
+            for (index_t j = 0; j < lanes; ++j) {
+                sum[j] += value[k + j];
+            }
+        },
+        [&](index_t k) { sum[k % lanes] += value[k]; });
+    fold_lanes<lanes>([&](index_t a, index_t b) { sum[a] += sum[b]; });
+    return sum[0];
+}
+
 // Calls full(first) for kLanes short rows at a time, single(sample) for each one that is left over
 // and for long rows.
 template <class A, class Full, class Single>

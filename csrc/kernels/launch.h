@@ -68,6 +68,15 @@ cudaError_t plane_seed(const T* logits,            // [B, K]
                        cudaStream_t stream);
 
 template <class T>
+cudaError_t loss_seed(const T* logits,         // [B, K]
+                      const index_t* labels,   // [B], or null: the confidence needs none
+                      const index_t* targets,  // [B], or null: only `dlr_targeted` has them
+                      index_t samples, index_t classes, AttackLoss kind,
+                      accumulate_t<T>* loss,  // [B]
+                      T* seed,                // [B, K]
+                      cudaStream_t stream);
+
+template <class T>
 cudaError_t probe_step(const T* x,                  // [B, N]
                        const T* normal,             // [B, N]
                        const accumulate_t<T>* gap,  // [B]
@@ -151,6 +160,7 @@ KernelList perturb_kernels();
 KernelList linear_radius_kernels();
 KernelList plane_distance_kernels();
 KernelList plane_seed_kernels();
+KernelList loss_seed_kernels();
 KernelList probe_step_kernels();
 KernelList redirect_kernels();
 KernelList search_step_kernels();

@@ -178,6 +178,46 @@ std::string plane_seed(Draw& draw) {
 }
 
 template <class T>
+std::string loss_seed(Draw& draw) {
+    using A = accumulate_t<T>;
+    const Rows r = rows(draw);
+    const std::vector<double> wide = logits(draw, r);
+    const Tensor<T> h(narrowed<T>(wide), draw.shift());
+    const Tensor<index_t> y(labels(draw, r, wide), 0), t(labels(draw, r, wide), 0);
+    const Tensor<A> loss(untouched<A>(r.samples), 0);
+    const Tensor<T> seed(untouched<T>(r.samples * r.classes), draw.shift());
+    auto kind = static_cast<AttackLoss>(draw.below(kAttackLosses));
+    kind = r.classes < least_classes(kind) ? AttackLoss::cw : kind;
+    const bool asked = kind != AttackLoss::confidence || draw.chance(0.5);
+    const bool aims = kind == AttackLoss::dlr_targeted;
+    expect_success(
+        cuda::loss_seed(h.device(), asked ? y.device() : nullptr, aims ? t.device() : nullptr,
+                        r.samples, r.classes, kind, loss.device(), seed.device(), nullptr),
+        "launch");
+    auto value = loss.host;
+    auto slope = seed.host;
+    cpu::kernels<T>().loss_seed(h.host.data(), asked ? y.host.data() : nullptr,
+                                aims ? t.host.data() : nullptr, 0, r.samples, r.classes, kind,
+                                value.data(), slope.data());
+    if (is_odds(kind)) {
+        // The bounds that TestLossSeed.tolerance derives.
+        const double additions = r.classes < 128 ? r.classes : 64 + r.classes / 512;
+        double most = 0;
+        for (const double v : widened(h.host)) {
+            most = std::isfinite(v) ? std::max(most, std::abs(v)) : most;
+        }
+        expect_close("loss", loss, value,
+                     2 * (4 + additions + 6 * std::log(r.classes) + 3 * most) * kUnit<A>);
+        expect_close("seed", seed, slope,
+                     2 * (4 + additions) * kUnit<A> + (sizeof(T) == 2 ? 2 * kUnit<T> : 0));
+    } else {
+        expect_equal("loss", loss, value);
+        expect_same("seed", seed, slope);
+    }
+    return text(r) + ", kind " + std::to_string(static_cast<int>(kind));
+}
+
+template <class T>
 std::string probability_margin(Draw& draw) {
     using A = accumulate_t<T>;
     const Rows r = rows(draw);
@@ -552,7 +592,7 @@ struct Op {
 const Op kOps[] = {OP(direction_seed), OP(linear_radius),      OP(bisection_step), OP(search_step),
                    OP(rat_correct),    OP(probability_margin), OP(fgsm_step),      OP(perturb),
                    OP(rat_perturb),    OP(plane_distance),     OP(plane_seed),     OP(probe_step),
-                   OP(redirect)};
+                   OP(redirect),       OP(loss_seed)};
 const char* const kTypes[] = {"float", "double", "bfloat16", "float16"};
 // A kernel that so many draws do not reach is one that none does.
 constexpr unsigned long kDraws = 200'000;

@@ -50,6 +50,8 @@ cudaError_t rows(const std::string& op, index_t b, index_t k) {
                                                                 state + 2 * b, other, nullptr)
            : op == "search_step_" ? cuda::search_step_<T>(h, y, b, k, 0.01, state, other, nullptr)
            : op == "plane_seed"   ? cuda::plane_seed<T>(h, y, other, b, k, result, state, nullptr)
+           : op == "loss_seed"
+               ? cuda::loss_seed<T>(h, y, nullptr, b, k, AttackLoss::ce, state, result, nullptr)
            : op == "probability_margin"
                ? cuda::probability_margin<T>(h, y, b, k, state, state + b, state + 2 * b,
                                              state + 3 * b, nullptr)

@@ -325,6 +325,35 @@ MUTANTS = (
         "",
         "plane_seed",
     ),
+    Mutant(
+        "a thread takes its classes that are as good as the best for the row's",
+        "loss_seed.cu",
+        "        equals = row_reduce(equals, [](A a, A b) { return a + b; });\n",
+        "",
+        "loss_seed",
+    ),
+    Mutant(
+        "a thread takes its third best class for the row's",
+        "loss_seed.cu",
+        "            next = row_reduce(next, [](const auto& a, const auto& b) "
+        "{ return combine(a, b); });\n",
+        "",
+        "loss_seed",
+    ),
+    Mutant(
+        "a label shares a gradient with those as good",
+        "loss_seed.cu",
+        "equal & (k + e != label.index)",
+        "equal",
+        "loss_seed",
+    ),
+    Mutant(
+        "what is infinite has a gradient",
+        "loss_seed.cu",
+        "weights.element[e] = unless_infinite(weight, logit);",
+        "weights.element[e] = weight;",
+        "loss_seed",
+    ),
     # order
     Mutant(
         "what is masked has no index",

@@ -22,6 +22,7 @@ def of(op: str, h: Tensor, y: Tensor, state: Tensor) -> tuple[Tensor, ...]:
     calls: dict[str, Callable[[], tuple[Tensor, ...]]] = {
         "direction_seed": lambda: ops.direction_seed(h, temperature=2.0),
         "linear_radius": lambda: ops.linear_radius(h, h.flip(1), y, 0.1),
+        "loss_seed": lambda: ops.loss_seed(h, y, "ce"),
         "plane_seed": lambda: ops.plane_seed(h, y, (y + 1) % h.shape[1]),
         "probability_margin": lambda: ops.probability_margin(h, y),
     }
@@ -42,6 +43,7 @@ def of(op: str, h: Tensor, y: Tensor, state: Tensor) -> tuple[Tensor, ...]:
 ROW_OPS = (
     "direction_seed",
     "linear_radius",
+    "loss_seed",
     "plane_seed",
     "probability_margin",
     "bisection_step_",

@@ -40,6 +40,7 @@ OF_ROWS: dict[str, Callable[[Tensor], object]] = {
     "search_step_": lambda h: ops.search_step_(
         h, INDEX.to(h.device), torch.empty(6, 0, device=h.device)
     ),
+    "loss_seed": lambda h: ops.loss_seed(h, INDEX.to(h.device), "ce"),
     "plane_seed": lambda h: ops.plane_seed(h, INDEX.to(h.device), INDEX.to(h.device)),
     "probability_margin": lambda h: ops.probability_margin(h, INDEX.to(h.device)),
     "rat_perturb": lambda h: ops.rat_perturb(

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from rrfast._checks import check_one_of
-from rrfast.ops import accumulate_dtype, is_undefined
+from rrfast.ops import accumulate_dtype, best_other, check_enough_classes, is_undefined
+from rrfast.ops.logits import capped, largest
 
 #: Maps logits [B, K] and labels [B], or None if it does not use them, to [B]; differentiable.
 Loss = Callable[[Tensor, Tensor | None], Tensor]
@@ -78,7 +79,7 @@ def other(logits: Tensor, labels: Tensor | None) -> Tensor:
     CCAT's attack maximises p_j itself, which has the same order.
     """
     h, y = _widened(logits, labels)
-    return -ce(h, _others(h, y).argmax(dim=1))
+    return -ce(h, best_other(h, y.squeeze(1)))
 
 
 def dlr(logits: Tensor, labels: Tensor | None) -> Tensor:
@@ -99,8 +100,9 @@ def dlr(logits: Tensor, labels: Tensor | None) -> Tensor:
         >>> dlr(torch.tensor([[4.0, 3.0, 0.0], [400.0, 300.0, 0.0]]), torch.tensor([0, 0]))
         tensor([-0.2500, -0.2500])
     """
+    check_enough_classes("dlr", logits.shape[1])
     h, y = _widened(logits, labels)
-    top, _ = largest(h, 3, "dlr")
+    top, _ = largest(h, 3)
     ahead = _others(h, y).amax(dim=1) - h.gather(1, y).squeeze(1)
     return _ratio(ahead, top[:, 0] - top[:, 2])
 
@@ -127,8 +129,9 @@ def dlr_targeted(logits: Tensor, labels: Tensor | None, targets: Tensor) -> Tens
         >>> dlr_targeted(h, y, t)
         tensor([-0.3333])
     """
+    check_enough_classes("dlr_targeted", logits.shape[1])
     h, y = _widened(logits, labels)
-    top, _ = largest(h, 4, "dlr towards targets")
+    top, _ = largest(h, 4)
     ahead = (h.gather(1, targets.view(-1, 1)) - h.gather(1, y)).squeeze(1)
     return _ratio(ahead, top[:, 0] - (top[:, 2] + top[:, 3]) / 2)
 
@@ -158,30 +161,10 @@ def _widened(logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     return capped(logits.to(accumulate_dtype(logits.dtype))), labels.view(-1, 1)
 
 
-def capped(h: Tensor) -> Tensor:
-    """The logits with the largest number in place of infinity, of which a difference is NaN."""
-    return h.clamp(max=torch.finfo(h.dtype).max)
-
-
 def _others(h: Tensor, y: Tensor) -> Tensor:
     return h.scatter(1, y, -math.inf)
 
 
-def largest(h: Tensor, count: int, name: str) -> tuple[Tensor, Tensor]:
-    """So many of the largest logits, in order, and their classes.
-
-    Raises:
-        ValueError: There are fewer classes.
-    """
-    if h.shape[1] < count:
-        raise ValueError(
-            f"loss {name} must have {count} classes at least, got logits of {h.shape[1]}; take "
-            "loss='cw' or 'ce'"
-        )
-    values, classes = h.topk(count, dim=1)
-    return values, classes
-
-
 def _ratio(ahead: Tensor, spread: Tensor) -> Tensor:
     """The ratio, or the numerator if the spread is 0 or infinite: 0/0 and inf/inf are NaN."""
-    return ahead / torch.where((spread > 0) & spread.isfinite(), spread, 1.0)
+    return ahead / torch.where((spread == 0) | spread.isinf(), 1.0, spread)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rrfast import ops
 from rrfast._checks import check_count, check_number, check_one_of
-from rrfast.attacks.ascent import slope
+from rrfast.attacks.ascent import ascent
 from rrfast.attacks.attack import Attack, Attacked, nothing, pick, seen, unseen
 from rrfast.attacks.ball import Ball
 from rrfast.attacks.loss import LOSSES, UNLABELLED, Loss, check_loss
@@ -151,7 +151,7 @@ class PGD(Attack):
             if each is not None:
                 each(recorded.logits)
             if self.keep == "last":
-                seed = slope(self._loss, recorded.logits, labels)
+                _, seed = ascent(self._loss, recorded.logits, labels)
             else:
                 here, seed = seen(z, recorded.logits, labels, self._loss)
                 best = self._better(here, best)

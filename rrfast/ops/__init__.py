@@ -20,6 +20,7 @@ from rrfast.ops._define import OPS
 from rrfast.ops._direction_seed import direction_seed, naive_direction_seed
 from rrfast.ops._fgsm_step import fgsm_step
 from rrfast.ops._linear_radius import linear_radius
+from rrfast.ops._loss_seed import LOSS_KINDS, LossKind, check_enough_classes, loss_seed
 from rrfast.ops._perturb import perturb
 from rrfast.ops._plane_distance import plane_distance
 from rrfast.ops._plane_seed import plane_seed
@@ -36,8 +37,10 @@ from rrfast.ops.memory import Memory, Spare
 _native.load()  # after the ops, for which it registers kernels
 
 __all__ = [
+    "LOSS_KINDS",
     "OPS",
     "Bounds",
+    "LossKind",
     "Memory",
     "Mode",
     "Scale",
@@ -47,6 +50,7 @@ __all__ = [
     "bisection_step_",
     "channel_bounds",
     "channel_scale",
+    "check_enough_classes",
     "check_mode",
     "check_options",
     "coarse_eps",
@@ -55,6 +59,7 @@ __all__ = [
     "fgsm_step",
     "is_undefined",
     "linear_radius",
+    "loss_seed",
     "memory_format",
     "naive_direction_seed",
     "per_channel",

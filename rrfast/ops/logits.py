@@ -1,4 +1,4 @@
-"""Undefined rows of logits, and the runner-up of a row."""
+"""What ops know of a row of logits: whether it is undefined, and its largest."""
 
 from __future__ import annotations
 
@@ -31,3 +31,20 @@ def best_other(logits: Tensor, prediction: Tensor) -> Tensor:
     other = logits.scatter(1, prediction[:, None], -math.inf).argmax(dim=1)
     # If all others are masked with -inf, argmax gives class 0, which may be the prediction.
     return torch.where(other == prediction, 1, other)
+
+
+def capped(logits: Tensor) -> Tensor:
+    """The logits with the largest number in place of infinity, of which a difference is NaN."""
+    return logits.clamp(max=torch.finfo(logits.dtype).max)
+
+
+def largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """So many of the largest logits and their classes, the lower first among equals.
+
+    Example:
+        >>> values, classes = largest(torch.tensor([[1.0, 2.0, 1.0, 2.0]]), 3)
+        >>> classes.tolist()
+        [[1, 3, 0]]
+    """
+    values, classes = logits.sort(dim=1, descending=True, stable=True)
+    return values[:, :count], classes[:, :count]

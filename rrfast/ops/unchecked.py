@@ -17,6 +17,7 @@ from torch import Tensor
 from rrfast.ops import (  # noqa: F401
     _fgsm_step,
     _linear_radius,
+    _loss_seed,
     _perturb,
     _plane_distance,
     _plane_seed,
@@ -31,6 +32,7 @@ __all__ = [
     "fgsm_step",
     "fgsm_step_into",
     "linear_radius",
+    "loss_seed",
     "perturb_into",
     "plane_distance",
     "plane_seed",
@@ -44,6 +46,7 @@ Two = Callable[..., tuple[Tensor, Tensor]]
 direction_seed: Callable[..., Seed] = torch.ops.rrfast.direction_seed.default
 fgsm_step: Two = torch.ops.rrfast.fgsm_step.default
 linear_radius: Two = torch.ops.rrfast.linear_radius.default
+loss_seed: Two = torch.ops.rrfast.loss_seed.default
 plane_distance: Callable[..., Tensor] = torch.ops.rrfast.plane_distance.default
 plane_seed: Two = torch.ops.rrfast.plane_seed.default
 probe_step: Two = torch.ops.rrfast.probe_step.default
