@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = arguments.results / slug(where["device"]) / f"{arguments.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(path.read_text()) if arguments.update else None
+    if before:
+        check_same(before["environment"], where)
     with tempfile.TemporaryDirectory() as scratch:
         records = Path(scratch, "records")
         records.touch()
@@ -68,18 +70,15 @@ def write(path: Path, where: Entry, entries: Sequence[Entry]) -> None:
     write_table(path)
 
 
-def updated(before: Entry, where: Entry, entries: Sequence[Entry]) -> tuple[Entry, list[Entry]]:
-    """What was measured before, with what was measured again in its place.
-
-    Raises:
-        ValueError: The two were measured on different devices or versions, which no table tells
-            apart.
-    """
+def check_same(before: Entry, where: Entry) -> None:
+    """Raise a SystemExit for different devices or versions, which no table tells apart."""
     for key in ("device", "threads", "torch", "cuda", "python", "kernels"):
-        if before["environment"][key] != where[key]:
-            raise ValueError(
-                f"--update needs the same {key}, {before['environment'][key]}, got {where[key]}"
-            )
+        if before[key] != where[key]:
+            raise SystemExit(f"--update needs the same {key}, {before[key]}, got {where[key]}")
+
+
+def updated(before: Entry, where: Entry, entries: Sequence[Entry]) -> tuple[Entry, list[Entry]]:
+    """What was measured before, with what was measured again in its place."""
     named = {
         measured(entry): entry for entry in (*before["yardsticks"].values(), *before["benchmarks"])
     }

@@ -113,8 +113,18 @@ def test_a_part_measured_again_takes_the_place_of_its_cases() -> None:
     found, entries = results.updated(before, where, again)
     assert entries == [whole[0], *again]
     assert found["command"] == "c; c --update"
-    with pytest.raises(ValueError, match="the same torch, 2, got 3"):
-        results.updated(before, where | {"torch": "3"}, again)
+
+
+def test_an_update_on_other_versions_measures_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "run", lambda *_: pytest.fail("measured"))
+    here = results.environment("cpu")
+    path = tmp_path / results.slug(here["device"]) / "ops.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"environment": here | {"torch": "3"}}))
+    with pytest.raises(SystemExit, match="the same torch, 3, got "):
+        results.main(["--results", str(tmp_path), "--update"])
 
 
 def test_contenders_of_their_own_have_a_table_of_their_own() -> None:
