@@ -47,6 +47,7 @@ _RANKS = (
 )
 _TRAIN = "test_train.py::"
 _SHARDS = "test_score_shards.py::"
+_LOSS = f"ops/test_loss_seed.py::TestLossSeed::{_OP}"
 _REDIRECT = f"ops/test_redirect.py::TestRedirect::{_OP}"
 _PLANE = f"ops/test_plane_seed.py::TestPlaneSeed::{_OP}"
 
@@ -213,6 +214,62 @@ MUTANTS = (
         ".frexp().exponent.clamp(-most, most)",
         ".frexp().exponent",
         (_PLANE,),
+    ),
+    Mutant(
+        "a number that stands for infinity has a gradient",
+        "ops/_loss_seed.py",
+        "seed.masked_fill(wide == math.inf, 0.0).masked_fill",
+        "seed.masked_fill",
+        (_LOSS,),
+    ),
+    Mutant(
+        "each of the best others has the whole gradient",
+        "ops/_loss_seed.py",
+        "seed = equal / equal.sum(dim=1, keepdim=True).clamp(min=1)",
+        "seed = equal",
+        (_LOSS,),
+    ),
+    Mutant(
+        "the label is one of its others",
+        "ops/_loss_seed.py",
+        "others = h.scatter(1, label, -math.inf)",
+        "others = h",
+        (_LOSS,),
+    ),
+    Mutant(
+        "a spread of zero divides",
+        "ops/_loss_seed.py",
+        "usable = (spread > 0) & spread.isfinite()",
+        "usable = spread.isfinite()",
+        (_LOSS,),
+    ),
+    Mutant(
+        "the third and fourth pull the other way",
+        "ops/_loss_seed.py",
+        "[slope * -0.5] * 2",
+        "[slope * 0.5] * 2",
+        (_LOSS,),
+    ),
+    Mutant(
+        "a label that is no class has a loss",
+        "ops/_loss_seed.py",
+        "y, unknown = _existing(labels, h.shape[1])\n        undefined = undefined | unknown",
+        "y, unknown = _existing(labels, h.shape[1])",
+        (_LOSS,),
+    ),
+    Mutant(
+        "masked others have a share",
+        "ops/_loss_seed.py",
+        "others.softmax(dim=1).masked_fill(others == -math.inf, 0.0)",
+        "others.softmax(dim=1)",
+        (_LOSS,),
+    ),
+    Mutant(
+        "an infinite prediction has a confidence",
+        "ops/_loss_seed.py",
+        'is_undefined(wide) if name == "confidence" else wide',
+        "wide",
+        (_LOSS,),
     ),
     Mutant(
         "a ray that crosses later is nearer",

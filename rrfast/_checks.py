@@ -383,9 +383,7 @@ def words_of(name: str, text: str) -> list[str]:
 
 
 def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
-    """The end of an error message about an unknown name: similar known names, at `most` so many.
-
-    Upper and lower case do not count; if none is similar, names of which it is a word.
+    """The end of an error message about a name: at `most` so many similar ones, or its compounds.
 
     Example:
         >>> meant("digit", ["cifar10", "digits"])
@@ -396,6 +394,6 @@ def meant(name: object, known: Iterable[str], *, most: int = 1) -> str:
         ('; did you mean msr?', '; did you mean radius_fast?')
     """
     name, lower = str(name).lower(), {each.lower(): each for each in known}
-    close = difflib.get_close_matches(name, lower, n=most)
-    close = close or [each for each in lower if name in each.split("_")][:most]
-    return f"; did you mean {' or '.join(lower[each] for each in close)}?" if close else ""
+    words = [each for each in lower if name in each.split("_")]
+    close = [lower[each] for each in (difflib.get_close_matches(name, lower) or words)[:most]]
+    return f"; did you mean {' or '.join(close)}?" if close else ""
