@@ -86,6 +86,7 @@ class Engine:
         model: Maps [B, ...] to logits [B, K], or to an object with such `.logits`.
         labels: Labels [B] int64, to be checked against the classes of the first logits; None for
             none. On a device only the first engine of a model checks them, because it must wait.
+        called: What an error message calls them.
 
     Attributes:
         forwards: Forward passes so far, each over a batch or a part of it.
@@ -106,10 +107,12 @@ class Engine:
     _shared: tuple[Tensor, Recorded] | None = None
     memory = cached_property(lambda _: Memory())  #: what steps between passes write into
 
-    def __init__(self, model: Model, labels: Tensor | None = None) -> None:
+    def __init__(
+        self, model: Model, labels: Tensor | None = None, *, called: str = "labels"
+    ) -> None:
         check_model(model)
         self.model = model
-        self._labels = labels
+        self._labels, self._called = labels, called
         self._frozen = Frozen()
 
     def __enter__(self) -> Self:
@@ -194,7 +197,7 @@ class Engine:
         """
         self.classes = count
         if self._labels is not None and may_read("labels", self.model, self._labels):
-            check_labels("labels", self._labels, count)
+            check_labels(self._called, self._labels, count)
         self._labels = None
 
     def _logits(self, x: Tensor) -> Tensor:

@@ -109,7 +109,8 @@ class CCAT(Objective):
         x = within(x, self.bounds, self.scale, model)
         clean = len(x) - int(self.fraction * len(x) + 0.5)
         attack = self._attacks[int(torch.randint(len(self._attacks), (), device="cpu"))]
-        moved = torch.cat([x[:clean], worst(attack, model, x[clean:], y[clean:])])
+        attacked = worst(attack, model, x[clean:], y[clean:], batch_y=y)
+        moved = torch.cat([x[:clean], attacked])
         logits = self._logits(model, moved, y)
         log_p = logits.to(accumulate_dtype(logits.dtype)).log_softmax(dim=1)
         uniform = (1 - (1 - self._share(x, moved.detach())) ** self.rho).to(log_p.dtype)

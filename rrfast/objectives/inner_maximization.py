@@ -22,6 +22,7 @@ def worst(
     x: Tensor,
     y: Tensor | None,
     *,
+    batch_y: Tensor | None = None,
     each: Callable[[Tensor], object] | None = None,
     name: str = "x",
 ) -> Tensor:
@@ -37,6 +38,7 @@ def worst(
         model: Maps [B, ...] to logits [B, K].
         x: [B, ...], within the bounds of the attack (`rrfast.engine.box.within`).
         y: Labels [B]; None for an attack without labels.
+        batch_y: Those of the whole batch, if x is a part of it: an error message counts its rows.
         each: As for `rrfast.attacks.PGD.run`.
         name: What an error message calls x.
 
@@ -51,5 +53,5 @@ def worst(
     if attack.start != "input":
         generator = own_generator(x.device)
     x = within(check_input(x), attack.bounds, attack.scale, model, name=name)
-    with Engine(model, y) as engine:
+    with Engine(model, y if batch_y is None else batch_y, called="y") as engine:
         return attack.run(engine, x, y, generator=generator, each=each).x
