@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -73,7 +74,8 @@ def test_the_page_is_made_from_the_committed_results(study: ModuleType) -> None:
         assert path.is_dir() or path.stat().st_size < 300_000, path.name
     for each in results:
         names = {(row["training"], row["seed"]) for row in each["rows"]}
-        assert len(each["rows"]) == len(names) * len(study.SCORES)
+        asked = study.scores(study.BY_NAME[each["regime"]].dear)
+        assert len(each["rows"]) == len(names) * len(asked)
         corrupted = [row["corruptions"] for row in each["rows"] if "corruptions" in row]
         assert all(list(kinds) == list(CORRUPTIONS) for kinds in corrupted)
 
@@ -108,9 +110,45 @@ def test_trainings_that_are_not_over_are_passed_over(study: ModuleType, tmp_path
     models = [f"runs/{name}/{training}" for training in found]
     assert main[1:4] == models
     assert corrupted[1:4] == outside[1:4] == [*models[:2], "--scores"]
-    assert not list(study.commands(tmp_path, "another"))
+    assert not list(study.commands(tmp_path, study.REGIMES[3].name))
     (tmp_path / "runs" / name / "at_0").rename(tmp_path / "elsewhere")
     assert next(study.commands(tmp_path, name))[1:3] == [f"runs/{name}", "--scores"]
+
+
+def test_a_regime_of_dear_passes_is_asked_less(study: ModuleType, tmp_path: Path) -> None:
+    [dear] = [regime for regime in study.REGIMES if regime.dear]
+    runs = tmp_path / "runs"
+    (runs / dear.name / "rat_0").mkdir(parents=True)
+    (runs / study.REGIMES[0].name).symlink_to(runs / dear.name)
+    recipe = dump_recipe(load_recipe("fashion_rat", ["training.epochs=1"]))
+    (runs / dear.name / "rat_0" / "recipe.yaml").write_text(recipe)
+    (runs / dear.name / "rat_0" / "log.csv").write_text("epoch,loss\n0,1\n")
+    (runs / dear.name / "rat_0" / "last.pt").touch()
+    asked = {
+        name: [shlex.join(words) for words in study.commands(tmp_path, name)]
+        for name in (dear.name, study.REGIMES[0].name)
+    }
+    less, all_of_it = asked.values()
+    assert ["--corruptions" in each for each in less] == [False, False]
+    assert ["--corruptions" in each for each in all_of_it] == [False, True, False]
+    assert "msr+eps" not in less[0]
+    assert "msr+eps" in all_of_it[0]
+
+
+def test_no_network_of_earlier_is_lost(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluated again where some networks are gone, a regime keeps the numbers of all."""
+    whole, part = result("12000-8-1e-2", 2, 3), result("12000-8-1e-2", 2, 3, seeds=3)
+    found = iter((part, whole, whole, part))
+    monkeypatch.setattr(study, "evaluated", lambda *_: "")
+    monkeypatch.setattr(study, "kept", lambda *_: next(found))
+    for _ in range(3):
+        study.keep(tmp_path, "12000-8-1e-2", tmp_path)
+    with pytest.raises(SystemExit, match=r"lacks \(AT 3, RAT 3, Standard 3\): delete it to write"):
+        study.keep(tmp_path, "12000-8-1e-2", tmp_path)
+    left = json.loads((tmp_path / "12000-8-1e-2.json").read_text())
+    assert left["rows"] == whole["rows"]
 
 
 def test_the_sentences_follow_the_numbers(study: ModuleType) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-VARIANTS = ("standard", "rat", "at", "mixup", "regmixup", "openmix", "reverse_at", "rat_mixup")
+FIRST = ("standard", "rat", "at", "mixup")
+OTHERS = ("regmixup", "openmix", "reverse_at", "rat_mixup")
+VARIANTS = (*FIRST, *OTHERS)
 ATTACKED = ("rat", "at", "reverse_at", "rat_mixup")
 
 
@@ -16,19 +18,19 @@ class Regime(NamedTuple):
     eps: str
     variants: tuple[str, ...] = VARIANTS
     seeds: int = 5
-    kind: str = ""  #: of the network or of what its images go through; "" is the recipe's
+    kind: str = ""  #: the end of its name: what differs from the regime without it
     changes: tuple[str, ...] = ()  #: of the recipe, for that
+    dear: bool = False  #: its passes take long: it is asked less (`study.commands`)
 
     @property
     def name(self) -> str:
         """Of its folder."""
-        said = f"{self.images}-{self.epochs}-{self.eps}"
-        return {"": said, "augment": f"{said}-augment"}.get(self.kind, f"{self.kind}-{said}")
+        return f"{self.images}-{self.epochs}-{self.eps}" + f"-{self.kind}" * bool(self.kind)
 
     @property
     def data(self) -> str:
-        """All but eps: regimes that only differ there share their trainings without an attack."""
-        kind = {"": "", "augment": ", crops and flips", "resnet": ", ResNet-20"}[self.kind]
+        """All but eps and objectives: tables pair the trainings of all regimes that share it."""
+        kind = {"augment": ", crops and flips", "resnet": ", ResNet-20"}.get(self.kind, "")
         return f"{self.images:,} × {self.epochs}{kind}"
 
     @property
@@ -44,6 +46,7 @@ class Regime(NamedTuple):
         )
 
 
+CROPPED = ("training.augment.padding=4",)
 RESNET = ("model.name=rrfast.models:preresnet20", "model.options.channels=1")
 #: From the fewest images to the most, and from few epochs to many.
 REGIMES = (
@@ -53,8 +56,10 @@ REGIMES = (
     Regime(12000, 8, "1e-3", ATTACKED),
     Regime(60000, 3, "1e-2"),
     Regime(60000, 3, "1e-3", ATTACKED),
-    Regime(60000, 30, "1e-2"),
+    Regime(60000, 30, "1e-2", FIRST),
+    Regime(60000, 30, "1e-2", OTHERS, kind="others"),
     Regime(60000, 30, "1e-3", ("rat", "at")),
-    Regime(60000, 30, "1e-2", ("standard", "rat"), 5, "augment", ("training.augment.padding=4",)),
-    Regime(4000, 24, "1e-2", ("standard", "rat", "at", "mixup"), 3, "resnet", RESNET),
+    Regime(60000, 30, "1e-2", ("standard", "rat"), kind="augment", changes=CROPPED),
+    Regime(4000, 24, "1e-2", FIRST, 3, "resnet", RESNET, dear=True),
 )
+BY_NAME = {regime.name: regime for regime in REGIMES}

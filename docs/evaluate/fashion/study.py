@@ -5,7 +5,8 @@
 
 The second reads FOLDER/runs/REGIME/VARIANT_SEED, as the commands of README.md leave it, passes over
 trainings that are not over, and does nothing twice: run it again when there are more. A network
-takes half a minute of one core, and a minute and a half where corruptions are asked of it too.
+takes half a minute of one core, and a minute and a half where corruptions are asked of it too; a
+ResNet, which is asked less, takes MINUTES.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 from answers import answers
 from figure import figure
-from regimes import REGIMES, VARIANTS
+from regimes import BY_NAME, REGIMES, VARIANTS
 from tables import Study, blocks, summary
 
 from rrfast._results import write_figure
@@ -39,6 +40,8 @@ SCORES = (
     *("msr", "doctor_alpha", "doctor_beta", "max_logit", "max_logit_pnorm", "msr+eps"),
     *("radius_grad", "radius_fast"),
 )
+#: A pass for every temperature and every step: not asked of a ResNet.
+DEAR = ("msr+eps",)
 #: Asked of the images under corruption and of those of no class, of these trainings and seeds.
 FEW_SCORES = ("msr", "radius_fast")
 FEW_VARIANTS = ("standard", "at", "rat")
@@ -71,9 +74,15 @@ def is_among_few(training: Path) -> bool:
     return variant in FEW_VARIANTS and int(seed) < FEW_SEEDS
 
 
+def scores(dear: bool) -> tuple[str, ...]:
+    """Those asked of each network of a regime."""
+    return tuple(score for score in SCORES if not (dear and score in DEAR))
+
+
 def commands(folder: Path, name: str) -> Iterator[list[str]]:
-    """The three evaluations of a regime, as `rrfast` takes them in `folder`."""
+    """The evaluations of a regime, as `rrfast` takes them in `folder`: two where they are dear."""
     regime = folder / "runs" / name
+    dear = BY_NAME[name].dear
     trainings = finished(regime)
     few = [training for training in trainings if is_among_few(training)]
     whole = len(trainings) == len(list(regime.glob("*/recipe.yaml")))
@@ -86,10 +95,11 @@ def commands(folder: Path, name: str) -> Iterator[list[str]]:
         return ["evaluate", *models, *asked]
 
     if trainings:
-        yield command(trainings, name, SCORES, "--no-sensitivity")
-    if few:
+        yield command(trainings, name, scores(dear), "--no-sensitivity")
+    if few and not dear:
         corrupted = ("--no-sensitivity", "--corruptions")
         yield command(few, f"{name}-corruptions", FEW_SCORES, *corrupted)
+    if few:
         outside = ("--against", ",".join(OUTSIDE), "--images", "2000", "--no-diagnostics")
         yield command(few, name, FEW_SCORES, "--protocol", "ood", *outside)
 
@@ -124,11 +134,24 @@ def kept(folder: Path, name: str) -> dict[str, Any]:
     return {"regime": name, **head, "images": main["runs"][0]["images"], "rows": rows}
 
 
-def keep(folder: Path, name: str) -> None:
-    """Write it, and the tables of the evaluations, beside this file."""
-    text = json.dumps(kept(folder, name)).replace('{"training"', '\n{"training"')
-    (HERE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    (HERE / f"{name}.md").write_text(evaluated(folder, name), encoding="utf-8")
+def keep(folder: Path, name: str, beside: Path = HERE) -> None:
+    """Write it, and the tables of the evaluations, where no network of earlier ones is lost."""
+    found, path = kept(folder, name), beside / f"{name}.json"
+    lost = (
+        _networks(json.loads(path.read_text("utf-8"))) - _networks(found) if path.is_file() else ()
+    )
+    if lost:
+        said = ", ".join(f"{training} {seed}" for training, seed in sorted(lost))
+        sys.exit(
+            f"{path} has networks that {folder} lacks ({said}): delete it to write without them."
+        )
+    text = json.dumps(found).replace('{"training"', '\n{"training"')
+    path.write_text(text + "\n", encoding="utf-8")
+    (beside / f"{name}.md").write_text(evaluated(folder, name), encoding="utf-8")
+
+
+def _networks(result: dict[str, Any]) -> set[tuple[str, int]]:
+    return {(row["training"], row["seed"]) for row in result["rows"]}
 
 
 def evaluated(folder: Path, name: str) -> str:
@@ -184,8 +207,9 @@ yes if all comparisons are better, and no if some are worse and none is better.
 """
 COMMANDS = """
 The last line runs `rrfast evaluate` on every finished training, repeats no work, and writes this
-page. Corruptions (severity 3) and images of no class are evaluated for the first three seeds of
-Standard, AT and RAT. The tables of `rrfast evaluate`, with its commands below them:
+page. Corruptions (severity 3; not with the ResNet) and images of no class are evaluated for the
+first three seeds of Standard, AT and RAT. The tables of `rrfast evaluate`, with its commands below
+them:
 """
 
 
@@ -231,13 +255,12 @@ python docs/evaluate/fashion/study.py .
 
 def _missing(results: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Regimes without results, and others with the trainings and seeds that they lack."""
-    there = {result["regime"]: result["rows"] for result in results}
+    there = {result["regime"]: result for result in results}
     for regime in REGIMES:
         if regime.name not in there:
             yield regime.name
             continue
-        networks = {(row["training"], row["seed"]) for row in there[regime.name]}
-        seeds = Counter(training for training, _ in networks)
+        seeds = Counter(training for training, _ in _networks(there[regime.name]))
         lacking = [
             f"{name}, {seeds[name]} of {regime.seeds} seeds" if seeds[name] else name
             for name in (PRINTED[variant] for variant in regime.variants)
@@ -275,11 +298,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="with runs/, for evaluated/")
     parser.add_argument("regimes", nargs="*", help="names of folders in runs/ (all that are there)")
     arguments = parser.parse_args()
-    known = [regime.name for regime in REGIMES]
-    strange = sorted(set(arguments.regimes) - set(known))
+    strange = sorted(set(arguments.regimes) - set(BY_NAME))
     if strange:
-        parser.error(f"regimes must be of {', '.join(known)}, got {strange[0]}")
-    for name in (arguments.regimes or known) if arguments.folder else ():
+        parser.error(f"regimes must be of {', '.join(BY_NAME)}, got {strange[0]}")
+    for name in (arguments.regimes or BY_NAME) if arguments.folder else ():
         asked = list(commands(arguments.folder, name))
         for command in asked:
             print("rrfast", *command, flush=True)

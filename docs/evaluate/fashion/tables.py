@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from predict import Prediction, networks, predictions
-from regimes import REGIMES
+from regimes import BY_NAME
 
 from rrfast._tables import Block, number
 from rrfast.evaluate.misd import curves
@@ -39,9 +39,8 @@ class Study:
 
     def __init__(self, results: Sequence[dict[str, Any]]) -> None:
         self.rows: list[Row] = []
-        by_name = {regime.name: regime for regime in REGIMES}
         for result in results:
-            regime = by_name[result["regime"]]
+            regime = BY_NAME[result["regime"]]
             for row in result["rows"]:
                 plain = row["training"] in ("Standard", "Mixup", "RegMixup", "OpenMix")
                 training = row["training"] + f", ε = {float(regime.eps):g}" * (not plain)
