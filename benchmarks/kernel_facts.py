@@ -75,7 +75,7 @@ class Code(NamedTuple):
 class Facts(NamedTuple):
     """All that is known."""
 
-    sources: str  #: a digest of csrc/kernels
+    sources: str  #: a digest of csrc/kernels and csrc/math
     kernels: dict[str, Code]
     launches: dict[str, tuple[Launch, ...]]  #: of "op case"
     before: dict[str, Code]  #: kernels of whole vectors, as they were at another commit
@@ -85,7 +85,9 @@ class Facts(NamedTuple):
 def sources() -> str:
     """A digest of the kernels' code, comments and layout aside."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "csrc" / "kernels").iterdir()):
+    for path in sorted(
+        [*(ROOT / "csrc" / "kernels").iterdir(), *(ROOT / "csrc" / "math").iterdir()]
+    ):
         code = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
         digest.update(" ".join([path.name, *code.split()]).encode())
     return digest.hexdigest()[:16]

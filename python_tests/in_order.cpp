@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "math.h"
+#include "top2.h"
 
 using namespace rrfast;
 

@@ -11,7 +11,7 @@ import pytest
 from faults import edited
 from mutation import MUTANTS, ROOT, is_there
 
-KERNELS = ROOT / "csrc" / "kernels"
+CSRC = ROOT / "csrc"
 
 
 def _of_kernels() -> Any:
@@ -36,7 +36,7 @@ def test_a_fault_can_be_made_and_has_its_tests(mutant: Any) -> None:
 
 @pytest.mark.parametrize("mutant", _of_kernels(), ids=lambda mutant: mutant.fault)
 def test_a_fault_of_a_kernel_can_be_made(mutant: Any) -> None:
-    path = KERNELS / mutant.file
+    path = CSRC / mutant.file
     what = (mutant.file, mutant.fault, mutant.old, mutant.new, mutant.times)
     assert edited(path.read_text(encoding="utf-8"), *what)
 

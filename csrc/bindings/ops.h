@@ -8,6 +8,8 @@
 
 #include <tuple>
 
+#include "../math/loss_seed.h"
+#include "../math/steps.h"
 #include "stable.h"
 
 namespace rrfast {

@@ -17,7 +17,7 @@
 #include <optional>
 #include <vector>
 
-#include "../kernels/math.h"
+#include "../math/numbers.h"
 
 namespace rrfast {
 

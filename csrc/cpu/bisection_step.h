@@ -1,6 +1,7 @@
 // bisection_step_ on the CPU: see csrc/kernels/bisection_step.cu.
 #pragma once
 
+#include "../math/bisection_step.h"
 #include "rows.h"
 
 namespace rrfast::cpu::RRFAST_ISA {

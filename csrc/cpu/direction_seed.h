@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "../math/direction_seed.h"
 #include "rows.h"
 
 namespace rrfast::cpu::RRFAST_ISA {

@@ -3,7 +3,8 @@
 // sample. The arguments are those of csrc/kernels/launch.h.
 #pragma once
 
-#include "../kernels/math.h"
+#include "../math/loss_seed.h"
+#include "../math/steps.h"
 
 namespace rrfast::cpu {
 

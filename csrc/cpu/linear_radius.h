@@ -1,6 +1,7 @@
 // linear_radius on the CPU: see csrc/kernels/linear_radius.cu.
 #pragma once
 
+#include "../math/linear_radius.h"
 #include "rows.h"
 
 namespace rrfast::cpu::RRFAST_ISA {

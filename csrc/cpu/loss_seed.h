@@ -4,20 +4,10 @@
 #include <type_traits>
 #include <vector>
 
+#include "../math/loss_seed.h"
 #include "rows.h"
 
 namespace rrfast::cpu::RRFAST_ISA {
-
-// The class of a row that an array of classes names, with its logit; no class and NaN if it names
-// none, or is null.
-template <class T, class Index = index_t>
-RR_HD Candidate<accumulate_t<T>, Index> named_class(const T* row, const index_t* of, index_t sample,
-                                                    index_t classes) {
-    using A = accumulate_t<T>;
-    const index_t k = of ? of[sample] : index_t(-1);
-    return is_class(k, classes) ? Candidate<A, Index>{widen(row[k]), static_cast<Index>(k)}
-                                : Candidate<A, Index>{nan<A>(), kNoIndex<Index>};
-}
 
 // `kept` has room for a row, and may be the seed itself. Each exponential is computed once, since
 // it costs more than everything else.

@@ -1,6 +1,7 @@
 // plane_distance on the CPU: see csrc/kernels/plane_distance.cu.
 #pragma once
 
+#include "../math/plane_distance.h"
 #include "rows.h"
 #include "steps.h"
 

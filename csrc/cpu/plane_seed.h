@@ -1,6 +1,7 @@
 // plane_seed on the CPU: see csrc/kernels/plane_seed.cu.
 #pragma once
 
+#include "../math/plane_seed.h"
 #include "rows.h"
 
 namespace rrfast::cpu::RRFAST_ISA {

@@ -1,6 +1,7 @@
 // probability_margin on the CPU: see csrc/kernels/probability_margin.cu.
 #pragma once
 
+#include "../math/probability_margin.h"
 #include "rows.h"
 
 namespace rrfast::cpu::RRFAST_ISA {

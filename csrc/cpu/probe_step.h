@@ -1,6 +1,7 @@
 // probe_step on the CPU: see csrc/kernels/probe_step.cu.
 #pragma once
 
+#include "../math/probe_step.h"
 #include "plane_distance.h"
 
 namespace rrfast::cpu::RRFAST_ISA {

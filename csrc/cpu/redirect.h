@@ -1,6 +1,7 @@
 // redirect_ on the CPU: see csrc/kernels/redirect.cu.
 #pragma once
 
+#include "../math/redirect.h"
 #include "perturb.h"
 #include "plane_distance.h"
 

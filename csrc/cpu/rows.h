@@ -5,7 +5,7 @@
 
 #include <type_traits>
 
-#include "../kernels/math.h"
+#include "../math/top2.h"
 
 namespace rrfast::cpu::RRFAST_ISA {
 
@@ -116,9 +116,6 @@ inline Top2<accumulate_t<T>> row_top2(const T* row, index_t classes) {
     const index_t at = first_position(row, 0, classes, best);
     return {{best, at}, {next, first_position(row, next == best ? at + 1 : 0, classes, next)}};
 }
-
-// A wrong index must not read outside the row.
-RR_HD bool is_class(index_t k, index_t classes) { return k >= 0 && k < classes; }
 
 // Rows with fewer classes cost more to fold than to read. If there are as many rows as lanes, they
 // form a tile with one row per lane.

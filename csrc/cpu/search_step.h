@@ -1,6 +1,7 @@
 // search_step_ on the CPU: see csrc/kernels/search_step.cu.
 #pragma once
 
+#include "../math/search_step.h"
 #include "rows.h"
 
 namespace rrfast::cpu::RRFAST_ISA {

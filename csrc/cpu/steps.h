@@ -10,7 +10,7 @@
 #include <cstring>
 #include <vector>
 
-#include "../kernels/math.h"
+#include "../math/steps.h"
 
 namespace rrfast::cpu::RRFAST_ISA {
 

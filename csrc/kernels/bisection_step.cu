@@ -2,6 +2,7 @@
 // prediction flipped, and updates the bracket, the next radius (RR-BS, RAT Algorithm 1, errata 5)
 // and the class beyond the boundary. Reads B*K logits and three numbers per sample; the host waits
 // for nothing.
+#include "../math/bisection_step.h"
 #include "launch.h"
 #include "row_reduce.cuh"
 

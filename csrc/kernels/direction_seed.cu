@@ -9,6 +9,7 @@
 //
 // A row too long for shared memory is read twice; its first pass finds the two best classes and the
 // sum together.
+#include "../math/direction_seed.h"
 #include "kept_row.cuh"
 #include "launch.h"
 

@@ -5,6 +5,7 @@
 // the sign, which every later step needs, is written too, at a quarter of the gradient's size. It
 // takes a byte: two bits would save a twelfth of perturb's traffic in float32 and a seventh in 16
 // bits, but need a layout of their own (benchmarks/direction_packing.md).
+#include "../math/steps.h"
 #include "vec.cuh"
 
 namespace rrfast::cuda {

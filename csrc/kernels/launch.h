@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "math.h"
+#include "../math/loss_seed.h"
+#include "../math/steps.h"
 
 namespace rrfast::cuda {
 

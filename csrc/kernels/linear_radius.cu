@@ -2,6 +2,7 @@
 // (errata 2, 3), in one pass over both rows of logits. Reads 2*B*K elements, writes 2*B. Eager
 // torch runs two gathers, four differences, a quotient, three selections and a minimum, each of
 // them a pass.
+#include "../math/linear_radius.h"
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -19,8 +20,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const T* row0 = h0 + sample * classes;
         const T* row1 = h1 + sample * classes;
         const index_t top = prediction[sample];
-        const bool known =
-            top >= 0 && top < classes;  // a wrong index must not read outside the row
+        const bool known = is_class(top, classes);
         const A top0 = known ? quarter_of_top(widen(row0[top])) : nan<A>();
         const A top1 = known ? quarter_of_top(widen(row1[top])) : nan<A>();
         struct Loaded {

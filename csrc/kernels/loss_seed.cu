@@ -6,25 +6,12 @@
 // with each exponential computed once; a row too long for that is read three times. Of the margins
 // a row is read two or three times and, for its third and fourth largest logits, once more: from
 // the caches, as it has no exponentials that take longer.
+#include "../math/loss_seed.h"
 #include "kept_row.cuh"
 #include "launch.h"
 
 namespace rrfast::cuda {
 namespace {
-
-// The class that an array of classes names, with its logit; no class and NaN if it names none, or
-// is null.
-template <class T>
-__device__ __forceinline__ Candidate<accumulate_t<T>, RowIndex> named_class(const T* row,
-                                                                            const index_t* of,
-                                                                            index_t sample,
-                                                                            index_t classes) {
-    using A = accumulate_t<T>;
-    const index_t k = of ? of[sample] : index_t(-1);
-    const bool known = k >= 0 && k < classes;
-    return {known ? widen(row[k]) : nan<A>(),
-            known ? static_cast<RowIndex>(k) : kNoIndex<RowIndex>};
-}
 
 template <class T, int Width>
 __global__ void __launch_bounds__(kRowThreads, 2)
@@ -39,7 +26,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         row.fetch(source, span);
         const auto word_at = [&](auto, RowIndex k) { return row.word_at(k); };
         const auto top = row_top2<T>(span, word_at);
-        const auto odds = odds_of(kind, top, named_class(source, labels, sample, classes));
+        const auto odds =
+            odds_of(kind, top, named_class<T, RowIndex>(source, labels, sample, classes));
 
         A sum = 0;
         for_each_class<1>(span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
@@ -85,7 +73,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const Span<Width, false> span(row, count);
         const auto word_at = [&](auto, RowIndex k) { return load_word<T, Width>(row + k); };
         const auto top = row_top2<T>(span, word_at);
-        const auto odds = odds_of(kind, top, named_class(row, labels, sample, classes));
+        const auto odds =
+            odds_of(kind, top, named_class<T, RowIndex>(row, labels, sample, classes));
 
         A sum = 0;
         constexpr int few = sizeof(T) == 8 ? 1 : Width;  // two of float64 take too many registers
@@ -144,7 +133,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
             });
             next = row_reduce(next, [](const auto& a, const auto& b) { return combine(a, b); });
         }
-        const auto label = named_class(row, labels, sample, classes);
+        const auto label = named_class<T, RowIndex>(row, labels, sample, classes);
         const A level = margin_level(kind, top, label.index);
         A equals = 0;
         for_each_class<1>(span, word_at, [&](auto, RowIndex k, const Word<T, Width>& word) {
@@ -157,7 +146,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         });
         equals = row_reduce(equals, [](A a, A b) { return a + b; });
         const auto found =
-            margin_seed(kind, top, next, label, named_class(row, targets, sample, classes), equals);
+            margin_seed(kind, top, next, label,
+                        named_class<T, RowIndex>(row, targets, sample, classes), equals);
         if (writes && threadIdx.x == 0) {
             loss[sample] = found.loss;
         }

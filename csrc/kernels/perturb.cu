@@ -1,6 +1,7 @@
 // perturb: a step of another length along a direction that is already known.
 //     perturbed = clamp(x + step_b * scale_c * direction)
 // Reads x and one byte per element instead of the gradient, and writes the result.
+#include "../math/steps.h"
 #include "vec.cuh"
 
 namespace rrfast::cuda {

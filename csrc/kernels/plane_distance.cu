@@ -8,6 +8,7 @@
 // Every step reads the whole image. So it is kept in the shared memory of a block or, for large
 // images from sm_90 on, of a cluster, whose blocks add up their parts. An image too large for that
 // is read from global memory in every step.
+#include "../math/plane_distance.h"
 #include "kept_row.cuh"
 #include "launch.h"
 

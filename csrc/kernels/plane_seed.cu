@@ -4,6 +4,7 @@
 // with a power of two u near 1 / max |h|, so that nothing overflows. Eager torch makes about twenty
 // passes and small ops of it. Here B*K elements are read once, for the two ends of the row, and B*K
 // written.
+#include "../math/plane_seed.h"
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -20,7 +21,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         // Loaded now, so that they are in flight together with the row.
         const index_t y = prediction[sample], k = target[sample];
         const T* row = logits + sample * classes;
-        const bool known = y >= 0 && y < classes && k >= 0 && k < classes;
+        const bool known = is_class(y, classes) && is_class(k, classes);
         const A top = known ? widen(row[y]) : A(0), other = known ? widen(row[k]) : A(0);
         const Span<Width, false> span(row, count);
         Range<A> range = empty_range<A>();

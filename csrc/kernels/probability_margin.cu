@@ -3,6 +3,7 @@
 // maximum, a logarithm, two products and three sums, each of them a pass. The maximum and the sums
 // relative to it are computed together: a larger maximum rescales the sums (Milakov & Gimelshein
 // 2018).
+#include "../math/probability_margin.h"
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -21,8 +22,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
     for_each_row(samples, classes, [&](index_t sample, RowIndex count, bool writes) {
         const T* row = logits + sample * classes;
         const index_t label = labels[sample];
-        const bool known =
-            label >= 0 && label < classes;  // a wrong index must not read outside the row
+        const bool known = is_class(label, classes);
         const auto own = [&] { return known ? widen(row[label]) : nan<A>(); };
         // Loaded now, so that it is in flight together with the row; float64 has no registers left
         // for it.

@@ -4,6 +4,7 @@
 // Two launches: plane_distance writes the distance into `step`; then a row kernel reads the B*N
 // elements of x and replaces the distance by the step. One kernel for both would need more
 // registers than plane_distance can have.
+#include "../math/probe_step.h"
 #include "launch.h"
 #include "row_reduce.cuh"
 

@@ -4,6 +4,7 @@
 //     perturbed = clamp(x + eps_b * scale_c * sign(grad)),    eps_b = eps_correct if argmax(logits)
 //     == label else eps_wrong
 // RAT is (eps, -eps), AT (eps, eps), ReverseAT (-eps, -eps).
+#include "../math/steps.h"
 #include "launch.h"
 #include "row_reduce.cuh"
 

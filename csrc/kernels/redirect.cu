@@ -7,6 +7,7 @@
 // |normal| and the new step that of the new aim: it reads x and normal twice, aim and direction
 // once or twice, and writes aim and direction. Then `perturb` writes z. A sample is read by one
 // block, the second time from the cache.
+#include "../math/redirect.h"
 #include "launch.h"
 #include "row_reduce.cuh"
 

@@ -7,6 +7,7 @@
 // 32-bit indices.
 #pragma once
 
+#include "../math/top2.h"
 #include "vec.cuh"
 
 namespace rrfast::cuda {

@@ -2,6 +2,7 @@
 // prediction, its sign, the bracket, the next radius (secant and Illinois instead of RR-BS's
 // doubling and bisection), and the class beyond the boundary. Reads B*K logits, reads and writes
 // six numbers per sample; the host waits for nothing.
+#include "../math/search_step.h"
 #include "launch.h"
 #include "row_reduce.cuh"
 
@@ -21,7 +22,7 @@ __global__ void __launch_bounds__(kRowThreads, 2)
         const RootBracket<A> bracket{s[0],           s[samples],     s[2 * samples],
                                      s[3 * samples], s[4 * samples], s[5 * samples]};
         const index_t y = prediction[sample];
-        const bool known = y >= 0 && y < classes;  // a wrong index must not read outside the row
+        const bool known = is_class(y, classes);
         const A lead = known ? widen(row[y]) : nan<A>();
         const Span<Width, Ragged> span(row, count);
         const auto top = row_top2<T>(

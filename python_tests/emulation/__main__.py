@@ -27,7 +27,7 @@ sys.path.append(str(HERE.parent))
 from faults import edited  # noqa: E402 - beside the folder, which Python alone looks into
 
 ROOT = HERE.parents[1]
-KERNELS = ROOT / "csrc" / "kernels"
+CSRC = ROOT / "csrc"
 #: Where CMake puts the objects of `every_kernel`.
 PARTS = ("emulated_kernels.dir", "emulator.dir", "emulated_every_kernel.dir", "rrfast_cpu_")
 
@@ -128,12 +128,12 @@ def caught(mutant: Mutant, folder: Path) -> str | None:
     number = MUTANTS.index(mutant)
     sources = folder / "mutants" / str(number)
     shutil.rmtree(sources, ignore_errors=True)
-    shutil.copytree(KERNELS, sources)
+    shutil.copytree(CSRC, sources)
     path = sources / mutant.file
     what = (mutant.file, mutant.fault, mutant.old, mutant.new, mutant.times)
     path.write_text(edited(path.read_text(), *what))
 
-    source = KERNELS / f"{mutant.source or mutant.op}.cu"
+    source = CSRC / "kernels" / f"{mutant.source or mutant.op}.cu"
     compiled = sources / "mutant.o"
     others = []
     for entry in json.loads((folder / "compile_commands.json").read_text()):
@@ -141,7 +141,7 @@ def caught(mutant: Mutant, folder: Path) -> str | None:
         at = command.index("-o") + 1
         if entry["file"] == str(source) and "emulated_kernels.dir" in command[at]:
             command[at] = str(compiled)
-            command[command.index(str(source))] = str(sources / source.name)
+            command[command.index(str(source))] = str(sources / "kernels" / source.name)
             # Compiling costs more than the few cases that a fault takes to show.
             subprocess.run([*command, "-w", "-O0", "-g0"], cwd=entry["directory"], check=True)
         elif any(name in command[at] for name in PARTS):

@@ -18,6 +18,8 @@
 
 #include "arguments.h"
 #include "csrc/cpu/kernels.h"
+#include "csrc/math/probe_step.h"
+#include "csrc/math/redirect.h"
 #include "huge.h"
 
 using namespace rrfast;

@@ -1,4 +1,4 @@
-// What csrc/kernels/math.h takes from CUDA's header of this name.
+// What csrc/math/numbers.h takes from CUDA's header of this name.
 #pragma once
 
 #include <cstdint>

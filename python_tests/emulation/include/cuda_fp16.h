@@ -1,4 +1,4 @@
-// What csrc/kernels/math.h takes from CUDA's header of this name, by the host compiler's _Float16.
+// What csrc/math/numbers.h takes from CUDA's header of this name, by the host compiler's _Float16.
 #pragma once
 
 #include <cstdint>
