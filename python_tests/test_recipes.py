@@ -850,7 +850,7 @@ training: {epochs: 1, batch_size: 20}
         (DIGITS, ["data={name: image_folder, train: 5}"], "of its images, say train_images=5"),
         (DIGITS, [f"data={{name: synthetic, train: {2**63}}}"], "train must be less than 2**63, g"),
         (DIGITS, ["data.train=many"], "train must be an integer of at least 0, got 'many'"),
-        (DIGITS, ["data.train=0"], "there must be images for a step, got 0"),
+        (DIGITS, ["data.train=0"], "train must have at least two images"),
         (DIGITS, ["data.validation=0"], "validation must hold at least one image, got none"),
         (DIGITS, ["data={name: cifar10}"], "data: cifar10 needs folder"),
         (DIGITS, ["data={name: cifar10, folder: nowhere}"], "nowhere is no folder: folder must"),

@@ -809,8 +809,8 @@ def labelled(label: int) -> Split:
             },
             r"train must be images with labels, and \d+ have -1, which objective.criterion leaves",
         ),
-        ({"train": images(0)}, "there must be images for a step, got 0"),
-        ({"train": images(1)}, "there must be images for a step, got 1"),
+        ({"train": images(0)}, "train must have .* a whole batch of [0-9]+, got 0"),
+        ({"train": images(1)}, "train must have .* a whole batch of [0-9]+, got 1"),
         ({"validation": images(0)}, "validation must hold at least one image, got none"),
         (
             {"train": Split(torch.rand(48, 1, 9, 9), images().y)},

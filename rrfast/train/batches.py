@@ -44,8 +44,8 @@ class Plan:
         self.steps = sum(1 for size in self._sizes())
         if self.steps == 0:
             raise ValueError(
-                f"there must be images for a step, got {images} for {self._shares} shares of a "
-                f"batch of {self._batch}"
+                f"train must have at least two images for each of the {self._shares} shares "
+                f"of a step, or a whole batch of {self._batch}, got {images}"
             )
 
     def _sizes(self) -> Iterator[int]:
