@@ -115,26 +115,6 @@ def test_trainings_that_are_not_over_are_passed_over(study: ModuleType, tmp_path
     assert next(study.commands(tmp_path, name))[1:3] == [f"runs/{name}", "--scores"]
 
 
-def test_a_regime_of_dear_passes_is_asked_less(study: ModuleType, tmp_path: Path) -> None:
-    [dear] = [regime for regime in study.REGIMES if regime.dear]
-    runs = tmp_path / "runs"
-    (runs / dear.name / "rat_0").mkdir(parents=True)
-    (runs / study.REGIMES[0].name).symlink_to(runs / dear.name)
-    recipe = dump_recipe(load_recipe("fashion_rat", ["training.epochs=1"]))
-    (runs / dear.name / "rat_0" / "recipe.yaml").write_text(recipe)
-    (runs / dear.name / "rat_0" / "log.csv").write_text("epoch,loss\n0,1\n")
-    (runs / dear.name / "rat_0" / "last.pt").touch()
-    asked = {
-        name: [shlex.join(words) for words in study.commands(tmp_path, name)]
-        for name in (dear.name, study.REGIMES[0].name)
-    }
-    less, all_of_it = asked.values()
-    assert ["--corruptions" in each for each in less] == [False, False]
-    assert ["--corruptions" in each for each in all_of_it] == [False, True, False]
-    assert "msr+eps" not in less[0]
-    assert "msr+eps" in all_of_it[0]
-
-
 def test_no_network_of_earlier_is_lost(
     study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ class Regime(NamedTuple):
     seeds: int = 5
     kind: str = ""  #: the end of its name: what differs from the regime without it
     changes: tuple[str, ...] = ()  #: of the recipe, for that
-    dear: bool = False  #: its passes take long: it is asked less (`study.commands`)
+    dear: bool = False  #: its passes take long: fewer scores are asked of it (`study.scores`)
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@
 The second reads FOLDER/runs/REGIME/VARIANT_SEED, as the commands of README.md leave it, passes over
 trainings that are not over, and does nothing twice: run it again when there are more. A network
 takes half a minute of one core, and a minute and a half where corruptions are asked of it too; a
-ResNet, which is asked less, takes MINUTES.
+ResNet takes two, and four.
 """
 
 from __future__ import annotations
@@ -80,9 +80,8 @@ def scores(dear: bool) -> tuple[str, ...]:
 
 
 def commands(folder: Path, name: str) -> Iterator[list[str]]:
-    """The evaluations of a regime, as `rrfast` takes them in `folder`: two where they are dear."""
+    """The three evaluations of a regime, as `rrfast` takes them in `folder`."""
     regime = folder / "runs" / name
-    dear = BY_NAME[name].dear
     trainings = finished(regime)
     few = [training for training in trainings if is_among_few(training)]
     whole = len(trainings) == len(list(regime.glob("*/recipe.yaml")))
@@ -95,11 +94,10 @@ def commands(folder: Path, name: str) -> Iterator[list[str]]:
         return ["evaluate", *models, *asked]
 
     if trainings:
-        yield command(trainings, name, scores(dear), "--no-sensitivity")
-    if few and not dear:
+        yield command(trainings, name, scores(BY_NAME[name].dear), "--no-sensitivity")
+    if few:
         corrupted = ("--no-sensitivity", "--corruptions")
         yield command(few, f"{name}-corruptions", FEW_SCORES, *corrupted)
-    if few:
         outside = ("--against", ",".join(OUTSIDE), "--images", "2000", "--no-diagnostics")
         yield command(few, name, FEW_SCORES, "--protocol", "ood", *outside)
 
@@ -207,9 +205,8 @@ yes if all comparisons are better, and no if some are worse and none is better.
 """
 COMMANDS = """
 The last line runs `rrfast evaluate` on every finished training, repeats no work, and writes this
-page. Corruptions (severity 3; not with the ResNet) and images of no class are evaluated for the
-first three seeds of Standard, AT and RAT. The tables of `rrfast evaluate`, with its commands below
-them:
+page. Corruptions (severity 3) and images of no class are evaluated for the first three seeds of
+Standard, AT and RAT. The tables of `rrfast evaluate`, with its commands below them:
 """
 
 
