@@ -1068,6 +1068,10 @@ def test_the_page(evaluated: tuple[Path, dict[str, Any], str], tmp_path: Path) -
     assert again_.read_bytes() == out.read_bytes()
     with pytest.raises(FileNotFoundError, match=r"has no results: none of evaluation\.json"):
         report([tmp_path], out)
+    with pytest.raises(
+        NotADirectoryError, match=r"must be folders of results, got the file .*html"
+    ):
+        report([out], again_)
     (tmp_path / "evaluation.json").write_text("{")
     with pytest.raises(ValueError, match=r"evaluation\.json is not JSON: "):
         report([tmp_path], out)

@@ -71,6 +71,7 @@ def report(
 
     Raises:
         FileNotFoundError: A folder has no results.
+        NotADirectoryError: It is a file.
         ImportError: matplotlib or jinja2 is not installed.
         OSError: `out` cannot be written.
         ValueError: A file of results is not JSON, or not a result of the command.
@@ -96,6 +97,8 @@ _STUDIES = {f"{study.stem}.json": study for study in (*REPORTED, bench.STUDY)}
 
 
 def _sections(folder: Path, *, pages: bool) -> list[Section]:
+    if folder.is_file():
+        raise NotADirectoryError(f"folders must be folders of results, got the file {folder}")
     there = [folder / name for name in _STUDIES if (folder / name).is_file()]
     if not there:
         raise FileNotFoundError(f"{folder} has no results: none of {', '.join(_STUDIES)}")
