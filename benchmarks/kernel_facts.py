@@ -85,9 +85,8 @@ class Facts(NamedTuple):
 def sources() -> str:
     """A digest of the kernels' code, comments and layout aside."""
     digest = hashlib.sha256()
-    for path in sorted(
-        [*(ROOT / "csrc" / "kernels").iterdir(), *(ROOT / "csrc" / "math").iterdir()]
-    ):
+    folders = (ROOT / "csrc" / name for name in ("kernels", "math"))
+    for path in sorted(path for folder in folders for path in folder.iterdir()):
         code = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
         digest.update(" ".join([path.name, *code.split()]).encode())
     return digest.hexdigest()[:16]

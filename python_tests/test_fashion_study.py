@@ -112,7 +112,12 @@ def test_trainings_that_are_not_over_are_passed_over(study: ModuleType, tmp_path
     assert corrupted[1:4] == outside[1:4] == [*models[:2], "--scores"]
     assert not list(study.commands(tmp_path, study.REGIMES[3].name))
     (tmp_path / "runs" / name / "at_0").rename(tmp_path / "elsewhere")
-    assert next(study.commands(tmp_path, name))[1:3] == [f"runs/{name}", "--scores"]
+    whole = next(study.commands(tmp_path, name))
+    assert whole[1:3] == [f"runs/{name}", "--scores"]
+    [dear] = [regime.name for regime in study.REGIMES if regime.dear]
+    (tmp_path / "runs" / name).rename(tmp_path / "runs" / dear)
+    less = next(study.commands(tmp_path, dear))
+    assert set(whole[3].split(",")) - set(less[3].split(",")) == set(study.DEAR)
 
 
 def test_no_network_of_earlier_is_lost(

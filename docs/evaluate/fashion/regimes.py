@@ -30,8 +30,8 @@ class Regime(NamedTuple):
     @property
     def data(self) -> str:
         """All but eps and objectives: tables pair the trainings of all regimes that share it."""
-        kind = {"augment": ", crops and flips", "resnet": ", ResNet-20"}.get(self.kind, "")
-        return f"{self.images:,} × {self.epochs}{kind}"
+        said = {"": "", "others": "", "augment": ", crops and flips", "resnet": ", ResNet-20"}
+        return f"{self.images:,} × {self.epochs}{said[self.kind]}"
 
     @property
     def command(self) -> str:

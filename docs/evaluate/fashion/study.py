@@ -6,7 +6,7 @@
 The second reads FOLDER/runs/REGIME/VARIANT_SEED, as the commands of README.md leave it, passes over
 trainings that are not over, and does nothing twice: run it again when there are more. A network
 takes half a minute of one core, and a minute and a half where corruptions are asked of it too; a
-ResNet takes two, and four.
+ResNet takes two minutes, and seven or eight.
 """
 
 from __future__ import annotations
@@ -206,7 +206,8 @@ yes if all comparisons are better, and no if some are worse and none is better.
 COMMANDS = """
 The last line runs `rrfast evaluate` on every finished training, repeats no work, and writes this
 page. Corruptions (severity 3) and images of no class are evaluated for the first three seeds of
-Standard, AT and RAT. The tables of `rrfast evaluate`, with its commands below them:
+Standard, AT and RAT; `msr+eps` is not asked of the ResNet. The tables of `rrfast evaluate`, with
+its commands below them:
 """
 
 
