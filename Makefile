@@ -35,7 +35,7 @@ demo: $(VENV)/.demo ## install, train on digits, print the table, draw the figur
 test: $(VENV)/.test ## install, then every test and doctest, a process per core: a quarter of an hour
 	$(if $(PARALLEL),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-readme: ## put the committed results into README.md and docs/radius
+readme: ## put the committed results into README.md, docs/papers/rat.md and docs/radius
 	$(PYTHON) docs/readme.py
 
 site: $(VENV)/.test ## every page and the API as a site into build/site, strictly: no warning, no broken link

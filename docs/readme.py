@@ -1,4 +1,4 @@
-"""Puts the committed results into README.md and docs/radius/README.md: `make readme`.
+"""Puts the committed results into README.md, and into two pages of docs: `make readme`.
 
 What stands between `<!-- NAME -->` and `<!-- /NAME -->` is replaced by the part of that name, so
 that every number there comes from a file that a command wrote.
@@ -40,7 +40,16 @@ def demo() -> str:
 
 def fashion() -> str:
     """What the study on Fashion-MNIST has found, in a table."""
-    path = ROOT / "docs" / "evaluate" / "fashion" / "summary.md"
+    return _of_the_study("summary")
+
+
+def fashion_claims() -> str:
+    """What became of RAT's claims in it."""
+    return _of_the_study("claims")
+
+
+def _of_the_study(name: str) -> str:
+    path = ROOT / "docs" / "evaluate" / "fashion" / f"{name}.md"
     return path.read_text(encoding="utf-8").strip()
 
 
@@ -95,6 +104,7 @@ def _line(entry: dict[str, Any]) -> str:
 #: The parts of each page.
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {"demo": demo, "fashion": fashion, "ops": ops},
+    ROOT / "docs" / "papers" / "rat.md": {"fashion_claims": fashion_claims},
     ROOT / "docs" / "radius" / "README.md": {"radius_default": radius_default},
 }
 

@@ -18,7 +18,11 @@ PAGES = (
     *("docs/**/*.md", "benchmarks/*.md", "benchmarks/results/**/*.md"),
 )
 #: Of which other pages are made.
-PARTS = {"docs/demo/demo.md", "docs/evaluate/fashion/summary.md"}
+PARTS = {
+    "docs/demo/demo.md",
+    "docs/evaluate/fashion/summary.md",
+    "docs/evaluate/fashion/claims.md",
+}
 INTEGRATIONS = "rrfast.integrations"
 PICTURES = (".png", ".svg", ".webp")
 #: Code that a page links to is shown as a page.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from predict import networks
@@ -61,7 +62,7 @@ def _levels(study: Study, ax: Axes) -> None:
                     label=None if label in labelled else label,
                 )
                 labelled.add(label)
-    ax.set_xticks(range(len(study.groups)), [g.replace(", ", "\n") for g in study.groups])
+    ax.set_xticks(range(len(study.groups)), [fill(group, 12) for group in study.groups])
     ax.set_xlabel("training images × epochs")
     ax.set_ylabel("AURC × 1000, lower is better")
     ax.legend(**ABOVE)

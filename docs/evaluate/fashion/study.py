@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from answers import answers
+from claims import claims
 from figure import figure
 from regimes import BY_NAME, REGIMES, VARIANTS
 from tables import Study, blocks, summary
 
 from rrfast._results import write_figure
-from rrfast._tables import markdown
+from rrfast._tables import Block, markdown, markdown_table
 from rrfast.evaluate import read_result
 from rrfast.evaluate import study as evaluation
 from rrfast.evaluate.misd.figures import radius_histograms
@@ -185,6 +186,8 @@ def _rounded(value: Any) -> Any:
 # -------------------------------------------------------------------------------------------- page
 
 
+#: For README.md of the project, and for docs/papers/rat.md.
+SHOWN = {"summary": summary, "claims": claims}
 CONVENTION = (
     "Mean ± standard error over seeds, of one seed without; the difference is paired by seed, ✓ "
     "better and ✗ worse beyond the noise of Student's t at 95 %, · undecided. The radius is "
@@ -275,20 +278,21 @@ def load(folder: Path) -> list[dict[str, Any]]:
 
 
 def write(folder: Path) -> None:
-    """README.md, its figures, and summary.md, which the project's README.md shows."""
+    """README.md and its figures, and the tables that other pages show."""
     results = load(folder)
+    study = Study(results)
     (folder / "README.md").write_text(page(results), encoding="utf-8")
-    (folder / "summary.md").write_text(shown(results), encoding="utf-8")
-    write_figure(folder / "fashion.png", figure(Study(results)), dpi=100)
+    for name, table in SHOWN.items():
+        (folder / f"{name}.md").write_text(shown(table(study)), encoding="utf-8")
+    write_figure(folder / "fashion.png", figure(study), dpi=100)
     drawn = [row for result in results for row in result["rows"] if "histogram" in row]
     if drawn:
         write_figure(folder / "radius.png", radius_histograms(drawn), dpi=100)
 
 
-def shown(results: Sequence[dict[str, Any]]) -> str:
-    """All of summary.md."""
-    table = markdown([summary(Study(results))]).partition("\n\n")[2]
-    return f"{table}\n\n{CONVENTION}\n"
+def shown(table: Block) -> str:
+    """A table for another page, without a title."""
+    return f"{markdown_table(table)}\n\n{CONVENTION}\n"
 
 
 def main() -> None:

@@ -71,15 +71,25 @@ class Study:
         self, group: str, training: str, ours: str, theirs: str, value: Value, key: str = "aurc"
     ) -> Paired | None:
         """One score less another, of the same networks."""
-        one, other = (self.of(group, training, name, key) for name in (ours, theirs))
-        return _less(one, other, value)
+        return self.less(group, (training, ours), (training, theirs), value, key)
 
     def training(
         self, group: str, ours: str, theirs: str, score: str, value: Value, key: str = "aurc"
     ) -> Paired | None:
         """One training less another, under the same score."""
-        one, other = (self.of(group, name, score, key) for name in (ours, theirs))
-        return _less(one, other, value)
+        return self.less(group, (ours, score), (theirs, score), value, key)
+
+    def less(
+        self,
+        group: str,
+        ours: tuple[str, str],
+        theirs: tuple[str, str],
+        value: Value,
+        key: str = "aurc",
+    ) -> Paired | None:
+        """One training and score less another, over the runs that both have; None without any."""
+        rows, others = in_common(*(self.of(group, *pair, key) for pair in (ours, theirs)))
+        return paired(rows, others, value) if rows else None
 
     def eps(self, group: str) -> list[str]:
         """As they stand in the names of trainings, from the largest on."""
@@ -104,7 +114,7 @@ def summary(study: Study) -> Block:
             training,
             _mean(study.of(group, training, "msr"), at("accuracy"), digits=1),
             *(_mean(study.of(group, training, s), at("aurc"), *AURC) for s in ("msr", RADIUS)),
-            _cell(study.score(group, training, RADIUS, "msr", at("aurc")), *AURC),
+            cell(study.score(group, training, RADIUS, "msr", at("aurc")), *AURC),
         ]
         for group in study.groups
         for training in study.compared(group)
@@ -148,7 +158,7 @@ def _against_msr(study: Study) -> Block:
             group,
             training,
             _mean(study.of(group, training, RADIUS), at("network", "gradient_auroc")),
-            *(_cell(study.score(group, training, s, "msr", at("aurc")), *AURC) for s in others),
+            *(cell(study.score(group, training, s, "msr", at("aurc")), *AURC) for s in others),
         ]
         for group in study.groups
         for training in study.trainings(group)
@@ -179,8 +189,8 @@ def _trainings(study: Study) -> Block:
             counts = [0 if one is None else one.runs for one in found[::2]]
             n = " / ".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))
             cells.append(
-                [group, eps.split()[-1], n, *(_cell(one, *AURC) for one in found)]
-                + [_cell(one, 100.0, 2, higher=True) for one in points]
+                [group, eps.split()[-1], n, *(cell(one, *AURC) for one in found)]
+                + [cell(one, 100.0, 2, higher=True) for one in points]
             )
     return Block("AURC × 1000 and accuracy (points) of one training less another", head, cells, 1)
 
@@ -196,7 +206,7 @@ def _best_eps(study: Study) -> Block:
             cells.append(
                 [group, f"{one} less {other}"]
                 + [
-                    _cell(study.training(group, *pair, s, at("aurc")), *AURC)
+                    cell(study.training(group, *pair, s, at("aurc")), *AURC)
                     for pair in pairs
                     for s in ("msr", RADIUS)
                 ]
@@ -222,11 +232,11 @@ def _corrupted(study: Study) -> Block:
                 cells.append(
                     [group, training, _mean(own[0], under_corruption("accuracy"))]
                     + [_mean(rows, auroc) for rows in own]
-                    + [_cell(radius, 100.0, 2, higher=True)]
+                    + [cell(radius, 100.0, 2, higher=True)]
                     + [
                         "–"
                         if training == "Standard"
-                        else _cell(
+                        else cell(
                             study.training(group, training, "Standard", s, aurc, "corruptions"),
                             *AURC,
                         )
@@ -254,11 +264,11 @@ def _outside(study: Study) -> Block:
                 cells.append(
                     [group, training, name.split()[0].removeprefix("task:")]
                     + [_mean(rows, value) for rows in own]
-                    + [_cell(radius, 100.0, 2, higher=True)]
+                    + [cell(radius, 100.0, 2, higher=True)]
                     + [
                         "–"
                         if training == "Standard"
-                        else _cell(
+                        else cell(
                             study.training(group, training, "Standard", s, value, "outside"),
                             100.0,
                             2,
@@ -292,12 +302,6 @@ def predicted(study: Study) -> list[Prediction]:
     return predictions(networks(study.rows, RADIUS))
 
 
-def _less(rows: Sequence[Row], others: Sequence[Row], value: Value) -> Paired | None:
-    """Over the runs that both have; None without any."""
-    ours, theirs = in_common(rows, others)
-    return paired(ours, theirs, value) if ours else None
-
-
 def _mean(rows: Sequence[Row], value: Value, factor: float = 100.0, digits: int = 2) -> str:
     """Mean ± standard error over seeds."""
     found = spread(rows, value)
@@ -310,5 +314,6 @@ def _known(value: float, factor: float, digits: int) -> str:
     return number(None if math.isnan(value) else value, factor, digits)
 
 
-def _cell(found: Paired | None, factor: float, digits: int, *, higher: bool = False) -> str:
+def cell(found: Paired | None, factor: float, digits: int, *, higher: bool = False) -> str:
+    """A difference as tables show it, – without one."""
     return "–" if found is None else difference(found, factor, digits, higher=higher)
