@@ -219,7 +219,7 @@ def test_a_score_that_is_given_as_an_object(nets: str, root: Path, tmp_path: Pat
     given = Preprocessed(DoctorAlpha(temperature=2.0), eps=0.01)
     quiet(f"{nets}:rgb", root, tmp_path / "s.csv", score=given)
     expected = given(load_model(f"{nets}:rgb"), read(root, NAMES))
-    assert [float(row["preprocessed"]) for row in rows(tmp_path / "s.csv")] == expected.tolist()
+    assert [float(row["doctor_alpha+eps"]) for row in rows(tmp_path / "s.csv")] == expected.tolist()
 
 
 @pytest.mark.filterwarnings("ignore:the radius of every sample is infinite because every gradient")
@@ -953,7 +953,7 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"source": "int.npy"}, ValueError, r"or \[N, H, W\], got int64 of shape \[2, 3, 8, 8\]"),
         ({"source": "flat.npy"}, ValueError, r"or \[N, H, W\], got float64 of shape \[2, 3\]"),
         ({"source": "thin.npy"}, ValueError, r"got float64 of shape \[2, 3, 0, 8\]"),
-        ({"source": "pickle.npy"}, ValueError, "must be a whole .npy file of numbers and cannot b"),
+        ({"source": "pickle.npy"}, ValueError, r"whole .npy file of numbers .*[^.]\. Is the downl"),
         ({"source": "cut.npy"}, ValueError, "must be a whole .npy file of numbers and cannot be"),
         ({"source": "x.npy", "size": 8}, ValueError, "size must not be given for a .npy file, whi"),
         ({"source": "x.npy", "channels": 1}, ValueError, "channels must not be given for a .npy"),
@@ -971,6 +971,8 @@ def test_an_error_that_cannot_be_sent_is_sent_in_words() -> None:
         ({"score": "trust"}, ValueError, "score must be one of msr, .*, got 'trust'"),
         ({"score": "relu"}, ValueError, "score relu must be fitted to labelled data first: fit it"),
         ({"score": RelU()}, ValueError, "score relu must be fitted to labelled data first: fit it"),
+        ({"score": "relu+eps"}, ValueError, r"score relu\+eps must be fitted to labelled data"),
+        ({"score": "msr+eps"}, ValueError, r"score msr\+eps must be tuned on labelled data first"),
         ({"batch": 0}, ValueError, "batch must be an integer of at least 1, got 0"),
         ({"part": 0}, ValueError, "part must be an integer of at least 1, got 0"),
         ({"size": 0}, ValueError, "size must be an integer of at least 1, got 0"),

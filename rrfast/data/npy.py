@@ -57,8 +57,8 @@ def memory_map(file: Path) -> npt.NDArray[Any]:
         return np.lib.format.open_memmap(file, mode="r")
     except ValueError as error:
         raise ValueError(
-            f"{file} must be a whole .npy file of numbers and cannot be read as one: {error}. Is "
-            "the download truncated? Pickled Python objects are refused."
+            f"{file} must be a whole .npy file of numbers and cannot be read as one: "
+            f"{str(error).rstrip('.')}. Is the download truncated? Pickled objects are refused."
         ) from error
 
 

@@ -16,7 +16,8 @@ from rrfast._errors import first_line
 from rrfast.data.splits import Part
 from rrfast.data.tasks import TASKS
 from rrfast.inference.inputs import Shape
-from rrfast.scores import DEFAULT, SCORES, Score
+from rrfast.scores import DEFAULT, SCORES, Preprocessed, Score, as_score
+from rrfast.scores.registry import STEP
 from rrfast.selective import SelectiveClassifier
 
 if TYPE_CHECKING:
@@ -128,17 +129,19 @@ def classifier_of(
 ) -> SelectiveClassifier:
     """The classifier of a file, or one with the score, MSR by default, and no threshold.
 
-    Raises as `load_classifier`, and for a score that must be fitted first.
+    Raises as `load_classifier`, and for a score that must be fitted or tuned first.
     """
     if path is not None:
         return load_classifier(path, model, score)
-    known = SCORES.get(score) if isinstance(score, str) else score
-    if isinstance(known, Score) and not known.fitted:
+    given = as_score(DEFAULT if score is None else score)
+    untuned = isinstance(score, str) and isinstance(given, Preprocessed)  # its step is 0
+    if untuned or not given.fitted:
+        first, do = ("tuned on", "tune") if given.fitted else ("fitted to", "fit")
         raise ValueError(
-            f"score {score_name(known)} must be fitted to labelled data first: fit it in Python, "
+            f"score {score_name(given)} must be {first} labelled data first: {do} it in Python, "
             "and pass it, or a SelectiveClassifier that was saved with it"
         )
-    return SelectiveClassifier(model, DEFAULT if score is None else score)
+    return SelectiveClassifier(model, given)
 
 
 def load_classifier(
@@ -179,13 +182,15 @@ def load_classifier(
 
 
 def score_name(score: Score) -> str:
-    """The name of a score in `SCORES`; the name of its class if it is not there.
+    """The name of a score in `SCORES`, or with `STEP` behind it; that of its class for any other.
 
     Example:
         >>> from rrfast.scores import MSR, Preprocessed, Radius
         >>> [score_name(s) for s in (MSR(2.0), Radius("grad"), Preprocessed(MSR(), 0.01))]
-        ['msr', 'radius_grad', 'preprocessed']
+        ['msr', 'radius_grad', 'msr+eps']
     """
+    if isinstance(score, Preprocessed):
+        return score_name(score.score) + STEP
     kind = (type(score), getattr(score, "method", None))
     for name, known in SCORES.items():
         if (type(known), getattr(known, "method", None)) == kind:

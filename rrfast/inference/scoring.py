@@ -88,9 +88,10 @@ def score(
     prediction  class; empty with an error
     rival       class that the prediction changes to, as in `rrfast.RadiusResult`; for a score of
                 the logits the runner-up; empty with an error, and if no change was found
-    NAME        the score, by its name in `rrfast.scores.SCORES`; larger = more confident; a radius
-                in units of pixels in [0, 1], inf if no change of the prediction was found; empty
-                with an error, and never NaN
+    NAME        the score, by its name in `rrfast.scores.SCORES`, with "+eps" behind it if it is
+                within `rrfast.scores.Preprocessed`; larger = more confident; a radius in units of
+                pixels in [0, 1], inf if no change of the prediction was found; empty with an error,
+                and never NaN
     accept      whether the score is at least the threshold, false with an error; empty without a
                 threshold
     error       empty, or a sentence: an image that cannot be read, has another shape than the
