@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import sys
+from collections import UserDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 import rrfast
 from rrfast.metrics import METRICS
@@ -312,6 +314,17 @@ BAD = {
     ),
     "nothing": ([], {}, "at least one sample"),
     "no labels": ([torch.zeros(4, 2)], {}, "pairs of tensors"),
+    "mappings": (
+        [UserDict(pixel_values=torch.eye(2), labels=torch.zeros(2).long())],
+        {},
+        r"got UserDict with the keys 'pixel_values', 'labels'; give \(\(b\['image'\], b\['label'",
+    ),
+    "a data set": (
+        TensorDataset(torch.eye(2), torch.zeros(2).long()),
+        {},
+        r"got an int64 tensor of shape \[\]; for a data set give torch\.utils\.data\.DataLoader\(",
+    ),
+    "a data set of numbers": ([(torch.zeros(2), 0)], {}, "int 0; for a data set give torch"),
     "no class": ([(torch.eye(3), torch.tensor([0, 3, 1]))], {}, "from 0 to 2, and has 3 in row 1"),
     "one name": (None, {"scores": "msr"}, "several names or scores, got str 'msr'"),
     "unknown": (None, {"scores": ["mrs"]}, "did you mean msr"),

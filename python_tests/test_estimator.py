@@ -223,6 +223,19 @@ def test_mistakes_in_loaders(loader: Any, error: type[Exception], sentence: str)
         RadiusEstimator(convolutional()).predict(loader)
 
 
+def test_mistakes_in_flags() -> None:
+    model, x = convolutional(), images(2)
+    for flag in ("fold_batchnorm", "compile"):
+        with pytest.raises(TypeError, match=f"{flag} must be a bool, got str 'no'"):
+            RadiusEstimator(model, **{flag: "no"})
+    for call in (
+        RadiusEstimator(model),
+        lambda x, **flags: RadiusEstimator(model).predict([x], **flags),
+    ):
+        with pytest.raises(TypeError, match="full_output must be a bool, got int 1"):
+            call(x, full_output=1)
+
+
 @pytest.mark.parametrize("sized", [True, False])
 def test_a_bar_where_there_is_a_terminal(monkeypatch: pytest.MonkeyPatch, sized: bool) -> None:
     screen = io.StringIO()

@@ -707,6 +707,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"method": "bs", "budgt": 10}, TypeError, r"'budgt'; its .*; did you mean budget\?"),
     ({"method": "bs", "budget": 2.5}, ValueError, "budget must be an integer"),
     ({"method": "bs", "r_min": 0.0}, ValueError, "r_min must be finite and at least 1e-30"),
+    ({"full_output": "no"}, TypeError, "full_output must be a bool, got str 'no'"),
     ({"alpha": -0.01}, ValueError, "alpha must be finite and greater than 0, got -0.01"),
     ({"temperature": math.inf}, ValueError, "temperature must be finite and at least 0, got inf"),
     (

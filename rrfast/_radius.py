@@ -6,6 +6,7 @@ from typing import Any, Literal, overload
 
 from torch import Tensor
 
+from rrfast._checks import check_bool
 from rrfast.engine import Model, check_input
 from rrfast.methods import Method, RadiusResult
 from rrfast.methods.registry import configured
@@ -106,8 +107,8 @@ def radius(
         then takes T + 1 forwards and T backwards.
 
     Raises:
-        TypeError: `x` is not floating point, the model returns no logits, or the method has no such
-            option.
+        TypeError: `x` is not floating point, the model returns no logits, the method has no such
+            option, or `full_output` is no bool.
         ValueError: An unknown method, logits that are not [B, K >= 2], a model that is not
             differentiable or was recorded in training mode, an option out of range, `x` outside
             `bounds`.
@@ -125,6 +126,7 @@ def radius(
         >>> radius(model, x, method=methods.BS(budget=10), full_output=True).forwards
         10.0
     """
+    check_bool("full_output", full_output)
     measure = configured(method, options)
     measured = measure(model, check_input(x))
     return measured.result() if full_output else measured.estimate.radius

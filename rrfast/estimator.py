@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from rrfast._checks import check_model, describe
+from rrfast._checks import check_bool, check_model, describe
 from rrfast._progress import batches_bar
 from rrfast._turns import Turns
 from rrfast.engine import Model, check_input
@@ -160,6 +160,7 @@ class RadiusEstimator(nn.Module):
             TypeError, ValueError: As `rrfast.radius`, and where `memory_format` does not fit x.
             RuntimeError: With cuda_graph=True, the call cannot be captured.
         """
+        check_bool("full_output", full_output)
         x = check_input(x)
         if self.speed == "auto" and len(x) > 0:
             self._choose(x)
@@ -219,6 +220,7 @@ class RadiusEstimator(nn.Module):
             >>> RadiusEstimator(nn.Linear(4, 3), "grad").predict(loader).shape
             torch.Size([10])
         """
+        check_bool("full_output", full_output)
         check_loader("loader", loader)
         device = device_of(self.model)
         arrived: list[RadiusResult] = []

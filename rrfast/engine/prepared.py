@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from rrfast._checks import describe, output_logits
+from rrfast._checks import check_bool, describe, output_logits
 from rrfast.engine.engine import Model
 from rrfast.engine.modules_inside import device_of
 from rrfast.ops import accumulate_dtype
@@ -38,7 +38,7 @@ def prepared(
         compile: Compiles with `torch.compile(dynamic=False)`.
 
     Raises:
-        TypeError: An option is given, and `model` is not a module.
+        TypeError: An option is given, and `model` is not a module; or a flag is no bool.
         ValueError: An option has an unknown value; or the copy would not compute the same as the
             model: its forward cannot be traced, or torch.fx does not record all of it.
 
@@ -60,6 +60,8 @@ def prepared(
         raise ValueError(
             f"memory_format must be None or torch.channels_last, got {describe(memory_format)}"
         )
+    check_bool("fold_batchnorm", fold_batchnorm)
+    check_bool("compile", compile)
     options = {
         "dtype": dtype,
         "memory_format": memory_format,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from rrfast._checks import check_labels, describe
+from rrfast._checks import check_labels, describe, is_integer
 from rrfast._processes import shared
 from rrfast.engine import Model, check_input
 from rrfast.engine.modules_inside import device_of
@@ -40,12 +40,30 @@ def input_of(name: str, batch: object) -> Tensor:
     """The x of a batch that is x or begins with it; raises a TypeError for anything else."""
     x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
     if not isinstance(x, Tensor):
-        hint = "; give (batch['image'] for batch in loader)" if isinstance(x, dict) else ""
         raise TypeError(
             f"{name} must yield tensors, or tuples or lists that begin with one, got "
-            f"{describe(batch)}{hint}"
+            + _told(batch, "(batch['image'] for batch in loader)")
         )
     return x
+
+
+def _told(batch: object, instead: str) -> str:
+    """A batch of another form in words, with what to give in place of it, if that is known.
+
+    The batches of Transformers are mappings, but no dicts.
+    """
+    if isinstance(batch, Mapping):
+        keys = ", ".join(map(repr, batch))
+        return f"{type(batch).__name__} with the keys {keys}; give {instead}"
+    last = batch[-1] if isinstance(batch, (tuple, list)) and batch else None
+    return describe(batch) + _of_samples(last)
+
+
+def _of_samples(label: object) -> str:
+    """What to give for a data set, which yields its samples one by one, each with one label."""
+    if is_integer(label) or (isinstance(label, Tensor) and label.dim() == 0):
+        return "; for a data set give torch.utils.data.DataLoader(dataset, batch_size=256)"
+    return ""
 
 
 def no_samples(name: str) -> ValueError:
@@ -107,12 +125,10 @@ def _parts(name: str, batch: object, *, pairs: bool) -> tuple[Tensor, Tensor | N
     parts = batch if isinstance(batch, (tuple, list)) else (batch,)
     lengths = (2,) if pairs else (1, 2)
     if len(parts) not in lengths or not all(isinstance(part, Tensor) for part in parts):
-        hint = (
-            "; give ((b['image'], b['label']) for b in loader)" if isinstance(batch, dict) else ""
-        )
         raise TypeError(
             f"{name} must yield pairs of tensors (x [B, ...], y [B])"
-            f"{'' if pairs else ', or x alone'}, got {describe(batch)}{hint}"
+            f"{'' if pairs else ', or x alone'}, got "
+            + _told(batch, "((b['image'], b['label']) for b in loader)")
         )
     x = check_input(parts[0])
     if len(parts) == 1:
@@ -121,7 +137,7 @@ def _parts(name: str, batch: object, *, pairs: bool) -> tuple[Tensor, Tensor | N
     if not _are_labels(y) or y.dim() != 1 or len(y) != len(x):
         raise ValueError(
             f"{name} must yield one integer label per sample of x, {len(x)} of them, got "
-            f"{describe(y)}"
+            f"{describe(y)}{_of_samples(y)}"
         )
     y = y.long()
     check_labels("y", y, None)
