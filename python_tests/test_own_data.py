@@ -58,7 +58,7 @@ def drawn(**options):
 
 def rows():
     x = torch.rand(24, 5)
-    return Task(Split(x, (x[:, 0] > 0.5).long()), None, None, 2)
+    return Task(*(Split(p, (p[:, 0] > 0.5).long()) for p in (x, x + 1, x - 1)), 2)
 """
 RECIPE = """
 model: {{name: "rrfast.models:digits_cnn"}}
@@ -160,13 +160,19 @@ def test_rows_of_a_table_are_data_too(here: Path, capsys: pytest.CaptureFixture[
     line = ["train", "recipe.yaml", "--out", "run", *changes, "model.classes=null"]
     code, _, err = command(*line, capsys=capsys)
     assert code == 2
-    assert "classes must be None for 'net.py:net', which takes no argument classes, got 2" in err
+    assert (
+        "model 'net.py:net' must take the number of its logits, here 2, as an argument clas" in err
+    )
     (here / "net.py").write_text("from torch import nn\ndef net(classes): return nn.Linear(5, 2)\n")
     assert command(*line, capsys=capsys)[0] == 0
     variants = ["--variants", "standard,openmix", "--seeds", "1"]
     code, _, err = command(*line, *variants, capsys=capsys)
     assert code == 2
     assert "openmix needs outliers" in err
+    evaluate = ["evaluate", "run", "--trust", "--protocol", "ood", "--scores", "msr"]
+    code, _, err = command(*evaluate, "--out", "found", capsys=capsys)
+    assert code == 2
+    assert "textures are images, and the model takes [5]: tune on another set, such as unif" in err
 
 
 SPLIT = Split(torch.rand(6, 1, 4, 4), torch.arange(6) % 3)

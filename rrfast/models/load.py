@@ -96,8 +96,8 @@ def load_model(
         build, keyword = named_function("model", spec, known=SPECIFICATIONS), "classes"
     if classes is not None and not (keyword in parameters_of(build) or takes_any(build)):
         raise ValueError(
-            f"classes must be None for {spec!r}, which takes no argument {keyword}, got {classes}; "
-            f"a function of yours can be given one"
+            f"model {spec!r} must take the number of its logits, here {classes}, as an argument "
+            f"{keyword}, and does not: add it, if the function is yours"
         )
     arguments = dict(options or {})
     _check_options(arguments, spec, build, keyword)

@@ -191,6 +191,11 @@ def _task(argument: str) -> dict[str, Any]:
 
 
 def _textures(_: None, wanted: Wanted) -> Tensor:
+    if len(wanted.shape) != 3:
+        raise ValueError(
+            f"textures are images, and the model takes {list(wanted.shape)}: tune on another set, "
+            "such as uniform"
+        )
     channels, height, width = wanted.shape
     side = max(height, width)
     square = random_textures(wanted.n, size=side, channels=channels, seed=wanted.seed)
