@@ -162,3 +162,20 @@ def test_a_model_without_a_gradient_is_said(x: Tensor, method: str) -> None:
         radius(model, x, method)
         saturated = At(x[:1], [1e9, 0, 0, 0], away=False)
         radius(saturated, x[:1], method)  # one sample says nothing of a model
+
+
+def test_probabilities_in_place_of_logits(x: Tensor) -> None:
+    """As docs/radius says: too long, infinite where the softmax saturates; by log_softmax right."""
+    model, few = net(), ("fast", "grad", "search", "bs")
+    one, far = (lambda z, gain=gain: gain * model(z) for gain in (20, 2000))
+    for method in few:
+        right = radius(one, x, method)
+        torch.testing.assert_close(
+            radius(lambda z: one(z).log_softmax(1), x, method), right, rtol=1e-3, atol=0
+        )
+    for method in ("fast", "grad"):
+        assert (radius(lambda z: one(z).softmax(1), x, method) > radius(one, x, method)).all()
+    assert radius(far, x, "search").isfinite().all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that there is no gradient
+        assert all(radius(lambda z: far(z).softmax(1), x, name).isinf().all() for name in few)
