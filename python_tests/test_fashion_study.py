@@ -69,6 +69,7 @@ def test_the_page_is_made_from_the_committed_results(study: ModuleType) -> None:
     assert results
     written = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert study.page(results) == written, "run python docs/evaluate/fashion/study.py"
+    assert "10,000 images, and the errors are of other trainings: for other images they" in written
     for name, table in study.SHOWN.items():
         shown = study.shown(table(study.Study(results)))
         assert shown == (FOLDER / f"{name}.md").read_text(encoding="utf-8")
@@ -80,6 +81,14 @@ def test_the_page_is_made_from_the_committed_results(study: ModuleType) -> None:
         assert len(each["rows"]) == len(names) * len(asked)
         corrupted = [row["corruptions"] for row in each["rows"] if "corruptions" in row]
         assert all(list(kinds) == list(CORRUPTIONS) for kinds in corrupted)
+
+
+def test_no_mark_hides_another(study: ModuleType) -> None:
+    """Where MSR and the radius have the same AURC, the filled mark shows through the hollow one."""
+    ax, _ = study.figure(study.Study([result("12000-8-1e-2", 0, 3)])).axes
+    faces = {line.get_marker(): line.get_markerfacecolor() for line in ax.lines}
+    assert faces["s"] == "none"
+    assert faces["o"] != "none"
 
 
 def test_every_command_trains_what_the_study_reads(study: ModuleType) -> None:

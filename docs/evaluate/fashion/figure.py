@@ -57,7 +57,7 @@ def _levels(study: Study, ax: Axes) -> None:
                     1000 * error,
                     fmt=marker,
                     color=TRAININGS[name],
-                    mfc=TRAININGS[name] if score == "msr" else "white",
+                    mfc=TRAININGS[name] if score == "msr" else "none",  # what is below shows
                     ms=6,
                     label=None if label in labelled else label,
                 )

@@ -198,7 +198,9 @@ A small CNN (three strided convolutions with BatchNorm) and a ResNet-20 on real 
 epochs to the point where training accuracy is 100 %, by eight objectives, over five seeds (the
 ResNet three). A regime is written as training images × epochs; ε is the step of RAT, AT and
 ReverseAT in units of [0, 1]. Temperature and step of every score are chosen by AURC on 2,000 images
-of the test split, and the other 8,000 are tested on; each seed has another division.
+of the test split, and the other 8,000 are tested on; each seed has another division. So all seeds
+are tested on the same 10,000 images, and the errors are of other trainings: for other images they
+are too small.
 
 All numbers are the mean ± standard error over seeds. Differences are paired by seed; ✓ better and ✗
 worse: 0 is outside the 95 % interval of Student's t (by chance in one of twenty comparisons without
