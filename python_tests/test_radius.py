@@ -654,6 +654,11 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
         TypeError,
         r"x must be a floating-point tensor.*got a uint8 tensor of shape \[2, 4\].*x.float\(\)",
     ),
+    (
+        {"x": torch.zeros(2, 4, dtype=torch.int64)},
+        TypeError,
+        r"got an int64 tensor of shape \[2, 4\].* in place of token ids give their embeddings",
+    ),
     ({"x": [[1.0, 2.0]]}, TypeError, "x must be a tensor of float64.*got list"),
     ({"x": torch.tensor(1.0)}, ValueError, "x must have a batch dimension"),
     ({"model": None}, TypeError, "model must be callable, got NoneType"),

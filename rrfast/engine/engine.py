@@ -58,7 +58,8 @@ def check_input(x: object) -> Tensor:
     if isinstance(x, Tensor) and not x.is_floating_point():
         raise TypeError(
             "x must be a floating-point tensor, because the radius is a step in it, got "
-            f"{describe(x)}; convert it as the model expects, for example x.float() / 255"
+            f"{describe(x)}; convert it as the model expects, for example x.float() / 255, and in "
+            "place of token ids give their embeddings"
         )
     check_batch(x)
     assert isinstance(x, Tensor)
