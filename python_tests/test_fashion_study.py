@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import shlex
 import sys
@@ -89,6 +90,17 @@ def test_no_mark_hides_another(study: ModuleType) -> None:
     faces = {line.get_marker(): line.get_markerfacecolor() for line in ax.lines}
     assert faces["s"] == "none"
     assert faces["o"] != "none"
+
+
+def test_the_names_of_all_regimes_are_apart(study: ModuleType) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    shown = {regime.data: regime.name for regime in study.REGIMES}
+    drawn = study.figure(study.Study([result(name, 2, 3) for name in shown.values()]))
+    FigureCanvasAgg(drawn).draw()
+    boxes = [label.get_window_extent() for label in drawn.axes[0].get_xticklabels()]
+    assert len(boxes) == len(shown)
+    assert all(one.x1 + 4 < other.x0 for one, other in itertools.pairwise(boxes))
 
 
 def test_every_command_trains_what_the_study_reads(study: ModuleType) -> None:

@@ -62,7 +62,8 @@ def _levels(study: Study, ax: Axes) -> None:
                     label=None if label in labelled else label,
                 )
                 labelled.add(label)
-    ax.set_xticks(range(len(study.groups)), [fill(group, 12) for group in study.groups])
+    said = [fill(group, 12) for group in study.groups]
+    ax.set_xticks(range(len(said)), said, fontsize=9)
     ax.set_xlabel("training images × epochs")
     ax.set_ylabel("AURC × 1000, lower is better")
     ax.legend(**ABOVE)
