@@ -219,6 +219,13 @@ def test_classes_by_the_signature(signature, taken, tmp_path):
             load_model(f"{path}:build", classes=5)
 
 
+def test_classes_without_a_default(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def build(classes): ...\n")
+    with pytest.raises(ValueError, match="needs classes; a default for it lets every command"):
+        load_model(f"{path}:build")
+
+
 def test_options_reach_the_function():
     model = load_model("rrfast.models:preresnet20", classes=5, options={"channels": 1})
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 5)

@@ -106,9 +106,10 @@ def load_model(
     if source not in _ZOOS and "seed" in parameters_of(build):
         arguments["seed"] = seed  # it may seed itself
     if missing := lacking(build, arguments):
+        default = "; a default for it lets every command build the model"
         raise ValueError(
             f"model must name a function without further arguments, and {spec!r} needs "
-            f"{', '.join(missing)}"
+            f"{', '.join(missing)}{default * (missing == [keyword])}"
         )
     with weights_by(seed):
         model = build(**arguments)
