@@ -204,6 +204,7 @@ def test_what_tells_the_winner(study: ModuleType) -> None:
     assert always.right == pytest.approx(0.5)
     assert always.lost == pytest.approx(np.mean([1 / (1 + min(one.gain, 0)) - 1 for one in found]))
     assert gradient.right == seen.right == 1
+    assert seen.said == "the ratio of the two AURCs on validation images"  # of no accuracy
     assert gradient.lost == seen.lost == 0
     assert gradient.pearson < -0.9
     assert np.isnan(learned.pearson)

@@ -57,7 +57,7 @@ def networks(rows: Sequence[Row], radius: str) -> list[Network]:
 
 
 def predictions(found: Sequence[Network]) -> list[Prediction]:
-    """Two numbers of a network, and beside them MSR always and the AURC of validation images.
+    """Two numbers of a network, and beside them MSR always and the AURCs on validation images.
 
     What a number says of a network is a straight line through the networks of the other regimes:
     NaN with one regime.
@@ -75,7 +75,7 @@ def predictions(found: Sequence[Network]) -> list[Prediction]:
                 ("accuracy on training images", "learned"),
             )
         ),
-        _judged("the same on the validation images", seen, seen, gain, groups),
+        _judged("the ratio of the two AURCs on validation images", seen, seen, gain, groups),
     ]
 
 
