@@ -143,6 +143,19 @@ def test_trainings_that_are_not_over_are_passed_over(study: ModuleType, tmp_path
     assert set(whole[3].split(",")) - set(less[3].split(",")) == set(study.DEAR)
 
 
+def test_a_folder_without_trainings_is_said(
+    study: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["study.py", str(tmp_path)])
+    monkeypatch.setattr(study, "write", lambda _: None)
+    with pytest.raises(SystemExit):
+        study.main()
+    assert f"folder must have the folder runs in it, got {tmp_path}" in capsys.readouterr().err
+
+
 def test_no_network_of_earlier_is_lost(
     study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -302,6 +302,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="with runs/, for evaluated/")
     parser.add_argument("regimes", nargs="*", help="names of folders in runs/ (all that are there)")
     arguments = parser.parse_args()
+    if arguments.folder and not (arguments.folder / "runs").is_dir():
+        parser.error(f"folder must have the folder runs in it, got {arguments.folder}")
     strange = sorted(set(arguments.regimes) - set(BY_NAME))
     if strange:
         parser.error(f"regimes must be of {', '.join(BY_NAME)}, got {strange[0]}")
