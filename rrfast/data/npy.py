@@ -58,7 +58,8 @@ def memory_map(file: Path) -> npt.NDArray[Any]:
     except ValueError as error:
         raise ValueError(
             f"{file} must be a whole .npy file of numbers and cannot be read as one: "
-            f"{str(error).rstrip('.')}. Is the download truncated? Pickled objects are refused."
+            f"{str(error).rstrip('.')}. Is the download truncated? Pickled Python objects are "
+            "refused."
         ) from error
 
 
