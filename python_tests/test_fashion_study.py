@@ -84,6 +84,13 @@ def test_the_page_is_made_from_the_committed_results(study: ModuleType) -> None:
         assert all(list(kinds) == list(CORRUPTIONS) for kinds in corrupted)
 
 
+def test_claims_without_corruptions(study: ModuleType) -> None:
+    """A regime that is not evaluated under corruption yet has dashes there."""
+    _, corrupted, *rows = study.claims(study.Study([result("12000-8-1e-2", 2, 3)])).rows
+    assert corrupted == ["the same under corruption, points of AUROC", "–"]
+    assert ["RAT − Standard, MSR, ε = 0.01", "✓ −3.04 ± 0.02"] in rows
+
+
 def test_no_mark_hides_another(study: ModuleType) -> None:
     """Where MSR and the radius have the same AURC, the filled mark shows through the hollow one."""
     ax, _ = study.figure(study.Study([result("12000-8-1e-2", 0, 3)])).axes

@@ -63,6 +63,8 @@ def _all(
     """In how many trainings the radius is better and worse beyond noise, of how many; the ends."""
     every = (study.score(group, t, RADIUS, "msr", value, key) for t in study.trainings(group))
     found = [one for one in every if one is not None]
+    if not found:
+        return "–"
     verdicts = [one.verdict * (-1 if higher else 1) for one in found]
     ends = (number(end(one.mean for one in found), *unit, sign="+") for end in (min, max))
     counts = f"✓ {verdicts.count(-1)}, ✗ {verdicts.count(1)} of {len(found)}"
