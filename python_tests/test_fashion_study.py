@@ -22,7 +22,7 @@ from rrfast.data import CORRUPTIONS
 from rrfast.train import VARIANTS, dump_recipe, load_recipe
 
 FOLDER = Path(__file__).parents[1] / "docs" / "evaluate" / "fashion"
-MODULES = ("regimes", "predict", "tables", "answers", "figure", "study")
+MODULES = ("regimes", "predict", "tables", "answers", "claims", "figure", "study")
 
 
 @pytest.fixture
