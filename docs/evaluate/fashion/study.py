@@ -224,15 +224,13 @@ def page(results: Sequence[dict[str, Any]]) -> str:
     dates = sorted(result["date"] for result in results)
     commands = "\n".join(f"{regime.command}" for regime in REGIMES)
     missing = list(_missing(results))
-    open_ = f"Not trained, or not evaluated, yet: {', '.join(missing)}." if missing else ""
+    open_ = f"\nNot trained, or not evaluated, yet: {', '.join(missing)}.\n" if missing else ""
     each = "\n".join(f"* {answer}" for answer in answers(study))
     full = ", ".join(f"[{regime.name}]({regime.name}.md)" for regime in trained)
     return f"""# Fashion-MNIST, the reference study
 
 {INTRODUCTION.strip()}
-
 {open_}
-
 ## What came out
 
 {each}
