@@ -10,6 +10,7 @@ import math
 import re
 import shutil
 import statistics
+from collections.abc import Collection
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -375,7 +376,7 @@ def _is(row: dict[str, Any], training: str, score: str) -> bool:
     return (row["training"], row["score"]) == (training, score)
 
 
-def _without(row: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def _without(row: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in keys}
 
 
@@ -666,8 +667,11 @@ def test_the_first_table_is_that_of_compare(on: Any) -> None:
         line[:2] + line[3:4] for line in theirs_.rows
     ]
     # Without a bootstrap nothing says which differences are noise.
-    nothing = choice.choice([row | {"less_msr": {}, "behind": {}} for row in rows])
-    assert (nothing.taken, nothing.sentence) == (None, "")
+    unasked = [row | {"less_msr": {}, "behind": {}} for row in rows]
+    for nothing in (choice.choice(unasked), choice.choice(choice.decided(unasked))):
+        assert (nothing.taken, nothing.sentence) == (None, "")
+    # A single run keeps its intervals in a file.
+    assert repr(choice.choice(choice.decided(rows))) == repr(found)
 
 
 @pytest.mark.parametrize(
@@ -690,9 +694,14 @@ def test_over_seeds_a_score_is_beaten_beyond_images_and_seeds(
             {**both, **cheap, "hyperparameters": {}, "behind": {"radius_fast": by}},
             {**both, **dear, "hyperparameters": {"temperature": 1.0}, "behind": {"msr": -2 * less}},
         ]
+        rows = [row | {"less_msr": {"aurc": [row["aurc"] - 0.05, -1.0, 1.0]}} for row in rows]
     found = choice.choice(rows)
     assert found.taken is not None
     assert found.taken.candidate.name == take
+    # A file says as much without the numbers of each pair.
+    short = choice.decided(rows)
+    assert {key for row in short for key in row if key in ("behind", "less_msr")} == set()
+    assert repr(choice.choice(short)) == repr(found)  # NaN is not itself
     mean, error = statistics.mean(better), statistics.stdev(better) / math.sqrt(3)
     assert found.entries[0].line.less_msr == f"−{1000 * mean:.2f} ± {1000 * error:.2f}"
     several = rows + [row | {"training": "other"} for row in rows]
@@ -752,6 +761,7 @@ def _score_row(seed: int, score: str, aurc: float, swing: float, lost: float) ->
         "score": score,
         "seed": seed,
         "split": 0,
+        "nan": 0,
         "aurc": aurc,
         "auroc": 0.9,
         "risk": [aurc] * len(COVERAGES),
@@ -1004,9 +1014,13 @@ def test_a_small_file_has_the_page_and_the_figures(
     small, large = (folder / "evaluation.json" for folder in (tmp_path, whole))
     assert small.stat().st_size < 0.3 * large.stat().st_size
     left_out = {"risk", "temperature", "corruptions", "histogram", "aupr_error", "intervals"}
+    left_out |= {"behind", "less_msr"}
+    changed = {"above", "beaten", "corrupted"}
     for row, run in zip(read_result(small)["runs"], full["runs"], strict=True):
         assert not left_out & row.keys()
-        assert {key: run[key] for key in row if key != "above"} == _without(row, ("above",))
+        assert {key: run[key] for key in row.keys() - changed} == _without(row, changed)
+        assert row["corrupted"] == _without(run["corrupted"], ("fpr_at_tpr",))
+        assert isinstance(row["beaten"], bool)
     pages = [path for path in whole.iterdir() if path.suffix in (".md", ".csv", ".png")]
     assert len(pages) == 9
     for each in pages:

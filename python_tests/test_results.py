@@ -72,6 +72,27 @@ def test_rows_come_back_from_their_tables(tmp_path: Path) -> None:
     assert path.read_text().count("auroc") == 2  # of three rows, of two kinds
 
 
+def test_what_all_rows_share_stands_once(tmp_path: Path) -> None:
+    """1, 1.0 and True are three values, and what is changed in one row is in no other."""
+    rows = [
+        {"data": "digits", "seed": i, "one": one, "split": [0, 1], "nan": None}
+        for i, one in enumerate((1, 1.0, True))
+    ]
+    path = tmp_path / "result.json"
+    write_result(path, {"runs": rows})
+    text = path.read_text()
+    assert [text.count(each) for each in ("digits", "[0,1]", "null")] == [1, 1, 1]
+    found = read_result(path)["runs"]
+    assert [list(map(repr, row.items())) for row in found] == [
+        list(map(repr, row.items())) for row in rows
+    ]
+    found[0]["split"].append(2)
+    assert found[1]["split"] == [0, 1]
+    # A file of an earlier version has the rows whole.
+    path.write_text('{"runs": {"keys": [[["a"], ["b", "c"]]], "rows": [[0, 1, 2], [0, 1, 4]]}}')
+    assert read_result(path)["runs"] == [{"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 4}}]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -82,6 +103,8 @@ def test_rows_come_back_from_their_tables(tmp_path: Path) -> None:
         ('{"runs": {"keys": [[["a"]]], "rows": [[1, 2]]}}', "`runs` is no table of rows"),
         ('{"runs": {"keys": [[["a"]]], "rows": [[0, 2, 3]]}}', "`runs` is no table of rows"),
         ('{"runs": {"keys": [[["a"], ["a", "b"]]], "rows": [[0, 2, 3]]}}', "`runs` is no table"),
+        ('{"runs": {"keys": [[["a"]]], "same": [[[0, 1]]], "rows": [[0, 2]]}}', "is no table"),
+        ('{"runs": {"keys": [[["a"]]], "same": [], "rows": [[0, 2]]}}', "`runs` is no table"),
     ],
 )
 def test_a_damaged_file_of_results_is_a_sentence(text: str, said: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import math
@@ -72,23 +73,40 @@ def _rounded(x: float, digits: int) -> float:
 
 
 def as_tables(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[list[Any]]]:
-    """Rows without their keys, which thousands of rows share; `from_tables` gives them back.
+    """Rows without what thousands of them share, their keys above all.
+
+    `from_tables` gives them back.
 
     Returns:
-        `keys`: for each kind of row the paths to its values, one key within the other; `rows`: each
-        row as the place of its kind in `keys`, and its values.
+        `keys`: for each kind of row the paths to its values, one key within the other; `same`: for
+        each kind the values that all its rows have, as [place in its keys, value]; `rows`: each
+        row as the place of its kind in `keys`, and its other values.
 
     Example:
-        >>> as_tables([{"a": 1, "b": {"c": 2}}, {"a": 3, "b": {"c": 4}}])
-        {'keys': [[['a'], ['b', 'c']]], 'rows': [[0, 1, 2], [0, 3, 4]]}
+        >>> as_tables([{"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 4}}])
+        {'keys': [[['a'], ['b', 'c']]], 'same': [[[0, 1]]], 'rows': [[0, 2], [0, 4]]}
     """
     kinds: dict[tuple[tuple[str, ...], ...], int] = {}
-    lines = []
+    lines: list[tuple[int, list[Any]]] = []
     for row in rows:
         found = list(_leaves(row))
         kind = kinds.setdefault(tuple(path for path, _ in found), len(kinds))
-        lines.append([kind, *(value for _, value in found)])
-    return {"keys": [[list(path) for path in kind] for kind in kinds], "rows": lines}
+        lines.append((kind, [value for _, value in found]))
+    same = [_same([values for each, values in lines if each == kind]) for kind in kinds.values()]
+    return {
+        "keys": [[list(path) for path in kind] for kind in kinds],
+        "same": [[[place, value] for place, value in shared.items()] for shared in same],
+        "rows": [
+            [kind, *(value for i, value in enumerate(values) if i not in same[kind])]
+            for kind, values in lines
+        ],
+    }
+
+
+def _same(lines: Sequence[Sequence[Any]]) -> dict[int, Any]:
+    """The values that are the same in all lines, by their place."""
+    columns = enumerate(zip(*lines, strict=True))
+    return {i: column[0] for i, column in columns if len(set(map(repr, column))) == 1}
 
 
 def from_tables(tables: Mapping[str, Sequence[Sequence[Any]]]) -> list[dict[str, Any]]:
@@ -101,11 +119,16 @@ def from_tables(tables: Mapping[str, Sequence[Sequence[Any]]]) -> list[dict[str,
     rows = []
     for kind, *values in tables["rows"]:
         row: dict[str, Any] = {}
-        for path, value in zip(tables["keys"][kind], values, strict=True):
+        paths = tables["keys"][kind]
+        # Older files have no `same`.
+        found = dict(copy.deepcopy(tables["same"][kind])) if "same" in tables else {}
+        others = [i for i in range(len(paths)) if i not in found]
+        found |= dict(zip(others, values, strict=True))
+        for i, path in enumerate(paths):
             inner = row
             for key in path[:-1]:
                 inner = inner.setdefault(key, {})
-            inner[path[-1]] = value
+            inner[path[-1]] = found[i]
         rows.append(row)
     return rows
 

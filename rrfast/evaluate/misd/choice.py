@@ -16,7 +16,7 @@ from functools import partial
 from typing import NamedTuple
 
 from rrfast._tables import COLUMNS, Block, number
-from rrfast.evaluate.observations import Row, at, grouped, of, paired, runs_of, spread
+from rrfast.evaluate.observations import Row, at, grouped, of, paired, runs_of, spread, without
 from rrfast.evaluate.tables import Table, Words, broken, difference, metric
 from rrfast.metrics import Interval
 from rrfast.metrics.paired import PAIRED
@@ -72,27 +72,58 @@ def choice(rows: Sequence[Row]) -> Choice:
     entries = [_entry(name, scores) for name in scores]
     known = [entry for entry in entries if not math.isnan(entry.mean)]
     entries.sort(key=lambda each: (math.isnan(each.mean), each.mean, each.candidate.passes))
-    asked = all(row.get("behind") for row in rows if not row["nan"])
+    asked = _is_asked(rows)
     if not known or not asked or not any(0 < row["errors"] < row["images"] for row in rows):
         return Choice(entries, None)
     name = to_take(entry.candidate for entry in known)
     return Choice(entries, next(each for each in entries if each.candidate.name == name))
 
 
-def _entry(name: str, scores: dict[str, list[Row]]) -> Entry:
+def decided(rows: Sequence[Row]) -> list[Row]:
+    """The rows with `beaten` in place of `behind`, whose numbers are as many as pairs of scores.
+
+    Of several runs with MSR also without `less_msr`, which tables show of a single run.
+    """
+    found = {}
+    for (training,), own in grouped(rows, "training").items():
+        scores = {name: each for (name,), each in grouped(own, "score").items()}
+        left_out = {"behind", *(("less_msr",) if len(runs_of(own)) > 1 and "msr" in scores else ())}
+        for name in scores:
+            beaten = {"beaten": _is_beaten(name, scores)} if _is_asked(own) else {}
+            found[training, name] = (left_out, beaten)
+    return [
+        without(row, left_out) | beaten
+        for row in rows
+        for left_out, beaten in [found[row["training"], row["score"]]]
+    ]
+
+
+def _is_asked(rows: Sequence[Row]) -> bool:
+    """Whether all scores were compared with each other, but for those with NaN."""
+    return all("beaten" in row or row.get("behind") for row in rows if not row["nan"])
+
+
+def _is_beaten(name: str, scores: dict[str, list[Row]]) -> bool:
+    """Whether one other score is better beyond the noise of images, and of seeds."""
     rows = scores[name]
+    if "beaten" in rows[0]:
+        return bool(rows[0]["beaten"])
 
     def is_behind(other: str) -> bool:
-        """Whether the other score is better beyond the noise of images, and of seeds."""
         by = spread(rows, lambda row: row.get("behind", {}).get(other)).mean
         if not by > 0:  # also if it is unknown
             return False
         several = len({row["seed"] for row in rows}) > 1
         return not several or paired(rows, scores[other], _AURC).verdict > 0
 
+    return any(map(is_behind, scores))
+
+
+def _entry(name: str, scores: dict[str, list[Row]]) -> Entry:
+    rows = scores[name]
     costs = [spread(rows, at(key)).mean for key in ("forwards", "backwards", "milliseconds")]
     tuned = len(rows[0]["hyperparameters"])
-    candidate = Candidate(name, any(map(is_behind, scores)), costs[0] + costs[1], tuned)
+    candidate = Candidate(name, _is_beaten(name, scores), costs[0] + costs[1], tuned)
     value = {m: metric(m).cell(rows) for m in PAIRED}
     line = Line(name, "", value, _less_msr(rows, scores.get("msr", [])), *costs)
     return Entry(spread(rows, _AURC).mean, candidate, line)
@@ -164,9 +195,9 @@ def less_msr(rows: Sequence[Row], trainings: Sequence[str]) -> Iterator[Block]:
 
 def conventions(rows: Sequence[Row], draws: int) -> Iterator[str]:
     """What the marks and differences of these tables mean."""
-    decided = any(row.get("behind") for row in rows)
+    compared = any("beaten" in row or row.get("behind") for row in rows)
     seeds = len({row["seed"] for row in rows}) > 1
-    if decided:
+    if compared:
         t = ", and over seeds beyond the 95 % interval of Student's t too" * seeds
         yield (
             f"{TAKE} the score to take: the cheapest that no other beats beyond the noise. "
@@ -176,7 +207,7 @@ def conventions(rows: Sequence[Row], draws: int) -> Iterator[str]:
         )
     one = "of a single run the interval in brackets, which holds for all pairs of scores at once"
     t = "over seeds the paired mean ± standard error, ✓ lower and ✗ higher by Student's t"
-    parts = [t] * seeds + [one] * decided
+    parts = [t] * seeds + [one] * compared
     if parts:
         yield f"less MSR: AURC minus that of MSR on the same images, × 1000; {'; '.join(parts)}."
     timed = any(row.get("milliseconds") is not None for row in rows)

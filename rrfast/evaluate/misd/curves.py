@@ -12,8 +12,9 @@ from typing import Any
 
 from rrfast._tables import SHOWN
 from rrfast.evaluate.drawing import counted
+from rrfast.evaluate.misd.choice import decided
 from rrfast.evaluate.misd.measurements import COVERAGES
-from rrfast.evaluate.observations import Row, at, condensed, curve, grouped, of, spread
+from rrfast.evaluate.observations import Row, at, condensed, curve, grouped, of, spread, without
 from rrfast.metrics import METRICS
 from rrfast.metrics.paired import PAIRED
 
@@ -139,10 +140,13 @@ def under_corruption(row: Row) -> dict[str, float | None]:
 def short(rows: Sequence[Row], curves: Sequence[Row]) -> list[Row]:
     """The rows of a file, with everything that its page and its claims need.
 
-    `above` only at the probability of the claims.
+    `above` only at the probability of the claims, and `corrupted` without FPR95, which no table
+    has.
     """
-    found = condensed(rows, LEFT_OUT)
+    found = condensed(decided(rows), LEFT_OUT)
     for row in found:
         p = confident(curves, row["training"])
         row["above"] = {} if p is None else {p: {"auroc": row["above"][p]["auroc"]}}
+        if "corrupted" in row:
+            row["corrupted"] = without(row["corrupted"], {"fpr_at_tpr"})
     return found
