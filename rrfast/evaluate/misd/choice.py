@@ -87,9 +87,10 @@ def decided(rows: Sequence[Row]) -> list[Row]:
     found = {}
     for (training,), own in grouped(rows, "training").items():
         scores = {name: each for (name,), each in grouped(own, "score").items()}
-        left_out = {"behind", *(("less_msr",) if len(runs_of(own)) > 1 and "msr" in scores else ())}
+        asked, several = _is_asked(own), len(runs_of(own)) > 1 and "msr" in scores
+        left_out = {"behind", "less_msr"} if several or not asked else {"behind"}
         for name in scores:
-            beaten = {"beaten": _is_beaten(name, scores)} if _is_asked(own) else {}
+            beaten = {"beaten": _is_beaten(name, scores)} if asked else {}
             found[training, name] = (left_out, beaten)
     return [
         without(row, left_out) | beaten
