@@ -82,7 +82,8 @@ def choice(rows: Sequence[Row]) -> Choice:
 def decided(rows: Sequence[Row]) -> list[Row]:
     """The rows with `beaten` in place of `behind`, whose numbers are as many as pairs of scores.
 
-    Of several runs with MSR also without `less_msr`, which tables show of a single run.
+    Also without `less_msr` where it is empty, and for several runs with MSR: tables show it of a
+    single run.
     """
     found = {}
     for (training,), own in grouped(rows, "training").items():
