@@ -187,13 +187,28 @@ def test_tune_on_is_other_data_and_all_of_the_loader_tests(network):
     data = torch.utils.data.TensorDataset(x, y)
     one, two = (torch.utils.data.DataLoader(data, batch_size=size) for size in (50, 60))
     for same in ((both, both), (one, two)):
-        with pytest.raises(ValueError, match="tune_on must be other data than loader"):
+        with pytest.raises(ValueError, match="tune_on must be other data than loader, which is te"):
             rrfast.compare(model, same[0], tune_on=same[1])
     halves = [
         torch.utils.data.DataLoader(data, batch_size=50, sampler=range(i, len(data), 2))
         for i in (0, 1)
     ]
     assert rrfast.compare(model, halves[0], tune_on=halves[1], scores=["msr"], **QUIET).best
+
+
+def test_samples_that_are_tuned_and_tested_on_are_seen_by_their_content(network):
+    model, x, y = network
+
+    def compared(tested, tuned):
+        loader, tune_on = (batches(x[rows].clone(), y[rows]) for rows in (tested, tuned))
+        return rrfast.compare(model, loader, ["energy"], tune_on=tune_on, **QUIET)
+
+    order = torch.randperm(100)
+    with pytest.raises(ValueError, match="tested on, but both have the same 100 samples"):
+        compared(torch.arange(100), order)
+    with pytest.warns(UserWarning, match="30 of the 200 samples of loader, which is tested on, ar"):
+        compared(torch.arange(200), torch.arange(170, 300))
+    compared(torch.arange(200), torch.arange(200, 300))  # warnings are errors here
 
 
 def test_a_score_that_is_fitted_here_is_tuned_and_tested_on_other_samples(network):
@@ -241,7 +256,7 @@ def test_the_passes_are_those_that_are_said(network):
     assert (counting.forwards - 64 * once[0]) / 300 == 102
     assert (counting.backwards - 64 * once[1]) / 300 == 33
     counting.forwards = counting.backwards = 0
-    rrfast.compare(counting, batches(x, y), tune_on=batches(x[:9], y[:9]), **QUIET)
+    rrfast.compare(counting, batches(x, y), tune_on=batches(-x[:9], y[:9]), **QUIET)
     assert (counting.forwards - 64 * once[0] - 9 * 102) / 300 == 10
     assert (counting.backwards - 64 * once[1] - 9 * 33) / 300 == 3
 

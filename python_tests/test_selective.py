@@ -233,6 +233,11 @@ def test_tuned_on_other_data(trained: nn.Module, data: Any) -> None:
     classifier.fit(batches(data.test), coverage=0.9, tune_on=batches(data.validation))
     assert classifier.score.temperature != 1000.0
     assert classifier.provenance["tuned"]
+    one, other = batches(data.test), batches(data.test)  # of the same content
+    with pytest.raises(ValueError, match="which chooses the threshold, but both have the same"):
+        classifier.fit(one, coverage=0.9, tune_on=other)
+    with pytest.warns(UserWarning, match="samples of loader, which chooses the threshold,"):
+        classifier.fit(one, coverage=0.9, tune_on=other[:1])
 
 
 def test_nan_is_never_accepted(trained: nn.Module, data: Any) -> None:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import RandomSampler, SequentialSampler
 
 from rrfast._checks import check_bool, check_labels, check_once, check_one_of, describe
 from rrfast._processes import FromFirst, once, sharing
@@ -19,6 +18,7 @@ from rrfast.engine.modules_inside import device_of
 from rrfast.metrics import METRICS
 from rrfast.metrics.resampling import check_resampling
 from rrfast.scores import SCORES
+from rrfast.scores.apart import Apart
 from rrfast.scores.batches import check_loader, of_each
 from rrfast.scores.comparison_report import Comparison, Row
 from rrfast.scores.cost import Cost, costs_of
@@ -83,7 +83,8 @@ def compare(
         scores: Names as for `rrfast.scores.score_named` ("msr+eps" is MSR with input
             pre-processing) or score objects, which may be fitted; or a mapping from your own names
             to these. MSR is always added.
-        tune_on: Other labelled data to tune on, of the same form; then all of `loader` tests.
+        tune_on: Other labelled data to tune on, of the same form; then all of `loader` tests. A
+            warning says how many samples of `loader` are in it too, by their bits.
         metric: The metric for tuning, order and decision: "aurc", "augrc" or "auroc".
         draws: Number of bootstrap draws, at least 2.
         level: Level of the intervals, in (0, 1).
@@ -109,8 +110,8 @@ def compare(
         TypeError: `loader` yields anything but pairs of tensors, or another argument has another
             type.
         ValueError: An unknown score or metric, a name twice, `draws` or `level` out of range, no
-            sample, a label that is not a class, `tune_on` is `loader`, or both are all of one data
-            set; a logit is NaN or the largest logit infinite; or a score must be fitted and there
+            sample, a label that is not a class, `tune_on` is `loader` or has the same samples; a
+            logit is NaN or the largest logit infinite; or a score must be fitted and there
             are too few samples, or it is not a score of the logits: fit it first, on other data.
 
     Cost: per image of `loader` one forward for all scores of the logits together; for each other
@@ -136,7 +137,7 @@ def compare(
     check_one_of("metric", metric, DECIDING)
     check_resampling(draws, level, seed, least=2)
     _check_flags(timing=timing, progress=progress, share=share)
-    _check_other(tune_on, loader)
+    apart = Apart(loader, tune_on, "which is tested on")
     points = {name: _points(name, score) for name, score in contestants.items()}
     data = {"loader": loader} if tune_on is None else {"loader": loader, "tune_on": tune_on}
 
@@ -145,7 +146,7 @@ def compare(
         def seen_on(
             name: str, scores: Mapping[str, Score], points: Mapping[str, Sequence[Point]]
         ) -> _Seen:
-            read = data[name] if group is None else FromFirst(data[name], group)
+            read = apart.data[name] if group is None else FromFirst(apart.data[name], group)
             return _seen(model, read, name, scores, points, progress)
 
         once(lambda: _check_loaders(data))  # those of other processes are not read
@@ -164,6 +165,7 @@ def compare(
         else:
             final = {name: found.score for name, found in tuned.items()}
             test = seen_on("loader", final, dict.fromkeys(final, ({},)))
+            once(lambda: apart.check(stacklevel=5))
             values = {name: found[0] for name, found in test.values.items()}
             batch, correct = test.batch, test.correct
         costs, noise = once(
@@ -185,18 +187,6 @@ def compare(
 def _check_flags(**flags: object) -> None:
     for name, flag in flags.items():
         check_bool(name, flag)
-
-
-def _check_other(tune_on: object, loader: object) -> None:
-    """Raise if they are one loader, or two torch DataLoaders of all of one data set."""
-    if tune_on is not None and (tune_on is loader or _all_of(tune_on) is _all_of(loader)):
-        raise ValueError("tune_on must be other data than loader, which is tested on")
-
-
-def _all_of(loader: object) -> object:
-    """The data set of which it loads all, not what a sampler of the user's chooses, or itself."""
-    whole = type(getattr(loader, "sampler", None)) in (SequentialSampler, RandomSampler)
-    return getattr(loader, "dataset", loader) if whole else loader
 
 
 def _check_loaders(data: Mapping[str, object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,8 @@ from rrfast._digest import digest_of
 from rrfast.engine import check_input
 from rrfast.methods import Method
 from rrfast.scores import DEFAULT, Score, as_score, tune
-from rrfast.scores.batches import check_loader, input_of
+from rrfast.scores.apart import Apart, Noting
+from rrfast.scores.batches import check_loader
 from rrfast.scores.predictions import measured
 from rrfast.scores.score import Scored
 from rrfast.selective.guarantee import guaranteed_risk
@@ -171,7 +172,8 @@ class SelectiveClassifier(nn.Module):
         Raises:
             NoThresholdError: No threshold meets the guaranteed risk.
             TypeError, ValueError: Not exactly one aim; an error of the score, the thresholds or
-                a loader; a score is NaN; a label is not a class of the model.
+                a loader; a score is NaN; a label is not a class of the model; `tune_on` is
+                `loader` or has the same samples. If some are in both, there is a warning.
 
         Cost: that of the score per sample, and of its grid for `tune_on`.
 
@@ -194,13 +196,20 @@ class SelectiveClassifier(nn.Module):
         for name, value in given.items():  # before the scoring, which may take hours
             check_number(name, value, least=0 if name == "target_risk" else None, most=1)
         check_loader("loader", loader)
-        if tune_on is loader:
-            raise ValueError("tune_on must be other data than loader, which chooses the threshold")
+        apart = Apart(loader, tune_on, "which chooses the threshold")
         score = self.score
         if tune_on is not None:
-            score = tune(score, self.model, tune_on, name="tune_on").score
+            check_loader("tune_on", tune_on)
+            score = tune(score, self.model, apart.data["tune_on"], name="tune_on").score
         shapes: set[tuple[int, ...]] = set()
-        found = measured(self.model, _noting_shapes(loader, shapes), score, pairs=True)
+
+        def note(x: Tensor) -> None:
+            if x.numel():
+                shapes.add(tuple(x.shape[1:]))
+
+        noting = Noting(apart.data["loader"], "loader", note)
+        found = measured(self.model, noting, score, pairs=True)
+        apart.check(stacklevel=3)
         values, correct = found.confidence.double(), found.correct
         threshold, bound = _chosen(values, correct, confidence=confidence, **given)
         accepted = values >= threshold
@@ -332,15 +341,6 @@ class SelectiveClassifier(nn.Module):
     def extra_repr(self) -> str:
         """The score and the threshold."""
         return f"score={self.score!r}, threshold={float(self.threshold):.6g}"
-
-
-def _noting_shapes(loader: Iterable[Any], shapes: set[tuple[int, ...]]) -> Iterator[Any]:
-    """The batches; the shapes of single inputs are added to `shapes`."""
-    for batch in loader:
-        x = input_of("loader", batch)
-        if x.numel():
-            shapes.add(tuple(x.shape[1:]))
-        yield batch
 
 
 def _check_threshold(given: object, packed: float | None) -> None:
