@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 pytest.importorskip("lightning_fabric")
 pytest.importorskip("matplotlib")
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from rrfast.evaluate import read_result
 from rrfast.evaluate.studies import REPORTED
@@ -26,6 +29,21 @@ def test_a_page_and_its_figures_are_those_that_the_numbers_have(path: Path) -> N
     drawn = list(study.figures(result))
     assert {each.name for each in drawn} == {each.stem for each in path.parent.glob("*.png")}
     assert page(study, result, drawn) == path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
+def test_no_label_of_a_tick_lies_on_another(path: Path) -> None:
+    """Of those that are horizontal."""
+    for drawing in BY_STEM[path.stem].figures(read_result(path)):
+        canvas = FigureCanvasAgg(drawing.figure)
+        canvas.draw()
+        for axis in (axis for ax in canvas.figure.axes for axis in (ax.xaxis, ax.yaxis)):
+            labels = axis.get_ticklabels() + axis.get_ticklabels(minor=True)
+            drawn = [each for each in labels if each.get_visible() and not each.get_rotation()]
+            for one, other in itertools.combinations(drawn, 2):
+                boxes = [each.get_window_extent(canvas.get_renderer()) for each in (one, other)]
+                apart = not all(box.width for box in boxes) or not boxes[0].overlaps(boxes[1])
+                assert apart, (drawing.name, one.get_text(), other.get_text())
 
 
 def test_what_is_committed_is_small() -> None:

@@ -341,8 +341,7 @@ def figure(rows: Sequence[Row]) -> Figure:
             style: Any = {"fmt": "o", "color": colour, "mfc": face, "capsize": 3}
             right.errorbar(*drawn(f"radius_{group}"), **style, label=f"{group}, {label}")
     right.set_yscale("log")
-    for axis in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
-        axis(lambda value, _: f"{value:g}")
+    drawing.log_ticks(right.yaxis)
     for ax in (left, right):
         ax.set_xticks(range(len(ABLATED)), list(ABLATED.values()))
     return drawing.legend(figure)

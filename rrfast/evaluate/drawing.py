@@ -13,6 +13,7 @@ from rrfast.evaluate.observations import Row, Value, curve, of, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 #: Panels side by side.
@@ -210,6 +211,15 @@ def plain_axes(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     """A light grid, and no lines at the top and at the right."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25, lw=0.6, axis=axis)
+
+
+def log_ticks(axis: Axis, labelled: Sequence[int] = (1, 2, 5)) -> None:
+    """Ticks of a log axis at these multiples of powers of ten: a label at each would overlap."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=labelled))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def counted(lists: Iterable[Sequence[int]]) -> list[int]:

@@ -218,7 +218,6 @@ def risk_less_msr(rows: Sequence[Row]) -> Figure:
 
 def temperature(rows: Sequence[Row]) -> Figure:
     """Fig. 3: how much a score depends on its temperature."""
-    from matplotlib.ticker import LogLocator, NullLocator
 
     def aurc(own: list[Row]) -> tuple[list[float], list[float], list[float]]:
         places = sorted(own[0]["temperature"], key=float)
@@ -230,11 +229,8 @@ def temperature(rows: Sequence[Row]) -> Figure:
     for ax in figure.axes:
         ax.set_xscale("log")
         ax.set_yscale("log")
-        # Labels at 1, 2 and 5 of every decade: more would overlap.
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_minor_locator(NullLocator())
-            axis.set_major_formatter(lambda value, _: f"{value:g}")
+        drawing.log_ticks(ax.xaxis, (1,))
+        drawing.log_ticks(ax.yaxis)
     return figure
 
 
@@ -271,8 +267,8 @@ def corruptions(rows: Sequence[Row]) -> Figure:
     return drawing.legend(figure, list(names))
 
 
-#: Thresholds with a label in Fig. B.1: the others are too close to one of them.
-SHOWN_TICKS = ("all", "0.5", "0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999")
+#: Thresholds with a label in Fig. B.1, besides the last: the others are too close to one of them.
+SHOWN_TICKS = ("all", "0.5", "0.8", "0.9", "0.95", "0.99", "0.999")
 
 
 def above(rows: Sequence[Row]) -> Figure:
@@ -293,7 +289,8 @@ def above(rows: Sequence[Row]) -> Figure:
     ax = figure.axes[-1]
     # The part of a band above 100 % is meaningless.
     ax.set_ylim(top=min(ax.get_ylim()[1], 101))
-    shown = {x: label for x, label in ticks.items() if label in SHOWN_TICKS}
+    last = max(ticks, default=None)
+    shown = {x: label for x, label in ticks.items() if label in SHOWN_TICKS or x == last}
     ax.set_xticks(list(shown), list(shown.values()))
     return figure
 
