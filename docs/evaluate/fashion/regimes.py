@@ -20,7 +20,6 @@ class Regime(NamedTuple):
     seeds: int = 5
     kind: str = ""  #: the end of its name: what differs from the regime without it
     changes: tuple[str, ...] = ()  #: of the recipe, for that
-    dear: bool = False  #: its passes take long: fewer scores are asked of it (`study.scores`)
 
     @property
     def name(self) -> str:
@@ -60,6 +59,6 @@ REGIMES = (
     Regime(60000, 30, "1e-2", OTHERS, kind="others"),
     Regime(60000, 30, "1e-3", ("rat", "at")),
     Regime(60000, 30, "1e-2", ("standard", "rat"), kind="augment", changes=CROPPED),
-    Regime(4000, 24, "1e-2", FIRST, 3, "resnet", RESNET, dear=True),
+    Regime(4000, 24, "1e-2", FIRST, 3, "resnet", RESNET),
 )
 BY_NAME = {regime.name: regime for regime in REGIMES}

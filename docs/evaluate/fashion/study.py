@@ -6,7 +6,7 @@
 The second reads FOLDER/runs/REGIME/VARIANT_SEED, as the commands of README.md leave it, passes over
 trainings that are not over, and does nothing twice: run it again when there are more. A network
 takes half a minute of one core, and a minute and a half where corruptions are asked of it too; a
-ResNet takes two minutes, and seven or eight.
+ResNet takes two and a half minutes, and seven or eight.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ SCORES = (
     *("msr", "doctor_alpha", "doctor_beta", "max_logit", "max_logit_pnorm", "msr+eps"),
     *("radius_grad", "radius_fast"),
 )
-#: A pass for every temperature and every step: not asked of a ResNet.
-DEAR = ("msr+eps",)
 #: Asked of the images under corruption and of those of no class, of these trainings and seeds.
 FEW_SCORES = ("msr", "radius_fast")
 FEW_VARIANTS = ("standard", "at", "rat")
@@ -75,11 +73,6 @@ def is_among_few(training: Path) -> bool:
     return variant in FEW_VARIANTS and int(seed) < FEW_SEEDS
 
 
-def scores(dear: bool) -> tuple[str, ...]:
-    """Those asked of each network of a regime."""
-    return tuple(score for score in SCORES if not (dear and score in DEAR))
-
-
 def commands(folder: Path, name: str) -> Iterator[list[str]]:
     """The three evaluations of a regime, as `rrfast` takes them in `folder`."""
     regime = folder / "runs" / name
@@ -95,7 +88,7 @@ def commands(folder: Path, name: str) -> Iterator[list[str]]:
         return ["evaluate", *models, *asked]
 
     if trainings:
-        yield command(trainings, name, scores(BY_NAME[name].dear), "--no-sensitivity")
+        yield command(trainings, name, SCORES, "--no-sensitivity")
     if few:
         corrupted = ("--no-sensitivity", "--corruptions")
         yield command(few, f"{name}-corruptions", FEW_SCORES, *corrupted)
@@ -211,7 +204,7 @@ yes if all comparisons are better, and no if some are worse and none is better.
 COMMANDS = """
 The last line runs `rrfast evaluate` on every finished training, repeats no work, and writes this
 page. Corruptions (severity 3) and images of no class are evaluated for the first three seeds of
-Standard, AT and RAT; `msr+eps` is not asked of the ResNet. The tables of `rrfast evaluate`, with
+Standard, AT and RAT. The tables of `rrfast evaluate`, with
 its commands below them:
 """
 
