@@ -211,6 +211,19 @@ def test_samples_that_are_tuned_and_tested_on_are_seen_by_their_content(network)
     compared(torch.arange(200), torch.arange(200, 300))  # warnings are errors here
 
 
+@pytest.mark.parametrize("rows", [100, 1])  # the strides of one mean nothing
+def test_samples_are_seen_by_their_content_in_any_form(rows):
+    x = torch.randn(rows, 1)
+
+    def model(x):
+        return torch.cat([x.to_dense(), -x.to_dense()], dim=1)
+
+    for other in (x.to_sparse(), x.as_strided((rows, 1), (1, 100))):
+        loader, tune_on = ([(each, torch.zeros(rows, dtype=int))] for each in (x, other))
+        with pytest.raises(ValueError, match=f"both have the same {rows} samples"):
+            rrfast.compare(model, loader, ["energy"], tune_on=tune_on, **QUIET)
+
+
 def test_a_score_that_is_fitted_here_is_tuned_and_tested_on_other_samples(network):
     model, x, y = network
     result = rrfast.compare(model, batches(x, y), ["relu"], **QUIET)

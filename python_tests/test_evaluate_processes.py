@@ -168,7 +168,7 @@ def test_processes_with_other_weights_do_nothing(runs: Runs) -> None:
 
 #: Runs `compare` in 1, 2 and 3 processes, each forked as torchrun starts them.
 COMPARE = """
-import json, os, signal, socket, sys
+import json, os, signal, socket, sys, warnings
 from pathlib import Path
 
 import torch
@@ -213,11 +213,17 @@ def work(rank, share):
             if rank == 1:
                 raise ValueError("the net was told to fail")
             return net(x)
-        for failing, loader in ((broken, batches()), (net, 3)):
+        options["tune_on"] = list(batches(False, n=150)) if first else 0
+        mapping = [{"x": test.x, "y": test.y}]
+        for failing, loader in ((broken, batches()), (net, 3), (net, mapping)):
             try:
                 rrfast.compare(failing, loader if first else None, ["msr"], **options)
             except (TypeError, ValueError) as error:
                 said.append(str(error).partition(",")[0])
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            rrfast.compare(net, batches(False) if first else None, ["msr"], **options)
+        said.append([[Path(each.filename).name, str(each.message)[:30]] for each in warned])
     return said
 
 for world in (1, 2, 3):
@@ -261,5 +267,10 @@ def test_compare_shares_the_batches_of_the_first_process(tmp_path: Path) -> None
     for world in (2, 3):
         for rank in range(world):
             found = json.loads((tmp_path / f"{world} {rank}.json").read_text())
-            failed = ["the net was told to fail", "loader must be an iterable of batches"]
-            assert found == [*one, *failed], (world, rank)
+            failed = [
+                "the net was told to fail",
+                "loader must be an iterable of batches",
+                "loader must yield pairs of tensors (x [B",
+            ]
+            again = [["compare.py", "150 of the 500 samples of load"]] if rank == 0 else []
+            assert found == [*one, *failed, again], (world, rank)

@@ -207,9 +207,10 @@ class SelectiveClassifier(nn.Module):
             if x.numel():
                 shapes.add(tuple(x.shape[1:]))
 
-        noting = Noting(apart.data["loader"], "loader", note)
+        noting = Noting(apart.data["loader"], note)
         found = measured(self.model, noting, score, pairs=True)
-        apart.check(stacklevel=3)
+        apart.check()
+        apart.warn()
         values, correct = found.confidence.double(), found.correct
         threshold, bound = _chosen(values, correct, confidence=confidence, **given)
         accepted = values >= threshold
