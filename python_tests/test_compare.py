@@ -341,7 +341,7 @@ BAD = {
         "without NaN whose largest",
     ),
     "nothing": ([], {}, "at least one sample"),
-    "no labels": ([torch.zeros(4, 2)], {}, "pairs of tensors"),
+    "no labels": ([torch.zeros(4, 2)], {}, r"pairs of .*; give \[\(x, y\)\] for data in one batch"),
     "mappings": (
         [UserDict(pixel_values=torch.eye(2), labels=torch.zeros(2).long())],
         {},

@@ -82,6 +82,7 @@ def test_several_points_and_rivals(model: nn.Module) -> None:
             r"loader must yield pairs .* tuple of 3: .* shape \[10, 4\], an int",
         ),
         ([(X, [0])], TypeError, r"loader must yield pairs .* a float32 .*, list \[0\]"),
+        ([(X.numpy(), Y.numpy())], TypeError, "loader must .*; make tensors of arrays: torch.fr"),
     ],
 )
 def test_bad_input_gets_a_sentence(

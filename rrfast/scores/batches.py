@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,8 +56,14 @@ def _told(batch: object, instead: str) -> str:
     if isinstance(batch, Mapping):
         keys = ", ".join(map(repr, batch))
         return f"{type(batch).__name__} with the keys {keys}; give {instead}"
-    last = batch[-1] if isinstance(batch, (tuple, list)) and batch else None
-    return describe(batch) + _of_samples(last)
+    parts = batch if isinstance(batch, (tuple, list)) else (batch,)
+    if any(isinstance(part, np.ndarray) for part in parts):
+        hint = "; make tensors of arrays: torch.from_numpy(x).float(), torch.from_numpy(y)"
+    elif isinstance(batch, Tensor):
+        hint = "; give [(x, y)] for data in one batch"
+    else:
+        hint = _of_samples(parts[-1] if parts else None)
+    return describe(batch) + hint
 
 
 def _of_samples(label: object) -> str:

@@ -129,14 +129,17 @@ def sentence(taken: Line, first: Line, metric: str, *, cheaper: bool) -> str:
 def interval(found: Interval, metric: str) -> str:
     """The ends of a difference's interval for a cell; a dash if there is none.
 
+    With few errors an interval may reach further than any difference of two metrics in [0, 1].
+
     Example:
-        >>> interval(Interval(0.01, -0.002, 0.022), "aurc")
-        '[−2.00, +22.00]'
+        >>> interval(Interval(0.01, -0.002, 0.022), "aurc"), interval(Interval(0, -7, 7), "aurc")
+        ('[−2.00, +22.00]', '[−1000.00, +1000.00]')
     """
     if not math.isfinite(found.low):
         return "–"
     _, factor, digits = COLUMNS[metric]
-    return f"[{', '.join(number(end, factor, digits, '+') for end in (found.low, found.high))}]"
+    ends = max(found.low, -1.0), min(found.high, 1.0)
+    return f"[{', '.join(number(end, factor, digits, '+') for end in ends)}]"
 
 
 def table(title: str, lines: Iterable[Line], metric: str) -> Block:
