@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import RandomSampler, SequentialSampler
 
-from rrfast.scores.batches import input_of
+from rrfast.scores.batches import check_loader, input_of
 
 
 class Noting:
@@ -53,7 +53,10 @@ class Apart:
     """
 
     def __init__(self, loader: Iterable[Any], tune_on: Iterable[Any] | None, use: str) -> None:
-        self.data: dict[str, Iterable[Any]] = {"loader": loader}
+        self._given = (
+            {"loader": loader} if tune_on is None else {"loader": loader, "tune_on": tune_on}
+        )
+        self.data: dict[str, Iterable[Any]] = self._given
         self._use = use
         self._tested: Counter[bytes] = Counter()
         self._tuned: Counter[bytes] = Counter()
@@ -65,6 +68,11 @@ class Apart:
             "loader": Noting(loader, lambda x: self._tested.update(_digests(x))),
             "tune_on": Noting(tune_on, lambda x: self._tuned.update(_digests(x))),
         }
+
+    def check_loaders(self) -> None:
+        """Raise a TypeError unless they are loaders."""
+        for name, loader in self._given.items():
+            check_loader(name, loader)
 
     def check(self) -> None:
         """Raise a ValueError if both had the same samples."""

@@ -19,7 +19,7 @@ from rrfast.metrics import METRICS
 from rrfast.metrics.resampling import check_resampling
 from rrfast.scores import SCORES
 from rrfast.scores.apart import Apart
-from rrfast.scores.batches import check_loader, of_each
+from rrfast.scores.batches import of_each
 from rrfast.scores.comparison_report import Comparison, Row
 from rrfast.scores.cost import Cost, costs_of
 from rrfast.scores.logit_score import LogitScore
@@ -139,7 +139,6 @@ def compare(
     _check_flags(timing=timing, progress=progress, share=share)
     apart = Apart(loader, tune_on, "which is tested on")
     points = {name: _points(name, score) for name, score in contestants.items()}
-    data = {"loader": loader} if tune_on is None else {"loader": loader, "tune_on": tune_on}
 
     with sharing() if share else nullcontext() as group:
 
@@ -149,7 +148,7 @@ def compare(
             read = apart.data[name] if group is None else FromFirst(apart.data[name], group)
             return _seen(model, read, name, scores, points, progress)
 
-        once(lambda: _check_loaders(data))  # those of other processes are not read
+        once(apart.check_loaders)  # those of other processes are not read
         seen = seen_on("loader" if tune_on is None else "tune_on", contestants, points)
         generator = seeded(seed)
         tuning = testing = torch.arange(len(seen.correct))
@@ -188,11 +187,6 @@ def compare(
 def _check_flags(**flags: object) -> None:
     for name, flag in flags.items():
         check_bool(name, flag)
-
-
-def _check_loaders(data: Mapping[str, object]) -> None:
-    for name, loader in data.items():
-        check_loader(name, loader)
 
 
 def _contestants(scores: object) -> dict[str, Score]:

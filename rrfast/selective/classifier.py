@@ -25,7 +25,6 @@ from rrfast.engine import check_input
 from rrfast.methods import Method
 from rrfast.scores import DEFAULT, Score, as_score, tune
 from rrfast.scores.apart import Apart, Noting
-from rrfast.scores.batches import check_loader
 from rrfast.scores.predictions import measured
 from rrfast.scores.score import Scored
 from rrfast.selective.guarantee import guaranteed_risk
@@ -195,11 +194,10 @@ class SelectiveClassifier(nn.Module):
             confidence = float(confidence)
         for name, value in given.items():  # before the scoring, which may take hours
             check_number(name, value, least=0 if name == "target_risk" else None, most=1)
-        check_loader("loader", loader)
         apart = Apart(loader, tune_on, "which chooses the threshold")
+        apart.check_loaders()
         score = self.score
         if tune_on is not None:
-            check_loader("tune_on", tune_on)
             score = tune(score, self.model, apart.data["tune_on"], name="tune_on").score
         shapes: set[tuple[int, ...]] = set()
 
