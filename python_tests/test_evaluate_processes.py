@@ -213,7 +213,7 @@ def work(rank, share):
             if rank == 1:
                 raise ValueError("the net was told to fail")
             return net(x)
-        options["tune_on"] = list(batches(False, n=150)) if first else 0
+        options["tune_on"] = list(batches(False, n=150)) if first else None
         mapping = [{"x": test.x, "y": test.y}]
         for failing, loader in ((broken, batches()), (net, 3), (net, mapping)):
             try:

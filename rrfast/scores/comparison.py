@@ -148,17 +148,17 @@ def compare(
             read = apart.data[name] if group is None else FromFirst(apart.data[name], group)
             return _seen(model, read, name, scores, points, progress)
 
-        once(apart.check_loaders)  # those of other processes are not read
-        seen = seen_on("loader" if tune_on is None else "tune_on", contestants, points)
+        two = once(apart.two)  # what other processes were given is not read
+        seen = seen_on("tune_on" if two else "loader", contestants, points)
         generator = seeded(seed)
         tuning = testing = torch.arange(len(seen.correct))
-        if tune_on is None:
+        if not two:
             tuning, testing = _halves(seen.correct, tuning, generator)
         tuned = {
             name: _tuned(name, score, points[name], seen, tuning, metric, generator)
             for name, score in contestants.items()
         }
-        if tune_on is None:
+        if not two:
             values = {name: found.values[testing] for name, found in tuned.items()}
             batch, correct = seen.batch, seen.correct[testing]
         else:

@@ -195,9 +195,9 @@ class SelectiveClassifier(nn.Module):
         for name, value in given.items():  # before the scoring, which may take hours
             check_number(name, value, least=0 if name == "target_risk" else None, most=1)
         apart = Apart(loader, tune_on, "which chooses the threshold")
-        apart.check_loaders()
+        two = apart.two()
         score = self.score
-        if tune_on is not None:
+        if two:
             score = tune(score, self.model, apart.data["tune_on"], name="tune_on").score
         shapes: set[tuple[int, ...]] = set()
 
@@ -223,7 +223,7 @@ class SelectiveClassifier(nn.Module):
             "shape": list(shapes.pop()) if len(shapes) == 1 else None,
             "coverage": float(accepted.double().mean()),
             "risk": float((~correct[accepted]).double().mean()),
-            "tuned": tune_on is not None,
+            "tuned": two,
             "weights": weights_hash(self.model),
             "rrfast": version("rrfast"),
             "torch": str(torch.__version__),
