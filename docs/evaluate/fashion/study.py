@@ -6,7 +6,7 @@
 The second reads FOLDER/runs/REGIME/VARIANT_SEED, as the commands of README.md leave it, passes over
 trainings that are not over, and does nothing twice: run it again when there are more. A network
 takes half a minute of one core, and a minute and a half where corruptions are asked of it too; a
-ResNet takes two and a half minutes, and seven or eight.
+ResNet takes one to two minutes, and seven or eight.
 """
 
 from __future__ import annotations
